@@ -1,0 +1,1 @@
+"""agentctl: the command line and the embedded stack."""

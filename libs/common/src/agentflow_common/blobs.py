@@ -1,0 +1,80 @@
+"""Claim check: payloads above 64 KiB live in an object store under their SHA-256, and events carry the reference."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any, Final
+
+import msgspec
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+from agentflow_common import ids, subjects
+from agentflow_common.errors import InvalidError, RetryableError
+from agentflow_common.events import BlobRef, Payload
+
+INLINE_BYTES_MAX: Final = 64 * 1024
+PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024  # one step's output or one run's inputs, as JSON
+_CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class Blobs:
+    """Stores and fetches JSON values by content; the same value is the same object, so storing twice is harmless."""
+
+    def __init__(self, nc: Client) -> None:
+        self._js = nc.jetstream()
+        self._store: ObjectStore | None = None
+        self._cache: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._cached_bytes = 0
+
+    async def _bucket(self) -> ObjectStore:
+        if self._store is None:
+            self._store = await self._js.object_store(subjects.BLOB_BUCKET)
+        return self._store
+
+    async def pack(self, value: Any, what: str = "payload") -> Payload:
+        """The value as a Payload: in line if small, else stored first. InvalidError above PAYLOAD_BYTES_MAX."""
+        data = msgspec.json.encode(value)
+        if len(data) <= INLINE_BYTES_MAX:
+            return Payload(value=value)
+        if len(data) > PAYLOAD_BYTES_MAX:
+            raise InvalidError(
+                f"{what} is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
+                "put it in a file or a bucket and pass its key",
+                kind="payload_too_large",
+            )
+        sha = ids.digest(data)
+        bucket = await self._bucket()
+        try:
+            await bucket.get_info(sha)
+        except (NotFoundError, ObjectNotFoundError):
+            await bucket.put(sha, data)
+        return Payload(ref=BlobRef(sha256=sha, size=len(data)))
+
+    async def fetch(self, ref: BlobRef) -> Any:
+        """The value behind a reference, checked against its SHA-256."""
+        if ref.sha256 in self._cache:
+            self._cache.move_to_end(ref.sha256)
+            return self._cache[ref.sha256][0]
+        bucket = await self._bucket()
+        try:
+            result = await bucket.get(ref.sha256)
+        except (NotFoundError, ObjectNotFoundError) as error:
+            raise RetryableError(f"blob {ref.sha256[:12]} is not in the object store", kind="blob_missing") from error
+        data = result.data or b""
+        if ids.digest(data) != ref.sha256:
+            raise RetryableError(f"blob {ref.sha256[:12]} does not match its checksum", kind="blob_corrupt")
+        value = msgspec.json.decode(data)
+        self._remember(ref, value)
+        return value
+
+    def _remember(self, ref: BlobRef, value: Any) -> None:
+        self._cache[ref.sha256] = (value, ref.size)
+        self._cached_bytes += ref.size
+        while self._cached_bytes > _CACHE_BYTES_MAX:
+            _, (_, size) = self._cache.popitem(last=False)
+            self._cached_bytes -= size
+
+    async def unpack(self, payload: Payload) -> Any:
+        return payload.value if payload.ref is None else await self.fetch(payload.ref)

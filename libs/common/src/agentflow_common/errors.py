@@ -1,0 +1,181 @@
+"""The error tree: an error is retryable or terminal, names a code, a place and what to do next.
+
+The codes are those of gRPC in lower case, so that every door (gRPC, HTTP, CLI, request/reply) maps them one to one.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+CODES: Final = frozenset(
+    {
+        "invalid_argument",
+        "not_found",
+        "already_exists",
+        "permission_denied",
+        "unauthenticated",
+        "resource_exhausted",
+        "failed_precondition",
+        "aborted",
+        "unavailable",
+        "deadline_exceeded",
+        "internal",
+    }
+)
+
+
+class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One thing that is wrong: where it stands, what it is and how to mend it."""
+
+    place: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text} ({self.fix})" if self.fix else text
+
+
+class AgentFlowError(Exception):
+    """Base of every error that AgentFlow raises on purpose.
+
+    code: one of CODES. kind: stable machine-readable name (`budget_exceeded`). problems: the places that are wrong.
+    """
+
+    code: str = "internal"
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: str = "",
+        problems: tuple[Problem, ...] = (),
+        retry_after_ms: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.kind = kind or _snake(type(self).__name__)
+        self.problems = problems
+        self.retry_after_ms = retry_after_ms
+
+
+class RetryableError(AgentFlowError):
+    """The same call may succeed later: nothing about the request is wrong."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class TerminalError(AgentFlowError):
+    """The same call fails again: the request, the definition or the policy must change."""
+
+    code = "failed_precondition"
+
+
+class ConflictError(AgentFlowError):
+    """An append was refused because another writer was there first: reload and decide again."""
+
+    code = "aborted"
+    retryable = True
+
+
+class InvalidError(TerminalError):
+    code = "invalid_argument"
+
+
+class NotFoundError(TerminalError):
+    code = "not_found"
+
+
+class AlreadyExistsError(TerminalError):
+    code = "already_exists"
+
+
+class PermissionError_(TerminalError):
+    code = "permission_denied"
+
+
+class UnauthenticatedError(TerminalError):
+    code = "unauthenticated"
+
+
+class BudgetExceededError(TerminalError):
+    """The call does not fit in what is left of a budget; nothing was spent."""
+
+    code = "resource_exhausted"
+
+
+class UnknownPriceError(TerminalError):
+    """No price is known for the model: the call is refused, it never counts as free."""
+
+    code = "failed_precondition"
+
+
+class BlockedError(TerminalError):
+    """The security service refused the text, or could not examine it (fail closed)."""
+
+    code = "permission_denied"
+
+
+class OverloadedError(RetryableError):
+    """A bound was reached; nothing was accepted."""
+
+    code = "resource_exhausted"
+
+
+class TimeoutError_(RetryableError):
+    code = "deadline_exceeded"
+
+
+_BY_CODE: Final[dict[str, type[AgentFlowError]]] = {
+    "invalid_argument": InvalidError,
+    "not_found": NotFoundError,
+    "already_exists": AlreadyExistsError,
+    "permission_denied": PermissionError_,
+    "unauthenticated": UnauthenticatedError,
+    "aborted": ConflictError,
+    "unavailable": RetryableError,
+    "deadline_exceeded": TimeoutError_,
+    "failed_precondition": TerminalError,
+}
+
+
+class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An AgentFlowError on the wire (request/reply and events)."""
+
+    code: str
+    kind: str
+    message: str
+    retryable: bool = False
+    problems: tuple[Problem, ...] = ()
+    retry_after_ms: int | None = None
+
+
+def to_body(error: BaseException) -> ErrorBody:
+    """The wire form of any exception; an unforeseen one is `internal` and carries its type as the kind."""
+    if isinstance(error, AgentFlowError):
+        return ErrorBody(
+            error.code, error.kind, error.message, error.retryable, error.problems, error.retry_after_ms
+        )
+    return ErrorBody("internal", type(error).__name__, str(error) or type(error).__name__)
+
+
+def from_body(body: ErrorBody) -> AgentFlowError:
+    """The exception that a wire form stands for; `code` and `retryable` survive the journey."""
+    if body.kind == "budget_exceeded_error":
+        cls: type[AgentFlowError] = BudgetExceededError
+    elif body.kind == "blocked_error":
+        cls = BlockedError
+    else:
+        cls = _BY_CODE.get(body.code, AgentFlowError)
+    error = cls(body.message, kind=body.kind, problems=body.problems, retry_after_ms=body.retry_after_ms)
+    error.code = body.code
+    error.retryable = body.retryable
+    return error
+
+
+def _snake(name: str) -> str:
+    return "".join("_" + c.lower() if c.isupper() else c for c in name.rstrip("_")).lstrip("_")

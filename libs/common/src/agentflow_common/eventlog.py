@@ -1,0 +1,309 @@
+"""The event log: JetStream as the store of events and the queue of work (ADR 0001).
+
+An append is durable when its future resolves, and not before. Three kinds: `publish` is pipelined (many in flight, one
+round trip each), `append` awaits one, `append_batch` is all or nothing. A fence (`Fence`) makes the append of a writer
+that has not seen the newest message of its subject fail with `ConflictError`; nothing is written then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js import api
+from nats.js.errors import APIError, BadRequestError, NotFoundError
+
+from agentflow_common import subjects
+from agentflow_common.errors import ConflictError, RetryableError
+from agentflow_common.pull import Delivery, Tail
+
+ACK_TIMEOUT_S: Final = 10.0
+ATOMIC_BATCH_MAX: Final = 1000  # the server's bound for one atomic batch
+_WRONG_LAST_SEQUENCE: Final = 10071
+_READ_BATCH: Final = 500
+
+
+class Fence(msgspec.Struct, frozen=True):
+    """Append only if the newest message on `subject` (may hold wildcards) has this sequence; 0: there is none."""
+
+    seq: int
+    subject: str = ""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A message to append."""
+
+    subject: str
+    data: bytes
+    msg_id: str = ""
+    fence: Fence | None = None
+    headers: dict[str, str] = {}
+
+
+class Ack(msgspec.Struct, frozen=True):
+    """seq: the sequence of the (last) message. duplicate: the message id had been seen, nothing was written."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A message read back. ts: ms since the epoch, by the server."""
+
+    subject: str
+    data: bytes
+    seq: int
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class _AckWire(msgspec.Struct):
+    error: _ApiError | None = None
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+
+
+_ack_decoder: Final = msgspec.json.Decoder(_AckWire)
+
+
+class EventLog:
+    """One connection's view of the log. Start it once; it owns one inbox for acknowledgements."""
+
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
+        self._inbox = nc.new_inbox()
+        self._pending: dict[str, asyncio.Future[Ack]] = {}
+        self._ids = itertools.count(1)
+        self._batch_prefix = self._inbox.rsplit(".", 1)[-1]
+        self._started = False
+
+    @property
+    def nc(self) -> Client:
+        return self._nc
+
+    async def start(self) -> None:
+        if not self._started:
+            await self._nc.subscribe(
+                self._inbox + ".*", cb=self._on_ack, pending_msgs_limit=-1, pending_bytes_limit=-1
+            )
+            self._started = True
+
+    async def _on_ack(self, msg: Msg) -> None:
+        future = self._pending.pop(msg.subject.rsplit(".", 1)[1], None)
+        if future is None or future.done():
+            return
+        if not msg.data:  # 503: no stream listens
+            future.set_exception(RetryableError("the event log is not reachable", kind="log_unavailable"))
+            return
+        wire = _ack_decoder.decode(msg.data)
+        if wire.error is None:
+            future.set_result(Ack(wire.stream, wire.seq, wire.duplicate))
+        else:
+            future.set_exception(_append_error(wire.error))
+
+    async def publish(self, entry: Entry) -> asyncio.Future[Ack]:
+        """Sends now, resolves when durable; the caller bounds how many it leaves in flight."""
+        token = str(next(self._ids))
+        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._pending[token] = future
+        await self._nc.publish(
+            entry.subject, entry.data, reply=f"{self._inbox}.{token}", headers=_headers(entry) or None
+        )
+        return future
+
+    async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
+        """One durable append. Raises ConflictError (fence), RetryableError (unreachable, or the outcome is unknown)."""
+        return await settle(await self.publish(entry), timeout_s)
+
+    async def append_batch(self, entries: Sequence[Entry], timeout_s: float = ACK_TIMEOUT_S) -> Ack:
+        """All or nothing, at most ATOMIC_BATCH_MAX; returns the last message's sequence. Message ids are not allowed
+        by the server to repeat; a fence may stand on the first message of each subject group."""
+        if not 0 < len(entries) <= ATOMIC_BATCH_MAX:
+            raise ValueError(f"a batch holds 1 to {ATOMIC_BATCH_MAX} messages, got {len(entries)}")
+        token = str(next(self._ids))
+        batch_id = f"{self._batch_prefix}-{token}"
+        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
+        self._pending[token] = future
+        for number, entry in enumerate(entries, 1):
+            headers = _headers(entry)
+            headers["Nats-Batch-Id"] = batch_id
+            headers["Nats-Batch-Sequence"] = str(number)
+            last = number == len(entries)
+            if last:
+                headers["Nats-Batch-Commit"] = "1"
+            reply = f"{self._inbox}.{token}" if last else ""
+            await self._nc.publish(entry.subject, entry.data, reply=reply, headers=headers)
+        return await settle(future, timeout_s)
+
+    async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
+        """The newest message on a subject (no wildcards), or None."""
+        try:
+            msg = await self._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ACK_TIMEOUT_S)
+        except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
+            raise RetryableError("the event log is not reachable", kind="log_unavailable") from error
+        return _stored(msg)
+
+    async def last_seq(self, stream: str = subjects.EVENTS_STREAM) -> int:
+        info = await self._nc.jsm().stream_info(stream)
+        return int(info.state.last_seq)
+
+    async def read(
+        self, subject: str, after_seq: int = 0, limit: int | None = None, stream: str = subjects.EVENTS_STREAM
+    ) -> list[Stored]:
+        """Messages on `subject` (wildcards allowed) with a sequence above `after_seq`, in order, from the stream itself."""
+        out: list[Stored] = []
+        position = after_seq + 1
+        while True:
+            want = _READ_BATCH if limit is None else min(_READ_BATCH, limit - len(out))
+            if want <= 0:
+                return out
+            chunk, more = await self._read_chunk(subject, position, want, stream)
+            out.extend(chunk)
+            if not more or not chunk:
+                return out
+            position = chunk[-1].seq + 1
+
+    async def _read_chunk(
+        self, subject: str, start: int, want: int, stream: str
+    ) -> tuple[list[Stored], bool]:
+        """One batched direct get; ends with an end-of-batch status that tells how many are left."""
+        inbox = self._nc.new_inbox()
+        done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        chunk: list[Stored] = []
+
+        async def on_message(msg: Msg) -> None:
+            headers: dict[str, Any] = msg.headers or {}
+            status = str(headers.get("Status", ""))
+            if done.done():
+                return
+            if status == "204":
+                done.set_result(int(headers.get("Nats-Num-Pending", "0")) > 0)
+            elif status == "404":
+                done.set_result(False)
+            elif status:
+                done.set_exception(
+                    RetryableError(f"log read refused: {status} {headers.get('Description', '')}")
+                )
+            else:
+                stored = _stored(msg)
+                if stored is not None:
+                    chunk.append(stored)
+
+        sub = await self._nc.subscribe(inbox, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        try:
+            body = {"seq": start, "batch": want, "next_by_subj": subject}
+            await self._nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
+            async with asyncio.timeout(ACK_TIMEOUT_S):
+                more = await done
+        except TimeoutError as error:
+            raise RetryableError("the event log did not answer a read", kind="log_unavailable") from error
+        finally:
+            await sub.unsubscribe()
+        return chunk, more
+
+    def tail(
+        self, filters: Sequence[str], start_seq: int = 1, stream: str = subjects.EVENTS_STREAM
+    ) -> Tail:
+        return Tail(self._nc, stream, filters, start_seq)
+
+    async def ack(self, delivery: Delivery) -> None:
+        """Tells the queue that the message's effect is durable."""
+        await self._nc.publish(delivery.reply, b"+ACK")
+
+    async def in_progress(self, delivery: Delivery) -> None:
+        """Asks the queue for another `ack_wait`."""
+        await self._nc.publish(delivery.reply, b"+WPI")
+
+
+async def settle(future: asyncio.Future[Ack], timeout_s: float = ACK_TIMEOUT_S) -> Ack:
+    """The acknowledgement, or RetryableError `append_unknown` when none came in time: it may or may not be written."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await future
+    except TimeoutError as error:
+        raise RetryableError(
+            "no acknowledgement from the event log in time", kind="append_unknown"
+        ) from error
+
+
+def _headers(entry: Entry) -> dict[str, str]:
+    headers = dict(entry.headers)
+    if entry.msg_id:
+        headers["Nats-Msg-Id"] = entry.msg_id
+    if entry.fence is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(entry.fence.seq)
+        if entry.fence.subject:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = entry.fence.subject
+    return headers
+
+
+def _append_error(error: _ApiError) -> Exception:
+    if error.err_code == _WRONG_LAST_SEQUENCE:
+        return ConflictError(error.description, kind="wrong_last_sequence")
+    return RetryableError(
+        f"the event log refused the append: {error.description} ({error.err_code})", kind="append_refused"
+    )
+
+
+def _stored(msg: Msg) -> Stored | None:
+    headers: dict[str, Any] = msg.headers or {}
+    if "Nats-Sequence" not in headers:
+        return None
+    return Stored(str(headers["Nats-Subject"]), msg.data, int(headers["Nats-Sequence"]))
+
+
+async def ensure_streams(nc: Client, replicas: int = 1) -> None:
+    """Makes the streams and buckets, or brings them to the shape that this version expects. Safe to call at any time."""
+    jsm = nc.jsm()
+    common: dict[str, Any] = {
+        "storage": api.StorageType.FILE,
+        "retention": api.RetentionPolicy.LIMITS,
+        "num_replicas": replicas,
+        "allow_direct": True,
+        "duplicate_window": 120.0,
+    }
+    configs = [
+        api.StreamConfig(
+            name=subjects.EVENTS_STREAM,
+            subjects=list(subjects.EVENTS_SUBJECTS),
+            allow_atomic=True,
+            allow_msg_schedules=True,
+            allow_msg_ttl=True,
+            **common,
+        ),
+        api.StreamConfig(name=subjects.COST_STREAM, subjects=list(subjects.COST_SUBJECTS), **common),
+        api.StreamConfig(name=subjects.AUDIT_STREAM, subjects=list(subjects.AUDIT_SUBJECTS), **common),
+        api.StreamConfig(name=subjects.DEAD_STREAM, subjects=list(subjects.DEAD_SUBJECTS), **common),
+    ]
+    for config in configs:
+        try:
+            await jsm.add_stream(config)
+        except BadRequestError:
+            await jsm.update_stream(config)
+    js = nc.jetstream()
+    for bucket in (subjects.BLOB_BUCKET, subjects.SNAPSHOT_BUCKET):
+        try:
+            await js.object_store(bucket)
+        except NotFoundError:
+            await js.create_object_store(
+                bucket, api.ObjectStoreConfig(replicas=replicas, storage=api.StorageType.FILE)
+            )
+    for bucket, ttl in ((subjects.LEASE_BUCKET, 5.0), (subjects.REGISTRY_BUCKET, None)):
+        try:
+            await js.key_value(bucket)
+        except (NotFoundError, APIError):
+            await js.create_key_value(
+                api.KeyValueConfig(bucket=bucket, ttl=ttl, replicas=replicas, storage=api.StorageType.FILE)
+            )

@@ -1,0 +1,67 @@
+"""`/healthz`, `/readyz` and `/metrics` of every service, on a thread of the standard library's server."""
+
+from __future__ import annotations
+
+import http.server
+import threading
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+
+class Health:
+    """What a service says of itself. `ready` flips once its consumers and stores are there; `parts` says why not."""
+
+    def __init__(self, service: str, version: str) -> None:
+        self.service = service
+        self.version = version
+        self.parts: dict[str, str] = {}
+        self.alive = True
+        self._ready = False
+
+    @property
+    def ready(self) -> bool:
+        return self._ready and all(state == "ok" for state in self.parts.values())
+
+    def set_ready(self) -> None:
+        self._ready = True
+
+    def set_part(self, name: str, state: str) -> None:
+        """state: `ok`, or what is wrong."""
+        self.parts[name] = state
+
+    def body(self) -> dict[str, Any]:
+        status = "ready" if self.ready else "not ready"
+        return {"service": self.service, "version": self.version, "status": status, "parts": self.parts}
+
+
+def start(health: Health, host: str, port: int) -> tuple[http.server.ThreadingHTTPServer, int]:
+    """Serves on a daemon thread; returns the server and the port that it got."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path = self.path.split("?", 1)[0]
+            if path in {"/healthz", "/health"}:
+                self._send(200 if health.alive else 503, "application/json", msgspec.json.encode(health.body()))
+            elif path in {"/readyz", "/ready"}:
+                self._send(200 if health.ready else 503, "application/json", msgspec.json.encode(health.body()))
+            elif path == "/metrics":
+                self._send(200, CONTENT_TYPE_LATEST, generate_latest())
+            else:
+                self._send(404, "application/json", b'{"error":"try /healthz, /readyz or /metrics"}')
+
+        def _send(self, code: int, content_type: str, body: bytes) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_args: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer((host, port), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, name="httpd", daemon=True).start()
+    return server, int(server.server_address[1])

@@ -1,0 +1,55 @@
+"""Identifiers: time-ordered random ones for what is new, derived ones where repeating must give the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import time
+from typing import Final
+
+from agentflow_common.errors import InvalidError, Problem
+
+_ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def _base32(value: int, length: int) -> str:
+    out = []
+    for _ in range(length):
+        value, digit = divmod(value, 32)
+        out.append(_ALPHABET[digit])
+    return "".join(reversed(out))
+
+
+def new_run_id() -> str:
+    """A ULID with the prefix `run_`: 48 bits of milliseconds, 80 random bits, sorts by time."""
+    value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
+    return "run_" + _base32(value, 26)
+
+
+def run_id_for_key(org: str, idempotency_key: str) -> str:
+    """The run id that a client's idempotency key determines: the same key in the same org is the same run."""
+    digest = hashlib.sha256(f"{org}\x00{idempotency_key}".encode()).digest()
+    return "run_k" + _base32(int.from_bytes(digest[:16], "big") >> 3, 25)
+
+
+def digest(data: bytes) -> str:
+    """Hex SHA-256."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def fraction(*parts: str | int) -> float:
+    """A number in [0, 1) that depends on the parts alone: jitter that every refold computes again."""
+    seed = "\x00".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") / 2**64
+
+
+def check_token(value: str, what: str) -> str:
+    """Refuses what can't stand in a NATS subject (`InvalidError`); returns the value."""
+    if not _TOKEN.match(value):
+        raise InvalidError(
+            f"{what} {value[:80]!r} is not valid",
+            problems=(Problem(what, "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"),),
+        )
+    return value

@@ -1,0 +1,273 @@
+"""Pull consumption of JetStream in natural batches: whatever has arrived since the last look is one batch.
+
+`Tail` reads a stream in order from a sequence on, without acknowledgements (an ordered consumer: on a gap, a lost
+consumer or a silent server it is made again after the last sequence seen). `WorkQueue` takes messages from a durable
+consumer by credit: never more in hand than asked for. Both keep pull requests open, so an idle wait costs nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import api
+from nats.js.errors import APIError, NotFoundError
+
+log = logging.getLogger(__name__)
+
+EXPIRES_S: Final = 30.0
+HEARTBEAT_S: Final = 2.0
+BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
+
+
+class Delivery(msgspec.Struct, frozen=True):
+    """A message as a stream delivered it. ts: ms since the epoch, by the server. delivered: 1 for the first time."""
+
+    subject: str
+    data: bytes
+    seq: int
+    ts: int
+    delivered: int
+    pending: int
+    reply: str
+    headers: dict[str, str] | None
+
+
+class PullError(Exception):
+    """The consumer is gone or the server is silent; the owner decides whether to make it again."""
+
+
+def parse_delivery(msg: Msg) -> Delivery:
+    """Reads the position from the reply subject: `$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<cseq>.<ns>.<pending>`
+    (with two more tokens after ACK on servers that name the domain)."""
+    parts = msg.reply.split(".")
+    if len(parts) > 9:
+        parts = parts[2:]
+    return Delivery(
+        msg.subject,
+        msg.data,
+        int(parts[5]),
+        int(parts[7]) // 1_000_000,
+        int(parts[4]),
+        int(parts[8]),
+        msg.reply,
+        msg.headers,
+    )
+
+
+class _Puller:
+    """Open pull requests of one consumer, and what they brought."""
+
+    def __init__(self, nc: Client, stream: str) -> None:
+        self._nc = nc
+        self._stream = stream
+        self._consumer = ""
+        self._inbox = ""
+        self._sub: Subscription | None = None
+        self._open: dict[str, int] = {}
+        self._next_id = 0
+        self._buffer: list[Delivery] = []
+        self._arrived = asyncio.Event()
+        self._last_heard = 0.0
+        self._lost: str = ""
+
+    async def _subscribe(self, consumer: str) -> None:
+        await self._unsubscribe()
+        self._consumer = consumer
+        self._inbox = self._nc.new_inbox()
+        self._open.clear()
+        self._lost = ""
+        self._last_heard = asyncio.get_running_loop().time()
+        self._sub = await self._nc.subscribe(
+            self._inbox + ".*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
+        )
+
+    async def _unsubscribe(self) -> None:
+        if self._sub is not None:
+            with contextlib.suppress(nats.errors.Error):
+                await self._sub.unsubscribe()
+            self._sub = None
+
+    async def _ask(self, batch: int) -> None:
+        self._next_id += 1
+        request_id = str(self._next_id)
+        self._open[request_id] = batch
+        body = {"batch": batch, "expires": int(EXPIRES_S * 1e9), "idle_heartbeat": int(HEARTBEAT_S * 1e9)}
+        await self._nc.publish(
+            f"$JS.API.CONSUMER.MSG.NEXT.{self._stream}.{self._consumer}",
+            msgspec.json.encode(body),
+            reply=f"{self._inbox}.{request_id}",
+        )
+
+    @property
+    def _asked(self) -> int:
+        return sum(self._open.values())
+
+    async def _on_message(self, msg: Msg) -> None:
+        self._last_heard = asyncio.get_running_loop().time()
+        if not msg.reply or not msg.reply.startswith("$JS.ACK"):
+            self._on_status(msg.subject.rsplit(".", 1)[1], msg)
+            return
+        oldest = next(iter(self._open), None)  # a delivery names no request; the server serves them in turn
+        if oldest is not None:
+            self._open[oldest] -= 1
+            if self._open[oldest] <= 0:
+                del self._open[oldest]
+        self._accept(parse_delivery(msg))
+
+    def _on_status(self, request_id: str, msg: Msg) -> None:
+        headers: dict[str, Any] = msg.headers or {}
+        status = str(headers.get("Status", ""))
+        if status == "100":
+            return
+        self._open.pop(request_id, None)
+        if status in {"404", "408"}:
+            pass  # the request ran out: ask again
+        elif status == "409" and "Exceeded" in str(headers.get("Description", "")):
+            log.debug("pull request refused: %s", headers.get("Description"))
+        else:
+            self._lost = f"{status} {headers.get('Description', '')}".strip()
+        self._arrived.set()
+
+    def _accept(self, delivery: Delivery) -> None:
+        self._buffer.append(delivery)
+        self._arrived.set()
+
+    def _check(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._lost:
+            raise PullError(self._lost)
+        if self._open and now - self._last_heard > 3 * HEARTBEAT_S:
+            raise PullError("the server is silent")
+
+    async def _wait(self, timeout_s: float) -> None:
+        self._arrived.clear()
+        if self._buffer or self._lost:
+            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await self._arrived.wait()
+
+
+class Tail(_Puller):
+    """Reads `filters` of a stream in order, from sequence `start_seq` on, as often as it takes."""
+
+    def __init__(self, nc: Client, stream: str, filters: Sequence[str], start_seq: int = 1) -> None:
+        super().__init__(nc, stream)
+        self._filters = list(filters)
+        self._next_seq = max(1, start_seq)
+        self._consumer_seq = 0
+        self.caught_up = asyncio.Event()
+
+    async def start(self) -> None:
+        config = api.ConsumerConfig(
+            deliver_policy=api.DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=self._next_seq,
+            ack_policy=api.AckPolicy.NONE,
+            max_deliver=1,
+            inactive_threshold=60.0,
+            num_replicas=1,
+            mem_storage=True,
+            filter_subjects=self._filters if len(self._filters) > 1 else None,
+            filter_subject=self._filters[0] if len(self._filters) == 1 else None,
+        )
+        info = await self._nc.jsm().add_consumer(self._stream, config)
+        self._buffer.clear()
+        self._consumer_seq = 0
+        await self._subscribe(info.name)
+        if not info.num_pending:
+            self.caught_up.set()
+        await self._ask(BATCH_MAX)
+
+    def _accept(self, delivery: Delivery) -> None:
+        expected = self._consumer_seq + 1
+        consumer_seq = int(delivery.reply.rsplit(".", 3)[1])
+        if consumer_seq != expected:
+            self._lost = f"gap: consumer sequence {consumer_seq}, expected {expected}"
+            self._arrived.set()
+            return
+        self._consumer_seq = consumer_seq
+        self._next_seq = delivery.seq + 1
+        if delivery.pending == 0:
+            self.caught_up.set()
+        super()._accept(delivery)
+
+    async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
+        """What has arrived, in order; empty after `wait_s` seconds of nothing. Survives a lost consumer."""
+        if self._sub is None:
+            await self._restart()
+        if not self._buffer:
+            await self._wait(wait_s)
+        taken, self._buffer = self._buffer, []
+        if taken:
+            if self._asked < BATCH_MAX // 2 and not self._lost:
+                await self._ask(BATCH_MAX)
+            return taken
+        try:
+            self._check()
+            if not self._open:
+                await self._ask(BATCH_MAX)
+        except PullError as error:
+            log.warning("tail of %s made again from %d: %s", self._stream, self._next_seq, error)
+            await self._unsubscribe()
+        return []
+
+    async def _restart(self) -> None:
+        try:
+            await self.start()
+        except (nats.errors.Error, APIError) as error:
+            log.warning("tail of %s can't be made yet: %s", self._stream, error)
+            await asyncio.sleep(0.5)
+
+    async def stop(self) -> None:
+        consumer = self._consumer
+        await self._unsubscribe()
+        if consumer:
+            with contextlib.suppress(nats.errors.Error, NotFoundError, APIError):
+                await self._nc.jsm().delete_consumer(self._stream, consumer)
+
+
+class WorkQueue(_Puller):
+    """Takes messages of a durable consumer; `credit` bounds how many are in hand and not yet released."""
+
+    def __init__(self, nc: Client, stream: str, durable: str, credit: int) -> None:
+        super().__init__(nc, stream)
+        self._durable = durable
+        self._credit = credit
+        self._in_hand = 0
+
+    async def start(self) -> None:
+        await self._subscribe(self._durable)
+        await self._top_up()
+
+    async def _top_up(self) -> None:
+        free = self._credit - self._in_hand - len(self._buffer) - self._asked
+        if free > 0 and (free >= self._credit // 4 or not self._open):
+            await self._ask(free)
+
+    async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
+        """Messages now in hand, each to be acknowledged and then released. Raises PullError if the consumer is gone."""
+        await self._top_up()
+        if not self._buffer:
+            await self._wait(wait_s)
+        taken, self._buffer = self._buffer, []
+        self._in_hand += len(taken)
+        if not taken:
+            self._check()
+        return taken
+
+    def release(self, count: int = 1) -> None:
+        """The work on `count` messages is over: there is room for as many more."""
+        self._in_hand -= count
+        self._arrived.set()
+
+    async def stop(self) -> None:
+        await self._unsubscribe()

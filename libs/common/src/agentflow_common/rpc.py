@@ -1,0 +1,380 @@
+"""The questions that services ask each other over NATS request/reply, `af.rpc.<service>.<verb>`.
+
+Each verb has one request and one reply type; a reply on the wire is `{"ok": <reply>}` or `{"error": <ErrorBody>}`.
+Additive changes only.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from agentflow_common import subjects
+
+Reply = TypeVar("Reply")
+
+
+class Verb(msgspec.Struct, Generic[Reply], frozen=True):
+    """One question: its subject, the request type, the reply type and a default timeout."""
+
+    service: str
+    name: str
+    request: type[Any]
+    reply: type[Reply]
+    timeout_s: float = 10.0
+
+    @property
+    def subject(self) -> str:
+        return subjects.rpc(self.service, self.name)
+
+
+class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    pass
+
+
+# --- security ---
+
+
+class ProtectRequest(_Struct):
+    """Replace what is sensitive in every string of `value` by reversible tokens of this run.
+
+    purpose: `input`, `output`, `prompt`, `completion` or `error`.
+    """
+
+    org: str
+    run: str
+    value: Any
+    purpose: str = "output"
+    step: str = ""
+
+
+class ProtectReply(_Struct):
+    """value: same shape as asked. counts: findings by entity (`EMAIL_ADDRESS`), each occurrence counted."""
+
+    value: Any
+    counts: dict[str, int] = {}
+
+
+class RestoreRequest(_Struct):
+    """Put the originals back; audited with actor and reason."""
+
+    org: str
+    run: str
+    value: Any
+    actor: str
+    reason: str
+    step: str = ""
+
+
+class RestoreReply(_Struct):
+    value: Any
+    restored: int = 0
+
+
+PROTECT = Verb("security", "protect", ProtectRequest, ProtectReply, 30.0)
+RESTORE = Verb("security", "restore", RestoreRequest, RestoreReply, 30.0)
+
+
+# --- prompt ---
+
+
+class PromptVersion(_Struct):
+    """An immutable prompt version. inputs_schema: JSON Schema of the inputs object; created_at: ms since the epoch."""
+
+    name: str
+    version: int
+    template: str
+    system: str = ""
+    description: str = ""
+    inputs_schema: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+    task: str = ""
+    max_output_tokens: int = 1024
+    temperature: float = 0.0
+    created_at: int = 0
+    created_by: str = ""
+    sha256: str = ""
+
+
+class CreatePromptRequest(_Struct):
+    """A new version of `name` (version 1 if it is new). task: hint for the `local` provider
+    (`summarize`, `keywords`, `classify`, `translate`, `detect_language`, `answer`)."""
+
+    org: str
+    name: str
+    template: str
+    system: str = ""
+    description: str = ""
+    inputs_schema: dict[str, Any] = {}
+    labels: tuple[str, ...] = ()
+    task: str = ""
+    max_output_tokens: int = 1024
+    temperature: float = 0.0
+    created_by: str = ""
+
+
+class GetPromptRequest(_Struct):
+    """ref: `name`, `name@3` or `name@label`; a bare name is the latest version."""
+
+    org: str
+    ref: str
+
+
+class ListPromptsRequest(_Struct):
+    org: str
+    name_prefix: str = ""
+    limit: int = 100
+
+
+class ListPromptsReply(_Struct):
+    """The latest version of each prompt, by name."""
+
+    prompts: tuple[PromptVersion, ...]
+
+
+class ResolvePromptsRequest(_Struct):
+    org: str
+    refs: tuple[str, ...]
+
+
+class ResolvePromptsReply(_Struct):
+    """pinned: ref -> `name@version`. missing: refs that name nothing."""
+
+    pinned: dict[str, str]
+    missing: tuple[str, ...] = ()
+
+
+class RenderRequest(_Struct):
+    """ref: pinned `name@version`."""
+
+    org: str
+    run: str
+    step: str
+    ref: str
+    inputs: dict[str, Any]
+
+
+class RenderReply(_Struct):
+    prompt: str
+    system: str
+    text: str
+    task: str = ""
+    max_output_tokens: int = 1024
+    temperature: float = 0.0
+
+
+PROMPT_CREATE = Verb("prompt", "create", CreatePromptRequest, PromptVersion)
+PROMPT_GET = Verb("prompt", "get", GetPromptRequest, PromptVersion)
+PROMPT_LIST = Verb("prompt", "list", ListPromptsRequest, ListPromptsReply)
+PROMPT_RESOLVE = Verb("prompt", "resolve", ResolvePromptsRequest, ResolvePromptsReply)
+PROMPT_RENDER = Verb("prompt", "render", RenderRequest, RenderReply)
+
+
+# --- cost ---
+
+
+class Candidate(_Struct):
+    """A model that may answer, best first. est_cost_nano: nano-USD for the prompt bytes and the whole output limit.
+
+    input_nano_per_mtok, output_nano_per_mtok: nano-USD for 10^6 tokens.
+    """
+
+    provider: str
+    model: str
+    input_nano_per_mtok: int
+    output_nano_per_mtok: int
+    est_cost_nano: int
+
+
+class RouteRequest(_Struct):
+    """quality: Gold, Silver or Bronze. providers: those the worker can call. model: `provider/model` pins one.
+
+    prompt_bytes bounds the input tokens. run_budget_nano: the run's own budget, None for none. The reservation is
+    keyed by (run, step, attempt): asking again gives the same one.
+    """
+
+    org: str
+    run: str
+    step: str
+    attempt: int
+    quality: str
+    prompt_bytes: int
+    max_output_tokens: int
+    providers: tuple[str, ...]
+    model: str = ""
+    sla_ms: int | None = None
+    run_budget_nano: int | None = None
+    cache_key: str = ""
+    workflow: str = ""
+
+
+class RouteReply(_Struct):
+    """cached: the answer of an earlier identical call (only when the node asked for caching)."""
+
+    reservation: str
+    reserved_nano: int
+    candidates: tuple[Candidate, ...]
+    cached: dict[str, Any] | None = None
+
+
+class CachePutRequest(_Struct):
+    org: str
+    cache_key: str
+    value: dict[str, Any]
+    ttl_s: int = 3600
+
+
+class Empty(_Struct):
+    pass
+
+
+class Budget(_Struct):
+    """period: `daily`, `weekly`, `monthly` or `total`. scope: `org` or `workflow:<name>`. Amounts in nano-USD."""
+
+    id: str
+    org: str
+    name: str
+    period: str
+    limit_nano: int
+    scope: str = "org"
+    spent_nano: int = 0
+    reserved_nano: int = 0
+    period_start: int = 0
+    period_end: int = 0
+    created_at: int = 0
+
+
+class CreateBudgetRequest(_Struct):
+    org: str
+    limit_nano: int
+    period: str
+    name: str = ""
+    scope: str = "org"
+
+
+class ListBudgetsRequest(_Struct):
+    org: str
+
+
+class ListBudgetsReply(_Struct):
+    budgets: tuple[Budget, ...]
+
+
+class GetBudgetRequest(_Struct):
+    """id: the budget's id or name."""
+
+    org: str
+    id: str
+
+
+COST_ROUTE = Verb("cost", "route", RouteRequest, RouteReply)
+COST_CACHE_PUT = Verb("cost", "cache_put", CachePutRequest, Empty)
+BUDGET_CREATE = Verb("cost", "budget_create", CreateBudgetRequest, Budget)
+BUDGET_LIST = Verb("cost", "budget_list", ListBudgetsRequest, ListBudgetsReply)
+BUDGET_GET = Verb("cost", "budget_get", GetBudgetRequest, Budget)
+
+
+# --- trace ---
+
+
+class TraceRequest(_Struct):
+    """min_seq: wait (bounded) until ClickHouse holds AF_EVENTS up to here."""
+
+    org: str
+    run: str
+    min_seq: int = 0
+
+
+class TraceEvent(_Struct):
+    """seq: sequence in the stream. body: the event as JSON text."""
+
+    stream: str
+    seq: int
+    ts: int
+    type: str
+    step: str = ""
+    attempt: int = 0
+    body: str = ""
+
+
+class TraceStep(_Struct):
+    """Times in ms since the epoch. wait_ms: from scheduled to started."""
+
+    step: str
+    attempt: int
+    status: str
+    scheduled_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    wait_ms: int = 0
+    duration_ms: float = 0.0
+    cost_nano: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_hit: bool = False
+    worker: str = ""
+    error: str = ""
+    redactions: dict[str, int] = {}
+
+
+class TraceReply(_Struct):
+    run: str
+    workflow: str
+    status: str
+    trace_id: str
+    started_at: int
+    finished_at: int
+    cost_nano: int
+    input_tokens: int
+    output_tokens: int
+    redactions: dict[str, int]
+    steps: tuple[TraceStep, ...]
+    events: tuple[TraceEvent, ...]
+
+
+class TraceQueryRequest(_Struct):
+    """start_ms, end_ms bound the submission time; empty strings don't filter."""
+
+    org: str
+    start_ms: int = 0
+    end_ms: int = 0
+    provider: str = ""
+    workflow: str = ""
+    status: str = ""
+    limit: int = 50
+
+
+class TraceSummary(_Struct):
+    run: str
+    workflow: str
+    status: str
+    started_at: int
+    duration_ms: int
+    cost_nano: int
+    steps: int
+
+
+class TraceQueryReply(_Struct):
+    traces: tuple[TraceSummary, ...]
+
+
+class TraceCountsReply(_Struct):
+    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence."""
+
+    rows: int
+    distinct: int
+    first_seq: int
+    last_seq: int
+
+
+class TraceCountsRequest(_Struct):
+    stream: str = subjects.EVENTS_STREAM
+
+
+TRACE_GET = Verb("trace", "get", TraceRequest, TraceReply, 20.0)
+TRACE_QUERY = Verb("trace", "query", TraceQueryRequest, TraceQueryReply, 20.0)
+TRACE_COUNTS = Verb("trace", "counts", TraceCountsRequest, TraceCountsReply, 20.0)

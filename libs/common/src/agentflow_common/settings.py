@@ -1,0 +1,70 @@
+"""Settings: environment first, then the YAML file that `AGENTFLOW_CONFIG` names, then defaults that suit one machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+
+class Settings(BaseSettings):
+    """What every service reads. Names are the field names in upper case (`NATS_URL`)."""
+
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    default_org_id: str = "default"
+    http_host: str = "127.0.0.1"
+    http_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 picks a free one")
+    log_level: str = "INFO"
+    log_format: Literal["json", "text"] = "json"
+    durability: Literal["default", "fsync"] = Field("default", alias="AGENTFLOW_DURABILITY")
+    replicas: int = Field(1, alias="AGENTFLOW_REPLICAS", ge=1, le=5)
+    run_dir: Path | None = Field(
+        None, alias="AGENTFLOW_RUN_DIR", description="where a service writes the ports that it chose"
+    )
+    otlp_endpoint: str = Field("", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        path = os.environ.get("AGENTFLOW_CONFIG")
+        yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=path),) if path else ()
+        return (init_settings, env_settings, *yaml)
+
+
+class DatabaseSettings(Settings):
+    """For services that own tables. A `db_host` that starts with `/` is the folder of a Unix socket."""
+
+    db_host: str = "127.0.0.1"
+    db_port: int = 5432
+    db_user: str = "postgres"
+    db_password: str = ""
+    db_name: str = "postgres"
+    db_ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    db_pool_max: int = 8
+
+
+class ClickHouseSettings(Settings):
+    """With `clickhouse_path` set, ClickHouse is embedded (chDB) in that folder; one process may open it."""
+
+    clickhouse_path: str = ""
+    clickhouse_host: str = "127.0.0.1"
+    clickhouse_port: int = 8123
+    clickhouse_user: str = "default"
+    clickhouse_password: str = ""
+    clickhouse_database: str = "agentflow"

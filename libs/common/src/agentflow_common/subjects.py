@@ -1,0 +1,163 @@
+"""Every subject, stream, bucket and durable name of AgentFlow, and nothing else defines one (DESIGN section 2).
+
+`af.evt.<shard>.<org>.<run>.in`               facts from outside the scheduler
+`af.evt.<shard>.<org>.<run>.out.task.<lane>`  a step attempt offered to workers
+`af.evt.<shard>.<org>.<run>.out.run|step`     decisions about the run, about its steps
+`af.evt.<shard>.<org>.<run>.claim.<step>.<n>` taken once before a non-idempotent step runs
+`af.timer.<shard>.<run>.<timer>`              JetStream message schedules
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+from zlib import crc32
+
+SHARDS: Final = 16  # fixed when the log is created: a run's shard never changes
+
+EVENTS_STREAM: Final = "AF_EVENTS"
+COST_STREAM: Final = "AF_COST"
+AUDIT_STREAM: Final = "AF_AUDIT"
+DEAD_STREAM: Final = "AF_DEAD"
+BLOB_BUCKET: Final = "AF_BLOBS"
+SNAPSHOT_BUCKET: Final = "AF_SNAPSHOTS"
+LEASE_BUCKET: Final = "AF_LEASES"
+REGISTRY_BUCKET: Final = "AF_REGISTRY"
+
+EVENTS_SUBJECTS: Final = ("af.evt.>", "af.timer.>")
+COST_SUBJECTS: Final = ("af.cost.>",)
+AUDIT_SUBJECTS: Final = ("af.audit.>",)
+DEAD_SUBJECTS: Final = ("af.dead.>",)
+
+ALL_INS: Final = "af.evt.*.*.*.in"
+ALL_RUN_FACTS: Final = "af.evt.*.*.*.out.run"
+ALL_EVENTS: Final = "af.evt.>"
+
+DEFAULT_LANE: Final = "default"
+
+
+class RunKey(NamedTuple):
+    """Where a run's events live. shard: 0..SHARDS-1."""
+
+    shard: int
+    org: str
+    run: str
+
+
+def shard_of(run: str) -> int:
+    return crc32(run.encode()) % SHARDS
+
+
+def key_of(org: str, run: str) -> RunKey:
+    return RunKey(shard_of(run), org, run)
+
+
+def prefix(key: RunKey) -> str:
+    return f"af.evt.{key.shard}.{key.org}.{key.run}"
+
+
+def run_in(key: RunKey) -> str:
+    return prefix(key) + ".in"
+
+
+def run_out_all(key: RunKey) -> str:
+    """The wildcard that fences the scheduler's appends."""
+    return prefix(key) + ".out.>"
+
+
+def run_all(key: RunKey) -> str:
+    return prefix(key) + ".>"
+
+
+def out_task(key: RunKey, lane: str) -> str:
+    return f"{prefix(key)}.out.task.{lane}"
+
+
+def out_run(key: RunKey) -> str:
+    return prefix(key) + ".out.run"
+
+
+def out_step(key: RunKey) -> str:
+    return prefix(key) + ".out.step"
+
+
+def claim(key: RunKey, step: str, attempt: int) -> str:
+    return f"{prefix(key)}.claim.{token(step)}.{attempt}"
+
+
+def shard_all(shard: int) -> str:
+    return f"af.evt.{shard}.>"
+
+
+def shard_ins(shard: int) -> str:
+    return f"af.evt.{shard}.*.*.in"
+
+
+def shard_outs(shard: int) -> str:
+    return f"af.evt.{shard}.*.*.out.>"
+
+
+def lane_tasks(lane: str) -> str:
+    return f"af.evt.*.*.*.out.task.{lane}"
+
+
+def timer(key: RunKey, timer_id: str) -> str:
+    return f"af.timer.{key.shard}.{key.run}.{token(timer_id)}"
+
+
+def run_timers(key: RunKey) -> str:
+    return f"af.timer.{key.shard}.{key.run}.>"
+
+
+def live(run: str, step: str) -> str:
+    """Token stream of a running step: ephemeral, for viewers only."""
+    return f"af.live.{run}.{token(step)}"
+
+
+def live_run(run: str) -> str:
+    return f"af.live.{run}.>"
+
+
+def control(run: str) -> str:
+    """Ephemeral hints to workers (stop this run's steps); the log is what decides."""
+    return f"af.ctl.{run}"
+
+
+ALL_CONTROL: Final = "af.ctl.*"
+
+
+def rpc(service: str, verb: str) -> str:
+    return f"af.rpc.{service}.{verb}"
+
+
+def cost_ledger(org: str, run: str) -> str:
+    return f"af.cost.{org}.{run}"
+
+
+def audit(org: str, run: str) -> str:
+    return f"af.audit.{org}.{run or '_'}"
+
+
+def dead(origin: str) -> str:
+    return f"af.dead.{origin}"
+
+
+def lane_durable(lane: str) -> str:
+    return f"AF_LANE_{lane}"
+
+
+def durable(service: str, what: str) -> str:
+    """The durable consumer of a service: `AF_COST_settle`."""
+    return f"AF_{service.upper()}_{what}"
+
+
+def parse(subject: str) -> RunKey | None:
+    """The run that an `af.evt` subject belongs to; None for any other subject."""
+    parts = subject.split(".", 5)
+    if len(parts) < 6 or parts[1] != "evt" or not parts[2].isdigit():
+        return None
+    return RunKey(int(parts[2]), parts[3], parts[4])
+
+
+def token(text: str) -> str:
+    """A step key as one subject token: `analyze[3]` -> `analyze~3`."""
+    return text.replace("[", "~").replace("]", "")

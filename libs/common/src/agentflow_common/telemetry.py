@@ -1,0 +1,166 @@
+"""Structured logs, metrics under the names of docs/metrics, and OpenTelemetry spans whose context rides in the events.
+
+No payload is ever logged: logs carry ids, types, counts and durations.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from prometheus_client import Counter, Gauge, Histogram
+
+from agentflow_common.settings import Settings
+
+_context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("agentflow_log_context", default={})
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_state: dict[str, Any] = {"service": "", "tracer": None, "provider": None}
+
+RUNS: Final = Counter("workflow_runs", "Runs by final status", ["status", "workflow"])  # exposed as ..._total
+RUN_SECONDS: Final = Histogram(
+    "workflow_duration_seconds",
+    "Run duration, submission to end",
+    ["status"],
+    buckets=(0.01, 0.05, 0.1, 0.5, 1, 5, 15, 60, 300, 1800, 7200),
+)
+RUN_COST_CENTS: Final = Histogram(
+    "workflow_cost_cents", "Cost of a run", ["workflow"], buckets=(0.001, 0.01, 0.1, 1, 10, 100, 1000, 10000)
+)
+STEP_RETRIES: Final = Counter("step_retries", "Step attempts after the first", ["workflow"])
+CACHE_HITS: Final = Counter("cache_hits", "Model answers served from the cache", ["quality"])
+PROVIDER_REQUESTS: Final = Counter("provider_requests", "Calls to model providers", ["provider", "model", "status"])
+LLM_REQUESTS: Final = Counter("llm_requests", "LLM calls", ["provider", "model", "status"])
+LLM_TOKENS: Final = Counter("llm_tokens", "Tokens", ["type"])
+LLM_SECONDS: Final = Histogram("llm_response_time_seconds", "LLM response time", ["provider", "model"])
+TOOL_EXECUTIONS: Final = Counter("tool_executions", "Tool executions", ["tool", "status"])
+QUEUE_LAG: Final = Gauge("queue_lag", "Messages that wait in a consumer", ["queue"])
+RPC_SECONDS: Final = Histogram("rpc_duration_seconds", "Request/reply handling time", ["verb", "status"])
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: ts, level, service, logger, message, then the ids in scope and the `extra` fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        body: dict[str, Any] = {
+            "ts": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "service": _state["service"],
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_context.get(),
+        }
+        body |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
+        if record.exc_info and record.exc_info[0] is not None:
+            # type and place only: an exception's text may quote a payload
+            body["error"] = record.exc_info[0].__name__
+            body["where"] = _where(record.exc_info[2])
+        return msgspec.json.encode(body, enc_hook=str).decode()
+
+
+def _where(tb: Any) -> list[str]:
+    frames = []
+    while tb is not None:
+        code = tb.tb_frame.f_code
+        frames.append(f"{os.path.basename(code.co_filename)}:{tb.tb_lineno} {code.co_name}")  # noqa: PTH119
+        tb = tb.tb_next
+    return frames[-8:]
+
+
+def setup(service: str, settings: Settings) -> None:
+    """Logs to stderr, and spans to the OTLP endpoint if one is set. Call once, first thing in `__main__`."""
+    _state["service"] = service
+    handler = logging.StreamHandler(sys.stderr)
+    if settings.log_format == "json":
+        handler.setFormatter(JsonFormatter())
+    else:
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    for noisy in ("httpx", "httpcore", "faststream", "nats", "urllib3", "clickhouse_connect"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    if settings.otlp_endpoint:
+        _start_tracing(service, settings.otlp_endpoint)
+
+
+def _start_tracing(service: str, endpoint: str) -> None:
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    provider = TracerProvider(resource=Resource.create({"service.name": f"agentflow-{service}"}))
+    exporter = OTLPSpanExporter(endpoint=endpoint.rstrip("/") + "/v1/traces")
+    provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=500))
+    _state["provider"] = provider
+    _state["tracer"] = provider.get_tracer("agentflow")
+
+
+def shutdown() -> None:
+    """Sends the spans that are still held."""
+    if _state["provider"] is not None:
+        _state["provider"].shutdown()
+
+
+@contextlib.contextmanager
+def log_context(**ids: Any) -> Iterator[None]:
+    """Adds org, run, step ... to every log line of this task."""
+    token = _context.set({**_context.get(), **{k: v for k, v in ids.items() if v}})
+    try:
+        yield
+    finally:
+        _context.reset(token)
+
+
+def new_traceparent() -> str:
+    """A fresh W3C traceparent (version 00, sampled)."""
+    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+
+
+def trace_id(traceparent: str) -> str:
+    """The 32 hex digits of a traceparent, or the empty string."""
+    parts = traceparent.split("-")
+    return parts[1] if len(parts) == 4 else ""
+
+
+class Span:
+    """What `span` hands out: `traceparent` goes into the next hop's message or event."""
+
+    __slots__ = ("_span", "traceparent")
+
+    def __init__(self, traceparent: str, inner: Any = None) -> None:
+        self.traceparent = traceparent
+        self._span = inner
+
+    def set(self, **attributes: Any) -> None:
+        if self._span is not None:
+            for key, value in attributes.items():
+                self._span.set_attribute(key.replace("__", "."), value)
+
+
+@contextlib.contextmanager
+def span(name: str, parent: str = "", kind: str = "internal", **attributes: Any) -> Iterator[Span]:
+    """A span under the remote `parent` traceparent; without an exporter the parent is passed on and nothing is made."""
+    tracer = _state["tracer"]
+    if tracer is None:
+        yield Span(parent or new_traceparent())
+        return
+    from opentelemetry import trace as otel
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+    propagator = TraceContextTextMapPropagator()
+    context = propagator.extract({"traceparent": parent}) if parent else None
+    kinds = {"internal": otel.SpanKind.INTERNAL, "server": otel.SpanKind.SERVER, "client": otel.SpanKind.CLIENT,
+             "producer": otel.SpanKind.PRODUCER, "consumer": otel.SpanKind.CONSUMER}  # fmt: skip
+    clean = {k.replace("__", "."): v for k, v in attributes.items() if v is not None}
+    with tracer.start_as_current_span(
+        name, context=context, kind=kinds[kind], attributes=clean, record_exception=False
+    ) as inner:
+        carrier: dict[str, str] = {}
+        propagator.inject(carrier)
+        yield Span(carrier.get("traceparent", parent), inner)

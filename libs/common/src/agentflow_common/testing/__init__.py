@@ -1,0 +1,1 @@
+"""Real servers, fake clocks and event builders for tests."""
