@@ -1,4 +1,4 @@
-"""Request/reply over NATS: FastStream serves, a typed `call` asks. Fact streams go through `pull.py`, not through here."""
+"""Request/reply over NATS: FastStream serves, a typed `call` asks. Fact streams go through `pull.py` instead."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentflow_common.errors import (
     ErrorBody,
     InvalidError,
     RetryableError,
-    TimeoutError_,
+    DeadlineError,
     from_body,
     to_body,
 )
@@ -36,9 +36,11 @@ Handler = Callable[[Any], Awaitable[Any]]
 Route = tuple[Verb[Any], Handler]
 
 
-async def call(nc: Client, verb: Verb[Reply], request: Any, *, trace: str = "", timeout_s: float | None = None) -> Reply:
+async def call(
+    nc: Client, verb: Verb[Reply], request: Any, *, trace: str = "", timeout_s: float | None = None
+) -> Reply:
     """Asks a service. Raises the AgentFlowError that it answered, RetryableError if nobody serves the verb,
-    TimeoutError_ if no answer came in time (`retryable`: every verb may be asked again)."""
+    DeadlineError if no answer came in time (`retryable`: every verb may be asked again)."""
     data = _encoder.encode(request)
     if len(data) > RPC_BYTES_MAX:
         raise InvalidError(
@@ -52,11 +54,11 @@ async def call(nc: Client, verb: Verb[Reply], request: Any, *, trace: str = "", 
         try:
             msg = await nc.request(verb.subject, data, timeout=limit, headers=headers)
         except nats.errors.NoRespondersError as error:
-            raise RetryableError(
-                f"the {verb.service} service is not running", kind="service_unavailable"
-            ) from error
+            raise RetryableError(f"the {verb.service} service is not running", kind="service_unavailable") from error
         except (nats.errors.TimeoutError, TimeoutError) as error:
-            raise TimeoutError_(f"{verb.service}.{verb.name} did not answer in {limit:g} s", kind="rpc_timeout") from error
+            raise DeadlineError(
+                f"{verb.service}.{verb.name} did not answer in {limit:g} s", kind="rpc_timeout"
+            ) from error
     answer = msgspec.json.decode(msg.data, type=_answer_type(verb.reply))
     if answer.error is not None:
         raise from_body(answer.error)
@@ -76,7 +78,7 @@ def _answer_type(reply: type[Any]) -> type[Any]:
 @contextlib.asynccontextmanager
 async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncIterator[NatsBroker]:
     """Answers the verbs, shared with the other processes of the service (queue group), until the block ends."""
-    broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=0.25, logger=None, apply_types=False)
+    broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=1, logger=None, apply_types=False)
     for verb, handler in routes:
         subscriber = broker.subscriber(verb.subject, queue=f"af-{service}", max_workers=CONCURRENCY_MAX, decoder=_whole)
         subscriber(_endpoint(verb, handler))

@@ -94,7 +94,7 @@ class AlreadyExistsError(TerminalError):
     code = "already_exists"
 
 
-class PermissionError_(TerminalError):
+class PermissionDeniedError(TerminalError):
     code = "permission_denied"
 
 
@@ -126,19 +126,22 @@ class OverloadedError(RetryableError):
     code = "resource_exhausted"
 
 
-class TimeoutError_(RetryableError):
+class DeadlineError(RetryableError):
     code = "deadline_exceeded"
 
+
+PermissionError_ = PermissionDeniedError
+TimeoutError_ = DeadlineError
 
 _BY_CODE: Final[dict[str, type[AgentFlowError]]] = {
     "invalid_argument": InvalidError,
     "not_found": NotFoundError,
     "already_exists": AlreadyExistsError,
-    "permission_denied": PermissionError_,
+    "permission_denied": PermissionDeniedError,
     "unauthenticated": UnauthenticatedError,
     "aborted": ConflictError,
     "unavailable": RetryableError,
-    "deadline_exceeded": TimeoutError_,
+    "deadline_exceeded": DeadlineError,
     "failed_precondition": TerminalError,
 }
 
@@ -157,9 +160,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 def to_body(error: BaseException) -> ErrorBody:
     """The wire form of any exception; an unforeseen one is `internal` and carries its type as the kind."""
     if isinstance(error, AgentFlowError):
-        return ErrorBody(
-            error.code, error.kind, error.message, error.retryable, error.problems, error.retry_after_ms
-        )
+        return ErrorBody(error.code, error.kind, error.message, error.retryable, error.problems, error.retry_after_ms)
     return ErrorBody("internal", type(error).__name__, str(error) or type(error).__name__)
 
 

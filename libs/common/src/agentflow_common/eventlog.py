@@ -95,9 +95,7 @@ class EventLog:
 
     async def start(self) -> None:
         if not self._started:
-            await self._nc.subscribe(
-                self._inbox + ".*", cb=self._on_ack, pending_msgs_limit=-1, pending_bytes_limit=-1
-            )
+            await self._nc.subscribe(self._inbox + ".*", cb=self._on_ack, pending_msgs_limit=-1, pending_bytes_limit=-1)
             self._started = True
 
     async def _on_ack(self, msg: Msg) -> None:
@@ -162,7 +160,7 @@ class EventLog:
     async def read(
         self, subject: str, after_seq: int = 0, limit: int | None = None, stream: str = subjects.EVENTS_STREAM
     ) -> list[Stored]:
-        """Messages on `subject` (wildcards allowed) with a sequence above `after_seq`, in order, from the stream itself."""
+        """Messages on `subject` (wildcards allowed) with a sequence above `after_seq`, in order."""
         out: list[Stored] = []
         position = after_seq + 1
         while True:
@@ -175,9 +173,7 @@ class EventLog:
                 return out
             position = chunk[-1].seq + 1
 
-    async def _read_chunk(
-        self, subject: str, start: int, want: int, stream: str
-    ) -> tuple[list[Stored], bool]:
+    async def _read_chunk(self, subject: str, start: int, want: int, stream: str) -> tuple[list[Stored], bool]:
         """One batched direct get; ends with an end-of-batch status that tells how many are left."""
         inbox = self._nc.new_inbox()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -193,9 +189,7 @@ class EventLog:
             elif status == "404":
                 done.set_result(False)
             elif status:
-                done.set_exception(
-                    RetryableError(f"log read refused: {status} {headers.get('Description', '')}")
-                )
+                done.set_exception(RetryableError(f"log read refused: {status} {headers.get('Description', '')}"))
             else:
                 stored = _stored(msg)
                 if stored is not None:
@@ -213,9 +207,7 @@ class EventLog:
             await sub.unsubscribe()
         return chunk, more
 
-    def tail(
-        self, filters: Sequence[str], start_seq: int = 1, stream: str = subjects.EVENTS_STREAM
-    ) -> Tail:
+    def tail(self, filters: Sequence[str], start_seq: int = 1, stream: str = subjects.EVENTS_STREAM) -> Tail:
         return Tail(self._nc, stream, filters, start_seq)
 
     async def ack(self, delivery: Delivery) -> None:
@@ -233,9 +225,7 @@ async def settle(future: asyncio.Future[Ack], timeout_s: float = ACK_TIMEOUT_S) 
         async with asyncio.timeout(timeout_s):
             return await future
     except TimeoutError as error:
-        raise RetryableError(
-            "no acknowledgement from the event log in time", kind="append_unknown"
-        ) from error
+        raise RetryableError("no acknowledgement from the event log in time", kind="append_unknown") from error
 
 
 def _headers(entry: Entry) -> dict[str, str]:
@@ -265,7 +255,7 @@ def _stored(msg: Msg) -> Stored | None:
 
 
 async def ensure_streams(nc: Client, replicas: int = 1) -> None:
-    """Makes the streams and buckets, or brings them to the shape that this version expects. Safe to call at any time."""
+    """Makes the streams and buckets, or brings them to this version's shape. Safe to call at any time."""
     jsm = nc.jsm()
     common: dict[str, Any] = {
         "storage": api.StorageType.FILE,
@@ -297,9 +287,7 @@ async def ensure_streams(nc: Client, replicas: int = 1) -> None:
         try:
             await js.object_store(bucket)
         except NotFoundError:
-            await js.create_object_store(
-                bucket, api.ObjectStoreConfig(replicas=replicas, storage=api.StorageType.FILE)
-            )
+            await js.create_object_store(bucket, api.ObjectStoreConfig(replicas=replicas, storage=api.StorageType.FILE))
     for bucket, ttl in ((subjects.LEASE_BUCKET, 5.0), (subjects.REGISTRY_BUCKET, None)):
         try:
             await js.key_value(bucket)

@@ -77,7 +77,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 # --- facts from outside the scheduler: subject `...in` ---
 
 
-class RunSubmitted(Event, tag="run.submitted"):
+class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     """A client asked for a run. definition: the pinned definition as JSON. prompts: ref -> pinned `name@version`."""
 
     workflow: str
@@ -95,12 +95,12 @@ class RunSubmitted(Event, tag="run.submitted"):
     redactions: dict[str, int] = {}
 
 
-class RunCancelRequested(Event, tag="run.cancel_requested"):
+class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
     reason: str = ""
     by: str = ""
 
 
-class StepStarted(Event, tag="step.started"):
+class StepStarted(Event, frozen=True, tag="step.started"):
     """A worker runs the attempt and it takes long enough to be worth a word."""
 
     step: str
@@ -108,7 +108,7 @@ class StepStarted(Event, tag="step.started"):
     worker: str
 
 
-class StepCompleted(Event, tag="step.completed"):
+class StepCompleted(Event, frozen=True, tag="step.completed"):
     """An attempt succeeded. started_at: ms since the epoch. duration_ms: of the work alone."""
 
     step: str
@@ -121,7 +121,7 @@ class StepCompleted(Event, tag="step.completed"):
     redactions: dict[str, int] = {}
 
 
-class StepFailed(Event, tag="step.failed"):
+class StepFailed(Event, frozen=True, tag="step.failed"):
     """An attempt failed; the scheduler alone decides what follows. llm: what failed calls had cost."""
 
     step: str
@@ -133,7 +133,7 @@ class StepFailed(Event, tag="step.failed"):
     llm: LlmUsage | None = None
 
 
-class StepOutcomeUnknown(Event, tag="step.outcome_unknown"):
+class StepOutcomeUnknown(Event, frozen=True, tag="step.outcome_unknown"):
     """A non-idempotent attempt had been claimed by a worker that then vanished: nobody knows whether it took effect."""
 
     step: str
@@ -142,7 +142,7 @@ class StepOutcomeUnknown(Event, tag="step.outcome_unknown"):
     claimed_by: str = ""
 
 
-class TimerFired(Event, tag="timer.fired"):
+class TimerFired(Event, frozen=True, tag="timer.fired"):
     """A JetStream message schedule came due."""
 
     timer: str
@@ -154,11 +154,11 @@ class TimerFired(Event, tag="timer.fired"):
 # --- decisions of the scheduler: subjects `...out.*` ---
 
 
-class Decision(Event, kw_only=True, frozen=True):
+class Decision(Event, frozen=True, kw_only=True):
     seen: int = 0
 
 
-class RunStarted(Decision, tag="run.started"):
+class RunStarted(Decision, frozen=True, tag="run.started"):
     workflow: str
     version: int
     steps: int
@@ -166,7 +166,7 @@ class RunStarted(Decision, tag="run.started"):
     tags: dict[str, str] = {}
 
 
-class StepScheduled(Decision, tag="step.scheduled"):
+class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     """A step attempt is offered to workers: the decision and the queue entry in one.
 
     kind: node type. config: the node's configuration without its inputs. inputs: resolved values by name; a value that
@@ -185,38 +185,38 @@ class StepScheduled(Decision, tag="step.scheduled"):
     prompt: str = ""
 
 
-class StepExpanded(Decision, tag="step.expanded"):
+class StepExpanded(Decision, frozen=True, tag="step.expanded"):
     """A parallel step became `width` children named `step[0]` .. `step[width-1]`."""
 
     step: str
     width: int
 
 
-class StepSkipped(Decision, tag="step.skipped"):
+class StepSkipped(Decision, frozen=True, tag="step.skipped"):
     step: str
     reason: str
 
 
-class StepCancelled(Decision, tag="step.cancelled"):
+class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
     step: str
     attempt: int
     reason: str = ""
 
 
-class StepTimedOut(Decision, tag="step.timed_out"):
+class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
     step: str
     attempt: int
     timeout_ms: int
 
 
-class StepUndecidable(Decision, tag="step.undecidable"):
+class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):
     """A step can't be offered: its condition or its inputs failed to evaluate. Terminal for the step."""
 
     step: str
     error: StepError
 
 
-class TimerSet(Decision, tag="timer.set"):
+class TimerSet(Decision, frozen=True, tag="timer.set"):
     """fire_at: ms since the epoch. kind: `retry`, `step_timeout` or `deadline`."""
 
     timer: str
@@ -226,20 +226,20 @@ class TimerSet(Decision, tag="timer.set"):
     attempt: int = 0
 
 
-class RunCompleted(Decision, tag="run.completed"):
+class RunCompleted(Decision, frozen=True, tag="run.completed"):
     output: Payload = Payload()
     cost_nano: int = 0
     duration_ms: int = 0
 
 
-class RunFailed(Decision, tag="run.failed"):
+class RunFailed(Decision, frozen=True, tag="run.failed"):
     error: StepError
     step: str = ""
     cost_nano: int = 0
     duration_ms: int = 0
 
 
-class RunCancelled(Decision, tag="run.cancelled"):
+class RunCancelled(Decision, frozen=True, tag="run.cancelled"):
     reason: str = ""
     cost_nano: int = 0
     duration_ms: int = 0
@@ -248,7 +248,7 @@ class RunCancelled(Decision, tag="run.cancelled"):
 # --- other ledgers ---
 
 
-class ClaimTaken(Event, tag="claim.taken"):
+class ClaimTaken(Event, frozen=True, tag="claim.taken"):
     """A worker is about to run a non-idempotent attempt (subject `...claim.<step>.<attempt>`, expected sequence 0)."""
 
     step: str
@@ -256,7 +256,7 @@ class ClaimTaken(Event, tag="claim.taken"):
     worker: str
 
 
-class CostSettled(Event, tag="cost.settled"):
+class CostSettled(Event, frozen=True, tag="cost.settled"):
     """Stream AF_COST. source_seq: the sequence in AF_EVENTS of the step event that it settles (its message id)."""
 
     step: str
@@ -271,7 +271,7 @@ class CostSettled(Event, tag="cost.settled"):
     source_seq: int
 
 
-class AuditRecorded(Event, tag="audit.recorded"):
+class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
     """Stream AF_AUDIT. action: `protect`, `restore`, `block`. counts: findings by entity, never the values."""
 
     action: str
@@ -281,9 +281,7 @@ class AuditRecorded(Event, tag="audit.recorded"):
     counts: dict[str, int] = {}
 
 
-Fact = (
-    RunSubmitted | RunCancelRequested | StepStarted | StepCompleted | StepFailed | StepOutcomeUnknown | TimerFired
-)
+Fact = RunSubmitted | RunCancelRequested | StepStarted | StepCompleted | StepFailed | StepOutcomeUnknown | TimerFired
 Out = (
     RunStarted
     | StepScheduled

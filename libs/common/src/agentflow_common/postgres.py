@@ -51,7 +51,7 @@ async def migrate(pool: asyncpg.Pool, schema: str, folder: Path) -> list[str]:
 
     Returns the names applied now. Raises RuntimeError if an applied file has changed since.
     """
-    files = sorted(folder.glob("[0-9]*.sql"))
+    files = await asyncio.to_thread(lambda: sorted(folder.glob("[0-9]*.sql")))
     if not files:
         raise RuntimeError(f"no migrations in {folder}")
     applied_now: list[str] = []
@@ -71,7 +71,9 @@ async def migrate(pool: asyncpg.Pool, schema: str, folder: Path) -> list[str]:
                 sha = hashlib.sha256(sql.encode()).hexdigest()
                 if file.name in known:
                     if known[file.name] != sha:
-                        raise RuntimeError(f"migration {schema}/{file.name} changed after it was applied; add a new file")
+                        raise RuntimeError(
+                            f"migration {schema}/{file.name} changed after it was applied; add a new file"
+                        )
                     continue
                 async with connection.transaction():
                     await connection.execute(sql)

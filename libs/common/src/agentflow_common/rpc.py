@@ -36,7 +36,7 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 # --- security ---
 
 
-class ProtectRequest(_Struct):
+class ProtectRequest(_Struct, frozen=True):
     """Replace what is sensitive in every string of `value` by reversible tokens of this run.
 
     purpose: `input`, `output`, `prompt`, `completion` or `error`.
@@ -49,14 +49,14 @@ class ProtectRequest(_Struct):
     step: str = ""
 
 
-class ProtectReply(_Struct):
+class ProtectReply(_Struct, frozen=True):
     """value: same shape as asked. counts: findings by entity (`EMAIL_ADDRESS`), each occurrence counted."""
 
     value: Any
     counts: dict[str, int] = {}
 
 
-class RestoreRequest(_Struct):
+class RestoreRequest(_Struct, frozen=True):
     """Put the originals back; audited with actor and reason."""
 
     org: str
@@ -67,7 +67,7 @@ class RestoreRequest(_Struct):
     step: str = ""
 
 
-class RestoreReply(_Struct):
+class RestoreReply(_Struct, frozen=True):
     value: Any
     restored: int = 0
 
@@ -79,7 +79,7 @@ RESTORE = Verb("security", "restore", RestoreRequest, RestoreReply, 30.0)
 # --- prompt ---
 
 
-class PromptVersion(_Struct):
+class PromptVersion(_Struct, frozen=True):
     """An immutable prompt version. inputs_schema: JSON Schema of the inputs object; created_at: ms since the epoch."""
 
     name: str
@@ -97,7 +97,7 @@ class PromptVersion(_Struct):
     sha256: str = ""
 
 
-class CreatePromptRequest(_Struct):
+class CreatePromptRequest(_Struct, frozen=True):
     """A new version of `name` (version 1 if it is new). task: hint for the `local` provider
     (`summarize`, `keywords`, `classify`, `translate`, `detect_language`, `answer`)."""
 
@@ -114,38 +114,38 @@ class CreatePromptRequest(_Struct):
     created_by: str = ""
 
 
-class GetPromptRequest(_Struct):
+class GetPromptRequest(_Struct, frozen=True):
     """ref: `name`, `name@3` or `name@label`; a bare name is the latest version."""
 
     org: str
     ref: str
 
 
-class ListPromptsRequest(_Struct):
+class ListPromptsRequest(_Struct, frozen=True):
     org: str
     name_prefix: str = ""
     limit: int = 100
 
 
-class ListPromptsReply(_Struct):
+class ListPromptsReply(_Struct, frozen=True):
     """The latest version of each prompt, by name."""
 
     prompts: tuple[PromptVersion, ...]
 
 
-class ResolvePromptsRequest(_Struct):
+class ResolvePromptsRequest(_Struct, frozen=True):
     org: str
     refs: tuple[str, ...]
 
 
-class ResolvePromptsReply(_Struct):
+class ResolvePromptsReply(_Struct, frozen=True):
     """pinned: ref -> `name@version`. missing: refs that name nothing."""
 
     pinned: dict[str, str]
     missing: tuple[str, ...] = ()
 
 
-class RenderRequest(_Struct):
+class RenderRequest(_Struct, frozen=True):
     """ref: pinned `name@version`."""
 
     org: str
@@ -155,7 +155,7 @@ class RenderRequest(_Struct):
     inputs: dict[str, Any]
 
 
-class RenderReply(_Struct):
+class RenderReply(_Struct, frozen=True):
     prompt: str
     system: str
     text: str
@@ -174,7 +174,7 @@ PROMPT_RENDER = Verb("prompt", "render", RenderRequest, RenderReply)
 # --- cost ---
 
 
-class Candidate(_Struct):
+class Candidate(_Struct, frozen=True):
     """A model that may answer, best first. est_cost_nano: nano-USD for the prompt bytes and the whole output limit.
 
     input_nano_per_mtok, output_nano_per_mtok: nano-USD for 10^6 tokens.
@@ -187,7 +187,7 @@ class Candidate(_Struct):
     est_cost_nano: int
 
 
-class RouteRequest(_Struct):
+class RouteRequest(_Struct, frozen=True):
     """quality: Gold, Silver or Bronze. providers: those the worker can call. model: `provider/model` pins one.
 
     prompt_bytes bounds the input tokens. run_budget_nano: the run's own budget, None for none. The reservation is
@@ -209,7 +209,7 @@ class RouteRequest(_Struct):
     workflow: str = ""
 
 
-class RouteReply(_Struct):
+class RouteReply(_Struct, frozen=True):
     """cached: the answer of an earlier identical call (only when the node asked for caching)."""
 
     reservation: str
@@ -218,18 +218,18 @@ class RouteReply(_Struct):
     cached: dict[str, Any] | None = None
 
 
-class CachePutRequest(_Struct):
+class CachePutRequest(_Struct, frozen=True):
     org: str
     cache_key: str
     value: dict[str, Any]
     ttl_s: int = 3600
 
 
-class Empty(_Struct):
+class Empty(_Struct, frozen=True):
     pass
 
 
-class Budget(_Struct):
+class Budget(_Struct, frozen=True):
     """period: `daily`, `weekly`, `monthly` or `total`. scope: `org` or `workflow:<name>`. Amounts in nano-USD."""
 
     id: str
@@ -245,7 +245,7 @@ class Budget(_Struct):
     created_at: int = 0
 
 
-class CreateBudgetRequest(_Struct):
+class CreateBudgetRequest(_Struct, frozen=True):
     org: str
     limit_nano: int
     period: str
@@ -253,15 +253,15 @@ class CreateBudgetRequest(_Struct):
     scope: str = "org"
 
 
-class ListBudgetsRequest(_Struct):
+class ListBudgetsRequest(_Struct, frozen=True):
     org: str
 
 
-class ListBudgetsReply(_Struct):
+class ListBudgetsReply(_Struct, frozen=True):
     budgets: tuple[Budget, ...]
 
 
-class GetBudgetRequest(_Struct):
+class GetBudgetRequest(_Struct, frozen=True):
     """id: the budget's id or name."""
 
     org: str
@@ -278,7 +278,7 @@ BUDGET_GET = Verb("cost", "budget_get", GetBudgetRequest, Budget)
 # --- trace ---
 
 
-class TraceRequest(_Struct):
+class TraceRequest(_Struct, frozen=True):
     """min_seq: wait (bounded) until ClickHouse holds AF_EVENTS up to here."""
 
     org: str
@@ -286,7 +286,7 @@ class TraceRequest(_Struct):
     min_seq: int = 0
 
 
-class TraceEvent(_Struct):
+class TraceEvent(_Struct, frozen=True):
     """seq: sequence in the stream. body: the event as JSON text."""
 
     stream: str
@@ -298,7 +298,7 @@ class TraceEvent(_Struct):
     body: str = ""
 
 
-class TraceStep(_Struct):
+class TraceStep(_Struct, frozen=True):
     """Times in ms since the epoch. wait_ms: from scheduled to started."""
 
     step: str
@@ -321,7 +321,7 @@ class TraceStep(_Struct):
     redactions: dict[str, int] = {}
 
 
-class TraceReply(_Struct):
+class TraceReply(_Struct, frozen=True):
     run: str
     workflow: str
     status: str
@@ -336,7 +336,7 @@ class TraceReply(_Struct):
     events: tuple[TraceEvent, ...]
 
 
-class TraceQueryRequest(_Struct):
+class TraceQueryRequest(_Struct, frozen=True):
     """start_ms, end_ms bound the submission time; empty strings don't filter."""
 
     org: str
@@ -348,7 +348,7 @@ class TraceQueryRequest(_Struct):
     limit: int = 50
 
 
-class TraceSummary(_Struct):
+class TraceSummary(_Struct, frozen=True):
     run: str
     workflow: str
     status: str
@@ -358,11 +358,11 @@ class TraceSummary(_Struct):
     steps: int
 
 
-class TraceQueryReply(_Struct):
+class TraceQueryReply(_Struct, frozen=True):
     traces: tuple[TraceSummary, ...]
 
 
-class TraceCountsReply(_Struct):
+class TraceCountsReply(_Struct, frozen=True):
     """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence."""
 
     rows: int
@@ -371,7 +371,7 @@ class TraceCountsReply(_Struct):
     last_seq: int
 
 
-class TraceCountsRequest(_Struct):
+class TraceCountsRequest(_Struct, frozen=True):
     stream: str = subjects.EVENTS_STREAM
 
 

@@ -1,4 +1,4 @@
-"""Settings: environment first, then the YAML file that `AGENTFLOW_CONFIG` names, then defaults that suit one machine."""
+"""Settings: environment first, then the YAML file that `AGENTFLOW_CONFIG` names, then one-machine defaults."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Settings(BaseSettings):
         settings_cls: type[BaseSettings],
         init_settings: PydanticBaseSettingsSource,
         env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  (the base class's signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         path = os.environ.get("AGENTFLOW_CONFIG")
         yaml = (YamlConfigSettingsSource(settings_cls, yaml_file=path),) if path else ()

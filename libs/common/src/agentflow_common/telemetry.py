@@ -19,7 +19,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from agentflow_common.settings import Settings
 
-_context: contextvars.ContextVar[dict[str, Any]] = contextvars.ContextVar("agentflow_log_context", default={})
+_context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("agentflow_log_context", default=None)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _state: dict[str, Any] = {"service": "", "tracer": None, "provider": None}
 
@@ -54,7 +54,7 @@ class JsonFormatter(logging.Formatter):
             "service": _state["service"],
             "logger": record.name,
             "message": record.getMessage(),
-            **_context.get(),
+            **(_context.get() or {}),
         }
         body |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info and record.exc_info[0] is not None:
@@ -110,7 +110,7 @@ def shutdown() -> None:
 @contextlib.contextmanager
 def log_context(**ids: Any) -> Iterator[None]:
     """Adds org, run, step ... to every log line of this task."""
-    token = _context.set({**_context.get(), **{k: v for k, v in ids.items() if v}})
+    token = _context.set({**(_context.get() or {}), **{k: v for k, v in ids.items() if v}})
     try:
         yield
     finally:

@@ -1,0 +1,192 @@
+"""References, templates and conditions of a definition: compiled once, evaluated without I/O in bounded time.
+
+- reference `ingest.output.chunks[0]`: the value itself, of any type;
+- template `{{document_key}}` or `Report on {{ingest.output.title | upper}}`: a Jinja dialect of expressions only (no
+  statements); a string that is one expression keeps the value's type;
+- condition: CEL (https://cel.dev), `classify.output.type == 'text'`.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+import jinja2
+import jinja2.meta
+import jinja2.nodes
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from agentflow_common.errors import InvalidError
+
+REFERENCE: Final = re.compile(
+    r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
+)
+_PART: Final = re.compile(r"\.([A-Za-z0-9_][A-Za-z0-9_-]*)|\[(\d+)\]")
+TEMPLATE_CHARS_MAX: Final = 16 * 1024
+RESULT_CHARS_MAX: Final = 256 * 1024
+REPEAT_MAX: Final = 10_000  # bounds 'x' * n inside a template
+
+Path = tuple[str | int, ...]
+
+
+class ExpressionError(InvalidError):
+    """An expression can't be compiled, or fails on the values that it met."""
+
+
+def parse_reference(text: str) -> tuple[str, str, Path] | None:
+    """`a.output.b[0]` -> ("a", "output", ("b", 0)); None if the text is not a reference."""
+    match = REFERENCE.match(text)
+    if match is None:
+        return None
+    path: list[str | int] = []
+    for name, index in _PART.findall(match[3]):
+        part = name or index
+        path.append(int(part) if part.isdigit() else part)
+    return match[1], match[2], tuple(path)
+
+
+def walk(value: Any, path: Path, whole: str) -> Any:
+    """The value at `path`; None stays None (a skipped step has no output). ExpressionError names the missing part."""
+    for depth, part in enumerate(path):
+        if value is None:
+            return None
+        if isinstance(part, int) and isinstance(value, list):
+            if part >= len(value):
+                raise ExpressionError(f"{whole}: index {part} is past the end (the list has {len(value)} items)")
+            value = value[part]
+        elif isinstance(value, dict):
+            key = str(part)
+            if key not in value:
+                known = ", ".join(sorted(map(str, value))[:12]) or "nothing"
+                raise ExpressionError(f"{whole}: there is no field {key!r}; the output has {known}")
+            value = value[key]
+        else:
+            above = ".".join(map(str, path[:depth])) or "the output"
+            raise ExpressionError(f"{whole}: {above} is a {type(value).__name__}, it has no field {part!r}")
+    return value
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        if operator == "**":
+            raise ExpressionError("`**` is not allowed in templates")
+        if operator == "*":
+            for value, times in ((left, right), (right, left)):
+                if isinstance(value, str | list | tuple) and isinstance(times, int) and times * len(value) > REPEAT_MAX:
+                    raise ExpressionError(f"a template may not repeat a value to more than {REPEAT_MAX} items")
+        if operator == "%" and isinstance(left, str):
+            raise ExpressionError("string formatting by `%` is not allowed in templates")
+        return super().call_binop(context, operator, left, right)
+
+
+_environment: Final = _Sandbox(undefined=jinja2.StrictUndefined, autoescape=False)
+_environment.globals.clear()
+for _name in ("pprint", "xmlattr", "urlize", "forceescape", "center", "indent", "wordwrap", "filesizeformat", "format"):
+    _environment.filters.pop(_name, None)
+_FORBIDDEN: Final = (jinja2.nodes.Stmt,)
+_ALLOWED: Final = (jinja2.nodes.Output, jinja2.nodes.If, jinja2.nodes.Template)
+
+
+def is_template(text: str) -> bool:
+    return "{{" in text or "{%" in text
+
+
+class Template:
+    """A compiled template. variables: the names that it reads."""
+
+    def __init__(self, text: str) -> None:
+        if len(text) > TEMPLATE_CHARS_MAX:
+            raise ExpressionError(f"a template holds at most {TEMPLATE_CHARS_MAX} characters, this has {len(text)}")
+        try:
+            tree = _environment.parse(text)
+            for node in tree.find_all(_FORBIDDEN):
+                if not isinstance(node, _ALLOWED):
+                    raise ExpressionError(
+                        f"`{type(node).__name__.lower()}` is not allowed here: only {{{{ expressions }}}} are"
+                    )
+            self.variables: frozenset[str] = frozenset(jinja2.meta.find_undeclared_variables(tree))
+            body = tree.body
+            whole = (
+                len(body) == 1 and isinstance(body[0], jinja2.nodes.Output) and len(body[0].nodes) == 1
+                and not isinstance(body[0].nodes[0], jinja2.nodes.TemplateData)
+            )  # fmt: skip
+            self._text = text
+            self._one: Callable[..., Any] | None = None
+            if whole:
+                inner = text.strip()[2:-2].strip().strip("-").strip()
+                self._one = _environment.compile_expression(inner, undefined_to_none=False)
+            else:
+                self._template = _environment.from_string(tree)
+        except jinja2.TemplateSyntaxError as error:
+            raise ExpressionError(f"template line {error.lineno}: {error.message}") from error
+
+    def render(self, variables: Mapping[str, Any]) -> Any:
+        """The value of a lone expression, else a string. ExpressionError names what is undefined."""
+        try:
+            if self._one is not None:
+                value = self._one(**variables)
+                if isinstance(value, jinja2.Undefined):
+                    value._fail_with_undefined_error()
+                return value
+            text = self._template.render(**variables)
+        except ExpressionError:
+            raise
+        except jinja2.UndefinedError as error:
+            raise ExpressionError(f"{self._text[:80]}: {error.message}") from error
+        except Exception as error:
+            raise ExpressionError(f"{self._text[:80]}: {type(error).__name__}: {error}") from error
+        if len(text) > RESULT_CHARS_MAX:
+            raise ExpressionError(f"{self._text[:80]}: the result is longer than {RESULT_CHARS_MAX} characters")
+        return text
+
+
+@functools.lru_cache(maxsize=4096)
+def template(text: str) -> Template:
+    return Template(text)
+
+
+class Condition:
+    """A compiled CEL expression."""
+
+    def __init__(self, text: str) -> None:
+        import cel
+
+        self.text = text
+        if len(text) > TEMPLATE_CHARS_MAX:
+            raise ExpressionError(f"a condition holds at most {TEMPLATE_CHARS_MAX} characters")
+        try:
+            self._program = cel.compile(text)
+        except Exception as error:
+            lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+            detail = lines[0].split("ERROR: <input>:")[-1] if lines else type(error).__name__
+            raise ExpressionError(f"not a CEL expression: {text!r}: {detail}") from error
+
+    def holds(self, variables: Mapping[str, Any]) -> bool:
+        """True or False. ExpressionError if it fails, or gives something else than a boolean."""
+        try:
+            value = self._program.execute(dict(variables))
+        except KeyError as error:
+            raise ExpressionError(f"condition {self.text!r}: there is no field {error}; use has(...) to ask") from error
+        except Exception as error:
+            raise ExpressionError(f"condition {self.text!r}: {str(error).splitlines()[0]}") from error
+        if not isinstance(value, bool):
+            raise ExpressionError(f"condition {self.text!r} gave a {type(value).__name__}, not true or false")
+        return value
+
+
+@functools.lru_cache(maxsize=4096)
+def condition(text: str) -> Condition:
+    return Condition(text)
+
+
+_CEL_STRING: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:output|status|error)\b")
+
+
+def condition_steps(text: str) -> list[str]:
+    """The steps that a condition speaks of (`x` in `x.output`, outside of string literals)."""
+    return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
