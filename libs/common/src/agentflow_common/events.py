@@ -192,6 +192,13 @@ class StepExpanded(Decision, frozen=True, tag="step.expanded"):
     width: int
 
 
+class StepJoined(Decision, frozen=True, tag="step.joined"):
+    """All children of an expanded step are decided. status: `completed`, or `failed` when a child failed for good."""
+
+    step: str
+    status: str
+
+
 class StepSkipped(Decision, frozen=True, tag="step.skipped"):
     step: str
     reason: str
@@ -286,6 +293,7 @@ Out = (
     RunStarted
     | StepScheduled
     | StepExpanded
+    | StepJoined
     | StepSkipped
     | StepCancelled
     | StepTimedOut
@@ -310,7 +318,8 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes) -> AnyEvent:
     """Raises msgspec.DecodeError or msgspec.ValidationError (a subclass) for what is not an event."""
-    return _decoder.decode(data)
+    event: AnyEvent = _decoder.decode(data)
+    return event
 
 
 def event_type(event: Event | type[Event]) -> str:
