@@ -159,7 +159,7 @@ def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, 
     return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
 
 
-def evolve(state: RunState, event: ev.AnyEvent, seq: int) -> None:
+def evolve(state: RunState, event: ev.Event, seq: int) -> None:
     """Folds one event into the state, in place. A sequence that was folded before changes nothing."""
     if isinstance(event, ev.Decision):
         if 0 < seq <= state.out_seq:
@@ -272,11 +272,17 @@ def _count_usage(state: RunState, llm: ev.LlmUsage | None) -> None:
         state.output_tokens += llm.output_tokens
 
 
+def _drop_timeout(state: RunState, key: str, attempt: int) -> None:
+    if state.timers:
+        state.timers.pop(f"timeout:{key}:{attempt}", None)
+
+
 def _completed(state: RunState, event: ev.StepCompleted) -> None:
     _count_usage(state, event.llm)
     step = _active(state, event.step, event.attempt)
     if step is None:
         return
+    _drop_timeout(state, event.step, event.attempt)
     for entity, count in event.redactions.items():
         state.redactions[entity] = state.redactions.get(entity, 0) + count
     step.status = StepStatus.COMPLETED
@@ -292,6 +298,7 @@ def _failed(state: RunState, event: ev.StepFailed) -> None:
     step = _active(state, event.step, event.attempt)
     if step is None:
         return
+    _drop_timeout(state, event.step, event.attempt)
     step.status = StepStatus.FAILED
     step.error = event.error
     step.started_at = event.started_at or step.started_at
@@ -302,6 +309,7 @@ def _failed(state: RunState, event: ev.StepFailed) -> None:
 def _outcome_unknown(state: RunState, event: ev.StepOutcomeUnknown) -> None:
     step = _active(state, event.step, event.attempt)
     if step is not None:
+        _drop_timeout(state, event.step, event.attempt)
         step.status = StepStatus.OUTCOME_UNKNOWN
         step.finished_at = event.ts
         step.error = StepError(
@@ -353,6 +361,7 @@ def _expanded(state: RunState, event: ev.StepExpanded) -> None:
 
 def _close(state: RunState, key: str, status: StepStatus, ts: int) -> StepState:
     step = state.step(key)
+    _drop_timeout(state, key, step.attempt)
     step.status = status
     step.finished_at = ts
     step.due = False
