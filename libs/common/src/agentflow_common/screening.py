@@ -1,0 +1,90 @@
+"""What a redaction token looks like, and whether a JSON value could hold anything sensitive at all.
+
+Pure. The security service opens every detection with the same `suspicious` gate, so a value for which `needs_screening`
+is False would have come back from it unchanged: callers may skip the question. The gate errs towards asking.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+# `<EMAIL_ADDRESS:7Q2M4K>`: a Presidio entity name and 6 to 12 letters of base 32, at least one of them no digit, so
+# that a card number written in angle brackets is not taken for a token.
+TOKEN: Final = re.compile(r"<([A-Z][A-Z_]{1,30}):(?=[2-7]{0,11}[A-Z])([A-Z2-7]{6,12})>")
+
+DEPTH_MAX: Final = 64  # deeper values are refused by the security service: a stack bound, far above real documents
+TEXT_CHARS_MIN: Final = 5  # nothing that a detector looks for is shorter
+NUMBER_MIN: Final = 1_000_000  # the smallest phone number (seven digits) as a JSON number
+
+# Plain words hold nothing that a detector looks for: each needs a digit or one of the signs that are left out here.
+_PLAIN: Final = re.compile(r"[A-Za-z\s.!?()*#\[\]{}^;]*\Z", re.ASCII)
+_NAME: Final = re.compile(r"[a-z]{1,24}(?:_[a-z]{1,24}){0,4}\Z", re.ASCII)
+_TELLING: Final = re.compile(
+    r"pass|pwd|psw|pin\b|secret|token|key|auth|cred|bearer|cookie|session|private|signature", re.I
+)
+
+
+def telling(name: str) -> bool:
+    """Whether a dict key makes its value suspicious, whatever the value looks like (`password`, `apiKey`)."""
+    return _TELLING.search(name) is not None
+
+
+def suspicious(text: str, name: str = "") -> bool:
+    """Whether a string could hold a finding. name: the dict key that the string stands under, if any."""
+    if len(text) < TEXT_CHARS_MIN:
+        return False
+    return _PLAIN.match(text) is None or (name != "" and telling(name))
+
+
+def suspicious_key(name: str) -> bool:
+    """Whether a dict key could itself hold a finding; `lower_case` names can't."""
+    return suspicious(name) and _NAME.match(name) is None
+
+
+def suspicious_number(number: float) -> bool:
+    """Whether a JSON number has the digits of a phone number, a card or an identity number."""
+    return abs(number) >= NUMBER_MIN and (isinstance(number, int) or number.is_integer())
+
+
+def needs_screening(value: Any) -> bool:
+    """False only if no string, dict key or number in the JSON value could hold anything that a detector looks for."""
+    stack: list[tuple[Any, str, int]] = [(value, "", 0)]
+    while stack:
+        node, name, depth = stack.pop()
+        if isinstance(node, str):
+            if suspicious(node, name):
+                return True
+        elif isinstance(node, bool) or node is None:
+            continue
+        elif isinstance(node, int | float):
+            if suspicious_number(node):
+                return True
+        elif depth >= DEPTH_MAX:
+            return True  # the service refuses it; it is not for this gate to wave it through
+        elif isinstance(node, dict):
+            for key, item in node.items():
+                if not isinstance(key, str) or suspicious_key(key):
+                    return True
+                stack.append((item, key, depth + 1))
+        elif isinstance(node, list | tuple):
+            stack.extend((item, name, depth + 1) for item in node)
+        else:
+            return True  # not JSON: let the service say so
+    return False
+
+
+def contains_token(value: Any) -> bool:
+    """Whether any string or dict key in the JSON value holds a redaction token."""
+    stack: list[Any] = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str):
+            if "<" in node and TOKEN.search(node):
+                return True
+        elif isinstance(node, dict):
+            stack.extend(node.keys())
+            stack.extend(node.values())
+        elif isinstance(node, list | tuple):
+            stack.extend(node)
+    return False
