@@ -38,6 +38,13 @@ class Blobs:
         data = msgspec.json.encode(value)
         if len(data) <= INLINE_BYTES_MAX:
             return Payload(value=value)
+        return Payload(ref=await self._put(data, what))
+
+    async def store(self, value: Any, what: str = "payload") -> BlobRef:
+        """Stores the value whatever its size; InvalidError above PAYLOAD_BYTES_MAX."""
+        return await self._put(msgspec.json.encode(value), what)
+
+    async def _put(self, data: bytes, what: str) -> BlobRef:
         if len(data) > PAYLOAD_BYTES_MAX:
             raise InvalidError(
                 f"{what} is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
@@ -50,7 +57,7 @@ class Blobs:
             await bucket.get_info(sha)
         except (NotFoundError, ObjectNotFoundError):
             await bucket.put(sha, data)
-        return Payload(ref=BlobRef(sha256=sha, size=len(data)))
+        return BlobRef(sha256=sha, size=len(data))
 
     async def fetch(self, ref: BlobRef) -> Any:
         """The value behind a reference, checked against its SHA-256."""

@@ -227,6 +227,11 @@ class Tail(_Puller):
             log.warning("tail of %s can't be made yet: %s", self._stream, error)
             await asyncio.sleep(0.5)
 
+    @property
+    def buffered(self) -> int:
+        """Messages that have arrived and were not taken yet."""
+        return len(self._buffer)
+
     async def stop(self) -> None:
         consumer = self._consumer
         await self._unsubscribe()

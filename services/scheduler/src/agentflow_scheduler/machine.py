@@ -40,7 +40,7 @@ WIDTH_MAX: Final = 10_000  # children of one parallel step
 class Run:
     """A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed)."""
 
-    __slots__ = ("decided", "open_children", "plan", "remaining", "state", "touched", "undecided")
+    __slots__ = ("decided", "open_children", "plan", "remaining", "state", "touched", "undecided", "used_timers")
 
     def __init__(self, state: RunState, plan: Plan) -> None:
         self.state = state
@@ -49,6 +49,7 @@ class Run:
         self.remaining = {node.id: len(plan.waits_for(node)) for node in plan.nodes.values()}
         self.undecided = len(plan.nodes)
         self.decided: set[str] = set()
+        self.used_timers = bool(state.timers)
         self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
         ready = [name for name, count in self.remaining.items() if not count]
         self.touched: dict[str, None] = dict.fromkeys([*state.steps, *ready])
@@ -78,7 +79,9 @@ class Decision:
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
         state = self._run.state
-        event = kind(org=state.org, run=state.run, ts=self._now_ms, seen=state.facts_seq, trace=state.trace, **fields)
+        event = event_type(
+            org=state.org, run=state.run, ts=self._now_ms, seen=state.facts_seq, trace=state.trace, **fields
+        )
         evolve(state, event, 0)
         self.decisions.append(event)
 

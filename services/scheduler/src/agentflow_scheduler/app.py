@@ -1,0 +1,37 @@
+"""Wires the scheduler: leases, the engine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+
+from agentflow_common import subjects
+from agentflow_common.service import Context
+
+from agentflow_scheduler.handlers import Engine
+from agentflow_scheduler.lease import Leases
+from agentflow_scheduler.settings import SchedulerSettings
+
+
+@contextlib.asynccontextmanager
+async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
+    js = context.nc.jetstream()
+    leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.settings.lease_ttl_s)
+    engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET))
+    await leases.refresh()
+    tasks = [asyncio.create_task(leases.keep()), asyncio.create_task(engine.run())]
+
+    def stop_if_broken(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            context.stopping.set()
+
+    for task in tasks:
+        task.add_done_callback(stop_if_broken)
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await leases.release()

@@ -1,0 +1,109 @@
+"""Appends of one turn: what many runs decided goes out together and is awaited once.
+
+Every append of a run is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that has
+lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one before
+(a round trip each, cheaper than an atomic batch with the default flush). More, or any number under fsync, form atomic
+batches. A batch that is only partly written (more than one batch) is completed by deciding again: decisions follow from
+the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+from typing import Final
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.errors import AgentFlowError
+from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence, settle
+from agentflow_common.subjects import RunKey
+
+from agentflow_scheduler.machine import Run
+
+CHAIN_MAX: Final = 3
+
+
+def subject_of(key: RunKey, decision: ev.Decision) -> str:
+    """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
+    if isinstance(decision, ev.StepScheduled):
+        return subjects.out_task(key, decision.lane)
+    if isinstance(decision, ev.RunStarted | ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
+        return subjects.out_run(key)
+    return subjects.out_step(key)
+
+
+class Turn:
+    """The decisions of one run in one turn. encoded: each decision's bytes, packed to fit an event."""
+
+    __slots__ = ("decisions", "encoded", "first", "key", "run")
+
+    def __init__(self, key: RunKey, run: Run, decisions: Sequence[ev.Decision], encoded: Sequence[bytes]) -> None:
+        self.key = key
+        self.run = run
+        self.decisions = decisions
+        self.encoded = encoded
+        self.first: asyncio.Future[Ack] | None = None
+
+    def entry(self, index: int, fence_seq: int | None) -> Entry:
+        fence = None if fence_seq is None else Fence(fence_seq, subjects.run_out_all(self.key))
+        return Entry(subject_of(self.key, self.decisions[index]), self.encoded[index], fence=fence)
+
+
+class Appender:
+    """Writes turns. fsync: every acknowledgement waits for the disk, so messages share one."""
+
+    def __init__(self, log: EventLog, fsync: bool) -> None:
+        self._log = log
+        self._fsync = fsync
+
+    async def write(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
+        """Appends all; returns the runs whose decisions were refused or whose outcome is unknown."""
+        if self._fsync and len(turns) > 1 and sum(len(t.decisions) for t in turns) <= ATOMIC_BATCH_MAX:
+            # one run's refusal refuses all: each is then tried by itself below
+            with contextlib.suppress(AgentFlowError):
+                await self._together(turns)
+                return []
+        # the first message of every run leaves before any answer is awaited
+        for turn in turns:
+            if len(turn.decisions) <= CHAIN_MAX and not (self._fsync and len(turn.decisions) > 1):
+                turn.first = await self._log.publish(turn.entry(0, turn.run.state.out_seq))
+        simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1]
+        others = [t for t in turns if t.first is None or len(t.decisions) > 1]
+        tasks = [asyncio.ensure_future(self._rest(turn)) for turn in others]
+        failed: list[tuple[Turn, BaseException]] = []
+        for turn, first in simple:
+            try:
+                turn.run.state.out_seq = (await settle(first)).seq
+            except Exception as error:
+                failed.append((turn, error))
+        for turn, result in zip(others, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
+            if isinstance(result, BaseException):
+                failed.append((turn, result))
+        return failed
+
+    async def _together(self, turns: Sequence[Turn]) -> None:
+        entries: list[Entry] = []
+        for turn in turns:
+            entries.extend(
+                turn.entry(i, turn.run.state.out_seq if i == 0 else None) for i in range(len(turn.decisions))
+            )
+        ack = await self._log.append_batch(entries)
+        position = ack.seq - len(entries)  # a batch is contiguous in the stream
+        for turn in turns:
+            position += len(turn.decisions)
+            turn.run.state.out_seq = position
+
+    async def _rest(self, turn: Turn) -> None:
+        state = turn.run.state
+        if turn.first is not None:
+            state.out_seq = (await settle(turn.first)).seq
+            for index in range(1, len(turn.decisions)):
+                ack = await self._log.append(turn.entry(index, state.out_seq))
+                state.out_seq = ack.seq
+            return
+        for start in range(0, len(turn.decisions), ATOMIC_BATCH_MAX):
+            end = min(start + ATOMIC_BATCH_MAX, len(turn.decisions))
+            entries = [turn.entry(i, state.out_seq if i == start else None) for i in range(start, end)]
+            state.out_seq = (await self._log.append_batch(entries)).seq

@@ -1,0 +1,293 @@
+"""The scheduler's loop: take what has arrived, fold it, decide, append; nothing else happens in here.
+
+One turn serves every run that something happened to. A run whose append was refused, or may or may not have been
+written, is read again from the log and decided again; what it had decided in memory is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from agentflow_common import events as ev
+from agentflow_common import subjects, telemetry
+from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
+from agentflow_common.errors import AgentFlowError, ConflictError, RetryableError
+from agentflow_common.eventlog import Entry, settle
+from agentflow_common.events import StepError
+from agentflow_common.pull import Delivery
+from agentflow_common.runstate import new_state
+from agentflow_common.service import Context
+from agentflow_common.subjects import RunKey
+from nats.js.errors import APIError
+from nats.js.object_store import ObjectStore
+
+from agentflow_scheduler.append import Appender, Turn
+from agentflow_scheduler.lease import Leases
+from agentflow_scheduler.machine import Decision, Run, decide, fail_run
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.recovery import recover, reload, save_snapshot
+from agentflow_scheduler.settings import SchedulerSettings
+
+log = logging.getLogger(__name__)
+ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log
+PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
+
+
+class Engine:
+    """Serves the shards whose leases it holds."""
+
+    def __init__(self, context: Context[SchedulerSettings], leases: Leases, snapshots: ObjectStore) -> None:
+        self._context = context
+        self._log = context.log
+        self._leases = leases
+        self._snapshots = snapshots
+        self._blobs = Blobs(context.nc)
+        self._plans = Plans()
+        self._appender = Appender(context.log, context.settings.durability == "fsync")
+        self._runs: dict[RunKey, Run] = {}
+        self._position = 0
+        self._since_snapshot = 0
+        self._background: set[asyncio.Task[Any]] = set()
+
+    async def run(self) -> None:
+        """For ever: serve the shards held; begin again from the log when they change or something breaks."""
+        while True:
+            self._leases.changed.clear()
+            shards = self._leases.shards
+            self._context.health.set_part("shards", "ok" if shards else "no shard is free yet")
+            if not shards:
+                await self._leases.changed.wait()
+                continue
+            try:
+                await self._serve(shards)
+            except (AgentFlowError, nats.errors.Error, APIError, TimeoutError):
+                log.exception("the shards are recovered again")
+                await asyncio.sleep(0.5)
+
+    async def _serve(self, shards: frozenset[int]) -> None:
+        self._runs.clear()
+        states, self._position = await recover(self._log, self._snapshots, shards)
+        for key, state in states.items():
+            self._runs[key] = Run(state, self._plans.get(state.definition))
+        tail = self._log.tail([subjects.shard_ins(shard) for shard in sorted(shards)], self._position + 1)
+        await tail.start()
+        try:
+            await self._advance(dict(self._runs))
+            await self._set_timers(
+                [(key, name, timer) for key, run in self._runs.items() for name, timer in run.state.timers.items()]
+            )
+            while not self._leases.changed.is_set():
+                batch = await tail.batch(0.5)
+                if batch:
+                    await self._turn(batch)
+                    telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
+                    if self._since_snapshot >= self._context.settings.snapshot_every:
+                        await self._snapshot(shards)
+        finally:
+            await tail.stop()
+
+    # --- one turn ---
+
+    async def _turn(self, batch: list[Delivery]) -> None:
+        touched: dict[RunKey, Run] = {}
+        for delivery in batch:
+            self._position = delivery.seq
+            key = subjects.parse(delivery.subject)
+            if key is None:
+                continue
+            try:
+                run = self._fold(key, delivery)
+            except Exception as error:
+                log.exception("an event was put with the dead letters", extra={"seq": delivery.seq})
+                await self._bury(delivery, error)
+                continue
+            if run is not None:
+                touched[key] = run
+        await self._advance(touched)
+
+    def _fold(self, key: RunKey, delivery: Delivery) -> Run | None:
+        event = ev.decode(delivery.data)
+        run = self._runs.get(key)
+        if run is not None:
+            run.apply(event, delivery.seq)
+        elif isinstance(event, ev.RunSubmitted):
+            state = new_state(event, delivery.seq)
+            run = self._runs[key] = Run(state, self._plans.get(state.definition))
+        return run  # None: a late word about a run that is over
+
+    async def _advance(self, touched: dict[RunKey, Run]) -> None:
+        """Decides and appends until nothing is left to decide for these runs."""
+        values: dict[str, Any] = {}
+        for attempt in range(ROUNDS_MAX):
+            if not touched:
+                return
+            turns, again = await self._decide(touched, values)
+            failed = await self._appender.write(turns)
+            refused = {turn.key for turn, _ in failed}
+            await self._after([turn for turn in turns if turn.key not in refused])
+            if any(isinstance(error, ConflictError) for _, error in failed):
+                await self._leases.refresh()
+            for turn, error in failed:
+                log.warning("append of %s: %s", turn.key.run, error)
+                fresh = await self._reload(turn.key)
+                if fresh is not None:
+                    again[turn.key] = fresh
+            touched = again
+            if failed:
+                await asyncio.sleep(min(0.01 * 2**attempt, 1.0))
+        raise AgentFlowError(f"{len(touched)} runs can't be appended", kind="append_stuck")
+
+    async def _decide(self, touched: dict[RunKey, Run], values: dict[str, Any]) -> tuple[list[Turn], dict[RunKey, Run]]:
+        """The turns to append, and the runs that must be decided again with the blobs that are now at hand."""
+        now_ms = self._context.clock.now_ms()
+        turns: list[Turn] = []
+        again: dict[RunKey, Run] = {}
+        for key, run in touched.items():
+            if key.shard not in self._leases.shards:
+                self._runs.pop(key, None)
+                continue
+            try:
+                out = decide(run, now_ms, values)
+                for ref in out.needs:
+                    values[ref.sha256] = await self._blobs.fetch(ref)
+                encoded = [await self._encode(run, decision) for decision in out.decisions]
+            except RetryableError as error:
+                log.warning("decided again from the log: %s", error.message, extra={"run": key.run})
+                await asyncio.sleep(0.2)
+                fresh = await self._reload(key)
+                if fresh is not None:
+                    again[key] = fresh
+                continue
+            except Exception as error:
+                log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
+                out, encoded = self._give_up(run, now_ms, error)
+            if out.decisions:
+                turns.append(Turn(key, run, out.decisions, encoded))
+            if out.needs:
+                again[key] = run
+        return turns, again
+
+    def _give_up(self, run: Run, now_ms: int, error: Exception) -> tuple[Decision, list[bytes]]:
+        kind = error.kind if isinstance(error, AgentFlowError) else "engine_error"
+        text = (
+            error.message if isinstance(error, AgentFlowError) else f"{type(error).__name__}; see the scheduler's log"
+        )
+        out = fail_run(run, now_ms, StepError(kind, text, retryable=False))
+        return out, [ev.encode(decision) for decision in out.decisions]
+
+    async def _encode(self, run: Run, decision: ev.Decision) -> bytes:
+        """The event's bytes; what makes it too large is stored out of line first."""
+        data = ev.encode(decision)
+        if len(data) <= INLINE_BYTES_MAX:
+            return data
+        if isinstance(decision, ev.StepScheduled):
+            packed = dict(decision.inputs)
+            for name, value in packed.items():
+                if len(msgspec.json.encode(value)) > PACK_BYTES_MIN:
+                    packed[name] = await self._store(value)
+            return ev.encode(msgspec.structs.replace(decision, inputs=packed))
+        if isinstance(decision, ev.RunCompleted):
+            payload = await self._blobs.pack(decision.output.value, "the run's output")
+            run.state.output = payload
+            return ev.encode(msgspec.structs.replace(decision, output=payload))
+        return data
+
+    async def _store(self, value: Any) -> Any:
+        """A marker in the place of a large value; see runstate.blob_marker."""
+        ref = await self._blobs.store(value, "a step's input")
+        return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": []}
+
+    async def _reload(self, key: RunKey) -> Run | None:
+        state = await reload(self._log, key)
+        if state is None or state.status.terminal:
+            self._runs.pop(key, None)
+            return None
+        run = self._runs[key] = Run(state, self._plans.get(state.definition))
+        return run
+
+    # --- what follows an append ---
+
+    async def _after(self, turns: list[Turn]) -> None:
+        timers: list[tuple[RunKey, str, Any]] = []
+        for turn in turns:
+            self._since_snapshot += len(turn.decisions)
+            for decision in turn.decisions:
+                if isinstance(decision, ev.StepScheduled):
+                    if decision.attempt > 1:
+                        telemetry.STEP_RETRIES.labels(turn.run.plan.workflow).inc()
+                elif isinstance(decision, ev.TimerSet):
+                    turn.run.used_timers = True
+                    timers.append((turn.key, decision.timer, decision))
+                elif isinstance(decision, ev.StepCancelled | ev.StepTimedOut):
+                    await self._hint(turn.key, decision.step, decision.attempt)
+                elif isinstance(decision, ev.TERMINAL_RUN):
+                    self._finish(turn, decision)
+        if timers:
+            await self._set_timers(timers)
+
+    async def _hint(self, key: RunKey, step: str, attempt: int) -> None:
+        """Tells workers to stop; a worker that misses it asks the log."""
+        await self._context.nc.publish(
+            subjects.control(key.run), msgspec.json.encode({"run": key.run, "step": step, "attempt": attempt})
+        )
+
+    async def _set_timers(self, timers: list[tuple[RunKey, str, Any]]) -> None:
+        """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once."""
+        futures = []
+        for key, name, timer in timers:
+            at = datetime.fromtimestamp(timer.fire_at / 1000, UTC).isoformat(timespec="milliseconds")
+            fired = ev.TimerFired(
+                org=key.org, run=key.run, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
+                attempt=timer.attempt,
+            )  # fmt: skip
+            headers = {
+                "Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}",
+                "Nats-Schedule-Target": subjects.run_in(key),
+            }
+            futures.append(await self._log.publish(Entry(subjects.timer(key, name), ev.encode(fired), headers=headers)))
+        for future in futures:
+            await settle(future)
+
+    def _finish(self, turn: Turn, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+        state = turn.run.state
+        workflow = turn.run.plan.workflow
+        telemetry.RUNS.labels(str(state.status), workflow).inc()
+        telemetry.RUN_SECONDS.labels(str(state.status)).observe(decision.duration_ms / 1000)
+        telemetry.RUN_COST_CENTS.labels(workflow).observe(state.cost_nano / 10_000_000)
+        with telemetry.span("run", state.trace, workflow=workflow, status=str(state.status), run=state.run):
+            self._runs.pop(turn.key, None)
+        if turn.run.used_timers:
+            self._spawn(self._purge_timers(turn.key))
+
+    async def _purge_timers(self, key: RunKey) -> None:
+        """Schedules of a run that is over would only wake it for nothing."""
+        with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
+            await self._context.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _bury(self, delivery: Delivery, error: Exception) -> None:
+        """One poison event never stops a shard: it is kept with its origin and the reason."""
+        headers = {
+            "Agentflow-Origin-Seq": str(delivery.seq),
+            "Agentflow-Origin-Subject": delivery.subject,
+            "Agentflow-Error": type(error).__name__,
+        }
+        await self._log.append(
+            Entry(subjects.dead("scheduler"), delivery.data, msg_id=f"dead-{delivery.seq}", headers=headers)
+        )
+
+    async def _snapshot(self, shards: frozenset[int]) -> None:
+        for shard in shards:
+            states = [run.state for key, run in self._runs.items() if key.shard == shard]
+            await save_snapshot(self._snapshots, shard, self._position, states)
+        self._since_snapshot = 0

@@ -1,0 +1,119 @@
+"""From the log to the runs in memory: the newest snapshot of each shard, then the tail of the log after it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import EventLog
+from agentflow_common.runstate import RunFold, RunState
+from agentflow_common.subjects import RunKey
+from nats.js.errors import NotFoundError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
+log = logging.getLogger(__name__)
+
+SNAPSHOT_VERSION: Final = 1
+
+
+class Snapshot(msgspec.Struct):
+    """The unfinished runs of a shard once every event up to `seq` is folded."""
+
+    version: int
+    seq: int
+    runs: list[RunState]
+
+
+async def load_snapshot(store: ObjectStore, shard: int) -> Snapshot:
+    """The shard's snapshot; an empty one (sequence 0) if there is none, or none that this version reads."""
+    try:
+        result = await store.get(f"shard-{shard}")
+        snapshot = msgspec.msgpack.decode(result.data or b"", type=Snapshot)
+        if snapshot.version == SNAPSHOT_VERSION:
+            return snapshot
+    except (NotFoundError, ObjectNotFoundError):
+        pass
+    except msgspec.MsgspecError as error:
+        log.warning("snapshot of shard %d is not readable, the log is read instead: %s", shard, error)
+    return Snapshot(SNAPSHOT_VERSION, 0, [])
+
+
+async def save_snapshot(store: ObjectStore, shard: int, seq: int, runs: Iterable[RunState]) -> None:
+    data = msgspec.msgpack.encode(Snapshot(SNAPSHOT_VERSION, seq, list(runs)))
+    await store.put(f"shard-{shard}", data)
+
+
+async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]) -> tuple[dict[RunKey, RunState], int]:
+    """The unfinished runs of the shards, and the sequence up to which the log is folded."""
+    wanted = sorted(shards)
+    folds: dict[RunKey, RunFold] = {}
+    start: int | None = None
+    covered: dict[int, int] = {}
+    for shard in wanted:
+        snapshot = await load_snapshot(store, shard)
+        covered[shard] = snapshot.seq
+        start = snapshot.seq if start is None else min(start, snapshot.seq)
+        for state in snapshot.runs:
+            folds[RunKey(shard, state.org, state.run)] = RunFold(state)
+    last = await event_log.last_seq()
+    first = (start or 0) + 1
+    if first <= last:
+        await _read(event_log, wanted, covered, folds, first, last)
+    states: dict[RunKey, RunState] = {}
+    for key, fold in folds.items():
+        folded = fold.finish()
+        if folded is not None and not folded.status.terminal:
+            states[key] = folded
+    log.info("recovered", extra={"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states)})
+    return states, last
+
+
+async def _read(
+    event_log: EventLog, shards: list[int], covered: dict[int, int], folds: dict[RunKey, RunFold], first: int, last: int
+) -> None:
+    filters: list[str] = []
+    for shard in shards:
+        filters += [subjects.shard_ins(shard), subjects.shard_outs(shard)]
+    tail = event_log.tail(filters, first)
+    await tail.start()
+    try:
+        while not (tail.caught_up.is_set() and not tail.buffered):
+            for delivery in await tail.batch(0.2):
+                if delivery.seq > last:
+                    return
+                key = subjects.parse(delivery.subject)
+                if key is not None and delivery.seq > covered[key.shard]:
+                    _feed(folds, key, delivery.data, delivery.seq)
+    finally:
+        await tail.stop()
+
+
+def _feed(folds: dict[RunKey, RunFold], key: RunKey, data: bytes, seq: int) -> None:
+    try:
+        event = ev.decode(data)
+    except msgspec.MsgspecError:
+        return  # the live path had put it with the dead letters
+    fold = folds.get(key)
+    if fold is None:
+        if not isinstance(event, ev.RunSubmitted):
+            return  # a late word about a run that is over
+        fold = folds[key] = RunFold()
+    fold.add(event, seq)
+    if isinstance(event, ev.TERMINAL_RUN):
+        del folds[key]
+
+
+async def reload(event_log: EventLog, key: RunKey) -> RunState | None:
+    """One run from its own events."""
+    fold = RunFold()
+    for stored in await event_log.read(subjects.run_all(key)):
+        try:
+            event: Any = ev.decode(stored.data)
+        except msgspec.MsgspecError:
+            continue
+        fold.add(event, stored.seq)
+    return fold.finish()
