@@ -1,0 +1,48 @@
+"""What a running step may know and do: handed to every tool or function that asks for it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from agentflow_worker.settings import WorkerSettings
+
+log = logging.getLogger("agentflow_worker.step")
+
+
+def _no_heartbeat(_progress: float | None) -> None:
+    """For steps that nobody watches."""
+
+
+@dataclass(slots=True)
+class StepContext:
+    """One attempt of one step.
+
+    attempt: 1 for the first. cancelled: set when the run is cancelled or the step timed out; a synchronous callable
+    polls `context.cancelled.is_set()`, an asynchronous one is also cancelled the asyncio way.
+    """
+
+    org: str
+    run: str
+    step: str
+    attempt: int
+    settings: WorkerSettings
+    trace: str = ""
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+    logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
+    on_heartbeat: Callable[[float | None], None] = _no_heartbeat
+    loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of the step: pass it to whatever must happen once."""
+        return f"{self.run}/{self.step}"
+
+    def heartbeat(self, progress: float | None = None) -> None:
+        """Says that the step is alive. progress: 0..1 if known. May be called from the thread of a sync callable."""
+        if self.loop is None:
+            self.on_heartbeat(progress)
+        else:
+            self.loop.call_soon_threadsafe(self.on_heartbeat, progress)

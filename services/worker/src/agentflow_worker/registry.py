@@ -1,0 +1,295 @@
+"""The tools and functions that a worker can run: decorators, discovery, argument schemas.
+
+A decorator only marks the callable; a `Registry` collects the marked callables of a module. So importing a module
+has no effect elsewhere, and two registries (two tests, two workers) never share state.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import logging
+import re
+import sys
+import typing
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final, Literal, TypeVar
+
+from agentflow_common.errors import AlreadyExistsError, InvalidError, NotFoundError, Problem
+
+from agentflow_worker.context import StepContext
+
+if typing.TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+log = logging.getLogger(__name__)
+
+Kind = Literal["tool", "function"]
+ENTRY_POINT_GROUP: Final = "agentflow.tools"
+BUILT_IN_MODULES: Final = ("agentflow_worker.tools", "agentflow_worker.functions")
+_MARK: Final = "__agentflow_registration__"
+_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
+
+CallableT = TypeVar("CallableT", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument. annotation: the resolved type hint, Any without one."""
+
+    name: str
+    annotation: Any
+    required: bool
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """A callable that a step can name.
+
+    idempotent: repeating it with the same idempotency key does no harm. reveal: arguments whose privacy tokens are
+    replaced by the originals before the call. context_parameter: the argument that receives the StepContext.
+    """
+
+    kind: Kind
+    name: str
+    call: Callable[..., Any]
+    idempotent: bool
+    reveal: tuple[str, ...]
+    is_async: bool
+    parameters: tuple[Parameter, ...]
+    context_parameter: str | None
+    open_ended: bool
+    doc: str
+    _adapter: list[TypeAdapter[dict[str, Any]]] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def adapter(self) -> TypeAdapter[dict[str, Any]]:
+        """Validates an arguments object; built at the first use, because building costs a millisecond."""
+        if not self._adapter:
+            self._adapter.append(_build_adapter(self))
+        return self._adapter[0]
+
+    def schema(self) -> dict[str, Any]:
+        """JSON Schema of the arguments object."""
+        schema = self.adapter.json_schema()
+        schema.pop("title", None)
+        for parameter in self.parameters:
+            if not parameter.required and isinstance(parameter.default, str | int | float | bool | None):
+                schema.get("properties", {}).get(parameter.name, {}).setdefault("default", parameter.default)
+        return schema
+
+
+def tool(
+    name: str | None = None, *, idempotent: bool = False, reveal: tuple[str, ...] = ()
+) -> Callable[[CallableT], CallableT]:
+    """A callable for `type: tool`. Tools touch the world: say `idempotent=True` if repeating does no harm."""
+    return _mark("tool", name, idempotent, reveal)
+
+
+def function(name: str | None = None, *, reveal: tuple[str, ...] = ()) -> Callable[[CallableT], CallableT]:
+    """Makes a callable usable as `type: function`. Functions compute; they are idempotent by definition."""
+    return _mark("function", name, True, reveal)
+
+
+def _mark(kind: Kind, name: str | None, idempotent: bool, reveal: tuple[str, ...]) -> Callable[[CallableT], CallableT]:
+    def mark(call: CallableT) -> CallableT:
+        setattr(call, _MARK, _inspect(kind, name or call.__name__, call, idempotent, reveal))
+        return call
+
+    return mark
+
+
+def _inspect(
+    kind: Kind, name: str, call: Callable[..., Any], idempotent: bool, reveal: tuple[str, ...]
+) -> Registration:
+    if not _NAME.match(name):
+        raise InvalidError(f"{kind} name {name!r} is not valid: use letters, digits, '.', '_' or '-'")
+    try:
+        hints = typing.get_type_hints(call, include_extras=True)
+    except NameError as error:
+        raise InvalidError(
+            f"{kind} {name}: a type hint can't be resolved: {error}. Import the type at run time, outside TYPE_CHECKING"
+        ) from error
+    parameters: list[Parameter] = []
+    context_parameter: str | None = None
+    open_ended = False
+    for parameter in inspect.signature(call).parameters.values():
+        annotation = hints.get(parameter.name, Any)
+        if annotation is StepContext:
+            context_parameter = parameter.name
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            open_ended = True
+        elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.VAR_POSITIONAL):
+            raise InvalidError(f"{kind} {name}: argument {parameter.name!r} can't be passed by name")
+        else:
+            required = parameter.default is parameter.empty
+            parameters.append(Parameter(parameter.name, annotation, required, None if required else parameter.default))
+    unknown = set(reveal) - {p.name for p in parameters}
+    if unknown and not open_ended:
+        raise InvalidError(f"{kind} {name}: reveal names {sorted(unknown)}, which are not arguments")
+    return Registration(
+        kind=kind,
+        name=name,
+        call=call,
+        idempotent=idempotent,
+        reveal=reveal,
+        is_async=inspect.iscoroutinefunction(call),
+        parameters=tuple(parameters),
+        context_parameter=context_parameter,
+        open_ended=open_ended,
+        doc=inspect.getdoc(call) or "",
+    )
+
+
+def _build_adapter(registration: Registration) -> TypeAdapter[dict[str, Any]]:
+    from pydantic import ConfigDict, TypeAdapter
+    from typing_extensions import TypedDict
+
+    fields = {p.name: p.annotation if p.required else typing.NotRequired[p.annotation] for p in registration.parameters}
+    # a dict type, not a model: arguments may then have any name (`json`, `schema`) and arrive ready for **kwargs
+    make: Any = TypedDict
+    arguments: Any = make(f"{registration.name} arguments", fields)
+    arguments.__module__ = registration.call.__module__
+    arguments.__pydantic_config__ = ConfigDict(
+        extra="allow" if registration.open_ended else "forbid", arbitrary_types_allowed=True
+    )
+    return TypeAdapter(arguments)
+
+
+class Registry:
+    """Registrations by kind and name."""
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[str, str], Registration] = {}
+
+    def add(self, call: Callable[..., Any] | Registration) -> Registration:
+        """Adds a decorated callable. AlreadyExistsError if the name is taken by another callable."""
+        registration = call if isinstance(call, Registration) else getattr(call, _MARK, None)
+        if not isinstance(registration, Registration):
+            raise InvalidError(f"{call!r} is not decorated: put @tool(...) or @function(...) above it")
+        key = (registration.kind, registration.name)
+        known = self._items.setdefault(key, registration)
+        if known.call is not registration.call:
+            raise AlreadyExistsError(
+                f"{registration.kind} {registration.name!r} of {registration.call.__module__} is already provided by "
+                f"{known.call.__module__}: rename one of them"
+            )
+        return registration
+
+    def get(self, kind: str, name: str) -> Registration:
+        """The registration, or NotFoundError that suggests close names."""
+        found = self._items.get((kind, name))
+        if found is not None:
+            return found
+        names = [n for k, n in self._items if k == kind]
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        if close:
+            fix = f"did you mean {' or '.join(close)}?"
+        elif (other := "function" if kind == "tool" else "tool", name) in self._items:
+            fix = f"it is a {other}: use type: {other}"
+        else:
+            fix = f"known: {', '.join(sorted(names)) or 'none'}; load more with WORKER_LOAD or --load"
+        raise NotFoundError(
+            f"no {kind} is named {name!r}; {fix}", kind=f"unknown_{kind}", problems=(Problem(name, "unknown", fix),)
+        )
+
+    def __contains__(self, key: tuple[str, str]) -> bool:
+        return key in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Each registration as JSON: kind, name, idempotent, reveal, schema, doc. Sorted by kind and name."""
+        return [
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "idempotent": item.idempotent,
+                "reveal": list(item.reveal),
+                "schema": item.schema(),
+                "doc": item.doc,
+            }
+            for _, item in sorted(self._items.items())
+        ]
+
+    def load_module(self, target: str) -> int:
+        """Imports `pkg.mod` or `path/to/file.py` and adds what it decorates; how many were added.
+
+        InvalidError if it can't be imported or decorates nothing.
+        """
+        try:
+            module = _import_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
+        except Exception as error:
+            raise InvalidError(
+                f"{target} can't be loaded: {type(error).__name__}: {error}", kind="load_failed"
+            ) from error
+        added = self.add_module(module)
+        if not added:
+            raise InvalidError(f"{target} has no @tool or @function", kind="load_failed")
+        return added
+
+    def add_module(self, module: ModuleType) -> int:
+        """Adds what the module decorates (or imports decorated); how many that is."""
+        found = [value for value in vars(module).values() if isinstance(getattr(value, _MARK, None), Registration)]
+        for value in found:
+            self.add(value)
+        return len(found)
+
+    def load_entry_points(self) -> int:
+        """Adds what installed packages offer under the group `agentflow.tools` (a module or a decorated callable).
+
+        A package that fails is logged and left out: one broken plugin must not stop the worker.
+        """
+        added = 0
+        for point in entry_points(group=ENTRY_POINT_GROUP):
+            try:
+                loaded = point.load()
+                if isinstance(loaded, ModuleType):
+                    added += self.add_module(loaded)
+                else:
+                    self.add(loaded)
+                    added += 1
+            except Exception:
+                log.exception("entry point %s (%s) failed", point.name, point.value)
+        return added
+
+
+def default_registry(load: tuple[str, ...] = ()) -> Registry:
+    """The built-in tools and functions, those of entry points, and those of the modules in `load`."""
+    registry = Registry()
+    for name in BUILT_IN_MODULES:
+        registry.add_module(importlib.import_module(name))
+    registry.load_entry_points()
+    for target in load:
+        registry.load_module(target)
+    return registry
+
+
+def _import_file(path: Path) -> ModuleType:
+    path = path.expanduser().resolve()
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path.name} there")
+    # the name carries a digest of the path, so that two files of one name don't replace each other
+    name = f"agentflow_load_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ImportError("not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -1,0 +1,94 @@
+"""What a worker reads from the environment (or the YAML file that AGENTFLOW_CONFIG names)."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from agentflow_common.settings import Settings
+from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+STEP_TIMEOUT_S_MAX: Final = 3600.0
+
+
+def _split(separator: str) -> Callable[[Any], Any]:
+    def split(value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(separator) if part.strip())
+        return value
+
+    return split
+
+
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split(","))]
+Folders = Annotated[tuple[Path, ...], NoDecode, BeforeValidator(_split(os.pathsep))]
+
+
+def _worker_id() -> str:
+    host = "".join(c if c.isalnum() or c in "-_" else "-" for c in socket.gethostname())
+    return f"{host or 'worker'}-{os.getpid()}"
+
+
+def _env(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class WorkerSettings(Settings):
+    """Bounds carry their unit in the name; a key that is empty switches its provider off."""
+
+    worker_id: str = Field(default_factory=_worker_id)
+    concurrency: int = Field(10, validation_alias=_env("WORKER_CONCURRENCY", "concurrency"), ge=1, le=1000)
+    lanes: Names = Field(("default",), validation_alias=_env("WORKER_LANES", "lanes"))
+    load: Names = Field(
+        (), validation_alias=_env("WORKER_LOAD", "load"), description="modules or .py files with tools and functions"
+    )
+    step_timeout_s_max: float = Field(STEP_TIMEOUT_S_MAX, gt=0)
+    threads_max: int = Field(16, validation_alias=_env("WORKER_THREADS_MAX", "threads_max"), ge=1, le=256)
+
+    file_roots: Folders = Field((), validation_alias=_env("AGENTFLOW_FILE_ROOTS", "file_roots"))
+    file_bytes_max: int = Field(32 * 1024 * 1024, validation_alias=_env("AGENTFLOW_FILE_BYTES_MAX", "file_bytes_max"))
+    text_chars_max: int = Field(2_000_000, validation_alias=_env("AGENTFLOW_TEXT_CHARS_MAX", "text_chars_max"))
+
+    http_bytes_max: int = Field(4 * 1024 * 1024, validation_alias=_env("AGENTFLOW_HTTP_BYTES_MAX", "http_bytes_max"))
+    http_allow_private: bool = Field(
+        False,
+        validation_alias=_env("AGENTFLOW_HTTP_ALLOW_PRIVATE", "http_allow_private"),
+        description="lets http.get reach private, loopback and link-local addresses",
+    )
+
+    bucket_root: Path | None = Field(
+        None,
+        validation_alias=_env("AGENTFLOW_BUCKET_ROOT", "bucket_root"),
+        description="folder that holds file:// buckets",
+    )
+    s3_endpoint: str = ""
+    s3_region: str = Field("us-east-1", validation_alias=_env("AWS_REGION", "AWS_DEFAULT_REGION", "s3_region"))
+    s3_access_key_id: str = Field("", validation_alias=_env("AWS_ACCESS_KEY_ID", "s3_access_key_id"))
+    s3_secret_access_key: SecretStr = Field(
+        SecretStr(""), validation_alias=_env("AWS_SECRET_ACCESS_KEY", "s3_secret_access_key")
+    )
+    s3_session_token: SecretStr = Field(SecretStr(""), validation_alias=_env("AWS_SESSION_TOKEN", "s3_session_token"))
+
+    openai_api_key: SecretStr = SecretStr("")
+    openai_base_url: str = ""
+    anthropic_api_key: SecretStr = SecretStr("")
+    anthropic_base_url: str = ""
+    google_api_key: SecretStr = SecretStr("")
+    google_base_url: str = ""
+    cohere_api_key: SecretStr = SecretStr("")
+    cohere_base_url: str = ""
+    llm_timeout_s: float = Field(
+        120.0,
+        validation_alias=_env("AGENTFLOW_LLM_TIMEOUT_S", "llm_timeout_s"),
+        gt=0,
+        description="time budget of one provider call when the policy names no sla_ms",
+    )
+    sim_models: str = Field(
+        "",
+        validation_alias=_env("AGENTFLOW_SIM_MODELS", "sim_models"),
+        description="JSON of simulated models (see providers/sim.py); empty switches the `sim` provider off",
+    )
