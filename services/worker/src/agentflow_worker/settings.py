@@ -47,6 +47,12 @@ class WorkerSettings(Settings):
         (), validation_alias=_env("WORKER_LOAD", "load"), description="modules or .py files with tools and functions"
     )
     step_timeout_s_max: float = Field(STEP_TIMEOUT_S_MAX, gt=0)
+    ack_wait_s: float = Field(
+        10.0,
+        validation_alias=_env("AGENTFLOW_ACK_WAIT_S", "ack_wait_s"),
+        gt=0.5,
+        description="a task whose worker is silent for this long is offered to another",
+    )
     threads_max: int = Field(16, validation_alias=_env("WORKER_THREADS_MAX", "threads_max"), ge=1, le=256)
 
     file_roots: Folders = Field((), validation_alias=_env("AGENTFLOW_FILE_ROOTS", "file_roots"))

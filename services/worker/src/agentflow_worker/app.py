@@ -1,0 +1,143 @@
+"""Wires the worker: a queue per lane, heartbeats for long steps, cancellation, the published registry."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator
+from typing import Final
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+from nats.js import api
+from nats.js.errors import APIError
+
+from agentflow_common import subjects, telemetry
+from agentflow_common.ids import check_token
+from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.service import Context
+from agentflow_worker.handlers import Executor
+from agentflow_worker.llm import LlmDeps
+from agentflow_worker.registry import Registry, default_registry
+from agentflow_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+LANE_IN_FLIGHT_MAX: Final = 10_000  # tasks of a lane in hand over all workers
+CANCEL_POLL_TURNS: Final = 3
+
+
+@contextlib.asynccontextmanager
+async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
+    settings = context.settings
+    registry = default_registry(settings.load)
+    llm = LlmDeps.connect(context.nc, settings)
+    executor = Executor(context.log, settings, registry, llm, context.clock)
+
+    async def on_control(msg: Msg) -> None:
+        hint = msgspec.json.decode(msg.data)
+        executor.cancel(hint["run"], hint.get("step", ""), hint.get("attempt", 0))
+
+    await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
+    queues = [await _queue(context, lane) for lane in settings.lanes]
+    await _publish_registry(context, registry)
+    loops = [
+        asyncio.create_task(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
+    ]
+    loops.append(asyncio.create_task(_heartbeats(context, executor)))
+
+    def stop_if_broken(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a loop of the worker ended", exc_info=task.exception())
+            context.stopping.set()
+
+    for task in loops:
+        task.add_done_callback(stop_if_broken)
+    try:
+        yield
+    finally:
+        for queue in queues:
+            await queue.stop()
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await llm.close()
+
+
+async def _queue(context: Context[WorkerSettings], lane: str) -> WorkQueue:
+    """The lane's durable consumer, made if it is not there, and this worker's share of it."""
+    check_token(lane, "lane")
+    durable = subjects.lane_durable(lane)
+    jsm = context.nc.jsm()
+    config = api.ConsumerConfig(
+        durable_name=durable,
+        filter_subject=subjects.lane_tasks(lane),
+        ack_policy=api.AckPolicy.EXPLICIT,
+        ack_wait=context.settings.ack_wait_s,
+        max_ack_pending=LANE_IN_FLIGHT_MAX,
+        max_waiting=512,
+        deliver_policy=api.DeliverPolicy.ALL,
+    )
+    await jsm.add_consumer(subjects.EVENTS_STREAM, config)
+    queue = WorkQueue(context.nc, subjects.EVENTS_STREAM, durable, context.settings.concurrency)
+    await queue.start()
+    return queue
+
+
+async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
+    running: set[asyncio.Task[None]] = set()
+
+    async def one(delivery: Delivery) -> None:
+        try:
+            await executor.handle(delivery)
+        finally:
+            queue.release()
+
+    try:
+        while True:
+            try:
+                batch = await queue.batch(1.0)
+            except PullError as error:
+                log.warning("lane %s: %s; asking again", lane, error)
+                await asyncio.sleep(0.5)
+                with contextlib.suppress(nats.errors.Error, APIError):
+                    await queue.start()
+                continue
+            for delivery in batch:
+                task = asyncio.create_task(one(delivery))
+                running.add(task)
+                task.add_done_callback(running.discard)
+            if batch:
+                telemetry.QUEUE_LAG.labels(f"lane.{lane}").set(batch[-1].pending)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def _heartbeats(context: Context[WorkerSettings], executor: Executor) -> None:
+    """Extends the acknowledgement of long steps, and stops those whose run is over (a lost hint)."""
+    every_s = context.settings.ack_wait_s / 3
+    turn = 0
+    while True:
+        await asyncio.sleep(every_s)
+        turn += 1
+        now = time.time()
+        for flight in list(executor.flights.values()):
+            if now - flight.started < every_s / 2:
+                continue
+            try:
+                await context.log.in_progress(flight.delivery)
+                if turn % CANCEL_POLL_TURNS == 0 and await executor.is_over(flight.key):
+                    executor.cancel(flight.task.run)
+            except Exception:
+                log.warning("heartbeat failed; the next one follows", extra={"run": flight.task.run})
+
+
+async def _publish_registry(context: Context[WorkerSettings], registry: Registry) -> None:
+    """What this worker can run, for checks at submission."""
+    bucket = await context.nc.jetstream().key_value(subjects.REGISTRY_BUCKET)
+    for item in registry.describe():
+        await bucket.put(f"{item['kind']}.{item['name']}", msgspec.json.encode(item))

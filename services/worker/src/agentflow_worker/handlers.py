@@ -1,0 +1,350 @@
+"""One task: decode, check, run, screen, report, and only then, when the report is durable, acknowledge.
+
+Crash points. Before the report: the queue delivers the task again after `ack_wait`; an idempotent step runs again, a
+non-idempotent one finds its claim taken and is reported as `outcome_unknown`. After the report, before the
+acknowledgement: the redelivery finds the report in the log and is acknowledged without running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import bus, rpc, screening, subjects, telemetry
+from agentflow_common import events as ev
+from agentflow_common.blobs import Blobs
+from agentflow_common.clock import Clock
+from agentflow_common.errors import BlockedError, ConflictError, DeadlineError, InvalidError, RetryableError
+from agentflow_common.eventlog import Entry, EventLog, Fence, settle
+from agentflow_common.expressions import walk
+from agentflow_common.pull import Delivery
+from agentflow_common.subjects import RunKey
+from agentflow_worker import machine
+from agentflow_worker.invoke import StepContext, invoke
+from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
+from agentflow_worker.registry import Registry
+from agentflow_worker.settings import WorkerSettings
+
+log = logging.getLogger(__name__)
+
+STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
+PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
+TIMEOUT_GRACE_S: Final = 2.0  # the scheduler's timer decides; the worker's own bound is the second net
+RUN_CHECK_S: Final = 1.0  # how long the answer "this run is not over" is believed
+
+
+class Flight:
+    """A task in hand."""
+
+    __slots__ = ("context", "delivery", "key", "started", "task", "work")
+
+    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery, context: StepContext) -> None:
+        self.key = key
+        self.task = task
+        self.delivery = delivery
+        self.context = context
+        self.started = time.time()
+        self.work: asyncio.Task[None] | None = None
+
+
+class Outcome(msgspec.Struct):
+    output: Any = None
+    llm: ev.LlmUsage | None = None
+    redactions: dict[str, int] = {}
+    error: BaseException | None = None
+
+
+class Executor:
+    """Runs tasks of one worker. `flights` are those in hand, by (run, step, attempt)."""
+
+    def __init__(
+        self, event_log: EventLog, settings: WorkerSettings, registry: Registry, llm: LlmDeps, clock: Clock
+    ) -> None:
+        self._log = event_log
+        self._nc = event_log.nc
+        self._settings = settings
+        self._registry = registry
+        self._llm = llm
+        self._clock = clock
+        self._blobs = Blobs(event_log.nc)
+        self._open_runs: dict[str, float] = {}
+        self.flights: dict[tuple[str, str, int], Flight] = {}
+
+    async def handle(self, delivery: Delivery) -> None:
+        """Takes one delivery to its end. Never raises, except to be cancelled at shutdown."""
+        key = subjects.parse(delivery.subject)
+        try:
+            task = ev.decode(delivery.data)
+            if key is None or not isinstance(task, ev.StepScheduled):
+                raise InvalidError("not a task")
+        except (msgspec.MsgspecError, InvalidError) as error:
+            log.warning("a task that can't be read was put with the dead letters", extra={"seq": delivery.seq})
+            await self._bury(delivery, error)
+            return
+        name = (task.run, task.step, task.attempt)
+        if name in self.flights:
+            return  # delivered again while it still runs here: its own end acknowledges it
+        context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
+        flight = self.flights[name] = Flight(key, task, delivery, context)
+        flight.work = asyncio.current_task()
+        try:
+            if await self._should_run(flight):
+                await self._run(flight)
+            await self._log.ack(delivery)
+        except asyncio.CancelledError:
+            if not context.cancelled.is_set():
+                raise
+            await self._log.ack(delivery)  # the scheduler has decided this step already
+        except Exception:
+            # not acknowledged: the queue offers it again
+            log.exception("the task's report could not be written", extra={"run": task.run, "step": task.step})
+        finally:
+            del self.flights[name]
+
+    # --- before ---
+
+    async def _should_run(self, flight: Flight) -> bool:
+        task, delivery = flight.task, flight.delivery
+        age_ms = self._clock.now_ms() - delivery.ts
+        if machine.needs_check(task, delivery.delivered, age_ms):
+            later = await self._log.read(subjects.run_all(flight.key), after_seq=delivery.seq)
+            if machine.is_settled(task, (ev.decode(stored.data) for stored in later)):
+                return False
+        elif machine.is_stale(age_ms) and await self.is_over(flight.key):
+            return False
+        if task.kind == "tool":
+            return await self._claim(flight)
+        return True
+
+    async def is_over(self, key: RunKey) -> bool:
+        """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
+        now = time.monotonic()
+        if self._open_runs.get(key.run, 0.0) > now:
+            return False
+        last = await self._log.last(subjects.out_run(key))
+        if last is not None and isinstance(ev.decode(last.data), ev.TERMINAL_RUN):
+            return True
+        if len(self._open_runs) > 10_000:
+            self._open_runs.clear()
+        self._open_runs[key.run] = now + RUN_CHECK_S
+        return False
+
+    async def _claim(self, flight: Flight) -> bool:
+        """A non-idempotent tool runs only behind a claim that is taken once."""
+        task = flight.task
+        try:
+            registration = self._registry.get("tool", str(task.config.get("tool_name")))
+        except Exception:
+            return True  # reported by the run itself
+        if registration.idempotent:
+            return True
+        claim = ev.ClaimTaken(
+            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+            worker=self._settings.worker_id, trace=task.trace,
+        )  # fmt: skip
+        subject = subjects.claim(flight.key, task.step, task.attempt)
+        try:
+            await self._log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
+        except ConflictError:
+            held = await self._log.last(subject)
+            owner = ev.decode(held.data) if held else None
+            unknown = ev.StepOutcomeUnknown(
+                org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+                worker=self._settings.worker_id, trace=task.trace,
+                claimed_by=owner.worker if isinstance(owner, ev.ClaimTaken) else "",
+            )  # fmt: skip
+            await self._report(flight, unknown, "unknown")
+            return False
+        return True
+
+    # --- the work ---
+
+    async def _run(self, flight: Flight) -> None:
+        task = flight.task
+        loop = asyncio.get_running_loop()
+        announce = loop.call_later(STARTED_AFTER_S, self._announce, flight)
+        began = time.perf_counter()
+        with telemetry.span(f"step {task.kind}", task.trace, "consumer", run=task.run, step=task.step) as span:
+            flight.context.trace = span.traceparent
+            outcome = await self._attempt(flight)
+            duration_ms = round((time.perf_counter() - began) * 1000, 3)
+            announce.cancel()
+            if flight.context.cancelled.is_set():
+                return
+            if outcome.error is None:
+                outcome = await self._screen(flight, outcome)
+            if outcome.error is None:
+                try:
+                    payload = await self._patiently(lambda: self._blobs.pack(outcome.output, "the step's output"))
+                except (InvalidError, RetryableError) as error:
+                    outcome.error = error
+            if outcome.error is None:
+                report: ev.Event = ev.StepCompleted(
+                    org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+                    output=payload, worker=self._settings.worker_id, started_at=int(flight.started * 1000),
+                    duration_ms=duration_ms, llm=outcome.llm, redactions=outcome.redactions, trace=task.trace,
+                )  # fmt: skip
+            else:
+                report = ev.StepFailed(
+                    org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+                    error=await self._screen_error(flight, outcome.error), worker=self._settings.worker_id,
+                    started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
+                )  # fmt: skip
+            await self._report(flight, report, "end")
+
+    async def _attempt(self, flight: Flight) -> Outcome:
+        task = flight.task
+        bound_s = self._settings.step_timeout_s_max
+        if task.timeout_ms is not None:
+            bound_s = min(bound_s, task.timeout_ms / 1000 + TIMEOUT_GRACE_S)
+        try:
+            async with asyncio.timeout(bound_s):
+                return await self._call(flight)
+        except asyncio.CancelledError:
+            if flight.context.cancelled.is_set():
+                return Outcome()
+            raise
+        except TimeoutError:
+            return Outcome(error=DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout"))
+        except LlmStepError as error:
+            return Outcome(error=error, llm=error.usage)
+        except Exception as error:
+            return Outcome(error=error)
+
+    async def _call(self, flight: Flight) -> Outcome:
+        task = flight.task
+        inputs = await self._resolve(task.inputs)
+        if task.kind == "llm":
+            result = await run_llm(task, inputs, self._llm, flight.context)
+            return Outcome(result.output, result.usage, dict(result.redactions))
+        name = str(task.config.get(f"{task.kind}_name"))
+        registration = self._registry.get(task.kind, name)
+        revealed = {*registration.reveal, *task.config.get("reveal", ())}
+        if revealed:
+            inputs = await self._reveal(flight, inputs, revealed)
+        status = "error"
+        try:
+            output = await invoke(registration, inputs, flight.context)
+            status = "ok"
+        finally:
+            if task.kind == "tool":
+                telemetry.TOOL_EXECUTIONS.labels(name, status).inc()
+        return Outcome(output)
+
+    async def _resolve(self, value: Any) -> Any:
+        """Puts out-of-line values in the place of their markers."""
+        if machine.is_marker(value):
+            whole = await self._blobs.fetch(ev.BlobRef(**value["$blob"]))
+            return await self._resolve(walk(whole, tuple(value["path"]), "input"))
+        if isinstance(value, dict):
+            return {name: await self._resolve(item) for name, item in value.items()} if value else value
+        if isinstance(value, list) and any(True for _ in machine.markers(value)):
+            return [await self._resolve(item) for item in value]
+        return value
+
+    async def _reveal(self, flight: Flight, inputs: dict[str, Any], names: set[str]) -> dict[str, Any]:
+        """The originals for the arguments that the tool declares it needs; audited by the security service."""
+        hidden = {name: value for name, value in inputs.items() if name in names and screening.contains_token(value)}
+        if not hidden:
+            return inputs
+        task = flight.task
+        request = rpc.RestoreRequest(
+            org=task.org, run=task.run, value=hidden, actor=f"worker/{task.step}", step=task.step,
+            reason=f"{task.kind} {task.config.get(f'{task.kind}_name')} needs {', '.join(sorted(hidden))}",
+        )  # fmt: skip
+        reply = await bus.call(self._nc, rpc.RESTORE, request, trace=flight.context.trace)
+        return {**inputs, **reply.value}
+
+    # --- after ---
+
+    async def _screen(self, flight: Flight, outcome: Outcome) -> Outcome:
+        """Nothing sensitive enters the log. If the text can't be examined it does not pass (fail closed)."""
+        if not screening.needs_screening(outcome.output):
+            return outcome
+        task = flight.task
+        request = rpc.ProtectRequest(org=task.org, run=task.run, value=outcome.output, purpose="output", step=task.step)
+        try:
+            reply = await self._patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace))
+        except (BlockedError, InvalidError, RetryableError) as error:
+            return Outcome(llm=outcome.llm, error=error)
+        counts = dict(outcome.redactions)
+        for entity, count in reply.counts.items():
+            counts[entity] = counts.get(entity, 0) + count
+        return Outcome(reply.value, outcome.llm, counts)
+
+    async def _screen_error(self, flight: Flight, error: BaseException) -> ev.StepError:
+        """An error's text may quote a payload: it is protected like one, or withheld."""
+        found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
+        if not screening.needs_screening(found.message):
+            return found
+        task = flight.task
+        request = rpc.ProtectRequest(org=task.org, run=task.run, value=found.message, purpose="error", step=task.step)
+        try:
+            reply = await bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace)
+            message = machine.clip(str(reply.value))
+        except Exception:
+            message = "the error's text is withheld: the security service could not examine it"
+        return msgspec.structs.replace(found, message=message)
+
+    async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """Work is done and must not be done twice: what follows is tried again for a while."""
+        deadline = time.monotonic() + PATIENCE_S
+        delay_s = 0.1
+        while True:
+            try:
+                return await work()
+            except RetryableError:
+                if time.monotonic() + delay_s > deadline:
+                    raise
+                await asyncio.sleep(delay_s)
+                delay_s = min(delay_s * 2, 5.0)
+
+    def _announce(self, flight: Flight) -> None:
+        task = flight.task
+        event = ev.StepStarted(
+            org=task.org, run=task.run, ts=int(flight.started * 1000), step=task.step, attempt=task.attempt,
+            worker=self._settings.worker_id, trace=task.trace,
+        )  # fmt: skip
+
+        async def send() -> None:
+            with contextlib.suppress(Exception):  # only a courtesy to watchers: the report tells the same
+                await self._report(flight, event, "start")
+
+        asyncio.ensure_future(send())  # noqa: RUF006  (short, and nothing waits for it)
+
+    async def _report(self, flight: Flight, event: ev.Event, what: str) -> None:
+        task = flight.task
+        entry = Entry(
+            subjects.run_in(flight.key), ev.encode(event), msg_id=f"{task.run}.{task.step}.{task.attempt}.{what}"
+        )
+        try:
+            await settle(await self._log.publish(entry))
+        except RetryableError:
+            # the message id makes repeating harmless
+            await self._patiently(lambda: self._log.append(entry))
+
+    async def _bury(self, delivery: Delivery, error: Exception) -> None:
+        headers = {"Agentflow-Origin-Seq": str(delivery.seq), "Agentflow-Origin-Subject": delivery.subject,
+                   "Agentflow-Error": type(error).__name__}  # fmt: skip
+        entry = Entry(subjects.dead("worker"), delivery.data, msg_id=f"dead-task-{delivery.seq}", headers=headers)
+        await self._log.append(entry)
+        await self._log.ack(delivery)
+
+    # --- control ---
+
+    def cancel(self, run: str, step: str = "", attempt: int = 0) -> int:
+        """Stops the flights of a run (of one step, of one attempt); how many."""
+        stopped = 0
+        for (its_run, its_step, its_attempt), flight in list(self.flights.items()):
+            if its_run == run and step in {"", its_step} and attempt in {0, its_attempt}:
+                flight.context.cancelled.set()
+                if flight.work is not None:
+                    flight.work.cancel()
+                stopped += 1
+        return stopped
