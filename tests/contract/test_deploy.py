@@ -1,0 +1,174 @@
+"""The manifests hold what docs/architecture.md promises of them, and the dashboards speak of metrics that exist."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from agentflow_common import telemetry
+from agentflow_common.embedded import nats_binary
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+SERVICES = {"gateway", "scheduler", "worker", "cost", "security", "prompt", "trace"}
+TREES = ("k8s/base", "k8s/overlays/dev", "k8s/overlays/prod")
+Manifest = dict[str, Any]
+
+
+def load(*paths: Path) -> list[Manifest]:
+    return [item for path in paths for item in yaml.safe_load_all(path.read_text()) if item]
+
+
+@pytest.fixture(scope="module", params=TREES)
+def built(request: pytest.FixtureRequest) -> list[Manifest]:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("kubectl is not installed")
+    done = subprocess.run([kubectl, "kustomize", DEPLOY / request.param], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
+    return [item for item in manifests if item["kind"] in kinds]
+
+
+def assert_restricted(workload: Manifest) -> None:
+    """The `restricted` pod security standard, and a file system that nobody writes to."""
+    pod = workload["spec"]["template"]["spec"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        context = container["securityContext"]
+        assert context["readOnlyRootFilesystem"] is True
+        assert context["allowPrivilegeEscalation"] is False
+        assert context["capabilities"] == {"drop": ["ALL"]}
+        assert {"cpu", "memory"} <= set(container["resources"]["requests"])
+        assert "memory" in container["resources"]["limits"]
+        assert {"readinessProbe", "livenessProbe"} <= set(container)
+
+
+def test_every_pod_is_restricted_and_probed(built: list[Manifest]) -> None:
+    workloads = of_kind(built, "Deployment", "StatefulSet")
+    assert SERVICES | {"nats"} <= {item["metadata"]["name"] for item in workloads}
+    for workload in workloads:
+        assert_restricted(workload)
+    for service in of_kind(built, "Deployment"):
+        container = service["spec"]["template"]["spec"]["containers"][0]
+        assert container["readinessProbe"]["httpGet"]["path"] == "/readyz"
+        assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
+
+
+def test_secrets_are_referred_to_and_never_held(built: list[Manifest]) -> None:
+    assert not of_kind(built, "Secret")
+    for workload in of_kind(built, "Deployment", "StatefulSet"):
+        for container in workload["spec"]["template"]["spec"]["containers"]:
+            for variable in container.get("env", []):
+                if re.search(r"PASSWORD$|_KEY$", variable["name"]):
+                    assert "secretKeyRef" in variable["valueFrom"], variable["name"]
+
+
+def test_nothing_talks_unless_it_is_allowed_to(built: list[Manifest]) -> None:
+    policies = {item["metadata"]["name"]: item["spec"] for item in of_kind(built, "NetworkPolicy")}
+    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    pods = [item["spec"]["template"]["metadata"]["labels"] for item in of_kind(built, "Deployment", "StatefulSet")]
+
+    def selects(selector: Manifest) -> bool:
+        wanted = selector.get("matchLabels", {}).items()
+        return any(wanted <= labels.items() for labels in pods)
+
+    for name, policy in policies.items():
+        assert selects(policy["podSelector"]), f"{name} selects no pod"
+        for rule in policy.get("ingress", []) + policy.get("egress", []):
+            for peer in rule.get("from", []) + rule.get("to", []):
+                if "podSelector" in peer and "namespaceSelector" not in peer:
+                    assert selects(peer["podSelector"]), f"{name} lets a pod through that is not there"
+
+
+def test_a_node_can_be_drained(built: list[Manifest]) -> None:
+    guarded = {
+        item["spec"]["selector"]["matchLabels"]["app.kubernetes.io/name"]
+        for item in of_kind(built, "PodDisruptionBudget")
+    }
+    assert guarded == SERVICES | {"nats"}
+
+
+def test_the_base_is_sound_yaml_without_kustomize() -> None:
+    base = DEPLOY / "k8s" / "base"
+    listed = yaml.safe_load((base / "services" / "kustomization.yaml").read_text())["resources"]
+    assert set(listed) == {f"{name}.yaml" for name in SERVICES}
+    manifests = load(*(base / "services" / name for name in listed), base / "nats" / "nats.yaml")
+    common = load(base / "services" / "every-pod.yaml")[0]["spec"]["template"]["spec"]
+    assert common["securityContext"]["runAsNonRoot"] is True
+    names = {item["metadata"]["name"] for item in of_kind(manifests, "Deployment")}
+    assert names == SERVICES
+    (nats,) = of_kind(manifests, "StatefulSet")
+    assert nats["spec"]["replicas"] == 3
+    assert_restricted(nats)
+
+
+@pytest.mark.parametrize("path", ["k8s/base/nats/nats.conf", "docker/nats.conf"])
+def test_the_nats_configuration_is_one_that_the_server_accepts(path: str, tmp_path: Path) -> None:
+    config = tmp_path / "nats.conf"
+    config.write_text(
+        (DEPLOY / path).read_text().replace("store_dir: /data", f"store_dir: {json.dumps(str(tmp_path))}")
+    )
+    word = "p" + "w" * 3
+    routes = {f"NATS_ROUTE_{n}": f"nats://route:{word}@nats-{n}.nats-peers:6222" for n in range(3)}
+    env = {"NATS_PASSWORD": word, "NATS_ROUTE_PASSWORD": word, "POD_NAME": "nats-0", "NATS_SYNC_INTERVAL": "always"}
+    done = subprocess.run(
+        [nats_binary(), "-t", "-c", str(config)],
+        env={**os.environ, **routes, **env}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_compose_runs_every_service_from_the_one_dockerfile() -> None:
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for name in SERVICES:
+        build = compose[name]["build"]
+        assert (DEPLOY / build["context"] / build["dockerfile"]).resolve() == (DEPLOY / "docker/Dockerfile").resolve()
+        assert build["args"] == {"SERVICE": name}
+        assert compose[name]["read_only"] is True
+
+
+def test_dashboards_and_rules_are_those_of_their_sources() -> None:
+    for path, text in runpy.run_path(str(DEPLOY / "grafana" / "build.py"))["files"]().items():
+        assert path.read_text() == text, "run `python deploy/grafana/build.py`"
+
+
+def test_dashboards_and_alerts_speak_of_metrics_that_exist() -> None:
+    from prometheus_client import REGISTRY
+
+    assert telemetry.RUNS  # importing it registers the metrics
+    known = {"process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds"}
+    for family in REGISTRY.collect():
+        known |= {family.name, *(f"{family.name}_{end}" for end in ("total", "sum", "count", "bucket"))}
+    sources = yaml.safe_load((DEPLOY / "grafana" / "dashboards.yaml").read_text())
+    assert len(sources) == 4
+    expressions = [e for source in sources.values() for panel in source["panels"] for e in panel["lines"].values()]
+    rules = yaml.safe_load((DEPLOY / "grafana" / "alerts.yaml").read_text())["groups"][0]["rules"]
+    assert {"HighErrorRate", "HighCost"} <= {rule["alert"] for rule in rules}
+    expressions += [rule["expr"] for rule in rules]
+    for expression in expressions:
+        bare = re.sub(r"\{[^}]*\}|\[[^]]*\]|by \([^)]*\)", "", expression)
+        names = set(re.findall(r"\b[a-z]+_[a-z_]+\b", bare)) - {"histogram_quantile", "min_over_time"}
+        assert names, expression
+        assert names <= known, f"{names - known} in {expression}"
+
+
+def test_the_alerts_fire_when_they_should() -> None:
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        pytest.skip("promtool is not installed")
+    rules = DEPLOY / "grafana" / "alerts_test.yaml"
+    done = subprocess.run([promtool, "test", "rules", rules], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
