@@ -322,6 +322,8 @@ class TraceStep(_Struct, frozen=True):
 
 
 class TraceReply(_Struct, frozen=True):
+    """Steps and totals are whole; truncated: bodies or events were left out because the run is too big for one answer."""
+
     run: str
     workflow: str
     status: str
@@ -334,6 +336,7 @@ class TraceReply(_Struct, frozen=True):
     redactions: dict[str, int]
     steps: tuple[TraceStep, ...]
     events: tuple[TraceEvent, ...]
+    truncated: bool = False
 
 
 class TraceQueryRequest(_Struct, frozen=True):
@@ -363,12 +366,17 @@ class TraceQueryReply(_Struct, frozen=True):
 
 
 class TraceCountsReply(_Struct, frozen=True):
-    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence."""
+    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence.
+
+    removed: those of the rows that stand for a sequence whose message the server had removed before it was read
+    (a schedule that fired, was replaced or purged). rows = distinct = last_seq - first_seq + 1, always.
+    """
 
     rows: int
     distinct: int
     first_seq: int
     last_seq: int
+    removed: int = 0
 
 
 class TraceCountsRequest(_Struct, frozen=True):

@@ -1,0 +1,205 @@
+"""ClickHouse on one thread: embedded (chDB) when `clickhouse_path` is set, else a server over HTTP.
+
+Every call of the client blocks, and chDB hands out one engine per process, so one thread of its own does all the work and
+the loop awaits it. Calls are served in the order in which they were made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from agentflow_common.errors import RetryableError
+from agentflow_common.settings import ClickHouseSettings
+
+log = logging.getLogger(__name__)
+Result = TypeVar("Result")
+
+OPEN_S_MAX: Final = 30.0  # a predecessor that is being killed may hold the embedded engine's lock for a moment
+QUERY_S_MAX: Final = 20.0  # a question never holds up ingestion for longer: both share the thread
+_SESSION_LOCKED: Final = 373
+
+# One insert is one part, or a prefix of it: whole blocks, in order, acknowledged when they are stored.
+_INSERT_SETTINGS: Final[dict[str, Any]] = {
+    "async_insert": 0,
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": 1_048_576,
+    "min_insert_block_size_bytes": 256 * 1024 * 1024,
+}
+
+
+class ClickHouse:
+    """One client on one thread; `open` first, `close` last.
+
+    session: with a server, the name under which this client works. A server runs one request of a session at a time,
+    so a writer that took the name over never overlaps with an insert that its killed predecessor had sent.
+    """
+
+    def __init__(self, settings: ClickHouseSettings, session: str = "") -> None:
+        self._settings = settings
+        self._session = session
+        self._path = str(Path(settings.clickhouse_path).absolute()) if settings.clickhouse_path else ""
+        self._thread = ThreadPoolExecutor(1, "clickhouse")
+        self._client: Any = None
+        self._types: dict[str, Any] = {}
+
+    @property
+    def embedded(self) -> bool:
+        return bool(self._path)
+
+    def preload(self) -> None:
+        """Loads the engine on its thread right away: half a second of work that needs nobody else."""
+        self._thread.submit(self._import)
+
+    def _import(self) -> None:
+        import clickhouse_connect  # noqa: F401
+
+        if self._path:
+            import chdb  # noqa: F401
+
+    async def open(self, timeout_s: float = OPEN_S_MAX) -> None:
+        """Connects and makes the database. Raises RetryableError when that did not succeed in `timeout_s` seconds."""
+        deadline = time.monotonic() + timeout_s
+        pause = 0.05
+        while True:
+            try:
+                await self._call(self._connect)
+            except Exception as error:
+                if time.monotonic() + pause > deadline:
+                    raise RetryableError(self._advice(), kind="clickhouse_unavailable") from error
+                log.info("clickhouse is not there yet", extra={"error_type": type(error).__name__})
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, 1.0)
+            else:
+                return
+
+    def _advice(self) -> str:
+        if self._path:
+            return f"ClickHouse can't be opened in {self._path}: another process holds it, or the folder is not writable"
+        where = f"{self._settings.clickhouse_host}:{self._settings.clickhouse_port}"
+        return f"ClickHouse does not answer at {where}: check CLICKHOUSE_HOST, CLICKHOUSE_PORT, user and password"
+
+    def _connect(self) -> None:
+        import clickhouse_connect
+
+        settings = self._settings
+        if self._path:
+            Path(self._path).mkdir(parents=True, exist_ok=True)
+            client = clickhouse_connect.get_client(interface="chdb", path=self._path)
+        else:
+            client = clickhouse_connect.get_client(
+                host=settings.clickhouse_host,
+                port=settings.clickhouse_port,
+                username=settings.clickhouse_user,
+                password=settings.clickhouse_password,
+                session_id=self._session or None,
+                query_retries=0,  # an insert whose answer was lost must be looked up, not sent again
+            )
+        try:
+            name = settings.clickhouse_database
+            found = client.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": name})
+            if not found.result_rows[0][0]:
+                client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", {"name": name})
+            client.database = name
+        except BaseException:
+            client.close()
+            raise
+        self._client = client
+
+    async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a SELECT; values are bound by name: `{org:String}`. Integers stay integers: ask for times as such."""
+        return await self._call(self._query, sql, dict(parameters or {}))
+
+    def _query(self, sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
+        settings = {"max_execution_time": int(QUERY_S_MAX)}
+        rows: list[tuple[Any, ...]] = self._client.query(sql, parameters, settings=settings).result_rows
+        return rows
+
+    async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """A statement without a result."""
+        await self._call(self._command, sql, dict(parameters or {}))
+
+    def _command(self, sql: str, parameters: dict[str, Any]) -> None:
+        self._client.command(sql, parameters)
+
+    async def insert(self, table: str, columns: Mapping[str, str], data: Sequence[Sequence[Any]]) -> None:
+        """Inserts whole columns, in the order of `columns` (name -> ClickHouse type). DateTime64(3) takes ms as int."""
+        await self._call(self._insert, table, dict(columns), data)
+
+    def _insert(self, table: str, columns: dict[str, str], data: Sequence[Sequence[Any]]) -> None:
+        from clickhouse_connect.datatypes.registry import get_from_name
+
+        for name in columns.values():
+            if name not in self._types:
+                self._types[name] = get_from_name(name)
+        self._client.insert(
+            table,
+            data,
+            column_names=list(columns),
+            column_types=[self._types[name] for name in columns.values()],
+            column_oriented=True,
+            settings=_INSERT_SETTINGS,
+        )
+
+    async def close(self) -> None:
+        await self._call(self._close)
+        self._thread.shutdown(wait=False)
+
+    def _close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+            self._client = None
+
+    async def _call(self, function: Callable[..., Result], *args: Any) -> Result:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, functools.partial(function, *args))
+
+
+def session_locked(error: BaseException) -> bool:
+    """Whether a server refused because another request of the same session is still running."""
+    return getattr(error, "code", None) == _SESSION_LOCKED
+
+
+async def migrate(clickhouse: ClickHouse, folder: Path) -> list[str]:
+    """Applies `NNNN_name.sql` files that have not been applied; returns the names applied now.
+
+    ClickHouse has no transactions over DDL, so each statement (they end with `;` at a line's end) must be safe to run
+    again: a file that was cut short is run again from its start. Raises RuntimeError if an applied file has changed.
+    """
+    files = sorted(folder.glob("[0-9]*.sql"))
+    if not files:
+        raise RuntimeError(f"no migrations in {folder}")
+    await clickhouse.command(
+        "CREATE TABLE IF NOT EXISTS schema_migrations "
+        "(name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = MergeTree ORDER BY name"
+    )
+    known = dict(await clickhouse.query("SELECT name, sha256 FROM schema_migrations"))
+    applied_now: list[str] = []
+    for file in files:
+        sql = file.read_text()
+        sha = hashlib.sha256(sql.encode()).hexdigest()
+        if file.name in known:
+            if known[file.name] != sha:
+                raise RuntimeError(f"migration {file.name} changed after it was applied; add a new file")
+            continue
+        for statement in statements(sql):
+            await clickhouse.command(statement)
+        await clickhouse.insert(
+            "schema_migrations", {"name": "String", "sha256": "String"}, [[file.name], [sha]]
+        )
+        applied_now.append(file.name)
+        log.info("migration applied", extra={"migration": file.name})
+    return applied_now
+
+
+def statements(sql: str) -> list[str]:
+    """The statements of a file, without `--` comment lines."""
+    text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
+    return [part.strip() for part in (text + "\n").split(";\n") if part.strip()]
