@@ -1,0 +1,8 @@
+"""`python -m agentflow_gateway`"""
+
+from agentflow_common.service import main
+from agentflow_gateway.app import app
+from agentflow_gateway.settings import GatewaySettings
+
+if __name__ == "__main__":
+    main("gateway", GatewaySettings(), app)

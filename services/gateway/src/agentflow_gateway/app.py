@@ -1,0 +1,144 @@
+"""The wiring of the gateway: tables, keys, projection, gRPC server, readiness."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import asyncpg
+import grpc
+
+from agentflow.v1 import (
+    budget_pb2,
+    budget_pb2_grpc,
+    prompt_pb2,
+    prompt_pb2_grpc,
+    trace_pb2,
+    trace_pb2_grpc,
+    workflow_pb2,
+    workflow_pb2_grpc,
+)
+from agentflow_common.blobs import Blobs
+from agentflow_common.errors import RetryableError
+from agentflow_common.httpd import Health
+from agentflow_common.service import Context
+from agentflow_gateway import keys
+from agentflow_gateway.auth import Authenticator
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.door import Door
+from agentflow_gateway.grpc_budget import BudgetService
+from agentflow_gateway.grpc_prompt import PromptService
+from agentflow_gateway.grpc_trace import TraceService
+from agentflow_gateway.grpc_workflow import WorkflowService
+from agentflow_gateway.projection import Projection
+from agentflow_gateway.registry import Registry
+from agentflow_gateway.settings import GatewaySettings
+from agentflow_gateway.store import Store
+from agentflow_gateway.watch import Watchers
+
+RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
+SEND_BYTES_MAX: Final = 32 * 1024 * 1024
+CHECK_EVERY_S: Final = 5.0
+SERVICES: Final = (
+    workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
+    prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
+    budget_pb2.DESCRIPTOR.services_by_name["BudgetService"].full_name,
+    trace_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name,
+)
+
+
+@contextlib.asynccontextmanager
+async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
+    settings = context.settings
+    async with keys.opened(settings) as store, contextlib.AsyncExitStack() as stack:
+        await keys.ensure_dev_key(store, settings, context.clock.now_ms())
+        deps = Deps(
+            nc=context.nc,
+            log=context.log,
+            blobs=Blobs(context.nc),
+            store=store,
+            clock=context.clock,
+            registry=Registry(context.nc),
+            settings=settings,
+            secret=await store.secret("submission_digest", secrets.token_bytes(32)),
+        )
+        projection = Projection(deps, context.health)
+        await projection.ensure()
+        await stack.enter_async_context(_task(projection.run()))
+        server, health, port = await _serve(deps)
+        context.ports["grpc"] = port
+        stack.push_async_callback(server.stop, settings.shutdown_grace_s)
+        stack.push_async_callback(health.enter_graceful_shutdown)
+        await stack.enter_async_context(_task(_watch_health(store, context.health, health)))
+        yield
+
+
+async def _serve(deps: Deps) -> tuple[Any, Any, int]:
+    """(server, health servicer, port). RetryableError if the port is taken."""
+    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_reflection.v1alpha import reflection
+
+    settings = deps.settings
+    server = grpc.aio.server(
+        interceptors=[Door(Authenticator(deps.store, settings.key_cache_s), settings.calls_active_max)],
+        options=[
+            ("grpc.max_receive_message_length", RECEIVE_BYTES_MAX),
+            ("grpc.max_send_message_length", SEND_BYTES_MAX),
+            ("grpc.so_reuseport", 0),  # a second gateway on the same port must fail, not share it
+            ("grpc.keepalive_time_ms", 30_000),
+            ("grpc.keepalive_timeout_ms", 10_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ],
+    )
+    watchers = Watchers(deps)
+    for add, servicer in (
+        (workflow_pb2_grpc.add_WorkflowServiceServicer_to_server, WorkflowService(deps, watchers)),
+        (prompt_pb2_grpc.add_PromptServiceServicer_to_server, PromptService(deps)),
+        (budget_pb2_grpc.add_BudgetServiceServicer_to_server, BudgetService(deps)),
+        (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
+    ):
+        add(servicer, server)
+    checks = health.aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
+    reflection.enable_server_reflection((*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    address = f"{settings.api_host}:{settings.api_port}"
+    try:
+        port = server.add_insecure_port(address)
+    except RuntimeError as error:
+        raise RetryableError(f"can't listen on {address}: set API_PORT to a free port, or 0") from error
+    await server.start()
+    for name in ("", *SERVICES):
+        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
+    return server, checks, port
+
+
+async def _watch_health(store: Store, health: Health, servicer: Any) -> None:
+    """Keeps readiness and the gRPC health service in step with Postgres and the projection."""
+    from grpc_health.v1 import health_pb2
+
+    while True:
+        try:
+            async with asyncio.timeout(CHECK_EVERY_S):
+                await store.ping()
+            health.set_part("postgres", "ok")
+        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            health.set_part("postgres", f"not reachable ({type(error).__name__})")
+        well = all(state == "ok" for state in health.parts.values())
+        status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in ("", *SERVICES):
+            await servicer.set(name, status)
+        await asyncio.sleep(CHECK_EVERY_S)
+
+
+@contextlib.asynccontextmanager
+async def _task(body: Any) -> AsyncIterator[None]:
+    task = asyncio.create_task(body)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task

@@ -1,0 +1,57 @@
+"""The call being served: who asks, in which trace, until when. One context variable, set by the door."""
+
+from __future__ import annotations
+
+import contextvars
+import time
+from typing import Any, TypeVar
+
+from nats.aio.client import Client
+
+from agentflow_common import bus
+from agentflow_common.errors import TimeoutError_
+from agentflow_common.rpc import Verb
+from agentflow_gateway.machine import Identity
+
+Reply = TypeVar("Reply")
+_MARGIN_S = 0.05  # left for our own answer when a backend uses up the client's deadline
+
+
+class Call:
+    """identity: the caller. trace: W3C traceparent of this call's span. deadline_at: time.monotonic() seconds."""
+
+    __slots__ = ("deadline_at", "identity", "trace")
+
+    def __init__(self, identity: Identity, trace: str, deadline_at: float | None) -> None:
+        self.identity = identity
+        self.trace = trace
+        self.deadline_at = deadline_at
+
+    @property
+    def org(self) -> str:
+        return self.identity.org
+
+    def timeout_s(self, longest_s: float) -> float:
+        """Seconds that a backend may take. TimeoutError_ if the client's deadline is already used up."""
+        if self.deadline_at is None:
+            return longest_s
+        left = self.deadline_at - time.monotonic() - _MARGIN_S
+        if left <= 0:
+            raise TimeoutError_("the call's deadline passed before it was done; allow more time", kind="deadline")
+        return min(longest_s, left)
+
+    async def ask(self, nc: Client, verb: Verb[Reply], request: Any) -> Reply:
+        """Asks a service within the call's deadline and trace."""
+        return await bus.call(nc, verb, request, trace=self.trace, timeout_s=self.timeout_s(verb.timeout_s))
+
+
+_current: contextvars.ContextVar[Call] = contextvars.ContextVar("agentflow_gateway_call")
+
+
+def current() -> Call:
+    return _current.get()
+
+
+def enter(call: Call) -> None:
+    """For the task that serves the call; the task ends with it, so nothing is put back."""
+    _current.set(call)

@@ -1,0 +1,89 @@
+"""JSON values to protobuf's Struct and back, and names to enums. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from google.protobuf import struct_pb2
+
+from agentflow.v1 import budget_pb2, workflow_pb2
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_gateway.machine import exact_number
+
+_RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
+_STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
+_PERIOD: Final = {name.removeprefix("BUDGET_PERIOD_").lower(): n for name, n in budget_pb2.BudgetPeriod.items()}
+
+
+def run_status(name: str) -> Any:
+    """`completed` -> RUN_STATUS_COMPLETED; a status of a later version is UNSPECIFIED."""
+    return _RUN.get(name, 0)
+
+
+def step_status(name: str) -> Any:
+    return _STEP.get(name, 0)
+
+
+def period(name: str) -> Any:
+    return _PERIOD.get(name, 0)
+
+
+def run_status_name(number: int) -> str:
+    """The filter of a list: empty for UNSPECIFIED. InvalidError for a number that is no status."""
+    return _name(_RUN, number, "status")
+
+
+def period_name(number: int) -> str:
+    return _name(_PERIOD, number, "period")
+
+
+def _name(table: dict[str, int], number: int, place: str) -> str:
+    for name, known in table.items():
+        if known == number:
+            return name if number else ""
+    allowed = ", ".join(name for name, known in table.items() if known)
+    raise InvalidError(f"{place} {number} is not known", problems=(Problem(place, "not known", f"use {allowed}"),))
+
+
+def set_value(target: struct_pb2.Value, value: Any) -> None:
+    """Writes a JSON value. Integers above 2^53 lose digits: a protobuf number is a double."""
+    if value is None:
+        target.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, int | float):
+        target.number_value = value
+    elif isinstance(value, dict):
+        set_struct(target.struct_value, value)
+    else:
+        target.list_value.SetInParent()
+        for item in value:
+            set_value(target.list_value.values.add(), item)
+
+
+def set_struct(target: struct_pb2.Struct, value: dict[str, Any]) -> None:
+    target.SetInParent()
+    for key, item in value.items():
+        set_value(target.fields[str(key)], item)
+
+
+def from_struct(struct: struct_pb2.Struct, place: str) -> dict[str, Any]:
+    """Plain JSON data; integral numbers are integers. InvalidError for NaN and infinity, naming the place."""
+    return {key: from_value(value, f"{place}.{key}") for key, value in struct.fields.items()}
+
+
+def from_value(value: struct_pb2.Value, place: str) -> Any:
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":
+        return exact_number(value.number_value, place)
+    if kind == "string_value":
+        return value.string_value
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return from_struct(value.struct_value, place)
+    if kind == "list_value":
+        return [from_value(item, f"{place}[{number}]") for number, item in enumerate(value.list_value.values)]
+    return None

@@ -1,0 +1,180 @@
+"""The one way in: every call is authenticated, authorised, bounded, traced, measured and logged here.
+
+Health and reflection are open. A refused caller's request is not even parsed. Errors leave as rich gRPC statuses.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import grpc
+from google.protobuf.message import DecodeError
+from prometheus_client import Counter, Histogram
+
+from agentflow_common import telemetry
+from agentflow_common.errors import InvalidError, OverloadedError
+from agentflow_gateway import calls, errors, machine
+from agentflow_gateway.auth import Authenticator
+
+log = logging.getLogger(__name__)
+
+OPEN_SERVICES: Final = frozenset(
+    {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
+)
+REQUESTS: Final = Counter("grpc_requests", "Calls by method and status", ["method", "code"])
+SECONDS: Final = Histogram(
+    "grpc_request_duration_seconds",
+    "Time to serve a call; streams excluded",
+    ["method"],
+    buckets=(0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
+ACTIVE: Final = Histogram(
+    "grpc_stream_duration_seconds", "Life of a stream", ["method"], buckets=(1, 10, 60, 600, 3600)
+)
+
+
+class _Visit:
+    """One call from the door's point of view: opens with who and when, closes with a metric and a log line."""
+
+    def __init__(self, method: str, stream: bool) -> None:
+        self.method = method
+        self.stream = stream
+        self.org = ""
+        self.kind = ""
+        self.code = "OK"
+        self._began = time.perf_counter()
+
+    def failed(self, error: BaseException) -> grpc.Status:
+        cause = errors.known(error)
+        self.code, self.kind = cause.code.upper(), cause.kind
+        return errors.to_status(cause)
+
+    def close(self) -> None:
+        seconds = time.perf_counter() - self._began
+        REQUESTS.labels(self.method, self.code).inc()
+        (ACTIVE if self.stream else SECONDS).labels(self.method).observe(seconds)
+        extra = {"method": self.method, "code": self.code, "ms": round(seconds * 1000, 1), "org": self.org}
+        if self.kind:
+            extra["kind"] = self.kind
+        level = logging.INFO if self.code in {"OK", "CANCELLED"} or self.kind else logging.WARNING
+        log.log(level, "call", extra=extra)
+
+
+class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
+    """Wraps every handler of the API's services."""
+
+    def __init__(self, authenticator: Authenticator, calls_active_max: int) -> None:
+        self._authenticator = authenticator
+        self._calls_active_max = calls_active_max
+        self._active = 0
+
+    async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
+        handler = await continuation(details)
+        service, _, method = str(details.method).strip("/").rpartition("/")
+        if handler is None or service in OPEN_SERVICES:
+            return handler
+        metadata = {str(k).lower(): v for k, v in details.invocation_metadata or () if isinstance(v, str)}
+        visit = _Visit(method, handler.response_streaming)
+        try:
+            identity = await self._authenticator.identify(machine.bearer_key(metadata))
+            visit.org = identity.org
+            machine.authorise(identity, method, metadata.get("x-org-id", ""))
+        except Exception as error:
+            return _refusal(visit, visit.failed(error), handler.response_streaming)
+        parent = machine.caller_trace(metadata)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(
+                self._stream(handler, visit, identity, parent), None, handler.response_serializer
+            )
+        return grpc.unary_unary_rpc_method_handler(
+            self._unary(handler, visit, identity, parent), None, handler.response_serializer
+        )
+
+    def _unary(self, handler: Any, visit: _Visit, identity: machine.Identity, parent: str) -> Any:
+        async def serve(data: bytes, context: Any) -> Any:
+            self._active += 1
+            status: grpc.Status | None = None
+            try:
+                with (
+                    telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span,
+                    telemetry.log_context(org=identity.org, trace=telemetry.trace_id(span.traceparent)),
+                ):
+                    if self._active > self._calls_active_max:
+                        raise OverloadedError(
+                            f"the gateway serves {self._calls_active_max} calls already; try again",
+                            kind="overloaded",
+                            retry_after_ms=250,
+                        )
+                    calls.enter(calls.Call(identity, span.traceparent, _deadline(context)))
+                    return await handler.unary_unary(_parse(handler, data), context)
+            except asyncio.CancelledError:
+                visit.code = "CANCELLED"
+                raise
+            except Exception as error:
+                status = visit.failed(error)
+            finally:
+                self._active -= 1
+                visit.close()
+            await context.abort(status.code, status.details, status.trailing_metadata)
+            raise AssertionError("unreachable")
+
+        return serve
+
+    def _stream(self, handler: Any, visit: _Visit, identity: machine.Identity, parent: str) -> Any:
+        async def serve(data: bytes, context: Any) -> AsyncIterator[Any]:
+            status: grpc.Status | None = None
+            with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:
+                trace = span.traceparent
+            calls.enter(calls.Call(identity, trace, None))
+            inner: Any = None
+            try:
+                inner = handler.unary_stream(_parse(handler, data), context)
+                async for reply in inner:
+                    yield reply
+            except (asyncio.CancelledError, GeneratorExit):
+                visit.code = "CANCELLED"
+                raise
+            except Exception as error:
+                status = visit.failed(error)
+            finally:
+                if inner is not None:
+                    await inner.aclose()
+                visit.close()
+            if status is not None:
+                await context.abort(status.code, status.details, status.trailing_metadata)
+
+        return serve
+
+
+def _parse(handler: Any, data: bytes) -> Any:
+    try:
+        return handler.request_deserializer(data)
+    except DecodeError as error:
+        raise InvalidError(
+            "the request is not a valid message of this method: generate the client from proto/agentflow/v1",
+            kind="malformed_request",
+        ) from error
+
+
+def _deadline(context: Any) -> float | None:
+    left = context.time_remaining()
+    return None if left is None else time.monotonic() + left
+
+
+def _refusal(visit: _Visit, status: grpc.Status, streaming: bool) -> Any:
+    async def refuse(_data: bytes, context: Any) -> Any:
+        visit.close()
+        await context.abort(status.code, status.details, status.trailing_metadata)
+
+    async def refuse_stream(_data: bytes, context: Any) -> AsyncIterator[Any]:
+        visit.close()
+        await context.abort(status.code, status.details, status.trailing_metadata)
+        yield  # makes it a generator
+
+    if streaming:
+        return grpc.unary_stream_rpc_method_handler(refuse_stream)
+    return grpc.unary_unary_rpc_method_handler(refuse)

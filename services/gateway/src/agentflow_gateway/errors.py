@@ -1,0 +1,92 @@
+"""An error as a gRPC status with google.rpc details: BadRequest (place, message, fix), ErrorInfo, RetryInfo."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any, Final
+
+import asyncpg
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from agentflow_common.errors import AgentFlowError, RetryableError
+
+log = logging.getLogger(__name__)
+
+# gRPC peers accept 8 KiB of trailing metadata; base64 adds a third, and the message travels twice.
+MESSAGE_CHARS_MAX: Final = 700
+DETAILS_BYTES_MAX: Final = 3500
+FIELD_CHARS_MAX: Final = 300
+DOMAIN: Final = "agentflow"
+
+_DATABASE_DOWN: Final = (
+    OSError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+)
+
+
+def known(error: BaseException) -> AgentFlowError:
+    """The AgentFlowError that the client gets for any exception. What is unforeseen is logged under an id."""
+    if isinstance(error, AgentFlowError):
+        return error
+    if isinstance(error, _DATABASE_DOWN):
+        log.warning("a backend is not reachable", extra={"error": type(error).__name__})
+        return RetryableError(
+            "the database is not reachable; try again", kind="database_unavailable", retry_after_ms=500
+        )
+    if isinstance(error, TimeoutError | asyncio.TimeoutError):
+        return RetryableError("a backend did not answer in time; try again", kind="backend_timeout", retry_after_ms=500)
+    incident = os.urandom(6).hex()
+    log.error("unexpected error", exc_info=error, extra={"incident": incident})
+    return AgentFlowError(f"an unexpected error; the gateway's log has it as incident {incident}", kind="internal")
+
+
+def to_status(error: AgentFlowError) -> grpc.Status:
+    """Status code, message and details; bounded, so that peers accept the trailers."""
+    code = grpc.StatusCode[error.code.upper()]
+    status = status_pb2.Status(code=code.value[0], message=_clip(error.message, MESSAGE_CHARS_MAX))
+    _add(status, error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN))
+    if error.retry_after_ms is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(error.retry_after_ms)
+        _add(status, retry)
+    if error.problems:
+        _add(status, _bad_request(error, DETAILS_BYTES_MAX - status.ByteSize()))
+    return rpc_status.to_status(status)
+
+
+def _bad_request(error: AgentFlowError, bytes_max: int) -> error_details_pb2.BadRequest:
+    """field: the place; description: what is wrong; localized_message: the fix."""
+    bad = error_details_pb2.BadRequest()
+    for number, problem in enumerate(error.problems):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_clip(problem.place, FIELD_CHARS_MAX), description=_clip(problem.message, FIELD_CHARS_MAX)
+        )
+        if problem.fix:
+            violation.localized_message.locale = "en"
+            violation.localized_message.message = _clip(problem.fix, FIELD_CHARS_MAX)
+        if bad.ByteSize() + violation.ByteSize() > bytes_max - 100:
+            left = len(error.problems) - number
+            bad.field_violations.add(field="", description=f"and {left} more; mend these first")
+            break
+        bad.field_violations.append(violation)
+    return bad
+
+
+def _add(status: Any, detail: Any) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _clip(text: str, chars_max: int) -> str:
+    """Printable and bounded. Escapes are counted too: the message is percent-encoded on the wire."""
+    clean = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return clean if len(clean) <= chars_max else clean[: chars_max - 3] + "..."

@@ -1,0 +1,127 @@
+"""TraceService: traces live in the trace service; the gateway says how far the log had come when it asks."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+
+from agentflow.v1 import trace_pb2 as pb
+from agentflow.v1 import trace_pb2_grpc
+from agentflow_common import rpc, subjects
+from agentflow_common.errors import InvalidError, OverloadedError, Problem, RetryableError
+from agentflow_gateway import calls, convert, machine
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.handlers import no_such_run, run_key
+
+MESSAGE_BYTES_MAX: Final = 30 * 1024 * 1024  # below the 32 MiB that the server sends
+
+
+class TraceService(trace_pb2_grpc.TraceServiceServicer):
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def GetTrace(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        call = calls.current()
+        newest = await _newest_seq(self._deps, run_key(call, request.run_id))
+        if not newest:
+            raise no_such_run(request.run_id)
+        question = rpc.TraceRequest(org=call.org, run=request.run_id, min_seq=newest)
+        found = await call.ask(self._deps.nc, rpc.TRACE_GET, question)
+        response = pb.GetTraceResponse(
+            run_id=found.run,
+            workflow=found.workflow,
+            status=convert.run_status(found.status),
+            trace_id=found.trace_id,
+            started_at=found.started_at,
+            finished_at=found.finished_at,
+            cost_nano_usd=found.cost_nano,
+            input_tokens=found.input_tokens,
+            output_tokens=found.output_tokens,
+            redactions=found.redactions,
+            steps=[_step(step) for step in found.steps],
+        )
+        for event in found.events:
+            response.events.append(_event(event, request.include_bodies))
+        if response.ByteSize() > MESSAGE_BYTES_MAX:
+            raise OverloadedError(
+                "the trace with its bodies is too large for one answer; ask without include_bodies",
+                kind="trace_too_large",
+            )
+        return response
+
+    async def QueryTraces(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        call = calls.current()
+        if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):
+            problem = Problem(
+                "end_ms", "the window ends before it starts", "give start_ms <= end_ms, or 0 for no bound"
+            )
+            raise InvalidError(str(problem), problems=(problem,))
+        question = rpc.TraceQueryRequest(
+            org=call.org,
+            start_ms=request.start_ms,
+            end_ms=request.end_ms,
+            provider=machine.check_text(request.provider, "provider", 64),
+            workflow=machine.check_text(request.workflow, "workflow", 64),
+            status=convert.run_status_name(request.status),
+            limit=machine.page_size(request.page_size),
+        )
+        reply = await call.ask(self._deps.nc, rpc.TRACE_QUERY, question)
+        return pb.QueryTracesResponse(
+            traces=[
+                pb.TraceSummary(
+                    run_id=trace.run,
+                    workflow=trace.workflow,
+                    status=convert.run_status(trace.status),
+                    started_at=trace.started_at,
+                    duration_ms=trace.duration_ms,
+                    cost_nano_usd=trace.cost_nano,
+                    steps=trace.steps,
+                )
+                for trace in reply.traces
+            ]
+        )
+
+
+async def _newest_seq(deps: Deps, key: subjects.RunKey) -> int:
+    """The sequence of the run's newest event of any kind; 0 if there is none."""
+    subject = f"$JS.API.DIRECT.GET.{subjects.EVENTS_STREAM}"
+    body = msgspec.json.encode({"last_by_subj": subjects.run_all(key)})
+    try:
+        reply = await deps.nc.request(subject, body, timeout=calls.current().timeout_s(10.0))
+    except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
+        raise RetryableError("the event log is not reachable", kind="log_unavailable") from error
+    return int((reply.headers or {}).get("Nats-Sequence", "0"))
+
+
+def _step(step: rpc.TraceStep) -> Any:
+    return pb.TraceStep(
+        step=step.step,
+        attempt=step.attempt,
+        status=convert.step_status(step.status),
+        scheduled_at=step.scheduled_at,
+        started_at=step.started_at,
+        finished_at=step.finished_at,
+        wait_ms=step.wait_ms,
+        duration_ms=step.duration_ms,
+        cost_nano_usd=step.cost_nano,
+        provider=step.provider,
+        model=step.model,
+        prompt=step.prompt,
+        input_tokens=step.input_tokens,
+        output_tokens=step.output_tokens,
+        cache_hit=step.cache_hit,
+        worker=step.worker,
+        error=step.error,
+        redactions=step.redactions,
+    )
+
+
+def _event(event: rpc.TraceEvent, with_body: bool) -> Any:
+    message = pb.TraceEvent(
+        stream=event.stream, sequence=event.seq, ts=event.ts, type=event.type, step=event.step, attempt=event.attempt
+    )
+    if with_body and event.body:
+        convert.set_struct(message.body, msgspec.json.decode(event.body))
+    return message

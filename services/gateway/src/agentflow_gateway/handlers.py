@@ -1,0 +1,192 @@
+"""What the API does to runs: decode, load, decide, append. Answers are plain data; grpc_*.py make messages of them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import ids, money, rpc, screening, subjects
+from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError
+from agentflow_common.eventlog import Entry, Fence
+from agentflow_gateway import definitions, machine
+from agentflow_gateway.calls import Call
+from agentflow_gateway.definitions import Checked, Source
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.machine import Submission
+from agentflow_gateway.store import RunRow
+
+log = logging.getLogger(__name__)
+
+
+async def submit(
+    deps: Deps, call: Call, source: Source, inputs: dict[str, Any], request: Submission
+) -> tuple[str, bool]:
+    """(run id, deduplicated). All is validated before anything is written; the one write that counts is fenced.
+
+    Raises InvalidError, NotFoundError (unknown workflow), AlreadyExistsError (key used for something else),
+    RetryableError (a service or the log is away: the same call may be sent again).
+    """
+    machine.check_submission(request)
+    machine.check_size(len(msgspec.json.encode(inputs)), deps.settings.inputs_bytes_max)
+    checked = await definitions.check(deps, call, source)
+    full = checked.definition.check_inputs(inputs)
+
+    digest = machine.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
+    keyed = request.idempotency_key
+    run = ids.run_id_for_key(call.org, keyed) if keyed else ids.new_run_id()
+    key = subjects.key_of(call.org, run)
+    if keyed and (first := await first_event(deps, key)) is not None:
+        return _same(first, digest)
+
+    event = await _event(deps, call, run, checked, full, request, digest)
+    entry = Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0))
+    try:
+        await deps.log.append(entry, call.timeout_s(10.0))
+    except ConflictError:
+        first = await first_event(deps, key)
+        if first is None:
+            raise
+        return _same(first, digest)
+    except RetryableError as error:
+        if error.kind != "append_unknown":
+            raise
+        first = await first_event(deps, key)
+        if first is None:
+            raise
+        if first.trace != event.trace:
+            return _same(first, digest)
+    await _remember(deps, event)
+    return run, False
+
+
+async def _event(
+    deps: Deps, call: Call, run: str, checked: Checked, inputs: dict[str, Any], request: Submission, digest: str
+) -> ev.RunSubmitted:
+    """Protects what may be sensitive, packs what is large, and says what was asked."""
+    tags, counts = dict(request.tags), dict[str, int]()
+    if screening.needs_screening(inputs) or screening.needs_screening(tags):
+        reply = await call.ask(
+            deps.nc,
+            rpc.PROTECT,
+            rpc.ProtectRequest(org=call.org, run=run, value={"inputs": inputs, "tags": tags}, purpose="input"),
+        )
+        inputs, tags, counts = reply.value["inputs"], reply.value["tags"], dict(reply.counts)
+    keyed = request.idempotency_key
+    cents = request.budget_cents
+    return ev.RunSubmitted(
+        org=call.org,
+        run=run,
+        ts=deps.clock.now_ms(),
+        trace=call.trace,
+        workflow=checked.definition.name,
+        version=checked.definition.version,
+        definition=checked.canonical,
+        inputs=await deps.blobs.pack(inputs, "the inputs"),
+        digest=digest,
+        prompts=checked.pinned,
+        budget_nano=None if cents is None else money.from_cents(cents),
+        deadline_ms=request.deadline_ms or checked.definition.deadline_ms,
+        tags=tags,
+        idempotency_key=machine.stored_key(deps.secret, keyed, screening.needs_screening(keyed)),
+        priority=request.priority,
+        submitted_by=call.identity.actor,
+        redactions=counts,
+    )
+
+
+def _same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
+    if machine.same_submission(first, digest):
+        return first.run, True
+    raise AlreadyExistsError(
+        f"this idempotency key was used with another request (run {first.run}); use a new key for a new run",
+        kind="idempotency_key_reused",
+    )
+
+
+async def _remember(deps: Deps, event: ev.RunSubmitted) -> None:
+    """So that the run is listed before the scheduler has seen it. The projection would bring it anyway."""
+    row = RunRow(
+        org=event.org,
+        run=event.run,
+        workflow=event.workflow,
+        version=event.version,
+        submitted_at=event.ts,
+        tags=event.tags,
+    )
+    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        await deps.store.put_runs([row])
+
+
+async def first_event(deps: Deps, key: subjects.RunKey) -> ev.RunSubmitted | None:
+    """The `run.submitted` of a run, or None if the log holds no such run in this org."""
+    stored = await deps.log.read(subjects.run_in(key), limit=1)
+    if not stored:
+        return None
+    event = ev.decode(stored[0].data)
+    return event if isinstance(event, ev.RunSubmitted) else None
+
+
+def run_key(call: Call, run_id: str) -> subjects.RunKey:
+    """The key of a run of the caller's org: the org is part of every subject, so no other org's run can be reached."""
+    return subjects.key_of(call.org, ids.check_token(run_id, "run_id"))
+
+
+def no_such_run(run_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no run {run_id!r} in your org; see `agentctl workflow list`", kind="unknown_run")
+
+
+_STATUS_BY_TYPE = {
+    ev.RunStarted: "running",
+    ev.RunCompleted: "completed",
+    ev.RunFailed: "failed",
+    ev.RunCancelled: "cancelled",
+}
+
+
+async def status_of(deps: Deps, key: subjects.RunKey) -> str | None:
+    """The run's status without folding it, or None if there is no such run."""
+    last = await deps.log.last(subjects.out_run(key))
+    if last is not None:
+        return _STATUS_BY_TYPE.get(type(ev.decode(last.data)), "running")
+    return "pending" if await first_event(deps, key) is not None else None
+
+
+async def cancel(deps: Deps, call: Call, run_id: str, reason: str) -> str:
+    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    key = run_key(call, run_id)
+    status = await status_of(deps, key)
+    if status is None:
+        raise no_such_run(run_id)
+    if status in {"completed", "failed", "cancelled"}:
+        return status
+    if screening.needs_screening(reason):
+        request = rpc.ProtectRequest(org=call.org, run=run_id, value=reason, purpose="input")
+        reason = str((await call.ask(deps.nc, rpc.PROTECT, request)).value)
+    event = ev.RunCancelRequested(
+        org=call.org, run=run_id, ts=deps.clock.now_ms(), trace=call.trace, reason=reason, by=call.identity.actor
+    )
+    # the message id makes a double click one event
+    await deps.log.append(
+        Entry(subjects.run_in(key), ev.encode(event), msg_id=f"cancel:{run_id}"), call.timeout_s(10.0)
+    )
+    return status
+
+
+async def list_runs(
+    deps: Deps, call: Call, status: str, workflow: str, page_size: int, page_token: str
+) -> tuple[list[RunRow], str]:
+    """(rows, next page token or empty), newest first, of the caller's org."""
+    limit = machine.page_size(page_size)
+    machine.check_text(workflow, "workflow", 64)
+    after = machine.read_page_token(page_token, status, workflow)
+    rows = await deps.store.list_runs(call.org, status, workflow, after, limit + 1)
+    if len(rows) <= limit:
+        return rows, ""
+    rows = rows[:limit]
+    return rows, machine.page_token(rows[-1].submitted_at, rows[-1].run, status, workflow)

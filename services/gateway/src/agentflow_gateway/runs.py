@@ -1,0 +1,109 @@
+"""A run as the API shows it: the fold of its log, payloads fetched within bounds, originals put back on request."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import rpc, subjects
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.events import Payload
+from agentflow_common.runstate import RunFold, RunState, StepState
+from agentflow_gateway import machine
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.handlers import no_such_run, run_key
+
+STEP_OUTPUT_BYTES_MAX: Final = 256 * 1024  # one step's output in an answer; larger: {"$truncated": bytes}
+ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024  # clients' default limit is 4 MiB: step outputs beyond it are left out
+READ_CHUNK: Final = 500
+
+
+class RunView(msgspec.Struct):
+    """A run ready to be shown. outputs: by step. last_seq: the newest event that it holds."""
+
+    state: RunState
+    inputs: Any
+    output: Any
+    outputs: dict[str, Any]
+    last_seq: int
+
+
+async def load(deps: Deps, key: subjects.RunKey) -> tuple[RunState, int] | None:
+    """(folded state, newest sequence), read in chunks so that a long log does not stand in memory twice."""
+    fold, last_seq = RunFold(), 0
+    while True:
+        chunk = await deps.log.read(subjects.run_all(key), last_seq, READ_CHUNK)
+        for stored in chunk:
+            fold.add(ev.decode(stored.data), stored.seq)
+            last_seq = stored.seq
+        if len(chunk) < READ_CHUNK:
+            break
+    state = fold.finish()
+    return None if state is None else (state, last_seq)
+
+
+async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView:
+    """NotFoundError for a run of nobody or of another org. reveal needs its own permission and a reason; audited."""
+    if reveal:
+        machine.require(call.identity, "reveal", "GetRun with reveal")
+        machine.check_text(reason, "reveal_reason", machine.REASON_CHARS_MAX)
+        if not reason.strip():
+            raise InvalidError(
+                "to reveal originals, say why: the reason is kept in the audit log",
+                problems=(Problem("reveal_reason", "empty", "give a reason, for example a ticket number"),),
+            )
+    loaded = await load(deps, run_key(call, run_id))
+    if loaded is None:
+        raise no_such_run(run_id)
+    state, last_seq = loaded
+    inputs = await deps.blobs.unpack(state.inputs)
+    output = await deps.blobs.unpack(state.output) if state.output is not None else None
+    left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
+    outputs = await _step_outputs(deps, state, left)
+    found = RunView(state, inputs, output, outputs, last_seq)
+    return await _revealed(deps, call, found, reason) if reveal else found
+
+
+async def _step_outputs(deps: Deps, state: RunState, bytes_left: int) -> dict[str, Any]:
+    """Small outputs first, so that one big step does not hide the others."""
+    sized = [(_size(step.output), key, step.output) for key, step in state.steps.items() if step.output is not None]
+    outputs: dict[str, Any] = {}
+    for size, key, payload in sorted(sized, key=lambda item: item[0]):
+        if size > STEP_OUTPUT_BYTES_MAX or size > bytes_left:
+            outputs[key] = {"$truncated": size}
+        else:
+            outputs[key] = await deps.blobs.unpack(payload)
+            bytes_left -= size
+    return outputs
+
+
+def _size(payload: Payload | None) -> int:
+    """Bytes as JSON, without fetching what is stored out of line."""
+    if payload is None:
+        return 0
+    return payload.ref.size if payload.ref is not None else len(msgspec.json.encode(payload.value))
+
+
+async def _revealed(deps: Deps, call: Call, found: RunView, reason: str) -> RunView:
+    """One question to the security service, so one entry in the audit log."""
+    value = {"inputs": found.inputs, "output": found.output, "outputs": found.outputs, "tags": found.state.tags}
+    request = rpc.RestoreRequest(
+        org=call.org, run=found.state.run, value=value, actor=call.identity.actor, reason=reason.strip()
+    )
+    restored = (await call.ask(deps.nc, rpc.RESTORE, request)).value
+    found.inputs, found.output, found.outputs = restored["inputs"], restored["output"], restored["outputs"]
+    found.state.tags = restored["tags"]
+    return found
+
+
+def pending_steps(state: RunState) -> dict[str, StepState]:
+    """Every step of the definition, those that nothing has happened to yet as pending; then children and others."""
+    steps: dict[str, StepState] = {}
+    for node in state.definition.get("dag", {}).get("nodes", []):
+        key = str(node["id"])
+        steps[key] = state.steps.get(key) or StepState(kind=str(node.get("type", "")))
+        steps[key].kind = steps[key].kind or str(node.get("type", ""))
+    return steps | {key: step for key, step in state.steps.items() if key not in steps}
