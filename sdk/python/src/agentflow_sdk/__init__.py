@@ -1,1 +1,121 @@
-"""Python SDK of AgentFlow."""
+"""Python SDK of AgentFlow: `Client` and `AsyncClient`, typed answers and errors, and the `Workflow` builder.
+
+>>> from agentflow_sdk import Client, Workflow
+>>> with Client("127.0.0.1:7233", token="...") as client:  # doctest: +SKIP
+...     run = client.workflows.run("document_analysis", {"document_key": "report.pdf"})
+...     print(run.output, run.cost_usd)
+
+Names are loaded when first used, so that building a workflow does not wait for gRPC.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from agentflow_sdk.aio import AsyncClient
+    from agentflow_sdk.builder import Workflow
+    from agentflow_sdk.client import Client
+    from agentflow_sdk.errors import (
+        AbortedError,
+        AgentFlowError,
+        AlreadyExistsError,
+        CancelledError,
+        DeadlineExceededError,
+        FailedPreconditionError,
+        InternalError,
+        InvalidArgumentError,
+        NotFoundError,
+        PermissionDeniedError,
+        Problem,
+        ResourceExhaustedError,
+        RunFailedError,
+        UnauthenticatedError,
+        UnavailableError,
+    )
+    from agentflow_sdk.models import (
+        Budget,
+        BudgetPeriod,
+        ErrorInfo,
+        Prompt,
+        Registration,
+        Run,
+        RunEvent,
+        RunPage,
+        RunStatus,
+        RunSummary,
+        Step,
+        StepStatus,
+        Submission,
+        Token,
+        Trace,
+        TraceEvent,
+        TraceStep,
+        TraceSummary,
+        Validation,
+    )
+    from agentflow_sdk.retry import NO_RETRY, RetryPolicy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NO_RETRY",
+    "AbortedError",
+    "AgentFlowError",
+    "AlreadyExistsError",
+    "AsyncClient",
+    "Budget",
+    "BudgetPeriod",
+    "CancelledError",
+    "Client",
+    "DeadlineExceededError",
+    "ErrorInfo",
+    "FailedPreconditionError",
+    "InternalError",
+    "InvalidArgumentError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "Problem",
+    "Prompt",
+    "Registration",
+    "ResourceExhaustedError",
+    "RetryPolicy",
+    "Run",
+    "RunEvent",
+    "RunFailedError",
+    "RunPage",
+    "RunStatus",
+    "RunSummary",
+    "Step",
+    "StepStatus",
+    "Submission",
+    "Token",
+    "Trace",
+    "TraceEvent",
+    "TraceStep",
+    "TraceSummary",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "Validation",
+    "Workflow",
+]
+
+_HOMES: Final = ("errors", "models", "retry", "builder")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Client":
+        return importlib.import_module("agentflow_sdk.client").Client
+    if name == "AsyncClient":
+        return importlib.import_module("agentflow_sdk.aio").AsyncClient
+    if name in __all__:
+        for home in _HOMES:
+            module = importlib.import_module(f"agentflow_sdk.{home}")
+            if hasattr(module, name):
+                return getattr(module, name)
+    raise AttributeError(f"module 'agentflow_sdk' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

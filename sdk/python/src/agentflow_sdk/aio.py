@@ -1,0 +1,230 @@
+"""The asynchronous client. Its methods are the functions of `calls`, run over an asyncio channel."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import random
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+import grpc
+import grpc.aio
+
+from agentflow_sdk import calls, channel
+from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.errors import AgentFlowError, from_rpc_error
+from agentflow_sdk.models import Run, RunEvent, Token
+from agentflow_sdk.retry import RetryPolicy
+from agentflow_sdk.watching import WatchState
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class AsyncTransport:
+    """Runs calls: deadline, retries, errors. Belongs to the event loop of its first call."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        org_id: str,
+        timeout_s: float,
+        retry: RetryPolicy,
+        root_certificates: bytes | None,
+    ) -> None:
+        self.endpoint = channel.parse_endpoint(base_url)
+        self.timeout_s = timeout_s
+        self._retry = retry
+        self._metadata = channel.metadata(token, org_id)
+        self._root_certificates = root_certificates
+        self._opened: Any = None
+
+    @property
+    def _channel(self) -> Any:
+        """Opened by the first call: an asyncio channel must be made inside the loop that uses it."""
+        if self._opened is None:
+            if self.endpoint.secure:
+                secret = channel.credentials(self._root_certificates)
+                self._opened = grpc.aio.secure_channel(self.endpoint.target, secret, channel.OPTIONS)
+            else:
+                self._opened = grpc.aio.insecure_channel(self.endpoint.target, channel.OPTIONS)
+        return self._opened
+
+    async def run(self, call: Call[T]) -> T:
+        """The call's answer. Raises AgentFlowError."""
+        send = self._channel.unary_unary(call.method.path, channel.serialise, call.method.reply.FromString)
+        end_s = time.monotonic() + (self.timeout_s if call.timeout_s is None else call.timeout_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            remaining_s = max(0.001, end_s - time.monotonic())
+            try:
+                return call.read(await send(call.request, timeout=remaining_s, metadata=self._metadata))
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error, str(self.endpoint))
+                wait_s = self._retry.delay(
+                    error, attempt, end_s - time.monotonic(), random.random(), repeatable=call.repeatable
+                )
+                if wait_s is None:
+                    raise error from rpc_error
+            await asyncio.sleep(wait_s)
+
+    async def stream(self, method: calls.Method, request: Any, timeout_s: float | None) -> AsyncIterator[Any]:
+        """The messages of a server stream; raises AgentFlowError; closing the iterator cancels the call."""
+        send = self._channel.unary_stream(method.path, channel.serialise, method.reply.FromString)
+        answer = send(request, timeout=timeout_s, metadata=self._metadata)
+        try:
+            async for response in answer:
+                yield response
+        except grpc.RpcError as rpc_error:
+            raise from_rpc_error(rpc_error, str(self.endpoint)) from rpc_error
+        finally:
+            answer.cancel()
+
+    async def close(self) -> None:
+        if self._opened is not None:
+            await self._opened.close()
+
+
+class _Resource:
+    def __init__(self, transport: AsyncTransport) -> None:
+        self._transport = transport
+
+
+class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
+    """Makes a function of `calls` an async method with the same parameters and docstring."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self._build = build
+
+    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, Awaitable[T]]:
+        build, transport = self._build, resource._transport
+
+        @functools.wraps(build)
+        async def bound(*args: P.args, **kwargs: P.kwargs) -> T:
+            return await transport.run(build(*args, **kwargs))
+
+        return bound
+
+
+class AsyncWorkflows(_Resource):
+    register = _method(calls.register)
+    validate = _method(calls.validate)
+    submit = _method(calls.submit)
+    get = _method(calls.get_run)
+    list = _method(calls.list_runs)
+    cancel = _method(calls.cancel)
+
+    async def watch(
+        self,
+        run: RunRef,
+        *,
+        after_sequence: int = 0,
+        tokens: bool = True,
+        timeout: float | None = None,  # noqa: ASYNC109  (the server needs the deadline too)
+        patience: float = 60.0,
+    ) -> AsyncIterator[RunEvent | Token]:
+        """The run's events from the log, then live ones and tokens, until the run ends (see `Client`)."""
+        now = time.monotonic
+        state = WatchState(
+            calls.run_id_of(run),
+            after_sequence=after_sequence,
+            tokens=tokens,
+            now_s=now(),
+            timeout_s=timeout,
+            patience_s=patience,
+        )
+        while True:
+            try:
+                async for response in self._transport.stream(calls.WATCH, state.request(), state.remaining_s(now())):
+                    item = state.accept(response, now())
+                    if item is not None:
+                        yield item
+                    if state.finished:
+                        return
+            except AgentFlowError as error:
+                await asyncio.sleep(state.failed(error, now(), random.random()))
+            else:
+                return  # the server closes in good order only when the run is over
+
+    async def wait(self, run: RunRef, *, timeout: float | None = None) -> Run:  # noqa: ASYNC109
+        """The run once it is over, however it ended. timeout: seconds (DeadlineExceededError)."""
+        end_s = None if timeout is None else time.monotonic() + timeout
+        sequence = 0
+        while True:
+            left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+            async for item in self.watch(run, after_sequence=sequence, tokens=False, timeout=left_s):
+                if isinstance(item, RunEvent):
+                    sequence = item.sequence
+            result = await self.get(run)
+            if result.status.is_final:
+                return result
+            await asyncio.sleep(0.05)
+
+    async def run(
+        self,
+        workflow: DefinitionSource,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        **options: Any,
+    ) -> Run:
+        """Submits and waits; returns the completed run, raises RunFailedError if it ends otherwise.
+
+        timeout: seconds for the whole of it. options: those of `submit`.
+        """
+        submission = await self.submit(workflow, inputs, **options)
+        return (await self.wait(submission, timeout=timeout)).raise_for_status()
+
+
+class AsyncPrompts(_Resource):
+    create = _method(calls.create_prompt)
+    get = _method(calls.get_prompt)
+    list = _method(calls.list_prompts)
+
+
+class AsyncBudgets(_Resource):
+    create = _method(calls.create_budget)
+    get = _method(calls.get_budget)
+    list = _method(calls.list_budgets)
+
+
+class AsyncTraces(_Resource):
+    get = _method(calls.get_trace)
+    query = _method(calls.query_traces)
+
+
+class AsyncClient:
+    """A connection to AgentFlow for asyncio; use it in an `async with` block or await `close()`.
+
+    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS). token: the API key. org_id: only
+    checked, the key determines the org. timeout: default seconds for a call, retries included.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str = "",
+        org_id: str = "",
+        *,
+        timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        root_certificates: bytes | None = None,
+    ) -> None:
+        self._transport = AsyncTransport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
+        self.workflows = AsyncWorkflows(self._transport)
+        self.prompts = AsyncPrompts(self._transport)
+        self.budgets = AsyncBudgets(self._transport)
+        self.traces = AsyncTraces(self._transport)
+
+    async def close(self) -> None:
+        await self._transport.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()

@@ -1,0 +1,74 @@
+"""Where the server is and how a channel to it is opened; shared by the sync and the async client."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import grpc
+
+OPTIONS: Final = (
+    ("grpc.max_receive_message_length", 64 * 1024 * 1024),
+    ("grpc.max_send_message_length", 64 * 1024 * 1024),
+    # watching may be silent for long: find a dead connection, but stay under the ping limits of common servers
+    ("grpc.keepalive_time_ms", 310_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.max_reconnect_backoff_ms", 3_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),  # the SDK retries itself: it knows which calls may be repeated
+    ("grpc.primary_user_agent", "agentflow-sdk-python"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """target: `host:port`. secure: over TLS."""
+
+    target: str
+    secure: bool
+
+    def __str__(self) -> str:
+        return self.target
+
+
+def parse_endpoint(base_url: str) -> Endpoint:
+    """`host:port`, `http://host:port` (plain) or `https://host[:port]` (TLS). Raises ValueError for anything else."""
+    text = base_url.strip()
+    parts = urlsplit(text if "://" in text else f"http://{text}")
+    if parts.scheme not in {"http", "https", "grpc", "grpcs"}:
+        raise ValueError(f"unknown scheme in {base_url!r}: write host:port, http://host:port or https://host:port")
+    secure = parts.scheme in {"https", "grpcs"}
+    try:
+        port = parts.port
+    except ValueError:
+        raise ValueError(f"the port in {base_url!r} is not a number from 1 to 65535") from None
+    if not parts.hostname or parts.path.strip("/") or parts.query:
+        raise ValueError(f"{base_url!r} is not an address: write host:port, without a path")
+    if port is None:
+        if not secure:
+            raise ValueError(f"{base_url!r} has no port: write host:port")
+        port = 443
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return Endpoint(f"{host}:{port}", secure)
+
+
+def metadata(token: str, org_id: str) -> tuple[tuple[str, str], ...]:
+    """What every call carries. Raises ValueError for a token that can't be sent."""
+    if any(not 32 < ord(c) < 127 for c in token):
+        raise ValueError("the API key has characters that no key has (spaces, line breaks): copy it again")
+    pairs = []
+    if token:
+        pairs.append(("authorization", f"Bearer {token}"))
+    if org_id:
+        pairs.append(("x-org-id", org_id))
+    return tuple(pairs)
+
+
+def credentials(root_certificates: bytes | None) -> Any:
+    return grpc.ssl_channel_credentials(root_certificates=root_certificates)
+
+
+def serialise(message: Any) -> bytes:
+    return bytes(message.SerializeToString())

@@ -1,0 +1,222 @@
+"""The synchronous client. Its methods are the functions of `calls`, run over a blocking channel."""
+
+from __future__ import annotations
+
+import functools
+import random
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Generic, ParamSpec, Self, TypeVar
+
+import grpc
+
+from agentflow_sdk import calls, channel
+from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.errors import AgentFlowError, from_rpc_error
+from agentflow_sdk.models import Run, RunEvent, Token
+from agentflow_sdk.retry import RetryPolicy
+from agentflow_sdk.watching import WatchState
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+
+class Transport:
+    """Runs calls: deadline, retries, errors. Safe to share between threads."""
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str,
+        org_id: str,
+        timeout_s: float,
+        retry: RetryPolicy,
+        root_certificates: bytes | None,
+    ) -> None:
+        self.endpoint = channel.parse_endpoint(base_url)
+        self.timeout_s = timeout_s
+        self._retry = retry
+        self._metadata = channel.metadata(token, org_id)
+        if self.endpoint.secure:
+            self._channel = grpc.secure_channel(
+                self.endpoint.target, channel.credentials(root_certificates), channel.OPTIONS
+            )
+        else:
+            self._channel = grpc.insecure_channel(self.endpoint.target, channel.OPTIONS)
+
+    def run(self, call: Call[T]) -> T:
+        """The call's answer. Raises AgentFlowError."""
+        send = self._channel.unary_unary(call.method.path, channel.serialise, call.method.reply.FromString)
+        end_s = time.monotonic() + (self.timeout_s if call.timeout_s is None else call.timeout_s)
+        attempt = 0
+        while True:
+            attempt += 1
+            remaining_s = max(0.001, end_s - time.monotonic())
+            try:
+                return call.read(send(call.request, timeout=remaining_s, metadata=self._metadata))
+            except grpc.RpcError as rpc_error:
+                error = from_rpc_error(rpc_error, str(self.endpoint))
+                wait_s = self._retry.delay(
+                    error, attempt, end_s - time.monotonic(), random.random(), repeatable=call.repeatable
+                )
+                if wait_s is None:
+                    raise error from rpc_error
+            time.sleep(wait_s)
+
+    def stream(self, method: calls.Method, request: Any, timeout_s: float | None) -> Iterator[Any]:
+        """The messages of a server stream; raises AgentFlowError; closing the iterator cancels the call."""
+        send = self._channel.unary_stream(method.path, channel.serialise, method.reply.FromString)
+        answer = send(request, timeout=timeout_s, metadata=self._metadata)
+        try:
+            yield from answer
+        except grpc.RpcError as rpc_error:
+            raise from_rpc_error(rpc_error, str(self.endpoint)) from rpc_error
+        finally:
+            answer.cancel()
+
+    def close(self) -> None:
+        self._channel.close()
+
+
+class _Resource:
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+
+class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
+    """Makes a function of `calls` a method with the same parameters and docstring."""
+
+    def __init__(self, build: Callable[P, Call[T]]) -> None:
+        self._build = build
+
+    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, T]:
+        build, transport = self._build, resource._transport
+
+        @functools.wraps(build)
+        def bound(*args: P.args, **kwargs: P.kwargs) -> T:
+            return transport.run(build(*args, **kwargs))
+
+        return bound
+
+
+class Workflows(_Resource):
+    register = _method(calls.register)
+    validate = _method(calls.validate)
+    submit = _method(calls.submit)
+    get = _method(calls.get_run)
+    list = _method(calls.list_runs)
+    cancel = _method(calls.cancel)
+
+    def watch(
+        self,
+        run: RunRef,
+        *,
+        after_sequence: int = 0,
+        tokens: bool = True,
+        timeout: float | None = None,
+        patience: float = 60.0,
+    ) -> Iterator[RunEvent | Token]:
+        """The run's events from the log, then live ones and tokens, until the run ends.
+
+        A dropped connection is resumed where it broke; events come once, in order. timeout: seconds for the whole
+        watch (DeadlineExceededError). patience: seconds without any server before UnavailableError is raised.
+        """
+        now = time.monotonic
+        state = WatchState(
+            calls.run_id_of(run),
+            after_sequence=after_sequence,
+            tokens=tokens,
+            now_s=now(),
+            timeout_s=timeout,
+            patience_s=patience,
+        )
+        while True:
+            try:
+                for response in self._transport.stream(calls.WATCH, state.request(), state.remaining_s(now())):
+                    item = state.accept(response, now())
+                    if item is not None:
+                        yield item
+                    if state.finished:
+                        return
+            except AgentFlowError as error:
+                time.sleep(state.failed(error, now(), random.random()))
+            else:
+                return  # the server closes in good order only when the run is over
+
+    def wait(self, run: RunRef, *, timeout: float | None = None) -> Run:
+        """The run once it is over, however it ended. timeout: seconds (DeadlineExceededError)."""
+        end_s = None if timeout is None else time.monotonic() + timeout
+        sequence = 0
+        while True:
+            left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+            for item in self.watch(run, after_sequence=sequence, tokens=False, timeout=left_s):
+                if isinstance(item, RunEvent):
+                    sequence = item.sequence
+            result = self.get(run)
+            if result.status.is_final:
+                return result
+            time.sleep(0.05)
+
+    def run(
+        self,
+        workflow: DefinitionSource,
+        inputs: Mapping[str, Any] | None = None,
+        *,
+        timeout: float | None = None,
+        **options: Any,
+    ) -> Run:
+        """Submits and waits; returns the completed run, raises RunFailedError if it ends otherwise.
+
+        timeout: seconds for the whole of it. options: those of `submit`.
+        """
+        return self.wait(self.submit(workflow, inputs, **options), timeout=timeout).raise_for_status()
+
+
+class Prompts(_Resource):
+    create = _method(calls.create_prompt)
+    get = _method(calls.get_prompt)
+    list = _method(calls.list_prompts)
+
+
+class Budgets(_Resource):
+    create = _method(calls.create_budget)
+    get = _method(calls.get_budget)
+    list = _method(calls.list_budgets)
+
+
+class Traces(_Resource):
+    get = _method(calls.get_trace)
+    query = _method(calls.query_traces)
+
+
+class Client:
+    """A connection to AgentFlow for threads and scripts; use it in a `with` block or call `close()`.
+
+    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS). token: the API key. org_id: only
+    checked, the key determines the org. timeout: default seconds for a call, retries included.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        token: str = "",
+        org_id: str = "",
+        *,
+        timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        root_certificates: bytes | None = None,
+    ) -> None:
+        self._transport = Transport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
+        self.workflows = Workflows(self._transport)
+        self.prompts = Prompts(self._transport)
+        self.budgets = Budgets(self._transport)
+        self.traces = Traces(self._transport)
+
+    def close(self) -> None:
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,258 @@
+"""Between protobuf messages and plain Python: JSON values both ways, and answers into models."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+from google.protobuf import struct_pb2
+
+from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
+from agentflow_sdk import models
+from agentflow_sdk.errors import InvalidArgumentError, Problem
+
+_INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
+_DEPTH_MAX: Final = 64
+
+
+def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
+    """A JSON object as a Struct. Raises InvalidArgumentError, naming the place, for what JSON can't hold exactly."""
+    out = struct_pb2.Struct()
+    for key, item in value.items():
+        if not isinstance(key, str):
+            raise _bad(place, f"the key {key!r} is not a string", "use string keys")
+        _fill(out.fields[key], item, f"{place}.{key}", 1)
+    return out
+
+
+def _fill(target: struct_pb2.Value, value: Any, place: str, depth: int) -> None:
+    if depth > _DEPTH_MAX:
+        raise _bad(place, f"nested deeper than {_DEPTH_MAX} levels", "flatten the value")
+    if value is None:
+        target.null_value = struct_pb2.NULL_VALUE
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, str):
+        target.string_value = str(value)
+    elif isinstance(value, int | float):
+        target.number_value = _number(value, place)
+    elif isinstance(value, Mapping):
+        target.struct_value.SetInParent()
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise _bad(place, f"the key {key!r} is not a string", "use string keys")
+            _fill(target.struct_value.fields[key], item, f"{place}.{key}", depth + 1)
+    elif isinstance(value, list | tuple):
+        target.list_value.SetInParent()
+        for index, item in enumerate(value):
+            _fill(target.list_value.values.add(), item, f"{place}[{index}]", depth + 1)
+    else:
+        raise _bad(place, f"{type(value).__name__} is not JSON", "use strings, numbers, booleans, lists and objects")
+
+
+def _number(value: float, place: str) -> float:
+    if isinstance(value, int) and abs(value) > _INT_EXACT_MAX:
+        raise _bad(place, f"{value} does not fit in a JSON number exactly", "send it as a string")
+    if not math.isfinite(value):
+        raise _bad(place, f"{value} is not JSON", "send null or a string")
+    return value
+
+
+def _bad(place: str, message: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{place} can't be sent", problems=(Problem(place, message, fix),))
+
+
+def from_value(value: struct_pb2.Value) -> Any:
+    """A JSON value; whole numbers come back as int, which they almost always were."""
+    kind = value.WhichOneof("kind")
+    if kind == "string_value":
+        return value.string_value
+    if kind == "number_value":
+        number = value.number_value
+        return int(number) if number.is_integer() and abs(number) <= _INT_EXACT_MAX else number
+    if kind == "bool_value":
+        return value.bool_value
+    if kind == "struct_value":
+        return from_struct(value.struct_value)
+    if kind == "list_value":
+        return [from_value(item) for item in value.list_value.values]
+    return None
+
+
+def from_struct(value: struct_pb2.Struct) -> dict[str, Any]:
+    return {key: from_value(item) for key, item in value.fields.items()}
+
+
+def run_status(number: int) -> models.RunStatus:
+    """A status that this SDK does not know yet reads as unspecified."""
+    try:
+        return models.RunStatus(workflow_pb2.RunStatus.Name(number).removeprefix("RUN_STATUS_").lower())
+    except ValueError:
+        return models.RunStatus.UNSPECIFIED
+
+
+def run_status_number(status: models.RunStatus | str | None) -> int:
+    """Raises InvalidArgumentError for a word that is no status."""
+    if not status:
+        return 0
+    try:
+        return int(workflow_pb2.RunStatus.Value(f"RUN_STATUS_{models.RunStatus(str(status).lower()).name}"))
+    except ValueError:
+        known = ", ".join(item.value for item in models.RunStatus if item is not models.RunStatus.UNSPECIFIED)
+        raise InvalidArgumentError(
+            f"unknown run status {status!r}", problems=(Problem("status", f"{status!r} is no status", f"use {known}"),)
+        ) from None
+
+
+def _step_status(number: int) -> models.StepStatus:
+    try:
+        return models.StepStatus(workflow_pb2.StepStatus.Name(number).removeprefix("STEP_STATUS_").lower())
+    except ValueError:
+        return models.StepStatus.UNSPECIFIED
+
+
+def budget_period_number(period: models.BudgetPeriod | str) -> int:
+    try:
+        name = models.BudgetPeriod(str(period).lower()).name
+    except ValueError:
+        known = ", ".join(models.BudgetPeriod)
+        raise InvalidArgumentError(
+            f"unknown budget period {period!r}",
+            problems=(Problem("period", f"{period!r} is no period", f"use {known}"),),
+        ) from None
+    return int(budget_pb2.BudgetPeriod.Value(f"BUDGET_PERIOD_{name}"))
+
+
+def _budget_period(number: int) -> models.BudgetPeriod:
+    try:
+        return models.BudgetPeriod(budget_pb2.BudgetPeriod.Name(number).removeprefix("BUDGET_PERIOD_").lower())
+    except ValueError:
+        return models.BudgetPeriod.TOTAL
+
+
+def _error(owner: Any) -> models.ErrorInfo | None:
+    if not owner.HasField("error"):
+        return None
+    return models.ErrorInfo(owner.error.type, owner.error.message, owner.error.retryable)
+
+
+def _same(message: Any, *names: str) -> dict[str, Any]:
+    """Scalar fields that keep their name."""
+    return {name: getattr(message, name) for name in names}
+
+
+def step(message: workflow_pb2.Step) -> models.Step:
+    return models.Step(
+        status=_step_status(message.status),
+        output=from_value(message.output) if message.HasField("output") else None,
+        error=_error(message),
+        **_same(message, "step", "attempt", "scheduled_at", "started_at", "finished_at", "cost_nano_usd"),
+        **_same(message, "provider", "model", "prompt", "type", "skip_reason"),
+    )
+
+
+def run(message: workflow_pb2.Run) -> models.Run:
+    return models.Run(
+        status=run_status(message.status),
+        inputs=from_value(message.inputs) if message.HasField("inputs") else None,
+        output=from_value(message.output) if message.HasField("output") else None,
+        error=_error(message),
+        steps=tuple(step(item) for item in message.steps),
+        budget_nano_usd=message.budget_nano_usd if message.HasField("budget_nano_usd") else None,
+        tags=dict(message.tags),
+        redactions=dict(message.redactions),
+        **_same(message, "run_id", "workflow", "version", "submitted_at", "started_at", "finished_at"),
+        **_same(message, "cost_nano_usd", "trace_id", "last_sequence", "input_tokens", "output_tokens"),
+    )
+
+
+def run_page(message: workflow_pb2.ListRunsResponse) -> models.RunPage:
+    runs = tuple(
+        models.RunSummary(
+            status=run_status(item.status),
+            tags=dict(item.tags),
+            **_same(item, "run_id", "workflow", "version", "submitted_at", "finished_at", "cost_nano_usd"),
+        )
+        for item in message.runs
+    )
+    return models.RunPage(runs, message.next_page_token)
+
+
+def registration(message: workflow_pb2.RegisterWorkflowResponse) -> models.Registration:
+    return models.Registration(message.name, message.version, message.digest, message.created)
+
+
+def validation(message: workflow_pb2.ValidateWorkflowResponse) -> models.Validation:
+    problems = tuple(Problem(item.place, item.message, item.fix) for item in message.problems)
+    return models.Validation(message.valid, problems, message.name, message.version, message.steps)
+
+
+def watch_item(message: workflow_pb2.WatchRunResponse) -> models.RunEvent | models.Token | None:
+    """None for an item that this SDK does not know."""
+    kind = message.WhichOneof("item")
+    if kind == "token":
+        chunk = message.token
+        return models.Token(chunk.step, chunk.attempt, chunk.offset, chunk.text)
+    if kind != "event":
+        return None
+    event = message.event
+    return models.RunEvent(
+        body=from_struct(event.body),
+        status=run_status(event.status),
+        **_same(event, "sequence", "type", "ts", "step", "attempt", "cost_nano_usd", "steps_done", "steps_total"),
+    )
+
+
+def prompt(message: prompt_pb2.Prompt) -> models.Prompt:
+    return models.Prompt(
+        inputs_schema=from_struct(message.inputs_schema),
+        labels=tuple(message.labels),
+        **_same(message, "name", "version", "template", "system", "description", "task", "max_output_tokens"),
+        **_same(message, "temperature", "created_at", "created_by", "sha256"),
+    )
+
+
+def budget(message: budget_pb2.Budget) -> models.Budget:
+    return models.Budget(
+        period=_budget_period(message.period),
+        **_same(message, "id", "name", "limit_nano_usd", "scope", "spent_nano_usd", "reserved_nano_usd"),
+        **_same(message, "period_start", "period_end", "created_at"),
+    )
+
+
+def trace(message: trace_pb2.GetTraceResponse) -> models.Trace:
+    steps = tuple(
+        models.TraceStep(
+            status=_step_status(item.status),
+            redactions=dict(item.redactions),
+            **_same(item, "step", "attempt", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms"),
+            **_same(item, "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens"),
+            **_same(item, "cache_hit", "worker", "error"),
+        )
+        for item in message.steps
+    )
+    events = tuple(
+        models.TraceEvent(
+            body=from_struct(item.body), **_same(item, "stream", "sequence", "ts", "type", "step", "attempt")
+        )
+        for item in message.events
+    )
+    return models.Trace(
+        status=run_status(message.status),
+        redactions=dict(message.redactions),
+        steps=steps,
+        events=events,
+        **_same(message, "run_id", "workflow", "trace_id", "started_at", "finished_at", "cost_nano_usd"),
+        **_same(message, "input_tokens", "output_tokens"),
+    )
+
+
+def trace_summaries(message: trace_pb2.QueryTracesResponse) -> tuple[models.TraceSummary, ...]:
+    return tuple(
+        models.TraceSummary(
+            status=run_status(item.status),
+            **_same(item, "run_id", "workflow", "started_at", "duration_ms", "cost_nano_usd", "steps"),
+        )
+        for item in message.traces
+    )

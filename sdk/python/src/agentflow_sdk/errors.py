@@ -1,0 +1,212 @@
+"""What can go wrong with a call, as types: catch the one you can handle, or `AgentFlowError` for all.
+
+Every error says what is wrong; `problems` names each place and how to mend it. `code` is the gRPC status in lower case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+if TYPE_CHECKING:
+    from agentflow_sdk.models import Run
+
+STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong: where it stands (`line 12: dag.nodes[0].type`), what it is and how to mend it."""
+
+    place: str
+    message: str
+    fix: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.message}" if self.place else self.message
+        return f"{text} ({self.fix})" if self.fix else text
+
+
+class AgentFlowError(Exception):
+    """Base of every error that the SDK raises on purpose.
+
+    kind: the server's stable name for the reason (`budget_exceeded_error`), empty if it gave none.
+    retry_after_s: how long the server asks to wait before the same call; None if it did not ask for one.
+    """
+
+    code: str = "unknown"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "",
+        kind: str = "",
+        problems: Iterable[Problem] = (),
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code or type(self).code
+        self.kind = kind
+        self.problems: tuple[Problem, ...] = tuple(problems)
+        self.retry_after_s = retry_after_s
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {problem}" for problem in self.problems)]
+        return "\n".join(lines)
+
+
+class InvalidArgumentError(AgentFlowError):
+    """The request is wrong and stays wrong; `problems` says where."""
+
+    code = "invalid_argument"
+
+
+class NotFoundError(AgentFlowError):
+    code = "not_found"
+
+
+class AlreadyExistsError(AgentFlowError):
+    code = "already_exists"
+
+
+class PermissionDeniedError(AgentFlowError):
+    """The API key is known but does not carry the permission."""
+
+    code = "permission_denied"
+
+
+class UnauthenticatedError(AgentFlowError):
+    """No API key, or one that the server does not know."""
+
+    code = "unauthenticated"
+
+
+class ResourceExhaustedError(AgentFlowError):
+    """A budget or a bound is reached. With `retry_after_s` the same call may succeed later; without, it will not."""
+
+    code = "resource_exhausted"
+
+
+class FailedPreconditionError(AgentFlowError):
+    """The request is well-formed, but not in this state of the system (no price for the model, say)."""
+
+    code = "failed_precondition"
+
+
+class AbortedError(AgentFlowError):
+    """Another writer was there first."""
+
+    code = "aborted"
+
+
+class UnavailableError(AgentFlowError):
+    """The server can't be reached, or not now."""
+
+    code = "unavailable"
+
+
+class DeadlineExceededError(AgentFlowError):
+    """No answer in time. The call may still have taken effect."""
+
+    code = "deadline_exceeded"
+
+
+class CancelledError(AgentFlowError):
+    """The call was cancelled, here or by the server."""
+
+    code = "cancelled"
+
+
+class InternalError(AgentFlowError):
+    """A fault of the server."""
+
+    code = "internal"
+
+
+class RunFailedError(AgentFlowError):
+    """A run ended, but not as completed (raised by `Run.raise_for_status` and `workflows.run`)."""
+
+    code = "run_failed"
+
+    def __init__(self, message: str, run: Run) -> None:
+        super().__init__(message, kind=run.error.type if run.error else run.status.value)
+        self.run = run
+
+
+_TYPES: Final[tuple[type[AgentFlowError], ...]] = (
+    InvalidArgumentError,
+    NotFoundError,
+    AlreadyExistsError,
+    PermissionDeniedError,
+    UnauthenticatedError,
+    ResourceExhaustedError,
+    FailedPreconditionError,
+    AbortedError,
+    UnavailableError,
+    DeadlineExceededError,
+    CancelledError,
+    InternalError,
+)
+
+
+class _Types:
+    """Lookup by code; anything unforeseen keeps its code in a plain AgentFlowError."""
+
+    by_code: ClassVar[dict[str, type[AgentFlowError]]] = {cls.code: cls for cls in _TYPES}
+
+
+def from_status(code: str, message: str, details: bytes | None = None) -> AgentFlowError:
+    """The error for a gRPC status. code: `invalid_argument`. details: a serialised `google.rpc.Status`."""
+    cls = _Types.by_code.get(code, AgentFlowError)
+    kind, problems, retry_after_s = _read_details(details) if details else ("", (), None)
+    return cls(message or code, code=code, kind=kind, problems=problems, retry_after_s=retry_after_s)
+
+
+def from_rpc_error(error: Any, endpoint: str) -> AgentFlowError:
+    """The error for a `grpc.RpcError`, sync or aio. endpoint: named in the message when it can't be reached."""
+    code = error.code().name.lower()
+    message = error.details() or ""
+    details = None
+    for key, value in error.trailing_metadata() or ():
+        if key == STATUS_DETAILS_KEY:
+            details = value
+    if code == "unavailable" and _is_transport_noise(message):
+        message = f"can't reach AgentFlow at {endpoint} ({_brief(message)}); is it running?"
+    return from_status(code, message, details)
+
+
+def _is_transport_noise(message: str) -> bool:
+    lowered = message.lower()
+    return any(word in lowered for word in ("failed to connect", "connection", "dns", "socket", "handshake", "goaway"))
+
+
+def _brief(message: str) -> str:
+    """gRPC's connection errors repeat themselves; the last part is what the system said."""
+    return message.rsplit(": ", 1)[-1].strip() or "connection failed"
+
+
+def _read_details(data: bytes) -> tuple[str, tuple[Problem, ...], float | None]:
+    """Reads BadRequest, ErrorInfo and RetryInfo; other details are left alone, they belong to a newer server."""
+    from google.protobuf.message import DecodeError
+    from google.rpc import error_details_pb2, status_pb2
+
+    try:
+        status = status_pb2.Status.FromString(data)
+    except DecodeError:
+        return "", (), None
+    kind, retry_after_s = "", None
+    problems: list[Problem] = []
+    for any_detail in status.details:
+        bad, info, retry = error_details_pb2.BadRequest(), error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+        if any_detail.Unpack(bad):
+            problems.extend(
+                Problem(item.field, item.description, item.localized_message.message) for item in bad.field_violations
+            )
+        elif any_detail.Unpack(info):
+            kind = info.reason
+        elif any_detail.Unpack(retry):
+            retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return kind, tuple(problems), retry_after_s

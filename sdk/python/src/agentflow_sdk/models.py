@@ -1,0 +1,395 @@
+"""What the API answers, as frozen dataclasses.
+
+Money is an integer number of nano-USD (1 USD = 10^9) so that sums are exact; `cost_usd` and friends give a Decimal for
+people. Times are milliseconds since the Unix epoch, 0 while it has not happened yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+
+from agentflow_sdk.errors import Problem, RunFailedError
+
+NANO_PER_USD: Final = 1_000_000_000
+
+
+class RunStatus(StrEnum):
+    UNSPECIFIED = "unspecified"
+    PENDING = "pending"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        return self in _FINAL
+
+
+_FINAL: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+
+
+class StepStatus(StrEnum):
+    UNSPECIFIED = "unspecified"
+    PENDING = "pending"
+    SCHEDULED = "scheduled"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+
+
+class BudgetPeriod(StrEnum):
+    DAILY = "daily"
+    WEEKLY = "weekly"
+    MONTHLY = "monthly"
+    TOTAL = "total"
+
+
+def usd(nano: int) -> Decimal:
+    """The exact amount in US dollars."""
+    return Decimal(nano) / NANO_PER_USD
+
+
+def to_nano(amount: Decimal | str | int) -> int:
+    """Nano-USD of an exact amount in US dollars. Floats are refused: 0.1 is not a tenth in binary."""
+    nano = Decimal(amount) * NANO_PER_USD
+    if not nano.is_finite() or nano != nano.to_integral_value():
+        raise ValueError(f"{amount} US dollars is not a whole number of nano-USD; use at most nine decimals")
+    return int(nano)
+
+
+class Record:
+    """Base of the answers: `to_dict()` is plain JSON-ready data, field by field."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_dict()
+    if isinstance(value, StrEnum):
+        return value.value
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Problem):
+        return {"place": value.place, "message": value.message, "fix": value.fix}
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo(Record):
+    """Why a step or a run failed. type: the stable name that retry policies match."""
+
+    type: str
+    message: str
+    retryable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Step(Record):
+    """A step of a run as it stands. type: its node type. prompt: the pinned `name@version` of an LLM step."""
+
+    step: str
+    status: StepStatus
+    attempt: int = 0
+    output: Any = None
+    error: ErrorInfo | None = None
+    scheduled_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    cost_nano_usd: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    type: str = ""
+    skip_reason: str = ""
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+    @property
+    def duration_ms(self) -> int:
+        """From the start of the latest attempt to its end; 0 while it is not over."""
+        begun = self.started_at or self.scheduled_at
+        return max(0, self.finished_at - begun) if self.finished_at and begun else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Run(Record):
+    """A run as it stands. redactions: findings of the security service by entity. last_sequence: newest event held."""
+
+    run_id: str
+    workflow: str
+    version: int
+    status: RunStatus
+    inputs: Any = None
+    output: Any = None
+    error: ErrorInfo | None = None
+    steps: tuple[Step, ...] = ()
+    submitted_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    cost_nano_usd: int = 0
+    budget_nano_usd: int | None = None
+    tags: dict[str, str] = field(default_factory=dict)
+    redactions: dict[str, int] = field(default_factory=dict)
+    trace_id: str = ""
+    last_sequence: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+    @property
+    def budget_usd(self) -> Decimal | None:
+        return None if self.budget_nano_usd is None else usd(self.budget_nano_usd)
+
+    @property
+    def duration_ms(self) -> int:
+        """From submission to the end; 0 while the run is not over."""
+        return max(0, self.finished_at - self.submitted_at) if self.finished_at else 0
+
+    def step(self, name: str) -> Step:
+        """The step of that name. Raises KeyError."""
+        for item in self.steps:
+            if item.step == name:
+                return item
+        raise KeyError(f"run {self.run_id} has no step {name!r}")
+
+    def raise_for_status(self) -> Run:
+        """Returns the run if it completed, raises `RunFailedError` if it ended otherwise or is still under way."""
+        if self.status is RunStatus.COMPLETED:
+            return self
+        why = f": {self.error.message}" if self.error else ""
+        raise RunFailedError(f"run {self.run_id} is {self.status.value}{why}", self)
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary(Record):
+    run_id: str
+    workflow: str
+    version: int
+    status: RunStatus
+    submitted_at: int = 0
+    finished_at: int = 0
+    cost_nano_usd: int = 0
+    tags: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage(Record):
+    """A page of runs, newest first; iterate over it. next_page_token: empty on the last page."""
+
+    runs: tuple[RunSummary, ...]
+    next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[RunSummary]:
+        return iter(self.runs)
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+
+@dataclass(frozen=True, slots=True)
+class Registration(Record):
+    """created: False if this very definition was there already. digest: hex SHA-256 of the canonical definition."""
+
+    name: str
+    version: int
+    digest: str
+    created: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Validation(Record):
+    valid: bool
+    problems: tuple[Problem, ...] = ()
+    name: str = ""
+    version: int = 0
+    steps: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Submission(Record):
+    """deduplicated: the idempotency key had been used before, nothing new was started."""
+
+    run_id: str
+    deduplicated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunEvent(Record):
+    """An event of a run. status, cost and steps: the run's own, once this event is folded."""
+
+    sequence: int
+    type: str
+    ts: int
+    step: str = ""
+    attempt: int = 0
+    body: dict[str, Any] = field(default_factory=dict)
+    status: RunStatus = RunStatus.UNSPECIFIED
+    cost_nano_usd: int = 0
+    steps_done: int = 0
+    steps_total: int = 0
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class Token(Record):
+    """A piece of a model's answer while it is being written. offset: where it stands in the step's answer."""
+
+    step: str
+    attempt: int
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt(Record):
+    """An immutable prompt version. inputs_schema: JSON Schema of the inputs object."""
+
+    name: str
+    version: int
+    template: str
+    system: str = ""
+    description: str = ""
+    inputs_schema: dict[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    task: str = ""
+    max_output_tokens: int = 0
+    temperature: float = 0.0
+    created_at: int = 0
+    created_by: str = ""
+    sha256: str = ""
+
+    @property
+    def ref(self) -> str:
+        return f"{self.name}@{self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Budget(Record):
+    """scope: `org` or `workflow:<name>`. period_start, period_end: of the current period."""
+
+    id: str
+    name: str
+    period: BudgetPeriod
+    limit_nano_usd: int
+    scope: str = "org"
+    spent_nano_usd: int = 0
+    reserved_nano_usd: int = 0
+    period_start: int = 0
+    period_end: int = 0
+    created_at: int = 0
+
+    @property
+    def limit_usd(self) -> Decimal:
+        return usd(self.limit_nano_usd)
+
+    @property
+    def spent_usd(self) -> Decimal:
+        return usd(self.spent_nano_usd)
+
+    @property
+    def remaining_usd(self) -> Decimal:
+        """What may still be reserved in this period; never below zero."""
+        return usd(max(0, self.limit_nano_usd - self.spent_nano_usd - self.reserved_nano_usd))
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep(Record):
+    """A step attempt in the trace. wait_ms: from scheduled to started. duration_ms: of the work alone."""
+
+    step: str
+    attempt: int
+    status: StepStatus
+    scheduled_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    wait_ms: int = 0
+    duration_ms: float = 0.0
+    cost_nano_usd: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_hit: bool = False
+    worker: str = ""
+    error: str = ""
+    redactions: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent(Record):
+    stream: str
+    sequence: int
+    ts: int
+    type: str
+    step: str = ""
+    attempt: int = 0
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace(Record):
+    """Everything that happened to a run."""
+
+    run_id: str
+    workflow: str
+    status: RunStatus
+    trace_id: str = ""
+    started_at: int = 0
+    finished_at: int = 0
+    cost_nano_usd: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    redactions: dict[str, int] = field(default_factory=dict)
+    steps: tuple[TraceStep, ...] = ()
+    events: tuple[TraceEvent, ...] = ()
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)
+
+
+@dataclass(frozen=True, slots=True)
+class TraceSummary(Record):
+    run_id: str
+    workflow: str
+    status: RunStatus
+    started_at: int = 0
+    duration_ms: int = 0
+    cost_nano_usd: int = 0
+    steps: int = 0
+
+    @property
+    def cost_usd(self) -> Decimal:
+        return usd(self.cost_nano_usd)

@@ -1,0 +1,100 @@
+"""Following a run over connections that may drop: what to ask for, what had been seen, when to give up.
+
+Pure: responses, errors, times (seconds of any steady clock) and random numbers are arguments.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agentflow.v1 import workflow_pb2
+from agentflow_sdk import convert
+from agentflow_sdk.errors import (
+    AbortedError,
+    AgentFlowError,
+    CancelledError,
+    DeadlineExceededError,
+    InternalError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from agentflow_sdk.models import RunEvent, Token
+from agentflow_sdk.retry import RetryPolicy
+
+_DROPPED: Final = (AbortedError, CancelledError, InternalError)
+_BACKOFF: Final = RetryPolicy(initial_s=0.1, delay_s_max=3.0)
+
+
+class WatchState:
+    """One watch from its start to the run's end, across reconnects.
+
+    Events carry the log's sequence: a reconnect resumes after the newest one seen, and a repeated one is dropped.
+    Tokens are ephemeral; those that a reconnect repeats are recognised by their offset in the step's answer.
+    patience_s: how long no server may be reachable before the last error is raised.
+    """
+
+    def __init__(
+        self,
+        run_id: str,
+        *,
+        after_sequence: int,
+        tokens: bool,
+        now_s: float,
+        timeout_s: float | None,
+        patience_s: float,
+    ) -> None:
+        self.run_id = run_id
+        self.sequence = after_sequence
+        self.finished = False
+        self._tokens = tokens
+        self._end_s = None if timeout_s is None else now_s + timeout_s
+        self._timeout_s = timeout_s
+        self._patience_s = patience_s
+        self._failures = 0
+        self._progress_s = now_s
+        self._offsets: dict[tuple[str, int], int] = {}
+
+    def request(self) -> workflow_pb2.WatchRunRequest:
+        return workflow_pb2.WatchRunRequest(
+            run_id=self.run_id, after_sequence=self.sequence, include_tokens=self._tokens
+        )
+
+    def remaining_s(self, now_s: float) -> float | None:
+        """What is left of the caller's time; None for no end. Raises DeadlineExceededError when it is over."""
+        if self._end_s is None:
+            return None
+        if now_s >= self._end_s:
+            raise DeadlineExceededError(f"run {self.run_id} was still under way after {self._timeout_s:g} s")
+        return self._end_s - now_s
+
+    def accept(self, response: Any, now_s: float) -> RunEvent | Token | None:
+        """The item to hand on; None if it had been seen or is unknown."""
+        self._failures, self._progress_s = 0, now_s
+        item = convert.watch_item(response)
+        if isinstance(item, RunEvent):
+            if item.sequence <= self.sequence:
+                return None
+            self.sequence = item.sequence
+            self.finished = item.status.is_final
+        elif isinstance(item, Token):
+            where = (item.step, item.attempt)
+            if item.offset < self._offsets.get(where, 0):
+                return None
+            self._offsets[where] = item.offset + max(1, len(item.text))
+        return item
+
+    def failed(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
+        """Seconds to wait before connecting again; raises the error if that makes no sense."""
+        if isinstance(error, DeadlineExceededError) and self._end_s is not None:
+            self.remaining_s(max(now_s, self._end_s))
+        again = (
+            isinstance(error, UnavailableError)
+            or (isinstance(error, ResourceExhaustedError) and error.retry_after_s is not None)
+            or (isinstance(error, _DROPPED) and not error.kind)  # with a kind it is the server's answer, not a drop
+        )
+        if not again or now_s - self._progress_s > self._patience_s:
+            raise error
+        self._failures += 1
+        wait_s = max(_BACKOFF.backoff(self._failures, fraction), min(error.retry_after_s or 0.0, 30.0))
+        remaining_s = self.remaining_s(now_s)
+        return wait_s if remaining_s is None else min(wait_s, remaining_s)
