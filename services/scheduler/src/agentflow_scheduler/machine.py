@@ -155,7 +155,10 @@ def _look(run: Run, out: Decision, key: str) -> None:
         out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=node.timeout_ms or 0)
         _failed(run, out, node, key, step)
     elif step.width >= 0:
-        _schedule_children(run, out, node, step.width)
+        if step.width:
+            _schedule_children(run, out, node, step.width)
+        else:
+            _join(run, out, node)
 
 
 def _begin(run: Run, out: Decision, node: PlanNode) -> None:
@@ -312,7 +315,8 @@ def _decided(run: Run, out: Decision, key: str) -> None:
 
 
 def _join(run: Run, out: Decision, node: PlanNode) -> None:
-    out.emit(ev.StepJoined, step=node.id, status="completed")
+    if run.state.steps[node.id].status is StepStatus.RUNNING:  # after a crash it may be joined already
+        out.emit(ev.StepJoined, step=node.id, status="completed")
     _decided(run, out, node.id)
 
 
