@@ -1,7 +1,7 @@
 """ClickHouse on one thread: embedded (chDB) when `clickhouse_path` is set, else a server over HTTP.
 
-Every call of the client blocks, and chDB hands out one engine per process, so one thread of its own does all the work and
-the loop awaits it. Calls are served in the order in which they were made.
+Every call of the client blocks, and chDB hands out one engine per process, so one thread of its own does all the work
+and the loop awaits it. Calls are served in the order in which they were made.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ class ClickHouse:
 
     def _advice(self) -> str:
         if self._path:
-            return f"ClickHouse can't be opened in {self._path}: another process holds it, or the folder is not writable"
+            return (
+                f"ClickHouse can't be opened in {self._path}: another process holds it, or the folder is not writable"
+            )
         where = f"{self._settings.clickhouse_host}:{self._settings.clickhouse_port}"
         return f"ClickHouse does not answer at {where}: check CLICKHOUSE_HOST, CLICKHOUSE_PORT, user and password"
 
@@ -114,7 +116,7 @@ class ClickHouse:
         self._client = client
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a SELECT; values are bound by name: `{org:String}`. Integers stay integers: ask for times as such."""
+        """The rows of a SELECT; values are bound by name: `{org:String}`."""
         return await self._call(self._query, sql, dict(parameters or {}))
 
     def _query(self, sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -173,12 +175,13 @@ async def migrate(clickhouse: ClickHouse, folder: Path) -> list[str]:
     ClickHouse has no transactions over DDL, so each statement (they end with `;` at a line's end) must be safe to run
     again: a file that was cut short is run again from its start. Raises RuntimeError if an applied file has changed.
     """
-    files = sorted(folder.glob("[0-9]*.sql"))
+    files = sorted(folder.glob("[0-9]*.sql"))  # noqa: ASYNC240 - once, at start
     if not files:
         raise RuntimeError(f"no migrations in {folder}")
     await clickhouse.command(
         "CREATE TABLE IF NOT EXISTS schema_migrations "
-        "(name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = MergeTree ORDER BY name"
+        "(name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) "
+        "ENGINE = MergeTree ORDER BY name"
     )
     known = dict(await clickhouse.query("SELECT name, sha256 FROM schema_migrations"))
     applied_now: list[str] = []
@@ -191,9 +194,7 @@ async def migrate(clickhouse: ClickHouse, folder: Path) -> list[str]:
             continue
         for statement in statements(sql):
             await clickhouse.command(statement)
-        await clickhouse.insert(
-            "schema_migrations", {"name": "String", "sha256": "String"}, [[file.name], [sha]]
-        )
+        await clickhouse.insert("schema_migrations", {"name": "String", "sha256": "String"}, [[file.name], [sha]])
         applied_now.append(file.name)
         log.info("migration applied", extra={"migration": file.name})
     return applied_now

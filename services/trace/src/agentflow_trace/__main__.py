@@ -1,0 +1,17 @@
+from agentflow_common import service
+from agentflow_common.clickhouse import ClickHouse
+from agentflow_trace.settings import TraceSettings
+
+
+def main() -> None:
+    settings = TraceSettings()
+    clickhouse = ClickHouse(settings, session="agentflow-trace")
+    clickhouse.preload()  # the engine loads while the rest of the service is imported and connects
+
+    from agentflow_trace.app import app
+
+    service.main("trace", settings, lambda context: app(context, clickhouse))
+
+
+if __name__ == "__main__":
+    main()

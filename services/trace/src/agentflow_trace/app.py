@@ -1,0 +1,48 @@
+"""The wiring: ClickHouse, one ingestion per stream, the verbs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Final
+
+from agentflow_common import bus, postgres, subjects
+from agentflow_common import clickhouse as ch
+from agentflow_common.service import Context
+from agentflow_trace.handlers import Handlers
+from agentflow_trace.ingest import Ingest
+from agentflow_trace.settings import TraceSettings
+from agentflow_trace.store import Store
+
+SERVICE: Final = "trace"
+STREAMS: Final = (subjects.EVENTS_STREAM, subjects.COST_STREAM, subjects.AUDIT_STREAM)
+
+
+@contextlib.asynccontextmanager
+async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None = None) -> AsyncIterator[None]:
+    """Answers at once, is ready when ClickHouse is open. preloaded: a client whose engine is being loaded already."""
+    clickhouse = preloaded or ch.ClickHouse(context.settings, session="agentflow-trace")
+    clickhouse.preload()
+    store = Store(clickhouse)
+    streams = [Ingest(stream, context.log, store, context.settings, context.health.set_part) for stream in STREAMS]
+    handlers = Handlers(store, streams)
+    context.health.set_part("clickhouse", "opening")
+    tasks: list[asyncio.Task[None]] = []
+    try:
+        async with bus.serving(context.settings.nats_url, SERVICE, handlers.routes()):
+            await clickhouse.open()
+            await ch.migrate(clickhouse, postgres.migrations_dir(__file__))
+            for ingest in streams:
+                await ingest.prepare()
+            context.health.set_part("clickhouse", "ok")
+            handlers.opened.set()
+            tasks += [asyncio.create_task(ingest.run(), name=f"trace-{ingest.stream}") for ingest in streams]
+            yield
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await clickhouse.close()

@@ -1,0 +1,65 @@
+"""The questions that the trace service answers: check, wait, load, fold."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Final
+
+from agentflow_common import rpc, subjects
+from agentflow_common.bus import Route
+from agentflow_common.errors import InvalidError, NotFoundError, Problem, RetryableError
+from agentflow_trace import machine
+from agentflow_trace.ingest import Ingest
+from agentflow_trace.store import Store
+
+WAIT_S_MAX: Final = 10.0  # for ClickHouse to open and to hold `min_seq`; the verb's own timeout is 20 s
+LIMIT_MAX: Final = 1_000
+BODY_BYTES_MAX: Final = 3 * 1024 * 1024  # with steps and events in one answer below the bus's bound of 7 MiB
+EVENTS_MAX: Final = 15_000
+
+
+class Handlers:
+    """Serves from the first moment on; a question that comes before ClickHouse is open waits for it."""
+
+    def __init__(self, store: Store, streams: Sequence[Ingest]) -> None:
+        self._store = store
+        self._streams = {ingest.stream: ingest for ingest in streams}
+        self.opened = asyncio.Event()
+
+    def routes(self) -> list[Route]:
+        return [(rpc.TRACE_GET, self.get), (rpc.TRACE_QUERY, self.query), (rpc.TRACE_COUNTS, self.counts)]
+
+    async def _open(self) -> None:
+        try:
+            async with asyncio.timeout(WAIT_S_MAX):
+                await self.opened.wait()
+        except TimeoutError as error:
+            raise RetryableError("ClickHouse is not open yet; see /readyz of trace", kind="trace_starting") from error
+
+    async def get(self, request: rpc.TraceRequest) -> rpc.TraceReply:
+        """NotFoundError for a run that is unknown or another org's: the two look alike on purpose."""
+        await self._open()
+        if request.min_seq > 0:
+            await self._streams[subjects.EVENTS_STREAM].wait_for(request.min_seq, WAIT_S_MAX)
+        rows = await self._store.run_rows(request.org, request.run)
+        if not any(row.stream == subjects.EVENTS_STREAM for row in rows):
+            raise NotFoundError(f"no trace of run {request.run[:80]!r}", kind="run_not_found")
+        return machine.reply(request.run, rows, BODY_BYTES_MAX, EVENTS_MAX)
+
+    async def query(self, request: rpc.TraceQueryRequest) -> rpc.TraceQueryReply:
+        if request.status and request.status not in machine.RUN_STATUSES:
+            known = ", ".join(sorted(machine.RUN_STATUSES))
+            raise InvalidError("unknown status", problems=(Problem("status", "no such run status", f"one of {known}"),))
+        if request.end_ms and request.end_ms < request.start_ms:
+            raise InvalidError("the end is before the start", problems=(Problem("end_ms", "before start_ms"),))
+        await self._open()
+        limit = min(max(request.limit, 1), LIMIT_MAX)
+        return rpc.TraceQueryReply(await self._store.query(request, limit))
+
+    async def counts(self, request: rpc.TraceCountsRequest) -> rpc.TraceCountsReply:
+        if request.stream not in self._streams:
+            known = ", ".join(self._streams)
+            raise InvalidError("unknown stream", problems=(Problem("stream", "not traced", f"one of {known}"),))
+        await self._open()
+        return await self._store.counts(request.stream)

@@ -1,0 +1,245 @@
+"""One stream of the log into ClickHouse, exactly once in effect.
+
+Exactly once rests on three facts. There is one writer for a stream. An insert is one atomic part (one partition,
+acknowledged when stored), so what ClickHouse holds is always a whole prefix of the log. And the place to go on from is
+kept nowhere else: it is max(stream_seq) + 1, read from ClickHouse itself, after a start and after any failed insert.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from nats.js.errors import APIError
+from prometheus_client import Counter
+
+from agentflow_common import clickhouse, subjects, telemetry
+from agentflow_common.errors import TimeoutError_
+from agentflow_common.eventlog import EventLog
+from agentflow_common.pull import Delivery, Tail
+from agentflow_trace import rows
+from agentflow_trace.rows import Row
+from agentflow_trace.settings import TraceSettings
+from agentflow_trace.store import Store
+
+log = logging.getLogger(__name__)
+
+ROWS = Counter("trace_rows", "Rows written to ClickHouse", ["stream"])  # exposed as trace_rows_total
+FAILURES = Counter("trace_insert_failures", "Inserts that failed and were looked up", ["stream"])
+
+WAIT_S: Final = 5.0  # an idle look at the stream; messages and heartbeats wake it sooner
+BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; the tail's credit stops behind them
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
+GAP_INLINE_MAX: Final = 1_000  # longer stretches of removed messages are filled by ClickHouse itself
+PAUSE_S_MAX: Final = 5.0
+WATCH_S: Final = 0.5
+
+
+class Ingest:
+    """Follows one stream until cancelled. `ingested` is the newest sequence that ClickHouse holds."""
+
+    def __init__(
+        self,
+        stream: str,
+        event_log: EventLog,
+        store: Store,
+        settings: TraceSettings,
+        report: Callable[[str, str], None],
+    ) -> None:
+        self.stream = stream
+        self.ingested = 0
+        self._log = event_log
+        self._store = store
+        self._rows_max = settings.trace_batch_rows
+        self._age_s = settings.trace_batch_age_ms / 1000
+        self._report = report
+        self._buffer: list[Row] = []
+        self._bytes = 0
+        self._read_to = 0
+        self._oldest = 0.0
+        self._pending = 0
+        self._changed = asyncio.Event()  # rows came in, or somebody waits for them
+        self._room = asyncio.Event()
+        self._waiting = 0
+        self._moved = asyncio.Condition()
+        self._lag = telemetry.QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
+
+    async def prepare(self) -> None:
+        """Finds the place to go on from; rows that do not belong to this log, or have a hole, are read anew."""
+        info = await self._log.nc.jsm().stream_info(self.stream)
+        identity = info.created.isoformat() if info.created else ""
+        held = await self._store.position(self.stream)
+        known = await self._store.identity(self.stream)
+        lost = held.rows and (held.last > info.state.last_seq or held.first > max(1, info.state.first_seq))
+        if (known or held.rows) and (known != identity or not held.whole or lost):
+            log.warning(
+                "rows are read anew from the log",
+                extra={"stream": self.stream, "rows": held.rows, "whole": held.whole, "same_log": known == identity},
+            )
+            await self._store.set_identity(self.stream, "rebuilding")
+            await self._store.drop_stream(self.stream)
+            known, held = "", await self._store.position(self.stream)
+        if known != identity:
+            await self._store.set_identity(self.stream, identity)
+        self._set_position(held.last)
+
+    def _set_position(self, seq: int) -> None:
+        self._buffer.clear()
+        self._bytes = 0
+        self.ingested = self._read_to = seq
+
+    async def run(self) -> None:
+        """Reads and writes; whatever goes wrong, it starts again from what ClickHouse holds."""
+        pause = 0.1
+        while True:
+            began = asyncio.get_running_loop().time()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._read(), name=f"trace-read-{self.stream}")
+                    group.create_task(self._write(), name=f"trace-write-{self.stream}")
+            except* Exception as errors:
+                first = errors.exceptions[0]
+                FAILURES.labels(self.stream).inc()
+                self._report(self.stream, f"ingestion stopped: {type(first).__name__}; it is tried again")
+                log.warning("ingestion stopped", extra={"stream": self.stream}, exc_info=first)
+            if asyncio.get_running_loop().time() - began > 10 * PAUSE_S_MAX:
+                pause = 0.1
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, PAUSE_S_MAX)
+            await self._look_up()
+
+    async def _look_up(self) -> None:
+        """After a failure nobody knows whether the insert took effect: ClickHouse does."""
+        while True:
+            try:
+                self._set_position((await self._store.position(self.stream)).last)
+            except Exception as error:
+                if not clickhouse.session_locked(error):
+                    log.warning("ClickHouse does not answer", extra={"error_type": type(error).__name__})
+                await asyncio.sleep(1.0)
+            else:
+                return
+
+    # --- reading the log ---
+
+    async def _read(self) -> None:
+        tail: Tail = self._log.tail((), self._read_to + 1, self.stream)  # no filter: every message of the stream
+        try:
+            while True:
+                for delivery in await tail.batch(WAIT_S):
+                    self._pending = delivery.pending
+                    await self._take(delivery)
+                self._lag.set(self._pending + len(self._buffer))
+                while self._bytes >= BUFFER_BYTES_MAX or len(self._buffer) >= 4 * self._rows_max:
+                    self._room.clear()
+                    await self._room.wait()
+        finally:
+            await tail.stop()
+
+    async def _take(self, delivery: Delivery) -> None:
+        expected = self._read_to + 1
+        if delivery.seq < expected:
+            return  # delivered again
+        if delivery.seq > expected and self._read_to:
+            await self._gap(expected, delivery.seq - 1, delivery.ts)
+        row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.headers)
+        self._put(row)
+
+    def _put(self, row: Row) -> None:
+        if not self._buffer:
+            self._oldest = asyncio.get_running_loop().time()
+        self._buffer.append(row)
+        self._bytes += len(row.body) + 256
+        self._read_to = row.stream_seq
+        self._changed.set()
+
+    async def _gap(self, first: int, last: int, stored_at: int) -> None:
+        """The tail is gapless in deliveries, so a gap in sequences is messages that the server had removed."""
+        if last - first < GAP_INLINE_MAX:
+            for seq in range(first, last + 1):
+                self._put(rows.removed(self.stream, seq, stored_at))
+            return
+        async with self._moved:
+            await self._moved.wait_for(lambda: not self._buffer)
+        log.info("filling removed sequences", extra={"stream": self.stream, "first": first, "last": last})
+        await self._store.fill(self.stream, first, last, stored_at)
+        self._read_to = last
+        await self._advance(last)
+
+    # --- writing ClickHouse ---
+
+    async def _write(self) -> None:
+        while True:
+            await self._due()
+            batch = self._batch()
+            await self._store.insert(batch)
+            ROWS.labels(self.stream).inc(len(batch))
+            del self._buffer[: len(batch)]
+            self._bytes -= sum(len(row.body) + 256 for row in batch)
+            self._oldest = asyncio.get_running_loop().time()
+            self._room.set()
+            self._report(self.stream, "ok")
+            await self._advance(batch[-1].stream_seq)
+
+    async def _due(self) -> None:
+        """Returns when the buffer is worth an insert: full, old enough, or waited for."""
+        loop = asyncio.get_running_loop()
+        while True:
+            self._changed.clear()
+            if self._buffer:
+                left = self._oldest + self._age_s - loop.time()
+                if left <= 0 or self._waiting or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
+                    return
+                await asyncio.sleep(min(left, 0.02))
+            else:
+                await self._changed.wait()
+
+    def _batch(self) -> list[Row]:
+        batch = self._buffer[: self._rows_max]
+        batch = batch[: rows.same_partition(batch)]
+        size = 0
+        for number, row in enumerate(batch):
+            size += len(row.body)
+            if size > BATCH_BYTES_MAX and number:
+                return batch[:number]
+        return batch
+
+    async def _advance(self, seq: int) -> None:
+        async with self._moved:
+            self.ingested = seq
+            self._moved.notify_all()
+
+    # --- waiting readers ---
+
+    async def wait_for(self, seq: int, timeout_s: float) -> None:
+        """Returns once ClickHouse holds everything up to `seq`. TimeoutError_ (retryable) when that took too long."""
+        if self.ingested >= seq:
+            return
+        self._waiting += 1
+        self._changed.set()
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self.ingested < seq:
+                    try:
+                        async with asyncio.timeout(WATCH_S), self._moved:
+                            await self._moved.wait_for(lambda: self.ingested >= seq)
+                    except TimeoutError:
+                        if await self._nothing_until(seq):
+                            return
+        except TimeoutError as error:
+            raise TimeoutError_(
+                f"the trace holds {self.stream} up to {self.ingested:,}, not yet up to {seq:,}: ask again",
+                kind="trace_behind",
+            ) from error
+        finally:
+            self._waiting -= 1
+
+    async def _nothing_until(self, seq: int) -> bool:
+        """Whether the messages that are missing up to `seq` are no longer in the log: purged schedules at its end."""
+        try:
+            found = await self._log.read(">", self.ingested, limit=1, stream=self.stream)
+        except APIError:
+            return False
+        return not found or found[0].seq > seq

@@ -1,0 +1,226 @@
+"""The timeline of a run from its rows: pure, for display only.
+
+It tells each attempt apart, where `runstate` keeps a step's newest one, and applies the same two rules, so that a trace
+and the run's state never disagree: a decision carries `seen`, the newest fact that it knew, and a fact that it had not
+seen comes after it, wherever it stands in the log; and a report on an attempt that is over changes nothing but the
+money spent. Nothing here imports asyncio, a clock, random numbers, nats or ClickHouse.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.rpc import TraceEvent, TraceReply, TraceStep
+from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
+
+DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
+ENDED: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
+RUN_STATUSES: Final = frozenset({"pending", "running", "waiting", "paused", *ENDED.values()})
+_ACTIVE: Final = frozenset({"scheduled", "running"})
+_APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, never folded
+
+
+class _Attempt(msgspec.Struct):
+    """One attempt of a step while it is folded; attempt 0 is a step that was never offered."""
+
+    step: str
+    attempt: int
+    status: str = "pending"
+    scheduled_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    duration_ms: float = 0.0
+    cost_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    cache_hit: bool = False
+    worker: str = ""
+    error: str = ""
+    redactions: dict[str, int] = {}
+
+    def frozen(self) -> TraceStep:
+        begun = self.started_at or (self.finished_at if self.status not in _ACTIVE else 0)
+        wait = begun - self.scheduled_at if begun and self.scheduled_at else 0
+        fields = {name: getattr(self, name) for name in self.__struct_fields__}
+        return TraceStep(wait_ms=max(0, wait), **fields)
+
+
+class Timeline(msgspec.Struct):
+    """A run as its rows tell it. Times in ms since the epoch; cost in nano-USD."""
+
+    workflow: str = ""
+    status: str = "pending"
+    trace_id: str = ""
+    submitted_at: int = 0
+    finished_at: int = 0
+    cost_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    redactions: dict[str, int] = {}
+    attempts: dict[tuple[str, int], _Attempt] = {}
+    current: dict[str, int] = {}
+
+    def steps(self) -> tuple[TraceStep, ...]:
+        """In the order in which they were first decided on."""
+        return tuple(attempt.frozen() for attempt in self.attempts.values())
+
+
+def fold(rows: Iterable[Row]) -> Timeline:
+    """The timeline of one run; rows in any order of streams, in sequence order within AF_EVENTS."""
+    line = Timeline()
+    held: deque[Row] = deque()
+    for row in rows:
+        if row.stream != subjects.EVENTS_STREAM or row.type in _APART:
+            continue
+        line.trace_id = line.trace_id or row.trace_id
+        if row.type in DECISIONS:
+            while held and held[0].stream_seq <= row.seen:
+                _fact(line, held.popleft())
+            _decision(line, row)
+        else:
+            held.append(row)
+    for row in held:
+        _fact(line, row)
+    return line
+
+
+def _fact(line: Timeline, row: Row) -> None:
+    if row.type == "run.submitted":
+        line.workflow = row.workflow
+        line.submitted_at = row.ts
+        line.redactions = dict(row.redactions)
+        return
+    if not row.type.startswith("step."):
+        return
+    line.cost_nano += row.cost_nano
+    line.input_tokens += row.input_tokens
+    line.output_tokens += row.output_tokens
+    attempt = line.attempts.get((row.step, row.attempt))
+    if attempt is None:
+        return
+    attempt.cost_nano += row.cost_nano
+    attempt.input_tokens += row.input_tokens
+    attempt.output_tokens += row.output_tokens
+    if line.current[row.step] != row.attempt or attempt.status not in _ACTIVE:
+        return
+    attempt.worker = row.worker or attempt.worker
+    if row.type == "step.started":
+        attempt.status = "running"
+        attempt.started_at = row.ts
+    else:
+        _report(line, attempt, row)
+
+
+def _report(line: Timeline, attempt: _Attempt, row: Row) -> None:
+    """The result of the attempt that is active: the first one counts."""
+    attempt.finished_at = row.ts
+    attempt.started_at = row.started_at or attempt.started_at
+    attempt.duration_ms = row.duration_ms or float(max(0, row.ts - attempt.started_at) if attempt.started_at else 0)
+    attempt.provider = row.provider
+    attempt.model = row.model
+    attempt.prompt = row.prompt
+    attempt.cache_hit = row.cache_hit
+    if row.type == "step.completed":
+        attempt.status = "completed"
+        attempt.redactions = dict(row.redactions)
+        for entity, count in row.redactions.items():
+            line.redactions[entity] = line.redactions.get(entity, 0) + count
+    elif row.type == "step.failed":
+        attempt.status = "failed"
+        attempt.error = _error(row)
+    else:
+        attempt.status = "outcome_unknown"
+        attempt.error = "outcome_unknown: the worker vanished after it had begun this non-idempotent step"
+
+
+def _decision(line: Timeline, row: Row) -> None:
+    if row.type in ENDED:
+        line.status = ENDED[row.type]
+        line.finished_at = row.ts
+    elif row.type == "run.started":
+        line.status = "running"
+        line.workflow = line.workflow or row.workflow
+    elif row.type in {"step.scheduled", "step.expanded"}:
+        _offered(line, row)
+    elif row.type == "timer.set":
+        if row.kind == "retry":
+            _current(line, row).status = "retrying"
+    elif row.type in _CLOSED:
+        attempt = _current(line, row)
+        attempt.status = _CLOSED[row.type] or row.status
+        attempt.finished_at = row.ts
+        if attempt.started_at and not attempt.duration_ms:
+            attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
+        if row.type == "step.timed_out":
+            attempt.error = "timeout: no result in time"
+        elif row.type == "step.undecidable":
+            attempt.error = _error(row)
+
+
+_CLOSED: Final = {
+    "step.joined": "",
+    "step.skipped": "skipped",
+    "step.cancelled": "cancelled",
+    "step.timed_out": "failed",
+    "step.undecidable": "failed",
+}
+
+
+def _offered(line: Timeline, row: Row) -> None:
+    before = line.attempts.get((row.step, line.current.get(row.step, 0)))
+    if before is not None and before.status == "retrying":
+        before.status = "failed"  # the retry that it waited for has begun
+    attempt = line.attempts.setdefault((row.step, row.attempt), _Attempt(row.step, row.attempt))
+    line.current[row.step] = row.attempt
+    attempt.scheduled_at = row.ts
+    attempt.status = "scheduled"
+    if row.type == "step.expanded":
+        attempt.status = "running"
+        attempt.started_at = row.ts
+
+
+def _current(line: Timeline, row: Row) -> _Attempt:
+    number = line.current.setdefault(row.step, row.attempt)
+    return line.attempts.setdefault((row.step, number), _Attempt(row.step, number))
+
+
+def _error(row: Row) -> str:
+    return f"{row.error_type}: {row.error}" if row.error else row.error_type
+
+
+def reply(run: str, rows: list[Row], body_bytes_max: int, events_max: int) -> TraceReply:
+    """The answer to TRACE_GET. Bodies are left out once they exceed `body_bytes_max` together, events after
+    `events_max`; `truncated` says so. The steps and the totals are always whole."""
+    line = fold(rows)
+    left = body_bytes_max
+    events: list[TraceEvent] = []
+    whole = len(rows) <= events_max
+    for row in rows[:events_max]:
+        left -= len(row.body)
+        whole = whole and left >= 0
+        body = row.body if left >= 0 else ""
+        events.append(TraceEvent(row.stream, row.stream_seq, row.ts, row.type, row.step, row.attempt, body))
+    return TraceReply(
+        run=run,
+        workflow=line.workflow,
+        status=line.status,
+        trace_id=line.trace_id,
+        started_at=line.submitted_at,
+        finished_at=line.finished_at,
+        cost_nano=line.cost_nano,
+        input_tokens=line.input_tokens,
+        output_tokens=line.output_tokens,
+        redactions=line.redactions,
+        steps=line.steps(),
+        events=tuple(events),
+        truncated=not whole,
+    )

@@ -1,0 +1,40 @@
+"""`python -m agentflow_trace.rebuild`: drops what ClickHouse holds; the trace service then reads the log again.
+
+Stop the trace service first when ClickHouse is embedded: chDB admits one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from agentflow_common.clickhouse import ClickHouse
+from agentflow_common.errors import RetryableError
+from agentflow_trace.settings import TraceSettings
+from agentflow_trace.store import Store
+
+OPEN_S_MAX = 5.0
+
+
+async def rebuild(settings: TraceSettings) -> None:
+    """Drops the tables; the log is untouched. RetryableError when ClickHouse can't be opened."""
+    clickhouse = ClickHouse(settings, session="agentflow-trace")
+    try:
+        await clickhouse.open(OPEN_S_MAX)
+        await Store(clickhouse).drop_all()
+    finally:
+        await clickhouse.close()
+
+
+def main() -> int:
+    try:
+        asyncio.run(rebuild(TraceSettings()))
+    except RetryableError as error:
+        sys.stderr.write(f"{error.message}. Is the trace service still running? Stop it and try again.\n")
+        return 1
+    sys.stderr.write("The traces are dropped. Start the trace service: it reads the whole log again.\n")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

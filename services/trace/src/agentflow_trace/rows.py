@@ -1,0 +1,224 @@
+"""A message of a stream as one row of `events`: pure, total (no message is refused) and cheap.
+
+Every message becomes a row, whatever it holds: a schedule is `timer.schedule`, what cannot be read is `undecodable`,
+and a sequence whose message the server had removed before anyone could read it (a schedule that fired, or was replaced
+or purged) is `log.removed`. So the rows of a stream have no gap, and a gap always means that rows were lost.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, NamedTuple
+
+import msgspec
+
+from agentflow_common import subjects, telemetry
+
+SCHEDULE: Final = "timer.schedule"
+UNDECODABLE: Final = "undecodable"
+REMOVED: Final = "log.removed"
+SCHEDULE_HEADER: Final = "Nats-Schedule"
+PARTITION_ROWS: Final = 10_000_000  # as in migrations/0001_events.sql
+
+_U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
+_U64 = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_I64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Ms = Annotated[int, msgspec.Meta(ge=0, le=9_000_000_000_000)]  # the year 2255: DateTime64 ends in 2299
+
+
+class Row(NamedTuple):
+    """The columns of `events`, in order. Times in ms since the epoch; cost in nano-USD."""
+
+    stream: str
+    stream_seq: int
+    ts: int
+    stored_at: int
+    org: str = ""
+    run: str = ""
+    type: str = ""
+    subject: str = ""
+    seen: int = 0
+    step: str = ""
+    attempt: int = 0
+    kind: str = ""
+    status: str = ""
+    workflow: str = ""
+    version: int = 0
+    worker: str = ""
+    trace_id: str = ""
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano: int = 0
+    started_at: int = 0
+    duration_ms: float = 0.0
+    cache_hit: bool = False
+    redactions: dict[str, int] = {}  # noqa: RUF012 - shared and never written to
+    error_type: str = ""
+    error: str = ""
+    body: str = ""
+
+
+_NUMBERS: Final = {
+    "attempt": "UInt32",
+    "version": "UInt32",
+    "cost_nano": "Int64",
+    "duration_ms": "Float64",
+    "cache_hit": "Bool",
+}
+_TIMES: Final = frozenset({"ts", "stored_at", "started_at"})
+_UINT64: Final = frozenset({"stream_seq", "seen", "input_tokens", "output_tokens"})
+_FEW_VALUES: Final = frozenset(
+    {"stream", "org", "type", "kind", "status", "workflow", "worker", "provider", "model", "prompt", "error_type"}
+)
+
+
+def _column_type(name: str) -> str:
+    if name in _TIMES:
+        return "DateTime64(3, 'UTC')"
+    if name in _UINT64:
+        return "UInt64"
+    if name == "redactions":
+        return "Map(LowCardinality(String), UInt64)"
+    if name in _FEW_VALUES:
+        return "LowCardinality(String)"
+    return _NUMBERS.get(name, "String")
+
+
+COLUMNS: Final[dict[str, str]] = {name: _column_type(name) for name in Row._fields}
+
+
+class _Error(msgspec.Struct):
+    type: str = ""
+    message: str = ""
+
+
+class _Usage(msgspec.Struct):
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    input_tokens: _U64 = 0
+    output_tokens: _U64 = 0
+    cost_nano: _I64 = 0
+    cache_hit: bool = False
+
+
+class _Wire(msgspec.Struct):
+    """The fields of all event types that have a column; one struct decodes faster than the union of all types."""
+
+    type: str
+    ts: _Ms
+    org: str = ""
+    run: str = ""
+    trace: str = ""
+    seen: _U64 = 0
+    step: str = ""
+    attempt: _U32 = 0
+    kind: str = ""
+    action: str = ""
+    status: str = ""
+    workflow: str = ""
+    version: _U32 = 0
+    worker: str = ""
+    actor: str = ""
+    prompt: str = ""
+    provider: str = ""
+    model: str = ""
+    input_tokens: _U64 = 0
+    output_tokens: _U64 = 0
+    cost_nano: _I64 = 0
+    started_at: _Ms = 0
+    duration_ms: float = 0.0
+    redactions: dict[str, _U64] = {}
+    counts: dict[str, _U64] = {}
+    error: _Error | None = None
+    llm: _Usage | None = None
+    reason: str = ""
+
+
+_decoder: Final = msgspec.json.Decoder(_Wire)
+
+
+def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers: dict[str, str] | None = None) -> Row:
+    """The row of one message. The subject, which the log's rules protect, decides whose it is; the body only adds."""
+    org, run = owner(subject)
+    body = data.decode("utf-8", "backslashreplace")
+    scheduled = subject.startswith("af.timer.") or (headers is not None and SCHEDULE_HEADER in headers)
+    try:
+        wire = _decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        kind = SCHEDULE if scheduled else UNDECODABLE
+        return Row(stream, seq, stored_at, stored_at, org, run, kind, subject, body=body)
+    if scheduled:
+        # the body is the fact that will be told later: only its place is taken from it
+        return Row(
+            stream, seq, wire.ts, stored_at, org or wire.org, run or wire.run, SCHEDULE, subject,
+            step=wire.step, attempt=wire.attempt, kind=wire.kind, trace_id=telemetry.trace_id(wire.trace), body=body,
+        )  # fmt: skip
+    # a run's final event repeats the sum of its steps' costs: counted there, it would count twice
+    own_cost = wire.cost_nano if wire.type == "cost.settled" else 0
+    usage = wire.llm or _Usage(wire.provider, wire.model, wire.prompt, wire.input_tokens, wire.output_tokens, own_cost)
+    return Row(
+        stream,
+        seq,
+        wire.ts,
+        stored_at,
+        org or wire.org,
+        run or wire.run,
+        wire.type,
+        subject,
+        wire.seen,
+        wire.step,
+        wire.attempt,
+        wire.kind or wire.action,
+        wire.status,
+        wire.workflow,
+        wire.version,
+        wire.worker or wire.actor,
+        telemetry.trace_id(wire.trace),
+        usage.provider,
+        usage.model,
+        usage.prompt,
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cost_nano,
+        wire.started_at,
+        wire.duration_ms,
+        usage.cache_hit,
+        wire.redactions or wire.counts,
+        wire.error.type if wire.error else "",
+        wire.error.message if wire.error else wire.reason,
+        body,
+    )
+
+
+def removed(stream: str, seq: int, stored_at: int) -> Row:
+    """Stands for a sequence whose message is gone from the log. stored_at: of the message after it."""
+    return Row(stream, seq, stored_at, stored_at, type=REMOVED)
+
+
+def owner(subject: str) -> tuple[str, str]:
+    """(org, run) as far as the subject names them; empty strings where it does not."""
+    key = subjects.parse(subject)
+    if key is not None:
+        return key.org, key.run
+    parts = subject.split(".")
+    if len(parts) == 4 and parts[1] in {"cost", "audit"}:
+        return parts[2], "" if parts[3] == "_" else parts[3]
+    if len(parts) >= 5 and parts[1] == "timer":
+        return "", parts[3]
+    return "", ""
+
+
+def columns(rows: list[Row]) -> list[tuple[Any, ...]]:
+    """Rows turned into columns, in the order of COLUMNS."""
+    return list(zip(*rows, strict=True))
+
+
+def same_partition(rows: list[Row]) -> int:
+    """How many of the first rows lie in one partition, so that inserting them is atomic."""
+    partition = rows[0].stream_seq // PARTITION_ROWS
+    if rows[-1].stream_seq // PARTITION_ROWS == partition:
+        return len(rows)
+    return next(n for n, row in enumerate(rows) if row.stream_seq // PARTITION_ROWS != partition)

@@ -1,0 +1,179 @@
+"""All SQL of the trace service. Values are bound, never pasted; reads depend on no merge."""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+from agentflow_common.clickhouse import ClickHouse
+from agentflow_common.rpc import TraceCountsReply, TraceQueryRequest, TraceSummary
+from agentflow_common.subjects import EVENTS_STREAM
+from agentflow_trace import machine, rows
+from agentflow_trace.rows import Row
+
+RUN_ROWS_MAX: Final = 200_000  # of one run in one answer; some 60,000 steps
+_MS = "toUnixTimestamp64Milli"
+_SELECT_RUN: Final = ", ".join(
+    f"{_MS}({name})" if kind.startswith("DateTime64") else name for name, kind in rows.COLUMNS.items()
+)
+
+
+class Position(NamedTuple):
+    """What is held of a stream. whole: no sequence between first and last is missing or doubled."""
+
+    rows: int
+    first: int
+    last: int
+
+    @property
+    def whole(self) -> bool:
+        return self.rows == 0 or self.rows == self.last - self.first + 1
+
+
+class Store:
+    def __init__(self, clickhouse: ClickHouse) -> None:
+        self._clickhouse = clickhouse
+
+    # --- writing: one writer, see ingest.py ---
+
+    async def insert(self, batch: list[Row]) -> None:
+        """One part, stored when this returns. The rows must lie in one partition (`rows.same_partition`)."""
+        await self._clickhouse.insert("events", rows.COLUMNS, rows.columns(batch))
+
+    async def fill(self, stream: str, first: int, last: int, stored_at: int) -> None:
+        """Rows for a long stretch of removed sequences, made by ClickHouse itself, in ascending order."""
+        position = first
+        while position <= last:
+            end = min(last, (position // rows.PARTITION_ROWS + 1) * rows.PARTITION_ROWS - 1, position + 999_999)
+            await self._clickhouse.command(
+                "INSERT INTO events (stream, stream_seq, ts, stored_at, type) "
+                "SELECT {stream:String}, number, fromUnixTimestamp64Milli({at:Int64}), "
+                "fromUnixTimestamp64Milli({at:Int64}), {type:String} "
+                "FROM numbers({first:UInt64}, {count:UInt64}) SETTINGS max_threads = 1",
+                {
+                    "stream": stream,
+                    "at": stored_at,
+                    "type": rows.REMOVED,
+                    "first": position,
+                    "count": end - position + 1,
+                },
+            )
+            position = end + 1
+
+    async def position(self, stream: str) -> Position:
+        """Read from the parts' metadata, whatever the number of rows."""
+        found = await self._clickhouse.query(
+            "SELECT count(), min(stream_seq), max(stream_seq) FROM events WHERE stream = {stream:String}",
+            {"stream": stream},
+        )
+        return Position(*map(int, found[0]))
+
+    async def identity(self, stream: str) -> str:
+        found = await self._clickhouse.query(
+            "SELECT argMax(identity, written_at) FROM log_identity WHERE stream = {stream:String}", {"stream": stream}
+        )
+        return str(found[0][0])
+
+    async def set_identity(self, stream: str, identity: str) -> None:
+        await self._clickhouse.insert(
+            "log_identity", {"stream": "String", "identity": "String"}, [[stream], [identity]]
+        )
+
+    async def drop_stream(self, stream: str) -> None:
+        """Forgets all rows of a stream."""
+        found = await self._clickhouse.query(
+            "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = 'events' "
+            "AND active AND startsWith(partition, {prefix:String})",
+            {"prefix": f"('{stream}',"},
+        )
+        for (partition,) in found:
+            await self._clickhouse.command("ALTER TABLE events DROP PARTITION ID {id:String}", {"id": partition})
+
+    async def drop_all(self) -> None:
+        """Forgets everything; the next start reads the whole log again."""
+        for table in ("events", "log_identity", "schema_migrations"):
+            await self._clickhouse.command("DROP TABLE IF EXISTS {table:Identifier} SYNC", {"table": table})
+
+    # --- reading ---
+
+    async def run_rows(self, org: str, run: str) -> list[Row]:
+        """All rows of a run, AF_EVENTS first, each stream in sequence order."""
+        found = await self._clickhouse.query(
+            f"SELECT {_SELECT_RUN} FROM events WHERE org = {{org:String}} AND run = {{run:String}} "  # noqa: S608
+            "ORDER BY stream != {events:String}, stream, stream_seq LIMIT {limit:UInt32}",
+            {"org": org, "run": run, "events": EVENTS_STREAM, "limit": RUN_ROWS_MAX},
+        )
+        return [Row(*values) for values in found]
+
+    async def counts(self, stream: str) -> TraceCountsReply:
+        found = await self._clickhouse.query(
+            "SELECT count(), uniqExact(stream_seq), min(stream_seq), max(stream_seq), countIf(type = {removed:String}) "
+            "FROM events WHERE stream = {stream:String}",
+            {"stream": stream, "removed": rows.REMOVED},
+        )
+        count, distinct, first, last, removed = map(int, found[0])
+        return TraceCountsReply(count, distinct, first, last, removed)
+
+    async def query(self, request: TraceQueryRequest, limit: int) -> tuple[TraceSummary, ...]:
+        """Runs that match, newest submission first."""
+        where, values = _conditions(request)
+        found = await self._clickhouse.query(
+            "SELECT run FROM events "  # noqa: S608 - the conditions are this file's own text
+            f"WHERE org = {{org:String}} AND stream = {{events:String}} AND type = 'run.submitted' {where} "
+            "ORDER BY ts DESC, run DESC LIMIT {limit:UInt32}",
+            {**values, "limit": limit},
+        )
+        order = [str(run) for (run,) in found]
+        if not order:
+            return ()
+        found = await self._clickhouse.query(
+            _SUMMARIES, {"org": request.org, "events": EVENTS_STREAM, "runs": order, "ended": list(machine.ENDED)}
+        )
+        summaries = {str(values[0]): _summary(values) for values in found}
+        return tuple(summaries[run] for run in order if run in summaries)
+
+
+_SUMMARIES: Final = f"""
+SELECT run, anyIf(workflow, type = 'run.submitted'), argMinIf(type, stream_seq, type IN {{ended:Array(String)}}),
+    countIf(type = 'run.started'), {_MS}(minIf(ts, type = 'run.submitted')),
+    {_MS}(minIf(ts, type IN {{ended:Array(String)}})),
+    sumIf(cost_nano, type IN ('step.completed', 'step.failed')), uniqExactIf(step, step != '')
+FROM events
+WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}}
+GROUP BY run
+"""  # noqa: S608
+
+
+def _summary(values: tuple[Any, ...]) -> TraceSummary:
+    run, workflow, ended, started, submitted_at, finished_at, cost, steps = values
+    status = machine.ENDED.get(ended, "running" if started else "pending")
+    duration = max(0, finished_at - submitted_at) if ended else 0
+    return TraceSummary(run, workflow, status, submitted_at, duration, cost, steps)
+
+
+def _conditions(request: TraceQueryRequest) -> tuple[str, dict[str, Any]]:
+    """The filters as SQL over `run.submitted` rows, and the values that it binds."""
+    values: dict[str, Any] = {"org": request.org, "events": EVENTS_STREAM}
+    parts = [""]
+    if request.start_ms > 0:
+        parts.append("ts >= fromUnixTimestamp64Milli({start:Int64})")
+        values["start"] = request.start_ms
+    if request.end_ms > 0:
+        parts.append("ts <= fromUnixTimestamp64Milli({end:Int64})")
+        values["end"] = request.end_ms
+    if request.workflow:
+        parts.append("workflow = {workflow:String}")
+        values["workflow"] = request.workflow
+    if request.provider:
+        parts.append("run IN (SELECT run FROM events WHERE org = {org:String} AND provider = {provider:String})")
+        values["provider"] = request.provider
+    if request.status:
+        runs_with = "(SELECT run FROM events WHERE org = {org:String} AND stream = {events:String} AND type IN %s)"
+        values["ended"] = [kind for kind, status in machine.ENDED.items() if status == request.status]
+        if values["ended"]:
+            parts.append("run IN " + runs_with % "{ended:Array(String)}")
+        else:
+            values["ended"] = list(machine.ENDED)
+            parts.append("run NOT IN " + runs_with % "{ended:Array(String)}")
+            started = "IN" if request.status == "running" else "NOT IN"
+            parts.append(f"run {started} " + runs_with % "('run.started')")
+    return " AND ".join(parts), values
