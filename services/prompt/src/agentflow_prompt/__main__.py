@@ -1,0 +1,8 @@
+"""`python -m agentflow_prompt`"""
+
+from agentflow_common.service import main
+from agentflow_prompt.app import app
+from agentflow_prompt.settings import PromptSettings
+
+if __name__ == "__main__":
+    main("prompt", PromptSettings(), app)

@@ -1,0 +1,29 @@
+"""The only wiring of the prompt service."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agentflow_common import bus, postgres
+from agentflow_common.service import Context
+from agentflow_prompt.handlers import Handlers
+from agentflow_prompt.settings import PromptSettings
+from agentflow_prompt.store import Store
+
+SCHEMA = "prompt"
+
+
+@asynccontextmanager
+async def app(context: Context[PromptSettings]) -> AsyncIterator[None]:
+    pool = await postgres.connect(context.settings, SCHEMA)
+    handlers = None
+    try:
+        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+        handlers = Handlers(Store(pool), context.clock)
+        async with bus.serving(context.settings.nats_url, SCHEMA, handlers.routes()):
+            yield
+    finally:
+        if handlers is not None:
+            handlers.close()
+        await pool.close()

@@ -1,0 +1,11 @@
+"""What the prompt service reads from the environment."""
+
+from __future__ import annotations
+
+from agentflow_common.settings import DatabaseSettings
+
+
+class PromptSettings(DatabaseSettings):
+    """Nothing of its own yet: the database, NATS and the common settings."""
+
+    db_pool_max: int = 4
