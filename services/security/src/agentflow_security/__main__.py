@@ -1,0 +1,10 @@
+"""`python -m agentflow_security`"""
+
+from __future__ import annotations
+
+from agentflow_common.service import main
+from agentflow_security.app import app
+from agentflow_security.settings import SecuritySettings
+
+if __name__ == "__main__":
+    main("security", SecuritySettings(), app)

@@ -1,0 +1,68 @@
+"""Finding what is sensitive in a string: pure functions, linear in the text. `detect(text, name)` is the only door."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agentflow_common.screening import TOKEN, suspicious
+from agentflow_security.detect.assignments import find_assignments
+from agentflow_security.detect.checksums import find_cards, find_ibans, find_ssns
+from agentflow_security.detect.contacts import find_emails, find_ips
+from agentflow_security.detect.findings import ENTITIES, Detector, Finding, disjoint
+from agentflow_security.detect.opaque import find_opaque
+from agentflow_security.detect.phones import find_phones
+from agentflow_security.detect.secrets import find_secrets
+from agentflow_security.detect.views import decoded, lowered
+
+__all__ = ["DETECTORS", "ENTITIES", "Detector", "Finding", "detect"]
+
+DETECTORS: Final[tuple[Detector, ...]] = (
+    find_emails,
+    find_cards,
+    find_ibans,
+    find_ssns,
+    find_phones,
+    find_ips,
+    find_secrets,
+    find_assignments,
+    find_opaque,
+)
+
+
+def detect(text: str, name: str = "", detectors: tuple[Detector, ...] = DETECTORS) -> list[Finding]:
+    """Disjoint findings in order. name: the dict key that the text stands under. Tokens are never found again."""
+    if not suspicious(text, name):
+        return []
+    findings = _scan(text, name, detectors)
+    view = decoded(text)
+    if view is not None:
+        offsets = view.offsets
+        findings += [Finding(offsets[f.start], offsets[f.end], f.entity) for f in _scan(view.text, name, detectors)]
+    if "<" in text:
+        tokens = [match.span() for match in TOKEN.finditer(text)]
+        findings = [part for found in findings for part in _outside(found, tokens)] if tokens else findings
+    return disjoint(findings)
+
+
+def _scan(text: str, name: str, detectors: tuple[Detector, ...]) -> list[Finding]:
+    # a token becomes as many NULs: offsets hold, and no pattern takes a NUL
+    masked = TOKEN.sub(lambda m: "\0" * (m.end() - m.start()), text) if "<" in text else text
+    low = lowered(masked)
+    return [found for detector in detectors for found in detector(masked, low, name)]
+
+
+def _outside(found: Finding, tokens: list[tuple[int, int]]) -> list[Finding]:
+    """The parts of a finding that are not inside tokens (a finding may stretch over one, as a PEM block does)."""
+    parts: list[Finding] = []
+    start = found.start
+    for a, b in tokens:
+        if b <= start:
+            continue
+        if a >= found.end:
+            break
+        if a > start:
+            parts.append(Finding(start, a, found.entity))
+        start = b
+    if start < found.end:
+        parts.append(Finding(start, found.end, found.entity))
+    return parts

@@ -1,0 +1,285 @@
+"""Secrets that are told by the name they stand under: `password=...`, `"api_key": "..."`, `<Token>...</Token>`. Pure.
+
+A name alone proves nothing (`token_count: 12`, `password: string`), so the value is judged too: how strictly depends on
+the name (a password may be a word, a `key` must look random) and on what stands between the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding
+from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random
+
+_KEYWORD: Final = re.compile(
+    r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|kennwort|contrase[nñ]a|mot de passe|"
+    r"pass(?=[\"'`]?[ ]{0,4}[=:]))|"
+    r"(?P<strong>secret|token|api[_\- .]?key|access[_\- .]?key|private[_\- .]?key|auth[_\- .]?key|account[_\- .]?key|"
+    r"consumer[_\- .]?key|encryption[_\- .]?key|signing[_\- .]?key|master[_\- .]?key|license[_\- .]?key|subscription[_\- .]?key|"
+    r"client[_\- .]?key|shared[_\- .]?key|credential|oauth|bearer|\bpat\b|[_-]pat\b)|"
+    r"(?P<weak>key|auth|access|private|login|signature|\bsig\b|jwt|webhook|cookie|session)"
+)
+# Names that speak about a secret without holding one
+_REST: Final = re.compile(
+    r"[_-]?(?:s?(?:label|field|hint|placeholder|length|len|policy|name|names|reset|url|uri|file|path|type|min|max|regex|expir\w*|"
+    r"count|limit|endpoint|error|message|msg|text|title|prompt|input|form|id|ids|ttl|age|strength|algorithm|alg|size|ref|"
+    r"format|version|usage|used|budget|board|word(?!s?\b)|s?_?per_\w+|less|ed|ing|ization|ize[drs]?|ship|holder|map|pair)|"
+    r"_?(?:input|output|prompt|completion|total)_?tokens?)\b"
+)
+_REST_CAMEL: Final = re.compile(
+    r"(?:Label|Field|Hint|Placeholder|Length|Policy|Name|Reset|Url|URL|Uri|File|Path|Type|Min|Max|Regex|Expir|Count|Limit|Endpoint|"
+    r"Error|Message|Text|Title|Prompt|Input|Form|Id|ID|Ttl|Size|Ref|Format|Version|Usage|Budget)"
+)
+_HARMLESS_BEFORE: Final = re.compile(
+    r"(?:public|primary|foreign|idempotency|cache|sort|partition|document|object|row|dedup(?:lication)?|group|routing|message|event|"
+    r"s3|map|hash|issue|project|storage|bucket|blob|file|item|index|hot|short|arrow|lookup|natural|composite|surrogate|unique|"
+    r"translation|i18n|page|next|prev|continuation|sync|max|min|num|input|output|prompt|completion|total|stop|pad|eos|bos|"
+    r"special|reserved|csrf_?param)[_\- .]?\Z"
+)
+_TAIL: Final = re.compile(
+    r"(?P<rest>[A-Za-z0-9_]{0,28}+(?:\.[A-Za-z0-9_]{1,20}+)?)"
+    r"(?:\\{0,2}[\"'`])?[\])}*]{0,3}"
+    r"(?:[ \t]{1,4}(?:string|str|token|key|code)\b|[ \t]{0,2}:[ \t]{0,2}(?:str|string|String|&str|&'static str)(?=[ \t]{0,2}=))?"
+    r"(?P<sep>"
+    r"\s{0,4}\{?\s{0,12}(?:value|default)\"?[ \t]{0,4}[:=]\s{0,4}"
+    r"|\s{0,8}(?::=|[=!]?={1,2}>?|->|=&gt;|\|\|:?=?|:{1,2}|>)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
+    r"|\s{0,2},\s{0,8}(?=\\{0,2}[\"'`])"
+    r"|[ \t]{0,2}\([ \t]{0,2}(?=\\{0,2}[\"'`])"
+    r"|[ \t]{1,3}(?:is|was|are|:)[: \t]{1,3}"
+    r"|[ \t]{1,4}|-)"
+)
+_UNQUOTED: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00]{4,512}+")
+_PASSWORD_UNQUOTED: Final = re.compile(r"[^\s\"'`<>;&(){}\[\]\\\x00]{4,256}+")
+_QUOTED_CHARS_MAX: Final = 1024
+_REFERENCE: Final = re.compile(
+    r"[$%@{<#&*]|(?:env|process|os|var|self|this|config|settings|secrets|data|params|req|request|ctx|module|local|options)\.|"
+    r"(?:get_?env|env|vault|secret|ref|arn|https?|file|/|\./|~/|\.\./|!|--)[(:/]",
+    re.I,
+)
+_CHAIN: Final = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+\Z")
+_STOP: Final = frozenset(
+    [
+        "none",
+        "null",
+        "nil",
+        "true",
+        "false",
+        "undefined",
+        "string",
+        "str",
+        "text",
+        "char",
+        "varchar",
+        "number",
+        "integer",
+        "boolean",
+        "bool",
+        "object",
+        "array",
+        "any",
+        "void",
+        "var",
+        "let",
+        "const",
+        "required",
+        "optional",
+        "input",
+        "hidden",
+        "password",
+        "passwd",
+        "pwd",
+        "pass",
+        "secret",
+        "token",
+        "value",
+        "changeme",
+        "change_me",
+        "change-me",
+        "default",
+        "example",
+        "sample",
+        "test",
+        "user",
+        "username",
+        "name",
+        "email",
+        "unknown",
+        "invalid",
+        "incorrect",
+        "wrong",
+        "missing",
+        "empty",
+        "expired",
+        "optional",
+        "redacted",
+        "reset",
+        "protected",
+        "encrypted",
+        "hashed",
+        "plain",
+        "basic",
+        "bearer",
+        "must",
+        "should",
+        "cannot",
+        "can",
+        "may",
+        "will",
+        "the",
+        "for",
+        "and",
+        "not",
+        "with",
+        "from",
+        "here",
+        "this",
+        "that",
+        "your",
+        "type",
+        "field",
+        "admin",
+        "root",
+        "enabled",
+        "disabled",
+        "auto",
+        "yes",
+        "no",
+        "request",
+        "response",
+        "self",
+    ]
+)
+_SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
+
+
+class _Value(NamedTuple):
+    start: int
+    end: int
+    quoted: bool
+
+
+def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
+    """Judges what follows every telling name in the text, and the whole text if it stands under a telling dict key."""
+    if name:
+        yield from _under_key(text, name)
+    for match in _KEYWORD.finditer(low):
+        kind = match.lastgroup or "weak"
+        start = match.start()
+        before = low[max(0, start - 24) : start]
+        if kind != "pass" and _HARMLESS_BEFORE.search(before):
+            continue
+        tail = _TAIL.match(text, match.end())
+        if tail is None:
+            continue
+        rest = tail["rest"]
+        if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
+            continue
+        value = _value_at(text, tail.end(), kind)
+        if value is None:
+            continue
+        sep = tail["sep"].strip()
+        bare = not rest and not before[-1:].isalnum() and before[-1:] not in {"_", "-"}
+        if _judge(text, value, kind, sep, bare):
+            yield Finding(value.start, value.end, PASSWORD if kind == "pass" else API_KEY)
+
+
+def _under_key(text: str, name: str) -> Iterator[Finding]:
+    low = name.lower()
+    matches = list(_KEYWORD.finditer(low + "="))
+    if not matches:
+        return
+    match = matches[-1]
+    kinds = {m.lastgroup for m in matches}
+    kind = "pass" if "pass" in kinds else "strong" if "strong" in kinds else "weak"
+    if kind != "pass" and _HARMLESS_BEFORE.search(low[: match.start()]):
+        return
+    rest = name[match.end() :]
+    if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
+        return
+    start = len(text) - len(text.lstrip())
+    value = _Value(start, len(text.rstrip()), True)
+    if value.end - value.start <= _QUOTED_CHARS_MAX and _judge(text, value, kind, ":", low == match.group()):
+        yield Finding(value.start, value.end, PASSWORD if kind == "pass" else API_KEY)
+
+
+def _value_at(text: str, position: int, kind: str) -> _Value | None:
+    """The quoted string or the bare word that begins at the position."""
+    escapes = 0
+    while escapes < 2 and text.startswith("\\", position + escapes):
+        escapes += 1
+    quote = text[position + escapes : position + escapes + 1]
+    if quote in {'"', "'", "`"}:
+        start = position + escapes + 1
+        closing = "\\" * escapes + quote
+        end = text.find(closing, start, start + _QUOTED_CHARS_MAX)
+        newline = text.find("\n", start, start + _QUOTED_CHARS_MAX)
+        if end < 0 or (0 <= newline < end):
+            return _bare(text, start, kind)
+        return _Value(start, end, True) if end > start else None
+    return _bare(text, position, kind)
+
+
+def _bare(text: str, start: int, kind: str) -> _Value | None:
+    match = (_PASSWORD_UNQUOTED if kind == "pass" else _UNQUOTED).match(text, start)
+    if match is None:
+        return None
+    end = match.end()
+    if text[end : end + 1] in {"(", "["}:
+        return None  # a call or a subscript: code, not a value
+    while end > start and text[end - 1] in ".,:)":
+        end -= 1
+    return _Value(start, end, False)
+
+
+def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
+    value = text[found.start : found.end]
+    low = value.lower()
+    if is_filler(value) or low in _STOP or _REFERENCE.match(value):
+        return False
+    if not found.quoted and _CHAIN.match(value) and not any(c.isdigit() for c in value):
+        return False
+    said = sep not in {"", "-", "is", "was", "are"}
+    if kind == "pass":
+        return _is_password(text, found, value, said)
+    if any(c.isspace() for c in value) or len(value) < 8:
+        return False
+    if not said:
+        return (
+            len(value) >= 16
+            and (kind == "strong" or not bare)
+            and (looks_random(value) or (kind == "strong" and is_uuid(value)))
+        )
+    if kind == "strong":
+        return looks_random(value, letters_only=True) or is_uuid(value) or _opaque(value)
+    if is_uuid(value):
+        return not bare
+    return len(value) >= 12 and looks_random(value)
+
+
+def _opaque(value: str) -> bool:
+    """Long, without words: hex, base 32 or base 64 that happens to hold no digit or little variety."""
+    if len(value) >= 20 and re.fullmatch(r"[A-Za-z0-9+/=_-]+", value):
+        return entropy(value) >= 3.0 and not re.search(r"[a-z]{3,}[_-][a-z]{3,}", value)
+    return False
+
+
+def _is_password(text: str, found: _Value, value: str, said: bool) -> bool:
+    if len(value) < 4 or len(value) > 128:
+        return False
+    varied = any(not c.isalpha() and c not in "_-. " for c in value) and any(c.isalpha() for c in value)
+    if not said:
+        return len(value) >= 6 and varied and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    if _SPEAKS.search(value) and not any(c.isdigit() for c in value):
+        return False  # `#add-password`, `user_password`: another name
+    if any(c.isspace() for c in value):
+        return (
+            found.quoted and (varied or len(value.split()) <= 8) and not value.rstrip().endswith((":", ".", "!", "?"))
+        )
+    if found.quoted or varied or (value.isdigit() and len(value) >= 4):
+        return True
+    ending = text[found.end : found.end + 1]
+    if ending in {"", "\n", "\r", ";", "&", "<"}:
+        return True
+    return re.match(r"[ \t]*(?:#|//|\r?\n|\Z|[A-Za-z_]{2,20}=)", text[found.end : found.end + 40]) is not None

@@ -1,0 +1,219 @@
+"""What proves itself by arithmetic: cards (Luhn) and IBANs (mod 97); US identity numbers by their ranges. Pure.
+
+Digits may be split by single spaces, dashes or a line break with its indentation, as PDF text extraction leaves them.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator
+from typing import Final
+
+from agentflow_security.detect.findings import CARD, IBAN, ITIN, SSN, Finding
+
+_GAP: Final = r"(?:[ \t]{0,3}\r?\n[ \t]{0,8}|[ \t]{1,2}|[ ]?[-.+][ ]?)"
+_DIGITS: Final = re.compile(r"[0-9]{1,20}+")
+_GAP_ONLY: Final = re.compile(_GAP + r"\Z")
+_CARD_WORD: Final = re.compile(
+    r"card|visa|maestro|amex|american express|discover|diners|jcb|union ?pay|credit|debit|payment|\bpan\b|carte|karte|"
+    r"tarjeta|cart[aã]o|\bcc\b"
+)
+_CONTEXT_CHARS: Final = 48
+_CARD_SHAPES: Final = {
+    (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (4, 4, 4, 1), (6, 13), (6, 10), (4, 5, 6), (4, 4, 4, 3),
+}  # fmt: skip
+_CARD_MIN, _CARD_MAX = 12, 19
+
+
+def luhn(digits: str) -> bool:
+    total = 0
+    for index, char in enumerate(reversed(digits)):
+        value = ord(char) - 48
+        if index % 2:
+            value = value * 2 - 9 if value > 4 else value * 2
+        total += value
+    return total % 10 == 0
+
+
+def issuer_fits(digits: str) -> tuple[bool, bool]:
+    """(a network issues such numbers, and one of its usual lengths makes that telling without a word about cards)."""
+    n = len(digits)
+    two, three, four, six = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6])
+    if digits[0] == "4":  # Visa; 13 is historic, 19 rare
+        return n in {13, 16, 19}, n == 16
+    if 51 <= two <= 55 or 2221 <= four <= 2720:  # Mastercard
+        return n == 16, n == 16
+    if two in {34, 37}:  # American Express
+        return n == 15, n == 15
+    if 300 <= three <= 305 or three == 309 or two in {36, 38, 39}:  # Diners Club
+        return n in {14, 16, 19}, n in {14, 16}
+    if 3528 <= four <= 3589:  # JCB
+        return 16 <= n <= 19, n == 16
+    if four in {1800, 2131}:  # JCB, old
+        return n == 15, n == 15
+    if four == 6011 or two == 65 or 644 <= three <= 649 or 622126 <= six <= 622925:  # Discover
+        return 16 <= n <= 19, n == 16
+    if two in {62, 81}:  # UnionPay
+        return 16 <= n <= 19, n == 16
+    if 2200 <= four <= 2204 or four == 9792:  # Mir, Troy
+        return n == 16, n == 16
+    if two in {50, 60} or 56 <= two <= 69:  # Maestro, RuPay, Verve, Elo, Hipercard
+        return 12 <= n <= 19, n == 16
+    return False, False
+
+
+def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
+    """Runs of 12 to 19 digits, whole or in groups, that Luhn and the issuer ranges confirm."""
+    groups = [m.span() for m in _DIGITS.finditer(text)]
+    joined = [
+        1 <= b[0] - a[1] <= 13 and _GAP_ONLY.match(text, a[1], b[0]) is not None for a, b in itertools.pairwise(groups)
+    ]
+    first = 0
+    while first < len(groups):
+        end = _card_from(text, low, name, groups, joined, first)
+        if end:
+            yield Finding(groups[first][0], groups[end - 1][1], CARD)
+        first = end or first + 1
+
+
+def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], joined: list[bool], first: int) -> int:
+    """The group after the longest card that begins with group `first`; 0 if none does."""
+    start = groups[first][0]
+    if start and (text[start - 1].isalnum() or text[start - 1] == "_" or _decimal(text, start)):
+        return 0
+    digits = ""
+    shape: list[int] = []
+    found = 0
+    for index in range(first, len(groups)):
+        a, b = groups[index]
+        digits += text[a:b]
+        shape.append(b - a)
+        if len(digits) > _CARD_MAX:
+            break
+        if len(digits) >= _CARD_MIN and not _glued(text, b) and _is_card(digits):
+            tight = "\n" in text[start:b]
+            telling = issuer_fits(digits)[1]
+            plausible = len(shape) == 1 or tuple(shape) in _CARD_SHAPES or (tight and _rewrapped(text[start:b]))
+            if (telling and plausible) or _says_card(low, start, b, name):
+                found = index + 1
+        if index >= len(joined) or not joined[index]:
+            break
+    return found
+
+
+def _is_card(digits: str) -> bool:
+    return len(set(digits)) > 1 and issuer_fits(digits)[0] and luhn(digits)
+
+
+def _rewrapped(piece: str) -> bool:
+    """Whether the digits have a card's grouping once a line break inside one group is taken out."""
+    for joiner in ("", " "):
+        flat = re.sub(r"[ \t]*\r?\n[ \t]*", joiner, piece)
+        sizes = tuple(len(g) for g in re.split(r"[^0-9]+", flat))
+        if len(sizes) == 1 or sizes in _CARD_SHAPES:
+            return True
+    return False
+
+
+def _decimal(text: str, start: int) -> bool:
+    return start > 1 and text[start - 1] in ".," and text[start - 2].isdigit()
+
+
+def _glued(text: str, end: int) -> bool:
+    if end >= len(text):
+        return False
+    char = text[end]
+    return char.isalnum() or char == "_" or (char in ".," and end + 1 < len(text) and text[end + 1].isdigit())
+
+
+def _says_card(low: str, start: int, end: int, name: str) -> bool:
+    if name and _CARD_WORD.search(name.lower().replace("_", " ")):
+        return True
+    return _CARD_WORD.search(low, max(0, start - _CONTEXT_CHARS), min(len(low), end + 16)) is not None
+
+
+# --- IBAN ---
+
+# ISO 13616 registry: country -> length
+_IBAN_LENGTH: Final = {
+    code: int(size)
+    for size, codes in {
+        "15": "NO", "16": "BE", "18": "DK FI FO GL NL SD FK", "19": "MK SI", "20": "AT BA EE KZ LT LU XK MN",
+        "21": "CH HR LI LV", "22": "BG BH CR DE GB GE IE ME RS VA", "23": "AE GI IL IQ OM SO TL",
+        "24": "AD CZ ES MD PK RO SA SE SK TN VG", "25": "LY PT ST", "26": "IS TR", "27": "BI DJ FR GR IT MC MR SM",
+        "28": "AL AZ BY CY DO GT HU LB NI PL SV HN", "29": "BR EG PS QA UA", "30": "JO KW MU YE", "31": "MT SC",
+        "32": "LC", "33": "RU",
+    }.items()
+    for code in codes.split()
+}  # fmt: skip
+_IBAN_START: Final = re.compile(r"(?<![A-Za-z0-9])(?:[A-Z]{2}|[a-z]{2}|[A-Z][a-z])[ ]?[0-9]{2}(?![0-9]{31})", re.ASCII)
+_IBAN_BODY: Final = re.compile(rf"(?:{_GAP}?+[A-Za-z0-9]){{11,31}}+", re.ASCII)
+_ALNUM: Final = re.compile(r"[A-Za-z0-9]", re.ASCII)
+
+
+def mod97(iban: str) -> bool:
+    rearranged = iban[4:] + iban[:4]
+    return int("".join(str(int(c, 36)) for c in rearranged)) % 97 == 1
+
+
+def find_ibans(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
+    """A country code, two check digits and as many characters as the country has, confirmed by ISO 7064 mod 97-10."""
+    for match in _IBAN_START.finditer(text):
+        head = match.group().replace(" ", "").upper()
+        length = _IBAN_LENGTH.get(head[:2])
+        if length is None:
+            continue
+        end = match.end()
+        compact = head
+        body = _IBAN_BODY.match(text, end)
+        if body is None:
+            continue
+        for char in _ALNUM.finditer(text, end, body.end()):
+            compact += char.group().upper()
+            end = char.end()
+            if len(compact) == length:
+                break
+        if len(compact) != length or (end < len(text) and text[end].isalnum() and text[end].isascii()):
+            continue
+        if mod97(compact):
+            yield Finding(match.start(), end, IBAN)
+
+
+# --- US identity numbers ---
+
+_SSN: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?<![0-9][-.])(?!000|666)[0-9]{3}(?P<gap>[- .]|[ ]?-[ ]?|\r?\n)(?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}"
+    r"(?![0-9A-Za-z])(?![-.][0-9])"
+)
+_NINE: Final = re.compile(r"(?<![0-9A-Za-z.,-])[0-9]{9}(?![0-9A-Za-z])(?![.,-][0-9])")
+_SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(?:payer)? ?id|\bitin\b|\btin\b")
+
+
+def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
+    """SSN and ITIN with separators; nine plain digits only where a word says so."""
+    for match in _SSN.finditer(text):
+        digits = re.sub(r"[^0-9]", "", match.group())
+        entity = _identity(digits)
+        if entity and (match["gap"] == "-" or _says_ssn(low, match.start(), name)):
+            yield Finding(match.start(), match.end(), entity)
+    for match in _NINE.finditer(text):
+        entity = _identity(match.group())
+        if entity and _says_ssn(low, match.start(), name):
+            yield Finding(match.start(), match.end(), entity)
+
+
+def _identity(digits: str) -> str:
+    """US_SSN, US_ITIN or nothing: https://www.ssa.gov/employer/randomization.html and IRS ITIN group ranges."""
+    area, group, serial = digits[:3], int(digits[3:5]), digits[5:]
+    if area in {"000", "666"} or group == 0 or serial == "0000":
+        return ""
+    if area[0] == "9":
+        return ITIN if 50 <= group <= 65 or 70 <= group <= 88 or 90 <= group <= 92 or 94 <= group <= 99 else ""
+    return SSN
+
+
+def _says_ssn(low: str, start: int, name: str) -> bool:
+    if name and _SSN_WORD.search(name.lower().replace("_", " ")):
+        return True
+    return _SSN_WORD.search(low, max(0, start - _CONTEXT_CHARS), start) is not None

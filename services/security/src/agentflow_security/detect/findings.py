@@ -1,0 +1,62 @@
+"""What a detector answers, and how overlapping answers become disjoint ones. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, NamedTuple
+
+EMAIL: Final = "EMAIL_ADDRESS"
+PHONE: Final = "PHONE_NUMBER"
+CARD: Final = "CREDIT_CARD"
+IBAN: Final = "IBAN_CODE"
+SSN: Final = "US_SSN"
+ITIN: Final = "US_ITIN"
+IP: Final = "IP_ADDRESS"
+API_KEY: Final = "API_KEY"
+PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of an entity
+PRIVATE_KEY: Final = "PRIVATE_KEY"
+
+# Among findings of equal length the more certain entity names the token: a checksum beats a shape.
+_RANK: Final = {
+    PRIVATE_KEY: 9,
+    API_KEY: 8,
+    CARD: 7,
+    IBAN: 7,
+    EMAIL: 6,
+    SSN: 5,
+    ITIN: 5,
+    IP: 4,
+    PHONE: 3,
+    PASSWORD: 2,
+}
+ENTITIES: Final = frozenset(_RANK)
+
+
+class Finding(NamedTuple):
+    """text[start:end] is an `entity`."""
+
+    start: int
+    end: int
+    entity: str
+
+
+# (text, its lower-case form of the same length, the dict key it stands under or "") -> findings
+Detector = Callable[[str, str, str], Iterable[Finding]]
+
+
+def disjoint(findings: Iterable[Finding]) -> list[Finding]:
+    """Overlapping findings merged, in order: the span is their union (nothing found is left over at an edge), the
+    entity that of the longest, then of the most certain."""
+    merged: list[Finding] = []
+    best = (0, 0)
+    for item in sorted(findings):
+        weight = (item.end - item.start, _RANK[item.entity])
+        if merged and item.start < merged[-1].end:
+            last = merged[-1]
+            entity = item.entity if weight > best else last.entity
+            merged[-1] = Finding(last.start, max(last.end, item.end), entity)
+            best = max(best, weight)
+        else:
+            merged.append(item)
+            best = weight
+    return merged

@@ -1,0 +1,69 @@
+"""Whether a string looks drawn at random, as keys are, and not written by a person. Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import Counter
+from typing import Final
+
+_FILLER: Final = re.compile(
+    r"(?:your|my|insert|enter|put|add|replace|change|some|dummy|sample|example|test|fake|placeholder|redacted|xxx|<|\$\{|\{\{|\[)"
+    r"[\w \-]{0,40}(?:here|key|token|secret|password|pass|value|me|xxx)?\b",
+    re.I,
+)
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.I)
+_WORD: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
+_VOWELS: Final = frozenset("aeiouyAEIOUY")
+
+
+def entropy(text: str) -> float:
+    """Shannon entropy in bits a character."""
+    size = len(text)
+    return -sum(n / size * math.log2(n / size) for n in Counter(text).values()) if size else 0.0
+
+
+def is_filler(value: str) -> bool:
+    """`xxxxxxxx`, `********`, `000000`, `<your key>`: nothing that anyone has to hide."""
+    kinds = set(value.lower()) - set("-_. =")
+    if len(kinds) <= 2:
+        return True
+    low = value.lower()
+    return "xxxxx" in low or "*****" in low or "....." in low
+
+
+def is_uuid(value: str) -> bool:
+    return len(value) == 36 and _UUID.match(value) is not None
+
+
+def looks_random(value: str, *, letters_only: bool = False) -> bool:
+    """A mix of digits and letters with the entropy of its length and few pronounceable words.
+
+    letters_only: whether a body without any digit may pass, by its changes of case.
+    """
+    size = len(value)
+    if size < 8 or is_filler(value):
+        return False
+    digits = sum(c.isdigit() for c in value)
+    letters = sum(c.isalpha() for c in value)
+    if letters == 0:
+        return False
+    if digits == 0 and not (letters_only and any(c.isupper() for c in value) and any(c.islower() for c in value)):
+        return False
+    if entropy(value) < min(3.0, 0.72 * math.log2(size)):
+        return False
+    worded = sum(len(w) for w in _WORD.findall(value) if _pronounceable(w))
+    return worded <= size * (0.5 if digits >= 2 else 0.3)
+
+
+def _pronounceable(word: str) -> bool:
+    """Vowels as often as in a language, and no long run of consonants."""
+    vowels = sum(c in _VOWELS for c in word)
+    return len(word) >= 4 and 0.2 <= vowels / len(word) <= 0.7
+
+
+def transitions(value: str) -> float:
+    """The share of neighbouring characters that differ in class (lower, upper, digit, other)."""
+    classes = ["l" if c.islower() else "u" if c.isupper() else "d" if c.isdigit() else "o" for c in value]
+    return sum(a != b for a, b in itertools.pairwise(classes)) / max(1, len(value) - 1)

@@ -1,0 +1,103 @@
+"""The same text as other eyes read it: escapes decoded, invisible characters gone. Pure.
+
+A detector sees plain text only. `4111%201111...`, `jane&#64;example.com`, `4111\\u00a01111` or full-width digits become
+plain in a second view, whose findings are mapped back to the original by an offset table.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+_ESCAPED: Final = re.compile(
+    r"(?:%[2-7][0-9A-Fa-f])"  # URL encoding of printable ASCII
+    r"|&(?:#[0-9]{2,6}|#[xX][0-9A-Fa-f]{2,5}|nbsp|amp|quot|apos|lt|gt|commat|colon|equals|period|lowbar|shy);"
+    r"|=(?:40|3D|2E|3A)(?![0-9A-Fa-f])"  # quoted-printable, the characters that matter in mail headers
+    r"|\\(?:u00[2-7][0-9A-Fa-f]|[nrt\"'/])"  # JSON inside a string
+    # other scripts' digits, odd spaces, hyphens and invisible characters, full-width and mathematical forms
+    r"|[\u00a0\u00ad\u061c\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u1680\u180e\u2000-\u206f\u2070-\u209c\u2212\u3000"
+    r"\ufe52-\ufe6b\ufeff\uff01-\uff5e\U0001d400-\U0001d7ff]"
+)
+_ENTITY: Final = {
+    "nbsp": " ", "amp": "&", "quot": '"', "apos": "'", "lt": "<", "gt": ">", "commat": "@", "colon": ":",
+    "equals": "=", "period": ".", "lowbar": "_", "shy": "",
+}  # fmt: skip
+_BACKSLASH: Final = {"n": "\n", "r": "\r", "t": "\t"}
+
+
+class View(NamedTuple):
+    """text: the decoded text. offsets[i]: where text[i] begins in the original; one more for the end."""
+
+    text: str
+    offsets: array[int]
+
+
+def _decode(piece: str) -> str:
+    head = piece[0]
+    if head == "%":
+        return chr(int(piece[1:], 16))
+    if head == "=":
+        return chr(int(piece[1:], 16))
+    if head == "\\":
+        return chr(int(piece[2:], 16)) if piece[1] == "u" else _BACKSLASH.get(piece[1], piece[1])
+    if head == "&":
+        return _decode_entity(piece)
+    return _plain(piece)
+
+
+def _decode_entity(piece: str) -> str:
+    body = piece[1:-1]
+    if body[0] != "#":
+        return _ENTITY[body]
+    code = int(body[2:], 16) if body[1] in "xX" else int(body[1:])
+    return _plain(chr(code)) if code < 0x110000 else piece
+
+
+@lru_cache(maxsize=4096)
+def _plain(char: str) -> str:
+    """ASCII for what a reader takes for ASCII (full-width, other scripts' digits, odd spaces and hyphens)."""
+    category = unicodedata.category(char)
+    if category == "Nd":
+        return str(unicodedata.digit(char))
+    if category == "Cf":
+        return ""
+    if category in {"Zs", "Zl", "Zp"}:
+        return " "
+    if category == "Pd" or char == "\u2212":
+        return "-"
+    folded = unicodedata.normalize("NFKC", char)
+    return folded if len(folded) == 1 and folded.isascii() else char
+
+
+def decoded(text: str) -> View | None:
+    """The decoded view, or None where it would be the text itself."""
+    parts: list[str] = []
+    offsets = array("q")
+    position = 0
+    changed = False
+    for match in _ESCAPED.finditer(text):
+        piece = match.group()
+        plain = _decode(piece)
+        if plain == piece:
+            continue
+        changed = True
+        start, end = match.span()
+        parts.append(text[position:start])
+        offsets.extend(range(position, start))
+        parts.append(plain)
+        offsets.extend([start] * len(plain))
+        position = end
+    if not changed:
+        return None
+    parts.append(text[position:])
+    offsets.extend(range(position, len(text) + 1))
+    return View("".join(parts), offsets)
+
+
+def lowered(text: str) -> str:
+    """Lower case of the same length, so that offsets hold (`İ` would become two characters)."""
+    low = text.lower()
+    return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

@@ -1,0 +1,192 @@
+"""PROTECT and RESTORE: examine, keep in the vault, audit, and only then answer. Every failure answers without text."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+import nats.errors
+from prometheus_client import Counter
+
+from agentflow_common import ids, subjects
+from agentflow_common.blobs import PAYLOAD_BYTES_MAX
+from agentflow_common.clock import Clock
+from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, Problem, RetryableError
+from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.events import AuditRecorded, encode
+from agentflow_common.rpc import ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
+from agentflow_common.screening import needs_screening
+from agentflow_security import machine
+from agentflow_security.detect import DETECTORS, Detector
+from agentflow_security.machine import Protected
+from agentflow_security.store import Row, Store
+from agentflow_security.vault import Vault
+
+log = logging.getLogger(__name__)
+
+FINDINGS: Final = Counter("security_findings", "Sensitive values replaced by tokens", ["entity"])
+RESTORED: Final = Counter("security_restored", "Tokens put back", ["entity"])
+BLOCKED: Final = Counter("security_blocked", "Texts that could not be examined and were not passed on")
+
+ACTOR: Final = "security"
+_THREAD_BYTES_MIN: Final = 32 * 1024  # about 10 ms of detection: longer texts leave the event loop
+_COLLISION_ROUNDS_MAX: Final = 8
+Result = TypeVar("Result")
+
+
+class Handlers:
+    def __init__(
+        self,
+        store: Store,
+        vault: Vault,
+        event_log: EventLog,
+        clock: Clock,
+        detectors: tuple[Detector, ...] = DETECTORS,
+    ) -> None:
+        self._store = store
+        self._vault = vault
+        self._log = event_log
+        self._clock = clock
+        self._detectors = detectors
+
+    async def protect(self, request: ProtectRequest) -> ProtectReply:
+        """Answers once the vault rows and the audit record are durable."""
+        _check_place(request.org, request.run)
+        data = _encoded(request.value)
+        if not needs_screening(request.value):
+            return ProtectReply(value=request.value)
+        outcome = await self._examined(request, len(data))
+        if not outcome.counts:
+            return ProtectReply(value=outcome.value)
+        outcome = await self._kept(request, outcome, len(data))
+        digest = hashlib.sha256(data).hexdigest()
+        parts = (request.org, request.run, request.step, request.purpose, digest)
+        await self._audit(request, "protect", ACTOR, request.purpose, outcome.counts, _key(*parts))
+        for entity, count in outcome.counts.items():
+            FINDINGS.labels(entity).inc(count)
+        return ProtectReply(value=outcome.value, counts=outcome.counts)
+
+    async def restore(self, request: RestoreRequest) -> RestoreReply:
+        """Puts back what this org's run had put away; unknown tokens stay. Audited before the answer."""
+        _check_place(request.org, request.run)
+        for what in ("actor", "reason"):
+            if not getattr(request, what).strip():
+                raise InvalidError(
+                    f"a restore needs {what}", problems=(Problem(what, "is empty", "say who restores and why"),)
+                )
+        size = len(_encoded(request.value))
+        tokens = machine.tokens_in(request.value)
+        sealed = await self._store.get(request.org, request.run, sorted(tokens)) if tokens else {}
+
+        def work() -> machine.Restored:
+            originals = {t: self._vault.open(request.org, request.run, t, row) for t, row in sealed.items()}
+            return machine.restore(request.value, originals, PAYLOAD_BYTES_MAX)
+
+        restored = await _apart(work, size)
+        await self._audit(request, "restore", request.actor, request.reason, restored.counts)
+        for entity, count in restored.counts.items():
+            RESTORED.labels(entity).inc(count)
+        return RestoreReply(value=restored.value, restored=restored.total)
+
+    async def _examined(self, request: ProtectRequest, size: int, longer: dict[bytes, int] | None = None) -> Protected:
+        """The protected value, or BlockedError: what can't be examined is not passed on."""
+        org, run = request.org, request.run
+
+        def digest(entity: str, value: str) -> bytes:
+            return self._vault.digest(org, run, entity, value)
+
+        try:
+            return await _apart(lambda: machine.protect(request.value, digest, longer, self._detectors), size)
+        except InvalidError:
+            raise
+        except Exception as error:
+            BLOCKED.inc()
+            log.exception("detection failed; the text is blocked")
+            reason = f"{request.purpose}: {type(error).__name__}"
+            await self._audit(request, "block", ACTOR, reason, {})
+            if isinstance(error, BlockedError):
+                raise
+            raise BlockedError(
+                f"the text could not be examined ({type(error).__name__} in a detector) and is not passed on; "
+                "see the log of the security service"
+            ) from error
+
+    async def _kept(self, request: ProtectRequest, outcome: Protected, size: int) -> Protected:
+        """Makes the vault rows durable; where a token belongs to another value, protects again with a longer one."""
+        longer: dict[bytes, int] = {}
+        kept: set[str] = set()
+        for _ in range(_COLLISION_ROUNDS_MAX):
+            fresh = {token: secret for token, secret in outcome.secrets.items() if token not in kept}
+
+            def rows(fresh: dict[str, machine.Secret] = fresh) -> list[Row]:
+                seal = self._vault.seal
+                return [
+                    Row(token, s.entity, s.digest, seal(request.org, request.run, token, s.value))
+                    for token, s in fresh.items()
+                ]
+
+            taken = await self._store.put(request.org, request.run, await _apart(rows, size))
+            if not taken:
+                return outcome
+            kept.update(fresh.keys() - taken)
+            for token in taken:
+                digest = outcome.secrets[token].digest
+                longer[digest] = longer.get(digest, 0) + 1
+            outcome = await self._examined(request, size, longer)
+        raise BlockedError("no free token ids in this run; the text is not passed on")
+
+    async def _audit(
+        self,
+        request: ProtectRequest | RestoreRequest,
+        action: str,
+        actor: str,
+        reason: str,
+        counts: dict[str, int],
+        msg_id: str = "",
+    ) -> None:
+        """Durable on return. RetryableError if the audit log can't be written: then nothing is answered either."""
+        record = AuditRecorded(
+            org=request.org,
+            run=request.run,
+            ts=self._clock.now_ms(),
+            action=action,
+            actor=actor,
+            step=request.step,
+            reason=reason,
+            counts=counts,
+        )
+        entry = Entry(subjects.audit(request.org, request.run), encode(record), msg_id)
+        try:
+            await self._log.append(entry)
+        except (AgentFlowError, nats.errors.Error, OSError) as error:
+            raise RetryableError(
+                f"the audit log is not reachable, so this {action} is not answered; ask again", kind="audit_unavailable"
+            ) from error
+
+
+async def _apart(work: Callable[[], Result], size: int) -> Result:
+    return await asyncio.to_thread(work) if size >= _THREAD_BYTES_MIN else work()
+
+
+def _check_place(org: str, run: str) -> None:
+    ids.check_token(org, "org")
+    ids.check_token(run, "run")
+
+
+def _encoded(value: Any) -> bytes:
+    data = msgspec.json.encode(value)
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise InvalidError(
+            f"the value is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
+            "put it in a file or a bucket and pass its key",
+            kind="payload_too_large",
+        )
+    return data
+
+
+def _key(*parts: str) -> str:
+    return "protect-" + hashlib.sha256("\0".join(parts).encode()).hexdigest()[:40]

@@ -1,0 +1,221 @@
+"""What happens to a JSON value: findings become tokens, tokens become what they stood for. Pure: no I/O, no clock.
+
+Walks dicts (keys too), lists, strings and numbers. A string is scanned again after its findings became tokens, until
+nothing more is found, so that protecting what was protected changes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
+
+from agentflow_common.errors import BlockedError, InvalidError, Problem
+from agentflow_common.screening import DEPTH_MAX, TOKEN, suspicious_key, suspicious_number
+from agentflow_security.detect import DETECTORS, Detector, detect
+
+FINDINGS_MAX: Final = 50_000  # in one value: each is a row of the vault
+_PASSES_MAX: Final = 16  # over one string; each pass turns at least one more character into a token
+_ID_CHARS_MIN, _ID_CHARS_MAX = 6, 12
+_NUMBER_MAX: Final = 10**19  # longer numbers are no card and no phone
+_LETTER: Final = re.compile("[A-Z]")
+
+# What a token stands for, in the vault: one letter for the JSON type, then the text
+_STRING, _INTEGER, _FLOAT = "s", "i", "f"
+
+
+class Secret(NamedTuple):
+    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value."""
+
+    entity: str
+    value: str
+    digest: bytes
+
+
+class Protected(NamedTuple):
+    """value: same shape as given. counts: occurrences by entity. secrets: token -> what it stands for."""
+
+    value: Any
+    counts: dict[str, int]
+    secrets: dict[str, Secret]
+
+
+Digest = Callable[[str, str], bytes]  # (entity, typed value) -> keyed digest
+
+
+def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
+    """`<ENTITY:ID>`, the id being the shortest usable beginning of the digest in base 32; `longer` steps over the
+    lengths that belong to other values. InvalidError past the last length."""
+    text = base64.b32encode(digest).decode()
+    usable = [n for n in range(_ID_CHARS_MIN, _ID_CHARS_MAX + 1) if _LETTER.search(text, 0, n)]
+    if longer >= len(usable):
+        raise BlockedError(f"no free token id is left for a value of entity {entity} in this run")
+    return f"<{entity}:{text[: usable[longer]]}>"
+
+
+def protect(
+    value: Any,
+    digest: Digest,
+    longer: Mapping[bytes, int] | None = None,
+    detectors: tuple[Detector, ...] = DETECTORS,
+) -> Protected:
+    """longer: digest -> how many token lengths to skip, for values whose shorter tokens are taken.
+
+    Raises InvalidError for a value too deep or with too many findings; whatever a detector raises passes through.
+    """
+    walk = _Protect(digest, dict(longer or {}), detectors)
+    out = walk.node(value, "", 0)
+    return Protected(out, dict(walk.counts), walk.secrets)
+
+
+class _Protect:
+    def __init__(self, digest: Digest, longer: dict[bytes, int], detectors: tuple[Detector, ...]) -> None:
+        self._digest = digest
+        self._longer = longer
+        self._detectors = detectors
+        self._tokens: dict[tuple[str, str], str] = {}
+        self.counts: Counter[str] = Counter()
+        self.secrets: dict[str, Secret] = {}
+        self._found = 0
+
+    def node(self, node: Any, name: str, depth: int) -> Any:
+        if isinstance(node, str):
+            return self._text(node, name)
+        if node is None or isinstance(node, bool):
+            return node
+        if isinstance(node, int | float):
+            return self._number(node, name)
+        if depth >= DEPTH_MAX:
+            raise InvalidError(
+                f"the value is nested deeper than {DEPTH_MAX} levels",
+                kind="too_deep",
+                problems=(Problem("value", "nested too deeply", "flatten it, or put it in a file and pass its key"),),
+            )
+        if isinstance(node, dict):
+            return {self._key(key): self.node(item, key, depth + 1) for key, item in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.node(item, name, depth + 1) for item in node]
+        raise InvalidError(f"a {type(node).__name__} is not a JSON value")
+
+    def _key(self, key: str) -> str:
+        return self._text(key, "") if suspicious_key(key) else key
+
+    def _text(self, text: str, name: str) -> str:
+        for _ in range(_PASSES_MAX):
+            findings = detect(text, name, self._detectors)
+            if not findings:
+                return text
+            parts: list[str] = []
+            position = 0
+            for found in findings:
+                parts.append(text[position : found.start])
+                parts.append(self._token(found.entity, _STRING + text[found.start : found.end]))
+                position = found.end
+            parts.append(text[position:])
+            text = "".join(parts)
+        raise BlockedError(f"the text still shows findings after {_PASSES_MAX} passes; it is not passed on")
+
+    def _number(self, number: float, name: str) -> Any:
+        if not suspicious_number(number) or not 0 < number < _NUMBER_MAX:
+            return number
+        digits = str(int(number))
+        findings = detect(digits, name, self._detectors)
+        if len(findings) != 1 or findings[0][:2] != (0, len(digits)):
+            return number
+        kind = _INTEGER + digits if isinstance(number, int) else _FLOAT + repr(number)
+        return self._token(findings[0].entity, kind)
+
+    def _token(self, entity: str, value: str) -> str:
+        self._found += 1
+        if self._found > FINDINGS_MAX:
+            raise InvalidError(
+                f"more than {FINDINGS_MAX:,} sensitive values in one payload",
+                kind="too_many_findings",
+                problems=(Problem("value", "too many findings", "split the payload into parts"),),
+            )
+        self.counts[entity] += 1
+        token = self._tokens.get((entity, value))
+        if token is None:
+            digest = self._digest(entity, value)
+            token = token_of(entity, digest, self._longer.get(digest, 0))
+            while token in self.secrets:  # another value of this very payload has it
+                self._longer[digest] = self._longer.get(digest, 0) + 1
+                token = token_of(entity, digest, self._longer[digest])
+            self._tokens[entity, value] = token
+            self.secrets[token] = Secret(entity, value, digest)
+        return token
+
+
+def tokens_in(value: Any) -> set[str]:
+    """Every token in the strings and dict keys of a JSON value."""
+    tokens: set[str] = set()
+    stack: list[Any] = [value]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, str):
+            if "<" in node:
+                tokens.update(match.group() for match in TOKEN.finditer(node))
+        elif isinstance(node, dict):
+            stack.extend(node.keys())
+            stack.extend(node.values())
+        elif isinstance(node, list | tuple):
+            stack.extend(node)
+    return tokens
+
+
+class Restored(NamedTuple):
+    """total: occurrences put back. counts: the same by entity."""
+
+    value: Any
+    total: int
+    counts: dict[str, int]
+
+
+def restore(value: Any, originals: Mapping[str, str], chars_max: int) -> Restored:
+    """originals: token -> typed value. Unknown tokens stay. chars_max: bound on what is put back in all."""
+    walk = _Restore(originals, chars_max)
+    out = walk.node(value, 0)
+    return Restored(out, sum(walk.counts.values()), dict(walk.counts))
+
+
+class _Restore:
+    def __init__(self, originals: Mapping[str, str], chars_max: int) -> None:
+        self._originals = originals
+        self._room = chars_max
+        self.counts: Counter[str] = Counter()
+
+    def node(self, node: Any, depth: int) -> Any:
+        if isinstance(node, str):
+            return self._text(node)
+        if isinstance(node, dict | list | tuple) and depth >= DEPTH_MAX:
+            raise InvalidError(f"the value is nested deeper than {DEPTH_MAX} levels", kind="too_deep")
+        if isinstance(node, dict):
+            return {str(self._plain(key)): self.node(item, depth + 1) for key, item in node.items()}
+        if isinstance(node, list | tuple):
+            return [self.node(item, depth + 1) for item in node]
+        return node
+
+    def _text(self, text: str) -> Any:
+        typed = self._originals.get(text)
+        if typed is not None and typed[0] != _STRING:  # the token stands where a number stood
+            self._count(text, typed)
+            return int(typed[1:]) if typed[0] == _INTEGER else float(typed[1:])
+        return self._plain(text)
+
+    def _plain(self, text: str) -> str:
+        return TOKEN.sub(self._original, text) if "<" in text else text
+
+    def _original(self, match: re.Match[str]) -> str:
+        typed = self._originals.get(match.group())
+        if typed is None:
+            return match.group()
+        self._count(match.group(), typed)
+        return typed[1:]
+
+    def _count(self, token: str, typed: str) -> None:
+        self.counts[token[1:].partition(":")[0]] += 1
+        self._room -= len(typed)
+        if self._room < 0:
+            raise InvalidError("the restored value would be too large: restore it in parts", kind="payload_too_large")

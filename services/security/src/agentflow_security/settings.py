@@ -1,0 +1,16 @@
+"""Settings of the security service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+
+from agentflow_common.settings import DatabaseSettings
+
+
+class SecuritySettings(DatabaseSettings):
+    """The master key comes from the environment, or from a file that the first start makes (mode 0600)."""
+
+    vault_key: SecretStr = Field(SecretStr(""), alias="AGENTFLOW_VAULT_KEY", description="32 bytes in base64")
+    vault_key_file: Path = Field(Path("~/.agentflow/vault.key"), alias="AGENTFLOW_VAULT_KEY_FILE")

@@ -1,0 +1,83 @@
+"""All SQL of the security service: the token vault. Rows are written once and never changed."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import asyncpg
+
+from agentflow_common.errors import RetryableError
+
+SCHEMA: Final = "security"
+_ROWS_MAX: Final = 5_000  # in one statement
+
+
+class Row(NamedTuple):
+    """A vault row to write, without its org and run."""
+
+    token: str
+    entity: str
+    digest: bytes
+    ciphertext: bytes
+
+
+class Store:
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def claim_key(self, fingerprint: bytes) -> None:
+        """Ties the vault to its master key at the first start. RuntimeError if it was filled under another one."""
+        await self._pool.execute(
+            "INSERT INTO vault_key (id, fingerprint) VALUES (1, $1) ON CONFLICT DO NOTHING", fingerprint
+        )
+        if await self._pool.fetchval("SELECT fingerprint FROM vault_key WHERE id = 1") != fingerprint:
+            raise RuntimeError(
+                "the vault in this database was sealed under another master key; set AGENTFLOW_VAULT_KEY or "
+                "AGENTFLOW_VAULT_KEY_FILE to that key"
+            )
+
+    async def put(self, org: str, run: str, rows: Sequence[Row]) -> set[str]:
+        """Writes the rows that are not there yet, durable on return. Returns the tokens that stand for other values."""
+        taken: set[str] = set()
+        ordered = sorted(rows)  # one order for everybody: concurrent inserts of the same tokens can't deadlock
+        with _reachable():
+            for first in range(0, len(ordered), _ROWS_MAX):
+                taken |= await self._put(org, run, ordered[first : first + _ROWS_MAX])
+        return taken
+
+    async def _put(self, org: str, run: str, rows: Sequence[Row]) -> set[str]:
+        tokens, entities, digests, ciphertexts = (list(column) for column in zip(*rows, strict=True))
+        inserted: list[Any] = await self._pool.fetch(
+            "INSERT INTO vault (org, run, token, entity, digest, ciphertext) "
+            "SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bytea[], $6::bytea[]) "
+            "ON CONFLICT DO NOTHING RETURNING token",
+            org, run, tokens, entities, digests, ciphertexts,
+        )  # fmt: skip
+        if len(inserted) == len(rows):
+            return set()
+        there: list[Any] = await self._pool.fetch(
+            "SELECT token, digest FROM vault WHERE org = $1 AND run = $2 AND token = ANY($3::text[])", org, run, tokens
+        )
+        held = {row["token"]: row["digest"] for row in there}
+        return {row.token for row in rows if held.get(row.token) != row.digest}
+
+    async def get(self, org: str, run: str, tokens: Sequence[str]) -> Mapping[str, bytes]:
+        """token -> ciphertext for the tokens of this org's run; the others are left out."""
+        with _reachable():
+            rows: list[Any] = await self._pool.fetch(
+                "SELECT token, ciphertext FROM vault WHERE org = $1 AND run = $2 AND token = ANY($3::text[])",
+                org, run, list(tokens),
+            )  # fmt: skip
+        return {row["token"]: row["ciphertext"] for row in rows}
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    try:
+        yield
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        raise RetryableError(
+            "the token vault is not reachable; nothing was passed on, ask again", kind="vault_unavailable"
+        ) from error

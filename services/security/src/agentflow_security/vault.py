@@ -1,0 +1,114 @@
+"""Keys and seals: a master key, per-org keys derived from it by HKDF, AES-256-GCM for values, HMAC for token names.
+
+No database here. The associated data binds a ciphertext to its org, run and token: a row moved elsewhere won't open.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import os
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from agentflow_common.errors import TerminalError
+from agentflow_security.settings import SecuritySettings
+
+_KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+_SALT: Final = b"agentflow.vault.v1"
+_ORGS_CACHED_MAX: Final = 1024
+
+
+def load_master(settings: SecuritySettings) -> bytes:
+    """The master key from the environment, else from the key file, made if missing. RuntimeError if it is no key."""
+    text = settings.vault_key.get_secret_value()
+    if text:
+        return _decode(text, "AGENTFLOW_VAULT_KEY")
+    path = settings.vault_key_file.expanduser()
+    if not path.exists():
+        _create(path)
+    return _decode(path.read_text(), f"the key file {path}")
+
+
+def _create(path: Path) -> None:
+    """Writes a new key beside its place and links it there: two services that start at once agree on one key, and
+    neither ever reads half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(base64.b64encode(os.urandom(_KEY_BYTES)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            return
+    finally:
+        temporary.unlink()
+
+
+def _decode(text: str, what: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise RuntimeError(f"{what} must hold {_KEY_BYTES} bytes in base64; make one with: openssl rand -base64 32")
+    return key
+
+
+class Vault:
+    """Seals and opens values, and names them: all of it depends on the master key alone."""
+
+    def __init__(self, master: bytes) -> None:
+        self._master = master
+        self._sealing = lru_cache(maxsize=_ORGS_CACHED_MAX)(lambda org: AESGCM(self._derive(b"seal\0" + org.encode())))
+        self._naming = lru_cache(maxsize=_ORGS_CACHED_MAX)(lambda org: self._derive(b"name\0" + org.encode()))
+
+    def _derive(self, info: bytes) -> bytes:
+        return HKDF(SHA256(), _KEY_BYTES, _SALT, info).derive(self._master)
+
+    @property
+    def fingerprint(self) -> bytes:
+        """Tells one master key from another and nothing else about it."""
+        return self._derive(b"fingerprint")
+
+    def digest(self, org: str, run: str, entity: str, value: str) -> bytes:
+        """The keyed digest that a token's id is cut from: same org, run, entity and value, same digest."""
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in map(_utf8, (run, entity, value)))
+        return hmac.digest(self._naming(org), message, "sha256")
+
+    def seal(self, org: str, run: str, token: str, value: str) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._sealing(org).encrypt(nonce, _utf8(value), _bound(org, run, token))
+
+    def open(self, org: str, run: str, token: str, sealed: bytes) -> str:
+        """Raises TerminalError `vault_unreadable` if the key, the place or the bytes are not those of the seal."""
+        nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
+        try:
+            plain = self._sealing(org).decrypt(nonce, body, _bound(org, run, token))
+        except InvalidTag as error:
+            raise TerminalError(
+                f"the vault's value of {token} does not open: it was sealed under another key or has been changed; "
+                "restore the vault key that this database was filled with",
+                kind="vault_unreadable",
+            ) from error
+        return plain.decode("utf-8", "surrogatepass")
+
+
+def _utf8(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _bound(org: str, run: str, token: str) -> bytes:
+    return "\0".join((org, run, token)).encode()
