@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from agentflow_common import telemetry
 from agentflow_common.embedded import nats_binary
 

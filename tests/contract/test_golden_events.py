@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 import pytest
+
 from agentflow_common.events import ALL_TYPES, Event, decode, encode, event_type
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -1,0 +1,22 @@
+"""What the SDK examples share: submit, watch, print. AGENTFLOW_ENDPOINT and AGENTFLOW_TOKEN say where and who."""
+
+import json
+import os
+import sys
+
+from agentflow_sdk import Client, RunEvent, Workflow
+
+
+def run(flow: Workflow, argument: str) -> None:
+    """Runs the workflow with the command line's word as the input `argument`; exits with 0 if it completed."""
+    if len(sys.argv) != 2:
+        raise SystemExit(f"usage: python {sys.argv[0]} <{argument}>")
+    endpoint = os.environ.get("AGENTFLOW_ENDPOINT", "127.0.0.1:50051")
+    with Client(endpoint, token=os.environ.get("AGENTFLOW_TOKEN", "")) as client:
+        submission = client.workflows.submit(flow, {argument: sys.argv[1]})
+        for item in client.workflows.watch(submission):
+            if isinstance(item, RunEvent):
+                print(f"{item.steps_done}/{item.steps_total} {item.type} {item.step}", file=sys.stderr)
+        result = client.workflows.get(submission).raise_for_status()
+        print(json.dumps(result.output, indent=2, ensure_ascii=False))
+        print(f"cost: {result.cost_usd} USD; redacted: {result.redactions or 'nothing'}", file=sys.stderr)

@@ -1,0 +1,56 @@
+"""Each YAML example has a twin made with the SDK's builder, and both are one definition."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentflow_common.definition import Definition, parse_dict, parse_text
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+
+
+def twin(name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(EXAMPLES / "sdk"))
+    for module in (name, "running"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+    return __import__(name).flow
+
+
+def of_yaml(name: str) -> Definition:
+    return parse_text((EXAMPLES / f"{name}.yaml").read_text(), name)
+
+
+def test_the_well_known_shapes_are_there() -> None:
+    assert {"document_analysis", "map_reduce", "conditional", "content_moderation", "translation"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_yaml_and_sdk_say_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, built = of_yaml(name), parse_dict(twin(name, monkeypatch).validate().to_dict())
+    assert built.canonical() == written.canonical()
+    assert built.digest() == written.digest()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_definition_that_goes_to_yaml_and_back_keeps_its_digest(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = twin(name, monkeypatch).to_yaml()
+    assert parse_text(text).digest() == of_yaml(name).digest()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_built_in_that_an_example_names_exists(name: str) -> None:
+    from agentflow_worker.registry import default_registry
+
+    registry = default_registry()
+    definition = of_yaml(name)
+    prompts = {path.stem for path in (EXAMPLES.parent / "services/prompt/prompts").glob("*.yaml")}
+    assert {ref.split("@")[0] for ref in definition.prompt_refs()} <= prompts
+    for tool in definition.tool_names():
+        assert ("tool", tool) in registry
+    for function in definition.function_names():
+        assert ("function", function) in registry
