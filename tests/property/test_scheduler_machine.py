@@ -138,13 +138,9 @@ class World:
     def report(self, task: ev.StepScheduled) -> ev.AnyEvent:
         if self.random.random() < 0.3:
             error = StepError("E", "planned", retryable=self.random.random() < 0.8)
-            return ev.StepFailed(
-                org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, error=error
-            )
+            return ev.StepFailed(org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, error=error)
         output = Payload(value={"n": self.random.randint(0, 10)})
-        return ev.StepCompleted(
-            org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, output=output
-        )
+        return ev.StepCompleted(org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, output=output)
 
     def settle(self, crashes: bool, cancel_at: int | None) -> None:
         for moment in range(2_000):
@@ -163,7 +159,9 @@ class World:
         assert decisions[-1] is ends[0], "nothing is decided after the end"
         offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
         assert max(offered.values(), default=1) == 1, "an attempt is offered once"
-        closed = Counter(e.step for e in decisions if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable))
+        closed = Counter(
+            e.step for e in decisions if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable)
+        )
         assert max(closed.values(), default=1) == 1
         self.check_order()
         state = fold(self.log)

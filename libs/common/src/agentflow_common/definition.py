@@ -264,4 +264,6 @@ def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Probl
         fix = f"must match {item['ctx']['pattern']}"
     elif "input" in item and isinstance(item["input"], str | int | float | bool):
         message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"
+    if kind == "string_type" and isinstance(item["input"], bool):
+        fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
     return Problem(_place(loc, lines), message, fix)

@@ -322,6 +322,14 @@ def decode(data: bytes) -> AnyEvent:
     return event
 
 
+def try_decode(data: bytes) -> AnyEvent | None:
+    """The event, or None: one message that can't be read must not keep a whole run from being read."""
+    try:
+        return decode(data)
+    except msgspec.MsgspecError:
+        return None
+
+
 def event_type(event: Event | type[Event]) -> str:
     """`step.completed`"""
     tag = event.__struct_config__.tag

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from agentflow_common.service import main
-
 from agentflow_scheduler.app import app
 from agentflow_scheduler.settings import SchedulerSettings
 

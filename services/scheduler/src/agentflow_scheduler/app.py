@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 
 from agentflow_common import subjects
 from agentflow_common.service import Context
-
 from agentflow_scheduler.handlers import Engine
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.settings import SchedulerSettings

@@ -19,7 +19,6 @@ from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence, settle
 from agentflow_common.subjects import RunKey
-
 from agentflow_scheduler.machine import Run
 
 CHAIN_MAX: Final = 3

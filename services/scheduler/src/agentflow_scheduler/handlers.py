@@ -14,6 +14,9 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
+from nats.js.errors import APIError
+from nats.js.object_store import ObjectStore
+
 from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
@@ -24,9 +27,6 @@ from agentflow_common.pull import Delivery
 from agentflow_common.runstate import new_state
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
-from nats.js.errors import APIError
-from nats.js.object_store import ObjectStore
-
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.machine import Decision, Run, decide, fail_run

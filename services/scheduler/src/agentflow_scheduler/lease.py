@@ -15,9 +15,10 @@ import socket
 
 import msgspec
 import nats.errors
-from agentflow_common import subjects
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
+
+from agentflow_common import subjects
 
 log = logging.getLogger(__name__)
 

@@ -31,7 +31,6 @@ from agentflow_common.runstate import (
     output_of,
     parent_of,
 )
-
 from agentflow_scheduler.plan import NeedBlob, Plan, PlanNode, Scope
 
 WIDTH_MAX: Final = 10_000  # children of one parallel step

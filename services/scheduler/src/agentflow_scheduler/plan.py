@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
+
 from agentflow_common import definition as df
 from agentflow_common import definition_check, expressions, ids
 from agentflow_common.events import BlobRef, Payload

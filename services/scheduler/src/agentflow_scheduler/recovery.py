@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
+from nats.js.errors import NotFoundError, ObjectNotFoundError
+from nats.js.object_store import ObjectStore
+
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
 from agentflow_common.runstate import RunFold, RunState
 from agentflow_common.subjects import RunKey
-from nats.js.errors import NotFoundError, ObjectNotFoundError
-from nats.js.object_store import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -93,9 +94,8 @@ async def _read(
 
 
 def _feed(folds: dict[RunKey, RunFold], key: RunKey, data: bytes, seq: int) -> None:
-    try:
-        event = ev.decode(data)
-    except msgspec.MsgspecError:
+    event = ev.try_decode(data)
+    if event is None:
         return  # the live path had put it with the dead letters
     fold = folds.get(key)
     if fold is None:
@@ -111,9 +111,7 @@ async def reload(event_log: EventLog, key: RunKey) -> RunState | None:
     """One run from its own events."""
     fold = RunFold()
     for stored in await event_log.read(subjects.run_all(key)):
-        try:
-            event: Any = ev.decode(stored.data)
-        except msgspec.MsgspecError:
-            continue
-        fold.add(event, stored.seq)
+        event = ev.try_decode(stored.data)
+        if event is not None:
+            fold.add(event, stored.seq)
     return fold.finish()

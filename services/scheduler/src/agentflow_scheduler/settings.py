@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from agentflow_common.settings import Settings
 from pydantic import Field
+
+from agentflow_common.settings import Settings
 
 
 class SchedulerSettings(Settings):

@@ -114,7 +114,7 @@ class Executor:
         age_ms = self._clock.now_ms() - delivery.ts
         if machine.needs_check(task, delivery.delivered, age_ms):
             later = await self._log.read(subjects.run_all(flight.key), after_seq=delivery.seq)
-            if machine.is_settled(task, (ev.decode(stored.data) for stored in later)):
+            if machine.is_settled(task, filter(None, (ev.try_decode(stored.data) for stored in later))):
                 return False
         elif machine.is_stale(age_ms) and await self.is_over(flight.key):
             return False
@@ -128,7 +128,7 @@ class Executor:
         if self._open_runs.get(key.run, 0.0) > now:
             return False
         last = await self._log.last(subjects.out_run(key))
-        if last is not None and isinstance(ev.decode(last.data), ev.TERMINAL_RUN):
+        if last is not None and isinstance(ev.try_decode(last.data), ev.TERMINAL_RUN):
             return True
         if len(self._open_runs) > 10_000:
             self._open_runs.clear()
@@ -153,7 +153,7 @@ class Executor:
             await self._log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
         except ConflictError:
             held = await self._log.last(subject)
-            owner = ev.decode(held.data) if held else None
+            owner = ev.try_decode(held.data) if held else None
             unknown = ev.StepOutcomeUnknown(
                 org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
                 worker=self._settings.worker_id, trace=task.trace,

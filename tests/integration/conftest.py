@@ -1,0 +1,97 @@
+"""A scheduler and a worker on a real log, in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import nats
+import pytest
+from nats.aio.client import Client
+
+from agentflow_common import events as ev
+from agentflow_common import ids, subjects
+from agentflow_common.definition import parse_text
+from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.events import Payload
+from agentflow_common.runstate import RunState, fold
+from agentflow_common.service import running
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_worker.app import app as worker_app
+from agentflow_worker.settings import WorkerSettings
+
+STEPS = Path(__file__).with_name("steps.py")
+
+
+class EngineUnderTest:
+    """Submits runs straight to the log and waits for their end there."""
+
+    def __init__(self, nc: Client, log: EventLog) -> None:
+        self.nc = nc
+        self.log = log
+
+    async def submit(self, text: str, inputs: dict[str, Any] | None = None, **fields: Any) -> subjects.RunKey:
+        definition = parse_text(text)
+        key = subjects.key_of("test", ids.new_run_id())
+        event = ev.RunSubmitted(
+            org=key.org, run=key.run, ts=1_700_000_000_000, workflow=definition.name, version=definition.version,
+            definition=definition.canonical(), inputs=Payload(value=definition.check_inputs(inputs or {})),
+            deadline_ms=definition.deadline_ms, **fields,
+        )  # fmt: skip
+        await self.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
+        return key
+
+    async def events(self, key: subjects.RunKey) -> list[tuple[int, ev.AnyEvent]]:
+        read = [(s.seq, ev.try_decode(s.data)) for s in await self.log.read(subjects.run_all(key))]
+        return [(seq, event) for seq, event in read if event is not None]
+
+    async def state(self, key: subjects.RunKey) -> RunState:
+        state = fold(await self.events(key))
+        assert state is not None
+        return state
+
+    async def finished(self, key: subjects.RunKey, timeout_s: float = 20.0) -> RunState:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                last = await self.log.last(subjects.out_run(key))
+                if last is not None and isinstance(ev.decode(last.data), ev.TERMINAL_RUN):
+                    return await self.state(key)
+                await asyncio.sleep(0.01)
+
+    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = 10.0) -> Any:
+        """The first event of a type, once it is there."""
+        async with asyncio.timeout(timeout_s):
+            while True:
+                for _, event in await self.events(key):
+                    if isinstance(event, kind):
+                        return event
+                await asyncio.sleep(0.02)
+
+
+def scheduler_settings(url: str, **more: Any) -> SchedulerSettings:
+    return SchedulerSettings(nats_url=url, **more)
+
+
+def worker_settings(url: str, **more: Any) -> WorkerSettings:
+    return WorkerSettings(nats_url=url, load=(str(STEPS),), concurrency=50, **more)
+
+
+@pytest.fixture
+async def log(nats_url: str) -> AsyncIterator[EventLog]:
+    nc = await nats.connect(nats_url)
+    log = EventLog(nc)
+    await log.start()
+    yield log
+    await nc.close()
+
+
+@pytest.fixture
+async def engine(nats_url: str) -> AsyncIterator[EngineUnderTest]:
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running("scheduler", scheduler_settings(nats_url), scheduler_app))
+        worker = await stack.enter_async_context(running("worker", worker_settings(nats_url), worker_app))
+        yield EngineUnderTest(worker.nc, worker.log)

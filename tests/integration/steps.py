@@ -1,0 +1,69 @@
+"""Functions and tools that the engine's tests run. Numbers only: nothing here needs the security service."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+from agentflow_common.errors import RetryableError, TerminalError
+from agentflow_worker.context import StepContext
+from agentflow_worker.registry import function, tool
+
+CALLS: Counter[str] = Counter()
+STOPPED: list[str] = []
+
+
+@function(name="t.add")
+async def add(a: float = 0, b: float = 0) -> float:
+    """a + b"""
+    return a + b
+
+
+@function(name="t.numbers")
+async def numbers(width: int) -> list[int]:
+    """0 .. width-1"""
+    return list(range(width))
+
+
+@function(name="t.total")
+async def total(numbers: list[float | None]) -> float:
+    """The sum of what is there."""
+    return sum(n for n in numbers if n is not None)
+
+
+@function(name="t.flaky")
+async def flaky(context: StepContext, failures: int) -> int:
+    """Fails `failures` times, then gives the attempt's number."""
+    if context.attempt <= failures:
+        raise RetryableError("not yet", kind="flaky")
+    return context.attempt
+
+
+@function(name="t.broken")
+async def broken() -> None:
+    """Fails for good."""
+    raise TerminalError("broken", kind="broken")
+
+
+@function(name="t.sleep")
+async def sleep(context: StepContext, seconds: float) -> int:
+    """Sleeps; remembers if it was stopped."""
+    try:
+        await asyncio.sleep(seconds)
+    except asyncio.CancelledError:
+        STOPPED.append(context.run)
+        raise
+    return 1
+
+
+@function(name="t.big")
+async def big(size: int) -> list[float]:
+    """A list of numbers too large for an event."""
+    return [1.5] * size
+
+
+@tool(name="t.pay", idempotent=False)
+async def pay(context: StepContext, amount: int) -> int:
+    """Must not happen twice."""
+    CALLS[context.idempotency_key] += 1
+    return amount

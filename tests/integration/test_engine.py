@@ -1,0 +1,197 @@
+"""Scheduler and worker together, on a real JetStream."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import sys
+from typing import Any
+
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Entry, Fence
+from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.service import running
+from agentflow_scheduler.app import app as scheduler_app
+
+pytestmark = pytest.mark.integration
+
+
+def steps() -> Any:
+    """The module that the worker loaded."""
+    return next(m for name, m in sys.modules.items() if name.startswith("agentflow_load_steps_"))
+
+
+def workflow(*nodes: str, edges: str = "", top: str = "") -> str:
+    listed = "\n".join(f"    - {node}" for node in nodes)
+    return f"name: w\n{top}\ndag:\n  nodes:\n{listed}\n  edges: [{edges}]\n"
+
+
+async def test_a_chain_passes_values_on(engine: Any) -> None:
+    text = workflow(
+        "{id: one, type: function, config: {function_name: t.add, inputs: {a: '{{x}}', b: 1}}}",
+        "{id: two, type: function, config: {function_name: t.add, inputs: {a: one.output, b: 10}}}",
+        edges="{from: one, to: two}",
+        top="inputs: {x: {type: number}}\noutputs: {sum: two.output, x: '{{x}}'}",
+    )
+    state = await engine.finished(await engine.submit(text, {"x": 5}))
+    assert state.status is RunStatus.COMPLETED
+    assert state.output.value == {"sum": 16, "x": 5}
+    kinds = [ev.event_type(event) for _, event in await engine.events(subjects.key_of("test", state.run))]
+    assert kinds == ["run.submitted", "run.started", *["step.scheduled", "step.completed"] * 2, "run.completed"]
+
+
+async def test_a_false_condition_skips_and_the_join_runs_on(engine: Any) -> None:
+    text = workflow(
+        "{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}",
+        "{id: high, type: function, config: {function_name: t.add, inputs: {a: a.output, b: 1}}}",
+        "{id: low, type: function, condition: 'a.output > 100.0', config: {function_name: t.add}}",
+        "{id: join, type: function, config: {function_name: t.total, inputs: {numbers: [high.output, low.output]}}}",
+        edges="{from: a, to: high}, {from: a, to: low}, {from: high, to: join}, {from: low, to: join}",
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert state.output.value == {"join": 2}
+    assert state.steps["low"].status is StepStatus.SKIPPED
+    assert "a.output > 100.0" in state.steps["low"].reason
+
+
+async def test_parallel_children_and_values_too_large_for_an_event(engine: Any) -> None:
+    text = workflow(
+        "{id: many, type: function, config: {function_name: t.numbers, inputs: {width: 40}}}",
+        "{id: big, type: function, config: {function_name: t.big, parallel: true, inputs: {size: many.output}}}",
+        "{id: huge, type: function, config: {function_name: t.big, inputs: {size: 30000}}}",
+        "{id: sum, type: function, config: {function_name: t.total, inputs: {numbers: huge.output}}}",
+        "{id: first, type: function, config: {function_name: t.add, inputs: {a: 'huge.output[0]'}}}",
+        "{id: each, type: function, config: {function_name: t.add, parallel: true, for_each: a, "
+        "inputs: {a: huge.output, b: 1}}, condition: 'size(huge.output) < 10'}",
+        edges="{from: many, to: big}, {from: huge, to: sum}, {from: huge, to: each}, {from: huge, to: first}",
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert state.status is RunStatus.COMPLETED, state.error
+    assert state.steps["big"].width == 40
+    assert state.steps["huge"].output.ref is not None
+    assert state.steps["sum"].output.value == 45000
+    assert state.steps["first"].output.value == 1.5
+    assert state.steps["each"].status is StepStatus.SKIPPED
+
+
+async def test_retries_wait_for_their_timer_and_then_succeed(engine: Any) -> None:
+    text = workflow(
+        "{id: f, type: function, config: {function_name: t.flaky, inputs: {failures: 2}}, "
+        "policy: {retry: {max_attempts: 3, initial_ms: 50}}}"
+    )
+    key = await engine.submit(text)
+    state = await engine.finished(key)
+    assert state.output.value == {"f": 3}
+    kinds = [ev.event_type(event) for _, event in await engine.events(key)]
+    assert kinds.count("step.failed") == 2
+    assert kinds.count("timer.set") == kinds.count("timer.fired") == 2
+
+
+async def test_a_failure_that_is_final_fails_the_run_or_goes_on(engine: Any) -> None:
+    failing = "{id: bad, type: function, config: {function_name: t.broken}, policy: {on_failure: %s}}"
+    other = "{id: good, type: function, config: {function_name: t.add, inputs: {a: 2}}}"
+    failed = await engine.finished(await engine.submit(workflow(failing % "fail", other)))
+    assert (failed.status, failed.error.type) == (RunStatus.FAILED, "broken")
+    assert failed.steps["bad"].attempt == 1, "a terminal error is not retried"
+    went_on = await engine.finished(await engine.submit(workflow(failing % "continue", other)))
+    assert went_on.status is RunStatus.COMPLETED
+    assert went_on.output.value == {"bad": None, "good": 2}
+
+
+async def test_a_declared_timeout_stops_the_step(engine: Any) -> None:
+    text = workflow(
+        "{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}, "
+        "policy: {timeout_ms: 300, retry: {max_attempts: 1}}}"
+    )
+    key = await engine.submit(text)
+    state = await engine.finished(key)
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "timeout")
+    await _eventually(lambda: key.run in steps().STOPPED)
+
+
+async def test_a_deadline_ends_the_run(engine: Any) -> None:
+    text = workflow(
+        "{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}}", top="deadline_ms: 1"
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "deadline")
+
+
+async def test_cancel_reaches_a_running_step(engine: Any) -> None:
+    text = workflow("{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}}")
+    key = await engine.submit(text)
+    await engine.until(key, ev.StepStarted)
+    request = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="enough")
+    await engine.log.append(Entry(subjects.run_in(key), ev.encode(request)))
+    state = await engine.finished(key)
+    assert state.status is RunStatus.CANCELLED
+    assert state.steps["s"].status is StepStatus.CANCELLED
+    await _eventually(lambda: key.run in steps().STOPPED)
+
+
+async def test_a_claimed_tool_that_comes_again_is_not_run_again(engine: Any) -> None:
+    text = workflow("{id: pay, type: tool, config: {tool_name: t.pay, tool_args: {amount: 7}}}")
+    state = await engine.finished(await engine.submit(text))
+    assert state.output.value == {"pay": 7}
+    assert steps().CALLS[f"{state.run}/pay"] == 1
+    claimed = subjects.key_of("test", "run_claimed")
+    claim = ev.ClaimTaken(org="test", run=claimed.run, ts=1, step="pay", attempt=1, worker="gone")
+    await engine.log.append(Entry(subjects.claim(claimed, "pay", 1), ev.encode(claim), fence=Fence(0)))
+    first = (await engine.events(subjects.key_of("test", state.run)))[0][1]
+    again = ev.decode(ev.encode(first).replace(state.run.encode(), claimed.run.encode()))
+    await engine.log.append(Entry(subjects.run_in(claimed), ev.encode(again), fence=Fence(0)))
+    unknown = await engine.finished(claimed)
+    assert (unknown.status, unknown.error.type) == (RunStatus.FAILED, "outcome_unknown")
+    assert steps().CALLS[f"{claimed.run}/pay"] == 0
+
+
+async def test_poison_is_buried_and_the_shard_goes_on(engine: Any) -> None:
+    text = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
+    key = await engine.submit(text)
+    await engine.log.append(Entry(subjects.run_in(key), b'{"type": "no.such.event"}'))
+    await engine.log.append(Entry(subjects.run_in(key), b"\xff not json"))
+    await engine.log.append(Entry(subjects.out_task(subjects.key_of("test", "x"), "default"), b"{}"))
+    assert (await engine.finished(key)).status is RunStatus.COMPLETED
+    assert (await engine.finished(await engine.submit(text))).status is RunStatus.COMPLETED
+    dead = await engine.log.read("af.dead.>", stream=subjects.DEAD_STREAM)
+    assert sorted(s.subject for s in dead) == ["af.dead.scheduler"] * 2 + ["af.dead.worker"]
+
+
+async def test_undecidable_inputs_fail_the_run_with_the_reason(engine: Any) -> None:
+    text = workflow(
+        "{id: a, type: function, config: {function_name: t.add}}",
+        "{id: b, type: function, config: {function_name: t.add, inputs: {a: a.output.nope}}}",
+        edges="{from: a, to: b}",
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert state.status is RunStatus.FAILED
+    assert "nope" in state.error.message
+
+
+async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(engine: Any, nats_url: str) -> None:
+    """A second scheduler is let in by force (its process looks dead); both then decide, and each step runs once."""
+    conftest = importlib.import_module("agentflow_scheduler.settings")
+    text = workflow(
+        "{id: a, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.2}}}",
+        "{id: b, type: function, config: {function_name: t.add, inputs: {a: a.output}}}",
+        edges="{from: a, to: b}",
+    )
+    keys = [await engine.submit(text) for _ in range(20)]
+    bucket = await engine.nc.jetstream().key_value(subjects.LEASE_BUCKET)
+    for shard in range(subjects.SHARDS):
+        await bucket.delete(f"shard.{shard}")
+    async with running("scheduler", conftest.SchedulerSettings(nats_url=nats_url), scheduler_app):
+        for key in keys:
+            state = await engine.finished(key)
+            assert state.status is RunStatus.COMPLETED
+            scheduled = [e.step for _, e in await engine.events(key) if isinstance(e, ev.StepScheduled)]
+            assert scheduled == ["a", "b"]
+
+
+async def _eventually(condition: Any, timeout_s: float = 5.0) -> None:
+    async with asyncio.timeout(timeout_s):
+        while not condition():
+            await asyncio.sleep(0.02)
