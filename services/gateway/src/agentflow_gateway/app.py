@@ -94,12 +94,13 @@ async def _serve(deps: Deps) -> tuple[Any, Any, int]:
         ],
     )
     watchers = Watchers(deps)
-    for add, servicer in (
+    registrations: tuple[tuple[Any, Any], ...] = (
         (workflow_pb2_grpc.add_WorkflowServiceServicer_to_server, WorkflowService(deps, watchers)),
         (prompt_pb2_grpc.add_PromptServiceServicer_to_server, PromptService(deps)),
         (budget_pb2_grpc.add_BudgetServiceServicer_to_server, BudgetService(deps)),
         (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
-    ):
+    )
+    for add, servicer in registrations:
         add(servicer, server)
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)

@@ -264,8 +264,8 @@ def dotted(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], in
 def submission_digest(secret: bytes, org: str, source: str, inputs: Any, request: Submission) -> str:
     """Says whether two submissions with one idempotency key ask for the same.
 
-    source: `ref:<name@version>` as the client wrote it (a newer version in between changes nothing), or `def:<digest>`. Keyed with a secret, because the log
-    holds the digest and the inputs may be guessable personal data.
+    source: `ref:<name@version>` as the client wrote it (a newer version in between changes nothing), or `def:<digest>`.
+    Keyed with a secret, because the log holds the digest and the inputs may be guessable personal data.
     """
     covered = [org, source, inputs, request.tags, request.priority, request.budget_cents, request.deadline_ms]
     return hmac.new(secret, msgspec.json.encode(covered, order="sorted"), hashlib.sha256).hexdigest()

@@ -1,0 +1,240 @@
+"""The gateway's decisions, without servers."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import struct_pb2
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common.errors import (
+    AgentFlowError,
+    InvalidError,
+    OverloadedError,
+    PermissionError_,
+    Problem,
+    UnauthenticatedError,
+)
+from agentflow_gateway import convert, errors, machine
+from agentflow_gateway.machine import Identity, Submission
+from agentflow_gateway.progress import Progress
+from agentflow_gateway.projection import rows_of
+
+READER = Identity("key_1", "acme", ("read",))
+ADMIN = Identity("key_2", "acme", ("admin",), "ops")
+
+
+@pytest.mark.parametrize(
+    ("identity", "method", "org", "allowed"),
+    [
+        (READER, "GetRun", "", True),
+        (READER, "GetRun", "acme", True),
+        (READER, "GetRun", "other", False),
+        (READER, "SubmitWorkflow", "", False),
+        (READER, "CreateBudget", "", False),
+        (ADMIN, "SubmitWorkflow", "", True),
+        (ADMIN, "CreateBudget", "", True),
+        (ADMIN, "GetRun", "other", False),
+        (ADMIN, "MethodOfTomorrow", "", False),
+    ],
+)
+def test_authorisation(identity: Identity, method: str, org: str, allowed: bool) -> None:
+    if allowed:
+        machine.authorise(identity, method, org)
+    else:
+        with pytest.raises(PermissionError_):
+            machine.authorise(identity, method, org)
+
+
+def test_every_method_of_the_api_has_a_permission() -> None:
+    from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
+
+    methods = {
+        method.name
+        for module in (workflow_pb2, prompt_pb2, budget_pb2, trace_pb2)
+        for service in module.DESCRIPTOR.services_by_name.values()
+        for method in service.methods
+    }
+    assert methods == set(machine.PERMISSION_OF)
+
+
+def test_admin_does_not_include_reveal() -> None:
+    with pytest.raises(PermissionError_, match="reveal"):
+        machine.require(ADMIN, "reveal", "GetRun with reveal")
+
+
+def test_credentials_come_in_two_headers() -> None:
+    assert machine.bearer_key({"authorization": "Bearer  abc "}) == "abc"
+    assert machine.bearer_key({"authorization": "bearer abc"}) == "abc"
+    assert machine.bearer_key({"x-api-key": "abc"}) == "abc"
+    for metadata in ({}, {"authorization": "abc"}, {"authorization": "Basic abc"}, {"authorization": "Bearer "}):
+        with pytest.raises(UnauthenticatedError, match="Bearer <api key>"):
+            machine.bearer_key(metadata)
+
+
+@pytest.mark.parametrize(
+    ("request_", "place"),
+    [
+        (Submission(budget_cents=0), "budget_cents"),
+        (Submission(budget_cents=-1), "budget_cents"),
+        (Submission(deadline_ms=0), "deadline_ms"),
+        (Submission(priority=101), "priority"),
+        (Submission(idempotency_key="k" * 257), "idempotency_key"),
+        (Submission(tags={"a b": "c"}), "tags['a b']"),
+        (Submission(tags={"a": "c" * 257}), "tags['a']"),
+        (Submission(tags={f"t{n}": "" for n in range(33)}), "tags"),
+    ],
+)
+def test_bounds_of_a_submission(request_: Submission, place: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        machine.check_submission(request_)
+    assert [p.place for p in caught.value.problems] == [place]
+    assert caught.value.problems[0].fix
+
+
+def test_submission_digest_covers_what_was_asked_and_nothing_else() -> None:
+    secret = b"s" * 32
+    base = machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(idempotency_key="k"))
+    assert base == machine.submission_digest(
+        secret, "o", "ref:w", {"b": 2, "a": 1}, Submission(idempotency_key="other")
+    )
+    others = [
+        machine.submission_digest(b"t" * 32, "o", "ref:w", {"a": 1, "b": 2}, Submission()),
+        machine.submission_digest(secret, "p", "ref:w", {"a": 1, "b": 2}, Submission()),
+        machine.submission_digest(secret, "o", "ref:w@1", {"a": 1, "b": 2}, Submission()),
+        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 3}, Submission()),
+        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(budget_cents=5)),
+        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(tags={"a": "b"})),
+    ]
+    assert len({base, *others}) == len(others) + 1
+
+
+def test_page_tokens_belong_to_their_filters() -> None:
+    token = machine.page_token(5, "run_1", "failed", "w")
+    assert machine.read_page_token(token, "failed", "w") == (5, "run_1")
+    for bad, status in ((token, "completed"), ("%%%", "failed"), (token[:-4], "failed"), ("ü", "failed")):
+        with pytest.raises(InvalidError):
+            machine.read_page_token(bad, status, "w")
+
+
+@pytest.mark.parametrize("ref", ["", "a@", "a@0", "a@x", "a b", "a@1@2", "*", "a.b"])
+def test_bad_workflow_refs(ref: str) -> None:
+    with pytest.raises(InvalidError):
+        machine.workflow_ref(ref)
+
+
+def test_workflow_refs() -> None:
+    assert machine.workflow_ref("doc") == ("doc", None)
+    assert machine.workflow_ref("doc@12") == ("doc", 12)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=4))
+def test_json_survives_protobuf(value: dict[str, object]) -> None:
+    struct = struct_pb2.Struct()
+    convert.set_struct(struct, value)
+    back = convert.from_struct(struct_pb2.Struct.FromString(struct.SerializeToString()), "inputs")
+    assert back == value
+
+
+def test_integral_numbers_are_integers_again() -> None:
+    struct = struct_pb2.Struct()
+    struct.update({"n": 3, "x": 1.5, "big": 1e300})
+    back = convert.from_struct(struct, "inputs")
+    assert (type(back["n"]), type(back["x"]), type(back["big"])) == (int, float, float)
+    struct.update({"list": [1, {"deep": 0}]})
+    struct.fields["list"].list_value.values[1].struct_value.fields["deep"].number_value = math.nan
+    with pytest.raises(InvalidError) as caught:
+        convert.from_struct(struct, "inputs")
+    assert caught.value.problems[0].place == "inputs.list[1].deep"
+
+
+def test_rich_status_fits_into_trailers() -> None:
+    problems = tuple(Problem(f"line {n}, dag.nodes[{n}]", "m" * 400, "f" * 400) for n in range(50))
+    error = OverloadedError("x" * 5000, kind="many", problems=problems, retry_after_ms=1500)
+    status = errors.to_status(error)
+    assert status.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    (key, raw), *_ = status.trailing_metadata
+    assert key == "grpc-status-details-bin"
+    assert len(raw) * 4 / 3 + len(status.details) < 8000
+    rich = status_pb2.Status.FromString(raw)
+    info, retry, bad = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo(), error_details_pb2.BadRequest()
+    assert [rich.details[0].Unpack(info), rich.details[1].Unpack(retry), rich.details[2].Unpack(bad)] == [True] * 3
+    assert (info.reason, info.domain, retry.retry_delay.ToMilliseconds()) == ("many", "agentflow", 1500)
+    assert bad.field_violations[0].field == "line 0, dag.nodes[0]"
+    assert bad.field_violations[0].localized_message.message.startswith("fff")
+    assert "more" in bad.field_violations[-1].description
+
+
+def test_unforeseen_errors_tell_the_client_nothing_but_an_id(caplog: pytest.LogCaptureFixture) -> None:
+    secret_text = "the payload"
+    error = errors.known(KeyError(secret_text))
+    assert isinstance(error, AgentFlowError)
+    assert error.code == "internal"
+    assert secret_text not in error.message
+    incident = error.message.rsplit(" ", 1)[1]
+    assert [r.incident for r in caplog.records] == [incident]  # type: ignore[attr-defined]
+
+
+def test_missing_names_suggest() -> None:
+    (problem,) = machine.missing_names({"file.raed": "dag.nodes[0].config.tool_name"}, {"file.read", "s3.put"}, "tool")
+    assert problem == Problem("dag.nodes[0].config.tool_name", "unknown tool 'file.raed'", "did you mean file.read?")
+    prompts = machine.missing_prompts({"sum@9": "p"}, ["sum@9", "zzz"], ["sum"])
+    assert "no version or label '9'" in prompts[0].fix
+    assert "agentctl prompt create zzz" in prompts[1].fix
+
+
+def _usage(cost: int) -> ev.LlmUsage:
+    return ev.LlmUsage(provider="p", model="m", prompt="x@1", input_tokens=1, output_tokens=1, cost_nano=cost)
+
+
+def test_progress_counts_retries_once_and_money_always() -> None:
+    at: dict[str, Any] = {"org": "o", "run": "r", "ts": 1}
+    progress = Progress()
+    error = ev.StepError("boom", "it broke")
+    shown = []
+    for event in (
+        ev.RunStarted(**at, workflow="w", version=1, steps=2),
+        ev.StepScheduled(**at, step="a", attempt=1, lane="default", kind="llm", config={}),
+        ev.StepFailed(**at, step="a", attempt=1, error=error, llm=_usage(5)),
+        ev.TimerSet(**at, timer="retry:a:1", kind="retry", fire_at=2, step="a", attempt=1),
+        ev.StepScheduled(**at, step="a", attempt=2, lane="default", kind="llm", config={}),
+        ev.StepCompleted(**at, step="a", attempt=1, llm=_usage(3)),  # late: attempt 1 was given up
+        ev.StepCompleted(**at, step="a", attempt=2, llm=_usage(7)),
+        ev.StepExpanded(**at, step="b", width=2),
+        ev.StepSkipped(**at, step="b[0]", reason="condition"),
+        ev.RunCompleted(**at, cost_nano=15),
+    ):
+        progress.add(event)
+        shown.append((progress.steps_done, progress.steps_total, progress.cost_nano))
+    assert shown == [
+        (0, 2, 0), (0, 2, 0), (1, 2, 5), (0, 2, 5), (0, 2, 5), (0, 2, 8), (1, 2, 15), (1, 4, 15), (2, 4, 15),
+        (2, 4, 15),
+    ]  # fmt: skip
+    assert (progress.status, progress.ended) == ("completed", True)
+
+
+def test_a_batch_becomes_one_row_a_run() -> None:
+    started = ev.RunStarted(org="o", run="r", ts=20, workflow="w", version=3, steps=1, submitted_at=10, tags={"a": "b"})
+    ended = ev.RunFailed(org="o", run="r", ts=30, error=ev.StepError("x", "y"), cost_nano=7)
+    (row,) = rows_of([(5, started), (9, ended)])
+    assert (row.workflow, row.version, row.submitted_at, row.started_at) == ("w", 3, 10, 20)
+    assert (row.status, row.finished_at, row.cost_nano, row.seq, row.tags) == ("failed", 30, 7, 9, {"a": "b"})
+    (swapped,) = rows_of([(9, ended), (5, started)])
+    assert swapped == row
