@@ -34,7 +34,7 @@ BLOCKED: Final = Counter("security_blocked", "Texts that could not be examined a
 
 ACTOR: Final = "security"
 _THREAD_BYTES_MIN: Final = 32 * 1024  # about 10 ms of detection: longer texts leave the event loop
-_COLLISION_ROUNDS_MAX: Final = 8
+_COLLISION_ROUNDS_MAX: Final = 16
 Result = TypeVar("Result")
 
 
@@ -118,9 +118,9 @@ class Handlers:
     async def _kept(self, request: ProtectRequest, outcome: Protected, size: int) -> Protected:
         """Makes the vault rows durable; where a token belongs to another value, protects again with a longer one."""
         longer: dict[bytes, int] = {}
-        kept: set[str] = set()
+        kept: set[tuple[str, bytes]] = set()
         for _ in range(_COLLISION_ROUNDS_MAX):
-            fresh = {token: secret for token, secret in outcome.secrets.items() if token not in kept}
+            fresh = {token: secret for token, secret in outcome.secrets.items() if (token, secret.digest) not in kept}
 
             def rows(fresh: dict[str, machine.Secret] = fresh) -> list[Row]:
                 seal = self._vault.seal
@@ -132,10 +132,8 @@ class Handlers:
             taken = await self._store.put(request.org, request.run, await _apart(rows, size))
             if not taken:
                 return outcome
-            kept.update(fresh.keys() - taken)
-            for token in taken:
-                digest = outcome.secrets[token].digest
-                longer[digest] = longer.get(digest, 0) + 1
+            kept.update((token, secret.digest) for token, secret in fresh.items() if token not in taken)
+            longer.update((fresh[token].digest, fresh[token].longer + 1) for token in taken)
             outcome = await self._examined(request, size, longer)
         raise BlockedError("no free token ids in this run; the text is not passed on")
 

@@ -27,11 +27,13 @@ _STRING, _INTEGER, _FLOAT = "s", "i", "f"
 
 
 class Secret(NamedTuple):
-    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value."""
+    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value.
+    longer: how many token lengths were skipped, because another value has them."""
 
     entity: str
     value: str
     digest: bytes
+    longer: int
 
 
 class Protected(NamedTuple):
@@ -139,12 +141,11 @@ class _Protect:
         token = self._tokens.get((entity, value))
         if token is None:
             digest = self._digest(entity, value)
-            token = token_of(entity, digest, self._longer.get(digest, 0))
-            while token in self.secrets:  # another value of this very payload has it
-                self._longer[digest] = self._longer.get(digest, 0) + 1
-                token = token_of(entity, digest, self._longer[digest])
+            longer = self._longer.get(digest, 0)
+            while (token := token_of(entity, digest, longer)) in self.secrets:
+                longer += 1  # another value of this very payload has it
             self._tokens[entity, value] = token
-            self.secrets[token] = Secret(entity, value, digest)
+            self.secrets[token] = Secret(entity, value, digest, longer)
         return token
 
 
