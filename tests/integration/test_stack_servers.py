@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 from pathlib import Path
@@ -61,8 +62,11 @@ async def test_nats_token_is_needed_and_is_in_the_url(tmp_path: Path) -> None:
         nc = await nats.connect(server.url)
         await nc.jetstream().account_info()
         await nc.close()
-        with pytest.raises(nats.errors.Error):
-            await nats.connect(f"nats://127.0.0.1:{server.port}", allow_reconnect=False, error_cb=_quiet)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(b'CONNECT {"verbose": false}\r\nPING\r\n')
+        assert b"Authorization Violation" in await reader.read()
+        writer.close()
+        await writer.wait_closed()
 
 
 async def test_each_database_is_empty(db_env: dict[str, str], pg: servers.PostgresLike) -> None:

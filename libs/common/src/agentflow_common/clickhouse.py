@@ -60,7 +60,12 @@ class ClickHouse:
 
     def _import(self) -> None:
         import clickhouse_connect  # noqa: F401
+        from clickhouse_connect.driver import options
 
+        # The client asks of every insert whether it is a data frame, and loads pandas for that: a second of start-up and
+        # 60 MB. Nothing here is one; these names are the driver's own way of saying "not installed".
+        for name in ("pd", "pd_time_test", "np", "arrow", "pl"):
+            setattr(options, name, None)
         if self._path:
             import chdb  # noqa: F401
 
@@ -91,6 +96,7 @@ class ClickHouse:
     def _connect(self) -> None:
         import clickhouse_connect
 
+        self._import()
         settings = self._settings
         if self._path:
             Path(self._path).mkdir(parents=True, exist_ok=True)
