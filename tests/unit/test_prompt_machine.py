@@ -79,7 +79,7 @@ def test_what_reaches_outside_or_is_too_large_is_refused_at_creation(source: str
         "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x + ns.x %}{% endfor %}",
         "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
         "{% set ns = namespace(x=[1]) %}{% for i in range(60) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}",
-        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x %}{{ ns.x ~ ns.x }}{% endset %}{% endfor %}",
+        "{% set n = namespace(x='ab') %}{% for i in range(60) %}{% set n.x %}{{n.x}}{{n.x}}{% endset %}{% endfor %}",
         "{% set a = 'ab' * 500000 %}{{ a | replace('a', a) }}", "{{ ([ 'x' * 1000 ] * 9000) | join('y' * 9000) }}",
         "{% set a = 'ab' * 300000 %}{% for i in range(9) %}{{ a }}{% endfor %}", "{{ ''.__class__.__mro__ }}",
         "{{ cycler.__init__.__globals__ }}", "{{ range.__self__ }}", "{{ namespace }}",

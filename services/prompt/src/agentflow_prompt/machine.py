@@ -183,7 +183,10 @@ def required_names(source: str) -> frozenset[str]:
         for node in tree.find_all((nodes.Filter, nodes.Test))
         if node.name in {"default", "d", "defined", "undefined"} and isinstance(node.node, nodes.Name)
     }
-    return frozenset(jinja2.meta.find_undeclared_variables(tree)) - optional - environment.globals.keys()
+    tracker = jinja2.meta.TrackingCodeGenerator(environment)
+    tracker.optimizer = None  # it would compute constants, here, before any meter runs
+    tracker.visit(tree)
+    return frozenset(tracker.undeclared_identifiers) - optional - environment.globals.keys()
 
 
 def compile_prompt(template: str, system: str) -> Compiled:

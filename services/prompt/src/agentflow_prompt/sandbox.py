@@ -250,6 +250,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def concatenate(self, parts: Sequence[Any]) -> str:
         return _join(map(to_text, parts))
 
+    def wrap_str_format(self, value: Any) -> None:
+        """`str.format` is no method here: Jinja would allow it, and its widths have no bound."""
+
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if not super().is_safe_attribute(obj, attr, value):
             return False
