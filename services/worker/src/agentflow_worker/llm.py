@@ -1,39 +1,66 @@
-"""The LLM step: render the prompt, protect it, route it, call a model, protect the answer, account for it."""
+"""The LLM step: render the prompt, protect it, route it, call a model, protect the answer, account for it.
+
+Output: an object with at least `text`, `provider` and `model`. Fields that the model gave as a JSON object (or that the
+`local` provider computed: `summary`, `keywords`, `type` ...) stand next to `text` and never overwrite these three, so a
+condition reads `classify.output.type`. With `config.output: json` the parsed value is also under `json`, and an answer
+that is not JSON makes the next candidate try.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import math
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from agentflow_common.events import LlmUsage, StepError, StepScheduled
+import msgspec
 from nats.aio.client import Client
 
+from agentflow_common import bus, expressions, rpc, screening, subjects, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError
+from agentflow_common.events import LlmAttempt, LlmUsage, StepError, StepScheduled
 from agentflow_worker.context import StepContext
+from agentflow_worker.live import LiveStream
+from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
+from agentflow_worker.providers.port import CONTEXT_LENGTH, estimate_tokens
 from agentflow_worker.settings import WorkerSettings
 
-Ask = Callable[..., Awaitable[Any]]  # (verb, request, *, trace, timeout_s) -> reply; raises AgentFlowError
+Ask = Callable[..., Awaitable[Any]]  # (verb, request, *, trace) -> reply; raises AgentFlowError
 Publish = Callable[[str, bytes], Awaitable[None]]
+
+DEFAULT_QUALITY: Final = "Silver"
+STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` instead of the prose
+CACHE_TTL_S: Final = 3600
+_RESERVED: Final = ("text", "provider", "model")
 
 
 @dataclass(slots=True)
 class LlmDeps:
-    """What an LLM step needs of the outside. Build one per worker with `LlmDeps.connect(nc, settings)`."""
+    """What an LLM step needs of the outside. One per worker: `LlmDeps.connect(nc, settings)`, closed at the end."""
 
     ask: Ask
     publish: Publish
+    providers: Providers
 
     @classmethod
     def connect(cls, nc: Client, settings: WorkerSettings) -> LlmDeps:
-        raise NotImplementedError
+        async def ask(verb: rpc.Verb[Any], request: Any, *, trace: str = "") -> Any:
+            return await bus.call(nc, verb, request, trace=trace)
+
+        async def publish(subject: str, data: bytes) -> None:
+            await nc.publish(subject, data)
+
+        return cls(ask, publish, Providers(settings))
 
     async def close(self) -> None:
-        raise NotImplementedError
+        await self.providers.close()
 
 
 @dataclass(slots=True)
 class LlmResult:
-    """output: an object with at least `text`. redactions: findings by entity in prompt and completion."""
+    """redactions: findings by entity in the prompt and in the completion."""
 
     output: dict[str, Any]
     usage: LlmUsage
@@ -51,4 +78,294 @@ class LlmStepError(Exception):
 
 async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> LlmResult:
     """Runs one attempt. inputs: the resolved values by name. Raises LlmStepError."""
-    raise NotImplementedError
+    call = _Call(task, inputs, deps, context)
+    try:
+        with telemetry.span("llm", context.trace, llm__prompt=task.prompt) as span:
+            call.trace = span.traceparent
+            return await call.run()
+    except AgentFlowError as error:
+        body = StepError(error.kind, error.message, error.retryable, error.retry_after_ms)
+        raise LlmStepError(body, call.usage_of_failure()) from error
+
+
+class _Call:
+    """The state of one attempt: what was rendered, routed, tried and spent so far."""
+
+    def __init__(self, task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> None:
+        self.task, self.inputs, self.deps, self.context = task, inputs, deps, context
+        self.trace = context.trace
+        self.quality = str(task.policy.get("quality") or DEFAULT_QUALITY)
+        self.wants_json = task.config.get("output") == "json"
+        self.redactions: dict[str, int] = {}
+        self.attempts: list[LlmAttempt] = []
+        self.failures: list[ProviderError] = []
+        self.reservation = ""
+        self._protected_inputs: dict[str, Any] | None = None
+
+    async def run(self) -> LlmResult:
+        rendered = await self._render()
+        safe = await self._protect({"text": rendered.text, "system": rendered.system}, "prompt")
+        limit = int(self.task.config.get("max_output_tokens") or rendered.max_output_tokens)
+        cache_key = self._cache_key(safe, limit) if self.task.policy.get("cache") else ""
+        route = await self._route(safe, limit, cache_key)
+        self.reservation = route.reservation
+        if route.cached is not None:
+            return self._from_cache(route.cached)
+        candidate, completion = await self._first_answer(route.candidates, safe, rendered, limit)
+        output = await self._output(candidate, completion)
+        if cache_key and not screening.contains_token(output):
+            await self._remember(cache_key, output)
+        return LlmResult(output, self._usage(candidate.provider, candidate.model, completion), self.redactions)
+
+    async def _render(self) -> rpc.RenderReply:
+        task = self.task
+        if not task.prompt:
+            text = task.config.get("prompt")
+            if not isinstance(text, str) or not text:
+                raise InvalidError(
+                    f"step {task.step} has no prompt: set config.prompt_ref: name@version", kind="missing_prompt"
+                )
+            config = self.task.config
+            return rpc.RenderReply(
+                prompt="inline",
+                system=str(config.get("system", "")),
+                text=str(expressions.template(text).render(self.inputs)),
+                task=str(config.get("task", "")),
+            )
+        request = rpc.RenderRequest(org=task.org, run=task.run, step=task.step, ref=task.prompt, inputs=self.inputs)
+        reply: rpc.RenderReply = await self.deps.ask(rpc.PROMPT_RENDER, request, trace=self.trace)
+        return reply
+
+    async def _protect(self, value: Any, purpose: str, count: bool = True) -> Any:
+        if not screening.needs_screening(value):
+            return value
+        task = self.task
+        request = rpc.ProtectRequest(org=task.org, run=task.run, step=task.step, value=value, purpose=purpose)
+        reply: rpc.ProtectReply = await self.deps.ask(rpc.PROTECT, request, trace=self.trace)
+        if count:
+            for entity, n in reply.counts.items():
+                self.redactions[entity] = self.redactions.get(entity, 0) + n
+        return reply.value
+
+    def _cache_key(self, safe: dict[str, str], limit: int) -> str:
+        config, policy = self.task.config, self.task.policy
+        parts = (safe["text"], safe["system"], limit, self.quality, config.get("model") or policy.get("model"),
+                 config.get("temperature"), self.wants_json, self.task.prompt)  # fmt: skip
+        return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
+
+    async def _route(self, safe: dict[str, str], limit: int, cache_key: str) -> rpc.RouteReply:
+        task = self.task
+        request = rpc.RouteRequest(
+            org=task.org,
+            run=task.run,
+            step=task.step,
+            attempt=task.attempt,
+            quality=self.quality,
+            prompt_bytes=len(safe["text"].encode()) + len(safe["system"].encode()),
+            max_output_tokens=limit,
+            providers=self.deps.providers.available(),
+            model=str(task.config.get("model") or task.policy.get("model") or ""),
+            sla_ms=task.policy.get("sla_ms"),
+            run_budget_nano=task.budget_nano,
+            cache_key=cache_key,
+        )
+        reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
+        return reply
+
+    async def _first_answer(
+        self, candidates: tuple[rpc.Candidate, ...], safe: dict[str, str], rendered: rpc.RenderReply, limit: int
+    ) -> tuple[rpc.Candidate, Completion]:
+        """The first candidate that answers. Every failed one is recorded; only a context overflow ends the search."""
+        temperature = self.task.config.get("temperature")
+        sla_ms = self.task.policy.get("sla_ms")
+        for candidate in candidates:
+            request = CompletionRequest(
+                model=candidate.model,
+                text=safe["text"],
+                system=safe["system"],
+                max_output_tokens=limit,
+                temperature=float(rendered.temperature if temperature is None else temperature),
+                timeout_s=sla_ms / 1000 if sla_ms else self.context.settings.llm_timeout_s,
+                json_output=self.wants_json,
+                task=rendered.task,
+                inputs=await self._safe_inputs() if candidate.provider in STRUCTURED else {},
+                key=f"{self.context.idempotency_key}/{self.task.attempt}",
+            )
+            try:
+                return candidate, await self._try(candidate, request)
+            except ProviderError as error:
+                self.failures.append(error)
+                if error.kind == CONTEXT_LENGTH:
+                    break
+        raise self._all_failed(len(candidates))
+
+    async def _safe_inputs(self) -> dict[str, Any]:
+        if self._protected_inputs is None:
+            # the rendered text was counted already: the same findings must not count twice
+            self._protected_inputs = await self._protect(self.inputs, "prompt", count=False)
+        return self._protected_inputs
+
+    async def _try(self, candidate: rpc.Candidate, request: CompletionRequest) -> Completion:
+        began = time.perf_counter()
+        live = LiveStream(self.deps.publish, subjects.live(self.task.run, self.task.step), self.task)
+        status = "ok"
+        try:
+            with telemetry.span(
+                "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
+            ):
+                provider = self._provider(candidate)
+                completion = _counted(await provider.complete(request, live.push), request)
+                if self.wants_json and not completion.data and _parse(completion.text) is None:
+                    raise ProviderError(
+                        "invalid_json",
+                        f"{candidate.provider}: the answer is not JSON",
+                        retryable=True,
+                        input_tokens=completion.input_tokens,
+                        output_tokens=completion.output_tokens,
+                    )
+        except ProviderError as error:
+            status = error.kind
+            used = (error.input_tokens, error.output_tokens)
+            if live.chars and not error.output_tokens:  # the provider bills what it streamed before it broke
+                used = (error.input_tokens or estimate_tokens(request.system + request.text), math.ceil(live.chars / 3))
+            self._record(candidate, *used, began, error.kind)
+            raise
+        finally:
+            live.close()
+            self._measure(candidate, status, time.perf_counter() - began)
+        self._record(candidate, completion.input_tokens, completion.output_tokens, began)
+        return completion
+
+    def _provider(self, candidate: rpc.Candidate) -> Provider:
+        try:
+            return self.deps.providers.get(candidate.provider)
+        except AgentFlowError as error:
+            raise ProviderError(error.kind, error.message, retryable=False) from error
+
+    def _record(
+        self, candidate: rpc.Candidate, input_tokens: int, output_tokens: int, began: float, error: str = ""
+    ) -> None:
+        self.attempts.append(
+            LlmAttempt(
+                provider=candidate.provider,
+                model=candidate.model,
+                ok=not error,
+                input_tokens=input_tokens,
+                output_tokens=output_tokens,
+                cost_nano=cost_nano(candidate, input_tokens, output_tokens),
+                latency_ms=round((time.perf_counter() - began) * 1000),
+                error=error,
+            )
+        )
+
+    def _measure(self, candidate: rpc.Candidate, status: str, seconds: float) -> None:
+        labels = (candidate.provider, candidate.model)
+        telemetry.PROVIDER_REQUESTS.labels(*labels, status).inc()
+        telemetry.LLM_REQUESTS.labels(*labels, status).inc()
+        telemetry.LLM_SECONDS.labels(*labels).observe(seconds)
+
+    def _all_failed(self, offered: int) -> AgentFlowError:
+        if not self.failures:
+            what = "no model is offered" if not offered else "no model answered"
+            return InvalidError(f"{what} for quality {self.quality}", kind="no_candidate")
+        last = self.failures[-1]
+        tried = "; ".join(f"{a.provider}/{a.model}: {a.error}" for a in self.attempts if not a.ok)
+        retryable = last.kind != CONTEXT_LENGTH and any(f.retryable for f in self.failures)
+        told = next((f for f in self.failures if f.retryable), last) if retryable else last
+        waits = [f.retry_after_ms for f in self.failures if f.retryable and f.retry_after_ms is not None]
+        fix = "shorten the inputs or split them" if last.kind == CONTEXT_LENGTH else "see the attempts in the trace"
+        error = AgentFlowError(
+            f"every model failed ({tried}); {fix}", kind=told.kind, retry_after_ms=min(waits, default=None)
+        )
+        error.retryable = retryable
+        return error
+
+    async def _output(self, candidate: rpc.Candidate, completion: Completion) -> dict[str, Any]:
+        parsed = completion.data or _parse(completion.text)
+        value: dict[str, Any] = {"text": completion.text}
+        if isinstance(parsed, dict):
+            value = {**{str(k): v for k, v in parsed.items()}, **value}
+        if self.wants_json:
+            value["json"] = parsed
+        value = await self._protect(value, "completion")
+        return {**value, "provider": candidate.provider, "model": candidate.model}
+
+    async def _remember(self, cache_key: str, output: dict[str, Any]) -> None:
+        request = rpc.CachePutRequest(
+            org=self.task.org, cache_key=cache_key, value={"output": output}, ttl_s=CACHE_TTL_S
+        )
+        try:
+            await self.deps.ask(rpc.COST_CACHE_PUT, request, trace=self.trace)
+        except AgentFlowError as error:  # a cache that can't be filled costs money later, not this answer now
+            self.context.logger.warning("the answer was not cached: %s", error.kind)
+
+    def _from_cache(self, cached: dict[str, Any]) -> LlmResult:
+        output = cached.get("output", cached)
+        telemetry.CACHE_HITS.labels(self.quality).inc()
+        usage = LlmUsage(
+            provider=str(output.get("provider", "")),
+            model=str(output.get("model", "")),
+            prompt=self.task.prompt or "inline",
+            input_tokens=0,
+            output_tokens=0,
+            cost_nano=0,
+            reservation=self.reservation,
+            quality=self.quality,
+            cache_hit=True,
+        )
+        return LlmResult(output, usage, self.redactions)
+
+    def _usage(self, provider: str, model: str, completion: Completion | None) -> LlmUsage:
+        if completion is not None:
+            telemetry.LLM_TOKENS.labels("input").inc(completion.input_tokens)
+            telemetry.LLM_TOKENS.labels("output").inc(completion.output_tokens)
+        return LlmUsage(
+            provider=provider,
+            model=model,
+            prompt=self.task.prompt or "inline",
+            input_tokens=sum(a.input_tokens for a in self.attempts),
+            output_tokens=sum(a.output_tokens for a in self.attempts),
+            cost_nano=sum(a.cost_nano for a in self.attempts),
+            reservation=self.reservation,
+            quality=self.quality,
+            attempts=tuple(self.attempts),
+        )
+
+    def usage_of_failure(self) -> LlmUsage | None:
+        """None only if nothing was reserved: a reservation must reach the cost service to be released."""
+        if not self.attempts and not self.reservation:
+            return None
+        last = self.attempts[-1] if self.attempts else None
+        return self._usage(last.provider if last else "", last.model if last else "", None)
+
+
+def cost_nano(candidate: rpc.Candidate, input_tokens: int, output_tokens: int) -> int:
+    """Nano-USD of a call, rounded up."""
+    total = input_tokens * candidate.input_nano_per_mtok + output_tokens * candidate.output_nano_per_mtok
+    return -(-total // 1_000_000)
+
+
+def _counted(completion: Completion, request: CompletionRequest) -> Completion:
+    """With estimates where the provider reported no tokens: what is not counted would be free."""
+    if completion.input_tokens and completion.output_tokens:
+        return completion
+    return Completion(
+        completion.text,
+        completion.input_tokens or estimate_tokens(request.system + request.text),
+        completion.output_tokens or estimate_tokens(completion.text),
+        completion.finish_reason,
+        completion.data,
+    )
+
+
+def _parse(text: str) -> Any:
+    """The JSON object or list that a model's text holds, also inside a fence; None for anything else."""
+    body = text.strip()
+    if body.startswith("```"):
+        body = body.partition("\n")[2].rpartition("```")[0].strip()
+    if not body.startswith(("{", "[")):
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return None

@@ -1,0 +1,214 @@
+"""Reading text without a model: sentences, words, languages. Pure and deterministic."""
+# ruff: noqa: RUF001
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections import Counter
+from typing import Final
+
+from agentflow_worker.providers.local.words import ABBREVIATIONS, STOPWORDS
+
+TEXT_CHARS_MAX: Final = 400_000  # beyond it the head is read: algorithms here are meant for documents
+_END: Final = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+|(?<=[。！？])")
+_LIST: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
+_RULE: Final = re.compile(r"\s*(?:[-=_*]\s?){3,}\s*\Z")
+_TABLE: Final = re.compile(r"\s*\|.*\|\s*\Z")
+_LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
+_MARKS: Final = re.compile(r"(\*\*|__|~~|`)(?=\S)(.+?)(?<=\S)\1")
+_EMPHASIS: Final = re.compile(r"(?<![\w*])[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?![\w*])")
+WORD: Final = re.compile(r"<[A-Z][A-Z_]+:[A-Z2-7]+>|[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,:/-]\d+)*%?")
+_LETTERS: Final = re.compile(r"[^\W\d_]+")
+
+
+def sentences(text: str) -> list[str]:
+    """The prose sentences of plain text or Markdown: without headings, tables, code blocks and list marks."""
+    found: list[str] = []
+    for block in _blocks(text[:TEXT_CHARS_MAX]):
+        found.extend(_split(block))
+    return found
+
+
+def headings(text: str) -> list[str]:
+    """The Markdown headings, without their marks."""
+    return [clean(line.lstrip("# ")) for line in text[:TEXT_CHARS_MAX].splitlines() if re.match(r"#{1,6}\s", line)]
+
+
+def clean(line: str) -> str:
+    """A line without inline Markdown and with single spaces."""
+    line = _LINK.sub(r"\1", line)
+    line = _EMPHASIS.sub(r"\1", _MARKS.sub(r"\2", line))
+    return " ".join(line.split())
+
+
+def _blocks(text: str) -> list[str]:
+    """Paragraphs and list items, each on one line."""
+    blocks: list[str] = []
+    held: list[str] = []
+    fenced = False
+
+    def flush() -> None:
+        if held:
+            blocks.append(clean(" ".join(held)))
+            held.clear()
+
+    for line in text.splitlines():
+        if line.lstrip().startswith(("```", "~~~")):
+            fenced = not fenced
+            flush()
+        elif fenced:
+            continue
+        elif not line.strip() or re.match(r"#{1,6}\s", line) or _RULE.match(line) or _TABLE.match(line):
+            flush()
+        elif _LIST.match(line):
+            flush()
+            held.append(_LIST.sub("", line, count=1))
+        else:
+            held.append(line.lstrip("> "))
+    flush()
+    return blocks
+
+
+def _split(block: str) -> list[str]:
+    parts: list[str] = []
+    start = 0
+    for match in _END.finditer(block):
+        head = block[start : match.start()].rstrip("\"'”’)]")
+        last = head.rsplit(None, 1)[-1].rstrip(".").lower() if head else ""
+        following = block[match.end() : match.end() + 1]
+        initial = len(last) == 1 and last.isalpha() and head.endswith(".")
+        if head.endswith(".") and (last in ABBREVIATIONS or initial or following.islower()):
+            continue
+        parts.append(block[start : match.end()].strip())
+        start = match.end()
+    parts.append(block[start:].strip())
+    return [part for part in parts if part]
+
+
+def words(text: str) -> list[str]:
+    """Words, numbers and privacy tokens in order, as written."""
+    return WORD.findall(text)
+
+
+def stem(word: str) -> str:
+    """A crude stem that joins plurals and verb forms; only for comparing."""
+    word = word.lower()
+    for suffix in ("ations", "ation", "ments", "ment", "ingly", "ing", "ies", "edly", "ed", "es", "ly", "s"):
+        if word.endswith(suffix) and len(word) - len(suffix) >= 4:
+            return word[: -len(suffix)] + ("y" if suffix == "ies" else "")
+    return word
+
+
+def terms(text: str, stopwords: frozenset[str]) -> list[str]:
+    """The stems that carry topic; privacy tokens and bare numbers don't."""
+    return [
+        stem(word)
+        for word in words(text)
+        if len(word) > 2 and word[0] not in "<0123456789" and word.lower() not in stopwords
+    ]
+
+
+def stopwords_of(language: str) -> frozenset[str]:
+    return STOPWORDS.get(language, frozenset()) | STOPWORDS["en"]
+
+
+# --- language ---
+
+_SCRIPTS: Final = (
+    ("ja", re.compile(r"[\u3040-\u30ff]")),
+    ("ko", re.compile(r"[\uac00-\ud7af]")),
+    ("zh", re.compile(r"[\u4e00-\u9fff]")),
+    ("el", re.compile(r"[\u0370-\u03ff]")),
+    ("he", re.compile(r"[\u0590-\u05ff]")),
+    ("ar", re.compile(r"[\u0600-\u06ff]")),
+    ("hi", re.compile(r"[\u0900-\u097f]")),
+    ("th", re.compile(r"[\u0e00-\u0e7f]")),
+)
+_CYRILLIC: Final = re.compile(r"[\u0400-\u04ff]")
+NAMES: Final = {
+    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese",
+    "nl": "Dutch", "sv": "Swedish", "da": "Danish", "pl": "Polish", "fi": "Finnish", "tr": "Turkish", "ja": "Japanese",
+    "ko": "Korean", "zh": "Chinese", "el": "Greek", "he": "Hebrew", "ar": "Arabic", "hi": "Hindi", "th": "Thai",
+    "ru": "Russian", "uk": "Ukrainian",
+}  # fmt: skip
+
+
+def language_code(name: str) -> str:
+    """`Spanish`, `es`, `es-MX` -> `es`; an unknown name comes back in lower case."""
+    lowered = name.strip().lower()
+    for code, full in NAMES.items():
+        if lowered in (code, full.lower()) or lowered.split("-")[0].split("_")[0] == code:
+            return code
+    return lowered
+
+
+def detect_language(text: str) -> tuple[str, float]:
+    """ISO 639-1 code and a confidence of 0..1; `und` if there are too few words to tell.
+
+    The script decides where it can. Latin scripts compare function words and the trigrams of those words, as in
+    Cavnar and Trenkle, N-Gram-Based Text Categorization (1994), with profiles made of the function-word lists.
+    """
+    sample = text[:20_000]
+    letters = _LETTERS.findall(sample.lower())
+    total = sum(map(len, letters))
+    if total < 3:
+        return "und", 0.0
+    for code, pattern in _SCRIPTS:
+        share = len(pattern.findall(sample)) / total
+        if share > (0.1 if code == "ja" else 0.3):
+            return code, round(min(1.0, 0.5 + share / 2), 3)
+    if len(_CYRILLIC.findall(sample)) / total > 0.3:
+        return ("uk" if re.search(r"[іїєґ]", sample.lower()) else "ru"), 0.95
+    scores = {code: _latin_score(letters, code) for code in STOPWORDS}
+    ranked = sorted(scores.items(), key=lambda item: (-item[1], item[0]))
+    (best, first), (_, second) = ranked[0], ranked[1]
+    if first <= 0.02:
+        return "und", 0.0
+    confidence = min(1.0, 0.4 + (first - second) / first)
+    if not any(word in STOPWORDS[best] for word in letters):
+        confidence /= 2  # the shapes of words alone are a weak sign
+    return best, round(confidence, 3)
+
+
+def _latin_score(letters: list[str], code: str) -> float:
+    counts = Counter(letters)
+    hits = sum(n for word, n in counts.items() if word in STOPWORDS[code])
+    signs = sum(n for word, n in counts.items() if set(word) & _SIGNS.get(code, frozenset()))
+    profile = _profile(code)
+    grams: Counter[str] = Counter()
+    for word, n in counts.items():
+        for gram in _trigrams(word):
+            grams[gram] += n
+    norm = math.sqrt(sum(n * n for n in grams.values())) or 1.0
+    cosine = sum(n * profile.get(gram, 0.0) for gram, n in grams.items()) / norm
+    return hits / len(letters) + 0.3 * cosine + 0.3 * signs / len(letters)
+
+
+_SIGNS: Final = {
+    "de": frozenset("äöüß"),
+    "fr": frozenset("àâçèêëîïôùûœ"),
+    "es": frozenset("ñáéíóú"),
+    "pt": frozenset("ãõçâêáéíóú"),
+    "it": frozenset("àèìòù"),
+    "sv": frozenset("åäö"),
+    "da": frozenset("åæø"),
+    "pl": frozenset("ąćęłńóśźż"),
+    "fi": frozenset("äö"),
+    "tr": frozenset("ğışçöü"),
+}
+
+
+@functools.cache
+def _profile(code: str) -> dict[str, float]:
+    grams: Counter[str] = Counter()
+    for word in STOPWORDS[code]:
+        grams.update(_trigrams(word))
+    norm = math.sqrt(sum(n * n for n in grams.values()))
+    return {gram: n / norm for gram, n in grams.items()}
+
+
+def _trigrams(word: str) -> list[str]:
+    padded = f" {word} "
+    return [padded[i : i + 3] for i in range(len(padded) - 2)]

@@ -1,0 +1,158 @@
+"""Bytes of a document as readable text. Pure; the parsers are imported when a document needs them."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Final
+
+from agentflow_common.errors import InvalidError
+
+PAGES_MAX: Final = 2_000
+_BY_SUFFIX: Final = {
+    ".txt": "text/plain", ".log": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown",
+    ".html": "text/html", ".htm": "text/html", ".xhtml": "text/html", ".pdf": "application/pdf",
+    ".json": "application/json", ".csv": "text/csv", ".tsv": "text/tab-separated-values", ".xml": "application/xml",
+    ".yaml": "application/yaml", ".yml": "application/yaml", ".py": "text/x-python", ".rst": "text/x-rst",
+}  # fmt: skip
+_BOMS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
+)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Document:
+    """text: readable. pages: one string a page for PDF, else one. encoding: empty for PDF."""
+
+    text: str
+    content_type: str
+    title: str = ""
+    encoding: str = ""
+    pages: list[str] = field(default_factory=list)
+
+
+def content_type_of(name: str, data: bytes) -> str:
+    """By signature, then by suffix, then by what the text looks like."""
+    head = data[:1024].lstrip()
+    if head.startswith(b"%PDF-"):
+        return "application/pdf"
+    known = _BY_SUFFIX.get(PurePosixPath(name).suffix.lower())
+    if known:
+        return known
+    lowered = head[:256].lower()
+    if lowered.startswith((b"<!doctype html", b"<html")):
+        return "text/html"
+    return "text/plain"
+
+
+def parse(data: bytes, name: str, encoding: str | None = None, content_type: str = "") -> Document:
+    """The document. InvalidError for what holds no text: images, archives, encrypted or broken PDF files."""
+    kind = content_type or content_type_of(name, data)
+    if kind == "application/pdf":
+        return _pdf(data, name)
+    text, used = decode(data, name, encoding)
+    if kind == "text/html":
+        title, body = html_to_text(text)
+        return Document(body, kind, title, used, [body])
+    title = ""
+    if kind == "text/markdown":
+        match = re.search(r"^#\s+(.+)$", text, re.M)
+        title = match.group(1).strip() if match else ""
+    return Document(text, kind, title, used, [text])
+
+
+def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, str]:
+    """(text, encoding): the named encoding, a byte-order mark, UTF-8, or the likeliest of the others."""
+    if encoding:
+        try:
+            return data.decode(encoding), encoding
+        except (LookupError, UnicodeDecodeError) as error:
+            raise InvalidError(
+                f"{name} is not {encoding}: leave `encoding` out to have it detected", kind="bad_encoding"
+            ) from error
+    for mark, codec in _BOMS:
+        if data.startswith(mark):
+            try:
+                return data.decode(codec), codec
+            except UnicodeDecodeError:
+                break
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    else:
+        if "\x00" not in text:
+            return text, "utf-8"
+    if b"\x00" in data[:4096]:
+        raise InvalidError(
+            f"{name} is a binary file; file.read takes text, Markdown, HTML and PDF", kind="not_a_text_document"
+        )
+    from charset_normalizer import from_bytes
+
+    best = from_bytes(data).best()
+    if best is None:
+        return data.decode("cp1252", errors="replace"), "cp1252"
+    return str(best), best.encoding
+
+
+def html_to_text(markup: str) -> tuple[str, str]:
+    """(title, text): headings, paragraphs, lists and table rows on lines of their own; scripts and styles dropped."""
+    from bs4 import BeautifulSoup
+
+    soup = BeautifulSoup(markup, "html.parser")
+    title = soup.title.get_text(" ", strip=True) if soup.title else ""
+    if not title and (heading := soup.find("h1")) is not None:
+        title = heading.get_text(" ", strip=True)
+    for tag in soup(["script", "style", "noscript", "template", "svg", "head", "iframe"]):
+        tag.decompose()
+    for tag in soup.find_all("br"):
+        tag.replace_with("\n")
+    for level in range(1, 7):
+        for tag in soup.find_all(f"h{level}"):
+            tag.insert(0, "#" * level + " ")
+    for tag in soup.find_all("li"):
+        tag.insert(0, "- ")
+    for tag in soup.find_all(["td", "th"]):
+        tag.append("\t")
+    for tag in soup.find_all(_BLOCKS):
+        tag.insert_before("\n")
+        tag.append("\n" if tag.name in ("li", "tr", "dt", "dd") else "\n\n")
+    lines = [re.sub(r"[^\S\t]+", " ", line).replace("\t", "  ").strip() for line in soup.get_text().splitlines()]
+    return title, re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+_BLOCKS: Final = ["p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "tr", "blockquote", "pre", "dl", "dt", "dd", "figure", "figcaption", "form", "fieldset", "hr", "address"]  # fmt: skip
+
+
+def _pdf(data: bytes, name: str) -> Document:
+    from pypdf import PdfReader
+    from pypdf.errors import PyPdfError
+
+    try:
+        reader = PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise InvalidError(f"{name} is encrypted: save it without a password", kind="pdf_encrypted")
+        if len(reader.pages) > PAGES_MAX:
+            raise InvalidError(
+                f"{name} has {len(reader.pages):,} pages, the limit is {PAGES_MAX:,}: split it", kind="too_many_pages"
+            )
+        pages = [_tidy(page.extract_text() or "") for page in reader.pages]
+        meta: Any = reader.metadata
+        title = str(meta.title) if meta is not None and meta.title else ""
+    except (PyPdfError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InvalidError(f"{name} can't be read as PDF ({type(error).__name__})", kind="pdf_broken") from error
+    text = "\n\n".join(page for page in pages if page)
+    if not text:
+        raise InvalidError(
+            f"{name} holds no text: it is probably scanned; run OCR on it first", kind="pdf_without_text"
+        )
+    return Document(text, "application/pdf", title, "", pages)
+
+
+def _tidy(page: str) -> str:
+    page = re.sub(r"(\w)-\n(\w)", r"\1\2", page)  # words that the line's end had cut
+    return re.sub(r"[ \t]+\n", "\n", page).strip()
