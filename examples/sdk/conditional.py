@@ -31,7 +31,7 @@ flow = (
     .function("merge", "result_merger", text="analyze_text.output.text", image="describe_image.output.text")
     .depends_on("analyze_text", "describe_image")
     .output("kind", "classify.output.label")
-    .output("result", "merge.output")
+    .output("result", "merge.output.text")
 )
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The twin of document_analysis.yaml: three agents read one document.
 
-python examples/sdk/document_analysis.py vendor_review.md
+python examples/sdk/document_analysis.py examples/data/vendor_review.md
 """
 
 from running import run

@@ -1,6 +1,6 @@
 """The twin of map_reduce.yaml: summarise the pieces of a long document in parallel, and then the summaries.
 
-python examples/sdk/map_reduce.py vendor_review.md
+python examples/sdk/map_reduce.py examples/data/vendor_review.md
 """
 
 from running import run

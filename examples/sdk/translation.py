@@ -31,7 +31,8 @@ for node, (code, language) in LANGUAGES.items():
     )
     .depends_on(*LANGUAGES)
     .output("language", "detect.output.language")
-    .output("translations", "combine.output")
+    .output("translations", "combine.output.results")
+    .output("left_out", "combine.output.skipped")
 )
 
 if __name__ == "__main__":
