@@ -1,4 +1,4 @@
-"""Group `engine`: durable steps a second, time of a sequential step, fan-out, and the server's own limit beside them."""
+"""Group `engine`: durable steps a second, time of a sequential step, fan-out, beside the server's own limit."""
 
 from __future__ import annotations
 

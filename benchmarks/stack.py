@@ -11,6 +11,7 @@ import tempfile
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import nats
@@ -73,7 +74,7 @@ def fanout(width: int) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def engine(durability: str = "default") -> AsyncIterator[Engine]:
+async def engine(durability: Literal["default", "fsync"] = "default") -> AsyncIterator[Engine]:
     with tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder:
         server = NatsServer(Path(folder) / "nats", durability=durability)
         server.start()
