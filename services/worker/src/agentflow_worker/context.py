@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from agentflow_common.events import LlmUsage
 from agentflow_worker.settings import WorkerSettings
 
 log = logging.getLogger("agentflow_worker.step")
@@ -22,6 +23,7 @@ class StepContext:
 
     attempt: 1 for the first. cancelled: set when the run is cancelled or the step timed out; a synchronous callable
     polls `context.cancelled.is_set()`, an asynchronous one is also cancelled the asyncio way.
+    llm_usage: set by an LLM step that was cancelled, with what its calls had cost by then.
     """
 
     org: str
@@ -34,6 +36,7 @@ class StepContext:
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
     on_heartbeat: Callable[[float | None], None] = _no_heartbeat
     loop: asyncio.AbstractEventLoop | None = None
+    llm_usage: LlmUsage | None = None
 
     @property
     def idempotency_key(self) -> str:

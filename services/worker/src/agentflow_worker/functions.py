@@ -170,13 +170,14 @@ def _merge(present: list[Any], strategy: str) -> Any:
         return present[0]
     if strategy == "concat":
         return [part for item in present for part in (item if isinstance(item, list) else [item])]
+    merged: Any = present
     if all(isinstance(item, dict) for item in present):
-        return functools.reduce(deep_merge, present)
-    if all(isinstance(item, list) for item in present):
-        return [part for item in present for part in item]
-    if all(isinstance(item, str) for item in present):
-        return "\n\n".join(present)
-    return present
+        merged = functools.reduce(deep_merge, present)
+    elif all(isinstance(item, list) for item in present):
+        merged = [part for item in present for part in item]
+    elif all(isinstance(item, str) for item in present):
+        merged = "\n\n".join(present)
+    return merged
 
 
 def deep_merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +230,10 @@ async def result_combiner(
 async def priority_merge(
     priority: list[str] | None = None, results: dict[str, Any] | None = None, **branches: Any
 ) -> dict[str, Any]:
-    """Takes the first branch of `priority` that is not null. Returns {"result", "source", "text"?}; source null if none."""
+    """Takes the first branch of `priority` that is not null.
+
+    Returns {"result", "source", "text"?}; source is null if there is none.
+    """
     named = {**(results or {}), **branches}
     for name in [*(priority or []), *named]:
         if named.get(name) is not None:

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 import msgspec
+
 from agentflow_common.errors import (
     AgentFlowError,
     InvalidError,
@@ -21,7 +22,6 @@ from agentflow_common.errors import (
     TerminalError,
     TimeoutError_,
 )
-
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
 

@@ -8,6 +8,7 @@ that is not JSON makes the next candidate try.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import math
 import time
@@ -83,6 +84,9 @@ async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, co
         with telemetry.span("llm", context.trace, llm__prompt=task.prompt) as span:
             call.trace = span.traceparent
             return await call.run()
+    except asyncio.CancelledError:
+        context.llm_usage = call.usage_of_failure()  # what was spent is spent, whoever stopped the step
+        raise
     except AgentFlowError as error:
         body = StepError(error.kind, error.message, error.retryable, error.retry_after_ms)
         raise LlmStepError(body, call.usage_of_failure()) from error
@@ -275,7 +279,9 @@ class _Call:
         waits = [f.retry_after_ms for f in self.failures if f.retryable and f.retry_after_ms is not None]
         fix = "shorten the inputs or split them" if last.kind == CONTEXT_LENGTH else "see the attempts in the trace"
         error = AgentFlowError(
-            f"every model failed ({tried}); {fix}", kind=told.kind, retry_after_ms=min(waits, default=None)
+            f"every model failed ({tried}): {told.message}; {fix}",
+            kind=told.kind,
+            retry_after_ms=min(waits, default=None),
         )
         error.retryable = retryable
         return error

@@ -23,7 +23,6 @@ from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
 from agentflow_common.errors import AlreadyExistsError, InvalidError, NotFoundError, Problem
-
 from agentflow_worker.context import StepContext
 
 if typing.TYPE_CHECKING:

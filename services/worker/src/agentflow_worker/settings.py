@@ -8,9 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-from agentflow_common.settings import Settings
 from pydantic import AliasChoices, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
+
+from agentflow_common.settings import Settings
 
 STEP_TIMEOUT_S_MAX: Final = 3600.0
 

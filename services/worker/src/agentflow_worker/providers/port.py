@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -113,7 +114,10 @@ def status_error(provider: str, status: int, message: str, retry_after_ms: int |
         kind, retryable = "server_error", True
     else:
         kind, retryable = "bad_request", False
-    return ProviderError(kind, f"{provider}: HTTP {status}", retryable=retryable, retry_after_ms=retry_after_ms)
+    # a refusal of credentials may quote them; anything else says what is wrong with the request
+    said = "" if kind == "auth" else " " + " ".join(message.split())[:300]
+    text = f"{provider}: HTTP {status}{said}"
+    return ProviderError(kind, text, retryable=retryable, retry_after_ms=retry_after_ms)
 
 
 def retry_after_ms(headers: Any) -> int | None:
@@ -143,16 +147,63 @@ def _seconds(text: str) -> float:
         return parsedate_to_datetime(text).timestamp() - time.time()
 
 
-def transport_error(
-    provider: str, error: BaseException, streamed: bool, used: tuple[int, int] = (0, 0)
-) -> ProviderError:
-    """A failure below HTTP: no connection, a timeout, or a stream that broke in the middle."""
-    name = type(error).__name__
-    if isinstance(error, asyncio.TimeoutError | TimeoutError) or "Timeout" in name:
-        kind = "timeout"
-    else:
-        kind = "stream_broken" if streamed else "connection"
-    return ProviderError(kind, f"{provider}: {name}", retryable=True, input_tokens=used[0], output_tokens=used[1])
+class Answer:
+    """A streamed answer as it grows, and what is known of its cost at any moment."""
+
+    def __init__(self, provider: str, on_token: OnToken) -> None:
+        self._provider = provider
+        self._on_token = on_token
+        self._pieces: list[str] = []
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.finish = ""
+
+    def push(self, text: str | None) -> None:
+        if text:
+            self._pieces.append(text)
+            self._on_token(text)
+
+    def done(self) -> Completion:
+        """The completion. A stream that ended without saying why was cut: `stream_broken`."""
+        if not self.finish:
+            raise ProviderError("stream_broken", f"{self._provider}: the stream ended early", retryable=True)
+        text = "".join(self._pieces)
+        if self.finish == "content_filter" and not text:
+            raise ProviderError("content_filter", f"{self._provider}: the answer was withheld", retryable=False)
+        return Completion(text, self.input_tokens, self.output_tokens, self.finish)
+
+    @contextlib.asynccontextmanager
+    async def guarded(
+        self, timeout_s: float, translate: Callable[[Exception], ProviderError | None]
+    ) -> AsyncIterator[None]:
+        """Bounds the call in time and turns every failure into a ProviderError that knows the tokens so far."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield
+        except Exception as error:
+            found = error if isinstance(error, ProviderError) else translate(error) or self._broken(error)
+            found.input_tokens = found.input_tokens or self.input_tokens
+            found.output_tokens = found.output_tokens or self.output_tokens
+            if found is error:
+                raise
+            raise found from error
+
+    def _broken(self, error: Exception) -> ProviderError:
+        """A failure below HTTP: no connection, a timeout, or a stream that broke in the middle."""
+        name = type(error).__name__
+        if isinstance(error, TimeoutError) or "Timeout" in name:
+            kind = "timeout"
+        else:
+            kind = "stream_broken" if self._pieces else "connection"
+        return ProviderError(kind, f"{self._provider}: {name}", retryable=True)
+
+
+JSON_ONLY: Final = "Answer with one JSON object and nothing else."
+
+
+def system_of(request: CompletionRequest) -> str:
+    """The system text, with the wish for JSON where it is wanted."""
+    return "\n\n".join(filter(None, (request.system, JSON_ONLY if request.json_output else "")))
 
 
 def estimate_tokens(text: str) -> int:

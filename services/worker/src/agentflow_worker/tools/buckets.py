@@ -88,7 +88,7 @@ async def s3_put(
     store = open_bucket(bucket, settings, key, writing=True)
     attributes = None if bucket.startswith("file://") else {"Content-Type": content_type or kind}
     try:
-        done = await store.put_async(key, data, attributes=attributes)  # type: ignore[arg-type]
+        done = await store.put_async(key, data, attributes=attributes)
     except Exception as error:
         raise _translated(error, bucket, key) from error
     return {

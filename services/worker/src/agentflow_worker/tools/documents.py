@@ -125,7 +125,11 @@ def html_to_text(markup: str) -> tuple[str, str]:
     return title, re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-_BLOCKS: Final = ["p", "div", "section", "article", "header", "footer", "main", "aside", "nav", "h1", "h2", "h3", "h4", "h5", "h6", "ul", "ol", "li", "table", "tr", "blockquote", "pre", "dl", "dt", "dd", "figure", "figcaption", "form", "fieldset", "hr", "address"]  # fmt: skip
+_BLOCK_NAMES: Final = """
+    p div section article header footer main aside nav h1 h2 h3 h4 h5 h6 ul ol li table tr blockquote pre dl dt dd
+    figure figcaption form fieldset hr address
+"""
+_BLOCKS: Final = _BLOCK_NAMES.split()
 
 
 def _pdf(data: bytes, name: str) -> Document:

@@ -144,7 +144,7 @@ _HARM: Final[dict[str, tuple[float, tuple[str, ...]]]] = {
     "hate": (
         0.8,
         (
-            r"(?:hate|exterminate|get rid of|inferior) (?:all |those |these )?"
+            r"(?:hate|exterminate|get rid of) (?:all |those |these )?"  # noqa: ISC004
             r"(?:foreigners|immigrants|women|men|jews|muslims|christians|blacks|whites|gays)",
             r"subhuman\w*|vermin",
         ),

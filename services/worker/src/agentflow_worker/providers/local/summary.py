@@ -217,7 +217,7 @@ def passages(text: str, question: str, most: int = 3) -> list[dict[str, Any]]:
     asked = set(t.terms(question, stop))
     average = sum(sum(c.values()) for c in counts) / len(counts) if counts else 1.0
     seen = Counter(term for count in counts for term in count)
-    scored = []
+    scored: list[dict[str, Any]] = []
     for i, count in enumerate(counts):
         length = sum(count.values())
         score = 0.0
