@@ -1,1 +1,3 @@
 """agentctl: the command line and the embedded stack."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,74 @@
+"""`agentctl config`: what is remembered between commands."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from agentctl import session
+from agentctl.failures import CliError
+from agentctl.output import Format, Output, emit, note
+
+app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
+
+
+class Key(StrEnum):
+    ENDPOINT = "endpoint"
+    ORG_ID = "org-id"
+    TOKEN = "token"  # noqa: S105  (the name of a setting)
+
+
+@app.command("set")
+def set_(
+    key: Annotated[Key, typer.Argument(show_default=False)],
+    value: Annotated[
+        str, typer.Argument(help="- reads it from stdin (keeps a token out of the shell's history); '' removes it.")
+    ],
+) -> None:
+    """Store a setting in the config file (readable by you alone)."""
+    if value == "-":
+        value = sys.stdin.readline()
+    value = value.strip()
+    if key is Key.ENDPOINT and value:
+        from agentflow_sdk.channel import parse_endpoint
+
+        try:
+            parse_endpoint(value)
+        except ValueError as error:
+            raise CliError(str(error)) from None
+    config = session.read_config()
+    name = key.value.replace("-", "_")
+    if value:
+        config[name] = value
+    else:
+        config.pop(name, None)
+    path = session.write_config(config)
+    note(f"{key.value} {'stored in' if value else 'removed from'} {path}")
+
+
+@app.command()
+def show(output: Output = Format.TABLE) -> None:
+    """Show the settings in force and where each comes from; the token is masked."""
+    from agentctl.render import fields
+
+    target = session.resolve()
+    shown = {"endpoint": target.endpoint, "org_id": target.org_id, "token": mask(target.token)}
+    data = {
+        **shown,
+        "sources": {key: target.sources[key] for key in shown if key in target.sources},
+        "config_file": str(session.config_path()),
+    }
+    rows = [
+        (key.replace("_", "-"), f"{value}  ({target.sources[key]})" if value else "-") for key, value in shown.items()
+    ]
+    emit(data, output, lambda: fields([*rows, ("config file", str(session.config_path()))]))
+
+
+def mask(token: str) -> str:
+    """Enough to tell two keys apart, too little to use."""
+    if not token:
+        return ""
+    return f"{token[:4]}…{token[-4:]}" if len(token) >= 16 else "…"

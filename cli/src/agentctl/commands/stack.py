@@ -1,0 +1,186 @@
+"""`agentctl up|down|status|demo`: the embedded stack."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from agentctl import session
+from agentctl.failures import FAILED, UNREACHABLE, CliError
+from agentctl.output import Format, Output, duration, emit, note, stdout, table
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="Where the stack keeps everything; AGENTFLOW_DATA_DIR or ./.agentflow.", show_default=False),
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    app.command()(up)
+    app.command()(down)
+    app.command()(session.remote(status))
+    app.command()(demo)
+
+
+def up(
+    data_dir: DataDir = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
+    port: Annotated[int, typer.Option(help="Of the gRPC API; 0: the last one used, or a free one.", min=0)] = 0,
+    http_port: Annotated[int, typer.Option(help="Of the gateway's health and metrics.", min=0)] = 0,
+    nats_port: Annotated[int, typer.Option(min=0)] = 0,
+    postgres_port: Annotated[int, typer.Option(help="0: a Unix socket only.", min=0)] = 0,
+    load: Annotated[
+        list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker.")
+    ] = None,
+    file_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="A folder that file tools may use; none: the current one and DATA_DIR/files."),
+    ] = None,
+    fsync: Annotated[bool, typer.Option("--fsync", help="Sync the log to disk before every acknowledgement.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to become ready.", min=1)] = 60.0,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every part as it starts.")] = False,
+) -> None:
+    """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C."""
+    from agentctl import stack
+
+    options = stack.Options(
+        data_dir=session.data_dir(data_dir),
+        detach=detach,
+        grpc_port=port,
+        http_port=http_port,
+        nats_port=nats_port,
+        postgres_port=postgres_port,
+        durability="fsync" if fsync else "default",
+        load=[_loadable(item) for item in load or ()],
+        file_roots=[str(root.expanduser().absolute()) for root in file_root or ()],
+        ready_timeout_s=timeout,
+        verbose=verbose,
+    )
+    code = _guarded(lambda: stack.up(options))
+    if code:
+        raise typer.Exit(code)
+
+
+def _loadable(item: str) -> str:
+    """A .py file must be there; services run elsewhere, so its path is made absolute."""
+    if not item.endswith(".py"):
+        return item
+    file = Path(item).expanduser().absolute()
+    if not file.is_file():
+        raise CliError(f"--load {item}: there is no such file", fix="name a .py file, or a module that can be imported")
+    return str(file)
+
+
+def _guarded(action: Any) -> Any:
+    """The stack's own errors in the CLI's form."""
+    from agentctl.stack import StackError
+
+    try:
+        return action()
+    except StackError as error:
+        raise CliError(str(error), exit_code=FAILED) from error
+
+
+def down(data_dir: DataDir = None) -> None:
+    """Stop the stack cleanly; data stays."""
+    from agentctl import stack
+
+    folder = session.data_dir(data_dir)
+    began = time.monotonic()
+    if _guarded(lambda: stack.down(folder)):
+        note(f"stopped in {duration((time.monotonic() - began) * 1000)}; data stays in {folder}")
+    else:
+        note(f"nothing runs in {folder}")
+
+
+def status(
+    data_dir: DataDir = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also endpoints, processes and memory.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Show the health of the stack's parts, or of the endpoint that is configured. Exit code 0: all ready."""
+    from agentctl import stack
+
+    folder = session.data_dir(data_dir)
+    parts = _guarded(lambda: stack.status(folder))
+    if not parts:
+        _remote_status(folder, output)
+        return
+    info = session.read_stack(folder)
+    ready = all(part.state == "ready" for part in parts)
+    import msgspec
+
+    data = {
+        "ready": ready,
+        "data_dir": str(folder),
+        "endpoint": info.get("grpc", ""),
+        "http": info.get("http", ""),
+        "parts": [msgspec.to_builtins(part) for part in parts],
+    }
+    emit(data, output, lambda: _parts(parts, info, folder, verbose))
+    if not ready:
+        raise typer.Exit(FAILED)
+
+
+def _parts(parts: Any, info: dict[str, Any], folder: Path, verbose: bool) -> None:
+    from rich.text import Text
+
+    styles = {"ready": "green", "starting": "yellow", "restarting": "yellow"}
+    columns = ["PART", "STATE", "UPTIME", "RESTARTS", *(("PID", "PORT", "MEMORY") if verbose else ()), "DETAIL"]
+    rows = []
+    for part in parts:
+        more = (str(part.pid or ""), str(part.port or ""), f"{part.rss_bytes / 1024**2:.0f} MiB")
+        uptime = duration(part.uptime_s * 1000) if part.uptime_s else ""
+        state = Text(part.state, style=styles.get(part.state, "red"))
+        rows.append((part.name, state, uptime, str(part.restarts or ""), *(more if verbose else ()), part.detail))
+    console = stdout()
+    console.print(table(columns, rows, right=("UPTIME", "RESTARTS", "PID", "PORT", "MEMORY")))
+    if info.get("grpc"):
+        console.print(f"\ngRPC {info['grpc']}   data {folder}")
+    if verbose and info:
+        console.print(f"HTTP {info.get('http', '')}   API key {info.get('dev_key_file', '')}   logs {folder / 'logs'}")
+
+
+def _remote_status(folder: Path, output: Format) -> None:
+    """gRPC's standard health service of the configured endpoint; it needs no key."""
+    target = session.resolve()
+    if not target.endpoint or target.sources.get("endpoint") == "the embedded stack":
+        raise CliError(f"no stack runs in {folder}", fix="start one with `agentctl up --detach`", exit_code=UNREACHABLE)
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    from agentflow_sdk import channel
+    from agentflow_sdk.errors import from_rpc_error
+
+    endpoint = channel.parse_endpoint(target.endpoint)
+    opened = (
+        grpc.secure_channel(endpoint.target, channel.credentials(None))
+        if endpoint.secure
+        else grpc.insecure_channel(endpoint.target)
+    )
+    with opened:
+        try:
+            reply = health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        except grpc.RpcError as error:
+            raise from_rpc_error(error, str(endpoint)) from None
+    state = health_pb2.HealthCheckResponse.ServingStatus.Name(reply.status).lower()
+    data = {"ready": state == "serving", "endpoint": str(endpoint), "state": state}
+    emit(data, output, lambda: f"{endpoint}: {state}")
+    if state != "serving":
+        raise typer.Exit(FAILED)
+
+
+def demo(
+    doc: Annotated[
+        Path | None, typer.Option(help="A text, Markdown, HTML or PDF file of yours.", show_default=False)
+    ] = None,
+    data_dir: DataDir = None,
+    keep: Annotated[bool, typer.Option("--keep/--stop", help="Leave the stack running, or stop it at the end.")] = True,
+) -> None:
+    """Start the stack if needed, have agents read a document, and show result, cost, redactions and timeline."""
+    from agentctl import demo as show
+
+    raise typer.Exit(_guarded(lambda: show.run(doc, session.data_dir(data_dir), keep=keep)))

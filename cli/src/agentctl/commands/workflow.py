@@ -1,0 +1,255 @@
+"""`agentctl workflow`: definitions and runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentctl import session, values
+from agentctl.failures import BAD_INPUT, FAILED, CliError, problem_line
+from agentctl.output import Format, Output, emit, note
+from agentctl.session import open_client, remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Client, Run
+
+app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
+
+File = Annotated[str, typer.Argument(help="Definition in YAML or JSON; - reads stdin.", show_default=False)]
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
+
+
+def _definition(path: str) -> str:
+    """The text of a definition file; places in later error messages name it."""
+    text = values.read_text(path)
+    session.state.source = "stdin" if path == "-" else path
+    return text
+
+
+@app.command()
+@remote
+def validate(
+    file: File,
+    server: Annotated[
+        bool, typer.Option("--server", help="Ask the server, which also knows the prompts and tools.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Check a definition without a server; problems come with file and line."""
+    text = _definition(file)
+    source = session.state.source
+    if server:
+        with open_client() as client:
+            data = client.workflows.validate(text).to_dict()
+    else:
+        data = _validate_here(text)
+
+    def render() -> Any:
+        if data["valid"]:
+            return f"{source}: valid: {data['name']}@{data['version']}, {data['steps']} steps"
+        return None
+
+    if output is not Format.TABLE or data["valid"]:
+        emit(data, output, render)
+    if not data["valid"]:
+        from types import SimpleNamespace
+
+        for problem in data["problems"]:
+            note(problem_line(SimpleNamespace(**problem), source))
+        number = len(data["problems"])
+        raise CliError(f"{source}: not valid, {number} problem{'s' if number != 1 else ''}")
+
+
+def _validate_here(text: str) -> dict[str, Any]:
+    from agentflow_common.definition import parse_text
+    from agentflow_common.errors import InvalidError
+
+    try:
+        definition = parse_text(text)
+    except InvalidError as error:
+        problems = [{"place": p.place, "message": p.message, "fix": p.fix} for p in error.problems]
+        return {"valid": False, "problems": problems, "name": "", "version": 0, "steps": 0}
+    steps = len(definition.dag.nodes)
+    return {"valid": True, "problems": [], "name": definition.name, "version": definition.version, "steps": steps}
+
+
+@app.command()
+@remote
+def register(file: File, output: Output = Format.TABLE) -> None:
+    """Store a definition under its name and version, for good."""
+    text = _definition(file)
+    with open_client() as client:
+        result = client.workflows.register(text)
+    what = "registered" if result.created else "was registered already, nothing changed"
+    emit(result.to_dict(), output, lambda: f"{result.name}@{result.version} {what}  sha256 {result.digest}")
+
+
+@app.command()
+@remote
+def submit(
+    workflow: Annotated[
+        str, typer.Argument(help="A definition file, a registered NAME or NAME@VERSION, or - for stdin.")
+    ],
+    input_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", "-i", metavar="KEY=VALUE", help="An input; numbers and JSON are read as such; @file for text."
+        ),
+    ] = None,
+    inputs_json: Annotated[str, typer.Option(help="All inputs as a JSON object, or @file.", show_default=False)] = "",
+    budget_cents: Annotated[
+        int | None, typer.Option(help="At most this many cents for the run's model calls.", show_default=False)
+    ] = None,
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag to find the run by.")] = None,
+    idempotency_key: Annotated[
+        str, typer.Option(help="The same key is the same run, however often it is sent.", show_default=False)
+    ] = "",
+    priority: Annotated[int, typer.Option(help="-100 to 100.")] = 0,
+    deadline: Annotated[
+        float | None, typer.Option(help="Seconds for the whole run, from now.", show_default=False)
+    ] = None,
+    watch_: Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the run ends.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait silently until the run ends.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Start a run. With --watch or --wait the exit code is 0 only if it completed."""
+    inputs = values.parse_inputs(input_ or (), inputs_json)
+    source = _definition(workflow) if _is_file(workflow) else workflow
+    if _is_file(workflow) and "\n" not in source:
+        source += "\n"  # how the SDK tells a text from a name
+    with open_client() as client:
+        submission = client.workflows.submit(
+            source,
+            inputs,
+            budget_cents=budget_cents,
+            tags=values.parse_tags(tag or ()),
+            idempotency_key=idempotency_key,
+            priority=priority,
+            deadline_s=deadline,
+        )
+        if submission.deduplicated:
+            note("this idempotency key was used before: nothing new was started")
+        if not (watch_ or wait):
+            emit(submission.to_dict(), output, lambda: submission.run_id)
+            note(f"follow it with: agentctl workflow watch {submission.run_id}")
+            return
+        note(f"run {submission.run_id}")
+        _follow_to_end(client, submission.run_id, output, quiet=wait and not watch_)
+
+
+def _is_file(text: str) -> bool:
+    """What looks like a path is one, so that a misspelt file is not looked up as a workflow's name."""
+    return text == "-" or "/" in text or text.endswith((".yaml", ".yml", ".json")) or Path(text).is_file()
+
+
+def _follow_to_end(client: Client, run_id: str, output: Format, *, quiet: bool) -> None:
+    from agentctl import live, render
+
+    try:
+        live.follow(client, run_id, quiet=quiet)
+    except KeyboardInterrupt:
+        note(f"\nthe run goes on; follow it with: agentctl workflow watch {run_id}")
+        raise
+    run = client.workflows.wait(run_id, timeout=30)  # the API's answer may lag the last event by a moment
+    note("")
+    emit(run.to_dict(), output, lambda: render.run(run))
+    exit_by(run)
+
+
+def exit_by(run: Run) -> None:
+    if run.status != "completed":
+        raise typer.Exit(FAILED)
+
+
+@app.command("list")
+@remote
+def list_(
+    status: Annotated[
+        str, typer.Option(help="pending, running, waiting, paused, completed, failed or cancelled.", show_default=False)
+    ] = "",
+    workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
+    output: Output = Format.TABLE,
+) -> None:
+    """List runs, newest first."""
+    from agentctl import render
+
+    runs: list[Any] = []
+    token = ""
+    with open_client() as client:
+        while len(runs) < limit:
+            page = client.workflows.list(
+                status=status, workflow=workflow, limit=min(1000, limit - len(runs)), page_token=token
+            )
+            runs.extend(page)
+            token = page.next_page_token
+            if not token:
+                break
+    emit([run.to_dict() for run in runs], output, lambda: render.runs(runs))
+    if token:
+        note(f"there are more; this shows {len(runs)} (--limit)")
+
+
+@app.command()
+@remote
+def get(
+    run: RunId,
+    reveal: Annotated[
+        bool, typer.Option("--reveal", help="Show the originals of what was redacted (permission `reveal`; audited).")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why, for the audit log.", show_default=False)] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Show a run: status, steps, cost, output."""
+    from agentctl import render
+
+    if reason and not reveal:
+        raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
+    with open_client() as client:
+        item = client.workflows.get(run, reveal=reveal, reason=reason or ("agentctl workflow get" if reveal else ""))
+    emit(item.to_dict(), output, lambda: render.run(item))
+
+
+@app.command()
+@remote
+def watch(run: RunId, output: Output = Format.TABLE) -> None:
+    """Follow a run to its end. -o json prints one JSON object for each event; exit code 0 only if it completed."""
+    from agentctl import live
+
+    with open_client() as client:
+        if output is Format.TABLE:
+            _follow_to_end(client, run, output, quiet=False)
+            return
+        view = live.follow(client, run, on_event=lambda event: _print_event(event, output))
+        if not view.ended:
+            exit_by(client.workflows.get(run))
+        elif view.status != "completed":
+            raise typer.Exit(FAILED)
+
+
+def _print_event(event: Any, output: Format) -> None:
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(event.to_dict(), ensure_ascii=False) + "\n")
+    else:
+        import yaml
+
+        sys.stdout.write("---\n" + yaml.safe_dump(event.to_dict(), sort_keys=False, allow_unicode=True))
+    sys.stdout.flush()
+
+
+@app.command()
+@remote
+def cancel(
+    run: RunId,
+    reason: Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask a run to stop. A finished run stays as it is."""
+    with open_client() as client:
+        status = client.workflows.cancel(run, reason)
+    said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
+    emit({"run_id": run, "status": status.value}, output, lambda: said)

@@ -1,0 +1,172 @@
+"""`agentctl demo` (`make run`): the whole platform on one document, in one command."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from agentctl import session
+from agentctl.failures import FAILED, INTERRUPTED, CliError
+from agentctl.output import counts, duration, money, note, stdout
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agentflow_sdk import Client, Run
+
+EXAMPLE: Final = "document_analysis.yaml"
+DOCUMENT: Final = "data/vendor_review.md"
+FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+RUN_S_MAX: Final = 600.0
+_BINARY: Final = "takes text, Markdown, HTML and PDF"
+
+
+def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
+    """Exit code 0 only if the run completed. What is wrong with the document is said before anything starts."""
+    began = time.monotonic()
+    examples = find_examples()
+    document = check_document(doc or examples / DOCUMENT)
+    definition = (examples / EXAMPLE).read_text("utf-8")
+
+    from agentctl import stack
+
+    if stack.find(data_dir) is None:
+        note("starting the stack ...")
+    info = stack.start(stack.Options(data_dir=data_dir))
+    note(f"the stack is ready at {info.grpc} ({duration((time.monotonic() - began) * 1000)})")
+    copy = place(document, data_dir / "files" / "demo")
+    target = session.with_stack(session.Target("", "", "", {}), session.read_stack(data_dir))
+    try:
+        with session.open_client(target) as client:
+            code = _show(client, definition, copy, examples / DOCUMENT == document)
+    except KeyboardInterrupt:
+        note("\ninterrupted; the run goes on in the stack")
+        code = INTERRUPTED
+    finally:
+        if not keep:
+            stack.down(data_dir)
+    if keep and code == 0:
+        note(f"\nall of it took {duration((time.monotonic() - began) * 1000)}")
+    return code
+
+
+def find_examples() -> Path:
+    """The folder `examples`: above the current folder, above this file (a checkout), or in the installed package."""
+    here = Path(__file__).resolve()
+    for base in (Path.cwd(), *Path.cwd().parents, *here.parents):
+        if (base / "examples" / EXAMPLE).is_file():
+            return base / "examples"
+    raise CliError(f"examples/{EXAMPLE} is not to be found", fix="run this in a checkout of AgentFlow")
+
+
+def check_document(path: Path) -> Path:
+    """The document's absolute path. CliError for what no tool could read."""
+    file = path.expanduser().absolute()
+    if not file.exists():
+        raise CliError(f"{path}: there is no such file", fix="name a text, Markdown, HTML or PDF file")
+    if not file.is_file():
+        raise CliError(f"{path}: not a file", fix="name a text, Markdown, HTML or PDF file")
+    size = file.stat().st_size
+    if size == 0:
+        raise CliError(f"{path}: the file is empty", fix="name a document with text in it")
+    if size > FILE_BYTES_MAX:
+        raise CliError(f"{path}: {size / 1024**2:.0f} MB, the limit is {FILE_BYTES_MAX // 1024**2} MB", fix="split it")
+    with file.open("rb") as stream:
+        head = stream.read(4096)
+    marks = (b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")  # UTF-16 and UTF-32 text holds zero bytes
+    if head.startswith(b"%PDF-") or head.startswith(marks):
+        return file
+    if file.suffix.lower() == ".pdf":
+        raise CliError(f"{path}: named .pdf, but it is no PDF file", fix="export it again as PDF")
+    if b"\x00" in head:
+        raise CliError(f"{path}: a binary file; this demo {_BINARY}", fix="export it as PDF or text first")
+    return file
+
+
+def place(document: Path, folder: Path) -> Path:
+    """A copy inside the stack's file root: the roots stay narrow, whatever file the user names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    copy = folder / document.name
+    if copy == document:
+        return copy
+    temporary = folder / f".{os.getpid()}.part"
+    temporary.write_bytes(document.read_bytes())
+    temporary.replace(copy)
+    return copy
+
+
+def _show(client: Client, definition: str, document: Path, shipped: bool) -> int:
+    from agentctl import live, render
+
+    registration = client.workflows.register(definition)
+    submission = client.workflows.submit(
+        f"{registration.name}@{registration.version}", {"document_key": str(document)}, tags={"from": "demo"}
+    )
+    note(f"{registration.name}@{registration.version} reads {document.name}: {submission.run_id}\n")
+    view = live.follow(client, submission.run_id)
+    result = client.workflows.wait(submission.run_id, timeout=RUN_S_MAX)
+    console = stdout()
+    if result.status != "completed":
+        why = f"{result.error.type}: {result.error.message}" if result.error else view.error
+        _heading(console, f"The run {result.status.value}")
+        console.print(why or "no reason was given")
+        note(f"\nlook closer:  agentctl trace get {result.run_id}")
+        return FAILED
+    _heading(console, "Result")
+    console.print(render.output(result.output))
+    _cost(console, result)
+    _heading(console, "Redacted before anything was stored or sent to a model")
+    console.print(counts(result.redactions) if result.redactions else "nothing sensitive was found")
+    _timeline(console, client, result)
+    _next(console, result, shipped)
+    return 0
+
+
+def _heading(console: Console, text: str) -> None:
+    console.print(f"\n{text}", style="bold")
+
+
+def _cost(console: Console, result: Run) -> None:
+    """Where the price comes from is part of it: which model answered, and what it used."""
+    from agentctl.output import table
+
+    tokens = f"{result.input_tokens:,} tokens in, {result.output_tokens:,} out"
+    _heading(console, f"Cost: {money(result.cost_nano_usd)} for {tokens}")
+    steps = [step for step in result.steps if step.provider]
+    rows = [(step.step, f"{step.provider}/{step.model}", step.prompt, money(step.cost_nano_usd)) for step in steps]
+    console.print(table(("STEP", "ROUTE", "PROMPT", "COST"), rows, right=("COST",)))
+    if steps and all(step.provider == "local" for step in steps):
+        console.print("price source: `local` runs on this machine, offline and free; set OPENAI_API_KEY,")
+        console.print(
+            "ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up` to route to their models"
+        )
+    else:
+        console.print("price source: genai-prices for each provider's model, `local` is free")
+
+
+def _timeline(console: Console, client: Client, result: Run) -> None:
+    from agentctl import render
+
+    _heading(console, f"Timeline: {duration(result.duration_ms)}")
+    try:
+        console.print(render.timeline(client.traces.get(result.run_id)))
+    except Exception as error:
+        # the run is what counts: a trace that is late must not turn a completed run into a failure
+        note(f"the trace is not there yet ({error}); see: agentctl trace get {result.run_id}")
+
+
+def _next(console: Console, result: Run, shipped: bool) -> None:
+    _heading(console, f"Run {result.run_id}. Try next:")
+    lines = [
+        ("agentctl workflow get " + result.run_id + " --reveal", "with the originals in place of the tokens (audited)"),
+        ("agentctl trace get " + result.run_id + " --output timeline", "what happened, step by step"),
+        ("make run DOC=your.pdf" if shipped else "make run", "a document of yours" if shipped else "the shipped one"),
+        (f"agentctl workflow submit examples/{EXAMPLE} --help", "budgets, tags, idempotency"),
+        ("agentctl status --verbose", "the processes behind it"),
+        ("agentctl down", "stop the stack; its data stays"),
+    ]
+    width = max(len(command) for command, _ in lines)
+    for command, why in lines:
+        console.print(f"  {command:<{width}}  {why}")

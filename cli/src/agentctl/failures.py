@@ -1,0 +1,94 @@
+"""What a failed command says and how it exits.
+
+0: done (when waiting or watching: the run completed). 1: the run failed or was cancelled. 2: usage or bad input.
+3: AgentFlow can't be reached. 4: not authenticated or not allowed. 130: interrupted.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final
+
+FAILED: Final = 1
+BAD_INPUT: Final = 2
+UNREACHABLE: Final = 3
+NO_ACCESS: Final = 4
+INTERRUPTED: Final = 130
+
+_EXIT_BY_CODE: Final = {
+    "invalid_argument": BAD_INPUT,
+    "not_found": BAD_INPUT,
+    "already_exists": BAD_INPUT,
+    "failed_precondition": BAD_INPUT,
+    "unavailable": UNREACHABLE,
+    "deadline_exceeded": UNREACHABLE,
+    "unauthenticated": NO_ACCESS,
+    "permission_denied": NO_ACCESS,
+}
+_LINE: Final = re.compile(r"line (\d+)(?:, column (\d+))?(?:, (.*))?\Z")
+
+
+class CliError(Exception):
+    """A failure of the command line itself: one message with its place and the fix."""
+
+    def __init__(self, message: str, *, fix: str = "", exit_code: int = BAD_INPUT) -> None:
+        super().__init__(message)
+        self.message = message
+        self.fix = fix
+        self.exit_code = exit_code
+
+
+def exit_code_of(error: BaseException) -> int:
+    """SDK errors and those of agentflow_common carry the same codes, so both are read without importing either."""
+    if isinstance(error, CliError):
+        return error.exit_code
+    if isinstance(error, OSError):
+        return BAD_INPUT
+    return _EXIT_BY_CODE.get(str(getattr(error, "code", "")), FAILED)
+
+
+def is_expected(error: BaseException) -> bool:
+    return isinstance(error, CliError | OSError) or (hasattr(error, "problems") and hasattr(error, "code"))
+
+
+def lines_of(error: BaseException, source: str = "") -> list[str]:
+    """The error as the user reads it. source: the file that `line N` in the problems' places belongs to."""
+    if isinstance(error, CliError):
+        return [error.message, *([f"  {error.fix}"] if error.fix else [])]
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return [f"{where}{error.strerror or error}"]
+    if not is_expected(error):
+        return [
+            f"unexpected {type(error).__name__}: {error}",
+            "  run the command again with --debug for the traceback, and report it",
+        ]
+    problems: Sequence[Any] = getattr(error, "problems", ())
+    message = str(getattr(error, "message", "") or error)
+    if not problems:
+        return [message, *_advice(error)]
+    # the headline repeats the first problem, and the list is clearer
+    headline = message.split(": ", 1)[0] if any(p.message in message for p in problems) else message
+    return [headline, *(f"  {problem_line(p, source)}" for p in problems), *_advice(error)]
+
+
+def problem_line(problem: Any, source: str = "") -> str:
+    """`FILE:12: dag.nodes[0].type: unknown node type 'x' (use one of ...)`."""
+    match = _LINE.match(problem.place)
+    if match and source:
+        column = f":{match[2]}" if match[2] else ""
+        place = f"{source}:{match[1]}{column}" + (f": {match[3]}" if match[3] else "")
+    else:
+        place = problem.place
+    text = f"{place}: {problem.message}" if place else problem.message
+    return f"{text} ({problem.fix})" if problem.fix else text
+
+
+def _advice(error: BaseException) -> list[str]:
+    code = getattr(error, "code", "")
+    if code == "unavailable" and not getattr(error, "kind", ""):
+        return ["  start the embedded stack with `agentctl up`, or name another with --endpoint or AGENTFLOW_ENDPOINT"]
+    if code == "unauthenticated":
+        return ["  pass the API key with --token, AGENTFLOW_TOKEN or `agentctl config set token -`"]
+    return []

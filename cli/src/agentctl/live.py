@@ -1,0 +1,143 @@
+"""Shows a run while it goes: a live view on a terminal, one line for each event elsewhere. All of it on stderr."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from agentctl.output import STATUS_STYLE, clean, duration, money, note, status_text, stderr
+from agentctl.progress import RunView, StepView, line
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from agentflow_sdk import Client
+
+_MARKS: Final = {
+    "pending": "·",
+    "scheduled": "○",
+    "running": "●",
+    "retrying": "↻",
+    "completed": "✓",
+    "failed": "✗",
+    "skipped": "-",
+    "cancelled": "■",
+    "outcome_unknown": "?",
+}
+ROWS_MAX: Final = 24
+TAIL_LINES_MAX: Final = 4
+REFRESH_PER_S: Final = 8
+
+
+def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = False) -> RunView:
+    """Watches until the run ends. on_event: called with each RunEvent instead of showing it."""
+    view = RunView(run_id)
+    console = stderr()
+    if on_event is None and not quiet and console.is_terminal:
+        _live(client, view, console)
+        return view
+    show_tokens = False
+    for item in client.workflows.watch(run_id, tokens=show_tokens):
+        if not hasattr(item, "sequence"):
+            continue
+        view.event(item)
+        if on_event is not None:
+            on_event(item)
+        elif not quiet:
+            note(clean(line(item, view.submitted_ms)))
+    return view
+
+
+def _live(client: Client, view: RunView, console: Console) -> None:
+    from rich.live import Live
+
+    lock = threading.Lock()
+
+    class Picture:
+        """Drawn by the refresh thread, so that durations tick while no event comes."""
+
+        def __rich__(self) -> Any:
+            with lock:
+                return _picture(view, time.time_ns() // 1_000_000, console.width)
+
+    with Live(Picture(), console=console, refresh_per_second=REFRESH_PER_S, transient=False):
+        for item in client.workflows.watch(view.run_id):
+            with lock:
+                if hasattr(item, "sequence"):
+                    view.event(item)
+                else:
+                    view.token(item)
+
+
+def _picture(view: RunView, now_ms: int, width: int) -> Any:
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
+    elapsed = (view.ended_ms or now_ms) - view.submitted_ms if view.submitted_ms else 0
+    head = Text.assemble(
+        (view.workflow or "run", "bold"),
+        f"  {view.run_id}  ",
+        status_text(view.status),
+        f"  {view.steps_done}/{view.steps_total} steps  {duration(max(0, elapsed))}  {money(view.cost_nano)}",
+    )
+    grid = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for column in ("mark", "step", "kind", "time", "detail"):
+        grid.add_column(column, justify="right" if column == "time" else "left", no_wrap=column != "detail")
+    shown = _chosen(list(view.steps.values()))
+    for step in shown:
+        grid.add_row(*_row(step, now_ms, view.ended))
+    parts: list[Any] = [head, grid]
+    if len(shown) < len(view.steps):
+        parts.append(Text(f"  and {len(view.steps) - len(shown)} more steps", style="dim"))
+    for step in view.steps.values():
+        if step.status == "running" and step.tail and not view.ended:
+            parts.append(_tail(step, width))
+    if view.error:
+        parts.append(Text(clean(view.error), style="red"))
+    return Group(*parts)
+
+
+def _chosen(steps: list[StepView]) -> list[StepView]:
+    """What fits: steps at work first, in the definition's order."""
+    if len(steps) <= ROWS_MAX:
+        return steps
+    busy = [s for s in steps if s.status in {"running", "scheduled", "retrying", "failed"}][:ROWS_MAX]
+    names = {s.name for s in busy}
+    rest = [s for s in steps if s.name not in names][: ROWS_MAX - len(busy)]
+    names |= {s.name for s in rest}
+    return [s for s in steps if s.name in names]
+
+
+def _row(step: StepView, now_ms: int, ended: bool) -> tuple[Any, ...]:
+    from rich.text import Text
+
+    style = STATUS_STYLE.get(step.status, "")
+    took = ""
+    if step.status in {"running", "scheduled", "retrying"} and step.began_ms and not ended:
+        took = duration(max(0, now_ms - step.began_ms))
+    elif step.duration_ms:
+        took = duration(step.duration_ms)
+    detail = clean(step.detail)
+    if step.width:
+        detail = f"{step.children_done}/{step.width} items {detail}".strip()
+    if step.attempt > 1:
+        detail = f"attempt {step.attempt}  {detail}"
+    if step.cost_nano:
+        detail += f" · {money(step.cost_nano)}"
+    return Text(_MARKS.get(step.status, "·"), style=style), step.name, Text(step.kind, style="dim"), took, detail
+
+
+def _tail(step: StepView, width: int) -> Any:
+    """The last lines of what the model is writing."""
+    import textwrap
+
+    from rich.text import Text
+
+    room = max(20, min(width, 120) - 6)
+    lines: list[str] = []
+    for paragraph in clean(step.tail).splitlines()[-TAIL_LINES_MAX:]:
+        lines.extend(textwrap.wrap(paragraph, room) or [""])
+    text = "\n".join(f"    {piece}" for piece in lines[-TAIL_LINES_MAX:])
+    return Text(f"  {step.name}:\n{text}", style="dim")

@@ -1,0 +1,86 @@
+"""The command line: the groups of commands, the flags that all share, and how errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from agentctl import failures, output, session
+from agentctl.commands import budget, completion, config, prompt, stack, trace, workflow
+
+
+class _Root(TyperGroup):
+    """Turns what a command raises into one clear message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise typer.Exit(failures.INTERRUPTED) from None
+        except BrokenPipeError:
+            # the reader of a pipe has gone: nobody is left to tell
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
+            raise typer.Exit(failures.FAILED) from None
+        except Exception as error:
+            if session.state.debug or _is_control_flow(error):
+                raise
+            output.report(error, session.state.source)
+            raise typer.Exit(failures.exit_code_of(error)) from None
+
+
+def _is_control_flow(error: Exception) -> bool:
+    """Typer's own exceptions (usage errors, Exit, Abort) know how they end."""
+    return any(cls.__module__.split(".")[0] in {"typer", "click"} for cls in type(error).__mro__)
+
+
+app = typer.Typer(
+    name="agentctl",
+    cls=_Root,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="AgentFlow on the command line: run multi-agent workflows, follow them, and look after the embedded stack.",
+    epilog="Exit codes: 0 done, 1 the run failed or was cancelled, 2 bad input, 3 not reachable, 4 no access, "
+    "130 interrupted.",
+)
+app.add_typer(workflow.app, name="workflow")
+app.add_typer(prompt.app, name="prompt")
+app.add_typer(trace.app, name="trace")
+app.add_typer(budget.app, name="budget")
+app.add_typer(config.app, name="config")
+app.add_typer(completion.app, name="completion")
+stack.add_to(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from agentctl import __version__
+
+        sys.stdout.write(f"agentctl {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    endpoint: session.Endpoint = "",
+    token: session.Token = "",
+    org_id: session.OrgId = "",
+    debug: session.Debug = False,
+    version: Annotated[  # noqa: ARG001  (handled by its callback)
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    session.reset(debug, endpoint=endpoint, token=token, org_id=org_id)
+
+
+def main() -> None:
+    app(prog_name="agentctl")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Where output goes: data to stdout and nothing else there; progress and messages to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from agentctl.failures import lines_of
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+PIPE_COLUMNS: Final = 200  # a pipe has no width; narrow tables would cut what a script wants
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
+
+
+def stdout() -> Console:
+    from rich.console import Console
+
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
+
+
+def stderr() -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = PIPE_COLUMNS
+    return console
+
+
+def note(message: str) -> None:
+    """A message for the person at the terminal."""
+    sys.stderr.write(message + "\n")
+
+
+def report(error: BaseException, source: str = "") -> None:
+    first, *rest = lines_of(error, source)
+    label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
+    note("\n".join([f"{label} {clean(first)}", *(clean(line) for line in rest)]))
+
+
+def clean(text: str) -> str:
+    """Control characters of foreign text must not steer the terminal."""
+    return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def emit(data: Any, output: Format, render: Callable[[], Any]) -> None:
+    """Prints plain data as JSON or YAML, or what `render` makes for people (a renderable, or None if it has printed)."""
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
+    elif output is Format.YAML:
+        import yaml
+
+        sys.stdout.write(yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=PIPE_COLUMNS))
+    else:
+        made = render()
+        if made is not None:
+            stdout().print(made)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> Any:
+    """A plain table. Cells are strings or rich Text; long ones fold, they are never cut."""
+    from rich.table import Table
+
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=title or None, title_justify="left")
+    for name in columns:
+        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(cell if not isinstance(cell, str) else clean(cell) for cell in row))
+    return made
+
+
+STATUS_STYLE: Final = {
+    "completed": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "retrying": "yellow",
+    "outcome_unknown": "red",
+    "skipped": "dim",
+    "pending": "dim",
+}
+
+
+def status_text(status: str) -> Any:
+    from rich.text import Text
+
+    return Text(status, style=STATUS_STYLE.get(status, ""))
+
+
+def money(nano: int) -> str:
+    from agentflow_common.money import display
+
+    return display(nano)
+
+
+def when(ms: int) -> str:
+    """Local time to the second; `-` for what has not happened."""
+    return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
+
+
+def duration(ms: float) -> str:
+    """`18 ms`, `1.24 s`, `2 m 05 s`, `3 h 07 m`."""
+    if ms < 1000:
+        return f"{ms:.0f} ms" if ms >= 10 or ms == int(ms) else f"{ms:.1f} ms"
+    seconds = ms / 1000
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} m {rest:02d} s"
+    return f"{minutes // 60} h {minutes % 60:02d} m"
+
+
+def counts(values: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(values.items())) or "none"

@@ -1,0 +1,123 @@
+"""What people write on a command line, as values: inputs, tags, files, times."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from agentctl.failures import CliError
+
+_AGO: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\Z")
+_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_JSON_SCALAR: Final = re.compile(r"(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)\Z")
+FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+
+
+def read_text(path: str) -> str:
+    """A text file, or stdin for `-`. CliError if it is not text or too large."""
+    if path == "-":
+        data, name = sys.stdin.buffer.read(FILE_BYTES_MAX + 1), "stdin"
+    else:
+        name = path
+        file = Path(path).expanduser()
+        if file.is_dir():
+            raise CliError(f"{path}: is a folder", fix="name a file")
+        with file.open("rb") as stream:
+            data = stream.read(FILE_BYTES_MAX + 1)
+    if len(data) > FILE_BYTES_MAX:
+        raise CliError(
+            f"{name}: larger than {FILE_BYTES_MAX // 1024**2} MB",
+            fix="pass its path and let a `file.read` step read it",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise CliError(f"{name}: not UTF-8 text", fix="pass its path and let a `file.read` step read it") from None
+
+
+def text_or_file(value: str) -> str:
+    """`@file` is the file's text; anything else is itself."""
+    return read_text(value[1:]) if value.startswith("@") and len(value) > 1 else value
+
+
+def scalar(text: str) -> Any:
+    """JSON where it looks like JSON (numbers, true, false, null, quoted, {...}, [...]), else the text itself."""
+    stripped = text.strip()
+    if _JSON_SCALAR.match(stripped):
+        return json.loads(stripped)
+    if stripped[:1] in ('"', "{", "[") and stripped[-1:] in ('"', "}", "]"):
+        try:
+            return json.loads(stripped)
+        except ValueError:
+            return text
+    return text
+
+
+def parse_inputs(pairs: Iterable[str], whole: str = "") -> dict[str, Any]:
+    """Inputs from `--inputs-json` (or `@file`) and then `--input key=value`, which win."""
+    out: dict[str, Any] = {}
+    if whole:
+        try:
+            data = json.loads(text_or_file(whole))
+        except ValueError as error:
+            raise CliError(f"--inputs-json: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
+        if not isinstance(data, dict):
+            raise CliError(f"--inputs-json: a {type(data).__name__}, not an object", fix='write {"name": "value"}')
+        out.update(data)
+    for pair in pairs:
+        key, value = split_pair(pair, "--input")
+        if value.startswith("@@"):
+            out[key] = value[1:]
+        elif value.startswith("@") and len(value) > 1:
+            out[key] = _from_file(value[1:])
+        else:
+            out[key] = scalar(value)
+    return out
+
+
+def _from_file(path: str) -> Any:
+    text = read_text(path)
+    suffix = Path(path).suffix.lower()
+    if suffix == ".json":
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            raise CliError(f"{path}: not JSON: {error}", fix="mend it, or rename it to pass it as text") from None
+    return text
+
+
+def split_pair(pair: str, flag: str) -> tuple[str, str]:
+    key, equals, value = pair.partition("=")
+    if not equals or not key.strip():
+        raise CliError(f"{flag} {pair!r}: not key=value", fix=f"write {flag} name=value")
+    return key.strip(), value
+
+
+def parse_tags(pairs: Iterable[str]) -> dict[str, str]:
+    return dict(split_pair(pair, "--tag") for pair in pairs)
+
+
+def parse_time(text: str, now_ms: int | None = None) -> int:
+    """ms since the epoch of `now`, `1h` (ago; s, m, h, d, w), an ISO date or time (local unless it says), or ms."""
+    now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
+    word = text.strip().lower()
+    if word == "now":
+        return now_ms
+    ago = _AGO.match(word.removesuffix(" ago").strip())
+    if ago:
+        return now_ms - int(float(ago[1]) * _UNIT_S[ago[2]] * 1000)
+    if word.isdigit() and len(word) >= 12:
+        return int(word)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise CliError(
+            f"{text!r} is not a time", fix="write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
+        ) from None
+    return int(moment.astimezone(UTC).timestamp() * 1000)
