@@ -1,0 +1,92 @@
+"""One running stack for the tests of this folder, and what they ask of it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Client
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+
+
+@dataclass
+class Platform:
+    """A running stack. buckets: the folder of its file:// buckets."""
+
+    stack: Any
+    buckets: Path
+
+    def client(self, token: str = "", org_id: str = "") -> Client:
+        from agentflow_sdk import NO_RETRY, Client
+
+        return Client(self.stack.grpc, token or self.stack.dev_key, org_id, retry=NO_RETRY)
+
+    def make_key(self, permissions: str, org: str = "default") -> str:
+        """A new API key, as an administrator makes one."""
+        command = [sys.executable, "-m", "agentflow_gateway.keys", "create", "--org", org, "--permissions", permissions]
+        env = {**os.environ, **self.stack.info.postgres}
+        return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.strip()
+
+    def cli(self, *arguments: str, token: str = "", text: str = "") -> subprocess.CompletedProcess[str]:
+        """`agentctl` as a user runs it."""
+        env = {
+            **os.environ,
+            "AGENTFLOW_ENDPOINT": self.stack.grpc,
+            "AGENTFLOW_TOKEN": token or self.stack.dev_key,
+            "AGENTFLOW_CLI_CONFIG": os.devnull,
+            "COLUMNS": "200",
+        }
+        command = [sys.executable, "-m", "agentctl", *arguments]
+        return subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=120, check=False)
+
+
+def buckets_in(folder: Path) -> Path:
+    buckets = folder / "buckets"
+    shutil.copytree(EXAMPLES / "data" / "posts", buckets / "posts")
+    return buckets
+
+
+def environment(buckets: Path) -> dict[str, str]:
+    return {"AGENTFLOW_FILE_ROOTS": str(EXAMPLES / "data"), "AGENTFLOW_BUCKET_ROOT": str(buckets)}
+
+
+@pytest.fixture(scope="session")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    from agentctl.stack.testing import running_stack
+
+    folder = tmp_path_factory.mktemp("platform")
+    buckets = buckets_in(folder)
+    with running_stack(folder / "data", env=environment(buckets)) as stack:
+        yield Platform(stack, buckets)
+
+
+@pytest.fixture
+def client(platform: Platform) -> Iterator[Client]:
+    with platform.client() as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def planted() -> dict[str, list[str]]:
+    """The planted values of vendor_review.md, by entity."""
+    values: dict[str, list[str]] = yaml.safe_load((EXAMPLES / "data" / "planted.yaml").read_text())["planted"]
+    return values
+
+
+@pytest.fixture(scope="session")
+def kept() -> list[str]:
+    """Look-alikes in vendor_review.md that must survive."""
+    values: list[str] = yaml.safe_load((EXAMPLES / "data" / "planted.yaml").read_text())["kept"]
+    return values
