@@ -19,6 +19,7 @@ from grpc_status import rpc_status
 from agentflow.v1 import prompt_pb2, prompt_pb2_grpc, trace_pb2, trace_pb2_grpc, workflow_pb2, workflow_pb2_grpc
 from agentflow_common import bus, rpc, subjects
 from agentflow_common import events as ev
+from agentflow_common.errors import RetryableError
 from agentflow_common.eventlog import Entry
 from agentflow_common.service import Context, running
 from agentflow_gateway import keys
@@ -276,6 +277,25 @@ async def test_fifty_submissions_with_one_key_are_one_run(stand: Stand) -> None:
     assert not other.deduplicated
 
 
+async def test_an_append_of_unknown_outcome_is_looked_up(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    append, outcomes = stand.context.log.append, iter(["written", "lost"])
+
+    async def unsure(entry: Entry, timeout_s: float = 10.0) -> Any:
+        if next(outcomes) == "written":
+            await append(entry, timeout_s)
+        raise RetryableError("no acknowledgement", kind="append_unknown")
+
+    monkeypatch.setattr(stand.context.log, "append", unsure)
+    reply = await stand.submit(idempotency_key="a")
+    assert not reply.deduplicated
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stand.submit(idempotency_key="b")
+    assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+    monkeypatch.undo()
+    assert (await stand.submit(idempotency_key="a")).deduplicated
+    assert not (await stand.submit(idempotency_key="b")).deduplicated
+
+
 async def test_what_is_submitted(stand: Stand) -> None:
     request = workflow_pb2.SubmitWorkflowRequest(definition_text=DEFINITION, budget_cents=25, tags={"case": "c-1"})
     request.inputs.update({"text": f"write to {EMAIL}"})
@@ -370,7 +390,7 @@ async def _count(jsm: Any, expected: int) -> bool:
 
 async def _until(check: Any) -> None:
     async with asyncio.timeout(10):
-        while not await check():  # noqa: ASYNC110  (polls other processes)
+        while not await check():
             await asyncio.sleep(0.02)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -43,7 +44,26 @@ class Checked(msgspec.Struct, frozen=True):
 
 async def check(deps: Deps, call: Call, source: Source) -> Checked:
     """Everything that can be wrong with a definition is raised from here as InvalidError with places and fixes."""
-    definition, lines = await _load(deps, call, source)
+    loaded, lines = await _load(deps, call, source)
+    definition = loaded.definition
+    problems = await _unknown_names(deps, definition, lines)
+    pinned, missing = await _prompts(deps, call, definition, lines)
+    if found := (*missing, *problems):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise InvalidError(
+            f"the workflow definition is not valid: {found[0]}{more}", kind="invalid_definition", problems=found
+        )
+    identity = f"ref:{source.ref}" if source.ref else f"def:{loaded.digest}"
+    return Checked(definition, loaded.canonical, loaded.digest, identity, pinned)
+
+
+class _Loaded(msgspec.Struct, frozen=True):
+    definition: Definition
+    canonical: dict[str, Any]
+    digest: str
+
+
+def _loaded(definition: Definition) -> _Loaded:
     canonical = definition.canonical()
     encoded = msgspec.json.encode(canonical, order="sorted")
     if len(encoded) > CANONICAL_BYTES_MAX:
@@ -53,37 +73,35 @@ async def check(deps: Deps, call: Call, source: Source) -> Checked:
             kind="definition_too_large",
             problems=(Problem("definition", f"{len(encoded):,} bytes", fix),),
         )
-    problems = await _unknown_names(deps, definition, lines)
-    pinned, missing = await _prompts(deps, call, definition, lines)
-    if found := (*missing, *problems):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InvalidError(
-            f"the workflow definition is not valid: {found[0]}{more}", kind="invalid_definition", problems=found
-        )
-    digest = definition.digest()
-    return Checked(definition, canonical, digest, f"ref:{source.ref}" if source.ref else f"def:{digest}", pinned)
+    return _Loaded(definition, canonical, definition.digest())
 
 
-async def _load(deps: Deps, call: Call, source: Source) -> tuple[Definition, Lines | None]:
+@functools.lru_cache(maxsize=64)
+def _registered(canonical: str) -> _Loaded:
+    """A registered definition never changes, so it is read once; nobody changes what this returns."""
+    return _loaded(load_trusted(msgspec.json.decode(canonical)))
+
+
+async def _load(deps: Deps, call: Call, source: Source) -> tuple[_Loaded, Lines | None]:
     if source.ref:
         row = await find(deps, call.org, source.ref)
-        return load_trusted(msgspec.json.decode(row.canonical)), None
+        return _registered(row.canonical), None
     if source.text is not None:
         text = source.text
         if len(text) < _INLINE_PARSE_CHARS:
             return _parse_text(text)
         return await asyncio.to_thread(_parse_text, text)
     if source.data is not None:
-        return parse_dict(source.data), None
+        return _loaded(parse_dict(source.data)), None
     fix = "set `definition_text` (YAML or JSON) or `definition`; a submission may also name a registered `workflow`"
     raise InvalidError(f"no definition was given: {fix}", problems=(Problem("source", "not set", fix),))
 
 
-def _parse_text(text: str) -> tuple[Definition, Lines]:
+def _parse_text(text: str) -> tuple[_Loaded, Lines]:
     from agentflow_common.definition_text import load
 
     data, lines = load(text)
-    return parse_dict(data, lines), lines
+    return _loaded(parse_dict(data, lines)), lines
 
 
 async def find(deps: Deps, org: str, ref: str) -> DefinitionRow:

@@ -173,7 +173,7 @@ async def cancel(deps: Deps, call: Call, run_id: str, reason: str) -> str:
     )
     # the message id makes a double click one event
     await deps.log.append(
-        Entry(subjects.run_in(key), ev.encode(event), msg_id=f"cancel:{run_id}"), call.timeout_s(10.0)
+        Entry(subjects.run_in(key), ev.encode(event), msg_id=f"cancel:{call.org}:{run_id}"), call.timeout_s(10.0)
     )
     return status
 

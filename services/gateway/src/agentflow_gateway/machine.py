@@ -193,6 +193,11 @@ def check_size(size: int, limit: int) -> None:
 
 
 def check_text(value: str, place: str, chars_max: int) -> str:
+    """The text, if it is short enough and can be stored."""
+    if "\x00" in value:
+        raise InvalidError(
+            f"`{place}` holds a NUL character", problems=(Problem(place, "a NUL character", "remove it"),)
+        )
     if len(value) > chars_max:
         raise InvalidError(
             f"`{place}` is {len(value):,} characters long",
@@ -298,6 +303,8 @@ def read_page_token(token: str, status: str, workflow: str) -> tuple[int, str] |
     try:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         at, run, of_status, of_workflow = msgspec.json.decode(raw, type=tuple[int, str, str, str])
+        if not 0 <= at < 2**63 or "\x00" in run:
+            raise ValueError("out of range")
     except (ValueError, msgspec.MsgspecError):
         raise InvalidError(
             "the page token is not valid",

@@ -10,7 +10,8 @@ from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import Payload
-from agentflow_common.runstate import RunFold, RunState, StepState
+from agentflow_common.runfold import RunFold
+from agentflow_common.runstate import RunState, StepState
 from agentflow_gateway import machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
