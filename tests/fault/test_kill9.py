@@ -17,11 +17,12 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
+from agentflow_common.bus import call
 from agentflow_common.definition import parse_dict
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
-from agentflow_common.bus import call
-from agentflow_common.runstate import RunFold, RunStatus, StepStatus
+from agentflow_common.runfold import RunFold
+from agentflow_common.runstate import RunStatus, StepStatus
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 

@@ -17,7 +17,8 @@ from agentflow_common import ids, subjects
 from agentflow_common.definition import parse_text
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.events import Payload
-from agentflow_common.runstate import RunState, fold
+from agentflow_common.runfold import fold
+from agentflow_common.runstate import RunState
 from agentflow_common.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings

@@ -24,7 +24,7 @@ from agentflow_common.errors import AgentFlowError, ConflictError, RetryableErro
 from agentflow_common.eventlog import Entry, settle
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
-from agentflow_common.runstate import new_state
+from agentflow_common.runfold import new_state
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import expressions, ids
+from agentflow_common import ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import BlobRef, Payload, StepError
 from agentflow_common.expressions import ExpressionError
+from agentflow_common.runfold import evolve
 from agentflow_common.runstate import (
     ACTIVE,
     RunState,
@@ -27,11 +28,10 @@ from agentflow_common.runstate import (
     StepStatus,
     blob_marker,
     child_key,
-    evolve,
     output_of,
     parent_of,
 )
-from agentflow_scheduler.plan import NeedBlob, Plan, PlanNode, Scope
+from agentflow_scheduler.plan import NeedBlob, Plan, PlanNode, Scope, mapped_items, skip_reason
 
 WIDTH_MAX: Final = 10_000  # children of one parallel step
 
@@ -163,12 +163,12 @@ def _look(run: Run, out: Decision, key: str) -> None:
 def _begin(run: Run, out: Decision, node: PlanNode) -> None:
     """Skips, expands or schedules a node whose sources are all decided."""
     try:
-        reason = _skip_reason(out.scope, node)
+        reason = skip_reason(out.scope, node)
         if reason:
             out.emit(ev.StepSkipped, step=node.id, reason=reason)
             _decided(run, out, node.id)
         elif node.parallel:
-            _name, items = _items(node, node.resolve(out.scope), out.scope)
+            _name, items = mapped_items(node, node.resolve(out.scope), out.scope)
             if len(items) > WIDTH_MAX:
                 raise ExpressionError(f"a parallel step has at most {WIDTH_MAX} items, the list holds {len(items)}")
             out.emit(ev.StepExpanded, step=node.id, width=len(items))
@@ -188,67 +188,9 @@ def _undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: Inval
     _failed(run, out, node, key, run.state.steps[key])
 
 
-def _skip_reason(scope: Scope, node: PlanNode) -> str:
-    """Why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob."""
-    if node.sources:
-        if not any(_taken(scope, source, condition) for source, condition in node.sources):
-            return "no incoming edge was taken"
-    elif node.reads and all(scope.status(name) != StepStatus.COMPLETED for name in node.reads):
-        return "every step that it reads was skipped or failed"
-    if node.condition is not None and not _holds(scope, node.condition):
-        return f"the condition is false: {node.condition}"
-    return ""
-
-
-def _taken(scope: Scope, source: str, condition: str | None) -> bool:
-    status = scope.status(source)
-    if status == StepStatus.COMPLETED:
-        return condition is None or _holds(scope, condition)
-    return status == StepStatus.FAILED and condition is not None and _holds(scope, condition)
-
-
-def _holds(scope: Scope, text: str) -> bool:
-    """A condition's value; about a step that was skipped, an expression that fails is simply false."""
-    names = expressions.condition_steps(text)
-    known = [name for name in names if name != "inputs"]
-    inputs = scope.inputs()
-    variables: dict[str, Any] = {**inputs, "inputs": inputs} if isinstance(inputs, dict) else {"inputs": inputs}
-    for name in known:
-        variables[name] = scope.step_view(name)
-    try:
-        return expressions.condition(text).holds(variables)
-    except ExpressionError:
-        if any(scope.status(name) != StepStatus.COMPLETED for name in known):
-            return False
-        raise
-
-
-def _items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
-    """The input that a parallel node maps over, by `for_each` or as the only list, and its items."""
-    looked = {name: _inside(value, scope) for name, value in inputs.items()} if node.for_each is None else {}
-    name = node.for_each or ""
-    if not name:
-        lists = [key for key, value in looked.items() if isinstance(value, list)]
-        if len(lists) != 1:
-            found = "none" if not lists else ", ".join(lists)
-            raise ExpressionError(f"a parallel step needs one input that is a list (found: {found}); set `for_each`")
-        name = lists[0]
-    items = looked[name] if name in looked else _inside(inputs[name], scope)
-    if not isinstance(items, list):
-        raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is a {type(items).__name__}")
-    return name, items
-
-
-def _inside(value: Any, scope: Scope) -> Any:
-    if isinstance(value, dict) and "$blob" in value:
-        payload = Payload(ref=BlobRef(**value["$blob"]))
-        return expressions.walk(scope.look(payload), tuple(value["path"]), "input")
-    return value
-
-
 def _schedule_children(run: Run, out: Decision, node: PlanNode, width: int) -> None:
     """Offers the children that have not been offered yet (all of them, unless a crash came between)."""
-    name, items = _items(node, inputs := node.resolve(out.scope), out.scope)
+    name, items = mapped_items(node, inputs := node.resolve(out.scope), out.scope)
     if len(items) != width:
         raise AssertionError(f"{run.state.run}/{node.id}: {len(items)} items, expanded to {width}")
     for index, item in enumerate(items):
@@ -261,7 +203,7 @@ def _schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -
     try:
         inputs = node.resolve(out.scope)
         if key != node.id:
-            name, items = _items(node, inputs, out.scope)
+            name, items = mapped_items(node, inputs, out.scope)
             inputs = {**inputs, name: items[int(key[len(node.id) + 1 : -1])]}
     except ExpressionError as error:
         _undecidable(run, out, node, key, error)

@@ -15,7 +15,7 @@ import msgspec
 from agentflow_common import definition as df
 from agentflow_common import definition_check, expressions, ids
 from agentflow_common.events import BlobRef, Payload
-from agentflow_common.expressions import Path
+from agentflow_common.expressions import ExpressionError, Path
 from agentflow_common.runstate import RunState, StepStatus, blob_marker, output_of
 
 PLANS_MAX: Final = 256
@@ -201,3 +201,61 @@ class Plans:
         else:
             self._plans.move_to_end(key)
         return plan
+
+
+def skip_reason(scope: Scope, node: PlanNode) -> str:
+    """Why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob."""
+    if node.sources:
+        if not any(_taken(scope, source, condition) for source, condition in node.sources):
+            return "no incoming edge was taken"
+    elif node.reads and all(scope.status(name) != StepStatus.COMPLETED for name in node.reads):
+        return "every step that it reads was skipped or failed"
+    if node.condition is not None and not _holds(scope, node.condition):
+        return f"the condition is false: {node.condition}"
+    return ""
+
+
+def _taken(scope: Scope, source: str, condition: str | None) -> bool:
+    status = scope.status(source)
+    if status == StepStatus.COMPLETED:
+        return condition is None or _holds(scope, condition)
+    return status == StepStatus.FAILED and condition is not None and _holds(scope, condition)
+
+
+def _holds(scope: Scope, text: str) -> bool:
+    """A condition's value; about a step that was skipped, an expression that fails is simply false."""
+    names = expressions.condition_steps(text)
+    known = [name for name in names if name != "inputs"]
+    inputs = scope.inputs()
+    variables: dict[str, Any] = {**inputs, "inputs": inputs} if isinstance(inputs, dict) else {"inputs": inputs}
+    for name in known:
+        variables[name] = scope.step_view(name)
+    try:
+        return expressions.condition(text).holds(variables)
+    except ExpressionError:
+        if any(scope.status(name) != StepStatus.COMPLETED for name in known):
+            return False
+        raise
+
+
+def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
+    """The input that a parallel node maps over, by `for_each` or as the only list, and its items."""
+    looked = {name: _inside(value, scope) for name, value in inputs.items()} if node.for_each is None else {}
+    name = node.for_each or ""
+    if not name:
+        lists = [key for key, value in looked.items() if isinstance(value, list)]
+        if len(lists) != 1:
+            found = "none" if not lists else ", ".join(lists)
+            raise ExpressionError(f"a parallel step needs one input that is a list (found: {found}); set `for_each`")
+        name = lists[0]
+    items = looked[name] if name in looked else _inside(inputs[name], scope)
+    if not isinstance(items, list):
+        raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is a {type(items).__name__}")
+    return name, items
+
+
+def _inside(value: Any, scope: Scope) -> Any:
+    if isinstance(value, dict) and "$blob" in value:
+        payload = Payload(ref=BlobRef(**value["$blob"]))
+        return expressions.walk(scope.look(payload), tuple(value["path"]), "input")
+    return value

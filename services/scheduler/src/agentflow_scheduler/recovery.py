@@ -13,7 +13,8 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
-from agentflow_common.runstate import RunFold, RunState
+from agentflow_common.runfold import RunFold
+from agentflow_common.runstate import RunState
 from agentflow_common.subjects import RunKey
 
 log = logging.getLogger(__name__)
