@@ -7,11 +7,14 @@ and the loop awaits it. Calls are served in the order in which they were made.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import hashlib
 import logging
+import shutil
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -46,6 +49,7 @@ class ClickHouse:
         self._settings = settings
         self._session = session
         self._path = str(Path(settings.clickhouse_path).absolute()) if settings.clickhouse_path else ""
+        self._spool = Path(self._path) / "agentflow-inserts"
         self._thread = ThreadPoolExecutor(1, "clickhouse")
         self._client: Any = None
         self._types: dict[str, Any] = {}
@@ -62,8 +66,8 @@ class ClickHouse:
         import clickhouse_connect  # noqa: F401
         from clickhouse_connect.driver import options
 
-        # The client asks of every insert whether it is a data frame, and loads pandas for that: a second of start-up and
-        # 60 MB. Nothing here is one; these names are the driver's own way of saying "not installed".
+        # The client asks of every insert whether it is a data frame, and loads pandas for that: a second of start-up
+        # and 60 MB. Nothing here is one; these names are the driver's own way of saying "not installed".
         for name in ("pd", "pd_time_test", "np", "arrow", "pl"):
             setattr(options, name, None)
         if self._path:
@@ -101,6 +105,8 @@ class ClickHouse:
         if self._path:
             Path(self._path).mkdir(parents=True, exist_ok=True)
             client = clickhouse_connect.get_client(interface="chdb", path=self._path)
+            shutil.rmtree(self._spool, ignore_errors=True)  # the engine is ours now, so nobody else spools
+            self._spool.mkdir(mode=0o700)
         else:
             client = clickhouse_connect.get_client(
                 host=settings.clickhouse_host,
@@ -141,20 +147,34 @@ class ClickHouse:
         """Inserts whole columns, in the order of `columns` (name -> ClickHouse type). DateTime64(3) takes ms as int."""
         await self._call(self._insert, table, dict(columns), data)
 
+    @contextlib.contextmanager
+    def _spooling(self) -> Iterator[None]:
+        """chDB takes an insert from a temporary file: keep it in the engine's folder, where the next process removes
+        what a killed one left, and not where every user of the machine may look."""
+        if not self._path:
+            yield
+            return
+        before, tempfile.tempdir = tempfile.tempdir, str(self._spool)
+        try:
+            yield
+        finally:
+            tempfile.tempdir = before
+
     def _insert(self, table: str, columns: dict[str, str], data: Sequence[Sequence[Any]]) -> None:
         from clickhouse_connect.datatypes.registry import get_from_name
 
         for name in columns.values():
             if name not in self._types:
                 self._types[name] = get_from_name(name)
-        self._client.insert(
-            table,
-            data,
-            column_names=list(columns),
-            column_types=[self._types[name] for name in columns.values()],
-            column_oriented=True,
-            settings=_INSERT_SETTINGS,
-        )
+        with self._spooling():
+            self._client.insert(
+                table,
+                data,
+                column_names=list(columns),
+                column_types=[self._types[name] for name in columns.values()],
+                column_oriented=True,
+                settings=_INSERT_SETTINGS,
+            )
 
     async def close(self) -> None:
         await self._call(self._close)

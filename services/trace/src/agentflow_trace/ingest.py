@@ -190,7 +190,8 @@ class Ingest:
             self._changed.clear()
             if self._buffer:
                 left = self._oldest + self._age_s - loop.time()
-                if left <= 0 or self._waiting or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
+                hurry = self._waiting and not self._pending  # far behind, big batches are what helps those who wait
+                if left <= 0 or hurry or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
                     return
                 await asyncio.sleep(min(left, 0.02))
             else:

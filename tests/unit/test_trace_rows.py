@@ -1,0 +1,92 @@
+"""A message becomes one row: whose it is, what it is called, what it cost."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from agentflow_common import events as ev
+from agentflow_common import postgres, subjects
+from agentflow_trace import rows
+
+KEY = subjects.key_of("acme", "run_1")
+TS = 1_763_700_000_000
+
+
+def _row(event: ev.Event, subject: str, headers: dict[str, str] | None = None) -> rows.Row:
+    return rows.of("AF_EVENTS", subject, ev.encode(event), 7, TS + 5, headers)
+
+
+def test_a_completed_llm_step_keeps_its_route_tokens_cost_and_redactions() -> None:
+    usage = ev.LlmUsage("openai", "m", "analyzer@3", 120, 30, 4_200, cache_hit=True)
+    event = ev.StepCompleted(
+        org="acme", run="run_1", ts=TS, step="a[2]", attempt=2, worker="w1", started_at=TS - 40, duration_ms=39.5,
+        llm=usage, redactions={"EMAIL_ADDRESS": 2}, trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    )  # fmt: skip
+    row = _row(event, subjects.run_in(KEY))
+    assert (row.org, row.run, row.type, row.step, row.attempt) == ("acme", "run_1", "step.completed", "a[2]", 2)
+    assert (row.provider, row.model, row.prompt, row.cache_hit) == ("openai", "m", "analyzer@3", True)
+    assert (row.input_tokens, row.output_tokens, row.cost_nano) == (120, 30, 4_200)
+    assert (row.started_at, row.duration_ms, row.ts, row.stored_at) == (TS - 40, 39.5, TS, TS + 5)
+    assert row.redactions == {"EMAIL_ADDRESS": 2}
+    assert row.trace_id == "a" * 32
+    assert row.body.encode() == ev.encode(event)
+
+
+def test_every_event_type_has_a_row_of_its_own_name() -> None:
+    golden = Path(__file__).parents[1] / "contract" / "golden"
+    files = [file for file in golden.glob("*.json") if not file.name.startswith("api.")]
+    assert files
+    for file in files:
+        data = file.read_bytes()
+        row = rows.of("AF_EVENTS", subjects.run_in(KEY), data, 1, TS)
+        assert row.type == ev.event_type(ev.decode(data))
+
+
+def test_a_runs_final_cost_is_not_counted_beside_its_steps() -> None:
+    assert _row(ev.RunCompleted(org="acme", run="run_1", ts=TS, cost_nano=9), subjects.out_run(KEY)).cost_nano == 0
+    failed = ev.StepFailed(
+        org="acme", run="run_1", ts=TS, step="a", attempt=1, error=ev.StepError("rate_limited", "slow down"),
+        llm=ev.LlmUsage("p", "m", "", 1, 0, 11),
+    )  # fmt: skip
+    row = _row(failed, subjects.run_in(KEY))
+    assert (row.cost_nano, row.error_type, row.error) == (11, "rate_limited", "slow down")
+
+
+def test_the_subject_decides_whose_a_row_is() -> None:
+    forged = ev.StepStarted(org="other", run="run_2", ts=TS, step="a", attempt=1, worker="w")
+    row = _row(forged, subjects.run_in(KEY))
+    assert (row.org, row.run) == ("acme", "run_1")
+    assert rows.owner(subjects.cost_ledger("acme", "run_1")) == ("acme", "run_1")
+    assert rows.owner(subjects.audit("acme", "")) == ("acme", "")
+    assert rows.owner("something.else") == ("", "")
+
+
+def test_a_schedule_is_not_the_fact_that_it_will_tell() -> None:
+    fired = ev.TimerFired(org="acme", run="run_1", ts=TS, timer="retry:a:1", kind="retry", step="a", attempt=1)
+    row = _row(fired, subjects.timer(KEY, "retry:a:1"), {"Nats-Schedule": "@at 2030-01-01T00:00:00Z"})
+    assert (row.type, row.org, row.run, row.step) == (rows.SCHEDULE, "acme", "run_1", "a")
+    assert _row(fired, subjects.run_in(KEY), {"Nats-Scheduler": "x"}).type == "timer.fired"
+    assert rows.of("AF_EVENTS", subjects.timer(KEY, "t"), b"\xff", 1, TS).type == rows.SCHEDULE
+
+
+def test_what_cannot_be_read_is_a_row_of_its_run() -> None:
+    for data in (b"", b"\xff\x00", b"[1]", b'{"type":7}', b'{"type":"x","ts":-1}', b'{"type":"x","ts":1,"attempt":-1}'):
+        row = rows.of("AF_EVENTS", subjects.run_in(KEY), data, 3, TS)
+        assert (row.type, row.org, row.run, row.stream_seq) == (rows.UNDECODABLE, "acme", "run_1", 3)
+
+
+def test_the_columns_are_those_of_the_table() -> None:
+    sql = (postgres.migrations_dir(rows.__file__) / "0001_events.sql").read_text()
+    table = sql[: sql.index("ENGINE")]
+    declared = dict(re.findall(r"^    (\w+) (.+?)(?: CODEC.*)?,?$", table, re.MULTILINE))
+    sent = {name: kind.replace("LowCardinality(String)", "String") for name, kind in declared.items()}
+    assert list(declared) == list(rows.COLUMNS)
+    assert sent == rows.COLUMNS
+
+
+def test_a_batch_ends_where_its_partition_ends() -> None:
+    edge = rows.PARTITION_ROWS
+    batch = [rows.removed("AF_EVENTS", seq, TS) for seq in range(edge - 2, edge + 3)]
+    assert rows.same_partition(batch) == 2
+    assert rows.same_partition(batch[2:]) == 3
