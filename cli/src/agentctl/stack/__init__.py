@@ -1,0 +1,53 @@
+"""The embedded stack: nats-server, PostgreSQL and the seven services as supervised processes, in one data dir.
+
+For the command line (they print, and return an exit code):
+
+    up(Options(data_dir=..., detach=True, grpc_port=0, load=["my_tools.py"])) -> int
+        Foreground: runs until SIGTERM or SIGINT. Detached: returns once every part is ready; on failure prints the end
+        of the failing part's log and returns 1. On a data dir that already runs: prints its endpoints, returns 0.
+
+For programs (they raise StackError, which says what to do):
+
+    start(options) -> StackInfo          detached, returns when ready; a running stack is returned as it is
+    down(data_dir) -> bool               stops cleanly and waits; False if nothing ran
+    status(data_dir) -> list[PartStatus] every part with its health; [] if nothing ran
+    find(data_dir) -> StackInfo | None   the running, ready stack of this data dir
+    default_data_dir() -> Path           $AGENTFLOW_DATA_DIR, else ./.agentflow
+
+    with running_stack(tmp_path, load=[...], env={...}) as stack:     # agentctl.stack.testing
+        stack.grpc, stack.http, stack.dev_key, stack.nats_url, stack.data_dir, stack.info
+        stack.kill("worker")             kill -9; the supervisor restarts it
+        stack.wait_ready("worker")       until it is ready again
+        stack.stop()
+
+`StackInfo` is `<data_dir>/stack.json`, there while the stack is ready:
+
+    {"pid", "grpc": "127.0.0.1:PORT", "http": "http://127.0.0.1:PORT", "nats": URL, "postgres": {"DB_HOST", ...},
+     "services": {name: {"pid", "http": URL}}, "dev_key_file", "data_dir", "started_at", "ready_s", "version"}
+"""
+
+from agentctl.stack.control import down, find, start, status, up
+from agentctl.stack.layout import (
+    SERVICES,
+    Options,
+    PartStatus,
+    ServiceInfo,
+    StackInfo,
+    default_data_dir,
+)
+from agentflow_common.embedded import StackError
+
+__all__ = [
+    "SERVICES",
+    "Options",
+    "PartStatus",
+    "ServiceInfo",
+    "StackError",
+    "StackInfo",
+    "default_data_dir",
+    "down",
+    "find",
+    "start",
+    "status",
+    "up",
+]

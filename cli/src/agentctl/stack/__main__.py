@@ -1,0 +1,38 @@
+"""The detached supervisor: `python -m agentctl.stack '<options as JSON>'`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from agentctl.stack.control import serve
+from agentctl.stack.layout import Options, StackInfo
+from agentflow_common.embedded import StackError
+
+
+def _decode(kind: type[Any], value: Any) -> Any:
+    return Path(value) if issubclass(kind, Path) else value
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    options: Options = msgspec.convert(msgspec.json.decode(sys.argv[1]), Options, dec_hook=_decode)
+
+    def ready(_info: StackInfo, times: dict[str, float]) -> None:
+        phases = " ".join(f"{name}={seconds:.2f}" for name, seconds in sorted(times.items(), key=lambda item: item[1]))
+        logging.info("ready: %s", phases)
+
+    try:
+        serve(options, ready)
+    except StackError as error:
+        logging.error("%s", error)  # noqa: TRY400 (the message is the whole story)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,215 @@
+"""up, down, status: what the command line and tests call."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import psutil
+
+from agentctl.stack import layout as files
+from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
+from agentctl.stack.supervisor import AlreadyRunningError, Supervisor, end_leftovers
+from agentflow_common import subprocesses
+from agentflow_common.embedded import StackError
+
+DOWN_S_MAX: Final = 40.0
+PROBE_S_MAX: Final = 2.0
+
+
+def find(data_dir: Path | str) -> StackInfo | None:
+    """The running, ready stack of this data dir."""
+    layout = Layout(data_dir)
+    info = files.read(layout.stack_json, StackInfo)
+    return info if info is not None and subprocesses.is_running(info.pid) and Lock(layout.lock).held() else None
+
+
+def start(options: Options) -> StackInfo:
+    """Starts a stack that outlives this process; returns once it is ready. Raises StackError with the reason."""
+    layout = Layout(options.data_dir)
+    running = find(layout.root)
+    if running is not None:
+        return running
+    try:
+        layout.make()
+    except OSError as error:
+        raise StackError(f"the data dir {layout.root} cannot be used: {error.strerror}; choose another") from error
+    log_file = layout.log("supervisor")
+    files.rotate(log_file)
+    with log_file.open("ab") as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "agentctl.stack", msgspec.json.encode(_plain(options)).decode()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **options.env},
+        )
+    deadline = time.monotonic() + options.ready_timeout_s + 10.0
+    while time.monotonic() < deadline:
+        info = find(layout.root)
+        if info is not None:
+            child.returncode = 0  # it goes on without us: no ResourceWarning, no zombie handling
+            return info
+        if child.poll() is not None and not Lock(layout.lock).held():
+            state = files.read(layout.state_json, State)
+            why = state.error if state is not None and state.phase == "failed" else files.tail(log_file)
+            raise StackError(f"the stack did not start: {why}")
+        time.sleep(0.03)
+    with contextlib.suppress(ProcessLookupError):
+        child.terminate()
+    raise StackError(f"the stack was not ready in {options.ready_timeout_s:g} s; see the logs in {layout.logs}")
+
+
+def _plain(options: Options) -> dict[str, Any]:
+    body: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
+    body["data_dir"] = str(options.data_dir)
+    body.pop("env", None)  # travels as environment: a command line is public
+    return body
+
+
+def serve(options: Options, ready: Any = lambda _info, _timings: None) -> None:
+    """Runs the stack in this process until SIGTERM or SIGINT. Raises StackError, AlreadyRunningError."""
+
+    async def body() -> None:
+        supervisor = Supervisor(options)
+        await supervisor.run(lambda info: ready(info, supervisor.timings))
+
+    asyncio.run(body())
+
+
+def up(options: Options) -> int:
+    """Starts (and, unless detached, runs) the stack; prints; returns the exit code."""
+    from agentctl.stack.show import endpoints, failure, timings
+
+    running = find(options.data_dir)
+    if running is not None:
+        endpoints(running, "already running")
+        return 0
+    try:
+        if options.detach:
+            endpoints(start(options), "ready")
+        else:
+            logging.basicConfig(level=logging.WARNING, format="%(message)s")
+            serve(options, lambda info, times: (endpoints(info, "ready"), options.verbose and timings(times)))
+    except AlreadyRunningError:
+        endpoints(start(options), "already running")
+    except StackError as error:
+        failure(str(error))
+        return 1
+    return 0
+
+
+def down(data_dir: Path | str) -> bool:
+    """Stops the stack and waits. Returns False if nothing ran. Leftovers of a killed supervisor are ended too."""
+    layout = Layout(data_dir)
+    if not layout.root.is_dir():
+        return False
+    state = files.read(layout.state_json, State)
+    lock = Lock(layout.lock)
+    if not lock.held() or state is None:
+        return bool(end_leftovers(layout))
+    if subprocesses.is_running(state.pid, "", state.start_time):
+        os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + DOWN_S_MAX
+    while lock.held():
+        if time.monotonic() > deadline:
+            if subprocesses.is_running(state.pid, "", state.start_time):
+                os.kill(state.pid, signal.SIGKILL)
+            end_leftovers(layout)
+            break
+        time.sleep(0.03)
+    return True
+
+
+def status(data_dir: Path | str) -> list[PartStatus]:
+    """Every part with its health, asked at the same time, each for at most 2 s."""
+    layout = Layout(data_dir)
+    state = files.read(layout.state_json, State)
+    if state is None:
+        return []
+    alive = layout.root.is_dir() and Lock(layout.lock).held()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=16) as pool:
+        return list(pool.map(lambda item: _part(layout, item[0], item[1], alive), state.parts.items()))
+
+
+def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> PartStatus:
+    result = PartStatus(name=name, state="stopped", restarts=part.restarts, detail=part.detail)
+    try:
+        process = psutil.Process(part.pid)
+        if not part.running or not subprocesses.is_running(part.pid, part.match, part.start_time):
+            raise psutil.NoSuchProcess(part.pid)
+        result.pid = part.pid
+        result.uptime_s = round(files.now() - process.create_time(), 1)
+        result.rss_bytes = process.memory_info().rss + sum(
+            child.memory_info().rss for child in process.children(recursive=True)
+        )
+    except psutil.Error:
+        result.state = "restarting" if supervised else "stopped"
+        return result
+    if name == files.NATS:
+        ports = files.read(layout.ports_json, files.Ports)
+        result.port = ports.nats if ports is not None else 0
+        result.state = "ready" if _nats_answers(result.port) else "starting"
+    elif name == files.POSTGRES:
+        info = files.read(layout.stack_json, StackInfo)
+        result.state = "ready" if _postgres_is_ready(layout.postgres) else "starting"
+        result.detail = result.detail or (f"socket in {info.postgres['DB_HOST']}" if info is not None else "")
+    else:
+        from agentctl.stack.parts import Announcement
+
+        announced = files.read(layout.announcement(name), Announcement)
+        if announced is None or announced.pid != part.pid:
+            result.state = "starting"
+            return result
+        result.port = announced.ports.get("grpc", announced.ports.get("http", 0))
+        healthy, detail = _readyz(announced.ports.get("http", 0))
+        result.state = "ready" if healthy else "not ready"
+        result.detail = detail or result.detail
+    return result
+
+
+def _readyz(port: int) -> tuple[bool, str]:
+    """Whether it is ready, and the parts that are not."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PROBE_S_MAX):  # noqa: S310 (local)
+            return True, ""
+    except urllib.error.HTTPError as error:
+        with error:
+            body = error.read()
+        try:
+            parts = msgspec.json.decode(body).get("parts", {})
+            return False, "; ".join(f"{name}: {why}" for name, why in parts.items() if why != "ok") or "not ready"
+        except (msgspec.MsgspecError, AttributeError):
+            return False, f"HTTP {error.code}"
+    except OSError as error:
+        return False, f"/readyz does not answer: {error}"
+
+
+def _nats_answers(port: int) -> bool:
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=PROBE_S_MAX) as connection:
+            return connection.recv(5).startswith(b"INFO")
+    except OSError:
+        return False
+
+
+def _postgres_is_ready(folder: Path) -> bool:
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[7].strip() == "ready"

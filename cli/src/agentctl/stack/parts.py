@@ -1,0 +1,183 @@
+"""One supervised process: started, watched, restarted with backoff."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from agentctl.stack import layout as files
+from agentflow_common import subprocesses
+from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+
+log = logging.getLogger(__name__)
+
+BACKOFF_S_MIN: Final = 0.2
+BACKOFF_S_MAX: Final = 10.0
+HEALTHY_S: Final = 30.0  # after so long a life the next failure is a new one
+STOP_S_MAX: Final = 8.0  # for a service to finish what it does
+
+
+class Announcement(msgspec.Struct):
+    """What a service writes when it is ready (`service.py`)."""
+
+    pid: int
+    ports: dict[str, int]
+
+
+def ended(code: int) -> str:
+    """An exit code in words."""
+    if code >= 0:
+        return f"ended with code {code}"
+    try:
+        return f"was ended by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"was ended by signal {-code}"
+
+
+class Supervised:
+    """Restarts what ends, after 0.2 s, then twice as long each time, at most 10 s."""
+
+    def __init__(self, name: str, match: str, changed: Callable[[], None]) -> None:
+        self.name = name
+        self.changed = changed
+        self.record = files.Part(pid=0, start_time=0.0, match=match, running=False)
+        self.failures = 0  # in a row
+        self.stopping = False
+        self._began = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        """Starts the process; raises StackError or OSError."""
+        raise NotImplementedError
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        self._timer = None
+        self._began = asyncio.get_running_loop().time()
+        try:
+            process = self.launch()
+        except (StackError, OSError) as error:
+            self._again(str(error))
+            return
+        self.record.pid = process.pid
+        self.record.start_time = subprocesses.started_at(process.pid) or files.now()
+        self.record.running = True
+        self.changed()
+
+    def reap(self) -> None:
+        """After SIGCHLD: was it this one?"""
+        process = self.process
+        if self.record.running and process is not None and process.poll() is not None:
+            self.record.running = False
+            if not self.stopping:
+                self._again(ended(process.returncode))
+
+    def _again(self, why: str) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._began > HEALTHY_S:
+            self.failures = 0
+        delay = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2**self.failures)
+        self.failures += 1
+        self.record.restarts += 1
+        self.record.running = False
+        self.record.detail = why
+        log.warning("%s %s; starting it again in %.1f s", self.name, why.splitlines()[0], delay)
+        self._timer = loop.call_later(delay, self.start)
+        self.changed()
+
+    def cancel(self) -> None:
+        self.stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Server(Supervised):
+    """NATS or PostgreSQL: `start` returns once it answers."""
+
+    def __init__(self, name: str, server: NatsServer | PostgresServer, changed: Callable[[], None]) -> None:
+        super().__init__(name, str(server.folder), changed)
+        self.server = server
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        files.rotate(self.server.log_file)
+        self.server.start()
+        process = self.process
+        if process is None:
+            raise StackError(f"{self.name} did not start")
+        return process
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        return self.server.process
+
+    def stop(self) -> None:
+        self.cancel()
+        self.server.stop()
+        self.record.running = False
+
+
+class Service(Supervised):
+    """`python -m agentflow_<name>`. Ready when it has announced its ports under its own pid."""
+
+    def __init__(
+        self,
+        name: str,
+        layout: files.Layout,
+        env: Mapping[str, str],
+        ports: dict[str, int],
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(name, f"agentflow_{name}", changed)
+        self.layout = layout
+        self.env = env
+        self.ports = ports  # wanted; a key that is missing or taken by now: any
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def process(self) -> subprocess.Popen[bytes] | None:
+        return self._process
+
+    def launch(self) -> subprocess.Popen[bytes]:
+        self.layout.announcement(self.name).unlink(missing_ok=True)
+        log_file = self.layout.log(self.name)
+        files.rotate(log_file)
+        free = {key: str(port if port and subprocesses.port_is_free(port) else 0) for key, port in self.ports.items()}
+        env = {**self.env, "HTTP_PORT": free.get("http", "0")}
+        if self.name == "gateway":
+            env["API_PORT"] = free.get("grpc", "0")
+        with log_file.open("ab") as output:
+            self._process = subprocesses.spawn(
+                [sys.executable, "-m", f"agentflow_{self.name}"], env=env, output=output, cwd=Path.cwd()
+            )
+        return self._process
+
+    def announced(self) -> dict[str, int] | None:
+        """Its ports, once it is ready."""
+        found = files.read(self.layout.announcement(self.name), Announcement)
+        if found is None or found.pid != self.record.pid or not self.record.running:
+            return None
+        self.ports = dict(found.ports)
+        return self.ports
+
+    def terminate(self) -> None:
+        self.cancel()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            log.warning("%s did not stop in %g s: killed", self.name, STOP_S_MAX)
+            self._process.kill()
+            self._process.wait()
+        self.record.running = False

@@ -1,0 +1,262 @@
+"""The process that owns a running stack: starts the parts, restarts what ends, stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from agentctl.stack import layout as files
+from agentctl.stack.environment import services_environment, token
+from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
+from agentflow_common import subprocesses
+from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+
+log = logging.getLogger(__name__)
+
+START_FAILURES_MAX: Final = 3  # of one service before the first readiness: then the start has failed
+LOG_CHECK_S: Final = 60.0
+LOCK_TRIES_MAX: Final = 20
+
+
+class AlreadyRunningError(StackError):
+    """Another supervisor holds the data dir."""
+
+
+class Supervisor:
+    """`await run(on_ready)` lives as long as the stack. Raises StackError if it cannot start."""
+
+    def __init__(self, options: files.Options) -> None:
+        self.options = options
+        self.layout = files.Layout(options.data_dir)
+        self.lock = files.Lock(self.layout.lock)
+        self.stop_asked = asyncio.Event()
+        self.servers: list[Server] = []
+        self.services: list[Service] = []
+        self.timings: dict[str, float] = {}
+        self._changed = asyncio.Event()
+        self._began = time.monotonic()
+        self._last = files.Ports()
+        self.state = files.State(pid=os.getpid(), start_time=subprocesses.started_at(os.getpid()) or files.now())
+
+    async def run(self, on_ready: Callable[[files.StackInfo], None] = lambda _info: None) -> None:
+        try:
+            self.layout.make()
+        except OSError as error:
+            raise StackError(
+                f"the data dir {self.layout.root} cannot be used: {error.strerror}; choose another --data-dir"
+            ) from error
+        if not await self._locked():
+            raise AlreadyRunningError(f"a stack already runs in {self.layout.root}")
+        loop = asyncio.get_running_loop()
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(signum, self.stop_asked.set)
+        loop.add_signal_handler(signal.SIGCHLD, self._reap)
+        housekeeping = asyncio.create_task(self._housekeeping())
+        try:
+            end_leftovers(self.layout)
+            self._start_all()
+            info = await self._until_ready()
+            if info is not None:
+                self._write_ready(info, "ready")
+                on_ready(info)
+                await self._watch(info)
+        except BaseException as error:
+            self.state.phase = "failed"
+            self.state.error = str(error)
+            self._save()
+            raise
+        finally:
+            housekeeping.cancel()
+            self.layout.stack_json.unlink(missing_ok=True)
+            await self._stop_all()
+            self.lock.release()
+
+    async def _locked(self) -> bool:
+        """A `status` that just looks holds the lock for an instant: not an answer yet."""
+        for _ in range(LOCK_TRIES_MAX):
+            if self.lock.take():
+                return True
+            found = files.read(self.layout.state_json, files.State)
+            if found is not None and subprocesses.is_running(found.pid, "", found.start_time):
+                return False
+            await asyncio.sleep(0.05)
+        return False
+
+    def _start_all(self) -> None:
+        layout, options = self.layout, self.options
+        for stale in layout.run.glob("*.json"):
+            stale.unlink()
+        self._last = files.read(layout.ports_json, files.Ports) or files.Ports()
+        self._require_free("--grpc-port", options.grpc_port)
+        self._require_free("--http-port", options.http_port)
+        self._require_free("--nats-port", options.nats_port)
+        self._require_free("--postgres-port", options.postgres_port)
+        last_nats = self._last.nats if subprocesses.port_is_free(self._last.nats) else 0
+        nats = NatsServer(
+            layout.nats,
+            options.nats_port or last_nats,
+            options.durability,
+            token=token(layout.nats_token),
+            log_file=layout.log(files.NATS),
+        )
+        postgres = PostgresServer(layout.postgres, options.postgres_port, log_file=layout.log(files.POSTGRES))
+        for name, server in ((files.NATS, nats), (files.POSTGRES, postgres)):
+            server.start()  # the first start raises: there is nothing to keep alive yet
+            part = Server(name, server, self._note)
+            self.servers.append(part)
+            part.start()
+            self.timings[name] = time.monotonic() - self._began
+        if postgres.fresh:
+            threading.Thread(target=postgres.sync, name="sync", daemon=True).start()
+        env = services_environment(layout, options, nats.url, postgres.env())
+        for name in options.services:
+            ports = dict(self._last.services.get(name, {}))
+            if name == "gateway":
+                ports |= {key: port for key, port in self._asked().items() if port}
+            service = Service(name, layout, env, ports, self._note)
+            self.services.append(service)
+            service.start()
+        self.timings["spawned"] = time.monotonic() - self._began
+
+    def _asked(self) -> dict[str, int]:
+        return {"grpc": self.options.grpc_port, "http": self.options.http_port}
+
+    @staticmethod
+    def _require_free(option: str, port: int) -> None:
+        if port and not subprocesses.port_is_free(port):
+            raise StackError(f"{option} {port}: the port is in use; choose another, or 0 for any free one")
+
+    async def _until_ready(self) -> files.StackInfo | None:
+        """None if a stop was asked for meanwhile."""
+        deadline = time.monotonic() + self.options.ready_timeout_s
+        while not self.stop_asked.is_set():
+            waiting = [service for service in self.services if service.announced() is None]
+            for service in self.services:
+                if service not in waiting and service.name not in self.timings:
+                    self.timings[service.name] = time.monotonic() - self._began
+            if not waiting:
+                return self._info()
+            failed = [service for service in waiting if service.failures >= START_FAILURES_MAX]
+            late = time.monotonic() > deadline
+            if failed or late:
+                service = (failed or waiting)[0]
+                why = service.record.detail if failed else f"was not ready after {self.options.ready_timeout_s:g} s"
+                log_file = self.layout.log(service.name)
+                raise StackError(f"{service.name} {why}; its log ({log_file}) ends with:\n{files.tail(log_file)}")
+            await asyncio.sleep(0.02)
+        return None
+
+    def _info(self) -> files.StackInfo:
+        nats, postgres = (part.server for part in self.servers)
+        if not (isinstance(nats, NatsServer) and isinstance(postgres, PostgresServer)):
+            raise TypeError("servers are NATS and PostgreSQL, in this order")
+        gateway = next((service.ports for service in self.services if service.name == "gateway"), {})
+        ready_s = self.timings.setdefault("ready", time.monotonic() - self._began)
+        return files.StackInfo(
+            pid=os.getpid(),
+            grpc=f"127.0.0.1:{gateway.get('grpc', 0)}",
+            http=f"http://127.0.0.1:{gateway.get('http', 0)}",
+            nats=nats.url,
+            postgres=postgres.env(),
+            services={
+                part.name: files.ServiceInfo(
+                    pid=part.record.pid, http=f"http://127.0.0.1:{part.ports.get('http', 0)}", ports=part.ports
+                )
+                for part in self.services
+            },
+            dev_key_file=str(self.layout.dev_key),
+            data_dir=str(self.layout.root),
+            started_at=self.state.start_time,
+            ready_s=round(ready_s, 3),
+        )
+
+    def _write_ready(self, info: files.StackInfo, phase: str) -> None:
+        log.info("stack %s", phase, extra={"timings": self.timings})
+        ports = files.Ports(
+            nats=int(info.nats.rsplit(":", 1)[1]), services={part.name: dict(part.ports) for part in self.services}
+        )
+        files.write(self.layout.ports_json, ports)
+        files.write(self.layout.stack_json, info)
+        self.state.phase = "ready"
+        self._save()
+
+    async def _watch(self, info: files.StackInfo) -> None:
+        """Keeps stack.json true until a stop is asked for. Sleeps unless a part ended or came back."""
+        stop = asyncio.create_task(self.stop_asked.wait())
+        while not self.stop_asked.is_set():
+            changed = asyncio.create_task(self._changed.wait())
+            await asyncio.wait({stop, changed}, return_when=asyncio.FIRST_COMPLETED)
+            changed.cancel()
+            self._changed.clear()
+            while not self.stop_asked.is_set() and any(service.announced() is None for service in self.services):
+                await asyncio.sleep(0.05)
+            if not self.stop_asked.is_set() and (now := self._info()) != info:
+                info = now
+                self._write_ready(info, "changed")
+        stop.cancel()
+
+    def _note(self) -> None:
+        self._save()
+        self._changed.set()
+
+    def _save(self) -> None:
+        parts: list[Supervised] = [*self.servers, *self.services]
+        self.state.parts = {part.name: part.record for part in parts}
+        files.write(self.layout.state_json, self.state)
+
+    def _reap(self) -> None:
+        for part in (*self.servers, *self.services):
+            part.reap()
+
+    async def _housekeeping(self) -> None:
+        while True:
+            await asyncio.sleep(LOG_CHECK_S)
+            for log_file in self.layout.logs.glob("*.log"):
+                files.rotate(log_file)
+
+    async def _stop_all(self) -> None:
+        """Services first, all at once; then PostgreSQL; NATS last, because everything speaks through it."""
+        if self.state.phase != "failed":
+            self.state.phase = "stopping"
+        for part in (*self.servers, *self.services):
+            part.stopping = True
+        self._save()
+        for service in self.services:
+            service.terminate()
+        deadline = time.monotonic() + STOP_S_MAX
+        while time.monotonic() < deadline and any(
+            service.process is not None and service.process.poll() is None for service in self.services
+        ):
+            await asyncio.sleep(0.02)
+        for service in self.services:
+            service.kill()
+        for server in reversed(self.servers):
+            server.stop()
+        with contextlib.suppress(OSError):
+            if self.state.phase == "stopping":
+                self.layout.state_json.unlink(missing_ok=True)
+
+
+def end_leftovers(layout: files.Layout) -> list[str]:
+    """Ends what a killed supervisor left, services first. Returns the names of the parts that still ran."""
+    found = files.read(layout.state_json, files.State)
+    if found is None:
+        return []
+    left: list[str] = []
+    order = [name for name in found.parts if name not in (files.NATS, files.POSTGRES)]
+    for name in [*order, files.POSTGRES, files.NATS]:
+        part = found.parts.get(name)
+        if part is None or part.pid <= 0:
+            continue
+        signum = {files.POSTGRES: signal.SIGINT, files.NATS: signal.SIGTERM}.get(name, signal.SIGKILL)
+        if subprocesses.end_leftover(part.pid, part.match, part.start_time, signum, 10.0):
+            log.warning("ended %s (pid %d), left by a supervisor that was killed", name, part.pid)
+            left.append(name)
+    return left
