@@ -1,0 +1,92 @@
+"""The only wiring of the cost service."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import asyncpg
+
+from agentflow_common import bus, postgres
+from agentflow_common.service import Context
+from agentflow_cost import prices
+from agentflow_cost.handlers import Handlers, HealthBook
+from agentflow_cost.settings import CostSettings
+from agentflow_cost.settle import Settler
+from agentflow_cost.store import Store
+
+log = logging.getLogger(__name__)
+
+SCHEMA: Final = "cost"
+KEEP_MS: Final = 7 * 24 * 3600 * 1000  # how long closed reservations and ended runs' accounts stay
+DROP_EVERY: Final = 120  # sweeps
+
+
+@asynccontextmanager
+async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
+    settings = context.settings
+    catalogue = prices.load(settings.models_file)
+    book = prices.PriceBook(catalogue)
+    health: HealthBook = {}
+    pool = await postgres.connect(settings, SCHEMA)
+    try:
+        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+        store = Store(pool)
+        handlers = Handlers(store, book, catalogue.choices(), health, context.log, context.clock)
+        settler = Settler(context.log, store, context.clock, health, context.health)
+        queue = await settler.start()
+        async with bus.serving(settings.nats_url, SCHEMA, handlers.routes()):
+            tasks = [
+                _task(context, settler.run(queue)),
+                _task(context, _sweep(context, store)),
+                _task(context, _prices(book, settings.prices_delay_s)),
+            ]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                await queue.stop()
+    finally:
+        await pool.close()
+
+
+def _task(context: Context[CostSettings], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    """A background task whose unforeseen end stops the service: its supervisor starts it again."""
+    task = asyncio.ensure_future(work)
+
+    def ended(done: asyncio.Task[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            log.error("background work failed; the service stops", exc_info=error)
+            context.health.alive = False
+            context.stopping.set()
+
+    task.add_done_callback(ended)
+    return task
+
+
+async def _sweep(context: Context[CostSettings], store: Store) -> None:
+    turn = 0
+    while True:
+        await asyncio.sleep(context.settings.sweep_s)
+        turn += 1
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            now = context.clock.now_ms()
+            while await store.expire(now):
+                pass
+            if turn % DROP_EVERY == 0:
+                await store.drop_old(now - KEEP_MS)
+
+
+async def _prices(book: prices.PriceBook, delay_s: float) -> None:
+    """After start-up is over: the import would slow the other services' start down."""
+    await asyncio.sleep(delay_s)
+    try:
+        await book.ready()
+    except Exception:
+        log.exception("genai-prices can't be loaded; only models with a price in models.yaml can be called")

@@ -1,0 +1,222 @@
+"""The verbs of the cost service: decode, load, decide, append."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+import msgspec
+
+from agentflow_common import events, ids, rpc, subjects
+from agentflow_common.bus import Route
+from agentflow_common.clock import Clock
+from agentflow_common.errors import (
+    AlreadyExistsError,
+    BudgetExceededError,
+    InvalidError,
+    NotFoundError,
+    Problem,
+    TerminalError,
+    UnknownPriceError,
+)
+from agentflow_common.eventlog import EventLog
+from agentflow_common.rpc import Budget, Candidate, RouteReply, RouteRequest
+from agentflow_cost import budgets, machine
+from agentflow_cost.machine import Health, Model
+from agentflow_cost.prices import PriceBook
+from agentflow_cost.store import Reservation, Store, Transaction
+
+log = logging.getLogger(__name__)
+
+BUDGETS_MAX: Final = 200  # of one org: each is locked by every call that it covers
+CACHE_KEY_CHARS_MAX: Final = 512
+CACHE_VALUE_BYTES_MAX: Final = 1024 * 1024
+CACHE_ROWS_MAX: Final = 5_000  # of one org
+CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+CACHE_TTL_S_MAX: Final = 30 * 24 * 3600
+WORKFLOWS_MAX: Final = 4096
+
+HealthBook = dict[tuple[str, str], Health]
+
+
+class Handlers:
+    """One per process. health: shared with the settler, which learns it from what calls reported."""
+
+    def __init__(
+        self,
+        store: Store,
+        book: PriceBook,
+        models: Sequence[Model],
+        health: HealthBook,
+        event_log: EventLog,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._book = book
+        self._models = models
+        self._health = health
+        self._log = event_log
+        self._clock = clock
+        self._workflows: OrderedDict[tuple[str, str], str] = OrderedDict()
+
+    def routes(self) -> list[Route]:
+        return [
+            (rpc.COST_ROUTE, self.route),
+            (rpc.COST_CACHE_PUT, self.cache_put),
+            (rpc.BUDGET_CREATE, self.budget_create),
+            (rpc.BUDGET_LIST, self.budget_list),
+            (rpc.BUDGET_GET, self.budget_get),
+        ]
+
+    # --- routing ---
+
+    async def route(self, request: RouteRequest) -> RouteReply:
+        _check_owner(request.org, request.run)
+        machine.check_request(request)
+        if request.cache_key:
+            _check_key(request.cache_key)
+            value = await self._store.cached(request.org, request.cache_key, self._clock.now_ms())
+            if value is not None:
+                return RouteReply(reservation="", reserved_nano=0, candidates=(), cached=msgspec.json.decode(value))
+        candidates = await self._candidates(request)
+        try:
+            reservation = await self._reserve(request, candidates)
+        except BudgetExceededError:
+            # what others reserved and never used may be in the way: their time may be over
+            if not await self._store.expire(self._clock.now_ms()):
+                raise
+            reservation = await self._reserve(request, candidates)
+        return RouteReply(
+            reservation=reservation.id, reserved_nano=reservation.amount, candidates=reservation.candidates
+        )
+
+    async def _candidates(self, request: RouteRequest) -> tuple[Candidate, ...]:
+        """Best first. A model of the tier without a known price is left out; if none has one, the call is refused."""
+        now = self._clock.now_ms()
+        wanted = machine.reorder(machine.wanted(request, self._models), self._health, now)
+        if any(self._book.override(provider, model) is None for provider, model in wanted):
+            await self._book.ready()
+        found: list[Candidate] = []
+        refusal: UnknownPriceError | None = None
+        for provider, model in wanted:
+            try:
+                price = self._book.quote(provider, model, now)
+            except UnknownPriceError as error:
+                refusal = error
+                log.warning("no price: not a candidate", extra={"provider": provider, "model": model})
+                continue
+            found.append(machine.candidate(provider, model, price, request))
+        if not found and refusal is not None:
+            raise refusal
+        return tuple(found)
+
+    async def _reserve(self, request: RouteRequest, candidates: tuple[Candidate, ...]) -> Reservation:
+        now = self._clock.now_ms()
+        name = reservation_id(request)
+        async with self._store.transaction() as transaction:
+            known = await transaction.budgets(request.org)
+            workflow = await self._workflow(request, known)
+            covered = (known, workflow, now)
+            names = budgets.accounts_for(request.org, request.run, *covered)
+            accounts = await transaction.lock_accounts(names, now)
+            held = await transaction.held(name)
+            if held is not None:
+                return held
+            if accounts[budgets.run_account(request.org, request.run)].ended:
+                problem = Problem("run", "the run has ended", "submit a new run")
+                raise TerminalError(
+                    f"run {request.run} has ended: nothing is reserved for it", kind="run_ended", problems=(problem,)
+                )
+            limits = budgets.limits_for(request.org, request.run, request.run_budget_nano, *covered)
+            fitting, amount = machine.admit(candidates, limits, accounts)
+            return await self._hold(transaction, request, Reservation(name, amount, fitting), names, now)
+
+    async def _hold(
+        self, transaction: Transaction, request: RouteRequest, reservation: Reservation, names: Sequence[str], now: int
+    ) -> Reservation:
+        await transaction.hold(request, reservation, names, now + machine.RESERVATION_MS)
+        return reservation
+
+    async def _workflow(self, request: RouteRequest, known: Sequence[Budget]) -> str:
+        """The run's workflow: asked for only if a budget is about one, and then read from the log if nobody said it."""
+        if request.workflow or not any(budget.scope.startswith(budgets.WORKFLOW) for budget in known):
+            return request.workflow
+        key = (request.org, request.run)
+        if key not in self._workflows:
+            stored = await self._log.read(subjects.run_in(subjects.key_of(*key)), limit=1)
+            first = events.decode(stored[0].data) if stored else None
+            self._workflows[key] = first.workflow if isinstance(first, events.RunSubmitted) else ""
+            if len(self._workflows) > WORKFLOWS_MAX:
+                self._workflows.popitem(last=False)
+        return self._workflows[key]
+
+    # --- responses ---
+
+    async def cache_put(self, request: rpc.CachePutRequest) -> rpc.Empty:
+        ids.check_token(request.org, "org")
+        _check_key(request.cache_key)
+        value = msgspec.json.encode(request.value)
+        if len(value) > CACHE_VALUE_BYTES_MAX:
+            problem = Problem("value", f"is {len(value):,} bytes", f"cache at most {CACHE_VALUE_BYTES_MAX:,}")
+            raise InvalidError("the response is too large to cache", kind="too_large", problems=(problem,))
+        if not 0 < request.ttl_s <= CACHE_TTL_S_MAX:
+            problem = Problem("ttl_s", "out of range", f"use 1 to {CACHE_TTL_S_MAX:,} seconds")
+            raise InvalidError("the time to live is not valid", problems=(problem,))
+        await self._store.cache(
+            request.org, request.cache_key, value, self._clock.now_ms(), request.ttl_s * 1000,
+            rows_max=CACHE_ROWS_MAX, bytes_max=CACHE_BYTES_MAX,
+        )  # fmt: skip
+        return rpc.Empty()
+
+    # --- budgets ---
+
+    async def budget_create(self, request: rpc.CreateBudgetRequest) -> Budget:
+        checked = budgets.check_new(request)
+        now = self._clock.now_ms()
+        start, end = budgets.bounds(checked.period, now)
+        budget = Budget(
+            id=f"bud_{secrets.token_hex(8)}", org=checked.org, name=checked.name, period=checked.period,
+            limit_nano=checked.limit_nano, scope=checked.scope, created_at=now, period_start=start, period_end=end,
+        )  # fmt: skip
+        if len(await self._store.budgets(checked.org, now)) >= BUDGETS_MAX:
+            problem = Problem("org", f"has {BUDGETS_MAX} budgets", "use fewer, wider budgets")
+            raise TerminalError("the org has too many budgets", kind="too_many_budgets", problems=(problem,))
+        if not await self._store.create_budget(budget):
+            problem = Problem(
+                "name", f"{checked.name!r} is taken", "choose another name, or get the budget that has it"
+            )
+            raise AlreadyExistsError(f"budget {checked.name!r} exists", problems=(problem,))
+        return budget
+
+    async def budget_list(self, request: rpc.ListBudgetsRequest) -> rpc.ListBudgetsReply:
+        ids.check_token(request.org, "org")
+        return rpc.ListBudgetsReply(budgets=tuple(await self._store.budgets(request.org, self._clock.now_ms())))
+
+    async def budget_get(self, request: rpc.GetBudgetRequest) -> Budget:
+        ids.check_token(request.org, "org")
+        ids.check_token(request.id, "budget")
+        found = await self._store.budgets(request.org, self._clock.now_ms(), request.id)
+        if not found:
+            problem = Problem("id", f"no budget {request.id!r}", "list the budgets for their names and ids")
+            raise NotFoundError(f"budget {request.id!r} does not exist", problems=(problem,))
+        return next((budget for budget in found if budget.id == request.id), found[0])
+
+
+def reservation_id(request: RouteRequest) -> str:
+    """The same attempt has the same reservation."""
+    key = "\x00".join((request.org, request.run, request.step, str(request.attempt)))
+    return "rsv_" + ids.digest(key.encode())[:32]
+
+
+def _check_owner(org: str, run: str) -> None:
+    ids.check_token(org, "org")
+    ids.check_token(run, "run")
+
+
+def _check_key(key: str) -> None:
+    if not 0 < len(key) <= CACHE_KEY_CHARS_MAX or "\x00" in key:
+        problem = Problem("cache_key", "not a valid key", f"use 1 to {CACHE_KEY_CHARS_MAX} characters")
+        raise InvalidError("the cache key is not valid", problems=(problem,))

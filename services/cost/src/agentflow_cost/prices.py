@@ -1,0 +1,172 @@
+"""What a model costs: overrides of models.yaml first, then the package genai-prices. Never a guess and never zero.
+
+genai-prices takes about a third of a second to import, so that happens on a thread, after the service is ready or
+when the first call needs it, whichever comes first. With `local` models alone it is not needed at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import money
+from agentflow_common.errors import Problem, UnknownPriceError
+from agentflow_cost.machine import TIERS, Model, Price, Rate
+
+QUOTE_MS: Final = 60_000  # prices can depend on the date and the hour: a quote is looked up again after a minute
+QUOTES_MAX: Final = 2048
+
+
+class PriceLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """USD for 10^6 tokens, as decimal text."""
+
+    input: str
+    output: str
+
+
+class ModelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    provider: str
+    model: str
+    tiers: tuple[str, ...] = ()
+    price: PriceLine | None = None
+    nominal: bool = False
+
+
+class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """models.yaml."""
+
+    models: tuple[ModelLine, ...]
+    prices: dict[str, PriceLine] = {}
+
+    def choices(self) -> tuple[Model, ...]:
+        return tuple(Model(m.provider, m.model, m.tiers) for m in self.models)
+
+    def overrides(self) -> dict[str, Price]:
+        own = {f"{m.provider}/{m.model}": _flat(m.price) for m in self.models if m.price is not None}
+        return {**{name: _flat(line) for name, line in self.prices.items()}, **own}
+
+
+def _flat(line: PriceLine) -> Price:
+    return Price((Rate(0, money.from_usd(line.input), money.from_usd(line.output)),))
+
+
+def default_file() -> Path:
+    """`services/cost/models.yaml` in a checkout, `<package>/models.yaml` in a wheel."""
+    package = Path(__file__).resolve().parent
+    inside = package / "models.yaml"
+    return inside if inside.is_file() else package.parents[1] / "models.yaml"
+
+
+def load(file: Path | None) -> Catalogue:
+    """Raises ValueError, naming the file, for what is not a catalogue."""
+    import yaml
+
+    path = file or default_file()
+    try:
+        catalogue = msgspec.convert(yaml.safe_load(path.read_text()), Catalogue)
+        overrides = catalogue.overrides()
+    except (OSError, yaml.YAMLError, msgspec.ValidationError, ArithmeticError) as error:
+        raise ValueError(f"{path}: {error}; see services/cost/models.yaml for the shape") from error
+    wrong = [m.model for m in catalogue.models if not set(m.tiers) <= set(TIERS)]
+    wrong += [name for name, price in overrides.items() if min(price.rates[0][1:]) < 0]
+    if wrong:
+        raise ValueError(f"{path}: {', '.join(wrong)}: tiers are {', '.join(TIERS)}, prices are not negative")
+    return catalogue
+
+
+class PriceBook:
+    """Quotes prices. `ready()` before `quote()` for models without an override."""
+
+    def __init__(self, catalogue: Catalogue) -> None:
+        self._overrides = catalogue.overrides()
+        self._quotes: dict[tuple[str, str], tuple[int, Price]] = {}
+        self._snapshot: Any = None
+        self._loading: asyncio.Future[Any] | None = None
+
+    def override(self, provider: str, model: str) -> Price | None:
+        return self._overrides.get(f"{provider}/{model}") or self._overrides.get(f"{provider}/*")
+
+    async def ready(self) -> None:
+        """Imports genai-prices on a thread, once."""
+        if self._snapshot is not None:
+            return
+        if self._loading is None:
+            self._loading = asyncio.ensure_future(asyncio.to_thread(_snapshot))
+        try:
+            self._snapshot = await asyncio.shield(self._loading)
+        except Exception:
+            self._loading = None
+            raise
+
+    def quote(self, provider: str, model: str, now_ms: int) -> Price:
+        """Raises UnknownPriceError."""
+        own = self.override(provider, model)
+        if own is not None:
+            return own
+        key = (provider, model)
+        known = self._quotes.get(key)
+        if known is not None and known[0] > now_ms:
+            return known[1]
+        price = self._look_up(provider, model, now_ms)
+        if len(self._quotes) >= QUOTES_MAX:
+            self._quotes.clear()
+        self._quotes[key] = (now_ms + QUOTE_MS, price)
+        return price
+
+    def _look_up(self, provider: str, model: str, now_ms: int) -> Price:
+        if provider in {"local", "sim"} or self._snapshot is None:
+            raise unknown(provider, model)
+        try:
+            _, info = self._snapshot.find_provider_model(model, None, provider, None)
+        except LookupError:
+            raise unknown(provider, model) from None
+        prices = info.get_prices(datetime.fromtimestamp(now_ms / 1000, UTC))
+        if getattr(prices, "requests_kcount", None):  # a fee for each request has no place in a price by tokens
+            raise unknown(provider, model)
+        price = from_parts(getattr(prices, "input_mtok", None), getattr(prices, "output_mtok", None))
+        if price is None:
+            raise unknown(provider, model)
+        return price
+
+
+def from_parts(input_mtok: Any, output_mtok: Any) -> Price | None:
+    """A price of genai-prices (a decimal, or tiers by input tokens); None if a part is missing or all of it is zero."""
+    steps_in, steps_out = _steps(input_mtok), _steps(output_mtok)
+    if not steps_in or not steps_out:
+        return None
+    starts = sorted({start for start, _ in (*steps_in, *steps_out)})
+    rates = tuple(Rate(s, money.from_usd(_at(steps_in, s)), money.from_usd(_at(steps_out, s))) for s in starts)
+    if not any(rate.input_nano or rate.output_nano for rate in rates):
+        return None
+    return Price(rates)
+
+
+def _steps(part: Any) -> list[tuple[int, Decimal]]:
+    if part is None:
+        return []
+    if isinstance(part, Decimal | int):
+        return [(0, Decimal(part))]
+    return sorted([(0, part.base), *((tier.start, tier.price) for tier in part.tiers)])
+
+
+def _at(steps: list[tuple[int, Decimal]], start: int) -> Decimal:
+    return next(value for begin, value in reversed(steps) if begin <= start)
+
+
+def unknown(provider: str, model: str) -> UnknownPriceError:
+    name = f"{provider}/{model}"
+    fix = "correct the model's name, or give it a price in the file that AGENTFLOW_MODELS_FILE names"
+    return UnknownPriceError(
+        f"no price is known for {name}: the call is refused", problems=(Problem("model", f"{name} has no price", fix),)
+    )
+
+
+def _snapshot() -> Any:
+    from genai_prices import data_snapshot
+
+    return data_snapshot.get_snapshot()
