@@ -13,6 +13,8 @@ from agentctl.stack.control import serve
 from agentctl.stack.layout import Options, StackInfo
 from agentflow_common.embedded import StackError
 
+log = logging.getLogger(__name__)
+
 
 def _decode(kind: type[Any], value: Any) -> Any:
     return Path(value) if issubclass(kind, Path) else value
@@ -24,12 +26,12 @@ def main() -> int:
 
     def ready(_info: StackInfo, times: dict[str, float]) -> None:
         phases = " ".join(f"{name}={seconds:.2f}" for name, seconds in sorted(times.items(), key=lambda item: item[1]))
-        logging.info("ready: %s", phases)
+        log.info("ready: %s", phases)
 
     try:
         serve(options, ready)
     except StackError as error:
-        logging.error("%s", error)  # noqa: TRY400 (the message is the whole story)
+        log.error("%s", error)  # noqa: TRY400 (the message is the whole story)
         return 1
     return 0
 

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -81,7 +82,7 @@ def _plain(options: Options) -> dict[str, Any]:
     return body
 
 
-def serve(options: Options, ready: Any = lambda _info, _timings: None) -> None:
+def serve(options: Options, ready: Callable[[StackInfo, dict[str, float]], None]) -> None:
     """Runs the stack in this process until SIGTERM or SIGINT. Raises StackError, AlreadyRunningError."""
 
     async def body() -> None:
@@ -104,7 +105,13 @@ def up(options: Options) -> int:
             endpoints(start(options), "ready")
         else:
             logging.basicConfig(level=logging.WARNING, format="%(message)s")
-            serve(options, lambda info, times: (endpoints(info, "ready"), options.verbose and timings(times)))
+
+            def ready(info: StackInfo, times: dict[str, float]) -> None:
+                endpoints(info, "ready")
+                if options.verbose:
+                    timings(times)
+
+            serve(options, ready)
     except AlreadyRunningError:
         endpoints(start(options), "already running")
     except StackError as error:
@@ -132,6 +139,8 @@ def down(data_dir: Path | str) -> bool:
             end_leftovers(layout)
             break
         time.sleep(0.03)
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(state.pid, os.WNOHANG)  # if it was this process that started it
     return True
 
 
@@ -185,7 +194,7 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
 def _readyz(port: int) -> tuple[bool, str]:
     """Whether it is ready, and the parts that are not."""
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PROBE_S_MAX):  # noqa: S310 (local)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PROBE_S_MAX):
             return True, ""
     except urllib.error.HTTPError as error:
         with error:

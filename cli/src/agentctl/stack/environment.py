@@ -61,4 +61,4 @@ def services_environment(
     }
     # Two cores and many processes: thread pools and malloc arenas of their own would only cost memory.
     modest = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GRPC_VERBOSITY": "ERROR"}
-    return modest | kept | ours | dict(options.env) | {"TMPDIR": tempfile.gettempdir()}
+    return modest | kept | dict(options.env) | ours | {"TMPDIR": tempfile.gettempdir()}

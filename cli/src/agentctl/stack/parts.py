@@ -62,6 +62,10 @@ class Supervised:
     def process(self) -> subprocess.Popen[bytes] | None:
         raise NotImplementedError
 
+    @property
+    def alive(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def start(self) -> None:
         self._timer = None
         self._began = asyncio.get_running_loop().time()
@@ -172,11 +176,11 @@ class Service(Supervised):
 
     def terminate(self) -> None:
         self.cancel()
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.alive:
             self._process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        if self._process is not None and self._process.poll() is None:
+        if self._process is not None and self.alive:
             log.warning("%s did not stop in %g s: killed", self.name, STOP_S_MAX)
             self._process.kill()
             self._process.wait()

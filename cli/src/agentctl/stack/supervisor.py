@@ -195,7 +195,7 @@ class Supervisor:
             await asyncio.wait({stop, changed}, return_when=asyncio.FIRST_COMPLETED)
             changed.cancel()
             self._changed.clear()
-            while not self.stop_asked.is_set() and any(service.announced() is None for service in self.services):
+            while not self.stop_asked.is_set() and any(part.announced() is None for part in self.services):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             if not self.stop_asked.is_set() and (now := self._info()) != info:
                 info = now
@@ -231,9 +231,7 @@ class Supervisor:
         for service in self.services:
             service.terminate()
         deadline = time.monotonic() + STOP_S_MAX
-        while time.monotonic() < deadline and any(
-            service.process is not None and service.process.poll() is None for service in self.services
-        ):
+        while time.monotonic() < deadline and any(part.alive for part in self.services):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         for service in self.services:
             service.kill()
