@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import asyncpg
 import grpc
+import nats.errors
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
@@ -43,6 +44,9 @@ def known(error: BaseException) -> AgentFlowError:
         )
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
         return RetryableError("a backend did not answer in time; try again", kind="backend_timeout", retry_after_ms=500)
+    if isinstance(error, nats.errors.Error):
+        log.warning("nats is not reachable", extra={"error": type(error).__name__})
+        return RetryableError("the event log is not reachable; try again", kind="log_unavailable", retry_after_ms=500)
     incident = os.urandom(6).hex()
     log.error("unexpected error", exc_info=error, extra={"incident": incident})
     return AgentFlowError(f"an unexpected error; the gateway's log has it as incident {incident}", kind="internal")

@@ -1,0 +1,65 @@
+"""The gateway outlives its NATS server: watchers go on, submissions work again, the list of runs catches up."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from typing import Any
+
+import grpc
+import pytest
+
+from agentflow.v1 import workflow_pb2 as pb
+from agentflow.v1 import workflow_pb2_grpc
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.service import running
+from agentflow_gateway.app import app
+from agentflow_gateway.settings import GatewaySettings
+
+pytestmark = [pytest.mark.integration, pytest.mark.fault]
+
+DEFINITION = "name: one\ndag: {nodes: [{id: a, type: function, config: {function_name: noop}}]}\n"
+
+
+async def test_nats_is_killed_under_a_watcher(nats_server: Any, db_env: dict[str, str]) -> None:
+    key = secrets.token_hex(16)
+    database: dict[str, Any] = {name.lower(): value for name, value in db_env.items()}
+    settings = GatewaySettings(nats_url=nats_server.url, api_key=key, **database)
+    auth = (("authorization", f"Bearer {key}"),)
+    async with running("gateway", settings, app) as context, contextlib.AsyncExitStack() as stack:
+        channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
+        await stack.enter_async_context(channel)
+        make: Any = workflow_pb2_grpc.WorkflowServiceStub
+        workflow = make(channel)
+        submit = pb.SubmitWorkflowRequest(definition_text=DEFINITION, idempotency_key="k")
+        run = (await workflow.SubmitWorkflow(submit, metadata=auth)).run_id
+        stream = workflow.WatchRun(pb.WatchRunRequest(run_id=run), metadata=auth)
+        assert (await stream.read()).event.type == "run.submitted"
+
+        nats_server.kill()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await workflow.SubmitWorkflow(submit, metadata=auth, timeout=2)
+        assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+        nats_server.start()
+
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    again = await workflow.SubmitWorkflow(submit, metadata=auth, timeout=5)
+                    break
+                except grpc.aio.AioRpcError:
+                    await asyncio.sleep(0.2)
+            assert (again.run_id, again.deduplicated) == (run, True)
+            at: dict[str, Any] = {"org": "default", "run": run, "ts": 5}
+            out = subjects.out_run(subjects.key_of("default", run))
+            await context.log.append(Entry(out, ev.encode(ev.RunCompleted(**at, cost_nano=7))))
+            assert (await stream.read()).event.type == "run.completed"
+            assert await stream.read() is grpc.aio.EOF
+            while True:
+                listed = await workflow.ListRuns(pb.ListRunsRequest(), metadata=auth)
+                if [r.cost_nano_usd for r in listed.runs] == [7]:
+                    break
+                await asyncio.sleep(0.1)
