@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import nats
@@ -96,3 +98,9 @@ async def engine(nats_url: str) -> AsyncIterator[EngineUnderTest]:
         await stack.enter_async_context(running("scheduler", scheduler_settings(nats_url), scheduler_app))
         worker = await stack.enter_async_context(running("worker", worker_settings(nats_url), worker_app))
         yield EngineUnderTest(worker.nc, worker.log)
+
+
+@pytest.fixture
+def harness() -> ModuleType:
+    """This module, for tests that wire the services themselves."""
+    return sys.modules[__name__]

@@ -23,7 +23,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.pull import Delivery, Tail
 
-ACK_TIMEOUT_S: Final = 10.0
+ACK_TIMEOUT_S: Final = 5.0
 ATOMIC_BATCH_MAX: Final = 1000  # the server's bound for one atomic batch
 _WRONG_LAST_SEQUENCE: Final = 10071
 _READ_BATCH: Final = 500

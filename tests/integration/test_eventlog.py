@@ -1,0 +1,142 @@
+"""The event log on a real JetStream: fences, atomic batches, reading in order over a server that dies, work queues."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import nats
+import pytest
+from nats.js import api
+
+from agentflow_common import subjects
+from agentflow_common.errors import ConflictError, RetryableError
+from agentflow_common.eventlog import Entry, EventLog, Fence, ensure_streams
+from agentflow_common.pull import WorkQueue
+
+pytestmark = pytest.mark.integration
+KEY = subjects.key_of("o", "run_1")
+
+
+async def test_a_fence_refuses_who_has_not_seen_the_newest(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    wildcard = subjects.run_out_all(KEY)
+    first = await log.append(Entry(subjects.out_run(KEY), b"1", fence=Fence(0, wildcard)))
+    with pytest.raises(ConflictError):
+        await log.append(Entry(subjects.out_step(KEY), b"stale", fence=Fence(0, wildcard)))
+    await log.append(Entry(subjects.out_step(KEY), b"2", fence=Fence(first.seq, wildcard)))
+    # the facts of the run are no part of the fence
+    await log.append(Entry(subjects.run_in(KEY), b"fact"))
+    assert [s.data for s in await log.read(subjects.run_all(KEY))] == [b"1", b"2", b"fact"]
+
+
+async def test_an_atomic_batch_is_all_or_nothing(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    other = subjects.key_of("o", "run_2")
+    taken = await log.append(Entry(subjects.out_run(other), b"x"))
+    batch = [
+        Entry(subjects.out_run(KEY), b"1", fence=Fence(0, subjects.run_out_all(KEY))),
+        Entry(subjects.out_step(KEY), b"2"),
+        Entry(subjects.out_run(other), b"y", fence=Fence(0, subjects.run_out_all(other))),
+    ]
+    with pytest.raises(ConflictError):
+        await log.append_batch(batch)
+    assert await log.last_seq() == taken.seq
+    batch[2] = Entry(subjects.out_run(other), b"y", fence=Fence(taken.seq, subjects.run_out_all(other)))
+    ack = await log.append_batch(batch)
+    assert [s.seq for s in await log.read(subjects.ALL_EVENTS)] == [taken.seq, ack.seq - 2, ack.seq - 1, ack.seq]
+
+
+async def test_a_message_id_makes_repeating_harmless(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    entry = Entry(subjects.run_in(KEY), b"once", msg_id="m1")
+    first, second = await log.append(entry), await log.append(entry)
+    assert (second.duplicate, second.seq) == (True, first.seq)
+
+
+async def test_reading_more_than_one_batch_gives_everything_in_order(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    for future in [await log.publish(Entry(subjects.run_in(KEY), str(i).encode())) for i in range(1200)]:
+        await future
+    assert [int(s.data) for s in await log.read(subjects.run_in(KEY))] == list(range(1200))
+    assert len(await log.read(subjects.run_in(KEY), after_seq=1000)) == 200
+    assert len(await log.read(subjects.run_in(KEY), limit=7)) == 7
+    assert await log.read(subjects.run_in(subjects.key_of("o", "none"))) == []
+    assert await log.last(subjects.out_run(KEY)) is None
+
+
+async def test_a_tail_survives_the_death_of_the_server(nats_server: Any) -> None:
+    nc = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    await ensure_streams(nc)
+    log = EventLog(nc)
+    await log.start()
+    tail = log.tail([subjects.ALL_INS])
+    await tail.start()
+    seen: list[int] = []
+
+    async def read_until(count: int) -> None:
+        async with asyncio.timeout(60):
+            while len(seen) < count:
+                seen.extend(int(d.data) for d in await tail.batch(0.5))
+
+    for i in range(1500):
+        await log.append(Entry(subjects.run_in(KEY), str(i).encode()))
+    await read_until(700)
+    nats_server.kill()
+    nats_server.start()
+    for i in range(1500, 1600):
+        entry = Entry(subjects.run_in(KEY), str(i).encode(), msg_id=f"m{i}")
+        async with asyncio.timeout(20):
+            while True:  # an append whose acknowledgement died with the server is repeated under its id
+                with contextlib.suppress(RetryableError):
+                    await log.append(entry, timeout_s=1.0)
+                    break
+    await read_until(1600)
+    assert seen == list(range(1600))
+    await tail.stop()
+    await nc.close()
+
+
+async def test_a_schedule_delivers_on_its_target_at_its_time(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    at = (datetime.now(UTC) + timedelta(seconds=0.5)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    headers = {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": subjects.run_in(KEY)}
+    await log.append(Entry(subjects.timer(KEY, "retry:a[1]:1"), b"due", headers=headers))
+    assert await log.read(subjects.run_in(KEY)) == []
+    async with asyncio.timeout(5):
+        while not (found := await log.read(subjects.run_in(KEY))):
+            await asyncio.sleep(0.05)
+    assert [s.data for s in found] == [b"due"]
+
+
+async def test_a_work_queue_never_holds_more_than_its_credit_and_gets_back_what_it_did_not_acknowledge(
+    log: EventLog,
+) -> None:
+    await ensure_streams(log.nc)
+    config = api.ConsumerConfig(
+        durable_name="q", filter_subject=subjects.lane_tasks("default"), ack_policy=api.AckPolicy.EXPLICIT, ack_wait=1.0
+    )
+    await log.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
+    for i in range(30):
+        await log.append(Entry(subjects.out_task(KEY, "default"), str(i).encode()))
+    queue = WorkQueue(log.nc, subjects.EVENTS_STREAM, "q", credit=10)
+    await queue.start()
+    held = []
+    for _ in range(3):
+        held += await queue.batch(0.2)
+    assert len(held) == 10
+    await queue.stop()
+    successor = WorkQueue(log.nc, subjects.EVENTS_STREAM, "q", credit=50)
+    await successor.start()
+    taken: dict[int, int] = {}
+    async with asyncio.timeout(10):
+        while len(taken) < 30:
+            for delivery in await successor.batch(0.5):
+                taken[int(delivery.data)] = delivery.delivered
+                await log.ack(delivery)
+                successor.release()
+    assert sorted(taken) == list(range(30))
+    assert {taken[int(d.data)] for d in held} == {2}
+    await successor.stop()
