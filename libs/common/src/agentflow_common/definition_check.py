@@ -37,13 +37,11 @@ def _all(definition: Definition) -> Iterator[Finding]:
         index.setdefault(node.id, number)
     if len(index) < len(definition.dag.nodes):
         return
-    bad_edges = list(_edges(definition, index))
-    yield from bad_edges
+    found = list(_edges(definition, index))
     for number, node in enumerate(definition.dag.nodes):
-        yield from _node(definition, number, node, index)
-    yield from _values(("outputs",), definition.outputs, definition, index)
-    if not bad_edges:
-        yield from _cycles(definition)
+        found.extend(_node(definition, number, node, index))
+    found.extend(_values(("outputs",), definition.outputs, definition, index))
+    yield from found or _cycles(definition)  # the order can only be told of a graph whose parts can be read
 
 
 def _suggest(name: str, known: Any) -> str:

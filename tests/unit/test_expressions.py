@@ -1,0 +1,90 @@
+"""References, templates and conditions: values keep their type, hostile ones end in an error."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from agentflow_common import expressions as ex
+from agentflow_common.expressions import ExpressionError
+
+VALUES = {"a": {"b": [1, {"c": "x"}], "n": None}, "name": "World", "k": 3}
+
+
+@pytest.mark.parametrize(
+    ("text", "parsed"),
+    [
+        ("ingest.output", ("ingest", "output", ())),
+        ("a.output.b[0].c", ("a", "output", ("b", 0, "c"))),
+        ("a.output.b.0", ("a", "output", ("b", 0))),
+        ("a.status", ("a", "status", ())),
+        ("file.read", None),
+        ("see a.output", None),
+        ("a.output.", None),
+    ],
+)
+def test_references(text: str, parsed: Any) -> None:
+    assert ex.parse_reference(text) == parsed
+
+
+def test_walking_names_what_is_missing() -> None:
+    assert ex.walk(VALUES, ("a", "b", 1, "c"), "r") == "x"
+    assert ex.walk(None, ("a",), "r") is None
+    for path, told in (((("a", "z")), "has b, n"), (("a", "b", 7), "2 items"), (("k", "x"), "is a int")):
+        with pytest.raises(ExpressionError, match=told):
+            ex.walk(VALUES, path, "r")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ a.b }}", [1, {"c": "x"}]),
+        ("{{a.b[1].c}}", "x"),
+        ("Hello {{ name | upper }}!", "Hello WORLD!"),
+        ("{{ k + 1 }}", 4),
+        ("{{ k > 2 and name == 'World' }}", True),
+        ("{% if k > 2 %}many{% else %}few{% endif %}", "many"),
+        ("{{ a.b | length }} of {{ k }}", "2 of 3"),
+    ],
+)
+def test_a_lone_expression_keeps_its_type(text: str, value: Any) -> None:
+    assert ex.template(text).render(VALUES) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ nope }}",
+        "x {{ a.nope }}",
+        "{{ a.b.c.d }}",
+        "{% for i in a.b %}{{ i }}{% endfor %}",
+        "{% set x = 1 %}",
+        "{% import 'os' as os %}",
+        "{{ ''.__class__.__mro__ }}",
+        "{{ 'x' * 99999999 }}",
+        "{{ 2 ** 99999999 }}",
+        "{{ '%0999999999d' % 1 }}",
+        "{{ range(999999999) }}",
+        "{{ unclosed",
+        "{{ 1 / 0 }}",
+    ],
+)
+def test_hostile_templates_end_in_an_error_at_once(text: str) -> None:
+    began = time.perf_counter()
+    with pytest.raises(ExpressionError):
+        ex.template(text).render(VALUES)
+    assert time.perf_counter() - began < 0.5
+
+
+def test_conditions_are_cel_and_give_a_boolean() -> None:
+    assert ex.condition("a.b.size() == 2 && name.startsWith('W')").holds(VALUES)
+    assert not ex.condition("k < 3").holds(VALUES)
+    assert ex.condition_steps("classify.output.type == 'text.output' && other.status == \"x\"") == ["classify", "other"]
+    with pytest.raises(ExpressionError, match="not true or false"):
+        ex.condition("k + 1").holds(VALUES)
+    with pytest.raises(ExpressionError, match="no field 'zz'"):
+        ex.condition("a.zz == 1").holds(VALUES)
+    with pytest.raises(ExpressionError, match="not a CEL expression"):
+        ex.condition("a ==")
