@@ -37,8 +37,7 @@ def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = F
     if on_event is None and not quiet and console.is_terminal:
         _live(client, view, console)
         return view
-    show_tokens = False
-    for item in client.workflows.watch(run_id, tokens=show_tokens):
+    for item in client.workflows.watch(run_id, tokens=False):
         if not hasattr(item, "sequence"):
             continue
         view.event(item)
@@ -91,9 +90,8 @@ def _picture(view: RunView, now_ms: int, width: int) -> Any:
     parts: list[Any] = [head, grid]
     if len(shown) < len(view.steps):
         parts.append(Text(f"  and {len(view.steps) - len(shown)} more steps", style="dim"))
-    for step in view.steps.values():
-        if step.status == "running" and step.tail and not view.ended:
-            parts.append(_tail(step, width))
+    if not view.ended:
+        parts.extend(_tail(step, width) for step in view.steps.values() if step.status == "running" and step.tail)
     if view.error:
         parts.append(Text(clean(view.error), style="red"))
     return Group(*parts)

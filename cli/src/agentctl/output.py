@@ -63,7 +63,7 @@ def clean(text: str) -> str:
 
 
 def emit(data: Any, output: Format, render: Callable[[], Any]) -> None:
-    """Prints plain data as JSON or YAML, or what `render` makes for people (a renderable, or None if it has printed)."""
+    """Prints plain data as JSON or YAML, or what `render` makes for people (None: it has printed)."""
     if output is Format.JSON:
         sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
     elif output is Format.YAML:

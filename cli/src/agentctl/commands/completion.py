@@ -21,7 +21,7 @@ class Shell(StrEnum):
 @app.command()
 def show(shell: Annotated[Shell, typer.Argument(show_default=False)]) -> None:
     """Print the completion script, for example: agentctl completion show bash >> ~/.bashrc."""
-    from typer.completion import get_completion_script
+    from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
     script = get_completion_script(prog_name="agentctl", complete_var="_AGENTCTL_COMPLETE", shell=shell.value)
     sys.stdout.write(script.rstrip() + "\n")

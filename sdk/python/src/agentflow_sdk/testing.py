@@ -85,10 +85,10 @@ class FakeAgentFlow:
 
     def _make_server(self, port: int) -> Any:
         server = grpc.server(ThreadPoolExecutor(16))
-        workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(_Workflows(self), server)
-        prompt_pb2_grpc.add_PromptServiceServicer_to_server(_Prompts(self), server)
-        budget_pb2_grpc.add_BudgetServiceServicer_to_server(_Budgets(self), server)
-        trace_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self), server)
+        workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(_Workflows(self), server)  # type: ignore[no-untyped-call]
+        prompt_pb2_grpc.add_PromptServiceServicer_to_server(_Prompts(self), server)  # type: ignore[no-untyped-call]
+        budget_pb2_grpc.add_BudgetServiceServicer_to_server(_Budgets(self), server)  # type: ignore[no-untyped-call]
+        trace_pb2_grpc.add_TraceServiceServicer_to_server(_Traces(self), server)  # type: ignore[no-untyped-call]
         chosen = server.add_insecure_port(f"127.0.0.1:{port}")
         self.endpoint = f"127.0.0.1:{chosen}"
         return server
@@ -188,14 +188,14 @@ def _events(run: workflow_pb2.Run, definition: dict[str, Any]) -> list[workflow_
     nodes = (definition.get("dag") or {}).get("nodes") or [{"id": "only", "type": "tool"}]
     out: list[workflow_pb2.WatchRunResponse] = []
 
-    def add(kind: str, step: str = "", attempt: int = 0, **body: Any) -> None:
+    def add(event_type: str, step: str = "", attempt: int = 0, **body: Any) -> None:
         event = workflow_pb2.RunEvent(
             sequence=10 + len(out) * 3,
-            type=kind,
+            type=event_type,
             ts=run.submitted_at + len(out),
             step=step,
             attempt=attempt,
-            body=to_struct({"type": kind, **body}, "body"),
+            body=to_struct({"type": event_type, **body}, "body"),
             status=workflow_pb2.RUN_STATUS_RUNNING,
             steps_total=len(nodes),
             steps_done=len(run.steps),

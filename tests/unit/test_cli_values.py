@@ -1,0 +1,189 @@
+"""What people write on the command line, and what a watcher sees of a run."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agentctl import demo, failures, session, values
+from agentctl.commands.config import mask
+from agentctl.failures import CliError
+from agentctl.output import clean, duration
+from agentctl.progress import RunView, line
+from agentflow_sdk import InvalidArgumentError, Problem, RunEvent, RunStatus, Token
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3), ("-2.5e3", -2500.0), ("true", True), ("null", None), ('"3"', "3"), ("[1, 2]", [1, 2]),
+        ('{"a": 1}', {"a": 1}), ("007", "007"), ("1.2.3", "1.2.3"), ("True", "True"), ("[draft] x", "[draft] x"),
+        ("{{name}}", "{{name}}"), ("", ""), (" two words ", " two words "), ("a=b", "a=b"),
+    ],
+)  # fmt: skip
+def test_inputs_are_json_where_they_look_like_it(text: str, value: object) -> None:
+    assert values.parse_inputs([f"k={text}"]) == {"k": value}
+
+
+def test_inputs_from_files(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("42\n")
+    (tmp_path / "b.json").write_text('{"x": [1]}')
+    (tmp_path / "c.bin").write_bytes(b"\xff\xfe\x00")
+    got = values.parse_inputs([f"t=@{tmp_path}/a.txt", f"j=@{tmp_path}/b.json", "at=@@me"], '{"t": 0, "n": 1}')
+    assert got == {"t": "42\n", "n": 1, "j": {"x": [1]}, "at": "@me"}
+    for bad in (f"t=@{tmp_path}/c.bin", "novalue", "=x", f"t=@{tmp_path}"):
+        with pytest.raises(CliError):
+            values.parse_inputs([bad])
+    with pytest.raises(CliError, match="not an object"):
+        values.parse_inputs([], "[1]")
+
+
+def test_times() -> None:
+    now = 1_700_000_000_000
+    assert values.parse_time("now", now) == now
+    assert values.parse_time("1h", now) == now - 3_600_000
+    assert values.parse_time("1.5m ago", now) == now - 90_000
+    assert values.parse_time("2023-11-14T22:13:20Z") == now
+    assert values.parse_time("1700000000000") == now
+    with pytest.raises(CliError, match="not a time"):
+        values.parse_time("yesterday-ish")
+
+
+def test_an_error_names_file_and_line() -> None:
+    problem = Problem("line 12, dag.nodes[0].type", "unknown node type 'x'", "use tool")
+    error = InvalidArgumentError(f"the workflow definition is not valid: {problem}", problems=[problem])
+    assert failures.lines_of(error, "flow.yaml") == [
+        "the workflow definition is not valid",
+        "  flow.yaml:12: dag.nodes[0].type: unknown node type 'x' (use tool)",
+    ]
+    assert failures.exit_code_of(error) == 2
+    assert "--debug" in failures.lines_of(ValueError("odd"))[1]
+
+
+def test_foreign_text_cannot_steer_the_terminal() -> None:
+    assert "\x1b" not in clean("a\x1b[2Jb\nc")
+    assert mask("afk_" + "x" * 30 + "tail") == "afk_…tail"
+    assert mask("short") == "…"
+    assert [duration(ms) for ms in (0, 4.2, 999, 1240, 125_000, 11_220_000)] == [
+        "0 ms", "4.2 ms", "999 ms", "1.24 s", "2 m 05 s", "3 h 07 m",
+    ]  # fmt: skip
+
+
+class Events:
+    """Numbers events as the log would."""
+
+    def __init__(self) -> None:
+        self.sequence = 0
+
+    def __call__(self, event_type: str, step: str = "", attempt: int = 0, **body: Any) -> RunEvent:
+        self.sequence += 1
+        return RunEvent(
+            self.sequence, event_type, 1000 + self.sequence, step, attempt, body, RunStatus.RUNNING, 7, self.sequence, 9
+        )
+
+
+def test_the_view_folds_retries_fan_out_and_tokens() -> None:
+    event, view = Events(), RunView("run_1")
+    nodes = [{"id": "read", "type": "tool"}, {"id": "think", "type": "llm"}, {"id": "each", "type": "function"}]
+    view.event(event("run.submitted", workflow="demo", definition={"dag": {"nodes": nodes}}, redactions={"IBAN": 1}))
+    assert [(step.name, step.kind, step.status) for step in view.steps.values()] == [
+        ("read", "tool", "pending"), ("think", "llm", "pending"), ("each", "function", "pending"),
+    ]  # fmt: skip
+    view.event(event("run.started", workflow="demo"))
+    view.event(event("step.scheduled", "read", 1, kind="tool"))
+    view.event(event("step.failed", "read", 1, error={"type": "io", "message": "gone"}))
+    assert view.steps["read"].detail == "io: gone"
+    view.event(event("timer.set", "read", 1, kind="retry"))
+    assert view.steps["read"].status == "retrying"
+    view.event(event("step.scheduled", "read", 2, kind="tool"))
+    view.event(event("step.completed", "read", 2, duration_ms=12.5, redactions={"IBAN": 2}))
+    assert (view.steps["read"].status, view.steps["read"].duration_ms, view.redactions) == (
+        "completed", 12.5, {"IBAN": 3},
+    )  # fmt: skip
+    view.event(event("step.scheduled", "think", 1, kind="llm"))
+    view.token(Token("think", 1, 0, "Hel"))
+    view.token(Token("think", 1, 3, "lo"))
+    assert (view.steps["think"].status, view.steps["think"].tail) == ("running", "Hello")
+    usage = {"provider": "local", "model": "m", "input_tokens": 1200, "output_tokens": 3, "cost_nano": 5}
+    completed = event("step.completed", "think", 1, llm=usage, duration_ms=3)
+    view.event(completed)
+    assert view.steps["think"].detail == "local/m · 1,200 + 3 tokens"
+    assert "local/m" in line(completed, view.submitted_ms)
+    view.event(event("step.expanded", "each", width=2))
+    for child in ("each[0]", "each[1]"):
+        view.event(event("step.scheduled", child, 1, kind="function"))
+        view.event(event("step.completed", child, 1))
+    view.event(event("step.joined", "each", status="completed"))
+    each = view.steps["each"]
+    assert (each.status, each.width, each.children_done, len(view.steps)) == ("completed", 2, 2, 3)
+    view.event(event("run.failed", error={"message": "why"}))
+    assert (view.ended, view.status, view.error) == (True, "failed", "why")
+
+
+def test_where_endpoint_and_key_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AGENTFLOW_ENDPOINT", "AGENTFLOW_TOKEN", "API_KEY", "AGENTFLOW_ORG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
+    stack = tmp_path / "stack"
+    stack.mkdir()
+    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(stack))
+    assert session.resolve({}).endpoint == ""
+    (stack / "dev.key").write_text("stack-key\n")
+    (stack / "stack.json").write_text(f'{{"grpc": "127.0.0.1:7", "dev_key_file": "{stack}/dev.key"}}')
+    found = session.resolve({})
+    assert (found.endpoint, found.token, found.sources["token"]) == ("127.0.0.1:7", "stack-key", "the embedded stack")
+
+    session.write_config({"endpoint": "from-file:1", "org_id": "acme"})
+    assert (tmp_path / "config.yaml").stat().st_mode & 0o777 == 0o600
+    found = session.resolve({})
+    # the stack's key is for the stack alone
+    assert (found.endpoint, found.token, found.org_id) == ("from-file:1", "", "acme")
+    monkeypatch.setenv("AGENTFLOW_ENDPOINT", "from-env:2")
+    monkeypatch.setenv("API_KEY", "env-key")
+    assert (session.resolve({}).endpoint, session.resolve({}).token) == ("from-env:2", "env-key")
+    assert session.resolve({"endpoint": "from-flag:3"}).endpoint == "from-flag:3"
+
+
+def test_the_demo_judges_the_document_before_anything_starts(tmp_path: Path) -> None:
+    good = tmp_path / "a b.md"
+    good.write_text("# hello")
+    assert demo.check_document(good) == good
+    copy = demo.place(good, tmp_path / "data" / "files")
+    assert copy.read_text() == "# hello"
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00")
+    (tmp_path / "fake.pdf").write_text("not a pdf")
+    for name, words in (
+        ("missing.md", "no such file"), ("empty.txt", "empty"), ("image.png", "binary"), ("fake.pdf", "no PDF"),
+        ("", "not a file"),
+    ):  # fmt: skip
+        with pytest.raises(CliError, match=words) as caught:
+            demo.check_document(tmp_path / name)
+        assert caught.value.fix
+    assert (demo.find_examples() / demo.EXAMPLE).is_file()
+
+
+def test_the_live_view_draws_every_state() -> None:
+    from rich.console import Console
+
+    from agentctl import live
+
+    event, view = Events(), RunView("run_1")
+    names = [f"s{number}" for number in range(40)]
+    nodes = [{"id": name, "type": "llm"} for name in names]
+    view.event(event("run.submitted", workflow="demo", definition={"dag": {"nodes": nodes}}))
+    view.event(event("step.scheduled", "s39", 1, kind="llm"))
+    view.token(Token("s39", 1, 0, "words \x1b[2J " * 80))
+    with Path(os.devnull).open("w") as sink:
+        console = Console(file=sink, record=True, width=100, force_terminal=False)
+        console.print(live._picture(view, 5_000, 100))
+    text = console.export_text()
+    assert "s39" in text
+    assert "more steps" in text
+    assert "words" in text
+    assert "\x1b[2J" not in text
+    assert failures.problem_line(SimpleNamespace(place="", message="m", fix="")) == "m"

@@ -1,0 +1,156 @@
+"""The SDK's pure parts: when to retry, how a watch resumes, money, addresses, JSON both ways."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentflow.v1 import workflow_pb2
+from agentflow_sdk import InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError, calls, models
+from agentflow_sdk.channel import metadata, parse_endpoint
+from agentflow_sdk.convert import from_struct, to_struct
+from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError
+from agentflow_sdk.watching import WatchState
+
+POLICY = RetryPolicy(attempts_max=3, initial_s=0.1, delay_s_max=1.0)
+
+
+def test_backoff_grows_is_jittered_and_bounded() -> None:
+    error = UnavailableError("away")
+    assert POLICY.delay(error, 1, 60, 0.0) == pytest.approx(0.05)
+    assert POLICY.delay(error, 1, 60, 0.999) == pytest.approx(0.1, rel=0.01)
+    assert POLICY.delay(error, 2, 60, 0.0) == pytest.approx(0.1)
+    assert POLICY.delay(error, 3, 60, 0.0) is None  # attempts are counted
+    assert POLICY.delay(error, 1, 0.01, 0.5) is None  # no time left
+    assert RetryPolicy().backoff(50, 0.99) <= RetryPolicy().delay_s_max
+
+
+def test_only_what_may_help_is_repeated() -> None:
+    spent = ResourceExhaustedError("the budget is spent")
+    busy = ResourceExhaustedError("busy", retry_after_s=0.5)
+    assert POLICY.delay(spent, 1, 60, 0) is None
+    assert POLICY.delay(busy, 1, 60, 0) == pytest.approx(0.5)
+    assert POLICY.delay(InvalidArgumentError("no"), 1, 60, 0) is None
+    assert POLICY.delay(DeadlineExceededError("late"), 1, 60, 0) is None
+    # a call that takes effect twice is repeated only when the server says that it had accepted nothing
+    assert POLICY.delay(UnavailableError("away"), 1, 60, 0, repeatable=False) is None
+    assert POLICY.delay(UnavailableError("away", retry_after_s=0.2), 1, 60, 0, repeatable=False) == pytest.approx(0.2)
+
+
+def event(sequence: int, status: int = workflow_pb2.RUN_STATUS_RUNNING) -> workflow_pb2.WatchRunResponse:
+    return workflow_pb2.WatchRunResponse(
+        event=workflow_pb2.RunEvent(sequence=sequence, type="step.completed", status=status)  # type: ignore[arg-type]
+    )
+
+
+def token(offset: int, text: str) -> workflow_pb2.WatchRunResponse:
+    return workflow_pb2.WatchRunResponse(token=workflow_pb2.TokenChunk(step="a", attempt=1, offset=offset, text=text))
+
+
+def watch(**options: float) -> WatchState:
+    return WatchState(
+        "run_1",
+        after_sequence=0,
+        tokens=True,
+        now_s=0.0,
+        timeout_s=options.get("timeout_s"),
+        patience_s=options.get("patience_s", 10.0),
+    )
+
+
+def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
+    state = watch()
+    assert state.accept(event(5), 1.0)
+    assert state.accept(token(0, "abc"), 1.0)
+    assert 0 < state.failed(UnavailableError("cut"), 1.0, 0.5) < 1
+    assert state.request().after_sequence == 5
+    assert state.accept(event(5), 1.2) is None
+    assert state.accept(token(0, "abc"), 1.2) is None
+    assert state.accept(token(3, "d"), 1.2)
+    assert not state.finished
+    assert state.accept(event(9, workflow_pb2.RUN_STATUS_FAILED), 1.3)
+    assert state.finished
+
+
+def test_a_watch_gives_up_in_the_end_and_at_once_when_refused() -> None:
+    state = watch(patience_s=5)
+    state.failed(CancelledError("shutting down"), 4.0, 0.5)
+    with pytest.raises(UnavailableError):
+        state.failed(UnavailableError("still away"), 6.0, 0.5)
+    with pytest.raises(InternalError):
+        watch().failed(InternalError("a bug", kind="internal"), 0.1, 0.5)
+    limited = watch(timeout_s=2.0)
+    assert limited.remaining_s(1.5) == pytest.approx(0.5)
+    with pytest.raises(DeadlineExceededError, match="still under way after 2 s"):
+        limited.remaining_s(2.0)
+
+
+def test_money_is_exact() -> None:
+    assert models.to_nano("1000") == 1_000_000_000_000
+    assert models.to_nano("0.000000001") == 1
+    assert models.usd(1_200_000) == Decimal("0.0012")
+    for bad in ("0.0000000001", "NaN"):
+        with pytest.raises(ValueError, match="nano-USD"):
+            models.to_nano(bad)
+    with pytest.raises(InvalidArgumentError, match="money"):
+        calls.create_budget("lots")
+
+
+@pytest.mark.parametrize(
+    ("text", "target", "secure"),
+    [
+        ("127.0.0.1:7233", "127.0.0.1:7233", False),
+        ("http://localhost:80/", "localhost:80", False),
+        ("https://api.example.com", "api.example.com:443", True),
+        ("https://[::1]:8443", "[::1]:8443", True),
+    ],
+)
+def test_addresses(text: str, target: str, secure: bool) -> None:
+    endpoint = parse_endpoint(text)
+    assert (endpoint.target, endpoint.secure) == (target, secure)
+
+
+@pytest.mark.parametrize("text", ["", "localhost", "ftp://a:1", "a:99999", "http://a:1/path", "a:b"])
+def test_wrong_addresses_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"host:port|65535"):
+        parse_endpoint(text)
+
+
+def test_a_token_with_a_line_break_never_reaches_the_wire() -> None:
+    with pytest.raises(ValueError, match="copy it again"):
+        metadata("abc\ndef", "")
+
+
+def test_a_submission_without_a_key_gets_its_own() -> None:
+    first, second = calls.submit("w"), calls.submit("w")
+    assert first.request.idempotency_key != second.request.idempotency_key
+    assert calls.submit("w", idempotency_key="k").request.idempotency_key == "k"
+    assert calls.submit("name@2").request.workflow == "name@2"
+    assert calls.submit("name: x\n").request.definition_text == "name: x\n"
+    assert not calls.submit("w").request.HasField("budget_cents")
+
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.text()
+    | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=5))
+def test_json_survives_the_wire(value: dict[str, object]) -> None:
+    assert from_struct(to_struct(value, "inputs")) == value
+
+
+@pytest.mark.parametrize("bad", [2**53 + 1, float("nan"), b"x", {1: 2}, object()])
+def test_what_json_cannot_hold_is_refused_with_its_place(bad: object) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        to_struct({"a": [bad]}, "inputs")
+    assert caught.value.problems[0].place == "inputs.a[0]"
