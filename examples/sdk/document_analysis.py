@@ -16,7 +16,7 @@ flow = (
     .input("focus", "string", default="risks and decisions", description="What the analysis should attend to")
     .tool("ingest", "file.read", path="{{document_key}}")
     .llm("classify", "text_classifier@1", output="json")
-    .inputs(content="ingest.output.text", labels=["contract", "report", "letter", "invoice", "manual"])
+    .inputs(content="ingest.output.text", labels=["incident report", "contract", "invoice", "letter", "manual"])
     .quality("Bronze")
     .sla(seconds=10)
     .depends_on("ingest")

@@ -58,8 +58,9 @@ def buckets_in(folder: Path) -> Path:
     return buckets
 
 
-def environment(buckets: Path) -> dict[str, str]:
-    return {"AGENTFLOW_FILE_ROOTS": str(EXAMPLES / "data"), "AGENTFLOW_BUCKET_ROOT": str(buckets)}
+def options(buckets: Path) -> dict[str, Any]:
+    """What a stack needs to run the examples."""
+    return {"file_roots": [str(EXAMPLES / "data")], "env": {"AGENTFLOW_BUCKET_ROOT": str(buckets)}}
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +69,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
     folder = tmp_path_factory.mktemp("platform")
     buckets = buckets_in(folder)
-    with running_stack(folder / "data", env=environment(buckets)) as stack:
+    with running_stack(folder / "data", **options(buckets)) as stack:
         yield Platform(stack, buckets)
 
 

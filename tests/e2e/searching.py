@@ -36,7 +36,7 @@ async def every_message(url: str) -> list[tuple[str, int, str, bytes]]:
         jsm = nc.jsm()
         for info in await jsm.streams_info():
             name = str(info.config.name)
-            for seq in range(info.state.first_seq, info.state.last_seq + 1):
+            for seq in range(max(1, info.state.first_seq), info.state.last_seq + 1):
                 try:
                     message = await jsm.get_msg(name, seq)
                 except NotFoundError:

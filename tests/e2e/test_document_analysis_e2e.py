@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import EXAMPLES, Platform, buckets_in, environment
+from .conftest import EXAMPLES, Platform, buckets_in, options
 from .searching import every_message, files_holding, found_in, needles
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def analysed(platform: Platform) -> Run:
 def test_the_document_is_analysed_and_accounted_for(analysed: Run, planted: dict[str, list[str]]) -> None:
     output = analysed.output
     assert output["document"] == "vendor_review.md"
-    assert output["kind"] == "report"
+    assert output["kind"] == "incident report"
     assert len(output["summary"]) > 300
     assert "outage" in output["summary"]
     assert len(output["keywords"]) >= 5
@@ -102,7 +102,7 @@ def test_nothing_private_is_stored_anywhere(tmp_path: Path, planted: dict[str, l
     wanted = needles(value for values in planted.values() for value in values)
     buckets = buckets_in(tmp_path)
     folder = tmp_path / "data"
-    with running_stack(folder, env=environment(buckets)) as stack:
+    with running_stack(folder, **options(buckets)) as stack:
         with Platform(stack, buckets).client() as client:
             for document in ("vendor_review.md", "vendor_review.pdf"):
                 client.workflows.run(FLOW, {"document_key": document}, timeout=60)
@@ -115,12 +115,13 @@ def test_nothing_private_is_stored_anywhere(tmp_path: Path, planted: dict[str, l
         assert {"AF_EVENTS", "AF_COST", "AF_AUDIT"} <= streams
         leaks = [(stream, seq, subject, found_in(data, wanted)) for stream, seq, subject, data in messages]
         assert [leak for leak in leaks if leak[3]] == []
-    rows = clickhouse_rows(folder / "clickhouse")
+    data = stack.data_dir
+    rows = clickhouse_rows(data / "clickhouse")
     assert rows.count(b"step.completed") >= 8
     assert found_in(rows, wanted) == set()
     # everything on the disk: JetStream's files, object store, PostgreSQL with the vault, ClickHouse, all logs
-    assert (folder / "logs").is_dir()
-    assert files_holding(folder, wanted) == {}
+    assert (data / "logs").is_dir()
+    assert files_holding(data, wanted) == {}
 
 
 _DUMP = """

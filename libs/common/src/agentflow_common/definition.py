@@ -175,7 +175,9 @@ class Definition(_Model):
             else:
                 problems.append(Problem(f"inputs.{name}", "missing", f"give a value of type {spec.type}"))
         if problems:
-            raise InvalidError("the inputs don't fit the workflow", problems=tuple(problems))
+            raise InvalidError(
+                _headline(tuple(problems), "the inputs don't fit the workflow"), problems=tuple(problems)
+            )
         return full
 
 
@@ -221,9 +223,10 @@ def load_trusted(data: dict[str, Any]) -> Definition:
     return Definition.model_validate(data)
 
 
-def _headline(problems: tuple[Problem, ...]) -> str:
+def _headline(problems: tuple[Problem, ...], what: str = "the workflow definition is not valid") -> str:
+    """Names the first problem: a client that can't read the details still sees a place and a fix."""
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    return f"the workflow definition is not valid: {problems[0]}{more}"
+    return f"{what}: {problems[0]}{more}"
 
 
 def _place(path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int] | None) -> str:
