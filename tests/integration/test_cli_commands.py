@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,12 +38,12 @@ class Cli:
         self.flow = folder / "flow.yaml"
         self.flow.write_text(FLOW)
 
-    def __call__(self, *words: str, code: int = 0, stdin: str | None = None) -> Result:
+    def __call__(self, *words: str | Path, code: int = 0, stdin: str | None = None) -> Result:
         result = CliRunner().invoke(app, [str(word) for word in words], input=stdin)
         assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
         return result
 
-    def json(self, *words: str) -> Any:
+    def json(self, *words: str | Path) -> Any:
         return json.loads(self(*words, "-o", "json").stdout)
 
 
@@ -192,13 +191,13 @@ def test_config_is_kept_private_and_masked(cli: Cli, monkeypatch: pytest.MonkeyP
 
 def test_the_program_starts_fast_and_completes_words(cli: Cli) -> None:
     program = [str(Path(sys.executable).parent / "agentctl")]
-    best = 10.0
-    for _ in range(3):
-        began = time.monotonic()
-        done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
-        best = min(best, time.monotonic() - began)
+    done = subprocess.run([*program, "--version"], capture_output=True, text=True, check=True)
     assert done.stdout.startswith("agentctl 0.")
-    assert best < 0.6  # 0.12 s on an idle machine
+    # the promise is 0.3 s; a busy machine's clock can't judge it, what is imported can
+    heavy = "{'grpc', 'rich', 'yaml', 'pydantic', 'msgspec', 'agentflow_sdk.client', 'agentflow_common.definition'}"
+    check = f"import sys, agentctl.main; print(sorted({heavy} & set(sys.modules)))"
+    loaded = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert loaded.stdout.strip() == "[]"
     assert "_AGENTCTL_COMPLETE" in cli("completion", "show", "bash").stdout
     piped = subprocess.run(
         [*program, "workflow", "submit", str(cli.flow), "--watch", "-o", "json"],

@@ -14,6 +14,7 @@ import grpc
 import pytest
 
 from agentflow_sdk import (
+    AgentFlowError,
     AlreadyExistsError,
     AsyncClient,
     Client,
@@ -107,6 +108,7 @@ def test_a_run_from_the_builder_to_its_result(client: Any, server: FakeAgentFlow
 def test_a_failed_run_raises_with_the_run(client: Any) -> None:
     with pytest.raises(RunFailedError, match="asked to fail") as caught:
         client.workflows.run(FLOW, {"fail": True})
+    assert caught.value.run.error is not None
     assert caught.value.run.error.type == "boom"
 
 
@@ -132,7 +134,7 @@ def test_prompts_and_budgets(client: Any) -> None:
     ],
 )
 def test_statuses_become_typed_errors(
-    client: Any, server: FakeAgentFlow, code: grpc.StatusCode, expected: type[Exception]
+    client: Any, server: FakeAgentFlow, code: grpc.StatusCode, expected: type[AgentFlowError]
 ) -> None:
     problem = Problem("line 3, dag.nodes[0].type", "unknown node type 'x'", "use tool")
     server.fail_next("GetRun", code, "refused", problems=(problem,), kind="some_reason")
