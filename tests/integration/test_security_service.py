@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,7 +16,6 @@ import pytest
 from agentflow_common import bus, rpc, service, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
-from agentflow_security import handlers as handlers_module
 from agentflow_security import machine
 from agentflow_security.app import app
 from agentflow_security.detect import Finding
@@ -129,7 +129,7 @@ async def test_concurrent_protects_make_one_row(settings: SecuritySettings) -> N
 
 async def test_a_taken_token_id_becomes_longer(settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_ID_CHARS_MIN", 1)  # ids of one letter collide soon
-    monkeypatch.setattr(machine, "TOKEN", machine.re.compile(r"<([A-Z][A-Z_]{1,30}):([A-Z2-7]{1,12})>"))
+    monkeypatch.setattr(machine, "TOKEN", re.compile(r"<([A-Z][A-Z_]{1,30}):([A-Z2-7]{1,12})>"))
     addresses = [f"person{n}@example.org" for n in range(60)]
     async with _running(settings) as context:
         tokens = [(await _protect(context, address)).value for address in addresses]
@@ -143,8 +143,8 @@ async def test_fails_closed(settings: SecuritySettings, monkeypatch: pytest.Monk
         raise ValueError(f"no idea what {text} is")
 
     async with _running(settings) as context:
-        original = handlers_module.machine.protect
-        monkeypatch.setattr(handlers_module.machine, "protect", lambda v, d, n, _: original(v, d, n, (broken,)))
+        original = machine.protect
+        monkeypatch.setattr(machine, "protect", lambda v, d, n, _: original(v, d, n, (broken,)))
         with pytest.raises(BlockedError) as blocked:
             await _protect(context, EMAIL, step="s")
         assert blocked.value.kind == "blocked_error"

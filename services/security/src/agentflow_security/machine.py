@@ -138,14 +138,15 @@ class _Protect:
                 problems=(Problem("value", "too many findings", "split the payload into parts"),),
             )
         self.counts[entity] += 1
-        token = self._tokens.get((entity, value))
-        if token is None:
-            digest = self._digest(entity, value)
-            longer = self._longer.get(digest, 0)
-            while (token := token_of(entity, digest, longer)) in self.secrets:
-                longer += 1  # another value of this very payload has it
-            self._tokens[entity, value] = token
-            self.secrets[token] = Secret(entity, value, digest, longer)
+        known = self._tokens.get((entity, value))
+        if known is not None:
+            return known
+        digest = self._digest(entity, value)
+        longer = self._longer.get(digest, 0)
+        while (token := token_of(entity, digest, longer)) in self.secrets:
+            longer += 1  # another value of this very payload has it
+        self._tokens[entity, value] = token
+        self.secrets[token] = Secret(entity, value, digest, longer)
         return token
 
 

@@ -10,22 +10,22 @@ import re
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding
+from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding, words
 from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random
 
 _KEYWORD: Final = re.compile(
     r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|kennwort|contrase[nñ]a|mot de passe|"
     r"pass(?=[\"'`]?[ ]{0,4}[=:]))|"
     r"(?P<strong>secret|token|api[_\- .]?key|access[_\- .]?key|private[_\- .]?key|auth[_\- .]?key|account[_\- .]?key|"
-    r"consumer[_\- .]?key|encryption[_\- .]?key|signing[_\- .]?key|master[_\- .]?key|license[_\- .]?key|subscription[_\- .]?key|"
-    r"client[_\- .]?key|shared[_\- .]?key|credential|oauth|bearer|\bpat\b|[_-]pat\b)|"
+    r"(?:consumer|encryption|signing|master|license|subscription|client|shared)[_\- .]?key|"
+    r"credential|oauth|bearer|\bpat\b|[_-]pat\b)|"
     r"(?P<weak>key|auth|access|private|login|signature|\bsig\b|jwt|webhook|cookie|session)"
 )
 # Names that speak about a secret without holding one
 _REST: Final = re.compile(
     r"[_-]?(?:s?(?:label|field|hint|placeholder|length|len|policy|name|names|reset|url|uri|file|path|type|min|max|regex|expir\w*|"
     r"count|limit|endpoint|error|message|msg|text|title|prompt|input|form|id|ids|ttl|age|strength|algorithm|alg|size|ref|"
-    r"format|version|usage|used|budget|board|word(?!s?\b)|s?_?per_\w+|less|ed|ing|ization|ize[drs]?|ship|holder|map|pair)|"
+    r"format|version|usage|used|budget|board|word(?!s?\b)|s?_?per_\w+|less|ed|ing|ization|ize[drs]?|ship|holder|map|pair|i[sz]er)(?:_[a-z]{1,20}){0,3}|"
     r"_?(?:input|output|prompt|completion|total)_?tokens?)\b"
 )
 _REST_CAMEL: Final = re.compile(
@@ -41,116 +41,37 @@ _HARMLESS_BEFORE: Final = re.compile(
 _TAIL: Final = re.compile(
     r"(?P<rest>[A-Za-z0-9_]{0,28}+(?:\.[A-Za-z0-9_]{1,20}+)?)"
     r"(?:\\{0,2}[\"'`])?[\])}*]{0,3}"
-    r"(?:[ \t]{1,4}(?:string|str|token|key|code)\b|[ \t]{0,2}:[ \t]{0,2}(?:str|string|String|&str|&'static str)(?=[ \t]{0,2}=))?"
+    r"(?:[ \t]{1,4}(?:string|str|token|key|code)\b|"
+    r"[ \t]{0,2}:[ \t]{0,2}(?:str|[sS]tring|&(?:'static )?str)(?=[ \t]{0,2}=))?"
     r"(?P<sep>"
     r"\s{0,4}\{?\s{0,12}(?:value|default)\"?[ \t]{0,4}[:=]\s{0,4}"
-    r"|\s{0,8}(?::=|[=!]?={1,2}>?|->|=&gt;|\|\|:?=?|:{1,2}|>)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
+    r"|\s{0,8}(?:[.:?+!=|]{0,3}=>?|->|\|\|:?|:{1,2}|>|\|)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
     r"|\s{0,2},\s{0,8}(?=\\{0,2}[\"'`])"
     r"|[ \t]{0,2}\([ \t]{0,2}(?=\\{0,2}[\"'`])"
     r"|[ \t]{1,3}(?:is|was|are|:)[: \t]{1,3}"
-    r"|[ \t]{1,4}|-)"
+    r"|[ \t]{1,4}|[ \t]{0,2}\r?\n[ \t]{0,4}|-)"
 )
-_UNQUOTED: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00]{4,512}+")
+_UNQUOTED: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00=]{4,512}+={0,2}+")
+_REMAINDER: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00]{0,512}+")
 _PASSWORD_UNQUOTED: Final = re.compile(r"[^\s\"'`<>;&(){}\[\]\\\x00]{4,256}+")
 _QUOTED_CHARS_MAX: Final = 1024
 _REFERENCE: Final = re.compile(
-    r"[$%@{<#&*]|(?:env|process|os|var|self|this|config|settings|secrets|data|params|req|request|ctx|module|local|options)\.|"
+    r"[$%@{<#&*,;:)\]}]|\.[$\"']|(?:env|process|os|var|self|this|config|settings|secrets|data|params|req|request|ctx|module|local|options)\.|"
     r"(?:get_?env|env|vault|secret|ref|arn|https?|file|/|\./|~/|\.\./|!|--)[(:/]",
     re.I,
 )
 _CHAIN: Final = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+\Z")
-_STOP: Final = frozenset(
-    [
-        "none",
-        "null",
-        "nil",
-        "true",
-        "false",
-        "undefined",
-        "string",
-        "str",
-        "text",
-        "char",
-        "varchar",
-        "number",
-        "integer",
-        "boolean",
-        "bool",
-        "object",
-        "array",
-        "any",
-        "void",
-        "var",
-        "let",
-        "const",
-        "required",
-        "optional",
-        "input",
-        "hidden",
-        "password",
-        "passwd",
-        "pwd",
-        "pass",
-        "secret",
-        "token",
-        "value",
-        "changeme",
-        "change_me",
-        "change-me",
-        "default",
-        "example",
-        "sample",
-        "test",
-        "user",
-        "username",
-        "name",
-        "email",
-        "unknown",
-        "invalid",
-        "incorrect",
-        "wrong",
-        "missing",
-        "empty",
-        "expired",
-        "optional",
-        "redacted",
-        "reset",
-        "protected",
-        "encrypted",
-        "hashed",
-        "plain",
-        "basic",
-        "bearer",
-        "must",
-        "should",
-        "cannot",
-        "can",
-        "may",
-        "will",
-        "the",
-        "for",
-        "and",
-        "not",
-        "with",
-        "from",
-        "here",
-        "this",
-        "that",
-        "your",
-        "type",
-        "field",
-        "admin",
-        "root",
-        "enabled",
-        "disabled",
-        "auto",
-        "yes",
-        "no",
-        "request",
-        "response",
-        "self",
-    ]
+_STOP: Final = words(
+    """
+    none null nil true false undefined string str text char varchar number integer boolean bool object array any
+    void var let const required optional input hidden password passwd pwd pass secret token value changeme change_me
+    change-me default example sample test user username name email unknown invalid incorrect wrong missing empty
+    expired redacted reset protected encrypted hashed plain basic bearer must should cannot can may will the for and
+    not with from here this that your type field admin root enabled disabled auto yes no request response self
+    not-set not_set unset tbd n/a
+    """
 )
+_DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
 _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
 
 
@@ -182,7 +103,10 @@ def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
         sep = tail["sep"].strip()
         bare = not rest and not before[-1:].isalnum() and before[-1:] not in {"_", "-"}
         if _judge(text, value, kind, sep, bare):
-            yield Finding(value.start, value.end, PASSWORD if kind == "pass" else API_KEY)
+            end = value.end
+            if text.startswith("=", end - 1) and not value.quoted and (more := _REMAINDER.match(text, end)):
+                end = more.end()
+            yield Finding(value.start, end, PASSWORD if kind == "pass" else API_KEY)
 
 
 def _under_key(text: str, name: str) -> Iterator[Finding]:
@@ -235,27 +159,37 @@ def _bare(text: str, start: int, kind: str) -> _Value | None:
 
 def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
     value = text[found.start : found.end]
-    low = value.lower()
-    if is_filler(value) or low in _STOP or _REFERENCE.match(value):
+    if is_filler(value) or _REFERENCE.match(value):
         return False
+    if value.lower() in _STOP:
+        return kind == "pass" and sep == "=" and _DSN.match(text, found.end) is not None
     if not found.quoted and _CHAIN.match(value) and not any(c.isdigit() for c in value):
         return False
     said = sep not in {"", "-", "is", "was", "are"}
     if kind == "pass":
-        return _is_password(text, found, value, said)
-    if any(c.isspace() for c in value) or len(value) < 8:
+        listed = sep in {",", "("}  # `["password", "ping"]` lists words, `("DB_PASSWORD", "x7$k")` sets one
+        return _is_password(text, found, value, said) and (not listed or _varied(value))
+    if len(value) < 8 or any(c.isspace() for c in value):
         return False
-    if not said:
-        return (
-            len(value) >= 16
-            and (kind == "strong" or not bare)
-            and (looks_random(value) or (kind == "strong" and is_uuid(value)))
-        )
-    if kind == "strong":
-        return looks_random(value, letters_only=True) or is_uuid(value) or _opaque(value)
+    return _is_key(value, kind, bare) if said else _is_key_after_blank(value, kind, bare)
+
+
+def _is_key(value: str, kind: str, bare: bool) -> bool:
+    """After a separator: a token may be anything without words, a bare `key` must look random."""
     if is_uuid(value):
-        return not bare
-    return len(value) >= 12 and looks_random(value)
+        return kind == "strong" or not bare
+    if value.isdigit():
+        return len(value) >= 16 and (kind == "strong" or not bare)
+    if kind == "strong":
+        return looks_random(value, letters_only=True) or _opaque(value)
+    return len(value) >= 12 and looks_random(value, letters_only=not bare and len(value) >= 20)
+
+
+def _is_key_after_blank(value: str, kind: str, bare: bool) -> bool:
+    """`token x9...` in running text: long and random, and more than the word `key` before it."""
+    if len(value) < 16 or (kind == "weak" and bare):
+        return False
+    return looks_random(value) or (kind == "strong" and is_uuid(value))
 
 
 def _opaque(value: str) -> bool:
@@ -265,12 +199,16 @@ def _opaque(value: str) -> bool:
     return False
 
 
-def _is_password(text: str, found: _Value, value: str, said: bool) -> bool:
+def _varied(value: str) -> bool:
+    return len(value) >= 6 and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+
+
+def _is_password(text: str, found: _Value, value: str, said: bool) -> bool:  # noqa: PLR0911  a list of reasons
     if len(value) < 4 or len(value) > 128:
         return False
     varied = any(not c.isalpha() and c not in "_-. " for c in value) and any(c.isalpha() for c in value)
     if not said:
-        return len(value) >= 6 and varied and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+        return varied and _varied(value)
     if _SPEAKS.search(value) and not any(c.isdigit() for c in value):
         return False  # `#add-password`, `user_password`: another name
     if any(c.isspace() for c in value):

@@ -5,15 +5,16 @@ Digits may be split by single spaces, dashes or a line break with its indentatio
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Final
 
 from agentflow_security.detect.findings import CARD, IBAN, ITIN, SSN, Finding
 
 _GAP: Final = r"(?:[ \t]{0,3}\r?\n[ \t]{0,8}|[ \t]{1,2}|[ ]?[-.+][ ]?)"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}+")
+_GAP_CHARS_MAX: Final = 13
 _GAP_ONLY: Final = re.compile(_GAP + r"\Z")
 _CARD_WORD: Final = re.compile(
     r"card|visa|maestro|amex|american express|discover|diners|jcb|union ?pay|credit|debit|payment|\bpan\b|carte|karte|"
@@ -21,9 +22,12 @@ _CARD_WORD: Final = re.compile(
 )
 _CONTEXT_CHARS: Final = 48
 _CARD_SHAPES: Final = {
-    (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (4, 4, 4, 1), (6, 13), (6, 10), (4, 5, 6), (4, 4, 4, 3),
+    (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (4, 4, 4, 1), (6, 13), (6, 10), (4, 5, 6),
+    (4, 4, 4, 3),
 }  # fmt: skip
 _CARD_MIN, _CARD_MAX = 12, 19
+_GROUPS_MAX: Final = 7  # five as printed, and two line breaks
+_FIRST_DIGITS: Final = frozenset("12345689")
 
 
 def luhn(digits: str) -> bool:
@@ -36,7 +40,7 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def issuer_fits(digits: str) -> tuple[bool, bool]:
+def issuer_fits(digits: str) -> tuple[bool, bool]:  # noqa: PLR0911  a table of ranges
     """(a network issues such numbers, and one of its usual lengths makes that telling without a word about cards)."""
     n = len(digits)
     two, three, four, six = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6])
@@ -48,8 +52,8 @@ def issuer_fits(digits: str) -> tuple[bool, bool]:
         return n == 15, n == 15
     if 300 <= three <= 305 or three == 309 or two in {36, 38, 39}:  # Diners Club
         return n in {14, 16, 19}, n in {14, 16}
-    if 3528 <= four <= 3589:  # JCB
-        return 16 <= n <= 19, n == 16
+    if two == 35:  # JCB
+        return 16 <= n <= 19, n == 16 and 3528 <= four <= 3589
     if four in {1800, 2131}:  # JCB, old
         return n == 15, n == 15
     if four == 6011 or two == 65 or 644 <= three <= 649 or 622126 <= six <= 622925:  # Discover
@@ -66,18 +70,20 @@ def issuer_fits(digits: str) -> tuple[bool, bool]:
 def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
     """Runs of 12 to 19 digits, whole or in groups, that Luhn and the issuer ranges confirm."""
     groups = [m.span() for m in _DIGITS.finditer(text)]
-    joined = [
-        1 <= b[0] - a[1] <= 13 and _GAP_ONLY.match(text, a[1], b[0]) is not None for a, b in itertools.pairwise(groups)
-    ]
+    ends = list(accumulate((b - a for a, b in groups), initial=0))
     first = 0
     while first < len(groups):
-        end = _card_from(text, low, name, groups, joined, first)
+        last = min(first + _GROUPS_MAX, len(groups))
+        if ends[last] - ends[first] < _CARD_MIN or text[groups[first][0]] not in _FIRST_DIGITS:
+            first += 1
+            continue
+        end = _card_from(text, low, name, groups, first)
         if end:
             yield Finding(groups[first][0], groups[end - 1][1], CARD)
         first = end or first + 1
 
 
-def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], joined: list[bool], first: int) -> int:
+def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], first: int) -> int:
     """The group after the longest card that begins with group `first`; 0 if none does."""
     start = groups[first][0]
     if start and (text[start - 1].isalnum() or text[start - 1] == "_" or _decimal(text, start)):
@@ -85,7 +91,7 @@ def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], jo
     digits = ""
     shape: list[int] = []
     found = 0
-    for index in range(first, len(groups)):
+    for index in range(first, min(first + _GROUPS_MAX, len(groups))):
         a, b = groups[index]
         digits += text[a:b]
         shape.append(b - a)
@@ -97,9 +103,13 @@ def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], jo
             plausible = len(shape) == 1 or tuple(shape) in _CARD_SHAPES or (tight and _rewrapped(text[start:b]))
             if (telling and plausible) or _says_card(low, start, b, name):
                 found = index + 1
-        if index >= len(joined) or not joined[index]:
+        if index + 1 == len(groups) or not _joined(text, b, groups[index + 1][0]):
             break
     return found
+
+
+def _joined(text: str, end: int, start: int) -> bool:
+    return start - end <= _GAP_CHARS_MAX and _GAP_ONLY.match(text, end, start) is not None
 
 
 def _is_card(digits: str) -> bool:
@@ -183,11 +193,12 @@ def find_ibans(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: AR
 # --- US identity numbers ---
 
 _SSN: Final = re.compile(
-    r"(?<![0-9A-Za-z])(?<![0-9][-.])(?!000|666)[0-9]{3}(?P<gap>[- .]|[ ]?-[ ]?|\r?\n)(?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}"
+    r"(?<![0-9A-Za-z])(?<![0-9][-.])(?!000|666)[0-9]{3}"
+    r"(?P<gap>[- .]|[ ]?-[ ]?|\r?\n)(?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}"
     r"(?![0-9A-Za-z])(?![-.][0-9])"
 )
 _NINE: Final = re.compile(r"(?<![0-9A-Za-z.,-])[0-9]{9}(?![0-9A-Za-z])(?![.,-][0-9])")
-_SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(?:payer)? ?id|\bitin\b|\btin\b")
+_SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(?:payer)? ?id|\bitin\b")
 
 
 def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:

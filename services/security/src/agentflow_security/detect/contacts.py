@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from agentflow_security.detect.findings import EMAIL, IP, Finding
+from agentflow_security.detect.findings import EMAIL, IP, Finding, words
 
 _LOCAL: Final = re.compile(r"[\w.!#$&'*+/?^`{|}~=%-]")
 _LOCAL_CHARS_MAX: Final = 64  # RFC 5321
@@ -16,40 +16,11 @@ _DOMAIN: Final = re.compile(
 )
 _DOMAIN_CHARS_MAX: Final = 253
 # `icon@2x.png`, `chunk@hash.js`: file names, and none of these is a top-level domain
-_NOT_DOMAINS: Final = frozenset(
-    [
-        "png",
-        "jpg",
-        "jpeg",
-        "gif",
-        "svg",
-        "webp",
-        "js",
-        "mjs",
-        "cjs",
-        "ts",
-        "tsx",
-        "jsx",
-        "css",
-        "scss",
-        "json",
-        "yaml",
-        "yml",
-        "html",
-        "htm",
-        "php",
-        "txt",
-        "csv",
-        "xml",
-        "lock",
-        "tgz",
-        "gz",
-        "tar",
-        "exe",
-        "dll",
-        "jar",
-        "whl",
-    ]
+_NOT_DOMAINS: Final = words(
+    """
+    png jpg jpeg gif svg webp js mjs cjs ts tsx jsx css scss json yaml yml html htm php txt csv xml lock tgz gz tar exe
+    dll jar whl
+    """
 )
 _URL_LOGIN: Final = re.compile(r"://[^\s/@\"'<>]{0,128}:\Z")
 
@@ -106,8 +77,8 @@ _V4: Final = re.compile(
     r"(?:/(?:3[0-2]|[12]?[0-9])(?![\w.]))?(?![\w]|\.[0-9]|-[0-9])"
 )
 _VERSION: Final = re.compile(
-    r"(?:\bv(?:er(?:sion)?)?|version|release|build|firmware|revision|assembly|upgrade[ds]? (?:to|from)|driver|patch|section|"
-    r"chapter|clause|figure|table|rfc)s?[\"']?[ \t]{0,2}[:=#]?[ \t\"']{0,3}v?\Z"
+    r"(?:\bv(?:er(?:sion)?)?|version|release|build|firmware|revision|assembly|upgrade[ds]? (?:to|from)|driver|patch|"
+    r"section|chapter|clause|figure|table|rfc)s?[\"']?[ \t]{0,2}[:=#]?[ \t\"']{0,3}v?\Z"
 )
 _V6: Final = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:){2,8}+(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f]{1,4})?(?:%[A-Za-z0-9]{1,15})?"
@@ -141,8 +112,8 @@ def _is_v6(text: str, match: re.Match[str]) -> bool:
     bare = value.split("/", 1)[0].split("%", 1)[0]
     if not any(c.isdigit() for c in value):
         return False  # `::`, `Face::Add`
-    if len(bare) <= 6 and bare.startswith("::") and bare != "::1" and "/" not in value:
-        return False  # `items[::2]`
+    if len(bare) < 6 and bare != "::1" and "/" not in value:
+        return False  # `items[::2]`, `[1::3]`
     if (
         text[max(0, match.start() - 2) : match.start()][1:] == "["
         and text[match.start() - 2 : match.start() - 1].isalnum()

@@ -60,3 +60,8 @@ def disjoint(findings: Iterable[Finding]) -> list[Finding]:
             merged.append(item)
             best = weight
     return merged
+
+
+def words(text: str) -> frozenset[str]:
+    """A list of words as a set."""
+    return frozenset(text.split())

@@ -10,68 +10,19 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from agentflow_security.detect.findings import API_KEY, Finding
+from agentflow_security.detect.findings import API_KEY, Finding, words
 from agentflow_security.detect.randomness import entropy, is_uuid, looks_random, transitions
 
 _CHARS_MIN: Final = 24
 _CHARS_MAX: Final = 100  # longer runs are encoded data, not keys
-_WORD: Final = re.compile(r"(?<![\w/+.@%#&?-])[A-Za-z0-9][A-Za-z0-9_+=-]{23,120}+(?![\w/+@%])")
+_WORD: Final = re.compile(r"(?<![\w/+.@%#&?-])[A-Za-z0-9][A-Za-z0-9_+-]{23,120}+={0,2}+(?![\w/+@%=])")
 _PREFIXED: Final = re.compile(r"(?P<prefix>[A-Za-z][A-Za-z0-9]{1,11})[_-](?P<body>[A-Za-z0-9_-]{28,90})\Z")
-_IDS: Final = frozenset(
-    [
-        "run",
-        "org",
-        "usr",
-        "user",
-        "cus",
-        "pi",
-        "price",
-        "chatcmpl",
-        "asst",
-        "thread",
-        "msg",
-        "toolu",
-        "call",
-        "req",
-        "evt",
-        "in",
-        "sub",
-        "ch",
-        "prod",
-        "file",
-        "img",
-        "sha",
-        "sha1",
-        "sha256",
-        "sha384",
-        "sha512",
-        "md5",
-        "commit",
-        "build",
-        "id",
-        "uuid",
-        "rev",
-        "ref",
-        "tag",
-        "task",
-        "job",
-        "step",
-        "trace",
-        "span",
-        "doc",
-        "blob",
-        "page",
-        "node",
-        "item",
-        "batch",
-        "resp",
-        "fc",
-        "rs",
-        "ws",
-        "session",
-        "cs",
-        "seti",
-    ]
+_IDS: Final = words(
+    """
+    run org usr user cus pi price chatcmpl asst thread msg toolu call req evt in sub ch prod file img sha sha1
+    sha256 sha384 sha512 md5 commit build id uuid rev ref tag task job step trace span doc blob page node item batch
+    resp fc rs ws session cs seti
+    """
 )
 
 
@@ -81,6 +32,8 @@ def find_opaque(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: A
         word = match.group().rstrip("=_-+")
         if not _CHARS_MIN <= len(word) <= _CHARS_MAX or is_uuid(word):
             continue
+        if len(word) >= 60 and _own_line(text, match.start(), match.end()):
+            continue  # one of the lines of a certificate, a public key, an attachment
         if _is_mixed(word) or _is_prefixed(word):
             yield Finding(match.start(), match.end(), API_KEY)
 
@@ -108,3 +61,7 @@ def _is_prefixed(word: str) -> bool:
     if is_uuid(body) or sum(c in "_-" for c in body) > 3:
         return False
     return sum(c.isdigit() for c in body) >= 5 and entropy(body) >= 3.3 and looks_random(body)
+
+
+def _own_line(text: str, start: int, end: int) -> bool:
+    return (start == 0 or text[start - 1] in "\n\t ") and (end == len(text) or text[end] in "\r\n") and "\n" in text

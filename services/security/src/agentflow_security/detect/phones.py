@@ -10,7 +10,7 @@ from typing import Final
 from agentflow_security.detect.findings import PHONE, Finding
 
 _CANDIDATE: Final = re.compile(
-    r"(?:(?<![\w.,$€£¥/@#-])(?<![0-9][ ])|(?<=/)(?=\+))"
+    r"(?:(?<![\w$€£¥/@#+-])(?<![0-9][.,:])(?:(?<![0-9][ ])|(?=[+(]))|(?<=/)(?=\+))"
     r"(?:(?:\+|00)[ ]?)?(?:\([0-9+]{1,5}\)|[0-9]{1,16}+)"
     r"(?:[ \u00a0]?[-./]?[ ]?\(?[0-9]{1,12}+\)?){0,7}"
     r"(?:[ ,]{0,2}(?:ext\.?|extension|x|#)[ .:]{0,2}[0-9]{1,6})?"
@@ -18,10 +18,11 @@ _CANDIDATE: Final = re.compile(
     re.I,
 )
 _BEFORE: Final = re.compile(
-    r"(?:phone|\btel\b|telephone|t[eé]l[eé]?fono?|telefon|mobile?|\bmob\b|handy|cell(?:ular)?|\bfax|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
-    r"\bring\b|whats ?app|\bsms\b|\btext(?:ed)?\b|signal\b|hotline|help ?line|reach(?:ed)?\b|contact|\bnumber is\b|"
-    r"land ?line|\bvoice\b|msisdn|caller|\boffice\b|\bhome\b|\bwork\b|\bpager?\b|\bdirect\b)"
+    r"(?:phone|\btel\b|t[eé]l[eé]?f[oó]n|mobile?|\bmob\b|handy|cell(?:ular)?|\bfax|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
+    r"\bring\b|whats ?app|\bsms\b|\btext(?:ed)?\b|hotline|help ?line|land ?line|msisdn|caller|"
+    r"\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b)"
     r"(?P<between>[^0-9]{0,28})\Z"
+    r"|\b(?:office|home|work|direct|voice|pager|contact)(?: number| no\.?| line)?[ \t]?(?: is|:|-|=)?\s{0,3}\Z"
 )
 _AFTER: Final = re.compile(r"[ ]?[-(\[,][ ]?(?:office|fax|home|mobile|cell|work|phone|tel|direct)\b")
 _OTHER: Final = re.compile(
@@ -34,9 +35,12 @@ _DATE: Final = re.compile(
     r"(?:0?[1-9]|[12][0-9]|3[01])([-./ ])(?:0?[1-9]|[12][0-9]|3[01])\2(?:19|20)?[0-9]{2}\b"
 )
 _NANP: Final = re.compile(
-    r"(?:\+?1[-. ]?)?(?:\([2-9][0-9]{2}\)[ -]?|[2-9][0-9]{2}[-. ])[2-9][0-9]{2}[-. ][0-9]{4}(?![0-9])"
+    r"(?:\+?1[-. ]?)?(?:\([2-9][0-9]{2}\)[ -]?[2-9][0-9]{2}[-. ]|"
+    r"[2-9][0-9]{2}(?P<gap>[-. ])[2-9][0-9]{2}(?P=gap))[0-9]{4}"
 )
+_ZIP: Final = re.compile(r"[0-9]{5}-[0-9]{4}")
 _PARENTHESES: Final = re.compile(r"\(0?[0-9]{1,4}\)[ ]?[0-9]{3,4}[- ]?[0-9]{2,5}(?:[- ][0-9]{2,4}){0,2}\Z")
+_GROUP: Final = re.compile(r"[0-9]+")
 _EXTENSION: Final = re.compile(r"[ ,]{0,2}(?:ext\.?|extension|x|#)[ .:]{0,2}[0-9]{1,6}\Z", re.I)
 # Where a national number (leading 0 or grouped) may come from when no country code says so; by numbers of users.
 _REGIONS: Final = (
@@ -85,27 +89,27 @@ def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
 
 def _said(low: str, start: int, end: int) -> bool:
     before = _BEFORE.search(low, max(0, start - 44), start)
-    if before is not None and _OTHER.search(before["between"]) is None:
+    if before is not None and _OTHER.search(before["between"] or "") is None:
         return True
     return _AFTER.match(low, end) is not None
 
 
-def _is_phone(body: str, size: int, said: bool, *, exact: bool) -> bool:
+def _is_phone(body: str, size: int, said: bool, *, exact: bool) -> bool:  # noqa: PLR0911
     compact = re.sub(r"[^0-9+]", "", body)
     grouped = len(compact) < len(body.strip())
-    if body.startswith("+") or (compact.startswith("00") and size >= 11):
-        if size < 8:
-            return said
-        return said or not exact or _possible("+" + compact.lstrip("+0"), grouped)
     if said:
         return True
+    if body.startswith("+"):
+        return size >= 8 and (not exact or _possible(compact, grouped))
+    if compact.startswith("00"):
+        return size >= 11 and (not exact or _possible("+" + compact[2:], grouped=False))
+    if _ZIP.fullmatch(body):
+        return False
     if _NANP.fullmatch(body) or _PARENTHESES.match(body):
         return True
-    if not grouped and not (compact[0] == "0" and 10 <= size <= 11):
+    if compact[0] != "0" or not 9 <= size <= 12 or any(len(group) < 2 for group in _GROUP.findall(body)):
         return False
-    if compact[0] == "0":
-        return size >= 9 and (not exact or _valid_somewhere(compact))
-    return False
+    return not exact or _valid_somewhere(compact, mobile=not grouped)
 
 
 @lru_cache(maxsize=4096)
@@ -121,12 +125,17 @@ def _possible(number: str, grouped: bool) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _valid_somewhere(number: str) -> bool:
+def _valid_somewhere(number: str, *, mobile: bool) -> bool:
+    """Whether a number with its national prefix is valid in a large country; mobile: only as a mobile number, because
+    ten plain digits may be anything."""
     import phonenumbers
 
     for region in _REGIONS:
         try:
-            if phonenumbers.is_valid_number(phonenumbers.parse(number, region)):
+            parsed = phonenumbers.parse(number, region)
+            if phonenumbers.is_valid_number(parsed) and (
+                not mobile or phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.MOBILE
+            ):
                 return True
         except phonenumbers.NumberParseException:
             continue

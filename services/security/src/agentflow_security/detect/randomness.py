@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
+import string
 from collections import Counter
 from typing import Final
 
@@ -15,7 +16,15 @@ _FILLER: Final = re.compile(
 )
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.I)
 _WORD: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
-_VOWELS: Final = frozenset("aeiouyAEIOUY")
+_VOWELS: Final = frozenset("aeiouy")
+_HEX: Final = frozenset("abcdef")
+_ORDERED: Final = re.compile(
+    "|".join(
+        row[i : i + 4]
+        for row in (string.ascii_lowercase, "qwertyuiop", "asdfghjkl", "zxcvbnm")
+        for i in range(len(row) - 3)
+    )
+)
 
 
 def entropy(text: str) -> float:
@@ -58,9 +67,11 @@ def looks_random(value: str, *, letters_only: bool = False) -> bool:
 
 
 def _pronounceable(word: str) -> bool:
-    """Vowels as often as in a language, and no long run of consonants."""
-    vowels = sum(c in _VOWELS for c in word)
-    return len(word) >= 4 and 0.2 <= vowels / len(word) <= 0.7
+    """Vowels as often as in a language; hex and `abcd...` are no words."""
+    low = word.lower()
+    if len(low) < 4 or not set(low) - _HEX or _ORDERED.search(low):
+        return False
+    return 0.2 <= sum(c in _VOWELS for c in low) / len(low) <= 0.7
 
 
 def transitions(value: str) -> float:
