@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 ROWS = Counter("trace_rows", "Rows written to ClickHouse", ["stream"])  # exposed as trace_rows_total
 FAILURES = Counter("trace_insert_failures", "Inserts that failed and were looked up", ["stream"])
 
-WAIT_S: Final = 5.0  # an idle look at the stream; messages and heartbeats wake it sooner
+WAIT_S: Final = 2.0  # an idle look at the stream, which is when a silent server is noticed
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; the tail's credit stops behind them
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 GAP_INLINE_MAX: Final = 1_000  # longer stretches of removed messages are filled by ClickHouse itself

@@ -21,7 +21,8 @@ from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
 
 DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
 ENDED: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
-RUN_STATUSES: Final = frozenset({"pending", "running", "waiting", "paused", *ENDED.values()})
+NEVER: Final = frozenset({"waiting", "paused"})  # statuses that no event leads to yet
+RUN_STATUSES: Final = frozenset({"pending", "running", *NEVER, *ENDED.values()})
 _ACTIVE: Final = frozenset({"scheduled", "running"})
 _APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, never folded
 
