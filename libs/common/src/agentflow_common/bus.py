@@ -84,6 +84,9 @@ async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncItera
         subscriber(_endpoint(verb, handler))
     async with broker:
         await broker.start()
+        connection = await broker.connect()
+        for _ in range(2):  # who is ready answers; nats-py's PING overtakes what is still pending, a second one does not
+            await connection.flush()
         yield broker
 
 
