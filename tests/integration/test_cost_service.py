@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import asyncpg
+import nats
 import pytest
 
 from agentflow_common import events, rpc, service, subjects
@@ -53,9 +54,9 @@ def completed(
     usage = events.LlmUsage(
         provider="local", model="extractive-1", prompt="p@1", input_tokens=10, output_tokens=5, cost_nano=cost,
         reservation=reply.reservation,
-        attempts=(events.LlmAttempt(provider="local", model="extractive-1", ok=ok, cost_nano=cost),),
+        attempts=(events.LlmAttempt(provider="local", model="extractive-1", ok=True, cost_nano=cost),),
     )  # fmt: skip
-    return events.StepCompleted(org=ORG, run=run, ts=1_700_000_000_000, step=step, attempt=1, llm=usage)
+    return events.StepCompleted(org=ORG, run="run_1", ts=1_700_000_000_000, step=step, attempt=1, llm=usage)
 
 
 async def publish(context: Context[CostSettings], event: events.Event, subject: str = "") -> int:
@@ -116,7 +117,7 @@ async def test_fifty_at_once_never_pass_a_limit(context: Context[CostSettings]) 
     assert (await budget(context, "tight")).reserved_nano == 20 * EACH
     assert "'tight'" in refused[-1].message and refused[-1].problems[0].fix
     with pytest.raises(BudgetExceededError, match="the budget of this run"):
-        await call(context.nc, rpc.COST_ROUTE, ask("run_9", run_budget_nano=10))
+        await call(context.nc, rpc.COST_ROUTE, ask("run_9", run_budget_nano=5))
 
 
 async def test_the_end_of_a_run_gives_back_and_closes(context: Context[CostSettings]) -> None:
@@ -147,10 +148,12 @@ async def test_a_crash_between_settling_and_the_ledger_settles_once(
         await publish(context, completed(reply, 100))
         await publish(context, completed(other, 200, step="b"))
         await until(lambda: _is(ledger(context), 2))
-        # as if the process had died before it wrote the second entry and the acknowledgement, long ago
-        await context.nc.jsm().delete_consumer(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
         entries = await context.log.read("af.cost.>", stream=subjects.COST_STREAM)
-        await context.nc.jsm().delete_msg(subjects.COST_STREAM, entries[1].seq)
+    # as if the process had died before it wrote the second entry and the acknowledgements
+    nc = await nats.connect(settings.nats_url)
+    await nc.jsm().delete_consumer(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
+    await nc.jsm().delete_msg(subjects.COST_STREAM, entries[1].seq)
+    await nc.close()
     connection = await asyncpg.connect(
         host=db_env["DB_HOST"], port=int(db_env["DB_PORT"]), user=db_env["DB_USER"],
         password=db_env["DB_PASSWORD"] or None, database=db_env["DB_NAME"],

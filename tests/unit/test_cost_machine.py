@@ -150,12 +150,8 @@ async def test_an_unknown_price_refuses_and_never_counts_as_zero() -> None:
 
 def test_a_bad_catalogue_is_refused_by_name(tmp_path: Path) -> None:
     file = tmp_path / "models.yaml"
-    for text in (
-        "models: 3",
-        "models: [{provider: a, model: b, tiers: [Best]}]",
-        "nope",
-        "models: []\nprices: {a/b: {input: x, output: '1'}}",
-    ):
+    bad_tier = "models: [{provider: a, model: b, tiers: [Best]}]"
+    for text in ("models: 3", bad_tier, "nope", "models: []\nprices: {a/b: {input: x, output: '1'}}"):
         file.write_text(text)
         with pytest.raises(ValueError, match=r"models\.yaml"):
             prices.load(file)

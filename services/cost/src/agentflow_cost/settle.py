@@ -8,6 +8,7 @@ lack it (a crash in between), the ledger itself is asked, because message ids ar
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final, NamedTuple
@@ -16,7 +17,7 @@ import asyncpg
 import msgspec
 import nats.errors
 from nats.js import api
-from nats.js.errors import APIError, BadRequestError
+from nats.js.errors import APIError
 
 from agentflow_common import events, subjects, telemetry
 from agentflow_common.clock import Clock
@@ -39,9 +40,11 @@ CREDIT: Final = 1000  # messages in hand: half of what the server lets all proce
 IDLE_S: Final = 5.0
 RETRY_S: Final = 0.5
 RETRY_S_MAX: Final = 5.0
+START_TRIES_MAX: Final = 20
 _LLM: Final = b'"llm"'
 _TERMINAL: Final = tuple(events.event_type(kind).encode() for kind in events.TERMINAL_RUN)
 _BAD_DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
+_NOT_YET: Final = (nats.errors.Error, APIError, TimeoutError)
 _TRANSIENT: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
@@ -81,7 +84,16 @@ class Settler:
         self._service = service
 
     async def start(self) -> WorkQueue:
-        """Makes the durable consumer if it is not there, and opens it."""
+        """Makes the durable consumer if it is not there, and opens it; waits for a server that can't do it yet."""
+        for _ in range(START_TRIES_MAX - 1):
+            try:
+                return await self._open()
+            except _NOT_YET as error:
+                log.warning("settlement consumer not there yet: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_S)
+        return await self._open()
+
+    async def _open(self) -> WorkQueue:
         config = api.ConsumerConfig(
             durable_name=DURABLE,
             deliver_policy=api.DeliverPolicy.ALL,
@@ -111,11 +123,8 @@ class Settler:
     async def _restart(self, queue: WorkQueue) -> WorkQueue:
         await queue.stop()
         while True:
-            try:
+            with contextlib.suppress(*_NOT_YET):
                 return await self.start()
-            except (nats.errors.Error, APIError, BadRequestError, TimeoutError) as error:
-                log.warning("settlement consumer not there yet: %s", type(error).__name__)
-                await asyncio.sleep(RETRY_S)
 
     async def _process(self, batch: Sequence[Delivery]) -> None:
         """Makes the batch's effects durable, however long the stores are away, then acknowledges it."""
