@@ -85,7 +85,7 @@ async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncItera
     async with broker:
         await broker.start()
         connection = await broker.connect()
-        for _ in range(2):  # who is ready answers; nats-py's PING overtakes what is still pending, a second one does not
+        for _ in range(2):  # who is ready answers; nats-py's first PING overtakes what is pending, a second does not
             await connection.flush()
         yield broker
 
