@@ -217,7 +217,7 @@ class _Call:
             with telemetry.span(
                 "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
             ):
-                provider = self._provider(candidate)
+                provider = await self._provider(candidate)
                 completion = _counted(await provider.complete(request, live.push), request)
                 if self.wants_json and not completion.data and _parse(completion.text) is None:
                     raise ProviderError(
@@ -230,9 +230,11 @@ class _Call:
         except ProviderError as error:
             status = error.kind
             used = (error.input_tokens, error.output_tokens)
-            if live.chars and not error.output_tokens:  # the provider bills what it streamed before it broke
-                used = (error.input_tokens or estimate_tokens(request.system + request.text), math.ceil(live.chars / 3))
-            self._record(candidate, *used, began, error.kind)
+            self._record(candidate, *self._billed(used, live, request), began, status)
+            raise
+        except asyncio.CancelledError:
+            status = "cancelled"
+            self._record(candidate, *self._billed((0, 0), live, request), began, status)
             raise
         finally:
             live.close()
@@ -240,9 +242,16 @@ class _Call:
         self._record(candidate, completion.input_tokens, completion.output_tokens, began)
         return completion
 
-    def _provider(self, candidate: rpc.Candidate) -> Provider:
+    @staticmethod
+    def _billed(used: tuple[int, int], live: LiveStream, request: CompletionRequest) -> tuple[int, int]:
+        """The tokens of a call that did not end: a provider bills what it had streamed before, reported or not."""
+        if not live.chars or used[1]:
+            return used
+        return used[0] or estimate_tokens(request.system + request.text), math.ceil(live.chars / 3)
+
+    async def _provider(self, candidate: rpc.Candidate) -> Provider:
         try:
-            return self.deps.providers.get(candidate.provider)
+            return await self.deps.providers.ready(candidate.provider)
         except AgentFlowError as error:
             raise ProviderError(error.kind, error.message, retryable=False) from error
 

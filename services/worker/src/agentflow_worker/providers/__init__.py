@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import importlib
 import logging
 
 from agentflow_common.errors import NotFoundError
@@ -49,6 +51,12 @@ class Providers:
                 )
             self._made[name] = _make(name, self._settings)
         return self._made[name]
+
+    async def ready(self, name: str) -> Provider:
+        """As `get`; an SDK that is not imported yet (a second or two) is imported in a thread, so the loop goes on."""
+        if name not in self._made and name in self.available():
+            await asyncio.to_thread(importlib.import_module, f"{__name__}.{name}")
+        return self.get(name)
 
     async def close(self) -> None:
         made, self._made = list(self._made.values()), {}

@@ -36,7 +36,10 @@ _BY_TYPE: Final = {
 
 
 class AnthropicProvider:
-    """Retries are switched off in the SDK: the step falls back to another model instead."""
+    """Retries are switched off in the SDK: the step falls back to another model instead.
+
+    The API takes no temperature.
+    """
 
     name = "anthropic"
 
@@ -49,7 +52,6 @@ class AnthropicProvider:
             "model": request.model,
             "max_tokens": request.max_output_tokens,
             "messages": [{"role": "user", "content": request.text}],
-            "temperature": min(request.temperature, 1.0),
             "stream": True,
             "timeout": request.timeout_s,
         }

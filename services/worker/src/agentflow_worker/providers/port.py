@@ -180,6 +180,8 @@ class Answer:
         try:
             async with asyncio.timeout(timeout_s):
                 yield
+        except (TypeError, AttributeError, NameError, AssertionError):
+            raise  # a fault of ours must not pass for the provider's
         except Exception as error:
             found = error if isinstance(error, ProviderError) else translate(error) or self._broken(error)
             found.input_tokens = found.input_tokens or self.input_tokens

@@ -24,7 +24,8 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 class SimModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """latency_ms: to the first token, spread by +- jitter. tokens_per_s: 0 sends all at once.
 
-    failures: kinds, of which one is drawn. quality: share of requests whose answer comes from the better extractive model; the rest get an evasive sentence.
+    failures: kinds, of which one is drawn. quality: share of requests that the better extractive model answers; the
+    rest get an evasive sentence.
     """
 
     latency_ms: float = 0.0

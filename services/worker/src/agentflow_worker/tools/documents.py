@@ -22,6 +22,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
+_LATIN: Final = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "iso8859_2", "iso8859_4", "iso8859_9", "iso8859_16"})
 
 
 @dataclass(slots=True)
@@ -93,7 +94,11 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
         )
     from charset_normalizer import from_bytes
 
-    best = from_bytes(data).best()
+    matches = from_bytes(data)
+    best = matches.best()
+    western = next((match for match in matches if match.encoding == "cp1252"), None)
+    if best is not None and western is not None and best.encoding in _LATIN and western.chaos <= best.chaos + 0.02:
+        best = western  # code pages that differ in a few accents: the most frequent one wins
     if best is None:
         return data.decode("cp1252", errors="replace"), "cp1252"
     return str(best), best.encoding
@@ -107,8 +112,11 @@ def html_to_text(markup: str) -> tuple[str, str]:
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     if not title and (heading := soup.find("h1")) is not None:
         title = heading.get_text(" ", strip=True)
-    for tag in soup(["script", "style", "noscript", "template", "svg", "head", "iframe"]):
+    for tag in soup(["script", "style", "noscript", "template", "svg", "head", "title", "iframe"]):
         tag.decompose()
+    for node in soup.find_all(string=True):
+        if node.find_parent("pre") is None:
+            node.replace_with(re.sub(r"\s+", " ", node))
     for tag in soup.find_all("br"):
         tag.replace_with("\n")
     for level in range(1, 7):

@@ -1,0 +1,164 @@
+"""Registration, discovery, argument checks and one call."""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+import threading
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+import pytest
+
+from agentflow_common.errors import (
+    AlreadyExistsError,
+    InvalidError,
+    NotFoundError,
+    RetryableError,
+    TerminalError,
+    TimeoutError_,
+)
+from agentflow_worker.context import StepContext
+from agentflow_worker.invoke import invoke
+from agentflow_worker.registry import Registration, Registry, default_registry, function, tool
+from agentflow_worker.settings import WorkerSettings
+
+
+def context() -> StepContext:
+    return StepContext("acme", "run_1", "step", 2, WorkerSettings())
+
+
+def registered(call: Any) -> Registration:
+    return Registry().add(call)
+
+
+@tool("mail.send", reveal=("to",))
+async def send(to: str, copies: int = 1, mode: Literal["fast", "slow"] = "fast", *, context: StepContext) -> list[Any]:
+    """Sends."""
+    return [to, copies, mode, context.idempotency_key]
+
+
+async def test_arguments_are_typed_and_the_context_is_passed() -> None:
+    item = registered(send)
+    assert (item.idempotent, item.reveal, item.context_parameter) == (False, ("to",), "context")
+    assert await invoke(item, {"to": "a", "copies": "3"}, context()) == ["a", 3, "fast", "run_1/step"]
+
+
+@pytest.mark.parametrize(
+    ("args", "place", "says"),
+    [
+        ({}, "to", "missing argument"),
+        ({"to": "a", "cc": "b"}, "cc", "unknown argument"),
+        ({"to": 1}, "to", "valid string"),
+        ({"to": "a", "mode": "warp"}, "mode", "'fast' or 'slow'"),
+        ({"to": "a", "context": {}}, "context", "unknown argument"),
+    ],
+)
+async def test_wrong_arguments_are_named_with_the_known_ones(args: dict[str, Any], place: str, says: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        await invoke(registered(send), args, context())
+    assert caught.value.problems[0].place == place
+    assert says in str(caught.value)
+    if "argument" in says:
+        assert "to, copies?, mode?" in str(caught.value)
+
+
+def test_a_description_holds_the_schema_with_its_defaults() -> None:
+    registry = Registry()
+    registry.add(send)
+    (item,) = registry.describe()
+    assert (item["kind"], item["name"], item["doc"]) == ("tool", "mail.send", "Sends.")
+    assert item["schema"]["required"] == ["to"]
+    assert item["schema"]["additionalProperties"] is False
+    assert item["schema"]["properties"]["copies"] == {"default": 1, "title": "Copies", "type": "integer"}
+
+
+async def test_a_synchronous_callable_runs_in_a_thread_and_may_report_progress() -> None:
+    seen: list[float | None] = []
+    step = context()
+    step.on_heartbeat = seen.append
+
+    @function("sums")
+    def sums(values: list[int], context: StepContext) -> dict[str, Any]:
+        context.heartbeat(0.5)
+        return {"sum": sum(values), "main": threading.current_thread() is threading.main_thread()}
+
+    assert await invoke(registered(sums), {"values": [1, "2"]}, step) == {"sum": 3, "main": False}
+    await asyncio.sleep(0)
+    assert seen == [0.5]
+
+
+class Point(pydantic.BaseModel):
+    x: int
+
+
+async def test_results_become_json_or_are_refused() -> None:
+    @function("gives")
+    async def gives(what: str) -> Any:
+        loop: list[Any] = []
+        loop.append(loop)
+        return {"model": Point(x=1), "date": datetime.date(2026, 3, 14), "object": object(), "cycle": loop}[what]
+
+    item = registered(gives)
+    assert await invoke(item, {"what": "model"}, context()) == {"x": 1}
+    assert await invoke(item, {"what": "date"}, context()) == "2026-03-14"
+    for what in ("object", "cycle"):
+        with pytest.raises(TerminalError, match="returned what is not JSON"):
+            await invoke(item, {"what": what}, context())
+
+
+async def test_unforeseen_exceptions_are_retryable_and_carry_their_type() -> None:
+    @function("breaks")
+    async def breaks(slow: bool) -> None:
+        raise TimeoutError("late") if slow else KeyError("k")
+
+    with pytest.raises(RetryableError) as caught:
+        await invoke(registered(breaks), {"slow": False}, context())
+    assert caught.value.kind == "KeyError"
+    with pytest.raises(TimeoutError_):
+        await invoke(registered(breaks), {"slow": True}, context())
+
+
+def test_a_missing_name_suggests_close_ones_and_the_other_kind() -> None:
+    registry = default_registry()
+    with pytest.raises(NotFoundError, match=r"did you mean file\.read"):
+        registry.get("tool", "file.raed")
+    with pytest.raises(NotFoundError, match="it is a function"):
+        registry.get("tool", "text_splitter")
+
+
+def test_two_callables_of_one_name_clash() -> None:
+    @tool("mail.send")
+    async def other() -> None: ...
+
+    registry = Registry()
+    registry.add(send)
+    registry.add(send)
+    with pytest.raises(AlreadyExistsError, match="rename one"):
+        registry.add(other)
+
+
+def test_a_file_is_loaded_by_path_and_a_broken_one_is_named(tmp_path: Path) -> None:
+    good = tmp_path / "mine.py"
+    good.write_text(
+        "from agentflow_worker.registry import tool\n@tool('mine.twice')\nasync def f(x: int) -> int:\n    return 2 * x\n"
+    )
+    bad = tmp_path / "bad.py"
+    bad.write_text("import no_such_module\n")
+    registry = Registry()
+    assert registry.load_module(str(good)) == 1
+    assert ("tool", "mine.twice") in registry
+    with pytest.raises(InvalidError, match=r"bad\.py.*no_such_module"):
+        registry.load_module(str(bad))
+    with pytest.raises(InvalidError, match=r"has no @tool or @function"):
+        registry.load_module("json")
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WORKER_CONCURRENCY", "7")
+    monkeypatch.setenv("WORKER_LANES", "default, gpu")
+    monkeypatch.setenv("AGENTFLOW_FILE_ROOTS", f"{tmp_path}:{tmp_path / 'b'}")
+    settings = WorkerSettings()
+    assert (settings.concurrency, settings.lanes) == (7, ("default", "gpu"))
+    assert settings.file_roots == (tmp_path, tmp_path / "b")

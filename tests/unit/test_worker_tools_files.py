@@ -1,0 +1,149 @@
+"""file.read, file.write and file:// buckets: what they understand and where they refuse to go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentflow_common.errors import InvalidError, NotFoundError, PermissionError_, TerminalError
+from agentflow_worker.context import StepContext
+from agentflow_worker.invoke import invoke
+from agentflow_worker.registry import default_registry
+from agentflow_worker.settings import WorkerSettings
+
+REGISTRY = default_registry()
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    (tmp_path / "secret.txt").write_text("not for you")
+    return folder
+
+
+async def call(name: str, root: Path | None, settings: dict[str, Any] | None = None, **args: Any) -> Any:
+    roots = (root,) if root else ()
+    made = WorkerSettings(file_roots=roots, bucket_root=root, **(settings or {}))
+    return await invoke(REGISTRY.get("tool", name), args, StepContext("o", "r", "s", 1, made))
+
+
+async def test_text_in_several_encodings(root: Path) -> None:
+    text = "Grüße aus Köln – naïve café, übermäßig schön und größtenteils harmlos."
+    for encoding in ("utf-8", "utf-8-sig", "utf-16", "cp1252"):
+        (root / "a.txt").write_bytes(text.encode(encoding))
+        made = await call("file.read", root, path="a.txt")
+        assert made["text"] == text, encoding
+        assert (made["name"], made["content_type"], made["pages"]) == ("a.txt", "text/plain", 1)
+
+
+async def test_html_becomes_readable_text_with_its_title(root: Path) -> None:
+    (root / "a.html").write_text(
+        "<html><head><title>The page</title><style>p{}</style></head><body><script>evil()</script><h2>Part</h2>"
+        "<p>One <b>bold</b>\n word.</p><ul><li>first</li><li>second</li></ul>"
+        "<table><tr><td>a</td><td>b</td></tr></table></body></html>"
+    )
+    made = await call("file.read", root, path="a.html")
+    assert (made["title"], made["content_type"]) == ("The page", "text/html")
+    lines = [line for line in made["text"].splitlines() if line]
+    assert lines == ["## Part", "One bold word.", "- first", "- second", "a  b"]
+
+
+async def test_pdf_pages_are_read_and_a_scan_is_told(root: Path) -> None:
+    (root / "a.pdf").write_bytes(pdf(["Hello from page one", "And page two"]))
+    made = await call("file.read", root, path="a.pdf")
+    assert (made["pages"], made["content_type"]) == (2, "application/pdf")
+    assert made["text"] == "Hello from page one\n\nAnd page two"
+    (root / "scan.pdf").write_bytes(pdf([""]))
+    with pytest.raises(InvalidError, match="run OCR"):
+        await call("file.read", root, path="scan.pdf")
+    (root / "bad.pdf").write_bytes(b"%PDF-1.4 nothing here")
+    with pytest.raises(InvalidError, match="can't be read as PDF"):
+        await call("file.read", root, path="bad.pdf")
+
+
+async def test_bounds_and_binaries(root: Path) -> None:
+    (root / "a.txt").write_text("x" * 100)
+    with pytest.raises(InvalidError, match="over 50 bytes"):
+        await call("file.read", root, {"file_bytes_max": 50}, path="a.txt")
+    with pytest.raises(InvalidError, match="pass max_chars"):
+        await call("file.read", root, {"text_chars_max": 50}, path="a.txt")
+    made = await call("file.read", root, path="a.txt", max_chars=10)
+    assert (made["text"], made["truncated"]) == ("x" * 10, True)
+    (root / "a.bin").write_bytes(bytes(range(256)) * 4)
+    with pytest.raises(InvalidError, match="binary"):
+        await call("file.read", root, path="a.bin")
+
+
+@pytest.mark.parametrize(
+    "path", ["../secret.txt", "sub/../../secret.txt", "/etc/passwd", "link.txt", "linked/secret.txt"]
+)
+async def test_nothing_outside_the_roots_is_reached(root: Path, path: str) -> None:
+    (root / "link.txt").symlink_to(root.parent / "secret.txt")
+    (root / "linked").symlink_to(root.parent)
+    for name, args in (("file.read", {}), ("file.write", {"content": "x"})):
+        with pytest.raises(PermissionError_, match="outside the allowed folders") as caught:
+            await call(name, root, path=path, **args)
+        assert str(root) in str(caught.value)
+    assert (root.parent / "secret.txt").read_text() == "not for you"
+
+
+async def test_clear_words_when_a_file_is_missing_or_access_is_off(root: Path) -> None:
+    with pytest.raises(NotFoundError, match="check the name"):
+        await call("file.read", root, path="none.txt")
+    with pytest.raises(TerminalError, match="AGENTFLOW_FILE_ROOTS"):
+        await call("file.read", None, path="none.txt")
+
+
+async def test_writing_is_idempotent_and_leaves_no_scraps(root: Path) -> None:
+    made = await call("file.write", root, path="out/r.json", content={"a": [1, 2]})
+    assert made["written"] is True
+    assert (root / "out" / "r.json").read_text() == '{\n  "a": [\n    1,\n    2\n  ]\n}'
+    assert (await call("file.write", root, path="out/r.json", content={"a": [1, 2]}))["written"] is False
+    with pytest.raises(InvalidError, match="exists with other content"):
+        await call("file.write", root, path="out/r.json", content="other", overwrite=False)
+    assert [p.name for p in (root / "out").iterdir()] == ["r.json"]
+
+
+async def test_file_buckets_work_offline_and_stay_inside(root: Path) -> None:
+    made = await call("s3.put", root, bucket="file://reports", key="2026/a.md", content="# Title\n\nBody.")
+    assert made["bytes"] == 14
+    read = await call("s3.fetch", root, bucket="file://reports", key="2026/a.md")
+    assert (read["text"], read["title"]) == ("# Title\n\nBody.", "Title")
+    with pytest.raises(NotFoundError, match="no object"):
+        await call("s3.fetch", root, bucket="file://reports", key="none")
+    with pytest.raises(NotFoundError, match="no bucket"):
+        await call("s3.fetch", root, bucket="file://other", key="none")
+    (root / "reports" / "up").symlink_to(root.parent)
+    for key in ("../../secret.txt", "/etc/passwd", "up/secret.txt"):
+        with pytest.raises((InvalidError, PermissionError_)):
+            await call("s3.fetch", root, bucket="file://reports", key=key)
+    with pytest.raises(PermissionError_):
+        await call("s3.fetch", root, bucket="file://../", key="secret.txt")
+
+
+def pdf(pages: list[str]) -> bytes:
+    """A minimal PDF with one line of text a page."""
+    count = len(pages)
+    objects = [
+        "<< /Type /Catalog /Pages 2 0 R >>",
+        f"<< /Type /Pages /Kids [{' '.join(f'{4 + 2 * i} 0 R' for i in range(count))}] /Count {count} >>",
+        "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
+    ]
+    for i, text in enumerate(pages):
+        stream = f"BT /F1 24 Tf 72 720 Td ({text}) Tj ET" if text else ""
+        objects.append(
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents {5 + 2 * i} 0 R "
+            "/Resources << /Font << /F1 3 0 R >> >> >>"
+        )
+        objects.append(f"<< /Length {len(stream)} >>\nstream\n{stream}\nendstream")
+    out, offsets = b"%PDF-1.4\n", []
+    for number, body in enumerate(objects, 1):
+        offsets.append(len(out))
+        out += f"{number} 0 obj\n{body}\nendobj\n".encode()
+    table = "".join(f"{offset:010} 00000 n \n" for offset in offsets)
+    size = len(objects) + 1
+    tail = f"xref\n0 {size}\n0000000000 65535 f \n{table}trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
+    return out + tail.encode()
