@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -32,15 +34,18 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
 
     from agentctl import stack
 
-    if stack.find(data_dir) is None:
+    running = stack.find(data_dir)
+    if running is None:
         note("starting the stack ...")
-    info = stack.start(stack.Options(data_dir=data_dir))
-    note(f"the stack is ready at {info.grpc} ({duration((time.monotonic() - began) * 1000)})")
+        info = stack.start(stack.Options(data_dir=data_dir))
+        note(f"the stack is ready at {info.grpc} after {duration((time.monotonic() - began) * 1000)}")
+    else:
+        note(f"the stack runs already, at {running.grpc}")
     copy = place(document, data_dir / "files" / "demo")
     target = session.with_stack(session.Target("", "", "", {}), session.read_stack(data_dir))
     try:
         with session.open_client(target) as client:
-            code = _show(client, definition, copy, examples / DOCUMENT == document)
+            code = _show(client, definition, copy, data_dir, examples / DOCUMENT == document)
     except KeyboardInterrupt:
         note("\ninterrupted; the run goes on in the stack")
         code = INTERRUPTED
@@ -97,7 +102,9 @@ def place(document: Path, folder: Path) -> Path:
     return copy
 
 
-def _show(client: Client, definition: str, document: Path, shipped: bool) -> int:
+def _show(client: Client, definition: str, document: Path, data_dir: Path, shipped: bool) -> int:
+    import yaml
+
     from agentctl import live, render
 
     registration = client.workflows.register(definition)
@@ -115,12 +122,12 @@ def _show(client: Client, definition: str, document: Path, shipped: bool) -> int
         note(f"\nlook closer:  agentctl trace get {result.run_id}")
         return FAILED
     _heading(console, "Result")
-    console.print(render.output(result.output))
+    console.print(render.output(result.output, list((yaml.safe_load(definition) or {}).get("outputs") or ())))
     _cost(console, result)
     _heading(console, "Redacted before anything was stored or sent to a model")
     console.print(counts(result.redactions) if result.redactions else "nothing sensitive was found")
     _timeline(console, client, result)
-    _next(console, result, shipped)
+    _next(console, result, shipped, data_dir)
     return 0
 
 
@@ -138,12 +145,15 @@ def _cost(console: Console, result: Run) -> None:
     rows = [(step.step, f"{step.provider}/{step.model}", step.prompt, money(step.cost_nano_usd)) for step in steps]
     console.print(table(("STEP", "ROUTE", "PROMPT", "COST"), rows, right=("COST",)))
     if steps and all(step.provider == "local" for step in steps):
-        console.print("price source: `local` runs on this machine, offline and free; set OPENAI_API_KEY,")
         console.print(
-            "ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up` to route to their models"
+            "price source: nominal prices of the `local` models, which run here, offline; nobody is paid. Set"
         )
+        console.print(
+            "OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up` to route"
+        )
+        console.print("calls to models of theirs")
     else:
-        console.print("price source: genai-prices for each provider's model, `local` is free")
+        console.print("price source: genai-prices, for the model that answered; those of `local` are nominal")
 
 
 def _timeline(console: Console, client: Client, result: Run) -> None:
@@ -157,10 +167,16 @@ def _timeline(console: Console, client: Client, result: Run) -> None:
         note(f"the trace is not there yet ({error}); see: agentctl trace get {result.run_id}")
 
 
-def _next(console: Console, result: Run, shipped: bool) -> None:
+def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
     _heading(console, f"Run {result.run_id}. Try next:")
+    if shutil.which("agentctl") is None:
+        activate = Path(sys.prefix) / "bin" / "activate"
+        near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
+        console.print(f"  . {near}")
+    if data_dir != session.data_dir():
+        console.print(f"  export AGENTFLOW_DATA_DIR={data_dir}")
     lines = [
-        ("agentctl workflow get " + result.run_id + " --reveal", "with the originals in place of the tokens (audited)"),
+        ("agentctl workflow get " + result.run_id + " --reveal", "the originals behind the tokens (audited)"),
         ("agentctl trace get " + result.run_id + " --output timeline", "what happened, step by step"),
         ("make run DOC=your.pdf" if shipped else "make run", "a document of yours" if shipped else "the shipped one"),
         (f"agentctl workflow submit examples/{EXAMPLE} --help", "budgets, tags, idempotency"),

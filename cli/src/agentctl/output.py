@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -16,6 +17,7 @@ from agentctl.failures import lines_of
 if TYPE_CHECKING:
     from rich.console import Console
 
+_TRAILING: Final = re.compile(r"[ \t]+$", re.M)
 PIPE_COLUMNS: Final = 200  # a pipe has no width; narrow tables would cut what a script wants
 
 
@@ -28,13 +30,26 @@ class Format(StrEnum):
 Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the result.")]
 
 
+class _Trimmed:
+    """Tables pad their last column; a pipe should not carry that."""
+
+    encoding = "utf-8"
+
+    def write(self, text: str) -> int:
+        sys.stdout.write(_TRAILING.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
 def stdout() -> Console:
     from rich.console import Console
 
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = PIPE_COLUMNS
-    return console
+    options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
+    if sys.stdout.isatty():
+        return Console(**options)
+    return Console(file=_Trimmed(), width=PIPE_COLUMNS, **options)  # type: ignore[arg-type]
 
 
 def stderr() -> Console:

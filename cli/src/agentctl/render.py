@@ -32,8 +32,8 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
 
 
-def output(value: Any) -> Any:
-    """A run's output: one block for each field of an object."""
+def output(value: Any, order: Sequence[str] = ()) -> Any:
+    """A run's output: one block for each field of an object, those named in `order` first."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -41,12 +41,13 @@ def output(value: Any) -> Any:
     if not isinstance(value, dict):
         return Text(clean(value_text(value)))
     parts: list[Any] = []
-    for name, item in value.items():
+    for name in dict.fromkeys([*(key for key in order if key in value), *value]):
+        item = value[name]
         plain = isinstance(item, list) and all(isinstance(part, str | int | float) for part in item)
         text = clean(", ".join(map(str, item)) if plain else value_text(item)).strip()
         if "\n" in text or len(text) > 90:
             parts.append(Text(f"{name}:", style="bold"))
-            parts.append(Padding(Text(text), (0, 0, 1, 2)))
+            parts.append(Padding(Text(text), (0, 0, 0, 2)))
         else:
             parts.append(Text.assemble((f"{name}: ", "bold"), text))
     return Group(*parts)

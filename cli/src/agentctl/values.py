@@ -46,6 +46,12 @@ def text_or_file(value: str) -> str:
     return read_text(value[1:]) if value.startswith("@") and len(value) > 1 else value
 
 
+def template_text(value: str) -> str:
+    """`@file`, the path of a file that is there, or the template itself."""
+    is_path = "\n" not in value and "{" not in value and len(value) < 256 and Path(value).expanduser().is_file()
+    return read_text(value) if is_path else text_or_file(value)
+
+
 def scalar(text: str) -> Any:
     """JSON where it looks like JSON (numbers, true, false, null, quoted, {...}, [...]), else the text itself."""
     stripped = text.strip()

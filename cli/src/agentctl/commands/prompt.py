@@ -20,7 +20,8 @@ app = typer.Typer(no_args_is_help=True, help="Create and read prompts.")
 def create(
     name: Annotated[str, typer.Argument(help="Name of the prompt.", show_default=False)],
     template: Annotated[
-        str, typer.Option(help="The template, or @file. Variables are written {{name}}.", show_default=False)
+        str,
+        typer.Option(help="The template, @file or a file's path. Variables are written {{name}}.", show_default=False),
     ],
     schema: Annotated[str, typer.Option(help="JSON Schema of the inputs, or @file.", show_default=False)] = "",
     system: Annotated[str, typer.Option(help="System message, or @file.", show_default=False)] = "",
@@ -42,7 +43,7 @@ def create(
     with open_client() as client:
         prompt = client.prompts.create(
             name,
-            values.text_or_file(template),
+            values.template_text(template),
             system=values.text_or_file(system),
             description=description,
             inputs_schema=inputs_schema,

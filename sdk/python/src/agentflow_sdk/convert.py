@@ -81,7 +81,8 @@ def from_value(value: struct_pb2.Value) -> Any:
 
 
 def from_struct(value: struct_pb2.Struct) -> dict[str, Any]:
-    return {key: from_value(item) for key, item in value.fields.items()}
+    """Sorted by key: a protobuf map has no order, and an answer should read the same each time."""
+    return {key: from_value(value.fields[key]) for key in sorted(value.fields)}
 
 
 def run_status(number: int) -> models.RunStatus:
