@@ -43,7 +43,7 @@ class Document(FPDF):
     def footer(self) -> None:
         self.set_y(-15)
         self.set_font("Helvetica", size=8)
-        self.cell(0, 5, f"Internal, restricted - page {self.page_no()}", align="C")
+        self.cell(0, 5, str(self.page_no()), align="C")
 
     def paragraph(self, text: str, indent_mm: float = 0) -> None:
         self.set_font("Helvetica", size=10)
@@ -65,7 +65,7 @@ class Document(FPDF):
             for row in block:
                 cells = [cell.strip() for cell in row.strip("|").split("|")]
                 if any(cells) and not set(row) <= set("|- "):
-                    self.paragraph(f"**{cells[0]}**: {cells[1]}")
+                    self.paragraph(f"**{cells[0]}**: {cells[1]}.")
         elif re.match(r"- |\d+\. ", first):
             for item in items(block):
                 self.paragraph(item, indent_mm=4)
