@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from agentflow_common import bus, clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError, NotFoundError, RetryableError, TimeoutError_
-from agentflow_common.eventlog import Ack, Entry, EventLog, ensure_streams
+from agentflow_common.eventlog import Ack, Entry, EventLog, ensure_streams, settle
 from agentflow_common.testing import servers
 from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
@@ -46,7 +46,7 @@ class World:
         acks: list[Ack] = []
         for start in range(0, len(entries), 500):
             futures = [await self.log.publish(entry) for entry in entries[start : start + 500]]
-            acks += await asyncio.gather(*futures)
+            acks += await asyncio.gather(*(settle(future, 5) for future in futures))
         return acks[-1].seq
 
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
