@@ -24,7 +24,7 @@ ORG = "acme"
 
 @pytest.fixture
 def settings(nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> CostSettings:
-    for key, value in {**db_env, "NATS_URL": nats_url, "AGENTFLOW_COST_PRICES_DELAY_S": "60"}.items():
+    for key, value in {**db_env, "NATS_URL": nats_url}.items():
         monkeypatch.setenv(key, value)
     return CostSettings()
 

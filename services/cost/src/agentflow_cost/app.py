@@ -43,7 +43,6 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
             tasks = [
                 _task(context, settler.run(queue)),
                 _task(context, _sweep(context, store)),
-                _task(context, _prices(book, settings.prices_delay_s)),
             ]
             try:
                 yield
@@ -81,12 +80,3 @@ async def _sweep(context: Context[CostSettings], store: Store) -> None:
                 pass
             if turn % DROP_EVERY == 0:
                 await store.drop_old(now - KEEP_MS)
-
-
-async def _prices(book: prices.PriceBook, delay_s: float) -> None:
-    """After start-up is over: the import would slow the other services' start down."""
-    await asyncio.sleep(delay_s)
-    try:
-        await book.ready()
-    except Exception:
-        log.exception("genai-prices can't be loaded; only models with a price in models.yaml can be called")

@@ -1,7 +1,7 @@
 """What a model costs: overrides of models.yaml first, then the package genai-prices. Never a guess and never zero.
 
-genai-prices takes about a third of a second to import, so that happens on a thread, after the service is ready or
-when the first call needs it, whichever comes first. With `local` models alone it is not needed at all.
+genai-prices takes about a third of a second and 70 MB to import (measured with 0.2.3), so that happens on a thread when
+the first call of a model without an override needs it: a stack with `local` models alone never pays for it.
 """
 
 from __future__ import annotations

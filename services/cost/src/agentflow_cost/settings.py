@@ -14,4 +14,3 @@ class CostSettings(DatabaseSettings):
 
     models_file: Path | None = Field(None, alias="AGENTFLOW_MODELS_FILE")
     sweep_s: float = Field(30.0, alias="AGENTFLOW_COST_SWEEP_S", gt=0)
-    prices_delay_s: float = Field(3.0, alias="AGENTFLOW_COST_PRICES_DELAY_S", ge=0)
