@@ -145,13 +145,9 @@ def _cost(console: Console, result: Run) -> None:
     rows = [(step.step, f"{step.provider}/{step.model}", step.prompt, money(step.cost_nano_usd)) for step in steps]
     console.print(table(("STEP", "ROUTE", "PROMPT", "COST"), rows, right=("COST",)))
     if steps and all(step.provider == "local" for step in steps):
-        console.print(
-            "price source: nominal prices of the `local` models, which run here, offline; nobody is paid. Set"
-        )
-        console.print(
-            "OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up` to route"
-        )
-        console.print("calls to models of theirs")
+        console.print("price source: nominal prices of the `local` models, which run here, offline: nobody is paid.")
+        console.print("Set OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up`,")
+        console.print("and calls may go to models of theirs.")
     else:
         console.print("price source: genai-prices, for the model that answered; those of `local` are nominal")
 

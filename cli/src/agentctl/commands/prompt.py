@@ -21,7 +21,7 @@ def create(
     name: Annotated[str, typer.Argument(help="Name of the prompt.", show_default=False)],
     template: Annotated[
         str,
-        typer.Option(help="The template, @file or a file's path. Variables are written {{name}}.", show_default=False),
+        typer.Option(help="The template, @file, or a file. Variables: {{name}}.", show_default=False),
     ],
     schema: Annotated[str, typer.Option(help="JSON Schema of the inputs, or @file.", show_default=False)] = "",
     system: Annotated[str, typer.Option(help="System message, or @file.", show_default=False)] = "",
