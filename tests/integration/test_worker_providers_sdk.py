@@ -96,7 +96,8 @@ def answer_of(name: str, pieces: list[str], tokens: tuple[int, int]) -> list[str
         usage = {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made}
         return sse(*deltas, end, {**base, "choices": [], "usage": usage}, "[DONE]")
     if name == "anthropic":
-        start = {"id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
+        start: dict[str, Any] = {
+                 "id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
                  "stop_sequence": None, "usage": {"input_tokens": used, "output_tokens": 1}}  # fmt: skip
         return sse(
             {"type": "message_start", "message": start},
@@ -109,7 +110,7 @@ def answer_of(name: str, pieces: list[str], tokens: tuple[int, int]) -> list[str
             names=True,
         )  # fmt: skip
     if name == "google":
-        parts = [{"candidates": [{"content": {"role": "model", "parts": [{"text": p}]}}]} for p in pieces]
+        parts: list[Any] = [{"candidates": [{"content": {"role": "model", "parts": [{"text": p}]}}]} for p in pieces]
         parts[-1]["candidates"][0]["finishReason"] = "STOP"
         usage = {"promptTokenCount": used, "candidatesTokenCount": made}
         return sse(*parts[:-1], {**parts[-1], "usageMetadata": usage})
@@ -209,8 +210,8 @@ async def test_a_stream_that_breaks_is_retryable_and_known_as_broken(
     assert caught.value.input_tokens == (11 if name == "anthropic" else 0)
 
 
-async def test_a_slow_answer_and_a_closed_port_end_in_time(case: tuple[str, Wire, Run, list[str]]) -> None:
-    name, wire, run, _ = case
+async def test_a_slow_answer_ends_in_time(case: tuple[str, Wire, Run, list[str]]) -> None:
+    _, wire, run, _ = case
     wire.delay_s = 0.6
     with pytest.raises(ProviderError) as caught:
         await run(timeout_s=0.2)
@@ -218,7 +219,7 @@ async def test_a_slow_answer_and_a_closed_port_end_in_time(case: tuple[str, Wire
 
 
 async def test_an_error_inside_a_stream_is_told_by_its_type(wire: Wire) -> None:
-    providers = Providers(WorkerSettings(anthropic_api_key=KEY, anthropic_base_url=wire.url))  # type: ignore[arg-type]
+    providers = Providers(WorkerSettings(anthropic_api_key=KEY, anthropic_base_url=wire.url))
     wire.chunks = [
         *answer_of("anthropic", ["a"], (5, 1))[:1],
         'event: error\ndata: {"type": "error", "error": {"type": "overloaded_error", "message": "busy"}}\n\n',

@@ -130,7 +130,7 @@ async def test_s3_round_trip_through_any_endpoint(s3: str) -> None:
 
     async with httpx.AsyncClient() as client:
         await client.put(f"{s3}/docs")
-    settings = WorkerSettings(s3_endpoint=s3, s3_access_key_id="k", s3_secret_access_key="s")  # type: ignore[arg-type]
+    settings = WorkerSettings(s3_endpoint=s3, s3_access_key_id="k", s3_secret_access_key="s")
     put = await call("s3.put", settings, bucket="docs", key="a/b.html", content="<title>T</title><p>Hé</p>")
     read = await call("s3.fetch", settings, bucket="s3://docs", key="a/b.html")
     assert (read["text"], read["title"], read["etag"]) == ("Hé", "T", put["etag"])

@@ -141,9 +141,8 @@ def test_two_callables_of_one_name_clash() -> None:
 
 def test_a_file_is_loaded_by_path_and_a_broken_one_is_named(tmp_path: Path) -> None:
     good = tmp_path / "mine.py"
-    good.write_text(
-        "from agentflow_worker.registry import tool\n@tool('mine.twice')\nasync def f(x: int) -> int:\n    return 2 * x\n"
-    )
+    lines = ["from agentflow_worker.registry import tool", "@tool('mine.twice')", "async def f(x: int) -> int:"]
+    good.write_text("\n".join([*lines, "    return 2 * x"]))
     bad = tmp_path / "bad.py"
     bad.write_text("import no_such_module\n")
     registry = Registry()
