@@ -65,6 +65,8 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             settings=settings,
             secret=await store.secret("submission_digest", secrets.token_bytes(32)),
         )
+        for part in ("postgres", "projection"):
+            context.health.set_part(part, "starting")
         projection = Projection(deps, context.health)
         await projection.ensure()
         await stack.enter_async_context(_task(projection.run()))
