@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding, words
-from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random
+from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random, worded
 
 _KEYWORD: Final = re.compile(
     r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|kennwort|contrase[nñ]a|mot de passe|"
@@ -72,6 +72,7 @@ _STOP: Final = words(
     """
 )
 _DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
+_ANOTHER_NAME: Final = re.compile(r"[A-Za-z_]\w*_(?:key|token|secret|auth|id)\Z")
 _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
 
 
@@ -163,7 +164,9 @@ def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
         return False
     if value.lower() in _STOP:
         return kind == "pass" and sep == "=" and _DSN.match(text, found.end) is not None
-    if not found.quoted and _CHAIN.match(value) and not any(c.isdigit() for c in value):
+    if not found.quoted and (
+        (_CHAIN.match(value) and not any(c.isdigit() for c in value)) or _ANOTHER_NAME.match(value)
+    ):
         return False
     said = sep not in {"", "-", "is", "was", "are"}
     if kind == "pass":
@@ -195,7 +198,8 @@ def _is_key_after_blank(value: str, kind: str, bare: bool) -> bool:
 def _opaque(value: str) -> bool:
     """Long, without words: hex, base 32 or base 64 that happens to hold no digit or little variety."""
     if len(value) >= 20 and re.fullmatch(r"[A-Za-z0-9+/=_-]+", value):
-        return entropy(value) >= 3.0 and not re.search(r"[a-z]{3,}[_-][a-z]{3,}", value)
+        unworded = sum(c.isdigit() for c in value) >= 2 or worded(value) <= 0.5
+        return unworded and entropy(value) >= 3.0 and not re.search(r"[a-z]{3,}[_-][a-z]{3,}", value)
     return False
 
 

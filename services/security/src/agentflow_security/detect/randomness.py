@@ -60,10 +60,14 @@ def looks_random(value: str, *, letters_only: bool = False) -> bool:
         return False
     if digits == 0 and not (letters_only and any(c.isupper() for c in value) and any(c.islower() for c in value)):
         return False
-    if entropy(value) < min(3.0, 0.72 * math.log2(size)):
+    if entropy(value) < min(2.7, 0.72 * math.log2(size)):
         return False
-    worded = sum(len(w) for w in _WORD.findall(value) if _pronounceable(w))
-    return worded <= size * (0.5 if digits >= 2 else 0.3)
+    return worded(value) <= (0.5 if digits >= 2 else 0.3)
+
+
+def worded(value: str) -> float:
+    """The share of the characters that are part of pronounceable words."""
+    return sum(len(word) for word in _WORD.findall(value) if _pronounceable(word)) / max(1, len(value))
 
 
 def _pronounceable(word: str) -> bool:
