@@ -67,6 +67,14 @@ async def test_labels_come_from_the_inputs_or_from_the_prompt() -> None:
     assert made.data["type"] == "complaint"
 
 
+async def test_entities_are_what_the_text_names() -> None:
+    made = await ask("entities", content=DOCUMENT + "\nWrite to <EMAIL_ADDRESS:7Q2M4K>.")
+    assert "Halden Cloud" in made.data["names"][:4]
+    assert "2026-03-14" in made.data["dates"]
+    assert "EUR 184,000" in made.data["amounts"]
+    assert made.data["protected"] == [{"kind": "EMAIL_ADDRESS", "count": 1}]
+
+
 async def test_moderation_blocks_threats_and_lets_news_pass() -> None:
     assert (await ask("moderate", content="I will kill you, idiot")).data["decision"] == "block"
     assert (await ask("moderate", content=DOCUMENT)).data["decision"] == "allow"

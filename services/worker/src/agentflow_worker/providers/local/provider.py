@@ -7,9 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
-import msgspec
-
 from agentflow_worker.providers.local import classify as c
+from agentflow_worker.providers.local import entities as e
 from agentflow_worker.providers.local import summary as s
 from agentflow_worker.providers.local import text as t
 from agentflow_worker.providers.local import translate as tr
@@ -20,8 +19,9 @@ _INLINE_CHARS_MAX: Final = 8_000  # more is worth a thread: the loop stays free
 _CONTENT: Final = "content text document passage body article summary input data message code context"
 _CONTENT_KEYS: Final = tuple(_CONTENT.split())
 _SIDE: Final = """
-    labels categories types classes question query target_language target language source_language lang languages
-    max_words max_sentences sentences style tone audience format instruction instructions threshold title name
+    labels categories types classes question query target_language target language source_language lang languages focus
+    max_words max_keywords max_sentences sentences style tone audience format instruction instructions threshold title
+    name
 """
 _SIDE_KEYS: Final = frozenset(_SIDE.split())
 _SIGNS: Final = (
@@ -29,6 +29,7 @@ _SIGNS: Final = (
     ("classify", r"\bclassif|\bcategori[sz]e|\bwhich (?:type|category|label)"),
     ("detect_language", r"\b(?:detect|identify)\b.{0,20}\blanguage|\bwhat language"),
     ("translate", r"\btranslat"),
+    ("entities", r"\bentit(?:y|ies)\b"),
     ("keywords", r"\bkey ?words?\b|\bkey ?phrases?\b"),
     ("answer", r"\banswer\b.{0,40}\bquestion|^\s*question:"),
     ("summarize", r"\bsummar|\banaly[sz]e|\btl;?dr"),
@@ -52,8 +53,6 @@ class LocalProvider:
         text, finish = _limit(text, request.max_output_tokens)
         for piece in re.findall(r"\S+\s*", text):
             on_token(piece)
-        if request.json_output:
-            text = msgspec.json.encode(data).decode()
         read = _tokens(request.system) + _tokens(request.text)
         return Completion(text, max(1, read), max(1, _tokens(text)), finish, data)
 
@@ -136,9 +135,10 @@ def _summarize(content: str, request: CompletionRequest) -> tuple[str, dict[str,
     # two models, two lengths: the better one may say more about a longer text
     found = len(t.sentences(content))
     most = _number(request, "max_sentences") or min(8 if pro else 5, max(2, round(found / (5 if pro else 7))))
+    focus = str(request.inputs.get("focus") or "")
     max_words = _number(request, "max_words")
     chars = max_words * 6 if max_words else min(request.max_output_tokens * 4, 2_400)
-    made = s.summarize(content, sentences_max=most, chars_max=chars, pro=pro)
+    made = s.summarize(content, sentences_max=most, chars_max=chars, pro=pro, focus=focus)
     language, _ = t.detect_language(content)
     data: dict[str, Any] = {
         "summary": made["summary"],
@@ -155,8 +155,16 @@ def _summarize(content: str, request: CompletionRequest) -> tuple[str, dict[str,
 
 
 def _keywords(content: str, request: CompletionRequest) -> tuple[str, dict[str, Any]]:
-    found = s.keywords(content, 15 if request.model == "extractive-pro" else 8)
+    most = _number(request, "max_keywords") or (15 if request.model == "extractive-pro" else 8)
+    found = s.keywords(content, min(most, 100))
     return ", ".join(found), {"keywords": found}
+
+
+def _entities(content: str, _request: CompletionRequest) -> tuple[str, dict[str, Any]]:
+    data = e.entities(content)
+    lines = [f"{kind}: {', '.join(data[kind])}" for kind in ("names", "dates", "amounts") if data[kind]]
+    hidden = ", ".join(f"{item['count']} {item['kind']}" for item in data["protected"])
+    return "\n".join([*lines, *([f"protected: {hidden}"] if hidden else [])]) or "nothing found", data
 
 
 def _classify(content: str, request: CompletionRequest) -> tuple[str, dict[str, Any]]:
@@ -209,6 +217,7 @@ Task = Callable[[str, CompletionRequest], tuple[str, dict[str, Any]]]
 TASKS: Final[dict[str, Task]] = {
     "summarize": _summarize,
     "keywords": _keywords,
+    "entities": _entities,
     "classify": _classify,
     "moderate": _moderate,
     "detect_language": _language,
@@ -218,7 +227,7 @@ TASKS: Final[dict[str, Task]] = {
 _ALIASES: Final = {
     **{name: name for name in TASKS},
     "summarise": "summarize", "summary": "summarize", "analyze": "summarize", "analyse": "summarize",
-    "analysis": "summarize", "refine": "summarize", "extract": "keywords", "keyword": "keywords",
+    "analysis": "summarize", "refine": "summarize", "extract": "entities", "entity": "entities", "keyword": "keywords",
     "classification": "classify", "moderation": "moderate", "language": "detect_language",
     "translation": "translate", "qa": "answer", "question": "answer",
 }  # fmt: skip

@@ -21,10 +21,10 @@ _PHRASE_WORDS_MAX: Final = 3
 Vector = dict[str, float]
 
 
-def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = False) -> dict[str, Any]:
+def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = False, focus: str = "") -> dict[str, Any]:
     """{"summary", "sentences": in the text's order, "coverage": share of the topic words that the summary holds}.
 
-    pro: also weighs headings and position, and avoids saying the same thing twice.
+    focus: what the reader cares for. pro: also weighs headings and position, and avoids saying the same thing twice.
     """
     found = t.sentences(text)
     language, _ = t.detect_language(text)
@@ -36,12 +36,14 @@ def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = Fals
     order = _shortlist(found, vectors)
     scores = _centrality([vectors[i] for i in order])
     title = Counter(term for heading in t.headings(text) for term in t.terms(heading, stop))
+    wanted = set(t.terms(focus, stop))
     weighted = []
     for rank, i in enumerate(order):
         score = scores[rank] * _length_factor(found[i])
         score *= 1 + 0.35 * math.exp(-4 * i / len(found))
         if pro and title:
             score *= 1 + 0.25 * min(2, sum(1 for term in vectors[i] if term in title))
+        score *= 1 + 0.3 * min(2, len(wanted & vectors[i].keys()))
         weighted.append((score, i))
     chosen = sorted(_pick(weighted, vectors, found, sentences_max, chars_max, 0.75 if pro else 0.9))
     picked = [found[i] for i in chosen]
