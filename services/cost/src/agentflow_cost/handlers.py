@@ -27,7 +27,7 @@ from agentflow_common.rpc import Budget, Candidate, RouteReply, RouteRequest
 from agentflow_cost import budgets, machine
 from agentflow_cost.machine import Health, Model
 from agentflow_cost.prices import PriceBook
-from agentflow_cost.store import Reservation, Store, Transaction
+from agentflow_cost.store import Reservation, Store
 
 log = logging.getLogger(__name__)
 
@@ -132,13 +132,9 @@ class Handlers:
                 )
             limits = budgets.limits_for(request.org, request.run, request.run_budget_nano, *covered)
             fitting, amount = machine.admit(candidates, limits, accounts)
-            return await self._hold(transaction, request, Reservation(name, amount, fitting), names, now)
-
-    async def _hold(
-        self, transaction: Transaction, request: RouteRequest, reservation: Reservation, names: Sequence[str], now: int
-    ) -> Reservation:
-        await transaction.hold(request, reservation, names, now + machine.RESERVATION_MS)
-        return reservation
+            reservation = Reservation(name, amount, fitting)
+            await transaction.hold(request, reservation, names, now + machine.RESERVATION_MS)
+            return reservation
 
     async def _workflow(self, request: RouteRequest, known: Sequence[Budget]) -> str:
         """The run's workflow: asked for only if a budget is about one, and then read from the log if nobody said it."""

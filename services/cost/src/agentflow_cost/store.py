@@ -200,18 +200,16 @@ class Transaction:
         self, request: RouteRequest, reservation: Reservation, accounts: Sequence[str], expires_at: int
     ) -> None:
         """Reserves the amount on every account; a reservation of the same attempt that had ended holds again."""
+        # one statement: the locks of a whole org are held while it runs
         await self._connection.execute(
-            "INSERT INTO reservations"
+            "WITH held AS (INSERT INTO reservations"
             " (id, org, run, step, attempt, state, amount_nano, accounts, candidates, expires_at)"
             f" VALUES ($1, $2, $3, $4, $5, '{HELD}', $6, $7, $8, $9) ON CONFLICT (id) DO UPDATE SET state = '{HELD}',"
             " amount_nano = excluded.amount_nano, accounts = excluded.accounts, candidates = excluded.candidates,"
-            " expires_at = excluded.expires_at",
+            " expires_at = excluded.expires_at RETURNING accounts)"
+            " UPDATE accounts SET reserved_nano = reserved_nano + $6 FROM held WHERE id = ANY(held.accounts)",
             reservation.id, request.org, request.run, request.step, request.attempt, reservation.amount,
             list(accounts), msgspec.json.encode(reservation.candidates).decode(), expires_at,
-        )  # fmt: skip
-        await self._connection.execute(
-            "UPDATE accounts SET reserved_nano = reserved_nano + $2 WHERE id = ANY($1::text[])",
-            list(accounts), reservation.amount,
         )  # fmt: skip
 
     async def record(self, settlements: Sequence[Settlement], owners: Sequence[tuple[str, str]]) -> set[int]:
