@@ -15,7 +15,7 @@ SERVICES = ("gateway", "scheduler", "worker", "cost", "security", "prompt", "tra
 ROOMS = ("__main__.py", "app.py", "handlers.py", "settings.py")
 LINES_MAX = 400
 # Files that were longer when the rule came. A number may only go down; remove the line when it reaches LINES_MAX.
-LONGER = {"tests/integration/test_gateway_api.py": 537}
+LONGER: dict[str, int] = {}
 IMPURE = {"asyncio", "time", "random", "secrets", "uuid", "socket", "threading", "nats", "asyncpg", "httpx", "requests"}
 IMPURE_COMMON = {"agentflow_common." + name for name in ("bus", "eventlog", "pull", "postgres", "service", "blobs")}
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
