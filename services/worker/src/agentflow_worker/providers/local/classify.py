@@ -49,7 +49,7 @@ _LEXICON: Final[dict[str, str]] = {
     "news": "reported today announced yesterday officials said according spokesperson",
     "support": "help problem issue ticket broken please error refund account login cannot work",
     "complaint": "complaint unhappy disappointed refund terrible broken late angry unacceptable poor worst",
-    "praise": "great excellent love wonderful best amazing pleased perfect thank thanks helpful recommend good happy nice",
+    "praise": "great excellent love wonderful best amazing pleased perfect thank thanks helpful recommend happy nice",
     "insult": "idiot stupid moron loser pathetic worthless scum disgusting trash fool dumb liar shut hate",
     "advertisement": "offer sale discount buy free order click price deal limited exclusive shop brand visit save",
     "letter": "dear sincerely regards yours faithfully enclosed writing sir madam letter",
