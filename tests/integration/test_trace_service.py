@@ -18,7 +18,7 @@ from nats.aio.client import Client
 
 from agentflow_common import bus, clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
-from agentflow_common.errors import InvalidError, NotFoundError, RetryableError, TimeoutError_
+from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
 from agentflow_common.eventlog import Ack, Entry, EventLog, ensure_streams, settle
 from agentflow_common.testing import servers
 from agentflow_trace import rebuild, rows
@@ -313,6 +313,15 @@ async def test_dropped_rebuilt_or_damaged_rows_come_back_from_the_log(
     await client.close()
     assert await whole() == before
 
+    client = clickhouse.ClickHouse(world.settings)
+    await client.open()
+    newest = {"seq": last}
+    await client.command(
+        "ALTER TABLE events UPDATE body = 'x' WHERE stream_seq = {seq:UInt64} SETTINGS mutations_sync = 2", newest
+    )
+    await client.close()
+    assert await whole() == before
+
 
 async def test_a_failing_clickhouse_is_outlived(world: World) -> None:
     await world.publish(_run("acme", "run_1", TS))
@@ -342,7 +351,7 @@ async def test_a_killed_log_server_is_followed_again(world: World, nats_server: 
         nats_server.start()
         async with asyncio.timeout(60):
             while True:
-                with contextlib.suppress(RetryableError, TimeoutError_):
+                with contextlib.suppress(RetryableError, DeadlineError):
                     last = await world.publish(_run("acme", "run_3", TS))
                     await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", "run_3", last))
                     break

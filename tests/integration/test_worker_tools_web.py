@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from agentflow_common.errors import AgentFlowError, NotFoundError, PermissionError_, RetryableError, TerminalError
+from agentflow_common.errors import AgentFlowError, NotFoundError, PermissionDeniedError, RetryableError, TerminalError
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import invoke
 from agentflow_worker.registry import default_registry
@@ -90,7 +90,7 @@ async def test_failures_have_their_kind(site: str, path: str, error: type[AgentF
 async def test_private_addresses_are_refused_by_name_and_by_number(site: str) -> None:
     port = site.rpartition(":")[2]
     for host in ("127.0.0.1", "localhost", "[::1]", "0.0.0.0", "169.254.169.254", "2130706433", "[::ffff:127.0.0.1]"):
-        with pytest.raises((PermissionError_, RetryableError)) as caught:
+        with pytest.raises((PermissionDeniedError, RetryableError)) as caught:
             await call("http.get", WorkerSettings(), url=f"http://{host}:{port}/page")
         assert caught.value.kind in ("address_refused", "http_unresolved"), host
     with pytest.raises(RetryableError) as broken:

@@ -17,7 +17,7 @@ from agentflow_common.errors import (
     AgentFlowError,
     InvalidError,
     OverloadedError,
-    PermissionError_,
+    PermissionDeniedError,
     Problem,
     UnauthenticatedError,
 )
@@ -48,7 +48,7 @@ def test_authorisation(identity: Identity, method: str, org: str, allowed: bool)
     if allowed:
         machine.authorise(identity, method, org)
     else:
-        with pytest.raises(PermissionError_):
+        with pytest.raises(PermissionDeniedError):
             machine.authorise(identity, method, org)
 
 
@@ -65,7 +65,7 @@ def test_every_method_of_the_api_has_a_permission() -> None:
 
 
 def test_admin_does_not_include_reveal() -> None:
-    with pytest.raises(PermissionError_, match="reveal"):
+    with pytest.raises(PermissionDeniedError, match="reveal"):
         machine.require(ADMIN, "reveal", "GetRun with reveal")
 
 

@@ -13,11 +13,11 @@ import pytest
 
 from agentflow_common.errors import (
     AlreadyExistsError,
+    DeadlineError,
     InvalidError,
     NotFoundError,
     RetryableError,
     TerminalError,
-    TimeoutError_,
 )
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import invoke
@@ -116,7 +116,7 @@ async def test_unforeseen_exceptions_are_retryable_and_carry_their_type() -> Non
     with pytest.raises(RetryableError) as caught:
         await invoke(registered(breaks), {"slow": False}, context())
     assert caught.value.kind == "KeyError"
-    with pytest.raises(TimeoutError_):
+    with pytest.raises(DeadlineError):
         await invoke(registered(breaks), {"slow": True}, context())
 
 

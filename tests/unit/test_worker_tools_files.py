@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.errors import InvalidError, NotFoundError, PermissionError_, TerminalError
+from agentflow_common.errors import InvalidError, NotFoundError, PermissionDeniedError, TerminalError
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import invoke
 from agentflow_worker.registry import default_registry
@@ -85,7 +85,7 @@ async def test_nothing_outside_the_roots_is_reached(root: Path, path: str) -> No
     (root / "linked").symlink_to(root.parent)
     cases: list[tuple[str, dict[str, Any]]] = [("file.read", {}), ("file.write", {"content": "x"})]
     for name, args in cases:
-        with pytest.raises(PermissionError_, match="outside the allowed folders") as caught:
+        with pytest.raises(PermissionDeniedError, match="outside the allowed folders") as caught:
             await call(name, root, path=path, **args)
         assert str(root) in str(caught.value)
     assert (root.parent / "secret.txt").read_text() == "not for you"
@@ -119,9 +119,9 @@ async def test_file_buckets_work_offline_and_stay_inside(root: Path) -> None:
         await call("s3.fetch", root, bucket="file://other", key="none")
     (root / "reports" / "up").symlink_to(root.parent)
     for key in ("../../secret.txt", "/etc/passwd", "up/secret.txt"):
-        with pytest.raises((InvalidError, PermissionError_)):
+        with pytest.raises((InvalidError, PermissionDeniedError)):
             await call("s3.fetch", root, bucket="file://reports", key=key)
-    with pytest.raises(PermissionError_):
+    with pytest.raises(PermissionDeniedError):
         await call("s3.fetch", root, bucket="file://../", key="secret.txt")
 
 

@@ -16,10 +16,10 @@ from nats.aio.client import Client
 from agentflow_common import telemetry
 from agentflow_common.errors import (
     AgentFlowError,
+    DeadlineError,
     ErrorBody,
     InvalidError,
     RetryableError,
-    DeadlineError,
     from_body,
     to_body,
 )

@@ -130,9 +130,6 @@ class DeadlineError(RetryableError):
     code = "deadline_exceeded"
 
 
-PermissionError_ = PermissionDeniedError
-TimeoutError_ = DeadlineError
-
 _BY_CODE: Final[dict[str, type[AgentFlowError]]] = {
     "invalid_argument": InvalidError,
     "not_found": NotFoundError,

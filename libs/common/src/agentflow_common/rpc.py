@@ -322,7 +322,7 @@ class TraceStep(_Struct, frozen=True):
 
 
 class TraceReply(_Struct, frozen=True):
-    """Steps and totals are whole; truncated: bodies or events were left out because the run is too big for one answer."""
+    """Steps and totals are whole; truncated: bodies or events were left out, the run is too big for one answer."""
 
     run: str
     workflow: str

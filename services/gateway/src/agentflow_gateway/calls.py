@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 
 from agentflow_common import bus
-from agentflow_common.errors import TimeoutError_
+from agentflow_common.errors import DeadlineError
 from agentflow_common.rpc import Verb
 from agentflow_gateway.machine import Identity
 
@@ -32,12 +32,12 @@ class Call:
         return self.identity.org
 
     def timeout_s(self, longest_s: float) -> float:
-        """Seconds that a backend may take. TimeoutError_ if the client's deadline is already used up."""
+        """Seconds that a backend may take. DeadlineError if the client's deadline is already used up."""
         if self.deadline_at is None:
             return longest_s
         left = self.deadline_at - time.monotonic() - _MARGIN_S
         if left <= 0:
-            raise TimeoutError_("the call's deadline passed before it was done; allow more time", kind="deadline")
+            raise DeadlineError("the call's deadline passed before it was done; allow more time", kind="deadline")
         return min(longest_s, left)
 
     async def ask(self, nc: Client, verb: Verb[Reply], request: Any) -> Reply:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common.errors import InvalidError, PermissionError_, Problem, UnauthenticatedError
+from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, UnauthenticatedError
 from agentflow_common.events import RunSubmitted
 
 PERMISSIONS: Final = ("read", "write", "admin", "reveal")
@@ -97,7 +97,7 @@ def require(identity: Identity, permission: str, what: str) -> None:
     held = identity.permissions
     if permission in held or (permission in {"read", "write"} and "admin" in held):
         return
-    raise PermissionError_(
+    raise PermissionDeniedError(
         f"{what} needs the permission `{permission}`; this API key has {', '.join(held) or 'none'}",
         kind="missing_permission",
     )
@@ -106,13 +106,13 @@ def require(identity: Identity, permission: str, what: str) -> None:
 def authorise(identity: Identity, method: str, org_header: str) -> None:
     """method: the bare name (`GetRun`). A method that is not listed is refused: fail closed."""
     if org_header and org_header != identity.org:
-        raise PermissionError_(
+        raise PermissionDeniedError(
             f"unknown org or not yours: {org_header[:64]!r}; leave out `x-org-id`, the API key determines the org",
             kind="wrong_org",
         )
     permission = PERMISSION_OF.get(method)
     if permission is None:
-        raise PermissionError_(f"{method} is not open to API keys", kind="unknown_method")
+        raise PermissionDeniedError(f"{method} is not open to API keys", kind="unknown_method")
     require(identity, permission, method)
 
 

@@ -16,7 +16,7 @@ from nats.js.errors import APIError
 from prometheus_client import Counter
 
 from agentflow_common import clickhouse, subjects, telemetry
-from agentflow_common.errors import TimeoutError_
+from agentflow_common.errors import DeadlineError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.pull import Delivery, Tail
 from agentflow_trace import rows
@@ -73,6 +73,7 @@ class Ingest:
         held = await self._store.position(self.stream)
         known = await self._store.identity(self.stream)
         lost = held.rows and (held.last > info.state.last_seq or held.first > max(1, info.state.first_seq))
+        lost = lost or not await self._same_newest(held.last)
         if (known or held.rows) and (known != identity or not held.whole or lost):
             log.warning(
                 "rows are read anew from the log",
@@ -84,6 +85,16 @@ class Ingest:
         if known != identity:
             await self._store.set_identity(self.stream, identity)
         self._set_position(held.last)
+
+    async def _same_newest(self, seq: int) -> bool:
+        """Whether the log still holds what was read last: after a loss of power it may have gone back and on again."""
+        if not seq:
+            return True
+        found = await self._log.read(">", seq - 1, limit=1, stream=self.stream)
+        if not found or found[0].seq != seq:
+            return True  # removed since, as schedules are
+        body = await self._store.body_at(self.stream, seq)
+        return body is None or body == rows.text(found[0].data)
 
     def _set_position(self, seq: int) -> None:
         self._buffer.clear()
@@ -215,7 +226,7 @@ class Ingest:
     # --- waiting readers ---
 
     async def wait_for(self, seq: int, timeout_s: float) -> None:
-        """Returns once ClickHouse holds everything up to `seq`. TimeoutError_ (retryable) when that took too long."""
+        """Returns once ClickHouse holds everything up to `seq`. DeadlineError (retryable) when that took too long."""
         if self.ingested >= seq:
             return
         self._waiting += 1
@@ -230,7 +241,7 @@ class Ingest:
                         if await self._nothing_until(seq):
                             return
         except TimeoutError as error:
-            raise TimeoutError_(
+            raise DeadlineError(
                 f"the trace holds {self.stream} up to {self.ingested:,}, not yet up to {seq:,}: ask again",
                 kind="trace_behind",
             ) from error

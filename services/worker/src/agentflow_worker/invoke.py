@@ -16,11 +16,11 @@ import msgspec
 
 from agentflow_common.errors import (
     AgentFlowError,
+    DeadlineError,
     InvalidError,
     Problem,
     RetryableError,
     TerminalError,
-    TimeoutError_,
 )
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
@@ -52,7 +52,7 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
     except AgentFlowError:
         raise
     except TimeoutError as error:
-        raise TimeoutError_(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
+        raise DeadlineError(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
     except Exception as error:
         kind = type(error).__name__
         raise RetryableError(f"{registration.name} raised {kind}: {error}", kind=kind) from error

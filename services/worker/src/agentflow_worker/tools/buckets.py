@@ -15,7 +15,7 @@ from agentflow_common.errors import (
     AgentFlowError,
     InvalidError,
     NotFoundError,
-    PermissionError_,
+    PermissionDeniedError,
     RetryableError,
     TerminalError,
     UnauthenticatedError,
@@ -177,7 +177,7 @@ def _translated(error: Exception, bucket: str, key: str) -> AgentFlowError:
     if isinstance(error, oe.NotFoundError | FileNotFoundError):
         return NotFoundError(f"there is no object {where}", kind="object_not_found")
     if isinstance(error, oe.PermissionDeniedError):
-        return PermissionError_(f"access to {where} is denied: check the key's rights", kind="s3_denied")
+        return PermissionDeniedError(f"access to {where} is denied: check the key's rights", kind="s3_denied")
     if isinstance(error, oe.UnauthenticatedError):
         return UnauthenticatedError(f"the S3 credentials were refused for {where}", kind="s3_unauthenticated")
     if isinstance(error, oe.InvalidPathError | oe.NotSupportedError):

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from agentflow_common.errors import NotFoundError, PermissionError_, TerminalError
+from agentflow_common.errors import NotFoundError, PermissionDeniedError, TerminalError
 
 
 def resolve(path: str, roots: Sequence[Path], *, writing: bool = False, setting: str = "AGENTFLOW_FILE_ROOTS") -> Path:
     """The real path of `path`: absolute, or relative to the first root that has it (writing: to the first root).
 
-    PermissionError_ outside the roots, NotFoundError if there is no such file to read.
+    PermissionDeniedError outside the roots, NotFoundError if there is no such file to read.
     """
     if not roots:
         raise TerminalError(
             f"file access is off: set {setting} to the folders that it may use", kind="files_not_configured"
         )
     if not path or "\x00" in path:
-        raise PermissionError_("the path is empty or holds a null character", kind="path_invalid")
+        raise PermissionDeniedError("the path is empty or holds a null character", kind="path_invalid")
     real_roots = [root.expanduser().resolve() for root in roots]
     asked = Path(path)
     if ".." in asked.parts:
@@ -27,7 +27,9 @@ def resolve(path: str, roots: Sequence[Path], *, writing: bool = False, setting:
     try:
         inside = [real for real in (c.resolve() for c in candidates) if any(real.is_relative_to(r) for r in real_roots)]
     except (OSError, RuntimeError) as error:
-        raise PermissionError_(f"{path!r} can't be resolved ({type(error).__name__})", kind="path_invalid") from error
+        raise PermissionDeniedError(
+            f"{path!r} can't be resolved ({type(error).__name__})", kind="path_invalid"
+        ) from error
     if not inside:
         raise _outside(path, roots, setting)
     if writing:
@@ -41,8 +43,8 @@ def resolve(path: str, roots: Sequence[Path], *, writing: bool = False, setting:
     )
 
 
-def _outside(path: str, roots: Sequence[Path], setting: str) -> PermissionError_:
-    return PermissionError_(
+def _outside(path: str, roots: Sequence[Path], setting: str) -> PermissionDeniedError:
+    return PermissionDeniedError(
         f"{path!r} is outside the allowed folders ({_listed(roots)}): move the file there or extend {setting}",
         kind="path_outside_roots",
     )

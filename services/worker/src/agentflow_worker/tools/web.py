@@ -15,12 +15,12 @@ from urllib.parse import urljoin, urlsplit
 
 from agentflow_common.errors import (
     AgentFlowError,
+    DeadlineError,
     InvalidError,
     NotFoundError,
-    PermissionError_,
+    PermissionDeniedError,
     RetryableError,
     TerminalError,
-    TimeoutError_,
     UnauthenticatedError,
 )
 from agentflow_worker.context import StepContext
@@ -58,7 +58,7 @@ async def http_get(
         async with asyncio.timeout(min(timeout_s, TIMEOUT_S_MAX)):
             final, response, body = await _follow(url, headers or {}, limit, settings.http_allow_private)
     except TimeoutError as error:
-        raise TimeoutError_(f"no answer from {_host(url)} in {timeout_s:g} s", kind="http_timeout") from error
+        raise DeadlineError(f"no answer from {_host(url)} in {timeout_s:g} s", kind="http_timeout") from error
     if response.status_code >= 400:
         raise _status_error(final, response)
     return await _described(final, response, body, as_text)
@@ -74,7 +74,7 @@ async def _follow(
             try:
                 response, body = await _fetch(client, url, headers, limit, allow_private)
             except httpx.TimeoutException as error:
-                raise TimeoutError_(f"no answer from {_host(url)} in time", kind="http_timeout") from error
+                raise DeadlineError(f"no answer from {_host(url)} in time", kind="http_timeout") from error
             except (httpx.TransportError, httpx.DecodingError) as error:
                 raise RetryableError(f"{_host(url)}: {type(error).__name__}", kind="http_unreachable") from error
             location = response.headers.get("location")
@@ -117,7 +117,7 @@ async def _fetch(
 
 
 async def public_address(url: str, allow_private: bool) -> str:
-    """The address to connect to. PermissionError_ if any address of the name is not public."""
+    """The address to connect to. PermissionDeniedError if any address of the name is not public."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -136,7 +136,7 @@ async def public_address(url: str, allow_private: bool) -> str:
     if not allow_private:
         for address in addresses:
             if not is_public(address):
-                raise PermissionError_(
+                raise PermissionDeniedError(
                     f"{parts.hostname} is at a private, loopback or reserved address, which http.get may not reach: "
                     "set AGENTFLOW_HTTP_ALLOW_PRIVATE=true on the worker if it should",
                     kind="address_refused",
@@ -178,7 +178,7 @@ def _status_error(url: str, response: httpx.Response) -> AgentFlowError:
     if status == 401:
         return UnauthenticatedError(message, kind=kind)
     if status == 403:
-        return PermissionError_(message, kind=kind)
+        return PermissionDeniedError(message, kind=kind)
     if status in (404, 410):
         return NotFoundError(message, kind=kind)
     return TerminalError(message, kind=kind)
