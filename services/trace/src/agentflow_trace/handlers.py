@@ -13,7 +13,7 @@ from agentflow_trace import machine
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.store import Store
 
-WAIT_S_MAX: Final = 10.0  # for ClickHouse to open and to hold `min_seq`; the verb's own timeout is 20 s
+WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to hold `min_seq`; the verb's timeout is 20 s
 LIMIT_MAX: Final = 1_000
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024  # with steps and events in one answer below the bus's bound of 7 MiB
 EVENTS_MAX: Final = 15_000

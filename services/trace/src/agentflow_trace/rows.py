@@ -139,7 +139,7 @@ _decoder: Final = msgspec.json.Decoder(_Wire)
 def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers: dict[str, str] | None = None) -> Row:
     """The row of one message. The subject, which the log's rules protect, decides whose it is; the body only adds."""
     org, run = owner(subject)
-    body = data.decode("utf-8", "backslashreplace")
+    body = text(data)
     scheduled = subject.startswith("af.timer.") or (headers is not None and SCHEDULE_HEADER in headers)
     try:
         wire = _decoder.decode(data)
@@ -187,6 +187,11 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
         wire.error.message if wire.error else wire.reason,
         body,
     )
+
+
+def text(data: bytes) -> str:
+    """A message as the column `body` holds it."""
+    return data.decode("utf-8", "backslashreplace")
 
 
 def removed(stream: str, seq: int, stored_at: int) -> Row:

@@ -67,6 +67,15 @@ class Store:
         )
         return Position(*map(int, found[0]))
 
+    async def body_at(self, stream: str, seq: int) -> str | None:
+        """The message that was read under this sequence; None if it had been removed before."""
+        found = await self._clickhouse.query(
+            "SELECT body FROM events WHERE stream = {stream:String} AND stream_seq = {seq:UInt64} "
+            "AND type != {removed:String}",
+            {"stream": stream, "seq": seq, "removed": rows.REMOVED},
+        )
+        return str(found[0][0]) if found else None
+
     async def identity(self, stream: str) -> str:
         found = await self._clickhouse.query(
             "SELECT argMax(identity, written_at) FROM log_identity WHERE stream = {stream:String}", {"stream": stream}
