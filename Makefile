@@ -29,8 +29,9 @@ $(STAMP): requirements.lock $(PYPROJECTS)
 	@test -x $(BIN)/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
 	@echo "installing $$(grep -c '==' requirements.lock) locked packages"
-	@$(BIN)/uv pip install --python $(BIN)/python --require-hashes --no-deps -r requirements.lock
+	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
+	@$(BIN)/python -m compileall -q $(addsuffix /src,$(filter-out proto,$(MEMBERS))) proto/gen
 	@touch $(STAMP)
 
 lock: ## pin the newest versions that the pyprojects allow, with hashes (make lock; make setup)

@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
-from typing import Any
-
-import msgspec
 
 from agentctl.stack.control import serve
-from agentctl.stack.layout import Options, StackInfo
+from agentctl.stack.layout import StackInfo, options_of
 from agentflow_common.embedded import StackError
 
 log = logging.getLogger(__name__)
 
 
-def _decode(kind: type[Any], value: Any) -> Any:
-    return Path(value) if issubclass(kind, Path) else value
-
-
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    options: Options = msgspec.convert(msgspec.json.decode(sys.argv[1]), Options, dec_hook=_decode)
+    options = options_of(sys.argv[1])
 
     def ready(_info: StackInfo, times: dict[str, float]) -> None:
         phases = " ".join(f"{name}={seconds:.2f}" for name, seconds in sorted(times.items(), key=lambda item: item[1]))

@@ -13,7 +13,7 @@ import tarfile
 from pathlib import Path
 
 from agentctl.stack import control
-from agentctl.stack.layout import Layout, Lock, Options, default_data_dir
+from agentctl.stack.layout import Layout, Lock, default_data_dir, options_of
 from agentflow_common.embedded import StackError
 
 _LEFT_OUT = {"run", "logs", "stack.lock", "stack.json"}
@@ -43,7 +43,7 @@ def backup(data_dir: Path, target: Path | None = None) -> Path:
     finally:
         lock.release()
         if running is not None:
-            control.start(Options(data_dir=layout.root))
+            control.start(options_of(layout.options_json.read_bytes()))
     return archive
 
 

@@ -16,7 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 import psutil
@@ -52,7 +52,7 @@ def start(options: Options) -> StackInfo:
     files.rotate(log_file)
     with log_file.open("ab") as output:
         child = subprocess.Popen(
-            [sys.executable, "-m", "agentctl.stack", msgspec.json.encode(_plain(options)).decode()],
+            [sys.executable, "-m", "agentctl.stack", msgspec.json.encode(files.plain(options)).decode()],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -73,13 +73,6 @@ def start(options: Options) -> StackInfo:
     with contextlib.suppress(ProcessLookupError):
         child.terminate()
     raise StackError(f"the stack was not ready in {options.ready_timeout_s:g} s; see the logs in {layout.logs}")
-
-
-def _plain(options: Options) -> dict[str, Any]:
-    body: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
-    body["data_dir"] = str(options.data_dir)
-    body.pop("env", None)  # travels as environment: a command line is public
-    return body
 
 
 def serve(options: Options, ready: Callable[[StackInfo, dict[str, float]], None]) -> None:

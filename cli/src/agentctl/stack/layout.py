@@ -44,6 +44,18 @@ class Options(msgspec.Struct, kw_only=True, omit_defaults=True):
     verbose: bool = False
 
 
+def plain(options: Options) -> dict[str, Any]:
+    """As JSON types, without `env`: command lines and files are no place for what it may hold."""
+    body: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
+    return {name: value for name, value in body.items() if name != "env"} | {"data_dir": str(options.data_dir)}
+
+
+def options_of(body: bytes | str) -> Options:
+    """The reverse of `plain`, from JSON text."""
+    found: Options = msgspec.convert(msgspec.json.decode(body), Options, dec_hook=lambda kind, value: kind(value))
+    return found
+
+
 class ServiceInfo(msgspec.Struct):
     pid: int
     http: str  # base URL of /healthz, /readyz, /metrics
@@ -120,6 +132,7 @@ class Layout:
         self.clickhouse = self.root / "clickhouse"
         self.stack_json = self.root / "stack.json"
         self.ports_json = self.root / "ports.json"
+        self.options_json = self.root / "options.json"
         self.state_json = self.run / "state.json"
         self.lock = self.root / "stack.lock"
         self.dev_key = self.root / "dev.key"

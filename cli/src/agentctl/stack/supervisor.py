@@ -21,6 +21,7 @@ from agentflow_common.embedded import NatsServer, PostgresServer, StackError
 log = logging.getLogger(__name__)
 
 START_FAILURES_MAX: Final = 3  # of one service before the first readiness: then the start has failed
+SLOW_STARTERS: Final = ("trace", "gateway")  # they load the most, so they go first
 LOG_CHECK_S: Final = 60.0
 LOCK_TRIES_MAX: Final = 20
 
@@ -61,7 +62,8 @@ class Supervisor:
         housekeeping = asyncio.create_task(self._housekeeping())
         try:
             end_leftovers(self.layout)
-            self._start_all()
+            files.write(self.layout.options_json, files.plain(self.options))
+            await self._start_all()
             info = await self._until_ready()
             if info is not None:
                 self._write_ready(info, "ready")
@@ -89,7 +91,7 @@ class Supervisor:
             await asyncio.sleep(0.05)
         return False
 
-    def _start_all(self) -> None:
+    async def _start_all(self) -> None:
         layout, options = self.layout, self.options
         for stale in layout.run.glob("*.json"):
             stale.unlink()
@@ -107,16 +109,11 @@ class Supervisor:
             log_file=layout.log(files.NATS),
         )
         postgres = PostgresServer(layout.postgres, options.postgres_port, log_file=layout.log(files.POSTGRES))
-        for name, server in ((files.NATS, nats), (files.POSTGRES, postgres)):
-            server.start()  # the first start raises: there is nothing to keep alive yet
-            part = Server(name, server, self._note)
-            self.servers.append(part)
-            part.start()
-            self.timings[name] = time.monotonic() - self._began
-        if postgres.fresh:
-            threading.Thread(target=postgres.sync, name="sync", daemon=True).start()
+        nats.start()  # the first start raises: there is nothing to keep alive yet
+        self._adopt(files.NATS, nats)
+        postgres.prepare()
         env = services_environment(layout, options, nats.url, postgres.env())
-        for name in options.services:
+        for name in sorted(options.services, key=lambda name: name not in SLOW_STARTERS):
             ports = dict(self._last.services.get(name, {}))
             if name == "gateway":
                 ports |= {key: port for key, port in self._asked().items() if port}
@@ -124,6 +121,17 @@ class Supervisor:
             self.services.append(service)
             service.start()
         self.timings["spawned"] = time.monotonic() - self._began
+        await asyncio.to_thread(postgres.initialise)  # while the services load; they wait for the server
+        postgres.start()
+        self._adopt(files.POSTGRES, postgres)
+        if postgres.fresh:
+            threading.Thread(target=postgres.sync, name="sync", daemon=True).start()
+
+    def _adopt(self, name: str, server: NatsServer | PostgresServer) -> None:
+        part = Server(name, server, self._note)
+        self.servers.append(part)
+        part.start()
+        self.timings[name] = time.monotonic() - self._began
 
     def _asked(self) -> dict[str, int]:
         return {"grpc": self.options.grpc_port, "http": self.options.http_port}
