@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from agentflow_common import rpc
-from agentflow_common.errors import AgentFlowError, BlockedError, BudgetExceededError
+from agentflow_common.errors import AgentFlowError, BlockedError, BudgetExceededError, RetryableError
 from agentflow_common.events import StepScheduled
 from agentflow_worker.context import StepContext
 from agentflow_worker.llm import LlmDeps, LlmResult, LlmStepError, run_llm
@@ -87,7 +87,11 @@ def candidate(provider: str, model: str, price: int = 1_500_001) -> rpc.Candidat
 
 
 async def run(
-    peers: Peers, provider: Scripted | None = None, config: dict[str, Any] | None = None, **policy: Any
+    peers: Peers,
+    provider: Scripted | None = None,
+    config: dict[str, Any] | None = None,
+    content: str = TEXT,
+    **policy: Any,
 ) -> LlmResult:
     providers = Providers(WorkerSettings())
     if provider is not None:
@@ -97,7 +101,7 @@ async def run(
         policy=policy, budget_nano=77, prompt="analyzer@3",
     )  # fmt: skip
     deps = LlmDeps(peers.ask, peers.publish, providers)
-    return await run_llm(task, {"content": TEXT}, deps, StepContext("acme", "run_1", "s", 2, WorkerSettings()))
+    return await run_llm(task, {"content": content}, deps, StepContext("acme", "run_1", "s", 2, WorkerSettings()))
 
 
 async def test_a_local_step_sees_protected_text_only_and_is_accounted_for() -> None:
@@ -118,6 +122,31 @@ async def test_a_local_step_sees_protected_text_only_and_is_accounted_for() -> N
     assert (usage.prompt, usage.reservation, usage.quality) == ("analyzer@3", "res-1", "Gold")
     exact = usage.input_tokens * 1_500_001 + usage.output_tokens * 3_000_002
     assert usage.cost_nano == -(-exact // 1_000_000) > 0
+
+
+async def test_inputs_that_the_screened_prompt_holds_are_not_screened_again() -> None:
+    peers = Peers(candidate("local", "extractive-1"))
+    clean = "The gateway failed for 94 minutes; 11,382 payments were declined."
+    made = await run(peers, content=clean)
+    assert [request.purpose for request in peers.requests("security.protect")] == ["prompt", "completion"]
+    assert made.output["text"] == clean
+
+
+async def test_a_paid_answer_waits_for_the_security_service() -> None:
+    peers = Peers(candidate("openai", "a"))
+    failed: list[str] = []
+    ask = peers.ask
+
+    async def flaky(verb: rpc.Verb[Any], request: Any, *, trace: str = "") -> Any:
+        if getattr(request, "purpose", "") == "completion" and not failed:
+            failed.append(request.purpose)
+            raise RetryableError("away", kind="service_unavailable")
+        return await ask(verb, request, trace=trace)
+
+    peers.ask = flaky  # type: ignore[method-assign]
+    provider = Scripted("It took 94 minutes.")
+    made = await run(peers, provider)
+    assert (made.output["text"], len(provider.requests), failed) == ("It took 94 minutes.", 1, ["completion"])
 
 
 async def test_fallback_pays_for_failed_calls_and_records_them() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -20,12 +19,13 @@ import msgspec
 from nats.aio.client import Client
 
 from agentflow_common import bus, expressions, rpc, screening, subjects, telemetry
-from agentflow_common.errors import AgentFlowError, InvalidError
+from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError
 from agentflow_common.events import LlmAttempt, LlmUsage, StepError, StepScheduled
+from agentflow_worker.completions import billed, cost_nano, counted, covered, parse_json
 from agentflow_worker.context import StepContext
 from agentflow_worker.live import LiveStream
 from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
-from agentflow_worker.providers.port import CONTEXT_LENGTH, estimate_tokens
+from agentflow_worker.providers.port import CONTEXT_LENGTH
 from agentflow_worker.settings import WorkerSettings
 
 Ask = Callable[..., Awaitable[Any]]  # (verb, request, *, trace) -> reply; raises AgentFlowError
@@ -34,7 +34,7 @@ Publish = Callable[[str, bytes], Awaitable[None]]
 DEFAULT_QUALITY: Final = "Silver"
 STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` instead of the prose
 CACHE_TTL_S: Final = 3600
-_RESERVED: Final = ("text", "provider", "model")
+PATIENCE_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -192,7 +192,7 @@ class _Call:
                 timeout_s=sla_ms / 1000 if sla_ms else self.context.settings.llm_timeout_s,
                 json_output=self.wants_json,
                 task=rendered.task,
-                inputs=await self._safe_inputs() if candidate.provider in STRUCTURED else {},
+                inputs=await self._safe_inputs(safe["text"]) if candidate.provider in STRUCTURED else {},
                 key=f"{self.context.idempotency_key}/{self.task.attempt}",
             )
             try:
@@ -203,8 +203,10 @@ class _Call:
                     break
         raise self._all_failed(len(candidates))
 
-    async def _safe_inputs(self) -> dict[str, Any]:
-        if self._protected_inputs is None:
+    async def _safe_inputs(self, safe_text: str) -> dict[str, Any]:
+        if self._protected_inputs is None and covered(self.inputs, safe_text):
+            self._protected_inputs = self.inputs
+        elif self._protected_inputs is None:
             # the rendered text was counted already: the same findings must not count twice
             self._protected_inputs = await self._protect(self.inputs, "prompt", count=False)
         return self._protected_inputs
@@ -218,8 +220,8 @@ class _Call:
                 "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
             ):
                 provider = await self._provider(candidate)
-                completion = _counted(await provider.complete(request, live.push), request)
-                if self.wants_json and not completion.data and _parse(completion.text) is None:
+                completion = counted(await provider.complete(request, live.push), request)
+                if self.wants_json and not completion.data and parse_json(completion.text) is None:
                     raise ProviderError(
                         "invalid_json",
                         f"{candidate.provider}: the answer is not JSON",
@@ -230,24 +232,17 @@ class _Call:
         except ProviderError as error:
             status = error.kind
             used = (error.input_tokens, error.output_tokens)
-            self._record(candidate, *self._billed(used, live, request), began, status)
+            self._record(candidate, *billed(used, live.chars, request), began, status)
             raise
         except asyncio.CancelledError:
             status = "cancelled"
-            self._record(candidate, *self._billed((0, 0), live, request), began, status)
+            self._record(candidate, *billed((0, 0), live.chars, request), began, status)
             raise
         finally:
             live.close()
             self._measure(candidate, status, time.perf_counter() - began)
         self._record(candidate, completion.input_tokens, completion.output_tokens, began)
         return completion
-
-    @staticmethod
-    def _billed(used: tuple[int, int], live: LiveStream, request: CompletionRequest) -> tuple[int, int]:
-        """The tokens of a call that did not end: a provider bills what it had streamed before, reported or not."""
-        if not live.chars or used[1]:
-            return used
-        return used[0] or estimate_tokens(request.system + request.text), math.ceil(live.chars / 3)
 
     async def _provider(self, candidate: rpc.Candidate) -> Provider:
         try:
@@ -296,14 +291,27 @@ class _Call:
         return error
 
     async def _output(self, candidate: rpc.Candidate, completion: Completion) -> dict[str, Any]:
-        parsed = completion.data or _parse(completion.text)
+        parsed = completion.data or parse_json(completion.text)
         value: dict[str, Any] = {"text": completion.text}
         if isinstance(parsed, dict):
             value = {**{str(k): v for k, v in parsed.items()}, **value}
         if self.wants_json:
             value["json"] = parsed
-        value = await self._protect(value, "completion")
+        value = await self._patiently(lambda: self._protect(value, "completion"))
         return {**value, "provider": candidate.provider, "model": candidate.model}
+
+    async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """The answer is paid for: a service that is away for a moment must not cost it."""
+        deadline = time.monotonic() + PATIENCE_S
+        delay_s = 0.1
+        while True:
+            try:
+                return await work()
+            except RetryableError:
+                if time.monotonic() + delay_s > deadline:
+                    raise
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 2.0)
 
     async def _remember(self, cache_key: str, output: dict[str, Any]) -> None:
         request = rpc.CachePutRequest(
@@ -352,35 +360,3 @@ class _Call:
             return None
         last = self.attempts[-1] if self.attempts else None
         return self._usage(last.provider if last else "", last.model if last else "", None)
-
-
-def cost_nano(candidate: rpc.Candidate, input_tokens: int, output_tokens: int) -> int:
-    """Nano-USD of a call, rounded up."""
-    total = input_tokens * candidate.input_nano_per_mtok + output_tokens * candidate.output_nano_per_mtok
-    return -(-total // 1_000_000)
-
-
-def _counted(completion: Completion, request: CompletionRequest) -> Completion:
-    """With estimates where the provider reported no tokens: what is not counted would be free."""
-    if completion.input_tokens and completion.output_tokens:
-        return completion
-    return Completion(
-        completion.text,
-        completion.input_tokens or estimate_tokens(request.system + request.text),
-        completion.output_tokens or estimate_tokens(completion.text),
-        completion.finish_reason,
-        completion.data,
-    )
-
-
-def _parse(text: str) -> Any:
-    """The JSON object or list that a model's text holds, also inside a fence; None for anything else."""
-    body = text.strip()
-    if body.startswith("```"):
-        body = body.partition("\n")[2].rpartition("```")[0].strip()
-    if not body.startswith(("{", "[")):
-        return None
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return None

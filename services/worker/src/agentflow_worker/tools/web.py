@@ -92,15 +92,16 @@ async def _fetch(
 ) -> tuple[httpx.Response, bytes]:
     import httpx
 
-    parts = urlsplit(url)
     address = await public_address(url, allow_private)
     try:
-        target = httpx.URL(url).copy_with(host=address)
-        request = client.build_request("GET", target, headers={"user-agent": "agentflow/0.1", **headers})
+        asked = httpx.URL(url)
+        request = client.build_request(
+            "GET", asked.copy_with(host=address), headers={"user-agent": "agentflow/0.1", **headers}
+        )
     except (httpx.InvalidURL, ValueError, TypeError) as error:
         raise InvalidError(f"the request can't be built ({type(error).__name__}): check url and headers") from error
-    request.headers["host"] = parts.netloc.rpartition("@")[2]
-    request.extensions["sni_hostname"] = parts.hostname or ""
+    request.headers["host"] = asked.netloc.decode("ascii")
+    request.extensions["sni_hostname"] = asked.raw_host.decode("ascii")
     response = await client.send(request, stream=True)
     try:
         body = bytearray()
