@@ -168,7 +168,7 @@ def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
         (_CHAIN.match(value) and not any(c.isdigit() for c in value)) or _ANOTHER_NAME.match(value)
     ):
         return False
-    said = sep not in {"", "-", "is", "was", "are"}
+    said = sep not in {"", "-", "|", "is", "was", "are"}
     if kind == "pass":
         listed = sep in {",", "("}  # `["password", "ping"]` lists words, `("DB_PASSWORD", "x7$k")` sets one
         return _is_password(text, found, value, said) and (not listed or _varied(value))

@@ -15,6 +15,7 @@ from agentflow_security.detect.randomness import entropy, is_uuid, looks_random,
 
 _CHARS_MIN: Final = 24
 _CHARS_MAX: Final = 100  # longer runs are encoded data, not keys
+_BLOCK_LINE_MIN: Final = 60  # base 64 is broken after 64 or 76 characters
 _WORD: Final = re.compile(r"(?<![\w/+.@%#&?-])[A-Za-z0-9][A-Za-z0-9_+-]{23,120}+={0,2}+(?![\w/+@%=])")
 _PREFIXED: Final = re.compile(r"(?P<prefix>[A-Za-z][A-Za-z0-9]{1,11})[_-](?P<body>[A-Za-z0-9_-]{28,90})\Z")
 _IDS: Final = words(
@@ -32,7 +33,7 @@ def find_opaque(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: A
         word = match.group().rstrip("=_-+")
         if not _CHARS_MIN <= len(word) <= _CHARS_MAX or is_uuid(word):
             continue
-        if len(word) >= 60 and _own_line(text, match.start(), match.end()):
+        if _in_block(text, match.start(), match.end()):
             continue  # one of the lines of a certificate, a public key, an attachment
         if _is_mixed(word) or _is_prefixed(word):
             yield Finding(match.start(), match.end(), API_KEY)
@@ -63,5 +64,12 @@ def _is_prefixed(word: str) -> bool:
     return sum(c.isdigit() for c in body) >= 5 and entropy(body) >= 3.3 and looks_random(body)
 
 
-def _own_line(text: str, start: int, end: int) -> bool:
-    return (start == 0 or text[start - 1] in "\n\t ") and (end == len(text) or text[end] in "\r\n") and "\n" in text
+def _in_block(text: str, start: int, end: int) -> bool:
+    """Whether the word is a line of its own and as long as such lines are, or the short last one under such a line."""
+    line = text.rfind("\n", max(0, start - 16), start) + 1 or (0 if start <= 16 else -1)
+    if line < 0 or text[line:start].strip() or (end < len(text) and text[end] not in "\r\n") or "\n" not in text:
+        return False
+    if end - start >= _BLOCK_LINE_MIN:
+        return True
+    above = text[max(0, line - 80) : max(0, line - 1)].rpartition("\n")[2].strip()
+    return len(above) >= _BLOCK_LINE_MIN and " " not in above

@@ -18,7 +18,7 @@ _CANDIDATE: Final = re.compile(
     re.I,
 )
 _BEFORE: Final = re.compile(
-    r"(?:phone|\btel\b|t[eé]l[eé]?f[oó]n|mobile?|\bmob\b|handy|cell(?:ular)?|\bfax|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
+    r"(?:phone|\btel\b|t[eé]l[eé]?f[oó]n|mobile?|\bmob\b|handy|\bcell(?:ular)?|\bfax|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
     r"\bring\b|whats ?app|\bsms\b|\btext(?:ed)?\b|hotline|help ?line|land ?line|msisdn|caller|"
     r"\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b)"
     r"(?P<between>[^0-9]{0,28})\Z"
@@ -31,6 +31,7 @@ _OTHER: Final = re.compile(
 )
 _NAME: Final = re.compile(r"phone|\btel\b|mobile|\bcell|\bfax|msisdn|whats ?app|\bsms\b|caller|contact number|telefon")
 _DATE: Final = re.compile(
+    r"(?:19|20)[0-9]{2}[ ]?-[ ]?(?:19|20)[0-9]{2}\Z|"
     r"(?:19|20)[0-9]{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])\b|"
     r"(?:0?[1-9]|[12][0-9]|3[01])([-./ ])(?:0?[1-9]|[12][0-9]|3[01])\2(?:19|20)?[0-9]{2}\b"
 )
