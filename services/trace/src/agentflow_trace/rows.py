@@ -17,6 +17,7 @@ SCHEDULE: Final = "timer.schedule"
 UNDECODABLE: Final = "undecodable"
 REMOVED: Final = "log.removed"
 SCHEDULE_HEADER: Final = "Nats-Schedule"
+_TIMERS: Final = subjects.EVENTS_SUBJECTS[1].removesuffix(">")
 PARTITION_ROWS: Final = 10_000_000  # as in migrations/0001_events.sql
 
 _U32 = Annotated[int, msgspec.Meta(ge=0, le=2**32 - 1)]
@@ -140,7 +141,7 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
     """The row of one message. The subject, which the log's rules protect, decides whose it is; the body only adds."""
     org, run = owner(subject)
     body = text(data)
-    scheduled = subject.startswith("af.timer.") or (headers is not None and SCHEDULE_HEADER in headers)
+    scheduled = subject.startswith(_TIMERS) or (headers is not None and SCHEDULE_HEADER in headers)
     try:
         wire = _decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
