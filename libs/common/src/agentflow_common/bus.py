@@ -6,11 +6,10 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import nats.errors
-from faststream.nats import NatsBroker, NatsMessage
 from nats.aio.client import Client
 
 from agentflow_common import telemetry
@@ -24,6 +23,9 @@ from agentflow_common.errors import (
     to_body,
 )
 from agentflow_common.rpc import Verb
+
+if TYPE_CHECKING:
+    from faststream.nats import NatsBroker, NatsMessage
 
 log = logging.getLogger(__name__)
 
@@ -78,6 +80,8 @@ def _answer_type(reply: type[Any]) -> type[Any]:
 @contextlib.asynccontextmanager
 async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncIterator[NatsBroker]:
     """Answers the verbs, shared with the other processes of the service (queue group), until the block ends."""
+    from faststream.nats import NatsBroker  # 0.3 s of start-up that those who only call need not pay
+
     broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=1, logger=None, apply_types=False)
     for verb, handler in routes:
         subscriber = broker.subscriber(verb.subject, queue=f"af-{service}", max_workers=CONCURRENCY_MAX, decoder=_whole)
