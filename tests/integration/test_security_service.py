@@ -164,7 +164,8 @@ async def test_fails_closed(settings: SecuritySettings, monkeypatch: pytest.Monk
         assert unkept.value.kind == "vault_unavailable"
 
 
-async def test_refuses_what_is_out_of_bounds(settings: SecuritySettings) -> None:
+async def test_refuses_what_is_out_of_bounds(settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "FINDINGS_MAX", 50)
     deep: Any = EMAIL
     for _ in range(70):
         deep = [deep]

@@ -82,7 +82,7 @@ def test_hostile_megabytes_stay_linear(piece: str) -> None:
     text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
     began = time.process_time()
     detect(text)
-    assert time.process_time() - began < 4.0
+    assert time.process_time() - began < 6.0
 
 
 def test_a_short_text_is_quick() -> None:

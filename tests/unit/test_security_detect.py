@@ -47,6 +47,7 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("my mobile number is 4155550132", "PHONE_NUMBER", "4155550132"),
         ("pay 4111 1111 1111 1111 today", "CREDIT_CARD", "4111 1111 1111 1111"),
         ("4111 1111\n  1111 1111", "CREDIT_CARD", "4111 1111\n  1111 1111"),
+        ("4111-1111-\n1111-1111", "CREDIT_CARD", "4111-1111-\n1111-1111"),
         ("4111 11\n11 1111 1111", "CREDIT_CARD", "4111 11\n11 1111 1111"),
         ("3782-822463-10005", "CREDIT_CARD", "3782-822463-10005"),
         ("c=5555%205555%205555%204444", "CREDIT_CARD", "5555%205555%205555%204444"),
@@ -105,7 +106,12 @@ def test_a_telling_dict_key_is_context() -> None:
     assert found("correct horse battery", "db_password") == [("PASSWORD", "correct horse battery")]
     assert found(RANDOM.lower(), "apiKey") == [("API_KEY", RANDOM.lower())]
     assert found("536904399", "ssn") == [("US_SSN", "536904399")]
-    for text, name in (("string", "password"), ("reports/q3.pdf", "document_key"), ("12345678", "token_count")):
+    for text, name in (
+        ("string", "password"),
+        ("reports/q3.pdf", "document_key"),
+        ("docs/2024/report_0123456789.pdf", "key"),
+        ("12345678", "token_count"),
+    ):
         assert found(text, name) == []
 
 

@@ -96,7 +96,7 @@ class _Protect:
                 problems=(Problem("value", "nested too deeply", "flatten it, or put it in a file and pass its key"),),
             )
         if isinstance(node, dict):
-            return {self._key(key): self.node(item, key, depth + 1) for key, item in node.items()}
+            return {self._key(key): self.node(item, _name(key), depth + 1) for key, item in node.items()}
         if isinstance(node, list | tuple):
             return [self.node(item, name, depth + 1) for item in node]
         raise InvalidError(f"a {type(node).__name__} is not a JSON value")
@@ -148,6 +148,11 @@ class _Protect:
         self._tokens[entity, value] = token
         self.secrets[token] = Secret(entity, value, digest, longer)
         return token
+
+
+def _name(key: str) -> str:
+    """A dict key as context for its value: the entity in a token says nothing about the value beside it."""
+    return TOKEN.sub(" ", key) if "<" in key else key
 
 
 def tokens_in(value: Any) -> set[str]:

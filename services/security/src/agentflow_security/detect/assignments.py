@@ -72,6 +72,7 @@ _STOP: Final = words(
     """
 )
 _DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
+_FILE_NAME: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}\Z")
 _ANOTHER_NAME: Final = re.compile(r"[A-Za-z_]\w*_(?:key|token|secret|auth|id)\Z")
 _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
 
@@ -184,7 +185,9 @@ def _is_key(value: str, kind: str, bare: bool) -> bool:
     if value.isdigit():
         return len(value) >= 16 and (kind == "strong" or not bare)
     if kind == "strong":
-        return looks_random(value, letters_only=True) or _opaque(value)
+        return looks_random(value, letters_only=True) or _opaque(value) or _is_aws_secret(value)
+    if _FILE_NAME.search(value) or ("/" in value and worded(value) > 0.2):
+        return False  # an object's key in a bucket
     return len(value) >= 12 and looks_random(value, letters_only=not bare and len(value) >= 20)
 
 
@@ -193,6 +196,11 @@ def _is_key_after_blank(value: str, kind: str, bare: bool) -> bool:
     if len(value) < 16 or (kind == "weak" and bare):
         return False
     return looks_random(value) or (kind == "strong" and is_uuid(value))
+
+
+def _is_aws_secret(value: str) -> bool:
+    """40 characters of base 64, whatever words chance has put in."""
+    return re.fullmatch(r"[A-Za-z0-9/+]{40}", value) is not None and not value.islower() and not value.isupper()
 
 
 def _opaque(value: str) -> bool:

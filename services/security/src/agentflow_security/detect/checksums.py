@@ -12,9 +12,9 @@ from typing import Final
 
 from agentflow_security.detect.findings import CARD, IBAN, ITIN, SSN, Finding
 
-_GAP: Final = r"(?:[ \t]{0,3}\r?\n[ \t]{0,8}|[ \t]{1,2}|[ ]?[-.][ ]?|\+)"
+_GAP: Final = r"(?:-?[ \t]{0,3}\r?\n[ \t]{0,8}|[ \t]{1,2}|[ ]?[-.][ ]?|\+)"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}+")
-_GAP_CHARS_MAX: Final = 13
+_GAP_CHARS_MAX: Final = 14
 _GAP_ONLY: Final = re.compile(_GAP + r"\Z")
 _CARD_WORD: Final = re.compile(
     r"card|visa|maestro|amex|american express|discover|diners|jcb|union ?pay|credit|debit|payment|\bpan\b|carte|karte|"

@@ -31,8 +31,8 @@ def find_opaque(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: A
     """Words of 24 to 100 characters that mix digits and both cases without order, or a prefix and a random body."""
     for match in _WORD.finditer(text):
         word = match.group().rstrip("=_-+")
-        if not _CHARS_MIN <= len(word) <= _CHARS_MAX or is_uuid(word):
-            continue
+        if not _CHARS_MIN <= len(word) <= _CHARS_MAX or is_uuid(word) or word.startswith("AAAA"):
+            continue  # `AAAA...`: an SSH public key
         if _in_block(text, match.start(), match.end()):
             continue  # one of the lines of a certificate, a public key, an attachment
         if _is_mixed(word) or _is_prefixed(word):
