@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -92,7 +93,9 @@ class Handlers:
             RESTORED.labels(entity).inc(count)
         return RestoreReply(value=restored.value, restored=restored.total)
 
-    async def _examined(self, request: ProtectRequest, size: int, longer: dict[bytes, int] | None = None) -> Protected:
+    async def _examined(
+        self, request: ProtectRequest, size: int, refused: AbstractSet[tuple[bytes, str]] = frozenset()
+    ) -> Protected:
         """The protected value, or BlockedError: what can't be examined is not passed on."""
         org, run = request.org, request.run
 
@@ -100,7 +103,7 @@ class Handlers:
             return self._vault.digest(org, run, entity, value)
 
         try:
-            return await _apart(lambda: machine.protect(request.value, digest, longer, self._detectors), size)
+            return await _apart(lambda: machine.protect(request.value, digest, refused, self._detectors), size)
         except InvalidError:
             raise
         except Exception as error:
@@ -117,7 +120,7 @@ class Handlers:
 
     async def _kept(self, request: ProtectRequest, outcome: Protected, size: int) -> Protected:
         """Makes the vault rows durable; where a token belongs to another value, protects again with a longer one."""
-        longer: dict[bytes, int] = {}
+        refused: set[tuple[bytes, str]] = set()
         kept: set[tuple[str, bytes]] = set()
         for _ in range(_COLLISION_ROUNDS_MAX):
             fresh = {token: secret for token, secret in outcome.secrets.items() if (token, secret.digest) not in kept}
@@ -133,8 +136,8 @@ class Handlers:
             if not taken:
                 return outcome
             kept.update((token, secret.digest) for token, secret in fresh.items() if token not in taken)
-            longer.update((fresh[token].digest, fresh[token].longer + 1) for token in taken)
-            outcome = await self._examined(request, size, longer)
+            refused.update((fresh[token].digest, token) for token in taken)
+            outcome = await self._examined(request, size, refused)
         raise BlockedError("no free token ids in this run; the text is not passed on")
 
     async def _audit(

@@ -10,6 +10,7 @@ import base64
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.errors import BlockedError, InvalidError, Problem
@@ -27,13 +28,11 @@ _STRING, _INTEGER, _FLOAT = "s", "i", "f"
 
 
 class Secret(NamedTuple):
-    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value.
-    longer: how many token lengths were skipped, because another value has them."""
+    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value."""
 
     entity: str
     value: str
     digest: bytes
-    longer: int
 
 
 class Protected(NamedTuple):
@@ -49,7 +48,7 @@ Digest = Callable[[str, str], bytes]  # (entity, typed value) -> keyed digest
 
 def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
     """`<ENTITY:ID>`, the id being the shortest usable beginning of the digest in base 32; `longer` steps over the
-    lengths that belong to other values. InvalidError past the last length."""
+    lengths that belong to other values. BlockedError past the last length."""
     text = base64.b32encode(digest).decode()
     usable = [n for n in range(_ID_CHARS_MIN, _ID_CHARS_MAX + 1) if _LETTER.search(text, 0, n)]
     if longer >= len(usable):
@@ -60,22 +59,24 @@ def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
 def protect(
     value: Any,
     digest: Digest,
-    longer: Mapping[bytes, int] | None = None,
+    refused: AbstractSet[tuple[bytes, str]] = frozenset(),
     detectors: tuple[Detector, ...] = DETECTORS,
 ) -> Protected:
-    """longer: digest -> how many token lengths to skip, for values whose shorter tokens are taken.
+    """refused: (digest, token) pairs that can't be, because the vault holds the token for another value.
 
     Raises InvalidError for a value too deep or with too many findings; whatever a detector raises passes through.
     """
-    walk = _Protect(digest, dict(longer or {}), detectors)
+    walk = _Protect(digest, refused, detectors)
     out = walk.node(value, "", 0)
     return Protected(out, dict(walk.counts), walk.secrets)
 
 
 class _Protect:
-    def __init__(self, digest: Digest, longer: dict[bytes, int], detectors: tuple[Detector, ...]) -> None:
+    def __init__(
+        self, digest: Digest, refused: AbstractSet[tuple[bytes, str]], detectors: tuple[Detector, ...]
+    ) -> None:
         self._digest = digest
-        self._longer = longer
+        self._refused = refused
         self._detectors = detectors
         self._tokens: dict[tuple[str, str], str] = {}
         self.counts: Counter[str] = Counter()
@@ -142,11 +143,13 @@ class _Protect:
         if known is not None:
             return known
         digest = self._digest(entity, value)
-        longer = self._longer.get(digest, 0)
-        while (token := token_of(entity, digest, longer)) in self.secrets:
-            longer += 1  # another value of this very payload has it
+        longer = 0
+        token = token_of(entity, digest)
+        while token in self.secrets or (digest, token) in self._refused:
+            longer += 1  # another value, of this payload or in the vault, has it
+            token = token_of(entity, digest, longer)
         self._tokens[entity, value] = token
-        self.secrets[token] = Secret(entity, value, digest, longer)
+        self.secrets[token] = Secret(entity, value, digest)
         return token
 
 
