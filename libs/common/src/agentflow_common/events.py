@@ -183,6 +183,7 @@ class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     timeout_ms: int | None = None
     budget_nano: int | None = None
     prompt: str = ""
+    workflow: str = ""
 
 
 class StepExpanded(Decision, frozen=True, tag="step.expanded"):

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import asyncpg
 
-from agentflow_common import bus, postgres
+from agentflow_common import bus, postgres, tasks
 from agentflow_common.service import Context
 from agentflow_cost import prices
 from agentflow_cost.handlers import Handlers, HealthBook
@@ -40,16 +40,14 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         settler = Settler(context.log, store, context.clock, health, context.health)
         queue = await settler.start()
         async with bus.serving(settings.nats_url, SCHEMA, handlers.routes()):
-            tasks = [
+            loops = [
                 _task(context, settler.run(queue)),
                 _task(context, _sweep(context, store)),
             ]
             try:
                 yield
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await tasks.stop(loops)
                 await queue.stop()
     finally:
         await pool.close()

@@ -21,6 +21,7 @@ from agentflow.v1 import (
     workflow_pb2,
     workflow_pb2_grpc,
 )
+from agentflow_common import tasks
 from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.httpd import Health
@@ -142,6 +143,4 @@ async def _task(body: Any) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await tasks.stop([task])

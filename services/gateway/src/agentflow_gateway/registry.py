@@ -6,7 +6,7 @@ import time
 from typing import Final
 
 from nats.aio.client import Client
-from nats.js.errors import BucketNotFoundError, NoKeysError, NotFoundError
+from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
 
@@ -34,9 +34,12 @@ class Registry:
         now = time.monotonic()
         if fresh or now - self._read_at > _FRESH_S:
             try:
-                bucket = await self._nc.jetstream().key_value(subjects.REGISTRY_BUCKET)
-                self._keys = frozenset(await bucket.keys())
-            except (NoKeysError, NotFoundError, BucketNotFoundError):
+                # one request: the client's kv.keys() may end before its first key when the loop is busy
+                prefix = f"$KV.{subjects.REGISTRY_BUCKET}."
+                stream = f"KV_{subjects.REGISTRY_BUCKET}"
+                info = await self._nc.jsm().stream_info(stream, subjects_filter=f"{prefix}>")
+                self._keys = frozenset(name.removeprefix(prefix) for name in info.state.subjects or {})
+            except NotFoundError:
                 self._keys = frozenset()
             self._read_at = now
         return self._keys

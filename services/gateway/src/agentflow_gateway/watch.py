@@ -13,7 +13,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.errors import OverloadedError
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -153,9 +153,7 @@ async def _put(queue: asyncio.Queue[Any], progress: Progress, seq: int, data: by
 
 async def _clean_up(producer: asyncio.Task[None] | None, subscription: Any) -> None:
     if producer is not None:
-        producer.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await producer
+        await tasks.stop([producer])
     if subscription is not None:
         with contextlib.suppress(nats.errors.Error):
             await subscription.unsubscribe()

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.service import Context
 from agentflow_scheduler.handlers import Engine
 from agentflow_scheduler.lease import Leases
@@ -19,18 +19,16 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.settings.lease_ttl_s)
     engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET))
     await leases.refresh()
-    tasks = [asyncio.create_task(leases.keep()), asyncio.create_task(engine.run())]
+    loops = [asyncio.create_task(leases.keep()), asyncio.create_task(engine.run())]
 
     def stop_if_broken(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
             context.stopping.set()
 
-    for task in tasks:
+    for task in loops:
         task.add_done_callback(stop_if_broken)
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.stop(loops)
         await leases.release()

@@ -225,6 +225,7 @@ def _offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inpu
         timeout_ms=node.timeout_ms,
         budget_nano=state.budget_nano,
         prompt=state.prompts.get(node.prompt_ref, node.prompt_ref),
+        workflow=state.workflow,
     )
     if node.timeout_ms is not None:
         out.emit(

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agentflow_common import bus, postgres, subjects
+from agentflow_common import bus, postgres, subjects, tasks
 from agentflow_common import clickhouse as ch
 from agentflow_common.service import Context
 from agentflow_trace.handlers import Handlers
@@ -28,7 +28,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     streams = [Ingest(stream, context.log, store, context.settings, context.health.set_part) for stream in STREAMS]
     handlers = Handlers(store, streams)
     context.health.set_part("clickhouse", "opening")
-    tasks: list[asyncio.Task[None]] = []
+    loops: list[asyncio.Task[None]] = []
     try:
         async with bus.serving(context.settings.nats_url, SERVICE, handlers.routes()):
             await clickhouse.open()
@@ -37,12 +37,8 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
                 await ingest.prepare()
             context.health.set_part("clickhouse", "ok")
             handlers.opened.set()
-            tasks += [asyncio.create_task(ingest.run(), name=f"trace-{ingest.stream}") for ingest in streams]
+            loops += [asyncio.create_task(ingest.run(), name=f"trace-{ingest.stream}") for ingest in streams]
             yield
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
     finally:
-        for task in tasks:
-            task.cancel()
+        await tasks.stop(loops)
         await clickhouse.close()

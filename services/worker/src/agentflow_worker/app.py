@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 from nats.js.errors import APIError
 
-from agentflow_common import subjects, telemetry
+from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.ids import check_token
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_common.service import Context
@@ -60,9 +60,7 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     finally:
         for queue in queues:
             await queue.stop()
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await tasks.stop(loops)
         await llm.close()
 
 
@@ -112,9 +110,7 @@ async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
             if batch:
                 telemetry.QUEUE_LAG.labels(f"lane.{lane}").set(batch[-1].pending)
     finally:
-        for task in running:
-            task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await tasks.stop(running)
 
 
 async def _heartbeats(context: Context[WorkerSettings], executor: Executor) -> None:

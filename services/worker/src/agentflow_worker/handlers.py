@@ -20,7 +20,14 @@ from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
 from agentflow_common.blobs import Blobs
 from agentflow_common.clock import Clock
-from agentflow_common.errors import BlockedError, ConflictError, DeadlineError, InvalidError, RetryableError
+from agentflow_common.errors import (
+    BlockedError,
+    ConflictError,
+    DeadlineError,
+    InvalidError,
+    RetryableError,
+    TerminalError,
+)
 from agentflow_common.eventlog import Entry, EventLog, Fence, settle
 from agentflow_common.expressions import walk
 from agentflow_common.pull import Delivery
@@ -58,6 +65,10 @@ class Outcome(msgspec.Struct):
     llm: ev.LlmUsage | None = None
     redactions: dict[str, int] = {}
     error: BaseException | None = None
+
+
+def _spent(llm: ev.LlmUsage | None) -> bool:
+    return llm is not None and llm.cost_nano > 0
 
 
 class Executor:
@@ -175,9 +186,9 @@ class Executor:
             outcome = await self._attempt(flight)
             duration_ms = round((time.perf_counter() - began) * 1000, 3)
             announce.cancel()
-            if flight.context.cancelled.is_set():
-                return
-            if outcome.error is None:
+            if flight.context.cancelled.is_set() and not _spent(outcome.llm):
+                return  # the scheduler has closed this attempt; only money spent is worth a late word
+            if outcome.error is None and task.kind != "llm":  # run_llm has protected its own
                 outcome = await self._screen(flight, outcome)
             if outcome.error is None:
                 try:
@@ -208,10 +219,12 @@ class Executor:
                 return await self._call(flight)
         except asyncio.CancelledError:
             if flight.context.cancelled.is_set():
-                return Outcome()
+                stopped = TerminalError("the step was stopped", kind="cancelled")
+                return Outcome(error=stopped, llm=flight.context.llm_usage)
             raise
         except TimeoutError:
-            return Outcome(error=DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout"))
+            late = DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout")
+            return Outcome(error=late, llm=flight.context.llm_usage)
         except LlmStepError as error:
             return Outcome(error=error, llm=error.usage)
         except Exception as error:

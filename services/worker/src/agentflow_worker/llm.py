@@ -172,6 +172,7 @@ class _Call:
             sla_ms=task.policy.get("sla_ms"),
             run_budget_nano=task.budget_nano,
             cache_key=cache_key,
+            workflow=task.workflow,
         )
         reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
         return reply
