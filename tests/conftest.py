@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,12 +31,13 @@ def nats_url(nats_server: servers.NatsLike) -> str:
 
 
 @pytest.fixture(scope="session")
-def pg(tmp_path_factory: pytest.TempPathFactory) -> Iterator[servers.PostgresLike]:
-    """One PostgreSQL for the session."""
-    server = servers.postgres(tmp_path_factory.mktemp("postgres") / "data")
-    _start(server)
-    yield server
-    server.stop()
+def pg() -> Iterator[servers.PostgresLike]:
+    """One PostgreSQL for the session, in a folder that another pytest session does not tidy away."""
+    with tempfile.TemporaryDirectory(prefix="agentflow-pg-", ignore_cleanup_errors=True) as folder:
+        server = servers.postgres(Path(folder) / "data")
+        _start(server)
+        yield server
+        server.stop()
 
 
 @pytest.fixture
