@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import nats
 import pytest
+from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
@@ -22,7 +24,8 @@ from agentflow_common.definition import parse_dict
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
 from agentflow_common.runfold import RunFold
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runstate import RunState, RunStatus, StepStatus
+from agentflow_sdk import AsyncClient
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -30,18 +33,24 @@ RUNS = 1000
 CHAIN = 10
 WIDTH = 1000
 KILLS = 3
+ASKED = 50  # runs whose answer over gRPC is compared
+KEY = "kill-test-" + "0" * 32
 
 
 class Services:
     """Each service its own process; a killed one is started again at once, as the supervisor does."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, database: dict[str, str]) -> None:
         self.folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "counted").mkdir()
         self.env = {
             **os.environ,
+            **database,
             "NATS_URL": url,
+            "API_PORT": "0",
+            "API_KEY": KEY,
+            "DEFAULT_ORG_ID": "test",
             "AGENTFLOW_RUN_DIR": str(folder / "run"),
             "COUNTER_FOLDER": str(folder / "counted"),
             "WORKER_LOAD": str(Path(__file__).with_name("counter.py")),
@@ -79,9 +88,9 @@ class Services:
 
 
 @pytest.fixture
-def services(tmp_path: Path, nats_url: str) -> Iterator[Services]:
-    services = Services(tmp_path, nats_url)
-    for name in ("scheduler", "worker", "trace"):
+def services(tmp_path: Path, nats_url: str, db_env: dict[str, str]) -> Iterator[Services]:
+    services = Services(tmp_path, nats_url, db_env)
+    for name in ("scheduler", "worker", "trace", "gateway"):
         services.start(name)
     yield services
     services.stop()
@@ -147,19 +156,27 @@ async def test_kill_9_loses_nothing_and_repeats_no_effect(services: Services, na
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
-    await _until_ready(tmp_path / "run" / "trace.json")
+    for name in services.processes:
+        await _until_ready(tmp_path / "run" / f"{name}.json")
     submitted = [await submit(log, chain()) for _ in range(RUNS)]
     submitted.append(await submit(log, fanout()))
     await asyncio.gather(*(future for _, future in submitted))
     names = {run for run, _ in submitted}
     await drive(log, services, set(names))
 
+    states = await check_log(log, names)
+    assert len(list((tmp_path / "counted").iterdir())) == RUNS * CHAIN + WIDTH
+    await check_clickhouse(nc, log)
+    await check_api(tmp_path, [states[run] for run, _ in submitted[-ASKED:]])
+    await nc.close()
+
+
+async def check_log(log: EventLog, names: set[str]) -> dict[str, RunState]:
+    """Every run completed, every step reported once; the refolded states by run."""
     folds: dict[str, RunFold] = {}
     reports: Counter[tuple[str, str]] = Counter()
     offered: Counter[tuple[str, str, int]] = Counter()
-    count = 0
     for stored in await log.read(subjects.ALL_EVENTS):
-        count += 1
         event = ev.decode(stored.data)
         folds.setdefault(event.run, RunFold()).add(event, stored.seq)
         if isinstance(event, ev.StepCompleted | ev.StepFailed):
@@ -171,13 +188,19 @@ async def test_kill_9_loses_nothing_and_repeats_no_effect(services: Services, na
     assert max(reports.values()) == 1, "one terminal event a step"
     assert (len(offered), max(offered.values())) == (steps, 1), "each attempt offered once, and no second attempt"
     assert set(folds) == names
-    for fold in folds.values():
+    states: dict[str, RunState] = {}
+    for run, fold in folds.items():
         state = fold.finish()
         assert state is not None
         assert state.status is RunStatus.COMPLETED
         assert {s.status for s in state.steps.values()} == {StepStatus.COMPLETED}
-    assert len(list((tmp_path / "counted").iterdir())) == RUNS * CHAIN + WIDTH
+        states[run] = state
+    return states
 
+
+async def check_clickhouse(nc: Client, log: EventLog) -> None:
+    """ClickHouse holds exactly the log's events."""
+    count = len(await log.read(subjects.ALL_EVENTS))
     async with asyncio.timeout(60):
         while True:
             counts = await call(nc, TRACE_COUNTS, TraceCountsRequest())
@@ -185,7 +208,20 @@ async def test_kill_9_loses_nothing_and_repeats_no_effect(services: Services, na
                 break
             await asyncio.sleep(0.1)
     assert counts.rows == counts.distinct == count == counts.last_seq - counts.first_seq + 1
-    await nc.close()
+
+
+async def check_api(folder: Path, states: list[RunState]) -> None:
+    """What the API shows is what the log refolds to."""
+    port = msgspec.json.decode((folder / "run" / "gateway.json").read_bytes())["ports"]["grpc"]
+    async with AsyncClient(f"127.0.0.1:{port}", KEY) as client:
+        for state in states:
+            shown = await client.workflows.get(state.run)
+            assert shown.status == state.status
+            assert state.output is not None
+            assert shown.output == state.output.value
+            assert {s.step: (s.status, s.attempt) for s in shown.steps} == {
+                key: (str(step.status), step.attempt) for key, step in state.steps.items()
+            }
 
 
 async def _until_ready(file: Path) -> None:
