@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -41,14 +42,16 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
         note(f"the stack is ready at {info.grpc} after {duration((time.monotonic() - began) * 1000)}")
     else:
         note(f"the stack runs already, at {running.grpc}")
-    copy = place(document, data_dir / "files" / "demo")
+    copy = place(document, data_dir / "files" / "demo" / str(os.getpid()))
     target = session.with_stack(session.Target("", "", "", {}), session.read_stack(data_dir))
     try:
         with session.open_client(target) as client:
             code = _show(client, definition, copy, data_dir, examples / DOCUMENT == document)
     except KeyboardInterrupt:
         note("\ninterrupted; the run goes on in the stack")
-        code = INTERRUPTED
+        code = INTERRUPTED  # and needs its document
+    else:
+        _remove(copy)
     finally:
         if not keep:
             stack.down(data_dir)
@@ -94,12 +97,15 @@ def place(document: Path, folder: Path) -> Path:
     """A copy inside the stack's file root: the roots stay narrow, whatever file the user names."""
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / document.name
-    if copy == document:
-        return copy
-    temporary = folder / f".{os.getpid()}.part"
-    temporary.write_bytes(document.read_bytes())
-    temporary.replace(copy)
+    copy.write_bytes(document.read_bytes())
     return copy
+
+
+def _remove(copy: Path) -> None:
+    """The run is over: of the document, nothing stays behind but tokens."""
+    copy.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        copy.parent.rmdir()
 
 
 def _show(client: Client, definition: str, document: Path, data_dir: Path, shipped: bool) -> int:
