@@ -42,7 +42,8 @@ def services_environment(
 ) -> dict[str, str]:
     """The environment that all services share; ports come on top, service by service."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-    roots = [str(Path(root).absolute()) for root in options.file_roots] or [str(Path.cwd()), str(layout.files)]
+    given = options.file_roots or [r for r in os.environ.get("AGENTFLOW_FILE_ROOTS", "").split(os.pathsep) if r]
+    roots = [str(Path(root).absolute()) for root in given] or [str(Path.cwd()), str(layout.files)]
     ours = {
         "NATS_URL": nats_url,
         **database,

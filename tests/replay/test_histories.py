@@ -1,0 +1,56 @@
+"""Real logs of released versions: today's code folds each to the same state and takes the same decisions."""
+
+from __future__ import annotations
+
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common.runfold import fold, new_state
+from agentflow_scheduler.machine import Run, decide
+from agentflow_scheduler.plan import Plan
+
+HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
+
+
+def load(file: Path) -> tuple[dict[str, Any], list[tuple[int, ev.AnyEvent]]]:
+    head, *lines = file.read_bytes().splitlines()
+    parsed = [msgspec.json.decode(line) for line in lines]
+    return msgspec.json.decode(head), [(p["seq"], ev.decode(msgspec.json.encode(p["event"]))) for p in parsed]
+
+
+def test_there_are_histories() -> None:
+    assert len({file.name.split(".")[0] for file in HISTORIES}) >= 5
+
+
+@pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
+def test_a_history_folds_to_the_state_that_it_had(file: Path) -> None:
+    head, log = load(file)
+    state = fold(log)
+    assert state is not None
+    assert (state.workflow, str(state.status)) == (head["workflow"], head["status"])
+    assert state.hash() == head["hash"]
+
+
+@pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
+def test_a_history_is_decided_as_it_was(file: Path) -> None:
+    """Turn by turn: the facts that each decision had seen, at the time that it was taken, give that decision again."""
+    _, log = load(file)
+    facts = [(seq, event) for seq, event in log if not isinstance(event, ev.Decision)]
+    recorded = [(seq, event) for seq, event in log if isinstance(event, ev.Decision)]
+    first_seq, first = facts.pop(0)
+    assert isinstance(first, ev.RunSubmitted)
+    state = new_state(first, first_seq)
+    run = Run(state, Plan(state.definition))
+    for (seen, now_ms), turn in groupby(recorded, key=lambda item: (item[1].seen, item[1].ts)):
+        while facts and facts[0][0] <= seen:
+            seq, fact = facts.pop(0)
+            run.apply(fact, seq)
+        expected = list(turn)
+        taken = decide(run, now_ms, {}).decisions
+        assert [ev.encode(d) for d in taken] == [ev.encode(d) for _, d in expected]
+        state.out_seq = expected[-1][0]
