@@ -43,6 +43,8 @@ from agentflow_gateway.watch import Watchers
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
 SEND_BYTES_MAX: Final = 32 * 1024 * 1024
 CHECK_EVERY_S: Final = 5.0
+START_CHECK_S: Final = 0.02  # until all is well for the first time
+START_S_MAX: Final = 10.0
 SERVICES: Final = (
     workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
     prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
@@ -75,13 +77,17 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
         context.ports["grpc"] = port
         stack.push_async_callback(server.stop, settings.shutdown_grace_s)
         stack.push_async_callback(health.enter_graceful_shutdown)
-        await stack.enter_async_context(_task(_watch_health(store, context.health, health)))
+        well = asyncio.Event()
+        await stack.enter_async_context(_task(_watch_health(store, context.health, health, well)))
+        with contextlib.suppress(TimeoutError):  # then /readyz and the health service say what is missing
+            async with asyncio.timeout(START_S_MAX):
+                await well.wait()
         yield
 
 
 async def _serve(deps: Deps) -> tuple[Any, Any, int]:
     """(server, health servicer, port). RetryableError if the port is taken."""
-    from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+    from grpc_health.v1 import health, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
 
     settings = deps.settings
@@ -114,13 +120,11 @@ async def _serve(deps: Deps) -> tuple[Any, Any, int]:
     except RuntimeError as error:
         raise RetryableError(f"can't listen on {address}: set API_PORT to a free port, or 0") from error
     await server.start()
-    for name in ("", *SERVICES):
-        await checks.set(name, health_pb2.HealthCheckResponse.SERVING)
     return server, checks, port
 
 
-async def _watch_health(store: Store, health: Health, servicer: Any) -> None:
-    """Keeps readiness and the gRPC health service in step with Postgres and the projection."""
+async def _watch_health(store: Store, health: Health, servicer: Any, up: asyncio.Event) -> None:
+    """Keeps readiness and the gRPC health service in step with Postgres and the projection; `up`: all is well."""
     from grpc_health.v1 import health_pb2
 
     while True:
@@ -134,7 +138,9 @@ async def _watch_health(store: Store, health: Health, servicer: Any) -> None:
         status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await servicer.set(name, status)
-        await asyncio.sleep(CHECK_EVERY_S)
+        if well:
+            up.set()
+        await asyncio.sleep(CHECK_EVERY_S if up.is_set() else START_CHECK_S)
 
 
 @contextlib.asynccontextmanager
