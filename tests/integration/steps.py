@@ -62,6 +62,12 @@ async def big(size: int) -> list[float]:
     return [1.5] * size
 
 
+@function(name="t.shared")
+async def shared(n: int, shared: list[float]) -> int:
+    """n, and how long the shared list is."""
+    return n + len(shared)
+
+
 @tool(name="t.pay", idempotent=False)
 async def pay(context: StepContext, amount: int) -> int:
     """Must not happen twice."""

@@ -171,6 +171,32 @@ async def test_undecidable_inputs_fail_the_run_with_the_reason(engine: Any) -> N
     assert "nope" in state.error.message
 
 
+async def test_a_definition_that_cannot_be_planned_ends_its_run(engine: Any) -> None:
+    key = subjects.key_of("test", "run_unplannable")
+    event = ev.RunSubmitted(org="test", run=key.run, ts=1, workflow="w", version=1, definition={"name": "w"})
+    await engine.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
+    state = await engine.finished(key)
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "undecidable")
+    text = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
+    assert (await engine.finished(await engine.submit(text))).status is RunStatus.COMPLETED
+
+
+async def test_what_children_share_is_stored_once(engine: Any) -> None:
+    text = workflow(
+        "{id: huge, type: function, config: {function_name: t.big, inputs: {size: 5000}}}",
+        "{id: many, type: function, config: {function_name: t.numbers, inputs: {width: 30}}}",
+        "{id: each, type: function, config: {function_name: t.shared, parallel: true, for_each: n, "
+        "inputs: {n: many.output, shared: huge.output}}}",
+        edges="{from: huge, to: each}, {from: many, to: each}",
+    )
+    key = await engine.submit(text)
+    state = await engine.finished(key)
+    assert state.output.value == {"each": [5000 + n for n in range(30)]}
+    tasks = [e for _, e in await engine.events(key) if isinstance(e, ev.StepScheduled) and "[" in e.step]
+    assert all("$blob" in task.inputs["shared"] for task in tasks)
+    assert len({task.inputs["shared"]["$blob"]["sha256"] for task in tasks}) == 1
+
+
 async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(engine: Any, nats_url: str) -> None:
     """A second scheduler is let in by force (its process looks dead); both then decide, and each step runs once."""
     conftest = importlib.import_module("agentflow_scheduler.settings")

@@ -17,6 +17,7 @@ from agentflow_common.events import BlobRef, Payload
 INLINE_BYTES_MAX: Final = 64 * 1024
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024  # one step's output or one run's inputs, as JSON
 _CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
+_STORED_MAX: Final = 10_000  # objects known to be there: they are not asked for again
 
 
 class Blobs:
@@ -27,6 +28,7 @@ class Blobs:
         self._store: ObjectStore | None = None
         self._cache: OrderedDict[str, tuple[Any, int]] = OrderedDict()
         self._cached_bytes = 0
+        self._stored: set[str] = set()
 
     async def _bucket(self) -> ObjectStore:
         if self._store is None:
@@ -52,11 +54,15 @@ class Blobs:
                 kind="payload_too_large",
             )
         sha = ids.digest(data)
-        bucket = await self._bucket()
-        try:
-            await bucket.get_info(sha)
-        except (NotFoundError, ObjectNotFoundError):
-            await bucket.put(sha, data)
+        if sha not in self._stored:
+            bucket = await self._bucket()
+            try:
+                await bucket.get_info(sha)
+            except (NotFoundError, ObjectNotFoundError):
+                await bucket.put(sha, data)
+            if len(self._stored) >= _STORED_MAX:
+                self._stored.clear()
+            self._stored.add(sha)
         return BlobRef(sha256=sha, size=len(data))
 
     async def fetch(self, ref: BlobRef) -> Any:

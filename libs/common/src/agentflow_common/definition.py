@@ -38,14 +38,18 @@ class Retry(_Model):
 
 
 class Policy(_Model):
-    """timeout_ms bounds one attempt and is enforced by a timer. sla_ms guides routing."""
+    """timeout_ms bounds one attempt and is enforced by a timer. sla_ms guides routing.
+
+    on_unknown: what follows when a worker vanished in the middle of a step that must not silently be repeated. By
+    default a model call is made again (a new attempt, on the record) and a non-idempotent tool fails the run.
+    """
 
     quality: Literal["Gold", "Silver", "Bronze"] | None = None
     sla_ms: int | None = Field(None, ge=1)
     timeout_ms: int | None = Field(None, ge=1, le=30 * 86_400_000)
     retry: Retry = Retry()
     on_failure: Literal["fail", "continue"] = "fail"
-    on_unknown: Literal["fail", "retry"] = "fail"
+    on_unknown: Literal["fail", "retry"] | None = None
     cache: bool = False
     model: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
 

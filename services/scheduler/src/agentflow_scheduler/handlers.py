@@ -21,10 +21,11 @@ from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, RetryableError
-from agentflow_common.eventlog import Entry, settle
+from agentflow_common.eventlog import Entry, Fence, settle
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
 from agentflow_common.runfold import new_state
+from agentflow_common.runstate import RunState, parent_of
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
@@ -74,7 +75,7 @@ class Engine:
         self._runs.clear()
         states, self._position = await recover(self._log, self._snapshots, shards)
         for key, state in states.items():
-            self._runs[key] = Run(state, self._plans.get(state.definition))
+            await self._adopt(key, state)
         tail = self._log.tail([subjects.shard_ins(shard) for shard in sorted(shards)], self._position + 1)
         await tail.start()
         try:
@@ -102,7 +103,7 @@ class Engine:
             if key is None:
                 continue
             try:
-                run = self._fold(key, delivery)
+                run = await self._fold(key, delivery)
             except Exception as error:
                 log.exception("an event was put with the dead letters", extra={"seq": delivery.seq})
                 await self._bury(delivery, error)
@@ -111,15 +112,31 @@ class Engine:
                 touched[key] = run
         await self._advance(touched)
 
-    def _fold(self, key: RunKey, delivery: Delivery) -> Run | None:
+    async def _fold(self, key: RunKey, delivery: Delivery) -> Run | None:
         event = ev.decode(delivery.data)
         run = self._runs.get(key)
         if run is not None:
             run.apply(event, delivery.seq)
         elif isinstance(event, ev.RunSubmitted):
-            state = new_state(event, delivery.seq)
-            run = self._runs[key] = Run(state, self._plans.get(state.definition))
+            run = await self._adopt(key, new_state(event, delivery.seq))
         return run  # None: a late word about a run that is over
+
+    async def _adopt(self, key: RunKey, state: RunState) -> Run | None:
+        """The run in memory. One whose definition can't be planned is ended in the log: it would wait for ever."""
+        try:
+            run = self._runs[key] = Run(state, self._plans.get(state.definition))
+        except Exception as error:
+            log.exception("the definition can't be planned", extra={"org": key.org, "run": key.run})
+            text = f"the definition can't be planned: {type(error).__name__}"
+            end = ev.RunFailed(
+                org=key.org, run=key.run, ts=self._context.clock.now_ms(), seen=state.facts_seq, trace=state.trace,
+                error=StepError("undecidable", text, retryable=False),
+            )  # fmt: skip
+            fence = Fence(state.out_seq, subjects.run_out_all(key))
+            with contextlib.suppress(ConflictError):  # another scheduler was first
+                await self._log.append(Entry(subjects.out_run(key), ev.encode(end), fence=fence))
+            return None
+        return run
 
     async def _advance(self, touched: dict[RunKey, Run]) -> None:
         """Decides and appends until nothing is left to decide for these runs."""
@@ -184,7 +201,9 @@ class Engine:
     async def _encode(self, run: Run, decision: ev.Decision) -> bytes:
         """The event's bytes; what makes it too large is stored out of line first."""
         data = ev.encode(decision)
-        if len(data) <= INLINE_BYTES_MAX:
+        is_child = isinstance(decision, ev.StepScheduled) and parent_of(decision.step) is not None
+        # what the children of a parallel step have in common is stored once and not in each of their tasks
+        if len(data) <= (2 * PACK_BYTES_MIN if is_child else INLINE_BYTES_MAX):
             return data
         if isinstance(decision, ev.StepScheduled):
             packed = dict(decision.inputs)
@@ -208,8 +227,7 @@ class Engine:
         if state is None or state.status.terminal:
             self._runs.pop(key, None)
             return None
-        run = self._runs[key] = Run(state, self._plans.get(state.definition))
-        return run
+        return await self._adopt(key, state)
 
     # --- what follows an append ---
 

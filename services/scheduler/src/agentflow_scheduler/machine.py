@@ -266,7 +266,8 @@ def _failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
     """Retries, goes on without the step, or fails the run."""
     error = step.error or StepError("unknown", "the step failed")
     if step.status is StepStatus.OUTCOME_UNKNOWN:
-        if node.policy.on_unknown == "retry" and step.attempt < node.retry.max_attempts:
+        policy = node.policy.on_unknown or ("retry" if node.kind == "llm" else "fail")
+        if policy == "retry" and step.attempt < node.retry.max_attempts:
             _schedule(run, out, node, key, step.attempt + 1)
             return
     elif _may_retry(node, error, step.attempt):

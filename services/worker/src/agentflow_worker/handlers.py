@@ -129,9 +129,7 @@ class Executor:
                 return False
         elif machine.is_stale(age_ms) and await self.is_over(flight.key):
             return False
-        if task.kind == "tool":
-            return await self._claim(flight)
-        return True
+        return not self._must_claim(task) or await self._claim(flight)
 
     async def is_over(self, key: RunKey) -> bool:
         """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
@@ -146,15 +144,16 @@ class Executor:
         self._open_runs[key.run] = now + RUN_CHECK_S
         return False
 
+    def _must_claim(self, task: ev.StepScheduled) -> bool:
+        """What must not silently happen twice: a tool with an effect, a model call that is paid for."""
+        if task.kind != "tool":
+            return task.kind == "llm"
+        name = str(task.config.get("tool_name"))
+        return ("tool", name) in self._registry and not self._registry.get("tool", name).idempotent
+
     async def _claim(self, flight: Flight) -> bool:
-        """A non-idempotent tool runs only behind a claim that is taken once."""
+        """Takes the attempt's claim, which can be taken once; a claim that is taken means that its worker vanished."""
         task = flight.task
-        try:
-            registration = self._registry.get("tool", str(task.config.get("tool_name")))
-        except Exception:
-            return True  # reported by the run itself
-        if registration.idempotent:
-            return True
         claim = ev.ClaimTaken(
             org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
             worker=self._settings.worker_id, trace=task.trace,
