@@ -38,7 +38,9 @@ async def load(deps: Deps, key: subjects.RunKey) -> tuple[RunState, int] | None:
     while True:
         chunk = await deps.log.read(subjects.run_all(key), last_seq, READ_CHUNK)
         for stored in chunk:
-            fold.add(ev.decode(stored.data), stored.seq)
+            event = ev.try_decode(stored.data)
+            if event is not None:
+                fold.add(event, stored.seq)
             last_seq = stored.seq
         if len(chunk) < READ_CHUNK:
             break
