@@ -19,6 +19,8 @@ SENSITIVE = [
     "+44 20 7946 0958", "203.0.113.77", "2001:db8::1", "password=" + "hunter2!", "ghp_" + "a1B2c3D4e5F6" * 3,
     "postgres://u:" + "pw12@h/d", "<EMAIL_ADDRESS:ABCDEF>", "%40", "&#64;", "\\n", "\u00a0",
     "\uff14\uff11", "\x00", "\ud800", "İ",
+    "\n", " ", "+44 20\n7946 0958", "(202) 555\n", "0123", "AKIAIOSF\n" + "ODNN7EXAMPLE", "536-90-\n4399",
+    "key=" + "wJalrXUtnFEMI/K7",
 ]  # fmt: skip
 KEYS = ["password", "api_key", "phone", "ssn", "card_number", "note", "Token", "jane@example.com", ""]
 texts = st.lists(st.one_of(st.sampled_from(SENSITIVE), st.text(max_size=8)), max_size=6).map("".join)
@@ -72,7 +74,8 @@ def test_trivial_values_need_no_screening() -> None:
 HOSTILE = [
     "a", "1 ", "1\n", "(1", "@", "a@a.", "::1 ", "+1 202 555 0123 ", "password=", 'secret: \\"', "bearer=",
     "eyJaaaaaaaaaaa.", "://a:b,", "-----BEGIN RSA " + "PRIVATE KEY-----", "GB29 ", "%40", '"a@', "curl -u a:b", "aB3",
-    "\u00a0", "key key = ",
+    "\u00a0", "key key = ", "1234\n", "(202)\n", "+44 20\n", "+44 20\n7946 0958\n", "phone 12\n", "536-\n", "AKIA1\n",
+    "key=aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0\n",
 ]  # fmt: skip
 
 

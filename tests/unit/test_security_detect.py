@@ -19,6 +19,7 @@ SECRET = frozenset({"API_KEY", "PASSWORD", "PRIVATE_KEY"})
 
 # built from parts: no scanner should take this file for a leak
 RANDOM = "9fK2" + "xQ7vLm" + "3ZpR8" + "tYwB4n" + "Hc6JdGs1"
+AWS_SECRET = "wJalrXUtnFEMI/" + "K7MDENG/" + "bPxRfiCY" + "EXAMPLEKEY"
 HEX40 = "3b9f1c" * 6 + "7a2d"
 PEM = "-----BEGIN RSA " + "PRIVATE KEY-----\nMIIB" + RANDOM + "\n-----END RSA " + "PRIVATE KEY-----"
 FULL_WIDTH = "4111111111111111".translate({ord("0") + n: 0xFF10 + n for n in range(10)})
@@ -45,6 +46,15 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("Tel.: 030 / 901820", "PHONE_NUMBER", "030 / 901820"),
         ("0044 20 7946 0958", "PHONE_NUMBER", "0044 20 7946 0958"),
         ("my mobile number is 4155550132", "PHONE_NUMBER", "4155550132"),
+        ("(see +44 20 7946 0958)", "PHONE_NUMBER", "+44 20 7946 0958"),
+        ("ring +44 20 7946 0958 12 times", "PHONE_NUMBER", "+44 20 7946 0958"),
+        ("hotline, +44 20\n7946 0958. The", "PHONE_NUMBER", "+44 20\n7946 0958"),
+        ("+44 20 7946\r\n0958", "PHONE_NUMBER", "+44 20 7946\r\n0958"),
+        ("+44 20\n7946 0958\n12 High Street", "PHONE_NUMBER", "+44 20\n7946 0958"),
+        ("+44 20 7946 0958\n12 High Street", "PHONE_NUMBER", "+44 20 7946 0958"),
+        ("(at +1 (415)\n  555-0132)", "PHONE_NUMBER", "+1 (415)\n  555-0132"),
+        ("202-555-\n0123", "PHONE_NUMBER", "202-555-\n0123"),
+        ("Tel.: 030\n901820", "PHONE_NUMBER", "030\n901820"),
         ("pay 4111 1111 1111 1111 today", "CREDIT_CARD", "4111 1111 1111 1111"),
         ("4111 1111\n  1111 1111", "CREDIT_CARD", "4111 1111\n  1111 1111"),
         ("4111-1111-\n1111-1111", "CREDIT_CARD", "4111-1111-\n1111-1111"),
@@ -55,6 +65,8 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("IBAN DE89 3704 0044\n0532 0130 00.", "IBAN_CODE", "DE89 3704 0044\n0532 0130 00"),
         ("iban: gb29nwbk60161331926819", "IBAN_CODE", "gb29nwbk60161331926819"),
         ("SSN 536-90-4399", "US_SSN", "536-90-4399"),
+        ("is 536-90-\n4399, so", "US_SSN", "536-90-\n4399"),
+        ("social security number 536-904399", "US_SSN", "536-904399"),
         ("social security number 536904399", "US_SSN", "536904399"),
         ("from 203.0.113.77:8080", "IP_ADDRESS", "203.0.113.77"),
         ("http://[2001:db8::1]/x", "IP_ADDRESS", "2001:db8::1"),
@@ -70,6 +82,22 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("x\n" + PEM + "\ny", "PRIVATE_KEY", PEM),
         ('aws_secret_access_key = "' + HEX40 + '"', "API_KEY", HEX40),
         ('{"config": "API_TOKEN=' + RANDOM + '\\nDEBUG=1"}', "API_KEY", RANDOM),
+        ("k=AKIAQ3EG\n" + "RTVZ7LMWXYZ2.", "API_KEY", "AKIAQ3EG\n" + "RTVZ7LMWXYZ2"),
+        (
+            "MODEL_KEY=sk-proj-" + RANDOM[:16] + "\n" + RANDOM[16:],
+            "API_KEY",
+            "sk-proj-" + RANDOM[:16] + "\n" + RANDOM[16:],
+        ),
+        ("STAGING_SECRET_KEY=" + RANDOM[:20] + "\n" + RANDOM[20:], "API_KEY", RANDOM[:20] + "\n" + RANDOM[20:]),
+        ("x\n" + PEM.replace("PRIVATE KEY", "PRIVATE\nKEY"), "PRIVATE_KEY", PEM.replace("PRIVATE KEY", "PRIVATE\nKEY")),
+        ("AWS_SECRET_ACCESS_KEY=" + AWS_SECRET, "API_KEY", AWS_SECRET),
+        ("the secret access key " + AWS_SECRET, "API_KEY", AWS_SECRET),
+        (
+            "AWS_SECRET_ACCESS_KEY=" + AWS_SECRET[:21] + "\n" + AWS_SECRET[21:],
+            "API_KEY",
+            AWS_SECRET[:21] + "\n" + AWS_SECRET[21:],
+        ),
+        ("api_key: " + RANDOM[:16] + "EXAMPLE", "API_KEY", RANDOM[:16] + "EXAMPLE"),
         ("password=" + "hunter2!", "PASSWORD", "hunter2!"),
         ("postgresql://app:" + "s3cr3tpw@db.internal/x", "PASSWORD", "s3cr3tpw"),
         ("Server=h;Uid=sa;Pwd=" + "Tr0ub4dor;Database=d", "PASSWORD", "Tr0ub4dor"),
@@ -94,6 +122,14 @@ def test_finds(text: str, entity: str, value: str) -> None:
         "run 550e8400-e29b-41d4-a716-446655440000 sha256:" + "ab12" * 16,
         "password: string, token_count: 12345678, max_tokens=4096000",
         "password = os.environ['DB_PASSWORD']; api_key=${API_KEY}; token={{token}}",
+        "api_key=your-api-key-here API_KEY=YOUR_API_KEY token=<YOUR_TOKEN> api_key: 'YOUR-KEY-1234'",
+        "password=changeme",
+        "secret=xxxxxxxxxxxx",
+        "token=example-token-123; SECRET_KEY=my-example-secret",
+        "+5\n12345 67",
+        "values 1 202\n555 0123, total (300)\n400 500",
+        "2024-01-15\n2024-01-16\n",
+        "private_key = load_private_key_and_certificates\nload_pkcs12 = 1",
         "<EMAIL_ADDRESS:7Q2M4K> and password=<PASSWORD:ABCDEF>",
         "see document_analysis@3 and step analyze[12], 1234567 items in 8765432 ms",
     ],

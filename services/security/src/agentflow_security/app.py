@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 from agentflow_common import bus, postgres, rpc
 from agentflow_common.service import Context
+from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers
 from agentflow_security.settings import SecuritySettings
 from agentflow_security.store import SCHEMA, Store
@@ -26,6 +28,12 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
         handlers = Handlers(store, vault, context.log, context.clock)
         routes: list[bus.Route] = [(rpc.PROTECT, handlers.protect), (rpc.RESTORE, handlers.restore)]
         async with bus.serving(settings.nats_url, "security", routes):
-            yield
+            # begins once the loop is free again, that is after the service has said that it is ready
+            warming = asyncio.create_task(asyncio.to_thread(warm))
+            try:
+                yield
+            finally:
+                warming.cancel()
+                await asyncio.wait([warming])
     finally:
         await pool.close()

@@ -14,7 +14,7 @@ from agentflow_security.detect.phones import find_phones
 from agentflow_security.detect.secrets import find_secrets
 from agentflow_security.detect.views import decoded, lowered
 
-__all__ = ["DETECTORS", "ENTITIES", "Detector", "Finding", "detect"]
+__all__ = ["DETECTORS", "ENTITIES", "Detector", "Finding", "detect", "warm"]
 
 DETECTORS: Final[tuple[Detector, ...]] = (
     find_emails,
@@ -42,6 +42,13 @@ def detect(text: str, name: str = "", detectors: tuple[Detector, ...] = DETECTOR
         tokens = [match.span() for match in TOKEN.finditer(text)]
         findings = [part for found in findings for part in _outside(found, tokens)] if tokens else findings
     return disjoint(findings)
+
+
+def warm() -> None:
+    """Loads what the detectors load at their first use: the numbering plans take some 0.3 s."""
+    detect(
+        "call +44 20 7946 0958 or 020 7946 0958, user@host.example, GB82 WEST 1234, key=0a1B2c3D, -----BEGIN, 10.0.0.1"
+    )
 
 
 def _scan(text: str, name: str, detectors: tuple[Detector, ...]) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding, words
 from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random, worded
+from agentflow_security.detect.wraps import goes_on, rest_of_key
 
 _KEYWORD: Final = re.compile(
     r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|kennwort|contrase[nñ]a|mot de passe|"
@@ -71,6 +72,15 @@ _STOP: Final = words(
     not-set not_set unset tbd n/a
     """
 )
+_PLACEHOLDER: Final = re.compile(r"(?:change[_-]?(?:me|it)|your|example|sample|test|default|redacted|x{3,})\b", re.I)
+_FILL_IN: Final = re.compile(
+    r"(?:<|\[)?(?:your|insert|replace|enter|put)[-_ ](?:[a-z]{1,12}[-_ ]?){1,6}[0-9x]{0,4}(?:>|\])?\Z", re.I
+)
+# What documents write into a key so that nobody takes it for a live one
+_DISCLAIMED: Final = re.compile(r"example(?:key|secret|token)?|sample|dummy|fake", re.I)
+_AWS: Final = re.compile(r"[A-Za-z0-9/+]{36,64}\Z")
+_AWS_CHARS: Final = 40
+_LINE_END: Final = re.compile(r"[ \t]{0,3}\r?\n[ \t]{0,8}")
 _DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
 _FILE_NAME: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}\Z")
 _ANOTHER_NAME: Final = re.compile(r"[A-Za-z_]\w*_(?:key|token|secret|auth|id)\Z")
@@ -103,6 +113,9 @@ def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
         if value is None:
             continue
         sep = tail["sep"].strip()
+        if kind != "pass" and sep in {"=", ":"} and not value.quoted and (cut := _rest_of(text, value)):
+            yield Finding(value.start, cut, API_KEY)
+            continue
         bare = not rest and not before[-1:].isalnum() and before[-1:] not in {"_", "-"}
         if _judge(text, value, kind, sep, bare):
             end = value.end
@@ -147,6 +160,19 @@ def _value_at(text: str, position: int, kind: str) -> _Value | None:
     return _bare(text, position, kind)
 
 
+def _rest_of(text: str, value: _Value) -> int:
+    """Where a key ends that the end of its line has cut; 0 if it goes on nowhere, or is none."""
+    end = _LINE_END.match(text, value.end)
+    rest = rest_of_key(text, end.end()) if end else ""
+    if end is None or not rest or "." in text[value.start : value.end]:
+        return 0
+    whole = text[value.start : value.end] + rest
+    exact = len(whole) == _AWS_CHARS and _is_aws_secret(whole)
+    if exact or (goes_on(text, value.end, rest) and looks_random(whole) and not _REFERENCE.match(whole)):
+        return end.end() + len(rest)
+    return 0
+
+
 def _bare(text: str, start: int, kind: str) -> _Value | None:
     match = (_PASSWORD_UNQUOTED if kind == "pass" else _UNQUOTED).match(text, start)
     if match is None:
@@ -161,10 +187,11 @@ def _bare(text: str, start: int, kind: str) -> _Value | None:
 
 def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
     value = text[found.start : found.end]
-    if is_filler(value) or _REFERENCE.match(value):
+    if is_filler(value) or _REFERENCE.match(value) or _FILL_IN.match(value):
         return False
     if value.lower() in _STOP:
-        return kind == "pass" and sep == "=" and _DSN.match(text, found.end) is not None
+        dsn = kind == "pass" and sep == "=" and _DSN.match(text, found.end) is not None
+        return dsn and _PLACEHOLDER.match(value) is None
     if not found.quoted and (
         (_CHAIN.match(value) and not any(c.isdigit() for c in value)) or _ANOTHER_NAME.match(value)
     ):
@@ -185,7 +212,9 @@ def _is_key(value: str, kind: str, bare: bool) -> bool:
     if value.isdigit():
         return len(value) >= 16 and (kind == "strong" or not bare)
     if kind == "strong":
-        return looks_random(value, letters_only=True) or _opaque(value) or _is_aws_secret(value)
+        return (
+            looks_random(value, letters_only=True) or _opaque(value) or _is_aws_secret(value) or _is_disclaimed(value)
+        )
     if _FILE_NAME.search(value) or ("/" in value and worded(value) > 0.2):
         return False  # an object's key in a bucket
     return len(value) >= 12 and looks_random(value, letters_only=not bare and len(value) >= 20)
@@ -195,12 +224,20 @@ def _is_key_after_blank(value: str, kind: str, bare: bool) -> bool:
     """`token x9...` in running text: long and random, and more than the word `key` before it."""
     if len(value) < 16 or (kind == "weak" and bare):
         return False
-    return looks_random(value) or (kind == "strong" and is_uuid(value))
+    return looks_random(value) or (kind == "strong" and (is_uuid(value) or _is_aws_secret(value)))
 
 
 def _is_aws_secret(value: str) -> bool:
-    """40 characters of base 64, whatever words chance has put in."""
-    return re.fullmatch(r"[A-Za-z0-9/+]{40}", value) is not None and not value.islower() and not value.isupper()
+    """40 characters of base 64, or some more or less with a digit, whatever words chance has put in."""
+    if _AWS.match(value) is None or value.islower() or value.isupper():
+        return False
+    return len(value) == _AWS_CHARS or (any(c.isdigit() for c in value) and sum(c.isupper() for c in value) >= 8)
+
+
+def _is_disclaimed(value: str) -> bool:
+    """Random but for a word such as EXAMPLE: whether it is live, nobody can tell by it."""
+    rest = _DISCLAIMED.sub("", value)
+    return 12 <= len(rest) < len(value) and looks_random(rest) and worded(rest) <= 0.3
 
 
 def _opaque(value: str) -> bool:

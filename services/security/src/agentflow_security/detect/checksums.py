@@ -197,6 +197,11 @@ _SSN: Final = re.compile(
     r"(?P<gap>[- .]|[ ]?-[ ]?|\r?\n)(?!00)[0-9]{2}(?P=gap)(?!0000)[0-9]{4}"
     r"(?![0-9A-Za-z])(?![-.][0-9])"
 )
+# Cut by a line break, its dashes there or gone: `536-90-\n4399`, `536-904399` (some extractors join lines at a dash)
+_SSN_BROKEN: Final = re.compile(
+    r"(?<![0-9A-Za-z])(?<![0-9][-.])[0-9]{3}(?P<one>[- ]?(?:[ \t]{0,3}\r?\n[ \t]{0,8})?)"
+    r"[0-9]{2}(?P<two>[- ]?(?:[ \t]{0,3}\r?\n[ \t]{0,8})?)[0-9]{4}(?![0-9A-Za-z])(?![-.][0-9])"
+)
 _NINE: Final = re.compile(r"(?<![0-9A-Za-z.,-])[0-9]{9}(?![0-9A-Za-z])(?![.,-][0-9])")
 _SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(?:payer)? ?id|\bitin\b")
 
@@ -207,6 +212,11 @@ def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
         digits = re.sub(r"[^0-9]", "", match.group())
         entity = _identity(digits)
         if entity and (match["gap"] == "-" or _says_ssn(low, match.start(), name)):
+            yield Finding(match.start(), match.end(), entity)
+    for match in _SSN_BROKEN.finditer(text):
+        entity = _identity(re.sub(r"[^0-9]", "", match.group()))
+        dashes = match["one"][:1] == "-" and match["two"][:1] == "-"
+        if entity and (dashes or (match["one"] + match["two"] and _says_ssn(low, match.start(), name))):
             yield Finding(match.start(), match.end(), entity)
     for match in _NINE.finditer(text):
         entity = _identity(match.group())

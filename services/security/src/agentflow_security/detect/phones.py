@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from agentflow_security.detect.findings import PHONE, Finding
+from agentflow_security.detect.wraps import breaks, line_before
 
 _CANDIDATE: Final = re.compile(
     r"(?:(?<![\w$€£¥/@#+-])(?<![0-9][.,:])(?:(?<![0-9][ ])|(?=[+(]))|(?<=/)(?=\+))"
@@ -23,6 +24,10 @@ _BEFORE: Final = re.compile(
     r"\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b)"
     r"(?P<between>[^0-9]{0,28})\Z"
     r"|\b(?:office|home|work|direct|voice|pager|contact)(?: number| no\.?| line)?[ \t]?(?: is|:|-|=)?\s{0,3}\Z"
+)
+_BEFORE_WORD: Final = re.compile(
+    r"phone|\btel\b|t[eé]l[eé]?f|mobil|\bmob\b|handy|\bcell|\bfax|\bcall|\bdial|\bring\b|whats|\bsms\b|\btext|line\b|"
+    r"msisdn|reach|contact|office|home|work|direct|voice|pager"
 )
 _AFTER: Final = re.compile(r"[ ]?[-(\[,][ ]?(?:office|fax|home|mobile|cell|work|phone|tel|direct)\b")
 _OTHER: Final = re.compile(
@@ -42,50 +47,70 @@ _NANP: Final = re.compile(
 _ZIP: Final = re.compile(r"[0-9]{5}-[0-9]{4}")
 _PARENTHESES: Final = re.compile(r"\(0?[0-9]{1,4}\)[ ]?[0-9]{3,4}[- ]?[0-9]{2,5}(?:[- ][0-9]{2,4}){0,2}\Z")
 _GROUP: Final = re.compile(r"[0-9]+")
+_SIGNS: Final = re.compile(r"[^0-9+]+")
+_EXTENDED: Final = re.compile(r"[A-Za-z#]")
 _EXTENSION: Final = re.compile(r"[ ,]{0,2}(?:ext\.?|extension|x|#)[ .:]{0,2}[0-9]{1,6}\Z", re.I)
 # Where a national number (leading 0 or grouped) may come from when no country code says so; by numbers of users.
 _REGIONS: Final = (
-    "US",
-    "GB",
-    "DE",
-    "FR",
-    "IT",
-    "ES",
-    "IN",
-    "AU",
-    "NL",
-    "CH",
-    "ZA",
-    "BR",
-    "TR",
-    "JP",
-    "PH",
-    "SE",
-    "BE",
-    "PL",
+    "US", "GB", "DE", "FR", "IT", "ES", "IN", "AU", "NL", "CH", "ZA", "BR", "TR", "JP", "PH", "SE", "BE", "PL",
+)  # fmt: skip
+# A number's beginning at the end of a line: forms that say what they are, and any digits after a word like `phone`.
+_HEAD: Final = re.compile(
+    r"(?<![\w$€£¥/@#+.,-])(?:(?P<plain>\+[0-9]{1,3}|00[1-9][0-9]{0,2})(?:[ ./()-]{0,3}[0-9]{1,5}){0,5}"
+    r"|(?:1[-. ])?(?:\([2-9][0-9]{2}\)(?:[ -]?[2-9][0-9]{2})?"
+    r"|[2-9][0-9]{2}(?P<gap>[-.])[2-9][0-9]{2}(?=(?P=gap))|[2-9][0-9]{2}(?=[-.])))\)?[ ]?[-./]?\Z"
 )
-# Parsing costs some 30 us a region; past this many candidates in one text the shape alone decides.
-_LOOKUPS_MAX: Final = 4000
+_ANY_HEAD: Final = re.compile(r"(?<![\w$€£¥/@#+.,-])\(?[0-9]{2,5}\)?(?:[ ./-]{1,2}[0-9]{2,5}){0,3}[ ]?[-./]?\Z")
+_TELLING: Final = re.compile(r"[+(]|00|[-.] ?\Z")
+_TAIL: Final = re.compile(
+    r"\(?[0-9]{1,12}+\)?(?:[ \u00a0]?[-./]?[ ]?\(?[0-9]{1,12}+\)?){0,5}(?![\w%€£¥$]|[.,/:-][0-9])"
+)
+_LAST_GROUP: Final = re.compile(r"[^0-9]*[0-9]+[^0-9]*\Z")
+_WORD_AFTER: Final = re.compile(r"[ ]{0,2}[^\W\d_]")
+_TAIL_DIGITS_MIN: Final = 3  # fewer may be the number of a list's next item
+_HEAD_CHARS: Final = 24
+_GROUPS_TOO_MANY: Final = 4  # words of digits that may follow a number and are none of it
+# A parse costs some 30 us a region; past this many different numbers in one text the shape alone decides.
+_LOOKUPS_MAX: Final = 2000
+
+
+class _Plans:
+    """The numbering plans, asked at most so often for one text; then None."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, str], bool] = {}
+
+    def ask(self, question: str, number: str) -> bool | None:
+        """question: `valid`, `possible` (with a country code), `mobile`, `national` (without)."""
+        known = self._known.get((question, number))
+        if known is None and len(self._known) < _LOOKUPS_MAX:
+            known = self._known[question, number] = _ask(question, number)
+        return known
 
 
 def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
     """International numbers, common national forms, and any plausible digits next to a word like `phone`."""
     named = bool(name) and _NAME.search(name.lower().replace("_", " ")) is not None
-    lookups = 0
+    plans = _Plans()
     for match in _CANDIDATE.finditer(text):
+        if match.end() - match.start() < 7:
+            continue
+        start, end = match.span()
         raw = match.group()
-        digits = sum(c.isdigit() for c in raw)
-        if digits < 7 or digits > 20:
+        body = _EXTENSION.sub("", raw) if _EXTENDED.search(raw) else raw
+        if raw[-1] == ")" and raw.count(")") > raw.count("("):  # `(see +44 20 7946 0958)`
+            body, end = body.rstrip(") "), end - 1
+        compact = _SIGNS.sub("", body)
+        size = len(compact) - compact.count("+")
+        if size < 7 or (body[0] != "+" and _DATE.match(body)):
             continue
-        body = _EXTENSION.sub("", raw)
-        size = sum(c.isdigit() for c in body)
-        if not 7 <= size <= 15 or _DATE.match(body):
-            continue
-        said = named or _said(low, match.start(), match.end())
-        lookups += 1
-        if _is_phone(body, size, said, exact=lookups <= _LOOKUPS_MAX):
-            start = match.start()
-            yield Finding(start, match.end(), PHONE)
+        if size <= 15 and _is_phone(body, compact, size, plans):
+            yield Finding(start, end, PHONE)
+        elif body[0] == "+" and (valid := _prefix(body, plans)):
+            yield Finding(start, start + valid, PHONE)
+        elif size <= 15 and (named or _said(low, start, end)):
+            yield Finding(start, end, PHONE)
+    yield from _broken(text, low, named, plans)
 
 
 def _said(low: str, start: int, end: int) -> bool:
@@ -95,49 +120,97 @@ def _said(low: str, start: int, end: int) -> bool:
     return _AFTER.match(low, end) is not None
 
 
-def _is_phone(body: str, size: int, said: bool, *, exact: bool) -> bool:  # noqa: PLR0911
-    compact = re.sub(r"[^0-9+]", "", body)
+def _is_phone(body: str, compact: str, size: int, plans: _Plans) -> bool:
+    """Whether the shape says it, and the numbering plans agree."""
     grouped = len(compact) < len(body.strip())
-    if said:
-        return True
-    if body.startswith("+"):
-        return size >= 8 and (not exact or _possible(compact, grouped))
+    if body[0] == "+":
+        return size >= 8 and plans.ask("possible" if grouped else "valid", compact) is not False
     if compact.startswith("00"):
-        return size >= 11 and (not exact or _possible("+" + compact[2:], grouped=False))
+        return size >= 11 and plans.ask("valid", "+" + compact[2:]) is not False
     if _ZIP.fullmatch(body):
         return False
     if _NANP.fullmatch(body) or _PARENTHESES.match(body):
         return True
     if compact[0] != "0" or not 9 <= size <= 12 or any(len(group) < 2 for group in _GROUP.findall(body)):
         return False
-    return not exact or _valid_somewhere(compact, mobile=not grouped)
+    return plans.ask("national" if grouped else "mobile", compact) is not False
 
 
-@lru_cache(maxsize=4096)
-def _possible(number: str, grouped: bool) -> bool:
-    """Whether `+<country><national>` is valid, or, written in groups as people write them, at least possible."""
-    import phonenumbers
+def _prefix(body: str, plans: _Plans) -> int:
+    """The length of the valid number that a longer row of groups begins with (`+44 20 7946 0958 12 times`), or 0."""
+    for _ in range(_GROUPS_TOO_MANY):
+        last = _LAST_GROUP.search(body)
+        if last is None or last.start() == 0:
+            return 0
+        body = body[: last.start()]
+        if plans.ask("valid", _SIGNS.sub("", body)):
+            return len(body)
+    return 0
 
-    try:
-        parsed = phonenumbers.parse(number)
-    except phonenumbers.NumberParseException:
+
+def _broken(text: str, low: str, named: bool, plans: _Plans) -> Iterator[Finding]:
+    """Numbers that a line break has cut in two, as PDF text has them."""
+    worded = named or _BEFORE_WORD.search(low) is not None
+    for broken in breaks(text):
+        if not (text[broken.end].isdigit() or text[broken.end] == "("):
+            continue
+        line = line_before(text, broken.start, _HEAD_CHARS)
+        head = _HEAD.search(text, line, broken.start) if _TELLING.search(text, line, broken.start) else None
+        said = False
+        if head is None and worded:
+            head = _ANY_HEAD.search(text, line, broken.start)
+            said = head is not None and (named or _said(low, head.start(), head.end()))
+            head = head if said else None
+        tail = _TAIL.match(text, broken.end) if head else None
+        if head is None or tail is None:
+            continue
+        start, end = head.start(), tail.end()
+        if text[end - 1] == ")" and text.count(")", start, end) > text.count("(", start, end):
+            end -= 1
+        for _ in range(_GROUPS_TOO_MANY):
+            alone = _WORD_AFTER.match(text, end) is None
+            if _is_broken_phone(head, text[broken.end : end], plans, said=said, alone=alone):
+                yield Finding(start, end, PHONE)
+                break
+            last = _LAST_GROUP.search(text, broken.end, end)
+            if last is None or last.start() <= broken.end:
+                break
+            end = last.start()
+
+
+def _is_broken_phone(head: re.Match[str], tail: str, plans: _Plans, *, said: bool, alone: bool) -> bool:
+    """said: a word like `phone` stands before the head. alone: the tail counts nothing that follows it (`12 boxes`)."""
+    first, rest = _SIGNS.sub("", head.group()), _SIGNS.sub("", tail)
+    size = len(first) + len(rest) - first.count("+")
+    if not 7 <= size <= 15:
         return False
-    return bool(phonenumbers.is_possible_number(parsed) if grouped else phonenumbers.is_valid_number(parsed))
+    if said:
+        return 2 <= len(first) <= 6 and 8 <= size <= 12
+    if head["plain"]:
+        first = "+" + first[2:] if first.startswith("00") else first
+        whole = plans.ask("valid", first + rest)
+        fits = whole or (whole is None and 10 <= size <= 13)
+        # where numbers have no fixed length, both may be valid
+        return fits and ((alone and len(rest) >= _TAIL_DIGITS_MIN) or not plans.ask("valid", first))
+    joint = "" if head.group()[-1] in "-." else " "
+    return _NANP.fullmatch(head.group() + joint + tail) is not None
 
 
 @lru_cache(maxsize=4096)
-def _valid_somewhere(number: str, *, mobile: bool) -> bool:
-    """Whether a number with its national prefix is valid in a large country; mobile: only as a mobile number, because
-    ten plain digits may be anything."""
+def _ask(question: str, number: str) -> bool:
+    """`possible` is for numbers written in groups, as people write them. Without a country code: valid in a large
+    country; of plain digits, which may be anything, only a mobile number."""
     import phonenumbers
 
-    for region in _REGIONS:
+    regions = (None,) if question in {"valid", "possible"} else _REGIONS
+    for region in regions:
         try:
             parsed = phonenumbers.parse(number, region)
-            if phonenumbers.is_valid_number(parsed) and (
-                not mobile or phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.MOBILE
-            ):
-                return True
         except phonenumbers.NumberParseException:
             continue
+        fits = phonenumbers.is_possible_number if question == "possible" else phonenumbers.is_valid_number
+        if fits(parsed) and (
+            question != "mobile" or phonenumbers.number_type(parsed) == phonenumbers.PhoneNumberType.MOBILE
+        ):
+            return True
     return False

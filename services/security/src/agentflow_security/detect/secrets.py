@@ -10,12 +10,18 @@ from collections.abc import Iterator
 from typing import Final
 
 from agentflow_security.detect.findings import API_KEY, PASSWORD, PRIVATE_KEY, Finding
-from agentflow_security.detect.formats import FORMATS
+from agentflow_security.detect.formats import FORMATS, Format
 from agentflow_security.detect.randomness import is_filler, looks_random
+from agentflow_security.detect.wraps import breaks, goes_on, rest_of_key
 
-_PEM: Final = re.compile(r"-----BEGIN[ ]{1,3}(?:[A-Z0-9]{1,12}[ ]){0,4}PRIVATE KEY(?:[ ]BLOCK)?[ ]{0,3}-----")
+_PEM: Final = re.compile(r"-----BEGIN\s{1,3}(?:[A-Z0-9]{1,12}\s{1,3}){0,4}PRIVATE\s{1,3}KEY(?:\sBLOCK)?[ ]{0,3}-----")
 _PEM_BODY: Final = re.compile(r"(?:[\s\\\"',;+|>A-Za-z0-9/=]|[A-Z][A-Za-z-]{1,20}:[ ]|[-.:()@<>])*+")
 _PEM_CHARS_MAX: Final = 32_768
+_HEAD_CHARS_MIN, _HEAD_CHARS_MAX = 4, 200  # of a key before the line break
+_BY_BEGINNING: Final[dict[str, list[Format]]] = {}
+for _item in FORMATS:
+    if _item.certain and _item.literal[0] != ".":
+        _BY_BEGINNING.setdefault(_item.literal[:2], []).append(_item)
 _JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,8000}+\.[A-Za-z0-9_-]{4,16000}+(?:\.[A-Za-z0-9_-]{10,8000}+)?")
 _URL_LOGIN: Final = re.compile(
     r"[^\s:/@\"'<>?#,]{0,128}:([^\s@\"'<>/\x00]{1,256})@(?=[\w\[$%{.-])|([A-Za-z0-9_.~-]{20,256})@(?=[\w\[])"
@@ -53,6 +59,8 @@ _AZURE: Final = re.compile(r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-
 def find_secrets(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
     """Everything in this file that stands in the text."""
     yield from _prefixed(text)
+    if "\n" in text:
+        yield from _broken(text)
     if "-----BEGIN" in text:
         yield from _pem(text)
     if "eyJ" in text:
@@ -82,6 +90,31 @@ def _prefixed(text: str) -> Iterator[Finding]:
             if literal[0] == ".":
                 start = _word_start(text, start)
             yield Finding(start, end, API_KEY)
+
+
+def _broken(text: str) -> Iterator[Finding]:
+    """Prefixed keys that the end of a line has cut, as PDF text has them: found once the line break is taken out."""
+    for broken in breaks(text):
+        start = _key_start(text, broken.start)
+        formats = _BY_BEGINNING.get(text[start : start + 2])
+        rest = rest_of_key(text, broken.end) if formats and broken.start - start >= _HEAD_CHARS_MIN else ""
+        head = text[start : broken.start]
+        for literal, pattern, _ in formats or () if rest else ():
+            match = pattern.match(head + rest)
+            if match is None or match.end() != len(head + rest) or is_filler(match.group()[len(literal) :]):
+                continue
+            whole = pattern.match(head)  # long enough without the next line
+            if whole is None or (whole.end() == len(head) and goes_on(text, broken.start, rest)):
+                yield Finding(start, broken.end + len(rest), API_KEY)
+
+
+def _key_start(text: str, end: int) -> int:
+    """Where the run of a key's characters that ends at text[end] begins."""
+    start = end
+    floor = max(0, end - _HEAD_CHARS_MAX)
+    while start > floor and (text[start - 1].isalnum() or text[start - 1] in "_-.+/"):
+        start -= 1
+    return start
 
 
 def _word_start(text: str, start: int) -> int:
