@@ -161,3 +161,12 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     settings = WorkerSettings()
     assert (settings.concurrency, settings.lanes) == (7, ("default", "gpu"))
     assert settings.file_roots == (tmp_path, tmp_path / "b")
+
+
+def test_load_on_the_command_line_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    from agentflow_worker.__main__ import parse
+
+    monkeypatch.setenv("WORKER_LOAD", "one,two.py")
+    assert parse(["--load", "three", "--load", "four.py"]).load == ("one", "two.py", "three", "four.py")
+    with pytest.raises(SystemExit):
+        parse(["--nope"])

@@ -1,10 +1,27 @@
-"""`python -m agentflow_worker`"""
+"""`python -m agentflow_worker [--load MODULE_OR_FILE]...`"""
 
 from __future__ import annotations
+
+import argparse
 
 from agentflow_common.service import main
 from agentflow_worker.app import app
 from agentflow_worker.settings import WorkerSettings
 
+
+def parse(arguments: list[str] | None = None) -> WorkerSettings:
+    """Settings from the environment, with what `--load` adds to WORKER_LOAD."""
+    parser = argparse.ArgumentParser(prog="python -m agentflow_worker", description="Runs the steps of workflows.")
+    parser.add_argument(
+        "--load",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module or a .py file with @tool and @function; may be given again",
+    )
+    settings = WorkerSettings()
+    return settings.model_copy(update={"load": (*settings.load, *parser.parse_args(arguments).load)})
+
+
 if __name__ == "__main__":
-    main("worker", WorkerSettings(), app)
+    main("worker", parse(), app)
