@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import re
 import stat
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,10 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agentflow_common import bus, rpc, service, subjects
+from agentflow_common import bus, httpd, rpc, service, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
+from agentflow_security import app as security_app
 from agentflow_security import machine
 from agentflow_security.app import app
 from agentflow_security.detect import Finding
@@ -117,6 +119,29 @@ async def test_round_trip_isolation_audit_and_restart(settings: SecuritySettings
     with pytest.raises(RuntimeError, match="another master key"):
         async with _running(settings):
             pass
+
+
+async def test_detectors_are_warmed_after_readiness(
+    settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healths: list[httpd.Health] = []
+    seen: list[bool] = []
+    done = threading.Event()
+
+    def warm() -> None:
+        seen.append(healths[0].ready)
+        done.set()
+
+    @contextlib.asynccontextmanager
+    async def spied(context: service.Context[SecuritySettings]) -> AsyncIterator[None]:
+        healths.append(context.health)
+        async with app(context):
+            yield
+
+    monkeypatch.setattr(security_app, "warm", warm)
+    async with service.running("security", settings, spied):
+        assert await asyncio.to_thread(done.wait, 5)
+    assert seen == [True]
 
 
 async def test_concurrent_protects_make_one_row(settings: SecuritySettings) -> None:

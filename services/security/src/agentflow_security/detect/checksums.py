@@ -27,7 +27,8 @@ _CARD_SHAPES: Final = {
 }  # fmt: skip
 _CARD_MIN, _CARD_MAX = 12, 19
 _GROUPS_MAX: Final = 7  # five as printed, and two line breaks
-_FIRST_DIGITS: Final = frozenset("12345689")
+# What the numbers in `issuer_fits` begin with
+_BEGINNINGS: Final = frozenset(["18", "21", *map(str, range(22, 28)), "30", *map(str, range(34, 70)), "81", "97"])
 
 
 def luhn(digits: str) -> bool:
@@ -74,7 +75,10 @@ def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
     first = 0
     while first < len(groups):
         last = min(first + _GROUPS_MAX, len(groups))
-        if ends[last] - ends[first] < _CARD_MIN or text[groups[first][0]] not in _FIRST_DIGITS:
+        start, end = groups[first]
+        second = start + 1 if end - start > 1 or first + 1 == last else groups[first + 1][0]
+        beginning = text[start] + text[second : second + 1]
+        if ends[last] - ends[first] < _CARD_MIN or beginning not in _BEGINNINGS:
             first += 1
             continue
         end = _card_from(text, low, name, groups, first)
