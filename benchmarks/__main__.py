@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--only GROUP]`"""
+"""`python -m benchmarks [--only GROUP] [--runs N]`"""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import json
 import sys
 from typing import Any
 
-GROUPS = ("engine",)
+GROUPS = {"engine": "engine", "engine-long": "engine_long", "wfcommons": "recipes"}
 
 
 def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: int = 1, **more: Any) -> None:
-    """One figure. n: rounds that the median is of."""
+    """One figure. n: rounds (or samples) that the median is of."""
     line = {
         "name": name,
         "value": round(value, 4),
@@ -28,11 +28,13 @@ def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=GROUPS, help="run one group")
-    chosen = parser.parse_args().only
-    for group in GROUPS if chosen is None else (chosen,):
+    parser.add_argument("--only", choices=list(GROUPS), help="run one group")
+    parser.add_argument("--runs", type=int, default=100_000, help="finished runs in the aged log (%(default)s)")
+    options = parser.parse_args()
+    for group in GROUPS if options.only is None else (options.only,):
         print(f"group {group}", file=sys.stderr)
-        asyncio.run(importlib.import_module(f"benchmarks.{group}").run(emit))
+        module = importlib.import_module(f"benchmarks.{GROUPS[group]}")
+        asyncio.run(module.run(emit, options))
     return 0
 
 

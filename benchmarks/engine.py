@@ -6,32 +6,32 @@ import asyncio
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from typing import Any
 
-from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common.definition import parse_dict
 from agentflow_common.eventlog import Entry
-from benchmarks.stack import Engine, chain, engine, fanout
-
-Emit = Callable[..., None]
+from benchmarks.drive import Emit, drive, outputs
+from benchmarks.stack import SERVICES, Engine, chain, engine, fanout, node
 
 ROUNDS = 5
 IN_FLIGHT = 50
 CHAIN = 10
 RUNS_PER_ROUND = 300
 FANOUT = 1000
+SUBMISSIONS = 300
 
 
-async def run(emit: Emit) -> None:
+async def run(emit: Emit, _options: object) -> None:
     async with engine() as stack:
         await publish_limit(stack, emit)
         steps = await chain10(stack, emit)
         await sequential(stack, emit)
-        await fan(stack, emit)
+        await first_task(stack, emit)
+        await fan(stack, emit, FANOUT, ROUNDS)
         limit = await publish_limit(stack, None)
         # a step is two messages: the ratio tells how much of the server's limit the engine turns into steps
         emit("engine.chain10.share_of_publish_limit", 2 * steps / limit, "ratio", ROUNDS, stack.durability)
+        await chain10_fsync(stack, emit)
 
 
 async def publish_limit(stack: Engine, emit: Emit | None) -> float:
@@ -55,44 +55,39 @@ async def publish_limit(stack: Engine, emit: Emit | None) -> float:
     return rate
 
 
-async def _drive(stack: Engine, definition: dict[str, object], runs: int, in_flight: int) -> float:
-    """Seconds to complete `runs` runs with at most `in_flight` at once."""
-    tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
-    await tail.start()
-    waiting: set[str] = set()
-    left = runs
-    began = time.perf_counter()
-    try:
-        while left or waiting:
-            fresh = []
-            while left and len(waiting) < in_flight:
-                run_id, entry = stack.submission(definition)
-                waiting.add(run_id)
-                left -= 1
-                fresh.append(await stack.log.publish(entry))
-            if fresh:
-                await asyncio.gather(*fresh)
-            for delivery in await tail.batch(30.0):
-                event = ev.decode(delivery.data)
-                if isinstance(event, ev.RunFailed | ev.RunCancelled):
-                    raise RuntimeError(f"run {event.run}: {event}")
-                if isinstance(event, ev.RunCompleted):
-                    waiting.discard(event.run)
-        return time.perf_counter() - began
-    finally:
-        await tail.stop()
-
-
-async def chain10(stack: Engine, emit: Emit, name: str = "engine.chain10.steps_per_s") -> float:
+async def chain10(stack: Engine, emit: Emit) -> float:
     definition = chain(CHAIN)
-    await _drive(stack, definition, 100, IN_FLIGHT)
-    rates = []
-    for number in range(ROUNDS):
-        seconds = await _drive(stack, definition, RUNS_PER_ROUND, IN_FLIGHT)
-        rates.append(RUNS_PER_ROUND * CHAIN / seconds)
-        print(f"chain10 round {number + 1}/{ROUNDS}: {rates[-1]:,.0f} steps/s", file=sys.stderr)
+    await drive(stack, definition, 100, IN_FLIGHT)
+    before = [stack.cpu_s(name) for name in SERVICES]
+    rates = [await _chain10_round(stack, definition, number) for number in range(ROUNDS)]
+    steps = ROUNDS * RUNS_PER_ROUND * CHAIN
+    # processor time says on a busy machine, too, what a step costs
+    cpu = {
+        f"{name}_cpu_us_per_step": round((stack.cpu_s(name) - was) / steps * 1e6, 1)
+        for name, was in zip(SERVICES, before, strict=True)
+    }
     rate = statistics.median(rates)
-    emit(name, rate, "steps/s", ROUNDS, stack.durability, in_flight=IN_FLIGHT, runs=RUNS_PER_ROUND)
+    emit("engine.chain10.steps_per_s", rate, "steps/s", ROUNDS, stack.durability, in_flight=IN_FLIGHT, **cpu)
+    return rate
+
+
+async def chain10_fsync(default: Engine, emit: Emit) -> None:
+    """Rounds of both durabilities in turn, so that the share is of the same minute."""
+    definition = chain(CHAIN)
+    rates, shares = [], []
+    async with engine("fsync") as stack:
+        await drive(stack, definition, 100, IN_FLIGHT)
+        for number in range(ROUNDS):
+            rates.append(await _chain10_round(stack, definition, number))
+            shares.append(rates[-1] / await _chain10_round(default, definition, number))
+    share = round(statistics.median(shares), 4)
+    name = "engine.chain10_fsync.steps_per_s"
+    emit(name, statistics.median(rates), "steps/s", ROUNDS, "fsync", in_flight=IN_FLIGHT, share_of_default=share)
+
+
+async def _chain10_round(stack: Engine, definition: dict[str, object], number: int) -> float:
+    rate = RUNS_PER_ROUND * CHAIN / await drive(stack, definition, RUNS_PER_ROUND, IN_FLIGHT)
+    print(f"chain10 {stack.durability} round {number + 1}/{ROUNDS}: {rate:,.0f} steps/s", file=sys.stderr)
     return rate
 
 
@@ -100,13 +95,28 @@ async def sequential(stack: Engine, emit: Emit) -> None:
     """Milliseconds a step of one run alone: a chain of 200, the median of several."""
     length = 200
     definition = chain(length)
-    await _drive(stack, definition, 1, 1)
-    times = [1000 * await _drive(stack, definition, 1, 1) / length for _ in range(ROUNDS)]
+    await drive(stack, definition)
+    times = [1000 * await drive(stack, definition) / length for _ in range(ROUNDS)]
     emit("engine.sequential_step_ms", statistics.median(times), "ms", ROUNDS, stack.durability)
 
 
-async def fan(stack: Engine, emit: Emit) -> None:
-    definition = fanout(FANOUT)
-    await _drive(stack, definition, 1, 1)
-    rates = [(FANOUT + 2) / await _drive(stack, definition, 1, 1) for _ in range(ROUNDS)]
-    emit(f"engine.fanout{FANOUT}.steps_per_s", statistics.median(rates), "steps/s", ROUNDS, stack.durability)
+async def first_task(stack: Engine, emit: Emit) -> None:
+    """From the publish of the submission to the first line of the first step, one run at a time on an idle engine.
+
+    The step answers its own start time, by the same machine's clock.
+    """
+    definition = parse_dict({"name": "first", "dag": {"nodes": [node("now", "bench.now", {})]}}).canonical()
+    await outputs(stack, definition, 50)
+    waits = sorted(output["now"] - published for published, output in await outputs(stack, definition, SUBMISSIONS))
+    p99 = round(waits[len(waits) * 99 // 100], 4)
+    emit("engine.submit_to_first_task_ms", statistics.median(waits), "ms", len(waits), stack.durability, p99=p99)
+
+
+async def fan(stack: Engine, emit: Emit, width: int, rounds: int) -> None:
+    definition = fanout(width)
+    await drive(stack, definition)
+    rates = []
+    for number in range(rounds):
+        rates.append((width + 2) / await drive(stack, definition))
+        print(f"fanout{width} round {number + 1}/{rounds}: {rates[-1]:,.0f} steps/s", file=sys.stderr)
+    emit(f"engine.fanout{width}.steps_per_s", statistics.median(rates), "steps/s", rounds, stack.durability)

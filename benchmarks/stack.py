@@ -25,16 +25,21 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 
 HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512
+SERVICES = ("scheduler", "worker")
+HELD_LANE = "held"  # no worker serves it: its steps wait
 
 
 class Engine:
     """A running engine and a connection to its log."""
 
-    def __init__(self, nc: Client, log: EventLog, durability: str) -> None:
+    def __init__(self, nc: Client, log: EventLog, durability: str, env: dict[str, str], run_dir: Path) -> None:
         self.nc = nc
         self.log = log
         self.durability = durability
         self.org = "bench"
+        self._env = env
+        self._run_dir = run_dir
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def submission(self, definition: dict[str, object], run: str | None = None) -> tuple[str, Entry]:
         """A run's id and the append that submits it."""
@@ -45,64 +50,94 @@ class Engine:
         )
         return run_id, Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0))
 
+    def spawn(self, name: str) -> None:
+        """Starts a service; `ready` waits for it."""
+        (self._run_dir / f"{name}.json").unlink(missing_ok=True)
+        self._processes[name] = subprocess.Popen([sys.executable, "-m", f"agentflow_{name}"], env=self._env)
 
-def chain(length: int) -> dict[str, object]:
+    async def ready(self, name: str) -> None:
+        await _wait_ready(self._run_dir / f"{name}.json")
+
+    def stop(self, *names: str) -> None:
+        """A clean stop, of all services if none is named."""
+        stopping = [process for name in names or SERVICES if (process := self._processes.pop(name, None))]
+        for process in stopping:
+            process.terminate()
+        for process in stopping:
+            process.wait(20)
+
+    def kill(self, name: str) -> None:
+        """kill -9: what a crash does."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.wait()
+
+    def rss_bytes(self, name: str) -> int:
+        """Resident memory of a service."""
+        status = Path(f"/proc/{self._processes[name].pid}/status").read_text()
+        return 1024 * int(status.split("VmRSS:")[1].split()[0])
+
+    def cpu_s(self, name: str) -> float:
+        """Processor seconds that a service has used."""
+        fields = Path(f"/proc/{self._processes[name].pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def node(name: str, function: str, inputs: dict[str, object], **more: object) -> dict[str, object]:
+    """A node of type `function`."""
+    return {"id": name, "type": "function", "config": {"function_name": function, "inputs": inputs}, **more}
+
+
+def chain(length: int, lane: str = "default") -> dict[str, object]:
     """A definition of `length` steps one after the other, each fed by the one before."""
-    nodes: list[dict[str, object]] = []
-    for index in range(length):
-        arguments = {"n": f"s{index - 1}.output"} if index else {"n": 1}
-        nodes.append(
-            {"id": f"s{index}", "type": "function", "config": {"function_name": "bench.noop", "inputs": arguments}}
-        )
+    nodes = [
+        node(f"s{index}", "bench.noop", {"n": f"s{index - 1}.output" if index else 1}, lane=lane)
+        for index in range(length)
+    ]
     edges = [{"from": f"s{i}", "to": f"s{i + 1}"} for i in range(length - 1)]
     return parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
-def fanout(width: int) -> dict[str, object]:
+def fanout(width: int, lane: str = "default") -> dict[str, object]:
     """One step that gives `width` items, a parallel step over them, and a join."""
-    nodes = [
-        {"id": "items", "type": "function", "config": {"function_name": "bench.range", "inputs": {"width": width}}},
-        {
-            "id": "each",
-            "type": "function",
-            "config": {"function_name": "bench.noop", "parallel": True, "inputs": {"n": "items.output"}},
-        },
-        {"id": "end", "type": "function", "config": {"function_name": "bench.noop", "inputs": {}}},
-    ]
+    each = node("each", "bench.noop", {"n": "items.output"}, lane=lane)
+    each["config"] = {"function_name": "bench.noop", "parallel": True, "inputs": {"n": "items.output"}}
+    nodes = [node("items", "bench.range", {"width": width}), each, node("end", "bench.noop", {})]
     edges = [{"from": "items", "to": "each"}, {"from": "each", "to": "end"}]
     return parse_dict({"name": "fanout", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
 @contextlib.asynccontextmanager
-async def engine(durability: Literal["default", "fsync"] = "default") -> AsyncIterator[Engine]:
+async def engine(
+    durability: Literal["default", "fsync"] = "default", concurrency: int = CONCURRENCY
+) -> AsyncIterator[Engine]:
+    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most."""
     with tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder:
         server = NatsServer(Path(folder) / "nats", durability=durability)
         server.start()
+        run_dir = Path(folder) / "run"
         env = {
             **os.environ,
             "NATS_URL": server.url,
             "AGENTFLOW_DURABILITY": durability,
-            "AGENTFLOW_RUN_DIR": str(Path(folder) / "run"),
+            "AGENTFLOW_RUN_DIR": str(run_dir),
             "WORKER_LOAD": str(HERE / "steps.py"),
-            "WORKER_CONCURRENCY": str(CONCURRENCY),
+            "WORKER_CONCURRENCY": str(concurrency),
             "LOG_LEVEL": "WARNING",
         }
-        processes = [
-            subprocess.Popen([sys.executable, "-m", f"agentflow_{name}"], env=env) for name in ("scheduler", "worker")
-        ]
+        nc = await nats.connect(server.url)
+        log = EventLog(nc)
+        stack = Engine(nc, log, durability, env, run_dir)
         try:
-            for name in ("scheduler", "worker"):
-                await _wait_ready(Path(folder) / "run" / f"{name}.json")
-            nc = await nats.connect(server.url)
-            log = EventLog(nc)
+            for name in SERVICES:
+                stack.spawn(name)
+            for name in SERVICES:
+                await stack.ready(name)
             await log.start()
-            yield Engine(nc, log, durability)
-            await nc.close()
+            yield stack
         finally:
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.wait(10)
+            await nc.close()
+            stack.stop()
             server.stop()
 
 

@@ -1,6 +1,9 @@
-"""The steps that benchmarks run: they do nothing, so that the figure is the engine's."""
+"""The steps that benchmarks run: they do nothing or sleep, so that the figure is the engine's."""
 
 from __future__ import annotations
+
+import asyncio
+import time
 
 from agentflow_worker.registry import function
 
@@ -15,3 +18,16 @@ async def noop(n: int = 0) -> int:
 async def number_range(width: int) -> list[int]:
     """0 .. width-1"""
     return list(range(width))
+
+
+@function(name="bench.now")
+async def now() -> float:
+    """Milliseconds since the epoch."""
+    return time.time_ns() / 1e6
+
+
+@function(name="bench.sleep")
+async def sleep(seconds: float) -> float:
+    """Takes as long as it is told."""
+    await asyncio.sleep(seconds)
+    return seconds

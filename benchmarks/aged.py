@@ -1,0 +1,112 @@
+"""What a log with many finished runs costs: the same chain on a fresh log and on an aged one, in turn."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import sys
+import time
+
+from agentflow_common import ids, subjects
+from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Entry
+from agentflow_common.pull import WorkQueue
+from benchmarks.drive import Emit, drive
+from benchmarks.history import Line, copy, template
+from benchmarks.stack import SERVICES, Engine, chain, engine
+
+ROUNDS = 7
+RUNS_PER_ROUND = 150
+IN_FLIGHT = 50
+CHAIN = 10
+AGED_CHAIN = 2  # steps of a finished run: what ages a log is its runs (their subjects), and making them costs time
+
+
+async def slowdown(emit: Emit, runs: int) -> None:
+    """engine.aged_log_slowdown: time of chain10 with `runs` finished runs in the log, over that on a fresh log."""
+    definition = chain(CHAIN)
+    async with engine() as fresh, engine() as aged:
+        began = time.perf_counter()
+        await _age(aged, runs)
+        made_s = time.perf_counter() - began
+        for name in SERVICES:
+            aged.spawn(name)
+        began = time.perf_counter()
+        for name in SERVICES:
+            await aged.ready(name)
+        await drive(aged, definition)
+        first_s = time.perf_counter() - began
+        print(f"aged log: made in {made_s:.1f} s, first run done after {first_s:.1f} s", file=sys.stderr)
+        for stack in (fresh, aged):
+            await drive(stack, definition, 100, IN_FLIGHT)
+        ratios, cpu = [], {"fresh": 0.0, "aged": 0.0}
+        for number in range(ROUNDS):
+            seconds = {}
+            # who comes first changes, so that a slow drift of the machine cancels out
+            for label, stack in sorted({"fresh": fresh, "aged": aged}.items(), reverse=bool(number % 2)):
+                before = sum(stack.cpu_s(name) for name in SERVICES)
+                seconds[label] = await drive(stack, definition, RUNS_PER_ROUND, IN_FLIGHT)
+                cpu[label] += sum(stack.cpu_s(name) for name in SERVICES) - before
+            ratios.append(seconds["aged"] / seconds["fresh"])
+            print(f"aged log round {number + 1}/{ROUNDS}: {ratios[-1]:.3f}", file=sys.stderr)
+        emit(
+            "engine.aged_log_slowdown",
+            statistics.median(ratios),
+            "ratio",
+            ROUNDS,
+            aged.durability,
+            finished_runs=runs,
+            cpu_ratio=round(cpu["aged"] / cpu["fresh"], 4),
+            restart_to_first_run_s=round(first_s, 2),
+        )
+
+
+async def _age(stack: Engine, runs: int) -> None:
+    """Appends `runs` finished runs while no service runs: copies of one that the engine has run."""
+    run_id, entry = stack.submission(chain(AGED_CHAIN))
+    await stack.log.append(entry)
+    await drive(stack, chain(AGED_CHAIN))  # by its end the one before has ended
+    lines = template(await stack.log.read(subjects.run_all(subjects.key_of(stack.org, run_id))))
+    stack.stop()
+    queue = asyncio.create_task(_take_tasks(stack, runs * AGED_CHAIN))
+    try:
+        await _append_copies(stack, lines, runs)
+        print("aged log: acknowledging the tasks", file=sys.stderr)
+        await queue
+    finally:
+        queue.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await queue
+
+
+async def _append_copies(stack: Engine, lines: list[Line], runs: int) -> None:
+    a_batch = ATOMIC_BATCH_MAX // len(lines)
+    seq = await stack.log.last_seq()
+    made = 0
+    while made < runs:
+        entries: list[Entry] = []
+        for _ in range(min(a_batch, runs - made)):
+            entries += copy(lines, ids.new_run_id(), seq + len(entries))
+            made += 1
+        ack = await stack.log.append_batch(entries)
+        if ack.seq != seq + len(entries):
+            raise RuntimeError("something else writes to the log: the copies would not be what the engine writes")
+        seq = ack.seq
+        if made // 20_000 != (made - a_batch) // 20_000:
+            print(f"aged log: {made:,} of {runs:,} runs", file=sys.stderr)
+
+
+async def _take_tasks(stack: Engine, count: int) -> None:
+    """Acknowledges the copies' tasks in the worker's place: their results are in the log already."""
+    queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.lane_durable(subjects.DEFAULT_LANE), credit=5_000)
+    await queue.start()
+    pending = []
+    while count:
+        for delivery in await queue.batch(10.0):
+            await stack.log.ack(delivery)
+            pending.append(delivery)
+            count -= 1
+        queue.release(len(pending))
+        pending.clear()
+    await queue.stop()
+    await stack.nc.flush()

@@ -1,0 +1,69 @@
+"""Submits runs and follows them to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from benchmarks.stack import Engine
+
+Emit = Callable[..., None]
+
+
+async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_flight: int = 1) -> float:
+    """Seconds to complete `runs` runs with at most `in_flight` at once."""
+    tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+    await tail.start()
+    waiting: set[str] = set()
+    left = runs
+    began = time.perf_counter()
+    try:
+        while left or waiting:
+            fresh = []
+            while left and len(waiting) < in_flight:
+                run_id, entry = stack.submission(definition)
+                waiting.add(run_id)
+                left -= 1
+                fresh.append(await stack.log.publish(entry))
+            if fresh:
+                await asyncio.gather(*fresh)
+            for delivery in await tail.batch(30.0):
+                end = ended(delivery.data)
+                if end is not None:
+                    waiting.discard(end.run)
+        return time.perf_counter() - began
+    finally:
+        await tail.stop()
+
+
+async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> list[tuple[float, Any]]:
+    """Runs one after the other, alone: (ms since the epoch when it was published, the run's output)."""
+    tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+    await tail.start()
+    found: list[tuple[float, Any]] = []
+    try:
+        for _ in range(runs):
+            _run, entry = stack.submission(definition)
+            published = time.time_ns() / 1e6
+            await stack.log.append(entry)
+            count = len(found)
+            while len(found) == count:
+                for delivery in await tail.batch(30.0):
+                    end = ended(delivery.data)
+                    if end is not None:
+                        found.append((published, end.output.value))
+        return found
+    finally:
+        await tail.stop()
+
+
+def ended(data: bytes) -> ev.RunCompleted | None:
+    """The run's completion, None for another fact; a run that failed makes the figure worthless."""
+    event = ev.decode(data)
+    if isinstance(event, ev.RunFailed | ev.RunCancelled):
+        raise RuntimeError(f"run {event.run}: {event}")
+    return event if isinstance(event, ev.RunCompleted) else None

@@ -1,0 +1,92 @@
+"""Many runs that wait: what they cost in memory, and how long a killed scheduler takes to go on."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import sys
+import time
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.pull import Tail
+from benchmarks.drive import Emit, drive
+from benchmarks.stack import HELD_LANE, Engine, chain, engine, fanout
+
+RUNS = 10_000
+ROUNDS = 5
+WIDTH = 10_000
+
+
+async def waiting(emit: Emit) -> None:
+    """engine.bytes_per_waiting_step, engine.recovery_10000_runs_s."""
+    async with engine() as stack:
+        await drive(stack, chain(10), 1000, 50)  # what a scheduler that works has in memory anyway
+        empty = await _recoveries(stack, "no active run")
+        before = stack.rss_bytes("scheduler")
+        await _hold(stack, chain(10, HELD_LANE), RUNS, 1)
+        per_run = (stack.rss_bytes("scheduler") - before) / RUNS
+        loaded = await _recoveries(stack, f"{RUNS:,} active runs")
+    async with engine() as stack:
+        await drive(stack, chain(10), 1000, 50)
+        before = stack.rss_bytes("scheduler")
+        await _hold(stack, fanout(WIDTH, HELD_LANE), 1, WIDTH)
+        per_child = (stack.rss_bytes("scheduler") - before) / WIDTH
+    emit(
+        "engine.bytes_per_waiting_step", per_run, "bytes", 1, stack.durability,
+        runs=RUNS, bytes_per_waiting_child=round(per_child, 1),
+    )  # fmt: skip
+    emit(
+        f"engine.recovery_{RUNS}_runs_s", statistics.median(loaded), "s", ROUNDS, stack.durability,
+        s_without_runs=round(statistics.median(empty), 4),
+    )  # fmt: skip
+
+
+async def _hold(stack: Engine, definition: dict[str, object], runs: int, steps: int) -> None:
+    """Submits runs and returns when each has `steps` steps waiting in a lane that no worker serves."""
+    tail = stack.log.tail([subjects.lane_tasks(HELD_LANE)], await stack.log.last_seq() + 1)
+    await tail.start()
+    pending: list[Any] = []
+    left = runs * steps
+    try:
+        for _ in range(runs):
+            pending.append(await stack.log.publish(stack.submission(definition)[1]))
+            if len(pending) == 200:
+                await asyncio.gather(*pending)
+                pending.clear()
+        await asyncio.gather(*pending)
+        while left:
+            left -= len(await tail.batch(30.0))
+    finally:
+        await tail.stop()
+    await asyncio.sleep(1.0)  # a snapshot that is due gets written
+
+
+async def _recoveries(stack: Engine, label: str) -> list[float]:
+    """Seconds from the scheduler's start to its first decision, after a kill -9, several times."""
+    times = []
+    for number in range(ROUNDS):
+        stack.kill("scheduler")
+        # submitted while nobody decides: its start is the first decision after the recovery
+        run_id, entry = stack.submission(chain(1))
+        tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+        await tail.start()
+        await stack.log.append(entry)
+        began = time.perf_counter()
+        stack.spawn("scheduler")
+        await _started(tail, run_id)
+        times.append(time.perf_counter() - began)
+        await tail.stop()
+        await stack.ready("scheduler")
+        print(f"recovery, {label}, round {number + 1}/{ROUNDS}: {times[-1]:.2f} s", file=sys.stderr)
+    return times
+
+
+async def _started(tail: Tail, run_id: str) -> None:
+    async with asyncio.timeout(120):
+        while True:
+            for delivery in await tail.batch(1.0):
+                event = ev.decode(delivery.data)
+                if isinstance(event, ev.RunStarted) and event.run == run_id:
+                    return
