@@ -149,3 +149,11 @@ def pdf(pages: list[str]) -> bytes:
     tail = f"xref\n0 {size}\n0000000000 65535 f \n{table}"
     tail += f"trailer\n<< /Size {size} /Root 1 0 R >>\nstartxref\n{len(out)}\n%%EOF\n"
     return out + tail.encode()
+
+
+def test_only_words_are_joined_over_a_line_break() -> None:
+    from agentflow_worker.tools.documents import _tidy
+
+    assert _tidy("recom-\nmend it") == "recommend it"
+    assert _tidy("202-555-\n0123") == "202-555-\n0123"
+    assert _tidy("sk-proj-\nabc") == "sk-proj-\nabc"

@@ -22,7 +22,12 @@ _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-_LATIN: Final = frozenset({"cp1250", "cp1254", "cp1257", "cp1258", "iso8859_2", "iso8859_4", "iso8859_9", "iso8859_16"})
+# Windows and ISO pages that differ from cp1252 in a few letters, and the DOS and Mac pages that hardly anybody writes today
+_LATIN: Final = frozenset(
+    {"cp1250", "cp1254", "cp1257", "cp1258", "iso8859_2", "iso8859_4", "iso8859_9", "iso8859_16"}
+    | {"cp437", "cp775", "cp850", "cp852", "cp857", "cp858", "cp860", "cp861", "cp863", "cp865"}
+    | {"mac_latin2", "mac_roman", "mac_iceland", "mac_turkish", "hp_roman8"}
+)
 
 
 @dataclass(slots=True)
@@ -96,9 +101,10 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
 
     matches = from_bytes(data)
     best = matches.best()
-    western = next((match for match in matches if match.encoding == "cp1252"), None)
+    # a match stands for every page that gives the same text
+    western = next((match for match in matches if "cp1252" in match.could_be_from_charset), None)
     if best is not None and western is not None and best.encoding in _LATIN and western.chaos <= best.chaos + 0.02:
-        best = western  # code pages that differ in a few accents: the most frequent one wins
+        return str(western), "cp1252"  # the pages differ in a few accents: the most frequent one wins
     if best is None:
         return data.decode("cp1252", errors="replace"), "cp1252"
     return str(best), best.encoding
@@ -166,5 +172,6 @@ def _pdf(data: bytes, name: str) -> Document:
 
 
 def _tidy(page: str) -> str:
-    page = re.sub(r"(\w)-\n(\w)", r"\1\2", page)  # words that the line's end had cut
+    # joins plain words that the line's end had cut; in numbers and keys the dash is a part of them
+    page = re.sub(r"(?<![\w-])([^\W\d_]+)-\n([^\W\d_]+)(?![\w-])", r"\1\2", page)
     return re.sub(r"[ \t]+\n", "\n", page).strip()
