@@ -1,0 +1,213 @@
+"""Bugs to plant: each is a change of the machine or of a shell that the simulation must find."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+from afsim.world import patched
+
+from agentflow_common import events as ev
+from agentflow_common import eventlog, runfold, runstate
+from agentflow_common.runstate import RunState, StepStatus
+from agentflow_scheduler import append, handlers, machine, recovery
+from agentflow_worker import handlers as worker
+from agentflow_worker import machine as worker_machine
+
+Change = tuple[Any, str, Any]
+
+
+def no_fence() -> list[Change]:
+    """The scheduler's appends are not fenced: whoever thinks that it owns a run writes."""
+    real = append.Turn.entry
+    return [(append.Turn, "entry", lambda self, index, _fence: real(self, index, None))]
+
+
+def ack_before_report() -> list[Change]:
+    """A worker acknowledges a task before it runs it."""
+    real = worker.Executor._run
+
+    async def run(self: Any, flight: Any) -> None:
+        await self._log.ack(flight.delivery)
+        await real(self, flight)
+
+    return [(worker.Executor, "_run", run)]
+
+
+def no_timers_on_recovery() -> list[Change]:
+    """Timers that were decided, and not yet set when the scheduler crashed, are not set by the next one."""
+    real = handlers.Engine._set_timers
+
+    async def set_timers(self: Any, timers: Any) -> None:
+        recovering = all(isinstance(timer, runstate.TimerState) for _, _, timer in timers)
+        if not recovering:
+            await real(self, timers)
+
+    return [(handlers.Engine, "_set_timers", set_timers)]
+
+
+def seen_ignored() -> list[Change]:
+    """The fold takes facts as they stand in the log, and not as the scheduler had seen them."""
+
+    def add(self: Any, event: ev.AnyEvent, seq: int) -> None:
+        if isinstance(event, ev.Decision) or type(event) in runfold._FACTS:
+            self._apply(seq, event)
+
+    return [(runfold.RunFold, "add", add)]
+
+
+def retry_without_limit() -> list[Change]:
+    """A failed attempt is tried again whatever its number."""
+    return [(machine, "_may_retry", lambda _node, error, attempt: bool(attempt) and attempt < 9 and error.retryable)]
+
+
+def no_claim() -> list[Change]:
+    """Nothing is claimed before an effect."""
+    return [(worker.Executor, "_must_claim", lambda _self, _task: False)]
+
+
+def snapshot_off_by_one() -> list[Change]:
+    """A snapshot says that it holds one event more than it does."""
+    real = recovery.save_snapshot
+
+    async def save(store: Any, shard: int, seq: int, runs: Any) -> None:
+        await real(store, shard, seq + 1, runs)
+
+    return [(handlers, "save_snapshot", save)]
+
+
+def no_message_id() -> list[Change]:
+    """A report that is written again is written twice."""
+    real = worker.Entry
+
+    def entry(subject: str, data: bytes, msg_id: str = "", **rest: Any) -> eventlog.Entry:
+        return real(subject, data, **rest)
+
+    return [(worker, "Entry", entry)]
+
+
+def no_reload() -> list[Change]:
+    """After a refused append the scheduler goes on with what it has in memory."""
+
+    async def reload(self: Any, key: Any) -> Any:
+        return self._runs.get(key)
+
+    return [(handlers.Engine, "_reload", reload)]
+
+
+def shared_timer_names() -> list[Change]:
+    """The retry timers of all steps of a run have one name."""
+    real = machine.Decision.emit
+
+    def emit(self: Any, event_type: Any, /, **fields: Any) -> None:
+        if event_type is ev.TimerSet and fields["kind"] == "retry":
+            fields["timer"] = "retry"
+        real(self, event_type, **fields)
+
+    return [(machine.Decision, "emit", emit)]
+
+
+def joined_twice() -> list[Change]:
+    """A parallel step is joined again after a crash."""
+
+    def join(run: Any, out: Any, node: Any) -> None:
+        out.emit(ev.StepJoined, step=node.id, status="completed")
+        machine._decided(run, out, node.id)
+
+    return [(machine, "_join", join)]
+
+
+def cancel_ignored() -> list[Change]:
+    """A cancel is written down and not acted upon."""
+    real = runfold.evolve
+
+    def evolve(state: RunState, event: ev.Event, seq: int) -> None:
+        real(state, event, seq)
+        state.cancel_requested = False
+
+    return [(machine, "evolve", evolve)]
+
+
+def late_reports_count() -> list[Change]:
+    """A report of an earlier attempt, or one that comes too late, is taken for the present one's."""
+
+    def active(state: RunState, key: str, attempt: int) -> Any:
+        step = state.steps.get(key)
+        return None if step is None or step.status is StepStatus.CANCELLED else step
+
+    return [(runfold, "_active", active)]
+
+
+def redelivery_unchecked() -> list[Change]:
+    """A task that is delivered again runs without a look at the log: a claimed one becomes unknown after its report."""
+    return [(worker_machine, "needs_check", lambda *_: False), (worker_machine, "is_stale", lambda _age: False)]
+
+
+def unknown_append_ignored() -> list[Change]:
+    """An append whose acknowledgement did not come is taken for written."""
+    real = append.Appender.write
+
+    async def write(self: Any, turns: Any) -> Any:
+        failed = await real(self, turns)
+        return [(turn, error) for turn, error in failed if getattr(error, "kind", "") != "append_unknown"]
+
+    return [(append.Appender, "write", write)]
+
+
+def fan_out_not_resumed() -> list[Change]:
+    """Children of a parallel step that were not offered when the scheduler crashed are never offered."""
+    real = machine._look
+
+    def look(run: Any, out: Any, key: str) -> None:
+        step = run.state.steps.get(key)
+        if step is not None and step.width > 0 and step.status is StepStatus.RUNNING:
+            return
+        real(run, out, key)
+
+    return [(machine, "_look", look)]
+
+
+def tail_from_the_end() -> list[Change]:
+    """After recovery the tail begins behind what had come meanwhile."""
+    real = handlers.recover
+
+    async def recover(log: Any, store: Any, shards: Any) -> Any:
+        states, _ = await real(log, store, shards)
+        return states, await log.last_seq()
+
+    return [(handlers, "recover", recover)]
+
+
+def skip_unordered() -> list[Change]:
+    """A step is offered when one of the steps that it waits for is decided."""
+    real = machine._decided
+
+    def decided(run: Any, out: Any, key: str) -> None:
+        real(run, out, key)
+        if machine.parent_of(key) is None:
+            for target in run.plan.nodes[key].targets:
+                if run.remaining[target] > 0:
+                    run.remaining[target] = 0
+                    run.touched[target] = None
+
+    return [(machine, "_decided", decided)]
+
+
+MUTATIONS: dict[str, Callable[[], list[Change]]] = {
+    change.__name__: change
+    for change in (
+        no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
+        snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
+        late_reports_count, redelivery_unchecked, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
+        skip_unordered,
+    )
+}  # fmt: skip
+
+
+@contextlib.contextmanager
+def planted(name: str | None) -> Iterator[None]:
+    """The engine with one of the bugs, or as it is."""
+    with patched(*(MUTATIONS[name]() if name else [])):
+        yield

@@ -1,0 +1,94 @@
+"""What a seed runs: random small workflows, and what their steps do."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from typing import Any
+
+from agentflow_common import ids
+from agentflow_common.errors import RetryableError, TerminalError
+from agentflow_worker.context import StepContext
+from agentflow_worker.registry import Registry, function, tool
+
+BLOB_CHARS = 900  # above the bound in line that the world sets
+
+
+def definition(rng: random.Random) -> dict[str, Any]:
+    """A random graph: edges point forward, some conditional; functions, tools with an effect, parallel steps."""
+    nodes: list[dict[str, Any]] = []
+    edges: list[dict[str, Any]] = []
+    for index in range(rng.randint(1, 6)):
+        kind = "tool" if rng.random() < 0.3 else "function"
+        policy: dict[str, Any] = {
+            "on_failure": rng.choice(["fail", "continue", "continue"]),
+            "retry": {"max_attempts": rng.randint(1, 4), "initial_ms": rng.choice([0, 10, 400, 3000]), "jitter": 0.2},
+        }
+        if kind == "tool" and rng.random() < 0.6:
+            policy["on_unknown"] = rng.choice(["fail", "retry"])
+        if rng.random() < 0.4:
+            policy["timeout_ms"] = rng.choice([300, 1000, 4000])
+        node: dict[str, Any] = {
+            "id": f"n{index}", "type": kind, "policy": policy,
+            "config": {f"{kind}_name": "t" if kind == "tool" else "f", "inputs": {}},
+        }  # fmt: skip
+        for source in range(index):
+            if rng.random() < 0.4:
+                edge: dict[str, Any] = {"from": f"n{source}", "to": f"n{index}"}
+                if rng.random() < 0.2:
+                    edge["condition"] = f"n{source}.output.n > 3"
+                edges.append(edge)
+                if rng.random() < 0.5:
+                    node["config"]["inputs"][f"from{source}"] = f"n{source}.output"
+        if index and rng.random() < 0.25:
+            node["config"]["inputs"]["items"] = list(range(rng.choice([0, 1, 2, 3, 7])))
+            node["config"]["parallel"] = True
+            node["config"]["for_each"] = "items"
+        nodes.append(node)
+    found: dict[str, Any] = {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
+    return found
+
+
+class Effects:
+    """How often the body of each attempt began. What an attempt does depends on the seed and its name alone."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.began: Counter[tuple[str, str, int]] = Counter()
+        self.tools: Counter[tuple[str, str, int]] = Counter()
+
+    async def act(self, context: StepContext, is_tool: bool) -> Any:
+        name = (context.run, context.step, context.attempt)
+        self.began[name] += 1
+        if is_tool:
+            self.tools[name] += 1
+
+        def chance(what: str) -> float:
+            return ids.fraction(str(self.seed), *name, what)
+
+        length = chance("length")
+        await asyncio.sleep(0 if length < 0.4 else 0.02 if length < 0.7 else 0.5 if length < 0.9 else 6.0)
+        end = chance("end")
+        if end < 0.15:
+            raise RetryableError("planned")
+        if end < 0.2:
+            raise TerminalError("planned for good")
+        output: dict[str, Any] = {"n": int(chance("n") * 10)}
+        if chance("large") < 0.1:
+            output["text"] = "x" * BLOB_CHARS
+        return output
+
+    def registry(self) -> Registry:
+        @function("f")
+        async def f(context: StepContext, **inputs: Any) -> Any:
+            return await self.act(context, is_tool=False)
+
+        @tool("t")
+        async def t(context: StepContext, **inputs: Any) -> Any:
+            return await self.act(context, is_tool=True)
+
+        registry = Registry()
+        registry.add(f)
+        registry.add(t)
+        return registry

@@ -1,0 +1,367 @@
+"""One seed: schedulers and workers (their real `app`) on the simulated server, faults for a while, then peace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import gc
+import logging
+import random
+from collections.abc import Iterator
+from contextvars import copy_context
+from types import SimpleNamespace
+from typing import Any
+
+import agentflow_common.blobs
+import agentflow_scheduler.app
+import agentflow_scheduler.append
+import agentflow_scheduler.handlers
+import agentflow_worker.app
+import agentflow_worker.handlers
+from afsim import checker
+from afsim.client import Client, Network
+from afsim.loop import PROCESS, Process, SimLoop, Stuck
+from afsim.server import Server
+from afsim.workload import Effects, definition
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.definition import parse_dict
+from agentflow_common.events import Payload
+from agentflow_common.service import Context
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_worker.settings import WorkerSettings
+
+FAULTS_S = 25.0  # virtual seconds of trouble
+SETTLE_S = 240.0  # virtual seconds of peace within which everything must end
+QUIET_S = 14.0  # and then nothing may happen any more, late deliveries included
+SLOTS = ("scheduler-a", "scheduler-b", "worker-a", "worker-b")
+CONCURRENCY = 6
+
+
+class World:
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.loop = SimLoop(random.Random(seed ^ 0x5EED))
+        self.server = Server(self.loop)
+        self.server.listeners = []  # type: ignore[attr-defined]
+        self.server.on_get = self._on_get  # type: ignore[attr-defined]
+        self.network = Network(random.Random(seed ^ 0xCAFE))
+        self.effects = Effects(seed)
+        self.processes: dict[str, Process] = {}
+        self.clients: dict[str, Client] = {}
+        self.engines: dict[str, Any] = {}
+        self.executors: list[Any] = []
+        self.runs: dict[RunKey, Any] = {}
+        self.violations: list[str] = []
+        self.probes = 0
+        self._generation = 0
+        self.healed_at = 0.0
+        self.faults = Counter_()
+
+    def fail(self, text: str) -> None:
+        if text not in self.violations:
+            self.violations.append(text)
+
+    # --- processes ---
+
+    def start(self, slot: str) -> None:
+        self._generation += 1
+        process = self.processes[slot] = Process(f"{slot}-{self._generation}")
+        process.clock_ms = self.rng.choice([0, 0, 0, -1500, 40, 3000])
+        client = self.clients[slot] = Client(self.server, self.network, process, self._generation)
+        context = copy_context()
+        context.run(PROCESS.set, process)
+        main = self._scheduler(process, client) if slot.startswith("scheduler") else self._worker(process, client)
+        self.loop.create_task(self._life(slot, process, main), context=context)
+
+    async def _life(self, slot: str, process: Process, main: Any) -> None:
+        """A service that ends by itself is started again, as every supervisor does."""
+        try:
+            await main
+        except Exception as error:
+            if not checker.is_weather(error):
+                self.fail(f"{slot} ended: {type(error).__name__}: {error}")
+        finally:
+            process.alive = False
+        if not self.loop.draining:
+            self.loop.call_later(0.3, self._again, slot, process, context=self.outside)
+
+    def _again(self, slot: str, process: Process) -> None:
+        if self.processes[slot] is process and not self.loop.draining:
+            self.start(slot)
+
+    def _context(self, name: str, settings: Any, process: Process, client: Client) -> Context[Any]:
+        context: Context[Any] = Context(name, settings, client, SimpleNamespace(set_part=lambda *_: None))  # type: ignore[arg-type]
+        context.clock = SimClock(self.server, process)
+        return context
+
+    async def _scheduler(self, process: Process, client: Client) -> None:
+        settings = _scheduler_settings().model_copy()
+        settings.snapshot_every = 12
+        settings.durability = "fsync" if self.seed % 3 == 0 else "default"
+        context = self._context("scheduler", settings, process, client)
+        await context.log.start()
+        async with agentflow_scheduler.app.app(context):
+            await context.stopping.wait()
+
+    async def _worker(self, process: Process, client: Client) -> None:
+        settings = _worker_settings().model_copy()
+        settings.worker_id = process.name
+        settings.concurrency = CONCURRENCY
+        settings.ack_wait_s = 4.0
+        settings.step_timeout_s_max = 60.0
+        context = self._context("worker", settings, process, client)
+        await context.log.start()
+        self.server.listeners.append(client)  # type: ignore[attr-defined]
+        async with agentflow_worker.app.app(context):
+            await context.stopping.wait()
+
+    def crash(self, slot: str) -> None:
+        self.processes[slot].alive = False
+        with contextlib.suppress(ValueError):
+            self.server.listeners.remove(self.clients[slot])  # type: ignore[attr-defined]
+
+    def _on_get(self, writer: str, name: str, data: bytes) -> None:
+        """A scheduler that reads a snapshot knows the decisions in it."""
+        if name.startswith("shard-"):
+            checker.learn_snapshot(self.server, writer, name, data)
+
+    # --- workload ---
+
+    def submit(self, index: int) -> None:
+        found = parse_dict(definition(self.rng))
+        run = f"run_{index}"
+        key = subjects.key_of("o", run)
+        self.runs[key] = found
+        event = ev.RunSubmitted(
+            org="o", run=run, ts=self.server.now_ms(), workflow="w", version=1, definition=found.canonical(),
+            inputs=Payload(value={}), trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+            deadline_ms=self.rng.choice([None, None, 2_000, 15_000]),
+        )  # fmt: skip
+        self.server.append(subjects.run_in(key), ev.encode(event), "gateway")
+        if self.rng.random() < 0.25:
+            cancel = ev.RunCancelRequested(org="o", run=run, ts=self.server.now_ms(), reason="enough")
+            after = self.rng.choice([0.0, 0.01, 0.5, 5.0, 30.0])
+            self.loop.call_later(
+                after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway")
+            )
+
+    # --- faults ---
+
+    def trouble(self) -> None:
+        rng = self.rng
+        slot = rng.choice(SLOTS)
+        process, client = self.processes[slot], self.clients[slot]
+        kind = rng.choice(["crash", "crash", "pause", "cut", "clock", "lease", "consumer", "redeliver", "spare"])
+        self.faults.note(kind)
+        if kind == "crash" and process.alive:
+            self.crash(slot)
+            self.loop.call_later(rng.choice([0.01, 1.0, 7.0]), self.start, slot)
+        elif kind == "pause" and process.alive and not process.paused:
+            process.paused = True
+            self.loop.call_later(rng.choice([0.2, 3.0, 7.0, 12.0]), self.loop.resume, process)
+        elif kind == "cut":
+            client.cut_until = self.loop.time() + rng.choice([0.05, 1.0, 6.0, 9.0])
+        elif kind == "clock":
+            process.clock_ms += rng.choice([-30_000, -2_000, 2_000, 60_000])
+        elif kind == "lease":
+            shard = rng.randrange(subjects.SHARDS)
+            self.server.kv.pop(f"{subjects.LEASE_BUCKET}/shard.{shard}", None)  # two owners, if the other asks first
+        elif kind == "consumer":
+            names = [name for name, found in self.server.consumers.items() if not found.ack_wait]
+            if names:
+                self.server.forget_consumer(rng.choice(names))
+        elif kind == "redeliver":
+            for consumer in self.server.consumers.values():
+                consumer.deadlines = dict.fromkeys(consumer.deadlines, self.loop.time())
+
+    def weather(self) -> None:
+        self.network.lose = self.rng.choice([0.0, 0.0, 0.0, 0.01, 0.05])
+        self.network.slow = self.rng.choice([0.0, 0.02, 0.2])
+        self.network.slow_s = self.rng.choice([0.05, 1.0, 7.0])
+
+    def heal(self) -> None:
+        self.network.lose = self.network.slow = 0.0
+        self.healed_at = self.loop.time()
+        for slot in SLOTS:
+            process = self.processes[slot]
+            process.clock_ms = 0
+            self.clients[slot].cut_until = 0.0
+            if process.paused:
+                self.loop.resume(process)
+            if not process.alive:
+                self.start(slot)
+
+    # --- the seed ---
+
+    async def play(self) -> None:
+        self.outside = copy_context()
+        for slot in SLOTS:
+            self.loop.call_later(self.rng.random(), self.start, slot, context=self.outside)
+        await asyncio.sleep(1.5)
+        for index in range(self.rng.randint(1, 4)):
+            self.loop.call_later(self.rng.random() * 6, self.submit, index)
+        end = self.loop.time() + FAULTS_S
+        while self.loop.time() < end:
+            await asyncio.sleep(self.rng.choice([0.003, 0.1, 0.6, 2.0]))
+            if self.rng.random() < 0.5:
+                self.trouble()
+            if self.rng.random() < 0.2:
+                self.weather()
+            checker.probe(self)
+        self.heal()
+        limit = self.loop.time() + SETTLE_S
+        while not checker.all_ended(self):
+            await asyncio.sleep(1.0)
+            checker.probe(self)
+            if self.loop.time() > limit or self.violations:
+                break
+        await asyncio.sleep(QUIET_S)
+        checker.probe(self)
+
+    def run(self) -> None:
+        """Plays the seed and checks it; `violations` says what was wrong."""
+        loop = self.loop
+        asyncio.set_event_loop(None)
+        try:
+            loop.run_until_complete(self.play())
+        except Stuck as error:
+            self.fail(str(error))
+        checker.final(self)
+        self._drain()
+
+    def _drain(self) -> None:
+        """Ends every task quietly, so that nothing of this seed is left for the collector to complain about."""
+        loop = self.loop
+        loop.draining = True
+        loop.steps = 0
+        for client in self.server.listeners:  # type: ignore[attr-defined]
+            client.closed = True
+        for client in self.clients.values():
+            client.closed = True
+        for process in self.processes.values():
+            loop.resume(process)
+        loop.revive()
+        for _ in range(6):
+            open_tasks = [task for task in loop.tasks if not task.done()]
+            if not open_tasks:
+                break
+            for task in open_tasks:
+                task.cancel()
+            with contextlib.suppress(Stuck):
+                loop.run_until_complete(asyncio.sleep(2.0))
+        for task in loop.tasks:
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
+            if task.done() and not task.cancelled():
+                task.exception()
+        loop.tasks.clear()
+        loop.close()
+
+
+@functools.cache
+def _scheduler_settings() -> SchedulerSettings:
+    return SchedulerSettings()
+
+
+@functools.cache
+def _worker_settings() -> WorkerSettings:
+    return WorkerSettings()
+
+
+class Counter_(dict[str, int]):
+    def note(self, what: str) -> None:
+        self[what] = self.get(what, 0) + 1
+
+
+class SimClock:
+    def __init__(self, server: Server, process: Process) -> None:
+        self._server, self._process = server, process
+
+    def now_ms(self) -> int:
+        return self._server.now_ms() + self._process.clock_ms
+
+
+class SimTime:
+    """Stands for the module `time` in the worker."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    perf_counter = monotonic
+
+    def time(self) -> float:
+        return 1_700_000_000 + self._loop.time()
+
+
+@contextlib.contextmanager
+def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+    for place, name, value in changes:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in reversed(before):
+            setattr(place, name, value)
+
+
+@contextlib.contextmanager
+def small_engine(world: World) -> Iterator[None]:
+    """Virtual time for the worker, and bounds so small that a few steps reach them."""
+    engine_class = agentflow_scheduler.app.Engine
+    executor_class = agentflow_worker.app.Executor
+
+    def engine(*args: Any) -> Any:
+        made = engine_class(*args)
+        process = PROCESS.get()
+        assert process is not None
+        world.engines[process.name] = (process, checker.Watched(made, world))
+        return made
+
+    def executor(*args: Any) -> Any:
+        made = executor_class(*args)
+        world.executors.append(made)
+        return made
+
+    async def close() -> None:
+        """There is no model."""
+
+    llm = SimpleNamespace(connect=lambda *_: SimpleNamespace(close=close))
+    time = SimTime(world.loop)
+    with patched(
+        (subjects, "SHARDS", 2),
+        (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.handlers, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.handlers, "PACK_BYTES_MIN", 300),
+        (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_scheduler.app, "Engine", engine),
+        (agentflow_worker.app, "Executor", executor),
+        (agentflow_worker.app, "LlmDeps", llm),
+        (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
+        (agentflow_worker.app, "time", time),
+        (agentflow_worker.handlers, "time", time),
+    ):
+        yield
+
+
+def simulate(seed: int) -> World:
+    """Plays one seed; its `violations` are empty if all went well."""
+    world = World(seed)
+    logging.disable(logging.CRITICAL)
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        with small_engine(world):
+            world.run()
+    finally:
+        logging.disable(logging.NOTSET)
+        if collecting:
+            gc.enable()
+    return world

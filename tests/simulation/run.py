@@ -1,0 +1,40 @@
+"""Plays seeds: `python tests/simulation/run.py --seeds 10000 --start 0`, or one: `--seed 42`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from afsim.mutations import MUTATIONS, planted
+from afsim.world import simulate
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=1000)
+    parser.add_argument("--start", type=int, default=0)
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--mutation", choices=sorted(MUTATIONS))
+    args = parser.parse_args()
+    seeds = [args.seed] if args.seed is not None else range(args.start, args.start + args.seeds)
+    began, failed, probes = time.perf_counter(), 0, 0
+    with planted(args.mutation):
+        for seed in seeds:
+            world = simulate(seed)
+            probes += world.probes
+            if world.violations:
+                failed += 1
+                mutation = f" --mutation {args.mutation}" if args.mutation else ""
+                print(f"FAILED seed {seed}: {'; '.join(world.violations[:3])}")
+                print(f"  reproduce: .venv/bin/python tests/simulation/run.py --seed {seed}{mutation}", flush=True)
+    took = time.perf_counter() - began
+    print(f"{len(seeds)} seeds, {failed} failed, {len(seeds) / took:.1f} seeds/s, {probes} states compared")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
