@@ -172,10 +172,13 @@ class Client:
         elif subject.startswith("$JS.API.DIRECT.GET."):
             body = msgspec.json.decode(data)
             found, left = server.read(self.process.name, body["next_by_subj"], body["seq"], body["batch"])
+            last = 0
             for message in found:
                 place = {"Nats-Sequence": str(message.seq), "Nats-Subject": message.subject}
-                self.deliver(reply, "", message.data, place)
-            end = {"Status": "204", "Nats-Num-Pending": str(left)} if found else {"Status": "404"}
+                self.deliver(reply, "", message.data, {**place, "Nats-Last-Sequence": str(last)})
+                last = message.seq
+            end = {"Status": "204", "Nats-Num-Pending": str(left), "Nats-Last-Sequence": str(last)}
+            end = end if found else {"Status": "404"}
             self.deliver(reply, "", b"", end)
         elif subject.startswith("af.ctl."):
             for client in self.server.listeners:  # type: ignore[attr-defined]

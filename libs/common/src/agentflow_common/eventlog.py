@@ -174,25 +174,36 @@ class EventLog:
             position = chunk[-1].seq + 1
 
     async def _read_chunk(self, subject: str, start: int, want: int, stream: str) -> tuple[list[Stored], bool]:
-        """One batched direct get; ends with an end-of-batch status that tells how many are left."""
+        """One batched direct get; ends with an end-of-batch status that tells how many are left.
+
+        Each message names the one before it: what follows a hole (a connection that broke) is read again.
+        """
         inbox = self._nc.new_inbox()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         chunk: list[Stored] = []
+        hole = False
 
         async def on_message(msg: Msg) -> None:
+            nonlocal hole
             headers: dict[str, Any] = msg.headers or {}
             status = str(headers.get("Status", ""))
             if done.done():
                 return
+            last = chunk[-1].seq if chunk else 0
+            if status in {"", "204"}:
+                hole = hole or int(headers.get("Nats-Last-Sequence", last)) != last
             if status == "204":
-                done.set_result(int(headers.get("Nats-Num-Pending", "0")) > 0)
+                if hole and not chunk:
+                    done.set_exception(RetryableError("a log read had a hole", kind="log_unavailable"))
+                else:
+                    done.set_result(hole or int(headers.get("Nats-Num-Pending", "0")) > 0)
             elif status == "404":
                 done.set_result(False)
             elif status:
                 done.set_exception(RetryableError(f"log read refused: {status} {headers.get('Description', '')}"))
             else:
                 stored = _stored(msg)
-                if stored is not None:
+                if stored is not None and not hole:
                     chunk.append(stored)
 
         sub = await self._nc.subscribe(inbox, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)

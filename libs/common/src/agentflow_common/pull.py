@@ -127,6 +127,7 @@ class _Puller:
         headers: dict[str, Any] = msg.headers or {}
         status = str(headers.get("Status", ""))
         if status == "100":
+            self._on_heartbeat(int(headers.get("Nats-Last-Consumer", 0)))
             return
         self._open.pop(request_id, None)
         if status in {"404", "408"}:
@@ -136,6 +137,9 @@ class _Puller:
         else:
             self._lost = f"{status} {headers.get('Description', '')}".strip()
         self._arrived.set()
+
+    def _on_heartbeat(self, last_delivered: int) -> None:
+        """last_delivered: the consumer's newest sequence, by the server."""
 
     def _accept(self, delivery: Delivery) -> None:
         self._buffer.append(delivery)
@@ -199,6 +203,12 @@ class Tail(_Puller):
         if delivery.pending == 0:
             self.caught_up.set()
         super()._accept(delivery)
+
+    def _on_heartbeat(self, last_delivered: int) -> None:
+        """A delivery that was lost last has no successor that would show the gap: the heartbeat does."""
+        if last_delivered > self._consumer_seq:
+            self._lost = f"gap: the server has delivered {last_delivered}, {self._consumer_seq} arrived"
+            self._arrived.set()
 
     async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
         """What has arrived, in order; empty after `wait_s` seconds of nothing. Survives a lost consumer."""

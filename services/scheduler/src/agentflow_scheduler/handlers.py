@@ -88,7 +88,9 @@ class Engine:
                 if batch:
                     await self._turn(batch)
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
-                    if self._since_snapshot >= self._context.settings.snapshot_every:
+                    # a turn forgets the runs of a shard that it has lost: no snapshot may say that they are over
+                    due = self._since_snapshot >= self._context.settings.snapshot_every
+                    if due and not self._leases.changed.is_set():
                         await self._snapshot(shards)
         finally:
             await tail.stop()
