@@ -208,7 +208,9 @@ async def test_the_dev_key_is_made_once_and_kept_secret(
     async with standing(nats_url, db_env, api_key="", dev_key_file=file) as stand:
         key = file.read_text().strip()
         assert (key.startswith("afk_"), file.stat().st_mode & 0o777) == (True, 0o600)
-        assert (await stand.submit(key)).run_id
+        run = (await stand.submit(key)).run_id
+        (line,) = [vars(record) for record in caplog.records if getattr(record, "method", "") == "SubmitWorkflow"]
+        assert (line["org"], line["run"], len(line["trace"])) == ("default", run, 32)
     async with standing(nats_url, db_env, api_key="", dev_key_file=file):
         assert file.read_text().strip() == key
     env_key = secrets.token_hex(12)

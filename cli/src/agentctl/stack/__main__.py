@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
+import time
 
 from agentctl.stack.control import serve
 from agentctl.stack.layout import StackInfo, options_of
@@ -12,8 +14,19 @@ from agentflow_common.embedded import StackError
 log = logging.getLogger(__name__)
 
 
+class _JsonLine(logging.Formatter):
+    """The line of the services' logs, without what their formatter imports: everything waits for the supervisor."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        ts = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+        body = {"ts": ts, "level": record.levelname.lower(), "service": "supervisor", "logger": record.name}
+        return json.dumps(body | {"message": record.getMessage()})
+
+
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_JsonLine())  # one format for all the log files of a stack
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
     options = options_of(sys.argv[1])
 
     def ready(_info: StackInfo, times: dict[str, float]) -> None:

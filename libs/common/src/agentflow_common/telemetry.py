@@ -21,6 +21,12 @@ from agentflow_common.settings import Settings
 
 _context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("agentflow_log_context", default=None)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+# What the platform's own code logs holds no payload. Libraries quote URLs, requests and documents: only their warnings
+# pass, and of those that read documents not even these.
+_OURS: Final = tuple(
+    f"agentflow_{name}" for name in ("common", "gateway", "scheduler", "worker", "cost", "security", "prompt", "trace")
+)
+_QUOTING: Final = ("pypdf", "charset_normalizer", "bs4")
 _state: dict[str, Any] = {"service": "", "tracer": None, "provider": None}
 
 RUNS: Final = Counter("workflow_runs", "Runs by final status", ["status", "workflow"])  # exposed as ..._total
@@ -74,16 +80,21 @@ def _where(tb: Any) -> list[str]:
 
 
 def setup(service: str, settings: Settings) -> None:
-    """Logs to stderr, and spans to the OTLP endpoint if one is set. Call once, first thing in `__main__`."""
+    """Logs to stderr, and spans to the OTLP endpoint if one is set. Call once, first thing in `__main__`.
+
+    The log level is for AgentFlow's own code; libraries log from WARNING on.
+    """
     _state["service"] = service
     handler = logging.StreamHandler(sys.stderr)
     if settings.log_format == "json":
         handler.setFormatter(JsonFormatter())
     else:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s %(message)s"))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
-    for noisy in ("httpx", "httpcore", "faststream", "nats", "urllib3", "clickhouse_connect"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for name in _OURS:
+        logging.getLogger(name).setLevel(settings.log_level.upper())
+    for name in _QUOTING:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     if settings.otlp_endpoint:
         _start_tracing(service, settings.otlp_endpoint)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 OPEN_SERVICES: Final = frozenset(
     {"grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection", "grpc.reflection.v1.ServerReflection"}
 )
+_RUN_ID: Final = re.compile(r"run_[0-9a-z]{26}\Z")
 REQUESTS: Final = Counter("grpc_requests", "Calls by method and status", ["method", "code"])
 SECONDS: Final = Histogram(
     "grpc_request_duration_seconds",
@@ -44,6 +46,8 @@ class _Visit:
         self.method = method
         self.stream = stream
         self.org = ""
+        self.trace = ""
+        self.run = ""
         self.kind = ""
         self.code = "OK"
         self._began = time.perf_counter()
@@ -58,8 +62,7 @@ class _Visit:
         REQUESTS.labels(self.method, self.code).inc()
         (ACTIVE if self.stream else SECONDS).labels(self.method).observe(seconds)
         extra = {"method": self.method, "code": self.code, "ms": round(seconds * 1000, 1), "org": self.org}
-        if self.kind:
-            extra["kind"] = self.kind
+        extra |= {k: v for k, v in (("run", self.run), ("trace", self.trace), ("kind", self.kind)) if v}
         level = logging.INFO if self.code in {"OK", "CANCELLED"} or self.kind else logging.WARNING
         log.log(level, "call", extra=extra)
 
@@ -109,8 +112,13 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                             kind="overloaded",
                             retry_after_ms=250,
                         )
+                    visit.trace = telemetry.trace_id(span.traceparent)
                     calls.enter(calls.Call(identity, span.traceparent, _deadline(context)))
-                    return await handler.unary_unary(_parse(handler, data), context)
+                    request = _parse(handler, data)
+                    visit.run = _run_of(request)
+                    reply = await handler.unary_unary(request, context)
+                    visit.run = visit.run or _run_of(reply)
+                    return reply
             except asyncio.CancelledError:
                 visit.code = "CANCELLED"
                 raise
@@ -129,10 +137,13 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             status: grpc.Status | None = None
             with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:
                 trace = span.traceparent
+            visit.trace = telemetry.trace_id(trace)
             calls.enter(calls.Call(identity, trace, None))
             inner: Any = None
             try:
-                inner = handler.unary_stream(_parse(handler, data), context)
+                request = _parse(handler, data)
+                visit.run = _run_of(request)
+                inner = handler.unary_stream(request, context)
                 async for reply in inner:
                     yield reply
             except (asyncio.CancelledError, GeneratorExit):
@@ -148,6 +159,12 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await context.abort(status.code, status.details, status.trailing_metadata)
 
         return serve
+
+
+def _run_of(message: Any) -> str:
+    """The run that a request or an answer names, for the log line; what has not the form of a run id is left out."""
+    run = getattr(message, "run_id", "")
+    return run if _RUN_ID.match(run) else ""
 
 
 def _parse(handler: Any, data: bytes) -> Any:
