@@ -42,6 +42,23 @@ def test_inputs_from_files(tmp_path: Path) -> None:
         values.parse_inputs([], "[1]")
 
 
+def test_inputs_declared_as_strings_stay_text() -> None:
+    flow = "name: f\ninputs:\n  zip: {type: string}\n  n: {type: integer}\n  any: {}\n"
+    strings = values.text_inputs(flow)
+    assert strings == {"zip"}
+    pairs = ["zip=42", "n=42", "any=true"]
+    assert values.parse_inputs(pairs, "", strings) == {"zip": "42", "n": 42, "any": True}
+    assert values.parse_inputs(['zip="42"', "n=1"], "", strings) == {"zip": "42", "n": 1}
+    for odd in ("", "- a", "inputs: 3", "inputs: {a: 3}", "a: [", "x" * 10):
+        assert not values.text_inputs(odd)
+
+
+def test_a_document_of_blanks_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    (tmp_path / "blank.txt").write_text(" \n\t\n")
+    with pytest.raises(CliError, match="blanks"):
+        demo.check_document(tmp_path / "blank.txt")
+
+
 def test_times() -> None:
     now = 1_700_000_000_000
     assert values.parse_time("now", now) == now

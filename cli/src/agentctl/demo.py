@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 EXAMPLE: Final = "document_analysis.yaml"
 DOCUMENT: Final = "data/vendor_review.md"
 FILE_BYTES_MAX: Final = 32 * 1024 * 1024
+BLANK_BYTES_MAX: Final = 64 * 1024  # a small file is looked at before a whole stack is started for it
 RUN_S_MAX: Final = 600.0
 _BINARY: Final = "takes text, Markdown, HTML and PDF"
 
@@ -79,6 +80,8 @@ def check_document(path: Path) -> Path:
     size = file.stat().st_size
     if size == 0:
         raise CliError(f"{path}: the file is empty", fix="name a document with text in it")
+    if size <= BLANK_BYTES_MAX and not file.read_bytes().strip():
+        raise CliError(f"{path}: the file holds nothing but blanks", fix="name a document with text in it")
     if size > FILE_BYTES_MAX:
         raise CliError(f"{path}: {size / 1024**2:.0f} MB, the limit is {FILE_BYTES_MAX // 1024**2} MB", fix="split it")
     with file.open("rb") as stream:

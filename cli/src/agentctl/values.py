@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -65,8 +65,22 @@ def scalar(text: str) -> Any:
     return text
 
 
-def parse_inputs(pairs: Iterable[str], whole: str = "") -> dict[str, Any]:
-    """Inputs from `--inputs-json` (or `@file`) and then `--input key=value`, which win."""
+def text_inputs(definition: str) -> frozenset[str]:
+    """The inputs that a definition declares as strings; none if it can't be read (the server says what is wrong)."""
+    import yaml
+
+    try:
+        declared = (yaml.safe_load(definition) or {}).get("inputs") or {}
+        return frozenset(name for name, spec in declared.items() if spec == "string" or spec.get("type") == "string")
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError):
+        return frozenset()
+
+
+def parse_inputs(pairs: Iterable[str], whole: str = "", strings: Container[str] = ()) -> dict[str, Any]:
+    """Inputs from `--inputs-json` (or `@file`) and then `--input key=value`, which win.
+
+    What is named in `strings` stays text, whatever it looks like.
+    """
     out: dict[str, Any] = {}
     if whole:
         try:
@@ -83,7 +97,8 @@ def parse_inputs(pairs: Iterable[str], whole: str = "") -> dict[str, Any]:
         elif value.startswith("@") and len(value) > 1:
             out[key] = _from_file(value[1:])
         else:
-            out[key] = scalar(value)
+            made = scalar(value)
+            out[key] = value if key in strings and not isinstance(made, str) else made
     return out
 
 

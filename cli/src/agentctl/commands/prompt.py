@@ -30,7 +30,8 @@ def create(
     task: Annotated[
         str,
         typer.Option(
-            help="Hint for the offline provider: summarize, keywords, classify, translate, detect_language, answer.",
+            help="Hint for the offline provider: summarize, keywords, classify, translate, detect_language, answer, "
+            "moderate, entities.",
             show_default=False,
         ),
     ] = "",

@@ -117,8 +117,9 @@ def submit(
     output: Output = Format.TABLE,
 ) -> None:
     """Start a run. With --watch or --wait the exit code is 0 only if it completed."""
-    inputs = values.parse_inputs(input_ or (), inputs_json)
     source = _definition(workflow) if _is_file(workflow) else workflow
+    strings = values.text_inputs(source) if _is_file(workflow) and input_ else ()
+    inputs = values.parse_inputs(input_ or (), inputs_json, strings)
     if _is_file(workflow) and "\n" not in source:
         source += "\n"  # how the SDK tells a text from a name
     with open_client() as client:

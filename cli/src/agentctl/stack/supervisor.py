@@ -96,7 +96,7 @@ class Supervisor:
         for stale in layout.run.glob("*.json"):
             stale.unlink()
         self._last = files.read(layout.ports_json, files.Ports) or files.Ports()
-        self._require_free("--grpc-port", options.grpc_port)
+        self._require_free("--port", options.grpc_port)
         self._require_free("--http-port", options.http_port)
         self._require_free("--nats-port", options.nats_port)
         self._require_free("--postgres-port", options.postgres_port)

@@ -242,8 +242,11 @@ def create_budget(
     """limit_usd: exact US dollars. period: daily, weekly, monthly or total. scope: `org` or `workflow:<name>`."""
     try:
         nano = models.to_nano(limit_usd)
+        if nano <= 0:
+            raise ValueError(f"{limit_usd} is not above 0")
     except (ValueError, ArithmeticError) as error:
-        problem = Problem("limit", str(error) or "not an amount", "write US dollars, for example 1000 or 12.50")
+        why = f"{limit_usd!r} is no number" if isinstance(error, ArithmeticError) else str(error)
+        problem = Problem("limit", why, "write US dollars, for example 1000 or 12.50")
         raise InvalidArgumentError("the limit is not an amount of money", problems=(problem,)) from None
     request = budget_pb2.CreateBudgetRequest(
         name=name,
