@@ -39,6 +39,24 @@ async def test_text_in_several_encodings(root: Path) -> None:
         assert (made["name"], made["content_type"], made["pages"]) == ("a.txt", "text/plain", 1)
 
 
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        # one accent in much English: DOS pages know a word there too
+        (
+            "cp1252",
+            "The board met to discuss the delays in Düsseldorf and the cold chain.\nRefunds go to the driver. " * 3,
+        ),
+        ("cp1252", "Le café était fermé à l'été, où êtes-vous allé ? L'œuvre coûte 5 €."),
+        ("cp1250", "Příliš žluťoučký kůň úpěl ďábelské ódy. Řeka teče pod mostem a děti si hrají v parku."),
+        ("cp1251", "Съешь же ещё этих мягких французских булок да выпей чаю. Река течёт под мостом."),
+    ],
+)
+async def test_the_page_of_old_files_is_found(root: Path, encoding: str, text: str) -> None:
+    (root / "a.txt").write_bytes(text.encode(encoding))
+    assert (await call("file.read", root, path="a.txt"))["text"] == text
+
+
 async def test_html_becomes_readable_text_with_its_title(root: Path) -> None:
     (root / "a.html").write_text(
         "<html><head><title>The page</title><style>p{}</style></head><body><script>evil()</script><h2>Part</h2>"

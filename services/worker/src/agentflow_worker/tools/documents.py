@@ -22,7 +22,7 @@ _BOMS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
 )  # fmt: skip
-# Windows and ISO pages that differ from cp1252 in a few letters, and the DOS and Mac pages that hardly anybody writes today
+# Windows and ISO pages that differ from cp1252 in a few letters, and DOS and Mac pages, which hardly anybody writes now
 _LATIN: Final = frozenset(
     {"cp1250", "cp1254", "cp1257", "cp1258", "iso8859_2", "iso8859_4", "iso8859_9", "iso8859_16"}
     | {"cp437", "cp775", "cp850", "cp852", "cp857", "cp858", "cp860", "cp861", "cp863", "cp865"}
