@@ -11,6 +11,7 @@ import time
 from agentflow_common import ids, subjects
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Entry
 from agentflow_common.pull import WorkQueue
+from agentflow_scheduler.recovery import save_snapshot
 from benchmarks.drive import Emit, drive
 from benchmarks.history import Line, copy, template
 from benchmarks.stack import SERVICES, Engine, chain, engine
@@ -71,8 +72,12 @@ async def _age(stack: Engine, runs: int) -> None:
     queue = asyncio.create_task(_take_tasks(stack, runs * AGED_CHAIN))
     try:
         await _append_copies(stack, lines, runs)
-        print("aged log: acknowledging the tasks", file=sys.stderr)
         await queue
+        # the engine snapshots every 20,000 decisions: a log of this age has snapshots
+        store = await stack.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        seq = await stack.log.last_seq()
+        for shard in range(subjects.SHARDS):
+            await save_snapshot(store, shard, seq, [])
     finally:
         queue.cancel()
         with contextlib.suppress(asyncio.CancelledError):

@@ -1,0 +1,65 @@
+"""Group `wfcommons`: the shapes of published scientific workflows, made by the `wfcommons` package (WfChef recipes).
+
+The package and what it needs stay out of our environment: if it is not importable, it goes into one of its own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks import workflow_shapes as shapes
+from benchmarks.drive import Emit, drive
+from benchmarks.stack import HERE, chain, engine
+from benchmarks.wfformat import SLOTS, measure, scale_for
+
+RECIPES = ("montage", "epigenomics", "1000genome")
+SIZES = {100: 2.0, 1000: 4.0}  # tasks: the lower bound in seconds that the scale gives
+SEED = 1
+PACKAGE = "wfcommons==1.6"
+ENVIRONMENT = HERE.parent / ".build" / "wfcommons"
+
+
+async def run(emit: Emit, _options: object) -> None:
+    python = _python()
+    if python is None:
+        print(f"group wfcommons is left out: {PACKAGE} can't be installed here", file=sys.stderr)
+        return
+    with tempfile.TemporaryDirectory(prefix="agentflow-wfcommons-") as folder:
+        workflows = {
+            (recipe, size): _generate(python, Path(folder), recipe, size) for recipe in RECIPES for size in SIZES
+        }
+    async with engine(concurrency=SLOTS) as stack:
+        await drive(stack, chain(10), 100, 50)
+        for (recipe, size), tasks in workflows.items():
+            await measure(stack, emit, recipe, tasks, SLOTS, scale_for(tasks, SLOTS, SIZES[size]), asked=size)
+
+
+def _generate(python: str, folder: Path, recipe: str, size: int) -> list[shapes.Task]:
+    target = folder / f"{recipe}-{size}.json"
+    arguments = [recipe, str(size), str(SEED), str(target)]
+    command = [python, str(HERE / "generate_recipe.py"), *arguments]
+    env = {**os.environ, "PYTHONHASHSEED": "0"}  # the recipes walk over sets
+    subprocess.run(command, check=True, stdout=sys.stderr, cwd=folder, env=env)
+    return shapes.parse(json.loads(target.read_text()))
+
+
+def _python() -> str | None:
+    """An interpreter that can import wfcommons."""
+    if importlib.util.find_spec("wfcommons") is not None:
+        return sys.executable
+    python = ENVIRONMENT / "bin" / "python"
+    if python.exists() and subprocess.run([python, "-c", "import wfcommons"], check=False).returncode == 0:
+        return str(python)
+    print(f"installing {PACKAGE} into {ENVIRONMENT.relative_to(HERE.parent)}", file=sys.stderr)
+    steps = (["venv", "--quiet", "--allow-existing", str(ENVIRONMENT)], ["pip", "install", "--quiet", PACKAGE])
+    for step in steps:
+        extra = ["--python", str(python)] if step[0] == "pip" else ["--python", sys.executable]
+        if subprocess.run([sys.executable, "-m", "uv", *step, *extra], check=False).returncode:
+            return None
+    return str(python)
