@@ -157,6 +157,8 @@ class Engine:
                 fresh = await self._reload(turn.key)
                 if fresh is not None:
                     again[turn.key] = fresh
+                    # an append that was written and not acknowledged may have decided timers that nobody has set
+                    await self._set_timers([(turn.key, name, timer) for name, timer in fresh.state.timers.items()])
             touched = again
             if failed:
                 await asyncio.sleep(min(0.01 * 2**attempt, 1.0))
