@@ -59,28 +59,23 @@ def all_ended(world: World) -> bool:
 
 
 class Watched:
-    """An engine, and whether it is in the middle of something."""
+    """An engine. idle: it has ended a turn and waits for the next."""
 
     def __init__(self, engine: Any, world: World) -> None:
         self.engine = engine
-        self.busy = 0
-        for name in ("_turn", "_advance", "_snapshot", "_serve"):
-            setattr(engine, name, self._around(name, getattr(engine, name)))
+        self.idle = False
+        serve, turn = engine._serve, engine._turn
 
-    def _around(self, name: str, inner: Any) -> Any:
-        async def around(*args: Any) -> Any:
-            if name == "_serve":
-                self.busy = 1  # until the first turn is over
-                return await inner(*args)
-            self.busy += 1
-            try:
-                return await inner(*args)
-            finally:
-                self.busy -= 1
-                if name == "_turn":
-                    self.busy = 0
+        async def watched_serve(shards: Any) -> None:
+            self.idle = False
+            await serve(shards)
 
-        return around
+        async def watched_turn(batch: Any) -> None:
+            self.idle = False
+            await turn(batch)
+            self.idle = True  # not after an error: the engine then starts over from the log
+
+        engine._serve, engine._turn = watched_serve, watched_turn
 
 
 def probe(world: World) -> None:
@@ -92,7 +87,7 @@ def probe(world: World) -> None:
         for executor in world.executors:
             if len(executor.flights) > 6:
                 world.fail(f"{len(executor.flights)} tasks in hand, 6 allowed")
-        if watched.busy:
+        if not watched.idle:
             continue
         for key, run in watched.engine._runs.items():
             state: RunState = run.state

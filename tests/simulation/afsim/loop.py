@@ -18,7 +18,10 @@ STEPS_MAX = 400_000  # callbacks of one seed: more means that something spins
 
 
 class Process:
-    """Something that can crash on its own. clock_ms: how far its wall clock is off."""
+    """Something that can crash on its own. clock_ms: how far its wall clock is off.
+
+    fuse: after so many more of its callbacks `blow` is called, so that a fault hits any point of what it does.
+    """
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -26,6 +29,8 @@ class Process:
         self.paused = False
         self.clock_ms = 0
         self.held: list[asyncio.Handle] = []
+        self.fuse = 0
+        self.blow: Callable[[], None] = lambda: None
 
     def __repr__(self) -> str:
         return self.name
@@ -36,9 +41,6 @@ PROCESS: ContextVar[Process | None] = ContextVar("process", default=None)
 
 class Stuck(Exception):
     """Nothing is left to happen, or things happen without end."""
-
-
-_numbers = itertools.count(1)
 
 
 class SimTask(asyncio.Task):  # type: ignore[type-arg]
@@ -146,3 +148,7 @@ class SimLoop(asyncio.BaseEventLoop):
             if self.steps > STEPS_MAX:
                 raise Stuck("callbacks without end")
             handle._run()
+            if process is not None and process.fuse:
+                process.fuse -= 1
+                if not process.fuse:
+                    process.blow()

@@ -91,7 +91,7 @@ class World:
             self.loop.call_later(0.3, self._again, slot, process, context=self.outside)
 
     def _again(self, slot: str, process: Process) -> None:
-        if self.processes[slot] is process and not self.loop.draining:
+        if self.processes[slot] is process and not process.alive and not self.loop.draining:
             self.start(slot)
 
     def _context(self, name: str, settings: Any, process: Process, client: Client) -> Context[Any]:
@@ -156,14 +156,12 @@ class World:
         rng = self.rng
         slot = rng.choice(SLOTS)
         process, client = self.processes[slot], self.clients[slot]
-        kind = rng.choice(["crash", "crash", "pause", "cut", "clock", "lease", "consumer", "redeliver", "spare"])
+        kind = rng.choice(["crash", "crash", "crash", "pause", "pause", "cut", "clock", "lease", "consumer", "redeliver"])
         self.faults.note(kind)
-        if kind == "crash" and process.alive:
-            self.crash(slot)
-            self.loop.call_later(rng.choice([0.01, 1.0, 7.0]), self.start, slot)
-        elif kind == "pause" and process.alive and not process.paused:
-            process.paused = True
-            self.loop.call_later(rng.choice([0.2, 3.0, 7.0, 12.0]), self.loop.resume, process)
+        if kind in {"crash", "pause"}:
+            if process.alive and not process.paused and not process.fuse:
+                process.blow = functools.partial(self._hit, kind, slot, process, rng.choice([0.01, 1.0, 3.0, 7.0, 12.0]))
+                process.fuse = rng.randint(1, 80)
         elif kind == "cut":
             client.cut_until = self.loop.time() + rng.choice([0.05, 1.0, 6.0, 9.0])
         elif kind == "clock":
@@ -179,6 +177,16 @@ class World:
             for consumer in self.server.consumers.values():
                 consumer.deadlines = dict.fromkeys(consumer.deadlines, self.loop.time())
 
+    def _hit(self, kind: str, slot: str, process: Process, for_s: float) -> None:
+        if self.healed_at or self.processes[slot] is not process or not process.alive:
+            return
+        if kind == "crash":
+            self.crash(slot)
+            self.loop.call_later(for_s, self._again, slot, process, context=self.outside)
+        else:
+            process.paused = True
+            self.loop.call_later(for_s, self.loop.resume, process, context=self.outside)
+
     def weather(self) -> None:
         self.network.lose = self.rng.choice([0.0, 0.0, 0.0, 0.01, 0.05])
         self.network.slow = self.rng.choice([0.0, 0.02, 0.2])
@@ -189,7 +197,7 @@ class World:
         self.healed_at = self.loop.time()
         for slot in SLOTS:
             process = self.processes[slot]
-            process.clock_ms = 0
+            process.clock_ms = process.fuse = 0
             self.clients[slot].cut_until = 0.0
             if process.paused:
                 self.loop.resume(process)
@@ -203,8 +211,8 @@ class World:
         for slot in SLOTS:
             self.loop.call_later(self.rng.random(), self.start, slot, context=self.outside)
         await asyncio.sleep(1.5)
-        for index in range(self.rng.randint(1, 4)):
-            self.loop.call_later(self.rng.random() * 6, self.submit, index)
+        for index in range(self.rng.randint(1, 6)):
+            self.loop.call_later(self.rng.random() * 15, self.submit, index, context=self.outside)
         end = self.loop.time() + FAULTS_S
         while self.loop.time() < end:
             await asyncio.sleep(self.rng.choice([0.003, 0.1, 0.6, 2.0]))
