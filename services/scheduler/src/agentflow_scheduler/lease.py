@@ -53,11 +53,12 @@ class Leases:
                 else:
                     await self._take(shard)
             except KeyWrongLastSequenceError:
-                self._mine.pop(shard, None)
+                await self.drop(shard)  # told at once: renewing the other shards may take long
             except (APIError, nats.errors.Error, TimeoutError) as error:
                 log.warning("lease of shard %d not renewed: %s", shard, type(error).__name__)
         if self.shards != before:
             log.info("shards held", extra={"shards": sorted(self.shards)})
+        if self.shards - before:
             self.changed.set()
 
     async def _take(self, shard: int) -> None:
