@@ -9,12 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import json_format
 
 from agentflow.v1 import workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.eventlog import Entry
+from agentflow_common.runstate import blob_marker
 from agentflow_gateway.testing import (
     DEFINITION,
     EMAIL,
@@ -49,6 +52,7 @@ BAD: list[tuple[str, dict[str, Any], str]] = [
     ("input type", {"inputs": {"text": 5.0}}, "inputs.text"),
     ("input name", {"inputs": {"text": "a", "texts": "b"}}, "inputs.texts"),
     ("2 MB input", {"inputs": {"text": "x" * 2_000_000}}, "inputs"),
+    ("marker", {"inputs": {"text": "a", "x": [{"$blob": {"sha256": "0" * 64, "size": 1}, "path": []}]}}, "inputs.x[0]"),
     ("no source", {"definition_text": None}, "source"),
 ]
 
@@ -150,6 +154,32 @@ async def test_large_inputs_go_out_of_line_and_come_back(stand: Stand) -> None:
     found = (await stand.workflows.GetRun(workflow_pb2.GetRunRequest(run_id=run), metadata=stand.auth())).run
     assert found.inputs.struct_value["text"] == text
     assert found.steps[0].output.struct_value["$truncated"] == 300_000
+
+
+async def test_parts_of_a_large_step_stand_in_the_runs_output_and_nobody_elses_do(stand: Stand) -> None:
+    run = (await stand.submit()).run_id
+    at: dict[str, Any] = {"org": "default", "run": run, "ts": 5}
+    task: dict[str, Any] = {"step": "read", "attempt": 1, "lane": "x", "kind": "function", "config": {}}
+    await stand.append(ev.StepScheduled(**at, **task, seen=1), "out_step")
+    blobs = Blobs(stand.context.nc)
+    mine = await blobs.pack({"name": "a.txt", "text": "word " * 20_000, "all": "x" * 3_200_000})
+    other = await blobs.pack({"name": "b.txt", "text": "word " * 20_000})
+    assert mine.ref
+    assert other.ref
+    seen = await stand.append(ev.StepCompleted(**at, step="read", attempt=1, output=mine), "run_in")
+    output = {
+        "name": blob_marker(mine.ref, ("name",)), "list": [blob_marker(mine.ref, ("text",))],
+        "gone": blob_marker(mine.ref, ("nope",)), "big": blob_marker(mine.ref),
+        "theirs": blob_marker(other.ref, ("name",)),
+    }  # fmt: skip
+    await stand.append(ev.RunCompleted(**at, seen=seen, output=ev.Payload(value=output), cost_nano=0), "out_run")
+    found = (await stand.workflows.GetRun(workflow_pb2.GetRunRequest(run_id=run), metadata=stand.auth())).run
+    shown = json_format.MessageToDict(found.output)
+    assert shown["name"] == "a.txt"
+    assert shown["list"] == ["word " * 20_000]
+    assert shown["big"]["$truncated"] > 3_000_000
+    assert shown["theirs"] == json.loads(json.dumps(output["theirs"]))
+    assert shown["gone"]["path"] == ["nope"]
 
 
 async def test_watch_replays_follows_and_ends(stand: Stand) -> None:

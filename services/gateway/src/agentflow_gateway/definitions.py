@@ -73,6 +73,7 @@ def _loaded(definition: Definition) -> _Loaded:
             kind="definition_too_large",
             problems=(Problem("definition", f"{len(encoded):,} bytes", fix),),
         )
+    machine.check_reserved(encoded, canonical, "definition")
     return _Loaded(definition, canonical, definition.digest())
 
 

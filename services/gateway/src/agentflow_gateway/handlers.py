@@ -32,7 +32,9 @@ async def submit(
     RetryableError (a service or the log is away: the same call may be sent again).
     """
     machine.check_submission(request)
-    machine.check_size(len(msgspec.json.encode(inputs)), deps.settings.inputs_bytes_max)
+    encoded = msgspec.json.encode(inputs)
+    machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
+    machine.check_reserved(encoded, inputs, "inputs")
     checked = await definitions.check(deps, call, source)
     full = checked.definition.check_inputs(inputs)
 

@@ -28,6 +28,7 @@ TAG_VALUE_CHARS_MAX: Final = 256
 PRIORITY_MAX: Final = 100
 BUDGET_CENTS_MAX: Final = 100_000_000  # a million dollars: beyond that a typing error is likelier than a wish
 DEADLINE_MS_MAX: Final = 366 * 86_400_000
+RESERVED_KEY: Final = "$blob"
 REASON_CHARS_MAX: Final = 500
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 1000
@@ -190,6 +191,30 @@ def check_size(size: int, limit: int) -> None:
             kind="inputs_too_large",
             problems=(Problem("inputs", f"{size:,} bytes, the limit is {limit:,}", fix),),
         )
+
+
+def check_reserved(encoded: bytes, value: Any, place: str) -> None:
+    """The engine marks what is stored out of line with this key; a client's mark would name somebody else's value.
+
+    encoded: the value as JSON, which tells nearly always that there is nothing to look for.
+    """
+    if f'"{RESERVED_KEY}"'.encode() in encoded and (found := _reserved(value, place)):
+        fix = "rename it"
+        raise InvalidError(
+            f"{found}: the key `{RESERVED_KEY}` is the engine's own; {fix}",
+            kind="reserved_key",
+            problems=(Problem(found, f"the key `{RESERVED_KEY}` is the engine's own", fix),),
+        )
+
+
+def _reserved(value: Any, place: str) -> str:
+    if isinstance(value, dict):
+        if RESERVED_KEY in value:
+            return place
+        return next((found for key, item in value.items() if (found := _reserved(item, f"{place}.{key}"))), "")
+    if isinstance(value, list):
+        return next((found for at, item in enumerate(value) if (found := _reserved(item, f"{place}[{at}]"))), "")
+    return ""
 
 
 def check_text(value: str, place: str, chars_max: int) -> str:

@@ -9,7 +9,8 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.events import Payload
+from agentflow_common.events import BlobRef, Payload
+from agentflow_common.expressions import ExpressionError, walk
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunState, StepState
 from agentflow_gateway import machine
@@ -65,6 +66,7 @@ async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str
     inputs = await deps.blobs.unpack(state.inputs)
     output = await deps.blobs.unpack(state.output) if state.output is not None else None
     left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
+    output, left = await _filled(deps, output, _own_refs(state), left)
     outputs = await _step_outputs(deps, state, left)
     found = RunView(state, inputs, output, outputs, last_seq)
     return await _revealed(deps, call, found, reason) if reveal else found
@@ -81,6 +83,40 @@ async def _step_outputs(deps: Deps, state: RunState, bytes_left: int) -> dict[st
             outputs[key] = await deps.blobs.unpack(payload)
             bytes_left -= size
     return outputs
+
+
+def _own_refs(state: RunState) -> dict[str, BlobRef]:
+    """What this run stored out of line, by SHA-256."""
+    payloads = [state.inputs, *(step.output for step in state.steps.values())]
+    return {found.ref.sha256: found.ref for found in payloads if found is not None and found.ref is not None}
+
+
+async def _filled(deps: Deps, value: Any, refs: dict[str, BlobRef], bytes_left: int) -> tuple[Any, int]:
+    """(the value with parts that are stored out of line in their markers' place, bytes left); see runstate.blob_marker.
+
+    Only what the run itself stored is fetched: a marker that came out of a tool or a model may name anybody's.
+    """
+    if isinstance(value, list):
+        items = []
+        for item in value:
+            made, bytes_left = await _filled(deps, item, refs, bytes_left)
+            items.append(made)
+        return items, bytes_left
+    if not isinstance(value, dict):
+        return value, bytes_left
+    mark, path = value.get("$blob"), value.get("path")
+    if len(value) == 2 and isinstance(mark, dict) and mark.get("sha256") in refs and isinstance(path, list):
+        ref = refs[mark["sha256"]]
+        try:
+            part = walk(await deps.blobs.fetch(ref), tuple(path), "output")
+        except ExpressionError:
+            return value, bytes_left
+        size = len(msgspec.json.encode(part))
+        return ({"$truncated": size}, bytes_left) if size > bytes_left else (part, bytes_left - size)
+    made_fields = {}
+    for name, item in value.items():
+        made_fields[name], bytes_left = await _filled(deps, item, refs, bytes_left)
+    return made_fields, bytes_left
 
 
 def _size(payload: Payload | None) -> int:
