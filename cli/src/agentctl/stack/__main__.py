@@ -11,7 +11,7 @@ from agentctl.stack.control import serve
 from agentctl.stack.layout import StackInfo, options_of
 from agentflow_common.embedded import StackError
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("agentctl.stack")
 
 
 class _JsonLine(logging.Formatter):

@@ -61,5 +61,6 @@ def services_environment(
         "PYTHONUNBUFFERED": "1",
     }
     # Two cores and many processes: thread pools and malloc arenas of their own would only cost memory.
+    usual = {"AGENTFLOW_BUCKET_ROOT": str(layout.root / "buckets")}  # of file:// buckets, unless the user names another
     modest = {"MALLOC_ARENA_MAX": "2", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "GRPC_VERBOSITY": "ERROR"}
-    return modest | kept | dict(options.env) | ours | {"TMPDIR": tempfile.gettempdir()}
+    return modest | usual | kept | dict(options.env) | ours | {"TMPDIR": tempfile.gettempdir()}
