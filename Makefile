@@ -17,7 +17,7 @@ DATA ?= .agentflow
 LOAD ?=
 
 .PHONY: help setup lock run test test-fast test-all lint types format bench proto images up down dev-up dev-down status logs \
-	backup migrate-up k8s-deploy install-cli clean
+	simulate backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -52,6 +52,9 @@ test-fast: setup ## tests that start no server
 
 test-all: setup ## everything
 	@$(BIN)/pytest
+
+simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone
+	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --start $(or $(START),0))
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .

@@ -30,7 +30,12 @@ def main() -> int:
                 failed += 1
                 mutation = f" --mutation {args.mutation}" if args.mutation else ""
                 print(f"FAILED seed {seed}: {'; '.join(world.violations[:3])}")
-                print(f"  reproduce: .venv/bin/python tests/simulation/run.py --seed {seed}{mutation}", flush=True)
+                command = (
+                    f".venv/bin/python tests/simulation/run.py --seed {seed}{mutation}"
+                    if mutation
+                    else f"make simulate SEED={seed}"
+                )
+                print(f"  reproduce: {command}", flush=True)
     took = time.perf_counter() - began
     print(f"{len(seeds)} seeds, {failed} failed, {len(seeds) / took:.1f} seeds/s, {probes} states compared")
     return 1 if failed else 0

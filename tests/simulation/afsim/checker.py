@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import nats.errors
-from afsim.server import EPOCH_MS, Message, Server
 from nats.js.errors import APIError
 
+from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition_check import dependencies
@@ -167,9 +167,7 @@ class _Checked:
         for timer, count in timers.items():
             if count > 1:
                 self.fail(f"the timer {timer} was set {count} times")
-        ends = Counter(
-            (e.step, e.attempt) for _, e in self.events if isinstance(e, ev.StepCompleted | ev.StepFailed)
-        )
+        ends = Counter((e.step, e.attempt) for _, e in self.events if isinstance(e, ev.StepCompleted | ev.StepFailed))
         for (step, attempt), count in ends.items():
             if count > 1:  # message ids are remembered for longer than a seed lasts
                 self.fail(f"{step} attempt {attempt} was reported {count} times")
@@ -195,7 +193,7 @@ class _Checked:
                 self.fail("a timer was set after the cancel was seen")
 
     def _in_order(self) -> None:
-        """Folds event by event: inputs are decided before a step, timers don't outlive their time, one report counts."""
+        """Folds event by event: inputs are decided before a step, no timer is late, one report counts."""
         sources = dependencies(self.definition)
         run = RunFold()
         effective: Counter[tuple[str, int]] = Counter()
@@ -228,7 +226,12 @@ class _Checked:
     ) -> None:
         now = message.at_s if message is not None else self.world.loop.time()
         for name, at in list(timers.items()):
-            if name not in over and now > max(at, self.world.healed_at) + LATE_S and state is not None and not state.status.terminal:
+            if (
+                name not in over
+                and now > max(at, self.world.healed_at) + LATE_S
+                and state is not None
+                and not state.status.terminal
+            ):
                 self.fail(f"the timer {name} is {now - at:.0f} s late")
         timers.clear()
         if state is not None:

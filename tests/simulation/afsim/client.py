@@ -17,9 +17,10 @@ from typing import Any
 
 import msgspec
 import nats.errors
+from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
+
 from afsim.loop import PROCESS, Process
 from afsim.server import Server
-from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
 
 CALL_TIMEOUT_S = 5.0
 

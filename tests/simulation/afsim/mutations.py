@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
+from afsim.client import Client
 from afsim.world import patched
-
+from agentflow_common import eventlog, pull, runfold, runstate
 from agentflow_common import events as ev
-from agentflow_common import eventlog, runfold, runstate
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, handlers, machine, recovery
+from agentflow_scheduler import append, handlers, lease, machine, recovery
 from agentflow_worker import handlers as worker
-from agentflow_worker import machine as worker_machine
 
 Change = tuple[Any, str, Any]
 
@@ -140,11 +139,6 @@ def late_reports_count() -> list[Change]:
     return [(runfold, "_active", active)]
 
 
-def redelivery_unchecked() -> list[Change]:
-    """A task that is delivered again runs without a look at the log: a claimed one becomes unknown after its report."""
-    return [(worker_machine, "needs_check", lambda *_: False), (worker_machine, "is_stale", lambda _age: False)]
-
-
 def unknown_append_ignored() -> list[Change]:
     """An append whose acknowledgement did not come is taken for written."""
     real = append.Appender.write
@@ -195,13 +189,58 @@ def skip_unordered() -> list[Change]:
     return [(machine, "_decided", decided)]
 
 
+def heartbeats_unheeded() -> list[Change]:
+    """A tail does not notice that its last delivery was lost."""
+    return [(pull.Tail, "_on_heartbeat", lambda _self, _last: None)]
+
+
+def holes_unheeded() -> list[Change]:
+    """A read of the log takes what came for all there is."""
+    real = Client.deliver
+
+    def deliver(self: Any, inbox: str, reply: str, data: bytes, headers: dict[str, str] | None, **rest: Any) -> None:
+        kept = {name: value for name, value in (headers or {}).items() if name != "Nats-Last-Sequence"}
+        real(self, inbox, reply, data, kept, **rest)
+
+    return [(Client, "deliver", deliver)]
+
+
+def lease_loss_told_late() -> list[Change]:
+    """A lease is gone for a while before the engine is told."""
+
+    async def drop(self: Any, shard: int) -> None:
+        if self._mine.pop(shard, None) is not None:
+            asyncio.get_running_loop().call_later(2.0, self.changed.set)
+
+    return [(lease.Leases, "drop", drop)]
+
+
+def no_timers_on_reload() -> list[Change]:
+    """A timer whose decision was written and not acknowledged is not set."""
+    real_advance, real_set = handlers.Engine._advance, handlers.Engine._set_timers
+    advancing: set[int] = set()
+
+    async def advance(self: Any, touched: Any) -> None:
+        advancing.add(id(self))
+        try:
+            await real_advance(self, touched)
+        finally:
+            advancing.discard(id(self))
+
+    async def set_timers(self: Any, timers: Any) -> None:
+        if id(self) not in advancing or not all(isinstance(timer, runstate.TimerState) for _, _, timer in timers):
+            await real_set(self, timers)
+
+    return [(handlers.Engine, "_advance", advance), (handlers.Engine, "_set_timers", set_timers)]
+
+
 MUTATIONS: dict[str, Callable[[], list[Change]]] = {
     change.__name__: change
     for change in (
         no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
-        late_reports_count, redelivery_unchecked, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
-        skip_unordered,
+        late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
+        skip_unordered, heartbeats_unheeded, holes_unheeded, lease_loss_told_late, no_timers_on_reload,
     )
 }  # fmt: skip
 

@@ -8,6 +8,7 @@ import functools
 import gc
 import logging
 import random
+from collections import Counter
 from collections.abc import Iterator
 from contextvars import copy_context
 from types import SimpleNamespace
@@ -24,7 +25,6 @@ from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.server import Server
 from afsim.workload import Effects, definition
-
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition import parse_dict
@@ -60,7 +60,7 @@ class World:
         self.probes = 0
         self._generation = 0
         self.healed_at = 0.0
-        self.faults = Counter_()
+        self.faults: Counter[str] = Counter()
 
     def fail(self, text: str) -> None:
         if text not in self.violations:
@@ -146,9 +146,7 @@ class World:
         if self.rng.random() < 0.25:
             cancel = ev.RunCancelRequested(org="o", run=run, ts=self.server.now_ms(), reason="enough")
             after = self.rng.choice([0.0, 0.01, 0.5, 5.0, 30.0])
-            self.loop.call_later(
-                after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway")
-            )
+            self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
 
     # --- faults ---
 
@@ -156,11 +154,15 @@ class World:
         rng = self.rng
         slot = rng.choice(SLOTS)
         process, client = self.processes[slot], self.clients[slot]
-        kind = rng.choice(["crash", "crash", "crash", "pause", "pause", "cut", "clock", "lease", "consumer", "redeliver"])
-        self.faults.note(kind)
+        kind = rng.choice(
+            ["crash", "crash", "crash", "pause", "pause", "cut", "clock", "lease", "consumer", "redeliver"]
+        )
+        self.faults[kind] += 1
         if kind in {"crash", "pause"}:
             if process.alive and not process.paused and not process.fuse:
-                process.blow = functools.partial(self._hit, kind, slot, process, rng.choice([0.01, 1.0, 3.0, 7.0, 12.0]))
+                process.blow = functools.partial(
+                    self._hit, kind, slot, process, rng.choice([0.01, 1.0, 3.0, 7.0, 12.0])
+                )
                 process.fuse = rng.randint(1, 80)
         elif kind == "cut":
             client.cut_until = self.loop.time() + rng.choice([0.05, 1.0, 6.0, 9.0])
@@ -188,7 +190,7 @@ class World:
             self.loop.call_later(for_s, self.loop.resume, process, context=self.outside)
 
     def weather(self) -> None:
-        self.network.lose = self.rng.choice([0.0, 0.0, 0.0, 0.01, 0.05])
+        self.network.lose = self.rng.choice([0.0, 0.0, 0.01, 0.04, 0.1])
         self.network.slow = self.rng.choice([0.0, 0.02, 0.2])
         self.network.slow_s = self.rng.choice([0.05, 1.0, 7.0])
 
@@ -218,7 +220,7 @@ class World:
             await asyncio.sleep(self.rng.choice([0.003, 0.1, 0.6, 2.0]))
             if self.rng.random() < 0.5:
                 self.trouble()
-            if self.rng.random() < 0.2:
+            if self.rng.random() < 0.3:
                 self.weather()
             checker.probe(self)
         self.heal()
@@ -278,11 +280,6 @@ def _scheduler_settings() -> SchedulerSettings:
 @functools.cache
 def _worker_settings() -> WorkerSettings:
     return WorkerSettings()
-
-
-class Counter_(dict[str, int]):
-    def note(self, what: str) -> None:
-        self[what] = self.get(what, 0) + 1
 
 
 class SimClock:
