@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
+import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
@@ -18,6 +21,17 @@ INLINE_BYTES_MAX: Final = 64 * 1024
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024  # one step's output or one run's inputs, as JSON
 _CACHE_BYTES_MAX: Final = 64 * 1024 * 1024
 _STORED_MAX: Final = 10_000  # objects known to be there: they are not asked for again
+
+
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
+    """A store that does not answer is no fault of the value: try again."""
+    try:
+        yield
+    except (NotFoundError, ObjectNotFoundError):
+        raise
+    except (nats.errors.Error, TimeoutError) as error:
+        raise RetryableError("the object store is not reachable", kind="blobs_unavailable") from error
 
 
 class Blobs:
@@ -55,11 +69,12 @@ class Blobs:
             )
         sha = ids.digest(data)
         if sha not in self._stored:
-            bucket = await self._bucket()
-            try:
-                await bucket.get_info(sha)
-            except (NotFoundError, ObjectNotFoundError):
-                await bucket.put(sha, data)
+            with _reachable():
+                bucket = await self._bucket()
+                try:
+                    await bucket.get_info(sha)
+                except (NotFoundError, ObjectNotFoundError):
+                    await bucket.put(sha, data)
             if len(self._stored) >= _STORED_MAX:
                 self._stored.clear()
             self._stored.add(sha)
@@ -70,9 +85,10 @@ class Blobs:
         if ref.sha256 in self._cache:
             self._cache.move_to_end(ref.sha256)
             return self._cache[ref.sha256][0]
-        bucket = await self._bucket()
         try:
-            result = await bucket.get(ref.sha256)
+            with _reachable():
+                bucket = await self._bucket()
+                result = await bucket.get(ref.sha256)
         except (NotFoundError, ObjectNotFoundError) as error:
             raise RetryableError(f"blob {ref.sha256[:12]} is not in the object store", kind="blob_missing") from error
         data = result.data or b""
