@@ -201,7 +201,7 @@ def check_reserved(encoded: bytes, value: Any, place: str) -> None:
     if f'"{RESERVED_KEY}"'.encode() in encoded and (found := _reserved(value, place)):
         fix = "rename it"
         raise InvalidError(
-            f"{found}: the key `{RESERVED_KEY}` is the engine's own; {fix}",
+            f"a reserved key is used: {found}: the key `{RESERVED_KEY}` is the engine's own ({fix})",
             kind="reserved_key",
             problems=(Problem(found, f"the key `{RESERVED_KEY}` is the engine's own", fix),),
         )
