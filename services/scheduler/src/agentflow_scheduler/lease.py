@@ -37,6 +37,7 @@ class Leases:
         self._ttl_s = ttl_s
         self._me = Holder(socket.gethostname(), os.getpid(), os.urandom(6).hex())
         self._mine: dict[int, int] = {}
+        self._refreshing = asyncio.Lock()
         self.changed = asyncio.Event()
 
     @property
@@ -45,21 +46,26 @@ class Leases:
 
     async def refresh(self) -> None:
         """Renews what is held and takes what is free. Call it about four times per ttl."""
-        before = self.shards
-        for shard in range(subjects.SHARDS):
-            try:
-                if shard in self._mine:
-                    self._mine[shard] = await self._bucket.update(_key(shard), self._value(), self._mine[shard])
-                else:
-                    await self._take(shard)
-            except KeyWrongLastSequenceError:
-                await self.drop(shard)  # told at once: renewing the other shards may take long
-            except (APIError, nats.errors.Error, TimeoutError) as error:
-                log.warning("lease of shard %d not renewed: %s", shard, type(error).__name__)
-        if self.shards != before:
-            log.info("shards held", extra={"shards": sorted(self.shards)})
-        if self.shards - before:
-            self.changed.set()
+        async with self._refreshing:  # two at once would refuse each other's renewals
+            before = self.shards
+            taken = [shard for shard in range(subjects.SHARDS) if await self._keep_or_take(shard)]
+            if taken:  # also one that was lost and is back: the engine may have seen it go
+                self.changed.set()
+            if self.shards != before:
+                log.info("shards held", extra={"shards": sorted(self.shards)})
+
+    async def _keep_or_take(self, shard: int) -> bool:
+        """Whether the shard was taken now."""
+        try:
+            if shard not in self._mine:
+                await self._take(shard)
+                return shard in self._mine
+            self._mine[shard] = await self._bucket.update(_key(shard), self._value(), self._mine[shard])
+        except KeyWrongLastSequenceError:
+            await self.drop(shard)  # told at once: renewing the other shards may take long
+        except (APIError, nats.errors.Error, TimeoutError) as error:
+            log.warning("lease of shard %d not renewed: %s", shard, type(error).__name__)
+        return False
 
     async def _take(self, shard: int) -> None:
         try:
