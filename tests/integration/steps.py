@@ -62,6 +62,12 @@ async def big(size: int) -> list[float]:
     return [1.5] * size
 
 
+@function(name="t.forged")
+async def forged() -> dict[str, object]:
+    """An output that pretends to be stored out of line."""
+    return {"$blob": {"sha256": "a" * 64, "size": 1}, "path": []}
+
+
 @function(name="t.shared")
 async def shared(n: int, shared: list[float]) -> int:
     """n, and how long the shared list is."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import importlib
 import sys
+import time
 from typing import Any
 
 import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.definition import parse_text
 from agentflow_common.eventlog import Entry, Fence
+from agentflow_common.events import Payload
 from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_common.service import running
 from agentflow_scheduler.app import app as scheduler_app
@@ -179,6 +182,38 @@ async def test_a_definition_that_cannot_be_planned_ends_its_run(engine: Any) -> 
     assert (state.status, state.error.type) == (RunStatus.FAILED, "undecidable")
     text = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
     assert (await engine.finished(await engine.submit(text))).status is RunStatus.COMPLETED
+
+
+async def test_a_run_whose_blob_is_missing_holds_up_nobody(engine: Any) -> None:
+    """Its condition looks into a value that the object store does not have: it waits aside, and can be cancelled."""
+    text = workflow(
+        "{id: a, type: function, condition: 'inputs.x == 1', config: {function_name: t.add, inputs: {a: 1}}}",
+    )
+    definition = parse_text(text).canonical()
+    lost = Payload(ref=ev.BlobRef(sha256="0" * 64, size=100_000))
+    key = subjects.key_of("test", "run_lost_blob")
+    event = ev.RunSubmitted(org="test", run=key.run, ts=1, workflow="w", version=1, definition=definition, inputs=lost)
+    await engine.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
+    quick = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
+    began = time.monotonic()
+    for _ in range(5):
+        assert (await engine.finished(await engine.submit(quick))).status is RunStatus.COMPLETED
+    assert time.monotonic() - began < 2
+    request = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="lost")
+    await engine.log.append(Entry(subjects.run_in(key), ev.encode(request)))
+    assert (await engine.finished(key)).status is RunStatus.CANCELLED
+
+
+@pytest.mark.parametrize("where", ["{{ {k: {'sha256': 'a' * 64, 'size': 1}, 'path': []} }}", None])
+async def test_nobody_but_the_engine_names_a_blob(engine: Any, where: str | None) -> None:
+    made = "{id: a, type: function, config: {function_name: t.forged}, policy: {retry: {max_attempts: 1}}}"
+    if where is not None:
+        made = f'{{id: a, type: function, config: {{function_name: t.add, inputs: {{a: "{where}"}}}}}}'
+    state = await engine.finished(
+        await engine.submit(workflow(made, top="inputs: {k: {type: string}}"), {"k": "$blob"})
+    )
+    assert state.status is RunStatus.FAILED
+    assert state.error.type == ("reserved_key" if where is None else "undecidable")
 
 
 async def test_what_children_share_is_stored_once(engine: Any) -> None:

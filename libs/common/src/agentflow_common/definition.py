@@ -171,9 +171,12 @@ class Definition(_Model):
         for name, spec in self.inputs.items():
             if name in inputs:
                 full[name] = inputs[name]
+                if inputs[name] is None and not spec.required:
+                    continue
                 if not _is_of_type(inputs[name], spec.type):
-                    found = type(inputs[name]).__name__
-                    problems.append(Problem(f"inputs.{name}", f"must be of type {spec.type}, got {found}"))
+                    found = "null" if inputs[name] is None else type(inputs[name]).__name__
+                    fix = f'put quotes around it: {name}="..."' if spec.type == "string" else ""
+                    problems.append(Problem(f"inputs.{name}", f"must be of type {spec.type}, got {found}", fix))
             elif spec.default is not None or not spec.required:
                 full[name] = spec.default
             else:
@@ -186,8 +189,8 @@ class Definition(_Model):
 
 
 def _is_of_type(value: Any, kind: str) -> bool:
-    if kind in {"any"} or value is None:
-        return kind == "any" or value is None
+    if kind == "any" or value is None:
+        return kind == "any"
     if kind in {"integer", "number"}:
         return not isinstance(value, bool) and isinstance(value, int if kind == "integer" else int | float)
     expected: dict[str, type] = {"string": str, "boolean": bool, "array": list, "object": dict}
@@ -204,7 +207,10 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
     try:
         definition = Definition.model_validate(data)
     except ValidationError as error:
-        problems = tuple(_explain(item, lines) for item in error.errors(include_url=False)[:50])
+        raw = error.errors(include_url=False)[:50]
+        # a list whose items are wrong is also reported as too short: that is no problem of its own
+        inner = [item for item in raw if item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2]
+        problems = tuple(_explain(i, lines) for i in raw if not (inner and i["type"] == "too_short"))
         raise InvalidError(_headline(problems), problems=problems, kind="invalid_definition") from None
     from agentflow_common.definition_check import check
 
@@ -271,6 +277,8 @@ def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Probl
         fix = f"must match {item['ctx']['pattern']}"
     elif "input" in item and isinstance(item["input"], str | int | float | bool):
         message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"
+    if kind == "too_short" and loc == ("dag", "nodes"):
+        message, fix = "there are no nodes", "add at least one"
     if kind == "string_type" and isinstance(item["input"], bool):
         fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
     return Problem(_place(loc, lines), message, fix)

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 
 
@@ -147,3 +148,22 @@ def output_of(state: RunState, key: str) -> Payload:
 def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     """Stands for a value (or a part of one) that is stored out of line; the worker puts the value in its place."""
     return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
+
+
+def is_marker(value: Any) -> bool:
+    return isinstance(value, dict) and len(value) == 2 and "$blob" in value and "path" in value
+
+
+def marked_ref(marker: dict[str, Any]) -> ev.BlobRef:
+    """The reference in a marker; InvalidError for one that the engine did not make."""
+    try:
+        return msgspec.convert(marker["$blob"], ev.BlobRef)
+    except msgspec.ValidationError as error:
+        raise InvalidError(f"`$blob` is the engine's own key: {error}", kind="reserved_key") from None
+
+
+def holds_marker(value: Any) -> bool:
+    """Whether the reserved key stands anywhere in a value: who can name a blob can read it."""
+    if isinstance(value, dict):
+        return "$blob" in value or any(holds_marker(item) for item in value.values())
+    return isinstance(value, list | tuple) and any(holds_marker(item) for item in value)

@@ -92,10 +92,6 @@ def shard_ins(shard: int) -> str:
     return f"af.evt.{shard}.*.*.in"
 
 
-def shard_outs(shard: int) -> str:
-    return f"af.evt.{shard}.*.*.out.>"
-
-
 def lane_tasks(lane: str) -> str:
     return f"af.evt.*.*.*.out.task.{lane}"
 

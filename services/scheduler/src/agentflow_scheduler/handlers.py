@@ -37,6 +37,8 @@ from agentflow_scheduler.settings import SchedulerSettings
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log
+PARK_TRIES_MAX: Final = 12  # about three minutes: then what a run needs counts as lost
+PARK_S_MAX: Final = 30.0
 PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
 
 
@@ -52,6 +54,7 @@ class Engine:
         self._plans = Plans()
         self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._runs: dict[RunKey, Run] = {}
+        self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
         self._position = 0
         self._since_snapshot = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -73,10 +76,13 @@ class Engine:
 
     async def _serve(self, shards: frozenset[int]) -> None:
         self._runs.clear()
+        self._parked.clear()
         states, self._position = await recover(self._log, self._snapshots, shards)
         for key, state in states.items():
             await self._adopt(key, state)
-        tail = self._log.tail([subjects.shard_ins(shard) for shard in sorted(shards)], self._position + 1)
+        all_held = len(shards) == subjects.SHARDS  # one filter costs the server least (see recovery._read)
+        filters = [subjects.ALL_INS] if all_held else [subjects.shard_ins(shard) for shard in sorted(shards)]
+        tail = self._log.tail(filters, self._position + 1)
         await tail.start()
         try:
             await self._advance(dict(self._runs))
@@ -85,8 +91,9 @@ class Engine:
             )
             while not self._leases.changed.is_set():
                 batch = await tail.batch(0.5)
-                if batch:
+                if batch or self._parked:
                     await self._turn(batch)
+                if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
                     # a turn forgets the runs of a shard that it has lost: no snapshot may say that they are over
                     due = self._since_snapshot >= self._context.settings.snapshot_every
@@ -98,7 +105,7 @@ class Engine:
     # --- one turn ---
 
     async def _turn(self, batch: list[Delivery]) -> None:
-        touched: dict[RunKey, Run] = {}
+        touched: dict[RunKey, Run] = {key: self._runs[key] for key in self._parked if key in self._runs}
         for delivery in batch:
             self._position = delivery.seq
             key = subjects.parse(delivery.subject)
@@ -169,9 +176,12 @@ class Engine:
         now_ms = self._context.clock.now_ms()
         turns: list[Turn] = []
         again: dict[RunKey, Run] = {}
-        for key, run in touched.items():
+        for key, known in touched.items():
+            run = known
             if key.shard not in self._leases.shards:
                 self._runs.pop(key, None)
+                continue
+            if self._must_wait(key, run):
                 continue
             try:
                 out = decide(run, now_ms, values)
@@ -179,20 +189,36 @@ class Engine:
                     values[ref.sha256] = await self._blobs.fetch(ref)
                 encoded = [await self._encode(run, decision) for decision in out.decisions]
             except RetryableError as error:
-                log.warning("decided again from the log: %s", error.message, extra={"run": key.run})
-                await asyncio.sleep(0.2)
                 fresh = await self._reload(key)
-                if fresh is not None:
-                    again[key] = fresh
-                continue
+                if fresh is None or self._park(key, error):
+                    continue
+                run = fresh
+                out, encoded = self._give_up(run, now_ms, error)
             except Exception as error:
                 log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
                 out, encoded = self._give_up(run, now_ms, error)
+            self._parked.pop(key, None)
             if out.decisions:
                 turns.append(Turn(key, run, out.decisions, encoded))
             if out.needs:
                 again[key] = run
         return turns, again
+
+    def _must_wait(self, key: RunKey, run: Run) -> bool:
+        """Whether the run is parked and its time has not come; to end it nothing needs to be fetched."""
+        if key not in self._parked or run.state.cancel_requested or run.state.deadline_passed:
+            return False
+        return self._parked[key][0] > asyncio.get_running_loop().time()
+
+    def _park(self, key: RunKey, error: RetryableError) -> bool:
+        """Puts a run aside whose decision needs what is not there now, so that it holds up nobody; False: no more."""
+        tries = self._parked.get(key, (0.0, 0))[1] + 1
+        if tries > PARK_TRIES_MAX:
+            return False
+        delay_s = min(0.2 * 2**tries, PARK_S_MAX)
+        self._parked[key] = (asyncio.get_running_loop().time() + delay_s, tries)
+        log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.run})
+        return True
 
     def _give_up(self, run: Run, now_ms: int, error: Exception) -> tuple[Decision, list[bytes]]:
         kind = error.kind if isinstance(error, AgentFlowError) else "engine_error"

@@ -16,7 +16,7 @@ from agentflow_common import definition as df
 from agentflow_common import definition_check, expressions, ids
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, Path
-from agentflow_common.runstate import RunState, StepStatus, blob_marker, output_of
+from agentflow_common.runstate import RunState, StepStatus, blob_marker, holds_marker, is_marker, marked_ref, output_of
 
 PLANS_MAX: Final = 256
 
@@ -107,7 +107,10 @@ def _template(text: str, steps: Mapping[str, Any]) -> Resolver:
                 variables[name] = inputs
             elif name in steps:
                 variables[name] = scope.step_view(name)
-        return compiled.render(variables)
+        value = compiled.render(variables)
+        if holds_marker(value):
+            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
+        return value
 
     return resolve
 
@@ -255,7 +258,7 @@ def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[
 
 
 def _inside(value: Any, scope: Scope) -> Any:
-    if isinstance(value, dict) and "$blob" in value:
-        payload = Payload(ref=BlobRef(**value["$blob"]))
+    if is_marker(value):
+        payload = Payload(ref=marked_ref(value))
         return expressions.walk(scope.look(payload), tuple(value["path"]), "input")
     return value

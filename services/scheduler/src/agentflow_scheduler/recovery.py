@@ -53,18 +53,15 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
     """The unfinished runs of the shards, and the sequence up to which the log is folded."""
     wanted = sorted(shards)
     folds: dict[RunKey, RunFold] = {}
-    start: int | None = None
-    covered: dict[int, int] = {}
+    last = await event_log.last_seq()
+    first = last + 1
     for shard in wanted:
         snapshot = await load_snapshot(store, shard)
-        covered[shard] = snapshot.seq
-        start = snapshot.seq if start is None else min(start, snapshot.seq)
         for state in snapshot.runs:
             folds[RunKey(shard, state.org, state.run)] = RunFold(state)
-    last = await event_log.last_seq()
-    first = (start or 0) + 1
-    if first <= last:
-        await _read(event_log, wanted, covered, folds, first, last)
+        first = min(first, snapshot.seq + 1)
+        if snapshot.seq < last:
+            await _read(event_log, shard, folds, snapshot.seq + 1, last)
     states: dict[RunKey, RunState] = {}
     for key, fold in folds.items():
         folded = fold.finish()
@@ -74,13 +71,10 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
     return states, last
 
 
-async def _read(
-    event_log: EventLog, shards: list[int], covered: dict[int, int], folds: dict[RunKey, RunFold], first: int, last: int
-) -> None:
-    filters: list[str] = []
-    for shard in shards:
-        filters += [subjects.shard_ins(shard), subjects.shard_outs(shard)]
-    tail = event_log.tail(filters, first)
+async def _read(event_log: EventLog, shard: int, folds: dict[RunKey, RunFold], first: int, last: int) -> None:
+    """Folds a shard's events. One consumer with one filter a shard: with many filters the server's work for a read
+    grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16 readers 0.9 s)."""
+    tail = event_log.tail([subjects.shard_all(shard)], first)
     await tail.start()
     try:
         while not (tail.caught_up.is_set() and not tail.buffered):
@@ -88,7 +82,7 @@ async def _read(
                 if delivery.seq > last:
                     return
                 key = subjects.parse(delivery.subject)
-                if key is not None and delivery.seq > covered[key.shard]:
+                if key is not None:
                     _feed(folds, key, delivery.data, delivery.seq)
     finally:
         await tail.stop()

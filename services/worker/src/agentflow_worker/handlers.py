@@ -31,6 +31,7 @@ from agentflow_common.errors import (
 from agentflow_common.eventlog import Entry, EventLog, Fence, settle
 from agentflow_common.expressions import walk
 from agentflow_common.pull import Delivery
+from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.invoke import StepContext, invoke
@@ -187,6 +188,8 @@ class Executor:
             announce.cancel()
             if flight.context.cancelled.is_set() and not _spent(outcome.llm):
                 return  # the scheduler has closed this attempt; only money spent is worth a late word
+            if outcome.error is None and holds_marker(outcome.output):
+                outcome.error = InvalidError("an output may not hold the reserved key `$blob`", kind="reserved_key")
             if outcome.error is None and task.kind != "llm":  # run_llm has protected its own
                 outcome = await self._screen(flight, outcome)
             if outcome.error is None:
@@ -201,12 +204,20 @@ class Executor:
                     duration_ms=duration_ms, llm=outcome.llm, redactions=outcome.redactions, trace=task.trace,
                 )  # fmt: skip
             else:
+                self._tell(flight, outcome.error)
                 report = ev.StepFailed(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
                     error=await self._screen_error(flight, outcome.error), worker=self._settings.worker_id,
                     started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
                 )  # fmt: skip
             await self._report(flight, report, "end")
+
+    def _tell(self, flight: Flight, error: BaseException) -> None:
+        """The kind only: a message may quote a payload."""
+        task = flight.task
+        found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
+        ids = {"org": task.org, "run": task.run, "step": task.step, "attempt": task.attempt}
+        log.warning("step failed: %s", found.type, extra={**ids, "trace": telemetry.trace_id(task.trace)})
 
     async def _attempt(self, flight: Flight) -> Outcome:
         task = flight.task
@@ -251,12 +262,12 @@ class Executor:
 
     async def _resolve(self, value: Any) -> Any:
         """Puts out-of-line values in the place of their markers."""
-        if machine.is_marker(value):
-            whole = await self._blobs.fetch(ev.BlobRef(**value["$blob"]))
+        if is_marker(value):
+            whole = await self._blobs.fetch(marked_ref(value))
             return await self._resolve(walk(whole, tuple(value["path"]), "input"))
         if isinstance(value, dict):
             return {name: await self._resolve(item) for name, item in value.items()} if value else value
-        if isinstance(value, list) and any(True for _ in machine.markers(value)):
+        if isinstance(value, list) and holds_marker(value):
             return [await self._resolve(item) for item in value]
         return value
 

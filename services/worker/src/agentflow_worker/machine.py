@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Final
 
 from agentflow_common import events as ev
 from agentflow_common.errors import AgentFlowError
@@ -50,20 +50,3 @@ def to_step_error(error: BaseException) -> StepError:
 
 def clip(text: str) -> str:
     return text if len(text) <= MESSAGE_CHARS_MAX else text[: MESSAGE_CHARS_MAX - 1] + "\u2026"
-
-
-def markers(value: Any) -> Iterable[dict[str, Any]]:
-    """The places in a task's inputs where an out-of-line value belongs (runstate.blob_marker)."""
-    if isinstance(value, dict):
-        if is_marker(value):
-            yield value
-        else:
-            for item in value.values():
-                yield from markers(item)
-    elif isinstance(value, list):
-        for item in value:
-            yield from markers(item)
-
-
-def is_marker(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 2 and "$blob" in value and "path" in value
