@@ -128,7 +128,7 @@ def test_bad_options_are_refused_before_anything_starts(stack: RunningStack, tmp
         pass
     taken = int(stack.grpc.rsplit(":", 1)[1])
     with (
-        pytest.raises(StackError, match=f"--grpc-port {taken}: the port is in use"),
+        pytest.raises(StackError, match=f"--port {taken}: the port is in use"),
         running_stack(tmp_path, grpc_port=taken),
     ):
         pass
