@@ -221,6 +221,16 @@ class EventLog:
     def tail(self, filters: Sequence[str], start_seq: int = 1, stream: str = subjects.EVENTS_STREAM) -> Tail:
         return Tail(self._nc, stream, filters, start_seq)
 
+    async def bury(self, origin: str, delivery: Delivery, why: str) -> None:
+        """Keeps what the service `origin` can't use with the dead letters, once, with its place and the reason."""
+        headers = {
+            "Agentflow-Origin-Seq": str(delivery.seq),
+            "Agentflow-Origin-Subject": delivery.subject,
+            "Agentflow-Error": why,
+        }
+        entry = Entry(subjects.dead(origin), delivery.data, msg_id=f"dead-{origin}-{delivery.seq}", headers=headers)
+        await self.append(entry)
+
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
         await self._nc.publish(delivery.reply, b"+ACK")

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -37,6 +37,19 @@ class Context(Generic[SettingsT]):
         self.health = health
         self.ports: dict[str, int] = {}
         self.stopping = asyncio.Event()
+
+    def guarded(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A background task whose unforeseen end stops the service: its supervisor starts it again."""
+        task = asyncio.ensure_future(work)
+
+        def ended(done: asyncio.Task[None]) -> None:
+            if not done.cancelled() and (error := done.exception()) is not None:
+                log.error("background work failed; the service stops", exc_info=error)
+                self.health.alive = False
+                self.stopping.set()
+
+        task.add_done_callback(ended)
+        return task
 
 
 App = Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]]

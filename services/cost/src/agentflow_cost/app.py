@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
@@ -41,8 +41,8 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         queue = await settler.start()
         async with bus.serving(settings.nats_url, SCHEMA, handlers.routes()):
             loops = [
-                _task(context, settler.run(queue)),
-                _task(context, _sweep(context, store)),
+                context.guarded(settler.run(queue)),
+                context.guarded(_sweep(context, store)),
             ]
             try:
                 yield
@@ -51,20 +51,6 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
                 await queue.stop()
     finally:
         await pool.close()
-
-
-def _task(context: Context[CostSettings], work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A background task whose unforeseen end stops the service: its supervisor starts it again."""
-    task = asyncio.ensure_future(work)
-
-    def ended(done: asyncio.Task[None]) -> None:
-        if not done.cancelled() and (error := done.exception()) is not None:
-            log.error("background work failed; the service stops", exc_info=error)
-            context.health.alive = False
-            context.stopping.set()
-
-    task.add_done_callback(ended)
-    return task
 
 
 async def _sweep(context: Context[CostSettings], store: Store) -> None:

@@ -161,10 +161,7 @@ class Settler:
 
     async def _bury(self, delivery: Delivery, why: str) -> None:
         log.error("event can't be settled; kept in the dead letters", extra={"seq": delivery.seq, "why": why})
-        headers = {"Agentflow-Subject": delivery.subject, "Agentflow-Seq": str(delivery.seq), "Agentflow-Error": why}
-        await self._log.append(
-            Entry(subjects.dead("cost"), delivery.data, msg_id=f"cost-{delivery.seq}", headers=headers)
-        )
+        await self._log.bury("cost", delivery, why)
 
     async def _settle(self, items: Sequence[Item]) -> None:
         if not items:

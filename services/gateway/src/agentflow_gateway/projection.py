@@ -20,7 +20,6 @@ from nats.js.errors import APIError, NotFoundError
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import Entry
 from agentflow_common.httpd import Health
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_common.telemetry import QUEUE_LAG
@@ -126,6 +125,4 @@ class Projection:
     async def _bury(self, delivery: Delivery) -> None:
         """What can't be read goes to the dead letters once, with where it came from, and the queue goes on."""
         log.error("an event can't be read; it is in the dead letters", extra={"seq": delivery.seq})
-        headers = {"Af-Subject": delivery.subject, "Af-Seq": str(delivery.seq)}
-        entry = Entry(subjects.dead("gateway"), delivery.data, msg_id=f"gateway:{delivery.seq}", headers=headers)
-        await self._deps.log.append(entry)
+        await self._deps.log.bury("gateway", delivery, "unreadable")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -19,14 +18,7 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.settings.lease_ttl_s)
     engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET))
     await leases.refresh()
-    loops = [asyncio.create_task(leases.keep()), asyncio.create_task(engine.run())]
-
-    def stop_if_broken(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            context.stopping.set()
-
-    for task in loops:
-        task.add_done_callback(stop_if_broken)
+    loops = [context.guarded(leases.keep()), context.guarded(engine.run())]
     try:
         yield
     finally:

@@ -115,7 +115,7 @@ class Engine:
                 run = await self._fold(key, delivery)
             except Exception as error:
                 log.exception("an event was put with the dead letters", extra={"seq": delivery.seq})
-                await self._bury(delivery, error)
+                await self._log.bury("scheduler", delivery, type(error).__name__)
                 continue
             if run is not None:
                 touched[key] = run
@@ -322,17 +322,6 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _bury(self, delivery: Delivery, error: Exception) -> None:
-        """One poison event never stops a shard: it is kept with its origin and the reason."""
-        headers = {
-            "Agentflow-Origin-Seq": str(delivery.seq),
-            "Agentflow-Origin-Subject": delivery.subject,
-            "Agentflow-Error": type(error).__name__,
-        }
-        await self._log.append(
-            Entry(subjects.dead("scheduler"), delivery.data, msg_id=f"dead-{delivery.seq}", headers=headers)
-        )
 
     async def _snapshot(self, shards: frozenset[int]) -> None:
         for shard in shards:

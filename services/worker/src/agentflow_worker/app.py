@@ -44,17 +44,9 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     queues = [await _queue(context, lane) for lane in settings.lanes]
     await _publish_registry(context, registry)
     loops = [
-        asyncio.create_task(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
+        context.guarded(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
     ]
-    loops.append(asyncio.create_task(_heartbeats(context, executor)))
-
-    def stop_if_broken(task: asyncio.Task[None]) -> None:
-        if not task.cancelled() and task.exception() is not None:
-            log.error("a loop of the worker ended", exc_info=task.exception())
-            context.stopping.set()
-
-    for task in loops:
-        task.add_done_callback(stop_if_broken)
+    loops.append(context.guarded(_heartbeats(context, executor)))
     try:
         yield
     finally:

@@ -97,7 +97,8 @@ class Executor:
                 raise InvalidError("not a task")
         except (msgspec.MsgspecError, InvalidError) as error:
             log.warning("a task that can't be read was put with the dead letters", extra={"seq": delivery.seq})
-            await self._bury(delivery, error)
+            await self._log.bury("worker", delivery, type(error).__name__)
+            await self._log.ack(delivery)
             return
         name = (task.run, task.step, task.attempt)
         if name in self.flights:
@@ -351,13 +352,6 @@ class Executor:
         except RetryableError:
             # the message id makes repeating harmless
             await self._patiently(lambda: self._log.append(entry))
-
-    async def _bury(self, delivery: Delivery, error: Exception) -> None:
-        headers = {"Agentflow-Origin-Seq": str(delivery.seq), "Agentflow-Origin-Subject": delivery.subject,
-                   "Agentflow-Error": type(error).__name__}  # fmt: skip
-        entry = Entry(subjects.dead("worker"), delivery.data, msg_id=f"dead-task-{delivery.seq}", headers=headers)
-        await self._log.append(entry)
-        await self._log.ack(delivery)
 
     # --- control ---
 
