@@ -48,7 +48,7 @@ def test_fields_of_a_later_version_are_ignored(path: Path) -> None:
     for key in ("error", "output", "inputs", "llm"):
         if isinstance(body.get(key), dict):
             extended[key] = {**body[key], "added_inside": True}
-    if tag_of(path) == "step.scheduled":
+    if tag_of(path) == "step.scheduled" and "inputs" in body:
         extended["inputs"] = body["inputs"]  # free-form: what it holds is data, not fields
     assert decode(msgspec.json.encode(extended)) == decode(path.read_bytes())
 

@@ -309,7 +309,12 @@ async def ensure_streams(nc: Client, replicas: int = 1) -> None:
             await js.object_store(bucket)
         except NotFoundError:
             await js.create_object_store(bucket, api.ObjectStoreConfig(replicas=replicas, storage=api.StorageType.FILE))
-    for bucket, ttl in ((subjects.LEASE_BUCKET, 5.0), (subjects.REGISTRY_BUCKET, None)):
+    for bucket, ttl in (
+        (subjects.LEASE_BUCKET, 5.0),
+        (subjects.LOAD_BUCKET, 5.0),
+        (subjects.REGISTRY_BUCKET, None),
+        (subjects.CONTROLS_BUCKET, None),
+    ):
         try:
             await js.key_value(bucket)
         except (NotFoundError, APIError):

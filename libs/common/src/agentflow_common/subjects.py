@@ -22,6 +22,8 @@ BLOB_BUCKET: Final = "AF_BLOBS"
 SNAPSHOT_BUCKET: Final = "AF_SNAPSHOTS"
 LEASE_BUCKET: Final = "AF_LEASES"
 REGISTRY_BUCKET: Final = "AF_REGISTRY"
+CONTROLS_BUCKET: Final = "AF_CONTROLS"  # what operators set live: `lane.<name>`, `workflow.<org>.<name>`
+LOAD_BUCKET: Final = "AF_LOAD"  # what each scheduler has in hand: `scheduler.<id>`, ages out
 
 EVENTS_SUBJECTS: Final = ("af.evt.>", "af.timer.>")
 COST_SUBJECTS: Final = ("af.cost.>",)
@@ -31,6 +33,10 @@ DEAD_SUBJECTS: Final = ("af.dead.>",)
 ALL_INS: Final = "af.evt.*.*.*.in"
 ALL_RUN_FACTS: Final = "af.evt.*.*.*.out.run"
 ALL_EVENTS: Final = "af.evt.>"
+
+LANE_ORG: Final = "_lanes"  # the org of keyed lanes, which serve all
+LANE_PREFIX: Final = "lane_"  # entities that are not runs have ids of their own kind
+SCHEDULE_PREFIX: Final = "sched_"
 
 DEFAULT_LANE: Final = "default"
 

@@ -1,0 +1,74 @@
+"""What all events are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class BlobRef(msgspec.Struct, frozen=True):
+    """A payload kept out of line (claim check). sha256: hex, also the object's name. size: bytes of JSON."""
+
+    sha256: str
+    size: int
+
+
+class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A JSON value, in line or by reference."""
+
+    value: Any = None
+    ref: BlobRef | None = None
+
+
+class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Why a step attempt failed. type: stable name that retry policies match. message: screened for secrets."""
+
+    type: str
+    message: str
+    retryable: bool = True
+    retry_after_ms: int | None = None
+
+
+class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One provider call inside an LLM step. cost_nano: nano-USD. latency_ms: wall time of the call."""
+
+    provider: str
+    model: str
+    ok: bool
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_nano: int = 0
+    latency_ms: int = 0
+    error: str = ""
+
+
+class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD)."""
+
+    provider: str
+    model: str
+    prompt: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    reservation: str = ""
+    quality: str = ""
+    cache_hit: bool = False
+    attempts: tuple[LlmAttempt, ...] = ()
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all events. org and run: the owner. trace: W3C traceparent."""
+
+    org: str
+    run: str
+    ts: int
+    v: int = msgspec.field(default_factory=lambda: 1)  # a factory, so that omit_defaults keeps it on the wire
+    trace: str = ""
+
+
+class Decision(Event, frozen=True, kw_only=True):
+    """seen: the sequence of the newest incoming fact that was folded when this was decided."""
+
+    seen: int = 0

@@ -1,0 +1,187 @@
+"""Facts from outside the scheduler: subject `...in`. See events.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agentflow_common.events_base import Event, LlmUsage, Payload, StepError
+
+
+class ParentRef(msgspec.Struct, frozen=True):
+    """The step attempt that a subworkflow's run answers to."""
+
+    run: str
+    step: str
+    attempt: int
+
+
+class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a run comes from. kind: `fork`, `retry`, `continue` or `schedule`. step: where it was forked."""
+
+    run: str
+    kind: str
+    step: str = ""
+
+
+class RunSubmitted(Event, frozen=True, tag="run.submitted"):
+    """A client asked for a run. definition: the pinned definition as JSON. prompts: ref -> pinned `name@version`.
+
+    parent: the step that started this run as a subworkflow. origin: the run that this one was forked from or continues.
+    seed: `{step key: StepState}` of the origin's steps that are not run again (runstate.seeds). definitions: pinned
+    definitions of subworkflows by reference. depth: how many parents stand above.
+    """
+
+    workflow: str
+    version: int
+    definition: dict[str, Any]
+    inputs: Payload = Payload()
+    digest: str = ""
+    prompts: dict[str, str] = {}
+    budget_nano: int | None = None
+    deadline_ms: int | None = None
+    tags: dict[str, str] = {}
+    idempotency_key: str = ""
+    priority: int = 0
+    submitted_by: str = ""
+    redactions: dict[str, int] = {}
+    parent: ParentRef | None = None
+    origin: OriginRef | None = None
+    seed: Payload = Payload()
+    definitions: dict[str, dict[str, Any]] = {}
+    depth: int = 0
+
+
+class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
+    """grace_ms: how long active steps may take to end by themselves. force: at once and without compensation."""
+
+    reason: str = ""
+    by: str = ""
+    grace_ms: int = 0
+    force: bool = False
+
+
+class RunPauseRequested(Event, frozen=True, tag="run.pause_requested"):
+    """No further step is offered; those that run go on to their end."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class RunResumeRequested(Event, frozen=True, tag="run.resume_requested"):
+    reason: str = ""
+    by: str = ""
+
+
+class SignalReceived(Event, frozen=True, tag="signal.received"):
+    """id: the sender's own; a second signal with it is ignored. One that no step waits for yet is kept for later."""
+
+    name: str
+    payload: Payload = Payload()
+    by: str = ""
+    id: str = ""
+
+
+class ApprovalGiven(Event, frozen=True, tag="approval.given"):
+    """decision: `approve` or `reject`. by: who answers; each person counts once."""
+
+    step: str
+    decision: str
+    by: str
+    comment: str = ""
+    data: Payload = Payload()
+
+
+class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):
+    """A person tells what became of an attempt whose outcome is unknown: `completed`, `retry` or `fail`."""
+
+    step: str
+    attempt: int
+    outcome: str
+    output: Payload = Payload()
+    by: str = ""
+    reason: str = ""
+
+
+class ChildEnded(Event, frozen=True, tag="child.ended"):
+    """A subworkflow's run ended; its scheduler tells the parent in the append that ends it. status: a RunStatus."""
+
+    step: str
+    attempt: int
+    child: str
+    status: str
+    output: Payload = Payload()
+    error: StepError | None = None
+    cost_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+class SlotGranted(Event, frozen=True, tag="slot.granted"):
+    """The ledger of a keyed lane has given this attempt a slot."""
+
+    step: str
+    attempt: int
+    lane: str
+
+
+class StepStarted(Event, frozen=True, tag="step.started"):
+    """A worker runs the attempt and it takes long enough to be worth a word."""
+
+    step: str
+    attempt: int
+    worker: str
+
+
+class StepProgressed(Event, frozen=True, tag="step.progressed"):
+    """A heartbeat of a running attempt. progress: 0 to 1. detail: screened like an error's text."""
+
+    step: str
+    attempt: int
+    progress: float = 0.0
+    detail: str = ""
+    worker: str = ""
+
+
+class StepCompleted(Event, frozen=True, tag="step.completed"):
+    """An attempt succeeded. started_at: ms since the epoch. duration_ms: of the work alone."""
+
+    step: str
+    attempt: int
+    output: Payload = Payload()
+    worker: str = ""
+    started_at: int = 0
+    duration_ms: float = 0.0
+    llm: LlmUsage | None = None
+    redactions: dict[str, int] = {}
+
+
+class StepFailed(Event, frozen=True, tag="step.failed"):
+    """An attempt failed; the scheduler alone decides what follows. llm: what failed calls had cost."""
+
+    step: str
+    attempt: int
+    error: StepError
+    worker: str = ""
+    started_at: int = 0
+    duration_ms: float = 0.0
+    llm: LlmUsage | None = None
+
+
+class StepOutcomeUnknown(Event, frozen=True, tag="step.outcome_unknown"):
+    """A non-idempotent attempt had been claimed by a worker that then vanished: nobody knows whether it took effect."""
+
+    step: str
+    attempt: int
+    worker: str = ""
+    claimed_by: str = ""
+
+
+class TimerFired(Event, frozen=True, tag="timer.fired"):
+    """A JetStream message schedule came due."""
+
+    timer: str
+    kind: str
+    step: str = ""
+    attempt: int = 0

@@ -1,0 +1,91 @@
+"""Events of other entities than runs: claims, costs, audit, keyed lanes. See events.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common.events_base import Decision, Event
+
+
+class ClaimTaken(Event, frozen=True, tag="claim.taken"):
+    """A worker is about to run a non-idempotent attempt (subject `...claim.<step>.<attempt>`, expected sequence 0)."""
+
+    step: str
+    attempt: int
+    worker: str
+
+
+class CostSettled(Event, frozen=True, tag="cost.settled"):
+    """Stream AF_COST. source_seq: the sequence in AF_EVENTS of the step event that it settles (its message id)."""
+
+    step: str
+    attempt: int
+    reservation: str
+    provider: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_nano: int
+    reserved_nano: int
+    source_seq: int
+
+
+class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
+    """Stream AF_AUDIT. action: `protect`, `restore`, `block`. counts: findings by entity, never the values."""
+
+    action: str
+    actor: str
+    step: str = ""
+    reason: str = ""
+    counts: dict[str, int] = {}
+
+
+# --- keyed lanes: an entity each, whose `in` holds requests and whose `out` holds grants ---
+
+
+class LaneRequested(Event, frozen=True, tag="lane.requested"):
+    """An attempt asks for a slot. limit, rate_per_s: what its definition declares, if nobody configured the lane."""
+
+    lane: str
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int
+    priority: int = 0
+    limit: int = 1
+    rate_per_s: float | None = None
+
+
+class LaneReleased(Event, frozen=True, tag="lane.released"):
+    """An attempt needs its slot (or its place in the queue) no longer."""
+
+    lane: str
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int
+
+
+class LaneConfigured(Event, frozen=True, tag="lane.configured"):
+    """The lane's limits from now on. limit: slots; None: as the definitions say. rate_per_s: grants a second."""
+
+    lane: str
+    limit: int | None = None
+    rate_per_s: float | None = None
+    paused: bool = False
+    by: str = ""
+
+
+class LaneGranted(Decision, frozen=True, tag="lane.granted"):
+    """A slot is given; the same append tells the run (`slot.granted`)."""
+
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int
+
+
+class LaneCheckpointed(Decision, frozen=True, tag="lane.checkpointed"):
+    """The lane's whole state: what stands before it in the log is not needed any more."""
+
+    state: dict[str, Any]
