@@ -188,7 +188,7 @@ async def test_poison_is_buried_and_settlement_goes_on(context: Context[CostSett
     )
     await publish(context, completed(reply, 70))
     await until(lambda: _is(ledger(context), 1))
-    buried = await context.log.read(subjects.dead("cost"), stream=subjects.DEAD_STREAM)
+    buried = await context.log.read("af.dead.cost.>", stream=subjects.DEAD_STREAM)
     assert len(buried) == 3
     info = await context.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
     assert info.num_ack_pending == 0 and info.num_pending == 0

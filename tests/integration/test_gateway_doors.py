@@ -114,7 +114,7 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
             return [row.run for row in rows] == [run]
 
         await until(cancelled)
-        (dead,) = await stand.context.log.read("af.dead.gateway", stream=subjects.DEAD_STREAM)
+        (dead,) = await stand.context.log.read("af.dead.gateway.>", stream=subjects.DEAD_STREAM)
         assert dead.data == b"not an event"
         await stand.store._pool.execute("TRUNCATE runs")
     async with standing(nats_url, db_env) as stand:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -19,7 +20,7 @@ from nats.aio.msg import Msg
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NotFoundError
 
-from agentflow_common import subjects
+from agentflow_common import deadletters, subjects, telemetry
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.pull import Delivery, Tail
 
@@ -218,18 +219,28 @@ class EventLog:
             await sub.unsubscribe()
         return chunk, more
 
-    def tail(self, filters: Sequence[str], start_seq: int = 1, stream: str = subjects.EVENTS_STREAM) -> Tail:
-        return Tail(self._nc, stream, filters, start_seq)
+    def tail(
+        self,
+        filters: Sequence[str],
+        start_seq: int = 1,
+        stream: str = subjects.EVENTS_STREAM,
+        *,
+        headers_only: bool = False,
+    ) -> Tail:
+        return Tail(self._nc, stream, filters, start_seq, headers_only=headers_only)
 
     async def bury(self, origin: str, delivery: Delivery, why: str) -> None:
         """Keeps what the service `origin` can't use with the dead letters, once, with its place and the reason."""
-        headers = {
-            "Agentflow-Origin-Seq": str(delivery.seq),
-            "Agentflow-Origin-Subject": delivery.subject,
-            "Agentflow-Error": why,
-        }
-        entry = Entry(subjects.dead(origin), delivery.data, msg_id=f"dead-{origin}-{delivery.seq}", headers=headers)
-        await self.append(entry)
+        entry = Entry(
+            deadletters.place(origin, delivery),
+            delivery.data,
+            msg_id=f"dead-{origin}-{delivery.seq}",
+            fence=Fence(0),
+            headers=deadletters.headers(delivery, why),
+        )
+        with contextlib.suppress(ConflictError):  # its letter is there already
+            if not (await self.append(entry)).duplicate:
+                telemetry.DEAD_LETTERS.labels(origin, why).inc()
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
@@ -296,7 +307,12 @@ async def ensure_streams(nc: Client, replicas: int = 1) -> None:
         ),
         api.StreamConfig(name=subjects.COST_STREAM, subjects=list(subjects.COST_SUBJECTS), **common),
         api.StreamConfig(name=subjects.AUDIT_STREAM, subjects=list(subjects.AUDIT_SUBJECTS), **common),
-        api.StreamConfig(name=subjects.DEAD_STREAM, subjects=list(subjects.DEAD_SUBJECTS), **common),
+        api.StreamConfig(
+            name=subjects.DEAD_STREAM,
+            subjects=list(subjects.DEAD_SUBJECTS),
+            max_msgs=deadletters.MESSAGES_MAX,
+            **common,
+        ),
     ]
     for config in configs:
         try:

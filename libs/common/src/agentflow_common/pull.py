@@ -164,9 +164,12 @@ class _Puller:
 class Tail(_Puller):
     """Reads `filters` of a stream in order, from sequence `start_seq` on, as often as it takes."""
 
-    def __init__(self, nc: Client, stream: str, filters: Sequence[str], start_seq: int = 1) -> None:
+    def __init__(
+        self, nc: Client, stream: str, filters: Sequence[str], start_seq: int = 1, *, headers_only: bool = False
+    ) -> None:
         super().__init__(nc, stream)
         self._filters = list(filters)
+        self._headers_only = headers_only
         self._next_seq = max(1, start_seq)
         self._consumer_seq = 0
         self.caught_up = asyncio.Event()
@@ -182,6 +185,7 @@ class Tail(_Puller):
             mem_storage=True,
             filter_subjects=self._filters if len(self._filters) > 1 else None,
             filter_subject=self._filters[0] if len(self._filters) == 1 else None,
+            headers_only=self._headers_only or None,
         )
         info = await self._nc.jsm().add_consumer(self._stream, config)
         self._buffer.clear()

@@ -42,6 +42,7 @@ DEFAULT_LANE: Final = "default"
 
 
 class RunKey(NamedTuple):
+NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
     """Where a run's events live. shard: 0..SHARDS-1."""
 
     shard: int
@@ -139,8 +140,24 @@ def audit(org: str, run: str) -> str:
     return f"af.audit.{org}.{run or '_'}"
 
 
-def dead(origin: str) -> str:
-    return f"af.dead.{origin}"
+def dead(origin: str, org: str, run: str, origin_seq: int) -> str:
+    """One subject for each letter, so that a message is buried once by a service."""
+    return f"af.dead.{origin}.{org or NOBODY}.{run or NOBODY}.{origin_seq}"
+
+
+def dead_of(org: str) -> str:
+    """The dead letters of an org; of NOBODY: those whose subject names none."""
+    return f"af.dead.*.{org}.>"
+
+
+def lease(shard: int) -> str:
+    """The key of a shard's lease."""
+    return f"shard.{shard}"
+
+
+def lease_member(token: str) -> str:
+    """The key by which a scheduler announces itself."""
+    return f"member.{token}"
 
 
 def lane_durable(lane: str) -> str:
