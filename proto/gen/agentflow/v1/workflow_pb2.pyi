@@ -166,7 +166,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens")
+    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -200,6 +200,15 @@ class Run(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     INPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
     OUTPUT_TOKENS_FIELD_NUMBER: _ClassVar[int]
+    PARENT_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    PARENT_STEP_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_KIND_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    ORIGIN_STEP_FIELD_NUMBER: _ClassVar[int]
+    CONTINUED_AS_FIELD_NUMBER: _ClassVar[int]
+    PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
+    WAITING_STEPS_FIELD_NUMBER: _ClassVar[int]
+    DERIVED_RUN_IDS_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -219,10 +228,19 @@ class Run(_message.Message):
     last_sequence: int
     input_tokens: int
     output_tokens: int
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ...) -> None: ...
+    parent_run_id: str
+    parent_step: str
+    origin_kind: str
+    origin_run_id: str
+    origin_step: str
+    continued_as: str
+    paused_reason: str
+    waiting_steps: _containers.RepeatedScalarFieldContainer[str]
+    derived_run_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Step(_message.Message):
-    __slots__ = ("step", "status", "attempt", "output", "error", "scheduled_at", "started_at", "finished_at", "cost_nano_usd", "provider", "model", "prompt", "type", "skip_reason")
+    __slots__ = ("step", "status", "attempt", "output", "error", "scheduled_at", "started_at", "finished_at", "cost_nano_usd", "provider", "model", "prompt", "type", "skip_reason", "progress", "progress_detail", "lane", "waiting_for", "waiting_until", "waiting_detail", "child_run_id", "seeded")
     STEP_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
@@ -237,6 +255,14 @@ class Step(_message.Message):
     PROMPT_FIELD_NUMBER: _ClassVar[int]
     TYPE_FIELD_NUMBER: _ClassVar[int]
     SKIP_REASON_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_FIELD_NUMBER: _ClassVar[int]
+    PROGRESS_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    LANE_FIELD_NUMBER: _ClassVar[int]
+    WAITING_FOR_FIELD_NUMBER: _ClassVar[int]
+    WAITING_UNTIL_FIELD_NUMBER: _ClassVar[int]
+    WAITING_DETAIL_FIELD_NUMBER: _ClassVar[int]
+    CHILD_RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    SEEDED_FIELD_NUMBER: _ClassVar[int]
     step: str
     status: StepStatus
     attempt: int
@@ -251,22 +277,39 @@ class Step(_message.Message):
     prompt: str
     type: str
     skip_reason: str
-    def __init__(self, step: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., type: _Optional[str] = ..., skip_reason: _Optional[str] = ...) -> None: ...
+    progress: float
+    progress_detail: str
+    lane: str
+    waiting_for: str
+    waiting_until: int
+    waiting_detail: _struct_pb2.Struct
+    child_run_id: str
+    seeded: bool
+    def __init__(self, step: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., type: _Optional[str] = ..., skip_reason: _Optional[str] = ..., progress: _Optional[float] = ..., progress_detail: _Optional[str] = ..., lane: _Optional[str] = ..., waiting_for: _Optional[str] = ..., waiting_until: _Optional[int] = ..., waiting_detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., child_run_id: _Optional[str] = ..., seeded: _Optional[bool] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("status", "workflow", "page_size", "page_token")
+    __slots__ = ("status", "workflow", "page_size", "page_token", "tags")
+    class TagsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     STATUS_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    TAGS_FIELD_NUMBER: _ClassVar[int]
     status: RunStatus
     workflow: str
     page_size: int
     page_token: str
-    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+    tags: _containers.ScalarMap[str, str]
+    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags")
+    __slots__ = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags", "error_type")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -282,6 +325,7 @@ class RunSummary(_message.Message):
     FINISHED_AT_FIELD_NUMBER: _ClassVar[int]
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -290,7 +334,8 @@ class RunSummary(_message.Message):
     finished_at: int
     cost_nano_usd: int
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., submitted_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    error_type: str
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., submitted_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., error_type: _Optional[str] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "next_page_token")
@@ -355,12 +400,16 @@ class TokenChunk(_message.Message):
     def __init__(self, step: _Optional[str] = ..., attempt: _Optional[int] = ..., offset: _Optional[int] = ..., text: _Optional[str] = ...) -> None: ...
 
 class CancelRunRequest(_message.Message):
-    __slots__ = ("run_id", "reason")
+    __slots__ = ("run_id", "reason", "grace_ms", "force")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    GRACE_MS_FIELD_NUMBER: _ClassVar[int]
+    FORCE_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     reason: str
-    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
+    grace_ms: int
+    force: bool
+    def __init__(self, run_id: _Optional[str] = ..., reason: _Optional[str] = ..., grace_ms: _Optional[int] = ..., force: _Optional[bool] = ...) -> None: ...
 
 class CancelRunResponse(_message.Message):
     __slots__ = ("status",)
