@@ -6,133 +6,92 @@ line for text) and its fix. A definition is data: it is pinned inside `run.submi
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final, Literal
+from collections.abc import Iterator
+from typing import Any, Final, Literal
 
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from agentflow_common import ids
+from agentflow_common.definition_nodes import (
+    ITERATIONS_MAX,
+    NODE_ID,
+    NODE_TYPES,
+    NODES_MAX,
+    AnyNode,
+    ApprovalNode,
+    ContinueNode,
+    Duration,
+    FunctionNode,
+    LlmNode,
+    LoopNode,
+    MapNode,
+    Model,
+    Node,
+    NodeId,
+    Policy,
+    Retry,
+    SignalNode,
+    SubworkflowNode,
+    ToolNode,
+    WaitNode,
+    Work,
+    works,
+)
 from agentflow_common.errors import InvalidError, Problem
 
-NODES_MAX: Final = 20_000
-NODE_ID: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
-NAME: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
-
-NodeId = Annotated[str, Field(pattern=NODE_ID)]
+NAME: Final = NODE_ID
+BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what every template may speak of
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144)
+class Edge(Model):
+    """max_iterations makes it a back edge: what lies between its ends runs again, at most so many times in all."""
 
-
-class Retry(_Model):
-    """max_attempts counts the first one. Delays in ms; jitter: fraction of the delay, derived from the event."""
-
-    max_attempts: int = Field(3, ge=1, le=100)
-    backoff: Literal["fixed", "linear", "exponential"] = "exponential"
-    initial_ms: int = Field(200, ge=0, le=3_600_000)
-    max_ms: int = Field(30_000, ge=0, le=86_400_000)
-    jitter: float = Field(0.2, ge=0, le=1)
-    retryable: tuple[str, ...] = ()
-    non_retryable: tuple[str, ...] = ()
-
-
-class Policy(_Model):
-    """timeout_ms bounds one attempt and is enforced by a timer. sla_ms guides routing.
-
-    on_unknown: what follows when a worker vanished in the middle of a step that must not silently be repeated. By
-    default a model call is made again (a new attempt, on the record) and a non-idempotent tool fails the run.
-    """
-
-    quality: Literal["Gold", "Silver", "Bronze"] | None = None
-    sla_ms: int | None = Field(None, ge=1)
-    timeout_ms: int | None = Field(None, ge=1, le=30 * 86_400_000)
-    retry: Retry = Retry()
-    on_failure: Literal["fail", "continue"] = "fail"
-    on_unknown: Literal["fail", "retry"] | None = None
-    cache: bool = False
-    model: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
-
-
-class _Config(_Model):
-    inputs: dict[str, Any] = {}
-    condition: str | None = None
-    parallel: bool = False
-    for_each: str | None = None
-
-
-class ToolConfig(_Config):
-    tool_name: str = Field(min_length=1, max_length=128)
-    tool_args: dict[str, Any] = {}
-    reveal: tuple[str, ...] = ()
-
-
-class FunctionConfig(_Config):
-    function_name: str = Field(min_length=1, max_length=128)
-    function_args: dict[str, Any] = {}
-
-
-class LlmConfig(_Config):
-    prompt_ref: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$")
-    output: Literal["text", "json"] = "text"
-    max_output_tokens: int | None = Field(None, ge=1, le=1_000_000)
-    temperature: float | None = Field(None, ge=0, le=2)
-
-
-class _Node(_Model):
-    id: NodeId
-    name: str = ""
-    description: str = ""
-    policy: Policy = Policy()
-    condition: str | None = None
-    lane: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
-    depends_on: tuple[NodeId, ...] = ()
-
-
-class ToolNode(_Node):
-    type: Literal["tool"]
-    config: ToolConfig
-
-
-class FunctionNode(_Node):
-    type: Literal["function"]
-    config: FunctionConfig
-
-
-class LlmNode(_Node):
-    type: Literal["llm"]
-    config: LlmConfig
-
-
-Node = Annotated[ToolNode | FunctionNode | LlmNode, Field(discriminator="type")]
-
-
-class Edge(_Model):
     source: NodeId = Field(alias="from")
     target: NodeId = Field(alias="to")
     condition: str | None = None
+    max_iterations: int | None = Field(None, ge=1, le=ITERATIONS_MAX)
 
 
-class Dag(_Model):
+class Dag(Model):
     nodes: tuple[Node, ...] = Field(min_length=1, max_length=NODES_MAX)
     edges: tuple[Edge, ...] = Field((), max_length=20 * NODES_MAX)
 
 
-class InputSpec(_Model):
+class StateSpec(Model):
+    """The shared state of a graph-style workflow. json_schema: of the whole state, an object. reducers: how a node's
+    output changes a key (`replace` is the default). initial: values at the start, over which the inputs go."""
+
+    json_schema: dict[str, Any] = Field({}, alias="schema")
+    reducers: dict[str, Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]] = {}
+    initial: dict[str, Any] = {}
+
+
+class Graph(Model):
+    """Runs the nodes in supersteps from `entry_point`: a node runs when an edge to it is taken, as often as it is
+    taken; at most max_supersteps. An edge to `END` leads nowhere."""
+
+    entry_point: NodeId
+    state: StateSpec = StateSpec()
+    max_supersteps: int = Field(100, ge=1, le=10_000)
+
+
+class InputSpec(Model):
     type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = "any"
     required: bool = True
     default: Any = None
     description: str = ""
 
 
-class Definition(_Model):
+class Definition(Model):
     name: str = Field(pattern=NAME)
     version: int = Field(1, ge=1, le=2**31 - 1)
     description: str = ""
     inputs: dict[str, InputSpec] = {}
     outputs: dict[str, Any] = {}
-    deadline_ms: int | None = Field(None, ge=1, le=366 * 86_400_000)
+    deadline_ms: Duration | None = None
     dag: Dag
+    graph: Graph | None = None
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON data without defaults: parses back to an equal definition."""
@@ -146,17 +105,30 @@ class Definition(_Model):
         """Hex SHA-256 of the canonical form."""
         return ids.digest(msgspec.json.encode(self.canonical(), order="sorted"))
 
+    def works(self) -> Iterator[tuple[int, Work]]:
+        """All that is called by name, with the number of its node: nodes, bodies and compensations."""
+        for number, node in enumerate(self.dag.nodes):
+            for work in works(node):
+                yield number, work
+
+    def _names(self, kind: str, field: str) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(getattr(work.config, field) for _, work in self.works() if work.type == kind))
+
     def prompt_refs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(n.config.prompt_ref for n in self.dag.nodes if isinstance(n, LlmNode)))
+        return self._names("llm", "prompt_ref")
 
     def tool_names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(n.config.tool_name for n in self.dag.nodes if isinstance(n, ToolNode)))
+        return self._names("tool", "tool_name")
 
     def function_names(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(n.config.function_name for n in self.dag.nodes if isinstance(n, FunctionNode)))
+        return self._names("function", "function_name")
 
-    def lanes(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(n.lane for n in self.dag.nodes))
+    def workflow_refs(self) -> tuple[str, ...]:
+        return self._names("subworkflow", "workflow")
+
+    def pools(self) -> tuple[str, ...]:
+        """The worker pools that its tasks go to."""
+        return tuple(dict.fromkeys(n.pool if "{{" in n.lane else n.lane for n in self.dag.nodes))
 
     def check_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """The inputs with defaults filled in; InvalidError names each missing, unknown or mistyped one."""
@@ -251,23 +223,24 @@ def _place(path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int] 
     return f"line {lines.get(probe, 1)}{', ' + dotted if dotted else ''}"
 
 
-_NODE_TAGS: Final = ("tool", "function", "llm")
-
-
 def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Problem:
     """A pydantic error in the words of a definition's author."""
     loc: tuple[str | int, ...] = tuple(item["loc"])
     # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
-    if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in _NODE_TAGS:
+    if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
         loc = (*loc[:3], *loc[4:])
-    kind, message = item["type"], str(item["msg"])
+    for holder in ("body", "compensate_with"):
+        at = loc.index(holder) + 1 if holder in loc else len(loc)
+        if at < len(loc) and loc[at] in NODE_TYPES:
+            loc = (*loc[:at], *loc[at + 1 :])
+    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
     fix = ""
     if kind == "union_tag_invalid":
         message = f"unknown node type {item['ctx']['tag']!r}"
-        fix = f"use one of {', '.join(_NODE_TAGS)}"
+        fix = f"use one of {item['ctx']['expected_tags'].replace(chr(39), '')}"
         loc = (*loc, "type")
     elif kind == "union_tag_not_found":
-        message, fix = "the node has no `type`", f"add `type:` with one of {', '.join(_NODE_TAGS)}"
+        message, fix = "the node has no `type`", f"add `type:` with one of {', '.join(NODE_TYPES)}"
     elif kind == "extra_forbidden":
         message, fix = f"unknown field {loc[-1]!r}", "remove it, or check its spelling and indentation"
     elif kind == "missing":
@@ -282,3 +255,11 @@ def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Probl
     if kind == "string_type" and isinstance(item["input"], bool):
         fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
     return Problem(_place(loc, lines), message, fix)
+
+
+__all__ = [
+    "BUILT_IN", "NAME", "NODES_MAX", "NODE_ID", "NODE_TYPES", "AnyNode", "ApprovalNode", "ContinueNode", "Dag",
+    "Definition", "Edge", "FunctionNode", "Graph", "InputSpec", "LlmNode", "LoopNode", "MapNode", "Node", "NodeId",
+    "Policy", "Retry", "SignalNode", "StateSpec", "SubworkflowNode", "ToolNode", "WaitNode", "load_trusted",
+    "parse_dict", "parse_text",
+]  # fmt: skip

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from agentflow_common import expressions
-from agentflow_common.definition import Definition, FunctionNode, LlmNode, ToolNode
+from agentflow_common.definition import BUILT_IN, Definition
+from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
+from agentflow_common.definition_nodes import (
+    AnyNode,
+    ApprovalNode,
+    LoopNode,
+    MapNode,
+    WaitNode,
+    all_inputs,
+    arguments,
+    duration_ms,
+    local_names,
+    works,
+)
 from agentflow_common.expressions import ExpressionError
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
 PROBLEMS_MAX = 50
+END = "END"
 
 
 def check(definition: Definition) -> list[Finding]:
@@ -39,12 +53,16 @@ def _all(definition: Definition) -> Iterator[Finding]:
         return
     found = list(_edges(definition, index))
     for number, node in enumerate(definition.dag.nodes):
-        found.extend(_node(definition, number, node, index))
-    found.extend(_values(("outputs",), definition.outputs, definition, index))
-    yield from found or _cycles(definition)  # the order can only be told of a graph whose parts can be read
+        found.extend(_Node(definition, number, node, index).findings())
+    values = _Values(definition, index)
+    found.extend(values.check(("outputs",), definition.outputs))
+    if definition.graph is not None and definition.graph.entry_point not in index:
+        entry = definition.graph.entry_point
+        found.append((("graph", "entry_point"), f"there is no node {entry!r}", _suggest(entry, index)))
+    yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
 
 
-def _suggest(name: str, known: Any) -> str:
+def _suggest(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1)
     if close:
         return f"did you mean {close[0]!r}?"
@@ -54,48 +72,23 @@ def _suggest(name: str, known: Any) -> str:
 def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
     seen: set[tuple[str, str]] = set()
     for number, edge in enumerate(definition.dag.edges):
+        here: Place = ("dag", "edges", number)
         for field, name in (("from", edge.source), ("to", edge.target)):
-            if name not in index:
-                yield ("dag", "edges", number, field), f"there is no node {name!r}", _suggest(name, index)
-        if edge.source == edge.target:
-            yield ("dag", "edges", number), f"{edge.source!r} points at itself", "remove the edge"
+            if name not in index and not (definition.graph is not None and field == "to" and name == END):
+                yield (*here, field), f"there is no node {name!r}", _suggest(name, index)
+        if edge.source == edge.target and edge.max_iterations is None and definition.graph is None:
+            yield here, f"{edge.source!r} points at itself", "remove the edge, or give it `max_iterations`"
         if (edge.source, edge.target) in seen:
-            yield ("dag", "edges", number), f"the edge {edge.source} -> {edge.target} stands twice", "remove one"
+            yield here, f"the edge {edge.source} -> {edge.target} stands twice", "remove one"
+        if edge.max_iterations is not None and edge.condition is None and definition.graph is None:
+            yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
         seen.add((edge.source, edge.target))
-        yield from _condition(("dag", "edges", number, "condition"), edge.condition, index)
+        yield from _condition((*here, "condition"), edge.condition, index)
 
 
-def _node(
-    definition: Definition, number: int, node: ToolNode | FunctionNode | LlmNode, index: dict[str, int]
+def _condition(
+    place: Place, text: str | None, index: dict[str, int], names: Collection[str] = BUILT_IN
 ) -> Iterator[Finding]:
-    here: Place = ("dag", "nodes", number)
-    yield from _condition((*here, "condition"), node.condition, index)
-    yield from _condition((*here, "config", "condition"), node.config.condition, index)
-    if node.condition and node.config.condition:
-        yield (*here, "condition"), "both `condition` and `config.condition` are given", "keep one"
-    for position, name in enumerate(node.depends_on):
-        if name not in index:
-            yield (*here, "depends_on", position), f"there is no node {name!r}", _suggest(name, index)
-    yield from _values((*here, "config", "inputs"), node.config.inputs, definition, index, node.id)
-    if isinstance(node, ToolNode):
-        yield from _values((*here, "config", "tool_args"), node.config.tool_args, definition, index, node.id)
-    if isinstance(node, FunctionNode):
-        yield from _values((*here, "config", "function_args"), node.config.function_args, definition, index, node.id)
-    if node.config.for_each and not node.config.parallel:
-        yield (*here, "config", "for_each"), "`for_each` needs `parallel: true`", "add `parallel: true`"
-    if node.config.parallel:
-        arguments = all_inputs(node)
-        if node.config.for_each and node.config.for_each not in arguments:
-            yield (
-                (*here, "config", "for_each"),
-                f"{node.config.for_each!r} is not one of the inputs",
-                _suggest(node.config.for_each, arguments),
-            )
-        if not arguments:
-            yield (*here, "config", "parallel"), "a parallel node needs an input that is a list", "add it to `inputs`"
-
-
-def _condition(place: Place, text: str | None, index: dict[str, int]) -> Iterator[Finding]:
     if text is None:
         return
     try:
@@ -104,122 +97,187 @@ def _condition(place: Place, text: str | None, index: dict[str, int]) -> Iterato
         yield place, error.message, "write CEL, for example classify.output.type == 'text'"
         return
     for name in expressions.condition_steps(text):
-        if name not in index and name != "inputs":
+        if name not in index and name not in names:
             yield place, f"the condition speaks of {name!r}, and there is no such node", _suggest(name, index)
 
 
-def _values(
-    place: Place, value: Any, definition: Definition, index: dict[str, int], owner: str = ""
-) -> Iterator[Finding]:
-    """References and templates anywhere inside a value."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            yield from _values((*place, str(key)), item, definition, index, owner)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _values((*place, number), item, definition, index, owner)
-    elif isinstance(value, str):
-        reference = expressions.parse_reference(value)
-        if reference is not None:
-            if reference[0] not in index:
+class _Node:
+    """The problems of one node."""
+
+    def __init__(self, definition: Definition, number: int, node: AnyNode, index: dict[str, int]) -> None:
+        self._definition = definition
+        self._here: Place = ("dag", "nodes", number)
+        self._node = node
+        self._index = index
+        self._values = _Values(definition, index, node.id, local_names(node))
+
+    def findings(self) -> Iterator[Finding]:
+        here, node, config = self._here, self._node, self._node.config
+        yield from _condition((*here, "condition"), node.condition, self._index)
+        yield from _condition((*here, "config", "condition"), config.condition, self._index)
+        if node.condition and config.condition:
+            yield (*here, "condition"), "both `condition` and `config.condition` are given", "keep one"
+        for position, name in enumerate(node.depends_on):
+            if name not in self._index:
+                yield (*here, "depends_on", position), f"there is no node {name!r}", _suggest(name, self._index)
+        yield from self._values.check((*here, "lane"), node.lane)
+        for work in works(node):
+            undo = work.path[0] == "compensate_with"
+            values = _Values(self._definition, self._index) if undo else self._values
+            for field in ("inputs", "tool_args", "function_args"):
+                yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
+        if isinstance(node, MapNode):
+            yield from self._map(node)
+        elif isinstance(node, LoopNode):
+            yield from self._loop(node)
+        elif isinstance(node, WaitNode):
+            yield from self._wait(node)
+        elif isinstance(node, ApprovalNode):
+            yield from self._approval(node)
+        elif getattr(config, "parallel", False) or getattr(config, "for_each", None):
+            yield from self._parallel()
+        if node.compensate_with is not None and works(node)[0].path[0] != "config":
+            yield (*here, "compensate_with"), f"a {node.type} node does nothing that could be undone", "remove it"
+
+    def _parallel(self) -> Iterator[Finding]:
+        here, config = self._here, self._node.config
+        for_each, parallel = getattr(config, "for_each", None), getattr(config, "parallel", False)
+        if for_each and not parallel:
+            yield (*here, "config", "for_each"), "`for_each` needs `parallel: true`", "add `parallel: true`"
+        if parallel:
+            given = all_inputs(self._node)
+            if for_each and for_each not in given:
+                place = (*here, "config", "for_each")
+                yield place, f"{for_each!r} is not one of the inputs", _suggest(for_each, given)
+            if not given:
                 yield (
-                    place,
-                    f"{value!r} refers to {reference[0]!r}, and there is no such node",
-                    _suggest(reference[0], index),
+                    (*here, "config", "parallel"),
+                    "a parallel node needs an input that is a list",
+                    "add it to `inputs`",
                 )
-            elif reference[0] == owner:
-                yield place, f"{value!r} refers to the node itself", "refer to a node that runs before"
-        elif expressions.is_template(value):
+
+    def _map(self, node: MapNode) -> Iterator[Finding]:
+        here, config = (*self._here, "config"), node.config
+        outer = _Values(self._definition, self._index, node.id)
+        yield from outer.check((*here, "over"), config.over)
+        if not isinstance(config.over, list | str):
+            yield (*here, "over"), "`over` must be a list, or refer to one", "for example over: split.output.chunks"
+        if config.max_failures is not None and config.on_item_failure == "fail":
+            yield (*here, "max_failures"), "`max_failures` needs `on_item_failure: continue`", "add it"
+        if config.item in self._index:
+            yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
+
+    def _loop(self, node: LoopNode) -> Iterator[Finding]:
+        here, config = (*self._here, "config"), node.config
+        if (config.until is None) == (config.while_ is None):
+            yield here, "a loop needs either `while` or `until`", "for example until: previous.score >= 0.9"
+        names = {*BUILT_IN, "iteration", "previous"}
+        yield from _condition((*here, "until"), config.until, self._index, names)
+        yield from _condition((*here, "while"), config.while_, self._index, names)
+
+    def _wait(self, node: WaitNode) -> Iterator[Finding]:
+        here, config = (*self._here, "config"), node.config
+        if (config.duration is None) == (config.until is None):
+            yield here, "a wait needs either `duration` or `until`", "for example duration: 90s"
+        yield from self._values.check((*here, "until"), config.until)
+        yield from self._values.check((*here, "duration"), config.duration)
+        if isinstance(config.duration, str) and not expressions.is_template(config.duration):
             try:
-                names = expressions.template(value).variables
-            except ExpressionError as error:
-                yield place, error.message, "templates hold {{ expressions }} only"
-                return
-            declared = set(definition.inputs)
-            for name in sorted(names):
-                if name == "inputs" or name in index or (not declared) or name in declared:
-                    continue
-                known = [*declared, *index]
+                duration_ms(config.duration)
+            except ValueError as error:
+                if expressions.parse_reference(config.duration) is None:
+                    yield (*here, "duration"), str(error), ""
+
+    def _approval(self, node: ApprovalNode) -> Iterator[Finding]:
+        here, config = (*self._here, "config"), node.config
+        yield from self._values.check((*here, "message"), config.message)
+        if config.approvers and config.required > len({*config.approvers, *config.escalate_to}):
+            yield (*here, "required"), "more approvals are required than there are approvers", "lower it"
+        if bool(config.escalate_to) != (config.escalate_ms is not None):
+            yield here, "`escalate_ms` and `escalate_to` go together", "give both"
+
+
+class _Values:
+    """References and templates anywhere inside a value."""
+
+    def __init__(
+        self, definition: Definition, index: dict[str, int], owner: str = "", local: frozenset[str] = frozenset()
+    ) -> None:
+        self._index = index
+        self._owner = owner
+        self._local = local
+        self._declared = set(definition.inputs)
+        self._cyclic = definition.graph is not None or any(e.max_iterations for e in definition.dag.edges)
+
+    def check(self, place: Place, value: Any) -> Iterator[Finding]:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                yield from self.check((*place, str(key)), item)
+        elif isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                yield from self.check((*place, number), item)
+        elif isinstance(value, str):
+            reference = expressions.parse_reference(value)
+            if reference is not None:
+                yield from self._reference(place, value, reference[0])
+            elif expressions.is_template(value):
+                yield from self._template(place, value)
+
+    def _reference(self, place: Place, text: str, step: str) -> Iterator[Finding]:
+        if step not in self._index:
+            yield place, f"{text!r} refers to {step!r}, and there is no such node", _suggest(step, self._index)
+        elif step == self._owner and not self._cyclic:
+            yield place, f"{text!r} refers to the node itself", "refer to a node that runs before"
+
+    def _template(self, place: Place, text: str) -> Iterator[Finding]:
+        try:
+            names = expressions.template(text).variables
+        except ExpressionError as error:
+            yield place, error.message, "templates hold {{ expressions }} only"
+            return
+        for name in sorted(names):
+            if name in BUILT_IN or name in self._index or name in self._local:
+                continue
+            if self._declared and name not in self._declared:
+                known = [*self._declared, *self._index, *self._local]
                 yield place, f"the template uses {name!r}, which is neither an input nor a node", _suggest(name, known)
 
 
-def all_inputs(node: ToolNode | FunctionNode | LlmNode) -> dict[str, Any]:
-    """A node's arguments: `inputs` together with `tool_args` or `function_args`, which win."""
-    extra: dict[str, Any] = {}
-    if isinstance(node, ToolNode):
-        extra = node.config.tool_args
-    elif isinstance(node, FunctionNode):
-        extra = node.config.function_args
-    return {**node.config.inputs, **extra}
-
-
-def referenced_steps(value: Any, known: Any) -> Iterator[str]:
-    """The steps that a value's references and templates read."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from referenced_steps(item, known)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from referenced_steps(item, known)
-    elif isinstance(value, str):
-        reference = expressions.parse_reference(value)
-        if reference is not None:
-            yield reference[0]
-        elif expressions.is_template(value):
-            yield from (name for name in expressions.template(value).variables if name in known)
-
-
-def dependencies(definition: Definition) -> dict[str, list[tuple[str, str | None]]]:
-    """Per node its explicit sources as (source, condition): edges and `depends_on`."""
-    sources: dict[str, list[tuple[str, str | None]]] = {node.id: [] for node in definition.dag.nodes}
-    for edge in definition.dag.edges:
-        sources[edge.target].append((edge.source, edge.condition))
-    for node in definition.dag.nodes:
-        present = {name for name, _ in sources[node.id]}
-        sources[node.id].extend((name, None) for name in node.depends_on if name not in present)
-    return sources
-
-
-def order_dependencies(definition: Definition) -> dict[str, list[str]]:
-    """Per node the steps that it reads (inputs, conditions) and that no edge makes a direct source."""
-    explicit = dependencies(definition)
-    reads: dict[str, list[str]] = {}
-    for node in definition.dag.nodes:
-        direct = {name for name, _ in explicit[node.id]}
-        names = list(referenced_steps(all_inputs(node), explicit))
-        for text in (node.condition, node.config.condition, *(c for _, c in explicit[node.id])):
-            if text:
-                names.extend(expressions.condition_steps(text))
-        reads[node.id] = [n for n in dict.fromkeys(names) if n in explicit and n not in direct and n != node.id]
-    return reads
-
-
-def _cycles(definition: Definition) -> Iterator[Finding]:
-    explicit = dependencies(definition)
-    reads = order_dependencies(definition)
-    waiting = {name: {s for s, _ in explicit[name]} | set(reads[name]) for name in explicit}
-    targets: dict[str, list[str]] = {name: [] for name in explicit}
-    for name, sources in waiting.items():
-        for source in sources:
-            if source in targets:
-                targets[source].append(name)
-    counts = {name: len([s for s in sources if s in explicit]) for name, sources in waiting.items()}
-    ready = [name for name, count in counts.items() if not count]
-    done = 0
-    while ready:
-        name = ready.pop()
-        done += 1
-        for target in targets[name]:
-            counts[target] -= 1
-            if not counts[target]:
-                ready.append(target)
-    if done == len(explicit):
+def _order(definition: Definition) -> Iterator[Finding]:
+    """Cycles, and back edges that don't go back."""
+    if definition.graph is not None:
         return
-    walk: list[str] = []
-    name = next(n for n, count in counts.items() if count)
-    while name not in walk:
-        walk.append(name)
-        name = next(s for s in sorted(waiting[name]) if counts.get(s))
-    loop = [*walk[walk.index(name) :], name]
-    loop.reverse()
-    yield ("dag", "edges"), f"the nodes form a cycle: {' -> '.join(loop)}", "remove one of these edges or references"
+    sources = dependencies(definition)
+    found = loops(definition, sources)
+    reads = order_dependencies(definition, sources, found)
+    cycle = find_cycle({name: {s for s, _ in sources[name]} | set(reads[name]) for name in sources})
+    if cycle:
+        text = f"the nodes form a cycle: {' -> '.join(cycle)}"
+        yield ("dag", "edges"), text, "remove one of these edges or references, or give the edge back `max_iterations`"
+        return
+    numbers = {(e.source, e.target): n for n, e in enumerate(definition.dag.edges)}
+    for loop in found:
+        place: Place = ("dag", "edges", numbers[loop.source, loop.target])
+        if not loop.body:
+            yield (
+                place,
+                f"{loop.target!r} does not lead to {loop.source!r}: this edge does not go back",
+                ("remove its `max_iterations`"),
+            )
+    yield from _nesting(found, numbers)
+
+
+def _nesting(found: list[Loop], numbers: dict[tuple[str, str], int]) -> Iterator[Finding]:
+    for position, inner in enumerate(found):
+        for outer in found[position + 1 :]:
+            shared = set(inner.body) & set(outer.body)
+            same_end = inner.source == outer.source
+            if shared and not same_end and not set(inner.body) <= set(outer.body):
+                yield (
+                    ("dag", "edges", numbers[outer.source, outer.target]),
+                    f"the loops {inner.edge} and {outer.edge} overlap",
+                    "one must lie within the other, or end at the same node",
+                )
+
+
+__all__ = ["END", "PROBLEMS_MAX", "all_inputs", "arguments", "check", "dependencies", "order_dependencies"]

@@ -1,0 +1,162 @@
+"""The shape of a definition: what waits for what, and which nodes a back edge runs again. Linear in the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from agentflow_common import expressions
+from agentflow_common.definition import Definition
+from agentflow_common.definition_nodes import AnyNode, LoopNode, all_inputs
+
+
+class Loop(NamedTuple):
+    """A back edge. body: the nodes between its ends, in the definition's order: they run again when it is taken."""
+
+    source: str
+    target: str
+    condition: str | None
+    max_iterations: int
+    body: tuple[str, ...]
+
+    @property
+    def edge(self) -> str:
+        return f"{self.source}->{self.target}"
+
+
+Sources = dict[str, list[tuple[str, str | None]]]
+
+
+def dependencies(definition: Definition) -> Sources:
+    """Per node its explicit sources as (source, condition): forward edges and `depends_on`."""
+    sources: Sources = {node.id: [] for node in definition.dag.nodes}
+    for edge in definition.dag.edges:
+        if edge.max_iterations is None and edge.target in sources:
+            sources[edge.target].append((edge.source, edge.condition))
+    for node in definition.dag.nodes:
+        if node.depends_on:
+            present = {name for name, _ in sources[node.id]}
+            sources[node.id].extend((name, None) for name in node.depends_on if name not in present)
+    return sources
+
+
+def loops(definition: Definition, sources: Sources) -> list[Loop]:
+    """The back edges, the innermost first. A body is empty if the target does not lead to the source."""
+    back = [edge for edge in definition.dag.edges if edge.max_iterations is not None]
+    if not back or definition.graph is not None:
+        return []
+    targets: dict[str, list[str]] = {name: [] for name in sources}
+    for name, into in sources.items():
+        for source, _ in into:
+            if source in targets:
+                targets[source].append(name)
+    plain = {name: [source for source, _ in into if source in sources] for name, into in sources.items()}
+    found: list[Loop] = []
+    for edge in back:
+        between = _reach(edge.target, targets) & _reach(edge.source, plain)
+        body = tuple(name for name in sources if name in between) if edge.source in between else ()
+        found.append(Loop(edge.source, edge.target, edge.condition, edge.max_iterations or 1, body))
+    return sorted(found, key=lambda loop: len(loop.body))
+
+
+def _reach(start: str, follow: Mapping[str, list[str]]) -> set[str]:
+    seen = {start}
+    todo = [start]
+    while todo:
+        for name in follow.get(todo.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return seen
+
+
+def order_dependencies(
+    definition: Definition, sources: Sources | None = None, found: list[Loop] | None = None
+) -> dict[str, list[str]]:
+    """Per node the steps that it reads (inputs, conditions) and that no edge makes a direct source.
+
+    Inside a loop a node that reads a later one reads what that had given in the iteration before: it waits for nobody.
+    """
+    reads: dict[str, list[str]] = {}
+    sources = dependencies(definition) if sources is None else sources
+    found = loops(definition, sources) if found is None else found
+    inside = [(set(loop.body), loop) for loop in found]
+    for node in definition.dag.nodes:
+        if definition.graph is not None:
+            reads[node.id] = []
+            continue
+        into = sources[node.id]
+        direct = {name for name, _ in into}
+        names = [n for n in _reads(node, into, sources) if n not in direct and n != node.id]
+        for body, _ in inside:
+            if node.id in body:
+                later = _reach(node.id, _targets_within(body, sources))
+                names = [n for n in names if n not in later]
+        reads[node.id] = names
+    return reads
+
+
+def _targets_within(body: set[str], sources: Sources) -> dict[str, list[str]]:
+    targets: dict[str, list[str]] = {name: [] for name in body}
+    for name in body:
+        for source, _ in sources[name]:
+            if source in body:
+                targets[source].append(name)
+    return targets
+
+
+def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str, Any]) -> list[str]:
+    names = list(referenced_steps(all_inputs(node), known))
+    names.extend(referenced_steps(node.lane, known))
+    texts = [node.condition, node.config.condition, *(condition for _, condition in into)]
+    if isinstance(node, LoopNode):
+        texts += [node.config.until, node.config.while_]
+    for text in texts:
+        if text:
+            names.extend(expressions.condition_steps(text))
+    return [name for name in dict.fromkeys(names) if name in known]
+
+
+def referenced_steps(value: Any, known: Mapping[str, Any]) -> Iterator[str]:
+    """The steps that a value's references and templates read."""
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from referenced_steps(item, known)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from referenced_steps(item, known)
+    elif isinstance(value, str):
+        reference = expressions.parse_reference(value)
+        if reference is not None:
+            yield reference[0]
+        elif expressions.is_template(value):
+            yield from (name for name in expressions.template(value).variables if name in known)
+
+
+def find_cycle(waiting: Mapping[str, set[str]]) -> list[str]:
+    """A cycle among nodes that wait for each other, in the order in which they run; empty if there is none."""
+    targets: dict[str, list[str]] = {name: [] for name in waiting}
+    for name, sources in waiting.items():
+        for source in sources:
+            if source in targets:
+                targets[source].append(name)
+    counts = {name: len([s for s in sources if s in waiting]) for name, sources in waiting.items()}
+    ready = [name for name, count in counts.items() if not count]
+    done = 0
+    while ready:
+        name = ready.pop()
+        done += 1
+        for target in targets[name]:
+            counts[target] -= 1
+            if not counts[target]:
+                ready.append(target)
+    if done == len(waiting):
+        return []
+    walk: list[str] = []
+    name = next(n for n, count in counts.items() if count)
+    while name not in walk:
+        walk.append(name)
+        name = next(s for s in sorted(waiting[name]) if counts.get(s))
+    cycle = [*walk[walk.index(name) :], name]
+    cycle.reverse()
+    return cycle
