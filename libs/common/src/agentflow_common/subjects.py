@@ -21,6 +21,9 @@ DEAD_STREAM: Final = "AF_DEAD"
 BLOB_BUCKET: Final = "AF_BLOBS"
 SNAPSHOT_BUCKET: Final = "AF_SNAPSHOTS"
 LEASE_BUCKET: Final = "AF_LEASES"
+LEASE_STREAM: Final = f"KV_{LEASE_BUCKET}"
+LEASE_PREFIX: Final = f"$KV.{LEASE_BUCKET}."
+ALL_LEASES: Final = LEASE_PREFIX + ">"
 REGISTRY_BUCKET: Final = "AF_REGISTRY"
 CONTROLS_BUCKET: Final = "AF_CONTROLS"  # what operators set live: `lane.<name>`, `workflow.<org>.<name>`
 LOAD_BUCKET: Final = "AF_LOAD"  # what each scheduler has in hand: `scheduler.<id>`, ages out
@@ -39,10 +42,10 @@ LANE_PREFIX: Final = "lane_"  # entities that are not runs have ids of their own
 SCHEDULE_PREFIX: Final = "sched_"
 
 DEFAULT_LANE: Final = "default"
+NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
 
 
 class RunKey(NamedTuple):
-NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
     """Where a run's events live. shard: 0..SHARDS-1."""
 
     shard: int
