@@ -13,8 +13,9 @@ from nats.js import api
 
 from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
-from agentflow_common.eventlog import Entry, EventLog, Fence, ensure_streams
+from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.pull import WorkQueue
+from agentflow_common.streams import ensure_streams
 
 pytestmark = pytest.mark.integration
 KEY = subjects.key_of("o", "run_1")

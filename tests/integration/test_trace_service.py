@@ -19,7 +19,8 @@ from nats.aio.client import Client
 from agentflow_common import bus, clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
-from agentflow_common.eventlog import Ack, Entry, EventLog, ensure_streams, settle
+from agentflow_common.eventlog import Ack, Entry, EventLog, settle
+from agentflow_common.streams import ensure_streams
 from agentflow_common.testing import servers
 from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app

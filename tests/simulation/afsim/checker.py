@@ -64,18 +64,22 @@ class Watched:
     def __init__(self, engine: Any, world: World) -> None:
         self.engine = engine
         self.idle = False
-        serve, turn = engine._serve, engine._turn
+        serve, turn, join = engine._serve, engine._turn, engine._join
 
-        async def watched_serve(shards: Any) -> None:
+        async def watched_serve() -> None:
             self.idle = False
-            await serve(shards)
+            await serve()
+
+        async def watched_join(states: Any) -> None:
+            self.idle = False
+            await join(states)
 
         async def watched_turn(batch: Any) -> None:
             self.idle = False
             await turn(batch)
             self.idle = True  # not after an error: the engine then starts over from the log
 
-        engine._serve, engine._turn = watched_serve, watched_turn
+        engine._serve, engine._turn, engine._join = watched_serve, watched_turn, watched_join
 
 
 def probe(world: World) -> None:

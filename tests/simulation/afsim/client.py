@@ -21,6 +21,7 @@ from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFound
 
 from afsim.loop import PROCESS, Process
 from afsim.server import Server
+from agentflow_common import subjects
 
 CALL_TIMEOUT_S = 5.0
 
@@ -172,6 +173,9 @@ class Client:
             server.ask(self, subject.rsplit(".", 1)[1], reply, body["batch"], body["expires"] / 1e9)
         elif subject.startswith("$JS.API.DIRECT.GET."):
             body = msgspec.json.decode(data)
+            if subject.endswith("." + subjects.LEASE_STREAM):
+                self._read_bucket(subjects.LEASE_BUCKET, reply)
+                return
             found, left = server.read(self.process.name, body["next_by_subj"], body["seq"], body["batch"])
             last = 0
             for message in found:
@@ -186,6 +190,16 @@ class Client:
                 client.deliver("af.ctl.", "", data, None)
         else:
             server.publish(self, subject, data, reply, headers)
+
+    def _read_bucket(self, bucket: str, reply: str) -> None:
+        last = 0
+        held = {key: live for key in self.server.kv if (live := self.server.kv_live(key)) and key.startswith(bucket)}
+        for key, (value, revision) in sorted(held.items(), key=lambda item: item[1][1]):
+            place = {"Nats-Sequence": str(revision), "Nats-Subject": "$KV." + key.replace("/", ".", 1)}
+            self.deliver(reply, "", value, {**place, "Nats-Last-Sequence": str(last)})
+            last = revision
+        end = {"Status": "204", "Nats-Num-Pending": "0", "Nats-Last-Sequence": str(last)} if held else {"Status": "404"}
+        self.deliver(reply, "", b"", end)
 
     async def request(self, subject: str, data: bytes, timeout: float = 5.0, headers: Any = None) -> Any:
         if not subject.startswith("$JS.API.DIRECT.GET."):
@@ -285,6 +299,7 @@ class Kv:
     def __init__(self, client: Client, bucket: str) -> None:
         self._client, self._bucket = client, bucket
         self._server = client.server
+        self._ttl_s = 5.0 if bucket == subjects.LEASE_BUCKET else 1e9
 
     def _key(self, key: str) -> str:
         return f"{self._bucket}/{key}"
@@ -299,7 +314,7 @@ class Kv:
         return await self._client._call(get)
 
     async def put(self, key: str, value: bytes) -> int:
-        return int(await self._client._call(lambda: self._server.kv_set(self._key(key), value, 1e9)))
+        return int(await self._client._call(lambda: self._server.kv_set(self._key(key), value, self._ttl_s)))
 
     async def create(self, key: str, value: bytes) -> int:
         return await self.update(key, value, 0)
@@ -309,7 +324,7 @@ class Kv:
             held = self._server.kv_live(self._key(key))
             if (held[1] if held else 0) != last:
                 raise KeyWrongLastSequenceError("wrong last sequence")
-            return self._server.kv_set(self._key(key), value, 5.0)
+            return self._server.kv_set(self._key(key), value, self._ttl_s)
 
         return int(await self._client._call(update))
 

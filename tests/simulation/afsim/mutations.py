@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +12,7 @@ from afsim.world import patched
 from agentflow_common import eventlog, pull, runfold, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, handlers, lease, machine, recovery
+from agentflow_scheduler import append, handlers, lease, machine, recovery, shards
 from agentflow_worker import handlers as worker
 
 Change = tuple[Any, str, Any]
@@ -74,7 +74,7 @@ def snapshot_off_by_one() -> list[Change]:
     async def save(store: Any, shard: int, seq: int, runs: Any) -> None:
         await real(store, shard, seq + 1, runs)
 
-    return [(handlers, "save_snapshot", save)]
+    return [(shards, "save_snapshot", save)]
 
 
 def no_message_id() -> list[Change]:
@@ -165,13 +165,13 @@ def fan_out_not_resumed() -> list[Change]:
 
 def tail_from_the_end() -> list[Change]:
     """After recovery the tail begins behind what had come meanwhile."""
-    real = handlers.recover
+    real = shards.recover
 
     async def recover(log: Any, store: Any, shards: Any) -> Any:
         states, _ = await real(log, store, shards)
         return states, await log.last_seq()
 
-    return [(handlers, "recover", recover)]
+    return [(shards, "recover", recover)]
 
 
 def skip_unordered() -> list[Change]:
@@ -205,14 +205,24 @@ def holes_unheeded() -> list[Change]:
     return [(Client, "deliver", deliver)]
 
 
-def lease_loss_told_late() -> list[Change]:
-    """A lease is gone for a while before the engine is told."""
+def retaken_shard_not_recovered() -> list[Change]:
+    """A shard that was lost and taken again is taken for one that was never away."""
 
-    async def drop(self: Any, shard: int) -> None:
-        if self._mine.pop(shard, None) is not None:
-            asyncio.get_running_loop().call_later(2.0, self.changed.set)
+    def epoch(self: Any, shard: int) -> int:
+        return int(shard in self._mine)
 
-    return [(lease.Leases, "drop", drop)]
+    return [(lease.Leases, "epoch", epoch)]
+
+
+def given_before_the_turn_ends() -> list[Change]:
+    """A snapshot is taken of a shard that was lost in the turn: the runs that the turn forgot seem to be over."""
+    real = shards.Shards.serves
+
+    def serves(self: Any, shard: int) -> bool:
+        caller = sys._getframe(1).f_code.co_name
+        return shard in self._epochs if caller == "_snapshot" else real(self, shard)
+
+    return [(shards.Shards, "serves", serves)]
 
 
 def no_timers_on_reload() -> list[Change]:
@@ -240,7 +250,8 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
-        skip_unordered, heartbeats_unheeded, holes_unheeded, lease_loss_told_late, no_timers_on_reload,
+        skip_unordered, heartbeats_unheeded, holes_unheeded, retaken_shard_not_recovered,
+        given_before_the_turn_ends, no_timers_on_reload,
     )
 }  # fmt: skip
 

@@ -18,6 +18,7 @@ import agentflow_common.blobs
 import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.handlers
+import agentflow_scheduler.lease
 import agentflow_worker.app
 import agentflow_worker.handlers
 from afsim import checker
@@ -346,6 +347,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.handlers, "INLINE_BYTES_MAX", 800),
         (agentflow_scheduler.handlers, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
         (agentflow_worker.app, "LlmDeps", llm),

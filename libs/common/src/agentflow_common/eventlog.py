@@ -17,8 +17,6 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.js import api
-from nats.js.errors import APIError, BadRequestError, NotFoundError
 
 from agentflow_common import deadletters, subjects, telemetry
 from agentflow_common.errors import ConflictError, RetryableError
@@ -284,56 +282,3 @@ def _stored(msg: Msg) -> Stored | None:
     if "Nats-Sequence" not in headers:
         return None
     return Stored(str(headers["Nats-Subject"]), msg.data, int(headers["Nats-Sequence"]))
-
-
-async def ensure_streams(nc: Client, replicas: int = 1) -> None:
-    """Makes the streams and buckets, or brings them to this version's shape. Safe to call at any time."""
-    jsm = nc.jsm()
-    common: dict[str, Any] = {
-        "storage": api.StorageType.FILE,
-        "retention": api.RetentionPolicy.LIMITS,
-        "num_replicas": replicas,
-        "allow_direct": True,
-        "duplicate_window": 120.0,
-    }
-    configs = [
-        api.StreamConfig(
-            name=subjects.EVENTS_STREAM,
-            subjects=list(subjects.EVENTS_SUBJECTS),
-            allow_atomic=True,
-            allow_msg_schedules=True,
-            allow_msg_ttl=True,
-            **common,
-        ),
-        api.StreamConfig(name=subjects.COST_STREAM, subjects=list(subjects.COST_SUBJECTS), **common),
-        api.StreamConfig(name=subjects.AUDIT_STREAM, subjects=list(subjects.AUDIT_SUBJECTS), **common),
-        api.StreamConfig(
-            name=subjects.DEAD_STREAM,
-            subjects=list(subjects.DEAD_SUBJECTS),
-            max_msgs=deadletters.MESSAGES_MAX,
-            **common,
-        ),
-    ]
-    for config in configs:
-        try:
-            await jsm.add_stream(config)
-        except BadRequestError:
-            await jsm.update_stream(config)
-    js = nc.jetstream()
-    for bucket in (subjects.BLOB_BUCKET, subjects.SNAPSHOT_BUCKET):
-        try:
-            await js.object_store(bucket)
-        except NotFoundError:
-            await js.create_object_store(bucket, api.ObjectStoreConfig(replicas=replicas, storage=api.StorageType.FILE))
-    for bucket, ttl in (
-        (subjects.LEASE_BUCKET, 5.0),
-        (subjects.LOAD_BUCKET, 5.0),
-        (subjects.REGISTRY_BUCKET, None),
-        (subjects.CONTROLS_BUCKET, None),
-    ):
-        try:
-            await js.key_value(bucket)
-        except (NotFoundError, APIError):
-            await js.create_key_value(
-                api.KeyValueConfig(bucket=bucket, ttl=ttl, replicas=replicas, storage=api.StorageType.FILE)
-            )

@@ -18,8 +18,9 @@ from nats.aio.client import Client
 
 from agentflow_common import __version__, httpd, telemetry
 from agentflow_common.clock import Clock, SystemClock
-from agentflow_common.eventlog import EventLog, ensure_streams
+from agentflow_common.eventlog import EventLog
 from agentflow_common.settings import Settings
+from agentflow_common.streams import ensure_streams
 
 log = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)

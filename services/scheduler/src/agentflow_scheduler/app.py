@@ -15,7 +15,7 @@ from agentflow_scheduler.settings import SchedulerSettings
 @contextlib.asynccontextmanager
 async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     js = context.nc.jetstream()
-    leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.settings.lease_ttl_s)
+    leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.log, context.settings.lease_ttl_s)
     engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET))
     await leases.refresh()
     loops = [context.guarded(leases.keep()), context.guarded(engine.run())]

@@ -32,8 +32,9 @@ from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.machine import Decision, Run, decide, fail_run
 from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.recovery import recover, reload, save_snapshot
+from agentflow_scheduler.recovery import reload
 from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_scheduler.shards import Shards
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log
@@ -55,61 +56,78 @@ class Engine:
         self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._runs: dict[RunKey, Run] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
-        self._position = 0
+        self._shards = Shards(context.log, snapshots, leases)
         self._since_snapshot = 0
         self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
-        """For ever: serve the shards held; begin again from the log when they change or something breaks."""
+        """For ever: serve the shards held; begin again from the log when something breaks."""
         while True:
-            self._leases.changed.clear()
-            shards = self._leases.shards
-            self._context.health.set_part("shards", "ok" if shards else "no shard is free yet")
-            if not shards:
-                await self._leases.changed.wait()
-                continue
             try:
-                await self._serve(shards)
+                await self._serve()
             except (AgentFlowError, nats.errors.Error, APIError, TimeoutError):
                 log.exception("the shards are recovered again")
                 await asyncio.sleep(0.5)
 
-    async def _serve(self, shards: frozenset[int]) -> None:
+    async def _serve(self) -> None:
         self._runs.clear()
         self._parked.clear()
-        states, self._position = await recover(self._log, self._snapshots, shards)
-        for key, state in states.items():
-            await self._adopt(key, state)
-        all_held = len(shards) == subjects.SHARDS  # one filter costs the server least (see recovery._read)
-        filters = [subjects.ALL_INS] if all_held else [subjects.shard_ins(shard) for shard in sorted(shards)]
-        tail = self._log.tail(filters, self._position + 1)
-        await tail.start()
+        shards = self._shards = Shards(self._log, self._snapshots, self._leases)
         try:
-            await self._advance(dict(self._runs))
-            await self._set_timers(
-                [(key, name, timer) for key, run in self._runs.items() for name, timer in run.state.timers.items()]
-            )
-            while not self._leases.changed.is_set():
-                batch = await tail.batch(0.5)
+            while True:
+                gone, came = await shards.follow()
+                if gone:
+                    self._forget(gone)
+                if came:
+                    await self._join(came)
+                self._context.health.set_part("shards", "ok" if shards.served else "no shard is free yet")
+                batch = await shards.batch(0.5)
                 if batch or self._parked:
                     await self._turn(batch)
                 if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
-                    # a turn forgets the runs of a shard that it has lost: no snapshot may say that they are over
-                    due = self._since_snapshot >= self._context.settings.snapshot_every
-                    if due and not self._leases.changed.is_set():
-                        await self._snapshot(shards)
+                if self._since_snapshot >= self._context.settings.snapshot_every:
+                    for shard in shards.served:
+                        await self._snapshot(shard)
+                    self._since_snapshot = 0
+                for shard in self._leases.leaving & shards.served:
+                    await self._hand_over(shard)
         finally:
-            await tail.stop()
+            await shards.stop()
+
+    async def _join(self, states: dict[RunKey, RunState]) -> None:
+        """Runs of shards that are served from now on: decide what is missing, set what may not have been set."""
+        for key, state in states.items():
+            await self._adopt(key, state)
+        joined = {key: self._runs[key] for key in states if key in self._runs}
+        await self._advance(dict(joined))
+        await self._set_timers(
+            [(key, name, timer) for key, run in joined.items() for name, timer in run.state.timers.items()]
+        )
+
+    def _forget(self, shards: set[int]) -> None:
+        for key in [key for key in self._runs if key.shard in shards]:
+            del self._runs[key]
+            self._parked.pop(key, None)
+
+    async def _hand_over(self, shard: int) -> None:
+        """To a scheduler that joined: it finds a snapshot, so it has little to read."""
+        with contextlib.suppress(AgentFlowError, nats.errors.Error, APIError, TimeoutError):
+            await self._snapshot(shard)
+        self._leases.give(shard)
+
+    async def _snapshot(self, shard: int) -> None:
+        # a turn forgets the runs of a shard that it has lost: no snapshot may say that they are over
+        if self._shards.serves(shard):
+            await self._shards.save(shard, [run.state for key, run in self._runs.items() if key.shard == shard])
 
     # --- one turn ---
 
     async def _turn(self, batch: list[Delivery]) -> None:
         touched: dict[RunKey, Run] = {key: self._runs[key] for key in self._parked if key in self._runs}
         for delivery in batch:
-            self._position = delivery.seq
             key = subjects.parse(delivery.subject)
-            if key is None:
+            if key is None or not self._shards.is_new(key.shard, delivery.seq):
                 continue
             try:
                 run = await self._fold(key, delivery)
@@ -178,7 +196,7 @@ class Engine:
         again: dict[RunKey, Run] = {}
         for key, known in touched.items():
             run = known
-            if key.shard not in self._leases.shards:
+            if not self._shards.serves(key.shard):
                 self._runs.pop(key, None)
                 continue
             if self._must_wait(key, run):
@@ -322,9 +340,3 @@ class Engine:
         task = asyncio.ensure_future(work)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
-
-    async def _snapshot(self, shards: frozenset[int]) -> None:
-        for shard in shards:
-            states = [run.state for key, run in self._runs.items() if key.shard == shard]
-            await save_snapshot(self._snapshots, shard, self._position, states)
-        self._since_snapshot = 0
