@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentflow/v1/admin.proto\x12\x0c\x61gentflow.v1\"\xd4\x01\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tburied_at\x18\x02 \x01(\x03\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x17\n\x0forigin_sequence\x18\x06 \x01(\x04\x12\x0e\n\x06org_id\x18\x07 \x01(\t\x12\x0e\n\x06run_id\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0f\n\x07replays\x18\n \x01(\x05\x12\x12\n\nreplayable\x18\x0b \x01(\x08\"\x87\x01\n\x10\x44\x65\x61\x64LetterFilter\x12\x11\n\tsequences\x18\x01 \x03(\x04\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08\x61\x66ter_ms\x18\x05 \x01(\x03\x12\x11\n\tbefore_ms\x18\x06 \x01(\x03\x12\x0b\n\x03\x61ll\x18\x07 \x01(\x08\"o\n\x16ListDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x14GetDeadLetterRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reveal\x18\x02 \x01(\x08\x12\x15\n\rreveal_reason\x18\x03 \x01(\t\"b\n\x15GetDeadLetterResponse\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"r\n\x18ReplayDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x15\n\rrepaired_body\x18\x03 \x01(\t\"q\n\x11\x44\x65\x61\x64LetterOutcome\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\\\n\x19ReplayDeadLettersResponse\x12\x31\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1f.agentflow.v1.DeadLetterOutcome\x12\x0c\n\x04more\x18\x02 \x01(\x08\"Z\n\x17PurgeDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"[\n\x18PurgeDeadLettersResponse\x12\x31\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1f.agentflow.v1.DeadLetterOutcome\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x8d\x02\n\tRetention\x12\x0f\n\x07keep_ms\x18\x01 \x01(\x03\x12\x0e\n\x06set_by\x18\x02 \x01(\t\x12\x0e\n\x06set_at\x18\x03 \x01(\x03\x12\x15\n\rarchived_runs\x18\x04 \x01(\x04\x12\x14\n\x0cwaiting_runs\x18\x05 \x01(\x04\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x10\n\x08swept_at\x18\x07 \x01(\x03\x12\x14\n\x0clog_messages\x18\x08 \x01(\x04\x12\x11\n\tlog_bytes\x18\t \x01(\x04\x12\x1c\n\x14\x61rchived_to_sequence\x18\n \x01(\x04\x12\x1a\n\x12lost_from_sequence\x18\x0b \x01(\x04\x12\x18\n\x10lost_to_sequence\x18\x0c \x01(\x04\"\x15\n\x13GetRetentionRequest\"B\n\x14GetRetentionResponse\x12*\n\tretention\x18\x01 \x01(\x0b\x32\x17.agentflow.v1.Retention\"&\n\x13SetRetentionRequest\x12\x0f\n\x07keep_ms\x18\x01 \x01(\x03\"B\n\x14SetRetentionResponse\x12*\n\tretention\x18\x01 \x01(\x0b\x32\x17.agentflow.v1.Retention2\xbf\x04\n\x0c\x41\x64minService\x12^\n\x0fListDeadLetters\x12$.agentflow.v1.ListDeadLettersRequest\x1a%.agentflow.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".agentflow.v1.GetDeadLetterRequest\x1a#.agentflow.v1.GetDeadLetterResponse\x12\x64\n\x11ReplayDeadLetters\x12&.agentflow.v1.ReplayDeadLettersRequest\x1a\'.agentflow.v1.ReplayDeadLettersResponse\x12\x61\n\x10PurgeDeadLetters\x12%.agentflow.v1.PurgeDeadLettersRequest\x1a&.agentflow.v1.PurgeDeadLettersResponse\x12U\n\x0cGetRetention\x12!.agentflow.v1.GetRetentionRequest\x1a\".agentflow.v1.GetRetentionResponse\x12U\n\x0cSetRetention\x12!.agentflow.v1.SetRetentionRequest\x1a\".agentflow.v1.SetRetentionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentflow/v1/admin.proto\x12\x0c\x61gentflow.v1\"\xd4\x01\n\nDeadLetter\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x11\n\tburied_at\x18\x02 \x01(\x03\x12\x0e\n\x06origin\x18\x03 \x01(\t\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12\x0f\n\x07subject\x18\x05 \x01(\t\x12\x17\n\x0forigin_sequence\x18\x06 \x01(\x04\x12\x0e\n\x06org_id\x18\x07 \x01(\t\x12\x0e\n\x06run_id\x18\x08 \x01(\t\x12\x12\n\nsize_bytes\x18\t \x01(\x03\x12\x0f\n\x07replays\x18\n \x01(\x05\x12\x12\n\nreplayable\x18\x0b \x01(\x08\"\x9f\x01\n\x10\x44\x65\x61\x64LetterFilter\x12\x11\n\tsequences\x18\x01 \x03(\x04\x12\x0e\n\x06origin\x18\x02 \x01(\t\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0e\n\x06run_id\x18\x04 \x01(\t\x12\x10\n\x08\x61\x66ter_ms\x18\x05 \x01(\x03\x12\x11\n\tbefore_ms\x18\x06 \x01(\x03\x12\x0b\n\x03\x61ll\x18\x07 \x01(\x08\x12\x16\n\x0e\x61\x66ter_sequence\x18\x08 \x01(\x04\"o\n\x16ListDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"]\n\x17ListDeadLettersResponse\x12)\n\x07letters\x18\x01 \x03(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"O\n\x14GetDeadLetterRequest\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x0e\n\x06reveal\x18\x02 \x01(\x08\x12\x15\n\rreveal_reason\x18\x03 \x01(\t\"b\n\x15GetDeadLetterResponse\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x0c\n\x04\x62ody\x18\x02 \x01(\t\x12\x11\n\ttruncated\x18\x03 \x01(\x08\"r\n\x18ReplayDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\x12\x15\n\rrepaired_body\x18\x03 \x01(\t\"q\n\x11\x44\x65\x61\x64LetterOutcome\x12(\n\x06letter\x18\x01 \x01(\x0b\x32\x18.agentflow.v1.DeadLetter\x12\x0f\n\x07outcome\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x0f\n\x07problem\x18\x04 \x01(\t\"\\\n\x19ReplayDeadLettersResponse\x12\x31\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1f.agentflow.v1.DeadLetterOutcome\x12\x0c\n\x04more\x18\x02 \x01(\x08\"Z\n\x17PurgeDeadLettersRequest\x12.\n\x06\x66ilter\x18\x01 \x01(\x0b\x32\x1e.agentflow.v1.DeadLetterFilter\x12\x0f\n\x07\x64ry_run\x18\x02 \x01(\x08\"[\n\x18PurgeDeadLettersResponse\x12\x31\n\x08outcomes\x18\x01 \x03(\x0b\x32\x1f.agentflow.v1.DeadLetterOutcome\x12\x0c\n\x04more\x18\x02 \x01(\x08\"\x8d\x02\n\tRetention\x12\x0f\n\x07keep_ms\x18\x01 \x01(\x03\x12\x0e\n\x06set_by\x18\x02 \x01(\t\x12\x0e\n\x06set_at\x18\x03 \x01(\x03\x12\x15\n\rarchived_runs\x18\x04 \x01(\x04\x12\x14\n\x0cwaiting_runs\x18\x05 \x01(\x04\x12\x13\n\x0bwaiting_for\x18\x06 \x01(\t\x12\x10\n\x08swept_at\x18\x07 \x01(\x03\x12\x14\n\x0clog_messages\x18\x08 \x01(\x04\x12\x11\n\tlog_bytes\x18\t \x01(\x04\x12\x1c\n\x14\x61rchived_to_sequence\x18\n \x01(\x04\x12\x1a\n\x12lost_from_sequence\x18\x0b \x01(\x04\x12\x18\n\x10lost_to_sequence\x18\x0c \x01(\x04\"\x15\n\x13GetRetentionRequest\"B\n\x14GetRetentionResponse\x12*\n\tretention\x18\x01 \x01(\x0b\x32\x17.agentflow.v1.Retention\"&\n\x13SetRetentionRequest\x12\x0f\n\x07keep_ms\x18\x01 \x01(\x03\"B\n\x14SetRetentionResponse\x12*\n\tretention\x18\x01 \x01(\x0b\x32\x17.agentflow.v1.Retention2\xbf\x04\n\x0c\x41\x64minService\x12^\n\x0fListDeadLetters\x12$.agentflow.v1.ListDeadLettersRequest\x1a%.agentflow.v1.ListDeadLettersResponse\x12X\n\rGetDeadLetter\x12\".agentflow.v1.GetDeadLetterRequest\x1a#.agentflow.v1.GetDeadLetterResponse\x12\x64\n\x11ReplayDeadLetters\x12&.agentflow.v1.ReplayDeadLettersRequest\x1a\'.agentflow.v1.ReplayDeadLettersResponse\x12\x61\n\x10PurgeDeadLetters\x12%.agentflow.v1.PurgeDeadLettersRequest\x1a&.agentflow.v1.PurgeDeadLettersResponse\x12U\n\x0cGetRetention\x12!.agentflow.v1.GetRetentionRequest\x1a\".agentflow.v1.GetRetentionResponse\x12U\n\x0cSetRetention\x12!.agentflow.v1.SetRetentionRequest\x1a\".agentflow.v1.SetRetentionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,35 +34,35 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_DEADLETTER']._serialized_start=43
   _globals['_DEADLETTER']._serialized_end=255
   _globals['_DEADLETTERFILTER']._serialized_start=258
-  _globals['_DEADLETTERFILTER']._serialized_end=393
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=395
-  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=506
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=508
-  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=601
-  _globals['_GETDEADLETTERREQUEST']._serialized_start=603
-  _globals['_GETDEADLETTERREQUEST']._serialized_end=682
-  _globals['_GETDEADLETTERRESPONSE']._serialized_start=684
-  _globals['_GETDEADLETTERRESPONSE']._serialized_end=782
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=784
-  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=898
-  _globals['_DEADLETTEROUTCOME']._serialized_start=900
-  _globals['_DEADLETTEROUTCOME']._serialized_end=1013
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1015
-  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1107
-  _globals['_PURGEDEADLETTERSREQUEST']._serialized_start=1109
-  _globals['_PURGEDEADLETTERSREQUEST']._serialized_end=1199
-  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_start=1201
-  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_end=1292
-  _globals['_RETENTION']._serialized_start=1295
-  _globals['_RETENTION']._serialized_end=1564
-  _globals['_GETRETENTIONREQUEST']._serialized_start=1566
-  _globals['_GETRETENTIONREQUEST']._serialized_end=1587
-  _globals['_GETRETENTIONRESPONSE']._serialized_start=1589
-  _globals['_GETRETENTIONRESPONSE']._serialized_end=1655
-  _globals['_SETRETENTIONREQUEST']._serialized_start=1657
-  _globals['_SETRETENTIONREQUEST']._serialized_end=1695
-  _globals['_SETRETENTIONRESPONSE']._serialized_start=1697
-  _globals['_SETRETENTIONRESPONSE']._serialized_end=1763
-  _globals['_ADMINSERVICE']._serialized_start=1766
-  _globals['_ADMINSERVICE']._serialized_end=2341
+  _globals['_DEADLETTERFILTER']._serialized_end=417
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_start=419
+  _globals['_LISTDEADLETTERSREQUEST']._serialized_end=530
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_start=532
+  _globals['_LISTDEADLETTERSRESPONSE']._serialized_end=625
+  _globals['_GETDEADLETTERREQUEST']._serialized_start=627
+  _globals['_GETDEADLETTERREQUEST']._serialized_end=706
+  _globals['_GETDEADLETTERRESPONSE']._serialized_start=708
+  _globals['_GETDEADLETTERRESPONSE']._serialized_end=806
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_start=808
+  _globals['_REPLAYDEADLETTERSREQUEST']._serialized_end=922
+  _globals['_DEADLETTEROUTCOME']._serialized_start=924
+  _globals['_DEADLETTEROUTCOME']._serialized_end=1037
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_start=1039
+  _globals['_REPLAYDEADLETTERSRESPONSE']._serialized_end=1131
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_start=1133
+  _globals['_PURGEDEADLETTERSREQUEST']._serialized_end=1223
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_start=1225
+  _globals['_PURGEDEADLETTERSRESPONSE']._serialized_end=1316
+  _globals['_RETENTION']._serialized_start=1319
+  _globals['_RETENTION']._serialized_end=1588
+  _globals['_GETRETENTIONREQUEST']._serialized_start=1590
+  _globals['_GETRETENTIONREQUEST']._serialized_end=1611
+  _globals['_GETRETENTIONRESPONSE']._serialized_start=1613
+  _globals['_GETRETENTIONRESPONSE']._serialized_end=1679
+  _globals['_SETRETENTIONREQUEST']._serialized_start=1681
+  _globals['_SETRETENTIONREQUEST']._serialized_end=1719
+  _globals['_SETRETENTIONRESPONSE']._serialized_start=1721
+  _globals['_SETRETENTIONRESPONSE']._serialized_end=1787
+  _globals['_ADMINSERVICE']._serialized_start=1790
+  _globals['_ADMINSERVICE']._serialized_end=2365
 # @@protoc_insertion_point(module_scope)

@@ -33,7 +33,7 @@ class DeadLetter(_message.Message):
     def __init__(self, sequence: _Optional[int] = ..., buried_at: _Optional[int] = ..., origin: _Optional[str] = ..., reason: _Optional[str] = ..., subject: _Optional[str] = ..., origin_sequence: _Optional[int] = ..., org_id: _Optional[str] = ..., run_id: _Optional[str] = ..., size_bytes: _Optional[int] = ..., replays: _Optional[int] = ..., replayable: _Optional[bool] = ...) -> None: ...
 
 class DeadLetterFilter(_message.Message):
-    __slots__ = ("sequences", "origin", "reason", "run_id", "after_ms", "before_ms", "all")
+    __slots__ = ("sequences", "origin", "reason", "run_id", "after_ms", "before_ms", "all", "after_sequence")
     SEQUENCES_FIELD_NUMBER: _ClassVar[int]
     ORIGIN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
@@ -41,6 +41,7 @@ class DeadLetterFilter(_message.Message):
     AFTER_MS_FIELD_NUMBER: _ClassVar[int]
     BEFORE_MS_FIELD_NUMBER: _ClassVar[int]
     ALL_FIELD_NUMBER: _ClassVar[int]
+    AFTER_SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     sequences: _containers.RepeatedScalarFieldContainer[int]
     origin: str
     reason: str
@@ -48,7 +49,8 @@ class DeadLetterFilter(_message.Message):
     after_ms: int
     before_ms: int
     all: bool
-    def __init__(self, sequences: _Optional[_Iterable[int]] = ..., origin: _Optional[str] = ..., reason: _Optional[str] = ..., run_id: _Optional[str] = ..., after_ms: _Optional[int] = ..., before_ms: _Optional[int] = ..., all: _Optional[bool] = ...) -> None: ...
+    after_sequence: int
+    def __init__(self, sequences: _Optional[_Iterable[int]] = ..., origin: _Optional[str] = ..., reason: _Optional[str] = ..., run_id: _Optional[str] = ..., after_ms: _Optional[int] = ..., before_ms: _Optional[int] = ..., all: _Optional[bool] = ..., after_sequence: _Optional[int] = ...) -> None: ...
 
 class ListDeadLettersRequest(_message.Message):
     __slots__ = ("filter", "page_size", "page_token")

@@ -12,6 +12,8 @@ import asyncpg
 import grpc
 
 from agentflow.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
     budget_pb2,
     budget_pb2_grpc,
     prompt_pb2,
@@ -26,10 +28,11 @@ from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.httpd import Health
 from agentflow_common.service import Context
-from agentflow_gateway import keys
+from agentflow_gateway import keys, letters
 from agentflow_gateway.auth import Authenticator
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.door import Door
+from agentflow_gateway.grpc_admin import AdminService
 from agentflow_gateway.grpc_budget import BudgetService
 from agentflow_gateway.grpc_prompt import PromptService
 from agentflow_gateway.grpc_trace import TraceService
@@ -50,6 +53,7 @@ SERVICES: Final = (
     prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
     budget_pb2.DESCRIPTOR.services_by_name["BudgetService"].full_name,
     trace_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name,
+    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
 )
 
 
@@ -73,6 +77,7 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
         projection = Projection(deps, context.health)
         await projection.ensure()
         await stack.enter_async_context(_task(projection.run()))
+        await stack.enter_async_context(_task(letters.watch_held(context.nc)))
         server, health, port = await _serve(deps)
         context.ports["grpc"] = port
         stack.push_async_callback(server.stop, settings.shutdown_grace_s)
@@ -108,6 +113,7 @@ async def _serve(deps: Deps) -> tuple[Any, Any, int]:
         (prompt_pb2_grpc.add_PromptServiceServicer_to_server, PromptService(deps)),
         (budget_pb2_grpc.add_BudgetServiceServicer_to_server, BudgetService(deps)),
         (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
+        (admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(deps)),
     )
     for add, servicer in registrations:
         add(servicer, server)

@@ -20,7 +20,7 @@ import msgspec
 from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, UnauthenticatedError
 from agentflow_common.events import RunSubmitted
 
-PERMISSIONS: Final = ("read", "write", "admin", "reveal")
+PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator")
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
 TAGS_MAX: Final = 32
 TAG_NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,64}\Z")
@@ -37,8 +37,10 @@ NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf
 _READ: Final = ("GetRun", "ListRuns", "WatchRun", "ValidateWorkflow", "GetPrompt", "ListPrompts", "ListBudgets",
                 "GetBudget", "GetTrace", "QueryTraces")  # fmt: skip
 _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt")
+_ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDeadLetters", "PurgeDeadLetters",
+                 "GetRetention", "SetRetention")  # fmt: skip
 PERMISSION_OF: Final[Mapping[str, str]] = (
-    dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | {"CreateBudget": "admin"}
+    dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
 )
 _WORKFLOW_REF: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})(?:@([0-9]{1,9}))?\Z")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -94,7 +96,7 @@ def key_digest(key: str) -> bytes:
 
 
 def require(identity: Identity, permission: str, what: str) -> None:
-    """`admin` includes read and write, but not `reveal`."""
+    """`admin` includes read and write, but not `reveal` nor `operator` (what belongs to no org, or holds for all)."""
     held = identity.permissions
     if permission in held or (permission in {"read", "write"} and "admin" in held):
         return
