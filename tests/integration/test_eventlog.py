@@ -11,9 +11,10 @@ import nats
 import pytest
 from nats.js import api
 
-from agentflow_common import subjects
+from agentflow_common import groupcommit, subjects
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.groupcommit import GroupCommit
 from agentflow_common.pull import WorkQueue
 from agentflow_common.streams import ensure_streams
 
@@ -141,3 +142,70 @@ async def test_a_work_queue_never_holds_more_than_its_credit_and_gets_back_what_
     assert sorted(taken) == list(range(30))
     assert {taken[int(d.data)] for d in held} == {2}
     await successor.stop()
+
+
+async def test_a_batch_that_holds_a_message_id_again_is_refused_whole(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    batch = [Entry(subjects.run_in(KEY), str(i).encode(), msg_id=f"b{i}") for i in range(20)]
+    last = await log.append_batch(batch)
+    with pytest.raises(RetryableError):
+        await log.append_batch([Entry(subjects.run_in(KEY), b"new", msg_id="new"), batch[7]])
+    assert await log.last_seq() == last.seq
+    again = await log.append(batch[7])
+    assert (again.duplicate, again.seq) == (True, last.seq - 12)
+
+
+async def test_appends_of_a_group_share_batches_and_repeating_a_refused_one_writes_nothing_twice(log: EventLog) -> None:
+    await ensure_streams(log.nc)
+    batches: list[int] = []
+    real = log.append_batch
+
+    async def counted(entries: Any, timeout_s: float = 5.0) -> Any:
+        batches.append(len(entries))
+        return await real(entries, timeout_s)
+
+    log.append_batch = counted  # type: ignore[method-assign]
+    group = GroupCommit(log)
+    entries = [Entry(subjects.run_in(KEY), str(i).encode(), msg_id=f"g{i}") for i in range(300)]
+    acks = await asyncio.gather(*(group.append(entry) for entry in entries))
+    stored = {s.seq: s.data for s in await log.read(subjects.run_in(KEY))}
+    assert [stored[ack.seq] for ack in acks] == [entry.data for entry in entries]
+    assert sum(batches) == 300 and len(batches) < 10
+    # a few go out one by one, and are answered one by one
+    assert [a.duplicate for a in await asyncio.gather(*(group.append(e) for e in entries[:3]))] == [True] * 3
+    fresh = [Entry(subjects.run_in(KEY), b"x", msg_id=f"h{i}") for i in range(20)]
+    refused = await asyncio.gather(*(group.append(e) for e in [*fresh, entries[0]]), return_exceptions=True)
+    assert all(isinstance(error, RetryableError) for error in refused)
+    repeated = await asyncio.gather(*(log.append(e) for e in [*fresh, entries[0]]))
+    assert [ack.duplicate for ack in repeated] == [False] * 20 + [True]
+    assert len(await log.read(subjects.run_in(KEY))) == 320
+
+
+async def test_a_group_never_exceeds_what_the_server_takes(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    await ensure_streams(log.nc)
+    monkeypatch.setattr(groupcommit, "BATCH_BYTES_MAX", 200_000)
+    group = GroupCommit(log)
+    body = b"x" * 9_000
+    entries = [Entry(subjects.run_in(KEY), body, msg_id=f"l{i}") for i in range(1100)]
+    acks = await asyncio.gather(*(group.append(entry) for entry in entries))
+    assert len({ack.seq for ack in acks}) == 1100
+
+
+async def test_an_acknowledgement_that_does_not_come_fails_its_append_in_time(nats_server: Any) -> None:
+    nc = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
+    await ensure_streams(nc)
+    log = EventLog(nc)
+    await log.start()
+    nats_server.kill()
+    began = asyncio.get_running_loop().time()
+    entry = Entry(subjects.run_in(KEY), b"x", msg_id="late")
+    outcomes = await asyncio.gather(*(log.append(entry, 0.3) for _ in range(5)), return_exceptions=True)
+    assert {getattr(error, "kind", "") for error in outcomes} == {"append_unknown"}
+    assert asyncio.get_running_loop().time() - began < 2
+    nats_server.start()
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(RetryableError):
+                await log.append(entry, 1.0)
+                break
+    await nc.close()

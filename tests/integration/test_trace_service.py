@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from agentflow_common import bus, clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
-from agentflow_common.eventlog import Ack, Entry, EventLog, settle
+from agentflow_common.eventlog import Ack, Entry, EventLog
 from agentflow_common.streams import ensure_streams
 from agentflow_common.testing import servers
 from agentflow_trace import rebuild, rows
@@ -47,7 +47,7 @@ class World:
         acks: list[Ack] = []
         for start in range(0, len(entries), 500):
             futures = [await self.log.publish(entry) for entry in entries[start : start + 500]]
-            acks += await asyncio.gather(*(settle(future, 5) for future in futures))
+            acks += await asyncio.gather(*futures)
         return acks[-1].seq
 
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:

@@ -1,15 +1,16 @@
 """The event log: JetStream as the store of events and the queue of work (ADR 0001).
 
 An append is durable when its future resolves, and not before. Three kinds: `publish` is pipelined (many in flight, one
-round trip each), `append` awaits one, `append_batch` is all or nothing. A fence (`Fence`) makes the append of a writer
-that has not seen the newest message of its subject fail with `ConflictError`; nothing is written then.
+round trip each), `append` awaits one, `append_batch` is all or nothing; groupcommit.py makes batches of what comes in
+one by one. A fence (`Fence`) makes the append of a writer that has not seen the newest message of its subject fail with
+`ConflictError`; nothing is written then.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import contextlib
+import itertools
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -23,6 +24,7 @@ from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.pull import Delivery, Tail
 
 ACK_TIMEOUT_S: Final = 5.0
+SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
 ATOMIC_BATCH_MAX: Final = 1000  # the server's bound for one atomic batch
 _WRONG_LAST_SEQUENCE: Final = 10071
 _READ_BATCH: Final = 500
@@ -83,7 +85,8 @@ class EventLog:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
         self._inbox = nc.new_inbox()
-        self._pending: dict[str, asyncio.Future[Ack]] = {}
+        self._pending: dict[str, tuple[asyncio.Future[Ack], float]] = {}  # with the deadline, by the loop's clock
+        self._sweeper: asyncio.TimerHandle | None = None
         self._ids = itertools.count(1)
         self._batch_prefix = self._inbox.rsplit(".", 1)[-1]
         self._started = False
@@ -98,7 +101,7 @@ class EventLog:
             self._started = True
 
     async def _on_ack(self, msg: Msg) -> None:
-        future = self._pending.pop(msg.subject.rsplit(".", 1)[1], None)
+        future, _ = self._pending.pop(msg.subject.rsplit(".", 1)[1], (None, 0.0))
         if future is None or future.done():
             return
         if not msg.data:  # 503: no stream listens
@@ -110,11 +113,30 @@ class EventLog:
         else:
             future.set_exception(_append_error(wire.error))
 
-    async def publish(self, entry: Entry) -> asyncio.Future[Ack]:
-        """Sends now, resolves when durable; the caller bounds how many it leaves in flight."""
+    def _expect(self, timeout_s: float) -> tuple[str, asyncio.Future[Ack]]:
+        """The next acknowledgement's token and future, which fails by itself when none comes in time."""
+        loop = asyncio.get_running_loop()
         token = str(next(self._ids))
-        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-        self._pending[token] = future
+        future: asyncio.Future[Ack] = loop.create_future()
+        self._pending[token] = (future, loop.time() + timeout_s)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+        return token, future
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for token in [t for t, (future, deadline) in self._pending.items() if deadline <= now or future.done()]:
+            future, _ = self._pending.pop(token)
+            if not future.done():
+                error = RetryableError("no acknowledgement from the event log in time", kind="append_unknown")
+                future.set_exception(error)
+                future.exception()  # whoever awaits it still gets it; nobody may be left who does
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self._pending else None
+
+    async def publish(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> asyncio.Future[Ack]:
+        """Sends now, resolves when durable; the caller bounds how many it leaves in flight. The future fails like
+        `append` does, with RetryableError `append_unknown` when no acknowledgement came in time."""
+        token, future = self._expect(timeout_s)
         await self._nc.publish(
             entry.subject, entry.data, reply=f"{self._inbox}.{token}", headers=_headers(entry) or None
         )
@@ -122,17 +144,15 @@ class EventLog:
 
     async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
         """One durable append. Raises ConflictError (fence), RetryableError (unreachable, or the outcome is unknown)."""
-        return await settle(await self.publish(entry), timeout_s)
+        return await (await self.publish(entry, timeout_s))
 
     async def append_batch(self, entries: Sequence[Entry], timeout_s: float = ACK_TIMEOUT_S) -> Ack:
-        """All or nothing, at most ATOMIC_BATCH_MAX; returns the last message's sequence. Message ids are not allowed
-        by the server to repeat; a fence may stand on the first message of each subject group."""
+        """All or nothing, at most ATOMIC_BATCH_MAX; returns the last message's sequence. A message id that was seen
+        before refuses the batch; a fence may stand on the first message of each subject group."""
         if not 0 < len(entries) <= ATOMIC_BATCH_MAX:
             raise ValueError(f"a batch holds 1 to {ATOMIC_BATCH_MAX} messages, got {len(entries)}")
-        token = str(next(self._ids))
+        token, future = self._expect(timeout_s)
         batch_id = f"{self._batch_prefix}-{token}"
-        future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
-        self._pending[token] = future
         for number, entry in enumerate(entries, 1):
             headers = _headers(entry)
             headers["Nats-Batch-Id"] = batch_id
@@ -142,7 +162,7 @@ class EventLog:
                 headers["Nats-Batch-Commit"] = "1"
             reply = f"{self._inbox}.{token}" if last else ""
             await self._nc.publish(entry.subject, entry.data, reply=reply, headers=headers)
-        return await settle(future, timeout_s)
+        return await future
 
     async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
         """The newest message on a subject (no wildcards), or None."""
@@ -247,15 +267,6 @@ class EventLog:
     async def in_progress(self, delivery: Delivery) -> None:
         """Asks the queue for another `ack_wait`."""
         await self._nc.publish(delivery.reply, b"+WPI")
-
-
-async def settle(future: asyncio.Future[Ack], timeout_s: float = ACK_TIMEOUT_S) -> Ack:
-    """The acknowledgement, or RetryableError `append_unknown` when none came in time: it may or may not be written."""
-    try:
-        async with asyncio.timeout(timeout_s):
-            return await future
-    except TimeoutError as error:
-        raise RetryableError("no acknowledgement from the event log in time", kind="append_unknown") from error
 
 
 def _headers(entry: Entry) -> dict[str, str]:

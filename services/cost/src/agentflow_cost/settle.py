@@ -22,7 +22,7 @@ from nats.js.errors import APIError
 from agentflow_common import events, subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import Entry, EventLog, settle
+from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.events import CostSettled, LlmUsage, StepCompleted, StepFailed
 from agentflow_common.httpd import Health as ServiceHealth
 from agentflow_common.pull import Delivery, PullError, WorkQueue
@@ -210,7 +210,7 @@ class Settler:
             return
         futures = [await self._log.publish(self._entry(i, receipts[s].reserved)) for s, i in missing.items()]
         for future in futures:
-            await settle(future)
+            await future
         await self._store.mark_published(list(missing))
 
     async def _in_ledger(self, item: Item) -> bool:

@@ -17,7 +17,7 @@ from typing import Final
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence, settle
+from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.machine import Run
 
@@ -74,7 +74,7 @@ class Appender:
         failed: list[tuple[Turn, BaseException]] = []
         for turn, first in simple:
             try:
-                turn.run.state.out_seq = (await settle(first)).seq
+                turn.run.state.out_seq = (await first).seq
             except Exception as error:
                 failed.append((turn, error))
         for turn, result in zip(others, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
@@ -97,7 +97,7 @@ class Appender:
     async def _rest(self, turn: Turn) -> None:
         state = turn.run.state
         if turn.first is not None:
-            state.out_seq = (await settle(turn.first)).seq
+            state.out_seq = (await turn.first).seq
             for index in range(1, len(turn.decisions)):
                 ack = await self._log.append(turn.entry(index, state.out_seq))
                 state.out_seq = ack.seq

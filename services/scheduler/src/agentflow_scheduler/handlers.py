@@ -21,7 +21,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, RetryableError
-from agentflow_common.eventlog import Entry, Fence, settle
+from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
 from agentflow_common.runfold import new_state
@@ -318,7 +318,7 @@ class Engine:
             }
             futures.append(await self._log.publish(Entry(subjects.timer(key, name), ev.encode(fired), headers=headers)))
         for future in futures:
-            await settle(future)
+            await future
 
     def _finish(self, turn: Turn, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
         state = turn.run.state

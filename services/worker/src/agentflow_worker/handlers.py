@@ -28,8 +28,9 @@ from agentflow_common.errors import (
     RetryableError,
     TerminalError,
 )
-from agentflow_common.eventlog import Entry, EventLog, Fence, settle
+from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.expressions import walk
+from agentflow_common.groupcommit import GroupCommit
 from agentflow_common.pull import Delivery
 from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
@@ -85,6 +86,8 @@ class Executor:
         self._llm = llm
         self._clock = clock
         self._blobs = Blobs(event_log.nc)
+        # with the default flush a publish of its own costs less than a batch
+        self._append = GroupCommit(event_log).append if settings.durability == "fsync" else event_log.append
         self._open_runs: dict[str, float] = {}
         self.flights: dict[tuple[str, str, int], Flight] = {}
 
@@ -348,7 +351,7 @@ class Executor:
             subjects.run_in(flight.key), ev.encode(event), msg_id=f"{task.run}.{task.step}.{task.attempt}.{what}"
         )
         try:
-            await settle(await self._log.publish(entry))
+            await self._append(entry)
         except RetryableError:
             # the message id makes repeating harmless
             await self._patiently(lambda: self._log.append(entry))
