@@ -123,7 +123,7 @@ class World:
         if isinstance(chosen, ev.TimerSet):
             self.timers.remove(chosen)
             fired = ev.TimerFired(
-                org="o", run="run_1", ts=self.now, timer=chosen.timer, kind=chosen.kind, step=chosen.step,
+                org="o", run="run_1", ts=chosen.fire_at, timer=chosen.timer, kind=chosen.kind, step=chosen.step,
                 attempt=chosen.attempt,
             )  # fmt: skip
             self.fact(fired)

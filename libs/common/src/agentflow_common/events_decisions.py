@@ -51,6 +51,7 @@ class StepJoined(Decision, frozen=True, tag="step.joined"):
 
     step: str
     status: str
+    error: StepError | None = None
 
 
 class StepSkipped(Decision, frozen=True, tag="step.skipped"):
@@ -65,9 +66,12 @@ class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
 
 
 class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
+    """bound: which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms."""
+
     step: str
     attempt: int
     timeout_ms: int
+    bound: str = ""
 
 
 class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):
@@ -113,13 +117,17 @@ class StepWaiting(Decision, frozen=True, tag="step.waiting"):
 
 
 class StepResolved(Decision, frozen=True, tag="step.resolved"):
-    """The end of a step that the engine itself ended. status: `completed`, or `failed` with an error."""
+    """The end of a step that the engine itself ended. status: `completed`, or `failed` with an error.
+
+    signal: the name of the signal that it has taken, the oldest kept one.
+    """
 
     step: str
     attempt: int
     status: str
     output: Payload = Payload()
     error: StepError | None = None
+    signal: str = ""
 
 
 class StepIterated(Decision, frozen=True, tag="step.iterated"):
@@ -130,11 +138,15 @@ class StepIterated(Decision, frozen=True, tag="step.iterated"):
 
 
 class StepsReset(Decision, frozen=True, tag="steps.reset"):
-    """A back edge was taken: these nodes run again, as `node#2`, `node#3`, ... visit: the number of this visit."""
+    """A back edge was taken: these nodes run again, as `node#2`, `node#3`, ... iteration: how often it was taken.
+
+    inner: back edges within, which may be taken as often again.
+    """
 
     edge: str
-    visit: int
+    iteration: int
     steps: tuple[str, ...]
+    inner: tuple[str, ...] = ()
 
 
 class GraphAdvanced(Decision, frozen=True, tag="graph.advanced"):

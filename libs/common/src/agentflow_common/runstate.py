@@ -10,7 +10,9 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
-from agentflow_common.events import Payload, StepError
+from agentflow_common.events import OriginRef, ParentRef, Payload, StepError
+
+UNDO: Final = ":undo"
 
 
 class RunStatus(StrEnum):
@@ -32,8 +34,10 @@ _TERMINAL_RUN: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStat
 
 class StepStatus(StrEnum):
     PENDING = "pending"
+    QUEUED = "queued"
     SCHEDULED = "scheduled"
     RUNNING = "running"
+    WAITING = "waiting"
     RETRYING = "retrying"
     COMPLETED = "completed"
     FAILED = "failed"
@@ -43,13 +47,27 @@ class StepStatus(StrEnum):
 
 
 ACTIVE: Final = frozenset({StepStatus.SCHEDULED, StepStatus.RUNNING})
+OPEN: Final = frozenset({*ACTIVE, StepStatus.QUEUED, StepStatus.WAITING, StepStatus.RETRYING})
+SETTLED: Final = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED})
+
+
+class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One person's answer to an approval. decision: `approve` or `reject`. at: ms since the epoch."""
+
+    by: str
+    decision: str
+    at: int
+    comment: str = ""
+    data: Payload = Payload()
 
 
 class StepState(msgspec.Struct, omit_defaults=True):
-    """A step, or one child `name[i]` of a parallel step. Times in ms since the epoch. width: children, -1 if none.
+    """A step, or a part of one (see the keys below). Times in ms since the epoch. width: children, -1 if none.
 
     After `step.failed` the status is FAILED; if the scheduler retries, its `timer.set` makes it RETRYING. `due` is set
-    by the fold when the retry timer has fired and the next attempt may be offered.
+    by the fold when the step's timer has fired and what it was set for may happen. `expired`: its total time is over.
+    lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. waiting, until, child,
+    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -64,6 +82,28 @@ class StepState(msgspec.Struct, omit_defaults=True):
     due: bool = False
     reason: str = ""
     llm: ev.LlmUsage | None = None
+    expired: bool = False
+    lane: str = ""
+    granted: bool = False
+    waiting: str = ""
+    until: int = 0
+    child: str = ""
+    detail: dict[str, Any] = {}
+    answers: list[Answer] = []
+    iteration: int = 0
+    progress: float = 0.0
+    progress_detail: str = ""
+    beat: bool = False
+
+
+class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a run will end once its steps are compensated; see RunCompensating."""
+
+    status: str
+    steps: tuple[str, ...]
+    error: StepError | None = None
+    step: str = ""
+    reason: str = ""
 
 
 class TimerState(msgspec.Struct, omit_defaults=True):
@@ -76,7 +116,12 @@ class TimerState(msgspec.Struct, omit_defaults=True):
 
 
 class RunState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a run. facts_seq, out_seq: newest folded sequence of facts, of decisions."""
+    """Everything that the log says of a run. facts_seq, out_seq: newest folded sequence of facts, of decisions.
+
+    visits: how often each node of a loop has begun, from its second time on. taken: how often each back edge was taken.
+    superstep, active, shared: of a graph-style workflow. undo: steps with a compensation, in the order of their begin.
+    signals: those that no step has taken yet.
+    """
 
     org: str
     run: str
@@ -107,6 +152,27 @@ class RunState(msgspec.Struct, omit_defaults=True):
     redactions: dict[str, int] = {}
     facts_seq: int = 0
     out_seq: int = 0
+    priority: int = 0
+    parent: ParentRef | None = None
+    origin: OriginRef | None = None
+    definitions: dict[str, dict[str, Any]] = {}
+    depth: int = 0
+    signals: dict[str, list[Payload]] = {}
+    signal_ids: list[str] = []
+    pause_requested: bool = False
+    pause_reason: str = ""
+    paused_by: str = ""
+    cancel_grace_ms: int = 0
+    cancel_forced: bool = False
+    cancelling: bool = False
+    visits: dict[str, int] = {}
+    taken: dict[str, int] = {}
+    superstep: int = 0
+    active: tuple[str, ...] = ()
+    shared: dict[str, Payload] = {}
+    undo: list[str] = []
+    ending: Ending | None = None
+    continued_as: str = ""
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)
@@ -119,13 +185,56 @@ class RunState(msgspec.Struct, omit_defaults=True):
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
+# Keys: `node`, its second visit in a loop of edges `node#2`, a child `node[3]`, an iteration of a loop step `node@2`,
+# and the compensation of any of these, `node[3]:undo`.
+
+
 def child_key(step: str, index: int) -> str:
     return f"{step}[{index}]"
 
 
+def iteration_key(step: str, iteration: int) -> str:
+    return f"{step}@{iteration}"
+
+
+def visit_key(node: str, visit: int) -> str:
+    return node if visit < 2 else f"{node}#{visit}"
+
+
+def undo_key(key: str) -> str:
+    return key + UNDO
+
+
 def parent_of(key: str) -> str | None:
-    """`analyze[3]` -> `analyze`; None for a step that is not a child."""
-    return key[: key.index("[")] if key.endswith("]") else None
+    """`analyze[3]` -> `analyze`, `refine@2` -> `refine`; None for a step that is no part of another."""
+    if key.endswith("]"):
+        return key[: key.rindex("[")]
+    at = key.find("@")
+    return key[:at] if at > 0 and not key.endswith(UNDO) else None
+
+
+def node_of(key: str) -> str:
+    """The node of the definition that a step key belongs to: `analyze#2[3]:undo` -> `analyze`."""
+    for end, char in enumerate(key):
+        if char in "#[@:":
+            return key[:end]
+    return key
+
+
+def current_key(state: RunState, node: str) -> str:
+    """The key of the node's present visit."""
+    return visit_key(node, state.visits[node]) if node in state.visits else node
+
+
+def newest_key(state: RunState, node: str) -> str:
+    """The key of the node's newest visit that has come to an end: what a node reads of a later one in its loop."""
+    visit = state.visits.get(node, 1)
+    while visit > 1:
+        step = state.steps.get(visit_key(node, visit))
+        if step is not None and step.status in SETTLED:
+            break
+        visit -= 1
+    return visit_key(node, visit)
 
 
 def output_of(state: RunState, key: str) -> Payload:

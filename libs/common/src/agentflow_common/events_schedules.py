@@ -1,0 +1,161 @@
+"""Events of schedules: entities of their own, whose `in` holds what was asked of them and `out` what they decided.
+
+The run of such an event is the schedule's id, `sched_...`. See events.py and schedulefold.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common.events_base import Decision, Event, Payload, StepError
+
+
+class ScheduleCreated(Event, frozen=True, tag="schedule.created"):
+    """Begins a schedule, or one anew that was deleted. spec: schedulespec.Spec without defaults.
+
+    uid: tells this life of the name from others. calendars: the dates of those that the spec names.
+    """
+
+    name: str
+    uid: str
+    spec: dict[str, Any]
+    calendars: dict[str, tuple[str, ...]] = {}
+    by: str = ""
+
+
+class ScheduleUpdated(Event, frozen=True, tag="schedule.updated"):
+    """The spec from now on. recount: `@every` counts from here, not from where it did before."""
+
+    spec: dict[str, Any]
+    calendars: dict[str, tuple[str, ...]] = {}
+    recount: bool = False
+    by: str = ""
+
+
+class SchedulePaused(Event, frozen=True, tag="schedule.paused"):
+    reason: str = ""
+    by: str = ""
+
+
+class ScheduleResumed(Event, frozen=True, tag="schedule.resumed"):
+    """Times that passed during the pause are not made up for."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class ScheduleDeleted(Event, frozen=True, tag="schedule.deleted"):
+    """Its runs go on to their end."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class ScheduleTriggered(Event, frozen=True, tag="schedule.triggered"):
+    """Somebody asks for a run now. id: a second one with it is ignored. kind: `manual`, `webhook` or `subject`.
+
+    overlap: in the place of the schedule's own policy.
+    """
+
+    id: str
+    kind: str
+    payload: Payload = Payload()
+    overlap: str = ""
+    by: str = ""
+
+
+class ScheduleBackfillRequested(Event, frozen=True, tag="schedule.backfill_requested"):
+    """Fire for every time in [start, end] (ms since the epoch). overlap: `buffer_all` (one by one) or `allow`."""
+
+    id: str
+    start: int
+    end: int
+    overlap: str
+    by: str = ""
+
+
+class ScheduleStarted(Event, frozen=True, tag="schedule.started"):
+    """The run of that fire is in the log."""
+
+    number: int
+    child: str
+
+
+class ScheduleRefused(Event, frozen=True, tag="schedule.refused"):
+    """The run of that fire could not be submitted."""
+
+    number: int
+    child: str
+    error: StepError
+
+
+class ScheduleFired(Decision, frozen=True, tag="schedule.fired"):
+    """A run is to be started: the decision and the queue entry in one. child: the run's id, which its cause determines.
+
+    number: of the fire, from 1. at: the planned time, ms since the epoch; of a trigger, when it came. cause: `time`,
+    `backfill`, `manual`, `webhook` or `subject`. id: of the trigger or the backfill. spec: by which it fires.
+    """
+
+    number: int
+    child: str
+    at: int
+    cause: str
+    name: str
+    spec: dict[str, Any]
+    id: str = ""
+    payload: Payload = Payload()
+
+
+class ScheduleSkipped(Decision, frozen=True, tag="schedule.skipped"):
+    """Fire times (or triggers) that start nothing. at: the only or first, until: the last one's time.
+
+    reason: `overlap`, `buffer_full`, `superseded`, `too_late`, `paused`, `active_max` or `deleted`.
+    """
+
+    reason: str
+    at: int
+    until: int = 0
+    count: int = 1
+    cause: str = "time"
+    id: str = ""
+
+
+class ScheduleBuffered(Decision, frozen=True, tag="schedule.buffered"):
+    """A fire waits for the end of the runs before it."""
+
+    at: int
+    cause: str
+    id: str = ""
+    payload: Payload = Payload()
+
+
+class ScheduleCancelling(Decision, frozen=True, tag="schedule.cancelling"):
+    """The overlap policy ends this run; the same append tells it."""
+
+    number: int
+    child: str
+
+
+class ScheduleBackfilled(Decision, frozen=True, tag="schedule.backfilled"):
+    """A backfill is through its times."""
+
+    id: str
+    count: int = 0
+
+
+class ScheduleListed(Decision, frozen=True, tag="schedule.listed"):
+    """What lists show has changed. status: `active`, `paused`, `finished` or `deleted`. anchor: see ScheduleUpdated."""
+
+    name: str
+    uid: str
+    status: str
+    spec: dict[str, Any] = {}
+    calendars: dict[str, tuple[str, ...]] = {}
+    anchor: int = 0
+    created_at: int = 0
+
+
+class ScheduleCheckpointed(Decision, frozen=True, tag="schedule.checkpointed"):
+    """The schedule's whole state: what stands before it in the log is not needed any more."""
+
+    state: dict[str, Any]

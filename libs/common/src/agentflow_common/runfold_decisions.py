@@ -1,0 +1,239 @@
+"""How the scheduler's decisions change a run's state. See runfold.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from agentflow_common import events as ev
+from agentflow_common.events import StepError
+from agentflow_common.runfold_facts import drop_timers
+from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState
+
+
+def _run_started(state: RunState, event: ev.RunStarted) -> None:
+    state.status = RunStatus.RUNNING
+    state.started_at = event.ts
+
+
+def _begin_attempt(state: RunState, key: str, attempt: int, ts: int) -> StepState:
+    step = state.step(key)
+    step.attempt = attempt
+    step.scheduled_at = ts
+    step.started_at = step.finished_at = 0
+    step.due = False
+    if state.timers:
+        state.timers.pop(f"retry:{key}:{attempt - 1}", None)
+    return step
+
+
+def _queued(state: RunState, event: ev.StepQueued) -> None:
+    step = _begin_attempt(state, event.step, event.attempt, event.ts)
+    step.status = StepStatus.QUEUED
+    step.lane = event.lane
+    step.granted = False
+
+
+def _scheduled(state: RunState, event: ev.StepScheduled) -> None:
+    step = _begin_attempt(state, event.step, event.attempt, event.ts)
+    step.status = StepStatus.SCHEDULED
+    step.kind = event.kind
+    if step.beat or step.progress:
+        step.beat, step.progress, step.progress_detail = False, 0.0, ""
+    if event.undo and event.attempt == 1:
+        state.undo.append(event.step)
+
+
+def _waiting(state: RunState, event: ev.StepWaiting) -> None:
+    step = _begin_attempt(state, event.step, event.attempt, event.ts)
+    step.status = StepStatus.WAITING
+    step.kind = step.waiting = event.kind
+    step.started_at = event.ts
+    step.until = event.until
+    step.child = event.child
+    step.detail = event.detail
+    step.answers = []
+    step.reason = ""
+
+
+def _expanded(state: RunState, event: ev.StepExpanded) -> None:
+    step = state.step(event.step)
+    step.status = StepStatus.RUNNING
+    step.width = event.width
+    step.scheduled_at = step.started_at = event.ts
+
+
+def _iterated(state: RunState, event: ev.StepIterated) -> None:
+    step = state.step(event.step)
+    step.status = StepStatus.RUNNING
+    step.kind = "loop"
+    step.iteration = event.iteration
+    step.due = False
+    if event.iteration == 1:
+        step.scheduled_at = step.started_at = event.ts
+
+
+def _close(state: RunState, key: str, status: StepStatus, ts: int) -> StepState:
+    step = state.step(key)
+    drop_timers(state, key, step.attempt)
+    step.status = status
+    step.finished_at = ts
+    step.due = False
+    return step
+
+
+def _joined(state: RunState, event: ev.StepJoined) -> None:
+    step = _close(state, event.step, StepStatus(event.status), event.ts)
+    if event.error is not None:
+        step.error = event.error
+
+
+def _resolved(state: RunState, event: ev.StepResolved) -> None:
+    step = _close(state, event.step, StepStatus(event.status), event.ts)
+    step.output = event.output
+    step.error = event.error
+    step.reason = ""
+    for kind in ("wait", "expire", "escalate"):
+        state.timers.pop(f"{kind}:{event.step}", None)
+    if event.signal:
+        kept = state.signals.get(event.signal, [])
+        if len(kept) > 1:
+            state.signals[event.signal] = kept[1:]
+        else:
+            state.signals.pop(event.signal, None)
+
+
+def _skipped(state: RunState, event: ev.StepSkipped) -> None:
+    _close(state, event.step, StepStatus.SKIPPED, event.ts).reason = event.reason
+
+
+def _step_cancelled(state: RunState, event: ev.StepCancelled) -> None:
+    _close(state, event.step, StepStatus.CANCELLED, event.ts).reason = event.reason
+
+
+def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
+    step = _close(state, event.step, StepStatus.FAILED, event.ts)
+    step.reason = ""
+    text = {
+        "total": f"no result within {event.timeout_ms} ms, all attempts together",
+        "heartbeat": f"no heartbeat within {event.timeout_ms} ms",
+    }.get(event.bound, f"no result within {event.timeout_ms} ms")
+    step.error = StepError(
+        "heartbeat_timeout" if event.bound == "heartbeat" else "timeout", text, retryable=event.bound != "total"
+    )
+
+
+def _undecidable(state: RunState, event: ev.StepUndecidable) -> None:
+    _close(state, event.step, StepStatus.FAILED, event.ts).error = event.error
+
+
+def _timer_set(state: RunState, event: ev.TimerSet) -> None:
+    state.timers[event.timer] = TimerState(event.kind, event.fire_at, event.step, event.attempt)
+    if event.kind == "retry":
+        step = state.step(event.step)
+        step.status = StepStatus.RETRYING
+        step.due = False
+    elif event.kind == "heartbeat":
+        step = state.step(event.step)
+        step.beat = step.due = False
+        step.reason = ""
+
+
+def _steps_reset(state: RunState, event: ev.StepsReset) -> None:
+    state.taken[event.edge] = event.iteration
+    for edge in event.inner:
+        state.taken.pop(edge, None)
+    for node in event.steps:
+        state.visits[node] = state.visits.get(node, 1) + 1
+
+
+def _graph_advanced(state: RunState, event: ev.GraphAdvanced) -> None:
+    state.superstep = event.superstep
+    state.active = event.steps
+    state.shared.update(event.state)
+    for key in event.steps:
+        node, _, visit = key.partition("#")
+        if visit:
+            state.visits[node] = int(visit)
+
+
+def _escalated(state: RunState, event: ev.ApprovalEscalated) -> None:
+    step = state.step(event.step)
+    before = step.detail.get("approvers", ())
+    step.detail = {**step.detail, "approvers": [*before, *(name for name in event.approvers if name not in before)]}
+    step.detail["escalated"] = True
+    step.due = False
+    step.reason = ""
+
+
+def _run_waiting(state: RunState, _event: ev.RunWaiting) -> None:
+    state.status = RunStatus.WAITING
+
+
+def _run_paused(state: RunState, event: ev.RunPaused) -> None:
+    state.status = RunStatus.PAUSED
+    state.pause_reason = event.reason
+    state.paused_by = event.by
+
+
+def _run_resumed(state: RunState, _event: ev.RunResumed) -> None:
+    state.status = RunStatus.RUNNING
+
+
+def _run_cancelling(state: RunState, _event: ev.RunCancelling) -> None:
+    state.cancelling = True
+
+
+def _run_compensating(state: RunState, event: ev.RunCompensating) -> None:
+    state.ending = Ending(event.status, event.steps, event.error, event.step, event.reason)
+    state.status = RunStatus.RUNNING
+
+
+def _end(state: RunState, status: RunStatus, ts: int) -> None:
+    state.status = status
+    state.finished_at = ts
+    state.timers.clear()
+
+
+def _run_completed(state: RunState, event: ev.RunCompleted) -> None:
+    _end(state, RunStatus.COMPLETED, event.ts)
+    state.output = event.output
+    state.continued_as = event.continued_as
+
+
+def _run_failed(state: RunState, event: ev.RunFailed) -> None:
+    _end(state, RunStatus.FAILED, event.ts)
+    state.error = event.error
+
+
+def _run_cancelled(state: RunState, event: ev.RunCancelled) -> None:
+    _end(state, RunStatus.CANCELLED, event.ts)
+    state.cancel_reason = event.reason
+
+
+DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
+    ev.RunStarted: _run_started,
+    ev.StepQueued: _queued,
+    ev.StepScheduled: _scheduled,
+    ev.StepWaiting: _waiting,
+    ev.StepExpanded: _expanded,
+    ev.StepIterated: _iterated,
+    ev.StepJoined: _joined,
+    ev.StepResolved: _resolved,
+    ev.StepSkipped: _skipped,
+    ev.StepCancelled: _step_cancelled,
+    ev.StepTimedOut: _timed_out,
+    ev.StepUndecidable: _undecidable,
+    ev.TimerSet: _timer_set,
+    ev.StepsReset: _steps_reset,
+    ev.GraphAdvanced: _graph_advanced,
+    ev.ApprovalEscalated: _escalated,
+    ev.RunWaiting: _run_waiting,
+    ev.RunPaused: _run_paused,
+    ev.RunResumed: _run_resumed,
+    ev.RunCancelling: _run_cancelling,
+    ev.RunCompensating: _run_compensating,
+    ev.RunCompleted: _run_completed,
+    ev.RunFailed: _run_failed,
+    ev.RunCancelled: _run_cancelled,
+}

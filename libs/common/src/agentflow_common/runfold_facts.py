@@ -1,0 +1,231 @@
+"""How facts from outside change a run's state. See runfold.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from agentflow_common import events as ev
+from agentflow_common.events import StepError
+from agentflow_common.runstate import ACTIVE, Answer, RunState, StepState, StepStatus
+
+SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
+SIGNAL_IDS_MAX: Final = 2_000
+
+
+def drop_timers(state: RunState, key: str, attempt: int) -> None:
+    """Those of an attempt that is over."""
+    if state.timers:
+        state.timers.pop(f"timeout:{key}:{attempt}", None)
+        state.timers.pop(f"heartbeat:{key}:{attempt}", None)
+
+
+def _submitted(_state: RunState, _event: ev.RunSubmitted) -> None:
+    """A second submission can't be: the first one is fenced with sequence 0."""
+
+
+def _cancel_requested(state: RunState, event: ev.RunCancelRequested) -> None:
+    if not state.status.terminal:
+        state.cancel_grace_ms = event.grace_ms if not state.cancel_requested else state.cancel_grace_ms
+        state.cancel_requested = True
+        state.cancel_forced = state.cancel_forced or event.force
+        state.cancel_reason = state.cancel_reason or event.reason
+
+
+def _pause_requested(state: RunState, event: ev.RunPauseRequested) -> None:
+    if not state.status.terminal and not state.pause_requested:
+        state.pause_requested = True
+        state.pause_reason = event.reason
+        state.paused_by = event.by
+
+
+def _resume_requested(state: RunState, _event: ev.RunResumeRequested) -> None:
+    state.pause_requested = False
+    state.pause_reason = state.paused_by = ""
+
+
+def _signal(state: RunState, event: ev.SignalReceived) -> None:
+    if state.status.terminal or (event.id and event.id in state.signal_ids):
+        return
+    if sum(map(len, state.signals.values())) >= SIGNALS_MAX:
+        return
+    if event.id:
+        state.signal_ids.append(event.id)
+        del state.signal_ids[:-SIGNAL_IDS_MAX]
+    state.signals.setdefault(event.name, []).append(event.payload)
+
+
+def _approval(state: RunState, event: ev.ApprovalGiven) -> None:
+    step = state.steps.get(event.step)
+    if step is None or step.status is not StepStatus.WAITING or step.waiting != "approval":
+        return
+    approvers = step.detail.get("approvers", ())
+    if (approvers and event.by not in approvers) or any(answer.by == event.by for answer in step.answers):
+        return
+    step.answers = [*step.answers, Answer(event.by, event.decision, event.ts, event.comment, event.data)]
+
+
+def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
+    step = state.steps.get(event.step)
+    if step is None or step.status is not StepStatus.OUTCOME_UNKNOWN or step.attempt != event.attempt:
+        return
+    step.finished_at = event.ts
+    if event.outcome == "completed":
+        step.status = StepStatus.COMPLETED
+        step.output = event.output
+        step.error = None
+    elif event.outcome == "retry":
+        step.status = StepStatus.RETRYING
+        step.due = True
+    else:
+        step.status = StepStatus.FAILED
+        step.error = StepError("outcome_unknown", event.reason or "it was decided that it had failed", retryable=False)
+
+
+def _active(state: RunState, key: str, attempt: int) -> StepState | None:
+    """The step if this attempt is the one that is offered or runs; None for a late or unknown report."""
+    step = state.steps.get(key)
+    if step is None or step.attempt != attempt or step.status not in ACTIVE:
+        return None
+    return step
+
+
+def _started(state: RunState, event: ev.StepStarted) -> None:
+    step = _active(state, event.step, event.attempt)
+    if step is not None:
+        step.status = StepStatus.RUNNING
+        step.started_at = event.ts
+
+
+def _progressed(state: RunState, event: ev.StepProgressed) -> None:
+    step = _active(state, event.step, event.attempt)
+    if step is not None:
+        step.progress = event.progress
+        step.progress_detail = event.detail
+        step.beat = True
+
+
+def _count_usage(state: RunState, llm: ev.LlmUsage | None) -> None:
+    """Money spent counts even when the report comes too late to be used."""
+    if llm is not None:
+        state.cost_nano += llm.cost_nano
+        state.input_tokens += llm.input_tokens
+        state.output_tokens += llm.output_tokens
+
+
+def _completed(state: RunState, event: ev.StepCompleted) -> None:
+    _count_usage(state, event.llm)
+    step = _active(state, event.step, event.attempt)
+    if step is None:
+        return
+    drop_timers(state, event.step, event.attempt)
+    for entity, count in event.redactions.items():
+        state.redactions[entity] = state.redactions.get(entity, 0) + count
+    step.status = StepStatus.COMPLETED
+    step.output = event.output
+    step.error = None
+    step.started_at = event.started_at or step.started_at
+    step.finished_at = event.ts
+    step.llm = event.llm
+
+
+def _failed(state: RunState, event: ev.StepFailed) -> None:
+    _count_usage(state, event.llm)
+    step = _active(state, event.step, event.attempt)
+    if step is None:
+        return
+    drop_timers(state, event.step, event.attempt)
+    step.status = StepStatus.FAILED
+    step.error = event.error
+    step.started_at = event.started_at or step.started_at
+    step.finished_at = event.ts
+    step.llm = event.llm
+
+
+def _outcome_unknown(state: RunState, event: ev.StepOutcomeUnknown) -> None:
+    step = _active(state, event.step, event.attempt)
+    if step is not None:
+        drop_timers(state, event.step, event.attempt)
+        step.status = StepStatus.OUTCOME_UNKNOWN
+        step.finished_at = event.ts
+        step.error = StepError(
+            "outcome_unknown", "the worker vanished after it had begun this non-idempotent step", retryable=False
+        )
+
+
+def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
+    """Once for each child: a run that goes on under a new id says so with the status `continued`."""
+    step = state.steps.get(event.step)
+    if step is None or step.attempt != event.attempt or step.status is not StepStatus.WAITING:
+        return
+    if event.status == "continued":
+        step.child = event.child
+        return
+    state.cost_nano += event.cost_nano
+    state.input_tokens += event.input_tokens
+    state.output_tokens += event.output_tokens
+    step.finished_at = event.ts
+    if event.status == "completed":
+        step.status = StepStatus.COMPLETED
+        step.output = event.output
+        step.error = None
+    else:
+        step.status = StepStatus.FAILED
+        step.error = event.error or StepError(f"child_{event.status}", f"the run {event.child} was {event.status}")
+
+
+def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
+    step = state.steps.get(event.step)
+    if step is not None and step.attempt == event.attempt and step.status is StepStatus.QUEUED:
+        step.granted = True
+
+
+def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
+    timer = state.timers.get(event.timer)
+    if timer is None or event.ts < timer.fire_at:  # a late copy of an earlier timer of this name
+        return
+    del state.timers[event.timer]
+    if state.status.terminal:
+        return
+    if timer.kind == "deadline":
+        state.deadline_passed = True
+        return
+    if timer.kind == "grace":
+        state.cancel_grace_ms = 0
+        return
+    step = state.steps.get(timer.step)
+    if step is None or (step.attempt != timer.attempt and timer.kind != "step_total"):
+        return
+    waiting = step.status is StepStatus.WAITING
+    if timer.kind == "step_total":
+        step.expired = step.due = True
+    elif (
+        (timer.kind == "retry" and step.status is StepStatus.RETRYING)
+        or (timer.kind in {"step_timeout", "heartbeat"} and step.status in ACTIVE)
+        or (timer.kind == "wait" and (waiting or step.status is StepStatus.RUNNING))
+    ):
+        step.due = True
+        if timer.kind == "heartbeat":
+            step.reason = "heartbeat"
+    elif timer.kind in {"expire", "escalate"} and waiting:
+        step.due = True
+        step.reason = timer.kind
+
+
+FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
+    ev.RunSubmitted: _submitted,
+    ev.RunCancelRequested: _cancel_requested,
+    ev.RunPauseRequested: _pause_requested,
+    ev.RunResumeRequested: _resume_requested,
+    ev.SignalReceived: _signal,
+    ev.ApprovalGiven: _approval,
+    ev.OutcomeResolved: _outcome_resolved,
+    ev.StepStarted: _started,
+    ev.StepProgressed: _progressed,
+    ev.StepCompleted: _completed,
+    ev.StepFailed: _failed,
+    ev.StepOutcomeUnknown: _outcome_unknown,
+    ev.ChildEnded: _child_ended,
+    ev.SlotGranted: _slot_granted,
+    ev.TimerFired: _timer_fired,
+}
