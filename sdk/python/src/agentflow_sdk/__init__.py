@@ -14,6 +14,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from agentflow_sdk.admin_models import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
     from agentflow_sdk.aio import AsyncClient
     from agentflow_sdk.builder import Workflow
     from agentflow_sdk.client import Client
@@ -69,6 +70,10 @@ __all__ = [
     "BudgetPeriod",
     "CancelledError",
     "Client",
+    "DeadLetter",
+    "DeadLetterChanges",
+    "DeadLetterOutcome",
+    "DeadLetterPage",
     "DeadlineExceededError",
     "ErrorInfo",
     "FailedPreconditionError",
@@ -80,6 +85,7 @@ __all__ = [
     "Prompt",
     "Registration",
     "ResourceExhaustedError",
+    "Retention",
     "RetryPolicy",
     "Run",
     "RunEvent",
@@ -101,7 +107,7 @@ __all__ = [
     "Workflow",
 ]
 
-_HOMES: Final = ("errors", "models", "retry", "builder")
+_HOMES: Final = ("errors", "models", "retry", "builder", "admin_models")
 
 
 def __getattr__(name: str) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 import grpc
 import grpc.aio
 
-from agentflow_sdk import calls, channel
+from agentflow_sdk import admin_calls, calls, channel
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
@@ -197,6 +197,15 @@ class AsyncTraces(_Resource):
     query = _method(calls.query_traces)
 
 
+class AsyncAdmin(_Resource):
+    list_dead_letters = _method(admin_calls.list_dead_letters)
+    get_dead_letter = _method(admin_calls.get_dead_letter)
+    replay_dead_letters = _method(admin_calls.replay_dead_letters)
+    purge_dead_letters = _method(admin_calls.purge_dead_letters)
+    get_retention = _method(admin_calls.get_retention)
+    set_retention = _method(admin_calls.set_retention)
+
+
 class AsyncClient:
     """A connection to AgentFlow for asyncio; use it in an `async with` block or await `close()`.
 
@@ -219,6 +228,7 @@ class AsyncClient:
         self.prompts = AsyncPrompts(self._transport)
         self.budgets = AsyncBudgets(self._transport)
         self.traces = AsyncTraces(self._transport)
+        self.admin = AsyncAdmin(self._transport)
 
     async def close(self) -> None:
         await self._transport.close()

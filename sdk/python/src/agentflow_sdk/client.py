@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 import grpc
 
-from agentflow_sdk import calls, channel
+from agentflow_sdk import admin_calls, calls, channel
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
@@ -189,6 +189,15 @@ class Traces(_Resource):
     query = _method(calls.query_traces)
 
 
+class Admin(_Resource):
+    list_dead_letters = _method(admin_calls.list_dead_letters)
+    get_dead_letter = _method(admin_calls.get_dead_letter)
+    replay_dead_letters = _method(admin_calls.replay_dead_letters)
+    purge_dead_letters = _method(admin_calls.purge_dead_letters)
+    get_retention = _method(admin_calls.get_retention)
+    set_retention = _method(admin_calls.set_retention)
+
+
 class Client:
     """A connection to AgentFlow for threads and scripts; use it in a `with` block or call `close()`.
 
@@ -211,6 +220,7 @@ class Client:
         self.prompts = Prompts(self._transport)
         self.budgets = Budgets(self._transport)
         self.traces = Traces(self._transport)
+        self.admin = Admin(self._transport)
 
     def close(self) -> None:
         self._transport.close()
