@@ -113,6 +113,10 @@ class Server:
         del self.batches[key]
         if len(staged) != number:
             return {"error": {"code": 400, "err_code": 10176, "description": "batch is incomplete"}}
+        named = [found[2]["Nats-Msg-Id"] for found in staged if "Nats-Msg-Id" in found[2]]
+        if len(set(named)) < len(named) or any(self._seen(msg_id) for msg_id in named):
+            self.refused += 1
+            return {"error": {"code": 400, "err_code": 10201, "description": "batch holds a message id again"}}
         for its_subject, _, its_headers in staged:
             refusal = self._fence(its_subject, its_headers)
             if refusal is not None:
@@ -120,19 +124,26 @@ class Server:
         seq = 0
         for its_subject, its_data, its_headers in staged:
             seq = self.append(its_subject, its_data, client.process.name, its_headers)
+            self._remember(its_headers, seq)
         return {"stream": subjects.EVENTS_STREAM, "seq": seq}
 
     def _one(self, writer: str, subject: str, data: bytes, headers: dict[str, str]) -> dict[str, Any]:
         msg_id = headers.get("Nats-Msg-Id", "")
-        if msg_id in self.ids and self.ids[msg_id][1] > self.loop.time():
+        if self._seen(msg_id):
             return {"stream": subjects.EVENTS_STREAM, "seq": self.ids[msg_id][0], "duplicate": True}
         refusal = self._fence(subject, headers)
         if refusal is not None:
             return refusal
         seq = self.append(subject, data, writer, headers)
-        if msg_id:
-            self.ids[msg_id] = (seq, self.loop.time() + DEDUP_S)
+        self._remember(headers, seq)
         return {"stream": subjects.EVENTS_STREAM, "seq": seq}
+
+    def _seen(self, msg_id: str) -> bool:
+        return msg_id in self.ids and self.ids[msg_id][1] > self.loop.time()
+
+    def _remember(self, headers: dict[str, str], seq: int) -> None:
+        if "Nats-Msg-Id" in headers:
+            self.ids[headers["Nats-Msg-Id"]] = (seq, self.loop.time() + DEDUP_S)
 
     def _fence(self, subject: str, headers: dict[str, str]) -> dict[str, Any] | None:
         expected = headers.get("Nats-Expected-Last-Subject-Sequence")

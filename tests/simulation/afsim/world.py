@@ -15,6 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import agentflow_common.blobs
+import agentflow_common.groupcommit
 import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.handlers
@@ -113,6 +114,7 @@ class World:
         settings = _worker_settings().model_copy()
         settings.worker_id = process.name
         settings.concurrency = CONCURRENCY
+        settings.durability = "fsync" if self.seed % 3 == 0 else "default"
         settings.ack_wait_s = 4.0
         settings.step_timeout_s_max = 60.0
         context = self._context("worker", settings, process, client)
@@ -347,6 +349,8 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.handlers, "INLINE_BYTES_MAX", 800),
         (agentflow_scheduler.handlers, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_common.groupcommit, "BATCH_MIN", 2),
         (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
