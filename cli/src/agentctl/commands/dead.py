@@ -175,8 +175,10 @@ def _change(call: Callable[[Any, int], DeadLetterChanges], only_say: bool, outpu
             if not made.more or not made.outcomes:
                 break
             note(f"{len(outcomes):,} letters so far")
-    emit([{**_plain(o.letter), "outcome": o.outcome, "replayed_as": o.sequence, "problem": o.problem} for o in outcomes],
-         output, lambda: _outcomes(outcomes))  # fmt: skip
+    plain = [
+        {**_plain(o.letter), "outcome": o.outcome, "replayed_as": o.sequence, "problem": o.problem} for o in outcomes
+    ]
+    emit(plain, output, lambda: _outcomes(outcomes))
     counted = {name: sum(o.outcome == name for o in outcomes) for name in dict.fromkeys(o.outcome for o in outcomes)}
     said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items()) or "no letter matches"
     note(said + ("; nothing was changed: add --yes to do it" if only_say and outcomes else ""))

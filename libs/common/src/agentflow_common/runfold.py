@@ -16,6 +16,7 @@ from collections.abc import Iterable
 import msgspec
 
 from agentflow_common import events as ev
+from agentflow_common import subjects
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import RunState, StepState
@@ -73,6 +74,7 @@ class RunFold:
 
     def __init__(self, state: RunState | None = None) -> None:
         self.state = state
+        self.poison: list[int] = []  # what could not be folded; the fold goes on without it
         self._held: deque[tuple[int, ev.AnyEvent]] = deque()
 
     def add(self, event: ev.AnyEvent, seq: int) -> None:
@@ -93,8 +95,17 @@ class RunFold:
         if self.state is None:
             if isinstance(event, ev.RunSubmitted):
                 self.state = new_state(event, seq)
-            return
-        evolve(self.state, event, seq)
+        except Exception:
+            self.poison.append(seq)
+
+
+def readable(subject: str, data: bytes) -> ev.AnyEvent | None:
+    """The event in a message of a run's log; None for what can't be read, and for a decision that the scheduler has not
+    written: folded, it would stand in the place of the fence."""
+    event = ev.try_decode(data)
+    if isinstance(event, ev.Decision) and not subjects.is_decision(subject):
+        return None
+    return event
 
 
 def fold(log: Iterable[tuple[int, ev.AnyEvent]]) -> RunState | None:

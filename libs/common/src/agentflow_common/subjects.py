@@ -180,6 +180,11 @@ def parse(subject: str) -> RunKey | None:
     return RunKey(int(parts[2]), parts[3], parts[4])
 
 
+def is_decision(subject: str) -> bool:
+    """Whether a subject of a run is one that only its scheduler writes."""
+    return ".out." in subject
+
+
 def token(text: str) -> str:
     """A step key as one subject token: `analyze[3]` -> `analyze~3`."""
     return text.replace("[", "~").replace("]", "")

@@ -20,7 +20,7 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
-from agentflow_common.errors import AgentFlowError, ConflictError, RetryableError
+from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
 from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
@@ -141,6 +141,8 @@ class Engine:
 
     async def _fold(self, key: RunKey, delivery: Delivery) -> Run | None:
         event = ev.decode(delivery.data)
+        if isinstance(event, ev.Decision):
+            raise InvalidError("a decision among the facts", kind="forged_decision")
         run = self._runs.get(key)
         if run is not None:
             run.apply(event, delivery.seq)

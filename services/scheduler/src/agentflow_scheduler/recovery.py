@@ -13,7 +13,8 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
-from agentflow_common.runfold import RunFold
+from agentflow_common.pull import Delivery
+from agentflow_common.runfold import RunFold, readable
 from agentflow_common.runstate import RunState
 from agentflow_common.subjects import RunKey
 
@@ -82,31 +83,40 @@ async def _read(event_log: EventLog, shard: int, folds: dict[RunKey, RunFold], f
                 if delivery.seq > last:
                     return
                 key = subjects.parse(delivery.subject)
-                if key is not None:
-                    _feed(folds, key, delivery.data, delivery.seq)
+                if key is not None and not _feed(folds, key, delivery):
+                    await bury(event_log, key, delivery)
     finally:
         await tail.stop()
 
 
-def _feed(folds: dict[RunKey, RunFold], key: RunKey, data: bytes, seq: int) -> None:
-    event = ev.try_decode(data)
+def _feed(folds: dict[RunKey, RunFold], key: RunKey, delivery: Delivery) -> bool:
+    """False: the message can't be read."""
+    event = readable(delivery.subject, delivery.data)
     if event is None:
-        return  # the live path had put it with the dead letters
+        return False
     fold = folds.get(key)
     if fold is None:
         if not isinstance(event, ev.RunSubmitted):
-            return  # a late word about a run that is over
+            return True  # a late word about a run that is over
         fold = folds[key] = RunFold()
-    fold.add(event, seq)
+    fold.add(event, delivery.seq)
     if isinstance(event, ev.TERMINAL_RUN):
         del folds[key]
+    return True
+
+
+async def bury(event_log: EventLog, key: RunKey, delivery: Delivery) -> None:
+    """What came while no scheduler was there, and can't be used; what the live path has buried stays buried once."""
+    if delivery.subject == subjects.run_in(key):
+        log.error("an event was put with the dead letters", extra={"seq": delivery.seq})
+        await event_log.bury("scheduler", delivery, "unreadable")
 
 
 async def reload(event_log: EventLog, key: RunKey) -> RunState | None:
     """One run from its own events."""
     fold = RunFold()
     for stored in await event_log.read(subjects.run_all(key)):
-        event = ev.try_decode(stored.data)
+        event = readable(stored.subject, stored.data)
         if event is not None:
             fold.add(event, stored.seq)
     return fold.finish()
