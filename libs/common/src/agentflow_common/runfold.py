@@ -92,8 +92,10 @@ class RunFold:
         return self.state
 
     def _apply(self, seq: int, event: ev.AnyEvent) -> None:
-        if self.state is None:
-            if isinstance(event, ev.RunSubmitted):
+        try:
+            if self.state is not None:
+                evolve(self.state, event, seq)
+            elif isinstance(event, ev.RunSubmitted):
                 self.state = new_state(event, seq)
         except Exception:
             self.poison.append(seq)
