@@ -57,17 +57,21 @@ App = Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]]
 
 
 async def connect(url: str, name: str) -> Client:
-    """A connection that waits for the server and then never gives up on it."""
+    """A connection that waits for the server and then never gives up on it. url: several with commas between them.
+
+    A server that hangs keeps its connections: pings find that out within 9 s, and another server is asked.
+    """
 
     async def on_error(error: Exception) -> None:
         log.warning("nats: %s", type(error).__name__)
 
     return await nats.connect(
-        url,
+        url.split(","),
         name=name,
         max_reconnect_attempts=-1,
         reconnect_time_wait=0.25,
-        ping_interval=10,
+        ping_interval=3,
+        max_outstanding_pings=2,
         error_cb=on_error,
         pending_size=64 * 1024 * 1024,
         allow_reconnect=True,
