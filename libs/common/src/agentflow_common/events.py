@@ -76,6 +76,24 @@ from agentflow_common.events_ledgers import (
     LaneReleased,
     LaneRequested,
 )
+from agentflow_common.events_schedules import (
+    ScheduleBackfilled,
+    ScheduleBackfillRequested,
+    ScheduleBuffered,
+    ScheduleCancelling,
+    ScheduleCheckpointed,
+    ScheduleCreated,
+    ScheduleDeleted,
+    ScheduleFired,
+    ScheduleListed,
+    SchedulePaused,
+    ScheduleRefused,
+    ScheduleResumed,
+    ScheduleSkipped,
+    ScheduleStarted,
+    ScheduleTriggered,
+    ScheduleUpdated,
+)
 
 Fact = (
     RunSubmitted
@@ -121,7 +139,25 @@ Out = (
     | RunCancelled
 )
 LaneEvent = LaneRequested | LaneReleased | LaneConfigured | LaneGranted | LaneCheckpointed
-AnyEvent = Fact | Out | LaneEvent | ClaimTaken | CostSettled | AuditRecorded
+ScheduleEvent = (
+    ScheduleCreated
+    | ScheduleUpdated
+    | SchedulePaused
+    | ScheduleResumed
+    | ScheduleDeleted
+    | ScheduleTriggered
+    | ScheduleBackfillRequested
+    | ScheduleStarted
+    | ScheduleRefused
+    | ScheduleFired
+    | ScheduleSkipped
+    | ScheduleBuffered
+    | ScheduleCancelling
+    | ScheduleBackfilled
+    | ScheduleListed
+    | ScheduleCheckpointed
+)
+AnyEvent = Fact | Out | LaneEvent | ScheduleEvent | ClaimTaken | CostSettled | AuditRecorded
 
 TERMINAL_RUN: Final = (RunCompleted, RunFailed, RunCancelled)
 ALL_TYPES: Final[tuple[type[Event], ...]] = AnyEvent.__args__
@@ -195,6 +231,23 @@ __all__ = [
     "RunStarted",
     "RunSubmitted",
     "RunWaiting",
+    "ScheduleBackfillRequested",
+    "ScheduleBackfilled",
+    "ScheduleBuffered",
+    "ScheduleCancelling",
+    "ScheduleCheckpointed",
+    "ScheduleCreated",
+    "ScheduleDeleted",
+    "ScheduleEvent",
+    "ScheduleFired",
+    "ScheduleListed",
+    "SchedulePaused",
+    "ScheduleRefused",
+    "ScheduleResumed",
+    "ScheduleSkipped",
+    "ScheduleStarted",
+    "ScheduleTriggered",
+    "ScheduleUpdated",
     "SignalReceived",
     "SlotGranted",
     "StepCancelled",

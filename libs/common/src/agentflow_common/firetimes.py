@@ -1,0 +1,317 @@
+"""When a schedule fires: cron expressions (five fields, or six with seconds), `@daily`, `@every 90s`, `@at <time>`.
+
+Pure, in milliseconds since the epoch. Cron fields are matched by `cronsim` (Debian's rules) on local time that knows no
+zone; what a zone's changes of offset do to them is decided here:
+
+- A job at a set hour and minute (neither field starts with `*`) runs once a day. If its time is skipped by a change of
+  the clocks, it runs at the first moment after the gap; if its time comes twice, it runs the first time.
+- Any other job runs whenever the clock on the wall shows a matching time: not in the gap, and twice in the hour that is
+  repeated.
+- `@every` counts real time from the schedule's anchor; changes of the clocks do not concern it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Sequence
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Final, Protocol
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from cronsim import CronSim, CronSimError
+
+from agentflow_common.definition_nodes import duration_ms
+
+NICKNAMES: Final = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+EVERY_MS_MIN: Final = 1_000
+EVERY_MS_MAX: Final = 366 * 86_400_000
+LAST_MS: Final = 7_258_118_400_000  # the year 2200: nothing is planned beyond
+_JUMPS_MAX: Final = 2_000  # closed windows that one search passes over: five years of days
+_CLOSED_DAYS_MAX: Final = 3_660
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND: Final = timedelta(seconds=1)
+_WINDOW: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)\Z")
+_HOLIDAY: Final = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)\Z")
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+
+
+class Source(Protocol):
+    def next(self, after_ms: int) -> int | None:
+        """The first time after `after_ms`; None if there is no more."""
+        ...
+
+
+def zone(name: str) -> tzinfo:
+    """The time zone of that IANA name; ValueError for another."""
+    if name == "UTC":
+        return UTC
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise ValueError(f"{name!r} is not a time zone: use an IANA name, for example Europe/Berlin, or UTC") from None
+
+
+def to_ms(moment: datetime) -> int:
+    return (moment.astimezone(UTC) - _EPOCH) // timedelta(milliseconds=1)
+
+
+def from_ms(ms: int, tz: tzinfo = UTC) -> datetime:
+    return (_EPOCH + timedelta(milliseconds=ms)).astimezone(tz)
+
+
+def parse_time(text: str, tz: tzinfo) -> int:
+    """An ISO 8601 time, in `tz` unless it names its offset; a date is its midnight. ValueError says what to write."""
+    try:
+        moment = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time: write for example 2030-12-24T18:30:00 (or with an offset)") from None
+    ms = to_ms(moment) if moment.tzinfo is not None else _first_instant(moment, tz)
+    if not 0 <= ms <= LAST_MS:
+        raise ValueError(f"{text!r} is out of range: use a time between 1970 and 2200")
+    return ms
+
+
+def _first_instant(local: datetime, tz: tzinfo) -> int:
+    """When the clocks of `tz` first show `local`, or have just passed it where it is skipped."""
+    moment = local.replace(tzinfo=tz, fold=0)
+    back = moment.astimezone(UTC).astimezone(tz).replace(tzinfo=None)
+    if back == local:
+        return to_ms(moment)
+    # skipped: a time in the gap, read with the offset before it, lies after the change by less than the gap
+    after = to_ms(moment)
+    before = to_ms(local.replace(tzinfo=tz, fold=1))
+    return _change(before, after, from_ms(before, tz).utcoffset(), tz)
+
+
+def _change(before_ms: int, after_ms: int, offset: timedelta | None, tz: tzinfo) -> int:
+    """The first moment after `before_ms` whose offset is not `offset`, to the second; `after_ms` is such a moment."""
+    low, high = before_ms // 1000, -(-after_ms // 1000)
+    while high - low > 1:
+        middle = (low + high) // 2
+        if from_ms(middle * 1000, tz).utcoffset() == offset:
+            low = middle
+        else:
+            high = middle
+    return high * 1000
+
+
+class Every:
+    """Each `interval_ms` from the anchor on, which itself does not count."""
+
+    def __init__(self, interval_ms: int, anchor_ms: int) -> None:
+        self._interval_ms = interval_ms
+        self._anchor_ms = anchor_ms
+
+    def next(self, after_ms: int) -> int | None:
+        passed = max(0, (after_ms - self._anchor_ms) // self._interval_ms)
+        return self._anchor_ms + (passed + 1) * self._interval_ms
+
+
+class Once:
+    def __init__(self, at_ms: int) -> None:
+        self._at_ms = at_ms
+
+    def next(self, after_ms: int) -> int | None:
+        return self._at_ms if self._at_ms > after_ms else None
+
+
+class Cron:
+    """A cron expression in a time zone. ValueError says which field is wrong."""
+
+    def __init__(self, text: str, tz: tzinfo) -> None:
+        fields = text.split()
+        if len(fields) not in {5, 6}:
+            raise ValueError(
+                f"{text!r} has {len(fields)} fields: write five (minute hour day month weekday), or six with the "
+                "second first"
+            )
+        try:
+            CronSim(text, datetime(2000, 1, 1))  # noqa: DTZ001  (local time by design)
+        except CronSimError as error:
+            raise ValueError(f"{text!r} is not a cron expression: {str(error)[:1].lower()}{str(error)[1:]}") from None
+        except ValueError:
+            raise ValueError(f"{text!r} is not a cron expression") from None
+        minute, hour = fields[-5], fields[-4]
+        self._text = text
+        self._tz = tz
+        self._fixed = not minute.startswith("*") and not hour.startswith("*")
+
+    def next(self, after_ms: int) -> int | None:
+        try:
+            return self._next_fixed(after_ms) if self._fixed else self._next_shown(after_ms)
+        except (StopIteration, OverflowError):
+            return None
+
+    def _next_fixed(self, after_ms: int) -> int:
+        times = CronSim(self._text, from_ms(after_ms, self._tz).replace(tzinfo=None))
+        while True:
+            found = _first_instant(next(times), self._tz)
+            if found > after_ms:
+                return found
+
+    def _next_shown(self, after_ms: int) -> int:
+        """Looks within stretches of one offset: in each, local time and real time go alike."""
+        start_ms = after_ms
+        here = from_ms(start_ms, self._tz)
+        base = here.replace(tzinfo=None)
+        while True:
+            offset = here.utcoffset() or timedelta()
+            local = next(CronSim(self._text, base))
+            found = to_ms((local - offset).replace(tzinfo=UTC))
+            change = self._first_change(start_ms, found, offset)
+            if change is None:
+                return found
+            start_ms = change
+            here = from_ms(change, self._tz)
+            base = here.replace(tzinfo=None) - _SECOND
+
+    def _first_change(self, start_ms: int, end_ms: int, offset: timedelta) -> int | None:
+        if self._tz is UTC:
+            return None
+        before = start_ms
+        while before < end_ms:
+            probe = min(before + 86_400_000, end_ms)
+            if from_ms(probe, self._tz).utcoffset() != offset:
+                return _change(before, probe, offset, self._tz)
+            before = probe
+        return None
+
+
+def parse_source(text: str, tz: tzinfo, anchor_ms: int = 0) -> Source:
+    """`0 30 2 * * *`, `@daily`, `@every 90s` or `@at 2030-12-24T18:30`. ValueError says what to write."""
+    words = text.split()
+    if not words:
+        raise ValueError("the expression is empty: write for example `30 2 * * *`, `@daily` or `@every 90s`")
+    head, rest = words[0].lower(), " ".join(words[1:])
+    if head == "@every":
+        interval_ms = duration_ms(rest.replace(" ", ""))
+        if not EVERY_MS_MIN <= interval_ms <= EVERY_MS_MAX:
+            raise ValueError(f"{text!r}: the interval must be between 1s and 366d")
+        return Every(interval_ms, anchor_ms)
+    if head == "@at":
+        return Once(parse_time(rest, tz))
+    if head.startswith("@"):
+        if rest or head not in NICKNAMES:
+            raise ValueError(f"{text!r} is not known: use {', '.join(NICKNAMES)}, `@every 90s` or `@at <time>`")
+        return Cron(NICKNAMES[head], tz)
+    return Cron(text, tz)
+
+
+def parse_window(text: str) -> tuple[tuple[int, int], ...]:
+    """`09:00-17:00` as minutes of the day, the end excluded; one over midnight as its two parts."""
+    match = _WINDOW.match(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a window: write for example 09:00-17:00")
+    start, end = int(match[1]) * 60 + int(match[2]), int(match[3]) * 60 + int(match[4])
+    if start >= 1440 or end > 1440 or start == end:
+        raise ValueError(f"{text!r} is not a window: it must begin before 24:00 and not end where it begins")
+    return ((start, end),) if start < end else ((0, end), (start, 1440)) if end else ((start, 1440),)
+
+
+def parse_holiday(text: str) -> tuple[int, int, int]:
+    """`2030-12-25` as (year, month, day); `12-25`, every year, with year 0."""
+    match = _HOLIDAY.match(text.strip())
+    try:
+        if match is None:
+            raise ValueError
+        year = int(match[1] or 0)
+        date(year or 2000, int(match[2]), int(match[3]))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a date: write 2030-12-25, or 12-25 for every year") from None
+    return year, int(match[2]), int(match[3])
+
+
+class Opening:
+    """The days and hours in which a schedule may fire."""
+
+    def __init__(self, tz: tzinfo, windows: Sequence[str], weekdays: Sequence[str], holidays: Sequence[str]) -> None:
+        self._tz = tz
+        self._windows = sorted(part for text in windows for part in parse_window(text)) or [(0, 1440)]
+        self._weekdays = frozenset(WEEKDAYS.index(day) for day in weekdays) or frozenset(range(7))
+        self._holidays = frozenset(map(parse_holiday, holidays))
+        self._always = not (windows or weekdays or holidays)
+
+    def _open_day(self, day: date) -> bool:
+        if day.weekday() not in self._weekdays:
+            return False
+        return (day.year, day.month, day.day) not in self._holidays and (0, day.month, day.day) not in self._holidays
+
+    def open_from(self, at_ms: int) -> int | None:
+        """`at_ms` if it is open then, else when it opens next; None if that is not within ten years."""
+        if self._always:
+            return at_ms
+        local = from_ms(at_ms, self._tz)
+        minute = local.hour * 60 + local.minute
+        day = local.date()
+        if self._open_day(day) and any(start <= minute < end for start, end in self._windows):
+            return at_ms
+        for _ in range(_CLOSED_DAYS_MAX):
+            if self._open_day(day):
+                for start, _end in self._windows:
+                    opens = _first_instant(datetime.combine(day, time(start // 60, start % 60)), self._tz)
+                    if opens > at_ms:
+                        return opens
+            day += timedelta(days=1)
+        return None
+
+
+class Timetable:
+    """All times of a schedule: those of its sources that fall in its opening hours, between start and end."""
+
+    def __init__(self, sources: Sequence[Source], opening: Opening, start_ms: int = 0, end_ms: int = LAST_MS) -> None:
+        self._sources = sources
+        self._opening = opening
+        self._start_ms = start_ms
+        self._end_ms = min(end_ms, LAST_MS)
+
+    def next(self, after_ms: int) -> int | None:
+        """The first time after `after_ms`, or None."""
+        after_ms = max(after_ms, self._start_ms - 1)
+        for _ in range(_JUMPS_MAX):
+            times = [found for source in self._sources if (found := source.next(after_ms)) is not None]
+            if not times or (first := min(times)) > self._end_ms:
+                return None
+            opens = self._opening.open_from(first)
+            if opens is None or opens == first:
+                return opens
+            after_ms = opens - 1
+        return None
+
+    def between(self, start_ms: int, end_ms: int, limit: int) -> list[int]:
+        """The times in [start_ms, end_ms], at most `limit`."""
+        found: list[int] = []
+        at = self.next(start_ms - 1)
+        while at is not None and at <= end_ms and len(found) < limit:
+            found.append(at)
+            at = self.next(at)
+        return found
+
+
+@functools.lru_cache(maxsize=2048)
+def timetable(
+    sources: tuple[str, ...],
+    time_zone: str,
+    anchor_ms: int,
+    windows: tuple[str, ...] = (),
+    weekdays: tuple[str, ...] = (),
+    holidays: tuple[str, ...] = (),
+    start_at: str = "",
+    end_at: str = "",
+) -> Timetable:
+    """ValueError for what can't be read; schedulespec says where it stands."""
+    tz = zone(time_zone)
+    return Timetable(
+        [parse_source(text, tz, anchor_ms) for text in sources],
+        Opening(tz, windows, weekdays, holidays),
+        parse_time(start_at, tz) if start_at else 0,
+        parse_time(end_at, tz) if end_at else LAST_MS,
+    )

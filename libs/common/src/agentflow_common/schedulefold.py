@@ -1,0 +1,359 @@
+"""What may be known of a schedule, and the fold of its events: shared by the scheduler and the gateway's answers.
+
+Facts (`...in`) and decisions (`...out.*`) interleave as in runfold.py: a decision says which facts it had seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import ids, subjects
+from agentflow_common.events import Payload, StepError
+from agentflow_common.runstate import TimerState
+
+TIMER: Final = "fire"
+RECENT_MAX: Final = 20  # fires that are remembered for people
+IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
+INBOX_MAX: Final = 10_000  # triggers not decided yet: far above what one turn of the scheduler leaves
+
+
+class Waiting(msgspec.Struct, omit_defaults=True):
+    """A fire that is not decided (in the inbox) or waits for earlier runs (in the buffer)."""
+
+    at: int
+    cause: str
+    id: str = ""
+    payload: Payload = Payload()
+    overlap: str = ""
+
+
+class Active(msgspec.Struct, omit_defaults=True):
+    """A run that was fired and is not known to have ended. started: it is in the log."""
+
+    child: str
+    at: int
+    started: bool = False
+    cancelling: bool = False
+
+
+class Backfill(msgspec.Struct, omit_defaults=True):
+    """position: every time up to it is decided."""
+
+    id: str
+    position: int
+    end: int
+    overlap: str
+    count: int = 0
+
+
+class Fire(msgspec.Struct, omit_defaults=True):
+    """status: `starting`, `running`, `refused`, or that of the run that ended."""
+
+    number: int
+    child: str
+    at: int
+    cause: str
+    status: str = "starting"
+    fired_at: int = 0
+    ended_at: int = 0
+    error: StepError | None = None
+
+
+class ScheduleState(msgspec.Struct, omit_defaults=True):
+    """position: every fire time up to it is decided. clock: what the newest timer that fired says of the time.
+
+    skip_until: times up to it passed during a pause. listed: the status that was last written down. Times: ms.
+    """
+
+    org: str
+    run: str
+    name: str = ""
+    uid: str = ""
+    spec: dict[str, Any] = {}
+    calendars: dict[str, tuple[str, ...]] = {}
+    anchor: int = 0
+    created_at: int = 0
+    updated_at: int = 0
+    paused: bool = False
+    paused_reason: str = ""
+    deleted: bool = False
+    listed: str = ""
+    position: int = 0
+    skip_until: int = 0
+    clock: int = 0
+    number: int = 0
+    inbox: list[Waiting] = []
+    buffer: list[Waiting] = []
+    active: dict[int, Active] = {}
+    backfills: list[Backfill] = []
+    recent: list[Fire] = []
+    skipped: dict[str, int] = {}
+    known_ids: list[str] = []
+    timers: dict[str, TimerState] = {}
+    trace: str = ""
+    since_checkpoint: int = 0
+    facts_seq: int = 0
+    out_seq: int = 0
+
+    @property
+    def over(self) -> bool:
+        """Deleted, and that is written down: nothing is left to decide."""
+        return self.deleted and self.listed == "deleted"
+
+    def hash(self) -> str:
+        """Hex SHA-256 of the state: equal for equal logs."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def schedule_id(org: str, name: str) -> str:
+    return subjects.SCHEDULE_PREFIX + ids.run_id_for_key(org, f"schedule\x00{name}").removeprefix("run_")
+
+
+def child_id(state: ScheduleState, cause: str, cause_id: str, at: int) -> str:
+    """The run of a fire: the same cause is the same run, however often it is decided or submitted."""
+    return ids.run_id_for_key(state.org, f"fire\x00{state.run}\x00{state.uid}\x00{cause}\x00{cause_id}\x00{at}")
+
+
+def new_state(event: ev.ScheduleCreated, seq: int) -> ScheduleState:
+    state = ScheduleState(org=event.org, run=event.run)
+    _created(state, event)
+    state.facts_seq = seq
+    return state
+
+
+def evolve(state: ScheduleState, event: ev.Event, seq: int) -> None:
+    """Folds one event into the state, in place. A sequence that was folded before changes nothing."""
+    if isinstance(event, ev.Decision):
+        handler = _DECISIONS.get(type(event))
+        if handler is None or 0 < seq <= state.out_seq:
+            return
+        state.since_checkpoint += 1
+        handler(state, event)
+        state.out_seq = seq or state.out_seq
+    else:
+        handler = _FACTS.get(type(event))
+        if handler is None or 0 < seq <= state.facts_seq:
+            return
+        state.facts_seq = seq or state.facts_seq
+        if not state.deleted or isinstance(event, ev.ScheduleCreated):
+            handler(state, event)
+
+
+class ScheduleFold:
+    """Feeds a schedule's log in sequence order; `state` is None until it was created (or a checkpoint has come)."""
+
+    def __init__(self, state: ScheduleState | None = None) -> None:
+        self.state = state
+        self._held: deque[tuple[int, ev.Event]] = deque()
+
+    def add(self, event: ev.Event, seq: int) -> None:
+        if isinstance(event, ev.ScheduleCheckpointed) and self.state is None:
+            self._held = deque(held for held in self._held if held[0] > event.seen)
+            self.state = _restored(event, seq)
+        elif isinstance(event, ev.Decision):
+            while self._held and self._held[0][0] <= event.seen:
+                self._apply(*self._held.popleft())
+            self._apply(seq, event)
+        elif type(event) in _FACTS:
+            self._held.append((seq, event))
+
+    def finish(self) -> ScheduleState | None:
+        while self._held:
+            self._apply(*self._held.popleft())
+        return self.state
+
+    def _apply(self, seq: int, event: ev.Event) -> None:
+        if self.state is not None:
+            evolve(self.state, event, seq)
+        elif isinstance(event, ev.ScheduleCreated):
+            self.state = new_state(event, seq)
+
+
+def _restored(event: ev.ScheduleCheckpointed, seq: int) -> ScheduleState:
+    state = msgspec.convert(event.state, ScheduleState, str_keys=True)
+    state.facts_seq, state.out_seq, state.since_checkpoint = event.seen, seq, 0
+    return state
+
+
+# --- facts ---
+
+
+def _created(state: ScheduleState, event: ev.ScheduleCreated) -> None:
+    if state.uid and not state.deleted:
+        return
+    fresh = ScheduleState(
+        org=event.org, run=event.run, name=event.name, uid=event.uid, spec=event.spec, calendars=event.calendars,
+        anchor=event.ts, created_at=event.ts, updated_at=event.ts, position=event.ts, trace=event.trace,
+        paused=bool(event.spec.get("paused", False)), facts_seq=state.facts_seq, out_seq=state.out_seq,
+        inbox=[], buffer=[], active={}, backfills=[], recent=[], skipped={}, known_ids=[], timers={},
+    )  # fmt: skip
+    for field in msgspec.structs.fields(ScheduleState):
+        setattr(state, field.name, getattr(fresh, field.name))
+
+
+def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
+    state.spec, state.calendars, state.updated_at = event.spec, event.calendars, event.ts
+    state.position = max(state.position, event.ts)
+    state.listed = ""
+    if event.recount:
+        state.anchor = event.ts
+
+
+def _paused(state: ScheduleState, event: ev.SchedulePaused) -> None:
+    if not state.paused:
+        state.paused, state.paused_reason = True, event.reason
+
+
+def _resumed(state: ScheduleState, event: ev.ScheduleResumed) -> None:
+    if state.paused:
+        state.paused, state.paused_reason = False, ""
+        state.skip_until = event.ts
+
+
+def _deleted(state: ScheduleState, _event: ev.ScheduleDeleted) -> None:
+    state.deleted = True
+
+
+def _is_new(state: ScheduleState, known: str) -> bool:
+    if known in state.known_ids:
+        return False
+    state.known_ids.append(known)
+    del state.known_ids[:-IDS_MAX]
+    return True
+
+
+def _triggered(state: ScheduleState, event: ev.ScheduleTriggered) -> None:
+    if len(state.inbox) < INBOX_MAX and _is_new(state, f"{event.kind}:{event.id}"):
+        state.inbox.append(Waiting(event.ts, event.kind, event.id, event.payload, event.overlap))
+
+
+def _backfill_requested(state: ScheduleState, event: ev.ScheduleBackfillRequested) -> None:
+    if _is_new(state, f"backfill:{event.id}"):
+        state.backfills.append(Backfill(event.id, event.start - 1, event.end, event.overlap))
+
+
+def _recent(state: ScheduleState, number: int) -> Fire | None:
+    return next((fire for fire in reversed(state.recent) if fire.number == number), None)
+
+
+def _started(state: ScheduleState, event: ev.ScheduleStarted) -> None:
+    active = state.active.get(event.number)
+    if active is not None and active.child == event.child:
+        active.started = True
+        if (fire := _recent(state, event.number)) is not None:
+            fire.status = "running"
+
+
+def _closed(state: ScheduleState, number: int, child: str, status: str, ts: int, error: StepError | None) -> None:
+    active = state.active.get(number)
+    if active is None or active.child != child:
+        return
+    del state.active[number]
+    fire = _recent(state, number)
+    if fire is not None:
+        fire.status, fire.ended_at, fire.error = status, ts, error
+
+
+def _refused(state: ScheduleState, event: ev.ScheduleRefused) -> None:
+    _closed(state, event.number, event.child, "refused", event.ts, event.error)
+
+
+def _child_ended(state: ScheduleState, event: ev.ChildEnded) -> None:
+    _closed(state, event.attempt, event.child, event.status, event.ts, event.error)
+
+
+def _timer_fired(state: ScheduleState, event: ev.TimerFired) -> None:
+    timer = state.timers.get(event.timer)
+    if timer is not None and event.ts >= timer.fire_at:
+        del state.timers[event.timer]
+    state.clock = max(state.clock, event.ts)
+
+
+# --- decisions ---
+
+
+def _take(state: ScheduleState, cause: str, cause_id: str, at: int) -> bool:
+    """Takes a fire out of the inbox or the buffer; False if it is in neither."""
+    for queue in (state.inbox, state.buffer):
+        for index, waiting in enumerate(queue):
+            if (waiting.cause, waiting.id, waiting.at) == (cause, cause_id, at):
+                del queue[index]
+                return True
+    return False
+
+
+def _fired(state: ScheduleState, event: ev.ScheduleFired) -> None:
+    state.number = event.number
+    state.active[event.number] = Active(event.child, event.at)
+    state.recent.append(Fire(event.number, event.child, event.at, event.cause, fired_at=event.ts))
+    del state.recent[:-RECENT_MAX]
+    if event.cause == "backfill":
+        for backfill in state.backfills:
+            if backfill.id == event.id:
+                backfill.position, backfill.count = event.at, backfill.count + 1
+    elif not _take(state, event.cause, event.id, event.at) and event.cause == "time":
+        state.position = max(state.position, event.at)
+
+
+def _skipped(state: ScheduleState, event: ev.ScheduleSkipped) -> None:
+    state.skipped[event.reason] = state.skipped.get(event.reason, 0) + event.count
+    if event.count > 1 or (not _take(state, event.cause, event.id, event.at) and event.cause == "time"):
+        state.position = max(state.position, event.until or event.at)
+
+
+def _buffered(state: ScheduleState, event: ev.ScheduleBuffered) -> None:
+    overlap = next((w.overlap for w in state.inbox if (w.cause, w.id) == (event.cause, event.id)), "")
+    if not _take(state, event.cause, event.id, event.at) and event.cause == "time":
+        state.position = max(state.position, event.at)
+    state.buffer.append(Waiting(event.at, event.cause, event.id, event.payload, overlap))
+
+
+def _cancelling(state: ScheduleState, event: ev.ScheduleCancelling) -> None:
+    if event.number in state.active:
+        state.active[event.number].cancelling = True
+
+
+def _backfilled(state: ScheduleState, event: ev.ScheduleBackfilled) -> None:
+    state.backfills = [backfill for backfill in state.backfills if backfill.id != event.id]
+
+
+def _listed(state: ScheduleState, event: ev.ScheduleListed) -> None:
+    state.listed = event.status
+
+
+def _timer_set(state: ScheduleState, event: ev.TimerSet) -> None:
+    state.timers[event.timer] = TimerState(event.kind, event.fire_at, event.step, event.attempt)
+
+
+def _checkpointed(state: ScheduleState, _event: ev.ScheduleCheckpointed) -> None:
+    state.since_checkpoint = 0
+
+
+_FACTS: Final[dict[type[ev.Event], Any]] = {
+    ev.ScheduleCreated: _created,
+    ev.ScheduleUpdated: _updated,
+    ev.SchedulePaused: _paused,
+    ev.ScheduleResumed: _resumed,
+    ev.ScheduleDeleted: _deleted,
+    ev.ScheduleTriggered: _triggered,
+    ev.ScheduleBackfillRequested: _backfill_requested,
+    ev.ScheduleStarted: _started,
+    ev.ScheduleRefused: _refused,
+    ev.ChildEnded: _child_ended,
+    ev.TimerFired: _timer_fired,
+}
+_DECISIONS: Final[dict[type[ev.Event], Any]] = {
+    ev.ScheduleFired: _fired,
+    ev.ScheduleSkipped: _skipped,
+    ev.ScheduleBuffered: _buffered,
+    ev.ScheduleCancelling: _cancelling,
+    ev.ScheduleBackfilled: _backfilled,
+    ev.ScheduleListed: _listed,
+    ev.ScheduleCheckpointed: _checkpointed,
+    ev.TimerSet: _timer_set,
+}

@@ -1,0 +1,250 @@
+"""What a schedule is made of: one schema for YAML files, flags of the CLI, the SDK and JSON over gRPC.
+
+`parse` gives a checked Spec or raises InvalidError with every problem, its place and its fix. `canonical` is what the
+log keeps. A time without an offset is in the schedule's own time zone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from agentflow_common import expressions, firetimes
+from agentflow_common.definition_nodes import NODE_ID, Duration, duration_ms
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.firetimes import Timetable
+
+SOURCES_MAX: Final = 20
+HOLIDAYS_MAX: Final = 1_000
+CALENDARS_MAX: Final = 10
+BUFFER_MAX: Final = 1_000
+SPEC_BYTES_MAX: Final = 60_000  # it stands in events, below the bound for what is in line
+DAY_MS: Final = 86_400_000
+TEMPLATE_NAMES: Final = frozenset({"schedule", "trigger"})
+_RESERVED: Final = ("af", "$js", "$sys", "$kv", "$o", "$nrg", "_inbox")
+
+Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel", "allow"]
+OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
+
+
+def _listed(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _lower(value: Any) -> Any:
+    value = _listed(value)
+    return [str(item).strip().lower()[:3] for item in value] if isinstance(value, list | tuple) else value
+
+
+def _texts(value: Any) -> Any:
+    """YAML reads 2030-12-25 as a date and not as text."""
+    value = _listed(value)
+    return [str(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _moment(value: Any) -> Any:
+    return value.isoformat() if hasattr(value, "isoformat") else value
+
+
+def _checked(check: Callable[[str], Any]) -> BeforeValidator:
+    def each(value: Any) -> Any:
+        if isinstance(value, list | tuple):
+            for item in value:
+                check(str(item))
+        return value
+
+    return BeforeValidator(each)
+
+
+Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
+Days = Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], BeforeValidator(_lower)]
+Windows = Annotated[tuple[str, ...], _checked(firetimes.parse_window), BeforeValidator(_listed)]
+Dates = Annotated[tuple[str, ...], _checked(firetimes.parse_holiday), BeforeValidator(_texts)]
+Moment = Annotated[str, BeforeValidator(_moment)]
+Wait = Annotated[int, BeforeValidator(duration_ms)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384)
+
+
+class Trigger(_Model):
+    """webhook: an HTTP POST starts a run. subject: so does a message on this NATS subject (`*` and `>` are allowed)."""
+
+    webhook: bool = False
+    subject: str = Field("", max_length=200)
+
+
+class Spec(_Model):
+    """workflow: `name`, `name@version` or `name@label`, looked up at each fire. inputs: values and templates, which may
+    speak of `schedule` (name, id, time, time_ms, number) and `trigger` (kind, id, payload).
+
+    overlap: what happens at a fire time while an earlier run goes on. catchup_window_ms: how late a missed time may
+    still be made up for. jitter_ms: each time is moved by up to so much, by an amount that its own time decides.
+    windows, weekdays, calendars and holidays bound the times, not the triggers.
+    """
+
+    name: str = Field(pattern=NODE_ID)
+    description: str = Field("", max_length=500)
+    workflow: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$")
+    inputs: dict[str, Any] = {}
+    cron: Listed = Field((), max_length=SOURCES_MAX)
+    time_zone: str = Field("UTC", max_length=64)
+    start_at: Moment = ""
+    end_at: Moment = ""
+    windows: Windows = Field((), max_length=24)
+    weekdays: Days = Field((), max_length=7)
+    holidays: Dates = Field((), max_length=HOLIDAYS_MAX)
+    calendars: Listed = Field((), max_length=CALENDARS_MAX)
+    jitter_ms: Wait = Field(0, ge=0, le=DAY_MS, validation_alias=AliasChoices("jitter_ms", "jitter"))
+    overlap: Overlap = "skip"
+    buffer_max: int = Field(100, ge=1, le=BUFFER_MAX)
+    catchup_window_ms: Wait = Field(
+        3_600_000, ge=1_000, le=366 * DAY_MS, validation_alias=AliasChoices("catchup_window_ms", "catchup_window")
+    )
+    trigger: Trigger = Trigger()
+    paused: bool = False
+    tags: dict[str, str] = {}
+    priority: int = Field(0, ge=-100, le=100)
+    budget_cents: int | None = Field(None, ge=1, le=100_000_000)
+    deadline_ms: Duration | None = Field(None, validation_alias=AliasChoices("deadline_ms", "deadline"))
+
+    @model_validator(mode="after")
+    def _whole(self) -> Spec:
+        if not (self.cron or self.trigger.webhook or self.trigger.subject):
+            raise ValueError("nothing would ever start it: give `cron:` or `trigger:`")
+        return self
+
+    def canonical(self) -> dict[str, Any]:
+        """Plain JSON data without defaults."""
+        data = self.model_dump(mode="json", exclude_defaults=True)
+        return {"name": self.name, "workflow": self.workflow, **data}
+
+    def timetable(self, anchor_ms: int, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Timetable:
+        """anchor_ms: from where `@every` counts. calendars: the dates of those that `calendars` names."""
+        named = [day for name in self.calendars for day in (calendars or {}).get(name, ())]
+        return firetimes.timetable(
+            self.cron, self.time_zone, anchor_ms, self.windows, self.weekdays, (*self.holidays, *named),
+            self.start_at, self.end_at,
+        )  # fmt: skip
+
+
+def parse(data: Any, lines: Mapping[tuple[str | int, ...], int] | None = None) -> Spec:
+    """A checked Spec from plain data; `lines` maps a path to its line."""
+    if not isinstance(data, dict):
+        place = Problem("schedule", f"got a {type(data).__name__}", "start with `name:` and `workflow:`")
+        raise InvalidError("the schedule must be a mapping", problems=(place,), kind="invalid_schedule")
+    try:
+        spec = Spec.model_validate(data)
+        problems = _problems(spec, lines)
+    except ValidationError as error:
+        problems = [_explain(item, lines) for item in error.errors(include_url=False)[:20]]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        text = f"the schedule is not valid: {problems[0]}{more}"
+        raise InvalidError(text, problems=tuple(problems), kind="invalid_schedule")
+    return spec
+
+
+def parse_text(text: str, source: str = "schedule") -> Spec:
+    """From YAML or JSON."""
+    from agentflow_common.definition_text import load
+
+    data, lines = load(text, source)
+    return parse(data, lines)
+
+
+def trusted(data: Mapping[str, Any]) -> Spec:
+    """One that was checked before it was written to the log."""
+    return Spec.model_validate(data)
+
+
+def _place(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int] | None) -> str:
+    dotted = ".".join(map(str, path))
+    if not lines:
+        return dotted or "schedule"
+    probe = path
+    while probe and probe not in lines:
+        probe = probe[:-1]
+    return f"line {lines.get(probe, 1)}, {dotted}" if dotted else f"line {lines.get(probe, 1)}"
+
+
+def _explain(item: Any, lines: Mapping[tuple[str | int, ...], int] | None) -> Problem:
+    path = tuple(item["loc"])
+    message, fix = str(item["msg"]).removeprefix("Value error, "), ""
+    if item["type"] == "extra_forbidden":
+        message, fix = f"unknown field {path[-1]!r}", f"a schedule has {', '.join(Spec.model_fields)}"
+    elif item["type"] == "missing":
+        message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
+    elif item["type"] == "string_pattern_mismatch":
+        message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
+    elif item["type"] == "value_error" and ": " in message:
+        message, _, fix = message.partition(": ")
+    return Problem(_place(path, lines), message, fix)
+
+
+def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> list[Problem]:
+    """What only its own readers can say of the texts in a spec."""
+    found: list[Problem] = []
+
+    def attempt(path: tuple[str | int, ...], read: Callable[[], Any]) -> None:
+        try:
+            read()
+        except (ValueError, InvalidError) as error:
+            message, _, fix = str(error).partition(": ")
+            found.append(Problem(_place(path, lines), message, fix))
+
+    attempt(("time_zone",), partial(firetimes.zone, spec.time_zone))
+    if found:
+        return found
+    tz = firetimes.zone(spec.time_zone)
+    for number, text in enumerate(spec.cron):
+        place: tuple[str | int, ...] = ("cron", number) if len(spec.cron) > 1 else ("cron",)
+        attempt(place, partial(firetimes.parse_source, text, tz))
+    for field in ("start_at", "end_at"):
+        if text := getattr(spec, field):
+            attempt((field,), partial(firetimes.parse_time, text, tz))
+    if spec.trigger.subject:
+        attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
+    for path, text in _strings(spec.inputs, ("inputs",)):
+        attempt(path, partial(_check_template, text))
+    return found
+
+
+def check_subject(subject: str) -> str:
+    """ValueError for what is not a subject outside of the platform's own and the server's."""
+    tokens = subject.split(".")
+    if any(not token or any(c.isspace() or not c.isprintable() for c in token) for token in tokens):
+        raise ValueError(f"{subject!r} is not a NATS subject: write for example orders.created or orders.*")
+    if any(("*" in t and t != "*") or (">" in t and (t != ">" or at < len(tokens) - 1)) for at, t in enumerate(tokens)):
+        raise ValueError(f"{subject!r} is not a NATS subject: `*` stands for a whole token, `>` for the rest")
+    if tokens[0].lower() in _RESERVED or tokens[0][:1] in {"$", "*", ">"}:
+        raise ValueError(f"{subject!r} is not open to triggers: begin with a word of your own, for example orders.>")
+    return subject
+
+
+def _strings(value: Any, path: tuple[str | int, ...]) -> list[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, str):
+        return [(path, value)] if expressions.is_template(value) else []
+    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [found for key, item in items for found in _strings(item, (*path, key))]
+
+
+def _check_template(text: str) -> None:
+    unknown = expressions.template(text).variables - TEMPLATE_NAMES
+    if unknown:
+        raise ValueError(
+            f"{', '.join(sorted(unknown))} is not known here: inputs may speak of `schedule` and `trigger`"
+        )
+
+
+def render(inputs: Any, variables: Mapping[str, Any]) -> Any:
+    """The inputs with their templates' values; ExpressionError names what is undefined."""
+    if isinstance(inputs, str):
+        return expressions.template(inputs).render(variables) if expressions.is_template(inputs) else inputs
+    if isinstance(inputs, dict):
+        return {key: render(item, variables) for key, item in inputs.items()}
+    return [render(item, variables) for item in inputs] if isinstance(inputs, list) else inputs

@@ -1,0 +1,321 @@
+"""What a schedule does next: a pure function of its folded state and the time. No I/O, no clock, no randomness in here.
+
+`decide_schedule(schedule, now_ms)` folds each decision into the state as it takes it, like machine.decide: after a
+crash, deciding again on the refolded log adds exactly what is missing. A fire is identified by its cause and its
+planned time, which also determine its run's id; `position` says up to which time all is decided: no time is decided
+twice.
+
+One timer at a time wakes the schedule. How much one turn decides is bounded; what is left has a timer that is due now.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import ids, schedulespec, subjects
+from agentflow_common.firetimes import Timetable
+from agentflow_common.schedulefold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
+from agentflow_common.schedulespec import Spec
+from agentflow_common.subjects import RunKey
+
+DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
+SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
+ACTIVE_MAX: Final = 1_000  # runs at a time of one schedule, whatever its policy
+CHECKPOINT_EVERY: Final = 1_000  # decisions between two checkpoints
+
+
+class Schedule:
+    """A schedule in memory: its state, and its spec and times in a form that can be asked."""
+
+    __slots__ = ("_anchor", "_calendars", "_raw", "_spec", "_table", "state")
+
+    def __init__(self, state: ScheduleState) -> None:
+        self.state = state
+        self._raw: Any = None
+        self._calendars: Any = None
+        self._anchor = -1
+
+    def apply(self, event: ev.AnyEvent, seq: int) -> None:
+        """Folds a fact from the log."""
+        evolve(self.state, event, seq)
+
+    def _read(self) -> None:
+        state = self.state
+        if self._raw is not state.spec or self._anchor != state.anchor or self._calendars is not state.calendars:
+            self._spec = schedulespec.trusted(state.spec)
+            self._table = self._spec.timetable(state.anchor, state.calendars)
+            self._raw, self._anchor, self._calendars = state.spec, state.anchor, state.calendars
+
+    @property
+    def spec(self) -> Spec:
+        self._read()
+        return self._spec
+
+    @property
+    def table(self) -> Timetable:
+        self._read()
+        return self._table
+
+    def due(self, at: int) -> int:
+        """When the planned time `at` fires: jitter moves it, by an amount of its own, and never past the next time."""
+        jitter_ms = self.spec.jitter_ms
+        if not jitter_ms:
+            return at
+        following = self.table.next(at)
+        room = jitter_ms if following is None else min(jitter_ms, following - at - 1)
+        return at + int(ids.fraction(self.state.run, at) * room)
+
+
+class Decision:
+    """decisions: in order, already folded into the state. sends: facts for others, to be appended with them."""
+
+    __slots__ = ("_schedule", "decisions", "now_ms", "sends")
+
+    def __init__(self, schedule: Schedule, now_ms: int) -> None:
+        self._schedule = schedule
+        self.decisions: list[ev.Decision] = []
+        self.sends: list[tuple[RunKey, ev.Event]] = []
+        self.now_ms = now_ms
+
+    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
+        state = self._schedule.state
+        event = event_type(
+            org=state.org, run=state.run, ts=self.now_ms, seen=state.facts_seq, trace=state.trace, **fields
+        )
+        evolve(state, event, 0)
+        self.decisions.append(event)
+
+    @property
+    def full(self) -> bool:
+        return len(self.decisions) >= DECISIONS_MAX
+
+
+def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
+    """Everything that can be decided now, at most about DECISIONS_MAX decisions."""
+    state = schedule.state
+    # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
+    out = Decision(schedule, max(now_ms, state.clock))
+    if state.over:
+        return out
+    if state.deleted:
+        _delete(schedule, out)
+        return out
+    _drain(schedule, out)
+    _triggers(schedule, out)
+    _times(schedule, out)
+    _backfills(schedule, out)
+    _cancel(schedule, out)
+    _list(schedule, out)
+    _set_timer(schedule, out)
+    if state.since_checkpoint >= CHECKPOINT_EVERY:
+        out.emit(ev.ScheduleCheckpointed, state=msgspec.to_builtins(state, str_keys=True))
+    return out
+
+
+def _delete(schedule: Schedule, out: Decision) -> None:
+    state = schedule.state
+    for waiting in [*state.inbox, *state.buffer]:
+        if out.full:
+            out.emit(ev.TimerSet, timer=TIMER, kind="schedule", fire_at=out.now_ms)
+            return
+        _skip(out, waiting, "deleted")
+    _write_status(schedule, out, "deleted")
+
+
+# --- one fire ---
+
+
+def _fire(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
+    state = schedule.state
+    out.emit(
+        ev.ScheduleFired,
+        number=state.number + 1,
+        child=child_id(state, waiting.cause, waiting.id, waiting.at),
+        at=waiting.at,
+        cause=waiting.cause,
+        name=state.name,
+        spec=state.spec,
+        id=waiting.id,
+        payload=waiting.payload,
+    )
+
+
+def _skip(out: Decision, waiting: Waiting, reason: str) -> None:
+    out.emit(ev.ScheduleSkipped, reason=reason, at=waiting.at, cause=waiting.cause, id=waiting.id)
+
+
+def _buffer(out: Decision, waiting: Waiting) -> None:
+    out.emit(ev.ScheduleBuffered, at=waiting.at, cause=waiting.cause, id=waiting.id, payload=waiting.payload)
+
+
+def _offer(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
+    """Fires, buffers or skips, as the overlap policy says."""
+    state = schedule.state
+    policy = waiting.overlap or schedule.spec.overlap
+    if policy == "allow":
+        if len(state.active) >= ACTIVE_MAX:
+            _skip(out, waiting, "active_max")
+        else:
+            _fire(schedule, out, waiting)
+    elif not state.active and not state.buffer:
+        _fire(schedule, out, waiting)
+    elif policy == "skip":
+        _skip(out, waiting, "overlap")
+    elif policy == "cancel":
+        for earlier in list(state.buffer):
+            _skip(out, earlier, "superseded")
+        _buffer(out, waiting)
+    elif len(state.buffer) >= (1 if policy == "buffer_one" else schedule.spec.buffer_max):
+        _skip(out, waiting, "buffer_full")
+    else:
+        _buffer(out, waiting)
+
+
+# --- what makes it fire ---
+
+
+def _drain(schedule: Schedule, out: Decision) -> None:
+    """What waits in the buffer goes when nothing runs."""
+    state = schedule.state
+    if state.buffer and not state.active:
+        _fire(schedule, out, state.buffer[0])
+
+
+def _triggers(schedule: Schedule, out: Decision) -> None:
+    state = schedule.state
+    while state.inbox and not out.full:
+        waiting = state.inbox[0]
+        if state.paused and waiting.cause != "manual":
+            _skip(out, waiting, "paused")
+        else:
+            _offer(schedule, out, waiting)
+
+
+def _times(schedule: Schedule, out: Decision) -> None:
+    """Decides every planned time that has come."""
+    state = schedule.state
+    while not state.paused and not out.full:
+        at = schedule.table.next(state.position)
+        if at is None or schedule.due(at) > out.now_ms:
+            return
+        latest = out.now_ms - schedule.spec.catchup_window_ms
+        if at <= state.skip_until:
+            _pass_over(schedule, out, "paused", state.skip_until)
+        elif schedule.due(at) < latest:
+            _pass_over(schedule, out, "too_late", latest - 1)
+        elif schedule.spec.overlap == "skip" and (state.active or state.buffer):
+            _pass_over(schedule, out, "overlap", out.now_ms)
+        else:
+            _offer(schedule, out, Waiting(at, "time"))
+
+
+def _pass_over(schedule: Schedule, out: Decision, reason: str, until: int) -> None:
+    """Skips, in one event, all times up to `until` from the next one on, which is skipped in any case."""
+    first = last = schedule.table.next(schedule.state.position)
+    if first is None or last is None:
+        return
+    count = 1
+    while (at := schedule.table.next(last)) is not None and schedule.due(at) <= until:
+        if count >= SKIPS_COUNTED_MAX:
+            last = max(last, until - schedule.spec.jitter_ms)
+            break
+        last, count = at, count + 1
+    out.emit(ev.ScheduleSkipped, reason=reason, at=first, until=last, count=count)
+
+
+def _backfills(schedule: Schedule, out: Decision) -> None:
+    for backfill in list(schedule.state.backfills):
+        if not _backfill(schedule, out, backfill):
+            return  # one backfill after the other
+
+
+def _backfill(schedule: Schedule, out: Decision, backfill: Backfill) -> bool:
+    """Whether it is through. One by one: the next time fires when nothing else runs or waits."""
+    state = schedule.state
+    while not out.full:
+        at = schedule.table.next(backfill.position)
+        if at is None or at > backfill.end:
+            out.emit(ev.ScheduleBackfilled, id=backfill.id, count=backfill.count)
+            return True
+        if backfill.overlap == "allow":
+            if len(state.active) >= ACTIVE_MAX:
+                return False
+        elif state.active or state.buffer:
+            return False
+        _fire(schedule, out, Waiting(at, "backfill", backfill.id))
+    return False
+
+
+def _cancel(schedule: Schedule, out: Decision) -> None:
+    """Ends what runs for what waits under the policy `cancel`; a run that is not in the log yet is told when it is."""
+    state = schedule.state
+    if not any((waiting.overlap or schedule.spec.overlap) == "cancel" for waiting in state.buffer):
+        return
+    for number, active in list(state.active.items()):
+        if active.started and not active.cancelling and not out.full:
+            out.emit(ev.ScheduleCancelling, number=number, child=active.child)
+            out.sends.append(
+                (
+                    subjects.key_of(state.org, active.child),
+                    ev.RunCancelRequested(
+                        org=state.org,
+                        run=active.child,
+                        ts=out.now_ms,
+                        reason=f"the schedule {state.name} begins its next run",
+                        by=f"schedule:{state.name}",
+                    ),
+                )
+            )
+
+
+# --- what is said, and when to wake up ---
+
+
+def _list(schedule: Schedule, out: Decision) -> None:
+    state = schedule.state
+    if state.paused:
+        status = "paused"
+    elif _has_more(schedule):
+        status = "active"
+    else:
+        status = "finished"
+    if status != state.listed:
+        _write_status(schedule, out, status)
+
+
+def _has_more(schedule: Schedule) -> bool:
+    state, trigger = schedule.state, schedule.spec.trigger
+    if trigger.webhook or trigger.subject or state.backfills or state.buffer:
+        return True
+    return schedule.table.next(state.position) is not None
+
+
+def _write_status(schedule: Schedule, out: Decision, status: str) -> None:
+    state = schedule.state
+    out.emit(
+        ev.ScheduleListed,
+        name=state.name,
+        uid=state.uid,
+        status=status,
+        spec=state.spec,
+        calendars=state.calendars,
+        anchor=state.anchor,
+        created_at=state.created_at,
+    )
+
+
+def _set_timer(schedule: Schedule, out: Decision) -> None:
+    state = schedule.state
+    known = state.timers.get(TIMER)
+    if out.full:
+        if known is None or known.fire_at > out.now_ms:
+            out.emit(ev.TimerSet, timer=TIMER, kind="schedule", fire_at=out.now_ms)
+        return
+    if state.paused or (at := schedule.table.next(state.position)) is None:
+        return
+    fire_at = schedule.due(at)
+    if known is None or known.fire_at != fire_at:
+        out.emit(ev.TimerSet, timer=TIMER, kind="schedule", fire_at=fire_at)
