@@ -25,12 +25,23 @@ class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str = ""
 
 
+class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where a forked run stands in its loops and its graph when it begins; see RunState."""
+
+    visits: dict[str, int] = {}
+    taken: dict[str, int] = {}
+    superstep: int = 0
+    active: tuple[str, ...] = ()
+    shared: dict[str, Payload] = {}
+
+
 class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     """A client asked for a run. definition: the pinned definition as JSON. prompts: ref -> pinned `name@version`.
 
     parent: the step that started this run as a subworkflow. origin: the run that this one was forked from or continues.
-    seed: `{step key: StepState}` of the origin's steps that are not run again (runstate.seeds). definitions: pinned
-    definitions of subworkflows by reference. depth: how many parents stand above.
+    seed: `{step key: StepState}` of the origin's steps that are not run again (forking.py), always in line. position:
+    where those steps leave the run. definitions: pinned definitions of subworkflows by reference. depth: how many
+    parents stand above.
     """
 
     workflow: str
@@ -51,6 +62,7 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     seed: Payload = Payload()
     definitions: dict[str, dict[str, Any]] = {}
     depth: int = 0
+    position: SeedPosition | None = None
 
 
 class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
@@ -84,13 +96,15 @@ class SignalReceived(Event, frozen=True, tag="signal.received"):
 
 
 class ApprovalGiven(Event, frozen=True, tag="approval.given"):
-    """decision: `approve` or `reject`. by: who answers; each person counts once."""
+    """decision: `approve` or `reject`. by: who answers; each person counts once. via: the API key that said it for
+    them, if it was not their own."""
 
     step: str
     decision: str
     by: str
     comment: str = ""
     data: Payload = Payload()
+    via: str = ""
 
 
 class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):

@@ -43,6 +43,7 @@ def evolve(state: RunState, event: ev.Event, seq: int) -> None:
 
 def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
     """The state that `run.submitted` begins."""
+    position = event.position or ev.SeedPosition()
     return RunState(
         org=event.org,
         run=event.run,
@@ -66,6 +67,11 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         origin=event.origin,
         definitions=event.definitions,
         depth=event.depth,
+        visits=dict(position.visits),
+        taken=dict(position.taken),
+        superstep=position.superstep,
+        active=position.active,
+        shared=dict(position.shared),
     )
 
 

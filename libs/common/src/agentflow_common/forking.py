@@ -1,0 +1,275 @@
+"""Forks and retries: which steps of a run keep their result in a new run, and what the new run changes. Pure.
+
+A fork at a step keeps whatever that step does not lead to. A retry keeps all that has succeeded. What is kept becomes
+the new run's `seed`: it is folded into its steps before anything is decided, so the engine goes on from there. A step
+whose effect was undone by its compensation is never kept, nor is what came after it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import expressions
+from agentflow_common.definition import Definition, parse_dict
+from agentflow_common.definition_graph import dependencies, order_dependencies
+from agentflow_common.definition_nodes import all_inputs
+from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
+from agentflow_common.events import SeedPosition
+from agentflow_common.runstate import (
+    SETTLED,
+    UNDO,
+    RunState,
+    RunStatus,
+    StepState,
+    StepStatus,
+    node_of,
+    parent_of,
+    undo_key,
+)
+
+SEED_BYTES_MAX: Final = 3 * 1024 * 1024  # it stands in `run.submitted`, whose message may have 8 MiB
+_BODY: Final = frozenset({"map", "loop"})
+_ARGUMENTS: Final = {"tool": "tool_args", "function": "function_args"}
+_MODEL: Final = re.compile(r"[^/\s]+/\S+\Z")
+
+
+class Changes(msgspec.Struct, frozen=True):
+    """What a new run does otherwise. inputs: merged over the run's. The rest is by node id; step_inputs are merged over
+    the node's arguments, prompts are references, models `provider/model`."""
+
+    inputs: dict[str, Any] = {}
+    prompts: dict[str, str] = {}
+    models: dict[str, str] = {}
+    step_inputs: dict[str, dict[str, Any]] = {}
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes whose definition changes."""
+        return tuple(dict.fromkeys([*self.prompts, *self.models, *self.step_inputs]))
+
+
+class Seed(msgspec.Struct):
+    """steps: what is kept, by key. position: where the run stands in its loops or its graph."""
+
+    steps: dict[str, StepState]
+    position: SeedPosition = SeedPosition()
+
+
+def check_step(state: RunState, definition: Definition, at: str) -> str:
+    """The node that the step key belongs to. Raises for what is no step, or a part of one."""
+    node = node_of(at)
+    known = [item.id for item in definition.dag.nodes]
+    if node not in known:
+        close = difflib.get_close_matches(node, known, n=3, cutoff=0.5)
+        hint = f"did you mean {', '.join(close)}?" if close else f"its steps are {', '.join(known[:12])}"
+        raise NotFoundError(f"run {state.run} has no step {at[:80]!r}; {hint}", kind="unknown_step")
+    if at.endswith(UNDO) or parent_of(at) is not None:
+        whole = (parent_of(at) or at).removesuffix(UNDO)
+        fix = f"fork at {whole}: a step with children or iterations runs as a whole"
+        raise InvalidError(f"{at!r} is a part of a step", problems=(Problem("at", "a part of a step", fix),))
+    if at != node and at not in state.steps:
+        visits = state.visits.get(node, 1)
+        fix = f"it has run {visits} time{'s' if visits != 1 else ''}" + (f", newest {node}#{visits}" * (visits > 1))
+        raise NotFoundError(f"run {state.run} has no step {at!r}; {fix}", kind="unknown_step")
+    return node
+
+
+def has_visits(definition: Definition) -> bool:
+    """Whether a node may run more than once in a run."""
+    return definition.graph is not None or any(edge.max_iterations is not None for edge in definition.dag.edges)
+
+
+def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
+    """The nodes that these lead to by any edge or reference, back edges too; they themselves belong to it."""
+    targets: dict[str, list[str]] = {node.id: [] for node in definition.dag.nodes}
+    for name, sources in dependencies(definition).items():
+        for source, _ in sources:
+            targets[source].append(name)
+    for name, reads in order_dependencies(definition).items():
+        for source in reads:
+            targets[source].append(name)
+    for edge in definition.dag.edges:
+        if edge.max_iterations is not None and edge.target in targets:
+            targets[edge.source].append(edge.target)
+    seen = set(start)
+    todo = list(seen)
+    while todo:
+        for name in targets.get(todo.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    return seen
+
+
+def fork(state: RunState, before: RunState, definition: Definition, at: str) -> Seed:
+    """What a fork at the step `at` keeps. before: the run as it was just before that step began for the first time,
+    which is asked only where steps run more than once (`has_visits`)."""
+    node = check_step(state, definition, at)
+    lost = leads_to(definition, _undone(state))
+    kept = _kept(before, definition, lost) if has_visits(definition) else {}
+    if definition.graph is not None:
+        kept = {key: step for key, step in kept.items() if at not in {key, parent_of(key)}}
+        return Seed(kept, _position(before))
+    reach = leads_to(definition, [node])
+    kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
+    kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
+    visits = {name: count for name, count in state.visits.items() if name not in reach} | {
+        name: count for name, count in before.visits.items() if name in reach
+    }
+    taken = {edge: count for edge, count in state.taken.items() if edge.partition("->")[0] not in reach} | {
+        edge: count for edge, count in before.taken.items() if edge.partition("->")[0] in reach
+    }
+    return Seed(kept, SeedPosition(visits, taken))
+
+
+def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
+    """What a retry of a failed or cancelled run keeps: every result, and those parts of a step that had succeeded."""
+    if state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
+        what = "completed: fork it to run a part of it again" if state.status.terminal else f"{state.status}"
+        raise TerminalError(f"run {state.run} is {what}; only a failed or cancelled run is retried", kind="not_failed")
+    for key, step in state.steps.items():
+        if step.status is StepStatus.OUTCOME_UNKNOWN:
+            raise TerminalError(
+                f"run {state.run}: nobody knows whether step {key} took effect (its worker vanished), so it is not "
+                f"repeated unasked; find out, then fork the run at {(parent_of(key) or key)!r}",
+                kind="outcome_unknown",
+            )
+    redone = _undone(state)
+    lost = leads_to(definition, redone) | leads_to(definition, changes.nodes)
+    kept = _kept(state, definition, lost)
+    for key, step in state.steps.items():
+        begun = (step.width >= 0 or step.iteration > 0) and key not in kept
+        if begun and node_of(key) not in lost and not changes.inputs:
+            kept |= _partial(state, key, step)
+    return Seed(kept, _position(state))
+
+
+def _position(state: RunState) -> SeedPosition:
+    return SeedPosition(dict(state.visits), dict(state.taken), state.superstep, state.active, dict(state.shared))
+
+
+def _undone(state: RunState) -> set[str]:
+    """Nodes with an effect that a compensation took back, or tried to."""
+    return {node_of(key) for key in state.steps if key.endswith(UNDO)}
+
+
+def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, StepState]:
+    """Settled steps with all their parts; a failed one only where the definition goes on without it."""
+    goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
+    kept: dict[str, StepState] = {}
+    for key, step in state.steps.items():
+        if key.endswith(UNDO) or parent_of(key) is not None or node_of(key) in lost:
+            continue
+        if step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED} or (
+            step.status is StepStatus.FAILED and node_of(key) in goes_on
+        ):
+            kept[key] = step
+    for key, step in state.steps.items():
+        parent = parent_of(key)
+        if parent in kept and step.status in SETTLED and undo_key(key) not in state.steps:
+            kept[key] = step
+    return kept
+
+
+def _partial(state: RunState, key: str, step: StepState) -> dict[str, StepState]:
+    """A step that had begun to run in parts: itself as it was then, and the parts that succeeded."""
+    parts = {
+        name: part
+        for name, part in state.steps.items()
+        if parent_of(name) == key and part.status is StepStatus.COMPLETED
+    }
+    begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
+    return {key: begun, **parts}
+
+
+def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:
+    """Nodes that are kept although an input that they had read is changed."""
+    names = set(changed)
+    kept = {node_of(key) for key in seed.steps}
+    return tuple(node.id for node in definition.dag.nodes if node.id in kept and names & set(_input_names(node)))
+
+
+def _input_names(node: Any) -> Iterator[str]:
+    """Names that the node's templates and conditions may read of the inputs; `inputs.x` gives `x`."""
+    texts = [*_strings(all_inputs(node)), node.condition or "", node.config.condition or ""]
+    for text in texts:
+        if expressions.is_template(text):
+            yield from expressions.template(text).variables
+        yield from re.findall(r"\binputs\s*(?:\.\s*|\[\s*['\"])([A-Za-z_]\w*)", text)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
+    """The definition with other prompts, models and arguments. InvalidError for a node that can't have them, or whose
+    result is kept."""
+    if not changes.nodes:
+        return definition
+    canonical = definition.canonical()
+    nodes = {str(node["id"]): node for node in canonical["dag"]["nodes"]}
+    kept = {node_of(key) for key, step in seed.steps.items() if step.status in SETTLED and parent_of(key) is None}
+    problems: list[Problem] = []
+    for name in changes.nodes:
+        if name not in nodes:
+            close = difflib.get_close_matches(name, list(nodes), n=1)
+            fix = f"did you mean {close[0]!r}?" if close else f"the steps are {', '.join(list(nodes)[:12])}"
+            problems.append(Problem(f"changes.{name}", f"there is no step {name!r}", fix))
+        elif name in kept:
+            fix = f"fork at {name!r}, or at a step before it"
+            problems.append(Problem(f"changes.{name}", "its result is kept, so the change would do nothing", fix))
+        else:
+            problems += _edit(nodes[name], name, changes)
+    if problems:
+        raise InvalidError(f"the changes don't fit the run: {problems[0]}", problems=tuple(problems))
+    return parse_dict(canonical)
+
+
+def _edit(node: dict[str, Any], name: str, changes: Changes) -> Iterator[Problem]:
+    owner = node["config"]["body"] if node["type"] in _BODY else node
+    if (name in changes.prompts or name in changes.models) and owner["type"] != "llm":
+        yield Problem(f"changes.{name}", f"is of type {owner['type']}", "a prompt or a model is for an llm step")
+        return
+    if name in changes.prompts:
+        owner["config"]["prompt_ref"] = changes.prompts[name]
+    if name in changes.models:
+        if not _MODEL.match(changes.models[name]):
+            yield Problem(f"models.{name}", f"{changes.models[name]!r} is no model", "write provider/model")
+            return
+        node["policy"] = {**node.get("policy", {}), "model": changes.models[name]}
+    for key, value in changes.step_inputs.get(name, {}).items():
+        arguments = _ARGUMENTS.get(owner["type"], "inputs")
+        config = owner.setdefault("config", {})
+        place = arguments if key in config.get(arguments, {}) or key not in config.get("inputs", {}) else "inputs"
+        config[place] = {**config.get(place, {}), key: value}
+
+
+def merged_inputs(inputs: Any, changes: Mapping[str, Any]) -> Any:
+    """The run's inputs with the changed ones over them."""
+    return {**inputs, **changes} if isinstance(inputs, dict) else dict(changes) or inputs
+
+
+def encoded_steps(seed: Seed) -> dict[str, Any]:
+    """The kept steps as they stand in `run.submitted`. InvalidError above SEED_BYTES_MAX."""
+    steps: dict[str, Any] = msgspec.to_builtins(seed.steps)
+    size = len(msgspec.json.encode(steps))
+    if size > SEED_BYTES_MAX:
+        raise InvalidError(
+            f"{len(steps):,} kept steps are {size:,} bytes, the limit is {SEED_BYTES_MAX:,}: fork at an earlier step, "
+            "so that fewer are kept",
+            kind="seed_too_large",
+        )
+    return steps
