@@ -60,6 +60,7 @@ from agentflow_common.events_facts import (
     SeedPosition,
     SignalReceived,
     SlotGranted,
+    SlotRefused,
     StepCompleted,
     StepFailed,
     StepOutcomeUnknown,
@@ -74,6 +75,7 @@ from agentflow_common.events_ledgers import (
     LaneCheckpointed,
     LaneConfigured,
     LaneGranted,
+    LaneRefused,
     LaneReleased,
     LaneRequested,
 )
@@ -106,6 +108,7 @@ Fact = (
     | OutcomeResolved
     | ChildEnded
     | SlotGranted
+    | SlotRefused
     | StepStarted
     | StepProgressed
     | StepCompleted
@@ -139,7 +142,7 @@ Out = (
     | RunFailed
     | RunCancelled
 )
-LaneEvent = LaneRequested | LaneReleased | LaneConfigured | LaneGranted | LaneCheckpointed
+LaneEvent = LaneRequested | LaneReleased | LaneConfigured | LaneGranted | LaneRefused | LaneCheckpointed
 ScheduleEvent = (
     ScheduleCreated
     | ScheduleUpdated
@@ -210,6 +213,7 @@ __all__ = [
     "LaneConfigured",
     "LaneEvent",
     "LaneGranted",
+    "LaneRefused",
     "LaneReleased",
     "LaneRequested",
     "LlmAttempt",
@@ -232,7 +236,6 @@ __all__ = [
     "RunStarted",
     "RunSubmitted",
     "RunWaiting",
-    "SeedPosition",
     "ScheduleBackfillRequested",
     "ScheduleBackfilled",
     "ScheduleBuffered",
@@ -250,8 +253,10 @@ __all__ = [
     "ScheduleStarted",
     "ScheduleTriggered",
     "ScheduleUpdated",
+    "SeedPosition",
     "SignalReceived",
     "SlotGranted",
+    "SlotRefused",
     "StepCancelled",
     "StepCompleted",
     "StepError",
