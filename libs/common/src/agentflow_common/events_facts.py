@@ -140,6 +140,15 @@ class SlotGranted(Event, frozen=True, tag="slot.granted"):
     lane: str
 
 
+class SlotRefused(Event, frozen=True, tag="slot.refused"):
+    """The ledger of a keyed lane can't let this attempt wait."""
+
+    step: str
+    attempt: int
+    lane: str
+    error: StepError
+
+
 class StepStarted(Event, frozen=True, tag="step.started"):
     """A worker runs the attempt and it takes long enough to be worth a word."""
 

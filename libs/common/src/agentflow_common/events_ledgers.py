@@ -85,7 +85,16 @@ class LaneGranted(Decision, frozen=True, tag="lane.granted"):
     attempt: int
 
 
+class LaneRefused(Decision, frozen=True, tag="lane.refused"):
+    """Too many wait: the same append tells the run (`slot.refused`)."""
+
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int
+
+
 class LaneCheckpointed(Decision, frozen=True, tag="lane.checkpointed"):
-    """The lane's whole state: what stands before it in the log is not needed any more."""
+    """The lane's whole state, in parts: what stands before the first is not needed any more."""
 
     state: dict[str, Any]

@@ -121,6 +121,8 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
     drop_timers(state, event.step, event.attempt)
     for entity, count in event.redactions.items():
         state.redactions[entity] = state.redactions.get(entity, 0) + count
+    if state.timers:
+        state.timers.pop(f"total:{event.step}", None)
     step.status = StepStatus.COMPLETED
     step.output = event.output
     step.error = None
@@ -180,6 +182,14 @@ def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
         step.granted = True
 
 
+def _slot_refused(state: RunState, event: ev.SlotRefused) -> None:
+    step = state.steps.get(event.step)
+    if step is not None and step.attempt == event.attempt and step.status is StepStatus.QUEUED:
+        step.status = StepStatus.FAILED
+        step.error = event.error
+        step.finished_at = event.ts
+
+
 def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
     timer = state.timers.get(event.timer)
     if timer is None or event.ts < timer.fire_at:  # a late copy of an earlier timer of this name
@@ -227,5 +237,6 @@ FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.StepOutcomeUnknown: _outcome_unknown,
     ev.ChildEnded: _child_ended,
     ev.SlotGranted: _slot_granted,
+    ev.SlotRefused: _slot_refused,
     ev.TimerFired: _timer_fired,
 }

@@ -1,0 +1,316 @@
+"""What may be known of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
+
+A lane is an entity in the log, as a run is: its `in` holds what attempts ask of it and give back, its `out` who was
+given a slot, and the two interleave as in runfold.py: a decision says which facts it had seen. Each request and release
+is part of a fenced append of its run, so each stands in the log once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Iterable, Iterator
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import ids, subjects
+from agentflow_common.runstate import TimerState
+from agentflow_common.subjects import RunKey
+
+RATE_TIMER: Final = "rate"
+TIMER_STEP_US: Final = 250_000  # the server fires a timer a quarter of a second after it was set, or later (measured)
+SKEW_US: Final = 1_000_000  # clocks that differ by more are taken for a clock that was set back
+SERVED_MAX: Final = 1_000  # orgs whose turn is remembered; the longest ago is forgotten first
+CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
+
+
+class Slot(msgspec.Struct, omit_defaults=True):
+    """An attempt that waits for a slot or has one. at: when it asked, since: when it was given it, ms."""
+
+    org: str
+    run: str
+    step: str
+    attempt: int
+    priority: int = 0
+    at: int = 0
+    since: int = 0
+
+    @property
+    def key(self) -> str:
+        return slot_key(self.run, self.step, self.attempt)
+
+
+class LaneConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an operator has set. limit None: as the definitions say. rate_per_s None: likewise; 0: no bound."""
+
+    limit: int | None = None
+    rate_per_s: float | None = None
+    paused: bool = False
+
+
+class LaneState(msgspec.Struct, omit_defaults=True):
+    """Everything that the log says of a lane. lane: its key. run: the id of its entity.
+
+    holders, queue: by slot_key, in the order in which they were granted, in which they asked. limit_declared, rate_*:
+    of the newest request's definition. served: the number of each org's latest grant, the longest ago first. tat_us:
+    when the next grant is due by the rate alone (the theoretical arrival time of GCRA, ITU-T I.371). clock: what the
+    newest timer that fired says of the time. parts: of a checkpoint that is being read.
+    """
+
+    org: str
+    run: str
+    lane: str = ""
+    config: LaneConfig = LaneConfig()
+    configured_by: str = ""
+    limit_declared: int = 1
+    rate_declared: float | None = None
+    holders: dict[str, Slot] = {}
+    queue: dict[str, Slot] = {}
+    grants: int = 0
+    refusals: int = 0
+    served: dict[str, int] = {}
+    tat_us: int = 0
+    clock: int = 0
+    timers: dict[str, TimerState] = {}
+    since_checkpoint: int = 0
+    parts: list[dict[str, Any]] = []
+    facts_seq: int = 0
+    out_seq: int = 0
+
+    @property
+    def limit(self) -> int:
+        return self.limit_declared if self.config.limit is None else self.config.limit
+
+    @property
+    def rate_per_s(self) -> float | None:
+        rate = self.rate_declared if self.config.rate_per_s is None else self.config.rate_per_s
+        return rate or None
+
+    @property
+    def paused(self) -> bool:
+        return self.config.paused
+
+    @property
+    def idle(self) -> bool:
+        """Nobody has or wants a slot."""
+        return not self.holders and not self.queue
+
+    def hash(self) -> str:
+        """Hex SHA-256 of the state: equal for equal logs."""
+        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+
+
+def slot_key(run: str, step: str, attempt: int) -> str:
+    return f"{run} {step} {attempt}"
+
+
+def key_of_lane(lane: str) -> RunKey:
+    """Where the events of the lane with this key live."""
+    digest = ids.run_id_for_key(subjects.LANE_ORG, lane).removeprefix("run_")
+    return subjects.key_of(subjects.LANE_ORG, subjects.LANE_PREFIX + digest)
+
+
+def new_state(lane: RunKey) -> LaneState:
+    return LaneState(org=lane.org, run=lane.run)
+
+
+# --- the rate, as GCRA: any window of W seconds holds at most 1 + rate * (W + tolerance) grants ---
+
+
+def interval_us(rate_per_s: float) -> int:
+    return max(1, round(1_000_000 / rate_per_s))
+
+
+def tolerance_us(interval: int) -> int:
+    """How early a grant may be, so that timers that come late don't cost throughput."""
+    return TIMER_STEP_US if interval < TIMER_STEP_US else 0
+
+
+def rate_wait_us(state: LaneState, now_ms: int) -> int:
+    """How long the rate alone holds back the next grant; 0: not at all."""
+    rate = state.rate_per_s
+    if rate is None:
+        return 0
+    interval = interval_us(rate)
+    tolerance = tolerance_us(interval)
+    ahead = state.tat_us - now_ms * 1000
+    if ahead > tolerance + interval + SKEW_US:  # the clock was set back, or the rate was raised: begin anew
+        return 0
+    return max(0, ahead - tolerance)
+
+
+def _pass(state: LaneState, ts: int) -> None:
+    rate = state.rate_per_s
+    if rate is None:
+        state.tat_us = 0
+        return
+    interval = interval_us(rate)
+    now_us = ts * 1000
+    anew = state.tat_us > now_us + tolerance_us(interval) + interval + SKEW_US
+    state.tat_us = (now_us if anew else max(state.tat_us, now_us)) + interval
+
+
+# --- the fold ---
+
+
+def evolve(state: LaneState, event: ev.Event, seq: int) -> None:
+    """Folds one event into the state, in place. A sequence that was folded before changes nothing."""
+    if isinstance(event, ev.Decision):
+        handler = _DECISIONS.get(type(event))
+        if handler is None or 0 < seq <= state.out_seq:
+            return
+        state.out_seq = seq or state.out_seq
+    else:
+        handler = _FACTS.get(type(event))
+        if handler is None or 0 < seq <= state.facts_seq:
+            return
+        state.facts_seq = seq or state.facts_seq
+    state.since_checkpoint += 1
+    handler(state, event)
+
+
+class LaneFold:
+    """Feeds a lane's log in sequence order. What stands before a checkpoint may be there, in part, or not at all."""
+
+    def __init__(self, lane: RunKey, state: LaneState | None = None) -> None:
+        self.state = state or new_state(lane)
+        self.poison: list[int] = []  # what could not be folded; the fold goes on without it
+        self._held: deque[tuple[int, ev.Event]] = deque()
+
+    def add(self, event: ev.Event, seq: int) -> None:
+        if isinstance(event, ev.Decision):
+            while self._held and self._held[0][0] <= event.seen:
+                self._apply(*self._held.popleft())
+            self._apply(seq, event)
+        elif type(event) in _FACTS:
+            self._held.append((seq, event))
+
+    def finish(self) -> LaneState:
+        """Folds the facts that no decision has seen yet."""
+        while self._held:
+            self._apply(*self._held.popleft())
+        return self.state
+
+    def _apply(self, seq: int, event: ev.Event) -> None:
+        try:
+            evolve(self.state, event, seq)
+        except Exception:
+            self.poison.append(seq)
+
+
+def fold(lane: RunKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
+    """The state of a lane from its events as (sequence, event) in sequence order."""
+    folding = LaneFold(lane)
+    for seq, event in log:
+        folding.add(event, seq)
+    return folding.finish()
+
+
+def _requested(state: LaneState, event: ev.LaneRequested) -> None:
+    state.lane = event.lane
+    state.limit_declared = event.limit
+    state.rate_declared = event.rate_per_s
+    slot = Slot(event.holder_org, event.holder_run, event.step, event.attempt, event.priority, event.ts)
+    if slot.key not in state.holders:
+        state.queue.setdefault(slot.key, slot)
+
+
+def _released(state: LaneState, event: ev.LaneReleased) -> None:
+    key = slot_key(event.holder_run, event.step, event.attempt)
+    if state.holders.pop(key, None) is None:
+        state.queue.pop(key, None)
+
+
+def _configured(state: LaneState, event: ev.LaneConfigured) -> None:
+    state.lane = event.lane
+    state.config = LaneConfig(event.limit, event.rate_per_s, event.paused)
+    state.configured_by = event.by
+
+
+def _timer_fired(state: LaneState, event: ev.TimerFired) -> None:
+    timer = state.timers.get(event.timer)
+    if timer is not None and event.ts >= timer.fire_at:
+        del state.timers[event.timer]
+    state.clock = event.ts
+
+
+def _granted(state: LaneState, event: ev.LaneGranted) -> None:
+    key = slot_key(event.holder_run, event.step, event.attempt)
+    slot = state.queue.pop(key, None) or Slot(event.holder_org, event.holder_run, event.step, event.attempt)
+    slot.since = event.ts
+    state.holders[key] = slot
+    state.grants += 1
+    state.served.pop(slot.org, None)
+    state.served[slot.org] = state.grants
+    if len(state.served) > SERVED_MAX:
+        del state.served[next(iter(state.served))]
+    _pass(state, event.ts)
+
+
+def _refused(state: LaneState, event: ev.LaneRefused) -> None:
+    state.queue.pop(slot_key(event.holder_run, event.step, event.attempt), None)
+    state.refusals += 1
+
+
+def _timer_set(state: LaneState, event: ev.TimerSet) -> None:
+    state.timers[event.timer] = TimerState(event.kind, event.fire_at, event.step, event.attempt)
+
+
+# --- checkpoints: the whole state, in parts that go out in one atomic batch ---
+
+_HEAD: Final = {"holders", "queue", "parts", "since_checkpoint", "facts_seq", "out_seq"}
+
+
+def checkpoint_parts(state: LaneState) -> Iterator[dict[str, Any]]:
+    """The state as the `state` of each `lane.checkpointed`."""
+    holders, queue = list(state.holders.values()), list(state.queue.values())
+    slots = [*holders, *queue]
+    count = max(1, -(-len(slots) // CHECKPOINT_SLOTS))
+    for part in range(count):
+        start = part * CHECKPOINT_SLOTS
+        body: dict[str, Any] = {
+            "part": part,
+            "parts": count,
+            "slots": [msgspec.structs.astuple(slot) for slot in slots[start : start + CHECKPOINT_SLOTS]],
+        }
+        if part == 0:
+            head = {name: value for name, value in msgspec.structs.asdict(state).items() if name not in _HEAD}
+            body["head"] = msgspec.to_builtins(head)
+            body["holders"] = len(holders)
+        yield body
+
+
+def _checkpointed(state: LaneState, event: ev.LaneCheckpointed) -> None:
+    """The last part puts the checkpoint in the place of the state; a part without the one before it is no use."""
+    part, count = int(event.state["part"]), int(event.state["parts"])
+    if part == 0:
+        state.parts = []
+    if len(state.parts) == part:
+        state.parts.append(event.state)
+    if part + 1 < count or len(state.parts) < count:
+        return
+    parts, state.parts = state.parts, []
+    whole = msgspec.convert(parts[0]["head"], LaneState)
+    slots = [Slot(*fields) for body in parts for fields in body["slots"]]
+    held = int(parts[0]["holders"])
+    whole.holders = {slot.key: slot for slot in slots[:held]}
+    whole.queue = {slot.key: slot for slot in slots[held:]}
+    whole.facts_seq, whole.out_seq = max(state.facts_seq, event.seen), state.out_seq
+    for name in LaneState.__struct_fields__:
+        setattr(state, name, getattr(whole, name))
+
+
+_FACTS: Final[dict[type[ev.Event], Any]] = {
+    ev.LaneRequested: _requested,
+    ev.LaneReleased: _released,
+    ev.LaneConfigured: _configured,
+    ev.TimerFired: _timer_fired,
+}
+_DECISIONS: Final[dict[type[ev.Event], Any]] = {
+    ev.LaneGranted: _granted,
+    ev.LaneRefused: _refused,
+    ev.LaneCheckpointed: _checkpointed,
+    ev.TimerSet: _timer_set,
+}
