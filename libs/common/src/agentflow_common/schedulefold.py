@@ -28,7 +28,7 @@ class Waiting(msgspec.Struct, omit_defaults=True):
     at: int
     cause: str
     id: str = ""
-    payload: Payload = Payload()
+    payload: Payload | None = None
     overlap: str = ""
 
 
@@ -107,7 +107,8 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
 
     def hash(self) -> str:
         """Hex SHA-256 of the state: equal for equal logs."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
+        plain = msgspec.to_builtins(self, str_keys=True)
+        return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
 def schedule_id(org: str, name: str) -> str:
@@ -219,6 +220,10 @@ def _deleted(state: ScheduleState, _event: ev.ScheduleDeleted) -> None:
     state.deleted = True
 
 
+def _held(payload: Payload) -> Payload | None:
+    return None if payload == Payload() else payload
+
+
 def _is_new(state: ScheduleState, known: str) -> bool:
     if known in state.known_ids:
         return False
@@ -229,7 +234,7 @@ def _is_new(state: ScheduleState, known: str) -> bool:
 
 def _triggered(state: ScheduleState, event: ev.ScheduleTriggered) -> None:
     if len(state.inbox) < INBOX_MAX and _is_new(state, f"{event.kind}:{event.id}"):
-        state.inbox.append(Waiting(event.ts, event.kind, event.id, event.payload, event.overlap))
+        state.inbox.append(Waiting(event.ts, event.kind, event.id, _held(event.payload), event.overlap))
 
 
 def _backfill_requested(state: ScheduleState, event: ev.ScheduleBackfillRequested) -> None:
@@ -310,7 +315,7 @@ def _buffered(state: ScheduleState, event: ev.ScheduleBuffered) -> None:
     overlap = next((w.overlap for w in state.inbox if (w.cause, w.id) == (event.cause, event.id)), "")
     if not _take(state, event.cause, event.id, event.at) and event.cause == "time":
         state.position = max(state.position, event.at)
-    state.buffer.append(Waiting(event.at, event.cause, event.id, event.payload, overlap))
+    state.buffer.append(Waiting(event.at, event.cause, event.id, _held(event.payload), overlap))
 
 
 def _cancelling(state: ScheduleState, event: ev.ScheduleCancelling) -> None:

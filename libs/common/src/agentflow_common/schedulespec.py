@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
+import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agentflow_common import expressions, firetimes
@@ -211,6 +212,9 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
         attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
     for path, text in _strings(spec.inputs, ("inputs",)):
         attempt(path, partial(_check_template, text))
+    if (size := len(msgspec.json.encode(spec.canonical()))) > SPEC_BYTES_MAX:
+        fix = "move data into files or buckets, and holidays into calendars"
+        found.append(Problem("schedule", f"{size:,} bytes as JSON, the limit is {SPEC_BYTES_MAX:,}", fix))
     return found
 
 

@@ -16,6 +16,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, schedulespec, subjects
+from agentflow_common.events import Payload
 from agentflow_common.firetimes import Timetable
 from agentflow_common.schedulefold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
 from agentflow_common.schedulespec import Spec
@@ -139,7 +140,7 @@ def _fire(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
         name=state.name,
         spec=state.spec,
         id=waiting.id,
-        payload=waiting.payload,
+        payload=waiting.payload or Payload(),
     )
 
 
@@ -148,7 +149,9 @@ def _skip(out: Decision, waiting: Waiting, reason: str) -> None:
 
 
 def _buffer(out: Decision, waiting: Waiting) -> None:
-    out.emit(ev.ScheduleBuffered, at=waiting.at, cause=waiting.cause, id=waiting.id, payload=waiting.payload)
+    out.emit(
+        ev.ScheduleBuffered, at=waiting.at, cause=waiting.cause, id=waiting.id, payload=waiting.payload or Payload()
+    )
 
 
 def _offer(schedule: Schedule, out: Decision, waiting: Waiting) -> None:

@@ -1,0 +1,365 @@
+"""The schedule's machine against a simulated log: late wake-ups, crashes between appends, repeated deliveries."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common import schedulespec
+from agentflow_common.schedulefold import RECENT_MAX, TIMER, ScheduleFold, new_state, schedule_id
+from agentflow_scheduler.schedules import ACTIVE_MAX, CHECKPOINT_EVERY, DECISIONS_MAX, Schedule, decide_schedule
+
+T0 = 1_795_245_600_000
+ORG, NAME = "acme", "nightly"
+ID = schedule_id(ORG, NAME)
+BASE: dict[str, Any] = {"org": ORG, "run": ID}
+POLICIES = ["skip", "buffer_one", "buffer_all", "cancel", "allow"]
+
+
+class World:
+    """The log, the timer, the gateway that starts runs, and the runs. A crash forgets what is not in the log."""
+
+    def __init__(self, seed: int, spec: dict[str, Any], crashes: bool = True) -> None:
+        self.random = random.Random(seed)
+        self.now = T0
+        self.seq = 0
+        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.memory: Schedule | None = None
+        self.crashes = crashes
+        self.timer: tuple[int, ev.TimerFired] | None = None
+        self.tasks: list[ev.ScheduleFired] = []
+        self.runs: dict[str, tuple[int, str]] = {}
+        self.cancelled: set[str] = set()
+        self.position = 0
+        self.fact(ev.ScheduleCreated(**BASE, ts=T0, name=NAME, uid="u1", spec=spec))
+
+    def fact(self, event: Any) -> None:
+        self.seq += 1
+        self.log.append((self.seq, event))
+
+    def spec(self) -> schedulespec.Spec:
+        return schedulespec.trusted(self.folded().spec)
+
+    def folded(self) -> Any:
+        fold = ScheduleFold()
+        for seq, event in self.log:
+            fold.add(event, seq)
+        return fold.finish()
+
+    def load(self) -> Schedule:
+        if self.memory is None:
+            state = self.folded()
+            self.memory, self.position = Schedule(state), self.seq
+            if TIMER in state.timers:
+                self._set(state.timers[TIMER].fire_at)
+        for seq, event in self.log:
+            if seq > self.position and not isinstance(event, ev.Decision):
+                self.memory.apply(event, seq)
+        self.position = self.seq
+        return self.memory
+
+    def _set(self, fire_at: int) -> None:
+        self.timer = (fire_at, ev.TimerFired(**BASE, ts=fire_at, timer=TIMER, kind="schedule"))
+
+    def turn(self) -> None:
+        """Folds what is new, decides, appends; now and then only a part of it is written and all memory is lost."""
+        schedule = self.load()
+        out = decide_schedule(schedule, self.now)
+        assert len(out.decisions) <= DECISIONS_MAX + ACTIVE_MAX
+        written = list(out.decisions)
+        died = self.crashes and self.random.random() < 0.25
+        if died:  # decisions that send something to others are appended with it, all or nothing
+            written = [] if out.sends else written[: self.random.randrange(len(written) + 1)]
+        for decision in written:
+            self.seq += 1
+            self.log.append((self.seq, decision))
+            schedule.state.out_seq = self.seq
+            if isinstance(decision, ev.ScheduleFired):
+                self.tasks.append(decision)
+        if len(written) == len(out.decisions):
+            self.cancelled.update(event.run for _, event in out.sends if isinstance(event, ev.RunCancelRequested))
+        if died:
+            self.memory = None
+            return
+        for decision in written:
+            if isinstance(decision, ev.TimerSet):
+                self._set(decision.fire_at)
+
+    def gateway(self) -> None:
+        """Starts the runs of the tasks; a crash between the two appends has the task delivered again."""
+        for task in list(self.tasks):
+            self.runs.setdefault(task.child, (task.number, "running"))
+            if self.crashes and self.random.random() < 0.2:
+                continue
+            self.tasks.remove(task)
+            self.fact(ev.ScheduleStarted(**BASE, ts=self.now, number=task.number, child=task.child))
+
+    def end(self, child: str) -> None:
+        number, _ = self.runs[child]
+        self.runs[child] = (number, "completed")
+        self.fact(ev.ChildEnded(**BASE, ts=self.now, step="", attempt=number, child=child, status="completed"))
+
+    def running(self) -> list[str]:
+        return [child for child, (_, status) in self.runs.items() if status == "running"]
+
+    def wait(self, ms: int) -> None:
+        """Time passes; the timer fires on its way, once, or late."""
+        self.now += ms
+        if self.timer is not None and self.timer[0] <= self.now:
+            fired = self.timer[1]
+            self.timer = None
+            self.fact(fired)
+
+    def of(self, kind: type[ev.Event]) -> list[Any]:
+        return [event for _, event in self.log if isinstance(event, kind)]
+
+    def play(self, steps: int, control: bool) -> None:
+        for number in range(steps):
+            choice = self.random.random()
+            if choice < 0.35:
+                self.wait(self.random.choice([200, 1_000, 3_000, 15_000]))
+            elif choice < 0.5:
+                self.gateway()
+            elif choice < 0.65 and self.running():
+                self.end(self.random.choice(self.running()))
+            elif choice < 0.7 and control:
+                self.control(number)
+            self.turn()
+
+    def control(self, number: int) -> None:
+        choice = self.random.randrange(5)
+        at: dict[str, Any] = {**BASE, "ts": self.now}
+        if choice == 0:
+            self.fact(ev.SchedulePaused(**at))
+        elif choice == 1:
+            self.fact(ev.ScheduleResumed(**at))
+        elif choice == 2:
+            kind = self.random.choice(["manual", "webhook", "subject"])
+            event = ev.ScheduleTriggered(**at, id=f"d{self.random.randrange(number + 1)}", kind=kind)
+            self.fact(event)
+            if self.random.random() < 0.3:
+                self.fact(event)  # delivered twice
+        elif choice == 3:
+            self.fact(
+                ev.ScheduleBackfillRequested(
+                    **at,
+                    id=f"b{number}",
+                    start=T0 - 30_000,
+                    end=T0 - 1,
+                    overlap=self.random.choice(["allow", "buffer_all"]),
+                )
+            )
+        else:
+            self.fact(ev.ScheduleUpdated(**at, spec={**self.folded().spec, "tags": {"n": str(number)}}))
+
+    def settle(self) -> None:
+        """No more crashes; everything that runs ends."""
+        self.crashes = False
+        for _ in range(400):
+            self.wait(1_000)
+            self.gateway()
+            for child in self.running():
+                self.end(child)
+            self.turn()
+        self.gateway()
+
+
+def spec_of(**more: Any) -> dict[str, Any]:
+    return schedulespec.parse({"name": NAME, "workflow": "report", "cron": "@every 5s", **more}).canonical()
+
+
+def decided(world: World) -> tuple[list[int], list[tuple[int, int, int]]]:
+    """Planned times that fired, and (first, last, count) of those that were passed over."""
+    fired = [e.at for e in world.of(ev.ScheduleFired) if e.cause == "time"]
+    skipped = [(e.at, e.until or e.at, e.count) for e in world.of(ev.ScheduleSkipped) if e.cause == "time"]
+    return fired, skipped
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(POLICIES), st.sampled_from([0, 2_000]))
+def test_every_time_is_fired_or_passed_over_and_never_both(seed: int, policy: str, jitter: int) -> None:
+    world = World(seed, spec_of(overlap=policy, jitter_ms=jitter, buffer_max=3, catchup_window="20s"))
+    world.play(60, control=False)
+    world.settle()
+    fired, skipped = decided(world)
+    state = world.folded()
+    planned = world.spec().timetable(T0).between(T0 + 1, state.position, 100_000)
+    covered: list[int] = list(fired)
+    for first, last, count in skipped:
+        passed = [at for at in planned if first <= at <= last]
+        assert len(passed) == count
+        covered += passed
+    assert sorted(covered) == planned, "a time was lost or decided twice"
+    assert len(planned) > 50
+    assert {e.child for e in world.of(ev.ScheduleFired)} == set(world.runs)
+    assert len(world.of(ev.ScheduleFired)) == len(world.runs), "one fire is one run"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(POLICIES))
+def test_overlap_bounds_and_the_end_hold_whatever_happens(seed: int, policy: str) -> None:
+    world = World(seed, spec_of(overlap=policy, buffer_max=2, catchup_window="20s"))
+    world.play(80, control=True)
+    open_runs: set[str] = set()
+    waiting = 0
+    backfills = any(e.overlap == "allow" for e in world.of(ev.ScheduleBackfillRequested))
+    for _, event in world.log:
+        if isinstance(event, ev.ScheduleFired):
+            open_runs.add(event.child)
+            if policy != "allow" and not backfills:
+                assert len(open_runs) == 1, "two runs at a time"
+        elif isinstance(event, ev.ChildEnded):
+            open_runs.discard(event.child)
+        elif isinstance(event, ev.ScheduleBuffered):
+            waiting += 1
+    assert policy in {"buffer_one", "buffer_all", "cancel"} or waiting == 0
+    if not world.folded().paused:
+        world.fact(ev.SchedulePaused(**BASE, ts=world.now))
+    world.settle()
+    state = world.folded()
+    assert not state.active and not state.buffer and not state.backfills and not state.inbox
+    causes = [(e.cause, e.id, e.at) for e in world.of(ev.ScheduleFired)]
+    assert len(causes) == len(set(causes)), "a fire was decided twice"
+    ids = {(e.kind, e.id) for e in world.of(ev.ScheduleTriggered)}
+    over = [*world.of(ev.ScheduleFired), *world.of(ev.ScheduleSkipped)]
+    ended = [(e.cause, e.id) for e in over if e.cause not in {"time", "backfill"}]
+    assert set(ended) == ids, "each trigger fires or is passed over"
+    assert len(ended) == len(set(ended)), "a delivery counts once"
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(POLICIES))
+def test_the_fold_of_the_log_is_the_state_in_memory(seed: int, policy: str) -> None:
+    world = World(seed, spec_of(overlap=policy), crashes=False)
+    world.play(40, control=True)
+    schedule = world.load()
+    assert schedule.state.hash() == world.folded().hash()
+    again = decide_schedule(Schedule(world.folded()), world.now)
+    assert decide_schedule(schedule, world.now).decisions == again.decisions
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32))
+def test_under_cancel_the_running_one_is_told_once_and_after_it_had_started(seed: int) -> None:
+    world = World(seed, spec_of(overlap="cancel"))
+    world.play(60, control=False)
+    told = [e.child for e in world.of(ev.ScheduleCancelling)]
+    assert len(told) == len(set(told))
+    assert set(told) == world.cancelled
+    started: set[str] = set()
+    for _, event in world.log:
+        if isinstance(event, ev.ScheduleStarted):
+            started.add(event.child)
+        elif isinstance(event, ev.ScheduleCancelling):
+            assert event.child in started
+
+
+def test_a_pause_is_told_and_not_made_up_for() -> None:
+    world = World(1, spec_of(), crashes=False)
+    world.turn()
+    world.fact(ev.SchedulePaused(**BASE, ts=T0, reason="release"))
+    world.turn()
+    world.wait(60_000)
+    world.turn()
+    assert world.of(ev.ScheduleFired) == []
+    world.fact(ev.ScheduleResumed(**BASE, ts=world.now))
+    world.turn()
+    skipped = world.of(ev.ScheduleSkipped)
+    assert [(e.reason, e.count) for e in skipped] == [("paused", 12)]
+    world.wait(5_000)
+    world.turn()
+    assert [e.at for e in world.of(ev.ScheduleFired)] == [T0 + 65_000]
+    assert [e.status for e in world.of(ev.ScheduleListed)] == ["active", "paused", "active"]
+
+
+def test_what_is_missed_within_the_window_is_made_up_for_and_the_rest_is_told() -> None:
+    world = World(1, spec_of(overlap="allow", catchup_window="20s"), crashes=False)
+    world.turn()
+    world.wait(100_000)
+    world.turn()
+    assert [(e.reason, e.count, e.until) for e in world.of(ev.ScheduleSkipped)] == [("too_late", 15, T0 + 75_000)]
+    assert [e.at for e in world.of(ev.ScheduleFired)] == [T0 + s * 1000 for s in (80, 85, 90, 95, 100)]
+
+
+def test_a_long_sleep_is_decided_in_bounded_turns() -> None:
+    world = World(1, spec_of(cron="@every 1s", overlap="allow", catchup_window="10m"), crashes=False)
+    world.turn()
+    world.wait(366 * 86_400_000)
+    world.turn()
+    assert len(world.log) < 2 * DECISIONS_MAX
+    for _ in range(10):
+        world.wait(0)
+        world.turn()
+    fired = [e.at for e in world.of(ev.ScheduleFired)]
+    assert fired == [world.now - s * 1000 for s in range(600, -1, -1)]
+
+
+def test_a_schedule_that_is_made_again_begins_anew_with_other_runs() -> None:
+    world = World(1, spec_of(), crashes=False)
+    world.turn()
+    world.wait(5_000)
+    world.turn()
+    world.fact(ev.ScheduleDeleted(**BASE, ts=world.now))
+    world.turn()
+    assert world.folded().over
+    world.wait(10_000)
+    world.turn()
+    assert len(world.of(ev.ScheduleFired)) == 1
+    world.fact(ev.ScheduleCreated(**BASE, ts=T0, name=NAME, uid="u2", spec=spec_of()))
+    assert not world.folded().over
+    world.turn()
+    first, *later = world.of(ev.ScheduleFired)
+    assert later[0].at == first.at and later[0].number == 1
+    assert later[0].child != first.child
+
+
+def test_a_schedule_with_no_more_times_says_that_it_is_finished() -> None:
+    world = World(1, spec_of(cron="@at 2026-11-21T10:00:00"), crashes=False)
+    state = world.folded()
+    at = world.spec().timetable(T0).next(T0)
+    assert at is not None
+    world.turn()
+    world.wait(at - T0)
+    world.turn()
+    assert [e.at for e in world.of(ev.ScheduleFired)] == [at]
+    assert world.of(ev.ScheduleListed)[-1].status == "finished"
+    assert world.folded().timers == {} and state.number == 0
+
+
+def test_a_checkpoint_stands_for_all_before_it() -> None:
+    world = World(3, spec_of(cron="@every 1s", overlap="buffer_all"), crashes=False)
+    for _ in range(CHECKPOINT_EVERY):
+        world.wait(1_000)
+        world.gateway()
+        for child in world.running():
+            world.end(child)
+        world.turn()
+        if world.of(ev.ScheduleCheckpointed):
+            break
+    world.wait(1_500)
+    world.turn()
+    (at,) = [n for n, (_, e) in enumerate(world.log) if isinstance(e, ev.ScheduleCheckpointed)]
+    fold = ScheduleFold()
+    for seq, event in world.log[at:]:
+        fold.add(ev.decode(ev.encode(event)), seq)
+    state = fold.finish()
+    assert state is not None
+    assert msgspec.to_builtins(state, str_keys=True) == msgspec.to_builtins(world.folded(), str_keys=True)
+    assert len(state.recent) == RECENT_MAX
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=type(state)) == state
+
+
+@pytest.mark.parametrize("late", [0, 700])
+def test_a_timer_that_fires_early_by_this_machines_clock_is_believed(late: int) -> None:
+    event = ev.ScheduleCreated(**BASE, ts=T0, name=NAME, uid="u1", spec=spec_of())
+    schedule = Schedule(new_state(event, 1))
+    decide_schedule(schedule, T0)
+    schedule.apply(ev.TimerFired(**BASE, ts=T0 + 5_000, timer=TIMER, kind="schedule"), 5)
+    kinds = [type(e) for e in decide_schedule(schedule, T0 + 4_000 + late).decisions]
+    assert kinds == [ev.ScheduleFired, ev.TimerSet]

@@ -1,0 +1,101 @@
+"""What a schedule may say, and what one is told whose schedule says something else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentflow_common import schedulespec
+from agentflow_common.errors import InvalidError
+
+GOOD: dict[str, Any] = {"name": "nightly", "workflow": "report@stable", "cron": "30 2 * * *"}
+
+
+def problems(**more: Any) -> list[tuple[str, str]]:
+    with pytest.raises(InvalidError) as caught:
+        schedulespec.parse({**GOOD, **more})
+    assert caught.value.kind == "invalid_schedule"
+    return [(p.place, p.message) for p in caught.value.problems]
+
+
+def test_a_file_with_everything_in_it() -> None:
+    spec = schedulespec.parse_text(
+        """
+name: nightly
+workflow: report@stable
+cron: ["0 30 2 * * *", "@every 90s"]
+time_zone: Europe/Berlin
+start_at: 2030-01-01
+end_at: 2030-12-31T23:59:59+01:00
+windows: 09:00-17:00
+weekdays: [Monday, tue]
+holidays: [2030-12-25, "01-01"]
+calendars: bank
+jitter: 30s
+catchup_window: 2h
+overlap: buffer_all
+buffer_max: 5
+inputs: {day: "{{ schedule.time }}", order: "{{ trigger.payload.id }}", n: 3}
+trigger: {webhook: true, subject: orders.*}
+tags: {team: data}
+deadline: 1h
+"""
+    )
+    assert spec.weekdays == ("mon", "tue")
+    assert spec.holidays == ("2030-12-25", "01-01")
+    assert (spec.jitter_ms, spec.catchup_window_ms, spec.deadline_ms) == (30_000, 7_200_000, 3_600_000)
+    assert schedulespec.trusted(spec.canonical()) == spec
+    assert schedulespec.parse(spec.canonical()) == spec
+    assert "overlap" not in schedulespec.parse(GOOD).canonical()
+
+
+@pytest.mark.parametrize(
+    ("more", "place", "message"),
+    [
+        ({"cron": "61 * * * *"}, "cron", "'61 * * * *' is not a cron expression"),
+        ({"cron": ["@daily", "x"]}, "cron.1", "'x' has 1 fields"),
+        ({"time_zone": "Mars/Olympus"}, "time_zone", "'Mars/Olympus' is not a time zone"),
+        ({"windows": "9-17"}, "windows", "'9-17' is not a window"),
+        ({"holidays": ["2030-13-01"]}, "holidays", "'2030-13-01' is not a date"),
+        ({"start_at": "soon"}, "start_at", "'soon' is not a time"),
+        ({"overlap": "queue"}, "overlap", "Input should be 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow'"),
+        ({"every": "1h"}, "every", "unknown field 'every'"),
+        ({"cron": ()}, "schedule", "nothing would ever start it"),
+        ({"jitter": "soon"}, "jitter", "'soon' is not a duration"),
+        ({"trigger": {"subject": "af.evt.>"}}, "trigger.subject", "'af.evt.>' is not open to triggers"),
+        ({"trigger": {"subject": "$JS.API.>"}}, "trigger.subject", "'$JS.API.>' is not open to triggers"),
+        ({"trigger": {"subject": ">"}}, "trigger.subject", "'>' is not open to triggers"),
+        ({"trigger": {"subject": "orders..x"}}, "trigger.subject", "'orders..x' is not a NATS subject"),
+        ({"trigger": {"subject": "orders.a*"}}, "trigger.subject", "'orders.a*' is not a NATS subject"),
+        ({"inputs": {"a": ["{{ steps.x }}"]}}, "inputs.a.0", "steps is not known here"),
+        ({"inputs": {"a": "{{ schedule."}}, "inputs.a", "template line 1"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_place(more: dict[str, Any], place: str, message: str) -> None:
+    assert problems(**more)[0] == (place, message)
+
+
+def test_a_problem_in_a_file_names_its_line() -> None:
+    with pytest.raises(InvalidError) as caught:
+        schedulespec.parse_text("name: x\nworkflow: report\ncron: 99 * * * *\n")
+    assert caught.value.problems[0].place == "line 3, cron"
+
+
+def test_inputs_are_rendered_from_the_fire_and_its_trigger() -> None:
+    inputs = {
+        "at": "{{schedule.time}}",
+        "n": "{{ schedule.number }}",
+        "x": ["{{ trigger.payload.a }}", 1],
+        "plain": "p",
+    }
+    variables = {"schedule": {"time": "2030-01-01T00:00:00+00:00", "number": 7}, "trigger": {"payload": {"a": [1]}}}
+    found = schedulespec.render(inputs, variables)
+    assert found == {"at": "2030-01-01T00:00:00+00:00", "n": 7, "x": [[1]], "plain": "p"}
+    with pytest.raises(InvalidError, match="no attribute 'b'"):
+        schedulespec.render({"x": "{{ trigger.payload.b }}"}, variables | {"trigger": {"payload": {}}})
+
+
+def test_a_spec_that_would_not_fit_an_event_is_refused() -> None:
+    with pytest.raises(InvalidError, match="the limit is 60,000"):
+        schedulespec.parse({**GOOD, "inputs": {str(n): "x" * 1000 for n in range(100)}})
