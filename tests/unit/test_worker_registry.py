@@ -75,18 +75,38 @@ def test_a_description_holds_the_schema_with_its_defaults() -> None:
 
 
 async def test_a_synchronous_callable_runs_in_a_thread_and_may_report_progress() -> None:
-    seen: list[float | None] = []
+    seen: list[tuple[float | None, str]] = []
     step = context()
-    step.on_heartbeat = seen.append
+    step.on_heartbeat = lambda *beat: seen.append(beat)
 
     @function("sums")
     def sums(values: list[int], context: StepContext) -> dict[str, Any]:
-        context.heartbeat(0.5)
+        context.heartbeat(0.5, "half")
         return {"sum": sum(values), "main": threading.current_thread() is threading.main_thread()}
 
     assert await invoke(registered(sums), {"values": [1, "2"]}, step) == {"sum": 3, "main": False}
     await asyncio.sleep(0)
-    assert seen == [0.5]
+    assert seen == [(0.5, "half")]
+
+
+@pytest.mark.parametrize("progress", [-0.1, 1.5, float("nan"), "half"])
+def test_a_progress_that_is_none_is_refused(progress: Any) -> None:
+    with pytest.raises(InvalidError, match="progress is a number from 0 to 1, not"):
+        context().heartbeat(progress)
+
+
+async def test_a_synchronous_call_that_was_cancelled_while_it_waited_for_a_thread_does_not_begin() -> None:
+    calls: list[int] = []
+
+    @function("begins")
+    def begins() -> None:
+        calls.append(1)
+
+    step = context()
+    step.cancelled.set()
+    with pytest.raises(TerminalError) as caught:
+        await invoke(registered(begins), {}, step)
+    assert (caught.value.kind, calls) == ("cancelled", [])
 
 
 class Point(pydantic.BaseModel):

@@ -14,6 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
 from agentflow_scheduler import append, handlers, lease, machine, recovery, shards
 from agentflow_worker import handlers as worker
+from agentflow_worker import reports
 
 Change = tuple[Any, str, Any]
 
@@ -79,12 +80,12 @@ def snapshot_off_by_one() -> list[Change]:
 
 def no_message_id() -> list[Change]:
     """A report that is written again is written twice."""
-    real = worker.Entry
+    real = reports.Entry
 
     def entry(subject: str, data: bytes, msg_id: str = "", **rest: Any) -> eventlog.Entry:
         return real(subject, data, **rest)
 
-    return [(worker, "Entry", entry)]
+    return [(reports, "Entry", entry)]
 
 
 def no_reload() -> list[Change]:

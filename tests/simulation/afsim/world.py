@@ -21,6 +21,7 @@ import agentflow_scheduler.append
 import agentflow_scheduler.handlers
 import agentflow_scheduler.lease
 import agentflow_worker.app
+import agentflow_worker.flight
 import agentflow_worker.handlers
 from afsim import checker
 from afsim.client import Client, Network
@@ -358,6 +359,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
         (agentflow_worker.app, "time", time),
         (agentflow_worker.handlers, "time", time),
+        (agentflow_worker.flight, "time", time),
     ):
         yield
 

@@ -29,6 +29,15 @@ LANE_IN_FLIGHT_MAX: Final = 10_000  # tasks of a lane in hand over all workers
 CANCEL_POLL_TURNS: Final = 3
 
 
+class Hint(msgspec.Struct):
+    """What the scheduler tells workers. mode: `graceful`, it waits for the step's report; `forced`, it does not."""
+
+    run: str
+    step: str = ""
+    attempt: int = 0
+    mode: str = "forced"
+
+
 @contextlib.asynccontextmanager
 async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     settings = context.settings
@@ -37,8 +46,8 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     executor = Executor(context.log, settings, registry, llm, context.clock)
 
     async def on_control(msg: Msg) -> None:
-        hint = msgspec.json.decode(msg.data)
-        executor.cancel(hint["run"], hint.get("step", ""), hint.get("attempt", 0))
+        hint = msgspec.json.decode(msg.data, type=Hint)
+        executor.cancel(hint.run, hint.step, hint.attempt, forced=hint.mode != "graceful")
 
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
     queues = [await _queue(context, lane) for lane in settings.lanes]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -30,36 +30,22 @@ from agentflow_common.errors import (
 )
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.expressions import walk
-from agentflow_common.groupcommit import GroupCommit
 from agentflow_common.pull import Delivery
 from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
+from agentflow_worker.flight import Flight, Pulse
 from agentflow_worker.invoke import StepContext, invoke
 from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.registry import Registry
+from agentflow_worker.reports import Reporter, patiently
 from agentflow_worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
 
 STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
-PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
 TIMEOUT_GRACE_S: Final = 2.0  # the scheduler's timer decides; the worker's own bound is the second net
 RUN_CHECK_S: Final = 1.0  # how long the answer "this run is not over" is believed
-
-
-class Flight:
-    """A task in hand."""
-
-    __slots__ = ("context", "delivery", "key", "started", "task", "work")
-
-    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery, context: StepContext) -> None:
-        self.key = key
-        self.task = task
-        self.delivery = delivery
-        self.context = context
-        self.started = time.time()
-        self.work: asyncio.Task[None] | None = None
 
 
 class Outcome(msgspec.Struct):
@@ -86,8 +72,7 @@ class Executor:
         self._llm = llm
         self._clock = clock
         self._blobs = Blobs(event_log.nc)
-        # with the default flush a publish of its own costs less than a batch
-        self._append = GroupCommit(event_log).append if settings.durability == "fsync" else event_log.append
+        self._reports = Reporter(event_log, settings, clock)
         self._open_runs: dict[str, float] = {}
         self.flights: dict[tuple[str, str, int], Flight] = {}
 
@@ -108,20 +93,26 @@ class Executor:
             return  # delivered again while it still runs here: its own end acknowledges it
         context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
         flight = self.flights[name] = Flight(key, task, delivery, context)
-        flight.work = asyncio.current_task()
+        context.on_heartbeat = functools.partial(self._beat, flight)
         try:
             if await self._should_run(flight):
                 await self._run(flight)
             await self._log.ack(delivery)
-        except asyncio.CancelledError:
-            if not context.cancelled.is_set():
-                raise
-            await self._log.ack(delivery)  # the scheduler has decided this step already
         except Exception:
             # not acknowledged: the queue offers it again
             log.exception("the task's report could not be written", extra={"run": task.run, "step": task.step})
         finally:
+            if flight.pulse is not None:
+                flight.pulse.abandon()
             del self.flights[name]
+
+    def _beat(self, flight: Flight, progress: float | None, detail: str) -> None:
+        name = (flight.task.run, flight.task.step, flight.task.attempt)
+        if self.flights.get(name) is not flight:
+            return  # from a thread that was left behind
+        if flight.pulse is None:
+            flight.pulse = Pulse(functools.partial(self._reports.progressed, flight), flight.task.heartbeat_ms)
+        flight.pulse.beat(progress, detail)
 
     # --- before ---
 
@@ -174,7 +165,7 @@ class Executor:
                 worker=self._settings.worker_id, trace=task.trace,
                 claimed_by=owner.worker if isinstance(owner, ev.ClaimTaken) else "",
             )  # fmt: skip
-            await self._report(flight, unknown, "unknown")
+            await self._reports.send(flight, unknown, "unknown")
             return False
         return True
 
@@ -190,15 +181,19 @@ class Executor:
             outcome = await self._attempt(flight)
             duration_ms = round((time.perf_counter() - began) * 1000, 3)
             announce.cancel()
-            if flight.context.cancelled.is_set() and not _spent(outcome.llm):
+            if flight.pulse is not None:
+                await flight.pulse.close()
+            if flight.forced and not _spent(outcome.llm):
                 return  # the scheduler has closed this attempt; only money spent is worth a late word
+            if flight.context.cancelled.is_set() and outcome.error is not None:
+                outcome.error = TerminalError("the step was stopped", kind="cancelled")
             if outcome.error is None and holds_marker(outcome.output):
                 outcome.error = InvalidError("an output may not hold the reserved key `$blob`", kind="reserved_key")
             if outcome.error is None and task.kind != "llm":  # run_llm has protected its own
                 outcome = await self._screen(flight, outcome)
             if outcome.error is None:
                 try:
-                    payload = await self._patiently(lambda: self._blobs.pack(outcome.output, "the step's output"))
+                    payload = await patiently(lambda: self._blobs.pack(outcome.output, "the step's output"))
                 except (InvalidError, RetryableError) as error:
                     outcome.error = error
             if outcome.error is None:
@@ -211,10 +206,10 @@ class Executor:
                 self._tell(flight, outcome.error)
                 report = ev.StepFailed(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-                    error=await self._screen_error(flight, outcome.error), worker=self._settings.worker_id,
+                    error=await self._reports.error_of(flight, outcome.error), worker=self._settings.worker_id,
                     started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
                 )  # fmt: skip
-            await self._report(flight, report, "end")
+            await self._reports.send(flight, report, "end")
 
     def _tell(self, flight: Flight, error: BaseException) -> None:
         """The kind only: a message may quote a payload."""
@@ -228,14 +223,18 @@ class Executor:
         bound_s = self._settings.step_timeout_s_max
         if task.timeout_ms is not None:
             bound_s = min(bound_s, task.timeout_ms / 1000 + TIMEOUT_GRACE_S)
+        if flight.context.cancelled.is_set():
+            return Outcome(error=TerminalError("the step was stopped before it began", kind="cancelled"))
+        flight.work = work = asyncio.current_task()
+        assert work is not None  # noqa: S101  (a coroutine runs in a task)
         try:
             async with asyncio.timeout(bound_s):
                 return await self._call(flight)
         except asyncio.CancelledError:
-            if flight.context.cancelled.is_set():
-                stopped = TerminalError("the step was stopped", kind="cancelled")
-                return Outcome(error=stopped, llm=flight.context.llm_usage)
-            raise
+            if work.cancelling() > flight.interrupts:
+                raise  # the worker stops
+            stopped = TerminalError("the step was stopped", kind="cancelled")
+            return Outcome(error=stopped, llm=flight.context.llm_usage)
         except TimeoutError:
             late = DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout")
             return Outcome(error=late, llm=flight.context.llm_usage)
@@ -243,6 +242,10 @@ class Executor:
             return Outcome(error=error, llm=error.usage)
         except Exception as error:
             return Outcome(error=error)
+        finally:
+            flight.work = None
+            for _ in range(flight.interrupts):
+                work.uncancel()
 
     async def _call(self, flight: Flight) -> Outcome:
         task = flight.task
@@ -255,6 +258,7 @@ class Executor:
         revealed = {*registration.reveal, *task.config.get("reveal", ())}
         if revealed:
             inputs = await self._reveal(flight, inputs, revealed)
+        flight.blocking = not registration.is_async
         status = "error"
         try:
             output = await invoke(registration, inputs, flight.context)
@@ -297,7 +301,7 @@ class Executor:
         task = flight.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=outcome.output, purpose="output", step=task.step)
         try:
-            reply = await self._patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace))
+            reply = await patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace))
         except (BlockedError, InvalidError, RetryableError) as error:
             return Outcome(llm=outcome.llm, error=error)
         counts = dict(outcome.redactions)
@@ -305,66 +309,21 @@ class Executor:
             counts[entity] = counts.get(entity, 0) + count
         return Outcome(reply.value, outcome.llm, counts)
 
-    async def _screen_error(self, flight: Flight, error: BaseException) -> ev.StepError:
-        """An error's text may quote a payload: it is protected like one, or withheld."""
-        found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
-        if not screening.needs_screening(found.message):
-            return found
-        task = flight.task
-        request = rpc.ProtectRequest(org=task.org, run=task.run, value=found.message, purpose="error", step=task.step)
-        try:
-            reply = await bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace)
-            message = machine.clip(str(reply.value))
-        except Exception:
-            message = "the error's text is withheld: the security service could not examine it"
-        return msgspec.structs.replace(found, message=message)
-
-    async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """Work is done and must not be done twice: what follows is tried again for a while."""
-        deadline = time.monotonic() + PATIENCE_S
-        delay_s = 0.1
-        while True:
-            try:
-                return await work()
-            except RetryableError:
-                if time.monotonic() + delay_s > deadline:
-                    raise
-                await asyncio.sleep(delay_s)
-                delay_s = min(delay_s * 2, 5.0)
-
     def _announce(self, flight: Flight) -> None:
-        task = flight.task
-        event = ev.StepStarted(
-            org=task.org, run=task.run, ts=int(flight.started * 1000), step=task.step, attempt=task.attempt,
-            worker=self._settings.worker_id, trace=task.trace,
-        )  # fmt: skip
-
         async def send() -> None:
             with contextlib.suppress(Exception):  # only a courtesy to watchers: the report tells the same
-                await self._report(flight, event, "start")
+                await self._reports.started(flight)
 
         asyncio.ensure_future(send())  # noqa: RUF006  (short, and nothing waits for it)
 
-    async def _report(self, flight: Flight, event: ev.Event, what: str) -> None:
-        task = flight.task
-        entry = Entry(
-            subjects.run_in(flight.key), ev.encode(event), msg_id=f"{task.run}.{task.step}.{task.attempt}.{what}"
-        )
-        try:
-            await self._append(entry)
-        except RetryableError:
-            # the message id makes repeating harmless
-            await self._patiently(lambda: self._log.append(entry))
-
     # --- control ---
 
-    def cancel(self, run: str, step: str = "", attempt: int = 0) -> int:
-        """Stops the flights of a run (of one step, of one attempt); how many."""
+    def cancel(self, run: str, step: str = "", attempt: int = 0, *, forced: bool = True) -> int:
+        """Stops the flights of a run (of one step, of one attempt); how many. Unless it is forced the engine still
+        waits for their reports."""
         stopped = 0
         for (its_run, its_step, its_attempt), flight in list(self.flights.items()):
             if its_run == run and step in {"", its_step} and attempt in {0, its_attempt}:
-                flight.context.cancelled.set()
-                if flight.work is not None:
-                    flight.work.cancel()
+                flight.stop(forced)
                 stopped += 1
         return stopped

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -37,7 +38,7 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
     Raises InvalidError for arguments that don't fit (each with its name and the fix), TerminalError for a result that
     is not JSON, the callable's own AgentFlowError unchanged, and RetryableError around any other exception, with the
     exception's type as the kind. Cancelling the task cancels an asynchronous callable; a synchronous one learns it
-    from `context.cancelled` and its thread goes on until it returns.
+    from `context.cancelled`, and its thread goes on until it returns.
     """
     arguments = validate(registration, args)
     if registration.context_parameter is not None:
@@ -48,7 +49,8 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         else:
             if registration.context_parameter is not None and context.loop is None:
                 context.loop = asyncio.get_running_loop()
-            result = await offload(functools.partial(registration.call, **arguments), context.settings.threads_max)
+            call = functools.partial(_unless_cancelled, context, registration.call, arguments)
+            result = await offload(call, context.settings.threads_max)
     except AgentFlowError:
         raise
     except TimeoutError as error:
@@ -57,6 +59,13 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         kind = type(error).__name__
         raise RetryableError(f"{registration.name} raised {kind}: {error}", kind=kind) from error
     return result if type(result) in _SCALARS else _to_json(registration, result)
+
+
+def _unless_cancelled(context: StepContext, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    """In the thread: a call that had to wait for one may have been cancelled by now."""
+    if context.cancelled.is_set():
+        raise TerminalError("the step was stopped before it began", kind="cancelled")
+    return call(**arguments)
 
 
 def validate(registration: Registration, args: dict[str, Any]) -> dict[str, Any]:

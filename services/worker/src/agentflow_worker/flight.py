@@ -1,0 +1,98 @@
+"""A task in hand, and its heartbeats on their way to the log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from agentflow_common import events as ev
+from agentflow_common.pull import Delivery
+from agentflow_common.subjects import RunKey
+from agentflow_worker.context import StepContext
+
+log = logging.getLogger(__name__)
+BEAT_S_MIN: Final = 1.0  # a step writes at most one heartbeat in this time
+
+
+class Flight:
+    """work: the task while the callable runs in it, and only then. blocking: the callable runs in a thread, which
+    can't be interrupted. forced: the engine has closed the attempt and waits for no word of it."""
+
+    __slots__ = ("blocking", "context", "delivery", "forced", "interrupts", "key", "pulse", "started", "task", "work")
+
+    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery, context: StepContext) -> None:
+        self.key = key
+        self.task = task
+        self.delivery = delivery
+        self.context = context
+        self.started = time.time()
+        self.work: asyncio.Task[None] | None = None
+        self.blocking = False
+        self.forced = False
+        self.interrupts = 0
+        self.pulse: Pulse | None = None
+
+    def stop(self, forced: bool) -> None:
+        """Asks the callable to end: an asynchronous one is interrupted once, and again when it is forced; one in a
+        thread sees `context.cancelled` and is left behind when it is forced."""
+        self.context.cancelled.set()
+        self.forced = self.forced or forced
+        if self.work is not None and (forced or not (self.blocking or self.interrupts)):
+            self.interrupts += 1
+            self.work.cancel()
+
+
+class Pulse:
+    """Heartbeats of one step: the newest wins, the last is not lost. interval_s: seconds between two."""
+
+    def __init__(self, send: Callable[[float, str], Awaitable[None]], heartbeat_ms: int | None) -> None:
+        self._send = send
+        self._interval_s = min(BEAT_S_MIN, heartbeat_ms / 3000) if heartbeat_ms else BEAT_S_MIN
+        self._held: tuple[float, str] | None = None
+        self._progress = 0.0
+        self._next_at = 0.0
+        self._closing = asyncio.Event()
+        self._sending: asyncio.Task[None] | None = None
+
+    def beat(self, progress: float | None, detail: str) -> None:
+        """progress: 0..1, None: as before."""
+        if self._closing.is_set():
+            return  # from a thread that was left behind
+        self._progress = self._progress if progress is None else progress
+        self._held = (self._progress, detail)
+        if self._sending is None:
+            self._sending = asyncio.create_task(self._pump())
+
+    async def _pump(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._held is not None:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._next_at):
+                        await self._closing.wait()
+                self._next_at = loop.time() + self._interval_s
+                beat, self._held = self._held, None
+                try:
+                    await self._send(*beat)
+                except Exception as error:
+                    log.warning("a heartbeat waits: %s", type(error).__name__)
+                    if self._held is None and not self._closing.is_set():
+                        self._held = beat
+        finally:
+            self._sending = None
+
+    async def close(self) -> None:
+        """Sends what is held, once; what comes later is ignored."""
+        self._closing.set()
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+
+    def abandon(self) -> None:
+        """For a step whose worker stops."""
+        self._closing.set()
+        if self._sending is not None:
+            self._sending.cancel()

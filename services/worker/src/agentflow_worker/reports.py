@@ -1,0 +1,95 @@
+"""What a worker tells the log of an attempt: that it has begun, how far it is, how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+
+import msgspec
+
+from agentflow_common import bus, rpc, screening, subjects
+from agentflow_common import events as ev
+from agentflow_common.clock import Clock
+from agentflow_common.errors import RetryableError
+from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.groupcommit import GroupCommit
+from agentflow_worker import machine
+from agentflow_worker.flight import Flight
+from agentflow_worker.llm import LlmStepError
+from agentflow_worker.settings import WorkerSettings
+
+PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
+Result = TypeVar("Result")
+
+
+async def patiently(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Work is done and must not be done twice: what follows is tried again for a while."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE_S
+    delay_s = 0.1
+    while True:
+        try:
+            return await work()
+        except RetryableError:
+            if loop.time() + delay_s > deadline:
+                raise
+            await asyncio.sleep(delay_s)
+            delay_s = min(delay_s * 2, 5.0)
+
+
+class Reporter:
+    """Writes facts on the run's `in`."""
+
+    def __init__(self, event_log: EventLog, settings: WorkerSettings, clock: Clock) -> None:
+        self._log = event_log
+        self._clock = clock
+        self._worker = settings.worker_id
+        # with the default flush a publish of its own costs less than a batch
+        self._append = GroupCommit(event_log).append if settings.durability == "fsync" else event_log.append
+
+    async def send(self, flight: Flight, event: ev.Event, what: str) -> None:
+        """Once, however often it is repeated: the message id says so to the log."""
+        task = flight.task
+        entry = Entry(
+            subjects.run_in(flight.key), ev.encode(event), msg_id=f"{task.run}.{task.step}.{task.attempt}.{what}"
+        )
+        try:
+            await self._append(entry)
+        except RetryableError:
+            await patiently(lambda: self._log.append(entry))
+
+    async def started(self, flight: Flight) -> None:
+        task = flight.task
+        event = ev.StepStarted(
+            org=task.org, run=task.run, ts=int(flight.started * 1000), step=task.step, attempt=task.attempt,
+            worker=self._worker, trace=task.trace,
+        )  # fmt: skip
+        await self.send(flight, event, "start")
+
+    async def progressed(self, flight: Flight, progress: float, detail: str) -> None:
+        """Without a message id: another worker may beat for the same attempt, and one beat too many does no harm."""
+        task = flight.task
+        event = ev.StepProgressed(
+            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+            progress=progress, detail=await self._screened(flight, machine.clip(detail), "detail"),
+            worker=self._worker, trace=task.trace,
+        )  # fmt: skip
+        await self._log.append(Entry(subjects.run_in(flight.key), ev.encode(event)))
+
+    async def error_of(self, flight: Flight, error: BaseException) -> ev.StepError:
+        """How an exception stands in the log."""
+        found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
+        return msgspec.structs.replace(found, message=await self._screened(flight, found.message, "error's text"))
+
+    async def _screened(self, flight: Flight, text: str, what: str) -> str:
+        """A text may quote a payload: it is protected like one, or withheld."""
+        if not screening.needs_screening(text):
+            return text
+        task = flight.task
+        request = rpc.ProtectRequest(org=task.org, run=task.run, value=text, purpose="error", step=task.step)
+        try:
+            reply: Any = await bus.call(self._log.nc, rpc.PROTECT, request, trace=flight.context.trace)
+            return machine.clip(str(reply.value))
+        except Exception:
+            return f"the {what} is withheld: the security service could not examine it"
