@@ -91,7 +91,7 @@ def test_inputs_are_rendered_from_the_fire_and_its_trigger() -> None:
     }
     variables = {"schedule": {"time": "2030-01-01T00:00:00+00:00", "number": 7}, "trigger": {"payload": {"a": [1]}}}
     found = schedulespec.render(inputs, variables)
-    assert found == {"at": "2030-01-01T00:00:00+00:00", "n": 7, "x": [[1]], "plain": "p"}
+    assert found == {"at": "2030-01-01T00:00:00+00:00", "n": 7, "x": [[1], 1], "plain": "p"}
     with pytest.raises(InvalidError, match="no attribute 'b'"):
         schedulespec.render({"x": "{{ trigger.payload.b }}"}, variables | {"trigger": {"payload": {}}})
 
