@@ -116,7 +116,11 @@ def schedule_id(org: str, name: str) -> str:
 
 
 def child_id(state: ScheduleState, cause: str, cause_id: str, at: int) -> str:
-    """The run of a fire: the same cause is the same run, however often it is decided or submitted."""
+    """The run of a fire: the same cause is the same run, however often it is decided or submitted.
+
+    What has an id of its own (a trigger) may come again at another time; a backfill has many times.
+    """
+    at = at if cause in {"time", "backfill"} else 0
     return ids.run_id_for_key(state.org, f"fire\x00{state.run}\x00{state.uid}\x00{cause}\x00{cause_id}\x00{at}")
 
 

@@ -35,11 +35,13 @@ DEAD_SUBJECTS: Final = ("af.dead.>",)
 
 ALL_INS: Final = "af.evt.*.*.*.in"
 ALL_RUN_FACTS: Final = "af.evt.*.*.*.out.run"
+ALL_SCHEDULES: Final = "af.evt.*.*.*.out.schedule"  # what lists of schedules show
 ALL_EVENTS: Final = "af.evt.>"
 
 LANE_ORG: Final = "_lanes"  # the org of keyed lanes, which serve all
 LANE_PREFIX: Final = "lane_"  # entities that are not runs have ids of their own kind
 SCHEDULE_PREFIX: Final = "sched_"
+SCHEDULES_LANE: Final = "_schedules"  # where a schedule that fires asks for its run to be submitted
 
 DEFAULT_LANE: Final = "default"
 NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
@@ -88,6 +90,15 @@ def out_run(key: RunKey) -> str:
 
 def out_step(key: RunKey) -> str:
     return prefix(key) + ".out.step"
+
+
+def out_schedule(key: RunKey) -> str:
+    return prefix(key) + ".out.schedule"
+
+
+def out_checkpoint(key: RunKey) -> str:
+    """Whole states of entities that live long: its newest message is where to begin to read."""
+    return prefix(key) + ".out.checkpoint"
 
 
 def claim(key: RunKey, step: str, attempt: int) -> str:

@@ -28,6 +28,15 @@ ACTIVE_MAX: Final = 1_000  # runs at a time of one schedule, whatever its policy
 CHECKPOINT_EVERY: Final = 1_000  # decisions between two checkpoints
 
 
+def subject_of_schedule(key: RunKey, decision: ev.Decision) -> str:
+    """Where a schedule's decision is written: a fire is a task for the gateway, which submits the run."""
+    if isinstance(decision, ev.ScheduleFired):
+        return subjects.out_task(key, subjects.SCHEDULES_LANE)
+    if isinstance(decision, ev.ScheduleListed):
+        return subjects.out_schedule(key)
+    return subjects.out_checkpoint(key) if isinstance(decision, ev.ScheduleCheckpointed) else subjects.out_step(key)
+
+
 class Schedule:
     """A schedule in memory: its state, and its spec and times in a form that can be asked."""
 

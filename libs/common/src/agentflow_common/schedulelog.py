@@ -1,0 +1,28 @@
+"""Reads a schedule from the log: from its newest checkpoint on, so however old it is, the read is short."""
+
+from __future__ import annotations
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import EventLog
+from agentflow_common.schedulefold import ScheduleFold, ScheduleState
+from agentflow_common.subjects import RunKey
+
+_CHUNK = 500
+
+
+async def load_schedule(log: EventLog, key: RunKey) -> ScheduleState | None:
+    """The folded state, None if there is no such schedule; one that was deleted is there still (`deleted`)."""
+    fold = ScheduleFold()
+    checkpoint = await log.last(subjects.out_checkpoint(key))
+    event = ev.try_decode(checkpoint.data) if checkpoint is not None else None
+    position = event.seen if isinstance(event, ev.ScheduleCheckpointed) else 0
+    while True:
+        chunk = await log.read(subjects.run_all(key), position, _CHUNK)
+        for stored in chunk:
+            found = ev.try_decode(stored.data)
+            if found is not None:
+                fold.add(found, stored.seq)
+            position = stored.seq
+        if len(chunk) < _CHUNK:
+            return fold.finish()
