@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.definition import parse_dict
-from agentflow_common.definition_check import dependencies
+from agentflow_common.definition_graph import dependencies
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runfold import RunFold, fold, new_state
 from agentflow_common.runstate import RunStatus, StepStatus, parent_of
-from agentflow_scheduler.machine import Run, decide
+from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Run
 
 TERMINAL_STEP = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
 

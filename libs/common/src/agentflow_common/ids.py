@@ -34,6 +34,12 @@ def run_id_for_key(org: str, idempotency_key: str) -> str:
     return "run_k" + _base32(int.from_bytes(digest[:16], "big") >> 3, 25)
 
 
+def derived_run_id(*parts: str | int) -> str:
+    """A run id that the parts determine: who repeats a decision starts the same run."""
+    data = "\x00".join(map(str, parts)).encode()
+    return "run_d" + _base32(int.from_bytes(hashlib.sha256(data).digest()[:16], "big") >> 3, 25)
+
+
 def digest(data: bytes) -> str:
     """Hex SHA-256."""
     return hashlib.sha256(data).hexdigest()

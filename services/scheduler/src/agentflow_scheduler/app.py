@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from agentflow_common import subjects, tasks
 from agentflow_common.service import Context
+from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.handlers import Engine
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.settings import SchedulerSettings
@@ -16,9 +17,10 @@ from agentflow_scheduler.settings import SchedulerSettings
 async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     js = context.nc.jetstream()
     leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.log, context.settings.lease_ttl_s)
-    engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET))
+    controls = Controls(await js.key_value(subjects.CONTROLS_BUCKET))
+    engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET), controls)
     await leases.refresh()
-    loops = [context.guarded(leases.keep()), context.guarded(engine.run())]
+    loops = [context.guarded(leases.keep()), context.guarded(controls.watch()), context.guarded(engine.run())]
     try:
         yield
     finally:

@@ -1,10 +1,10 @@
-"""Appends of one turn: what many runs decided goes out together and is awaited once.
+"""Appends of one turn: what many entities decided goes out together and is awaited once.
 
-Every append of a run is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that has
-lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one before
-(a round trip each, cheaper than an atomic batch with the default flush). More, or any number under fsync, form atomic
-batches. A batch that is only partly written (more than one batch) is completed by deciding again: decisions follow from
-the state.
+Every append of an entity is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that
+has lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one
+before (a round trip each, cheaper than an atomic batch with the default flush). More, any number under fsync, and
+decisions that send facts to other entities form atomic batches: a decision and what it sends are one append. What is
+only partly written (more than one batch) is completed by deciding again: decisions follow from the state.
 """
 
 from __future__ import annotations
@@ -19,35 +19,65 @@ from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.machine import Run
+from agentflow_scheduler.entities import Entity
 
 CHAIN_MAX: Final = 3
+_RUN_FACTS: Final = (
+    ev.RunStarted, ev.RunCompleted, ev.RunFailed, ev.RunCancelled, ev.RunPaused, ev.RunResumed, ev.RunWaiting,
+    ev.RunCancelling, ev.RunCompensating,
+)  # fmt: skip
 
 
 def subject_of(key: RunKey, decision: ev.Decision) -> str:
     """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
-    if isinstance(decision, ev.RunStarted | ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
-        return subjects.out_run(key)
-    return subjects.out_step(key)
+    if isinstance(decision, ev.ScheduleFired):
+        return subjects.out_task(key, subjects.SCHEDULES_LANE)
+    return subjects.out_run(key) if isinstance(decision, _RUN_FACTS) else subjects.out_step(key)
 
 
 class Turn:
-    """The decisions of one run in one turn. encoded: each decision's bytes, packed to fit an event."""
+    """The decisions of one entity in one turn. encoded: each decision's bytes, packed to fit an event. sent: the facts
+    for others. groups: how many of both stand together."""
 
-    __slots__ = ("decisions", "encoded", "first", "key", "run")
+    __slots__ = ("decisions", "encoded", "entity", "first", "groups", "key", "sent")
 
-    def __init__(self, key: RunKey, run: Run, decisions: Sequence[ev.Decision], encoded: Sequence[bytes]) -> None:
+    def __init__(
+        self,
+        key: RunKey,
+        entity: Entity,
+        decisions: Sequence[ev.Decision],
+        encoded: Sequence[bytes],
+        sent: Sequence[Entry] = (),
+        groups: Sequence[tuple[int, int]] = (),
+    ) -> None:
         self.key = key
-        self.run = run
+        self.entity = entity
         self.decisions = decisions
         self.encoded = encoded
+        self.sent = sent
+        self.groups = groups
         self.first: asyncio.Future[Ack] | None = None
 
     def entry(self, index: int, fence_seq: int | None) -> Entry:
         fence = None if fence_seq is None else Fence(fence_seq, subjects.run_out_all(self.key))
         return Entry(subject_of(self.key, self.decisions[index]), self.encoded[index], fence=fence)
+
+    def batches(self) -> list[list[tuple[int, int]]]:
+        """Atomic batches as ranges of (decisions, sends), each as large as the server takes."""
+        if not self.sent:
+            total = len(self.decisions)
+            return [[(min(ATOMIC_BATCH_MAX, total - at), 0)] for at in range(0, total, ATOMIC_BATCH_MAX)]
+        found: list[list[tuple[int, int]]] = [[]]
+        size = 0
+        for group in self.groups:
+            if size + sum(group) > ATOMIC_BATCH_MAX and found[-1]:
+                found.append([])
+                size = 0
+            found[-1].append(group)
+            size += sum(group)
+        return found
 
 
 class Appender:
@@ -58,23 +88,24 @@ class Appender:
         self._fsync = fsync
 
     async def write(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
-        """Appends all; returns the runs whose decisions were refused or whose outcome is unknown."""
-        if self._fsync and len(turns) > 1 and sum(len(t.decisions) for t in turns) <= ATOMIC_BATCH_MAX:
-            # one run's refusal refuses all: each is then tried by itself below
+        """Appends all; returns the entities whose decisions were refused or whose outcome is unknown."""
+        if self._fsync and len(turns) > 1 and sum(len(t.decisions) + len(t.sent) for t in turns) <= ATOMIC_BATCH_MAX:
+            # one entity's refusal refuses all: each is then tried by itself below
             with contextlib.suppress(AgentFlowError):
                 await self._together(turns)
                 return []
-        # the first message of every run leaves before any answer is awaited
+        # the first message of every entity leaves before any answer is awaited
         for turn in turns:
-            if len(turn.decisions) <= CHAIN_MAX and not (self._fsync and len(turn.decisions) > 1):
-                turn.first = await self._log.publish(turn.entry(0, turn.run.state.out_seq))
+            short = 0 < len(turn.decisions) <= CHAIN_MAX and not turn.sent
+            if short and not (self._fsync and len(turn.decisions) > 1):
+                turn.first = await self._log.publish(turn.entry(0, turn.entity.state.out_seq))
         simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1]
         others = [t for t in turns if t.first is None or len(t.decisions) > 1]
         tasks = [asyncio.ensure_future(self._rest(turn)) for turn in others]
         failed: list[tuple[Turn, BaseException]] = []
         for turn, first in simple:
             try:
-                turn.run.state.out_seq = (await first).seq
+                turn.entity.state.out_seq = (await first).seq
             except Exception as error:
                 failed.append((turn, error))
         for turn, result in zip(others, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
@@ -86,23 +117,36 @@ class Appender:
         entries: list[Entry] = []
         for turn in turns:
             entries.extend(
-                turn.entry(i, turn.run.state.out_seq if i == 0 else None) for i in range(len(turn.decisions))
+                turn.entry(i, turn.entity.state.out_seq if i == 0 else None) for i in range(len(turn.decisions))
             )
+            entries.extend(turn.sent)
         ack = await self._log.append_batch(entries)
         position = ack.seq - len(entries)  # a batch is contiguous in the stream
         for turn in turns:
             position += len(turn.decisions)
-            turn.run.state.out_seq = position
+            if turn.decisions:
+                turn.entity.state.out_seq = position
+            position += len(turn.sent)
 
     async def _rest(self, turn: Turn) -> None:
-        state = turn.run.state
+        state = turn.entity.state
         if turn.first is not None:
             state.out_seq = (await turn.first).seq
             for index in range(1, len(turn.decisions)):
                 ack = await self._log.append(turn.entry(index, state.out_seq))
                 state.out_seq = ack.seq
             return
-        for start in range(0, len(turn.decisions), ATOMIC_BATCH_MAX):
-            end = min(start + ATOMIC_BATCH_MAX, len(turn.decisions))
-            entries = [turn.entry(i, state.out_seq if i == start else None) for i in range(start, end)]
-            state.out_seq = (await self._log.append_batch(entries)).seq
+        at = sent = 0
+        for batch in turn.batches():
+            entries: list[Entry] = []
+            last = -1
+            for decisions, sends in batch:
+                for index in range(at, at + decisions):
+                    last = len(entries)
+                    entries.append(turn.entry(index, state.out_seq if last == 0 else None))
+                entries.extend(turn.sent[sent : sent + sends])
+                at += decisions
+                sent += sends
+            ack = await self._log.append_batch(entries)
+            if last >= 0:
+                state.out_seq = ack.seq - (len(entries) - 1 - last)

@@ -1,7 +1,7 @@
 """The scheduler's loop: take what has arrived, fold it, decide, append; nothing else happens in here.
 
-One turn serves every run that something happened to. A run whose append was refused, or may or may not have been
-written, is read again from the log and decided again; what it had decided in memory is forgotten.
+One turn serves every entity (run, keyed lane, schedule) that something happened to. One whose append was refused, or
+may or may not have been written, is read again from the log and decided anew; what it had decided is forgotten.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -19,43 +18,51 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
-from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
+from agentflow_common.blobs import Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
 from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
-from agentflow_common.runfold import new_state
-from agentflow_common.runstate import RunState, parent_of
+from agentflow_common.runstate import RunState
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
+from agentflow_scheduler.controls import Controls
+from agentflow_scheduler.entities import Decided, Entity, State, begin, decide_entity, groups, host, is_over
 from agentflow_scheduler.lease import Leases
-from agentflow_scheduler.machine import Decision, Run, decide, fail_run
+from agentflow_scheduler.machine import OFFERS_MAX, fail_run
+from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.recovery import reload
+from agentflow_scheduler.run import Run
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
+from agentflow_scheduler.timers import purge_timers, set_timers
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log
 PARK_TRIES_MAX: Final = 12  # about three minutes: then what a run needs counts as lost
 PARK_S_MAX: Final = 30.0
-PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
 
 
 class Engine:
     """Serves the shards whose leases it holds."""
 
-    def __init__(self, context: Context[SchedulerSettings], leases: Leases, snapshots: ObjectStore) -> None:
+    def __init__(
+        self, context: Context[SchedulerSettings], leases: Leases, snapshots: ObjectStore, controls: Controls
+    ) -> None:
         self._context = context
         self._log = context.log
         self._leases = leases
         self._snapshots = snapshots
+        self._controls = controls
         self._blobs = Blobs(context.nc)
+        self._packer = Packer(self._blobs)
         self._plans = Plans()
         self._appender = Appender(context.log, context.settings.durability == "fsync")
-        self._runs: dict[RunKey, Run] = {}
+        self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
+        self._held: dict[RunKey, None] = {}  # runs that may not offer steps now
         self._shards = Shards(context.log, snapshots, leases)
         self._since_snapshot = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -70,8 +77,9 @@ class Engine:
                 await asyncio.sleep(0.5)
 
     async def _serve(self) -> None:
-        self._runs.clear()
+        self._entities.clear()
         self._parked.clear()
+        self._held.clear()
         shards = self._shards = Shards(self._log, self._snapshots, self._leases)
         try:
             while True:
@@ -82,7 +90,7 @@ class Engine:
                     await self._join(came)
                 self._context.health.set_part("shards", "ok" if shards.served else "no shard is free yet")
                 batch = await shards.batch(0.5)
-                if batch or self._parked:
+                if batch or self._parked or self._may_go_on():
                     await self._turn(batch)
                 if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
@@ -95,20 +103,24 @@ class Engine:
         finally:
             await shards.stop()
 
-    async def _join(self, states: dict[RunKey, RunState]) -> None:
-        """Runs of shards that are served from now on: decide what is missing, set what may not have been set."""
+    async def _join(self, states: dict[RunKey, State]) -> None:
+        """What is in shards that are served from now on: decide what is missing, set what may not have been set."""
         for key, state in states.items():
             await self._adopt(key, state)
-        joined = {key: self._runs[key] for key in states if key in self._runs}
+        joined = {key: self._entities[key] for key in states if key in self._entities}
         await self._advance(dict(joined))
         await self._set_timers(
-            [(key, name, timer) for key, run in joined.items() for name, timer in run.state.timers.items()]
+            [(key, name, timer) for key, entity in joined.items() for name, timer in entity.state.timers.items()]
         )
 
     def _forget(self, shards: set[int]) -> None:
-        for key in [key for key in self._runs if key.shard in shards]:
-            del self._runs[key]
-            self._parked.pop(key, None)
+        for key in [key for key in self._entities if key.shard in shards]:
+            self._drop(key)
+
+    def _drop(self, key: RunKey) -> None:
+        self._entities.pop(key, None)
+        self._parked.pop(key, None)
+        self._held.pop(key, None)
 
     async def _hand_over(self, shard: int) -> None:
         """To a scheduler that joined: it finds a snapshot, so it has little to read."""
@@ -117,45 +129,53 @@ class Engine:
         self._leases.give(shard)
 
     async def _snapshot(self, shard: int) -> None:
-        # a turn forgets the runs of a shard that it has lost: no snapshot may say that they are over
+        # a turn forgets what is in a shard that it has lost: no snapshot may say that it is over
         if self._shards.serves(shard):
-            await self._shards.save(shard, [run.state for key, run in self._runs.items() if key.shard == shard])
+            await self._shards.save(shard, [e.state for key, e in self._entities.items() if key.shard == shard])
 
     # --- one turn ---
 
+    def _may_go_on(self) -> bool:
+        return bool(self._held) and self._controls.changed.is_set()
+
     async def _turn(self, batch: list[Delivery]) -> None:
-        touched: dict[RunKey, Run] = {key: self._runs[key] for key in self._parked if key in self._runs}
+        touched: dict[RunKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
+        if self._controls.changed.is_set():
+            self._controls.changed.clear()
+            touched.update({key: self._entities[key] for key in self._held if key in self._entities})
         for delivery in batch:
             key = subjects.parse(delivery.subject)
             if key is None or not self._shards.is_new(key.shard, delivery.seq):
                 continue
             try:
-                run = await self._fold(key, delivery)
+                entity = await self._fold(key, delivery)
             except Exception as error:
                 log.exception("an event was put with the dead letters", extra={"seq": delivery.seq})
                 await self._log.bury("scheduler", delivery, type(error).__name__)
                 continue
-            if run is not None:
-                touched[key] = run
+            if entity is not None:
+                touched[key] = entity
         await self._advance(touched)
 
-    async def _fold(self, key: RunKey, delivery: Delivery) -> Run | None:
+    async def _fold(self, key: RunKey, delivery: Delivery) -> Entity | None:
         event = ev.decode(delivery.data)
         if isinstance(event, ev.Decision):
             raise InvalidError("a decision among the facts", kind="forged_decision")
-        run = self._runs.get(key)
-        if run is not None:
-            run.apply(event, delivery.seq)
-        elif isinstance(event, ev.RunSubmitted):
-            run = await self._adopt(key, new_state(event, delivery.seq))
-        return run  # None: a late word about a run that is over
+        entity = self._entities.get(key)
+        if entity is not None:
+            entity.apply(event, delivery.seq)
+            return entity
+        state = begin(key, event, delivery.seq)
+        return None if state is None else await self._adopt(key, state)  # None: a late word about what is over
 
-    async def _adopt(self, key: RunKey, state: RunState) -> Run | None:
-        """The run in memory. One whose definition can't be planned is ended in the log: it would wait for ever."""
+    async def _adopt(self, key: RunKey, state: State) -> Entity | None:
+        """The entity in memory. A run whose definition can't be planned is ended in the log: it would wait for ever."""
         try:
-            run = self._runs[key] = Run(state, self._plans.get(state.definition))
+            entity = self._entities[key] = host(state, self._plans)
         except Exception as error:
             log.exception("the definition can't be planned", extra={"org": key.org, "run": key.run})
+            if not isinstance(state, RunState):
+                return None
             text = f"the definition can't be planned: {type(error).__name__}"
             end = ev.RunFailed(
                 org=key.org, run=key.run, ts=self._context.clock.now_ms(), seen=state.facts_seq, trace=state.trace,
@@ -165,10 +185,10 @@ class Engine:
             with contextlib.suppress(ConflictError):  # another scheduler was first
                 await self._log.append(Entry(subjects.out_run(key), ev.encode(end), fence=fence))
             return None
-        return run
+        return entity
 
-    async def _advance(self, touched: dict[RunKey, Run]) -> None:
-        """Decides and appends until nothing is left to decide for these runs."""
+    async def _advance(self, touched: dict[RunKey, Entity]) -> None:
+        """Decides and appends until nothing is left to decide for these entities."""
         values: dict[str, Any] = {}
         for attempt in range(ROUNDS_MAX):
             if not touched:
@@ -189,44 +209,61 @@ class Engine:
             touched = again
             if failed:
                 await asyncio.sleep(min(0.01 * 2**attempt, 1.0))
-        raise AgentFlowError(f"{len(touched)} runs can't be appended", kind="append_stuck")
+        raise AgentFlowError(f"{len(touched)} entities can't be appended", kind="append_stuck")
 
-    async def _decide(self, touched: dict[RunKey, Run], values: dict[str, Any]) -> tuple[list[Turn], dict[RunKey, Run]]:
-        """The turns to append, and the runs that must be decided again with the blobs that are now at hand."""
+    async def _decide(
+        self, touched: dict[RunKey, Entity], values: dict[str, Any]
+    ) -> tuple[list[Turn], dict[RunKey, Entity]]:
+        """The turns to append, and what must be decided again (with the blobs that are now at hand)."""
         now_ms = self._context.clock.now_ms()
         turns: list[Turn] = []
-        again: dict[RunKey, Run] = {}
+        again: dict[RunKey, Entity] = {}
         for key, known in touched.items():
-            run = known
+            entity = known
             if not self._shards.serves(key.shard):
-                self._runs.pop(key, None)
+                self._drop(key)
                 continue
-            if self._must_wait(key, run):
+            if self._must_wait(key, entity):
                 continue
             try:
-                out = decide(run, now_ms, values)
-                for ref in out.needs:
+                out = decide_entity(entity, now_ms, values, self._offers(entity))
+                for ref in getattr(out, "needs", ()):
                     values[ref.sha256] = await self._blobs.fetch(ref)
-                encoded = [await self._encode(run, decision) for decision in out.decisions]
+                turn = await self._make_turn(key, entity, out)
             except RetryableError as error:
                 fresh = await self._reload(key)
                 if fresh is None or self._park(key, error):
                     continue
-                run = fresh
-                out, encoded = self._give_up(run, now_ms, error)
+                entity, out, turn = await self._give_up(key, fresh, now_ms, error)
             except Exception as error:
                 log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
-                out, encoded = self._give_up(run, now_ms, error)
+                entity, out, turn = await self._give_up(key, entity, now_ms, error)
             self._parked.pop(key, None)
-            if out.decisions:
-                turns.append(Turn(key, run, out.decisions, encoded))
-            if out.needs:
-                again[key] = run
+            if out.decisions or out.sends:
+                turns.append(turn)
+            if getattr(out, "needs", None) or getattr(out, "more", False):
+                again[key] = entity
+            if getattr(out, "held", False):
+                self._held[key] = None
+            else:
+                self._held.pop(key, None)
         return turns, again
 
-    def _must_wait(self, key: RunKey, run: Run) -> bool:
+    def _offers(self, entity: Entity) -> int:
+        """How many steps it may offer now."""
+        paused = isinstance(entity, Run) and self._controls.is_paused(entity.state.org, entity.state.workflow)
+        return 0 if paused else OFFERS_MAX
+
+    async def _make_turn(self, key: RunKey, entity: Entity, out: Decided) -> Turn:
+        encoded = [await self._packer.decision(entity.state, decision) for decision in out.decisions]
+        sent = [Entry(subjects.run_in(to), await self._packer.fact(fact)) for to, fact in out.sends]
+        return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
+
+    def _must_wait(self, key: RunKey, entity: Entity) -> bool:
         """Whether the run is parked and its time has not come; to end it nothing needs to be fetched."""
-        if key not in self._parked or run.state.cancel_requested or run.state.deadline_passed:
+        if key not in self._parked or not isinstance(entity, Run):
+            return False
+        if entity.state.cancel_requested or entity.state.deadline_passed:
             return False
         return self._parked[key][0] > asyncio.get_running_loop().time()
 
@@ -240,42 +277,23 @@ class Engine:
         log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.run})
         return True
 
-    def _give_up(self, run: Run, now_ms: int, error: Exception) -> tuple[Decision, list[bytes]]:
+    async def _give_up(
+        self, key: RunKey, entity: Entity, now_ms: int, error: Exception
+    ) -> tuple[Entity, Decided, Turn]:
+        """Ends a run that the engine can't go on with. A lane or a schedule has nothing to end: it is a bug."""
+        if not isinstance(entity, Run):
+            raise error
         kind = error.kind if isinstance(error, AgentFlowError) else "engine_error"
         text = (
             error.message if isinstance(error, AgentFlowError) else f"{type(error).__name__}; see the scheduler's log"
         )
-        out = fail_run(run, now_ms, StepError(kind, text, retryable=False))
-        return out, [ev.encode(decision) for decision in out.decisions]
+        out = fail_run(entity, now_ms, StepError(kind, text, retryable=False))
+        return entity, out, await self._make_turn(key, entity, out)
 
-    async def _encode(self, run: Run, decision: ev.Decision) -> bytes:
-        """The event's bytes; what makes it too large is stored out of line first."""
-        data = ev.encode(decision)
-        is_child = isinstance(decision, ev.StepScheduled) and parent_of(decision.step) is not None
-        # what the children of a parallel step have in common is stored once and not in each of their tasks
-        if len(data) <= (2 * PACK_BYTES_MIN if is_child else INLINE_BYTES_MAX):
-            return data
-        if isinstance(decision, ev.StepScheduled):
-            packed = dict(decision.inputs)
-            for name, value in packed.items():
-                if len(msgspec.json.encode(value)) > PACK_BYTES_MIN:
-                    packed[name] = await self._store(value)
-            return ev.encode(msgspec.structs.replace(decision, inputs=packed))
-        if isinstance(decision, ev.RunCompleted):
-            payload = await self._blobs.pack(decision.output.value, "the run's output")
-            run.state.output = payload
-            return ev.encode(msgspec.structs.replace(decision, output=payload))
-        return data
-
-    async def _store(self, value: Any) -> Any:
-        """A marker in the place of a large value; see runstate.blob_marker."""
-        ref = await self._blobs.store(value, "a step's input")
-        return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": []}
-
-    async def _reload(self, key: RunKey) -> Run | None:
+    async def _reload(self, key: RunKey) -> Entity | None:
         state = await reload(self._log, key)
-        if state is None or state.status.terminal:
-            self._runs.pop(key, None)
+        if state is None or is_over(state):
+            self._drop(key)
             return None
         return await self._adopt(key, state)
 
@@ -285,58 +303,46 @@ class Engine:
         timers: list[tuple[RunKey, str, Any]] = []
         for turn in turns:
             self._since_snapshot += len(turn.decisions)
-            for decision in turn.decisions:
-                if isinstance(decision, ev.StepScheduled):
-                    if decision.attempt > 1:
-                        telemetry.STEP_RETRIES.labels(turn.run.plan.workflow).inc()
-                elif isinstance(decision, ev.TimerSet):
-                    turn.run.used_timers = True
-                    timers.append((turn.key, decision.timer, decision))
-                elif isinstance(decision, ev.StepCancelled | ev.StepTimedOut):
-                    await self._hint(turn.key, decision.step, decision.attempt)
-                elif isinstance(decision, ev.TERMINAL_RUN):
-                    self._finish(turn, decision)
+            timers.extend((turn.key, d.timer, d) for d in turn.decisions if isinstance(d, ev.TimerSet))
+            if isinstance(turn.entity, Run):
+                await self._after_run(turn, turn.entity)
+            elif is_over(turn.entity.state):
+                self._drop(turn.key)
         if timers:
             await self._set_timers(timers)
 
-    async def _hint(self, key: RunKey, step: str, attempt: int) -> None:
+    async def _after_run(self, turn: Turn, run: Run) -> None:
+        for decision in turn.decisions:
+            if isinstance(decision, ev.StepScheduled):
+                if decision.attempt > 1:
+                    telemetry.STEP_RETRIES.labels(run.plan.workflow).inc()
+            elif isinstance(decision, ev.TimerSet):
+                run.used_timers = True
+            elif isinstance(decision, ev.StepCancelled | ev.StepTimedOut):
+                await self._hint(turn.key, decision.step, decision.attempt, "forced")
+            elif isinstance(decision, ev.RunCancelling):
+                await self._hint(turn.key, "", 0, "graceful")
+            elif isinstance(decision, ev.TERMINAL_RUN):
+                self._finish(turn.key, run, decision)
+
+    async def _hint(self, key: RunKey, step: str, attempt: int, mode: str) -> None:
         """Tells workers to stop; a worker that misses it asks the log."""
-        await self._context.nc.publish(
-            subjects.control(key.run), msgspec.json.encode({"run": key.run, "step": step, "attempt": attempt})
-        )
+        word = {"run": key.run, "step": step, "attempt": attempt, "mode": mode}
+        await self._context.nc.publish(subjects.control(key.run), msgspec.json.encode(word))
 
     async def _set_timers(self, timers: list[tuple[RunKey, str, Any]]) -> None:
-        """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once."""
-        futures = []
-        for key, name, timer in timers:
-            at = datetime.fromtimestamp(timer.fire_at / 1000, UTC).isoformat(timespec="milliseconds")
-            fired = ev.TimerFired(
-                org=key.org, run=key.run, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
-                attempt=timer.attempt,
-            )  # fmt: skip
-            headers = {
-                "Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}",
-                "Nats-Schedule-Target": subjects.run_in(key),
-            }
-            futures.append(await self._log.publish(Entry(subjects.timer(key, name), ev.encode(fired), headers=headers)))
-        for future in futures:
-            await future
+        await set_timers(self._log, timers)
 
-    def _finish(self, turn: Turn, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
-        state = turn.run.state
-        workflow = turn.run.plan.workflow
+    def _finish(self, key: RunKey, run: Run, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+        state = run.state
+        workflow = run.plan.workflow
         telemetry.RUNS.labels(str(state.status), workflow).inc()
         telemetry.RUN_SECONDS.labels(str(state.status)).observe(decision.duration_ms / 1000)
         telemetry.RUN_COST_CENTS.labels(workflow).observe(state.cost_nano / 10_000_000)
         with telemetry.span("run", state.trace, workflow=workflow, status=str(state.status), run=state.run):
-            self._runs.pop(turn.key, None)
-        if turn.run.used_timers:
-            self._spawn(self._purge_timers(turn.key))
-
-    async def _purge_timers(self, key: RunKey) -> None:
-        """Schedules of a run that is over would only wake it for nothing."""
-        with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
-            await self._context.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))
+            self._drop(key)
+        if run.used_timers:
+            self._spawn(purge_timers(self._log, key))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

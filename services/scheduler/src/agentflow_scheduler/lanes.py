@@ -104,9 +104,10 @@ def decide_lane(lane: Lane, now_ms: int) -> Decision:
         return out
     if lane.wanted is not None and lane.wanted != state.config:
         _configure(lane, out, lane.wanted)
-        return out
-    _refuse(lane, out)
-    _grant(lane, out)
+    else:
+        _grant(lane, out)
+    if not out.more:
+        _refuse(lane, out)
     return out
 
 

@@ -1,9 +1,9 @@
 """What happens next in a run: a pure function of its folded state. No I/O, no clock, no randomness in here.
 
 `decide(run, now_ms, blobs)` looks only at the steps that changed since it last looked, folds each decision into the
-state as it takes it, and returns the decisions in order. It is driven by the state and not by single events: after a
-crash, deciding again on the refolded log adds exactly what is missing. Given the same log and the same times it takes
-the same decisions.
+state as it takes it, and returns the decisions in order, with the facts for other entities that go out together with
+them. It is driven by the state and not by single events: after a crash, deciding again on the refolded log adds exactly
+what is missing. Given the same log and the same times it takes the same decisions.
 
 A node runs when everything it waits for is decided and at least one incoming edge was taken (its source completed and
 its condition holds). It is skipped when no edge was taken or its own condition is false.
@@ -11,15 +11,12 @@ its condition holds). It is skipped when no edge was taken or its own condition 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import ids
 from agentflow_common.errors import InvalidError
-from agentflow_common.events import BlobRef, Payload, StepError
-from agentflow_common.expressions import ExpressionError
-from agentflow_common.runfold import evolve
+from agentflow_common.events import Payload, StepError
 from agentflow_common.runstate import (
     ACTIVE,
     RunState,
@@ -27,97 +24,43 @@ from agentflow_common.runstate import (
     StepState,
     StepStatus,
     blob_marker,
-    child_key,
+    current_key,
     output_of,
     parent_of,
 )
-from agentflow_scheduler.plan import NeedBlob, Plan, PlanNode, Scope, mapped_items, skip_reason
+from agentflow_scheduler import composite, saga, steps, waits
+from agentflow_scheduler.plan import PlanNode, skip_reason
+from agentflow_scheduler.run import Decision, Run, is_undo
+from agentflow_scheduler.scope import NeedBlob
 
-WIDTH_MAX: Final = 10_000  # children of one parallel step
-
-
-class Run:
-    """A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed)."""
-
-    __slots__ = ("decided", "open_children", "plan", "remaining", "state", "touched", "undecided", "used_timers")
-
-    def __init__(self, state: RunState, plan: Plan) -> None:
-        self.state = state
-        self.plan = plan
-        state.definition = plan.raw
-        self.remaining = {node.id: len(plan.waits_for(node)) for node in plan.nodes.values()}
-        self.undecided = len(plan.nodes)
-        self.decided: set[str] = set()
-        self.used_timers = bool(state.timers)
-        self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
-        ready = [name for name, count in self.remaining.items() if not count]
-        self.touched: dict[str, None] = dict.fromkeys([*state.steps, *ready])
-
-    def apply(self, event: ev.AnyEvent, seq: int) -> None:
-        """Folds a fact from the log."""
-        evolve(self.state, event, seq)
-        key = getattr(event, "step", "")
-        if key:
-            self.touched[key] = None
-
-    def node_of(self, key: str) -> PlanNode | None:
-        return self.plan.nodes.get(parent_of(key) or key)
+OFFERS_MAX: Final = 1 << 30
 
 
-class Decision:
-    """decisions: in order, already folded into the run's state. needs: blobs to fetch before deciding again."""
-
-    __slots__ = ("_now_ms", "_run", "decisions", "needs", "scope")
-
-    def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any]) -> None:
-        self.decisions: list[ev.Decision] = []
-        self.needs: list[BlobRef] = []
-        self.scope = Scope(run.state, blobs)
-        self._run = run
-        self._now_ms = now_ms
-
-    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        state = self._run.state
-        event = event_type(
-            org=state.org, run=state.run, ts=self._now_ms, seen=state.facts_seq, trace=state.trace, **fields
-        )
-        evolve(state, event, 0)
-        self.decisions.append(event)
-
-    @property
-    def now_ms(self) -> int:
-        return self._now_ms
+def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], offers: int = OFFERS_MAX) -> Decision:
+    """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into. offers: how
+    many steps may be offered; `held` tells that some were not."""
+    out = Decision(run, now_ms, blobs, offers)
+    try:
+        if not run.state.status.terminal:
+            _decide(run, out)
+    except NeedBlob as need:
+        out.needs.append(need.ref)
+    return out
 
 
-def decide(run: Run, now_ms: int, blobs: Mapping[str, Any]) -> Decision:
-    """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into."""
-    out = Decision(run, now_ms, blobs)
+def _decide(run: Run, out: Decision) -> None:
     state = run.state
-    if state.status.terminal:
-        return out
     if state.status is RunStatus.PENDING:
         _start(run, out)
-    if state.cancel_requested:
-        _cancel_active(run, out, state.cancel_reason or "the run was cancelled")
-        out.emit(ev.RunCancelled, reason=state.cancel_reason, **_totals(state, now_ms))
-        return out
-    if state.deadline_passed:
+    if state.ending is not None:
+        saga.compensate(run, out)
+    elif state.cancel_requested:
+        saga.cancel(run, out)
+    elif state.deadline_passed:
         error = StepError("deadline", f"the run did not end within {state.deadline_ms} ms", retryable=False)
-        _fail_run(run, out, error, "")
-        return out
-    waiting: list[str] = []
-    while run.touched and not state.status.terminal:
-        key = next(iter(run.touched))
-        del run.touched[key]
-        try:
-            _look(run, out, key)
-        except NeedBlob as need:
-            waiting.append(key)
-            out.needs.append(need.ref)
-    run.touched.update(dict.fromkeys(waiting))
-    if not run.undecided and not waiting and not state.status.terminal:
-        _complete(run, out)
-    return out
+        saga.fail(run, out, error, "")
+    elif not _paused(run, out):
+        _look_around(run, out)
 
 
 def _start(run: Run, out: Decision) -> None:
@@ -134,193 +77,179 @@ def _start(run: Run, out: Decision) -> None:
         out.emit(ev.TimerSet, timer="deadline", kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
 
 
+def _paused(run: Run, out: Decision) -> bool:
+    """While it is paused nothing further is offered; what runs ends, and what it gave is looked at afterwards."""
+    state = run.state
+    if state.pause_requested:
+        if state.status is not RunStatus.PAUSED:
+            out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
+        return True
+    if state.status is RunStatus.PAUSED:
+        out.emit(ev.RunResumed)
+    return False
+
+
+def _look_around(run: Run, out: Decision) -> None:
+    state = run.state
+    waiting: dict[str, None] = {}
+    while (run.touched or run.leaving) and out.failure is None and not state.status.terminal and not out.successor:
+        if run.leaving:
+            _leave_loops(run, out)
+            continue
+        key = next(iter(run.touched))
+        del run.touched[key]
+        try:
+            _look(run, out, key)
+        except NeedBlob as need:
+            waiting[key] = None
+            out.needs.append(need.ref)
+        if out.held and key in run.touched:
+            del run.touched[key]
+            waiting[key] = None
+    run.touched.update(waiting)
+    if out.failure is not None:
+        saga.fail(run, out, *out.failure)
+    elif out.successor:
+        _continue_as_new(run, out)
+    elif run.undecided or run.leaving or waiting:
+        _tell_waiting(run, out)
+    else:
+        _complete(run, out)
+
+
+def _leave_loops(run: Run, out: Decision) -> None:
+    name = next(iter(run.leaving))
+    try:
+        composite.leave_or_repeat(run, out, run.plan.nodes[name])
+    except InvalidError as error:
+        out.failure = (StepError("undecidable", f"the back edge of {name}: {error.message}", retryable=False), name)
+    del run.leaving[name]
+
+
 def _look(run: Run, out: Decision, key: str) -> None:
     """Decides what a step's present condition calls for; does nothing if that was done before."""
-    node = run.node_of(key)
-    if node is None or key in run.decided:
+    node = run.node(key)
+    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node):
         return
     step = run.state.steps.get(key)
-    status = step.status if step is not None else StepStatus.PENDING
-    if step is None or status is StepStatus.PENDING:
-        if key in run.remaining and not run.remaining[key]:
-            _begin(run, out, node)
-    elif status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
-        _decided(run, out, key)
+    if step is None or step.status is StepStatus.PENDING:
+        if key == current_key(run.state, node.id) and not run.remaining[node.id]:
+            _begin(run, out, node, key)
+        elif parent_of(key) is not None:
+            steps.schedule(run, out, node, key, 1)
+        return
+    if step.lane and step.status not in _HOLDS_SLOT:
+        steps.release(run, out, key, step)
+    status = step.status
+    if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
+        steps.decided(run, key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
-        _failed(run, out, node, key, step)
-    elif step.due and status is StepStatus.RETRYING:
-        _schedule(run, out, node, key, step.attempt + 1)
-    elif step.due and status in ACTIVE:
-        out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=node.timeout_ms or 0)
-        _failed(run, out, node, key, step)
-    elif step.width >= 0:
-        if step.width:
-            _schedule_children(run, out, node, step.width)
-        else:
-            _join(run, out, node)
-
-
-def _begin(run: Run, out: Decision, node: PlanNode) -> None:
-    """Skips, expands or schedules a node whose sources are all decided."""
-    try:
-        reason = skip_reason(out.scope, node)
-        if reason:
-            out.emit(ev.StepSkipped, step=node.id, reason=reason)
-            _decided(run, out, node.id)
-        elif node.parallel:
-            _name, items = mapped_items(node, node.resolve(out.scope), out.scope)
-            if len(items) > WIDTH_MAX:
-                raise ExpressionError(f"a parallel step has at most {WIDTH_MAX} items, the list holds {len(items)}")
-            out.emit(ev.StepExpanded, step=node.id, width=len(items))
-            run.open_children[node.id] = len(items)
-            if items:
-                _schedule_children(run, out, node, len(items))
-            else:
-                _join(run, out, node)
-        else:
-            _schedule(run, out, node, node.id, 1)
-    except InvalidError as error:
-        _undecidable(run, out, node, node.id, error)
-
-
-def _undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    out.emit(ev.StepUndecidable, step=key, error=StepError("undecidable", error.message, retryable=False))
-    _failed(run, out, node, key, run.state.steps[key])
-
-
-def _schedule_children(run: Run, out: Decision, node: PlanNode, width: int) -> None:
-    """Offers the children that have not been offered yet (all of them, unless a crash came between)."""
-    name, items = mapped_items(node, inputs := node.resolve(out.scope), out.scope)
-    if len(items) != width:
-        raise AssertionError(f"{run.state.run}/{node.id}: {len(items)} items, expanded to {width}")
-    for index, item in enumerate(items):
-        key = child_key(node.id, index)
-        if key not in run.state.steps:
-            _offer(run, out, node, key, 1, {**inputs, name: item})
-
-
-def _schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -> None:
-    try:
-        inputs = node.resolve(out.scope)
-        if key != node.id:
-            name, items = mapped_items(node, inputs, out.scope)
-            inputs = {**inputs, name: items[int(key[len(node.id) + 1 : -1])]}
-    except ExpressionError as error:
-        _undecidable(run, out, node, key, error)
-        return
-    _offer(run, out, node, key, attempt, inputs)
-
-
-def _offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
-    state = run.state
-    out.emit(
-        ev.StepScheduled,
-        step=key,
-        attempt=attempt,
-        lane=node.lane,
-        kind=node.kind,
-        config=node.config,
-        inputs=inputs,
-        policy=node.worker_policy,
-        timeout_ms=node.timeout_ms,
-        budget_nano=state.budget_nano,
-        prompt=state.prompts.get(node.prompt_ref, node.prompt_ref),
-        workflow=state.workflow,
-    )
-    if node.timeout_ms is not None:
-        out.emit(
-            ev.TimerSet,
-            timer=f"timeout:{key}:{attempt}",
-            kind="step_timeout",
-            fire_at=out.now_ms + node.timeout_ms,
-            step=key,
-            attempt=attempt,
-        )
-
-
-def _decided(run: Run, out: Decision, key: str) -> None:
-    """The step will not change any more: those that wait for it come one closer."""
-    if key in run.decided:
-        return
-    run.decided.add(key)
-    parent = parent_of(key)
-    if parent is not None:
-        run.open_children[parent] -= 1
-        if not run.open_children[parent]:
-            _join(run, out, run.plan.nodes[parent])
-        return
-    run.undecided -= 1
-    for target in run.plan.nodes[key].targets:
-        run.remaining[target] -= 1
-        if not run.remaining[target]:
-            run.touched[target] = None
-
-
-def _join(run: Run, out: Decision, node: PlanNode) -> None:
-    if run.state.steps[node.id].status is StepStatus.RUNNING:  # after a crash it may be joined already
-        out.emit(ev.StepJoined, step=node.id, status="completed")
-    _decided(run, out, node.id)
-
-
-def _failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    """Retries, goes on without the step, or fails the run."""
-    error = step.error or StepError("unknown", "the step failed")
-    if step.status is StepStatus.OUTCOME_UNKNOWN:
-        policy = node.policy.on_unknown or ("retry" if node.kind == "llm" else "fail")
-        if policy == "retry" and step.attempt < node.retry.max_attempts:
-            _schedule(run, out, node, key, step.attempt + 1)
-            return
-    elif _may_retry(node, error, step.attempt):
-        delay_ms = retry_delay_ms(node, run.state.run, key, step.attempt, error)
-        if not delay_ms:
-            _schedule(run, out, node, key, step.attempt + 1)
-        else:
-            timer = f"retry:{key}:{step.attempt}"
-            fire_at = out.now_ms + delay_ms
-            out.emit(ev.TimerSet, timer=timer, kind="retry", fire_at=fire_at, step=key, attempt=step.attempt)
-        return
-    if node.policy.on_failure == "continue":
-        _decided(run, out, key)
+        steps.failed(run, out, node, key, step)
+    elif status is StepStatus.WAITING:
+        _AWAITED[step.waiting](run, out, node, key, step)
     else:
-        _fail_run(run, out, error, key)
+        _look_at_open(run, out, node, key, step)
 
 
-def _may_retry(node: PlanNode, error: StepError, attempt: int) -> bool:
-    if attempt >= node.retry.max_attempts or not attempt:
-        return False
-    if error.type in node.retry.non_retryable:
-        return False
-    if node.retry.retryable:
-        return error.type in node.retry.retryable
-    return error.retryable
+def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    if step.status is StepStatus.RETRYING:
+        if step.expired:
+            _time_out(run, out, node, key, step)
+        elif step.due:
+            steps.schedule(run, out, node, key, step.attempt + 1)
+    elif step.width >= 0:
+        composite.go_on(run, out, node, key, step)
+    elif step.kind == "loop" and parent_of(key) is None:
+        composite.look_at_loop(run, out, node, key, step)
+    else:
+        _look_at_attempt(run, out, node, key, step)
 
 
-def retry_delay_ms(node: PlanNode, run: str, key: str, attempt: int, error: StepError) -> int:
-    """The wait before the next attempt: backoff, spread by a jitter that depends on (run, step, attempt) alone."""
-    retry = node.retry
-    factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 30)}[retry.backoff]
-    base = min(retry.initial_ms * factor, retry.max_ms)
-    spread = 1 + retry.jitter * (2 * ids.fraction(run, key, attempt) - 1)
-    return max(int(base * spread), error.retry_after_ms or 0)
+_HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})
+_AWAITED: Final[dict[str, Callable[[Run, Decision, PlanNode, str, StepState], object]]] = {
+    "wait": waits.look_at_wait,
+    "signal": waits.look_at_signal,
+    "approval": waits.look_at_approval,
+    "subworkflow": waits.look_at_child,
+}
+_BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
+    "map": composite.expand,
+    "loop": composite.iterate,
+    "wait": waits.begin_wait,
+    "signal": waits.begin_signal,
+    "approval": waits.begin_approval,
+    "continue_as_new": waits.begin_continue,
+}
 
 
-def _cancel_active(run: Run, out: Decision, reason: str) -> None:
-    open_states = {*ACTIVE, StepStatus.RETRYING}
-    for key, step in list(run.state.steps.items()):
-        if step.status in open_states:
-            out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
+def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """An attempt that waits for its slot, is offered, or runs."""
+    if step.status is StepStatus.QUEUED and step.granted and not step.expired:
+        steps.granted(run, out, node, key, step)
+    elif not step.due:
+        _watch_heartbeat(out, node, key, step)
+    elif step.reason == "heartbeat" and step.beat and not step.expired:
+        _set_heartbeat(out, node, key, step)
+    else:
+        _time_out(run, out, node, key, step)
 
 
-def _fail_run(run: Run, out: Decision, error: StepError, step: str) -> None:
-    _cancel_active(run, out, f"the run failed at {step}" if step else error.message)
-    out.emit(ev.RunFailed, error=error, step=step, **_totals(run.state, out.now_ms))
+def _watch_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    every = node.policy.heartbeat_ms
+    timers = out.scope.state.timers
+    if every is not None and step.status is StepStatus.RUNNING and f"heartbeat:{key}:{step.attempt}" not in timers:
+        _set_heartbeat(out, node, key, step)
+
+
+def _set_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    out.emit(
+        ev.TimerSet, timer=f"heartbeat:{key}:{step.attempt}", kind="heartbeat",
+        fire_at=out.now_ms + (node.policy.heartbeat_ms or 0), step=key, attempt=step.attempt,
+    )  # fmt: skip
+
+
+def _time_out(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    if step.expired:
+        bound, length = "total", node.policy.total_timeout_ms
+    elif step.reason == "heartbeat":
+        bound, length = "heartbeat", node.policy.heartbeat_ms
+    else:
+        bound, length = "", node.timeout_ms
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
+    steps.release(run, out, key, step)
+    steps.failed(run, out, node, key, step)
+
+
+def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    """Skips, expands, starts or offers a node whose sources are all decided."""
+    try:
+        reason = skip_reason(out.scope, node, bool(run.plan.loops) and composite.is_revisited(run, node))
+        if reason:
+            out.emit(ev.StepSkipped, step=key, reason=reason)
+            steps.decided(run, key)
+        elif node.kind in _BEGIN:
+            _BEGIN[node.kind](run, out, node, key)
+        elif node.parallel:
+            composite.expand(run, out, node, key)
+        else:
+            steps.schedule(run, out, node, key, 1)
+    except InvalidError as error:
+        steps.undecidable(run, out, node, key, error)
+
+
+def _tell_waiting(run: Run, out: Decision) -> None:
+    state = run.state
+    if state.status is RunStatus.RUNNING and run.waits and not run.busy and not run.touched and not out.held:
+        out.emit(ev.RunWaiting, steps=tuple(run.waits))
+    elif state.status is RunStatus.WAITING and run.busy:
+        out.emit(ev.RunResumed)
 
 
 def fail_run(run: Run, now_ms: int, error: StepError) -> Decision:
-    """Ends a run that the engine itself can't go on with."""
-    out = Decision(run, now_ms, {})
+    """Ends a run that the engine itself can't go on with; what its steps did stays as it is, and is named."""
+    out = Decision(run, now_ms, {}, OFFERS_MAX)
     if not run.state.status.terminal:
-        _fail_run(run, out, error, "")
+        saga.abort(run, out, error)
     return out
 
 
@@ -331,20 +260,24 @@ def _complete(run: Run, out: Decision) -> None:
         if plan.outputs:
             output: Any = {name: resolver(out.scope) for name, resolver in plan.outputs.items()}
         else:
-            output = {name: _by_value(state, name) for name in plan.sinks}
-    except NeedBlob as need:
-        out.needs.append(need.ref)
-        return
+            output = {name: _by_value(state, current_key(state, name)) for name in plan.sinks}
+        told = Payload(value=out.scope.inside(output)) if state.parent is not None else Payload()
     except InvalidError as error:
-        _fail_run(run, out, StepError("undecidable", f"outputs: {error.message}", retryable=False), "")
+        saga.fail(run, out, StepError("undecidable", f"outputs: {error.message}", retryable=False), "")
         return
-    out.emit(ev.RunCompleted, output=Payload(value=output), **_totals(state, out.now_ms))
+    out.emit(ev.RunCompleted, output=Payload(value=output), **saga.totals(state, out.now_ms))
+    saga.tell_parent(run, out, told, None)
+
+
+def _continue_as_new(run: Run, out: Decision) -> None:
+    saga.close_all(run, out, "the run goes on as a new one")
+    out.emit(
+        ev.RunCompleted, output=Payload(value={"continued_as": out.successor}), continued_as=out.successor,
+        **saga.totals(run.state, out.now_ms),
+    )  # fmt: skip
+    saga.tell_parent(run, out, Payload(), None)
 
 
 def _by_value(state: RunState, key: str) -> Any:
     payload = output_of(state, key)
     return payload.value if payload.ref is None else blob_marker(payload.ref)
-
-
-def _totals(state: RunState, now_ms: int) -> dict[str, int]:
-    return {"cost_nano": state.cost_nano, "duration_ms": max(0, now_ms - state.submitted_at)}

@@ -1,187 +1,156 @@
-"""A definition compiled for deciding: who waits for whom, and inputs as closures over the run's values. Pure.
-
-Values that are stored out of line are passed on by reference; only an expression that looks inside one asks for it
-(`NeedBlob`), and the shell fetches it and decides again.
-"""
+"""A definition compiled for deciding: who waits for whom, and inputs as closures over the run's values. Pure."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from agentflow_common import definition as df
-from agentflow_common import definition_check, expressions, ids
-from agentflow_common.events import BlobRef, Payload
-from agentflow_common.expressions import ExpressionError, Path
-from agentflow_common.runstate import RunState, StepStatus, blob_marker, holds_marker, is_marker, marked_ref, output_of
+from agentflow_common import definition_graph, ids
+from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
+from agentflow_common.expressions import ExpressionError
+from agentflow_common.runstate import StepStatus
+from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, taken
 
 PLANS_MAX: Final = 256
+_HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
+_RATE_S: Final = {"s": 1, "m": 60, "h": 3600}
 
 
-class NeedBlob(Exception):
-    """An expression looks inside a value that is stored out of line and not at hand."""
+class PlanWork:
+    """What a task holds: kind, config without inputs, and the closures that give the inputs."""
 
-    def __init__(self, ref: BlobRef) -> None:
-        super().__init__(ref.sha256)
-        self.ref = ref
+    __slots__ = ("config", "inputs", "kind", "prompt_ref", "retry", "workflow_ref")
 
+    def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
+        self.kind: str = work.type
+        self.retry = retry
+        self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
+        self.workflow_ref: str = getattr(work.config, "workflow", "")
+        self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
+        self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
-class Scope:
-    """What expressions may see: the run's inputs and its steps. blobs: values by SHA-256."""
-
-    def __init__(self, state: RunState, blobs: Mapping[str, Any]) -> None:
-        self.state = state
-        self.blobs = blobs
-
-    def look(self, payload: Payload) -> Any:
-        if payload.ref is None:
-            return payload.value
-        if payload.ref.sha256 not in self.blobs:
-            raise NeedBlob(payload.ref)
-        return self.blobs[payload.ref.sha256]
-
-    def inputs(self) -> Any:
-        return self.look(self.state.inputs)
-
-    def status(self, step: str) -> str:
-        found = self.state.steps.get(step)
-        return str(found.status) if found else str(StepStatus.PENDING)
-
-    def step_view(self, step: str) -> dict[str, Any]:
-        found = self.state.steps.get(step)
-        error = found.error if found else None
-        return {
-            "output": self.look(output_of(self.state, step)),
-            "status": self.status(step),
-            "error": {"type": error.type, "message": error.message} if error else None,
-        }
-
-
-Resolver = Callable[[Scope], Any]
-
-
-def compile_value(value: Any, steps: Mapping[str, Any]) -> Resolver:
-    """A closure that gives the value once the references and templates in it are replaced."""
-    if isinstance(value, str):
-        reference = expressions.parse_reference(value)
-        if reference is not None and reference[0] in steps:
-            return _reference(value, *reference)
-        if expressions.is_template(value):
-            return _template(value, steps)
-        return lambda _scope: value
-    if isinstance(value, dict):
-        parts = {key: compile_value(item, steps) for key, item in value.items()}
-        return lambda scope: {key: part(scope) for key, part in parts.items()}
-    if isinstance(value, list | tuple):
-        items = [compile_value(item, steps) for item in value]
-        return lambda scope: [item(scope) for item in items]
-    return lambda _scope: value
-
-
-def _reference(text: str, step: str, field: str, path: Path) -> Resolver:
-    def resolve(scope: Scope) -> Any:
-        if field != "output":
-            return expressions.walk(scope.step_view(step)[field], path, text)
-        payload = output_of(scope.state, step)
-        if payload.ref is not None:
-            return blob_marker(payload.ref, path)
-        return expressions.walk(payload.value, path, text)
-
-    return resolve
-
-
-def _template(text: str, steps: Mapping[str, Any]) -> Resolver:
-    compiled = expressions.template(text)
-    names = sorted(compiled.variables)
-
-    def resolve(scope: Scope) -> Any:
-        inputs = scope.inputs()
-        variables: dict[str, Any] = {}
-        for name in names:
-            if isinstance(inputs, dict) and name in inputs:
-                variables[name] = inputs[name]
-            elif name == "inputs":
-                variables[name] = inputs
-            elif name in steps:
-                variables[name] = scope.step_view(name)
-        value = compiled.render(variables)
-        if holds_marker(value):
-            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
-        return value
-
-    return resolve
+    def resolve(self, scope: Scope) -> dict[str, Any]:
+        """Raises ExpressionError or NeedBlob."""
+        return {name: resolver(scope) for name, resolver in self.inputs.items()}
 
 
 class PlanNode:
-    """One node. sources: (step, condition) of its incoming edges; reads: steps that it reads without an edge."""
+    """One node. sources: (step, condition) of its incoming edges; reads: steps that it reads without an edge.
+
+    targets: nodes that come one closer when this one is decided. back: the back edges that leave it, the innermost
+    first. work: what a worker (or a subworkflow) does for it; undo: what compensates that. lane_key: of a keyed lane.
+    values: resolvers of what the engine itself looks at (`over`, `duration`, `message`, ...).
+    """
 
     __slots__ = (
+        "back",
         "condition",
         "config",
         "for_each",
         "id",
-        "inputs",
         "kind",
         "lane",
-        "node",
+        "lane_key",
+        "lane_limit",
+        "lane_rate",
         "parallel",
         "policy",
-        "prompt_ref",
+        "priority",
         "reads",
         "retry",
         "sources",
         "targets",
         "timeout_ms",
+        "undo",
+        "values",
+        "work",
         "worker_policy",
     )
 
-    def __init__(self, node: Any, sources: list[tuple[str, str | None]], reads: list[str], steps: Mapping[str, Any]):
+    def __init__(
+        self, node: df.AnyNode, sources: list[tuple[str, str | None]], reads: list[str], steps: Collection[str]
+    ):
         self.id: str = node.id
         self.kind: str = node.type
-        self.lane: str = node.lane
+        self.config: Any = node.config
         self.policy: df.Policy = node.policy
         self.retry: df.Retry = node.policy.retry
         self.timeout_ms: int | None = node.policy.timeout_ms
         self.sources = sources
         self.reads = reads
         self.targets: list[str] = []
+        self.back: list[definition_graph.Loop] = []
         self.condition: str | None = node.condition or node.config.condition
-        self.parallel: bool = node.config.parallel
-        self.for_each: str | None = node.config.for_each
-        self.prompt_ref: str = getattr(node.config, "prompt_ref", "")
-        arguments = definition_check.all_inputs(node)
-        self.inputs = {name: compile_value(value, steps) for name, value in arguments.items()}
-        hidden = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
-        self.config: dict[str, Any] = node.config.model_dump(mode="json", exclude=hidden, exclude_defaults=True)
+        keyed = "{{" in node.lane
+        self.lane: str = node.pool if keyed else node.lane
+        self.lane_key: Resolver | None = compile_value(node.lane, steps) if keyed else None
+        self.lane_limit = node.lane_limit
+        self.lane_rate = _per_second(node.lane_rate)
+        self.priority = node.priority
+        self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
+        self.for_each: str | None = getattr(node.config, "for_each", None)
+        self.work: PlanWork | None = None
+        self.undo: PlanWork | None = None
+        values = all_inputs(node)
+        for work in works(node):
+            if work.path[0] == "compensate_with":
+                assert node.compensate_with is not None  # noqa: S101
+                self.undo = PlanWork(work, node.compensate_with.retry, arguments(work), steps)
+            else:
+                self.work = PlanWork(work, self.retry, arguments(work), steps)
+                values = {name: value for name, value in values.items() if name == "over" and node.type == "map"}
+        self.values = {name: compile_value(value, steps) for name, value in values.items()}
         self.worker_policy: dict[str, Any] = node.policy.model_dump(
             mode="json", include={"quality", "sla_ms", "cache", "model"}, exclude_defaults=True
         )
 
-    def resolve(self, scope: Scope) -> dict[str, Any]:
-        """The node's arguments. Raises ExpressionError or NeedBlob."""
-        return {name: resolver(scope) for name, resolver in self.inputs.items()}
+
+def _per_second(rate: str | None) -> float | None:
+    if rate is None:
+        return None
+    number, unit = rate.split("/")
+    return float(number) / _RATE_S[unit]
 
 
 class Plan:
-    """raw: the definition as it stands in the log, shared by all runs of it."""
+    """raw: the definition as it stands in the log, shared by all runs of it. exits: nodes that come one closer when
+    the loop of a back edge is left, once for each edge that leads out of it. bodies: a loop's nodes."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         definition = df.load_trusted(raw)
-        sources = definition_check.dependencies(definition)
-        reads = definition_check.order_dependencies(definition)
+        sources = definition_graph.dependencies(definition)
+        loops = definition_graph.loops(definition, sources)
+        reads = definition_graph.order_dependencies(definition, sources, loops)
         self.raw = raw
+        self.definition = definition
         self.workflow = definition.name
+        self.graph = definition.graph
         self.nodes: dict[str, PlanNode] = {
             node.id: PlanNode(node, sources[node.id], reads[node.id], sources) for node in definition.dag.nodes
         }
-        for node in self.nodes.values():
-            for source in self.waits_for(node):
-                self.nodes[source].targets.append(node.id)
+        self.edges = [(edge.source, edge.target, edge) for edge in definition.dag.edges]
+        self.loops = loops
+        self.bodies = {loop.edge: frozenset(loop.body) for loop in loops}
+        self.exits: dict[str, list[str]] = {loop.edge: [] for loop in loops}
+        read = {source for node in self.nodes.values() for source in self.waits_for(node)}
+        if self.graph is None:
+            for node in self.nodes.values():
+                for source in self.waits_for(node):
+                    gate = self._gate(source, node.id)
+                    (self.nodes[source].targets if gate is None else self.exits[gate]).append(node.id)
+        for loop in loops:
+            self.nodes[loop.source].back.append(loop)
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
-        self.sinks = [node.id for node in self.nodes.values() if not node.targets]
+        self.sinks = [node.id for node in self.nodes.values() if node.id not in read]
+
+    def _gate(self, source: str, target: str) -> str | None:
+        """The outermost loop that the edge leads out of."""
+        leaving = [edge for edge, body in self.bodies.items() if source in body and target not in body]
+        return leaving[-1] if leaving else None
 
     @staticmethod
     def waits_for(node: PlanNode) -> list[str]:
@@ -206,44 +175,24 @@ class Plans:
         return plan
 
 
-def skip_reason(scope: Scope, node: PlanNode) -> str:
-    """Why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob."""
-    if node.sources:
-        if not any(_taken(scope, source, condition) for source, condition in node.sources):
+def skip_reason(scope: Scope, node: PlanNode, revisited: bool) -> str:
+    """Why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob.
+
+    revisited: a back edge leads to the node and was taken.
+    """
+    if node.sources and not revisited:
+        if not any(taken(scope, source, condition) for source, condition in node.sources):
             return "no incoming edge was taken"
-    elif node.reads and all(scope.status(name) != StepStatus.COMPLETED for name in node.reads):
+    elif node.reads and not revisited and all(scope.status(name) != StepStatus.COMPLETED for name in node.reads):
         return "every step that it reads was skipped or failed"
-    if node.condition is not None and not _holds(scope, node.condition):
+    if node.condition is not None and not holds(scope, node.condition):
         return f"the condition is false: {node.condition}"
     return ""
 
 
-def _taken(scope: Scope, source: str, condition: str | None) -> bool:
-    status = scope.status(source)
-    if status == StepStatus.COMPLETED:
-        return condition is None or _holds(scope, condition)
-    return status == StepStatus.FAILED and condition is not None and _holds(scope, condition)
-
-
-def _holds(scope: Scope, text: str) -> bool:
-    """A condition's value; about a step that was skipped, an expression that fails is simply false."""
-    names = expressions.condition_steps(text)
-    known = [name for name in names if name != "inputs"]
-    inputs = scope.inputs()
-    variables: dict[str, Any] = {**inputs, "inputs": inputs} if isinstance(inputs, dict) else {"inputs": inputs}
-    for name in known:
-        variables[name] = scope.step_view(name)
-    try:
-        return expressions.condition(text).holds(variables)
-    except ExpressionError:
-        if any(scope.status(name) != StepStatus.COMPLETED for name in known):
-            return False
-        raise
-
-
 def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
     """The input that a parallel node maps over, by `for_each` or as the only list, and its items."""
-    looked = {name: _inside(value, scope) for name, value in inputs.items()} if node.for_each is None else {}
+    looked = {name: _one(value, scope) for name, value in inputs.items()} if node.for_each is None else {}
     name = node.for_each or ""
     if not name:
         lists = [key for key, value in looked.items() if isinstance(value, list)]
@@ -251,14 +200,20 @@ def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[
             found = "none" if not lists else ", ".join(lists)
             raise ExpressionError(f"a parallel step needs one input that is a list (found: {found}); set `for_each`")
         name = lists[0]
-    items = looked[name] if name in looked else _inside(inputs[name], scope)
+    items = looked[name] if name in looked else _one(inputs[name], scope)
     if not isinstance(items, list):
         raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is a {type(items).__name__}")
     return name, items
 
 
-def _inside(value: Any, scope: Scope) -> Any:
-    if is_marker(value):
-        payload = Payload(ref=marked_ref(value))
-        return expressions.walk(scope.look(payload), tuple(value["path"]), "input")
-    return value
+def map_items(node: PlanNode, scope: Scope) -> list[Any]:
+    """The items of a map node."""
+    items = _one(node.values["over"](scope), scope)
+    if not isinstance(items, list):
+        raise ExpressionError(f"`over` must be a list, it is a {type(items).__name__}")
+    return items
+
+
+def _one(value: Any, scope: Scope) -> Any:
+    """A value that is stored out of line as a whole; markers inside of it stay."""
+    return scope.inside(value) if isinstance(value, dict) and "$blob" in value else value

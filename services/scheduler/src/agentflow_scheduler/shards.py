@@ -19,8 +19,8 @@ from agentflow_common import subjects, tasks
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.pull import Delivery, Tail
-from agentflow_common.runstate import RunState
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import State
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.recovery import recover, save_snapshot
 
@@ -40,7 +40,7 @@ class Shards:
         self._folded: dict[int, int] = {}  # up to where each was folded when the tail was made
         self._position = 0  # of the tail
         self._tail: Tail | None = None
-        self._recovery: asyncio.Task[tuple[dict[int, int], dict[RunKey, RunState], int]] | None = None
+        self._recovery: asyncio.Task[tuple[dict[int, int], dict[RunKey, State], int]] | None = None
         self._leftovers: set[asyncio.Task[None]] = set()
 
     @property
@@ -55,7 +55,7 @@ class Shards:
         """Whether a fact of the tail is of a shard that is served, and not folded yet."""
         return seq > self._folded.get(shard, _NEVER)
 
-    async def follow(self) -> tuple[set[int], dict[RunKey, RunState]]:
+    async def follow(self) -> tuple[set[int], dict[RunKey, State]]:
         """Call it between turns. The shards that are gone, whose runs are to be forgotten, and the runs that came."""
         self._leases.changed.clear()
         lost = set(self._epochs) - self.served
@@ -69,11 +69,11 @@ class Shards:
             self._recovery = asyncio.ensure_future(self._recover(waiting))
         return lost, states
 
-    async def _recover(self, wanted: dict[int, int]) -> tuple[dict[int, int], dict[RunKey, RunState], int]:
+    async def _recover(self, wanted: dict[int, int]) -> tuple[dict[int, int], dict[RunKey, State], int]:
         states, last = await recover(self._log, self._snapshots, wanted)
         return wanted, states, last
 
-    async def _recovered(self) -> tuple[dict[int, int], dict[RunKey, RunState]]:
+    async def _recovered(self) -> tuple[dict[int, int], dict[RunKey, State]]:
         """What the recovery in the background has brought of shards that are still held."""
         if self._recovery is None or not self._recovery.done():
             return {}, {}
@@ -117,7 +117,7 @@ class Shards:
             await self._leases.changed.wait()
         return []
 
-    async def save(self, shard: int, states: Iterable[RunState]) -> None:
+    async def save(self, shard: int, states: Iterable[State]) -> None:
         await save_snapshot(self._snapshots, shard, max(self._position, self._folded[shard]), states)
 
     async def stop(self) -> None:

@@ -1,0 +1,249 @@
+"""Steps that hold other steps (children, map items, iterations), and nodes that a back edge runs again. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agentflow_common import events as ev
+from agentflow_common.errors import InvalidError
+from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions import ExpressionError
+from agentflow_common.runstate import (
+    OPEN,
+    StepState,
+    StepStatus,
+    child_key,
+    current_key,
+    iteration_key,
+)
+from agentflow_scheduler import steps
+from agentflow_scheduler.plan import PlanNode, map_items, mapped_items
+from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.scope import holds, taken
+
+WIDTH_MAX: Final = 10_000  # children of one step
+
+
+# --- children ---
+
+
+def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    """One child for each item. Raises ExpressionError, NeedBlob."""
+    width = len(_items(node, out)[1])
+    if width > WIDTH_MAX:
+        raise ExpressionError(f"a {_word(node)} step has at most {WIDTH_MAX} items, the list holds {width}")
+    out.emit(ev.StepExpanded, step=key, width=width)
+    run.open_children[key] = width
+    go_on(run, out, node, key, run.state.steps[key])
+
+
+def _word(node: PlanNode) -> str:
+    return "map" if node.kind == "map" else "parallel"
+
+
+def _items(node: PlanNode, out: Decision) -> tuple[str, list[Any], dict[str, Any]]:
+    """The name of the input that holds an item, the items, and the inputs that all children share."""
+    assert node.work is not None  # noqa: S101
+    if node.kind == "map":
+        return node.config.item, map_items(node, out.scope), {}
+    inputs = node.work.resolve(out.scope)
+    return *mapped_items(node, inputs, out.scope), inputs
+
+
+def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """Offers children that were not offered yet, as many as may run at once; joins when all are decided."""
+    if step.status is not StepStatus.RUNNING:  # after a crash it may be joined already
+        steps.decided(run, key)
+        return
+    if node.kind == "map" and _gave_up(run, out, node, key, step):
+        return
+    if not run.open_children[key]:
+        out.emit(ev.StepJoined, step=key, status="completed")
+        steps.decided(run, key)
+        return
+    if _room(run, node, key, step.width) > 0:
+        _offer_children(run, out, node, key)
+
+
+def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
+    """How many more children may be offered now. They are offered in order: those before the cursor were."""
+    cursor = run.cursors.get(key, 0)
+    while cursor < width and child_key(key, cursor) in run.state.steps:
+        cursor += 1
+    run.cursors[key] = cursor
+    bound = node.config.concurrency if node.kind == "map" else None
+    if bound is None:
+        return width - cursor
+    return min(width - cursor, int(bound) - (run.open_children[key] - (width - cursor)))
+
+
+def _offer_children(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    name, items, inputs = _items(node, out)
+    state, work = run.state, node.work
+    width = state.steps[key].width
+    if len(items) != width:
+        raise AssertionError(f"{state.run}/{key}: {len(items)} items, expanded to {width}")
+    assert work is not None  # noqa: S101
+    first = run.cursors[key]
+    for index in range(first, first + _room(run, node, key, width)):
+        if not out.may_offer():
+            run.touched[key] = None
+            return
+        child = child_key(key, index)
+        try:
+            if node.kind == "map":
+                scope = out.scope.within({name: items[index], "index": index})
+                steps.begin_attempt(run, out, node, child, 1, work.resolve(scope), scope)
+            else:
+                steps.begin_attempt(run, out, node, child, 1, {**inputs, name: items[index]}, out.scope)
+        except InvalidError as error:
+            steps.undecidable(run, out, node, child, error)
+            if out.failure is not None:
+                return
+
+
+def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:
+    """Whether more items of a map have failed than its policy allows; it has failed then."""
+    count = run.failures.get(key, 0)
+    allowed: float = 0
+    if node.config.on_item_failure == "continue":
+        bound = node.config.max_failures
+        allowed = step.width if bound is None else bound if bound >= 1 or bound == 0 else bound * step.width
+    if count <= allowed:
+        return False
+    children = (child_key(key, index) for index in range(step.width))
+    worst = next(c for c in children if c in run.decided and run.state.steps[c].status is not StepStatus.COMPLETED)
+    first = run.state.steps[worst].error
+    text = f"{count} of {step.width} items failed; the first, {worst}: {first.message if first else 'failed'}"
+    error = StepError(first.type if first else "item_failed", text, retryable=False)
+    cancel_parts(run, out, key, "the map has failed")
+    out.emit(ev.StepJoined, step=key, status="failed", error=error)
+    steps.give_up(run, out, node, key, error)
+    return True
+
+
+def cancel_parts(run: Run, out: Decision, key: str, reason: str) -> None:
+    """Closes the children or the iteration of a step that are under way."""
+    for name in [name for name in (*run.busy, *run.waits) if name.startswith((key + "[", key + "@"))]:
+        close(run, out, name, reason)
+
+
+def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -> None:
+    """Cancels one step; a subworkflow's run is told."""
+    step = run.state.steps[key]
+    if step.status not in OPEN:
+        return
+    if step.child and step.status is StepStatus.WAITING:
+        out.send(
+            ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason=reason, by=f"run {run.state.run}",
+            force=force,
+        )  # fmt: skip
+    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
+    steps.release(run, out, key, step)
+
+
+# --- loop steps ---
+
+
+def iterate(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    """The first iteration, if `while` holds. Raises ExpressionError, NeedBlob."""
+    _next(run, out, node, key, 1, Payload())
+
+
+def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """After an iteration: the next one, or the end of the step."""
+    if step.status is not StepStatus.RUNNING:
+        steps.decided(run, key)
+        return
+    part = iteration_key(key, step.iteration)
+    child = run.state.steps.get(part)
+    if child is None:
+        steps.schedule(run, out, node, part, 1)
+    elif part in run.decided:
+        try:
+            _judge(run, out, node, key, step, child)
+        except InvalidError as error:
+            steps.undecidable(run, out, node, key, error)
+
+
+def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, child: StepState) -> None:
+    if child.status is not StepStatus.COMPLETED:
+        error = child.error or StepError("iteration_failed", "the iteration did not complete", retryable=False)
+        out.emit(ev.StepResolved, step=key, attempt=0, status="failed", error=error)
+        steps.give_up(run, out, node, key, error)
+        return
+    output = child.output or Payload()
+    until = node.config.until
+    if until is not None:
+        scope = out.scope.within({"iteration": step.iteration, "previous": out.scope.look(output)})
+        if holds(scope, until):
+            _done(run, out, key, output)
+            return
+    delay_ms = node.config.delay_ms
+    if delay_ms and not step.due and step.iteration < node.config.max_iterations:
+        timer = f"delay:{key}:{step.iteration}"
+        if timer not in run.state.timers:
+            out.emit(ev.TimerSet, timer=timer, kind="wait", fire_at=out.now_ms + delay_ms, step=key)
+        return
+    _next(run, out, node, key, step.iteration + 1, output)
+
+
+def _next(run: Run, out: Decision, node: PlanNode, key: str, iteration: int, last: Payload) -> None:
+    ask = node.config.while_
+    scope = out.scope.within({"iteration": iteration, "previous": out.scope.look(last)})
+    if ask is not None and not holds(scope, ask):
+        _done(run, out, key, last)
+    elif iteration > node.config.max_iterations:
+        if node.config.on_max == "complete":
+            _done(run, out, key, last)
+        else:
+            text = f"the loop did not end within {node.config.max_iterations} iterations"
+            error = StepError("max_iterations", text, retryable=False)
+            out.emit(ev.StepResolved, step=key, attempt=0, status="failed", output=last, error=error)
+            steps.give_up(run, out, node, key, error)
+    else:
+        out.emit(ev.StepIterated, step=key, iteration=iteration)
+        steps.schedule(run, out, node, iteration_key(key, iteration), 1)
+
+
+def _done(run: Run, out: Decision, key: str, output: Payload) -> None:
+    out.emit(ev.StepResolved, step=key, attempt=0, status="completed", output=output)
+    steps.decided(run, key)
+
+
+# --- back edges ---
+
+
+def leave_or_repeat(run: Run, out: Decision, node: PlanNode) -> None:
+    """At the end of a loop of edges: runs its body again, or lets those begin that come after it."""
+    state = run.state
+    left: list[str] = []
+    for loop in node.back:
+        count = state.taken.get(loop.edge, 0)
+        if count < loop.max_iterations and taken(out.scope, loop.source, loop.condition):
+            inner = tuple(other.edge for other in run.plan.loops if other is not loop and _within(other, loop))
+            out.emit(ev.StepsReset, edge=loop.edge, iteration=count + 1, steps=loop.body, inner=inner)
+            _reset(run, loop.body)
+            break
+        left.extend(run.plan.exits[loop.edge])
+    for target in left:
+        steps.closer(run, target)
+
+
+def _within(inner: Any, outer: Any) -> bool:
+    return set(inner.body) <= set(outer.body) and len(inner.body) < len(outer.body)
+
+
+def _reset(run: Run, body: tuple[str, ...]) -> None:
+    inside = set(body)
+    for name in body:
+        run.undecided += 1
+        sources = run.plan.waits_for(run.plan.nodes[name])
+        run.remaining[name] = sum(1 for source in sources if source in inside)
+        if not run.remaining[name]:
+            run.touched[current_key(run.state, name)] = None
+
+
+def is_revisited(run: Run, node: PlanNode) -> bool:
+    """Whether a back edge led to the node's present visit."""
+    return any(loop.target == node.id and run.state.taken.get(loop.edge) for loop in run.plan.loops)

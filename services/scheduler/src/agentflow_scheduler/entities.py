@@ -1,0 +1,102 @@
+"""What the engine hosts: runs, keyed lanes, schedules. Each has a log of its own, a fold, and a pure machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+from agentflow_common import events as ev
+from agentflow_common import lanefold, schedulefold
+from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.runfold import RunFold, new_state
+from agentflow_common.runstate import RunState
+from agentflow_common.schedulefold import ScheduleFold, ScheduleState
+from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
+from agentflow_scheduler.lanes import Lane, decide_lane
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Run
+from agentflow_scheduler.schedules import Schedule, decide_schedule
+
+State = RunState | LaneState | ScheduleState
+Entity = Run | Lane | Schedule
+
+
+class Decided(Protocol):
+    """What a machine decided: decisions that are folded already, and facts for other entities' `in`."""
+
+    decisions: list[ev.Decision]
+    sends: list[tuple[RunKey, ev.Event]]
+
+
+class Folding(Protocol):
+    """Feeds an entity's log in sequence order."""
+
+    def add(self, event: Any, seq: int) -> None: ...
+
+    def finish(self) -> Any: ...
+
+
+def folding(key: RunKey, state: Any = None) -> Folding:
+    if key.run.startswith(LANE_PREFIX):
+        return LaneFold(key, state)
+    if key.run.startswith(SCHEDULE_PREFIX):
+        return ScheduleFold(state)
+    return RunFold(state)
+
+
+def begins(key: RunKey, event: ev.Event) -> bool:
+    """Whether an entity that is not known may begin (or, after its checkpoint, go on) with this event."""
+    if key.run.startswith(LANE_PREFIX):
+        return isinstance(event, ev.LaneEvent)
+    if key.run.startswith(SCHEDULE_PREFIX):
+        return isinstance(event, ev.ScheduleCreated | ev.ScheduleCheckpointed)
+    return isinstance(event, ev.RunSubmitted)
+
+
+def begin(key: RunKey, event: ev.AnyEvent, seq: int) -> State | None:
+    """The state that a fact begins; None for a late word about what is over."""
+    if key.run.startswith(LANE_PREFIX):
+        if not isinstance(event, ev.LaneRequested | ev.LaneConfigured):
+            return None
+        state = lanefold.new_state(key)
+        lanefold.evolve(state, event, seq)
+        return state
+    if key.run.startswith(SCHEDULE_PREFIX):
+        return schedulefold.new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
+    return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
+
+
+def is_over(state: State) -> bool:
+    """Whether nothing is left to decide, whatever comes."""
+    if isinstance(state, RunState):
+        return state.status.terminal
+    return state.over if isinstance(state, ScheduleState) else False
+
+
+def host(state: State, plans: Plans) -> Entity:
+    """The entity in memory. Raises whatever a definition raises that can't be planned."""
+    if isinstance(state, RunState):
+        return Run(state, plans.get(state.definition))
+    return Lane(state) if isinstance(state, LaneState) else Schedule(state)
+
+
+def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], offers: int) -> Decided:
+    if isinstance(entity, Run):
+        return decide(entity, now_ms, blobs, offers)
+    return decide_lane(entity, now_ms) if isinstance(entity, Lane) else decide_schedule(entity, now_ms)
+
+
+def groups(out: Decided) -> list[tuple[int, int]]:
+    """How many decisions and sends belong together, in order: what a decision sends goes out with it.
+
+    A run says so by `marks`: the number of decisions that stood before each send. Others keep both few.
+    """
+    marks: Sequence[int] | None = getattr(out, "marks", None)
+    if marks is None:
+        return [(len(out.decisions), len(out.sends))]
+    counts = [0] * len(out.decisions)
+    for mark in marks:
+        if counts:
+            counts[max(0, mark - 1)] += 1
+    return [(1, count) for count in counts] or [(0, len(out.sends))]

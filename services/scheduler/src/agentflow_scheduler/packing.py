@@ -1,0 +1,74 @@
+"""Events as bytes that fit: what makes one too large is stored out of line first (claim check)."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
+from agentflow_common.events import Payload
+from agentflow_common.runstate import RunState, is_marker, parent_of
+
+PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
+
+
+class Packer:
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def decision(self, state: Any, decision: ev.Decision) -> bytes:
+        """The decision's bytes. What is stored out of line is so in the state as well: state equals fold."""
+        data = ev.encode(decision)
+        is_child = isinstance(decision, ev.StepScheduled) and parent_of(decision.step) is not None
+        # what the children of a parallel step have in common is stored once and not in each of their tasks
+        if len(data) <= (2 * PACK_BYTES_MIN if is_child else INLINE_BYTES_MAX):
+            return data
+        if isinstance(decision, ev.StepScheduled):
+            packed = dict(decision.inputs)
+            for name, value in packed.items():
+                if len(msgspec.json.encode(value)) > PACK_BYTES_MIN:
+                    packed[name] = await self._store(value)
+            return ev.encode(msgspec.structs.replace(decision, inputs=packed))
+        if isinstance(decision, ev.RunCompleted):
+            payload = await self._blobs.pack(decision.output.value, "the run's output")
+            state.output = payload
+            return ev.encode(msgspec.structs.replace(decision, output=payload))
+        if isinstance(decision, ev.StepResolved):
+            payload = await self._pack(decision.output, "the step's output")
+            state.steps[decision.step].output = payload
+            return ev.encode(msgspec.structs.replace(decision, output=payload))
+        if isinstance(decision, ev.GraphAdvanced):
+            return await self._graph(state, decision)
+        return data
+
+    async def _graph(self, state: RunState, decision: ev.GraphAdvanced) -> bytes:
+        changed: dict[str, Payload] = {}
+        for name, payload in decision.state.items():
+            if payload.ref is None and len(msgspec.json.encode(payload.value)) > PACK_BYTES_MIN:
+                payload = Payload(ref=await self._blobs.store(payload.value, f"the state's {name}"))  # noqa: PLW2901
+                state.shared[name] = payload
+            changed[name] = payload
+        return ev.encode(msgspec.structs.replace(decision, state=changed))
+
+    async def fact(self, fact: ev.Event) -> bytes:
+        """The bytes of a fact for another entity."""
+        data = ev.encode(fact)
+        if len(data) <= INLINE_BYTES_MAX:
+            return data
+        if isinstance(fact, ev.RunSubmitted):
+            return ev.encode(msgspec.structs.replace(fact, inputs=await self._pack(fact.inputs, "the run's inputs")))
+        if isinstance(fact, ev.ChildEnded):
+            return ev.encode(msgspec.structs.replace(fact, output=await self._pack(fact.output, "the run's output")))
+        return data
+
+    async def _pack(self, payload: Payload, what: str) -> Payload:
+        return payload if payload.ref is not None else await self._blobs.pack(payload.value, what)
+
+    async def _store(self, value: Any) -> Any:
+        """A marker in the place of a large value; see runstate.blob_marker."""
+        if is_marker(value):
+            return value
+        ref = await self._blobs.store(value, "a step's input")
+        return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": []}

@@ -1,0 +1,172 @@
+"""A run in memory and one decision about it. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.events import BlobRef, StepError
+from agentflow_common.runfold import evolve
+from agentflow_common.runstate import OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.plan import Plan, PlanNode
+from agentflow_scheduler.scope import Scope
+
+_BUSY = OPEN - {StepStatus.WAITING}
+
+
+class Run:
+    """A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed).
+
+    remaining: per node, how many of those it waits for are undecided. cursors: per expanded step, the first child that
+    was not offered yet. open_children: those that are undecided. busy, waits: steps that are on their way, and those
+    that wait for something from outside. released: attempts whose slot was given back. leaving: ends of loops whose
+    back edges are yet to be looked at.
+    """
+
+    __slots__ = (
+        "busy",
+        "cursors",
+        "decided",
+        "failures",
+        "leaving",
+        "open_children",
+        "plan",
+        "released",
+        "remaining",
+        "state",
+        "touched",
+        "undecided",
+        "used_timers",
+        "waits",
+    )
+
+    def __init__(self, state: RunState, plan: Plan) -> None:
+        self.state = state
+        self.plan = plan
+        state.definition = plan.raw
+        self.remaining = {node.id: len(plan.waits_for(node)) for node in plan.nodes.values()}
+        self.undecided = len(plan.nodes)
+        self.decided: set[str] = set()
+        self.used_timers = bool(state.timers)
+        self.cursors: dict[str, int] = {}
+        self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
+        self.failures: dict[str, int] = {}
+        self.leaving: dict[str, None] = {}
+        self.released: set[tuple[str, int]] = set()
+        self.busy: dict[str, None] = {}
+        self.waits: dict[str, None] = {}
+        for key, step in state.steps.items():
+            self._note(key, step.status)
+        ready = [] if plan.graph else [current_key(state, name) for name, count in self.remaining.items() if not count]
+        self.touched: dict[str, None] = dict.fromkeys([*state.steps, *ready])
+
+    def apply(self, event: ev.AnyEvent, seq: int) -> None:
+        """Folds a fact from the log."""
+        evolve(self.state, event, seq)
+        key = getattr(event, "step", "")
+        if key:
+            self.touched[key] = None
+            self.changed(key)
+        elif isinstance(event, ev.SignalReceived):
+            self.touched.update(self.waits)
+
+    def changed(self, key: str) -> None:
+        step = self.state.steps.get(key)
+        if step is not None:
+            self._note(key, step.status)
+
+    def _note(self, key: str, status: StepStatus) -> None:
+        if status in _BUSY and (status is not StepStatus.RUNNING or not self._holds_parts(key)):
+            self.busy[key] = None
+        else:
+            self.busy.pop(key, None)
+        if status in {StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN}:
+            self.waits[key] = None
+        else:
+            self.waits.pop(key, None)
+
+    def _holds_parts(self, key: str) -> bool:
+        step = self.state.steps[key]
+        return step.width >= 0 or step.kind == "loop"
+
+    def node(self, key: str) -> PlanNode | None:
+        return self.plan.nodes.get(key) or self.plan.nodes.get(node_of(key))
+
+    def is_present(self, key: str, node: PlanNode) -> bool:
+        """Whether the key belongs to the node's present visit."""
+        if not self.state.visits and self.plan.graph is None:
+            return True
+        base = parent_of(key) or key
+        return base in self.state.active if self.plan.graph else base == current_key(self.state, node.id)
+
+
+class Decision:
+    """decisions: in order, already folded into the run's state. sends: facts to other entities' `in`, each appended
+    together with the decision before it; marks: how many decisions stood before each. needs: blobs to fetch before
+    deciding again. offers: how many more steps may be offered now; `held`: some could not be. failure: what the run
+    fails of, and the step. successor: the run that goes on instead.
+    """
+
+    __slots__ = (
+        "_now_ms",
+        "_run",
+        "decisions",
+        "failure",
+        "held",
+        "marks",
+        "needs",
+        "offers",
+        "scope",
+        "sends",
+        "successor",
+    )
+
+    def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], offers: int) -> None:
+        self.decisions: list[ev.Decision] = []
+        self.sends: list[tuple[RunKey, ev.Event]] = []
+        self.marks: list[int] = []
+        self.needs: list[BlobRef] = []
+        self.scope = Scope(run.state, blobs)
+        self.offers = offers
+        self.held = False
+        self.failure: tuple[StepError, str] | None = None
+        self.successor = ""
+        self._run = run
+        self._now_ms = now_ms
+
+    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
+        state = self._run.state
+        event = event_type(
+            org=state.org, run=state.run, ts=self._now_ms, seen=state.facts_seq, trace=state.trace, **fields
+        )
+        evolve(state, event, 0)
+        self.decisions.append(event)
+        key = fields.get("step")
+        if key:
+            self._run.changed(key)
+
+    def send(self, event_type: type[ev.Event], /, to_org: str, to: str, **fields: Any) -> None:
+        """A fact for another run of the org, or for a lane or a schedule."""
+        key = subjects.key_of(to_org, to)
+        event = event_type(org=to_org, run=to, ts=self._now_ms, trace=self._run.state.trace, **fields)
+        self.sends.append((key, event))
+        self.marks.append(len(self.decisions))
+
+    @property
+    def now_ms(self) -> int:
+        return self._now_ms
+
+    def may_offer(self) -> bool:
+        """Whether one more step may be offered; what may not be now stays touched."""
+        if self.offers > 0:
+            self.offers -= 1
+            return True
+        self.held = True
+        return False
+
+
+def is_undo(key: str) -> bool:
+    return key.endswith(UNDO)

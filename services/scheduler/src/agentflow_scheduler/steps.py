@@ -1,0 +1,264 @@
+"""Attempts of steps: offered to workers (or started as a run), closed, retried. Pure."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from agentflow_common import events as ev
+from agentflow_common import ids
+from agentflow_common.definition import load_trusted
+from agentflow_common.errors import InvalidError
+from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions import ExpressionError
+from agentflow_common.lanefold import key_of_lane
+from agentflow_common.runstate import StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
+from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
+from agentflow_scheduler.run import Decision, Run, is_undo
+from agentflow_scheduler.scope import Scope
+
+DEPTH_MAX: Final = 8
+
+
+def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
+    out.emit(ev.StepUndecidable, step=key, error=StepError("undecidable", error.message, retryable=False))
+    failed(run, out, node, key, run.state.steps[key])
+
+
+def local_scope(out: Decision, node: PlanNode, key: str, work: PlanWork) -> tuple[Scope, dict[str, Any]]:
+    """What a step's inputs may speak of, and inputs that stand over those of the definition."""
+    base = key.removesuffix(":undo")
+    parent = parent_of(base)
+    if parent is None:
+        return out.scope, {}
+    if base.endswith("]"):
+        index = int(base[len(parent) + 1 : -1])
+        if node.kind == "map":
+            return out.scope.within({node.config.item: map_items(node, out.scope)[index], "index": index}), {}
+        name, items = mapped_items(node, work.resolve(out.scope), out.scope)
+        return out.scope, {name: items[index]}
+    iteration = int(base[len(parent) + 1 :])
+    return out.scope.within(loop_names(out.scope, parent, iteration)), {}
+
+
+def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
+    before = scope.state.steps.get(iteration_key(parent, iteration - 1))
+    return {"iteration": iteration, "previous": scope.look(before.output or Payload()) if before else None}
+
+
+def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -> bool:
+    """Begins an attempt; False if the bound on offered steps holds it back. Raises NeedBlob."""
+    if not out.may_offer():
+        run.touched[key] = None
+        return False
+    work = node.undo if is_undo(key) else node.work
+    assert work is not None  # noqa: S101
+    try:
+        scope, over = local_scope(out, node, key, work)
+        begin_attempt(run, out, node, key, attempt, {**work.resolve(scope), **over}, scope)
+    except InvalidError as error:
+        undecidable(run, out, node, key, error)
+    return True
+
+
+def begin_attempt(
+    run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], scope: Scope
+) -> None:
+    work = node.undo if is_undo(key) else node.work
+    assert work is not None  # noqa: S101
+    first = attempt == 1 or key not in run.state.steps
+    if work.kind == "subworkflow":
+        start_child(run, out, node, key, attempt, inputs, work)
+    elif node.lane_key is not None and not is_undo(key):
+        _queue(run, out, node, key, attempt, scope)
+    else:
+        offer(run, out, node, key, attempt, inputs)
+    if first and node.policy.total_timeout_ms is not None and not is_undo(key):
+        _set_timer(out, f"total:{key}", "step_total", node.policy.total_timeout_ms, key, attempt)
+
+
+def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
+    state = run.state
+    work = node.undo if is_undo(key) else node.work
+    assert work is not None  # noqa: S101
+    undoing = work is node.undo
+    out.emit(
+        ev.StepScheduled,
+        step=key,
+        attempt=attempt,
+        lane=node.lane,
+        kind=work.kind,
+        config=work.config,
+        inputs=inputs,
+        policy=node.worker_policy,
+        timeout_ms=node.timeout_ms,
+        budget_nano=state.budget_nano,
+        prompt=state.prompts.get(work.prompt_ref, work.prompt_ref),
+        workflow=state.workflow,
+        priority=priority(run, node),
+        heartbeat_ms=None if undoing else node.policy.heartbeat_ms,
+        undo=node.undo is not None and not undoing,
+    )
+    if node.timeout_ms is not None:
+        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
+
+
+def priority(run: Run, node: PlanNode) -> int:
+    return run.state.priority if node.priority is None else node.priority
+
+
+def _set_timer(out: Decision, timer: str, kind: str, delay_ms: int, key: str, attempt: int) -> None:
+    out.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=out.now_ms + delay_ms, step=key, attempt=attempt)
+
+
+def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scope: Scope) -> None:
+    """Asks the lane's ledger for a slot; the task is offered when `slot.granted` has come."""
+    assert node.lane_key is not None  # noqa: S101
+    lane = str(node.lane_key(scope))
+    entity = key_of_lane(lane)
+    rank = priority(run, node)
+    out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank)
+    out.send(
+        ev.LaneRequested, to_org=entity.org, to=entity.run, lane=lane, holder_org=run.state.org,
+        holder_run=run.state.run, step=key, attempt=attempt, priority=rank, limit=node.lane_limit,
+        rate_per_s=node.lane_rate,
+    )  # fmt: skip
+
+
+def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """Offers an attempt that has its slot."""
+    work = node.work
+    assert work is not None  # noqa: S101
+    if not out.may_offer():
+        run.touched[key] = None
+        return
+    try:
+        scope, over = local_scope(out, node, key, work)
+        offer(run, out, node, key, step.attempt, {**work.resolve(scope), **over})
+    except InvalidError as error:
+        undecidable(run, out, node, key, error)
+
+
+def release(run: Run, out: Decision, key: str, step: StepState) -> None:
+    """Gives the slot of an attempt that is over back to its lane. Doing it twice does no harm."""
+    if not step.lane or (key, step.attempt) in run.released:
+        return
+    run.released.add((key, step.attempt))
+    entity = key_of_lane(step.lane)
+    out.send(
+        ev.LaneReleased, to_org=entity.org, to=entity.run, lane=step.lane, holder_org=run.state.org,
+        holder_run=run.state.run, step=key, attempt=step.attempt,
+    )  # fmt: skip
+
+
+def start_child(
+    run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], work: PlanWork
+) -> None:
+    """Starts a subworkflow as a run of its own, in the same append as the decision. Raises InvalidError, NeedBlob."""
+    state = run.state
+    raw = state.definitions.get(work.workflow_ref)
+    if raw is None:
+        raise ExpressionError(f"the workflow {work.workflow_ref!r} was not pinned when the run was submitted")
+    if state.depth >= DEPTH_MAX:
+        raise ExpressionError(f"subworkflows are nested more than {DEPTH_MAX} deep")
+    definition = load_trusted(raw)
+    full = definition.check_inputs(out.scope.inside(inputs))
+    child = ids.derived_run_id(state.org, state.run, key, attempt)
+    out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child)
+    out.send(
+        ev.RunSubmitted,
+        to_org=state.org,
+        to=child,
+        workflow=definition.name,
+        version=definition.version,
+        definition=raw,
+        inputs=Payload(value=full),
+        digest=definition.digest(),
+        prompts=state.prompts,
+        budget_nano=None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano),
+        deadline_ms=definition.deadline_ms,
+        tags=state.tags,
+        priority=priority(run, node),
+        parent=ev.ParentRef(state.run, key, attempt),
+        definitions=state.definitions,
+        depth=state.depth + 1,
+    )
+
+
+def decided(run: Run, key: str) -> None:
+    """The step will not change any more: those that wait for it come one closer."""
+    if key in run.decided:
+        return
+    run.decided.add(key)
+    if is_undo(key):
+        return
+    parent = parent_of(key)
+    if parent is not None:
+        if parent in run.open_children:
+            run.open_children[parent] -= 1
+            if run.state.steps[key].status is not StepStatus.COMPLETED:
+                run.failures[parent] = run.failures.get(parent, 0) + 1
+        run.touched[parent] = None
+        return
+    run.undecided -= 1
+    if run.plan.graph is None:
+        node = run.plan.nodes[node_of(key)]
+        for target in node.targets:
+            closer(run, target)
+        if node.back:
+            run.leaving[node.id] = None
+
+
+def closer(run: Run, target: str) -> None:
+    """One of those that the node waits for is decided."""
+    run.remaining[target] -= 1
+    if not run.remaining[target]:
+        run.touched[visit_key(target, run.state.visits.get(target, 1))] = None
+
+
+def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """Retries, asks, goes on without the step, or fails what holds it."""
+    error = step.error or StepError("unknown", "the step failed")
+    work = node.undo if is_undo(key) else node.work
+    retry = work.retry if work is not None else node.retry
+    if step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key):
+        policy = node.policy.on_unknown or ("retry" if work is not None and work.kind == "llm" else "fail")
+        if policy == "ask":
+            return
+        if policy == "retry" and step.attempt < retry.max_attempts and not step.expired:
+            schedule(run, out, node, key, step.attempt + 1)
+            return
+    elif not step.expired and _may_retry(retry, error, step.attempt):
+        delay_ms = retry_delay_ms(retry, run.state.run, key, step.attempt, error)
+        if not delay_ms:
+            schedule(run, out, node, key, step.attempt + 1)
+        else:
+            _set_timer(out, f"retry:{key}:{step.attempt}", "retry", delay_ms, key, step.attempt)
+        return
+    give_up(run, out, node, key, error)
+
+
+def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
+    """The step has failed for good."""
+    item = node.kind in {"map", "loop"} and parent_of(key) is not None  # its parent judges it
+    if not item and not is_undo(key) and node.policy.on_failure == "fail":
+        out.failure = (error, key)
+    else:
+        decided(run, key)
+
+
+def _may_retry(retry: Any, error: StepError, attempt: int) -> bool:
+    if attempt >= retry.max_attempts or not attempt:
+        return False
+    if error.type in retry.non_retryable:
+        return False
+    if retry.retryable:
+        return error.type in retry.retryable
+    return error.retryable
+
+
+def retry_delay_ms(retry: Any, run: str, key: str, attempt: int, error: StepError) -> int:
+    """The wait before the next attempt: backoff, spread by a jitter that depends on (run, step, attempt) alone."""
+    factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 30)}[retry.backoff]
+    base = min(retry.initial_ms * factor, retry.max_ms)
+    spread = 1 + retry.jitter * (2 * ids.fraction(run, key, attempt) - 1)
+    return max(int(base * spread), error.retry_after_ms or 0)

@@ -1,0 +1,40 @@
+"""Timers as JetStream message schedules: the server writes `timer.fired` into the entity's `in` when one comes due."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import nats.errors
+from nats.js.errors import APIError
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.subjects import RunKey
+
+
+async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, Any]]) -> None:
+    """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once."""
+    futures = []
+    for key, name, timer in timers:
+        at = datetime.fromtimestamp(timer.fire_at / 1000, UTC).isoformat(timespec="milliseconds")
+        fired = ev.TimerFired(
+            org=key.org, run=key.run, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
+            attempt=timer.attempt,
+        )  # fmt: skip
+        headers = {
+            "Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}",
+            "Nats-Schedule-Target": subjects.run_in(key),
+        }
+        futures.append(await event_log.publish(Entry(subjects.timer(key, name), ev.encode(fired), headers=headers)))
+    for future in futures:
+        await future
+
+
+async def purge_timers(event_log: EventLog, key: RunKey) -> None:
+    """Schedules of what is over would only wake it for nothing."""
+    with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
+        await event_log.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))

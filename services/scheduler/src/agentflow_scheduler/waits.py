@@ -1,0 +1,198 @@
+"""Steps that no worker runs: waiting for a time, a signal, people, or a run of its own. Pure."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from agentflow_common import events as ev
+from agentflow_common import ids
+from agentflow_common.definition_nodes import DURATION_MS_MAX, duration_ms
+from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions import ExpressionError
+from agentflow_common.runstate import Answer, StepState
+from agentflow_scheduler import steps
+from agentflow_scheduler.plan import PlanNode
+from agentflow_scheduler.run import Decision, Run
+
+APPROVERS_MAX: Final = 200
+
+
+def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    values = {name: resolver(out.scope) for name, resolver in node.values.items()}
+    until = _time(values["until"]) if "until" in values else out.now_ms + _duration(values["duration"])
+    out.emit(ev.StepWaiting, step=key, attempt=1, kind="wait", until=until)
+    if until <= out.now_ms:
+        look_at_wait(run, out, node, key, run.state.steps[key])
+    else:
+        _timer(out, "wait", key, until)
+
+
+def _duration(value: Any) -> int:
+    try:
+        found = duration_ms(value)
+    except ValueError as error:
+        raise ExpressionError(f"`duration`: {error}") from None
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= DURATION_MS_MAX:
+        raise ExpressionError(
+            f"`duration` must be a number of ms up to {DURATION_MS_MAX} or a text like 90s: {value!r}"
+        )
+    return int(found)
+
+
+def _time(value: Any) -> int:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return int(value)
+    try:
+        at = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise ExpressionError(f"`until` must be RFC 3339 or ms since the epoch, got {str(value)[:80]!r}") from None
+    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+
+
+def _timer(out: Decision, kind: str, key: str, at: int) -> None:
+    out.emit(ev.TimerSet, timer=f"{kind}:{key}", kind=kind, fire_at=at, step=key, attempt=1)
+
+
+def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
+    payload = output if isinstance(output, Payload) else Payload(value=output)
+    out.emit(ev.StepResolved, step=key, attempt=1, status="completed", output=payload, signal=signal)
+    steps.decided(run, key)
+
+
+def _fail(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
+    out.emit(ev.StepResolved, step=key, attempt=1, status="failed", error=error)
+    steps.give_up(run, out, node, key, error)
+
+
+def look_at_wait(run: Run, out: Decision, _node: PlanNode, key: str, step: StepState) -> None:
+    if step.due or step.until <= out.now_ms:
+        _resolve(run, out, key, {"until": step.until})
+
+
+# --- signals ---
+
+
+def begin_signal(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    timeout = node.config.timeout_ms
+    until = out.now_ms + timeout if timeout else 0
+    out.emit(ev.StepWaiting, step=key, attempt=1, kind="signal", until=until, detail={"signal": node.config.signal})
+    if not look_at_signal(run, out, node, key, run.state.steps[key]) and until:
+        _timer(out, "expire", key, until)
+
+
+def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:
+    """Takes the oldest kept signal of its name; whether the step is over."""
+    name = node.config.signal
+    kept = run.state.signals.get(name)
+    if kept:
+        _resolve(run, out, key, kept[0], signal=name)
+    elif step.due and node.config.on_timeout == "continue":
+        _resolve(run, out, key, None)
+    elif step.due:
+        text = f"the signal {name!r} did not come within {node.config.timeout_ms} ms"
+        _fail(run, out, node, key, StepError("signal_timeout", text, retryable=False))
+    else:
+        return False
+    return True
+
+
+# --- approvals ---
+
+
+def begin_approval(_run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    values = {name: resolver(out.scope) for name, resolver in node.values.items()}
+    config = node.config
+    people = _names(values["approvers"])
+    if people and config.required > len({*people, *_names(values["escalate_to"])}):
+        raise ExpressionError(f"{config.required} approvals are required, and there are {len(people)} approvers")
+    detail = {"message": str(values["message"]), "approvers": people, "required": config.required}
+    until = out.now_ms + config.expires_ms if config.expires_ms else 0
+    out.emit(ev.StepWaiting, step=key, attempt=1, kind="approval", until=until, detail=detail)
+    if until:
+        _timer(out, "expire", key, until)
+    if config.escalate_ms:
+        _timer(out, "escalate", key, out.now_ms + config.escalate_ms)
+
+
+def _names(value: Any) -> list[str]:
+    flat: list[str] = []
+    for item in value if isinstance(value, list) else [value]:
+        flat.extend(map(str, item) if isinstance(item, list) else [str(item)])
+    names = list(dict.fromkeys(name for name in flat if name))
+    if len(names) > APPROVERS_MAX:
+        raise ExpressionError(f"an approval has at most {APPROVERS_MAX} approvers, got {len(names)}")
+    return names
+
+
+def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    config = node.config
+    refused = next((answer for answer in step.answers if answer.decision == "reject"), None)
+    approvals = sum(answer.decision == "approve" for answer in step.answers)
+    if refused is not None:
+        if config.on_reject == "continue":
+            _resolve(run, out, key, _verdict(False, step.answers))
+        else:
+            text = f"{refused.by} rejected it" + (f": {refused.comment}" if refused.comment else "")
+            _fail(run, out, node, key, StepError("rejected", text, retryable=False))
+    elif approvals >= config.required:
+        _resolve(run, out, key, _verdict(True, step.answers))
+    elif step.due and step.reason == "expire":
+        if config.on_expire == "fail":
+            text = f"{approvals} of {config.required} approvals came within {config.expires_ms} ms"
+            _fail(run, out, node, key, StepError("approval_expired", text, retryable=False))
+        else:
+            _resolve(run, out, key, {**_verdict(config.on_expire == "approve", step.answers), "expired": True})
+    elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
+        out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(node.values["escalate_to"](out.scope))))
+
+
+def _verdict(approved: bool, answers: list[Answer]) -> dict[str, Any]:
+    decisions = [
+        {"by": a.by, "decision": a.decision, "comment": a.comment, "data": a.data.value, "at": a.at} for a in answers
+    ]
+    return {"approved": approved, "decisions": decisions}
+
+
+# --- subworkflows and new beginnings ---
+
+
+def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """A subworkflow that takes too long is cancelled; its end itself is a fact."""
+    if step.due and step.expired:
+        out.send(
+            ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
+            by=f"run {run.state.run}",
+        )  # fmt: skip
+        total = node.policy.total_timeout_ms or 0
+        out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=total, bound="total")
+        steps.failed(run, out, node, key, step)
+
+
+def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+    """Ends the run and starts the next of its definition. Raises ExpressionError, InvalidError, NeedBlob."""
+    state = run.state
+    given = out.scope.inside({name: resolver(out.scope) for name, resolver in node.values.items()})
+    full = run.plan.definition.check_inputs(given)
+    following = ids.derived_run_id(state.org, state.run, key, 1)
+    out.emit(ev.StepResolved, step=key, attempt=1, status="completed", output=Payload(value={"run": following}))
+    out.successor = following
+    out.send(
+        ev.RunSubmitted,
+        to_org=state.org,
+        to=following,
+        workflow=state.workflow,
+        version=state.version,
+        definition=run.plan.raw,
+        inputs=Payload(value=full),
+        digest=state.digest,
+        prompts=state.prompts,
+        budget_nano=None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano),
+        deadline_ms=state.deadline_ms,
+        tags=state.tags,
+        priority=state.priority,
+        parent=state.parent,
+        origin=ev.OriginRef(state.run, "continue"),
+        definitions=state.definitions,
+        depth=state.depth,
+    )
