@@ -12,8 +12,10 @@ from agentflow_common import clickhouse as ch
 from agentflow_common.service import Context
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
+from agentflow_trace.retention import Retention
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
+from agentflow_trace.store_archive import ArchiveStore
 
 SERVICE: Final = "trace"
 STREAMS: Final = (subjects.EVENTS_STREAM, subjects.COST_STREAM, subjects.AUDIT_STREAM)
@@ -25,8 +27,12 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     clickhouse = preloaded or ch.ClickHouse(context.settings, session="agentflow-trace")
     clickhouse.preload()
     store = Store(clickhouse)
-    streams = [Ingest(stream, context.log, store, context.settings, context.health.set_part) for stream in STREAMS]
-    handlers = Handlers(store, streams)
+    archive = ArchiveStore(clickhouse)
+    streams = [
+        Ingest(stream, context.log, store, context.settings, context.health.set_part, archive) for stream in STREAMS
+    ]
+    retention = Retention(context.log, archive, streams, context.settings, context.clock)
+    handlers = Handlers(store, streams, archive, retention)
     context.health.set_part("clickhouse", "opening")
     loops: list[asyncio.Task[None]] = []
     try:
@@ -35,9 +41,11 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
             await ch.migrate(clickhouse, postgres.migrations_dir(__file__))
             for ingest in streams:
                 await ingest.prepare()
+            await retention.begin(streams[0].held_at_start)
             context.health.set_part("clickhouse", "ok")
             handlers.opened.set()
             loops += [asyncio.create_task(ingest.run(), name=f"trace-{ingest.stream}") for ingest in streams]
+            loops.append(asyncio.create_task(retention.run(), name="trace-retention"))
             yield
     finally:
         await tasks.stop(loops)

@@ -6,29 +6,42 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from agentflow_common import rpc, subjects
+from agentflow_common import rpc, rpc_archive, subjects
 from agentflow_common.bus import Route
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, RetryableError
 from agentflow_trace import machine
 from agentflow_trace.ingest import Ingest
+from agentflow_trace.retention import Retention
 from agentflow_trace.store import Store
+from agentflow_trace.store_archive import ArchiveStore
 
 WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to hold `min_seq`; the verb's timeout is 20 s
 LIMIT_MAX: Final = 1_000
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024  # with steps and events in one answer below the bus's bound of 7 MiB
 EVENTS_MAX: Final = 15_000
+PAGE_EVENTS: Final = 1_000
+PAGE_BYTES_MAX: Final = 3 * 1024 * 1024  # characters; as JSON text they may take twice as many bytes
 
 
 class Handlers:
     """Serves from the first moment on; a question that comes before ClickHouse is open waits for it."""
 
-    def __init__(self, store: Store, streams: Sequence[Ingest]) -> None:
+    def __init__(self, store: Store, streams: Sequence[Ingest], archive: ArchiveStore, retention: Retention) -> None:
         self._store = store
+        self._archive = archive
+        self._retention = retention
         self._streams = {ingest.stream: ingest for ingest in streams}
         self.opened = asyncio.Event()
 
     def routes(self) -> list[Route]:
-        return [(rpc.TRACE_GET, self.get), (rpc.TRACE_QUERY, self.query), (rpc.TRACE_COUNTS, self.counts)]
+        return [
+            (rpc.TRACE_GET, self.get),
+            (rpc.TRACE_QUERY, self.query),
+            (rpc.TRACE_COUNTS, self.counts),
+            (rpc_archive.ARCHIVED, self.archived),
+            (rpc_archive.RETENTION_GET, self.get_retention),
+            (rpc_archive.RETENTION_SET, self.set_retention),
+        ]
 
     async def _open(self) -> None:
         try:
@@ -65,3 +78,25 @@ class Handlers:
             raise InvalidError("unknown stream", problems=(Problem("stream", "not traced", f"one of {known}"),))
         await self._open()
         return await self._store.counts(request.stream)
+
+    async def archived(self, request: rpc_archive.ArchiveRequest) -> rpc_archive.ArchiveReply:
+        """A page of a run's events, to be folded by who asks: the same fold as over the log, so the same state."""
+        await self._open()
+        found = await self._archive.events(request.org, request.run, request.after_seq, PAGE_EVENTS)
+        events: list[rpc_archive.ArchivedEvent] = []
+        left = PAGE_BYTES_MAX
+        for seq, subject, body in found:
+            left -= len(body)
+            if events and left < 0:
+                break
+            events.append(rpc_archive.ArchivedEvent(seq=seq, subject=subject, body=body))
+        more = len(events) < len(found) or len(found) == PAGE_EVENTS
+        return rpc_archive.ArchiveReply(events=tuple(events), more=more)
+
+    async def get_retention(self, request: rpc.Empty) -> rpc_archive.RetentionReply:
+        await self._open()
+        return await self._retention.report(request)
+
+    async def set_retention(self, request: rpc_archive.SetRetentionRequest) -> rpc_archive.RetentionReply:
+        await self._open()
+        return await self._retention.change(request)

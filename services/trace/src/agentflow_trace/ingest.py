@@ -23,6 +23,7 @@ from agentflow_trace import rows
 from agentflow_trace.rows import Row
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
+from agentflow_trace.store_archive import ArchiveStore
 
 log = logging.getLogger(__name__)
 
@@ -47,9 +48,14 @@ class Ingest:
         store: Store,
         settings: TraceSettings,
         report: Callable[[str, str], None],
+        archive: ArchiveStore,
     ) -> None:
         self.stream = stream
         self.ingested = 0
+        self.identity = ""  # of the log that the rows come from
+        self.held_at_start = 0
+        self._archive = archive
+        self._kept = (0, 0)  # first and last sequence of purged runs that survive outside of `events`
         self._log = event_log
         self._store = store
         self._rows_max = settings.trace_batch_rows
@@ -71,6 +77,7 @@ class Ingest:
         info = await self._log.nc.jsm().stream_info(self.stream)
         identity = info.created.isoformat() if info.created else ""
         held = await self._store.position(self.stream)
+        self.identity, self.held_at_start = identity, held.last
         known = await self._store.identity(self.stream)
         lost = held.rows and (held.last > info.state.last_seq or held.first > max(1, info.state.first_seq))
         lost = lost or not await self._same_newest(held.last)
@@ -80,10 +87,12 @@ class Ingest:
                 extra={"stream": self.stream, "rows": held.rows, "whole": held.whole, "same_log": known == identity},
             )
             await self._store.set_identity(self.stream, "rebuilding")
+            await self._archive.keep(self.stream)
             await self._store.drop_stream(self.stream)
             known, held = "", await self._store.position(self.stream)
         if known != identity:
             await self._store.set_identity(self.stream, identity)
+        self._kept = await self._archive.kept(self.stream, identity)
         self._set_position(held.last)
 
     async def _same_newest(self, seq: int) -> bool:
@@ -153,8 +162,9 @@ class Ingest:
         expected = self._read_to + 1
         if delivery.seq < expected:
             return  # delivered again
-        if delivery.seq > expected and self._read_to:
-            await self._gap(expected, delivery.seq - 1, delivery.ts)
+        first = expected if self._read_to else self._kept[0]
+        if first and delivery.seq > first:
+            await self._gap(first, delivery.seq - 1, delivery.ts)
         row = rows.of(self.stream, delivery.subject, delivery.data, delivery.seq, delivery.ts, delivery.headers)
         self._put(row)
 
@@ -168,14 +178,18 @@ class Ingest:
 
     async def _gap(self, first: int, last: int, stored_at: int) -> None:
         """The tail is gapless in deliveries, so a gap in sequences is messages that the server had removed."""
-        if last - first < GAP_INLINE_MAX:
+        restored = self._kept[1] >= first
+        if last - first < GAP_INLINE_MAX and not restored:
             for seq in range(first, last + 1):
                 self._put(rows.removed(self.stream, seq, stored_at))
             return
         async with self._moved:
             await self._moved.wait_for(lambda: not self._buffer)
         log.info("filling removed sequences", extra={"stream": self.stream, "first": first, "last": last})
-        await self._store.fill(self.stream, first, last, stored_at)
+        if restored:
+            await self._archive.fill(self.stream, self.identity, first, last, stored_at)
+        else:
+            await self._store.fill(self.stream, first, last, stored_at)
         self._read_to = last
         await self._advance(last)
 

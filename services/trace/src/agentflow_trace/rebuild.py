@@ -1,4 +1,5 @@
 """`python -m agentflow_trace.rebuild`: drops what ClickHouse holds; the trace service then reads the log again.
+The events of runs that were purged from the log are put aside first.
 
 Stop the trace service first when ClickHouse is embedded: chDB admits one process.
 """
@@ -8,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 
+from agentflow_common import subjects
 from agentflow_common.clickhouse import ClickHouse
 from agentflow_common.errors import RetryableError
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
+from agentflow_trace.store_archive import ArchiveStore
 
 OPEN_S_MAX = 5.0
 
@@ -21,6 +24,7 @@ async def rebuild(settings: TraceSettings) -> None:
     clickhouse = ClickHouse(settings, session="agentflow-trace")
     try:
         await clickhouse.open(OPEN_S_MAX)
+        await ArchiveStore(clickhouse).keep(subjects.EVENTS_STREAM)  # the log no longer holds these
         await Store(clickhouse).drop_all()
     finally:
         await clickhouse.close()

@@ -105,9 +105,12 @@ class Store:
     # --- reading ---
 
     async def run_rows(self, org: str, run: str) -> list[Row]:
-        """All rows of a run, AF_EVENTS first, each stream in sequence order."""
+        """All rows of a run since it was last submitted (an old idempotency key may begin it anew once the log has
+        forgotten it), AF_EVENTS first, each stream in sequence order."""
         found = await self._clickhouse.query(
             f"SELECT {_SELECT_RUN} FROM events WHERE org = {{org:String}} AND run = {{run:String}} "  # noqa: S608
+            "AND (stream != {events:String} OR stream_seq >= (SELECT max(stream_seq) FROM events "
+            "WHERE org = {org:String} AND run = {run:String} AND stream = {events:String} AND type = 'run.submitted')) "
             "ORDER BY stream != {events:String}, stream, stream_seq LIMIT {limit:UInt32}",
             {"org": org, "run": run, "events": EVENTS_STREAM, "limit": RUN_ROWS_MAX},
         )
@@ -128,7 +131,7 @@ class Store:
         found = await self._clickhouse.query(
             "SELECT run FROM events "  # noqa: S608 - the conditions are this file's own text
             f"WHERE org = {{org:String}} AND stream = {{events:String}} AND type = 'run.submitted' {where} "
-            "ORDER BY ts DESC, run DESC LIMIT {limit:UInt32}",
+            "ORDER BY ts DESC, run DESC LIMIT 1 BY run LIMIT {limit:UInt32}",
             {**values, "limit": limit},
         )
         order = [str(run) for (run,) in found]
@@ -147,7 +150,13 @@ SELECT run, anyIf(workflow, type = 'run.submitted'), argMinIf(type, stream_seq, 
     {_MS}(minIf(ts, type IN {{ended:Array(String)}})),
     sumIf(cost_nano, type IN ('step.completed', 'step.failed')), uniqExactIf(step, step != '')
 FROM events
-WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}}
+INNER JOIN (
+    SELECT run, max(stream_seq) AS begun FROM events
+    WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}}
+        AND type = 'run.submitted'
+    GROUP BY run
+) AS b USING (run)
+WHERE org = {{org:String}} AND run IN {{runs:Array(String)}} AND stream = {{events:String}} AND stream_seq >= b.begun
 GROUP BY run
 """  # noqa: S608
 

@@ -1,0 +1,300 @@
+"""Retention: finished runs leave the log once the archive holds all of them.
+
+A run may go when its final event is old enough and nothing was said about it since, when ClickHouse holds every message
+of it and the ledgers, when every durable consumer has seen it, and when no snapshot of the scheduler still says that it
+is under way. The order of writes makes it safe to be killed anywhere: what will be purged is noted in ClickHouse, then
+in the log's own bucket, then purged, then noted as done; each step repeated changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotFoundError
+from prometheus_client import Counter, Gauge
+
+from agentflow_common import subjects
+from agentflow_common.clock import Clock
+from agentflow_common.errors import AgentFlowError, InvalidError, Problem
+from agentflow_common.eventlog import EventLog
+from agentflow_common.rpc import Empty
+from agentflow_common.rpc_archive import RetentionReply, SetRetentionRequest
+from agentflow_trace.ingest import Ingest
+from agentflow_trace.settings import TraceSettings
+from agentflow_trace.store_archive import ArchiveStore, Ended, Purged
+
+log = logging.getLogger(__name__)
+
+ARCHIVED = Counter("runs_archived", "Finished runs that were purged from the log")  # exposed as runs_archived_total
+WAITING = Gauge("runs_waiting_for_archive", "Finished runs that are old enough and still in the log")
+
+BATCH_RUNS: Final = 100  # noted, purged and noted as done together
+LEDGERS_S_MAX: Final = 10.0
+KEEP_KEY: Final = "retention"
+PURGED_KEY: Final = "retention_purged"
+
+
+class Keep(msgspec.Struct, frozen=True):
+    """What an operator set. keep_ms: 0 for ever."""
+
+    keep_ms: int
+    by: str = ""
+    at: int = 0
+
+
+class _PurgedTo(msgspec.Struct, frozen=True):
+    log: str
+    seq: int
+
+
+class _Name(msgspec.Struct, frozen=True):
+    org: str
+    run: str
+
+
+class _Snapshot(msgspec.Struct, frozen=True):
+    """What is needed of a scheduler's snapshot: whom it takes for unfinished."""
+
+    seq: int
+    runs: list[_Name]
+
+
+class Retention:
+    """Sweeps until cancelled. `begin` first, once ClickHouse is open and the streams are prepared."""
+
+    def __init__(
+        self,
+        event_log: EventLog,
+        archive: ArchiveStore,
+        streams: Sequence[Ingest],
+        settings: TraceSettings,
+        clock: Clock,
+    ) -> None:
+        self._log = event_log
+        self._nc: Client = event_log.nc
+        self._archive = archive
+        self._streams = {ingest.stream: ingest for ingest in streams}
+        self._settings = settings
+        self._clock = clock
+        self._wake = asyncio.Event()
+        self._identity = ""
+        self._floor = 0  # every run that ended up to here was purged
+        self._late_floor = 0
+        self._purged_to = 0
+        self._swept_at = 0
+        self._waiting: dict[str, int] = {}
+        self._snapshots: dict[int, tuple[str, frozenset[tuple[str, str]]]] = {}
+        self._unfinished: dict[int, frozenset[tuple[str, str]] | None] = {}  # by shard, of this sweep
+
+    # --- what is set ---
+
+    async def keep(self) -> Keep:
+        try:
+            entry = await (await self._bucket()).get(KEEP_KEY)
+            return msgspec.json.decode(entry.value or b"", type=Keep)
+        except (KeyNotFoundError, msgspec.MsgspecError):
+            return Keep(round(self._settings.retention_hours * 3_600_000))
+
+    async def change(self, request: SetRetentionRequest) -> RetentionReply:
+        least = round(self._settings.retention_min_s * 1000)
+        if request.keep_ms < 0 or 0 < request.keep_ms < least:
+            fix = f"give at least {least // 1000} s, or 0 for ever"
+            raise InvalidError("so short a retention is not safe", problems=(Problem("keep_ms", "too short", fix),))
+        value = msgspec.json.encode(Keep(request.keep_ms, request.by, self._clock.now_ms()))
+        await (await self._bucket()).put(KEEP_KEY, value)
+        log.info("retention set", extra={"keep_ms": request.keep_ms, "by": request.by})
+        self._wake.set()
+        return await self.report(Empty())
+
+    async def report(self, _request: Empty) -> RetentionReply:
+        keep = await self.keep()
+        info = await self._nc.jsm().stream_info(subjects.EVENTS_STREAM)
+        archived, _ = await self._archive.totals(self._identity)
+        lost_from, lost_to = await self._archive.losses(self._identity)
+        return RetentionReply(
+            keep_ms=keep.keep_ms,
+            set_by=keep.by,
+            set_at=keep.at,
+            archived_runs=archived,
+            waiting_runs=sum(self._waiting.values()),
+            waiting_for="; ".join(f"{count}: {why}" for why, count in self._waiting.items()),
+            swept_at=self._swept_at,
+            log_messages=info.state.messages,
+            log_bytes=info.state.bytes,
+            archived_to_seq=self._streams[subjects.EVENTS_STREAM].ingested,
+            lost_from_seq=lost_from,
+            lost_to_seq=lost_to,
+        )
+
+    async def _bucket(self) -> Any:
+        return await self._nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+
+    # --- sweeping ---
+
+    async def begin(self, held_to: int) -> None:
+        """held_to: the newest sequence that ClickHouse held at the start. Notices an older ClickHouse that was put
+        back: what had been purged since is in no archive, and nobody may think it is."""
+        self._identity = self._streams[subjects.EVENTS_STREAM].identity
+        try:
+            entry = await (await self._bucket()).get(PURGED_KEY)
+            written = msgspec.json.decode(entry.value or b"", type=_PurgedTo)
+        except KeyNotFoundError:
+            return
+        if written.log != self._identity:
+            return
+        self._purged_to = written.seq
+        _, noted = await self._archive.totals(self._identity)
+        _, known_loss = await self._archive.losses(self._identity)
+        if written.seq > max(noted, held_to, known_loss):
+            log.error(
+                "the archive is older than the purges of the log: runs are lost",
+                extra={"first": held_to + 1, "last": written.seq},
+            )
+            await self._archive.note_loss(self._identity, held_to + 1, written.seq)
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+            except (AgentFlowError, nats.errors.Error, APIError, TimeoutError) as error:
+                log.warning("retention is tried again", extra={"error_type": type(error).__name__})
+            except Exception:
+                log.exception("retention is tried again")  # ClickHouse's driver has its own errors
+            try:
+                async with asyncio.timeout(self._settings.retention_sweep_s):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def sweep(self) -> int:
+        """Purges what may go; returns how many runs that were."""
+        keep = await self.keep()
+        now = self._clock.now_ms()
+        waiting: dict[str, int] = {}
+        self._unfinished.clear()
+        count = 0
+        if keep.keep_ms:
+            cutoff = now - keep.keep_ms
+            seen_to = await self._seen_to()
+            after = self._floor
+            while True:
+                runs = await self._archive.ended(self._identity, cutoff, after, BATCH_RUNS)
+                if not runs:
+                    break
+                count += await self._batch(runs, cutoff, seen_to, waiting)
+                after = runs[-1][2]
+            await self._sweep_late(cutoff, whole=not waiting)
+        self._waiting, self._swept_at = waiting, self._clock.now_ms()
+        WAITING.set(sum(waiting.values()))
+        return count
+
+    async def _batch(
+        self, runs: Sequence[tuple[str, str, int]], cutoff: int, seen_to: float, waiting: dict[str, int]
+    ) -> int:
+        going: list[tuple[Ended, int]] = []
+        for item in await self._archive.details(self._identity, runs):
+            why, messages = await self._obstacle(item, cutoff, seen_to)
+            if why:
+                waiting[why] = waiting.get(why, 0) + 1
+            else:
+                going.append((item, messages))
+        await self._purge([Purged(i.org, i.run, i.newest_seq, i.ended_seq, n, False) for i, n in going],
+                          {(i.org, i.run) for i, _ in going if i.timers})  # fmt: skip
+        ARCHIVED.inc(len(going))
+        if not waiting:
+            self._floor = runs[-1][2]
+        return len(going)
+
+    async def _obstacle(self, item: Ended, cutoff: int, seen_to: float) -> tuple[str, int]:
+        """(why the run can't go yet or the empty string, how many messages of it the log holds)."""
+        if not item.ended or item.newest_at > cutoff:
+            return "something was said about them since", 0
+        if item.newest_seq > seen_to:
+            return "a consumer has not seen them", 0
+        if await self._snapshot_holds(item.org, item.run):
+            return "a snapshot of the scheduler still has them", 0
+        key = subjects.key_of(item.org, item.run)
+        info = await self._nc.jsm().stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.run_all(key))
+        held = sum((info.state.subjects or {}).values())
+        return ("the archive has not all of them" if held > item.rows else ""), held
+
+    async def _purge(self, going: list[Purged], timers: set[tuple[str, str]]) -> None:
+        """Noted, purged, noted as done."""
+        if not going:
+            return
+        await self._archive.note(self._identity, going)
+        newest = max(item.up_to for item in going)
+        if newest > self._purged_to:
+            value = msgspec.json.encode(_PurgedTo(self._identity, newest))
+            await (await self._bucket()).put(PURGED_KEY, value)
+            self._purged_to = newest
+        jsm = self._nc.jsm()
+        for item in going:
+            key = subjects.key_of(item.org, item.run)
+            if item.messages:
+                await jsm.purge_stream(subjects.EVENTS_STREAM, seq=item.up_to + 1, subject=subjects.run_all(key))
+            if (item.org, item.run) in timers:
+                await jsm.purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))
+        await self._archive.note(self._identity, [item._replace(done=True) for item in going])
+
+    async def _sweep_late(self, cutoff: int, *, whole: bool) -> None:
+        """A late report about a purged run changes nothing and stays in the archive; the log need not keep it."""
+        top = self._streams[subjects.EVENTS_STREAM].ingested
+        late = await self._archive.late(self._identity, cutoff, self._late_floor, BATCH_RUNS)
+        await self._purge([Purged(org, run, seq, 0, count, False) for org, run, seq, count in late], set())
+        if not late and whole:  # what came since `cutoff` is looked at again: it was too young
+            self._late_floor = min(self._floor, top)
+
+    # --- what must have happened first ---
+
+    async def _seen_to(self) -> float:
+        """The sequence up to which every durable consumer but the lanes (their tasks are void when a run is over) is
+        done, the ledgers that they wrote included."""
+        seen = math.inf
+        offset = 0
+        while True:
+            infos = await self._nc.jsm().consumers_info(subjects.EVENTS_STREAM, offset)
+            for info in infos:
+                name = info.config.durable_name or ""
+                if not name or name.startswith(subjects.lane_durable("")):
+                    continue
+                if info.num_pending or info.num_ack_pending:
+                    seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
+            offset += len(infos)
+            if len(infos) < 256:
+                break
+        for stream in (subjects.COST_STREAM, subjects.AUDIT_STREAM):
+            await self._streams[stream].wait_for(await self._log.last_seq(stream), LEDGERS_S_MAX)
+        return min(seen, self._streams[subjects.EVENTS_STREAM].ingested)
+
+    async def _snapshot_holds(self, org: str, run: str) -> bool:
+        """Whether a scheduler that starts from its newest snapshot would take the run for unfinished: its final event
+        must then stay in the log, which says otherwise. A snapshot that can't be read might hold any."""
+        shard = subjects.shard_of(run)
+        if shard not in self._unfinished:
+            self._unfinished[shard] = await self._read_snapshot(shard)
+        found = self._unfinished[shard]
+        return found is None or (org, run) in found
+
+    async def _read_snapshot(self, shard: int) -> frozenset[tuple[str, str]] | None:
+        """The runs of the shard's snapshot; None if it can't be read. Read again only when it has changed."""
+        store = await self._nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        name = f"shard-{shard}"
+        try:
+            version = (await store.get_info(name)).nuid or ""
+            if self._snapshots.get(shard, ("", None))[0] != version:
+                found = msgspec.msgpack.decode((await store.get(name)).data or b"", type=_Snapshot)
+                self._snapshots[shard] = (version, frozenset((item.org, item.run) for item in found.runs))
+        except (NotFoundError, ObjectNotFoundError):
+            return frozenset()
+        except msgspec.MsgspecError:
+            return None
+        return self._snapshots[shard][1]
