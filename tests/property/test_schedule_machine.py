@@ -363,3 +363,32 @@ def test_a_timer_that_fires_early_by_this_machines_clock_is_believed(late: int) 
     schedule.apply(ev.TimerFired(**BASE, ts=T0 + 5_000, timer=TIMER, kind="schedule"), 5)
     kinds = [type(e) for e in decide_schedule(schedule, T0 + 4_000 + late).decisions]
     assert kinds == [ev.ScheduleFired, ev.TimerSet]
+
+
+def test_a_run_that_continues_as_another_is_active_until_that_one_ends() -> None:
+    world = World(1, spec_of(), crashes=False)
+    world.turn()
+    world.wait(5_000)
+    world.turn()
+    world.gateway()
+    (child,) = world.runs
+    ended: dict[str, Any] = {**BASE, "ts": T0, "step": "", "attempt": 1}
+    world.fact(ev.ChildEnded(**ended, child="run_next", status="continued"))
+    world.turn()
+    assert [active.child for active in world.folded().active.values()] == ["run_next"]
+    world.fact(ev.ChildEnded(**ended, child=child, status="completed"))  # a late word about the one before
+    assert world.folded().active
+    world.fact(ev.ChildEnded(**ended, child="run_next", status="completed"))
+    assert not world.folded().active
+    assert world.folded().recent[0].status == "completed"
+
+
+def test_a_spec_that_can_not_be_read_stops_that_schedule_alone_and_is_told() -> None:
+    world = World(1, {**spec_of(), "time_zone": "Mars/Olympus"}, crashes=False)
+    for _ in range(3):
+        world.wait(10_000)
+        world.turn()
+    assert [event.status for event in world.of(ev.ScheduleListed)] == ["broken"]
+    world.fact(ev.ScheduleUpdated(**BASE, ts=world.now, spec=spec_of()))
+    world.turn()
+    assert [event.status for event in world.of(ev.ScheduleListed)] == ["broken", "active"]

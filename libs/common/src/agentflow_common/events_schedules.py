@@ -144,7 +144,8 @@ class ScheduleBackfilled(Decision, frozen=True, tag="schedule.backfilled"):
 
 
 class ScheduleListed(Decision, frozen=True, tag="schedule.listed"):
-    """What lists show has changed. status: `active`, `paused`, `finished` or `deleted`. anchor: see ScheduleUpdated."""
+    """What lists show has changed. status: `active`, `paused`, `finished`, `deleted`, or
+    `broken` if this version can't read its spec. anchor: see ScheduleUpdated."""
 
     name: str
     uid: str

@@ -273,6 +273,12 @@ def _refused(state: ScheduleState, event: ev.ScheduleRefused) -> None:
 
 
 def _child_ended(state: ScheduleState, event: ev.ChildEnded) -> None:
+    active = state.active.get(event.attempt)
+    if event.status == "continued" and active is not None:  # another run goes on with the work: it is the child now
+        active.child = event.child
+        if (fire := _recent(state, event.attempt)) is not None:
+            fire.child = event.child
+        return
     _closed(state, event.attempt, event.child, event.status, event.ts, event.error)
 
 

@@ -16,11 +16,13 @@ class ScheduleStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     SCHEDULE_STATUS_PAUSED: _ClassVar[ScheduleStatus]
     SCHEDULE_STATUS_FINISHED: _ClassVar[ScheduleStatus]
     SCHEDULE_STATUS_DELETED: _ClassVar[ScheduleStatus]
+    SCHEDULE_STATUS_BROKEN: _ClassVar[ScheduleStatus]
 SCHEDULE_STATUS_UNSPECIFIED: ScheduleStatus
 SCHEDULE_STATUS_ACTIVE: ScheduleStatus
 SCHEDULE_STATUS_PAUSED: ScheduleStatus
 SCHEDULE_STATUS_FINISHED: ScheduleStatus
 SCHEDULE_STATUS_DELETED: ScheduleStatus
+SCHEDULE_STATUS_BROKEN: ScheduleStatus
 
 class ScheduleSource(_message.Message):
     __slots__ = ("text", "data")

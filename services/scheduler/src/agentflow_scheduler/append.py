@@ -20,6 +20,7 @@ from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
+from agentflow_scheduler.schedules import subject_of_schedule
 
 CHAIN_MAX: Final = 3
 _RUN_FACTS: Final = (
@@ -32,8 +33,8 @@ def subject_of(key: RunKey, decision: ev.Decision) -> str:
     """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
-    if isinstance(decision, ev.ScheduleFired):
-        return subjects.out_task(key, subjects.SCHEDULES_LANE)
+    if isinstance(decision, ev.ScheduleEvent):
+        return subject_of_schedule(key, decision)
     return subjects.out_run(key) if isinstance(decision, _RUN_FACTS) else subjects.out_step(key)
 
 

@@ -113,6 +113,12 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
     if state.deleted:
         _delete(schedule, out)
         return out
+    try:
+        _ = schedule.table
+    except ValueError:  # written by another version, or for a zone that is no more: an update or a delete mends it
+        if state.listed != "broken":
+            _write_status(schedule, out, "broken")
+        return out
     _drain(schedule, out)
     _triggers(schedule, out)
     _times(schedule, out)
