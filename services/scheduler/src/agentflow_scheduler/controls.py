@@ -11,6 +11,9 @@ import nats.errors
 from nats.js.errors import APIError
 from nats.js.kv import KeyValue
 
+from agentflow_common.lanecontrols import config_for, name_of
+from agentflow_common.lanefold import LaneConfig
+
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
 
@@ -29,6 +32,10 @@ class Controls:
     def is_paused(self, org: str, workflow: str) -> bool:
         return bool(self.workflows) and (org, workflow) in self.workflows
 
+    def lane(self, lane: str) -> LaneConfig | None:
+        """What holds for a keyed lane; None while it is not known what is set."""
+        return config_for(lane, self.lanes) if self.known.is_set() else None
+
     async def watch(self) -> None:
         """For ever. The watcher gives all keys first, then None, then each change."""
         while True:
@@ -37,6 +44,7 @@ class Controls:
                 async for entry in watcher:
                     if entry is None:
                         self.known.set()
+                        self.changed.set()
                     else:
                         self._take(entry.key, None if entry.operation else entry.value)
             except (nats.errors.Error, APIError, TimeoutError) as error:
@@ -55,7 +63,7 @@ class Controls:
             (self.workflows.add if data.get("paused") else self.workflows.discard)((org, name))
         elif kind == "lane":
             if data:
-                self.lanes[rest] = data
+                self.lanes[name_of(rest)] = data
             else:
-                self.lanes.pop(rest, None)
+                self.lanes.pop(name_of(rest), None)
         self.changed.set()

@@ -29,6 +29,7 @@ from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.entities import Decided, Entity, State, begin, decide_entity, groups, host, is_over
+from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.machine import OFFERS_MAX, fail_run
 from agentflow_scheduler.packing import Packer
@@ -136,13 +137,14 @@ class Engine:
     # --- one turn ---
 
     def _may_go_on(self) -> bool:
-        return bool(self._held) and self._controls.changed.is_set()
+        return self._controls.changed.is_set()
 
     async def _turn(self, batch: list[Delivery]) -> None:
         touched: dict[RunKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
         if self._controls.changed.is_set():
             self._controls.changed.clear()
             touched.update({key: self._entities[key] for key in self._held if key in self._entities})
+            touched.update({key: entity for key, entity in self._entities.items() if isinstance(entity, Lane)})
         for delivery in batch:
             key = subjects.parse(delivery.subject)
             if key is None or not self._shards.is_new(key.shard, delivery.seq):
@@ -225,6 +227,8 @@ class Engine:
                 continue
             if self._must_wait(key, entity):
                 continue
+            if isinstance(entity, Lane):
+                entity.wanted = self._controls.lane(entity.state.lane)
             try:
                 out = decide_entity(entity, now_ms, values, self._offers(entity))
                 for ref in getattr(out, "needs", ()):

@@ -10,6 +10,7 @@ from agentflow_common.definition import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
+from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
 from agentflow_common.runstate import StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
@@ -113,7 +114,7 @@ def _set_timer(out: Decision, timer: str, kind: str, delay_ms: int, key: str, at
 def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scope: Scope) -> None:
     """Asks the lane's ledger for a slot; the task is offered when `slot.granted` has come."""
     assert node.lane_key is not None  # noqa: S101
-    lane = str(node.lane_key(scope))
+    lane = _lane_text(node.lane_key(scope))
     entity = key_of_lane(lane)
     rank = priority(run, node)
     out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank)
@@ -122,6 +123,16 @@ def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scop
         holder_run=run.state.run, step=key, attempt=attempt, priority=rank, limit=node.lane_limit,
         rate_per_s=node.lane_rate,
     )  # fmt: skip
+
+
+def _lane_text(value: object) -> str:
+    """A lane's key from what its template gives. Raises ExpressionError."""
+    text = str(value) if isinstance(value, str | int) else ""
+    if not 0 < len(text) <= LANE_KEY_MAX:
+        raise ExpressionError(
+            f"the lane's key must be a text of 1 to {LANE_KEY_MAX} characters, got {str(value)[:80]!r}"
+        )
+    return text
 
 
 def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:

@@ -1,0 +1,45 @@
+"""The names, keys and patterns by which operators set limits of lanes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentflow_common.lanecontrols import config_for, control_key, name_of
+from agentflow_common.lanefold import LaneConfig, key_of_lane
+
+
+@given(st.text(min_size=1, max_size=60))
+def test_every_name_has_a_key_of_its_own_that_a_bucket_takes(name: str) -> None:
+    key = control_key(name)
+    assert re.fullmatch(r"[-/_=.a-zA-Z0-9]+", key)
+    assert name_of(key) == name
+
+
+def test_a_plain_name_stands_as_it_is() -> None:
+    assert control_key("gpu-2") == "lane.gpu-2"
+
+
+@pytest.mark.parametrize(
+    ("lane", "limit"),
+    [("acme-7", 1), ("acme-8", 2), ("acme-vip-1", 3), ("other", 4), ("acme.7", 4), ("acme-7\nx", 2)],
+)
+def test_the_most_special_name_counts(lane: str, limit: int) -> None:
+    settings = {"acme-7": {"limit": 1}, "acme-*": {"limit": 2}, "acme-vip-*": {"limit": 3}, "*": {"limit": 4}}
+    assert config_for(lane, settings).limit == limit
+
+
+@pytest.mark.parametrize("setting", [{"limit": 0}, {"limit": "3"}, {"rate_per_s": -1}, {"rate_per_s": None}, {}])
+def test_nonsense_sets_nothing(setting: dict[str, object]) -> None:
+    assert config_for("x", {"x": setting}) == LaneConfig()
+
+
+def test_a_lane_lives_in_one_place() -> None:
+    key = key_of_lane("acme-7")
+    assert key == key_of_lane("acme-7")
+    assert key.org == "_lanes"
+    assert key.run.startswith("lane_")
+    assert key != key_of_lane("acme-8")
