@@ -15,11 +15,11 @@ from nats.aio.msg import Msg
 from agentflow_common import events as ev
 from agentflow_common import subjects, tasks
 from agentflow_common.errors import OverloadedError
+from agentflow_gateway import archive
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 from agentflow_gateway.progress import Progress
-from agentflow_gateway.runs import READ_CHUNK
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +111,12 @@ class Watchers:
     async def _replay(self, key: subjects.RunKey, after_seq: int, queue: asyncio.Queue[Any], progress: Progress) -> int:
         """What the log holds now, from its start (the progress needs it all); returns the newest sequence."""
         last_seq = 0
-        while True:
-            chunk = await self._deps.log.read(subjects.run_all(key), last_seq, READ_CHUNK)
-            for stored in chunk:
-                await _put(queue, progress, stored.seq, stored.data, after_seq)
-                last_seq = stored.seq
-            if not last_seq:
-                raise no_such_run(key.run)
-            if len(chunk) < READ_CHUNK or progress.ended:
-                return last_seq
+        async for stored in archive.messages(self._deps, key):
+            await _put(queue, progress, stored.seq, stored.data, after_seq)
+            last_seq = stored.seq
+        if not last_seq:
+            raise no_such_run(key.run)
+        return last_seq
 
     async def _follow(
         self, key: subjects.RunKey, after_seq: int, last_seq: int, queue: asyncio.Queue[Any], progress: Progress
