@@ -1,0 +1,294 @@
+"""What each step of a run that is not decided waits for, in words. Pure: the run's state and what surrounds it come in.
+
+`explain` never guesses: where what surrounds the run is not known (no answer about a lane, say) it says what the state
+alone tells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import lanefold
+from agentflow_common.definition import Definition
+from agentflow_common.definition_graph import dependencies, order_dependencies
+from agentflow_common.lanefold import LaneState, slot_key
+from agentflow_common.runstate import (
+    OPEN,
+    SETTLED,
+    UNDO,
+    RunState,
+    RunStatus,
+    StepState,
+    StepStatus,
+    current_key,
+    node_of,
+    parent_of,
+)
+
+STEPS_MAX: Final = 500  # explained one by one; the rest is counted
+HOLDERS_MAX: Final = 5  # of a lane, by name
+PLACES_MAX: Final = 10  # dependencies of a step, by name
+
+
+class Pool(msgspec.Struct, frozen=True):
+    """A worker pool as the server sees it. asking: open requests for tasks; 0: every worker is busy, or there is none.
+    active: tasks in hand; queued: tasks that nobody has taken."""
+
+    known: bool = True
+    asking: int = 0
+    active: int = 0
+    queued: int = 0
+    paused: bool = False
+    reason: str = ""
+    limit: int | None = None
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """now_ms: the time. workflow_paused: why, None if it is not. lanes: keyed ones by name. schedulers: how many live,
+    None if that is not known. visible_org: holders of other orgs are counted and not named."""
+
+    now_ms: int
+    workflow_paused: str | None = None
+    lanes: Mapping[str, LaneState] = {}
+    pools: Mapping[str, Pool] = {}
+    schedulers: int | None = None
+    visible_org: str = ""
+
+
+class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
+    """kind: see control.proto. on: what it waits for. until, since: ms since the epoch, 0 if unknown."""
+
+    step: str
+    kind: str
+    text: str
+    on: str = ""
+    until: int = 0
+    since: int = 0
+    detail: dict[str, Any] = {}
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """summary: what holds up the run as a whole. more: steps beyond STEPS_MAX."""
+
+    summary: str
+    waiting: tuple[Waiting, ...] = ()
+    more: int = 0
+
+
+def explain(state: RunState, definition: Definition, around: Surroundings) -> Explanation:
+    if state.status.terminal:
+        error = f": {state.error.type}: {state.error.message}" if state.error else ""
+        return Explanation(f"the run is over: it is {state.status.value}{error}")
+    found: list[Waiting] = []
+    more = 0
+    for item in _all(state, definition, around):
+        if len(found) < STEPS_MAX:
+            found.append(item)
+        else:
+            more += 1
+    return Explanation(_summary(state, around), tuple(found), more)
+
+
+def _summary(state: RunState, around: Surroundings) -> str:
+    if state.cancel_requested:
+        timer = state.timers.get("grace")
+        left = f"; what still runs is closed {_in(timer.fire_at, around.now_ms)}" if timer else ""
+        return f"the run is being cancelled{left}"
+    if state.ending is not None:
+        return f"the run will be {state.ending.status} once its steps are compensated"
+    if state.pause_requested or state.status is RunStatus.PAUSED:
+        who = f" by {state.paused_by}" if state.paused_by else ""
+        why = f": {state.pause_reason}" if state.pause_reason else ""
+        if state.pause_requested:
+            return f"the run is paused{who}{why} (agentctl workflow resume {state.run})"
+    if around.workflow_paused is not None:
+        why = f": {around.workflow_paused}" if around.workflow_paused else ""
+        return f"the workflow {state.workflow} is paused{why} (agentctl workflow resume {state.workflow})"
+    if around.schedulers == 0:
+        return "no scheduler is running, so nothing is decided"
+    return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else ""
+
+
+def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
+    """(kind, text) of what keeps any step from being offered."""
+    if state.pause_requested:
+        return "paused_run", "the run is paused"
+    if around.workflow_paused is not None:
+        return "paused_workflow", f"the workflow {state.workflow} is paused"
+    if around.schedulers == 0:
+        return "scheduler", "no scheduler is running"
+    return None
+
+
+def _all(state: RunState, definition: Definition, around: Surroundings) -> Iterator[Waiting]:
+    begun = {key: step for key, step in state.steps.items() if step.status not in SETTLED}
+    sources = dependencies(definition)
+    reads = order_dependencies(definition)
+    nodes = {node.id: node for node in definition.dag.nodes}
+    for name in nodes:
+        key = current_key(state, name)
+        step = state.steps.get(key)
+        if step is not None and step.status is not StepStatus.PENDING:
+            continue
+        if state.ending is not None or (definition.graph is not None and key not in state.active):
+            continue
+        waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
+        yield _pending(state, key, waits_for, around)
+    for key, step in begun.items():
+        if step.status is not StepStatus.PENDING:
+            yield _begun(state, key, step, nodes.get(node_of(key)), around)
+
+
+def _pending(state: RunState, key: str, waits_for: list[str], around: Surroundings) -> Waiting:
+    undecided = []
+    for name in waits_for:
+        step = state.steps.get(current_key(state, name))
+        if step is None or step.status not in SETTLED:
+            undecided.append((name, step.status.value if step is not None else StepStatus.PENDING.value))
+    if undecided:
+        shown = ", ".join(f"{name} ({status})" for name, status in undecided[:PLACES_MAX])
+        more = f" and {len(undecided) - PLACES_MAX} more" if len(undecided) > PLACES_MAX else ""
+        return Waiting(key, "dependency", f"waits for {shown}{more}", undecided[0][0])
+    held = _held(state, around)
+    if held is not None:
+        return Waiting(key, *held)
+    return Waiting(key, "scheduler", "is ready; the scheduler offers it next")
+
+
+def _begun(state: RunState, key: str, step: StepState, node: Any, around: Surroundings) -> Waiting:
+    if step.status is StepStatus.QUEUED:
+        return _queued(state, key, step, around)
+    if step.status is StepStatus.SCHEDULED:
+        return _scheduled(key, step, node, around)
+    if step.status is StepStatus.WAITING:
+        return _waits(state, key, step, around)
+    if step.status is StepStatus.RETRYING:
+        return _retrying(state, key, step, around)
+    if step.status is StepStatus.OUTCOME_UNKNOWN:
+        text = (
+            f"attempt {step.attempt} was begun by a worker that vanished, and nobody knows whether it took effect: "
+            f"agentctl workflow resolve {state.run} {key} --completed | --retry | --fail"
+        )
+        return Waiting(key, "outcome", text, since=step.finished_at)
+    return _running(state, key, step, around)
+
+
+def _queued(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
+    lane = around.lanes.get(step.lane)
+    if step.granted:
+        return Waiting(key, "scheduler", f"has its slot of lane {step.lane}", step.lane, since=step.scheduled_at)
+    if lane is None:
+        return Waiting(key, "lane", f"waits for a slot of lane {step.lane}", step.lane, since=step.scheduled_at)
+    own = slot_key(state.run, key, step.attempt)
+    queue = list(lane.queue)
+    place = queue.index(own) + 1 if own in lane.queue else 0
+    if lane.paused:
+        text = f"lane {step.lane} is paused (agentctl lane resume {step.lane})"
+        return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
+    where = f", {place}. of {len(queue)} in the queue" if place else ""
+    wait_us = lanefold.rate_wait_us(lane, around.now_ms)
+    if len(lane.holders) < lane.limit and wait_us:
+        until = around.now_ms + wait_us // 1000
+        text = f"lane {step.lane} lets {lane.rate_per_s:g} begin in a second{where}"
+        return Waiting(key, "rate", text, step.lane, until, step.scheduled_at)
+    holders = [slot for slot in lane.holders.values() if around.visible_org in {"", slot.org}]
+    named = ", ".join(f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX])
+    hidden = len(lane.holders) - min(len(holders), HOLDERS_MAX)
+    others = f"{' and ' if named else ''}{hidden} {'more' if named else 'others'}" if hidden else ""
+    text = f"lane {step.lane} is full: {len(lane.holders)} of {lane.limit}, held by {named}{others}{where}"
+    detail: dict[str, Any] = {
+        "limit": lane.limit, "holders": [f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX]], "place": place,
+        "queued": len(queue),
+    }  # fmt: skip
+    return Waiting(key, "lane", text, step.lane, 0, step.scheduled_at, detail)
+
+
+def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Waiting:
+    name = "" if node is None else (node.pool if "{{" in node.lane else node.lane)
+    pool = around.pools.get(name)
+    since = step.scheduled_at
+    if pool is None:
+        return Waiting(key, "worker", f"is offered to the worker pool {name}", name, since=since)
+    if pool.paused:
+        why = f": {pool.reason}" if pool.reason else ""
+        return Waiting(
+            key, "paused_lane", f"lane {name} is paused{why} (agentctl lane resume {name})", name, since=since
+        )
+    if not pool.known or not (pool.asking or pool.active):
+        text = f"no worker serves the pool {name}: start one, or give the step another lane"
+        return Waiting(key, "worker", text, name, since=since)
+    if pool.limit is not None and pool.active >= pool.limit:
+        text = f"lane {name} is full: {pool.active} of {pool.limit}, {pool.queued} wait"
+        return Waiting(key, "lane", text, name, since=since, detail={"limit": pool.limit, "queued": pool.queued})
+    if not pool.asking:
+        text = f"every worker of the pool {name} is busy: {pool.active} tasks run, {pool.queued} wait"
+        return Waiting(key, "worker", text, name, since=since, detail={"queued": pool.queued})
+    return Waiting(key, "running", f"is with a worker of the pool {name}", name, since=since)
+
+
+def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
+    ends = f", ends by itself {_in(step.until, around.now_ms)}" if step.until else ""
+    since = step.started_at
+    if step.waiting == "wait":
+        return Waiting(key, "timer", f"waits for a time, {_in(step.until, around.now_ms)}", "", step.until, since)
+    if step.waiting == "signal":
+        name = str(step.detail.get("signal", ""))
+        text = f"waits for the signal {name}{ends} (agentctl workflow signal {state.run} {name})"
+        return Waiting(key, "signal", text, name, step.until, since)
+    if step.waiting == "approval":
+        required = int(step.detail.get("required", 1))
+        yes = sum(answer.decision == "approve" for answer in step.answers)
+        who = ", ".join(map(str, step.detail.get("approvers", ()))) or "anyone with the permission `write`"
+        text = f"waits for an approval, {yes} of {required} given; may answer: {who}{ends}"
+        return Waiting(key, "approval", text, "", step.until, since, dict(step.detail))
+    if step.waiting == "subworkflow":
+        text = f"waits for the run {step.child}{ends} (agentctl workflow why {step.child})"
+        return Waiting(key, "subworkflow", text, step.child, step.until, since)
+    return Waiting(key, step.waiting or "timer", f"waits{ends}", "", step.until, since)
+
+
+def _retrying(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
+    error = f": {step.error.type}: {step.error.message}" if step.error else ""
+    timer = state.timers.get(f"retry:{key}:{step.attempt}")
+    kind = "budget" if step.error is not None and step.error.type.startswith("budget") else "retry"
+    if step.due or timer is None:
+        held = _held(state, around)
+        text = f"attempt {step.attempt} failed{error}; the next one is due"
+        return Waiting(key, held[0] if held else kind, f"{text}, but {held[1]}" if held else text)
+    text = f"attempt {step.attempt} failed{error}; the next one comes {_in(timer.fire_at, around.now_ms)}"
+    return Waiting(key, kind, text, "", timer.fire_at, step.finished_at)
+
+
+def _running(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
+    if step.width >= 0:
+        parts = [part for name, part in state.steps.items() if parent_of(name) == key]
+        done = sum(part.status in SETTLED for part in parts)
+        going = sum(part.status in OPEN for part in parts)
+        text = f"{done:,} of {step.width:,} items are done, {going:,} are under way"
+        return Waiting(key, "running", text, since=step.started_at)
+    if step.iteration:
+        due = state.timers.get(f"wait:{key}")
+        pause = f"; the next one comes {_in(due.fire_at, around.now_ms)}" if due else ""
+        return Waiting(key, "running", f"is in iteration {step.iteration}{pause}", since=step.started_at)
+    progress = f", {step.progress:.0%} done" if step.progress else ""
+    detail = f" ({step.progress_detail})" if step.progress_detail else ""
+    what = "its compensation runs" if key.endswith(UNDO) else "runs"
+    seconds = _span(around.now_ms - step.started_at)
+    return Waiting(key, "running", f"{what} on a worker for {seconds}{progress}{detail}", since=step.started_at)
+
+
+def _in(at: int, now_ms: int) -> str:
+    return "now" if at <= now_ms else f"in {_span(at - now_ms)}"
+
+
+def _span(ms: int) -> str:
+    """`4 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`."""
+    seconds = max(0, round(ms / 1000))
+    for size, big, unit, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
+        if seconds >= size:
+            rest = seconds % size // unit
+            return f"{seconds // size} {big}" + (f" {rest} {small}" if rest else "")
+    return f"{seconds} s"

@@ -1,0 +1,194 @@
+"""Each step that is not decided says what it waits for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentflow_common import lanefold
+from agentflow_common.definition import parse_text
+from agentflow_common.events import StepError
+from agentflow_common.lanefold import LaneConfig, LaneState, Slot
+from agentflow_common.runstate import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
+from agentflow_common.why import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
+
+TEXT = """\
+name: w
+dag:
+  nodes:
+    - {id: a, type: function, config: {function_name: f}}
+    - {id: b, type: function, config: {function_name: f, inputs: {v: a.output}}}
+    - {id: c, type: function, lane: "{{customer}}", pool: heavy, config: {function_name: f}}
+    - {id: ask, type: approval, config: {approvers: [ann, bob], required: 2}}
+  edges: [{from: ask, to: b}]
+inputs: {customer: {type: string}}
+"""
+NOW = 1_000_000
+
+
+def run(status: RunStatus = RunStatus.RUNNING, **steps: StepState) -> RunState:
+    return RunState(org="o", run="run_1", workflow="w", status=status, steps=dict(steps))
+
+
+def told(state: RunState, **around: Any) -> tuple[Explanation, dict[str, Waiting]]:
+    found = explain(state, parse_text(TEXT), Surroundings(now_ms=NOW, **around))
+    return found, {item.step: item for item in found.waiting}
+
+
+def only(step: StepState, **around: Any) -> Waiting:
+    return told(run(a=step), **around)[1]["a"]
+
+
+def test_a_finished_run_waits_for_nothing() -> None:
+    state = run(RunStatus.FAILED)
+    state.error = StepError("broken", "it broke")
+    found, _ = told(state)
+    assert found == Explanation("the run is over: it is failed: broken: it broke")
+
+
+def test_dependencies_are_named_with_their_state() -> None:
+    steps = told(run(a=StepState(status=StepStatus.RUNNING, started_at=NOW - 65_000, progress=0.5)))[1]
+    assert (steps["b"].kind, steps["b"].on) == ("dependency", "ask")
+    assert steps["b"].text == "waits for ask (pending), a (running)"
+    assert steps["a"].text == "runs on a worker for 1 m 5 s, 50% done"
+    assert steps["c"].kind == "scheduler"
+    done = told(run(a=StepState(status=StepStatus.COMPLETED), ask=StepState(status=StepStatus.SKIPPED)))[1]
+    assert "a" not in done and done["b"].kind == "scheduler"
+
+
+@pytest.mark.parametrize(
+    ("change", "around", "summary", "kind"),
+    [
+        (
+            {"pause_requested": True, "paused_by": "ann", "pause_reason": "lunch"},
+            {},
+            "paused by ann: lunch",
+            "paused_run",
+        ),
+        ({}, {"workflow_paused": "bug"}, "workflow w is paused: bug (agentctl workflow resume w)", "paused_workflow"),
+        ({}, {"schedulers": 0}, "no scheduler is running", "scheduler"),
+        ({"status": RunStatus.PENDING}, {"schedulers": 1}, "no scheduler has begun it yet", "scheduler"),
+        ({}, {"schedulers": 1}, "", "scheduler"),
+    ],
+)
+def test_what_holds_up_the_whole_run(change: dict[str, Any], around: dict[str, Any], summary: str, kind: str) -> None:
+    state = run()
+    for name, value in change.items():
+        setattr(state, name, value)
+    found, steps = told(state, **around)
+    assert summary in found.summary and bool(summary) == bool(found.summary)
+    assert steps["a"].kind == kind
+
+
+def test_a_cancellation_and_a_compensation_are_told() -> None:
+    state = run(a=StepState(status=StepStatus.RUNNING))
+    state.cancel_requested = True
+    state.timers["grace"] = TimerState("grace", NOW + 30_000)
+    assert told(state)[0].summary == "the run is being cancelled; what still runs is closed in 30 s"
+    state = run(**{"a:undo": StepState(status=StepStatus.RUNNING, started_at=NOW)})
+    state.ending = Ending("failed", ("a",))
+    found, steps = told(state)
+    assert found.summary == "the run will be failed once its steps are compensated"
+    assert steps["a:undo"].text == "its compensation runs on a worker for 0 s"
+    assert set(steps) == {"a:undo"}
+
+
+def lane(**fields: Any) -> LaneState:
+    made = LaneState(org="_lanes", run="lane_x", lane="acme", limit_declared=1, **fields)
+    for number, (org, name) in enumerate((("o", "run_9"), ("other", "run_8"))[: fields.get("holders_count", 2)]):
+        slot = Slot(org, name, "s", 1, at=number)
+        made.holders[slot.key] = slot
+    for name in ("run_7", "run_1"):
+        slot = Slot("o", name, "a", 1)
+        made.queue[slot.key] = slot
+    return made
+
+
+QUEUED = StepState(status=StepStatus.QUEUED, attempt=1, lane="acme", scheduled_at=5)
+
+
+def test_a_full_lane_tells_who_holds_it_and_the_place_in_the_queue() -> None:
+    found = only(QUEUED, lanes={"acme": lane()}, visible_org="o")
+    assert (found.kind, found.on, found.since) == ("lane", "acme", 5)
+    assert found.text == "lane acme is full: 2 of 1, held by run_9/s and 1 more, 2. of 2 in the queue"
+    assert "run_8" in only(QUEUED, lanes={"acme": lane()}).text
+    assert only(QUEUED).text == "waits for a slot of lane acme"
+
+
+def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
+    paused = only(QUEUED, lanes={"acme": lane(config=LaneConfig(paused=True))})
+    assert (paused.kind, "agentctl lane resume acme" in paused.text) == ("paused_lane", True)
+    rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
+    found = only(QUEUED, lanes={"acme": rated})
+    assert (found.kind, found.until) == ("rate", NOW + lanefold.rate_wait_us(rated, NOW) // 1000)
+
+
+@pytest.mark.parametrize(
+    ("pool", "kind", "word"),
+    [
+        (None, "worker", "is offered to the worker pool default"),
+        (Pool(known=False), "worker", "no worker serves the pool default"),
+        (Pool(queued=3), "worker", "no worker serves the pool default"),
+        (Pool(active=4, queued=3), "worker", "4 tasks run, 3 wait"),
+        (Pool(asking=2), "running", "is with a worker"),
+        (Pool(asking=2, active=5, limit=5, queued=1), "lane", "full: 5 of 5"),
+        (Pool(asking=2, paused=True, reason="db"), "paused_lane", "paused: db"),
+    ],
+)
+def test_a_step_that_is_offered_tells_of_its_workers(pool: Pool | None, kind: str, word: str) -> None:
+    found = only(StepState(status=StepStatus.SCHEDULED), pools={} if pool is None else {"default": pool})
+    assert found.kind == kind
+    assert word in found.text
+
+
+def test_a_keyed_lane_s_step_is_offered_to_its_pool() -> None:
+    state = run(c=StepState(status=StepStatus.SCHEDULED))
+    assert told(state, pools={"heavy": Pool(known=False)})[1]["c"].on == "heavy"
+
+
+def test_times_signals_approvals_and_runs() -> None:
+    waiting = {"status": StepStatus.WAITING, "started_at": 7}
+    timer = only(StepState(waiting="wait", until=NOW + 3_600_000, **waiting))
+    assert (timer.kind, timer.until, timer.text) == ("timer", NOW + 3_600_000, "waits for a time, in 1 h")
+    signal = only(StepState(waiting="signal", detail={"signal": "paid"}, **waiting))
+    assert (signal.kind, signal.on) == ("signal", "paid")
+    assert "agentctl workflow signal run_1 paid" in signal.text
+    detail = {"approvers": ["ann", "bob"], "required": 2}
+    answers = [Answer("ann", "approve", 1)]
+    approval = only(StepState(waiting="approval", detail=detail, answers=answers, until=NOW + 5000, **waiting))
+    assert approval.text == "waits for an approval, 1 of 2 given; may answer: ann, bob, ends by itself in 5 s"
+    child = only(StepState(waiting="subworkflow", child="run_2", **waiting))
+    assert (child.kind, child.on) == ("subworkflow", "run_2")
+
+
+def test_a_retry_tells_the_last_error_and_the_time() -> None:
+    failed = StepState(status=StepStatus.RETRYING, attempt=2, error=StepError("http_500", "oops"))
+    state = run(a=failed)
+    state.timers["retry:a:2"] = TimerState("retry", NOW + 4000, "a", 2)
+    found = told(state)[1]["a"]
+    assert (found.kind, found.until) == ("retry", NOW + 4000)
+    assert found.text == "attempt 2 failed: http_500: oops; the next one comes in 4 s"
+    state.pause_requested, failed.due = True, True
+    assert told(state)[1]["a"].text.endswith("the next one is due, but the run is paused")
+    failed.error = StepError("budget_exceeded", "no money")
+    state.pause_requested = failed.due = False
+    assert told(state)[1]["a"].kind == "budget"
+
+
+def test_an_unknown_outcome_asks_for_a_person() -> None:
+    found = only(StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
+    assert (found.kind, "agentctl workflow resolve run_1 a" in found.text) == ("outcome", True)
+
+
+def test_composites_tell_how_far_they_are_and_the_list_is_bounded() -> None:
+    state = run(a=StepState(status=StepStatus.RUNNING, width=1000))
+    for number in range(1000):
+        status = StepStatus.COMPLETED if number < 100 else StepStatus.SCHEDULED
+        state.steps[f"a[{number}]"] = StepState(status=status)
+    found, steps = told(state)
+    assert steps["a"].text == "100 of 1,000 items are done, 900 are under way"
+    assert len(found.waiting) == STEPS_MAX
+    assert found.more == 900 + 4 - STEPS_MAX
+    loop = only(StepState(status=StepStatus.RUNNING, iteration=3))
+    assert loop.text == "is in iteration 3"
