@@ -79,3 +79,61 @@ async def pay(context: StepContext, amount: int) -> int:
     """Must not happen twice."""
     CALLS[context.idempotency_key] += 1
     return amount
+
+
+GAUGE: list[int] = []
+UNDONE: list[str] = []
+_running: Counter[str] = Counter()
+
+
+@function(name="t.gauge")
+async def gauge(n: int, at: int) -> int:
+    """Notes how many of it run at once; those that came first end last."""
+    _running["n"] += 1
+    GAUGE.append(_running["n"])
+    await asyncio.sleep(0.02 + 0.001 * (20 - n))
+    _running["n"] -= 1
+    return n * 10 + at
+
+
+@function(name="t.odd")
+async def odd(n: int) -> int:
+    """Fails for good on even numbers."""
+    if n % 2 == 0:
+        raise TerminalError(f"{n} is even", kind="even")
+    return n
+
+
+@function(name="t.tick")
+async def tick() -> int:
+    """One."""
+    return 1
+
+
+@function(name="t.undo")
+async def undo(what: str, value: float) -> str:
+    """Remembers what was undone."""
+    assert value == 1
+    UNDONE.append(what)
+    return what
+
+
+@function(name="t.stubborn")
+async def stubborn(seconds: float) -> int:
+    """Does not let itself be stopped before it is done."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        try:
+            await asyncio.sleep(0.05)
+        except asyncio.CancelledError:
+            continue
+    return 1
+
+
+@function(name="t.beating")
+async def beating(context: StepContext, seconds: float) -> int:
+    """Says how far it is."""
+    for part in range(10):
+        context.heartbeat(part / 10, f"part {part}")
+        await asyncio.sleep(seconds / 10)
+    return 1

@@ -133,6 +133,12 @@ def compile_value(value: Any, steps: Collection[str]) -> Resolver:
     return lambda _scope: value
 
 
+def _part(value: dict[str, Any] | list[Any], part: str | int) -> Any:
+    if isinstance(value, dict):
+        return value.get(str(part))
+    return value[part] if isinstance(part, int) and part < len(value) else None
+
+
 def _reference(text: str, step: str, field: str, path: Path) -> Resolver:
     def resolve(scope: Scope) -> Any:
         if field != "output":
@@ -140,6 +146,13 @@ def _reference(text: str, step: str, field: str, path: Path) -> Resolver:
         payload = scope.output(step)
         if payload.ref is not None:
             return blob_marker(payload.ref, path)
+        found = payload.value
+        for depth, part in enumerate(path):
+            if is_marker(found):  # a child's value that is stored out of line
+                return blob_marker(marked_ref(found), (*found["path"], *path[depth:]))
+            if not isinstance(found, dict | list):
+                break
+            found = _part(found, part)
         return expressions.walk(payload.value, path, text)
 
     return resolve
