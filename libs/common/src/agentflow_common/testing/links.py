@@ -30,6 +30,7 @@ class Link:
         self._open.set()
         self._refusing = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
         self.delay_s = 0.0
         self.port = 0
 
@@ -38,8 +39,15 @@ class Link:
         return f"{HOST}:{self.port}"
 
     async def listen(self) -> None:
-        server = await asyncio.start_server(self._accept, HOST, 0, limit=CHUNK_BYTES)
-        self.port = server.sockets[0].getsockname()[1]
+        self._server = await asyncio.start_server(self._accept, HOST, 0, limit=CHUNK_BYTES)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
         self._loop.call_soon_threadsafe(self._open.clear)
@@ -121,10 +129,7 @@ class Links:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         async def end() -> None:
-            tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.gather(*(link.close() for link in self.all))
 
         asyncio.run_coroutine_threadsafe(end(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
