@@ -36,9 +36,11 @@ DEAD_SUBJECTS: Final = ("af.dead.>",)
 ALL_INS: Final = "af.evt.*.*.*.in"
 ALL_RUN_FACTS: Final = "af.evt.*.*.*.out.run"
 ALL_SCHEDULES: Final = "af.evt.*.*.*.out.schedule"  # what lists of schedules show
+ALL_STEP_DECISIONS: Final = "af.evt.*.*.*.out.step"
 ALL_EVENTS: Final = "af.evt.>"
 
 LANE_ORG: Final = "_lanes"  # the org of keyed lanes, which serve all
+ALL_LANE_INS: Final = f"af.evt.*.{LANE_ORG}.*.in"
 LANE_PREFIX: Final = "lane_"  # entities that are not runs have ids of their own kind
 SCHEDULE_PREFIX: Final = "sched_"
 SCHEDULES_LANE: Final = "_schedules"  # where a schedule that fires asks for its run to be submitted
