@@ -1,0 +1,160 @@
+"""Keyed lanes with a real scheduler and worker: never more than the limit, whatever is set, cancelled or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common import lanefold, subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.lanecontrols import control_key
+from agentflow_common.lanefold import LaneState, key_of_lane
+from agentflow_common.runstate import RunStatus
+from agentflow_scheduler import lanes
+
+pytestmark = pytest.mark.integration
+
+STEP = (
+    "{id: s, type: function, lane: '{{org}}-{{customer}}', %s config: {function_name: t.sleep, inputs: {seconds: %s}}}"
+)
+
+
+def keyed(seconds: float, more: str = "lane_limit: 2,") -> str:
+    node = STEP % (more, seconds)
+    return f"name: w\ninputs: {{customer: {{type: any}}}}\ndag:\n  nodes:\n    - {node}\n"
+
+
+class Lanes:
+    """What the log of the engine says of lanes."""
+
+    def __init__(self, engine: Any) -> None:
+        self.engine = engine
+
+    async def events(self, lane: str) -> list[tuple[int, ev.AnyEvent]]:
+        found: list[tuple[int, ev.AnyEvent]] = await self.engine.events(key_of_lane(lane))
+        return found
+
+    async def state(self, lane: str) -> LaneState:
+        return lanefold.fold(key_of_lane(lane), await self.events(lane))
+
+    async def until(self, lane: str, holds: Any, timeout_s: float = 20.0) -> LaneState:
+        async with asyncio.timeout(timeout_s):
+            while not holds(state := await self.state(lane)):
+                await asyncio.sleep(0.02)
+        return state
+
+    async def set(self, name: str, **setting: Any) -> None:
+        bucket = await self.engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+        await bucket.put(control_key(name), msgspec.json.encode(setting))
+
+
+@pytest.fixture
+def ledger(engine: Any) -> Lanes:
+    return Lanes(engine)
+
+
+async def most_at_once(engine: Any, runs: list[subjects.RunKey]) -> int:
+    """The most steps that ran at a time, as the workers' own times tell."""
+    moments: list[tuple[int, int]] = []
+    for run in runs:
+        done = [event for _, event in await engine.events(run) if isinstance(event, ev.StepCompleted)]
+        assert len(done) == 1
+        moments += [(done[0].started_at, 1), (done[0].ts, -1)]
+    return max(itertools.accumulate(change for _, change in sorted(moments)))
+
+
+async def test_each_key_runs_as_many_as_its_limit(engine: Any, ledger: Lanes) -> None:
+    text = keyed(0.05)
+    runs = {c: [await engine.submit(text, {"customer": c}) for _ in range(8)] for c in ("a", "b")}
+    for of_one in runs.values():
+        for run in of_one:
+            assert (await engine.finished(run)).status is RunStatus.COMPLETED
+        assert await most_at_once(engine, of_one) <= 2
+    state = await ledger.until("test-a", lambda state: state.idle)
+    assert (state.grants, state.lane, state.limit) == (8, "test-a", 2)
+    kinds = [ev.event_type(event) for _, event in await engine.events(runs["a"][0])]
+    assert kinds[:6] == [
+        "run.submitted", "run.started", "step.queued", "slot.granted", "step.scheduled", "step.completed",
+    ]  # fmt: skip
+
+
+async def test_a_limit_that_is_changed_counts_for_the_next_grants(engine: Any, ledger: Lanes) -> None:
+    await ledger.set("test-*", limit=1)
+    runs = [await engine.submit(keyed(0.1), {"customer": "live"}) for _ in range(9)]
+    one = await ledger.until("test-live", lambda state: state.grants == 2)
+    assert len(one.holders) == 1
+    await ledger.set("test-live", limit=5)
+    await ledger.until("test-live", lambda state: len(state.holders) == 5)
+    await ledger.set("test-live", limit=5, paused=True)
+    await ledger.until("test-live", lambda state: state.paused and not state.holders)
+    assert (await ledger.state("test-live")).queue
+    await ledger.set("test-live", limit=2)
+    for run in runs:
+        assert (await engine.finished(run)).status is RunStatus.COMPLETED
+    state = await ledger.state("test-live")
+    assert (state.limit, state.grants, state.configured_by) == (2, 9, "")
+
+
+async def test_the_higher_priority_is_served_first(engine: Any, ledger: Lanes) -> None:
+    await ledger.set("test-p", paused=True, limit=1)
+    runs = [await engine.submit(keyed(0.01), {"customer": "p"}, priority=p) for p in (0, -5, 7, 0, 7)]
+    await ledger.until("test-p", lambda state: len(state.queue) == len(runs))
+    await ledger.set("test-p", limit=1)
+    for run in runs:
+        await engine.finished(run)
+    granted = [e.holder_run for _, e in await ledger.events("test-p") if isinstance(e, ev.LaneGranted)]
+    assert granted == [runs[index].run for index in (2, 4, 0, 3, 1)]
+
+
+async def test_a_rate_spreads_the_grants(engine: Any, ledger: Lanes) -> None:
+    text = keyed(0.0, "lane_limit: 100, lane_rate: 20/s,")
+    runs = [await engine.submit(text, {"customer": "r"}) for _ in range(30)]
+    for run in runs:
+        await engine.finished(run)
+    times = [e.ts for _, e in await ledger.events("test-r") if isinstance(e, ev.LaneGranted)]
+    assert len(times) == 30
+    assert 900 < times[-1] - times[0] < 4000, "30 at 20 a second, the first five or six at once"
+    for first, last in itertools.combinations(range(30), 2):
+        assert last - first + 1 <= 1 + 20 * ((times[last] - times[first]) / 1000 + 0.252)
+
+
+async def test_who_is_cancelled_gives_back_its_slot_or_its_place(engine: Any, ledger: Lanes) -> None:
+    text = keyed(60, "lane_limit: 1,")
+    first, second = [await engine.submit(text, {"customer": "c"}) for _ in range(2)]
+    state = await ledger.until("test-c", lambda state: bool(state.holders and state.queue))
+    holder = next(iter(state.holders.values())).run
+    waiting, running = (first, second) if holder == second.run else (second, first)
+    for run in (waiting, running):
+        cancel = ev.RunCancelRequested(org=run.org, run=run.run, ts=1, reason="enough")
+        await engine.log.append(Entry(subjects.run_in(run), ev.encode(cancel)))
+        assert (await engine.finished(run)).status is RunStatus.CANCELLED
+    await ledger.until("test-c", lambda state: state.idle and state.grants == 1)
+
+
+async def test_a_full_lane_fails_the_attempt_with_the_reason(
+    engine: Any, ledger: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "QUEUE_MAX", 2)
+    monkeypatch.setattr(lanes, "REFUSED_RETRY_MS", 0)
+    await ledger.set("test-full", paused=True)
+    text = keyed(0.0, "lane_limit: 1, policy: {retry: {max_attempts: 1}},")
+    runs = [await engine.submit(text, {"customer": "full"}) for _ in range(2)]
+    await ledger.until("test-full", lambda state: len(state.queue) == 2)
+    refused = await engine.finished(await engine.submit(text, {"customer": "full"}))
+    assert (refused.status, refused.error.type) == (RunStatus.FAILED, "lane_full")
+    assert "test-full" in refused.error.message
+    await ledger.set("test-full")
+    for run in runs:
+        assert (await engine.finished(run)).status is RunStatus.COMPLETED
+
+
+async def test_a_key_that_is_no_text_is_an_error_of_the_step(engine: Any) -> None:
+    text = keyed(0.0).replace("'{{org}}-{{customer}}'", "'{{customer}}'")
+    state = await engine.finished(await engine.submit(text, {"customer": {"not": "a text"}}))
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "undecidable")
+    assert "lane" in state.error.message
