@@ -172,8 +172,8 @@ async def test_a_signal_is_taken_once_and_kept_until_it_is(engine: Any) -> None:
     state = await engine.finished(key)
     assert state.output.value == {"sum": 42}
     assert state.steps["second"].output.value is None
-    early = await engine.submit(workflow("{id: w, type: wait, config: {duration: 200ms}}",
-                                         "{id: s, type: signal, config: {signal: x}}", edges="{from: w, to: s}"))  # fmt: skip
+    late = ("{id: w, type: wait, config: {duration: 200ms}}", "{id: s, type: signal, config: {signal: x}}")
+    early = await engine.submit(workflow(*late, edges="{from: w, to: s}"))
     await engine.until(early, ev.StepWaiting)
     await tell(engine, early, ev.SignalReceived, name="x", payload=Payload(value=7))
     assert (await engine.finished(early)).output.value == {"s": 7}

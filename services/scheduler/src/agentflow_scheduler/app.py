@@ -10,6 +10,7 @@ from agentflow_common.service import Context
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.handlers import Engine
 from agentflow_scheduler.lease import Leases
+from agentflow_scheduler.load import report
 from agentflow_scheduler.settings import SchedulerSettings
 
 
@@ -20,7 +21,8 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     controls = Controls(await js.key_value(subjects.CONTROLS_BUCKET))
     engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET), controls)
     await leases.refresh()
-    loops = [context.guarded(leases.keep()), context.guarded(controls.watch()), context.guarded(engine.run())]
+    told = report(await js.key_value(subjects.LOAD_BUCKET), engine.load, context.clock)
+    loops = [context.guarded(work) for work in (leases.keep(), controls.watch(), engine.run(), told)]
     try:
         yield
     finally:

@@ -31,6 +31,7 @@ from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.entities import Decided, Entity, State, begin, decide_entity, groups, host, is_over
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
+from agentflow_scheduler.load import Load
 from agentflow_scheduler.machine import OFFERS_MAX, fail_run
 from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
@@ -76,6 +77,11 @@ class Engine:
             except (AgentFlowError, nats.errors.Error, APIError, TimeoutError):
                 log.exception("the shards are recovered again")
                 await asyncio.sleep(0.5)
+
+    def load(self) -> Load:
+        """What is in hand now."""
+        runs = [entity for entity in self._entities.values() if isinstance(entity, Run)]
+        return Load(len(runs), sum(len(run.busy) for run in runs))
 
     async def _serve(self) -> None:
         self._entities.clear()
