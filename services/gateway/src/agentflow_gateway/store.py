@@ -166,6 +166,11 @@ class Store:
 
     # --- runs ---
 
+    async def has_run(self, org: str, run: str) -> bool:
+        return bool(
+            await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs WHERE org = $1 AND run = $2)", org, run)
+        )
+
     async def no_runs(self) -> bool:
         return not await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs)")
 
@@ -193,11 +198,6 @@ class Store:
         return [(row["org"], row["run"]) for row in merged if not row["workflow"]]
 
     async def list_runs(
-    async def has_run(self, org: str, run: str) -> bool:
-        return bool(
-            await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs WHERE org = $1 AND run = $2)", org, run)
-        )
-
         self, org: str, status: str, workflow: str, after: tuple[int, str] | None, limit: int
     ) -> list[RunRow]:
         """Newest first. Empty filters match all; `after`: (submitted_at, run) of the last row seen."""
