@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 import nats.errors
 from nats.aio.client import Client
@@ -15,6 +16,7 @@ from agentflow_common import deadletters, subjects
 from agentflow_common.errors import RetryableError, TerminalError
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 LEASE_TTL_S: Final = 5.0
 PATIENCE_S: Final = 60.0  # a cluster that starts must elect its leaders first
@@ -27,26 +29,33 @@ async def ensure_streams(nc: Client, replicas: int = 1, patience_s: float = PATI
 
     Raises TerminalError if the servers can't hold so many replicas, RetryableError if none answers for `patience_s`.
     """
+    try:
+        await patiently(lambda: _ensure(nc, replicas), patience_s)
+    except APIError as error:
+        if error.err_code in (_NOT_CLUSTERED, _NO_PEERS):
+            raise TerminalError(
+                f"AGENTFLOW_REPLICAS={replicas} needs a NATS cluster of at least {replicas} servers: "
+                f"{error.description}; set it to 1, or add servers",
+                kind="too_few_servers",
+            ) from error
+        raise
+
+
+async def patiently(work: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
+    """What a service asks of JetStream when it starts, again while a cluster has no leader or the network is cut."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
     while True:
         try:
-            return await _ensure(nc, replicas)
+            return await work()
         except (TimeoutError, nats.errors.NoRespondersError, NoStreamResponseError, ServiceUnavailableError) as error:
             if loop.time() > deadline:
                 raise RetryableError(f"JetStream does not answer: {error}", kind="log_unavailable") from error
             log.warning("JetStream is not ready, trying again: %s", type(error).__name__)
-            await asyncio.sleep(0.5)
         except APIError as error:
-            if error.err_code == _NOT_CLUSTERED or (error.err_code == _NO_PEERS and loop.time() > deadline):
-                raise TerminalError(
-                    f"AGENTFLOW_REPLICAS={replicas} needs a NATS cluster of at least {replicas} servers: "
-                    f"{error.description}; set it to 1, or add servers",
-                    kind="too_few_servers",
-                ) from error
-            if error.err_code != _NO_PEERS:
+            if error.err_code != _NO_PEERS or loop.time() > deadline:  # a server may be about to join
                 raise
-            await asyncio.sleep(0.5)
+        await asyncio.sleep(0.5)
 
 
 async def _ensure(nc: Client, replicas: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from agentflow_common import subjects, tasks
 from agentflow_common.service import Context
+from agentflow_common.streams import patiently
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.handlers import Engine
 from agentflow_scheduler.lease import Leases
@@ -17,9 +18,11 @@ from agentflow_scheduler.settings import SchedulerSettings
 @contextlib.asynccontextmanager
 async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     js = context.nc.jetstream()
-    leases = Leases(await js.key_value(subjects.LEASE_BUCKET), context.log, context.settings.lease_ttl_s)
-    controls = Controls(await js.key_value(subjects.CONTROLS_BUCKET))
-    engine = Engine(context, leases, await js.object_store(subjects.SNAPSHOT_BUCKET), controls)
+    bucket = await patiently(lambda: js.key_value(subjects.LEASE_BUCKET))
+    leases = Leases(bucket, context.log, context.settings.lease_ttl_s)
+    controls = Controls(await patiently(lambda: js.key_value(subjects.CONTROLS_BUCKET)))
+    snapshots = await patiently(lambda: js.object_store(subjects.SNAPSHOT_BUCKET))
+    engine = Engine(context, leases, snapshots, controls)
     await leases.refresh()
     told = report(await js.key_value(subjects.LOAD_BUCKET), engine.load, context.clock)
     loops = [context.guarded(work) for work in (leases.keep(), controls.watch(), engine.run(), told)]

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -19,6 +20,7 @@ from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.ids import check_token
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_common.service import Context
+from agentflow_common.streams import patiently
 from agentflow_worker.handlers import Executor
 from agentflow_worker.llm import LlmDeps
 from agentflow_worker.registry import Registry, default_registry
@@ -79,7 +81,7 @@ async def _queue(context: Context[WorkerSettings], lane: str) -> WorkQueue:
         max_waiting=512,
         deliver_policy=api.DeliverPolicy.ALL,
     )
-    await jsm.add_consumer(subjects.EVENTS_STREAM, config)
+    await patiently(lambda: jsm.add_consumer(subjects.EVENTS_STREAM, config))
     queue = WorkQueue(context.nc, subjects.EVENTS_STREAM, durable, context.settings.concurrency)
     await queue.start()
     return queue
@@ -135,6 +137,7 @@ async def _heartbeats(context: Context[WorkerSettings], executor: Executor) -> N
 
 async def _publish_registry(context: Context[WorkerSettings], registry: Registry) -> None:
     """What this worker can run, for checks at submission."""
-    bucket = await context.nc.jetstream().key_value(subjects.REGISTRY_BUCKET)
+    js = context.nc.jetstream()
+    bucket = await patiently(lambda: js.key_value(subjects.REGISTRY_BUCKET))
     for item in registry.describe():
-        await bucket.put(f"{item['kind']}.{item['name']}", msgspec.json.encode(item))
+        await patiently(partial(bucket.put, f"{item['kind']}.{item['name']}", msgspec.json.encode(item)))
