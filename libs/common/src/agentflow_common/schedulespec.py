@@ -73,9 +73,13 @@ class _Model(BaseModel):
 
 
 class Trigger(_Model):
-    """webhook: an HTTP POST starts a run. subject: so does a message on this NATS subject (`*` and `>` are allowed)."""
+    """webhook: an HTTP POST starts a run. subject: so does a message on this NATS subject (`*` and `>` are allowed).
+
+    key_version: another number is another secret for the webhook, and the old one is void.
+    """
 
     webhook: bool = False
+    key_version: int = Field(1, ge=1, le=1_000_000)
     subject: str = Field("", max_length=200)
 
 

@@ -1,0 +1,167 @@
+"""Starts the runs of schedules: takes `schedule.fired` from its lane, submits the run as a client's submission would
+be, tells the schedule, acknowledges.
+
+The run's id stands in the task, and the first event of a run is fenced: a task that is delivered twice is one run. What
+can't be done now is tried again with growing waits; what can't be done at all is told to the schedule as refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+import msgspec
+import nats.errors
+from nats.js import api
+from nats.js.errors import APIError
+
+from agentflow_common import events as ev
+from agentflow_common import firetimes, rpc, schedulespec, screening, subjects, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError
+from agentflow_common.eventlog import Entry
+from agentflow_common.httpd import Health
+from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.schedulespec import Spec
+from agentflow_gateway import errors, handlers
+from agentflow_gateway.calls import Call
+from agentflow_gateway.definitions import Source
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.machine import Identity, Submission
+
+log = logging.getLogger(__name__)
+
+DURABLE: Final = subjects.durable("gateway", "fires")
+CREDIT: Final = 32  # submissions at a time of one gateway
+DELIVERIES_MAX: Final = 200  # with waits of up to 30 s: about an hour and a half
+_ACK_WAIT_S: Final = 60.0
+_WAIT_S_MAX: Final = 30.0
+_BACKOFF_S_MAX: Final = 5.0
+
+
+class Firing:
+    def __init__(self, deps: Deps, health: Health) -> None:
+        self._deps = deps
+        self._health = health
+
+    async def ensure(self) -> None:
+        config = api.ConsumerConfig(
+            durable_name=DURABLE,
+            filter_subject=subjects.lane_tasks(subjects.SCHEDULES_LANE),
+            deliver_policy=api.DeliverPolicy.ALL,
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=_ACK_WAIT_S,
+            max_ack_pending=16 * CREDIT,
+        )
+        await self._deps.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
+
+    async def run(self) -> None:
+        """Until cancelled. Trouble shows in readiness and is retried."""
+        backoff_s = 0.1
+        while True:
+            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT)
+            try:
+                await self.ensure()
+                await queue.start()
+                self._health.set_part("schedules", "ok")
+                while True:
+                    batch = await queue.batch(wait_s=5.0)
+                    await asyncio.gather(*(self._serve(delivery) for delivery in batch))
+                    queue.release(len(batch))
+                    backoff_s = 0.1
+            except (PullError, nats.errors.Error, APIError, AgentFlowError, TimeoutError, OSError) as error:
+                self._health.set_part("schedules", f"retrying after {type(error).__name__}")
+                log.warning("firing interrupted", extra={"error": type(error).__name__})
+            finally:
+                await queue.stop()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(_BACKOFF_S_MAX, backoff_s * 2)
+
+    async def _serve(self, delivery: Delivery) -> None:
+        event = ev.try_decode(delivery.data)
+        if not isinstance(event, ev.ScheduleFired):
+            await self._deps.log.bury("gateway", delivery, "unreadable")
+            await self._deps.log.ack(delivery)
+            return
+        with telemetry.log_context(org=event.org, run=event.child):
+            try:
+                await self._start(event)
+                answer: ev.Event = ev.ScheduleStarted(**self._base(event), number=event.number, child=event.child)
+            except Exception as error:
+                cause = errors.known(error)
+                if cause.retryable and delivery.delivered < DELIVERIES_MAX:
+                    await self._later(delivery, cause)
+                    return
+                log.warning("a schedule's run was refused", extra={"kind": cause.kind})
+                told = ev.StepError(cause.kind, await self._safe(event, cause.message), retryable=False)
+                answer = ev.ScheduleRefused(**self._base(event), number=event.number, child=event.child, error=told)
+            key = subjects.key_of(event.org, event.run)
+            await self._deps.log.append(
+                Entry(subjects.run_in(key), ev.encode(answer), msg_id=f"fire:{event.run}:{event.child}")
+            )
+            await self._deps.log.ack(delivery)
+
+    def _base(self, event: ev.ScheduleFired) -> dict[str, Any]:
+        return {"org": event.org, "run": event.run, "ts": self._deps.clock.now_ms(), "trace": event.trace}
+
+    async def _later(self, delivery: Delivery, cause: AgentFlowError) -> None:
+        wait_s = max(min(0.25 * 2 ** min(delivery.delivered, 10), _WAIT_S_MAX), (cause.retry_after_ms or 0) / 1000)
+        log.warning("a schedule's run starts later", extra={"kind": cause.kind, "wait_s": wait_s})
+        delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
+        await self._deps.nc.publish(delivery.reply, b"-NAK " + delay)
+
+    async def _safe(self, event: ev.ScheduleFired, text: str) -> str:
+        """An error's text may quote an input."""
+        if not screening.needs_screening(text):
+            return text
+        request = rpc.ProtectRequest(org=event.org, run=event.run, value=text, purpose="error")
+        return str((await self._call(event, event.trace).ask(self._deps.nc, rpc.PROTECT, request)).value)
+
+    @staticmethod
+    def _call(event: ev.ScheduleFired, trace: str) -> Call:
+        return Call(Identity(f"schedule:{event.name}", event.org, ("write",)), trace, None)
+
+    async def _start(self, event: ev.ScheduleFired) -> None:
+        deps = self._deps
+        if await handlers.first_event(deps, subjects.key_of(event.org, event.child)) is not None:
+            return  # it was submitted, and the word of it was lost
+        with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
+            call = self._call(event, span.traceparent)
+            spec = schedulespec.trusted(event.spec)
+            inputs = await self._inputs(call, event, spec)
+            tags = {**spec.tags, "schedule": event.name}
+            submission = Submission(
+                tags=tags, priority=spec.priority, budget_cents=spec.budget_cents, deadline_ms=spec.deadline_ms
+            )
+            parent = ev.ParentRef(run=event.run, step="", attempt=event.number)
+            fired = handlers.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
+            await handlers.submit(deps, call, Source(ref=spec.workflow), inputs, submission, fired=fired)
+
+    async def _inputs(self, call: Call, event: ev.ScheduleFired, spec: Spec) -> dict[str, Any]:
+        """What the run is given: templates filled in, and tokens of the schedule's vault turned into the run's own."""
+        payload = await self._deps.blobs.unpack(event.payload)
+        inputs = schedulespec.render(spec.inputs, variables(event, spec, payload))
+        if screening.contains_token(inputs):
+            request = rpc.RestoreRequest(
+                org=event.org, run=event.run, value=inputs, actor=call.identity.actor,
+                reason=f"start of run {event.child}",
+            )  # fmt: skip
+            inputs = (await call.ask(self._deps.nc, rpc.RESTORE, request)).value
+        if not isinstance(inputs, dict):
+            raise InvalidError("the inputs are not an object", kind="invalid_schedule")
+        return inputs
+
+
+def variables(event: ev.ScheduleFired, spec: Spec, payload: Any) -> dict[str, Any]:
+    """What a schedule's templates may speak of. time: ISO 8601 in the schedule's zone. Pure."""
+    moment = firetimes.from_ms(event.at, firetimes.zone(spec.time_zone))
+    return {
+        "schedule": {
+            "name": event.name,
+            "id": event.run,
+            "time": moment.isoformat(timespec="milliseconds" if event.at % 1000 else "seconds"),
+            "time_ms": event.at,
+            "number": event.number,
+        },
+        "trigger": {"kind": event.cause, "id": event.id, "payload": payload},
+    }

@@ -1,0 +1,208 @@
+"""ScheduleService: messages to plain data, to the handlers, and back."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any, Final
+
+import msgspec
+
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
+from agentflow_common import schedulespec
+from agentflow_common.errors import InvalidError, Problem, TerminalError
+from agentflow_common.schedulefold import Fire, ScheduleState
+from agentflow_gateway import calendars, calls, convert, machine, schedules, triggers, webhooks
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.schedules import TIMES_MAX
+from agentflow_gateway.store_schedules import ScheduleRow
+
+TIMES_DEFAULT: Final = 5
+TIMES_SHOWN_MAX: Final = 100
+_STATUS: Final[dict[str, Any]] = {
+    name.removeprefix("SCHEDULE_STATUS_").lower(): n for name, n in pb.ScheduleStatus.items()
+}
+
+
+class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
+    """http: where webhooks are served, `host:port`."""
+
+    def __init__(self, deps: Deps, http: str) -> None:
+        self._deps = deps
+        self._http = http
+
+    async def CreateSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        state, created = await schedules.create(self._deps, calls.current(), _spec(request.source))
+        return pb.CreateScheduleResponse(schedule=self._schedule(state, TIMES_DEFAULT), created=created)
+
+    async def UpdateSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        state, changed = await schedules.update(self._deps, calls.current(), _spec(request.source))
+        return pb.UpdateScheduleResponse(schedule=self._schedule(state, TIMES_DEFAULT), changed=changed)
+
+    async def GetSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        times = _count(request.times, TIMES_SHOWN_MAX)
+        state = await schedules.find(self._deps, calls.current(), request.name)
+        return pb.GetScheduleResponse(schedule=self._schedule(state, times))
+
+    async def ListSchedules(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        limit = machine.page_size(request.page_size)
+        machine.check_text(request.workflow, "workflow", 64)
+        status = next((name for name, number in _STATUS.items() if number == request.status and number), "")
+        filters = ("schedules", f"{status}:{request.workflow}")
+        after = _read_token(request.page_token, filters)
+        org = calls.current().org
+        rows = await self._deps.schedules.list(org, request.workflow, status, after, limit + 1)
+        token = _token(rows[limit - 1].name, filters) if len(rows) > limit else ""
+        now_ms = self._deps.clock.now_ms()
+        shown = [_row(row, now_ms) for row in rows[:limit]]
+        return pb.ListSchedulesResponse(schedules=shown, next_page_token=token)
+
+    async def PauseSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        changed = await schedules.set_paused(self._deps, calls.current(), request.name, True, request.reason)
+        return pb.PauseScheduleResponse(changed=changed)
+
+    async def ResumeSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        changed = await schedules.set_paused(self._deps, calls.current(), request.name, False, request.reason)
+        return pb.ResumeScheduleResponse(changed=changed)
+
+    async def TriggerSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        payload = convert.from_value(request.payload, "payload") if request.HasField("payload") else None
+        found = await schedules.trigger(
+            self._deps, calls.current(), request.name, "manual", payload, trigger_id=request.trigger_id,
+            overlap=request.overlap,
+        )  # fmt: skip
+        return pb.TriggerScheduleResponse(trigger_id=found.trigger_id, run_id=found.run)
+
+    async def BackfillSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        backfill_id, times = await schedules.backfill(
+            self._deps, calls.current(), request.name, request.start, request.end, request.overlap,
+            request.backfill_id, request.dry_run,
+        )  # fmt: skip
+        shown = times[:TIMES_SHOWN_MAX]
+        return pb.BackfillScheduleResponse(backfill_id=backfill_id, count=len(times), times=shown)
+
+    async def DeleteSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        await schedules.delete(self._deps, calls.current(), request.name, request.reason)
+        return pb.DeleteScheduleResponse()
+
+    async def PreviewSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        times = _count(request.times, TIMES_MAX)
+        now_ms = self._deps.clock.now_ms()
+        if request.WhichOneof("what") == "source":
+            spec = _spec(request.source)
+            dates = await schedules.calendar_dates(self._deps, calls.current().org, spec)
+            table = spec.timetable(now_ms, dates)
+        else:
+            state = await schedules.find(self._deps, calls.current(), request.name)
+            spec, table = schedulespec.trusted(state.spec), schedules.table_of(state)
+        after = request.after or now_ms
+        found = table.between(after + 1, 2**62, times)
+        return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
+
+    async def GetWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        call = calls.current()
+        state = await schedules.find(self._deps, call, request.name)
+        trigger = schedulespec.trusted(state.spec).trigger
+        if not trigger.webhook:
+            raise TerminalError(
+                f"the schedule {state.name!r} has no webhook: add `trigger: {{webhook: true}}`", kind="no_webhook"
+            )
+        secret = webhooks.secret_of(self._deps.secret, call.org, state.name, state.uid, trigger.key_version)
+        path = triggers.PATH.format(org=call.org, name=state.name)
+        return pb.GetWebhookResponse(path=path, secret=secret, address=self._http)
+
+    async def SetCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        told = await calendars.put(self._deps, calls.current(), request.name, list(request.dates))
+        return pb.SetCalendarResponse(schedules=told)
+
+    async def ListCalendars(self, _request: Any, _context: Any) -> Any:  # noqa: N802
+        rows = await self._deps.schedules.calendars(calls.current().org)
+        return pb.ListCalendarsResponse(
+            calendars=[
+                pb.Calendar(name=r.name, dates=r.dates, updated_at=r.updated_at, updated_by=r.updated_by)
+                for r in rows.values()
+            ]
+        )
+
+    async def DeleteCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        await calendars.remove(self._deps, calls.current(), request.name)
+        return pb.DeleteCalendarResponse()
+
+    def _schedule(self, state: ScheduleState, times: int) -> Any:
+        """With everything; see _row for what lists show."""
+        message = _row(schedules.row_of(state), self._deps.clock.now_ms(), times)
+        message.updated_at, message.paused_reason = state.updated_at, state.paused_reason
+        message.buffered, message.backfills = len(state.buffer), len(state.backfills)
+        message.fired = state.number
+        message.skipped.update(state.skipped)
+        message.recent.extend(_fire(fire) for fire in reversed(state.recent))
+        for number, active in list(state.active.items())[:TIMES_SHOWN_MAX]:
+            status = "running" if active.started else "starting"
+            known = next((fire.cause for fire in state.recent if fire.number == number), "")
+            message.active.append(
+                pb.ScheduleFire(number=number, run_id=active.child, at=active.at, status=status, cause=known)
+            )
+        return message
+
+
+def _spec(source: Any) -> schedulespec.Spec:
+    kind = source.WhichOneof("source")
+    text = source.text if kind == "text" else None
+    return schedules.read_spec(text, convert.from_struct(source.data, "schedule") if kind == "data" else None)
+
+
+def _count(asked: int, limit: int) -> int:
+    if not 0 <= asked <= limit:
+        raise InvalidError(
+            f"times {asked} is out of range",
+            problems=(Problem("times", "out of range", f"use 1 to {limit}, or 0 for {TIMES_DEFAULT}"),),
+        )
+    return asked or TIMES_DEFAULT
+
+
+def _row(row: ScheduleRow, now_ms: int, times: int = 1) -> Any:
+    message = pb.Schedule(
+        name=row.name,
+        schedule_id=row.id,
+        status=_STATUS.get(row.status, 0),
+        workflow=row.workflow,
+        created_at=row.created_at,
+    )
+    convert.set_struct(message.spec, row.spec)
+    if row.status == "active":
+        table = schedulespec.trusted(row.spec).timetable(row.anchor, row.calendars)
+        message.next_times.extend(table.between(now_ms + 1, 2**62, times))
+    return message
+
+
+def _fire(fire: Fire) -> Any:
+    message = pb.ScheduleFire(
+        number=fire.number, run_id=fire.child, at=fire.at, cause=fire.cause, status=fire.status,
+        fired_at=fire.fired_at, ended_at=fire.ended_at,
+    )  # fmt: skip
+    if fire.error is not None:
+        message.error.CopyFrom(
+            workflow_pb2.ErrorInfo(type=fire.error.type, message=fire.error.message, retryable=fire.error.retryable)
+        )
+    return message
+
+
+def _token(name: str, filters: tuple[str, str]) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode([name, *filters])).decode().rstrip("=")
+
+
+def _read_token(token: str, filters: tuple[str, str]) -> str:
+    """The name that the page before ended with."""
+    if not token:
+        return ""
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        name, *made_with = msgspec.json.decode(raw, type=list[str])
+    except (ValueError, msgspec.MsgspecError):
+        name, made_with = "", []
+    if tuple(made_with) != filters:
+        raise InvalidError(
+            "the page token is not valid, or belongs to other filters",
+            problems=(Problem("page_token", "not of this list", "pass `next_page_token` of the previous page"),),
+        )
+    return name

@@ -1,0 +1,179 @@
+"""Runs that start from outside: webhooks over HTTP here, messages in triggers_nats.py.
+
+`POST /api/v1/triggers/<org>/<schedule>` with a JSON body (or none) and a signature (webhooks.py) asks the schedule for
+a run: 202 once that is durable in the log. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from prometheus_client import Counter
+
+from agentflow_common import schedulespec, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
+from agentflow_gateway import errors, machine, schedules, webhooks
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.machine import Identity
+from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX
+from agentflow_gateway.store_schedules import ScheduleRow
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+log = logging.getLogger(__name__)
+
+DELIVERIES_MAX: Final = 64  # served at once by one gateway
+SERVE_S_MAX: Final = 20.0
+PATH: Final = "/api/v1/triggers/{org}/{name}"
+TRIGGERS: Final = Counter("schedule_triggers", "Triggers by kind and outcome", ["kind", "code"])
+_TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_STATUS: Final = {
+    "invalid_argument": 400, "unauthenticated": 401, "permission_denied": 403, "not_found": 404, "already_exists": 409,
+    "aborted": 409, "failed_precondition": 409, "resource_exhausted": 429, "unavailable": 503, "deadline_exceeded": 504,
+}  # fmt: skip
+
+
+def status_of(error: AgentFlowError) -> int:
+    return 413 if error.kind == "inputs_too_large" else _STATUS.get(error.code, 500)
+
+
+class Webhooks:
+    """The HTTP door of schedules."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._active = 0
+
+    async def deliver(self, request: Request) -> Response:
+        """One delivery. An unknown schedule, one without a webhook and a wrong signature look alike from outside."""
+        from starlette.responses import Response
+
+        code, body, retry_after_ms = 500, b"", None
+        try:
+            async with asyncio.timeout(SERVE_S_MAX):
+                with self._admitted():
+                    triggered = await self._serve(request)
+            code = 202
+            body = msgspec.json.encode({"trigger_id": triggered.trigger_id, "run_id": triggered.run})
+        except Exception as error:
+            cause = errors.known(error)
+            code, retry_after_ms = status_of(cause), cause.retry_after_ms
+            problems = [{"place": p.place, "message": p.message, "fix": p.fix} for p in cause.problems]
+            told = {"kind": cause.kind, "message": cause.message, "problems": problems}
+            body = msgspec.json.encode({"error": told})
+        TRIGGERS.labels("webhook", code).inc()
+        headers = {} if retry_after_ms is None else {"retry-after": str(max(1, retry_after_ms // 1000))}
+        return Response(body, code, headers, media_type="application/json")
+
+    @contextlib.contextmanager
+    def _admitted(self) -> Iterator[None]:
+        if self._active >= DELIVERIES_MAX:
+            raise OverloadedError(
+                f"the gateway serves {DELIVERIES_MAX} deliveries already; try again",
+                kind="overloaded",
+                retry_after_ms=1000,
+            )
+        self._active += 1
+        try:
+            yield
+        finally:
+            self._active -= 1
+
+    async def _serve(self, request: Request) -> schedules.Triggered:
+        org, name = str(request.path_params["org"]), str(request.path_params["name"])
+        body = await _body(request)
+        row = await self._row(org, name)
+        spec = schedulespec.trusted(row.spec) if row is not None else None
+        version = spec.trigger.key_version if spec is not None else 0
+        uid = row.uid if row is not None else ""
+        secret = webhooks.secret_of(self._deps.secret, org, name, uid, version)
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        delivery = webhooks.verify(headers, body, secret, self._deps.clock.now_ms() / 1000)
+        if row is None or spec is None or not spec.trigger.webhook:
+            raise webhooks.refusal("the key does not fit")
+        parent = machine.caller_trace(headers)
+        with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
+            call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
+            return await schedules.trigger(self._deps, call, name, "webhook", _payload(body), trigger_id=delivery)
+
+    async def _row(self, org: str, name: str) -> ScheduleRow | None:
+        if not _TOKEN.match(org) or not _TOKEN.match(name):
+            return None
+        row = await self._deps.schedules.find(org, name)
+        return None if row is None or row.status == "deleted" else row
+
+
+async def _body(request: Request) -> bytes:
+    """At most PAYLOAD_BYTES_MAX, whatever its length is said to be."""
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        machine.check_size(size, PAYLOAD_BYTES_MAX, "payload")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _payload(body: bytes) -> Any:
+    if not body.strip():
+        return None
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise InvalidError(f"the body is not JSON: {str(error)[:200]}", kind="invalid_payload") from None
+
+
+@contextlib.asynccontextmanager
+async def serving(deps: Deps) -> AsyncIterator[int]:
+    """Serves HTTP until the block ends; gives the port. RetryableError if it is taken."""
+    import uvicorn
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    class Server(uvicorn.Server):
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield  # they are the service's
+
+    door = Webhooks(deps)
+    app = Starlette(routes=[Route(PATH, door.deliver, methods=["POST"])])
+    settings = deps.settings
+    config = uvicorn.Config(
+        app, host=settings.api_host, port=settings.api_http_port, log_config=None, access_log=False, lifespan="off",
+        ws="none", http="h11", timeout_keep_alive=15, limit_concurrency=8 * DELIVERIES_MAX, server_header=False,
+        timeout_graceful_shutdown=2,
+    )  # fmt: skip
+    sock = _bound(settings.api_host, settings.api_http_port)
+    server = Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        while not server.started and not task.done():  # noqa: ASYNC110  (uvicorn tells by this flag alone)
+            await asyncio.sleep(0.005)
+        yield int(sock.getsockname()[1])
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task])
+        sock.close()
+
+
+def _bound(host: str, port: int) -> Any:
+    import socket
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        if port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError as error:
+        sock.close()
+        raise RetryableError(f"can't listen on {host}:{port}: set API_HTTP_PORT to a free port, or 0") from error
+    return sock

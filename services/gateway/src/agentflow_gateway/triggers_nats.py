@@ -1,0 +1,195 @@
+"""Runs that start from messages: each schedule with `trigger: {subject: ...}` listens to that subject.
+
+A subject that a JetStream stream stores is read by a durable consumer of the schedule's own, from the moment that it
+was first seen: no message is lost while gateways are away, and one is acknowledged when it is a fact in the schedule's
+log. Any other subject is core NATS: at most once, and only while a gateway is there. Gateways share the work either way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import api
+from nats.js.errors import APIError, NotFoundError
+
+from agentflow_common import ids, telemetry
+from agentflow_common import tasks as background
+from agentflow_common.errors import AgentFlowError, PermissionDeniedError
+from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_gateway import errors, machine, schedules, subjectrules
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.machine import Identity
+from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.triggers import TRIGGERS
+
+log = logging.getLogger(__name__)
+
+LISTENERS_MAX: Final = 2_000  # of one gateway
+CREDIT: Final = 32
+QUEUE: Final = "agentflow-triggers"
+_LOOK_EVERY_S: Final = 2.0
+_PENDING_MAX: Final = 1_000  # core messages that wait for one listener; beyond that the client drops and says so
+_ERRORS: Final = (AgentFlowError, nats.errors.Error, APIError, PullError, TimeoutError, OSError)
+
+
+def durable_of(row: ScheduleRow) -> str:
+    """Its own for each life and subject of the schedule, so that a changed one begins anew."""
+    return f"AF_TRIGGER_{row.id}_{ids.digest(f'{row.uid}.{row.subject}'.encode())[:8]}"
+
+
+class Listeners:
+    """Keeps one listener for each schedule that messages start."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._tasks: dict[tuple[str, str, str], tuple[ScheduleRow, asyncio.Task[None]]] = {}
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        try:
+            while True:
+                with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                    await self._look()
+                self._deps.schedules_changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._deps.schedules_changed.wait(), _LOOK_EVERY_S)
+        finally:
+            await background.stop([task for _, task in self._tasks.values()])
+
+    async def _look(self) -> None:
+        rows = await self._deps.schedules.with_subjects(LISTENERS_MAX + 1)
+        if len(rows) > LISTENERS_MAX:
+            log.error("more schedules have subjects than one gateway listens to", extra={"limit": LISTENERS_MAX})
+        wanted = {(row.id, row.uid, row.subject): row for row in rows[:LISTENERS_MAX] if row.status != "paused"}
+        known = {(row.id, row.uid, row.subject) for row in rows}
+        for key, (row, task) in list(self._tasks.items()):
+            if key not in wanted or task.done():
+                await background.stop([task])
+                del self._tasks[key]
+            if key not in known:  # deleted, or it listens to something else: nobody will read on
+                await self._remove(row)
+        for key, row in wanted.items():
+            if key not in self._tasks:
+                self._tasks[key] = (row, asyncio.create_task(self._listen(row)))
+
+    async def _remove(self, row: ScheduleRow) -> None:
+        with contextlib.suppress(*_ERRORS, NotFoundError):
+            stream = await self._stream_of(row.subject)
+            if stream:
+                await self._deps.nc.jsm().delete_consumer(stream, durable_of(row))
+
+    async def _stream_of(self, subject: str) -> str:
+        """The stream that stores the subject; empty if none does."""
+        try:
+            return str(await self._deps.nc.jsm().find_stream_name_by_subject(subject))
+        except NotFoundError:
+            return ""
+
+    async def _listen(self, row: ScheduleRow) -> None:
+        """Until cancelled; trouble is retried."""
+        try:
+            subjectrules.check_allowed(row.subject, row.org, self._deps.settings)
+        except PermissionDeniedError as error:
+            log.warning("a schedule's subject is not open to its org any more", extra={"schedule": row.name})
+            TRIGGERS.labels("subject", error.code).inc()
+            await asyncio.Event().wait()
+        backoff_s = 0.2
+        while True:
+            try:
+                stream = await self._stream_of(row.subject)
+                if stream:
+                    await self._read_stream(row, stream)
+                else:
+                    await self._subscribe(row)
+                backoff_s = 0.2
+            except _ERRORS as error:
+                log.warning("a listener begins again", extra={"schedule": row.name, "error": type(error).__name__})
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(10.0, backoff_s * 2)
+
+    async def _read_stream(self, row: ScheduleRow, stream: str) -> None:
+        config = api.ConsumerConfig(
+            durable_name=durable_of(row), filter_subject=row.subject, deliver_policy=api.DeliverPolicy.NEW,
+            ack_policy=api.AckPolicy.EXPLICIT, ack_wait=60.0, max_ack_pending=4 * CREDIT,
+        )  # fmt: skip
+        jsm = self._deps.nc.jsm()
+        try:
+            await jsm.consumer_info(stream, durable_of(row))
+        except NotFoundError:
+            await jsm.add_consumer(stream, config)
+        queue = WorkQueue(self._deps.nc, stream, durable_of(row), CREDIT)
+        try:
+            await queue.start()
+            while True:
+                batch = await queue.batch(wait_s=5.0)
+                await asyncio.gather(*(self._take(row, stream, delivery) for delivery in batch))
+                queue.release(len(batch))
+        finally:
+            await queue.stop()
+
+    async def _take(self, row: ScheduleRow, stream: str, delivery: Delivery) -> None:
+        told = (delivery.headers or {}).get("Nats-Msg-Id", "")
+        try:
+            await self._trigger(row, delivery.data, delivery.headers, told or f"{stream}:{delivery.seq}")
+        except Exception as error:
+            cause = errors.known(error)
+            TRIGGERS.labels("subject", cause.code).inc()
+            if cause.retryable or cause.kind == "internal":
+                wait_s = min(0.5 * 2 ** min(delivery.delivered, 8), 30.0)
+                delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
+                await self._deps.nc.publish(delivery.reply, b"-NAK " + delay)
+                return
+            log.warning("a message starts nothing", extra={"schedule": row.name, "kind": cause.kind})
+            await self._deps.nc.publish(delivery.reply, b"+TERM " + cause.kind.encode())
+            return
+        await self._deps.log.ack(delivery)
+
+    async def _subscribe(self, row: ScheduleRow) -> None:
+        """Core NATS; looks now and then whether a stream stores the subject by now."""
+
+        async def on_message(msg: Msg) -> None:
+            told = (msg.headers or {}).get("Nats-Msg-Id", "")
+            try:
+                await self._trigger(row, msg.data, msg.headers, told or os.urandom(12).hex())
+            except Exception as error:
+                cause = errors.known(error)
+                TRIGGERS.labels("subject", cause.code).inc()
+                log.warning("a message starts nothing", extra={"schedule": row.name, "kind": cause.kind})
+
+        subscription: Subscription = await self._deps.nc.subscribe(
+            row.subject, queue=f"{QUEUE}.{row.id}", cb=on_message, pending_msgs_limit=_PENDING_MAX
+        )
+        try:
+            while not await self._stream_of(row.subject):  # noqa: ASYNC110  (the server does not tell)
+                await asyncio.sleep(15 * _LOOK_EVERY_S)
+        finally:
+            with contextlib.suppress(nats.errors.Error):
+                await subscription.unsubscribe()
+
+    async def _trigger(self, row: ScheduleRow, data: bytes, headers: Any, trigger_id: str) -> None:
+        machine.check_size(len(data), schedules.PAYLOAD_BYTES_MAX, "payload")
+        parent = machine.caller_trace({key.lower(): value for key, value in (headers or {}).items()})
+        with telemetry.span("schedule.message", parent, "consumer", agentflow__org=row.org) as span:
+            call = Call(Identity(f"subject:{row.name}", row.org, ("write",)), span.traceparent, None)
+            await schedules.trigger(self._deps, call, row.name, "subject", payload_of(data), trigger_id=trigger_id)
+        TRIGGERS.labels("subject", "ok").inc()
+
+
+def payload_of(data: bytes) -> Any:
+    """JSON if it is that, else the text (bytes that are no UTF-8 are replaced)."""
+    if not data:
+        return None
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.MsgspecError, RecursionError):
+        return data.decode("utf-8", "replace")

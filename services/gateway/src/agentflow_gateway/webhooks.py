@@ -1,0 +1,75 @@
+"""Who may start a schedule by webhook, as pure functions: the secret, the signature, the delivery's id.
+
+A delivery is signed in one of three ways, all with the schedule's own secret:
+
+- `x-agentflow-signature: t=<unix seconds>,v1=<hex>`, an HMAC-SHA256 of `<t>.<body>`: it is good for 5 minutes;
+- `x-hub-signature-256: sha256=<hex>`, an HMAC-SHA256 of the body as GitHub signs; it does not age, so a delivery id
+  must come with it, and the same body under another id is another delivery;
+- `authorization: Bearer <secret>`: over TLS only, since it shows the secret.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from agentflow_common.errors import UnauthenticatedError
+from agentflow_gateway.machine import check_text
+
+REPLAY_S: Final = 300
+DELIVERY_HEADERS: Final = ("x-delivery-id", "idempotency-key", "x-github-delivery", "webhook-id")
+_SIGNED: Final = re.compile(r"t=(\d{1,12}),\s*v1=([0-9a-f]{64})\Z")
+_HUB: Final = re.compile(r"sha256=([0-9a-f]{64})\Z")
+
+
+def secret_of(master: bytes, org: str, schedule: str, uid: str, version: int) -> str:
+    """`whk_` and 256 bits. It is derived and stored nowhere; another version of the key is another secret."""
+    message = "\x00".join((org, schedule, uid, str(version))).encode()
+    return "whk_" + hmac.new(master, b"webhook\x00" + message, hashlib.sha256).hexdigest()
+
+
+def sign(secret: str, body: bytes, at_s: int) -> str:
+    """The value of `x-agentflow-signature`."""
+    return f"t={at_s},v1={_mac(secret, f'{at_s}.'.encode() + body)}"
+
+
+def _mac(secret: str, message: bytes) -> str:
+    return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
+
+
+def verify(headers: Mapping[str, str], body: bytes, secret: str, now_s: float) -> str:
+    """The delivery's id (empty if a bearer sent none). UnauthenticatedError says what is wrong, and no more.
+
+    headers: names in lower case.
+    """
+    delivery = next((headers[name] for name in DELIVERY_HEADERS if headers.get(name)), "")
+    check_text(delivery, "delivery id", 200)
+    if signature := headers.get("x-agentflow-signature"):
+        match = _SIGNED.match(signature.strip())
+        if match is None:
+            raise refusal("`x-agentflow-signature` is not `t=<unix seconds>,v1=<hex>`")
+        if not hmac.compare_digest(match[2], _mac(secret, f"{match[1]}.".encode() + body)):
+            raise refusal("the signature does not fit")
+        if abs(now_s - int(match[1])) > REPLAY_S:
+            raise refusal(f"the signature is older than {REPLAY_S} s, or from the future: check the clock")
+        return delivery or match[2]
+    if signature := headers.get("x-hub-signature-256"):
+        match = _HUB.match(signature.strip())
+        if match is None or not hmac.compare_digest(match[1], _mac(secret, body)):
+            raise refusal("the signature does not fit")
+        if not delivery:
+            raise refusal(f"the delivery has no id: send it as one of {', '.join(DELIVERY_HEADERS)}")
+        return delivery
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        if not hmac.compare_digest(key.strip().encode(), secret.encode()):
+            raise refusal("the key does not fit")
+        return delivery
+    raise refusal("send `x-agentflow-signature`, `x-hub-signature-256` or `authorization: Bearer <secret>`")
+
+
+def refusal(what: str) -> UnauthenticatedError:
+    return UnauthenticatedError(f"this webhook refuses the delivery: {what}", kind="webhook_refused")
