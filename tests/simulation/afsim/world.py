@@ -20,6 +20,7 @@ import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.handlers
 import agentflow_scheduler.lease
+import agentflow_scheduler.packing
 import agentflow_worker.app
 import agentflow_worker.flight
 import agentflow_worker.handlers
@@ -347,8 +348,8 @@ def small_engine(world: World) -> Iterator[None]:
     with patched(
         (subjects, "SHARDS", 2),
         (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
-        (agentflow_scheduler.handlers, "INLINE_BYTES_MAX", 800),
-        (agentflow_scheduler.handlers, "PACK_BYTES_MIN", 300),
+        (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.groupcommit, "BATCH_MIN", 2),

@@ -20,11 +20,12 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     js = context.nc.jetstream()
     bucket = await patiently(lambda: js.key_value(subjects.LEASE_BUCKET))
     leases = Leases(bucket, context.log, context.settings.lease_ttl_s)
-    controls = Controls(await patiently(lambda: js.key_value(subjects.CONTROLS_BUCKET)))
+    controls = Controls(context.nc)
     snapshots = await patiently(lambda: js.object_store(subjects.SNAPSHOT_BUCKET))
     engine = Engine(context, leases, snapshots, controls)
     await leases.refresh()
-    told = report(await js.key_value(subjects.LOAD_BUCKET), engine.load, context.clock)
+    loads = await patiently(lambda: js.key_value(subjects.LOAD_BUCKET))
+    told = report(loads, engine.load, context.clock)
     loops = [context.guarded(work) for work in (leases.keep(), controls.watch(), engine.run(), told)]
     try:
         yield

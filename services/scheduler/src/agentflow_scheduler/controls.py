@@ -8,22 +8,25 @@ from typing import Any, Final
 
 import msgspec
 import nats.errors
+from nats.aio.client import Client
 from nats.js.errors import APIError
-from nats.js.kv import KeyValue
 
+from agentflow_common import subjects
 from agentflow_common.lanecontrols import config_for, name_of
 from agentflow_common.lanefold import LaneConfig
+from agentflow_common.pull import PullError, Tail
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
+_SUBJECT: Final = f"$KV.{subjects.CONTROLS_BUCKET}."
 
 
 class Controls:
     """The newest values of the bucket. `changed` is set when one came. workflows: (org, name) of the paused ones.
     lanes: by name or pattern, the entry as it stands."""
 
-    def __init__(self, bucket: KeyValue) -> None:
-        self._bucket = bucket
+    def __init__(self, nc: Client) -> None:
+        self._nc = nc
         self.workflows: set[tuple[str, str]] = set()
         self.lanes: dict[str, dict[str, Any]] = {}
         self.changed = asyncio.Event()
@@ -37,18 +40,20 @@ class Controls:
         return config_for(lane, self.lanes) if self.known.is_set() else None
 
     async def watch(self) -> None:
-        """For ever. The watcher gives all keys first, then None, then each change."""
+        """For ever. The bucket keeps one message a key: all that is set comes first, then each change."""
         while True:
+            tail = Tail(self._nc, f"KV_{subjects.CONTROLS_BUCKET}", [f"{_SUBJECT}>"])
             try:
-                watcher = await self._bucket.watchall()
-                async for entry in watcher:
-                    if entry is None:
+                while True:
+                    for delivery in await tail.batch(5.0 if self.known.is_set() else 0.1):
+                        self._take(delivery.subject.removeprefix(_SUBJECT), delivery.data)
+                    if tail.caught_up.is_set() and not self.known.is_set():
                         self.known.set()
                         self.changed.set()
-                    else:
-                        self._take(entry.key, None if entry.operation else entry.value)
-            except (nats.errors.Error, APIError, TimeoutError) as error:
+            except (PullError, nats.errors.Error, APIError, TimeoutError) as error:
                 log.warning("controls are watched again: %s", type(error).__name__)
+            finally:
+                await tail.stop()
             await asyncio.sleep(RETRY_S)
 
     def _take(self, key: str, value: bytes | None) -> None:
