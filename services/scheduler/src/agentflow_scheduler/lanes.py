@@ -10,14 +10,13 @@ and a priority that is always busy holds back the lower ones for as long as it i
 
 from __future__ import annotations
 
-from collections import deque
-from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanefold import RATE_TIMER, LaneConfig, LaneState, Slot, checkpoint_parts, evolve, rate_wait_us
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.fairness import Rank, Turns
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; who comes then is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least that a refused attempt waits before its next
@@ -167,32 +166,15 @@ def _decide_slot(out: Decision, slot: Slot, event_type: type[ev.Decision]) -> No
     out.emit(event_type, holder_org=slot.org, holder_run=slot.run, step=slot.step, attempt=slot.attempt)
 
 
-# --- the index of who waits ---
-
-Rank = tuple[int, int, str]  # slots held, number of the latest grant, org: the least is served next
-
-
-class _Bucket:
-    """Those of one priority. ranks: a heap with the present rank of every org that waits, and stale ones."""
-
-    __slots__ = ("orgs", "ranks")
-
-    def __init__(self) -> None:
-        self.orgs: dict[str, deque[Slot]] = {}
-        self.ranks: list[Rank] = []
-
-
 class _Index:
-    """Removal is lazy: a slot that is not in the queue any more is dropped when its turn comes."""
+    """Who waits, in the order of turns, and how many slots each org has."""
 
-    __slots__ = ("_buckets", "_held", "_order", "_priorities", "_state")
+    __slots__ = ("_held", "_state", "_turns")
 
     def __init__(self, state: LaneState) -> None:
         self._state = state
-        self._buckets: dict[int, _Bucket] = {}
-        self._order: list[int] = []  # a heap of the negated priorities in _buckets
-        self._priorities: dict[str, set[int]] = {}  # of each org that waits
         self._held: dict[str, int] = {}
+        self._turns: Turns[Slot] = Turns(self._rank, lambda slot: state.queue.get(slot.key) is slot)
         for slot in state.holders.values():
             self._held[slot.org] = self._held.get(slot.org, 0) + 1
         for slot in state.queue.values():
@@ -202,16 +184,7 @@ class _Index:
         return (self._held.get(org, 0), self._state.served.get(org, 0), org)
 
     def add(self, slot: Slot) -> None:
-        bucket = self._buckets.get(slot.priority)
-        if bucket is None:
-            bucket = self._buckets[slot.priority] = _Bucket()
-            heappush(self._order, -slot.priority)
-        waiting = bucket.orgs.get(slot.org)
-        if waiting is None:
-            waiting = bucket.orgs[slot.org] = deque()
-            self._priorities.setdefault(slot.org, set()).add(slot.priority)
-            heappush(bucket.ranks, self._rank(slot.org))
-        waiting.append(slot)
+        self._turns.add(slot.org, slot.priority, slot)
 
     def given(self, org: str) -> None:
         self._held[org] = self._held.get(org, 0) + 1
@@ -226,42 +199,8 @@ class _Index:
         self.moved(org)
 
     def moved(self, org: str) -> None:
-        """The org's rank has changed: its entries in the heaps are stale."""
-        rank = self._rank(org)
-        for priority in self._priorities.get(org, ()):
-            bucket = self._buckets[priority]
-            if len(bucket.ranks) > 2 * len(bucket.orgs) + 16:
-                bucket.ranks = [self._rank(name) for name in bucket.orgs]
-                heapify(bucket.ranks)
-            else:
-                heappush(bucket.ranks, rank)
+        self._turns.moved(org)
 
     def pick(self) -> Slot | None:
         """Who is next; None if nobody waits."""
-        while self._order:
-            priority = -self._order[0]
-            bucket = self._buckets[priority]
-            while bucket.ranks:
-                org = bucket.ranks[0][2]
-                waiting = bucket.orgs.get(org)
-                if waiting is None:
-                    heappop(bucket.ranks)
-                    continue
-                if bucket.ranks[0] != self._rank(org):
-                    heapreplace(bucket.ranks, self._rank(org))
-                    continue
-                while waiting and self._state.queue.get(waiting[0].key) is not waiting[0]:
-                    waiting.popleft()
-                if waiting:
-                    return waiting[0]
-                self._drop(org, priority)
-                heappop(bucket.ranks)
-            del self._buckets[priority]
-            heappop(self._order)
-        return None
-
-    def _drop(self, org: str, priority: int) -> None:
-        del self._buckets[priority].orgs[org]
-        self._priorities[org].discard(priority)
-        if not self._priorities[org]:
-            del self._priorities[org]
+        return self._turns.next()

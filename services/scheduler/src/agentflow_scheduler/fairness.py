@@ -1,0 +1,266 @@
+"""Whose turn it is: the fair order of all who wait, and the window of steps that a worker pool is offered. Pure.
+
+A worker pool is a first-in first-out queue, so what is fair must be decided before a step is in it. The scheduler keeps
+the queue short: of each pool at most `steps_max` steps are offered and not done, and who may offer the next follows the
+order of `Turns`: the highest priority; in it the org with the fewest steps under way, of equals the one whose turn was
+the longest ago; in it the oldest run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from heapq import heapify, heappop, heappush, heapreplace
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+from agentflow_common.subjects import RunKey
+
+STEPS_MAX: Final = 4_000  # some tenths of a second of work for a fast pool
+QUANTUM: Final = 16  # steps of one turn: small, so that turns come often
+SERVED_MAX: Final = 1_000  # orgs whose turn is remembered
+
+T = TypeVar("T")
+Rank = tuple[int, int, str]  # how much an org has, when it was served, its name: the least is next
+
+
+class _Bucket(Generic[T]):
+    """Those of one priority. ranks: a heap with the present rank of every org that waits, and stale ones."""
+
+    __slots__ = ("orgs", "ranks")
+
+    def __init__(self) -> None:
+        self.orgs: dict[str, list[tuple[Any, int, T]]] = {}
+        self.ranks: list[Rank] = []
+
+
+class Turns(Generic[T]):
+    """All who wait. Leaving is lazy: `waits` says whether somebody still does. O(log n) each.
+
+    rank: of an org, now; tell by `moved` when it changes.
+    """
+
+    __slots__ = ("_added", "_buckets", "_order", "_priorities", "_rank", "_waits")
+
+    def __init__(self, rank: Callable[[str], Rank], waits: Callable[[T], bool]) -> None:
+        self._rank = rank
+        self._waits = waits
+        self._buckets: dict[int, _Bucket[T]] = {}
+        self._order: list[int] = []  # a heap of the negated priorities in _buckets
+        self._priorities: dict[str, set[int]] = {}  # of each org that waits
+        self._added = 0
+
+    def add(self, org: str, priority: int, item: T, place: Any = ()) -> None:
+        """place: of the item among those of its org; equal ones in the order in which they were added."""
+        bucket = self._buckets.get(priority)
+        if bucket is None:
+            bucket = self._buckets[priority] = _Bucket()
+            heappush(self._order, -priority)
+        waiting = bucket.orgs.get(org)
+        if waiting is None:
+            waiting = bucket.orgs[org] = []
+            self._priorities.setdefault(org, set()).add(priority)
+            heappush(bucket.ranks, self._rank(org))
+        self._added += 1
+        heappush(waiting, (place, self._added, item))
+
+    def moved(self, org: str) -> None:
+        """The org's rank has changed: its entries in the heaps are stale."""
+        for priority in self._priorities.get(org, ()):
+            bucket = self._buckets[priority]
+            if len(bucket.ranks) > 2 * len(bucket.orgs) + 16:
+                bucket.ranks = [self._rank(name) for name in bucket.orgs]
+                heapify(bucket.ranks)
+            else:
+                heappush(bucket.ranks, self._rank(org))
+
+    def next(self) -> T | None:
+        """Whose turn it is; None if nobody waits. It stays his until he waits no more, or `moved` says otherwise."""
+        while self._order:
+            priority = -self._order[0]
+            bucket = self._buckets[priority]
+            while bucket.ranks:
+                org = bucket.ranks[0][2]
+                waiting = bucket.orgs.get(org)
+                if waiting is None:
+                    heappop(bucket.ranks)
+                elif bucket.ranks[0] != self._rank(org):
+                    heapreplace(bucket.ranks, self._rank(org))
+                else:
+                    while waiting and not self._waits(waiting[0][2]):
+                        heappop(waiting)
+                    if waiting:
+                        return waiting[0][2]
+                    self._drop(org, priority)
+            del self._buckets[priority]
+            heappop(self._order)
+        return None
+
+    def _drop(self, org: str, priority: int) -> None:
+        del self._buckets[priority].orgs[org]
+        self._priorities[org].discard(priority)
+        if not self._priorities[org]:
+            del self._priorities[org]
+
+
+class Budget:
+    """What a run may offer in one decision. denied: the pools in which it could not offer all."""
+
+    __slots__ = ("_left", "denied")
+
+    def __init__(self, left: Callable[[str], int]) -> None:
+        self._left = _Filled(left)
+        self.denied: set[str] = set()
+
+    def take(self, pool: str) -> bool:
+        """Whether one more step may be offered to the pool."""
+        if self._left[pool] > 0:
+            self._left[pool] -= 1
+            return True
+        self.denied.add(pool)
+        return False
+
+
+class _Filled(dict[str, int]):
+    def __init__(self, first: Callable[[str], int]) -> None:
+        self._first = first
+
+    def __missing__(self, pool: str) -> int:
+        value = self[pool] = self._first(pool)
+        return value
+
+
+class Waiter(NamedTuple):
+    """A run that has more to offer. since: when it was submitted, ms."""
+
+    run: RunKey
+    priority: int
+    since: int
+
+
+class _Pool:
+    """under_way: steps offered and not done, by org; promised: to runs that were given a turn, by run."""
+
+    __slots__ = ("clock", "promised", "served", "total", "turns", "under_way", "waiting")
+
+    def __init__(self) -> None:
+        self.total = 0
+        self.under_way: dict[str, int] = {}
+        self.promised: dict[RunKey, int] = {}
+        self.waiting: dict[RunKey, Waiter] = {}
+        self.served: dict[str, int] = {}
+        self.clock = 0
+        self.turns: Turns[Waiter] = Turns(self.rank, lambda waiter: self.waiting.get(waiter.run) is waiter)
+
+    def rank(self, org: str) -> Rank:
+        return (self.under_way.get(org, 0), self.served.get(org, 0), org)
+
+    def add(self, org: str, steps: int) -> None:
+        self.total += steps
+        count = self.under_way.get(org, 0) + steps
+        if count:
+            self.under_way[org] = count
+        else:
+            del self.under_way[org]
+        self.turns.moved(org)
+
+    def had_turn(self, org: str) -> None:
+        self.clock += 1
+        self.served.pop(org, None)
+        self.served[org] = self.clock
+        self.turns.moved(org)
+        if len(self.served) > SERVED_MAX:
+            longest_ago = next(iter(self.served))
+            del self.served[longest_ago]
+            self.turns.moved(longest_ago)
+
+
+class Window:
+    """Counts what is under way in each pool, and says who may offer more.
+
+    For each run that is decided: `budget` before; `opened` for each step offered, and `settle`, after. When a step is
+    done (or is with a worker, if only the queue is to be bounded) `closed`, when a run is over or not ours any more
+    `forget`. When all of a turn are settled, `grants` gives the runs to decide next, until it gives none.
+    """
+
+    def __init__(self, steps_max: int = STEPS_MAX, quantum: int = QUANTUM) -> None:
+        self._steps_max = steps_max
+        self._quantum = quantum
+        self._pools: dict[str, _Pool] = {}
+        self._steps: dict[RunKey, dict[str, str]] = {}  # run -> step key -> pool
+
+    def _pool(self, name: str) -> _Pool:
+        pool = self._pools.get(name)
+        if pool is None:
+            pool = self._pools[name] = _Pool()
+        return pool
+
+    def in_flight(self, pool: str) -> int:
+        """Steps offered and not done."""
+        found = self._pools.get(pool)
+        return found.total - sum(found.promised.values()) if found else 0
+
+    def waiting(self) -> int:
+        """Runs that have more to offer."""
+        return len({run for pool in self._pools.values() for run in pool.waiting})
+
+    def opened(self, run: RunKey, step: str, pool: str) -> None:
+        """A step was offered (or had been, before this scheduler took over). Telling it twice changes nothing."""
+        steps = self._steps.setdefault(run, {})
+        if step not in steps:
+            steps[step] = pool
+            self._pool(pool).add(run.org, 1)
+
+    def closed(self, run: RunKey, step: str) -> None:
+        """It is done, or was never opened."""
+        steps = self._steps.get(run)
+        pool = steps.pop(step, None) if steps else None
+        if pool is not None:
+            self._pool(pool).add(run.org, -1)
+            if not steps:
+                del self._steps[run]
+
+    def forget(self, run: RunKey) -> None:
+        for step in list(self._steps.get(run, ())):
+            self.closed(run, step)
+        self.settle(Waiter(run, 0, 0), ())
+
+    def budget(self, run: RunKey) -> Budget:
+        """What the run may offer now: what it was promised, or, where nobody waits, what there is room for."""
+
+        def left(name: str) -> int:
+            pool = self._pools.get(name)
+            if pool is None:
+                return self._steps_max
+            promised = pool.promised.get(run, 0)
+            return promised if pool.waiting else max(promised, self._steps_max - pool.total)
+
+        return Budget(left)
+
+    def settle(self, waiter: Waiter, denied: Iterable[str]) -> None:
+        """After a decision: what was promised is used or void, and in the pools of `denied` the run waits."""
+        wants = set(denied)
+        for name, pool in list(self._pools.items()):
+            promised = pool.promised.pop(waiter.run, 0)
+            if promised:
+                pool.add(waiter.run.org, -promised)
+            if name not in wants:
+                pool.waiting.pop(waiter.run, None)
+        for name in wants:
+            pool = self._pool(name)
+            if pool.waiting.get(waiter.run) != waiter:
+                pool.waiting[waiter.run] = waiter
+                pool.turns.add(waiter.run.org, waiter.priority, waiter, (waiter.since, waiter.run.run))
+
+    def grants(self) -> list[RunKey]:
+        """Promises the room there is, turn by turn, and gives the runs that may go on, in the order of their turns."""
+        found: dict[RunKey, None] = {}
+        for pool in self._pools.values():
+            while pool.total < self._steps_max:
+                waiter = pool.turns.next()
+                if waiter is None:
+                    break
+                steps = min(self._quantum, self._steps_max - pool.total)
+                pool.promised[waiter.run] = pool.promised.get(waiter.run, 0) + steps
+                pool.add(waiter.run.org, steps)
+                pool.had_turn(waiter.run.org)
+                found[waiter.run] = None
+        return list(found)
