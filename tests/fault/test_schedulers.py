@@ -1,4 +1,4 @@
-"""Schedulers that join, leave, die, hang and are cut off: their shards are served by others soon, and nothing is doubled.
+"""Schedulers that join, leave, die, hang and are cut off: others serve their shards soon, and nothing is doubled.
 
 Each test prints how long it took.
 """
@@ -92,9 +92,9 @@ class Fleet:
         """Chains of tools that take no time; the middle one must not happen twice."""
         tools = ["effects.pay" if i == STEPS // 2 else "effects.add" for i in range(STEPS)]
         nodes = [
-            {"id": f"s{i}", "type": "tool", "config": {"tool_name": tool, "tool_args": {"n": f"s{i - 1}.output" if i else 0}}}
+            {"id": f"s{i}", "type": "tool", "config": {"tool_name": tool, "tool_args": {"n": i and f"s{i - 1}.output"}}}
             for i, tool in enumerate(tools)
-        ]  # fmt: skip
+        ]
         edges = [{"from": f"s{i}", "to": f"s{i + 1}"} for i in range(STEPS - 1)]
         definition = parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
         runs = [ids.new_run_id() for _ in range(count)]
