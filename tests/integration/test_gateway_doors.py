@@ -15,6 +15,7 @@ from agentflow.v1 import prompt_pb2, prompt_pb2_grpc, trace_pb2, trace_pb2_grpc,
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
+from agentflow_gateway.store import RunFilter
 from agentflow_gateway.testing import (
     DEFINITION,
     EMAIL,
@@ -110,7 +111,9 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
         await stand.append(ev.RunCancelled(**at, reason="never began"), "out_run")
 
         async def cancelled() -> bool:
-            rows = await stand.store.list_runs("default", "cancelled", "review", None, 10)
+            rows = await stand.store.list_runs(
+                "default", RunFilter(statuses=("cancelled",), workflow="review"), None, 10
+            )
             return [row.run for row in rows] == [run]
 
         await until(cancelled)
@@ -123,7 +126,7 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
 
 def cancelled_again(stand: Stand, run: str) -> Any:
     async def check() -> bool:
-        rows = await stand.store.list_runs("default", "cancelled", "review", None, 10)
+        rows = await stand.store.list_runs("default", RunFilter(statuses=("cancelled",), workflow="review"), None, 10)
         return [row.run for row in rows] == [run]
 
     return check

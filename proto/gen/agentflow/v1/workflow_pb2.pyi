@@ -31,6 +31,8 @@ class StepStatus(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     STEP_STATUS_SKIPPED: _ClassVar[StepStatus]
     STEP_STATUS_CANCELLED: _ClassVar[StepStatus]
     STEP_STATUS_OUTCOME_UNKNOWN: _ClassVar[StepStatus]
+    STEP_STATUS_QUEUED: _ClassVar[StepStatus]
+    STEP_STATUS_WAITING: _ClassVar[StepStatus]
 RUN_STATUS_UNSPECIFIED: RunStatus
 RUN_STATUS_PENDING: RunStatus
 RUN_STATUS_RUNNING: RunStatus
@@ -49,6 +51,8 @@ STEP_STATUS_FAILED: StepStatus
 STEP_STATUS_SKIPPED: StepStatus
 STEP_STATUS_CANCELLED: StepStatus
 STEP_STATUS_OUTCOME_UNKNOWN: StepStatus
+STEP_STATUS_QUEUED: StepStatus
+STEP_STATUS_WAITING: StepStatus
 
 class Problem(_message.Message):
     __slots__ = ("place", "message", "fix")

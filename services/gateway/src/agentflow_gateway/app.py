@@ -16,8 +16,12 @@ from agentflow.v1 import (
     admin_pb2_grpc,
     budget_pb2,
     budget_pb2_grpc,
+    control_pb2,
+    control_pb2_grpc,
     prompt_pb2,
     prompt_pb2_grpc,
+    schedule_pb2,
+    schedule_pb2_grpc,
     trace_pb2,
     trace_pb2_grpc,
     workflow_pb2,
@@ -28,19 +32,26 @@ from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.httpd import Health
 from agentflow_common.service import Context
-from agentflow_gateway import keys, letters
+from agentflow_gateway import keys, letters, schedule_app
 from agentflow_gateway.auth import Authenticator
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.door import Door
 from agentflow_gateway.grpc_admin import AdminService
 from agentflow_gateway.grpc_budget import BudgetService
+from agentflow_gateway.grpc_control import RunControlService
+from agentflow_gateway.grpc_lanes import LaneService, VersionService
 from agentflow_gateway.grpc_prompt import PromptService
+from agentflow_gateway.grpc_schedule import ScheduleService
 from agentflow_gateway.grpc_trace import TraceService
 from agentflow_gateway.grpc_workflow import WorkflowService
-from agentflow_gateway.projection import Projection
+from agentflow_gateway.load import Load
+from agentflow_gateway.projection import ApprovalProjection, Projection
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store import Store
+from agentflow_gateway.store_approvals import ApprovalStore
+from agentflow_gateway.store_schedules import ScheduleStore
+from agentflow_gateway.store_versions import VersionStore
 from agentflow_gateway.watch import Watchers
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -48,12 +59,9 @@ SEND_BYTES_MAX: Final = 32 * 1024 * 1024
 CHECK_EVERY_S: Final = 5.0
 START_CHECK_S: Final = 0.02  # until all is well for the first time
 START_S_MAX: Final = 10.0
-SERVICES: Final = (
-    workflow_pb2.DESCRIPTOR.services_by_name["WorkflowService"].full_name,
-    prompt_pb2.DESCRIPTOR.services_by_name["PromptService"].full_name,
-    budget_pb2.DESCRIPTOR.services_by_name["BudgetService"].full_name,
-    trace_pb2.DESCRIPTOR.services_by_name["TraceService"].full_name,
-    admin_pb2.DESCRIPTOR.services_by_name["AdminService"].full_name,
+MODULES: Final = (workflow_pb2, control_pb2, prompt_pb2, budget_pb2, trace_pb2, admin_pb2, schedule_pb2)
+SERVICES: Final = tuple(
+    service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()
 )
 
 
@@ -62,23 +70,32 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
     settings = context.settings
     async with keys.opened(settings) as store, contextlib.AsyncExitStack() as stack:
         await keys.ensure_dev_key(store, settings, context.clock.now_ms())
+        load = Load(context.nc, store, settings)
         deps = Deps(
             nc=context.nc,
             log=context.log,
             blobs=Blobs(context.nc),
             store=store,
+            versions=VersionStore(store.pool),
+            approvals=ApprovalStore(store.pool),
+            load=load,
             clock=context.clock,
             registry=Registry(context.nc),
             settings=settings,
             secret=await store.secret("submission_digest", secrets.token_bytes(32)),
+            schedules=ScheduleStore(store.pool),
         )
-        for part in ("postgres", "projection"):
-            context.health.set_part(part, "starting")
-        projection = Projection(deps, context.health)
-        await projection.ensure()
-        await stack.enter_async_context(_task(projection.run()))
+        context.health.set_part("postgres", "starting")
+        for kind in (ApprovalProjection, Projection):  # the runs last: an empty list of them makes both start over
+            projection = kind(deps, context.health)
+            context.health.set_part(projection.part, "starting")
+            await projection.ensure()
+            await stack.enter_async_context(_task(projection.run()))
+        await stack.enter_async_context(_task(load.run()))
         await stack.enter_async_context(_task(letters.watch_held(context.nc)))
-        server, health, port = await _serve(deps)
+        http_port = await stack.enter_async_context(schedule_app.serving(deps, context.health))
+        context.ports["api_http"] = http_port
+        server, health, port = await _serve(deps, f"{settings.api_host}:{http_port}")
         context.ports["grpc"] = port
         stack.push_async_callback(server.stop, settings.shutdown_grace_s)
         stack.push_async_callback(health.enter_graceful_shutdown)
@@ -90,7 +107,7 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
         yield
 
 
-async def _serve(deps: Deps) -> tuple[Any, Any, int]:
+async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
     """(server, health servicer, port). RetryableError if the port is taken."""
     from grpc_health.v1 import health, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -110,10 +127,14 @@ async def _serve(deps: Deps) -> tuple[Any, Any, int]:
     watchers = Watchers(deps)
     registrations: tuple[tuple[Any, Any], ...] = (
         (workflow_pb2_grpc.add_WorkflowServiceServicer_to_server, WorkflowService(deps, watchers)),
+        (control_pb2_grpc.add_RunControlServiceServicer_to_server, RunControlService(deps)),
+        (control_pb2_grpc.add_LaneServiceServicer_to_server, LaneService(deps)),
+        (control_pb2_grpc.add_VersionServiceServicer_to_server, VersionService(deps)),
         (prompt_pb2_grpc.add_PromptServiceServicer_to_server, PromptService(deps)),
         (budget_pb2_grpc.add_BudgetServiceServicer_to_server, BudgetService(deps)),
         (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
         (admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(deps)),
+        (schedule_pb2_grpc.add_ScheduleServiceServicer_to_server, ScheduleService(deps, http)),
     )
     for add, servicer in registrations:
         add(servicer, server)

@@ -1,9 +1,8 @@
-"""Definitions: parse, check against prompts and workers, register, look up. Nothing is stored before all is checked."""
+"""Definitions: parse, check against prompts, workers and subworkflows, register, look up. Nothing is stored before."""
 
 from __future__ import annotations
 
 import asyncio
-import difflib
 import functools
 from collections.abc import Mapping
 from typing import Any, Final
@@ -11,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import rpc
-from agentflow_common.definition import Definition, FunctionNode, LlmNode, ToolNode, load_trusted, parse_dict
-from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, NotFoundError, Problem
-from agentflow_gateway import machine
+from agentflow_common.definition import Definition, load_trusted, parse_dict
+from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
+from agentflow_gateway import lookup, machine, pinning
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store import DefinitionRow
@@ -25,7 +24,7 @@ Lines = Mapping[tuple[str | int, ...], int]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A definition as the client gave it: exactly one is set. ref: `name[@version]`."""
+    """A definition as the client gave it: exactly one is set. ref: `name`, `name@version` or `name@label`."""
 
     ref: str = ""
     text: str | None = None
@@ -33,37 +32,82 @@ class Source(msgspec.Struct, frozen=True):
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A definition that may run. identity: what the client asked for, for the submission digest. pinned: prompts."""
+    """A definition that may run. identity: what the client asked for, for the submission digest. pinned: prompts.
+    definitions: those of its subworkflows, by reference."""
 
     definition: Definition
     canonical: dict[str, Any]
     digest: str
     identity: str
     pinned: dict[str, str]
+    definitions: dict[str, dict[str, Any]] = {}
 
 
-async def check(deps: Deps, call: Call, source: Source) -> Checked:
-    """Everything that can be wrong with a definition is raised from here as InvalidError with places and fixes."""
-    loaded, lines = await _load(deps, call, source)
+async def check(deps: Deps, call: Call, source: Source, run: str = "") -> Checked:
+    """Everything that can be wrong with a definition is raised from here as InvalidError with places and fixes.
+
+    run: for whom it is, which decides where a label has a canary.
+    """
+    loaded, lines = await load(deps, call.org, source, run)
+    return await check_loaded(deps, call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
+
+
+async def check_loaded(
+    deps: Deps, call: Call, loaded: Loaded, lines: Lines | None, identity: str, run: str = ""
+) -> Checked:
     definition = loaded.definition
-    problems = await _unknown_names(deps, definition, lines)
-    pinned, missing = await _prompts(deps, call, definition, lines)
-    if found := (*missing, *problems):
+    nested: dict[str, Loaded] = {}
+
+    async def find(ref: str) -> pinning.Found:
+        row = await lookup.find(deps, call.org, ref, run)
+        there = nested[ref] = _registered(row.canonical)
+        return pinning.Found(there.definition, there.canonical, there.digest)
+
+    pinned_definitions: dict[str, dict[str, Any]] = {}
+    unfit: tuple[Problem, ...] = ()
+    if "subworkflow" in loaded.uses:
+        subworkflows = await pinning.pin(definition, loaded.digest, find)
+        pinned_definitions, unfit = subworkflows.definitions, subworkflows.problems
+    parts: Parts = [(loaded, lines, "")]
+    parts += [(item, None, f"{pinning.title(item.definition)}: ") for item in nested.values()]
+    problems = await _unknown_names(deps, parts)
+    pinned, missing = await _prompts(deps, call, parts)
+    if found := (*missing, *problems, *unfit):
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
         raise InvalidError(
             f"the workflow definition is not valid: {found[0]}{more}", kind="invalid_definition", problems=found
         )
-    identity = f"ref:{source.ref}" if source.ref else f"def:{loaded.digest}"
-    return Checked(definition, loaded.canonical, loaded.digest, identity, pinned)
+    return Checked(
+        definition, loaded.canonical, loaded.digest, identity or f"def:{loaded.digest}", pinned, pinned_definitions
+    )
 
 
-class _Loaded(msgspec.Struct, frozen=True):
+_NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
+Path = tuple[str | int, ...]
+
+
+class Loaded(msgspec.Struct, frozen=True):
+    """uses: by kind of work, each name that is called with the place of its first use."""
+
     definition: Definition
     canonical: dict[str, Any]
     digest: str
+    uses: dict[str, dict[str, Path]]
 
 
-def _loaded(definition: Definition) -> _Loaded:
+Parts = list[tuple[Loaded, Lines | None, str]]  # the last: how places in a subworkflow's definition begin
+
+
+def _uses(definition: Definition) -> dict[str, dict[str, Path]]:
+    found: dict[str, dict[str, Path]] = {}
+    for number, work in definition.works():
+        field = _NAMED_BY[work.type]
+        path: Path = ("dag", "nodes", number, *work.path, field)
+        found.setdefault(work.type, {}).setdefault(getattr(work.config, field), path)
+    return found
+
+
+def loaded_of(definition: Definition) -> Loaded:
     canonical = definition.canonical()
     encoded = msgspec.json.encode(canonical, order="sorted")
     if len(encoded) > CANONICAL_BYTES_MAX:
@@ -74,18 +118,18 @@ def _loaded(definition: Definition) -> _Loaded:
             problems=(Problem("definition", f"{len(encoded):,} bytes", fix),),
         )
     machine.check_reserved(encoded, canonical, "definition")
-    return _Loaded(definition, canonical, definition.digest())
+    return Loaded(definition, canonical, definition.digest(), _uses(definition))
 
 
 @functools.lru_cache(maxsize=64)
-def _registered(canonical: str) -> _Loaded:
+def _registered(canonical: str) -> Loaded:
     """A registered definition never changes, so it is read once; nobody changes what this returns."""
-    return _loaded(load_trusted(msgspec.json.decode(canonical)))
+    return loaded_of(load_trusted(msgspec.json.decode(canonical)))
 
 
-async def _load(deps: Deps, call: Call, source: Source) -> tuple[_Loaded, Lines | None]:
+async def load(deps: Deps, org: str, source: Source, run: str = "") -> tuple[Loaded, Lines | None]:
     if source.ref:
-        row = await find(deps, call.org, source.ref)
+        row = await lookup.find(deps, org, source.ref, run)
         return _registered(row.canonical), None
     if source.text is not None:
         text = source.text
@@ -93,38 +137,34 @@ async def _load(deps: Deps, call: Call, source: Source) -> tuple[_Loaded, Lines 
             return _parse_text(text)
         return await asyncio.to_thread(_parse_text, text)
     if source.data is not None:
-        return _loaded(parse_dict(source.data)), None
+        return loaded_of(parse_dict(source.data)), None
     fix = "set `definition_text` (YAML or JSON) or `definition`; a submission may also name a registered `workflow`"
     raise InvalidError(f"no definition was given: {fix}", problems=(Problem("source", "not set", fix),))
 
 
-def _parse_text(text: str) -> tuple[_Loaded, Lines]:
+def _parse_text(text: str) -> tuple[Loaded, Lines]:
     from agentflow_common.definition_text import load
 
     data, lines = load(text)
-    return _loaded(parse_dict(data, lines)), lines
+    return loaded_of(parse_dict(data, lines)), lines
 
 
-async def find(deps: Deps, org: str, ref: str) -> DefinitionRow:
-    """NotFoundError suggests what there is."""
-    name, version = machine.workflow_ref(ref)
-    row = await deps.store.find_definition(org, name, version)
-    if row is not None:
-        return row
-    versions = await deps.store.definition_versions(org, name)
-    if versions:
-        text = ", ".join(map(str, versions))
-        raise NotFoundError(f"workflow {name!r} has no version {version}; it has {text}", kind="unknown_version")
-    close = difflib.get_close_matches(name, await deps.store.definition_names(org), n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else "register it first: agentctl workflow register FILE"
-    raise NotFoundError(f"there is no workflow {name!r}; {hint}", kind="unknown_workflow")
+def _places(parts: Parts, kind: str) -> dict[str, str]:
+    """Where each name of that kind is used first. kind: `tool`, `function` or `llm` (prompts)."""
+    found: dict[str, str] = {}
+    for loaded, lines, prefix in parts:
+        for name, path in loaded.uses.get(kind, {}).items():
+            if name not in found:
+                found[name] = prefix + machine.dotted(path, lines)
+    return found
 
 
-async def _unknown_names(deps: Deps, definition: Definition, lines: Lines | None) -> tuple[Problem, ...]:
+async def _unknown_names(deps: Deps, parts: Parts) -> tuple[Problem, ...]:
     if not await deps.registry.known():
         return ()
     problems: tuple[Problem, ...] = ()
-    for kind, places in (("tool", _tool_places(definition, lines)), ("function", _function_places(definition, lines))):
+    for kind in ("tool", "function"):
+        places = _places(parts, kind)
         missing = machine.missing_names(places, await deps.registry.names(kind), kind)
         if missing:  # a worker may have come since the cache was read
             missing = machine.missing_names(places, await deps.registry.names(kind, fresh=True), kind)
@@ -132,39 +172,14 @@ async def _unknown_names(deps: Deps, definition: Definition, lines: Lines | None
     return problems
 
 
-def _tool_places(definition: Definition, lines: Lines | None) -> dict[str, str]:
-    places: dict[str, str] = {}
-    for number, node in enumerate(definition.dag.nodes):
-        if isinstance(node, ToolNode):
-            path = ("dag", "nodes", number, "config", "tool_name")
-            places.setdefault(node.config.tool_name, machine.dotted(path, lines))
-    return places
-
-
-def _function_places(definition: Definition, lines: Lines | None) -> dict[str, str]:
-    places: dict[str, str] = {}
-    for number, node in enumerate(definition.dag.nodes):
-        if isinstance(node, FunctionNode):
-            path = ("dag", "nodes", number, "config", "function_name")
-            places.setdefault(node.config.function_name, machine.dotted(path, lines))
-    return places
-
-
-async def _prompts(
-    deps: Deps, call: Call, definition: Definition, lines: Lines | None
-) -> tuple[dict[str, str], tuple[Problem, ...]]:
+async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str], tuple[Problem, ...]]:
     """Pinned versions by reference, and a problem for each reference that names nothing."""
-    refs = tuple(definition.prompt_refs())
-    if not refs:
+    places = _places(parts, "llm")
+    if not places:
         return {}, ()
-    reply = await call.ask(deps.nc, rpc.PROMPT_RESOLVE, rpc.ResolvePromptsRequest(org=call.org, refs=refs))
+    reply = await call.ask(deps.nc, rpc.PROMPT_RESOLVE, rpc.ResolvePromptsRequest(org=call.org, refs=tuple(places)))
     if not reply.missing:
         return dict(reply.pinned), ()
-    places: dict[str, str] = {}
-    for number, node in enumerate(definition.dag.nodes):
-        if isinstance(node, LlmNode):
-            path = ("dag", "nodes", number, "config", "prompt_ref")
-            places.setdefault(node.config.prompt_ref, machine.dotted(path, lines))
     listed = await call.ask(deps.nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org=call.org, limit=1000))
     names = [prompt.name for prompt in listed.prompts]
     return dict(reply.pinned), machine.missing_prompts(places, reply.missing, names)

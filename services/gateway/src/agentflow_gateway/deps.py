@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from nats.aio.client import Client
 
 from agentflow_common.blobs import Blobs
 from agentflow_common.clock import Clock
 from agentflow_common.eventlog import EventLog
+from agentflow_gateway.load import Load
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store import Store
+from agentflow_gateway.store_approvals import ApprovalStore
+from agentflow_gateway.store_schedules import ScheduleStore
+from agentflow_gateway.store_versions import VersionStore
 
 
 @dataclass(slots=True)
@@ -22,7 +27,12 @@ class Deps:
     log: EventLog
     blobs: Blobs
     store: Store
+    versions: VersionStore
+    approvals: ApprovalStore
+    load: Load
     clock: Clock
     registry: Registry
     settings: GatewaySettings
     secret: bytes
+    schedules: ScheduleStore
+    schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)

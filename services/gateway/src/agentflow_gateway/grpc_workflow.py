@@ -11,11 +11,12 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage, StepError
-from agentflow_common.runstate import StepState
-from agentflow_gateway import calls, convert, definitions, handlers, runs
+from agentflow_common.runstate import SETTLED, RunStatus, StepState, StepStatus
+from agentflow_gateway import calls, controls, convert, definitions, handlers, runs
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
+from agentflow_gateway.store import RunFilter, RunRow
 from agentflow_gateway.watch import Seen, Token, Watchers
 
 MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value
@@ -72,23 +73,11 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
 
     async def ListRuns(self, request: Any, _context: Any) -> Any:  # noqa: N802
         status = convert.run_status_name(request.status)
+        wanted = RunFilter(statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags))
         rows, token = await handlers.list_runs(
-            self._deps, calls.current(), status, request.workflow, request.page_size, request.page_token
+            self._deps, calls.current(), wanted, request.page_size, request.page_token
         )
-        summaries = [
-            pb.RunSummary(
-                run_id=row.run,
-                workflow=row.workflow,
-                version=row.version,
-                status=convert.run_status(row.status),
-                submitted_at=row.submitted_at,
-                finished_at=row.finished_at,
-                cost_nano_usd=row.cost_nano,
-                tags=row.tags,
-            )
-            for row in rows
-        ]
-        return pb.ListRunsResponse(runs=summaries, next_page_token=token)
+        return pb.ListRunsResponse(runs=[summary(row) for row in rows], next_page_token=token)
 
     async def WatchRun(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802
         items = self._watchers.watch(calls.current(), request.run_id, request.after_sequence, request.include_tokens)
@@ -99,8 +88,24 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             await items.aclose()
 
     async def CancelRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        status = await handlers.cancel(self._deps, calls.current(), request.run_id, request.reason)
+        status = await controls.cancel(
+            self._deps, calls.current(), request.run_id, request.reason, request.grace_ms, request.force
+        )
         return pb.CancelRunResponse(status=convert.run_status(status))
+
+
+def summary(row: RunRow) -> Any:
+    return pb.RunSummary(
+        run_id=row.run,
+        workflow=row.workflow,
+        version=row.version,
+        status=convert.run_status(row.status),
+        submitted_at=row.submitted_at,
+        finished_at=row.finished_at,
+        cost_nano_usd=row.cost_nano,
+        tags=row.tags,
+        error_type=row.error_type,
+    )
 
 
 def _source(request: Any) -> Source:
@@ -131,12 +136,22 @@ def _run(view: runs.RunView) -> Any:
         input_tokens=state.input_tokens,
         output_tokens=state.output_tokens,
         error=_error(state.error),
+        parent_run_id=state.parent.run if state.parent else "",
+        parent_step=state.parent.step if state.parent else "",
+        origin_kind=state.origin.kind if state.origin else "",
+        origin_run_id=state.origin.run if state.origin else "",
+        origin_step=state.origin.step if state.origin else "",
+        continued_as=state.continued_as,
+        paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
+        waiting_steps=[key for key, step in state.steps.items() if step.status is StepStatus.WAITING],
+        derived_run_ids=view.derived,
     )
     convert.set_value(run.inputs, view.inputs)
     if state.output is not None:
         convert.set_value(run.output, view.output)
     for key, step in runs.pending_steps(state).items():
         message = _step(key, step, state.prompts)
+        message.seeded = key in view.seeded and step.status in SETTLED
         if key in view.outputs:
             convert.set_value(message.output, view.outputs[key])
         run.steps.append(message)
@@ -145,7 +160,7 @@ def _run(view: runs.RunView) -> Any:
 
 def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
     llm = step.llm or LlmUsage(provider="", model="", prompt="", input_tokens=0, output_tokens=0, cost_nano=0)
-    return pb.Step(
+    message = pb.Step(
         step=key,
         status=convert.step_status(step.status.value),
         attempt=step.attempt,
@@ -158,8 +173,17 @@ def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
         model=llm.model,
         prompt=prompts.get(llm.prompt, llm.prompt),
         type=step.kind,
-        skip_reason=step.reason,
+        skip_reason=step.reason if step.status is not StepStatus.WAITING else "",
+        progress=step.progress,
+        progress_detail=step.progress_detail,
+        lane=step.lane,
+        waiting_for="lane" if step.status is StepStatus.QUEUED else step.waiting * (step.status is StepStatus.WAITING),
+        waiting_until=step.until if step.status is StepStatus.WAITING else 0,
+        child_run_id=step.child,
     )
+    if step.detail and step.status is StepStatus.WAITING:
+        convert.set_struct(message.waiting_detail, step.detail)
+    return message
 
 
 def _error(error: StepError | None) -> Any:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import asyncpg
 import msgspec
@@ -13,21 +14,36 @@ from agentflow_common import events as ev
 from agentflow_common import ids, money, rpc, screening, subjects
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError
 from agentflow_common.eventlog import Entry, Fence
-from agentflow_gateway import definitions, machine
+from agentflow_gateway import archive, definitions, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Checked, Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
-from agentflow_gateway.store import RunRow
+from agentflow_gateway.store import RunFilter, RunRow
 
 log = logging.getLogger(__name__)
 
 
+class Fired(msgspec.Struct, frozen=True):
+    """A run that a schedule starts. parent: whom the run tells of its end."""
+
+    run: str
+    parent: ev.ParentRef
+    origin: ev.OriginRef
+
+
 async def submit(
-    deps: Deps, call: Call, source: Source, inputs: dict[str, Any], request: Submission
+    deps: Deps,
+    call: Call,
+    source: Source,
+    inputs: dict[str, Any],
+    request: Submission,
+    *,
+    fired: Fired | None = None,
 ) -> tuple[str, bool]:
     """(run id, deduplicated). All is validated before anything is written; the one write that counts is fenced.
 
+    fired: the schedule that starts this run and has determined its id.
     Raises InvalidError, NotFoundError (unknown workflow), AlreadyExistsError (key used for something else),
     RetryableError (a service or the log is away: the same call may be sent again).
     """
@@ -35,25 +51,38 @@ async def submit(
     encoded = msgspec.json.encode(inputs)
     machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
     machine.check_reserved(encoded, inputs, "inputs")
-    checked = await definitions.check(deps, call, source)
+    keyed = request.idempotency_key
+    if fired is not None:
+        run = fired.run
+    else:
+        run = ids.run_id_for_key(call.org, keyed) if keyed else ids.new_run_id()
+    checked = await definitions.check(deps, call, source, run)
     full = checked.definition.check_inputs(inputs)
 
     digest = machine.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
-    keyed = request.idempotency_key
-    run = ids.run_id_for_key(call.org, keyed) if keyed else ids.new_run_id()
-    key = subjects.key_of(call.org, run)
-    if keyed and (first := await first_event(deps, key)) is not None:
-        return _same(first, digest)
-
+    if keyed and (first := await first_event(deps, subjects.key_of(call.org, run))) is not None:
+        return same(first, digest)
+    await deps.load.admit(call.org, deps.clock.now_ms())
     event = await _event(deps, call, run, checked, full, request, digest)
-    entry = Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0))
+    if fired is not None:
+        event = msgspec.structs.replace(event, parent=fired.parent, origin=fired.origin)
+    return await begin(deps, call, event)
+
+
+async def begin(deps: Deps, call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
+    """(run id, deduplicated). Appends the first event of a run, once, whatever becomes of the acknowledgement."""
+    run, digest = event.run, event.digest
+    key = subjects.key_of(call.org, run)
+    data = ev.encode(event)
+    machine.check_event_size(len(data))
+    entry = Entry(subjects.run_in(key), data, fence=Fence(0))
     try:
         await deps.log.append(entry, call.timeout_s(10.0))
     except ConflictError:
         first = await first_event(deps, key)
         if first is None:
             raise
-        return _same(first, digest)
+        return same(first, digest)
     except RetryableError as error:
         if error.kind != "append_unknown":
             raise
@@ -61,7 +90,7 @@ async def submit(
         if first is None:
             raise
         if first.trace != event.trace:
-            return _same(first, digest)
+            return same(first, digest)
     await _remember(deps, event)
     return run, False
 
@@ -98,10 +127,11 @@ async def _event(
         priority=request.priority,
         submitted_by=call.identity.actor,
         redactions=counts,
+        definitions=checked.definitions,
     )
 
 
-def _same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
+def same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
     if machine.same_submission(first, digest):
         return first.run, True
     raise AlreadyExistsError(
@@ -142,53 +172,42 @@ def no_such_run(run_id: str) -> NotFoundError:
     return NotFoundError(f"there is no run {run_id!r} in your org; see `agentctl workflow list`", kind="unknown_run")
 
 
-_STATUS_BY_TYPE = {
+STATUS_BY_TYPE: Final[Mapping[type[ev.Event], str]] = {
     ev.RunStarted: "running",
+    ev.RunWaiting: "waiting",
+    ev.RunPaused: "paused",
+    ev.RunResumed: "running",
+    ev.RunCancelling: "running",
+    ev.RunCompensating: "running",
     ev.RunCompleted: "completed",
     ev.RunFailed: "failed",
     ev.RunCancelled: "cancelled",
 }
+ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
 
 async def status_of(deps: Deps, key: subjects.RunKey) -> str | None:
     """The run's status without folding it, or None if there is no such run."""
     last = await deps.log.last(subjects.out_run(key))
     if last is not None:
-        return _STATUS_BY_TYPE.get(type(ev.decode(last.data)), "running")
-    return "pending" if await first_event(deps, key) is not None else None
-
-
-async def cancel(deps: Deps, call: Call, run_id: str, reason: str) -> str:
-    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
-    key = run_key(call, run_id)
-    status = await status_of(deps, key)
-    if status is None:
-        raise no_such_run(run_id)
-    if status in {"completed", "failed", "cancelled"}:
-        return status
-    if screening.needs_screening(reason):
-        request = rpc.ProtectRequest(org=call.org, run=run_id, value=reason, purpose="input")
-        reason = str((await call.ask(deps.nc, rpc.PROTECT, request)).value)
-    event = ev.RunCancelRequested(
-        org=call.org, run=run_id, ts=deps.clock.now_ms(), trace=call.trace, reason=reason, by=call.identity.actor
-    )
-    # the message id makes a double click one event
-    await deps.log.append(
-        Entry(subjects.run_in(key), ev.encode(event), msg_id=f"cancel:{call.org}:{run_id}"), call.timeout_s(10.0)
-    )
-    return status
+        return STATUS_BY_TYPE.get(type(ev.decode(last.data)), "running")
+    return "pending" if await first_event(deps, key) is not None else await archive.status(deps, key)
 
 
 async def list_runs(
-    deps: Deps, call: Call, status: str, workflow: str, page_size: int, page_token: str
+    deps: Deps, call: Call, wanted: RunFilter, page_size: int, page_token: str
 ) -> tuple[list[RunRow], str]:
     """(rows, next page token or empty), newest first, of the caller's org."""
     limit = machine.page_size(page_size)
-    machine.check_text(workflow, "workflow", 64)
-    after = machine.read_page_token(page_token, status, workflow)
-    rows = await deps.store.list_runs(call.org, status, workflow, after, limit + 1)
+    machine.check_text(wanted.workflow, "workflow", 64)
+    machine.check_tags(wanted.tags)
+    filters = (
+        ",".join(wanted.statuses),
+        wanted.workflow + msgspec.json.encode(wanted.tags).decode() * bool(wanted.tags),
+    )
+    after = machine.read_page_token(page_token, *filters)
+    rows = await deps.store.list_runs(call.org, wanted, after, limit + 1)
     if len(rows) <= limit:
         return rows, ""
     rows = rows[:limit]
-    return rows, machine.page_token(rows[-1].submitted_at, rows[-1].run, status, workflow)
+    return rows, machine.page_token(rows[-1].submitted_at, rows[-1].run, *filters)

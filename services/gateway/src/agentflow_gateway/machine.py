@@ -29,20 +29,25 @@ PRIORITY_MAX: Final = 100
 BUDGET_CENTS_MAX: Final = 100_000_000  # a million dollars: beyond that a typing error is likelier than a wish
 DEADLINE_MS_MAX: Final = 366 * 86_400_000
 RESERVED_KEY: Final = "$blob"
+EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
 REASON_CHARS_MAX: Final = 500
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 1000
 NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf number (a double)
 
 _READ: Final = ("GetRun", "ListRuns", "WatchRun", "ValidateWorkflow", "GetPrompt", "ListPrompts", "ListBudgets",
-                "GetBudget", "GetTrace", "QueryTraces")  # fmt: skip
-_WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt")
+                "GetBudget", "GetTrace", "QueryTraces", "ListApprovals", "ExplainRun", "ListLanes", "GetLane",
+                "ListVersions", "DiffWorkflows", "GetSchedule", "ListSchedules", "PreviewSchedule",
+                "ListCalendars")  # fmt: skip
+_WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt", "PauseRun", "ResumeRun",
+                 "SignalRun", "AnswerApproval", "ResolveOutcome", "ForkRun", "RetryRun", "BatchRuns", "PauseWorkflow",
+                 "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",
+                 "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "SetCalendar", "DeleteCalendar")  # fmt: skip
 _ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDeadLetters", "PurgeDeadLetters",
-                 "GetRetention", "SetRetention")  # fmt: skip
+                 "GetRetention", "SetRetention", "SetLane")  # fmt: skip
 PERMISSION_OF: Final[Mapping[str, str]] = (
     dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
 )
-_WORKFLOW_REF: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})(?:@([0-9]{1,9}))?\Z")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
@@ -140,18 +145,6 @@ def caller_trace(metadata: Mapping[str, str]) -> str:
 # --- what ---
 
 
-def workflow_ref(ref: str) -> tuple[str, int | None]:
-    """`name` or `name@3` as (name, version or None for the latest)."""
-    match = _WORKFLOW_REF.match(ref)
-    version = int(match[2]) if match and match[2] else None
-    if match is None or version == 0:
-        raise InvalidError(
-            f"{ref[:80]!r} does not name a workflow",
-            problems=(Problem("workflow", "not a workflow reference", "write `name` or `name@version`"),),
-        )
-    return match[1], version
-
-
 def check_submission(request: Submission) -> None:
     """InvalidError with every bound that the scalars of a submission break."""
     problems = [*_tag_problems(request.tags)]
@@ -174,6 +167,11 @@ def check_submission(request: Submission) -> None:
         raise InvalidError(f"the submission is not valid: {problems[0]}", problems=tuple(problems))
 
 
+def check_tags(tags: Mapping[str, str]) -> None:
+    if problems := tuple(_tag_problems(tags)):
+        raise InvalidError(f"the tags are not valid: {problems[0]}", problems=problems)
+
+
 def _tag_problems(tags: Mapping[str, str]) -> Iterable[Problem]:
     if len(tags) > TAGS_MAX:
         yield Problem("tags", f"{len(tags)} tags", f"use at most {TAGS_MAX}")
@@ -184,14 +182,25 @@ def _tag_problems(tags: Mapping[str, str]) -> Iterable[Problem]:
             yield Problem(f"tags[{name[:40]!r}]", f"{len(value):,} characters", f"use at most {TAG_VALUE_CHARS_MAX}")
 
 
-def check_size(size: int, limit: int) -> None:
-    """size: bytes of the inputs as JSON."""
+def check_size(size: int, limit: int, place: str = "inputs") -> None:
+    """size: bytes of the inputs (or what `place` names) as JSON."""
     if size > limit:
         fix = "put the data in a file or a bucket and pass its key; a tool step reads it"
         raise InvalidError(
-            f"the inputs are {size:,} bytes as JSON, the limit is {limit:,}: {fix}",
+            f"`{place}` is {size:,} bytes as JSON, the limit is {limit:,}: {fix}",
             kind="inputs_too_large",
-            problems=(Problem("inputs", f"{size:,} bytes, the limit is {limit:,}", fix),),
+            problems=(Problem(place, f"{size:,} bytes, the limit is {limit:,}", fix),),
+        )
+
+
+def check_event_size(size: int) -> None:
+    """size: bytes of `run.submitted`. The server takes messages of 8 MiB."""
+    if size > EVENT_BYTES_MAX:
+        fix = "split the workflow, or fork at an earlier step"
+        raise InvalidError(
+            f"the run is {size:,} bytes with its definitions and kept steps, the limit is {EVENT_BYTES_MAX:,}: {fix}",
+            kind="run_too_large",
+            problems=(Problem("definition", f"{size:,} bytes in all", fix),),
         )
 
 

@@ -1,6 +1,7 @@
-"""The list of runs: a durable consumer of run facts that merges them into Postgres and acknowledges after the commit.
+"""The list of runs, and of open approvals: durable consumers of decisions that merge them into Postgres and acknowledge
+after the commit.
 
-The table may be dropped at any time: an empty one makes the consumer start over.
+The tables may be dropped at any time: an empty list of runs makes the consumers start over.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from agentflow_common.httpd import Health
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import first_event
+from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event
 from agentflow_gateway.store import RunRow
+from agentflow_gateway.store_approvals import ApprovalRow
 
 log = logging.getLogger(__name__)
 
-DURABLE: Final = subjects.durable("gateway", "runs")
 CREDIT: Final = 512  # run facts in hand: one round trip to Postgres merges them all
 _ACK_WAIT_S: Final = 30.0
 _BACKOFF_S_MAX: Final = 5.0
@@ -47,15 +48,22 @@ def rows_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[RunRow]:
         if seq <= row.seq:
             continue
         row.seq = seq
-        if isinstance(event, ev.RunStarted):
-            row.status = "running"
-        elif isinstance(event, ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
-            row.status = ev.event_type(event).removeprefix("run.")
+        row.status = STATUS_BY_TYPE.get(type(event), "running")
+        if isinstance(event, ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
             row.finished_at, row.cost_nano = event.ts, event.cost_nano
+        if isinstance(event, ev.RunFailed):
+            row.error_type = event.error.type
     return list(rows.values())
 
 
 class Projection:
+    """The list of runs."""
+
+    part = "projection"
+    durable = subjects.durable("gateway", "runs")
+    subject = subjects.ALL_RUN_FACTS
+    lag = "gateway.runs"
+
     def __init__(self, deps: Deps, health: Health) -> None:
         self._deps = deps
         self._health = health
@@ -65,12 +73,12 @@ class Projection:
         jsm = self._deps.nc.jsm()
         if await self._deps.store.no_runs():
             with contextlib.suppress(NotFoundError):
-                info = await jsm.consumer_info(subjects.EVENTS_STREAM, DURABLE)
+                info = await jsm.consumer_info(subjects.EVENTS_STREAM, self.durable)
                 if info.ack_floor is not None and info.ack_floor.consumer_seq:
-                    await jsm.delete_consumer(subjects.EVENTS_STREAM, DURABLE)
+                    await jsm.delete_consumer(subjects.EVENTS_STREAM, self.durable)
         config = api.ConsumerConfig(
-            durable_name=DURABLE,
-            filter_subject=subjects.ALL_RUN_FACTS,
+            durable_name=self.durable,
+            filter_subject=self.subject,
             deliver_policy=api.DeliverPolicy.ALL,
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=_ACK_WAIT_S,
@@ -82,11 +90,11 @@ class Projection:
         """Until cancelled. Trouble shows in readiness and is retried; nothing is acknowledged before it is stored."""
         backoff_s = 0.1
         while True:
-            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT)
+            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, CREDIT)
             try:
                 await self.ensure()
                 await queue.start()
-                self._health.set_part("projection", "ok")
+                self._health.set_part(self.part, "ok")
                 while True:
                     batch = await queue.batch(wait_s=5.0)
                     if batch:
@@ -94,7 +102,7 @@ class Projection:
                         queue.release(len(batch))
                         backoff_s = 0.1
             except (PullError, AgentFlowError, nats.errors.Error, APIError, *_STORE_ERRORS) as error:
-                self._health.set_part("projection", f"retrying after {type(error).__name__}")
+                self._health.set_part(self.part, f"retrying after {type(error).__name__}")
                 log.warning("projection interrupted", extra={"error": type(error).__name__})
             finally:
                 await queue.stop()
@@ -108,12 +116,17 @@ class Projection:
                 facts.append((delivery.seq, ev.decode(delivery.data)))
             except msgspec.MsgspecError:
                 await self._bury(delivery)
+        await self._merge(facts)
+        for delivery in batch:
+            await self._deps.log.ack(delivery)
+        QUEUE_LAG.labels(self.lag).set(batch[-1].pending)
+
+    async def _merge(self, facts: list[tuple[int, ev.AnyEvent]]) -> None:
         nameless = await self._deps.store.put_runs(rows_of(facts))
         for org, run in nameless:  # a run that ended without having started: the submission knows its name
             await self._name(org, run)
-        for delivery in batch:
-            await self._deps.log.ack(delivery)
-        QUEUE_LAG.labels("gateway.runs").set(batch[-1].pending)
+        ended = [(event.org, event.run) for _, event in facts if isinstance(event, ev.TERMINAL_RUN)]
+        await self._deps.approvals.close_runs(ended)
 
     async def _name(self, org: str, run: str) -> None:
         event = await first_event(self._deps, subjects.key_of(org, run))
@@ -126,3 +139,29 @@ class Projection:
         """What can't be read goes to the dead letters once, with where it came from, and the queue goes on."""
         log.error("an event can't be read; it is in the dead letters", extra={"seq": delivery.seq})
         await self._deps.log.bury("gateway", delivery, "unreadable")
+
+
+class ApprovalProjection(Projection):
+    """The approvals that are open, as a hint: who lists them looks each run up."""
+
+    part = "approvals"
+    durable = subjects.durable("gateway", "approvals")
+    subject = subjects.ALL_STEP_DECISIONS
+    lag = "gateway.approvals"
+
+    async def _merge(self, facts: list[tuple[int, ev.AnyEvent]]) -> None:
+        await self._deps.approvals.merge(approvals_of(facts))
+
+
+def approvals_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[ApprovalRow]:
+    """What a batch of (sequence, step decision) says of approvals, the last word on each step. Pure."""
+    rows: dict[tuple[str, str, str], ApprovalRow] = {}
+    for seq, event in batch:
+        if isinstance(event, ev.StepWaiting) and event.kind == "approval":
+            row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=True)
+        elif isinstance(event, ev.StepResolved | ev.StepCancelled | ev.StepTimedOut):
+            row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=False)
+        else:
+            continue
+        rows[(row.org, row.run, row.step)] = row
+    return list(rows.values())

@@ -11,42 +11,63 @@ from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, walk
-from agentflow_common.runfold import RunFold
+from agentflow_common.runfold import RunFold, readable
 from agentflow_common.runstate import RunState, StepState
-from agentflow_gateway import machine
+from agentflow_gateway import archive, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
+from agentflow_gateway.store import RunFilter
 
 STEP_OUTPUT_BYTES_MAX: Final = 256 * 1024  # one step's output in an answer; larger: {"$truncated": bytes}
 ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024  # clients' default limit is 4 MiB: step outputs beyond it are left out
-READ_CHUNK: Final = 500
+DERIVED_MAX: Final = 20
+ORIGIN_TAG: Final = "agentflow.origin"  # leads from a run to its forks: tags are what runs are found by
 
 
 class RunView(msgspec.Struct):
-    """A run ready to be shown. outputs: by step. last_seq: the newest event that it holds."""
+    """A run ready to be shown. outputs: by step. last_seq: the newest event that it holds. seeded: steps whose result
+    is another run's. derived: forks and retries of this run."""
 
     state: RunState
     inputs: Any
     output: Any
     outputs: dict[str, Any]
     last_seq: int
+    seeded: frozenset[str] = frozenset()
+    derived: tuple[str, ...] = ()
 
 
-async def load(deps: Deps, key: subjects.RunKey) -> tuple[RunState, int] | None:
-    """(folded state, newest sequence), read in chunks so that a long log does not stand in memory twice."""
+class Folded(msgspec.Struct, frozen=True):
+    """last_seq: the newest event that was folded. seeded: keys of the steps that the run began with."""
+
+    state: RunState
+    last_seq: int
+    seeded: frozenset[str] = frozenset()
+
+
+async def load(deps: Deps, key: subjects.RunKey) -> Folded | None:
+    """Reads in chunks, so that a long log does not stand in memory twice. None: there is no such run."""
     fold, last_seq = RunFold(), 0
-    while True:
-        chunk = await deps.log.read(subjects.run_all(key), last_seq, READ_CHUNK)
-        for stored in chunk:
-            event = ev.try_decode(stored.data)
-            if event is not None:
-                fold.add(event, stored.seq)
-            last_seq = stored.seq
-        if len(chunk) < READ_CHUNK:
-            break
+    seeded: frozenset[str] = frozenset()
+    async for stored in archive.messages(deps, key):
+        event = readable(stored.subject, stored.data)
+        if event is not None:
+            fold.add(event, stored.seq)
+        if isinstance(event, ev.RunSubmitted) and event.seed.value:
+            seeded = frozenset(event.seed.value)
+        last_seq = stored.seq
     state = fold.finish()
-    return None if state is None else (state, last_seq)
+    return None if state is None else Folded(state, last_seq, seeded)
+
+
+async def events(deps: Deps, key: subjects.RunKey) -> list[tuple[int, ev.AnyEvent]]:
+    """The whole log of a run, as it can be read."""
+    return [
+        (item.seq, event)
+        async for item in archive.messages(deps, key)
+        if (event := readable(item.subject, item.data)) is not None
+    ]
 
 
 async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView:
@@ -62,13 +83,14 @@ async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str
     loaded = await load(deps, run_key(call, run_id))
     if loaded is None:
         raise no_such_run(run_id)
-    state, last_seq = loaded
+    state = loaded.state
     inputs = await deps.blobs.unpack(state.inputs)
     output = await deps.blobs.unpack(state.output) if state.output is not None else None
     left = ANSWER_BYTES_MAX - _size(state.inputs) - _size(state.output)
     output, left = await _filled(deps, output, _own_refs(state), left)
     outputs = await _step_outputs(deps, state, left)
-    found = RunView(state, inputs, output, outputs, last_seq)
+    derived = await deps.store.list_runs(call.org, RunFilter(tags={ORIGIN_TAG: run_id}), None, DERIVED_MAX)
+    found = RunView(state, inputs, output, outputs, loaded.last_seq, loaded.seeded, tuple(row.run for row in derived))
     return await _revealed(deps, call, found, reason) if reveal else found
 
 

@@ -14,6 +14,7 @@ class GatewaySettings(DatabaseSettings):
 
     api_host: str = "127.0.0.1"
     api_port: int = Field(0, description="port of the gRPC API; 0 picks a free one")
+    api_http_port: int = Field(0, description="port of the HTTP API (webhooks); 0 picks a free one")
     api_key: str = Field("", description="an API key with every permission in the default org; also the dev key")
     dev_key_file: Path | None = Field(
         None, alias="AGENTFLOW_DEV_KEY_FILE", description="where the key made at first start is written (0600)"
@@ -23,4 +24,13 @@ class GatewaySettings(DatabaseSettings):
     watchers_max: int = Field(500, description="WatchRun streams served at once; each holds one log consumer")
     watch_queue_max: int = Field(1024, description="messages that one watcher may lag behind")
     key_cache_s: float = Field(5.0, description="for so long a revoked key may still work")
+    max_active_runs: int = Field(200_000, ge=0, description="active runs of all orgs; 0: no bound")
+    max_active_runs_per_org: int = Field(0, ge=0, description="active runs of one org; 0: no bound")
+    max_ready_steps: int = Field(1_000_000, ge=0, description="steps that wait for workers; 0: no bound")
+    max_scheduler_rss_bytes: int = Field(0, ge=0, description="memory of any one scheduler; 0: no bound")
+    trigger_subjects: str = Field(
+        "",
+        description="NATS subjects that schedules may listen to: patterns with commas, {org} is the caller's; empty: "
+        "all for the default org, `<org>.>` for the others",
+    )
     shutdown_grace_s: float = 2.0

@@ -25,6 +25,18 @@ class RunRow(msgspec.Struct, kw_only=True):
     cost_nano: int = 0
     tags: dict[str, str] = {}
     seq: int = 0
+    error_type: str = ""
+
+
+class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
+    """Which runs of an org. Empty matches all; statuses and tags: any of, all of. since, until: ms, of submission."""
+
+    statuses: tuple[str, ...] = ()
+    workflow: str = ""
+    tags: dict[str, str] = {}
+    since: int = 0
+    until: int = 0
+    error_type: str = ""
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,9 +58,10 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 # Commutative and idempotent: redelivered and late events end in the same row. What `run.started` knows fills gaps;
 # the event with the greatest sequence decides the status.
 _UPSERT_RUNS: Final = """
-INSERT INTO runs AS r (org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq)
+INSERT INTO runs AS r (org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq,
+                       error_type)
 SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::bigint[], $7::bigint[],
-                     $8::bigint[], $9::bigint[], $10::text[], $11::bigint[])
+                     $8::bigint[], $9::bigint[], $10::text[], $11::bigint[], $12::text[])
 ON CONFLICT (org, run) DO UPDATE SET
     workflow = CASE WHEN r.workflow = '' THEN EXCLUDED.workflow ELSE r.workflow END,
     version = CASE WHEN r.workflow = '' THEN EXCLUDED.version ELSE r.version END,
@@ -58,25 +71,39 @@ ON CONFLICT (org, run) DO UPDATE SET
     status = CASE WHEN EXCLUDED.seq > r.seq THEN EXCLUDED.status ELSE r.status END,
     finished_at = CASE WHEN EXCLUDED.seq > r.seq THEN EXCLUDED.finished_at ELSE r.finished_at END,
     cost_nano = CASE WHEN EXCLUDED.seq > r.seq THEN EXCLUDED.cost_nano ELSE r.cost_nano END,
+    error_type = CASE WHEN EXCLUDED.seq > r.seq THEN EXCLUDED.error_type ELSE r.error_type END,
     seq = GREATEST(r.seq, EXCLUDED.seq)
 RETURNING r.org, r.run, r.workflow
 """
 
-_LIST_RUNS: Final = """
-SELECT org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq
+_MATCHING: Final = """
 FROM runs
-WHERE org = $1 AND ($2 = '' OR status = $2) AND ($3 = '' OR workflow = $3)
-  AND ($4::bigint IS NULL OR (submitted_at, run) < ($4, $5))
-ORDER BY submitted_at DESC, run DESC
-LIMIT $6
+WHERE org = $1 AND ($2::text[] = '{}' OR status = ANY($2)) AND ($3 = '' OR workflow = $3)
+  AND ($4 = '{}' OR (tags <> '{}' AND tags::jsonb @> $4::jsonb))
+  AND ($5::bigint = 0 OR submitted_at >= $5) AND ($6::bigint = 0 OR submitted_at < $6)
+  AND ($7 = '' OR error_type = $7)
 """
+_LIST_RUNS: Final = f"""
+SELECT org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq, error_type
+{_MATCHING}
+  AND ($8::bigint IS NULL OR (submitted_at, run) < ($8, $9))
+ORDER BY submitted_at DESC, run DESC
+LIMIT $10
+"""
+_COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $8) AS found"  # noqa: S608  (constants alone)
+ACTIVE: Final = ("pending", "running", "waiting", "paused")
+
+
+def _filter_args(org: str, wanted: RunFilter) -> tuple[Any, ...]:
+    tags = msgspec.json.encode(wanted.tags).decode()
+    return org, list(wanted.statuses), wanted.workflow, tags, wanted.since, wanted.until, wanted.error_type
 
 
 class Store:
     """The tables, over one pool whose search path is the schema."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
+        self._pool = self.pool = pool
 
     async def ping(self) -> None:
         await self._pool.fetchval("SELECT 1")
@@ -164,6 +191,16 @@ class Store:
         )
         return [str(row["name"]) for row in rows]
 
+    async def knows_workflow(self, org: str, name: str) -> bool:
+        """Whether a workflow of this name was registered, or ever submitted."""
+        return bool(
+            await self._pool.fetchval(
+                "SELECT EXISTS (SELECT 1 FROM definitions WHERE org = $1 AND name = $2) "
+                "OR EXISTS (SELECT 1 FROM runs WHERE org = $1 AND workflow = $2)",
+                org, name,
+            )
+        )  # fmt: skip
+
     # --- runs ---
 
     async def has_run(self, org: str, run: str) -> bool:
@@ -193,17 +230,23 @@ class Store:
             [row.cost_nano for row in rows],
             [msgspec.json.encode(row.tags).decode() for row in rows],
             [row.seq for row in rows],
+            [row.error_type for row in rows],
         ]
         merged = await self._pool.fetch(_UPSERT_RUNS, *columns)
         return [(row["org"], row["run"]) for row in merged if not row["workflow"]]
 
-    async def list_runs(
-        self, org: str, status: str, workflow: str, after: tuple[int, str] | None, limit: int
-    ) -> list[RunRow]:
-        """Newest first. Empty filters match all; `after`: (submitted_at, run) of the last row seen."""
+    async def list_runs(self, org: str, wanted: RunFilter, after: tuple[int, str] | None, limit: int) -> list[RunRow]:
+        """Newest first. `after`: (submitted_at, run) of the last row seen."""
         at, run = after or (None, "")
-        rows = await self._pool.fetch(_LIST_RUNS, org, status, workflow, at, run, limit)
+        rows = await self._pool.fetch(_LIST_RUNS, *_filter_args(org, wanted), at, run, limit)
         return [RunRow(**{**dict(row), "tags": msgspec.json.decode(row["tags"])}) for row in rows]
+
+    async def count_runs(self, org: str, wanted: RunFilter, limit: int) -> int:
+        """How many match, counted up to `limit`."""
+        return int(await self._pool.fetchval(_COUNT_RUNS, *_filter_args(org, wanted), limit))
+
+    async def count_active(self, org: str, limit: int) -> int:
+        return await self.count_runs(org, RunFilter(statuses=ACTIVE), limit)
 
 
 def _key(row: Any) -> KeyRow:

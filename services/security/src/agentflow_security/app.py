@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import bus, postgres, rpc
+from agentflow_common import bus, postgres, rpc, rpc_vault
 from agentflow_common.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers
@@ -26,7 +26,11 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
         store = Store(pool)
         await store.claim_key(vault.fingerprint)
         handlers = Handlers(store, vault, context.log, context.clock)
-        routes: list[bus.Route] = [(rpc.PROTECT, handlers.protect), (rpc.RESTORE, handlers.restore)]
+        routes: list[bus.Route] = [
+            (rpc.PROTECT, handlers.protect),
+            (rpc.RESTORE, handlers.restore),
+            (rpc_vault.ADOPT, handlers.adopt),
+        ]
         async with bus.serving(settings.nats_url, "security", routes):
             # begins once the loop is free again, that is after the service has said that it is ready
             warming = asyncio.create_task(asyncio.to_thread(warm))

@@ -20,6 +20,7 @@ from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, 
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.events import AuditRecorded, encode
 from agentflow_common.rpc import ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
+from agentflow_common.rpc_vault import AdoptReply, AdoptRequest
 from agentflow_common.screening import needs_screening
 from agentflow_security import machine
 from agentflow_security.detect import DETECTORS, Detector
@@ -92,6 +93,30 @@ class Handlers:
         for entity, count in restored.counts.items():
             RESTORED.labels(entity).inc(count)
         return RestoreReply(value=restored.value, restored=restored.total)
+
+    async def adopt(self, request: AdoptRequest) -> AdoptReply:
+        """Keeps what one run's tokens stand for under another run of the org too. Asking again changes nothing."""
+        _check_place(request.org, request.run)
+        _check_place(request.org, request.origin)
+        org, run, after, adopted = request.org, request.run, "", 0
+        while rows := await self._store.page(org, request.origin, after):
+
+            def reseal(rows: list[tuple[str, str, bytes]] = rows) -> list[Row]:
+                made = []
+                for token, entity, sealed in rows:
+                    value = self._vault.open(org, request.origin, token, sealed)
+                    digest = self._vault.digest(org, run, entity, value)
+                    made.append(Row(token, entity, digest, self._vault.seal(org, run, token, value)))
+                return made
+
+            if taken := await self._store.put(org, run, await asyncio.to_thread(reseal)):
+                raise BlockedError(f"{len(taken)} tokens of {request.origin} stand for other values in {run}")
+            adopted, after = adopted + len(rows), rows[-1][0]
+        if adopted:
+            whose = ProtectRequest(org=org, run=run, value=None)
+            key = _key(org, run, "", "adopt", request.origin)
+            await self._audit(whose, "adopt", ACTOR, f"tokens of {request.origin}", {"TOKENS": adopted}, key)
+        return AdoptReply(adopted=adopted)
 
     async def _examined(
         self, request: ProtectRequest, size: int, refused: AbstractSet[tuple[bytes, str]] = frozenset()

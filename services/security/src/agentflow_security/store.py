@@ -72,6 +72,16 @@ class Store:
             )  # fmt: skip
         return {row["token"]: row["ciphertext"] for row in rows}
 
+    async def page(self, org: str, run: str, after: str) -> list[tuple[str, str, bytes]]:
+        """(token, entity, ciphertext) of a run in the order of tokens, those behind `after`, at most _ROWS_MAX."""
+        with _reachable():
+            rows: list[Any] = await self._pool.fetch(
+                "SELECT token, entity, ciphertext FROM vault WHERE org = $1 AND run = $2 AND token > $3 "
+                "ORDER BY token LIMIT $4",
+                org, run, after, _ROWS_MAX,
+            )  # fmt: skip
+        return [(row["token"], row["entity"], row["ciphertext"]) for row in rows]
+
 
 @contextlib.contextmanager
 def _reachable() -> Iterator[None]:

@@ -1,0 +1,149 @@
+"""Whether a signal, an answer or a resolution fits the run as it stands. Pure: the state comes in, refusals go out."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from agentflow_common.definition_nodes import NODE_ID
+from agentflow_common.errors import (
+    AlreadyExistsError,
+    InvalidError,
+    NotFoundError,
+    OverloadedError,
+    PermissionDeniedError,
+    Problem,
+    TerminalError,
+)
+from agentflow_common.runfold_facts import SIGNALS_MAX
+from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_gateway import machine
+from agentflow_gateway.machine import Identity
+
+_SIGNAL: Final = re.compile(NODE_ID)
+_SAID: Final = {"approve": "approved", "reject": "rejected"}
+
+
+class Counted(msgspec.Struct, frozen=True):
+    """How an approval stands. repeated: this answer had been given before."""
+
+    by: str
+    repeated: bool
+    approvals: int
+    required: int
+
+
+def check_over(state: RunState) -> None:
+    if state.status.terminal:
+        raise TerminalError(f"run {state.run} is over: it is {state.status.value}", kind="run_over")
+
+
+def check_signal(state: RunState, name: str) -> int:
+    """How many signals the run keeps. Raises if it is over, takes no such signal, or keeps as many as it may."""
+    if not _SIGNAL.match(name):
+        fix = "use 1 to 64 letters, digits, '_' or '-', beginning with a letter"
+        raise InvalidError(f"{name[:80]!r} is no signal's name", problems=(Problem("name", "not a name", fix),))
+    check_over(state)
+    nodes = state.definition.get("dag", {}).get("nodes", [])
+    known = sorted({str(node["config"]["signal"]) for node in nodes if node.get("type") == "signal"})
+    if name not in known:
+        what = f"its steps wait for {', '.join(known)}" if known else "none of its steps waits for a signal"
+        raise InvalidError(
+            f"run {state.run} takes no signal {name!r}; {what}",
+            kind="unknown_signal",
+            problems=(Problem("name", f"{name!r} is not awaited", what),),
+        )
+    kept = sum(map(len, state.signals.values()))
+    if kept >= SIGNALS_MAX:
+        raise OverloadedError(
+            f"run {state.run} keeps {kept:,} signals that no step has taken yet, which is as many as it may; "
+            "nothing was accepted: let it take some first",
+            kind="signals_full",
+        )
+    return kept
+
+
+def own_names(identity: Identity) -> tuple[str, ...]:
+    """The names by which a key may be an approver."""
+    return tuple(dict.fromkeys(name for name in (identity.name, identity.key_id, identity.actor) if name))
+
+
+def approval(state: RunState, step: str) -> StepState:
+    """The waiting approval step. Raises for any other."""
+    found = state.steps.get(step)
+    open_ones = [key for key, item in state.steps.items() if is_open(item)]
+    if found is not None and is_open(found) and not state.status.terminal:
+        return found
+    known = {str(node["id"]): str(node.get("type")) for node in state.definition.get("dag", {}).get("nodes", [])}
+    if found is None and step not in known:
+        waiting = f"waiting for an approval: {', '.join(open_ones)}" if open_ones else "nothing waits for an approval"
+        raise NotFoundError(f"run {state.run} has no step {step[:80]!r}; {waiting}", kind="unknown_step")
+    check_over(state)
+    if found is not None and found.waiting == "approval":
+        told = ", ".join(f"{item.by} {_SAID.get(item.decision, item.decision)}" for item in found.answers)
+        raise TerminalError(
+            f"step {step} is decided: it is {found.status.value}" + (f" ({told})" if told else ""), kind="approval_over"
+        )
+    if known.get(step) == "approval":
+        raise TerminalError(f"step {step} does not wait for an approval yet; try again later", kind="not_waiting")
+    raise InvalidError(
+        f"step {step} is no approval",
+        problems=(Problem("step", "not an approval", f"one of {', '.join(open_ones) or 'none, now'}"),),
+    )
+
+
+def is_open(step: StepState) -> bool:
+    return step.status is StepStatus.WAITING and step.waiting == "approval"
+
+
+def person(state: RunState, step: str, identity: Identity, as_person: str) -> str:
+    """In whose name the answer counts. PermissionDeniedError for who may not answer, or not in that name."""
+    own = own_names(identity)
+    if as_person and as_person not in own:
+        machine.require(identity, "admin", f"an answer in the name of {as_person!r}, which is not this key's own,")
+    found = state.steps.get(step)
+    approvers = tuple(found.detail.get("approvers", ())) if found is not None and found.waiting == "approval" else ()
+    by = as_person or next((name for name in own if name in approvers), own[0])
+    if approvers and by not in approvers:
+        raise PermissionDeniedError(
+            f"{by} may not answer step {step}: its approvers are {', '.join(approvers)}; an API key answers for the "
+            "approver whose name it has",
+            kind="not_an_approver",
+        )
+    return by
+
+
+def check_answer(state: RunState, step: str, by: str, decision: str, *, given: bool = False) -> Counted | None:
+    """How it stands if the answer was given before; None if it may be given. given: it was just given, so the step
+    may have been decided by it."""
+    found = state.steps.get(step)
+    before = None
+    if found is not None and found.waiting == "approval":
+        before = next((item for item in found.answers if item.by == by), None)
+    if found is not None and before is not None:
+        if before.decision != decision:
+            raise AlreadyExistsError(
+                f"{by} has {_SAID.get(before.decision, before.decision)} step {step} already; an answer stands",
+                kind="answered_already",
+            )
+        approvals = sum(item.decision == "approve" for item in found.answers)
+        return Counted(by, True, approvals, int(found.detail.get("required", 1)))
+    if given:
+        return None
+    approval(state, step)
+    return None
+
+
+def check_unknown(state: RunState, step: str) -> StepState:
+    """The step whose outcome is unknown. Raises for any other."""
+    found = state.steps.get(step)
+    unknown = [key for key, item in state.steps.items() if item.status is StepStatus.OUTCOME_UNKNOWN]
+    if found is None:
+        hint = f"unknown is the outcome of {', '.join(unknown)}" if unknown else "no outcome of this run is unknown"
+        raise NotFoundError(f"run {state.run} has no step {step[:80]!r} that has run; {hint}", kind="unknown_step")
+    check_over(state)
+    if found.status is not StepStatus.OUTCOME_UNKNOWN:
+        raise TerminalError(f"the outcome of step {step} is known: it is {found.status.value}", kind="outcome_known")
+    return found

@@ -1,0 +1,79 @@
+"""What waits for an approval, across runs: the table says where to look, each run's log how it stands."""
+
+from __future__ import annotations
+
+import base64
+
+import msgspec
+
+from agentflow_common import subjects
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.runstate import RunState, StepState
+from agentflow_gateway import answers, machine, runs
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+
+_LOOKED_AT_MAX = 500  # rows of one page that turn out to be over, or another's
+
+
+class OpenApproval(msgspec.Struct, frozen=True):
+    state: RunState
+    step: str
+    found: StepState
+
+
+async def listed(
+    deps: Deps, call: Call, workflow: str, approver: str, page_size: int, page_token: str
+) -> tuple[list[OpenApproval], str]:
+    """(a page, the next page's token or empty), the longest waiting first."""
+    limit = machine.page_size(page_size)
+    machine.check_text(workflow, "workflow", 64)
+    machine.check_text(approver, "approver", 100)
+    after = _read_token(page_token)
+    found: list[OpenApproval] = []
+    folded: dict[str, RunState | None] = {}
+    for _ in range(-(-_LOOKED_AT_MAX // limit)):
+        rows = await deps.approvals.open_ones(call.org, after, limit)
+        for row in rows:
+            if len(found) == limit:
+                return found, _token(after)
+            after = (row.since, row.run, row.step)
+            if row.run not in folded:
+                loaded = await runs.load(deps, subjects.key_of(call.org, row.run))
+                folded[row.run] = None if loaded is None else loaded.state
+            item = _open(folded[row.run], row.step, workflow, approver)
+            if item is not None:
+                found.append(item)
+        if len(rows) < limit:
+            return found, ""
+    return found, _token(after)
+
+
+def _open(state: RunState | None, key: str, workflow: str, approver: str) -> OpenApproval | None:
+    step = None if state is None else state.steps.get(key)
+    if state is None or step is None or state.status.terminal or not answers.is_open(step):
+        return None
+    approvers = step.detail.get("approvers", ())
+    if (workflow and state.workflow != workflow) or (approver and approvers and approver not in approvers):
+        return None
+    return OpenApproval(state, key, step)
+
+
+def _token(after: tuple[int, str, str] | None) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(after)).decode().rstrip("=") if after else ""
+
+
+def _read_token(token: str) -> tuple[int, str, str] | None:
+    if not token:
+        return None
+    try:
+        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
+        at, run, step = msgspec.json.decode(raw, type=tuple[int, str, str])
+        if not 0 <= at < 2**63 or "\x00" in run + step:
+            raise ValueError("out of range")
+    except (ValueError, msgspec.MsgspecError):
+        raise InvalidError(
+            "the page token is not valid",
+            problems=(Problem("page_token", "not one of ours", "pass `next_page_token` of the previous page"),),
+        ) from None
+    return at, run, step

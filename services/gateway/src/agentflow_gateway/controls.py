@@ -1,0 +1,193 @@
+"""What people tell a run that goes on: cancel, pause, resume, signals, answers. Each is a fact that is durable before
+the caller hears of it; the scheduler decides what follows."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import ids, rpc, screening, subjects
+from agentflow_common.errors import ConflictError, InvalidError, Problem, TerminalError
+from agentflow_common.eventlog import Ack, Entry, Fence
+from agentflow_common.events import Payload
+from agentflow_common.runfold_facts import SIGNALS_MAX
+from agentflow_common.runstate import RunState, StepStatus
+from agentflow_gateway import answers, machine, runs
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.handlers import ENDED, no_such_run, run_key, status_of
+
+GRACE_MS_MAX: Final = 24 * 3_600_000
+_FENCED_FROM: Final = SIGNALS_MAX - 100  # nearly full: from here on no two signals may be counted at once
+_TRIES_MAX: Final = 20
+_APPEND_S: Final = 10.0
+
+
+async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
+    found = await runs.load(deps, run_key(call, run_id))
+    if found is None:
+        raise no_such_run(run_id)
+    return found.state
+
+
+sensitive = screening.needs_screening
+
+
+async def protected(deps: Deps, call: Call, run_id: str, value: Any, purpose: str = "input") -> Any:
+    """The value without what is sensitive in it."""
+    if not screening.needs_screening(value):
+        return value
+    request = rpc.ProtectRequest(org=call.org, run=run_id, value=value, purpose=purpose)
+    return (await call.ask(deps.nc, rpc.PROTECT, request)).value
+
+
+async def payload(deps: Deps, call: Call, run_id: str, value: Any, place: str, purpose: str = "input") -> Payload:
+    """A client's value as events hold it. InvalidError if it is too large or uses the engine's own key."""
+    encoded = msgspec.json.encode(value)
+    machine.check_size(len(encoded), deps.settings.inputs_bytes_max, place)
+    machine.check_reserved(encoded, value, place)
+    return await deps.blobs.pack(await protected(deps, call, run_id, value, purpose), place)
+
+
+async def _say(deps: Deps, call: Call, event: ev.Event, msg_id: str, fence: Fence | None = None) -> Ack:
+    key = subjects.key_of(event.org, event.run)
+    entry = Entry(subjects.run_in(key), ev.encode(event), msg_id=msg_id, fence=fence)
+    return await deps.log.append(entry, call.timeout_s(_APPEND_S))
+
+
+def _base(deps: Deps, call: Call, run_id: str) -> dict[str, Any]:
+    return {"org": call.org, "run": run_id, "ts": deps.clock.now_ms(), "trace": call.trace}
+
+
+async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int = 0, force: bool = False) -> str:
+    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    if not 0 <= grace_ms <= GRACE_MS_MAX:
+        raise InvalidError(
+            f"grace_ms {grace_ms} is out of range",
+            problems=(Problem("grace_ms", "out of range", f"give 0 to {GRACE_MS_MAX:,} ms (24 hours)"),),
+        )
+    if force and grace_ms:
+        raise InvalidError(
+            "a forced cancellation has no grace", problems=(Problem("grace_ms", "given with `force`", "give one"),)
+        )
+    status = await status_of(deps, run_key(call, run_id))
+    if status is None:
+        raise no_such_run(run_id)
+    if status in ENDED:
+        return status
+    reason = str(await protected(deps, call, run_id, reason))
+    event = ev.RunCancelRequested(
+        **_base(deps, call, run_id), reason=reason, by=call.identity.actor, grace_ms=grace_ms, force=force
+    )
+    # the message id makes a double click one event
+    await _say(deps, call, event, f"cancel:{call.org}:{run_id}:{grace_ms}:{int(force)}")
+    return status
+
+
+async def pause(deps: Deps, call: Call, run_id: str, reason: str) -> str:
+    """Returns the status at that moment; a run that is over, or paused already, stays as it is."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    state = await loaded(deps, call, run_id)
+    if not state.status.terminal and not state.pause_requested:
+        reason = str(await protected(deps, call, run_id, reason))
+        event = ev.RunPauseRequested(**_base(deps, call, run_id), reason=reason, by=call.identity.actor)
+        await _say(deps, call, event, f"pause:{call.org}:{run_id}:{state.facts_seq}")
+    return state.status.value
+
+
+async def resume(deps: Deps, call: Call, run_id: str, reason: str) -> str:
+    """Returns the status at that moment; a run that nobody paused stays as it is."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    state = await loaded(deps, call, run_id)
+    if not state.status.terminal and state.pause_requested:
+        reason = str(await protected(deps, call, run_id, reason))
+        event = ev.RunResumeRequested(**_base(deps, call, run_id), reason=reason, by=call.identity.actor)
+        await _say(deps, call, event, f"resume:{call.org}:{run_id}:{state.facts_seq}")
+    return state.status.value
+
+
+async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, signal_id: str) -> tuple[str, bool]:
+    """(status at that moment, whether a signal with this id was there). Refused when the run is over or full."""
+    machine.check_text(signal_id, "signal_id", machine.IDEMPOTENCY_KEY_CHARS_MAX)
+    stored_id = machine.stored_key(deps.secret, signal_id, screening.needs_screening(signal_id))
+    body: Payload | None = None
+    for _ in range(_TRIES_MAX):
+        state = await loaded(deps, call, run_id)
+        if stored_id and stored_id in state.signal_ids:
+            return state.status.value, True
+        kept = answers.check_signal(state, name)
+        if body is None:
+            body = await payload(deps, call, run_id, value, "payload")
+        event = ev.SignalReceived(
+            **_base(deps, call, run_id), name=name, payload=body, by=call.identity.actor, id=stored_id
+        )
+        msg_id = f"signal:{ids.digest(f'{call.org}/{run_id}/{stored_id}'.encode())}" if stored_id else ""
+        fence = None
+        if kept >= _FENCED_FROM:
+            last = await deps.log.last(subjects.run_in(run_key(call, run_id)))
+            if last is not None and last.seq > state.facts_seq:
+                continue  # a fact came in between: count again
+            fence = Fence(state.facts_seq)
+        try:
+            ack = await _say(deps, call, event, msg_id, fence)
+        except ConflictError:
+            continue
+        return state.status.value, ack.duplicate
+    raise ConflictError(f"run {run_id} takes many signals at once and is nearly full; try again")
+
+
+async def answer(
+    deps: Deps, call: Call, run_id: str, step: str, decision: str, comment: str, data: Any, as_person: str
+) -> answers.Counted:
+    """Records one person's answer to one approval step, and says how it now stands."""
+    machine.check_text(comment, "comment", machine.REASON_CHARS_MAX)
+    machine.check_text(as_person, "as_person", 100)
+    state = await loaded(deps, call, run_id)
+    by = answers.person(state, step, call.identity, as_person)
+    if (there := answers.check_answer(state, step, by, decision)) is not None:
+        return there
+    event = ev.ApprovalGiven(
+        **_base(deps, call, run_id),
+        step=step,
+        decision=decision,
+        by=by,
+        comment=str(await protected(deps, call, run_id, comment)),
+        data=Payload() if data is None else await payload(deps, call, run_id, data, "data"),
+        via=call.identity.actor if as_person and as_person not in answers.own_names(call.identity) else "",
+    )
+    digest = ids.digest(msgspec.json.encode([call.org, run_id, step, state.steps[step].attempt, by, decision]))
+    await _say(deps, call, event, f"approval:{digest}")
+    counted = answers.check_answer(await loaded(deps, call, run_id), step, by, decision, given=True)
+    if counted is None:
+        raise TerminalError(f"step {step} was decided before this answer came", kind="approval_over")
+    return msgspec.structs.replace(counted, repeated=False)
+
+
+async def resolve(deps: Deps, call: Call, run_id: str, step: str, outcome: str, output: Any, reason: str) -> int:
+    """Tells what became of an attempt; returns its number."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    state = await loaded(deps, call, run_id)
+    found = answers.check_unknown(state, step)
+    if output is not None and outcome != "completed":
+        raise InvalidError(
+            "an output is for the outcome `completed`",
+            problems=(Problem("output", f"given with {outcome!r}", "leave it out"),),
+        )
+    event = ev.OutcomeResolved(
+        **_base(deps, call, run_id),
+        step=step,
+        attempt=found.attempt,
+        outcome=outcome,
+        output=Payload() if output is None else await payload(deps, call, run_id, output, "output", "output"),
+        by=call.identity.actor,
+        reason=str(await protected(deps, call, run_id, reason)),
+    )
+    ack = await _say(deps, call, event, f"outcome:{ids.digest(f'{call.org}/{run_id}/{step}/{found.attempt}'.encode())}")
+    if ack.duplicate:
+        again = (await loaded(deps, call, run_id)).steps.get(step)
+        if again is not None and again.status is not StepStatus.OUTCOME_UNKNOWN:
+            raise TerminalError(f"step {step} was resolved by somebody else just now", kind="outcome_known")
+    return found.attempt

@@ -1,0 +1,47 @@
+"""What surrounds a run, for why.py: lanes, pools, pauses, schedulers; only what its steps wait for is asked."""
+
+from __future__ import annotations
+
+from agentflow_common import why
+from agentflow_common.definition import Definition, load_trusted
+from agentflow_common.lanefold import LaneState
+from agentflow_common.runstate import RunState, StepStatus, node_of
+from agentflow_common.why import Explanation, Surroundings
+from agentflow_gateway import controls, lanes, switches
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+
+_LANES_MAX = 50  # of one run that are looked up
+
+
+async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explanation]:
+    state = await controls.loaded(deps, call, run_id)
+    definition = load_trusted(state.definition)
+    if state.status.terminal:
+        return state, why.explain(state, definition, Surroundings(deps.clock.now_ms()))
+    pause = await switches.workflow_pause(deps, call.org, state.workflow)
+    keyed: dict[str, LaneState] = {}
+    for name in _queued_in(state):
+        ledger = await lanes.ledger(deps, name)
+        if ledger is not None:
+            keyed[name] = ledger
+    around = Surroundings(
+        now_ms=deps.clock.now_ms(),
+        workflow_paused=None if pause is None else pause.reason,
+        lanes=keyed,
+        pools={name: await lanes.pool(deps, name) for name in _offered_to(state, definition)},
+        schedulers=deps.load.schedulers,
+        visible_org=call.org,
+    )
+    return state, why.explain(state, definition, around)
+
+
+def _queued_in(state: RunState) -> list[str]:
+    names = dict.fromkeys(step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED)
+    return list(names)[:_LANES_MAX]
+
+
+def _offered_to(state: RunState, definition: Definition) -> list[str]:
+    offered = {node_of(key) for key, step in state.steps.items() if step.status is StepStatus.SCHEDULED}
+    pools = (node.pool if "{{" in node.lane else node.lane for node in definition.dag.nodes if node.id in offered)
+    return list(dict.fromkeys(pools))[:_LANES_MAX]

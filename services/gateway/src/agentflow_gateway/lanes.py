@@ -1,0 +1,205 @@
+"""Lanes: worker pools and keyed lanes, their limits, who holds them. Limits live in AF_CONTROLS; a keyed lane's ledger
+hears of them by the fact `lane.configured`, workers watch the bucket."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any, Final
+
+import msgspec
+from nats.js import api
+from nats.js.errors import NotFoundError as StreamNotFoundError
+
+from agentflow_common import events as ev
+from agentflow_common import lanefold, subjects
+from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
+from agentflow_common.eventlog import Entry
+from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.why import Pool
+from agentflow_gateway import machine, switches
+from agentflow_gateway.calls import Call
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.switches import LaneSetting
+
+NAME_CHARS_MAX: Final = 256
+LIMIT_MAX: Final = 100_000
+RATE_MAX: Final = 100_000.0
+LISTED_MAX: Final = 200
+HOLDERS_MAX: Final = 20
+_POOL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+_TRIES_MAX: Final = 5
+_PREFIX: Final = subjects.lane_durable("")
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """pool: as the server sees the worker pool of this name, None if there is none. keyed: the ledger, likewise."""
+
+    name: str
+    setting: LaneSetting
+    pool: Pool | None = None
+    keyed: LaneState | None = None
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """What is to change. limit 0 and rate 0.0: nothing is set here any more. None: stays as it is."""
+
+    limit: int | None = None
+    rate_per_s: float | None = None
+    paused: bool | None = None
+    reason: str = ""
+
+
+def check_name(name: str) -> str:
+    machine.check_text(name, "name", NAME_CHARS_MAX)
+    if not name.strip() or not name.isprintable():
+        raise InvalidError(
+            f"{name[:80]!r} is no lane's name", problems=(Problem("name", "empty or not printable", "name a lane"),)
+        )
+    return name
+
+
+def setting_key(name: str) -> str:
+    """Where the bucket keeps it: a keyed lane's name may hold anything, so its entity's id stands for it."""
+    return switches.lane_key(name if _POOL.match(name) else lanefold.key_of_lane(name).run)
+
+
+async def get(deps: Deps, name: str) -> Lane:
+    setting, _ = await switches.read(deps, setting_key(check_name(name)), LaneSetting)
+    found, keyed = await asyncio.gather(pool(deps, name), ledger(deps, name))
+    return Lane(name, setting or LaneSetting(), found if found.known else None, keyed)
+
+
+async def pool(deps: Deps, name: str) -> Pool:
+    """A worker pool as the server sees it; `known` is False if no worker has ever served one of this name."""
+    if not _POOL.match(name):
+        return Pool(known=False)
+    try:
+        info = await deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(name))
+    except StreamNotFoundError:
+        return Pool(known=False)
+    setting, _ = await switches.read(deps, setting_key(name), LaneSetting)
+    return _pool(info, setting or LaneSetting())
+
+
+def _pool(info: api.ConsumerInfo, setting: LaneSetting) -> Pool:
+    return Pool(
+        asking=info.num_waiting or 0,
+        active=info.num_ack_pending or 0,
+        queued=info.num_pending or 0,
+        paused=setting.paused,
+        reason=setting.reason,
+        limit=setting.limit,
+    )
+
+
+async def ledger(deps: Deps, name: str) -> LaneState | None:
+    """A keyed lane as its log says, or None if nothing was ever asked of it."""
+    return await _ledger(deps, lanefold.key_of_lane(name))
+
+
+async def _ledger(deps: Deps, key: subjects.RunKey) -> LaneState | None:
+    fold, after, seen = LaneFold(key), 0, False
+    while True:
+        chunk = await deps.log.read(subjects.run_all(key), after, 500)
+        for stored in chunk:
+            event = ev.try_decode(stored.data)
+            if event is not None:
+                fold.add(event, stored.seq)
+                seen = True
+            after = stored.seq
+        if len(chunk) < 500:
+            return fold.finish() if seen else None
+
+
+async def listed(deps: Deps) -> list[Lane]:
+    """Pools and keyed lanes by name, at most LISTED_MAX of either."""
+    found: dict[str, Lane] = {}
+    jsm = deps.nc.jsm()
+    for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
+        durable = str(info.config.durable_name or info.name)
+        if durable.startswith(_PREFIX):
+            name = durable.removeprefix(_PREFIX)
+            setting, _ = await switches.read(deps, setting_key(name), LaneSetting)
+            found[name] = Lane(name, setting or LaneSetting(), _pool(info, setting or LaneSetting()))
+    stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
+    for subject in sorted(stream.state.subjects or {})[:LISTED_MAX]:
+        key = subjects.parse(subject)
+        keyed = await _ledger(deps, key) if key is not None else None
+        if keyed is not None and keyed.lane:
+            setting, _ = await switches.read(deps, setting_key(keyed.lane), LaneSetting)
+            pools = found[keyed.lane].pool if keyed.lane in found else None
+            found[keyed.lane] = Lane(keyed.lane, setting or LaneSetting(), pools, keyed)
+    for set_key in (await switches.keys(deps, "lane."))[:LISTED_MAX]:
+        name = set_key.removeprefix("lane.")
+        if name not in found and not name.startswith(subjects.LANE_PREFIX):
+            setting, _ = await switches.read(deps, set_key, LaneSetting)
+            found[name] = Lane(name, setting or LaneSetting())
+    return [found[name] for name in sorted(found)]
+
+
+def changed(before: LaneSetting, wanted: Wanted, by: str, now_ms: int) -> LaneSetting:
+    """The setting with what is wanted put over it; `before` itself if nothing changes. InvalidError out of bounds."""
+    problems = []
+    if wanted.limit is not None and not 0 <= wanted.limit <= LIMIT_MAX:
+        problems.append(Problem("limit", f"{wanted.limit} is out of range", f"use 1 to {LIMIT_MAX:,}, or 0 for none"))
+    rate = wanted.rate_per_s
+    if rate is not None and not 0 <= rate <= RATE_MAX:
+        problems.append(Problem("rate_per_s", f"{rate:g} is out of range", f"use up to {RATE_MAX:g}, or 0 for none"))
+    if wanted.limit is None and rate is None and wanted.paused is None:
+        problems.append(Problem("lane", "nothing is to change", "give a limit, a rate, or pause or resume it"))
+    if problems:
+        raise InvalidError(f"the lane can't be set: {problems[0]}", problems=tuple(problems))
+    after = LaneSetting(
+        limit=before.limit if wanted.limit is None else wanted.limit or None,
+        rate_per_s=before.rate_per_s if rate is None else rate or None,
+        paused=before.paused if wanted.paused is None else wanted.paused,
+        reason=before.reason if wanted.paused is None else wanted.reason * wanted.paused,
+    )
+    same = msgspec.structs.replace(before, by="", at=0) == after
+    return before if same else msgspec.structs.replace(after, by=by, at=now_ms)
+
+
+async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
+    """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
+    machine.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
+    machine.check_text(wanted.reason, "reason", machine.REASON_CHARS_MAX)
+    key = setting_key(check_name(name))
+    for _ in range(_TRIES_MAX):
+        found, revision = await switches.read(deps, key, LaneSetting)
+        after = changed(found or LaneSetting(), wanted, call.identity.actor, deps.clock.now_ms())
+        if after is not found and not await switches.write(deps, key, after, revision):
+            continue
+        lane = await get(deps, name)
+        if lane.pool is None or lane.keyed is not None:
+            await _configure(deps, call, name, after, lane.keyed)
+            lane = await get(deps, name)
+        return lane
+    raise ConflictError("others change this lane just now; try again")
+
+
+async def _configure(deps: Deps, call: Call, name: str, setting: LaneSetting, there: LaneState | None) -> None:
+    """Tells a keyed lane's ledger, unless it knows; also one that nothing was asked of yet."""
+    if there is not None and there.config == lanefold.LaneConfig(setting.limit, setting.rate_per_s, setting.paused):
+        return
+    key = lanefold.key_of_lane(name)
+    event = ev.LaneConfigured(
+        org=key.org, run=key.run, ts=deps.clock.now_ms(), trace=call.trace, lane=name, limit=setting.limit,
+        rate_per_s=setting.rate_per_s, paused=setting.paused, by=call.identity.actor,
+    )  # fmt: skip
+    await deps.log.append(Entry(subjects.run_in(key), ev.encode(event)), call.timeout_s(10.0))
+
+
+async def known(deps: Deps, name: str) -> Lane:
+    """A lane that is served, used or set. NotFoundError for any other."""
+    lane = await get(deps, name)
+    if lane.pool is None and lane.keyed is None and not lane.setting.at:
+        names = ", ".join(item.name for item in (await listed(deps))[:12]) or "none yet"
+        raise NotFoundError(f"there is no lane {name!r}; there are {names}", kind="unknown_lane")
+    return lane
+
+
+def holders(lane: Lane, org: str) -> list[str]:
+    """`run/step` of those that hold a keyed lane; other orgs' are not named."""
+    slots: Any = lane.keyed.holders.values() if lane.keyed is not None else ()
+    return [f"{slot.run}/{slot.step}" for slot in slots if slot.org == org][:HOLDERS_MAX]

@@ -1,0 +1,79 @@
+"""Versions and labels of registered workflows: what a reference means, who moved a label, what changed between two."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agentflow_common.difference import Change, diff
+from agentflow_common.errors import ConflictError, InvalidError, Problem
+from agentflow_gateway import definitions, labels, lookup, switches
+from agentflow_gateway.calls import Call
+from agentflow_gateway.definitions import Source
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.handlers import first_event, no_such_run, run_key
+from agentflow_gateway.labels import LabelRow
+from agentflow_gateway.store_versions import VersionRow
+
+
+class Versions(msgspec.Struct):
+    """versions: newest first. paused: why the workflow is paused, None if it is not."""
+
+    versions: list[VersionRow]
+    labels: dict[int, list[str]]
+    paused: str | None
+
+
+async def versions(deps: Deps, call: Call, name: str) -> Versions:
+    rows = await deps.versions.versions(call.org, _name(name))
+    if not rows:
+        raise await lookup.unknown_workflow(deps, call.org, name)
+    marks = labels.shown(await deps.versions.labels(call.org, name))
+    pause = await switches.workflow_pause(deps, call.org, name)
+    return Versions(rows, marks, None if pause is None else pause.reason)
+
+
+def _name(name: str) -> str:
+    ref = labels.parse_ref(name)
+    if ref.version is not None or ref.label:
+        raise InvalidError(
+            f"{name[:80]!r} names a version", problems=(Problem("workflow", "names a version", "give the name alone"),)
+        )
+    return ref.name
+
+
+async def set_label(
+    deps: Deps, call: Call, name: str, label: str, version: int, percent: int, remove: bool
+) -> tuple[LabelRow | None, bool]:
+    """(the label as it stands now, whether it changed). Saying the same again changes nothing."""
+    labels.check_label(label)
+    there = await deps.versions.labels(call.org, _name(name))
+    before = next((row for row in there if row.label == label), None)
+    if remove:
+        return None, await deps.versions.remove_label(call.org, name, label)
+    if await deps.versions.find_definition(call.org, name, version) is None:
+        raise await lookup.no_such_version(deps, call.org, name, version)
+    after = labels.moved(before, label, version, percent, len(there))
+    if after == before:
+        return after, False
+    if not await deps.versions.put_label(call.org, name, after, before, deps.clock.now_ms(), call.identity.actor):
+        raise ConflictError(f"the label {label!r} was moved by somebody else just now; look at it and try again")
+    return after, True
+
+
+async def changes(deps: Deps, call: Call, old: Source | str, new: Source | str) -> tuple[tuple[Change, ...], str, str]:
+    """(changes, name of the old, name of the new). A string is the id of a run."""
+    left, left_name = await _canonical(deps, call, old)
+    right, right_name = await _canonical(deps, call, new)
+    return diff(left, right), left_name, right_name
+
+
+async def _canonical(deps: Deps, call: Call, source: Source | str) -> tuple[dict[str, Any], str]:
+    if isinstance(source, str):
+        event = await first_event(deps, run_key(call, source))
+        if event is None:
+            raise no_such_run(source)
+        return event.definition, f"{source} ({event.workflow}@{event.version})"
+    loaded, _ = await definitions.load(deps, call.org, source)
+    return loaded.canonical, f"{loaded.definition.name}@{loaded.definition.version}"

@@ -1,0 +1,339 @@
+"""Controls over the gateway's door: what is refused, what becomes a fact, and that twice is once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+
+from agentflow.v1 import control_pb2 as pb
+from agentflow.v1 import control_pb2_grpc, workflow_pb2
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.runfold_facts import SIGNALS_MAX
+from agentflow_gateway.testing import Stand, details, standing, until
+
+pytestmark = pytest.mark.integration
+CODE = grpc.StatusCode
+TEXT = """\
+name: review
+version: {version}
+dag:
+  nodes:
+    - {{id: ask, type: approval, config: {{approvers: [ann, bob], required: 2, message: "may I?"}}}}
+    - {{id: paid, type: signal, config: {{signal: paid}}}}
+    - {{id: work, type: function, config: {{function_name: f, inputs: {{v: ask.output}}}}}}
+"""
+
+
+@pytest.fixture
+async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
+    async with standing(nats_url, db_env) as running:
+        yield running
+
+
+def controls(stand: Stand) -> Any:
+    make: Any = control_pb2_grpc.RunControlServiceStub
+    return make(stand.channel)
+
+
+def versions(stand: Stand) -> Any:
+    make: Any = control_pb2_grpc.VersionServiceStub
+    return make(stand.channel)
+
+
+def lanes(stand: Stand) -> Any:
+    make: Any = control_pb2_grpc.LaneServiceStub
+    return make(stand.channel)
+
+
+async def submitted(stand: Stand, text: str = "", **fields: Any) -> str:
+    request = workflow_pb2.SubmitWorkflowRequest(definition_text=text or TEXT.format(version=1), **fields)
+    return str((await stand.workflows.SubmitWorkflow(request, metadata=stand.auth())).run_id)
+
+
+async def waiting(stand: Stand) -> str:
+    """A run that waits for its approval and its signal, as the scheduler would have it."""
+    run = await submitted(stand)
+    at: dict[str, Any] = {"org": "default", "run": run, "ts": 1_700_000_000_000}
+    seen = (await facts(stand, run))[0][0]
+    await stand.append(ev.RunStarted(**at, workflow="review", version=1, steps=3, seen=seen), "out_run")
+    detail = {"approvers": ["ann", "bob"], "required": 2, "message": "may I?"}
+    ask = ev.StepWaiting(**at, step="ask", attempt=1, kind="approval", detail=detail, seen=seen)
+    await stand.append(ask, "out_step")
+    paid = ev.StepWaiting(**at, step="paid", attempt=1, kind="signal", detail={"signal": "paid"}, seen=seen)
+    await stand.append(paid, "out_step")
+    return run
+
+
+async def facts(stand: Stand, run: str) -> list[tuple[int, Any]]:
+    stored = await stand.context.log.read(subjects.run_in(subjects.key_of("default", run)))
+    return [(item.seq, ev.decode(item.data)) for item in stored]
+
+
+async def refusal(call: Any) -> tuple[Any, str, str]:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call
+    return caught.value.code(), details(caught.value)[0], str(caught.value.details())
+
+
+async def test_cancel_pause_and_resume_are_facts_once(stand: Stand) -> None:
+    run, door, auth = await waiting(stand), controls(stand), stand.auth()
+    for _ in range(3):
+        status = (await door.PauseRun(pb.PauseRunRequest(run_id=run, reason="lunch"), metadata=auth)).status
+        assert status == workflow_pb2.RUN_STATUS_RUNNING
+    for _ in range(2):
+        await door.ResumeRun(pb.ResumeRunRequest(run_id=run), metadata=auth)
+    request = workflow_pb2.CancelRunRequest(run_id=run, reason="enough", grace_ms=30_000)
+    for _ in range(2):
+        await stand.workflows.CancelRun(request, metadata=auth)
+    await stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, force=True), metadata=auth)
+    said = [event for _, event in (await facts(stand, run))[1:]]
+    assert [type(event) for event in said] == [
+        ev.RunPauseRequested, ev.RunResumeRequested, ev.RunCancelRequested, ev.RunCancelRequested,
+    ]  # fmt: skip
+    assert (said[0].reason, said[0].by.startswith("env:")) == ("lunch", True)
+    assert [(event.grace_ms, event.force) for event in said[2:]] == [(30_000, False), (0, True)]
+    code, _, text = await refusal(
+        stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, grace_ms=5, force=True), metadata=auth)
+    )
+    assert (code, "no grace" in text) == (CODE.INVALID_ARGUMENT, True)
+
+
+async def test_every_control_needs_write_and_a_run_of_the_own_org(stand: Stand) -> None:
+    run, door = await waiting(stand), controls(stand)
+    reader, stranger = await stand.key_for("default", "read"), await stand.key_for("rival", "write")
+    calls: list[tuple[Any, Any]] = [
+        (door.PauseRun, pb.PauseRunRequest(run_id=run)),
+        (door.ResumeRun, pb.ResumeRunRequest(run_id=run)),
+        (door.SignalRun, pb.SignalRunRequest(run_id=run, name="paid")),
+        (door.AnswerApproval, pb.AnswerApprovalRequest(run_id=run, step="ask", decision=1)),
+        (door.ResolveOutcome, pb.ResolveOutcomeRequest(run_id=run, step="work", outcome=2)),
+        (door.ForkRun, pb.ForkRunRequest(run_id=run, at="ask")),
+        (door.RetryRun, pb.RetryRunRequest(run_id=run)),
+    ]
+    for method, request in calls:
+        assert (await refusal(method(request, metadata=stand.auth(reader))))[1] == "missing_permission", request
+        code, reason, _ = await refusal(method(request, metadata=stand.auth(stranger)))
+        assert code in {CODE.NOT_FOUND, CODE.UNAVAILABLE}, (request, reason)
+    assert (await refusal(door.ExplainRun(pb.ExplainRunRequest(run_id=run), metadata=stand.auth(stranger))))[0] in {
+        CODE.NOT_FOUND, CODE.UNAVAILABLE, CODE.PERMISSION_DENIED,
+    }  # fmt: skip
+    assert len(await facts(stand, run)) == 1
+
+
+async def test_a_signal_is_kept_once_and_only_while_there_is_room(stand: Stand) -> None:
+    run, door, auth = await waiting(stand), controls(stand), stand.auth()
+    request = pb.SignalRunRequest(run_id=run, name="paid", signal_id="bill-1")
+    request.payload.struct_value.update({"amount": 7})
+    first, second = await door.SignalRun(request, metadata=auth), await door.SignalRun(request, metadata=auth)
+    assert (first.deduplicated, second.deduplicated) == (False, True)
+    (_, said) = (await facts(stand, run))[-1]
+    assert (said.name, said.payload.value, bool(said.id)) == ("paid", {"amount": 7}, True)
+    code, reason, text = await refusal(door.SignalRun(pb.SignalRunRequest(run_id=run, name="unheard"), metadata=auth))
+    assert (code, reason, "wait for paid" in text) == (CODE.INVALID_ARGUMENT, "unknown_signal", True)
+    key = subjects.key_of("default", run)
+    at: dict[str, Any] = {"org": "default", "run": run, "ts": 1}
+    room = 3
+    for number in range(SIGNALS_MAX - 1 - room):
+        event = ev.SignalReceived(**at, name="paid", id=f"n{number}")
+        await stand.context.log.nc.publish(subjects.run_in(key), ev.encode(event))
+    await stand.context.log.nc.flush()
+    answers = await asyncio.gather(
+        *(door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth) for _ in range(room + 5)),
+        return_exceptions=True,
+    )
+    refused = [answer for answer in answers if isinstance(answer, grpc.aio.AioRpcError)]
+    assert len(answers) - len(refused) == room, "no two of them may take the last place"
+    assert {item.code() for item in refused} <= {CODE.RESOURCE_EXHAUSTED, CODE.ABORTED}
+    code, reason, _ = await refusal(door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth))
+    assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "signals_full")
+    assert (await door.SignalRun(request, metadata=auth)).deduplicated, "a repeated one is no new one"
+
+
+async def test_an_answer_is_bound_to_its_person_and_its_step(stand: Stand) -> None:
+    run, door = await waiting(stand), controls(stand)
+
+    async def key_of(name: str, *permissions: str) -> str:
+        from agentflow_gateway import keys
+
+        return (await keys.create(stand.store, "default", permissions, name, 1))[1]
+
+    def answer(step: str = "ask", decision: int = 1, **more: Any) -> Any:
+        return pb.AnswerApprovalRequest(run_id=run, step=step, decision=decision, **more)
+
+    ann, eve, boss = await key_of("ann", "write"), await key_of("eve", "write"), await key_of("boss", "admin")
+    given = await door.AnswerApproval(answer(comment="fine"), metadata=stand.auth(ann))
+    assert (given.by, given.repeated, given.approvals, given.required) == ("ann", False, 1, 2)
+    again = await door.AnswerApproval(answer(), metadata=stand.auth(ann))
+    assert (again.repeated, again.approvals) == (True, 1)
+    for key, request, code, reason in (
+        (ann, answer(decision=2), CODE.ALREADY_EXISTS, "answered_already"),
+        (eve, answer(), CODE.PERMISSION_DENIED, "not_an_approver"),
+        (eve, answer(as_person="bob"), CODE.PERMISSION_DENIED, "missing_permission"),
+        (boss, answer(as_person="eve"), CODE.PERMISSION_DENIED, "not_an_approver"),
+        (ann, answer("paid"), CODE.INVALID_ARGUMENT, "invalid_error"),
+        (ann, answer("work"), CODE.INVALID_ARGUMENT, "invalid_error"),
+        (ann, answer("nope"), CODE.NOT_FOUND, "unknown_step"),
+        (ann, answer(decision=0), CODE.INVALID_ARGUMENT, "invalid_error"),
+    ):
+        assert (await refusal(door.AnswerApproval(request, metadata=stand.auth(key))))[:2] == (code, reason), request
+    told = await door.AnswerApproval(answer(as_person="bob"), metadata=stand.auth(boss))
+    assert (told.by, told.approvals) == ("bob", 2)
+    said = [event for _, event in await facts(stand, run) if isinstance(event, ev.ApprovalGiven)]
+    assert [(event.by, event.comment, event.via.split(":")[0]) for event in said] == [
+        ("ann", "fine", ""), ("bob", "", "boss"),
+    ]  # fmt: skip
+    seen = (await facts(stand, run))[-1][0]
+    at: dict[str, Any] = {"org": "default", "run": run, "ts": 2, "seen": seen}
+    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    assert (await door.AnswerApproval(answer(as_person="bob"), metadata=stand.auth(boss))).repeated
+    fresh = await waiting(stand)
+    seen = (await facts(stand, fresh))[-1][0]
+    at = {"org": "default", "run": fresh, "ts": 2, "seen": seen}
+    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    late = pb.AnswerApprovalRequest(run_id=fresh, step="ask", decision=1)
+    code, reason, text = await refusal(door.AnswerApproval(late, metadata=stand.auth(ann)))
+    assert (code, reason, "it is completed" in text) == (CODE.FAILED_PRECONDITION, "approval_over", True)
+
+
+async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decided(stand: Stand) -> None:
+    runs = [await waiting(stand) for _ in range(3)]
+    door, auth = controls(stand), stand.auth()
+
+    async def listed(**fields: Any) -> list[Any]:
+        return list((await door.ListApprovals(pb.ListApprovalsRequest(**fields), metadata=auth)).approvals)
+
+    async def three() -> bool:
+        return len(await listed()) == 3
+
+    await until(three)
+    item = (await listed())[0]
+    assert (item.workflow, item.step, item.message, list(item.approvers), item.required) == (
+        "review", "ask", "may I?", ["ann", "bob"], 2,
+    )  # fmt: skip
+    assert len(await listed(approver="ann")) == 3
+    assert await listed(approver="eve") == await listed(workflow="other") == []
+    first = await door.ListApprovals(pb.ListApprovalsRequest(page_size=2), metadata=auth)
+    rest = await door.ListApprovals(
+        pb.ListApprovalsRequest(page_size=2, page_token=first.next_page_token), metadata=auth
+    )
+    assert sorted(one.run_id for one in (*first.approvals, *rest.approvals)) == sorted(runs)
+    seen = (await facts(stand, runs[0]))[-1][0]
+    at: dict[str, Any] = {"org": "default", "run": runs[0], "ts": 2, "seen": seen}
+    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    assert {one.run_id for one in await listed()} == set(runs[1:]), "the log decides, not the table"
+    await stand.append(ev.RunCancelled(**{**at, "run": runs[1]}), "out_run")
+
+    async def forgotten() -> bool:
+        rows = await stand.context.log.nc.jsm().consumer_info(
+            subjects.EVENTS_STREAM, subjects.durable("gateway", "approvals")
+        )
+        return rows.num_pending == 0 and len(await listed()) == 1
+
+    await until(forgotten)
+
+
+async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_to(stand: Stand) -> None:
+    door, auth = versions(stand), stand.auth()
+    for version in (1, 2):
+        text = TEXT.format(version=version).replace("may I?", f"may I {version}?")
+        await stand.workflows.RegisterWorkflow(
+            workflow_pb2.RegisterWorkflowRequest(definition_text=text), metadata=auth
+        )
+
+    async def label(version: int, **fields: Any) -> Any:
+        request = pb.SetLabelRequest(workflow="review", version=version, label="prod", **fields)
+        return await door.SetLabel(request, metadata=auth)
+
+    async def run() -> Any:
+        request = workflow_pb2.SubmitWorkflowRequest(workflow="review@prod")
+        made = (await stand.workflows.SubmitWorkflow(request, metadata=auth)).run_id
+        return (await facts(stand, made))[0][1]
+
+    code, reason, text = await refusal(run())
+    assert (code, reason, "no label 'prod'" in text) == (CODE.NOT_FOUND, "unknown_label", True)
+    assert (await refusal(label(7)))[1] == "unknown_version"
+    assert (await label(1)).changed and not (await label(1)).changed
+    assert (await run()).version == 1
+    assert (await label(2, percent=50)).canary_percent == 50
+    chosen = [(await run()).version for _ in range(24)]
+    assert set(chosen) == {1, 2}
+    listed = await door.ListVersions(pb.ListVersionsRequest(workflow="review"), metadata=auth)
+    assert [(row.version, list(row.labels)) for row in listed.versions] == [(2, ["prod 50%"]), (1, ["prod 50%"])]
+    await label(2)
+    assert (await run()).version == 2
+    found = await door.DiffWorkflows(
+        pb.DiffWorkflowsRequest(
+            old=pb.DefinitionSource(workflow="review@1"), new=pb.DefinitionSource(workflow="review@prod")
+        ),
+        metadata=auth,
+    )
+    assert [(c.kind, c.name, c.fields[0].path, c.fields[0].old.string_value) for c in found.changes] == [
+        ("node", "ask", "config.message", "may I 1?")
+    ]
+    await door.SetLabel(pb.SetLabelRequest(workflow="review", label="prod", remove=True), metadata=auth)
+    assert (await refusal(run()))[1] == "unknown_label"
+
+
+async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_watches(stand: Stand) -> None:
+    door, auth = controls(stand), stand.auth()
+    await waiting(stand)
+    bucket = await stand.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+    request = pb.PauseWorkflowRequest(workflow="review", reason="a bug")
+    await door.PauseWorkflow(request, metadata=auth)
+    await door.PauseWorkflow(request, metadata=auth)
+    entry = await bucket.get("workflow.default.review")
+    assert b'"paused":true' in entry.value and entry.revision == 1
+    assert (await door.ResumeWorkflow(pb.ResumeWorkflowRequest(workflow="review"), metadata=auth)).changed
+    assert not (await door.ResumeWorkflow(pb.ResumeWorkflowRequest(workflow="review"), metadata=auth)).changed
+    missing = await refusal(door.PauseWorkflow(pb.PauseWorkflowRequest(workflow="revew"), metadata=auth))
+    assert missing[0] is CODE.NOT_FOUND
+
+    lane = (await lanes(stand).SetLane(pb.SetLaneRequest(name="acme 42", limit=3), metadata=auth)).lane
+    assert (lane.limit, lane.keyed, lane.paused) == (3, True, False)
+    paused = (await lanes(stand).SetLane(pb.SetLaneRequest(name="acme 42", paused=True), metadata=auth)).lane
+    assert (paused.limit, paused.paused) == (3, True)
+    got = (await lanes(stand).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane
+    assert got == paused
+    names = [item.name for item in (await lanes(stand).ListLanes(pb.ListLanesRequest(), metadata=auth)).lanes]
+    assert names == ["acme 42"]
+    assert (await refusal(lanes(stand).GetLane(pb.GetLaneRequest(name="nope"), metadata=auth)))[1] == "unknown_lane"
+    admin = await stand.key_for("default", "admin")
+    short = await refusal(lanes(stand).SetLane(pb.SetLaneRequest(name="a", limit=1), metadata=stand.auth(admin)))
+    assert (short[0], "operator" in short[2]) == (CODE.PERMISSION_DENIED, True)
+    bad = await refusal(lanes(stand).SetLane(pb.SetLaneRequest(name="a", limit=-1), metadata=auth))
+    assert bad[0] is CODE.INVALID_ARGUMENT
+
+
+async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(stand: Stand) -> None:
+    auth = stand.auth()
+
+    def text(name: str, child: str = "", version: int = 1) -> str:
+        node = f"{{id: s, type: subworkflow, config: {{workflow: {child}, inputs: {{}}}}}}" if child else (
+            "{id: s, type: llm, config: {prompt_ref: summarizer}}"
+        )  # fmt: skip
+        return f"name: {name}\nversion: {version}\ndag:\n  nodes: [{node}]\n"
+
+    async def register(body: str) -> None:
+        request = workflow_pb2.RegisterWorkflowRequest(definition_text=body)
+        await stand.workflows.RegisterWorkflow(request, metadata=auth)
+
+    missing = await refusal(register(text("top", "leaf@1")))
+    assert (missing[0], "no workflow 'leaf'" in missing[2]) == (CODE.INVALID_ARGUMENT, True)
+    await register(text("leaf"))
+    await register(text("middle", "leaf"))
+    run = await submitted(stand, text("top", "middle@1"))
+    event = (await facts(stand, run))[0][1]
+    assert set(event.definitions) == {"middle@1", "leaf"}
+    assert event.prompts == {"summarizer": "summarizer@2"}
+    await register(text("leaf", "middle", version=2))
+    code, _, told = await refusal(submitted(stand, text("top", "middle@1")))
+    assert (code, "middle@1 -> leaf@2 -> middle@1" in told) == (CODE.INVALID_ARGUMENT, True)
+    for level in range(8):
+        await register(text(f"level{level}", f"level{level - 1}" if level else "leaf@1"))
+    code, _, told = await refusal(submitted(stand, text("deep", "level7")))
+    assert (code, "stand 9 deep, over 8: deep@1 -> level7@1" in told) == (CODE.INVALID_ARGUMENT, True)
