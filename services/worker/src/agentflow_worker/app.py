@@ -13,21 +13,19 @@ from typing import Final
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js import api
 from nats.js.errors import APIError
 
 from agentflow_common import subjects, tasks, telemetry
-from agentflow_common.ids import check_token
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_common.service import Context
 from agentflow_common.streams import patiently
 from agentflow_worker.handlers import Executor
+from agentflow_worker.lanes import Lanes
 from agentflow_worker.llm import LlmDeps
 from agentflow_worker.registry import Registry, default_registry
 from agentflow_worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
-LANE_IN_FLIGHT_MAX: Final = 10_000  # tasks of a lane in hand over all workers
 CANCEL_POLL_TURNS: Final = 3
 
 
@@ -52,12 +50,14 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
         executor.cancel(hint.run, hint.step, hint.attempt, forced=hint.mode != "graceful")
 
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
+    lanes = Lanes(context.log, settings)
+    await lanes.start()
     queues = [await _queue(context, lane) for lane in settings.lanes]
     await _publish_registry(context, registry)
     loops = [
         context.guarded(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
     ]
-    loops.append(context.guarded(_heartbeats(context, executor)))
+    loops += [context.guarded(_heartbeats(context, executor)), context.guarded(lanes.keep())]
     try:
         yield
     finally:
@@ -68,20 +68,8 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
 
 
 async def _queue(context: Context[WorkerSettings], lane: str) -> WorkQueue:
-    """The lane's durable consumer, made if it is not there, and this worker's share of it."""
-    check_token(lane, "lane")
+    """This worker's share of a lane."""
     durable = subjects.lane_durable(lane)
-    jsm = context.nc.jsm()
-    config = api.ConsumerConfig(
-        durable_name=durable,
-        filter_subject=subjects.lane_tasks(lane),
-        ack_policy=api.AckPolicy.EXPLICIT,
-        ack_wait=context.settings.ack_wait_s,
-        max_ack_pending=LANE_IN_FLIGHT_MAX,
-        max_waiting=512,
-        deliver_policy=api.DeliverPolicy.ALL,
-    )
-    await patiently(lambda: jsm.add_consumer(subjects.EVENTS_STREAM, config))
     queue = WorkQueue(context.nc, subjects.EVENTS_STREAM, durable, context.settings.concurrency)
     await queue.start()
     return queue

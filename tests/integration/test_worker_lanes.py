@@ -1,0 +1,155 @@
+"""A lane's limit over two workers, changed and paused while they work."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.lanecontrols import LIMIT_MAX, control_key
+from agentflow_common.service import running
+from agentflow_common.streams import ensure_streams
+from agentflow_worker import lanes
+from agentflow_worker.app import app as worker_app
+from agentflow_worker.settings import WorkerSettings
+
+pytestmark = pytest.mark.integration
+STEPS = Path(__file__).with_name("worker_steps.py")
+LANE = "slots"
+
+
+def steps() -> Any:
+    """The module that the workers loaded."""
+    return [m for name, m in sys.modules.items() if name.startswith("agentflow_load_worker_steps_")][-1]
+
+
+class Lane:
+    """Offers tasks on the lane and looks at its consumer."""
+
+    def __init__(self, log: EventLog) -> None:
+        self.log, self.nc = log, log.nc
+        self.offered: list[subjects.RunKey] = []
+
+    async def set(self, name: str = LANE, raw: bytes | None = None, **setting: Any) -> None:
+        bucket = await self.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+        await bucket.put(control_key(name), raw if raw is not None else msgspec.json.encode(setting))
+
+    async def offer(self, count: int, seconds: float) -> None:
+        for _ in range(count):
+            key = subjects.key_of("test", f"run_{len(self.offered)}")
+            task = ev.StepScheduled(
+                org=key.org, run=key.run, ts=1, step="s", attempt=1, lane=LANE, kind="function",
+                config={"function_name": "w.slot"}, inputs={"lane": LANE, "seconds": seconds},
+            )  # fmt: skip
+            await self.log.append(Entry(subjects.out_task(key, LANE), ev.encode(task)))
+            self.offered.append(key)
+
+    async def done(self) -> int:
+        ends = [await self.log.read(subjects.run_in(key)) for key in self.offered]
+        return sum(any(isinstance(ev.decode(s.data), ev.StepCompleted) for s in found) for found in ends)
+
+    async def info(self) -> Any:
+        return await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(LANE))
+
+    async def until(self, holds: Callable[[Any], bool], timeout_s: float = 10.0) -> Any:
+        async with asyncio.timeout(timeout_s):
+            while not holds(info := await self.info()):
+                await asyncio.sleep(0.02)
+        return info
+
+    async def all_done(self, timeout_s: float = 20.0) -> None:
+        async with asyncio.timeout(timeout_s):
+            while await self.done() < len(self.offered):
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def lane(nats_url: str, log: Any) -> AsyncIterator[Lane]:
+    await ensure_streams(log.nc)
+    found = Lane(log)
+    await found.set(limit=2)
+    settings = [
+        WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20, worker_id=name)
+        for name in ("one", "two")
+    ]
+    async with running("worker", settings[0], worker_app), running("worker", settings[1], worker_app):
+        steps().MOST.clear()
+        yield found
+
+
+async def test_a_limit_holds_over_all_workers_and_follows_its_setting(lane: Lane) -> None:
+    await lane.offer(10, 0.1)
+    await lane.all_done()
+    assert steps().MOST[LANE] == 2, "set before the workers came"
+    await lane.set(limit=5)
+    await lane.until(lambda info: info.config.max_ack_pending == 5)
+    await lane.offer(20, 0.15)
+    await lane.all_done()
+    assert steps().MOST[LANE] == 5
+    await lane.set(limit=1)
+    await lane.until(lambda info: info.config.max_ack_pending == 1)
+    steps().MOST.clear()
+    await lane.offer(4, 0.05)
+    await lane.all_done()
+    assert steps().MOST[LANE] == 1
+
+
+async def test_a_paused_lane_gives_out_nothing_ends_what_runs_and_goes_on(lane: Lane) -> None:
+    await lane.offer(3, 0.6)
+    await lane.until(lambda info: info.num_ack_pending == 2)
+    await lane.set(limit=2, paused=True)
+    await lane.until(lambda info: info.paused)
+    before = await lane.until(lambda info: info.num_ack_pending == 0)
+    assert await lane.done() == 2, "what ran came to its end"
+    await lane.offer(3, 0.05)
+    await asyncio.sleep(1.0)  # nothing is to happen: there is no condition to wait for
+    after = await lane.info()
+    assert (after.delivered.consumer_seq, after.num_pending) == (before.delivered.consumer_seq, 4)
+    await lane.set(limit=2)
+    await lane.all_done()
+    assert steps().MOST[LANE] == 2
+
+
+async def test_a_worker_that_joins_leaves_limit_and_pause_as_they_are(lane: Lane, nats_url: str) -> None:
+    await lane.set(limit=3, paused=True)
+    await lane.until(lambda info: info.paused and info.config.max_ack_pending == 3)
+    third = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
+    async with running("worker", third, worker_app):
+        info = await lane.info()
+        assert (info.paused, info.config.max_ack_pending) == (True, 3)
+        await lane.offer(2, 0.01)
+        await lane.set(limit=3)
+        await lane.all_done()
+
+
+async def test_a_deleted_setting_is_none_a_broken_one_changes_nothing_a_pattern_holds(lane: Lane) -> None:
+    await lane.set(raw=b"{not json")
+    await lane.set(limit=4)
+    await lane.until(lambda info: info.config.max_ack_pending == 4)
+    bucket = await lane.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+    await bucket.delete(control_key(LANE))
+    await lane.until(lambda info: info.config.max_ack_pending == LIMIT_MAX)
+    await lane.set("sl*", limit=7)
+    await lane.until(lambda info: info.config.max_ack_pending == 7)
+
+
+async def test_a_consumer_that_somebody_changed_is_set_right_again(
+    nats_url: str, log: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "RECHECK_S", 0.3)
+    settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
+    async with running("worker", settings, worker_app) as context:
+        found = Lane(context.log)
+        await context.nc.jsm().pause_consumer(
+            subjects.EVENTS_STREAM, subjects.lane_durable(LANE), "2100-01-01T00:00:00Z"
+        )
+        await found.offer(1, 0.01)
+        await found.all_done()
