@@ -93,8 +93,10 @@ def probe(world: World) -> None:
                 world.fail(f"{len(executor.flights)} tasks in hand, 6 allowed")
         if not watched.idle:
             continue
-        for key, run in watched.engine._runs.items():
-            state: RunState = run.state
+        for key, run in watched.engine._entities.items():
+            state = run.state
+            if not isinstance(state, RunState):
+                continue
             prefix = subjects.prefix(key)
             if state.out_seq != world.server.newest.get(prefix + ".out.>", 0):
                 continue  # another one owns the run by now

@@ -36,6 +36,7 @@ from agentflow_common.events import Payload
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_worker.lanes import Lanes
 from agentflow_worker.settings import WorkerSettings
 
 FAULTS_S = 25.0  # virtual seconds of trouble
@@ -310,6 +311,17 @@ class SimTime:
         return 1_700_000_000 + self._loop.time()
 
 
+class FixedLanes(Lanes):
+    """Worker pools whose limits nobody changes."""
+
+    async def start(self) -> None:
+        for lane in self._lanes:
+            await self._make(lane)
+
+    async def keep(self) -> None:
+        await asyncio.Event().wait()
+
+
 @contextlib.contextmanager
 def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
     before = [(place, name, getattr(place, name)) for place, name, _ in changes]
@@ -357,6 +369,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
         (agentflow_worker.app, "LlmDeps", llm),
+        (agentflow_worker.app, "Lanes", FixedLanes),
         (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
         (agentflow_worker.app, "time", time),
         (agentflow_worker.handlers, "time", time),
