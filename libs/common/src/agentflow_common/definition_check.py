@@ -21,12 +21,12 @@ from agentflow_common.definition_nodes import (
     local_names,
     works,
 )
+from agentflow_common.definition_state import END, graph_findings
 from agentflow_common.expressions import ExpressionError
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
 PROBLEMS_MAX = 50
-END = "END"
 
 
 def check(definition: Definition) -> list[Finding]:
@@ -56,9 +56,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         found.extend(_Node(definition, number, node, index).findings())
     values = _Values(definition, index)
     found.extend(values.check(("outputs",), definition.outputs))
-    if definition.graph is not None and definition.graph.entry_point not in index:
-        entry = definition.graph.entry_point
-        found.append((("graph", "entry_point"), f"there is no node {entry!r}", _suggest(entry, index)))
+    found.extend(graph_findings(definition))
     yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
 
 

@@ -70,25 +70,32 @@ class _Inputs(Model):
     inputs: dict[str, Any] = {}
 
 
-class ToolWork(_Inputs):
+class _Work(_Inputs):
+    """state_args: in a graph, gives it the shared state. A tool or function gets the keys that it has parameters for,
+    or all as its parameter `state`; a model's prompt and a subworkflow get each key as an input."""
+
+    state_args: bool = False
+
+
+class ToolWork(_Work):
     tool_name: str = Field(min_length=1, max_length=128)
     tool_args: dict[str, Any] = {}
     reveal: tuple[str, ...] = ()
 
 
-class FunctionWork(_Inputs):
+class FunctionWork(_Work):
     function_name: str = Field(min_length=1, max_length=128)
     function_args: dict[str, Any] = {}
 
 
-class LlmWork(_Inputs):
+class LlmWork(_Work):
     prompt_ref: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$")
     output: Literal["text", "json"] = "text"
     max_output_tokens: int | None = Field(None, ge=1, le=1_000_000)
     temperature: float | None = Field(None, ge=0, le=2)
 
 
-class SubworkflowWork(_Inputs):
+class SubworkflowWork(_Work):
     """workflow: a registered `name`, `name@version` or `name@label`, pinned when the run is submitted."""
 
     workflow: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$")
@@ -219,7 +226,9 @@ class ContinueConfig(_Condition, _Inputs):
 
 class _Node(Model):
     """lane: a worker pool, or, as a template such as `{{org}}-{{customer}}`, a key of which at most `lane_limit`
-    attempts run at a time and `lane_rate` (`10/s`, `100/m`) begin. pool: the worker pool of a keyed lane."""
+    attempts run at a time and `lane_rate` (`10/s`, `100/m`) begin. pool: the worker pool of a keyed lane.
+    writes: in a graph, where the output goes in the shared state: a key for all of it, or parts by key
+    (`{score: output.score}`); by default an object's fields are the keys."""
 
     id: NodeId
     name: str = ""
@@ -233,6 +242,7 @@ class _Node(Model):
     priority: int | None = Field(None, ge=-100, le=100)
     depends_on: tuple[NodeId, ...] = ()
     compensate_with: Compensation | None = None
+    writes: str | dict[str, str] | None = None
 
 
 class ToolNode(_Node):

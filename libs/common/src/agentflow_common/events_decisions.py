@@ -150,11 +150,13 @@ class StepsReset(Decision, frozen=True, tag="steps.reset"):
 
 
 class GraphAdvanced(Decision, frozen=True, tag="graph.advanced"):
-    """A superstep of a graph-style workflow begins. steps: what runs now. state: what changed of the shared state."""
+    """A superstep of a graph-style workflow begins. steps: what runs now; none after the last one. state: what changed
+    of the shared state. taken: the edges with a bound that led here."""
 
     superstep: int
     steps: tuple[str, ...]
     state: dict[str, Payload] = {}
+    taken: tuple[str, ...] = ()
 
 
 class ApprovalEscalated(Decision, frozen=True, tag="approval.escalated"):

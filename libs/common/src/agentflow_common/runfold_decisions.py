@@ -151,6 +151,8 @@ def _graph_advanced(state: RunState, event: ev.GraphAdvanced) -> None:
     state.superstep = event.superstep
     state.active = event.steps
     state.shared.update(event.state)
+    for edge in event.taken:
+        state.taken[edge] = state.taken.get(edge, 0) + 1
     for key in event.steps:
         node, _, visit = key.partition("#")
         if visit:

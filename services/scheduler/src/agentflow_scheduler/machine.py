@@ -28,7 +28,7 @@ from agentflow_common.runstate import (
     output_of,
     parent_of,
 )
-from agentflow_scheduler import composite, saga, steps, waits
+from agentflow_scheduler import composite, graph, saga, steps, waits
 from agentflow_scheduler.plan import PlanNode, skip_reason
 from agentflow_scheduler.run import Decision, Run, is_undo
 from agentflow_scheduler.scope import NeedBlob
@@ -90,8 +90,26 @@ def _paused(run: Run, out: Decision) -> bool:
 
 
 def _look_around(run: Run, out: Decision) -> None:
-    state = run.state
     waiting: dict[str, None] = {}
+    _look_at_touched(run, out, waiting)
+    while run.plan.graph is not None and not (run.undecided or out.failure or out.successor):
+        if run.state.status.terminal or not graph.advance(run, out):
+            break
+        _look_at_touched(run, out, waiting)
+    run.touched.update(waiting)
+    if out.failure is not None:
+        saga.fail(run, out, *out.failure)
+    elif out.successor:
+        _continue_as_new(run, out)
+    elif run.undecided or run.leaving or waiting:
+        _tell_waiting(run, out)
+    else:
+        _complete(run, out)
+
+
+def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
+    """waiting: receives the steps that can't be decided yet, for want of a value or of an offer."""
+    state = run.state
     while (run.touched or run.leaving) and out.failure is None and not state.status.terminal and not out.successor:
         if run.leaving:
             _leave_loops(run, out)
@@ -106,15 +124,6 @@ def _look_around(run: Run, out: Decision) -> None:
         if out.held and key in run.touched:
             del run.touched[key]
             waiting[key] = None
-    run.touched.update(waiting)
-    if out.failure is not None:
-        saga.fail(run, out, *out.failure)
-    elif out.successor:
-        _continue_as_new(run, out)
-    elif run.undecided or run.leaving or waiting:
-        _tell_waiting(run, out)
-    else:
-        _complete(run, out)
 
 
 def _leave_loops(run: Run, out: Decision) -> None:
@@ -259,6 +268,8 @@ def _complete(run: Run, out: Decision) -> None:
     try:
         if plan.outputs:
             output: Any = {name: resolver(out.scope) for name, resolver in plan.outputs.items()}
+        elif plan.graph is not None:
+            output = out.scope.shared_by_reference()
         else:
             output = {name: _by_value(state, current_key(state, name)) for name in plan.sinks}
         told = Payload(value=out.scope.inside(output)) if state.parent is not None else Payload()

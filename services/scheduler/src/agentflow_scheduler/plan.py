@@ -13,6 +13,7 @@ from agentflow_common import definition_graph, ids
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.runstate import StepStatus
+from agentflow_common.stateschema import Schema
 from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, taken
 
 PLANS_MAX: Final = 256
@@ -23,19 +24,24 @@ _RATE_S: Final = {"s": 1, "m": 60, "h": 3600}
 class PlanWork:
     """What a task holds: kind, config without inputs, and the closures that give the inputs."""
 
-    __slots__ = ("config", "inputs", "kind", "prompt_ref", "retry", "workflow_ref")
+    __slots__ = ("config", "inputs", "kind", "prompt_ref", "retry", "state_args", "workflow_ref")
 
     def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
         self.retry = retry
         self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
         self.workflow_ref: str = getattr(work.config, "workflow", "")
+        self.state_args: bool = work.config.state_args
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
         """Raises ExpressionError or NeedBlob."""
-        return {name: resolver(scope) for name, resolver in self.inputs.items()}
+        given = {name: resolver(scope) for name, resolver in self.inputs.items()}
+        if not self.state_args:
+            return given
+        whole = scope.shared_by_reference()
+        return {**({"state": whole} if self.kind in {"tool", "function"} else whole), **given}
 
 
 class PlanNode:
@@ -69,6 +75,7 @@ class PlanNode:
         "values",
         "work",
         "worker_policy",
+        "writes",
     )
 
     def __init__(
@@ -91,6 +98,7 @@ class PlanNode:
         self.lane_limit = node.lane_limit
         self.lane_rate = _per_second(node.lane_rate)
         self.priority = node.priority
+        self.writes = node.writes
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
         self.for_each: str | None = getattr(node.config, "for_each", None)
         self.work: PlanWork | None = None
@@ -118,7 +126,8 @@ def _per_second(rate: str | None) -> float | None:
 
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. exits: nodes that come one closer when
-    the loop of a back edge is left, once for each edge that leads out of it. bodies: a loop's nodes."""
+    the loop of a back edge is left, once for each edge that leads out of it. bodies: a loop's nodes. Of a graph,
+    outgoing: the edges by source, schema: of its state, and no node waits for another."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         definition = df.load_trusted(raw)
@@ -130,8 +139,16 @@ class Plan:
         self.workflow = definition.name
         self.graph = definition.graph
         self.nodes: dict[str, PlanNode] = {
-            node.id: PlanNode(node, sources[node.id], reads[node.id], sources) for node in definition.dag.nodes
+            node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)
+            for node in definition.dag.nodes
         }
+        self.outgoing: dict[str, list[df.Edge]] = {}
+        self.schema: Schema | None = None
+        if self.graph is not None:
+            for edge in definition.dag.edges:
+                self.outgoing.setdefault(edge.source, []).append(edge)
+            if self.graph.state.json_schema:
+                self.schema = Schema(self.graph.state.json_schema)
         self.edges = [(edge.source, edge.target, edge) for edge in definition.dag.edges]
         self.loops = loops
         self.bodies = {loop.edge: frozenset(loop.body) for loop in loops}

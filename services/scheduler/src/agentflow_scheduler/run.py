@@ -23,7 +23,7 @@ class Run:
     remaining: per node, how many of those it waits for are undecided. cursors: per expanded step, the first child that
     was not offered yet. open_children: those that are undecided. busy, waits: steps that are on their way, and those
     that wait for something from outside. released: attempts whose slot was given back. leaving: ends of loops whose
-    back edges are yet to be looked at.
+    back edges are yet to be looked at. present: the steps of a graph's superstep.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Run:
         "leaving",
         "open_children",
         "plan",
+        "present",
         "released",
         "remaining",
         "state",
@@ -48,7 +49,8 @@ class Run:
         self.plan = plan
         state.definition = plan.raw
         self.remaining = {node.id: len(plan.waits_for(node)) for node in plan.nodes.values()}
-        self.undecided = len(plan.nodes)
+        self.present = frozenset(state.active)
+        self.undecided = len(plan.nodes) if plan.graph is None else len(self.present)
         self.decided: set[str] = set()
         self.used_timers = bool(state.timers)
         self.cursors: dict[str, int] = {}
@@ -60,7 +62,9 @@ class Run:
         self.waits: dict[str, None] = {}
         for key, step in state.steps.items():
             self._note(key, step.status)
-        ready = [] if plan.graph else [current_key(state, name) for name, count in self.remaining.items() if not count]
+        ready = list(state.active)
+        if plan.graph is None:
+            ready = [current_key(state, name) for name, count in self.remaining.items() if not count]
         self.touched: dict[str, None] = dict.fromkeys([*state.steps, *ready])
 
     def apply(self, event: ev.AnyEvent, seq: int) -> None:
@@ -100,7 +104,7 @@ class Run:
         if not self.state.visits and self.plan.graph is None:
             return True
         base = parent_of(key) or key
-        return base in self.state.active if self.plan.graph else base == current_key(self.state, node.id)
+        return base in self.present if self.plan.graph else base == current_key(self.state, node.id)
 
 
 class Decision:

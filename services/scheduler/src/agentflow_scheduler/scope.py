@@ -91,6 +91,9 @@ class Scope:
     def shared(self) -> dict[str, Any]:
         return {name: self.look(payload) for name, payload in self.state.shared.items()}
 
+    def shared_by_reference(self) -> dict[str, Any]:
+        return {n: p.value if p.ref is None else blob_marker(p.ref) for n, p in self.state.shared.items()}
+
     def built_in(self, name: str) -> Any:
         if name == "inputs":
             return self.inputs()
@@ -178,12 +181,13 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
 
 def holds(scope: Scope, text: str) -> bool:
     """A condition's value; about a step that was skipped, an expression that fails is simply false."""
-    known = [name for name in expressions.condition_steps(text) if name not in scope.local and name != "inputs"]
+    own = {*scope.local, "inputs"} | ({"state"} if scope.state.superstep else set())
+    known = [name for name in expressions.condition_steps(text) if name not in own]
     inputs = scope.inputs()
     variables: dict[str, Any] = {**inputs, "inputs": inputs} if isinstance(inputs, dict) else {"inputs": inputs}
     state = scope.state
     variables.update(org=state.org, run=state.run, workflow=state.workflow, tags=dict(state.tags))
-    if state.superstep:
+    if state.superstep and "state" in text and "state" not in scope.local:
         variables["state"] = scope.shared()
     for name in known:
         variables[name] = scope.step_view(name)

@@ -172,6 +172,8 @@ def start_child(
     if state.depth >= DEPTH_MAX:
         raise ExpressionError(f"subworkflows are nested more than {DEPTH_MAX} deep")
     definition = load_trusted(raw)
+    if work.state_args and definition.inputs:
+        inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
     full = definition.check_inputs(out.scope.inside(inputs))
     child = ids.derived_run_id(state.org, state.run, key, attempt)
     out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child)

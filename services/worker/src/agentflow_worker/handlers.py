@@ -35,7 +35,7 @@ from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.flight import Flight, Pulse
-from agentflow_worker.invoke import StepContext, invoke
+from agentflow_worker.invoke import StepContext, from_state, invoke
 from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.registry import Registry
 from agentflow_worker.reports import Reporter, patiently
@@ -255,6 +255,8 @@ class Executor:
             return Outcome(result.output, result.usage, dict(result.redactions))
         name = str(task.config.get(f"{task.kind}_name"))
         registration = self._registry.get(task.kind, name)
+        if task.config.get("state_args"):
+            inputs = from_state(registration, inputs)
         revealed = {*registration.reveal, *task.config.get("reveal", ())}
         if revealed:
             inputs = await self._reveal(flight, inputs, revealed)

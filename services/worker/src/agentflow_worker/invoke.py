@@ -26,7 +26,7 @@ from agentflow_common.errors import (
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
 
-__all__ = ["StepContext", "invoke", "offload"]
+__all__ = ["StepContext", "from_state", "invoke", "offload"]
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _pool: list[ThreadPoolExecutor] = []
@@ -59,6 +59,17 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         kind = type(error).__name__
         raise RetryableError(f"{registration.name} raised {kind}: {error}", kind=kind) from error
     return result if type(result) in _SCALARS else _to_json(registration, result)
+
+
+def from_state(registration: Registration, inputs: dict[str, Any]) -> dict[str, Any]:
+    """The arguments of a graph's node that gets the shared state (in `inputs["state"]`): the keys that it has
+    parameters for, or all of it as its parameter `state`. What the definition gives by name wins."""
+    given = dict(inputs)
+    state = given.pop("state", None) or {}
+    names = {parameter.name for parameter in registration.parameters}
+    if "state" in names:
+        return {"state": state, **given}
+    return {**{name: value for name, value in state.items() if name in names or registration.open_ended}, **given}
 
 
 def _unless_cancelled(context: StepContext, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -1,0 +1,96 @@
+"""What can be wrong with a graph-style workflow: its entry, its edges, its state. See definition_check.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from agentflow_common import expressions
+from agentflow_common.definition import Definition
+from agentflow_common.definition_nodes import AnyNode, works
+from agentflow_common.stateschema import Schema, StateError
+
+END = "END"
+_KINDS = {
+    "append": ("array",), "extend": ("array",), "union": ("array",), "merge": ("object",),
+    "sum": ("number", "integer"), "max": ("number", "integer", "string"), "min": ("number", "integer", "string"),
+}  # fmt: skip
+Finding = tuple[tuple[str | int, ...], str, str]
+
+
+def graph_findings(definition: Definition) -> Iterator[Finding]:
+    """Problems of a graph; of a definition that is none, only what means nothing in it."""
+    for number, node in enumerate(definition.dag.nodes):
+        yield from _node(definition, number, node)
+    graph = definition.graph
+    if graph is None:
+        return
+    index = [node.id for node in definition.dag.nodes]
+    if graph.entry_point not in index:
+        yield ("graph", "entry_point"), f"there is no node {graph.entry_point!r}", f"the nodes are {_some(index)}"
+    else:
+        yield from _unreachable(definition, graph.entry_point)
+    yield from _state(definition)
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:12])
+
+
+def _node(definition: Definition, number: int, node: AnyNode) -> Iterator[Finding]:
+    here = ("dag", "nodes", number)
+    if definition.graph is None:
+        if node.writes is not None:
+            yield (*here, "writes"), "only a graph has a shared state", "remove it, or read the output as node.output"
+        if any(work.config.state_args for work in works(node)):
+            yield (*here, "config", "state_args"), "only a graph has a shared state", "remove it"
+        return
+    if node.id == END:
+        yield (*here, "id"), f"{END!r} is where a graph ends", "give the node another name"
+    if node.depends_on:
+        yield (*here, "depends_on"), "a graph's nodes run when an edge leads to them", "write edges instead"
+    for key, part in (node.writes if isinstance(node.writes, dict) else {}).items():
+        found = expressions.parse_reference(f"node.{part}")
+        if found is None or found[1] != "output":
+            yield (*here, "writes", key), f"{part!r} is no part of the output", "write `output` or `output.field`"
+
+
+def _unreachable(definition: Definition, entry: str) -> Iterator[Finding]:
+    targets: dict[str, list[str]] = {}
+    for edge in definition.dag.edges:
+        targets.setdefault(edge.source, []).append(edge.target)
+    seen = {entry}
+    todo = [entry]
+    while todo:
+        for name in targets.get(todo.pop(), ()):
+            if name not in seen:
+                seen.add(name)
+                todo.append(name)
+    for number, node in enumerate(definition.dag.nodes):
+        if node.id not in seen:
+            text = f"no edge leads to {node.id!r} from {entry!r}"
+            yield ("dag", "nodes", number), text, "add one, or remove the node"
+
+
+def _state(definition: Definition) -> Iterator[Finding]:
+    assert definition.graph is not None  # noqa: S101
+    spec = definition.graph.state
+    here = ("graph", "state")
+    properties: dict[str, Any] = {}
+    if spec.json_schema:
+        try:
+            schema = Schema(spec.json_schema)
+            properties = schema.properties
+            given = dict.fromkeys((*spec.json_schema.get("required", ()), *definition.inputs))
+            if schema.by_key:
+                schema.check({**given, **spec.initial}, spec.initial)
+        except StateError as error:
+            in_initial = bool(error.keys) and error.keys[0] in spec.initial
+            yield (*here, "initial" if in_initial else "schema"), error.message, "change it"
+    for key, reducer in spec.reducers.items():
+        kinds = _KINDS.get(reducer)
+        declared = properties.get(key)
+        kind = declared.get("type") if isinstance(declared, dict) else None
+        if kinds and isinstance(kind, str) and kind not in kinds:
+            text = f"the reducer `{reducer}` makes a value of type {' or '.join(kinds)}, the schema says {kind}"
+            yield (*here, "reducers", key), text, "change one of them"

@@ -1,0 +1,284 @@
+"""The shared state of a graph-style workflow: its JSON Schema, checked in bounded time, and its reducers. Pure.
+
+A schema comes from an author, and the scheduler of all runs evaluates it: nothing is fetched for a `$ref`, `pattern` is
+the linear-time dialect of CEL's `matches`, and an evaluation that goes on for too long ends in an error.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import expressions
+from agentflow_common.errors import InvalidError
+
+KEYS_MAX: Final = 1_000
+VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: what the object store takes
+INTEGER_MAX: Final = 2**63 - 1
+EVALUATIONS_MAX: Final = 100_000  # keywords of a schema, for one look at the state: about half a second
+_BY_KEY: Final = frozenset(
+    {"$schema", "$id", "$defs", "$comment", "title", "description", "type", "properties", "required",
+     "additionalProperties", "default", "examples"}
+)  # fmt: skip
+
+
+class StateError(InvalidError):
+    """The state does not fit. keys: those at fault, if it can be told. step: what gave them."""
+
+    def __init__(self, message: str, keys: tuple[str, ...] = (), step: str = "") -> None:
+        super().__init__(message, kind="invalid_state")
+        self.keys = keys
+        self.step = step
+
+
+class _Budget(threading.local):
+    left = EVALUATIONS_MAX
+
+
+_budget: Final = _Budget()
+
+
+def _counted(check: Callable[..., Any]) -> Callable[..., Any]:
+    def count(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
+        _budget.left -= 1
+        if _budget.left < 0:
+            raise StateError(f"the schema takes more than {EVALUATIONS_MAX:,} evaluations: simplify it")
+        yield from check(validator, value, instance, schema) or ()
+
+    return count
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return expressions.condition(f"text.matches({_quoted(pattern)})").holds({"text": text})
+
+
+def _quoted(pattern: str) -> str:
+    return msgspec.json.encode(pattern).decode()
+
+
+def _pattern(_validator: Any, pattern: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield ValidationError("does not match")
+
+
+def _pattern_properties(validator: Any, patterns: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    if isinstance(instance, dict):
+        for pattern, schema in patterns.items():
+            for key, value in instance.items():
+                if _matches(pattern, key):
+                    yield from validator.descend(value, schema, path=key, schema_path=pattern)
+
+
+def _unique(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if wanted and isinstance(instance, list) and len({_identity(item) for item in instance}) < len(instance):
+        yield ValidationError("not unique")
+
+
+def _identity(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted")
+
+
+@functools.cache
+def _dialect() -> Any:
+    from jsonschema.validators import Draft202012Validator, extend
+
+    own = {"pattern": _pattern, "patternProperties": _pattern_properties, "uniqueItems": _unique}
+    keywords = {name: _counted(own.get(name, check)) for name, check in Draft202012Validator.VALIDATORS.items()}
+    return extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call, unused-ignore]
+
+
+class Schema:
+    """A compiled schema of a state. Raises StateError if it is none, or one that the engine does not take.
+
+    by_key: it speaks of each key for itself, as most do: then only what changed is looked at.
+    """
+
+    def __init__(self, schema: Mapping[str, Any]) -> None:
+        from jsonschema.exceptions import SchemaError
+        from jsonschema.validators import Draft202012Validator
+        from referencing import Registry
+
+        try:
+            Draft202012Validator.check_schema(schema)
+        except SchemaError as error:
+            where = ".".join(map(str, error.absolute_path)) or "the schema"
+            raise StateError(f"{where}: {error.message[:200]}") from None
+        if schema.get("type", "object") != "object":
+            raise StateError("the state is an object: give the schema `type: object` and `properties`")
+        for ref in _values(schema, "$ref"):
+            if not _leads_somewhere(schema, ref):
+                raise StateError(f"{ref[:80]!r} leads nowhere: a `$ref` names a place in the schema, as #/$defs/...")
+        for pattern in _patterns(schema):
+            try:
+                expressions.condition(f"text.matches({_quoted(pattern)})").holds({"text": ""})
+            except expressions.ExpressionError as error:
+                raise StateError(f"the pattern {pattern[:80]!r} is none that ends in linear time: {error}") from None
+        self._whole = _dialect()(schema, registry=Registry())
+        self.properties: dict[str, Any] = schema.get("properties", {})
+        self._required = tuple(schema.get("required", ()))
+        self._closed = schema.get("additionalProperties") is False
+        self.by_key = set(schema) <= _BY_KEY and isinstance(schema.get("additionalProperties", True), bool)
+
+    def check(self, state: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
+        """Raises StateError for the first violation. changed: the keys that are new or different in the state, of which
+        only the names are needed if `by_key`."""
+        _budget.left = EVALUATIONS_MAX
+        try:
+            missing = next((name for name in self._required if name not in state), None)
+            if missing is not None:
+                raise StateError(f"the state has no {missing!r}, which its schema requires", (missing,))
+            if not self.by_key:
+                self._judge(self._whole.iter_errors(dict(state)), "")
+                return
+            for key, value in changed.items():
+                if key in self.properties:
+                    self._judge(self._whole.evolve(schema=self.properties[key]).iter_errors(value), key)
+                elif self._closed:
+                    known = ", ".join(list(self.properties)[:12])
+                    raise StateError(f"{key!r} is no key of the state: its schema has {known or 'none'}", (key,))
+        except RecursionError:
+            raise StateError("the schema or the state is nested too deeply") from None
+        except StateError:
+            raise
+        except Exception as error:  # a `$ref` that leads nowhere, and what else a validator may raise
+            raise StateError(f"the schema can't be evaluated: {type(error).__name__}: {str(error)[:200]}") from None
+
+    def _judge(self, errors: Iterator[Any], key: str) -> None:
+        """Says what is wrong without the value itself: it may be large, or nobody's business."""
+        error = next(errors, None)
+        if error is None:
+            return
+        path = [*([key] if key else []), *error.absolute_path]
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+        rule = f"{error.validator}: {msgspec.json.encode(error.validator_value).decode()[:120]}"
+        found = type(error.instance).__name__
+        raise StateError(f"state{place} does not fit its schema ({rule}); it is a {found}", tuple(map(str, path[:1])))
+
+
+def _values(schema: Any, name: str) -> Iterator[str]:
+    """The texts that stand under this keyword anywhere."""
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key == name and isinstance(value, str):
+                yield value
+            yield from _values(value, name)
+    elif isinstance(schema, list | tuple):
+        for item in schema:
+            yield from _values(item, name)
+
+
+def _patterns(schema: Any) -> Iterator[str]:
+    if isinstance(schema, Mapping):
+        for key, value in schema.items():
+            if key == "pattern" and isinstance(value, str):
+                yield value
+            elif key == "patternProperties" and isinstance(value, Mapping):
+                yield from value
+            yield from _patterns(value)
+    elif isinstance(schema, list | tuple):
+        for item in schema:
+            yield from _patterns(item)
+
+
+def _leads_somewhere(schema: Any, ref: str) -> bool:
+    found = schema
+    if ref != "#" and not ref.startswith("#/"):
+        return False
+    for part in ref.split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, Mapping) and name in found:
+            found = found[name]
+        elif isinstance(found, list | tuple) and name.isdigit() and int(name) < len(found):
+            found = found[int(name)]
+        else:
+            return False
+    return True
+
+
+# --- reducers ---
+
+
+def reduce(reducer: str, key: str, held: Any, given: Any, present: bool) -> Any:
+    """A key's value after a node gave one. present: whether it had one before. Raises StateError."""
+    return _REDUCERS[reducer](key, held if present else None, given)
+
+
+def _needs(key: str, reducer: str, what: str, value: Any) -> StateError:
+    return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got a {type(value).__name__}", (key,))
+
+
+def _list(key: str, reducer: str, value: Any) -> list[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise _needs(key, reducer, "a list", value)
+    return value
+
+
+def _append(key: str, held: Any, given: Any) -> Any:
+    return [*_list(key, "append", held), given]
+
+
+def _extend(key: str, held: Any, given: Any) -> Any:
+    return [*_list(key, "extend", held), *_list(key, "extend", given)]
+
+
+def _merge(key: str, held: Any, given: Any) -> Any:
+    for value in (held, given):
+        if value is not None and not isinstance(value, dict):
+            raise _needs(key, "merge", "an object", value)
+    return {**(held or {}), **(given or {})}
+
+
+def _union(key: str, held: Any, given: Any) -> Any:
+    items = [*_list(key, "union", held), *(given if isinstance(given, list) else [given])]
+    return list({_identity(item): item for item in items}.values())
+
+
+def _number(key: str, reducer: str, value: Any) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _needs(key, reducer, "numbers", value)
+    return value
+
+
+def _sum(key: str, held: Any, given: Any) -> Any:
+    total = _number(key, "sum", given) + (0 if held is None else _number(key, "sum", held))
+    if math.isinf(total) if isinstance(total, float) else abs(total) > INTEGER_MAX:
+        raise StateError(f"the sum of {key!r} is too large", (key,))
+    return total
+
+
+def _extreme(name: str, choose: Callable[[Any, Any], Any]) -> Callable[[str, Any, Any], Any]:
+    def pick(key: str, held: Any, given: Any) -> Any:
+        for value in (held, given):
+            if value is not None and not isinstance(value, str):
+                _number(key, name, value)
+        if held is None or given is None:
+            return given if held is None else held
+        if isinstance(held, str) is not isinstance(given, str):
+            raise StateError(f"the reducer `{name}` of {key!r} can't compare a text with a number", (key,))
+        return choose(held, given)
+
+    return pick
+
+
+_REDUCERS: Final[dict[str, Callable[[str, Any, Any], Any]]] = {
+    "replace": lambda _key, _held, given: given,
+    "append": _append,
+    "extend": _extend,
+    "merge": _merge,
+    "union": _union,
+    "sum": _sum,
+    "max": _extreme("max", max),
+    "min": _extreme("min", min),
+    "first": lambda _key, held, given: given if held is None else held,
+}

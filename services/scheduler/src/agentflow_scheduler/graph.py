@@ -1,0 +1,207 @@
+"""Graph-style workflows: supersteps over a shared state, as Pregel and LangGraph have them. Pure.
+
+The active nodes of a superstep run in parallel, each as a step of its own (`node`, `node#2`, ... by visit). When all
+are decided, what they gave is merged into the shared state by the reducers, in the definition's order, and checked
+against the state's schema; then the edges that are taken name the nodes of the next superstep. A skipped or failed node
+contributes nothing. Without a next node the run completes, and the state is its output.
+
+Each superstep is one decision, `graph.advanced`: what changed of the state, and who runs now. It stands before the
+steps that it begins, so a refold after a crash anywhere knows where the graph is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import expressions, stateschema
+from agentflow_common.errors import InvalidError
+from agentflow_common.events import Payload, StepError
+from agentflow_common.runstate import (
+    RunState,
+    StepStatus,
+    current_key,
+    holds_marker,
+    output_of,
+    visit_key,
+)
+from agentflow_common.stateschema import KEYS_MAX, VALUE_BYTES_MAX, StateError
+from agentflow_scheduler.plan import PlanNode
+from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.scope import taken
+
+
+def advance(run: Run, out: Decision) -> bool:
+    """Once all active nodes are decided: begins the next superstep. False if there is none, or if it fails (see
+    `out.failure`). Raises NeedBlob."""
+    state, plan = run.state, run.plan
+    assert plan.graph is not None  # noqa: S101
+    if state.superstep and not state.active:
+        return False
+    try:
+        if state.superstep:
+            changed, following, bounded = _after(run, out)
+        else:
+            changed, following, bounded = _initial(run, out), [plan.graph.entry_point], []
+    except StateError as error:
+        _fail(out, "invalid_state", error)
+        return False
+    except InvalidError as error:
+        _fail(out, "undecidable", error)
+        return False
+    if following and state.superstep >= plan.graph.max_supersteps:
+        text = (
+            f"the graph did not end within {plan.graph.max_supersteps} supersteps; the next would run "
+            f"{', '.join(following[:12])}: check the conditions of the edges, or raise `max_supersteps`"
+        )
+        out.failure = (StepError("max_supersteps", text, retryable=False), "")
+        return False
+    keys = tuple(_next_key(state, name) for name in following)
+    out.emit(
+        ev.GraphAdvanced,
+        superstep=state.superstep + bool(keys),
+        steps=keys,
+        state={name: Payload(value=value) for name, value in changed.items()},
+        taken=tuple(bounded),
+    )
+    run.present = frozenset(keys)
+    run.undecided = len(keys)
+    run.touched.update(dict.fromkeys(keys))
+    return bool(keys)
+
+
+def _fail(out: Decision, kind: str, error: InvalidError) -> None:
+    out.failure = (StepError(kind, error.message, retryable=False), getattr(error, "step", ""))
+
+
+def _next_key(state: RunState, node: str) -> str:
+    was_there = node in state.steps or node in state.visits
+    return visit_key(node, state.visits.get(node, 1) + 1) if was_there else node
+
+
+# --- the state ---
+
+
+def _initial(run: Run, out: Decision) -> dict[str, Any]:
+    """The values at the start: `initial`, and over it the inputs that are there."""
+    assert run.plan.graph is not None  # noqa: S101
+    inputs = out.scope.inputs() or {}
+    values = dict(run.plan.graph.state.initial)
+    values.update((name, value) for name, value in inputs.items() if value is not None or name not in values)
+    _check(run, out, values)
+    return values
+
+
+def _check(run: Run, out: Decision, changed: dict[str, Any]) -> None:
+    """Raises StateError for values that the state can't take."""
+    names = {**dict.fromkeys(run.state.shared), **changed}
+    if len(names) > KEYS_MAX:
+        raise StateError(f"the state has {len(names):,} keys, the limit is {KEYS_MAX:,}")
+    for name, value in changed.items():
+        try:
+            size = len(msgspec.json.encode(value))
+        except (OverflowError, ValueError) as error:
+            raise StateError(f"state.{name} can't be stored: {error}", (name,)) from None
+        if size > VALUE_BYTES_MAX:
+            text = f"state.{name} has {size:,} bytes, the limit is {VALUE_BYTES_MAX:,}: keep less in it"
+            raise StateError(text, (name,))
+        if holds_marker(value):
+            raise StateError(f"state.{name} holds the reserved key `$blob`", (name,))
+    schema = run.plan.schema
+    if schema is not None:
+        schema.check(names if schema.by_key else {**out.scope.shared(), **changed}, changed)
+
+
+def _after(run: Run, out: Decision) -> tuple[dict[str, Any], list[str], list[str]]:
+    """What the superstep changed, who runs next, and which bounded edges led there."""
+    changed: dict[str, Any] = {}
+    writers: dict[str, str] = {}
+    active = [node for node in run.plan.nodes.values() if current_key(run.state, node.id) in run.present]
+    for node in active:
+        _merge(run, out, node, changed, writers)
+    try:
+        _check(run, out, changed)
+    except StateError as error:
+        raise _blame(error, writers) from None
+    following, bounded = _route(run, out, active, changed)
+    return changed, following, bounded
+
+
+def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], writers: dict[str, str]) -> None:
+    assert run.plan.graph is not None  # noqa: S101
+    key = current_key(run.state, node.id)
+    shared = run.state.shared
+    if run.state.steps[key].status is not StepStatus.COMPLETED:
+        return
+    output = out.scope.inside(out.scope.look(output_of(run.state, key)))
+    reducers = run.plan.graph.state.reducers
+    try:
+        for name, value in _given(node, output).items():
+            reducer = reducers.get(name, "replace")
+            present = name in changed or name in shared
+            held = changed.get(name)
+            if name not in changed and present and reducer != "replace":  # who replaces need not look
+                held = out.scope.look(shared[name])
+            reduced = stateschema.reduce(reducer, name, held, value, present)
+            if reducer == "replace" or not present or reduced is not held:
+                changed[name] = reduced
+                writers[name] = key
+    except InvalidError as error:
+        raise StateError(f"{key}: {error.message}", step=key) from None
+
+
+def _given(node: PlanNode, output: Any) -> dict[str, Any]:
+    """What a node gives to the state. Raises InvalidError."""
+    writes = node.writes
+    if isinstance(writes, str):
+        return {writes: output}
+    if writes is not None:
+        return {name: _part(output, part) for name, part in writes.items()}
+    if output is None:
+        return {}
+    if not isinstance(output, dict):
+        raise StateError(
+            f"its output is a {type(output).__name__}, and a node of a graph gives an object with keys of the state: "
+            "return one, or say with `writes: <key>` where the output goes"
+        )
+    return output
+
+
+def _part(output: Any, path: str) -> Any:
+    found = expressions.parse_reference(f"node.{path}")
+    assert found is not None  # noqa: S101  (checked with the definition)
+    return expressions.walk(output, found[2], path)
+
+
+def _blame(error: StateError, writers: dict[str, str]) -> StateError:
+    """The error with the steps that gave what is at fault."""
+    keys = [writers[name] for name in error.keys if name in writers] or list(dict.fromkeys(writers.values()))
+    return StateError(f"{', '.join(keys)}: {error.message}", error.keys, step=keys[0] if len(keys) == 1 else "")
+
+
+# --- the edges ---
+
+
+def _route(run: Run, out: Decision, active: list[PlanNode], changed: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The next nodes in the definition's order, and the bounded edges that are taken. Raises InvalidError."""
+    targets: set[str] = set()
+    bounded: list[str] = []
+    scope = out.scope
+    for node in active:
+        for edge in run.plan.outgoing.get(node.id, ()):
+            name = f"{edge.source}->{edge.target}"
+            if edge.max_iterations is not None and run.state.taken.get(name, 0) >= edge.max_iterations:
+                continue
+            if edge.condition is not None and "state" in edge.condition and scope is out.scope:
+                scope = out.scope.within({"state": {**out.scope.shared(), **changed}})
+            try:
+                is_taken = taken(scope, edge.source, edge.condition)
+            except InvalidError as error:
+                raise InvalidError(f"the edge {edge.source} -> {edge.target}: {error.message}") from None
+            if is_taken:
+                targets.add(edge.target)
+                if edge.max_iterations is not None:
+                    bounded.append(name)
+    return [name for name in run.plan.nodes if name in targets], bounded

@@ -1,0 +1,267 @@
+"""Graph-style workflows against a plain model: random cyclic graphs, failures, crashes between any two appends."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import zlib
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common.definition import Definition, parse_dict
+from agentflow_common.events import Payload, StepError
+from agentflow_common.runfold import fold, new_state
+from agentflow_common.runstate import RunState, RunStatus, visit_key
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Run
+
+SUPERSTEPS_MAX = 12
+CONDITIONS = [
+    None, "state.n < 40", "state.n >= 25", "size(state.log) < 9", "{}.status == 'completed'", "{}.output.n > 4",
+]  # fmt: skip
+REDUCERS = {"log": "append", "n": "sum", "seen": "union", "best": "max", "first": "first"}
+
+
+@st.composite
+def graphs(draw: st.DrawFn) -> dict[str, Any]:
+    """Any edges at all: cycles, self-loops, several ways to one node, ways that end."""
+    names = [f"n{index}" for index in range(draw(st.integers(1, 5)))]
+    nodes: list[dict[str, Any]] = []
+    for name in names:
+        node: dict[str, Any] = {
+            "id": name,
+            "type": "function",
+            "config": {"function_name": "f", "state_args": draw(st.booleans())},
+            "policy": {
+                "on_failure": draw(st.sampled_from(["fail", "continue", "continue"])),
+                "retry": {"max_attempts": draw(st.integers(1, 2)), "initial_ms": draw(st.sampled_from([0, 10]))},
+            },
+        }
+        if draw(st.integers(0, 4)) == 0:
+            node["condition"] = "state.n < 30"
+        if draw(st.integers(0, 4)) == 0:
+            node["config"] = {"function_name": "f", "parallel": True, "inputs": {"items": [1, 2]}}
+            node["writes"] = "parts"
+        nodes.append(node)
+    edges: list[dict[str, Any]] = [{"from": a, "to": b} for a, b in itertools.pairwise(names)]
+    for source in names:
+        for target in [*names, "END"]:
+            if {"from": source, "to": target} not in edges and draw(st.integers(0, 3)) == 0:
+                edge: dict[str, Any] = {"from": source, "to": target}
+                lists = nodes[names.index(source)].get("writes")
+                condition = draw(st.sampled_from(CONDITIONS[:-1] if lists else CONDITIONS))
+                if condition is not None:
+                    edge["condition"] = condition.format(source)
+                if draw(st.booleans()):
+                    edge["max_iterations"] = draw(st.integers(1, 3))
+                edges.append(edge)
+    spec = {"schema": {"properties": {"n": {"type": "integer"}}}, "reducers": REDUCERS, "initial": {"n": 0, "log": []}}
+    graph = {"entry_point": "n0", "state": spec, "max_supersteps": SUPERSTEPS_MAX}
+    return {"name": "w", "graph": graph, "dag": {"nodes": nodes, "edges": edges}}
+
+
+def output(step: str, seed: int) -> Any:
+    """What a step gives: the same for every attempt, so that the model can tell it too."""
+    n = zlib.crc32(f"{seed}/{step}".encode()) % 10
+    return step if "[" in step else {"n": n, "log": step, "seen": [n], "best": n, "first": step, step[:2]: None}
+
+
+class World:
+    """A log, one run in memory, and workers whose reports arrive when the seed says."""
+
+    def __init__(self, definition: dict[str, Any], seed: int) -> None:
+        self.random = random.Random(seed)
+        self.seed = seed
+        self.definition: Definition = parse_dict(definition)
+        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.plans = Plans()
+        self.now = 1_000_000
+        first = ev.RunSubmitted(
+            org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=self.definition.canonical(),
+            inputs=Payload(value={"start": 1}),
+        )  # fmt: skip
+        state = new_state(first, self.append(first))
+        self.run = Run(state, self.plans.get(state.definition))
+        self.unseen: list[tuple[int, ev.AnyEvent]] = []
+        self.tasks: list[ev.StepScheduled] = []
+        self.timers: list[ev.TimerSet] = []
+
+    def append(self, event: Any) -> int:
+        self.log.append((len(self.log) + 1, ev.decode(ev.encode(event))))
+        return len(self.log)
+
+    def turn(self, crash: bool) -> None:
+        take = self.random.randint(0, len(self.unseen))
+        for seq, event in self.unseen[:take]:
+            self.run.apply(event, seq)
+        del self.unseen[:take]
+        out = decide(self.run, self.now, {})
+        assert not out.needs
+        keep = self.random.randint(0, len(out.decisions)) if crash else len(out.decisions)
+        for decision in out.decisions[:keep]:
+            self.run.state.out_seq = self.append(decision)
+            if isinstance(decision, ev.StepScheduled):
+                self.tasks.append(decision)
+            elif isinstance(decision, ev.TimerSet):
+                self.timers.append(decision)
+        if crash:
+            state = fold(self.log)
+            assert state is not None
+            self.unseen.clear()
+            self.run = Run(state, self.plans.get(state.definition))
+
+    def report(self) -> None:
+        self.now += self.random.randint(1, 50)
+        choices: list[Any] = [*self.tasks, *self.timers]
+        if not choices:
+            return
+        chosen = self.random.choice(choices)
+        fact: ev.AnyEvent
+        if isinstance(chosen, ev.TimerSet):
+            self.timers.remove(chosen)
+            fact = ev.TimerFired(
+                org="o", run="run_1", ts=chosen.fire_at, timer=chosen.timer, kind=chosen.kind, step=chosen.step,
+                attempt=chosen.attempt,
+            )  # fmt: skip
+        else:
+            self.tasks.remove(chosen)
+            common: dict[str, Any] = {
+                "org": "o", "run": "run_1", "ts": self.now, "step": chosen.step, "attempt": chosen.attempt,
+            }  # fmt: skip
+            if self.random.random() < 0.15:
+                fact = ev.StepFailed(**common, error=StepError("E", "planned", retryable=True))
+            else:
+                fact = ev.StepCompleted(**common, output=Payload(value=output(chosen.step, self.seed)))
+        for _ in range(1 + (self.random.random() < 0.2)):
+            self.unseen.append((self.append(fact), fact))
+
+    def settle(self, crashes: bool) -> RunState:
+        for _ in range(3_000):
+            self.turn(crashes and self.random.random() < 0.3)
+            if self.run.state.status.terminal:
+                state = fold(self.log)
+                assert state is not None
+                return state
+            self.report()
+        raise AssertionError(f"the run does not end: {self.run.state}")
+
+
+class Model:
+    """Supersteps as the definition says them, on the outcomes of the steps that the log tells."""
+
+    def __init__(self, definition: Definition, state: RunState, seed: int) -> None:
+        self.definition = definition
+        self.outcomes = {key: str(step.status) for key, step in state.steps.items()}
+        self.seed = seed
+        self.shared: dict[str, Any] = {"n": 0, "log": [], "start": 1}
+        self.visits: dict[str, int] = {}
+        self.taken: dict[str, int] = {}
+
+    def holds(self, text: str, node: str, key: str) -> bool:
+        if text == "state.n < 40":
+            return bool(self.shared["n"] < 40)
+        if text == "state.n < 30":
+            return bool(self.shared["n"] < 30)
+        if text == "state.n >= 25":
+            return bool(self.shared["n"] >= 25)
+        if text == "size(state.log) < 9":
+            return len(self.shared["log"]) < 9
+        if text.endswith("'completed'"):
+            return self.outcomes[key] == "completed"
+        given = self.given(node, key)
+        return given is not None and bool(given["n"] > 4)
+
+    def given(self, node: str, key: str) -> Any:
+        config = next(n for n in self.definition.dag.nodes if n.id == node).config
+        if getattr(config, "parallel", False):
+            done = (f"{key}[{i}]" if self.outcomes[f"{key}[{i}]"] == "completed" else None for i in range(2))
+            return list(done)
+        return output(key, self.seed) if self.outcomes[key] == "completed" else None
+
+    def supersteps(self) -> tuple[list[tuple[str, ...]], str]:
+        """The steps of each superstep, and how it ended."""
+        told: list[tuple[str, ...]] = []
+        active = ["n0"]
+        while active:
+            if len(told) == SUPERSTEPS_MAX:
+                return told, "max_supersteps"
+            keys: dict[str, str] = {}
+            for node in active:
+                self.visits[node] = self.visits.get(node, 0) + 1
+                keys[node] = visit_key(node, self.visits[node])
+            told.append(tuple(keys.values()))
+            if any(self.outcomes.get(key) in {"cancelled", None} for key in keys.values()) or any(
+                self.outcomes[keys[node]] == "failed" and self.policy(node) == "fail" for node in active
+            ):
+                return told, "failed"
+            for node in active:
+                self.merge(node, keys[node])
+            active = self.route(active, keys)
+        return told, "completed"
+
+    def policy(self, node: str) -> str:
+        return next(n for n in self.definition.dag.nodes if n.id == node).policy.on_failure
+
+    def merge(self, node: str, key: str) -> None:
+        if self.outcomes[key] != "completed":
+            return
+        given = self.given(node, key)
+        if isinstance(given, list):
+            self.shared["parts"] = given
+            return
+        shared = self.shared
+        shared["n"] += given["n"]
+        shared["log"] = [*shared["log"], given["log"]]
+        shared["seen"] = list(dict.fromkeys([*shared.get("seen", []), *given["seen"]]))
+        shared["best"] = max(shared.get("best", 0), given["best"])
+        shared.setdefault("first", given["first"])
+        shared[key[:2]] = None
+
+    def route(self, active: list[str], keys: dict[str, str]) -> list[str]:
+        targets = set()
+        for edge in self.definition.dag.edges:
+            if edge.source not in active:
+                continue
+            name, key = f"{edge.source}->{edge.target}", keys[edge.source]
+            if edge.max_iterations is not None and self.taken.get(name, 0) >= edge.max_iterations:
+                continue
+            outcome = self.outcomes[key]
+            is_taken = outcome == "completed" and edge.condition is None
+            if edge.condition is not None and outcome in {"completed", "failed"}:
+                is_taken = self.holds(edge.condition, edge.source, key)
+            if is_taken:
+                targets.add(edge.target)
+                self.taken[name] = self.taken.get(name, 0) + (edge.max_iterations is not None)
+        return [node.id for node in self.definition.dag.nodes if node.id in targets]
+
+
+@settings(max_examples=300, deadline=None)
+@given(graphs(), st.integers(0, 2**32), st.booleans())
+def test_a_graph_runs_as_its_definition_says_whatever_crashes(
+    definition: dict[str, Any], seed: int, crashes: bool
+) -> None:
+    world = World(definition, seed)
+    state = world.settle(crashes)
+    for seq, event in world.unseen:
+        world.run.apply(event, seq)
+    assert state.hash() == world.run.state.hash()
+    advanced = [event for _, event in world.log if isinstance(event, ev.GraphAdvanced)]
+    model = Model(world.definition, state, seed)
+    told, ended = model.supersteps()
+    assert [event.steps for event in advanced if event.steps] == told
+    assert [event.superstep for event in advanced if event.steps] == list(range(1, len(told) + 1))
+    if ended == "completed":
+        assert state.status is RunStatus.COMPLETED
+        assert state.output is not None
+        assert state.output.value == model.shared
+        assert {name: payload.value for name, payload in state.shared.items()} == model.shared
+    else:
+        assert state.status is RunStatus.FAILED
+        assert state.error is not None
+        assert state.error.type == ("E" if ended == "failed" else ended)
+    offered = [(e.step, e.attempt) for _, e in world.log if isinstance(e, ev.StepScheduled)]
+    assert len(offered) == len(set(offered)), "an attempt is offered once"
