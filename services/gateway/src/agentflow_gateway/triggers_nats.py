@@ -2,7 +2,7 @@
 
 A subject that a JetStream stream stores is read by a durable consumer of the schedule's own, from the moment that it
 was first seen: no message is lost while gateways are away, and one is acknowledged when it is a fact in the schedule's
-log. Any other subject is core NATS: at most once, and only while a gateway is there. Gateways share the work either way.
+log. Any other subject is core NATS: at most once, and only while a gateway is there. Gateways share the work.
 """
 
 from __future__ import annotations

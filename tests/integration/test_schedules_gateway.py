@@ -1,0 +1,387 @@
+"""Schedules through the gateway's doors, with a real scheduler, NATS and PostgreSQL; nobody runs the steps."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow.v1 import schedule_pb2_grpc
+from agentflow_common import events as ev
+from agentflow_common import firetimes, schedulelog, subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.schedulefold import ScheduleState
+from agentflow_common.service import running
+from agentflow_gateway import schedules, webhooks
+from agentflow_gateway.testing import EMAIL, Stand, details, standing
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
+
+pytestmark = pytest.mark.integration
+
+WORKFLOW = """\
+name: report
+version: 1
+inputs:
+  text: {type: string}
+  limit: {type: integer, default: 3}
+dag:
+  nodes:
+    - id: read
+      type: function
+      config: {function_name: text_splitter, inputs: {text: "{{text}}"}}
+"""
+FAR = "@at 2090-01-01T00:00:00"
+
+
+def ms(text: str) -> int:
+    """UTC"""
+    return firetimes.parse_time(text, UTC)
+
+
+class Desk:
+    """The schedules of a running gateway."""
+
+    def __init__(self, stand: Stand) -> None:
+        self.stand = stand
+        self.stub: Any = schedule_pb2_grpc.ScheduleServiceStub(stand.channel)
+
+    async def call(self, method: str, request: Any, key: str = "") -> Any:
+        return await getattr(self.stub, method)(request, metadata=self.stand.auth(key))
+
+    async def create(self, **spec: Any) -> Any:
+        plain = {"name": "nightly", "workflow": "report", "inputs": {"text": "hello"}, "cron": "@daily", **spec}
+        request = pb.CreateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(plain)))
+        return await self.call("CreateSchedule", request)
+
+    async def get(self, name: str = "nightly") -> Any:
+        return (await self.call("GetSchedule", pb.GetScheduleRequest(name=name))).schedule
+
+    async def state(self, name: str = "nightly") -> ScheduleState:
+        state = await schedulelog.load_schedule(self.stand.context.log, schedules.key_of("default", name))
+        assert state is not None
+        return state
+
+    async def until(self, holds: Any, name: str = "nightly", timeout_s: float = 15.0) -> ScheduleState:
+        """The schedule's state, once it is as wanted."""
+        async with asyncio.timeout(timeout_s):
+            while not holds(state := await self.state(name)):
+                await asyncio.sleep(0.05)
+            return state
+
+    async def submitted(self, run: str) -> ev.RunSubmitted:
+        async with asyncio.timeout(15):
+            while True:
+                stored = await self.stand.context.log.read(subjects.run_in(subjects.key_of("default", run)), limit=1)
+                if stored:
+                    event = ev.decode(stored[0].data)
+                    assert isinstance(event, ev.RunSubmitted)
+                    return event
+                await asyncio.sleep(0.05)
+
+    async def cancel_run(self, run: str) -> None:
+        """Ends it in the scheduler."""
+        event = ev.RunCancelRequested(org="default", run=run, ts=1, force=True)
+        key = subjects.key_of("default", run)
+        await self.stand.context.log.append(Entry(subjects.run_in(key), ev.encode(event)))
+
+
+@contextlib.asynccontextmanager
+async def opened(nats_url: str, db_env: dict[str, str], **settings: Any) -> AsyncIterator[Desk]:
+    async with standing(nats_url, db_env, **settings) as stand:
+        await stand.workflows.RegisterWorkflow(_register(WORKFLOW), metadata=stand.auth())
+        yield Desk(stand)
+
+
+def _register(text: str) -> Any:
+    from agentflow.v1 import workflow_pb2
+
+    return workflow_pb2.RegisterWorkflowRequest(definition_text=text)
+
+
+@pytest.fixture
+async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
+    async with (
+        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
+        opened(nats_url, db_env) as desk,
+    ):
+        yield desk
+
+
+async def test_a_schedule_from_its_making_to_its_end(desk: Desk) -> None:
+    made = await desk.create(cron=FAR, time_zone="Europe/Berlin", tags={"team": "data"})
+    assert made.created and list(made.schedule.next_times) == [ms("2089-12-31T23:00")]
+    again = await desk.create(cron=FAR, time_zone="Europe/Berlin", tags={"team": "data"})
+    assert not again.created
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.create(cron="@hourly")
+    assert caught.value.code() is grpc.StatusCode.ALREADY_EXISTS
+
+    spec = {"name": "nightly", "workflow": "report", "inputs": {"text": "x"}, "cron": "@hourly"}
+    source = pb.ScheduleSource(text=json.dumps(spec))
+    changed = await desk.call("UpdateSchedule", pb.UpdateScheduleRequest(source=source))
+    assert changed.changed and changed.schedule.spec["cron"] == ["@hourly"]
+    assert not (await desk.call("UpdateSchedule", pb.UpdateScheduleRequest(source=source))).changed
+
+    assert (await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly", reason="release"))).changed
+    paused = await desk.get()
+    assert paused.status == pb.SCHEDULE_STATUS_PAUSED and paused.paused_reason == "release" and not paused.next_times
+    listed = await desk.call("ListSchedules", pb.ListSchedulesRequest(status=pb.SCHEDULE_STATUS_PAUSED))
+    assert [s.name for s in listed.schedules] == ["nightly"]
+    assert (await desk.call("ResumeSchedule", pb.ResumeScheduleRequest(name="nightly"))).changed
+    assert not (await desk.call("ResumeSchedule", pb.ResumeScheduleRequest(name="nightly"))).changed
+
+    await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.get()
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    await desk.until(lambda state: state.over)
+    assert not (await desk.call("ListSchedules", pb.ListSchedulesRequest())).schedules
+    assert (await desk.create(cron="@hourly")).created
+    await desk.until(lambda state: state.listed == "active" and not state.deleted)
+
+
+async def test_every_second_fires_in_time_and_never_two_runs_at_a_time(desk: Desk) -> None:
+    began = time.time() * 1000
+    await desk.create(cron="@every 1s", inputs={"text": "{{schedule.time}} {{schedule.number}}"})
+    state = await desk.until(lambda state: state.active and state.active[1].started)
+    first = state.active[1]
+    submitted = await desk.submitted(first.child)
+    assert submitted.parent == ev.ParentRef(run=state.run, step="", attempt=1)
+    assert submitted.origin == ev.OriginRef(run=state.run, kind="schedule")
+    assert submitted.inputs.value["text"].endswith(" 1") and submitted.tags == {"schedule": "nightly"}
+    assert first.at == state.created_at + 1000
+    assert 0 <= state.recent[0].fired_at - first.at < 1500 and first.at > began
+    state = await desk.until(lambda state: state.skipped.get("overlap", 0) >= 2)
+    assert list(state.active) == [1]
+    await desk.cancel_run(first.child)
+    state = await desk.until(lambda state: state.number == 2)
+    assert state.recent[0].status == "cancelled"
+    shown = await desk.get()
+    assert shown.fired == 2 and shown.skipped["overlap"] >= 2
+    assert [fire.status for fire in shown.recent][-1] == "cancelled"
+
+
+async def test_a_run_that_can_not_be_submitted_is_told_and_the_schedule_goes_on(desk: Desk) -> None:
+    await desk.create(cron="@every 1s", inputs={"text": "{{schedule.number}}"})  # a number where text is wanted
+    state = await desk.until(lambda state: len([f for f in state.recent if f.status == "refused"]) >= 2)
+    error = state.recent[0].error
+    assert error is not None and "must be of type string" in error.message
+    assert not state.recent[0].child.startswith("sched_")
+
+
+async def test_a_backfill_fires_for_each_time_one_by_one(desk: Desk) -> None:
+    await desk.create(cron="30 2 * * *", time_zone="Europe/Berlin", inputs={"text": "{{schedule.time}}"})
+    asked = {"name": "nightly", "start": ms("2026-03-28T02:00"), "end": ms("2026-03-30T02:00"), "backfill_id": "b1"}
+    dry = await desk.call("BackfillSchedule", pb.BackfillScheduleRequest(**asked, dry_run=True))
+    assert list(dry.times) == [ms("2026-03-29T01:00"), ms("2026-03-30T00:30")]
+    for _ in range(2):
+        await desk.call("BackfillSchedule", pb.BackfillScheduleRequest(**asked))
+    texts = []
+    for number in (1, 2):
+        state = await desk.until(lambda s, n=number: n in s.active and s.active[n].started)
+        assert list(state.active) == [number]
+        child = state.active[number].child
+        texts.append((await desk.submitted(child)).inputs.value["text"])
+        await desk.cancel_run(child)
+    state = await desk.until(lambda state: not state.backfills and not state.active)
+    assert state.number == 2
+    assert texts == ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00"]
+
+
+async def test_a_trigger_by_hand_overrides_the_policy_and_counts_once(desk: Desk) -> None:
+    await desk.create(cron=FAR, inputs={"text": "{{trigger.payload.who}}"})
+    request = pb.TriggerScheduleRequest(name="nightly", trigger_id="t1")
+    request.payload.struct_value.update({"who": EMAIL})
+    first = await desk.call("TriggerSchedule", request)
+    submitted = await desk.submitted(first.run_id)
+    assert EMAIL not in submitted.inputs.value["text"]
+    assert await desk.call("TriggerSchedule", request) == first
+    request.trigger_id = "t2"
+    await desk.call("TriggerSchedule", request)
+    await desk.until(lambda state: state.skipped.get("overlap") == 1)
+    request.trigger_id, request.overlap = "t3", "allow"
+    third = await desk.call("TriggerSchedule", request)
+    await desk.submitted(third.run_id)
+    state = await desk.until(lambda state: len(state.active) == 2)
+    assert {active.child for active in state.active.values()} == {first.run_id, third.run_id}
+    for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):
+        assert EMAIL.encode() not in stored.data
+
+
+async def test_a_calendar_that_changes_reaches_its_schedules(desk: Desk) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.create(calendars=["bank"])
+    assert details(caught.value)[1][0][0] == "calendars"
+    await desk.call("SetCalendar", pb.SetCalendarRequest(name="bank", dates=["2090-01-01"]))
+    await desk.create(calendars=["bank"], cron="0 12 * * *", start_at="2090-01-01", time_zone="UTC")
+    assert (await desk.get()).next_times[0] == ms("2090-01-02T12:00")
+    told = await desk.call("SetCalendar", pb.SetCalendarRequest(name="bank", dates=["2090-01-02", "01-03"]))
+    assert told.schedules == 1
+    assert list((await desk.get()).next_times)[:2] == [ms("2090-01-01T12:00"), ms("2090-01-04T12:00")]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.call("DeleteCalendar", pb.DeleteCalendarRequest(name="bank"))
+    assert details(caught.value)[0] == "calendar_in_use"
+    shown = (await desk.call("ListCalendars", pb.ListCalendarsRequest())).calendars
+    assert [(c.name, list(c.dates)) for c in shown] == [("bank", ["01-03", "2090-01-02"])]
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ({"cron": "61 * * * *"}, "cron"),
+        ({"workflow": "nobody"}, ""),
+        ({"inputs": {"txt": "x"}}, "inputs.txt"),
+        ({"inputs": {"text": 3}}, "inputs.text"),
+        ({"cron": "@at 2001-01-01"}, "cron"),
+        ({"inputs": {"text": {"$blob": {}}}}, "inputs.text"),
+    ],
+)
+async def test_bad_schedules_are_refused_and_nothing_is_written(desk: Desk, spec: dict[str, Any], place: str) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.create(**spec)
+    places = [where for where, _ in details(caught.value)[1]]
+    assert any(where.endswith(place) for where in places) if place else caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert await desk.stand.context.log.read(subjects.run_all(schedules.key_of("default", "nightly"))) == []
+
+
+async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(desk: Desk) -> None:
+    await desk.create(cron=(), trigger={"webhook": True}, inputs={"text": "{{trigger.payload.order}}"}, overlap="allow")
+    hook = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
+    url = f"http://{hook.address}{hook.path}"
+    body = b'{"order": "seven"}'
+    now = int(time.time())
+    async with httpx.AsyncClient() as client:
+
+        async def post(content: bytes = body, path: str = url, **given: str) -> httpx.Response:
+            headers = {name.replace("_", "-"): value for name, value in given.items()}
+            return await client.post(path, content=content, headers=headers)
+
+        signed = webhooks.sign(hook.secret, body, now)
+        answer = await post(x_agentflow_signature=signed)
+        assert answer.status_code == 202, answer.text
+        run = answer.json()["run_id"]
+        assert (await desk.submitted(run)).inputs.value["text"] == "seven"
+        assert (await post(x_agentflow_signature=signed)).json()["run_id"] == run  # replayed: the same delivery
+        assert (await post(x_agentflow_signature=signed, x_delivery_id="d2")).json()["run_id"] != run
+        bearer = await post(authorization=f"Bearer {hook.secret}", idempotency_key="d3")
+        assert bearer.status_code == 202
+        await desk.until(lambda state: state.number == 3)
+
+        refused = [
+            await post(),
+            await post(x_agentflow_signature=webhooks.sign("whk_wrong", body, now)),
+            await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 3600)),
+            await post(b'{"order": "eight"}', x_agentflow_signature=signed),
+            await post(authorization="Bearer whk_wrong"),
+            await post(path=url + "x", x_agentflow_signature=signed),
+            await post(path=url.replace("/default/", "/other/"), x_agentflow_signature=signed),
+        ]
+        assert [answer.status_code for answer in refused] == [401] * 7
+        assert all(hook.secret not in answer.text for answer in refused)
+        bad = b"{"
+        assert (await post(bad, x_agentflow_signature=webhooks.sign(hook.secret, bad, now))).status_code == 400
+        big = b'"' + b"x" * 300_000 + b'"'
+        assert (await post(big, x_agentflow_signature=webhooks.sign(hook.secret, big, now))).status_code == 413
+        await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
+        paused = await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 1))
+        assert paused.status_code == 409 and paused.json()["error"]["kind"] == "schedule_paused"
+    assert (await desk.state()).number == 3
+    for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):
+        assert hook.secret.encode() not in stored.data
+
+
+async def test_a_message_on_a_stream_starts_one_run_even_if_no_gateway_was_there(
+    nats_url: str, db_env: dict[str, str]
+) -> None:
+    async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app) as scheduler:
+        js = scheduler.nc.jetstream()
+        await js.add_stream(name="ORDERS", subjects=["orders.>"])
+        async with opened(nats_url, db_env) as desk:
+            await desk.create(
+                cron=(),
+                trigger={"subject": "orders.created"},
+                inputs={"text": "{{trigger.payload.id}}"},
+                overlap="allow",
+            )
+            async with asyncio.timeout(15):
+                while not await scheduler.nc.jsm().consumers_info("ORDERS"):
+                    await asyncio.sleep(0.05)
+            await js.publish("orders.created", b'{"id": "a"}')
+            await js.publish("orders.deleted", b'{"id": "no"}')
+            state = await desk.until(lambda state: state.number == 1)
+            assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "a"
+        await js.publish("orders.created", b'{"id": "b"}', headers={"Nats-Msg-Id": "m-b"})
+        async with opened(nats_url, db_env) as desk:
+            state = await desk.until(lambda state: state.number == 2)
+            assert (await desk.submitted(state.active[2].child)).inputs.value["text"] == "b"
+            await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+            async with asyncio.timeout(15):
+                while await scheduler.nc.jsm().consumers_info("ORDERS"):
+                    await asyncio.sleep(0.05)
+
+
+async def test_a_message_of_core_nats_starts_a_run(desk: Desk) -> None:
+    await desk.create(cron=(), trigger={"subject": "news.*"}, inputs={"text": "{{trigger.payload}}"})
+    nc = desk.stand.context.nc
+    async with asyncio.timeout(15):
+        while (await desk.state()).number == 0:  # the subscription comes a moment after the answer
+            await nc.publish("news.today", b"plain words")
+            await asyncio.sleep(0.1)
+    state = await desk.until(lambda state: bool(state.active))
+    assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "plain words"
+
+
+async def test_another_org_may_listen_to_its_own_subjects_only(desk: Desk) -> None:
+    key = await desk.stand.key_for("acme", "read", "write")
+    await desk.stand.workflows.RegisterWorkflow(_register(WORKFLOW), metadata=desk.stand.auth(key))
+
+    async def create(subject: str) -> Any:
+        spec = {"name": "s", "workflow": "report", "inputs": {"text": "x"}, "trigger": {"subject": subject}}
+        request = pb.CreateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
+        return await desk.call("CreateSchedule", request, key)
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await create("orders.created")
+    assert details(caught.value)[0] == "subject_not_allowed"
+    assert (await create("acme.orders")).created
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.get("s")  # it is acme's
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+async def test_the_list_is_a_fold_that_can_be_dropped(nats_url: str, db_env: dict[str, str]) -> None:
+    async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app):
+        async with opened(nats_url, db_env) as desk:
+            for number in range(3):
+                await desk.create(name=f"s{number}", cron=FAR)
+            await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="s1"))
+            for number in range(3):
+                await desk.until(lambda state: state.listed != "", f"s{number}")
+            pool = desk.stand.store.pool
+            await pool.execute("DELETE FROM schedules")
+        async with opened(nats_url, db_env) as desk:
+            async with asyncio.timeout(15):
+                while len((await desk.call("ListSchedules", pb.ListSchedulesRequest())).schedules) < 2:
+                    await asyncio.sleep(0.05)
+            page = await desk.call("ListSchedules", pb.ListSchedulesRequest(page_size=1))
+            assert [s.name for s in page.schedules] == ["s0"]
+            rest = await desk.call("ListSchedules", pb.ListSchedulesRequest(page_token=page.next_page_token))
+            assert [s.name for s in rest.schedules] == ["s2"] and not rest.next_page_token
+
+
+async def test_a_preview_tells_the_times_and_writes_nothing(desk: Desk) -> None:
+    spec = {"name": "x", "workflow": "report", "cron": "0 0 29 2 *"}
+    request = pb.PreviewScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)), after=1, times=2)
+    found = await desk.call("PreviewSchedule", request)
+    assert list(found.times) == [ms("1972-02-29"), ms("1976-02-29")] and found.time_zone == "UTC"
+    assert await desk.stand.context.log.read(subjects.run_all(schedules.key_of("default", "x"))) == []
