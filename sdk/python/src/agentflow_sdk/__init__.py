@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from agentflow_sdk.aio import AsyncClient
     from agentflow_sdk.builder import Workflow
     from agentflow_sdk.client import Client
+    from agentflow_sdk.control_calls import Changes
+    from agentflow_sdk.control_models import (
+        Answered,
+        Approval,
+        ApprovalPage,
+        BatchFailure,
+        BatchProgress,
+        Change,
+        Explanation,
+        FieldChange,
+        Fork,
+        Label,
+        Lane,
+        Signalled,
+        Versions,
+        Waiting,
+        WorkflowDiff,
+        WorkflowVersion,
+    )
     from agentflow_sdk.errors import (
         AbortedError,
         AgentFlowError,
@@ -65,10 +84,17 @@ __all__ = [
     "AbortedError",
     "AgentFlowError",
     "AlreadyExistsError",
+    "Answered",
+    "Approval",
+    "ApprovalPage",
     "AsyncClient",
+    "BatchFailure",
+    "BatchProgress",
     "Budget",
     "BudgetPeriod",
     "CancelledError",
+    "Change",
+    "Changes",
     "Client",
     "DeadLetter",
     "DeadLetterChanges",
@@ -76,9 +102,14 @@ __all__ = [
     "DeadLetterPage",
     "DeadlineExceededError",
     "ErrorInfo",
+    "Explanation",
     "FailedPreconditionError",
+    "FieldChange",
+    "Fork",
     "InternalError",
     "InvalidArgumentError",
+    "Label",
+    "Lane",
     "NotFoundError",
     "PermissionDeniedError",
     "Problem",
@@ -93,6 +124,7 @@ __all__ = [
     "RunPage",
     "RunStatus",
     "RunSummary",
+    "Signalled",
     "Step",
     "StepStatus",
     "Submission",
@@ -104,10 +136,14 @@ __all__ = [
     "UnauthenticatedError",
     "UnavailableError",
     "Validation",
+    "Versions",
+    "Waiting",
     "Workflow",
+    "WorkflowDiff",
+    "WorkflowVersion",
 ]
 
-_HOMES: Final = ("errors", "models", "retry", "builder", "admin_models")
+_HOMES: Final = ("errors", "models", "retry", "builder", "admin_models", "control_models", "control_calls")
 
 
 def __getattr__(name: str) -> Any:

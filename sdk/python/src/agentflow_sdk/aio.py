@@ -12,8 +12,9 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 import grpc
 import grpc.aio
 
-from agentflow_sdk import admin_calls, calls, channel
+from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
 from agentflow_sdk.retry import RetryPolicy
@@ -117,6 +118,34 @@ class AsyncWorkflows(_Resource):
     get = _method(calls.get_run)
     list = _method(calls.list_runs)
     cancel = _method(calls.cancel)
+    pause = _method(control_calls.pause)
+    resume = _method(control_calls.resume)
+    signal = _method(control_calls.signal)
+    approve = _method(control_calls.approve)
+    reject = _method(control_calls.reject)
+    approvals = _method(control_calls.list_approvals)
+    resolve = _method(control_calls.resolve)
+    fork = _method(control_calls.fork)
+    retry = _method(control_calls.retry)
+    why = _method(control_calls.why)
+    pause_workflow = _method(control_calls.pause_workflow)
+    resume_workflow = _method(control_calls.resume_workflow)
+    versions = _method(control_calls.list_versions)
+    label = _method(control_calls.set_label)
+    remove_label = _method(control_calls.remove_label)
+    diff = _method(control_calls.diff)
+
+    async def batch(
+        self,
+        action: str,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109
+        **options: Any,
+    ) -> AsyncIterator[BatchProgress]:
+        """One action on every run that a filter finds, page by page (see `Client`)."""
+        request = control_calls.batch_request(action, **options)
+        async for message in self._transport.stream(control_calls.BATCH, request, timeout):
+            yield control_convert.batch_progress(message)
 
     async def watch(
         self,
@@ -180,6 +209,12 @@ class AsyncWorkflows(_Resource):
         return (await self.wait(submission, timeout=timeout)).raise_for_status()
 
 
+class AsyncLanes(_Resource):
+    list = _method(control_calls.list_lanes)
+    get = _method(control_calls.get_lane)
+    set = _method(control_calls.set_lane)
+
+
 class AsyncPrompts(_Resource):
     create = _method(calls.create_prompt)
     get = _method(calls.get_prompt)
@@ -225,6 +260,7 @@ class AsyncClient:
     ) -> None:
         self._transport = AsyncTransport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
         self.workflows = AsyncWorkflows(self._transport)
+        self.lanes = AsyncLanes(self._transport)
         self.prompts = AsyncPrompts(self._transport)
         self.budgets = AsyncBudgets(self._transport)
         self.traces = AsyncTraces(self._transport)

@@ -127,7 +127,8 @@ def submit(
 ) -> Call[models.Submission]:
     """Starts a run and returns at once.
 
-    workflow: `name` (its latest version), `name@2`, or an unregistered definition as builder, plain data or text.
+    workflow: `name` (its latest version), `name@2`, `name@label`, or an unregistered definition as builder, plain data
+    or text.
     budget_cents: at most this much for the run's model calls. deadline_s: for the whole run, from submission.
     idempotency_key: the same key is the same run; without one, a random key makes the retries of this call safe.
     """
@@ -157,23 +158,32 @@ def list_runs(
     *,
     status: models.RunStatus | str | None = None,
     workflow: str = "",
+    tags: Mapping[str, str] | None = None,
     limit: int = 50,
     page_token: str = "",
     timeout: float | None = None,
 ) -> Call[models.RunPage]:
-    """A page of runs, newest first. limit: 1 to 1000."""
+    """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000."""
     request = workflow_pb2.ListRunsRequest(
         status=convert.run_status_number(status),  # type: ignore[arg-type]
         workflow=workflow,
+        tags=dict(tags or {}),
         page_size=limit,
         page_token=page_token,
     )
     return Call(_LIST_RUNS, request, convert.run_page, timeout)
 
 
-def cancel(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Call[models.RunStatus]:
-    """Asks for the run to stop; returns its status when that was recorded. A finished run stays as it is."""
-    request = workflow_pb2.CancelRunRequest(run_id=run_id_of(run), reason=reason)
+def cancel(
+    run: RunRef, reason: str = "", *, grace_s: float = 0.0, force: bool = False, timeout: float | None = None
+) -> Call[models.RunStatus]:
+    """Asks for the run to stop; returns its status when that was recorded. A finished run stays as it is.
+
+    grace_s: how long active steps may take to end by themselves. force: at once and without compensation.
+    """
+    request = workflow_pb2.CancelRunRequest(
+        run_id=run_id_of(run), reason=reason, grace_ms=round(grace_s * 1000), force=force
+    )
     return Call(_CANCEL, request, lambda reply: convert.run_status(reply.status), timeout)
 
 

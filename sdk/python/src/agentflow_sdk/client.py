@@ -10,8 +10,9 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 import grpc
 
-from agentflow_sdk import admin_calls, calls, channel
+from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
 from agentflow_sdk.retry import RetryPolicy
@@ -106,6 +107,32 @@ class Workflows(_Resource):
     get = _method(calls.get_run)
     list = _method(calls.list_runs)
     cancel = _method(calls.cancel)
+    pause = _method(control_calls.pause)
+    resume = _method(control_calls.resume)
+    signal = _method(control_calls.signal)
+    approve = _method(control_calls.approve)
+    reject = _method(control_calls.reject)
+    approvals = _method(control_calls.list_approvals)
+    resolve = _method(control_calls.resolve)
+    fork = _method(control_calls.fork)
+    retry = _method(control_calls.retry)
+    why = _method(control_calls.why)
+    pause_workflow = _method(control_calls.pause_workflow)
+    resume_workflow = _method(control_calls.resume_workflow)
+    versions = _method(control_calls.list_versions)
+    label = _method(control_calls.set_label)
+    remove_label = _method(control_calls.remove_label)
+    diff = _method(control_calls.diff)
+
+    def batch(self, action: str, *, timeout: float | None = None, **options: Any) -> Iterator[BatchProgress]:
+        """One action on every run that a filter finds: cancel, pause, resume, retry or signal; its progress.
+
+        options: those of `control_calls.batch_request`. Without `execute=True` only the count and a sample come. After
+        a break go on with the last `cursor`; repeating the whole does no harm either.
+        """
+        request = control_calls.batch_request(action, **options)
+        for message in self._transport.stream(control_calls.BATCH, request, timeout):
+            yield control_convert.batch_progress(message)
 
     def watch(
         self,
@@ -172,6 +199,12 @@ class Workflows(_Resource):
         return self.wait(self.submit(workflow, inputs, **options), timeout=timeout).raise_for_status()
 
 
+class Lanes(_Resource):
+    list = _method(control_calls.list_lanes)
+    get = _method(control_calls.get_lane)
+    set = _method(control_calls.set_lane)
+
+
 class Prompts(_Resource):
     create = _method(calls.create_prompt)
     get = _method(calls.get_prompt)
@@ -217,6 +250,7 @@ class Client:
     ) -> None:
         self._transport = Transport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
         self.workflows = Workflows(self._transport)
+        self.lanes = Lanes(self._transport)
         self.prompts = Prompts(self._transport)
         self.budgets = Budgets(self._transport)
         self.traces = Traces(self._transport)

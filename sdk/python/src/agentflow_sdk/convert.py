@@ -26,6 +26,13 @@ def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
     return out
 
 
+def to_value(value: Any, place: str) -> struct_pb2.Value:
+    """Any JSON value; see to_struct."""
+    out = struct_pb2.Value()
+    _fill(out, value, place, 1)
+    return out
+
+
 def _fill(target: struct_pb2.Value, value: Any, place: str, depth: int) -> None:
     if depth > _DEPTH_MAX:
         raise _bad(place, f"nested deeper than {_DEPTH_MAX} levels", "flatten the value")
@@ -138,7 +145,7 @@ def _error(owner: Any) -> models.ErrorInfo | None:
     return models.ErrorInfo(owner.error.type, owner.error.message, owner.error.retryable)
 
 
-def _same(message: Any, *names: str) -> dict[str, Any]:
+def same(message: Any, *names: str) -> dict[str, Any]:
     """Scalar fields that keep their name."""
     return {name: getattr(message, name) for name in names}
 
@@ -148,8 +155,10 @@ def step(message: workflow_pb2.Step) -> models.Step:
         status=_step_status(message.status),
         output=from_value(message.output) if message.HasField("output") else None,
         error=_error(message),
-        **_same(message, "step", "attempt", "scheduled_at", "started_at", "finished_at", "cost_nano_usd"),
-        **_same(message, "provider", "model", "prompt", "type", "skip_reason"),
+        **same(message, "step", "attempt", "scheduled_at", "started_at", "finished_at", "cost_nano_usd"),
+        waiting_detail=from_struct(message.waiting_detail),
+        **same(message, "provider", "model", "prompt", "type", "skip_reason", "progress", "progress_detail", "lane"),
+        **same(message, "waiting_for", "waiting_until", "child_run_id", "seeded"),
     )
 
 
@@ -163,20 +172,25 @@ def run(message: workflow_pb2.Run) -> models.Run:
         budget_nano_usd=message.budget_nano_usd if message.HasField("budget_nano_usd") else None,
         tags=dict(message.tags),
         redactions=dict(message.redactions),
-        **_same(message, "run_id", "workflow", "version", "submitted_at", "started_at", "finished_at"),
-        **_same(message, "cost_nano_usd", "trace_id", "last_sequence", "input_tokens", "output_tokens"),
+        **same(message, "run_id", "workflow", "version", "submitted_at", "started_at", "finished_at"),
+        waiting_steps=tuple(message.waiting_steps),
+        derived_run_ids=tuple(message.derived_run_ids),
+        **same(message, "cost_nano_usd", "trace_id", "last_sequence", "input_tokens", "output_tokens"),
+        **same(message, "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step"),
+        **same(message, "continued_as", "paused_reason"),
+    )
+
+
+def run_summary(message: workflow_pb2.RunSummary) -> models.RunSummary:
+    return models.RunSummary(
+        status=run_status(message.status),
+        tags=dict(message.tags),
+        **same(message, "run_id", "workflow", "version", "submitted_at", "finished_at", "cost_nano_usd", "error_type"),
     )
 
 
 def run_page(message: workflow_pb2.ListRunsResponse) -> models.RunPage:
-    runs = tuple(
-        models.RunSummary(
-            status=run_status(item.status),
-            tags=dict(item.tags),
-            **_same(item, "run_id", "workflow", "version", "submitted_at", "finished_at", "cost_nano_usd"),
-        )
-        for item in message.runs
-    )
+    runs = tuple(run_summary(item) for item in message.runs)
     return models.RunPage(runs, message.next_page_token)
 
 
@@ -201,7 +215,7 @@ def watch_item(message: workflow_pb2.WatchRunResponse) -> models.RunEvent | mode
     return models.RunEvent(
         body=from_struct(event.body),
         status=run_status(event.status),
-        **_same(event, "sequence", "type", "ts", "step", "attempt", "cost_nano_usd", "steps_done", "steps_total"),
+        **same(event, "sequence", "type", "ts", "step", "attempt", "cost_nano_usd", "steps_done", "steps_total"),
     )
 
 
@@ -209,16 +223,16 @@ def prompt(message: prompt_pb2.Prompt) -> models.Prompt:
     return models.Prompt(
         inputs_schema=from_struct(message.inputs_schema),
         labels=tuple(message.labels),
-        **_same(message, "name", "version", "template", "system", "description", "task", "max_output_tokens"),
-        **_same(message, "temperature", "created_at", "created_by", "sha256"),
+        **same(message, "name", "version", "template", "system", "description", "task", "max_output_tokens"),
+        **same(message, "temperature", "created_at", "created_by", "sha256"),
     )
 
 
 def budget(message: budget_pb2.Budget) -> models.Budget:
     return models.Budget(
         period=_budget_period(message.period),
-        **_same(message, "id", "name", "limit_nano_usd", "scope", "spent_nano_usd", "reserved_nano_usd"),
-        **_same(message, "period_start", "period_end", "created_at"),
+        **same(message, "id", "name", "limit_nano_usd", "scope", "spent_nano_usd", "reserved_nano_usd"),
+        **same(message, "period_start", "period_end", "created_at"),
     )
 
 
@@ -227,15 +241,15 @@ def trace(message: trace_pb2.GetTraceResponse) -> models.Trace:
         models.TraceStep(
             status=_step_status(item.status),
             redactions=dict(item.redactions),
-            **_same(item, "step", "attempt", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms"),
-            **_same(item, "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens"),
-            **_same(item, "cache_hit", "worker", "error"),
+            **same(item, "step", "attempt", "scheduled_at", "started_at", "finished_at", "wait_ms", "duration_ms"),
+            **same(item, "cost_nano_usd", "provider", "model", "prompt", "input_tokens", "output_tokens"),
+            **same(item, "cache_hit", "worker", "error"),
         )
         for item in message.steps
     )
     events = tuple(
         models.TraceEvent(
-            body=from_struct(item.body), **_same(item, "stream", "sequence", "ts", "type", "step", "attempt")
+            body=from_struct(item.body), **same(item, "stream", "sequence", "ts", "type", "step", "attempt")
         )
         for item in message.events
     )
@@ -244,8 +258,8 @@ def trace(message: trace_pb2.GetTraceResponse) -> models.Trace:
         redactions=dict(message.redactions),
         steps=steps,
         events=events,
-        **_same(message, "run_id", "workflow", "trace_id", "started_at", "finished_at", "cost_nano_usd"),
-        **_same(message, "input_tokens", "output_tokens"),
+        **same(message, "run_id", "workflow", "trace_id", "started_at", "finished_at", "cost_nano_usd"),
+        **same(message, "input_tokens", "output_tokens"),
     )
 
 
@@ -253,7 +267,7 @@ def trace_summaries(message: trace_pb2.QueryTracesResponse) -> tuple[models.Trac
     return tuple(
         models.TraceSummary(
             status=run_status(item.status),
-            **_same(item, "run_id", "workflow", "started_at", "duration_ms", "cost_nano_usd", "steps"),
+            **same(item, "run_id", "workflow", "started_at", "duration_ms", "cost_nano_usd", "steps"),
         )
         for item in message.traces
     )

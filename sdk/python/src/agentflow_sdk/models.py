@@ -7,86 +7,13 @@ people. Times are milliseconds since the Unix epoch, 0 while it has not happened
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from decimal import Decimal
-from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from agentflow_sdk.errors import Problem, RunFailedError
-
-NANO_PER_USD: Final = 1_000_000_000
-
-
-class RunStatus(StrEnum):
-    UNSPECIFIED = "unspecified"
-    PENDING = "pending"
-    RUNNING = "running"
-    WAITING = "waiting"
-    PAUSED = "paused"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def is_final(self) -> bool:
-        return self in _FINAL
-
-
-_FINAL: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
-
-
-class StepStatus(StrEnum):
-    UNSPECIFIED = "unspecified"
-    PENDING = "pending"
-    SCHEDULED = "scheduled"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-    OUTCOME_UNKNOWN = "outcome_unknown"
-
-
-class BudgetPeriod(StrEnum):
-    DAILY = "daily"
-    WEEKLY = "weekly"
-    MONTHLY = "monthly"
-    TOTAL = "total"
-
-
-def usd(nano: int) -> Decimal:
-    """The exact amount in US dollars."""
-    return Decimal(nano) / NANO_PER_USD
-
-
-def to_nano(amount: Decimal | str | int) -> int:
-    """Nano-USD of an exact amount in US dollars. Floats are refused: 0.1 is not a tenth in binary."""
-    nano = Decimal(amount) * NANO_PER_USD
-    if not nano.is_finite() or nano != nano.to_integral_value():
-        raise ValueError(f"{amount} US dollars is not a whole number of nano-USD; use at most nine decimals")
-    return int(nano)
-
-
-class Record:
-    """Base of the answers: `to_dict()` is plain JSON-ready data, field by field."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}  # type: ignore[arg-type]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_dict()
-    if isinstance(value, StrEnum):
-        return value.value
-    if isinstance(value, tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Problem):
-        return {"place": value.place, "message": value.message, "fix": value.fix}
-    return value
+from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Record, RunStatus, StepStatus, to_nano, usd
+from agentflow_sdk.trace_models import Trace, TraceEvent, TraceStep, TraceSummary
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +27,11 @@ class ErrorInfo(Record):
 
 @dataclass(frozen=True, slots=True)
 class Step(Record):
-    """A step of a run as it stands. type: its node type. prompt: the pinned `name@version` of an LLM step."""
+    """A step of a run as it stands. type: its node type. prompt: the pinned `name@version` of an LLM step.
+
+    progress: 0 to 1, by its latest heartbeat. waiting_for: `wait`, `signal`, `approval`, `subworkflow` or `lane`.
+    seeded: its result is that of the run that this one was forked from.
+    """
 
     step: str
     status: StepStatus
@@ -116,6 +47,14 @@ class Step(Record):
     prompt: str = ""
     type: str = ""
     skip_reason: str = ""
+    progress: float = 0.0
+    progress_detail: str = ""
+    lane: str = ""
+    waiting_for: str = ""
+    waiting_until: int = 0
+    waiting_detail: dict[str, Any] = field(default_factory=dict)
+    child_run_id: str = ""
+    seeded: bool = False
 
     @property
     def cost_usd(self) -> Decimal:
@@ -130,7 +69,10 @@ class Step(Record):
 
 @dataclass(frozen=True, slots=True)
 class Run(Record):
-    """A run as it stands. redactions: findings of the security service by entity. last_sequence: newest event held."""
+    """A run as it stands. redactions: findings of the security service by entity. last_sequence: newest event held.
+
+    origin_kind: `fork`, `retry`, `continue` or `schedule`. derived_run_ids: forks and retries of this run.
+    """
 
     run_id: str
     workflow: str
@@ -151,6 +93,15 @@ class Run(Record):
     last_sequence: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    parent_run_id: str = ""
+    parent_step: str = ""
+    origin_kind: str = ""
+    origin_run_id: str = ""
+    origin_step: str = ""
+    continued_as: str = ""
+    paused_reason: str = ""
+    waiting_steps: tuple[str, ...] = ()
+    derived_run_ids: tuple[str, ...] = ()
 
     @property
     def cost_usd(self) -> Decimal:
@@ -190,6 +141,7 @@ class RunSummary(Record):
     finished_at: int = 0
     cost_nano_usd: int = 0
     tags: dict[str, str] = field(default_factory=dict)
+    error_type: str = ""
 
     @property
     def cost_usd(self) -> Decimal:
@@ -319,77 +271,8 @@ class Budget(Record):
         return usd(max(0, self.limit_nano_usd - self.spent_nano_usd - self.reserved_nano_usd))
 
 
-@dataclass(frozen=True, slots=True)
-class TraceStep(Record):
-    """A step attempt in the trace. wait_ms: from scheduled to started. duration_ms: of the work alone."""
-
-    step: str
-    attempt: int
-    status: StepStatus
-    scheduled_at: int = 0
-    started_at: int = 0
-    finished_at: int = 0
-    wait_ms: int = 0
-    duration_ms: float = 0.0
-    cost_nano_usd: int = 0
-    provider: str = ""
-    model: str = ""
-    prompt: str = ""
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_hit: bool = False
-    worker: str = ""
-    error: str = ""
-    redactions: dict[str, int] = field(default_factory=dict)
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
-
-
-@dataclass(frozen=True, slots=True)
-class TraceEvent(Record):
-    stream: str
-    sequence: int
-    ts: int
-    type: str
-    step: str = ""
-    attempt: int = 0
-    body: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Trace(Record):
-    """Everything that happened to a run."""
-
-    run_id: str
-    workflow: str
-    status: RunStatus
-    trace_id: str = ""
-    started_at: int = 0
-    finished_at: int = 0
-    cost_nano_usd: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    redactions: dict[str, int] = field(default_factory=dict)
-    steps: tuple[TraceStep, ...] = ()
-    events: tuple[TraceEvent, ...] = ()
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
-
-
-@dataclass(frozen=True, slots=True)
-class TraceSummary(Record):
-    run_id: str
-    workflow: str
-    status: RunStatus
-    started_at: int = 0
-    duration_ms: int = 0
-    cost_nano_usd: int = 0
-    steps: int = 0
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
+__all__ = [
+    "NANO_PER_USD", "Budget", "BudgetPeriod", "ErrorInfo", "Prompt", "Record", "Registration", "Run", "RunEvent",
+    "RunPage", "RunStatus", "RunSummary", "Step", "StepStatus", "Submission", "Token", "Trace", "TraceEvent",
+    "TraceStep", "TraceSummary", "Validation", "to_nano", "usd",
+]  # fmt: skip
