@@ -163,6 +163,8 @@ async def replay(
         try:
             outcomes.append(await _replay(deps, call, letter, repaired.encode(), dry_run))
         except TerminalError as error:
+            if repaired:
+                raise
             outcomes.append(Outcome(letter, "refused", problem=str(error.message)))
     await _audit(deps, call, "replay", outcomes)
     return outcomes, bool(more)

@@ -1,0 +1,275 @@
+"""Dead letters with a real scheduler, worker and gateway: poison stops nothing, each letter is decided by a door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from agentflow_common import deadletters, ids, service, subjects
+from agentflow_common import events as ev
+from agentflow_common.eventlog import Entry
+from agentflow_common.pull import Delivery
+from agentflow_gateway import letters
+from agentflow_gateway.testing import Stand, standing, until
+from agentflow_sdk import (
+    AsyncClient,
+    Client,
+    DeadLetter,
+    InvalidArgumentError,
+    NotFoundError,
+    PermissionDeniedError,
+)
+
+pytestmark = pytest.mark.integration
+TS = 1_763_700_000_000
+ORG = "test"
+SLEEPS = (
+    "name: w\ndag:\n  nodes:\n"
+    "    - {id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 600}}}\n"
+    "    - {id: t, type: function, config: {function_name: t.add, inputs: {a: s.output, b: 1}}}\n"
+    "  edges: [{from: s, to: t}]\n"
+)
+QUICK = "name: q\ndag:\n  nodes:\n    - {id: a, type: function, config: {function_name: t.add}}\n  edges: []\n"
+
+
+class Place:
+    """A gateway, an engine on its log, and clients of one org."""
+
+    def __init__(self, stand: Stand, engine: Any, stack: contextlib.AsyncExitStack) -> None:
+        self.stand = stand
+        self.engine = engine
+        self.log = engine.log
+        self._stack = stack
+
+    async def client(self, *permissions: str, org: str = ORG) -> AsyncClient:
+        key = await self.stand.key_for(org, *permissions)
+        port = self.stand.context.ports["grpc"]
+        return await self._stack.enter_async_context(AsyncClient(f"127.0.0.1:{port}", key, timeout=20))
+
+    async def cli(self, key: str, *arguments: str, text: str = "") -> tuple[int, str, str]:
+        port = self.stand.context.ports["grpc"]
+        env = {**os.environ, "AGENTFLOW_ENDPOINT": f"127.0.0.1:{port}", "AGENTFLOW_TOKEN": key, "COLUMNS": "200"}
+        env["AGENTFLOW_CLI_CONFIG"] = os.devnull
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "agentctl", *arguments, env=env, stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await asyncio.wait_for(process.communicate(text.encode()), 60)
+        return process.returncode or 0, out.decode(), err.decode()
+
+    async def poison(self, key: subjects.RunKey, data: bytes) -> int:
+        """Straight into the run's facts, as no service would write it."""
+        return (await self.log.append(Entry(subjects.run_in(key), data))).seq
+
+    async def buried(self, client: AsyncClient, count: int) -> tuple[DeadLetter, ...]:
+        async with asyncio.timeout(20):
+            while True:
+                page = await client.admin.list_dead_letters(limit=500)
+                if len(page.letters) >= count:
+                    assert len(page.letters) == count, page.letters
+                    return page.letters
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def place(nats_url: str, db_env: dict[str, str], harness: Any) -> AsyncIterator[Place]:
+    async with contextlib.AsyncExitStack() as stack:
+        stand = await stack.enter_async_context(standing(nats_url, db_env))
+        await stack.enter_async_context(
+            service.running("worker", harness.worker_settings(nats_url), harness.worker_app)
+        )
+        engine = harness.EngineUnderTest(stand.context.nc, stand.context.log)
+        yield Place(stand, engine, stack)
+
+
+def scheduling(place: Place, harness: Any) -> Any:
+    url = place.stand.context.settings.nats_url
+    return service.running("scheduler", harness.scheduler_settings(url), harness.scheduler_app)
+
+
+def in_shard(shard: int) -> subjects.RunKey:
+    """A run that was never submitted."""
+    while True:
+        key = subjects.key_of(ORG, ids.new_run_id())
+        if key.shard == shard:
+            return key
+
+
+async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(place: Place, harness: Any) -> None:
+    admin = await place.client("admin", "reveal", "operator")
+    async with scheduling(place, harness):
+        live = await place.engine.submit(SLEEPS)
+        await place.engine.until(live, ev.StepScheduled)
+        other = in_shard(live.shard)
+        at: dict[str, Any] = {"org": ORG, "run": other.run, "ts": TS}
+        broken_seed = ev.RunSubmitted(
+            **at, workflow="w", version=1, definition={}, seed=ev.Payload(value={"a": "no step"})
+        )
+        forged = ev.RunCompleted(org=ORG, run=live.run, ts=TS, seen=10**9)
+        lost = {"type": "step.completed", "org": ORG, "run": live.run, "ts": TS, "step": "s", "attempt": "one"}
+        bodies = [
+            (live, b"\xff\xfe no JSON"),
+            (other, ev.encode(broken_seed)),
+            (live, b'{"type":"timer.fired","org":"test","run":"r","ts":1,"timer":{"shape":"wrong"}}'),
+            (live, ev.encode(forged)),
+            (live, json.dumps(lost).encode()),
+        ]
+        seqs = [await place.poison(key, body) for key, body in bodies]
+        found = await place.buried(admin, 5)
+        assert [letter.origin_sequence for letter in found] == seqs
+        assert {letter.origin for letter in found} == {"scheduler"} and all(letter.replayable for letter in found)
+        assert [letter.run_id for letter in found] == [key.run for key, _ in bodies]
+        assert found[0].reason and found[0].size_bytes == len(bodies[0][1])
+        beside = await place.engine.submit(QUICK)
+        assert (await place.engine.finished(beside)).status == "completed"
+
+        key = await place.stand.key_for(ORG, "admin", "operator", "reveal")
+        code, out, _ = await place.cli(key, "dead", "list", "--run", live.run, "-o", "json")
+        assert code == 0 and len(json.loads(out)) == 4
+        code, out, err = await place.cli(key, "dead", "replay", str(found[4].sequence))
+        assert code == 0 and "replayed" in out, err
+        (again,) = (await place.buried(admin, 5))[-1:]  # it can't be read any better: a new letter, counted
+        assert (again.replays, again.run_id) == (1, live.run)
+        repaired = json.dumps({**lost, "attempt": 1, "output": {"value": 41}, "worker": "by hand"})
+        code, out, err = await place.cli(key, "dead", "replay", str(again.sequence), "--body", repaired)
+        assert code == 0 and "replayed" in out, err
+        done = await place.engine.finished(live)
+        assert (done.status, done.output.value) == ("completed", {"t": 42})
+        code, out, err = await place.cli(key, "dead", "purge", "--reason", found[0].reason)
+        assert code == 0 and "would purge" in out and "--yes" in err
+        await place.buried(admin, 4)
+        code, out, err = await place.cli(key, "dead", "purge", "--all", "--yes")
+        assert code == 0 and "4 purged" in err, err
+        await place.buried(admin, 0)
+
+
+async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(place: Place, harness: Any) -> None:
+    admin = await place.client("admin")
+    async with scheduling(place, harness):
+        live = await place.engine.submit(SLEEPS)
+        await place.engine.until(live, ev.StepScheduled)
+        await place.poison(live, b"first")
+        await place.buried(admin, 1)
+    await place.poison(live, b"second")
+    await place.log.append(Entry(subjects.run_in(live), ev.encode(
+        ev.StepCompleted(org=ORG, run=live.run, ts=TS, step="s", attempt=1, output=ev.Payload(value=1)))))  # fmt: skip
+    async with scheduling(place, harness):
+        assert (await place.engine.finished(live)).status == "completed"
+        found = await place.buried(admin, 2)  # the first is not buried twice
+        assert [letter.replays for letter in found] == [0, 0]
+
+
+async def test_each_replay_is_told_once_and_its_number_is_bounded(
+    place: Place, harness: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin = await place.client("admin")
+    async with scheduling(place, harness):
+        live = await place.engine.submit(SLEEPS)
+        await place.engine.until(live, ev.StepScheduled)
+        await place.poison(live, b"never readable")
+        (letter,) = await place.buried(admin, 1)
+
+        async def cut_short(*_: Any) -> None:
+            raise RuntimeError("killed between append and removal")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(letters, "_remove", cut_short)
+            with pytest.raises(Exception, match="unexpected"):
+                await admin.admin.replay_dead_letters([letter.sequence])
+        first, second = await place.buried(admin, 2)
+        assert (first.sequence, second.replays) == (letter.sequence, 1)
+        (outcome,) = (await admin.admin.replay_dead_letters([letter.sequence])).outcomes
+        assert (outcome.outcome, outcome.sequence) == ("already_replayed", second.origin_sequence)
+        for replays in range(2, deadletters.REPLAYS_MAX + 1):
+            (current,) = await place.buried(admin, 1)
+            assert (await admin.admin.replay_dead_letters(all=True)).count("replayed") == 1
+            await until(lambda current=current: _changed(admin, current))
+            (letter,) = await place.buried(admin, 1)
+            assert letter.replays == replays
+        dry = await admin.admin.replay_dead_letters(all=True, dry_run=True)
+        refused = await admin.admin.replay_dead_letters(all=True)
+        for made in (dry, refused):
+            assert made.count("refused") == 1 and "repair" in made.outcomes[0].problem
+        told = [s for s in await place.log.read(subjects.run_in(live)) if s.data == b"never readable"]
+        assert len(told) == 1 + deadletters.REPLAYS_MAX
+
+
+async def _changed(admin: AsyncClient, letter: DeadLetter) -> bool:
+    page = await admin.admin.list_dead_letters()
+    return bool(page.letters) and page.letters[0].sequence != letter.sequence
+
+
+async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(place: Place) -> None:
+    admin, reader, stranger = (
+        await place.client("admin"), await place.client("read", "write"), await place.client("admin", org="other")
+    )  # fmt: skip
+    operator = await place.client("admin", "operator", "reveal", org="platform")
+    log = place.log
+    run = subjects.key_of(ORG, ids.new_run_id())
+    nobodys = Delivery("af.timer.1.x.y", b"a timer", 900, TS, 1, 0, "", None)
+    await log.bury("cost", Delivery(subjects.run_in(run), b"mail jane", 901, TS, 1, 0, "", None), "DecodeError")
+    await log.bury("cost", Delivery(subjects.run_in(run), b"mail jane", 901, TS, 1, 0, "", None), "DecodeError")
+    await log.bury("scheduler", Delivery(subjects.run_in(run), b"mail jane", 901, TS, 1, 0, "", None), "DecodeError")
+    await log.bury("worker", Delivery(subjects.out_task(run, "default"), b"{}", 902, TS, 1, 0, "", None), "NotATask")
+    await log.bury("scheduler", nobodys, "DecodeError")
+    mine = (await admin.admin.list_dead_letters()).letters
+    assert [(letter.origin, letter.org_id) for letter in mine] == [("cost", ORG), ("scheduler", ORG), ("worker", ORG)]
+    assert [x.subject for x in (await operator.admin.list_dead_letters()).letters] == ["af.timer.1.x.y"]
+    assert not (await stranger.admin.list_dead_letters()).letters
+    paged = await admin.admin.list_dead_letters(limit=2)
+    rest = await admin.admin.list_dead_letters(limit=2, page_token=paged.next_page_token)
+    assert (*paged.letters, *rest.letters) == mine and not rest.next_page_token
+    assert len((await admin.admin.list_dead_letters(origin="worker", run_id=run.run)).letters) == 1
+    seq = mine[0].sequence
+    for client, error in ((stranger, NotFoundError), (reader, PermissionDeniedError)):
+        with pytest.raises(error):
+            await client.admin.get_dead_letter(seq)
+    with pytest.raises(NotFoundError):
+        await stranger.admin.purge_dead_letters([seq])
+    assert (await admin.admin.get_dead_letter(seq)).body is None
+    with pytest.raises(PermissionDeniedError, match="reveal"):
+        await admin.admin.get_dead_letter(seq, reveal=True, reason="why not")
+    revealing = await place.client("admin", "reveal")
+    with pytest.raises(InvalidArgumentError, match="reason"):
+        await revealing.admin.get_dead_letter(seq, reveal=True)
+    asked = len(place.stand.neighbours.asked)
+    shown = await revealing.admin.get_dead_letter(seq, reveal=True, reason="case 7")
+    assert (shown.body, shown.truncated) == ("mail jane", False)
+    (restore,) = place.stand.neighbours.asked[asked:]
+    assert (restore.org, restore.run, restore.reason) == (ORG, run.run, f"dead letter {seq}: case 7")
+
+    with pytest.raises(InvalidArgumentError, match="not said"):
+        await admin.admin.purge_dead_letters()
+    made = await admin.admin.replay_dead_letters(all=True)
+    problems = [outcome.problem for outcome in made.outcomes]
+    assert made.count("refused") == 3 and "holds no run" in problems[0] and "not a fact" in problems[2]
+    with pytest.raises(PermissionDeniedError, match="operator"):
+        await admin.admin.replay_dead_letters([seq], repaired_body="{}")
+    elsewhere = ev.StepStarted(org="other", run=run.run, ts=1, step="a", attempt=1, worker="w")
+    deciding = ev.RunCompleted(org=ORG, run=run.run, ts=1)
+    both = await place.client("admin", "operator")
+    for body in ("no JSON", ev.encode(elsewhere).decode(), ev.encode(deciding).decode()):
+        with pytest.raises(InvalidArgumentError):
+            await both.admin.replay_dead_letters([seq], repaired_body=body)
+    with pytest.raises(PermissionDeniedError, match="operator"):
+        await admin.admin.set_retention(0)
+
+    def sync() -> int:
+        port = place.stand.context.ports["grpc"]
+        with Client(f"127.0.0.1:{port}", key) as client:
+            assert client.admin.purge_dead_letters([seq], dry_run=True).count("would_purge") == 1
+            assert client.admin.purge_dead_letters([seq]).count("purged") == 1
+            return len(client.admin.list_dead_letters().letters)
+
+    key = await place.stand.key_for(ORG, "admin")
+    assert await asyncio.to_thread(sync) == 2
+    audit = await log.read(subjects.audit(ORG, ""), stream=subjects.AUDIT_STREAM)
+    actions = [event.action for s in audit if isinstance(event := ev.decode(s.data), ev.AuditRecorded)]
+    assert actions == ["dead_purge"]
