@@ -66,8 +66,6 @@ class Handlers:
             raise InvalidError("unknown status", problems=(Problem("status", "no such run status", f"one of {known}"),))
         if request.end_ms and request.end_ms < request.start_ms:
             raise InvalidError("the end is before the start", problems=(Problem("end_ms", "before start_ms"),))
-        if request.status in machine.NEVER:
-            return rpc.TraceQueryReply(())
         await self._open()
         limit = min(max(request.limit, 1), LIMIT_MAX)
         return rpc.TraceQueryReply(await self._store.query(request, limit))

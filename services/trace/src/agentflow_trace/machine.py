@@ -21,8 +21,11 @@ from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
 
 DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
 ENDED: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
-NEVER: Final = frozenset({"waiting", "paused"})  # statuses that no event leads to yet
-RUN_STATUSES: Final = frozenset({"pending", "running", *NEVER, *ENDED.values()})
+MOVED: Final = {
+    "run.started": "running", "run.resumed": "running", "run.compensating": "running", "run.waiting": "waiting",
+    "run.paused": "paused",
+}  # fmt: skip
+RUN_STATUSES: Final = frozenset({"pending", *MOVED.values(), *ENDED.values()})
 _ACTIVE: Final = frozenset({"scheduled", "running"})
 _APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, never folded
 
@@ -100,8 +103,54 @@ def _fact(line: Timeline, row: Row) -> None:
         line.submitted_at = row.ts
         line.redactions = dict(row.redactions)
         return
-    if not row.type.startswith("step."):
+    if row.type == "child.ended":
+        _child_ended(line, row)
+    elif row.type == "outcome.resolved":
+        _outcome_resolved(line, row)
+    elif row.type in _OF_ATTEMPTS:
+        _of_attempt(line, row)
+
+
+_OF_ATTEMPTS: Final = frozenset({"step.started", "step.completed", "step.failed", "step.outcome_unknown"})
+
+
+class _Child(msgspec.Struct):
+    """What a row of `child.ended` has no column for."""
+
+    cost_nano: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+
+
+def _child_ended(line: Timeline, row: Row) -> None:
+    attempt = line.attempts.get((row.step, line.current.get(row.step, -1)))
+    if attempt is None or attempt.attempt != row.attempt or attempt.status != "waiting" or row.status == "continued":
         return
+    child = msgspec.json.decode(row.body, type=_Child)
+    attempt.status = "completed" if row.status == "completed" else "failed"
+    attempt.error = "" if row.status == "completed" else _error(row) or f"child_{row.status}"
+    attempt.finished_at = row.ts
+    attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
+    for holder in (line, attempt):
+        holder.cost_nano += child.cost_nano
+        holder.input_tokens += child.input_tokens
+        holder.output_tokens += child.output_tokens
+
+
+class _Outcome(msgspec.Struct):
+    outcome: str = ""
+
+
+def _outcome_resolved(line: Timeline, row: Row) -> None:
+    attempt = line.attempts.get((row.step, line.current.get(row.step, -1)))
+    if attempt is None or attempt.attempt != row.attempt or attempt.status != "outcome_unknown":
+        return
+    outcome = msgspec.json.decode(row.body, type=_Outcome).outcome
+    attempt.status = {"completed": "completed", "retry": "retrying"}.get(outcome, "failed")
+    attempt.finished_at = row.ts
+
+
+def _of_attempt(line: Timeline, row: Row) -> None:
     line.cost_nano += row.cost_nano
     line.input_tokens += row.input_tokens
     line.output_tokens += row.output_tokens
@@ -147,10 +196,10 @@ def _decision(line: Timeline, row: Row) -> None:
     if row.type in ENDED:
         line.status = ENDED[row.type]
         line.finished_at = row.ts
-    elif row.type == "run.started":
-        line.status = "running"
+    elif row.type in MOVED:
+        line.status = MOVED[row.type]
         line.workflow = line.workflow or row.workflow
-    elif row.type in {"step.scheduled", "step.expanded"}:
+    elif row.type in _OFFERED:
         _offered(line, row)
     elif row.type == "timer.set":
         if row.kind == "retry":
@@ -163,12 +212,17 @@ def _decision(line: Timeline, row: Row) -> None:
             attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
         if row.type == "step.timed_out":
             attempt.error = "timeout: no result in time"
-        elif row.type == "step.undecidable":
+        elif row.type in {"step.undecidable", "step.resolved"}:
             attempt.error = _error(row)
 
 
+_OFFERED: Final = {
+    "step.queued": "queued", "step.scheduled": "scheduled", "step.waiting": "waiting", "step.expanded": "running",
+    "step.iterated": "running",
+}  # fmt: skip
 _CLOSED: Final = {
     "step.joined": "",
+    "step.resolved": "",
     "step.skipped": "skipped",
     "step.cancelled": "cancelled",
     "step.timed_out": "failed",
@@ -182,11 +236,11 @@ def _offered(line: Timeline, row: Row) -> None:
         before.status = "failed"  # the retry that it waited for has begun
     attempt = line.attempts.setdefault((row.step, row.attempt), _Attempt(row.step, row.attempt))
     line.current[row.step] = row.attempt
-    attempt.scheduled_at = row.ts
-    attempt.status = "scheduled"
-    if row.type == "step.expanded":
-        attempt.status = "running"
-        attempt.started_at = row.ts
+    attempt.status = _OFFERED[row.type]
+    if row.type != "step.iterated" or not attempt.scheduled_at:
+        attempt.scheduled_at = row.ts
+    if row.type in {"step.expanded", "step.waiting", "step.iterated"}:
+        attempt.started_at = attempt.started_at or row.ts
 
 
 def _current(line: Timeline, row: Row) -> _Attempt:

@@ -155,7 +155,8 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
         )  # fmt: skip
     # a run's final event repeats the sum of its steps' costs: counted there, it would count twice
     own_cost = wire.cost_nano if wire.type == "cost.settled" else 0
-    usage = wire.llm or _Usage(wire.provider, wire.model, wire.prompt, wire.input_tokens, wire.output_tokens, own_cost)
+    own = (0, 0) if wire.type == "child.ended" else (wire.input_tokens, wire.output_tokens)  # the child has its rows
+    usage = wire.llm or _Usage(wire.provider, wire.model, wire.prompt, *own, own_cost)
     return Row(
         stream,
         seq,

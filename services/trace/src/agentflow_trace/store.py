@@ -138,15 +138,19 @@ class Store:
         if not order:
             return ()
         found = await self._clickhouse.query(
-            _SUMMARIES, {"org": request.org, "events": EVENTS_STREAM, "runs": order, "ended": list(machine.ENDED)}
-        )
+            _SUMMARIES,
+            {
+                "org": request.org, "events": EVENTS_STREAM, "runs": order, "ended": list(machine.ENDED),
+                "moved": list(machine.MOVED),
+            },
+        )  # fmt: skip
         summaries = {str(values[0]): _summary(values) for values in found}
         return tuple(summaries[run] for run in order if run in summaries)
 
 
 _SUMMARIES: Final = f"""
 SELECT run, anyIf(workflow, type = 'run.submitted'), argMinIf(type, stream_seq, type IN {{ended:Array(String)}}),
-    countIf(type = 'run.started'), {_MS}(minIf(ts, type = 'run.submitted')),
+    argMaxIf(type, stream_seq, type IN {{moved:Array(String)}}), {_MS}(minIf(ts, type = 'run.submitted')),
     {_MS}(minIf(ts, type IN {{ended:Array(String)}})),
     sumIf(cost_nano, type IN ('step.completed', 'step.failed')), uniqExactIf(step, step != '')
 FROM events
@@ -162,8 +166,8 @@ GROUP BY run
 
 
 def _summary(values: tuple[Any, ...]) -> TraceSummary:
-    run, workflow, ended, started, submitted_at, finished_at, cost, steps = values
-    status = machine.ENDED.get(ended, "running" if started else "pending")
+    run, workflow, ended, moved, submitted_at, finished_at, cost, steps = values
+    status = machine.ENDED.get(ended) or machine.MOVED.get(moved, "pending")
     duration = max(0, finished_at - submitted_at) if ended else 0
     return TraceSummary(run, workflow, status, submitted_at, duration, cost, steps)
 
@@ -192,6 +196,11 @@ def _conditions(request: TraceQueryRequest) -> tuple[str, dict[str, Any]]:
         else:
             values["ended"] = list(machine.ENDED)
             parts.append("run NOT IN " + runs_with % "{ended:Array(String)}")
-            started = "IN" if request.status == "running" else "NOT IN"
-            parts.append(f"run {started} " + runs_with % "('run.started')")
+            values["moved"] = list(machine.MOVED)
+            values["there"] = [kind for kind, status in machine.MOVED.items() if status == request.status]
+            if values["there"]:
+                newest = " GROUP BY run HAVING argMax(type, stream_seq) IN {there:Array(String)})"
+                parts.append("run IN " + (runs_with % "{moved:Array(String)}").removesuffix(")") + newest)
+            else:
+                parts.append("run NOT IN " + runs_with % "{moved:Array(String)}")
     return " AND ".join(parts), values
