@@ -10,7 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from agentctl import failures, output, session
-from agentctl.commands import budget, completion, config, dead, prompt, retention, stack, trace, workflow
+from agentctl.commands import budget, completion, config, dead, prompt, retention, schedule, stack, trace, workflow
 
 
 class _Root(TyperGroup):
@@ -51,6 +51,7 @@ app = typer.Typer(
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(prompt.app, name="prompt")
 app.add_typer(trace.app, name="trace")
+app.add_typer(schedule.app, name="schedule")
 app.add_typer(budget.app, name="budget")
 app.add_typer(dead.app, name="dead")
 app.add_typer(retention.app, name="retention")

@@ -76,6 +76,18 @@ if TYPE_CHECKING:
         Validation,
     )
     from agentflow_sdk.retry import NO_RETRY, RetryPolicy
+    from agentflow_sdk.schedule_models import (
+        Calendar,
+        Schedule,
+        ScheduleBackfill,
+        ScheduleChange,
+        ScheduleFire,
+        SchedulePage,
+        SchedulePreview,
+        ScheduleStatus,
+        ScheduleTriggered,
+        Webhook,
+    )
 
 __version__ = "0.1.0"
 
@@ -92,6 +104,7 @@ __all__ = [
     "BatchProgress",
     "Budget",
     "BudgetPeriod",
+    "Calendar",
     "CancelledError",
     "Change",
     "Changes",
@@ -124,6 +137,14 @@ __all__ = [
     "RunPage",
     "RunStatus",
     "RunSummary",
+    "Schedule",
+    "ScheduleBackfill",
+    "ScheduleChange",
+    "ScheduleFire",
+    "SchedulePage",
+    "SchedulePreview",
+    "ScheduleStatus",
+    "ScheduleTriggered",
     "Signalled",
     "Step",
     "StepStatus",
@@ -138,6 +159,7 @@ __all__ = [
     "Validation",
     "Versions",
     "Waiting",
+    "Webhook",
     "Workflow",
     "WorkflowDiff",
     "WorkflowVersion",

@@ -12,7 +12,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 import grpc
 import grpc.aio
 
-from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert
+from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert, schedule_calls
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
@@ -241,6 +241,23 @@ class AsyncAdmin(_Resource):
     set_retention = _method(admin_calls.set_retention)
 
 
+class AsyncSchedules(_Resource):
+    create = _method(schedule_calls.create)
+    update = _method(schedule_calls.update)
+    get = _method(schedule_calls.get)
+    list = _method(schedule_calls.list_schedules)
+    pause = _method(schedule_calls.pause)
+    resume = _method(schedule_calls.resume)
+    trigger = _method(schedule_calls.trigger)
+    backfill = _method(schedule_calls.backfill)
+    delete = _method(schedule_calls.delete)
+    preview = _method(schedule_calls.preview)
+    webhook = _method(schedule_calls.webhook)
+    set_calendar = _method(schedule_calls.set_calendar)
+    calendars = _method(schedule_calls.calendars)
+    delete_calendar = _method(schedule_calls.delete_calendar)
+
+
 class AsyncClient:
     """A connection to AgentFlow for asyncio; use it in an `async with` block or await `close()`.
 
@@ -264,6 +281,7 @@ class AsyncClient:
         self.prompts = AsyncPrompts(self._transport)
         self.budgets = AsyncBudgets(self._transport)
         self.traces = AsyncTraces(self._transport)
+        self.schedules = AsyncSchedules(self._transport)
         self.admin = AsyncAdmin(self._transport)
 
     async def close(self) -> None:

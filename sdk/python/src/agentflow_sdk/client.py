@@ -10,7 +10,7 @@ from typing import Any, Generic, ParamSpec, Self, TypeVar
 
 import grpc
 
-from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert
+from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert, schedule_calls
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
@@ -231,6 +231,23 @@ class Admin(_Resource):
     set_retention = _method(admin_calls.set_retention)
 
 
+class Schedules(_Resource):
+    create = _method(schedule_calls.create)
+    update = _method(schedule_calls.update)
+    get = _method(schedule_calls.get)
+    list = _method(schedule_calls.list_schedules)
+    pause = _method(schedule_calls.pause)
+    resume = _method(schedule_calls.resume)
+    trigger = _method(schedule_calls.trigger)
+    backfill = _method(schedule_calls.backfill)
+    delete = _method(schedule_calls.delete)
+    preview = _method(schedule_calls.preview)
+    webhook = _method(schedule_calls.webhook)
+    set_calendar = _method(schedule_calls.set_calendar)
+    calendars = _method(schedule_calls.calendars)
+    delete_calendar = _method(schedule_calls.delete_calendar)
+
+
 class Client:
     """A connection to AgentFlow for threads and scripts; use it in a `with` block or call `close()`.
 
@@ -254,6 +271,7 @@ class Client:
         self.prompts = Prompts(self._transport)
         self.budgets = Budgets(self._transport)
         self.traces = Traces(self._transport)
+        self.schedules = Schedules(self._transport)
         self.admin = Admin(self._transport)
 
     def close(self) -> None:
