@@ -81,6 +81,24 @@ class Turn:
         return found
 
 
+def _linked(turns: Sequence[Turn]) -> tuple[list[list[Turn]], list[Turn]]:
+    """(turns that send facts, in groups of one atomic batch each; the others, each written by itself)."""
+    groups: list[list[Turn]] = []
+    others: list[Turn] = []
+    size = ATOMIC_BATCH_MAX
+    for turn in turns:
+        messages = len(turn.decisions) + len(turn.sent)
+        if not turn.sent or messages > ATOMIC_BATCH_MAX:
+            others.append(turn)
+            continue
+        if size + messages > ATOMIC_BATCH_MAX:
+            groups.append([])
+            size = 0
+        groups[-1].append(turn)
+        size += messages
+    return groups, others
+
+
 class Appender:
     """Writes turns. fsync: every acknowledgement waits for the disk, so messages share one."""
 
@@ -101,7 +119,8 @@ class Appender:
             if short and not (self._fsync and len(turn.decisions) > 1):
                 turn.first = await self._log.publish(turn.entry(0, turn.entity.state.out_seq))
         simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1]
-        others = [t for t in turns if t.first is None or len(t.decisions) > 1]
+        linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1])
+        groups = [asyncio.ensure_future(self._group(group)) for group in linked]
         tasks = [asyncio.ensure_future(self._rest(turn)) for turn in others]
         failed: list[tuple[Turn, BaseException]] = []
         for turn, first in simple:
@@ -112,7 +131,18 @@ class Appender:
         for turn, result in zip(others, await asyncio.gather(*tasks, return_exceptions=True), strict=True):
             if isinstance(result, BaseException):
                 failed.append((turn, result))
+        for some in await asyncio.gather(*groups):
+            failed.extend(some)
         return failed
+
+    async def _group(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
+        """Turns that share an atomic batch: it costs milliseconds, however small it is."""
+        try:
+            await self._together(turns)
+        except AgentFlowError:  # one entity's refusal refuses all: each is tried by itself
+            results = await asyncio.gather(*map(self._rest, turns), return_exceptions=True)
+            return [(t, error) for t, error in zip(turns, results, strict=True) if isinstance(error, BaseException)]
+        return []
 
     async def _together(self, turns: Sequence[Turn]) -> None:
         entries: list[Entry] = []
