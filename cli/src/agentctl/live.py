@@ -19,6 +19,8 @@ _MARKS: Final = {
     "scheduled": "○",
     "running": "●",
     "retrying": "↻",
+    "queued": "⋯",
+    "waiting": "◷",
     "completed": "✓",
     "failed": "✗",
     "skipped": "-",
@@ -101,7 +103,7 @@ def _chosen(steps: list[StepView]) -> list[StepView]:
     """What fits: steps at work first, in the definition's order."""
     if len(steps) <= ROWS_MAX:
         return steps
-    busy = [s for s in steps if s.status in {"running", "scheduled", "retrying", "failed"}][:ROWS_MAX]
+    busy = [s for s in steps if s.status in {"running", "scheduled", "retrying", "queued", "waiting", "failed"}][:ROWS_MAX]
     names = {s.name for s in busy}
     rest = [s for s in steps if s.name not in names][: ROWS_MAX - len(busy)]
     names |= {s.name for s in rest}
@@ -113,7 +115,7 @@ def _row(step: StepView, now_ms: int, ended: bool) -> tuple[Any, ...]:
 
     style = STATUS_STYLE.get(step.status, "")
     took = ""
-    if step.status in {"running", "scheduled", "retrying"} and step.began_ms and not ended:
+    if step.status in {"running", "scheduled", "retrying", "waiting"} and step.began_ms and not ended:
         took = duration(max(0, now_ms - step.began_ms))
     elif step.duration_ms:
         took = duration(step.duration_ms)

@@ -109,6 +109,8 @@ STATUS_STYLE: Final = {
     "cancelled": "yellow",
     "running": "cyan",
     "retrying": "yellow",
+    "queued": "yellow",
+    "waiting": "magenta",
     "outcome_unknown": "red",
     "skipped": "dim",
     "pending": "dim",

@@ -13,6 +13,9 @@ _RUN_STATUS: Final = {
     "run.started": "running",
     "run.waiting": "waiting",
     "run.paused": "paused",
+    "run.resumed": "running",
+    "run.cancelling": "running",
+    "run.compensating": "running",
     "run.completed": "completed",
     "run.failed": "failed",
     "run.cancelled": "cancelled",
@@ -27,6 +30,15 @@ _STEP_STATUS: Final = {
     "step.skipped": "skipped",
     "step.cancelled": "cancelled",
     "step.outcome_unknown": "outcome_unknown",
+}
+_WAITS: Final = {
+    "step.queued": "queued",
+    "step.waiting": "waiting",
+    "step.progressed": "running",
+    "step.iterated": "running",
+    "step.resolved": "completed",
+    "child.ended": "waiting",
+    "outcome.resolved": "running",
 }
 
 
@@ -118,12 +130,38 @@ class RunView:
         elif event.type == "timer.set":
             if body.get("kind") == "retry":
                 step.status = "retrying"
+        elif event.type in _WAITS:
+            self._waits(step, event, body)
         elif event.type in _STEP_STATUS:
             self._attempt(step, event, body)
 
     def _started(self, step: StepView, ts: int) -> None:
         step.status = "running"
         step.began_ms = step.began_ms or ts
+
+    def _waits(self, step: StepView, event: Any, body: Mapping[str, Any]) -> None:
+        """A step that the engine itself runs, or that is held back."""
+        detail = body.get("detail")
+        if event.type == "step.waiting":
+            self._started(step, event.ts)
+            step.kind = step.kind or str(body.get("kind") or "")
+            asked = detail if isinstance(detail, Mapping) else {}
+            step.detail = str(asked.get("message") or asked.get("signal") or body.get("child") or "")
+        elif event.type == "step.queued":
+            step.detail = f"waits for a slot of lane {body.get('lane')}"
+        elif event.type == "step.progressed":
+            step.detail = f"{float(body.get('progress') or 0):.0%} {detail or ''}".strip()
+        elif event.type == "step.iterated":
+            self._started(step, event.ts)
+            step.detail = f"iteration {body.get('iteration')}"
+        else:
+            step.duration_ms = event.ts - step.began_ms if step.began_ms else 0
+            error = body.get("error")
+            if error:
+                step.detail = describe_error(error)
+        status = body.get("status")
+        ended = event.type in {"step.resolved", "child.ended"}
+        step.status = str(status) if ended and status != "continued" else _WAITS[event.type]
 
     def _attempt(self, step: StepView, event: Any, body: Mapping[str, Any]) -> None:
         step.status = _STEP_STATUS[event.type]

@@ -10,6 +10,9 @@ _CLOSING: Final = (
     ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled,
 )  # fmt: skip
 _ENDS: Final = {ev.RunCompleted: "completed", ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}
+_MOVED: Final[dict[type[ev.Event], str]] = {
+    ev.RunWaiting: "waiting", ev.RunPaused: "paused", ev.RunResumed: "running", ev.RunCompensating: "running",
+}  # fmt: skip
 
 
 class Progress:
@@ -39,6 +42,16 @@ class Progress:
         elif isinstance(event, ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
             self.status = _ENDS[type(event)]
             self.cost_nano = max(self.cost_nano, event.cost_nano)
+        elif type(event) in _MOVED:
+            self.status = _MOVED[type(event)]
+            if isinstance(event, ev.RunCompensating):
+                self.steps_total += len(event.steps)
+        elif isinstance(event, ev.StepIterated):
+            self.steps_total += 1
+        elif isinstance(event, ev.StepsReset):
+            self.steps_total += len(event.steps)
+        elif isinstance(event, ev.GraphAdvanced):
+            self.steps_total = max(self.steps_total, len(self._done) + len(event.steps))
         else:
             self._step(event)
 
@@ -56,5 +69,8 @@ class Progress:
             # a report of an attempt that was given up counts for money, not for progress
             if event.attempt == self._attempts.get(event.step, event.attempt):
                 self._done.add(event.step)
-        elif isinstance(event, ev.StepSkipped | ev.StepUndecidable | ev.StepJoined):
+        elif isinstance(event, ev.StepSkipped | ev.StepUndecidable | ev.StepJoined | ev.StepResolved):
+            self._done.add(event.step)
+        elif isinstance(event, ev.ChildEnded) and event.status != "continued":
+            self.cost_nano += event.cost_nano
             self._done.add(event.step)
