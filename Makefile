@@ -16,7 +16,7 @@ SOURCES := libs services sdk cli $(wildcard benchmarks)
 DATA ?= .agentflow
 LOAD ?=
 
-.PHONY: help setup lock run test test-fast test-all lint types format bench proto images up down dev-up dev-down status logs \
+.PHONY: help setup lock run test test-fast test-all lint types format bench bench-peers proto images up down dev-up dev-down status logs \
 	simulate backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
@@ -70,6 +70,9 @@ format: setup ## let ruff fix what it can
 
 bench: setup ## benchmarks as JSON lines; ONLY=engine runs one group
 	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+
+bench-peers: setup ## ours beside Restate, DBOS, LangGraph, Temporal, each in its own environment; ONLY=restate takes one
+	@$(BIN)/python -m benchmarks.peers $(addprefix --only ,$(ONLY))
 
 proto: setup ## generate proto/gen from proto/agentflow
 	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto/gen --pyi_out=proto/gen --grpc_python_out=proto/gen \

@@ -9,9 +9,21 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.pull import Delivery, Tail
 from benchmarks.stack import Engine
 
 Emit = Callable[..., None]
+SILENCE_S_MAX = 120.0  # no run of a benchmark takes so long
+
+
+async def _batch(stack: Engine, tail: Tail) -> list[Delivery]:
+    """What the tail brings. Raises RuntimeError if a service has ended, or nothing comes: it would wait for ever."""
+    silent_since = time.monotonic()
+    while not (found := await tail.batch(5.0)):
+        stack.check()
+        if time.monotonic() - silent_since > SILENCE_S_MAX:
+            raise RuntimeError(f"no run made any progress for {SILENCE_S_MAX:g} s")
+    return found
 
 
 async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_flight: int = 1) -> float:
@@ -31,7 +43,7 @@ async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_
                 fresh.append(await stack.log.publish(entry))
             if fresh:
                 await asyncio.gather(*fresh)
-            for delivery in await tail.batch(30.0):
+            for delivery in await _batch(stack, tail):
                 end = ended(delivery.data)
                 if end is not None:
                     waiting.discard(end.run)
@@ -52,7 +64,7 @@ async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> li
             await stack.log.append(entry)
             count = len(found)
             while len(found) == count:
-                for delivery in await tail.batch(30.0):
+                for delivery in await _batch(stack, tail):
                     end = ended(delivery.data)
                     if end is not None:
                         found.append((published, end.output.value))

@@ -18,7 +18,7 @@ import nats
 from nats.aio.client import Client
 
 from agentflow_common import events as ev
-from agentflow_common import ids, subjects
+from agentflow_common import ids, subjects, subprocesses
 from agentflow_common.definition import parse_dict
 from agentflow_common.embedded import NatsServer
 from agentflow_common.eventlog import Entry, EventLog, Fence
@@ -53,7 +53,14 @@ class Engine:
     def spawn(self, name: str) -> None:
         """Starts a service; `ready` waits for it."""
         (self._run_dir / f"{name}.json").unlink(missing_ok=True)
-        self._processes[name] = subprocess.Popen([sys.executable, "-m", f"agentflow_{name}"], env=self._env)
+        command = [sys.executable, "-m", f"agentflow_{name}"]
+        self._processes[name] = subprocesses.spawn(command, env=self._env, output=2)
+
+    def check(self) -> None:
+        """Raises RuntimeError if a service that was started has ended by itself."""
+        for name, process in self._processes.items():
+            if process.poll() is not None:
+                raise RuntimeError(f"the {name} ended (exit code {process.returncode}): its reason is above")
 
     async def ready(self, name: str) -> None:
         await _wait_ready(self._run_dir / f"{name}.json")

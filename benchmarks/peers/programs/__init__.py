@@ -1,0 +1,1 @@
+"""What runs in the peers' own environment: one program an engine, none imports anything of ours but `protocol`."""
