@@ -103,7 +103,8 @@ def _chosen(steps: list[StepView]) -> list[StepView]:
     """What fits: steps at work first, in the definition's order."""
     if len(steps) <= ROWS_MAX:
         return steps
-    busy = [s for s in steps if s.status in {"running", "scheduled", "retrying", "queued", "waiting", "failed"}][:ROWS_MAX]
+    at_work = {"running", "scheduled", "retrying", "queued", "waiting", "failed"}
+    busy = [s for s in steps if s.status in at_work][:ROWS_MAX]
     names = {s.name for s in busy}
     rest = [s for s in steps if s.name not in names][: ROWS_MAX - len(busy)]
     names |= {s.name for s in rest}
