@@ -3,8 +3,9 @@
 Every append of an entity is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that
 has lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one
 before (a round trip each, cheaper than an atomic batch with the default flush). More, any number under fsync, and
-decisions that send facts to other entities form atomic batches: a decision and what it sends are one append. What is
-only partly written (more than one batch) is completed by deciding again: decisions follow from the state.
+decisions that send facts to other entities form atomic batches: a decision and what it sends are one append. A lane's
+few facts follow its decisions, as it tells them again whenever it is read from the log (ADR 0004). What is only partly
+written (more than one batch) is completed by deciding again: decisions follow from the state.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
+from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.schedules import subject_of_schedule
 
 CHAIN_MAX: Final = 3
@@ -65,6 +67,12 @@ class Turn:
         fence = None if fence_seq is None else Fence(fence_seq, subjects.run_out_all(self.key))
         return Entry(subject_of(self.key, self.decisions[index]), self.encoded[index], fence=fence)
 
+    @property
+    def loose(self) -> bool:
+        """Whether what it sends may follow its decisions: a grant is told again after a crash, a refusal is not."""
+        refused = any(isinstance(decision, ev.LaneRefused) for decision in self.decisions)
+        return isinstance(self.entity, Lane) and len(self.sent) <= CHAIN_MAX and not refused
+
     def batches(self) -> list[list[tuple[int, int]]]:
         """Atomic batches as ranges of (decisions, sends), each as large as the server takes."""
         if not self.sent:
@@ -88,7 +96,7 @@ def _linked(turns: Sequence[Turn]) -> tuple[list[list[Turn]], list[Turn]]:
     size = ATOMIC_BATCH_MAX
     for turn in turns:
         messages = len(turn.decisions) + len(turn.sent)
-        if not turn.sent or messages > ATOMIC_BATCH_MAX:
+        if not turn.sent or turn.first is not None or messages > ATOMIC_BATCH_MAX:
             others.append(turn)
             continue
         if size + messages > ATOMIC_BATCH_MAX:
@@ -115,11 +123,11 @@ class Appender:
                 return []
         # the first message of every entity leaves before any answer is awaited
         for turn in turns:
-            short = 0 < len(turn.decisions) <= CHAIN_MAX and not turn.sent
+            short = 0 < len(turn.decisions) <= CHAIN_MAX and (not turn.sent or turn.loose)
             if short and not (self._fsync and len(turn.decisions) > 1):
                 turn.first = await self._log.publish(turn.entry(0, turn.entity.state.out_seq))
-        simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1]
-        linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1])
+        simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1 and not t.sent]
+        linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1 or t.sent])
         groups = [asyncio.ensure_future(self._group(group)) for group in linked]
         tasks = [asyncio.ensure_future(self._rest(turn)) for turn in others]
         failed: list[tuple[Turn, BaseException]] = []
@@ -166,6 +174,8 @@ class Appender:
             for index in range(1, len(turn.decisions)):
                 ack = await self._log.append(turn.entry(index, state.out_seq))
                 state.out_seq = ack.seq
+            for told in [await self._log.publish(entry) for entry in turn.sent]:
+                await told
             return
         at = sent = 0
         for batch in turn.batches():

@@ -14,7 +14,16 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanefold import RATE_TIMER, LaneConfig, LaneState, Slot, checkpoint_parts, evolve, rate_wait_us
+from agentflow_common.lanefold import (
+    RATE_TIMER,
+    LaneConfig,
+    LaneState,
+    Slot,
+    checkpoint_parts,
+    evolve,
+    rate_wait_us,
+    slot_key,
+)
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.fairness import Rank, Turns
 
@@ -29,15 +38,18 @@ class Lane:
     """A lane in memory: its state, and an index of who waits that makes a grant cost O(log n).
 
     wanted: what operators have configured; until the log says the same, nothing is granted. None: what the log says.
+    told: holders that were told of their slot since the lane was read: a crash may have come between both. To hear it
+    twice does no harm.
     """
 
-    __slots__ = ("asked", "index", "state", "wanted")
+    __slots__ = ("asked", "index", "state", "told", "wanted")
 
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
         self.wanted = wanted
         self.asked: LaneConfig | None = None
         self.index = _Index(state)
+        self.told: set[str] = set()
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
@@ -52,6 +64,7 @@ class Lane:
             evolve(state, event, seq)
             if len(state.holders) < before:
                 self.index.gave_back(event.holder_org)
+                self.told.discard(slot_key(event.holder_run, event.step, event.attempt))
         else:
             evolve(state, event, seq)
 
@@ -62,8 +75,8 @@ class Lane:
 
 
 class Decision:
-    """decisions: in order, already folded into the state. sends: facts for others, to be appended with them, all or
-    nothing. more: the turn was cut short, and the lane is to be decided again when this is written."""
+    """decisions: in order, already folded into the state. sends: facts for others, to be appended with them or after
+    them. more: the turn was cut short, and the lane is to be decided again when this is written."""
 
     __slots__ = ("_lane", "decisions", "more", "now_ms", "sends")
 
@@ -95,6 +108,8 @@ def decide_lane(lane: Lane, now_ms: int) -> Decision:
     # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
     ahead = 0 < state.clock - now_ms <= SKEW_MS_MAX
     out = Decision(lane, state.clock if ahead else now_ms)
+    if len(lane.told) < len(state.holders) and not _tell(lane, out):
+        return out
     if state.since_checkpoint >= max(CHECKPOINT_EVENTS, 2 * (len(state.queue) + len(state.holders))):
         for body in list(checkpoint_parts(state)):
             out.emit(ev.LaneCheckpointed, state=body)
@@ -108,6 +123,18 @@ def decide_lane(lane: Lane, now_ms: int) -> Decision:
     if not out.more:
         _refuse(lane, out)
     return out
+
+
+def _tell(lane: Lane, out: Decision) -> bool:
+    """Tells all who hold a slot; False: this turn has no room for more."""
+    for key, slot in lane.state.holders.items():
+        if key not in lane.told:
+            if len(out.sends) >= GRANTS_MAX:
+                out.more = True
+                return False
+            out.tell(slot, ev.SlotGranted)
+            lane.told.add(key)
+    return True
 
 
 def _configure(lane: Lane, out: Decision, wanted: LaneConfig) -> None:
@@ -151,6 +178,7 @@ def _grant(lane: Lane, out: Decision) -> None:
         longest_ago = next(iter(state.served), "")
         _decide_slot(out, slot, ev.LaneGranted)
         out.tell(slot, ev.SlotGranted)
+        lane.told.add(slot.key)
         lane.index.given(slot.org)
         if longest_ago not in state.served:  # it was forgotten, and ranks as one that was never served
             lane.index.moved(longest_ago)
