@@ -165,7 +165,16 @@ __all__ = [
     "WorkflowVersion",
 ]
 
-_HOMES: Final = ("errors", "models", "retry", "builder", "admin_models", "control_models", "control_calls")
+_HOMES: Final = (
+    "errors",
+    "models",
+    "retry",
+    "builder",
+    "admin_models",
+    "control_models",
+    "control_calls",
+    "schedule_models",
+)
 
 
 def __getattr__(name: str) -> Any:
