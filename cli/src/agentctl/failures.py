@@ -89,6 +89,9 @@ def _advice(error: BaseException) -> list[str]:
     code = getattr(error, "code", "")
     if code == "unavailable" and not getattr(error, "kind", ""):
         return ["  start the embedded stack with `agentctl up`, or name another with --endpoint or AGENTFLOW_ENDPOINT"]
+    wait_s = getattr(error, "retry_after_s", None)
+    if code == "resource_exhausted" and wait_s is not None:
+        return [f"  nothing was started; send it again in {wait_s:g} s, or have the gateway's bounds raised"]
     if code == "unauthenticated":
         return ["  pass the API key with --token, AGENTFLOW_TOKEN or `agentctl config set token -`"]
     return []

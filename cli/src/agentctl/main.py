@@ -10,7 +10,19 @@ import typer
 from typer.core import TyperGroup
 
 from agentctl import failures, output, session
-from agentctl.commands import budget, completion, config, dead, prompt, retention, schedule, stack, trace, workflow
+from agentctl.commands import (
+    budget,
+    completion,
+    config,
+    dead,
+    lane,
+    prompt,
+    retention,
+    schedule,
+    stack,
+    trace,
+    workflow,
+)
 
 
 class _Root(TyperGroup):
@@ -54,6 +66,7 @@ app.add_typer(trace.app, name="trace")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(budget.app, name="budget")
 app.add_typer(dead.app, name="dead")
+app.add_typer(lane.app, name="lane")
 app.add_typer(retention.app, name="retention")
 app.add_typer(config.app, name="config")
 app.add_typer(completion.app, name="completion")

@@ -109,6 +109,7 @@ STATUS_STYLE: Final = {
     "cancelled": "yellow",
     "running": "cyan",
     "retrying": "yellow",
+    "paused": "yellow",
     "queued": "yellow",
     "waiting": "magenta",
     "outcome_unknown": "red",

@@ -63,6 +63,12 @@ def run(item: Run) -> None:
         ("workflow", f"{item.workflow}@{item.version}"),
         ("status", status_text(item.status.value)),
         ("error", error),
+        ("paused", item.paused_reason),
+        ("waits in", ", ".join(item.waiting_steps[:10])),
+        ("part of", f"{item.parent_run_id} ({item.parent_step})" if item.parent_run_id else ""),
+        ("comes from", f"{item.origin_kind} of {item.origin_run_id}" if item.origin_run_id else ""),
+        ("goes on as", item.continued_as),
+        ("led to", ", ".join(item.derived_run_ids)),
         ("submitted", when(item.submitted_at)),
         ("duration", duration(item.duration_ms) if item.finished_at else ""),
         ("cost", f"{money(item.cost_nano_usd)}{budget}"),
@@ -98,6 +104,12 @@ def _about(step: Any) -> str:
         return f"{step.error.type}: {step.error.message}"
     if step.skip_reason:
         return str(step.skip_reason)
+    if step.waiting_for:
+        return f"waits for {step.child_run_id or step.lane or step.waiting_for}"
+    if step.progress:
+        return f"{step.progress:.0%} {step.progress_detail}".strip()
+    if step.seeded:
+        return "kept"
     return f"{step.provider}/{step.model} {step.prompt}".strip() if step.provider else ""
 
 

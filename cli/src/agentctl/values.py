@@ -124,6 +124,23 @@ def parse_tags(pairs: Iterable[str]) -> dict[str, str]:
     return dict(split_pair(pair, "--tag") for pair in pairs)
 
 
+def json_value(text: str, flag: str) -> Any:
+    """A JSON value, or that of a file by `@file`."""
+    try:
+        return json.loads(text_or_file(text))
+    except ValueError as error:
+        raise CliError(f"{flag}: not JSON: {error}", fix="write for example '{\"amount\": 7}' or '\"text\"'") from None
+
+
+def seconds(text: str, flag: str) -> float:
+    """`30s`, `5m`, `1h`, `500ms`, or a number of seconds."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", text.strip().lower())
+    if match is None:
+        raise CliError(f"{flag} {text!r}: not a duration", fix=f"write {flag} 30s, 5m or 1h")
+    unit = match[2] or "s"
+    return float(match[1]) * (0.001 if unit == "ms" else _UNIT_S[unit])
+
+
 def parse_time(text: str, now_ms: int | None = None) -> int:
     """ms since the epoch of `now`, `1h` (ago; s, m, h, d, w), an ISO date or time (local unless it says), or ms."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms

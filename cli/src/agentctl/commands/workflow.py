@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import session, values
+from agentctl.commands import workflow_again, workflow_control, workflow_versions
 from agentctl.failures import BAD_INPUT, FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note
 from agentctl.session import open_client, remote
@@ -92,7 +93,7 @@ def register(file: File, output: Output = Format.TABLE) -> None:
 @remote
 def submit(
     workflow: Annotated[
-        str, typer.Argument(help="A definition file, a registered NAME or NAME@VERSION, or - for stdin.")
+        str, typer.Argument(help="A definition file, a registered NAME, NAME@VERSION or NAME@LABEL, or - for stdin.")
     ],
     input_: Annotated[
         list[str] | None,
@@ -173,6 +174,7 @@ def list_(
         str, typer.Option(help="pending, running, waiting, paused, completed, failed or cancelled.", show_default=False)
     ] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
+    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
     limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
     output: Output = Format.TABLE,
 ) -> None:
@@ -184,7 +186,11 @@ def list_(
     with open_client() as client:
         while len(runs) < limit:
             page = client.workflows.list(
-                status=status, workflow=workflow, limit=min(1000, limit - len(runs)), page_token=token
+                status=status,
+                workflow=workflow,
+                tags=values.parse_tags(tag or ()),
+                limit=min(1000, limit - len(runs)),
+                page_token=token,
             )
             runs.extend(page)
             token = page.next_page_token
@@ -242,15 +248,5 @@ def _print_event(event: Any, output: Format) -> None:
     sys.stdout.flush()
 
 
-@app.command()
-@remote
-def cancel(
-    run: RunId,
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)] = "",
-    output: Output = Format.TABLE,
-) -> None:
-    """Ask a run to stop. A finished run stays as it is."""
-    with open_client() as client:
-        status = client.workflows.cancel(run, reason)
-    said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
-    emit({"run_id": run, "status": status.value}, output, lambda: said)
+for _part in (workflow_control, workflow_again, workflow_versions):
+    _part.add_to(app)

@@ -1,0 +1,109 @@
+"""`agentctl lane`: worker pools and keyed lanes, and their limits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentctl.failures import CliError
+from agentctl.output import Format, Output, emit, table, when
+from agentctl.session import open_client, remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Lane
+
+app = typer.Typer(no_args_is_help=True, help="Lanes: how many steps run at a time, changed live.")
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A worker pool, or the key of a lane.", show_default=False)]
+
+
+@app.command("list")
+@remote
+def list_(output: Output = Format.TABLE) -> None:
+    """List the lanes."""
+    with open_client() as client:
+        lanes = client.lanes.list()
+
+    def render() -> Any:
+        rows = [
+            (
+                lane.name,
+                "keyed" if lane.keyed else "pool",
+                "" if lane.limit is None else str(lane.limit),
+                "" if lane.rate_per_s is None else f"{lane.rate_per_s:g}/s",
+                f"{lane.active:,}",
+                f"{lane.queued:,}",
+                "paused" if lane.paused else "",
+            )
+            for lane in lanes
+        ]
+        columns = ("LANE", "KIND", "LIMIT", "RATE", "ACTIVE", "QUEUED", "")
+        return table(columns, rows, right=("LIMIT", "RATE", "ACTIVE", "QUEUED"))
+
+    emit([lane.to_dict() for lane in lanes], output, render)
+
+
+@app.command()
+@remote
+def get(name: Name, output: Output = Format.TABLE) -> None:
+    """Show a lane: its limits, who holds it, how many wait."""
+    with open_client() as client:
+        lane = client.lanes.get(name)
+    emit(lane.to_dict(), output, lambda: _fields(lane))
+
+
+@app.command("set")
+@remote
+def set_(
+    name: Name,
+    limit: Annotated[
+        int | None, typer.Option(help="Steps at a time; 0 for what workers or definitions say.", show_default=False)
+    ] = None,
+    rate: Annotated[float | None, typer.Option(help="Steps that may begin in a second; 0 for no bound.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Change a lane's limits, at once and for all orgs (permission `operator`)."""
+    if limit is None and rate is None:
+        raise CliError("nothing to set", fix="give --limit or --rate")
+    with open_client() as client:
+        lane = client.lanes.set(name, limit=limit, rate_per_s=rate)
+    emit(lane.to_dict(), output, lambda: _fields(lane))
+
+
+@app.command()
+@remote
+def pause(
+    name: Name,
+    reason: Annotated[str, typer.Option(help="Why.", show_default=False)] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Let no further step of the lane begin."""
+    with open_client() as client:
+        lane = client.lanes.set(name, paused=True, reason=reason)
+    emit(lane.to_dict(), output, lambda: _fields(lane))
+
+
+@app.command()
+@remote
+def resume(name: Name, output: Output = Format.TABLE) -> None:
+    """Let a paused lane go on."""
+    with open_client() as client:
+        lane = client.lanes.set(name, paused=False)
+    emit(lane.to_dict(), output, lambda: _fields(lane))
+
+
+def _fields(lane: Lane) -> Any:
+    from agentctl import render
+
+    pairs: list[tuple[str, Any]] = [
+        ("lane", lane.name),
+        ("kind", "keyed" if lane.keyed else "worker pool"),
+        ("limit", "none set" if lane.limit is None else f"{lane.limit:,} at a time"),
+        ("rate", "" if lane.rate_per_s is None else f"{lane.rate_per_s:g} in a second"),
+        ("paused", (lane.reason or "yes") if lane.paused else ""),
+        ("active", f"{lane.active:,}"),
+        ("queued", f"{lane.queued:,}"),
+        ("held by", ", ".join(lane.holders)),
+        ("set by", f"{lane.by}, {when(lane.at)}" if lane.by else ""),
+    ]
+    return render.fields(pairs)

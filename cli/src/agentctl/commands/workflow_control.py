@@ -1,0 +1,206 @@
+"""`agentctl workflow`: tell a run something. Cancel, pause, resume, signals, answers, and why it waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from agentctl import values
+from agentctl.failures import CliError
+from agentctl.output import Format, Output, clean, emit, note, table, when
+from agentctl.session import open_client, remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Answered
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
+StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step.", show_default=False)]
+Target = Annotated[
+    str, typer.Argument(metavar="RUN|NAME", help="Id of a run, or the name of a workflow.", show_default=False)
+]
+Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)]
+As = Annotated[
+    str, typer.Option("--as", metavar="PERSON", help="Answer in this name (permission `admin`).", show_default=False)
+]
+Comment = Annotated[str, typer.Option(help="A word for the log.", show_default=False)]
+Data = Annotated[
+    str, typer.Option(metavar="JSON", help="Goes into the step's output; @file for a file.", show_default=False)
+]
+
+
+@remote
+def cancel(
+    run: RunId,
+    reason: Reason = "",
+    grace: Annotated[
+        str, typer.Option(metavar="30s", help="How long running steps may take to end.", show_default=False)
+    ] = "",
+    force: Annotated[bool, typer.Option("--force", help="At once, and without compensation.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Ask a run to stop. A finished run stays as it is."""
+    grace_s = values.seconds(grace, "--grace") if grace else 0.0
+    if grace_s and force:
+        raise CliError("--grace and --force exclude each other", fix="give one of them")
+    with open_client() as client:
+        status = client.workflows.cancel(run, reason, grace_s=grace_s, force=force)
+    said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
+    emit({"run_id": run, "status": status.value}, output, lambda: said)
+
+
+@remote
+def pause(target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """Offer no further step of a run; or of any run of a workflow, those to come too."""
+    with open_client() as client:
+        if not target.startswith("run_"):
+            client.workflows.pause_workflow(target, reason)
+            data, said = {"workflow": target, "paused": True}, f"workflow {target} is paused"
+        else:
+            status = client.workflows.pause(target, reason)
+            data = {"run_id": target, "status": status.value}
+            said = f"run {target} had ended already: {status}" if status.is_final else f"run {target}: pause requested"
+    emit(data, output, lambda: said)
+
+
+@remote
+def resume(target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """Let a paused run, or a paused workflow, go on."""
+    with open_client() as client:
+        if not target.startswith("run_"):
+            changed = client.workflows.resume_workflow(target)
+            data: dict[str, Any] = {"workflow": target, "paused": False, "changed": changed}
+            said = f"workflow {target} goes on" if changed else f"workflow {target} was not paused"
+        else:
+            status = client.workflows.resume(target, reason)
+            data = {"run_id": target, "status": status.value}
+            said = f"run {target} had ended already: {status}" if status.is_final else f"run {target} goes on"
+    emit(data, output, lambda: said)
+
+
+@remote
+def signal(
+    run: RunId,
+    name: Annotated[str, typer.Argument(help="The signal's name.", show_default=False)],
+    payload: Annotated[
+        str, typer.Option("--payload", "-p", metavar="JSON", help="What it carries; @file for a file.")
+    ] = "",
+    signal_id: Annotated[
+        str, typer.Option("--id", help="The same id is the same signal, however often it is sent.", show_default=False)
+    ] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Give a run a signal; one that no step waits for yet is kept."""
+    value = values.json_value(payload, "--payload") if payload else None
+    with open_client() as client:
+        found = client.workflows.signal(run, name, value, signal_id=signal_id)
+    said = "was received before, nothing changed" if found.deduplicated else "received"
+    emit(found.to_dict(), output, lambda: f"signal {name} {said}")
+
+
+@remote
+def approvals(
+    workflow: Annotated[str, typer.Option(help="Only of this workflow.", show_default=False)] = "",
+    approver: Annotated[str, typer.Option(help="Only what this person may answer.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option(help="How many at most, the longest waiting first.", min=1, max=1000)] = 50,
+    output: Output = Format.TABLE,
+) -> None:
+    """List what waits for an approval, across runs."""
+    with open_client() as client:
+        page = client.workflows.approvals(workflow=workflow, approver=approver, limit=limit)
+
+    def render() -> Any:
+        rows = [
+            (
+                item.run_id,
+                item.workflow,
+                item.step,
+                f"{sum(answer == 'approve' for answer in item.answers.values())} of {item.required}",
+                ", ".join(item.approvers) or "anyone",
+                when(item.since),
+                when(item.expires_at),
+                item.message,
+            )
+            for item in page
+        ]
+        columns = ("RUN", "WORKFLOW", "STEP", "APPROVED", "APPROVERS", "SINCE", "EXPIRES", "MESSAGE")
+        return table(columns, rows)
+
+    emit([item.to_dict() for item in page], output, render)
+    if page.next_page_token:
+        note(f"there are more; this shows {len(page)} (--limit)")
+
+
+@remote
+def approve(
+    run: RunId, step: StepName, comment: Comment = "", data: Data = "", as_: As = "", output: Output = Format.TABLE
+) -> None:
+    """Approve a step that waits for it."""
+    value = values.json_value(data, "--data") if data else None
+    with open_client() as client:
+        found = client.workflows.approve(run, step, comment, data=value, as_person=as_)
+    _answered(found, step, "approved", output)
+
+
+@remote
+def reject(
+    run: RunId, step: StepName, comment: Comment = "", data: Data = "", as_: As = "", output: Output = Format.TABLE
+) -> None:
+    """Reject a step that waits for an approval."""
+    value = values.json_value(data, "--data") if data else None
+    with open_client() as client:
+        found = client.workflows.reject(run, step, comment, data=value, as_person=as_)
+    _answered(found, step, "rejected", output)
+
+
+def _answered(found: Answered, step: str, what: str, output: Format) -> None:
+    again = " before; nothing changed" if found.repeated else ""
+    said = f"{found.by} {what} {step}{again} ({found.approvals} of {found.required} approvals)"
+    emit(found.to_dict(), output, lambda: said)
+
+
+@remote
+def resolve(
+    run: RunId,
+    step: StepName,
+    completed: Annotated[bool, typer.Option("--completed", help="It took effect.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="It took no effect: run it again.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Take it for failed.")] = False,
+    result: Annotated[
+        str, typer.Option(metavar="JSON", help="Its output, with --completed; @file for a file.", show_default=False)
+    ] = "",
+    reason: Reason = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Say what became of a step whose worker vanished in the middle of it."""
+    chosen = [word for word, given in (("completed", completed), ("retry", retry), ("fail", fail)) if given]
+    if len(chosen) != 1:
+        raise CliError("say what became of it", fix="give one of --completed, --retry and --fail")
+    value = values.json_value(result, "--result") if result else None
+    with open_client() as client:
+        attempt = client.workflows.resolve(run, step, chosen[0], output=value, reason=reason)
+    data = {"run_id": run, "step": step, "attempt": attempt, "outcome": chosen[0]}
+    emit(data, output, lambda: f"attempt {attempt} of {step}: {chosen[0]}")
+
+
+@remote
+def why(run: RunId, output: Output = Format.TABLE) -> None:
+    """Say what each step of a run waits for."""
+    with open_client() as client:
+        found = client.workflows.why(run)
+
+    def render() -> Any:
+        if found.summary:
+            note(clean(found.summary))
+        if not found.waiting:
+            return None if found.summary else "no step waits"
+        return table(("STEP", "WAITS FOR", ""), [(item.step, item.kind, item.text) for item in found.waiting])
+
+    emit(found.to_dict(), output, render)
+    if found.more:
+        note(f"and {found.more:,} more steps")
+
+
+def add_to(app: typer.Typer) -> None:
+    for command in (cancel, pause, resume, signal, approvals, approve, reject, resolve, why):
+        app.command()(command)
