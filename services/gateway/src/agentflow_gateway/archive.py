@@ -41,13 +41,18 @@ async def archived(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
         try:
             page = await calls.current().ask(deps.nc, rpc_archive.ARCHIVED, request)
         except RetryableError as error:
-            if error.kind == "service_unavailable" and not await deps.store.has_run(key.org, key.run):
-                return  # nobody has heard of it, so nothing is missing in this answer
+            if await unheard_of(deps, key, error):
+                return
             raise
         for event in page.events:
             yield Stored(event.subject, event.body.encode(), event.seq)
             after = event.seq
         more = page.more
+
+
+async def unheard_of(deps: Deps, key: subjects.RunKey, error: RetryableError) -> bool:
+    """Whether a run that the log does not hold can be denied although the archive is away: it was never listed."""
+    return error.kind == "service_unavailable" and not await deps.store.has_run(key.org, key.run)
 
 
 async def status(deps: Deps, key: subjects.RunKey) -> str | None:

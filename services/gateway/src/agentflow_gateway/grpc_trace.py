@@ -11,7 +11,7 @@ from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import calls, convert, machine
+from agentflow_gateway import archive, calls, convert, machine
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 
@@ -24,12 +24,17 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
 
     async def GetTrace(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = calls.current()
-        newest = await _newest_seq(self._deps, run_key(call, request.run_id))  # 0: only the archive may know it
+        key = run_key(call, request.run_id)
+        newest = await _newest_seq(self._deps, key)  # 0: only the archive may know it
         question = rpc.TraceRequest(org=call.org, run=request.run_id, min_seq=newest)
         try:
             found = await call.ask(self._deps.nc, rpc.TRACE_GET, question)
         except NotFoundError:
             raise no_such_run(request.run_id) from None
+        except RetryableError as error:
+            if not newest and await archive.unheard_of(self._deps, key, error):
+                raise no_such_run(request.run_id) from None
+            raise
         response = pb.GetTraceResponse(
             run_id=found.run,
             workflow=found.workflow,
