@@ -9,7 +9,7 @@ import json
 import sys
 from typing import Any
 
-GROUPS = {"engine": "engine", "engine-long": "engine_long", "wfcommons": "recipes"}
+GROUPS = {"engine": "engine", "engine-long": "engine_long", "wfcommons": "recipes", "lanes": "lanes"}
 
 
 def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: int = 1, **more: Any) -> None:
