@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from typing import Any
 
 from agentflow_common.errors import RetryableError, TerminalError
 from agentflow_worker.context import StepContext
@@ -137,3 +138,17 @@ async def beating(context: StepContext, seconds: float) -> int:
         context.heartbeat(part / 10, f"part {part}")
         await asyncio.sleep(seconds / 10)
     return 1
+
+
+@function(name="t.refine")
+async def refine(n: int, step: int = 1) -> dict[str, object]:
+    """Takes what it needs of a graph's state, and gives back a part of it."""
+    return {"n": n + step, "log": n}
+
+
+@function(name="t.review")
+async def review(state: dict[str, Any], context: StepContext) -> dict[str, object]:
+    """Takes the whole state; fails once, so that its retry is seen."""
+    if context.attempt == 1 and state["n"] == 0:
+        raise RetryableError("not yet", kind="flaky")
+    return {"log": [state["n"], len(state["log"])], "pages": [1.5] * 10_000 * state["n"]}

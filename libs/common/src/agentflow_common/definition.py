@@ -6,7 +6,7 @@ line for text) and its fix. A definition is data: it is pinned inside `run.submi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -171,22 +171,30 @@ def _is_of_type(value: Any, kind: str) -> bool:
 
 def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None) -> Definition:
     """A checked definition from plain data. `lines` maps a path in the data to its line (1-based)."""
+    from agentflow_common.graph_style import normalise
+
     if not isinstance(data, dict):
         raise InvalidError(
             "the definition must be a mapping",
             problems=(Problem(_place((), lines), f"got a {type(data).__name__}", "start with `name:` and `dag:`"),),
         )
+    authored = normalise(data)
+    if authored.problems:
+        found = tuple(Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems)
+        raise InvalidError(_headline(found), problems=found, kind="invalid_definition")
     try:
-        definition = Definition.model_validate(data)
+        definition = Definition.model_validate(authored.data)
     except ValidationError as error:
         raw = error.errors(include_url=False)[:50]
         # a list whose items are wrong is also reported as too short: that is no problem of its own
         inner = [item for item in raw if item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2]
-        problems = tuple(_explain(i, lines) for i in raw if not (inner and i["type"] == "too_short"))
+        problems = tuple(_explain(i, lines, authored.origin) for i in raw if not (inner and i["type"] == "too_short"))
         raise InvalidError(_headline(problems), problems=problems, kind="invalid_definition") from None
     from agentflow_common.definition_check import check
 
-    found = tuple(Problem(_place(path, lines), message, fix) for path, message, fix in check(definition))
+    found = tuple(
+        Problem(_place(path, lines, authored.origin), message, fix) for path, message, fix in check(definition)
+    )
     if found:
         raise InvalidError(_headline(found), problems=found, kind="invalid_definition")
     return definition
@@ -211,7 +219,15 @@ def _headline(problems: tuple[Problem, ...], what: str = "the workflow definitio
     return f"{what}: {problems[0]}{more}"
 
 
-def _place(path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int] | None) -> str:
+def _place(
+    path: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int] | None,
+    origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]] | None = None,
+) -> str:
+    """origin: where parts of the data stand in the author's text, if that has another shape."""
+    if origin:
+        known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
+        path = (*origin.get(path[:known], ()), *path[known:])
     dotted = ""
     for part in path:
         dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
@@ -223,7 +239,11 @@ def _place(path: tuple[str | int, ...], lines: dict[tuple[str | int, ...], int] 
     return f"line {lines.get(probe, 1)}{', ' + dotted if dotted else ''}"
 
 
-def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Problem:
+def _explain(
+    item: Any,
+    lines: dict[tuple[str | int, ...], int] | None,
+    origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]],
+) -> Problem:
     """A pydantic error in the words of a definition's author."""
     loc: tuple[str | int, ...] = tuple(item["loc"])
     # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
@@ -254,7 +274,7 @@ def _explain(item: Any, lines: dict[tuple[str | int, ...], int] | None) -> Probl
         message, fix = "there are no nodes", "add at least one"
     if kind == "string_type" and isinstance(item["input"], bool):
         fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
-    return Problem(_place(loc, lines), message, fix)
+    return Problem(_place(loc, lines, origin), message, fix)
 
 
 __all__ = [

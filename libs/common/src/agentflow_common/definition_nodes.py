@@ -30,6 +30,16 @@ def duration_ms(value: Any) -> Any:
 Duration = Annotated[int, BeforeValidator(duration_ms), Field(ge=1, le=DURATION_MS_MAX)]
 
 
+def _writes(value: Any) -> Any:
+    parts = value.items() if isinstance(value, dict) else [("", value)] if value else []
+    if value is not None and not all(isinstance(name, str) and isinstance(part, str) and part for name, part in parts):
+        raise ValueError("give a key of the state, or parts of the output by key: {score: output.score}")
+    return value
+
+
+Writes = Annotated[Any, BeforeValidator(_writes)]  # str | dict[str, str] | None
+
+
 class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144)
 
@@ -242,7 +252,7 @@ class _Node(Model):
     priority: int | None = Field(None, ge=-100, le=100)
     depends_on: tuple[NodeId, ...] = ()
     compensate_with: Compensation | None = None
-    writes: str | dict[str, str] | None = None
+    writes: Writes = None
 
 
 class ToolNode(_Node):

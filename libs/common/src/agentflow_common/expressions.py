@@ -71,6 +71,12 @@ def walk(value: Any, path: Path, whole: str) -> Any:
 class _Sandbox(ImmutableSandboxedEnvironment):
     intercepted_binops = frozenset({"*", "**", "%"})
 
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """A key goes before a method: `state.items` is what the state holds."""
+        if isinstance(obj, dict) and attribute in obj:
+            return obj[attribute]
+        return super().getattr(obj, attribute)
+
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
             raise ExpressionError("`**` is not allowed in templates")
@@ -190,3 +196,13 @@ _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:out
 def condition_steps(text: str) -> list[str]:
     """The steps that a condition speaks of (`x` in `x.output`, outside of string literals)."""
     return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
+
+
+_CEL_STATE: Final = re.compile(r"(?<![\w.])state\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\b(?!\s*\())?")
+
+
+@functools.lru_cache(maxsize=4096)
+def condition_keys(text: str) -> frozenset[str] | None:
+    """The keys of the shared state that a condition speaks of; None if it speaks of the state as a whole."""
+    names = _CEL_STATE.findall(_CEL_STRING.sub("''", text))
+    return None if "" in names else frozenset(names)

@@ -135,7 +135,9 @@ def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], wri
     shared = run.state.shared
     if run.state.steps[key].status is not StepStatus.COMPLETED:
         return
-    output = out.scope.inside(out.scope.look(output_of(run.state, key)))
+    output = out.scope.look(output_of(run.state, key))
+    if run.state.steps[key].width >= 0:  # a list of parts, of which some may be stored out of line
+        output = out.scope.inside(output)
     reducers = run.plan.graph.state.reducers
     try:
         for name, value in _given(node, output).items():
@@ -188,14 +190,13 @@ def _route(run: Run, out: Decision, active: list[PlanNode], changed: dict[str, A
     """The next nodes in the definition's order, and the bounded edges that are taken. Raises InvalidError."""
     targets: set[str] = set()
     bounded: list[str] = []
-    scope = out.scope
+    scope = out.scope.within({})
+    scope.over = changed
     for node in active:
         for edge in run.plan.outgoing.get(node.id, ()):
             name = f"{edge.source}->{edge.target}"
             if edge.max_iterations is not None and run.state.taken.get(name, 0) >= edge.max_iterations:
                 continue
-            if edge.condition is not None and "state" in edge.condition and scope is out.scope:
-                scope = out.scope.within({"state": {**out.scope.shared(), **changed}})
             try:
                 is_taken = taken(scope, edge.source, edge.condition)
             except InvalidError as error:

@@ -35,14 +35,16 @@ class NeedBlob(Exception):
 
 
 class Scope:
-    """A run's inputs and steps, and names that mean something here alone. blobs: values by SHA-256."""
+    """A run's inputs and steps, and names that mean something here alone. blobs: values by SHA-256. over: values that
+    are about to stand in the shared state."""
 
-    __slots__ = ("blobs", "local", "state")
+    __slots__ = ("blobs", "local", "over", "state")
 
     def __init__(self, state: RunState, blobs: Mapping[str, Any], local: Mapping[str, Any] | None = None) -> None:
         self.state = state
         self.blobs = blobs
         self.local = local or {}
+        self.over: Mapping[str, Any] = {}
 
     def within(self, local: Mapping[str, Any]) -> Scope:
         return Scope(self.state, self.blobs, local)
@@ -88,8 +90,14 @@ class Scope:
             "error": {"type": error.type, "message": error.message} if error else None,
         }
 
-    def shared(self) -> dict[str, Any]:
-        return {name: self.look(payload) for name, payload in self.state.shared.items()}
+    def shared(self, names: Collection[str] | None = None) -> dict[str, Any]:
+        """The shared state, or these keys of it as far as they are there."""
+        held = {
+            name: self.look(payload)
+            for name, payload in self.state.shared.items()
+            if name not in self.over and (names is None or name in names)
+        }
+        return {**held, **self.over}
 
     def shared_by_reference(self) -> dict[str, Any]:
         return {n: p.value if p.ref is None else blob_marker(p.ref) for n, p in self.state.shared.items()}
@@ -187,8 +195,8 @@ def holds(scope: Scope, text: str) -> bool:
     variables: dict[str, Any] = {**inputs, "inputs": inputs} if isinstance(inputs, dict) else {"inputs": inputs}
     state = scope.state
     variables.update(org=state.org, run=state.run, workflow=state.workflow, tags=dict(state.tags))
-    if state.superstep and "state" in text and "state" not in scope.local:
-        variables["state"] = scope.shared()
+    if state.superstep:
+        variables["state"] = scope.shared(expressions.condition_keys(text))
     for name in known:
         variables[name] = scope.step_view(name)
     variables.update(scope.local)

@@ -1,0 +1,202 @@
+"""Graph-style workflow text, as mini-LangGraph has it, brought to the schema of definition.py.
+
+    nodes: [{name: review, function: review_code}, {name: fix, tool: code.fix, args: {code: state.code}}]
+    edges: [{from: review, to: fix, condition: state.score < 0.8}, {from: fix, to: review}]
+    entry_point: review
+    state: {schema: {...}, reducers: {...}, initial: {...}}
+    max_supersteps: 20
+
+A node does one thing: `tool`, `function`, `prompt`, `workflow` (with `args`; without them it gets the shared state), or
+`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new` with their configuration. What else a node may have
+(`policy`, `condition`, `lane`, `writes`, ...) stays as it is. Errors speak of the text as it was written.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, NamedTuple
+
+Place = tuple[str | int, ...]
+Finding = tuple[Place, str, str]
+ENDS: Final = frozenset({"END", "__end__"})
+_TOP: Final = ("nodes", "edges", "entry_point", "state", "max_supersteps", "max_iterations")
+_WORKS: Final = {  # author's word: (node type, field that names it, field of its arguments)
+    "tool": ("tool", "tool_name", "tool_args"),
+    "function": ("function", "function_name", "function_args"),
+    "prompt": ("llm", "prompt_ref", "inputs"),
+    "workflow": ("subworkflow", "workflow", "inputs"),
+}
+_OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new")
+_SHORT: Final = {"signal": "signal", "wait": "duration"}  # a lone value stands for this field
+_LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
+_VALUES: Final = frozenset({"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers"})
+_STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
+_PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")
+
+
+class Authored(NamedTuple):
+    """data: in the schema's shape. origin: where a place of it stands in the author's text. problems: found so far."""
+
+    data: dict[str, Any]
+    origin: dict[Place, Place]
+    problems: list[Finding]
+
+
+def normalise(data: dict[str, Any]) -> Authored:
+    """Data that is not graph-style is given back as it is, but for references to the shared state of a `graph`."""
+    if "dag" in data or "graph" in data or not ("nodes" in data or "entry_point" in data):
+        return Authored(_with_references(data) if "graph" in data else data, {}, [])
+    found = Authored({k: v for k, v in data.items() if k not in _TOP}, {}, [])
+    bound = "max_iterations" if "max_iterations" in data else "max_supersteps"
+    found.origin.update(
+        {
+            ("dag",): (),
+            ("dag", "nodes"): ("nodes",),
+            ("dag", "edges"): ("edges",),
+            ("graph",): (),
+            ("graph", "max_supersteps"): (bound,),
+        }
+    )
+    if "entry_point" not in data:
+        fix = "add it with the node that runs first (a workflow without shared state has its nodes under `dag:`)"
+        found.problems.append(((), "the field 'entry_point' is missing", fix))
+    if "max_iterations" in data and "max_supersteps" in data:
+        text = "`max_iterations` and `max_supersteps` mean the same"
+        found.problems.append((("max_iterations",), text, "keep one"))
+    dag: dict[str, Any] = {}
+    if "nodes" in data:
+        nodes = data["nodes"]
+        dag["nodes"] = [_node(n, i, found) for i, n in enumerate(nodes)] if isinstance(nodes, list) else nodes
+    if "edges" in data:
+        edges = data["edges"]
+        dag["edges"] = [_edge(edge) for edge in edges] if isinstance(edges, list) else edges
+    graph = {
+        name: data[field]
+        for name, field in (("entry_point", "entry_point"), ("state", "state"), ("max_supersteps", bound))
+        if field in data
+    }
+    found.data.update(dag=dag, graph=graph)
+    _check_names(data.get("nodes"), found)
+    return found._replace(data=_with_references(found.data))
+
+
+def _edge(edge: Any) -> Any:
+    return {**edge, "to": "END"} if isinstance(edge, dict) and edge.get("to") in ENDS else edge
+
+
+def _check_names(nodes: Any, found: Authored) -> None:
+    seen: dict[Any, int] = {}
+    for number, node in enumerate(nodes if isinstance(nodes, list) else []):
+        name = node.get("name", node.get("id")) if isinstance(node, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in seen:
+            text = f"the name {name!r} is taken by nodes[{seen[name]}]"
+            found.problems.append((("nodes", number, "name"), text, "rename one"))
+        seen.setdefault(name, number)
+
+
+def _node(node: Any, number: int, found: Authored) -> Any:
+    """A node in the schema's shape; problems go into `found`."""
+    there: Place = ("nodes", number)
+    here: Place = ("dag", *there)
+    found.origin[here] = there
+    if not isinstance(node, dict):
+        found.problems.append(
+            (there, f"a node is a mapping, got a {type(node).__name__}", "write {name: ..., tool: ...}")
+        )
+        return node
+    kinds = [kind for kind in (*_WORKS, *_OTHERS) if kind in node]
+    made = {key: value for key, value in node.items() if key not in {*kinds, "name", "args"}}
+    if "name" in node and "id" not in node:
+        found.origin[*here, "id"] = (*there, "name")
+        made["id"] = node["name"]
+    elif "id" not in node:
+        found.problems.append((there, "the node has no `name`", "add `name:`"))
+    if "type" in node and not kinds:
+        if "args" in node:
+            found.problems.append(
+                ((*there, "args"), "`args` goes with tool, function, prompt or workflow", "use config")
+            )
+        return made
+    if len(kinds) != 1:
+        text = f"the node has {' and '.join(kinds)}: it does one thing" if kinds else "the node does nothing"
+        found.problems.append((there, text, f"give one of {', '.join((*_WORKS, *_OTHERS))}"))
+        return made
+    kind = kinds[0]
+    if "type" in made or "config" in made:
+        field = "type" if "type" in made else "config"
+        found.problems.append(((*there, field), f"`{kind}` says it already", f"remove `{field}`"))
+        return made
+    if kind in _WORKS:
+        made["type"], made["config"] = _work(kind, node, made, here, there, found)
+    else:
+        made["type"], made["config"] = kind, _other(kind, node, here, there, found)
+    return made
+
+
+def _work(
+    kind: str, node: dict[str, Any], made: dict[str, Any], here: Place, there: Place, found: Authored
+) -> tuple[str, dict[str, Any]]:
+    node_type, name, arguments = _WORKS[kind]
+    config: dict[str, Any] = {name: node[kind]}
+    found.origin[*here, "config", name] = (*there, kind)
+    found.origin[*here, "config", arguments] = (*there, "args")
+    found.origin[*here, "config"] = there
+    if "args" in node:
+        config[arguments] = node["args"]
+    else:
+        config["state_args"] = True
+    for field in ("parallel", "for_each", "reveal", *_LLM_FIELDS):
+        if field in made:
+            config[field] = made.pop(field)
+    return node_type, config
+
+
+def _other(kind: str, node: dict[str, Any], here: Place, there: Place, found: Authored) -> Any:
+    found.origin[*here, "config"] = (*there, kind)
+    if "args" in node:
+        found.problems.append(((*there, "args"), f"`args` means nothing with {kind}", f"put it inside `{kind}`"))
+    value = node[kind]
+    if kind in _SHORT and isinstance(value, str | int):
+        found.origin[*here, "config", _SHORT[kind]] = (*there, kind)
+        value = {_SHORT[kind]: value}
+    return {} if value is None else value
+
+
+# --- references to the shared state ---
+
+
+def _with_references(data: dict[str, Any]) -> dict[str, Any]:
+    """`state.code` as a value means what `{{state.code}}` means, as `node.output` does. Conditions are CEL already."""
+    dag = data.get("dag")
+    changed = dict(data)
+    if "outputs" in data:
+        changed["outputs"] = _replaced(data["outputs"])
+    if isinstance(dag, dict) and isinstance(dag.get("nodes"), list):
+        changed["dag"] = {**dag, "nodes": [_in_values(node) for node in dag["nodes"]]}
+    return changed
+
+
+def _in_values(part: Any) -> Any:
+    if not isinstance(part, dict):
+        return part
+    return {
+        key: _replaced(value)
+        if key in _VALUES
+        else _in_values(value)
+        if key in {"config", "body", "compensate_with"}
+        else value
+        for key, value in part.items()
+    }
+
+
+def _replaced(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _replaced(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item) for item in value]
+    if isinstance(value, str) and (match := _STATE.match(value)):
+        parts = (f"['{name}']" if name else index for name, index in _PART.findall(match[1]))
+        return f"{{{{state{''.join(parts)}}}}}"
+    return value

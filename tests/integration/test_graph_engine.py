@@ -1,0 +1,65 @@
+"""Graph-style workflows by a real scheduler and worker, on a real JetStream."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.runstate import RunStatus
+
+pytestmark = pytest.mark.integration
+
+TEXT = """
+name: refine_until_good
+inputs: {start: {type: integer, required: false, default: 0}}
+nodes:
+  - {name: review, function: t.review, policy: {retry: {max_attempts: 2, initial_ms: 0}}}
+  - {name: refine, function: t.refine}
+  - {name: by_two, function: t.refine, args: {n: state.n, step: 2}, writes: {twice: output.n}}
+edges:
+  - {from: review, to: refine, condition: state.n < 4}
+  - {from: review, to: by_two, condition: state.n == 1}
+  - {from: refine, to: review}
+  - {from: by_two, to: END}
+entry_point: review
+state:
+  schema: {type: object, properties: {n: {type: integer}, log: {type: array}}}
+  reducers: {log: append}
+  initial: {n: 0, log: []}
+max_supersteps: %d
+"""
+
+
+async def test_a_cycle_runs_until_its_condition_fails(engine: Any) -> None:
+    key = await engine.submit(TEXT % 20)
+    state = await engine.finished(key)
+    assert state.status is RunStatus.COMPLETED
+    events = [event for _, event in await engine.events(key)]
+    advanced = [event for event in events if isinstance(event, ev.GraphAdvanced)]
+    steps = [event.steps for event in advanced]
+    assert steps[:4] == [("review",), ("refine",), ("review#2",), ("refine#2", "by_two")]
+    assert steps[-2:] == [("review#5",), ()]
+    assert state.steps["review"].attempt == 2
+    # pages of 10,000 numbers stand out of line, in the events and in what the next steps are given
+    assert state.shared["pages"].ref is not None
+    assert state.shared["n"].value == 4
+    assert state.shared["twice"].value == 3
+    assert state.shared["log"].value == [[0, 0], 0, [1, 2], 1, [2, 4], 2, [3, 6], 3, [4, 8]]
+    assert state.output is not None
+    assert all(set(event.state) <= {"log", "n", "pages", "twice"} for event in advanced[1:])
+    assert [set(event.state) for event in advanced if event.steps == ("review#2",)] == [{"log", "n"}]
+
+
+async def test_the_bounds_and_the_schema_of_a_graph_fail_its_run(engine: Any) -> None:
+    bounded = await engine.finished(await engine.submit(TEXT % 3))
+    assert (bounded.status, bounded.error.type) == (RunStatus.FAILED, "max_supersteps")
+    key = await engine.submit((TEXT % 20).replace("log: {type: array}", "log: {maxItems: 3}"))
+    failed = await engine.finished(key)
+    assert (failed.status, failed.error.type) == (RunStatus.FAILED, "invalid_state")
+    assert failed.error.message == "refine#2: state.log does not fit its schema (maxItems: 3); it is a list"
+    last = [event for _, event in await engine.events(key) if isinstance(event, ev.RunFailed)]
+    assert last[0].step == "refine#2"
+    assert subjects.key_of("test", failed.run) == key

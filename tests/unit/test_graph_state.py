@@ -1,0 +1,367 @@
+"""The shared state of a graph: reducers, its schema in bounded time, and the errors that a run ends with."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common.definition import parse_dict
+from agentflow_common.events import BlobRef, Payload, StepError
+from agentflow_common.expressions import condition_keys
+from agentflow_common.runfold import new_state
+from agentflow_common.runstate import RunStatus
+from agentflow_common.stateschema import Schema, StateError, reduce
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Decision, Run
+
+# --- reducers ---
+
+
+@pytest.mark.parametrize(
+    ("reducer", "held", "given", "made"),
+    [
+        ("replace", 1, None, None),
+        ("append", [1], [2], [1, [2]]),
+        ("append", None, 1, [1]),
+        ("extend", [1], [2, 3], [1, 2, 3]),
+        ("extend", [1], None, [1]),
+        ("merge", {"a": 1, "b": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ("union", [3, {"a": 1}], [{"a": 1}, 3, 1], [3, {"a": 1}, 1]),
+        ("union", ["a"], "b", ["a", "b"]),
+        ("sum", 1, 2.5, 3.5),
+        ("sum", None, 2, 2),
+        ("max", 3, 2, 3),
+        ("max", "b", "c", "c"),
+        ("min", 3, 2, 2),
+        ("min", 3, None, 3),
+        ("first", "a", "b", "a"),
+        ("first", None, "b", "b"),
+    ],
+)
+def test_a_reducer(reducer: str, held: Any, given: Any, made: Any) -> None:
+    before = repr(held)
+    assert reduce(reducer, "k", held, given, held is not None) == made
+    assert repr(held) == before, "what was there is not changed in place"
+
+
+@pytest.mark.parametrize(
+    ("reducer", "held", "given"),
+    [
+        ("append", 1, 2), ("extend", [1], 2), ("merge", {}, [1]), ("sum", 1, "a"), ("sum", 1, True), ("sum", 1, None),
+        ("max", 1, "a"), ("min", [1], [2]), ("sum", 2**62, 2**62), ("sum", 1e308, 1e308),
+    ],
+)  # fmt: skip
+def test_a_reducer_refuses_what_it_cannot_take(reducer: str, held: Any, given: Any) -> None:
+    with pytest.raises(StateError, match="'k'") as caught:
+        reduce(reducer, "k", held, given, True)
+    assert caught.value.keys == ("k",)
+
+
+# --- the schema ---
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"type": "strnig"}}},
+        {"type": "array"},
+        {"properties": {"a": {"pattern": "(?=x)y"}}},
+        {"patternProperties": {"(": {}}},
+        {"properties": {"a": {"$ref": "https://example.com/schema.json"}}},
+        {"properties": {"a": {"$ref": "#/$defs/none"}}},
+    ],
+)
+def test_a_schema_that_the_engine_does_not_take(schema: dict[str, Any]) -> None:
+    with pytest.raises(StateError):
+        Schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "state", "said"),
+    [
+        ({"properties": {"a": {"type": "integer"}}}, {"a": "x"}, "state.a does not fit"),
+        ({"properties": {"a": {"items": {"properties": {"b": {"minimum": 1}}}}}}, {"a": [{"b": 0}]}, "state.a[0].b"),
+        ({"required": ["z"]}, {"a": 1}, "no 'z'"),
+        ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "'b' is no key"),
+        ({"minProperties": 2}, {"a": 1}, "minProperties"),
+        ({"properties": {"a": {"pattern": "^[a-c]+$"}}}, {"a": "abd"}, "pattern"),
+        ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_x": "1"}, "state.n_x"),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": 1}, {"x": 1}]}, "uniqueItems"),
+        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"maximum": 3}}}, {"a": 4}, "maximum"),
+        ({"$ref": "#"}, {"a": 4}, "too deeply"),
+    ],
+)
+def test_a_violation_names_the_key_and_the_rule_and_not_the_value(schema: Any, state: Any, said: str) -> None:
+    with pytest.raises(StateError) as caught:
+        Schema(schema).check(state, state)
+    assert said in caught.value.message
+    assert "abd" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "state"),
+    [
+        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 40 + "b"}),
+        (
+            {"$defs": {**{f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}, "d40": {}},
+             "$ref": "#/$defs/d0"},
+            {},
+        ),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [*([{"x": [n]} for n in range(30_000)]), {"x": [0]}]}),
+    ],
+)  # fmt: skip
+def test_no_schema_holds_up_the_scheduler(schema: Any, state: Any) -> None:
+    compiled = Schema(schema)
+    began = time.process_time()
+    with pytest.raises(StateError):
+        compiled.check(state, state)
+    assert time.process_time() - began < 5
+
+
+def test_a_schema_that_speaks_of_each_key_looks_at_what_changed_alone() -> None:
+    schema = Schema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    assert schema.by_key
+    schema.check({"a": None, "b": None}, {"b": 1})
+    assert not Schema({"anyOf": [{"required": ["a"]}]}).by_key
+
+
+# --- runs ---
+
+
+class Game:
+    """A run of a graph; the test plays its workers."""
+
+    def __init__(self, graph: dict[str, Any], inputs: dict[str, Any] | None = None) -> None:
+        definition = parse_dict({"name": "w", **graph})
+        event = ev.RunSubmitted(
+            org="o", run="r", ts=1, workflow="w", version=1, definition=definition.canonical(),
+            inputs=Payload(value=inputs or {}),
+        )  # fmt: skip
+        state = new_state(event, 1)
+        self.run = Run(state, Plans().get(state.definition))
+        self.seq = 1
+        self.blobs: dict[str, Any] = {}
+        self.decisions: list[Any] = []
+        self.go()
+
+    @property
+    def state(self) -> Any:
+        return self.run.state
+
+    def go(self, fact: Any = None) -> Decision:
+        if fact is not None:
+            self.seq += 1
+            self.run.apply(fact, self.seq)
+        out = decide(self.run, 1000, self.blobs)
+        self.decisions += out.decisions
+        return out
+
+    def done(self, step: str, output: Any = None, ref: BlobRef | None = None) -> Decision:
+        return self.go(
+            ev.StepCompleted(org="o", run="r", ts=1, step=step, attempt=1, output=Payload(value=output, ref=ref))
+        )
+
+    def failed(self, step: str) -> Decision:
+        return self.go(ev.StepFailed(org="o", run="r", ts=1, step=step, attempt=1, error=StepError("E", "no", False)))
+
+    def of(self, kind: type) -> list[Any]:
+        return [decision for decision in self.decisions if isinstance(decision, kind)]
+
+    def error(self) -> tuple[str, str, str]:
+        assert self.state.status is RunStatus.FAILED
+        failed = self.of(ev.RunFailed)[0]
+        return failed.error.type, failed.error.message, failed.step
+
+
+def ring(**more: Any) -> dict[str, Any]:
+    nodes = [{"name": "a", "function": "f"}, {"name": "b", "function": "f"}]
+    edges = [{"from": "a", "to": "b"}, {"from": "b", "to": "a", "condition": "state.n < 3"}]
+    return {"nodes": nodes, "edges": edges, "entry_point": "a", **more}
+
+
+def test_a_loop_ends_when_its_condition_fails_and_costs_one_decision_more_than_a_step() -> None:
+    game = Game(ring(state={"initial": {"n": 0}, "reducers": {"n": "sum"}}), {"x": "in"})
+    for step in ("a", "b", "a#2", "b#2"):
+        game.done(step, {"n": 1})
+    assert game.state.status is RunStatus.COMPLETED
+    assert game.state.output.value == {"n": 4, "x": "in"}
+    assert [d.steps for d in game.of(ev.GraphAdvanced)] == [("a",), ("b",), ("a#2",), ("b#2",), ()]
+    assert len(game.decisions) == 2 + 4 + 5  # run.started and run.completed, the steps, the supersteps
+    assert [sorted(d.state) for d in game.of(ev.GraphAdvanced)] == [["n", "x"], ["n"], ["n"], ["n"], ["n"]]
+
+
+def test_concurrent_writers_merge_in_the_order_of_the_definition() -> None:
+    nodes = [{"name": name, "function": "f"} for name in ("s", "late", "early")]
+    edges = [{"from": "s", "to": "early"}, {"from": "s", "to": "late"}]
+    spec = {"reducers": {"log": "append"}}
+    game = Game({"nodes": nodes, "edges": edges, "entry_point": "s", "state": spec})
+    game.done("s")
+    assert game.of(ev.GraphAdvanced)[-1].steps == ("late", "early")
+    game.done("early", {"log": "e", "who": "early"})
+    game.done("late", {"log": "l", "who": "late"})
+    assert game.state.output.value == {"log": ["l", "e"], "who": "early"}
+
+
+def test_the_bound_on_supersteps_is_told() -> None:
+    game = Game(ring(max_supersteps=2, state={"initial": {"n": 0}}))
+    game.done("a")
+    game.done("b")
+    kind, message, _ = game.error()
+    assert kind == "max_supersteps"
+    assert "2 supersteps" in message and "would run a" in message
+
+
+def test_an_edge_is_taken_as_often_as_it_may_be() -> None:
+    graph = ring(state={"initial": {"n": 0}})
+    graph["edges"][1]["max_iterations"] = 1
+    game = Game(graph)
+    for step in ("a", "b", "a#2", "b#2"):
+        game.done(step, {})
+    assert game.state.status is RunStatus.COMPLETED
+    assert [d.taken for d in game.of(ev.GraphAdvanced) if d.taken] == [("b->a",)]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ({"n": "x"}, "state.n does not fit"),
+        ([1], "its output is a list"),
+        ({"n": 1, "log": 5}, "the reducer `extend` of 'log'"),
+        ({"zzz": 1}, "'zzz' is no key"),
+        ({"log": [{"$blob": {"sha256": "0", "size": 1}, "path": []}]}, "$blob"),
+        ({"log": ["x" * (4 * 1024 * 1024 + 1)]}, "the limit is 4,194,304"),
+    ],
+)
+def test_what_the_state_cannot_take_fails_the_run_and_names_the_node(output: Any, said: str) -> None:
+    schema = {"properties": {"n": {"type": "integer"}, "log": {"type": "array"}}, "additionalProperties": False}
+    game = Game(ring(state={"schema": schema, "reducers": {"log": "extend"}, "initial": {"n": 0}}))
+    game.done("a", {})
+    game.done("b", output)
+    kind, message, step = game.error()
+    assert kind in {"invalid_state", "undecidable"}
+    assert said in message
+    assert "b" in message.split(":")[0]
+    assert step == "b"
+
+
+def test_inputs_that_the_state_cannot_take_fail_it_at_the_start() -> None:
+    game = Game(ring(state={"schema": {"properties": {"n": {"type": "integer"}}}}), {"n": "x"})
+    assert "state.n" in game.error()[1]
+    required = ring(state={"schema": {"required": ["n"]}})
+    assert "has no 'n'" in Game(required).error()[1]
+
+
+def test_a_condition_that_cannot_be_told_names_its_edge() -> None:
+    game = Game(ring())
+    game.done("a", {})
+    game.done("b", {})
+    kind, message, _ = game.error()
+    assert (kind, "the edge b -> a" in message) == ("undecidable", True)
+
+
+def test_writes_says_where_an_output_goes() -> None:
+    graph = ring(state={"initial": {"n": 0}})
+    graph["nodes"][0]["writes"] = "whole"
+    graph["nodes"][1]["writes"] = {"n": "output.deep[0]", "all": "output"}
+    game = Game(graph)
+    game.done("a", [1, 2])
+    game.done("b", {"deep": [7]})
+    assert game.state.output.value == {"n": 7, "whole": [1, 2], "all": {"deep": [7]}}
+
+
+def test_a_step_that_is_skipped_or_fails_without_harm_contributes_nothing() -> None:
+    nodes: list[dict[str, Any]] = [
+        {"name": "s", "function": "f"},
+        {"name": "skip", "function": "f", "condition": "state.n > 100"},
+        {"name": "fail", "function": "f", "policy": {"on_failure": "continue", "retry": {"max_attempts": 1}}},
+        {"name": "good", "function": "f"},
+        {"name": "after", "function": "f"},
+    ]
+    edges = [{"from": "s", "to": name} for name in ("skip", "fail", "good")]
+    edges += [{"from": "skip", "to": "after"}, {"from": "good", "to": "END"}]
+    edges += [{"from": "fail", "to": "after", "condition": "fail.status == 'failed'"}]
+    game = Game({"nodes": nodes, "edges": edges, "entry_point": "s", "state": {"initial": {"n": 0}}})
+    game.done("s")
+    game.failed("fail")
+    game.done("good", {"n": 2})
+    assert game.of(ev.GraphAdvanced)[-1].steps == ("after",)
+    assert game.of(ev.StepSkipped)[0].step == "skip"
+    game.done("after", {})
+    assert game.state.output.value == {"n": 2}
+
+
+def test_nodes_see_the_state_of_the_superstep_before() -> None:
+    graph = ring(state={"initial": {"n": 0, "items": [1]}, "reducers": {"n": "sum"}})
+    graph["nodes"][1] |= {"args": {"n": "state.n", "items": "state.items", "was": "a.output.n", "say": "n={{state.n}}"}}
+    game = Game(graph)
+    assert game.of(ev.StepScheduled)[0].inputs == {"state": {"n": 0, "items": [1]}}
+    assert game.of(ev.StepScheduled)[0].config["state_args"] is True
+    game.done("a", {"n": 2})
+    assert game.of(ev.StepScheduled)[1].inputs == {"n": 2, "items": [1], "was": 2, "say": "n=2"}
+
+
+def test_values_that_are_stored_out_of_line_are_fetched_when_they_are_looked_at() -> None:
+    game = Game(ring(state={"initial": {"n": 0}}))
+    ref = BlobRef("f" * 64, 100_000)
+    assert game.done("a", ref=ref).needs == [ref]
+    game.blobs[ref.sha256] = {"big": "x" * 100_000, "n": 9}
+    game.go()
+    assert game.of(ev.GraphAdvanced)[-1].state["n"].value == 9
+    game.blobs.clear()
+    big = BlobRef("e" * 64, 100_000)
+    game.state.shared["big"] = Payload(ref=big)  # as the shell stores it
+    game.done("b", {})
+    assert game.decisions[-1].output.value["big"] == {"$blob": {"sha256": big.sha256, "size": 100_000}, "path": []}
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("state.n < 3 && size(state.log) > inputs.n", {"n", "log"}),
+        ("inputs.state.n == 'state'", set()),
+        ("a.output.n > 1", set()),
+        ("state['n'] > 1", None),
+        ("'n' in state", None),
+        ("has(state.n)", {"n"}),
+        ("state.exists(k, k == 'n')", None),
+    ],
+)
+def test_a_condition_looks_at_the_keys_that_it_names(text: str, keys: set[str] | None) -> None:
+    assert condition_keys(text) == keys
+
+
+def test_a_cancelled_graph_ends_and_a_paused_one_waits() -> None:
+    game = Game(ring(state={"initial": {"n": 0}}))
+    game.go(ev.RunPauseRequested(org="o", run="r", ts=1))
+    game.done("a", {})
+    assert not game.of(ev.GraphAdvanced)[1:]
+    game.go(ev.RunResumeRequested(org="o", run="r", ts=1))
+    assert game.of(ev.GraphAdvanced)[-1].steps == ("b",)
+    game.go(ev.RunCancelRequested(org="o", run="r", ts=1))
+    assert game.state.status is RunStatus.CANCELLED
+
+
+def test_waits_maps_and_approvals_are_steps_of_a_superstep() -> None:
+    nodes: list[dict[str, Any]] = [
+        {"name": "a", "function": "f"},
+        {"name": "each", "map": {"over": "state.items", "body": {"type": "function", "config": {
+            "function_name": "f", "inputs": {"x": "{{item}}"}}}}, "writes": "made"},
+        {"name": "ask", "approval": {"message": "with {{state.items | length}}?"}, "writes": {"ok": "output.approved"}},
+        {"name": "end", "function": "f", "condition": "state.ok && size(state.made) == 2"},
+    ]  # fmt: skip
+    edges = [{"from": "a", "to": "each"}, {"from": "a", "to": "ask"}]
+    edges += [{"from": "each", "to": "end"}, {"from": "ask", "to": "end"}]
+    game = Game({"nodes": nodes, "edges": edges, "entry_point": "a"}, {"items": [1, 2]})
+    game.done("a")
+    assert game.of(ev.StepWaiting)[0].detail["message"] == "with 2?"
+    game.done("each[1]", "two")
+    game.done("each[0]", "one")
+    assert game.state.status is RunStatus.WAITING
+    game.go(ev.ApprovalGiven(org="o", run="r", ts=1, step="ask", decision="approve", by="ann"))
+    assert game.state.shared["made"].value == ["one", "two"]
+    game.done("end", {})
+    assert game.state.output.value == {"items": [1, 2], "made": ["one", "two"], "ok": True}
