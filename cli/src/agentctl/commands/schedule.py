@@ -234,7 +234,8 @@ def backfill(
         )  # fmt: skip
 
     def render() -> str:
-        head = f"{found.count} times" + ("" if dry_run else f", backfill {found.backfill_id}")
+        head = "1 time" if found.count == 1 else f"{found.count} times"
+        head += "" if dry_run else f", backfill {found.backfill_id}"
         return "\n".join([head, *(f"  {when(at)}" for at in found.times[:10])])
 
     emit(found.to_dict(), output, render)

@@ -1,0 +1,183 @@
+"""Schedules by the SDK, sync and async, and by agentctl, against a real gateway, scheduler, NATS and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentctl.main import app
+from agentflow.v1 import workflow_pb2
+from agentflow_common.service import running
+from agentflow_gateway.testing import Stand, standing
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_sdk import AlreadyExistsError, AsyncClient, Client, InvalidArgumentError, NotFoundError, ScheduleStatus
+
+pytestmark = pytest.mark.integration
+
+WORKFLOW = """\
+name: report
+version: 1
+inputs: {text: {type: string, default: hello}}
+dag:
+  nodes:
+    - {id: read, type: function, config: {function_name: text_splitter, inputs: {text: "{{text}}"}}}
+"""
+FILE = """\
+name: from_file
+workflow: report
+cron: ["30 2 * * mon-fri", "@at 2090-01-01T00:00:00"]
+time_zone: Europe/Berlin
+overlap: buffer_all
+jitter: 30s
+holidays: [12-25]
+"""
+
+
+@pytest.fixture
+async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
+    async with (
+        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
+        standing(nats_url, db_env) as stand,
+    ):
+        request = workflow_pb2.RegisterWorkflowRequest(definition_text=WORKFLOW)
+        await stand.workflows.RegisterWorkflow(request, metadata=stand.auth())
+        yield stand
+
+
+def endpoint(stand: Stand) -> str:
+    return f"127.0.0.1:{stand.context.ports['grpc']}"
+
+
+async def test_the_async_client(stand: Stand) -> None:
+    async with AsyncClient(endpoint(stand), stand.key) as client:
+        made = await client.schedules.create({"name": "a", "workflow": "report", "cron": ["@daily"]})
+        assert made.changed and made.schedule.status is ScheduleStatus.ACTIVE
+        assert made.schedule.spec == {"name": "a", "workflow": "report", "cron": ["@daily"]}
+        assert not (await client.schedules.create({"name": "a", "workflow": "report", "cron": "@daily"})).changed
+        with pytest.raises(AlreadyExistsError):
+            await client.schedules.create({"name": "a", "workflow": "report", "cron": "@hourly"})
+        with pytest.raises(InvalidArgumentError) as caught:
+            await client.schedules.create("name: b\nworkflow: report\ncron: 61 * * * *\n")
+        assert caught.value.problems[0].place == "line 3, cron"
+        assert (await client.schedules.update({"name": "a", "workflow": "report", "cron": "@hourly"})).changed
+        assert await client.schedules.pause("a", "release") and not await client.schedules.pause("a")
+        assert (await client.schedules.get("a")).paused_reason == "release"
+        assert await client.schedules.resume("a")
+        asked = await client.schedules.trigger("a", {"n": 1}, trigger_id="t")
+        async with asyncio.timeout(15):
+            while not (found := await client.schedules.get("a", times=3)).recent:
+                await asyncio.sleep(0.05)
+        assert found.recent[0].run_id == asked.run_id and len(found.next_times) == 3
+        with pytest.raises(NotFoundError) as missing:
+            await client.schedules.get("aa")
+        assert "did you mean a?" in str(missing.value)
+        await client.schedules.delete("a")
+        assert len(await client.schedules.list()) == 0
+
+
+async def test_the_sync_client(stand: Stand) -> None:
+    def work() -> None:
+        with Client(endpoint(stand), stand.key) as client:
+            assert client.schedules.set_calendar("bank", ["2030-01-01"]) == 0
+            client.schedules.create({"name": "s", "workflow": "report", "cron": "@daily", "calendars": ["bank"]})
+            client.schedules.create({"name": "hook", "workflow": "report", "trigger": {"webhook": True}})
+            assert [item.name for item in client.schedules.list(limit=1)] == ["hook"]
+            assert [item.name for item in client.schedules.list(workflow="report", status="active")] == ["hook", "s"]
+            assert client.schedules.webhook("hook").path == "/api/v1/triggers/default/hook"
+            start = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
+            dry = client.schedules.backfill("s", start, start + 3 * 86_400_000, dry_run=True)
+            assert dry.count == 4 and dry.times[0] == start
+            assert client.schedules.preview("s", after=start, times=2).times == (
+                start + 86_400_000,
+                start + 2 * 86_400_000,
+            )
+            assert [c.dates for c in client.schedules.calendars()] == [("2030-01-01",)]
+
+    await asyncio.to_thread(work)
+
+
+class Cli:
+    """agentctl in a thread, so that the gateway in this process can answer it."""
+
+    def __init__(self, stand: Stand, folder: Path) -> None:
+        self.env = {
+            "AGENTFLOW_ENDPOINT": endpoint(stand), "AGENTFLOW_TOKEN": stand.key,
+            "AGENTFLOW_CLI_CONFIG": str(folder / "none.yaml"), "AGENTFLOW_DATA_DIR": str(folder / "none"),
+        }  # fmt: skip
+
+    async def __call__(self, *words: str, code: int = 0) -> Result:
+        result = await asyncio.to_thread(CliRunner().invoke, app, ["schedule", *words], env=self.env)
+        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
+        return result
+
+    async def json(self, *words: str) -> Any:
+        return json.loads((await self(*words, "-o", "json")).stdout)
+
+
+async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
+    cli = Cli(stand, tmp_path)
+    file = tmp_path / "nightly.yaml"
+    file.write_text(FILE)
+    made = await cli.json("create", "-f", str(file))
+    assert made["spec"]["jitter_ms"] == 30_000 and made["status"] == "active"
+    flags = [
+        "--workflow",
+        "report",
+        "--cron",
+        "@every 90s",
+        "-i",
+        "text={{schedule.time}}",
+        "--set",
+        "trigger.webhook=true",
+    ]
+    by_flags = await cli.json("create", "by_flags", *flags, "--overlap", "cancel")
+    assert by_flags["spec"] == {
+        "name": "by_flags", "workflow": "report", "cron": ["@every 90s"], "overlap": "cancel",
+        "inputs": {"text": "{{schedule.time}}"}, "trigger": {"webhook": True},
+    }  # fmt: skip
+    assert [item["name"] for item in await cli.json("list")] == ["by_flags", "from_file"]
+    table = (await cli("list")).stdout
+    assert "@every 90s, webhook" in table and "(Europe/Berlin)" in table
+
+    times = (await cli("next", "from_file", "-n", "2", "--after", "2026-12-23T12:00:00Z")).stdout
+    assert times == "Thu 2026-12-24 02:30:00 CET\nMon 2026-12-28 02:30:00 CET\n"
+    assert (await cli.json("next", "--cron", "0 0 29 2 *", "--after", "2026-01-01T00:00:00Z", "-n", "1"))["times"] == [
+        int(datetime(2028, 2, 29, tzinfo=UTC).timestamp() * 1000)
+    ]
+    assert "paused" in (await cli("pause", "from_file", "--reason", "release")).stderr
+    assert "paused (release)" in (await cli("get", "from_file")).stdout
+    assert "active" in (await cli("resume", "from_file")).stderr
+    run = (await cli("trigger", "from_file", "--payload", '{"n": 1}', "--id", "t1")).stdout.strip()
+    async with asyncio.timeout(15):
+        while run not in (shown := (await cli("get", "from_file")).stdout):
+            await asyncio.sleep(0.1)
+    assert "manual" in shown
+    dry = (await cli("backfill", "from_file", "--start", "2026-03-28", "--end", "2026-03-31", "--dry-run")).stdout
+    assert dry.startswith("1 time\n")
+    assert "http://" in (await cli("webhook", "by_flags")).stdout
+    assert "0 schedules were told" in (await cli("calendar", "set", "bank", "2030-12-25")).stderr
+    assert (await cli.json("calendar", "list"))[0]["dates"] == ["2030-12-25"]
+    await cli("calendar", "delete", "bank")
+    await cli("delete", "by_flags")
+    assert [item["name"] for item in await cli.json("list")] == ["from_file"]
+
+
+async def test_agentctl_says_what_is_wrong(stand: Stand, tmp_path: Path) -> None:
+    cli = Cli(stand, tmp_path)
+    file = tmp_path / "bad.yaml"
+    file.write_text(FILE.replace("30 2 * * mon-fri", "99 2 * * *"))
+    told = (await cli("create", "-f", str(file), code=2)).stderr
+    assert f"{file}:3: cron.0" in told and "bad minute" in told
+    assert "give a name, or --file" in (await cli("create", "--workflow", "report", code=2)).stderr
+    assert "leave out the other flags" in (await cli("create", "x", "-f", str(file), code=2)).stderr
+    assert "there is no schedule 'none'" in (await cli("get", "none", code=2)).stderr
+    assert "not JSON" in (await cli("trigger", "none", "--payload", "{", code=2)).stderr
+    assert "did you mean" in (await cli("create", "x", "--workflow", "reprt", "--cron", "@daily", code=2)).stderr
