@@ -86,7 +86,7 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     assert work is not None  # noqa: S101
     first = run.cursors[key]
     for index in range(first, first + _room(run, node, key, width)):
-        if not out.may_offer():
+        if not out.may_offer(steps.pool_of(node, work)):
             run.touched[key] = None
             return
         child = child_key(key, index)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from agentflow_common import events as ev
@@ -81,9 +81,9 @@ def host(state: State, plans: Plans) -> Entity:
     return Lane(state) if isinstance(state, LaneState) else Schedule(state)
 
 
-def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], offers: int) -> Decided:
+def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Decided:
     if isinstance(entity, Run):
-        return decide(entity, now_ms, blobs, offers)
+        return decide(entity, now_ms, blobs, take)
     return decide_lane(entity, now_ms) if isinstance(entity, Lane) else decide_schedule(entity, now_ms)
 
 

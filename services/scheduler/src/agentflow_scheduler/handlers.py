@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -32,11 +33,12 @@ from agentflow_scheduler.entities import Decided, Entity, State, begin, decide_e
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.load import Load
-from agentflow_scheduler.machine import OFFERS_MAX, fail_run
+from agentflow_scheduler.machine import fail_run
 from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.pools import Pools
 from agentflow_scheduler.recovery import reload
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
 from agentflow_scheduler.timers import purge_timers, set_timers
@@ -64,7 +66,8 @@ class Engine:
         self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
-        self._held: dict[RunKey, None] = {}  # runs that may not offer steps now
+        self._held: dict[RunKey, None] = {}  # runs of paused workflows that have something to offer
+        self._pools = Pools(context.settings.window_steps)
         self._shards = Shards(context.log, snapshots, leases)
         self._since_snapshot = 0
         self._background: set[asyncio.Task[Any]] = set()
@@ -87,6 +90,7 @@ class Engine:
         self._entities.clear()
         self._parked.clear()
         self._held.clear()
+        self._pools = Pools(self._context.settings.window_steps)
         shards = self._shards = Shards(self._log, self._snapshots, self._leases)
         try:
             while True:
@@ -128,6 +132,7 @@ class Engine:
         self._entities.pop(key, None)
         self._parked.pop(key, None)
         self._held.pop(key, None)
+        self._pools.forget(key)
 
     async def _hand_over(self, shard: int) -> None:
         """To a scheduler that joined: it finds a snapshot, so it has little to read."""
@@ -172,6 +177,8 @@ class Engine:
         entity = self._entities.get(key)
         if entity is not None:
             entity.apply(event, delivery.seq)
+            if isinstance(entity, Run):
+                self._pools.folded(key, entity, event)
             return entity
         state = begin(key, event, delivery.seq)
         return None if state is None else await self._adopt(key, state)  # None: a late word about what is over
@@ -193,10 +200,17 @@ class Engine:
             with contextlib.suppress(ConflictError):  # another scheduler was first
                 await self._log.append(Entry(subjects.out_run(key), ev.encode(end), fence=fence))
             return None
+        if isinstance(entity, Run):
+            self._pools.adopt(key, entity)
         return entity
 
     async def _advance(self, touched: dict[RunKey, Entity]) -> None:
-        """Decides and appends until nothing is left to decide for these entities."""
+        """Decides and appends until nothing is left to decide for these entities, and for those whose turn came."""
+        while touched:
+            await self._settle(touched)
+            touched = {key: self._entities[key] for key in self._pools.grants() if key in self._entities}
+
+    async def _settle(self, touched: dict[RunKey, Entity]) -> None:
         values: dict[str, Any] = {}
         for attempt in range(ROUNDS_MAX):
             if not touched:
@@ -233,13 +247,8 @@ class Engine:
                 continue
             if self._must_wait(key, entity):
                 continue
-            if isinstance(entity, Lane):
-                entity.wanted = self._controls.lane(entity.state.lane)
             try:
-                out = decide_entity(entity, now_ms, values, self._offers(entity))
-                for ref in getattr(out, "needs", ()):
-                    values[ref.sha256] = await self._blobs.fetch(ref)
-                turn = await self._make_turn(key, entity, out)
+                out, turn = await self._decide_one(key, entity, now_ms, values)
             except RetryableError as error:
                 fresh = await self._reload(key)
                 if fresh is None or self._park(key, error):
@@ -253,16 +262,30 @@ class Engine:
                 turns.append(turn)
             if getattr(out, "needs", None) or getattr(out, "more", False):
                 again[key] = entity
-            if getattr(out, "held", False):
-                self._held[key] = None
-            else:
-                self._held.pop(key, None)
+            if isinstance(entity, Run):
+                self._pools.after(key, entity, out.decisions)
+                if getattr(out, "held", False) and self._is_paused(entity):
+                    self._held[key] = None
+                else:
+                    self._held.pop(key, None)
         return turns, again
 
-    def _offers(self, entity: Entity) -> int:
-        """How many steps it may offer now."""
-        paused = isinstance(entity, Run) and self._controls.is_paused(entity.state.org, entity.state.workflow)
-        return 0 if paused else OFFERS_MAX
+    async def _decide_one(
+        self, key: RunKey, entity: Entity, now_ms: int, values: dict[str, Any]
+    ) -> tuple[Decided, Turn]:
+        if isinstance(entity, Lane):
+            entity.wanted = self._controls.lane(entity.state.lane)
+        out = decide_entity(entity, now_ms, values, self._room(key, entity))
+        for ref in getattr(out, "needs", ()):
+            values[ref.sha256] = await self._blobs.fetch(ref)
+        return out, await self._make_turn(key, entity, out)
+
+    def _is_paused(self, run: Run) -> bool:
+        return self._controls.is_paused(run.state.org, run.state.workflow)
+
+    def _room(self, key: RunKey, entity: Entity) -> Callable[[str], bool]:
+        """Asks whether one more step may be offered to a worker pool now."""
+        return self._pools.before(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded
 
     async def _make_turn(self, key: RunKey, entity: Entity, out: Decided) -> Turn:
         encoded = [await self._packer.decision(entity.state, decision) for decision in out.decisions]

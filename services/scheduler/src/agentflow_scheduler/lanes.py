@@ -39,10 +39,10 @@ class Lane:
 
     wanted: what operators have configured; until the log says the same, nothing is granted. None: what the log says.
     told: holders that were told of their slot since the lane was read: a crash may have come between both. To hear it
-    twice does no harm.
+    twice does no harm. cut: (facts, decisions) up to which the newest checkpoint stands for the log.
     """
 
-    __slots__ = ("asked", "index", "state", "told", "wanted")
+    __slots__ = ("asked", "cut", "index", "state", "told", "wanted")
 
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
@@ -50,6 +50,7 @@ class Lane:
         self.asked: LaneConfig | None = None
         self.index = _Index(state)
         self.told: set[str] = set()
+        self.cut: tuple[int, int] | None = None
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
@@ -68,10 +69,12 @@ class Lane:
         else:
             evolve(state, event, seq)
 
-    @property
-    def forgettable(self) -> bool:
-        """Whether the lane may leave memory: who comes next is refused by the fence, and reads it from the log."""
-        return self.state.idle and self.state.out_seq > 0 and not self.state.timers
+    def forgettable(self, now_ms: int) -> bool:
+        """Whether a new lane would do the same from now on, so that this one may leave memory: the fence refuses who
+        comes next, and it is read from the log."""
+        state = self.state
+        plain = state.idle and not state.timers and state.config == LaneConfig()
+        return plain and state.out_seq > 0 and state.tat_us <= now_ms * 1000
 
 
 class Decision:
@@ -111,6 +114,7 @@ def decide_lane(lane: Lane, now_ms: int) -> Decision:
     if len(lane.told) < len(state.holders) and not _tell(lane, out):
         return out
     if state.since_checkpoint >= max(CHECKPOINT_EVENTS, 2 * (len(state.queue) + len(state.holders))):
+        lane.cut = (state.facts_seq, state.out_seq)
         for body in list(checkpoint_parts(state)):
             out.emit(ev.LaneCheckpointed, state=body)
         lane.index = _Index(state)

@@ -30,16 +30,14 @@ from agentflow_common.runstate import (
 )
 from agentflow_scheduler import composite, graph, saga, steps, waits
 from agentflow_scheduler.plan import PlanNode, skip_reason
-from agentflow_scheduler.run import Decision, Run, is_undo
+from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
 from agentflow_scheduler.scope import NeedBlob
 
-OFFERS_MAX: Final = 1 << 30
 
-
-def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], offers: int = OFFERS_MAX) -> Decision:
-    """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into. offers: how
-    many steps may be offered; `held` tells that some were not."""
-    out = Decision(run, now_ms, blobs, offers)
+def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
+    """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into. take:
+    asks for room in a worker pool, see Decision."""
+    out = Decision(run, now_ms, blobs, take)
     try:
         if not run.state.status.terminal:
             _decide(run, out)
@@ -256,7 +254,7 @@ def _tell_waiting(run: Run, out: Decision) -> None:
 
 def fail_run(run: Run, now_ms: int, error: StepError) -> Decision:
     """Ends a run that the engine itself can't go on with; what its steps did stays as it is, and is named."""
-    out = Decision(run, now_ms, {}, OFFERS_MAX)
+    out = Decision(run, now_ms, {}, unbounded)
     if not run.state.status.terminal:
         saga.abort(run, out, error)
     return out

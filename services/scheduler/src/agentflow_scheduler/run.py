@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentflow_common import events as ev
@@ -110,8 +110,9 @@ class Run:
 class Decision:
     """decisions: in order, already folded into the run's state. sends: facts to other entities' `in`, each appended
     together with the decision before it; marks: how many decisions stood before each. needs: blobs to fetch before
-    deciding again. offers: how many more steps may be offered now; `held`: some could not be. failure: what the run
-    fails of, and the step. successor: the run that goes on instead.
+    deciding again. take: asks for room for one more step in a worker pool (the empty name: for one that needs none);
+    `held`: some could not be offered now. failure: what the run fails of, and the step. successor: the run that goes on
+    instead.
     """
 
     __slots__ = (
@@ -122,19 +123,19 @@ class Decision:
         "held",
         "marks",
         "needs",
-        "offers",
         "scope",
         "sends",
         "successor",
+        "take",
     )
 
-    def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], offers: int) -> None:
+    def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
         self.decisions: list[ev.Decision] = []
         self.sends: list[tuple[RunKey, ev.Event]] = []
         self.marks: list[int] = []
         self.needs: list[BlobRef] = []
         self.scope = Scope(run.state, blobs)
-        self.offers = offers
+        self.take = take
         self.held = False
         self.failure: tuple[StepError, str] | None = None
         self.successor = ""
@@ -163,13 +164,16 @@ class Decision:
     def now_ms(self) -> int:
         return self._now_ms
 
-    def may_offer(self) -> bool:
+    def may_offer(self, pool: str) -> bool:
         """Whether one more step may be offered; what may not be now stays touched."""
-        if self.offers > 0:
-            self.offers -= 1
+        if self.take(pool):
             return True
         self.held = True
         return False
+
+
+def unbounded(_pool: str) -> bool:
+    return True
 
 
 def is_undo(key: str) -> bool:

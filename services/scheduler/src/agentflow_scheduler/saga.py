@@ -123,7 +123,6 @@ def compensate(run: Run, out: Decision) -> None:
         if step is None:
             node = run.node(key)
             assert node is not None  # noqa: S101
-            out.offers = max(out.offers, 1)  # an ending is never held back
             steps.schedule(run, out, node, name, 1)
             step = state.steps[name]
         _look_at_undo(run, out, name, step)
@@ -142,7 +141,6 @@ def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
     if step.status is StepStatus.COMPLETED:
         steps.decided(run, name)
     elif step.status is StepStatus.RETRYING and step.due:
-        out.offers = max(out.offers, 1)
         steps.schedule(run, out, node, name, step.attempt + 1)
     elif step.due and step.status in ACTIVE:
         out.emit(ev.StepTimedOut, step=name, attempt=step.attempt, timeout_ms=node.timeout_ms or 0)

@@ -48,17 +48,22 @@ def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
 
 def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -> bool:
     """Begins an attempt; False if the bound on offered steps holds it back. Raises NeedBlob."""
-    if not out.may_offer():
-        run.touched[key] = None
-        return False
     work = node.undo if is_undo(key) else node.work
     assert work is not None  # noqa: S101
+    if not is_undo(key) and not out.may_offer(pool_of(node, work)):  # an ending is never held back
+        run.touched[key] = None
+        return False
     try:
         scope, over = local_scope(out, node, key, work)
         begin_attempt(run, out, node, key, attempt, {**work.resolve(scope), **over}, scope)
     except InvalidError as error:
         undecidable(run, out, node, key, error)
     return True
+
+
+def pool_of(node: PlanNode, work: PlanWork) -> str:
+    """The worker pool that an attempt goes to at once; empty for one that does not, or not yet."""
+    return "" if work.kind == "subworkflow" or node.lane_key is not None else node.lane
 
 
 def begin_attempt(
@@ -139,7 +144,7 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
     """Offers an attempt that has its slot."""
     work = node.work
     assert work is not None  # noqa: S101
-    if not out.may_offer():
+    if not out.may_offer(node.lane):
         run.touched[key] = None
         return
     try:

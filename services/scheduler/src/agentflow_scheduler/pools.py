@@ -1,0 +1,66 @@
+"""The engine's side of the windows: which steps are under way in the worker pools, and which runs may offer more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from agentflow_common import events as ev
+from agentflow_common.runstate import ACTIVE
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.fairness import Budget, Waiter, Window
+from agentflow_scheduler.run import Run
+
+
+def _nothing(_pool: str) -> bool:
+    return False
+
+
+class Pools:
+    """steps_max: of one pool, offered and not done, by this scheduler."""
+
+    def __init__(self, steps_max: int) -> None:
+        self._window = Window(steps_max)
+        self._budgets: dict[RunKey, Budget] = {}
+
+    def adopt(self, key: RunKey, run: Run) -> None:
+        """A run that is in memory from now on, and what it has under way."""
+        self._window.forget(key)
+        for name in run.busy:
+            node = run.node(name)
+            if node is not None and run.state.steps[name].status in ACTIVE:
+                self._window.opened(key, name, node.lane)
+
+    def forget(self, key: RunKey) -> None:
+        self._window.forget(key)
+        self._budgets.pop(key, None)
+
+    def folded(self, key: RunKey, run: Run, event: ev.Event) -> None:
+        """A fact came: the attempt that it tells of may be over."""
+        name = getattr(event, "step", "")
+        if name:
+            step = run.state.steps.get(name)
+            if step is not None and step.status not in ACTIVE:
+                self._window.closed(key, name)
+
+    def before(self, key: RunKey, paused: bool) -> Callable[[str], bool]:
+        """What a decision asks for room. Of a paused workflow nothing is offered."""
+        if paused:
+            self._budgets.pop(key, None)
+            return _nothing
+        budget = self._budgets[key] = self._window.budget(key)
+        return lambda pool: not pool or budget.take(pool)
+
+    def after(self, key: RunKey, run: Run, decisions: Iterable[ev.Decision]) -> None:
+        """Counts what was offered and closed; a run that could not offer all waits for its turn."""
+        for decision in decisions:
+            if isinstance(decision, ev.StepScheduled):
+                self._window.opened(key, decision.step, decision.lane)
+            elif isinstance(decision, ev.StepCancelled | ev.StepTimedOut):
+                self._window.closed(key, decision.step)
+        budget = self._budgets.pop(key, None)
+        state = run.state
+        self._window.settle(Waiter(key, state.priority, state.submitted_at), budget.denied if budget else ())
+
+    def grants(self) -> list[RunKey]:
+        """Runs whose turn has come."""
+        return self._window.grants()
