@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +11,7 @@ from afsim.world import patched
 from agentflow_common import eventlog, pull, runfold, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, handlers, lease, machine, recovery, shards
+from agentflow_scheduler import append, handlers, machine, recovery, shards
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 
@@ -206,24 +205,17 @@ def holes_unheeded() -> list[Change]:
     return [(Client, "deliver", deliver)]
 
 
-def retaken_shard_not_recovered() -> list[Change]:
-    """A shard that was lost and taken again is taken for one that was never away."""
+def joined_shards_read_late() -> list[Change]:
+    """A shard that joins is read from where the foremost of the others stands."""
+    real = shards.Shards._make_tail
 
-    def epoch(self: Any, shard: int) -> int:
-        return int(shard in self._mine)
+    def make_tail(self: Any, came: Any, lost: Any) -> None:
+        real(self, came, lost)
+        if self._tail is not None:
+            self._position = max(self._folded.values())
+            self._tail._next_seq = self._position + 1
 
-    return [(lease.Leases, "epoch", epoch)]
-
-
-def given_before_the_turn_ends() -> list[Change]:
-    """A snapshot is taken of a shard that was lost in the turn: the runs that the turn forgot seem to be over."""
-    real = shards.Shards.serves
-
-    def serves(self: Any, shard: int) -> bool:
-        caller = sys._getframe(1).f_code.co_name
-        return shard in self._epochs if caller == "_snapshot" else real(self, shard)
-
-    return [(shards.Shards, "serves", serves)]
+    return [(shards.Shards, "_make_tail", make_tail)]
 
 
 def no_timers_on_reload() -> list[Change]:
@@ -251,8 +243,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
-        skip_unordered, heartbeats_unheeded, holes_unheeded, retaken_shard_not_recovered,
-        given_before_the_turn_ends, no_timers_on_reload,
+        skip_unordered, heartbeats_unheeded, holes_unheeded, joined_shards_read_late, no_timers_on_reload,
     )
 }  # fmt: skip
 
