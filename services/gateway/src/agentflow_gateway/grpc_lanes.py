@@ -38,13 +38,13 @@ def _lane(lane: lanes.Lane) -> Any:
     setting, pool, keyed = lane.setting, lane.pool, lane.keyed
     return pb.Lane(
         name=lane.name,
-        limit=setting.limit if keyed is None else keyed.limit,
-        rate_per_s=setting.rate_per_s if keyed is None else keyed.rate_per_s,
-        paused=setting.paused or (keyed is not None and keyed.paused),
+        limit=setting.limit or (keyed.limit if keyed is not None else None),
+        rate_per_s=setting.rate_per_s or (keyed.rate_per_s if keyed is not None else None),
+        paused=setting.paused,
         reason=setting.reason,
         by=setting.by,
         at=setting.at,
-        keyed=keyed is not None,
+        keyed=lane.is_keyed,
         active=(pool.active if pool is not None else 0) + (len(keyed.holders) if keyed is not None else 0),
         queued=(pool.queued if pool is not None else 0) + (len(keyed.queue) if keyed is not None else 0),
         workers=pool.asking if pool is not None else 0,

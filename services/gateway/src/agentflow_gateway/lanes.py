@@ -1,5 +1,5 @@
-"""Lanes: worker pools and keyed lanes, their limits, who holds them. Limits live in AF_CONTROLS; a keyed lane's ledger
-hears of them by the fact `lane.configured`, workers watch the bucket."""
+"""Lanes: worker pools and keyed lanes, their limits, who holds them. Limits live in AF_CONTROLS, by name or by pattern
+(`acme-*`); schedulers and workers watch it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError as StreamNotFoundError
 from agentflow_common import events as ev
 from agentflow_common import lanefold, subjects
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
-from agentflow_common.eventlog import Entry
+from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_of
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.why import Pool
 from agentflow_gateway import machine, switches
@@ -22,14 +22,11 @@ from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.switches import LaneSetting
 
-NAME_CHARS_MAX: Final = 256
-LIMIT_MAX: Final = 100_000
-RATE_MAX: Final = 100_000.0
 LISTED_MAX: Final = 200
 HOLDERS_MAX: Final = 20
 _POOL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _TRIES_MAX: Final = 5
-_PREFIX: Final = subjects.lane_durable("")
+_DURABLE: Final = subjects.lane_durable("")
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -39,6 +36,11 @@ class Lane(msgspec.Struct, frozen=True):
     setting: LaneSetting
     pool: Pool | None = None
     keyed: LaneState | None = None
+
+    @property
+    def is_keyed(self) -> bool:
+        """A name that no pool can have is a keyed lane's, or a pattern of them."""
+        return self.keyed is not None or not _POOL.match(self.name)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -51,7 +53,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def check_name(name: str) -> str:
-    machine.check_text(name, "name", NAME_CHARS_MAX)
+    machine.check_text(name, "name", NAME_MAX)
     if not name.strip() or not name.isprintable():
         raise InvalidError(
             f"{name[:80]!r} is no lane's name", problems=(Problem("name", "empty or not printable", "name a lane"),)
@@ -59,13 +61,8 @@ def check_name(name: str) -> str:
     return name
 
 
-def setting_key(name: str) -> str:
-    """Where the bucket keeps it: a keyed lane's name may hold anything, so its entity's id stands for it."""
-    return switches.lane_key(name if _POOL.match(name) else lanefold.key_of_lane(name).run)
-
-
 async def get(deps: Deps, name: str) -> Lane:
-    setting, _ = await switches.read(deps, setting_key(check_name(name)), LaneSetting)
+    setting, _ = await switches.read(deps, control_key(check_name(name)), LaneSetting)
     found, keyed = await asyncio.gather(pool(deps, name), ledger(deps, name))
     return Lane(name, setting or LaneSetting(), found if found.known else None, keyed)
 
@@ -78,7 +75,7 @@ async def pool(deps: Deps, name: str) -> Pool:
         info = await deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(name))
     except StreamNotFoundError:
         return Pool(known=False)
-    setting, _ = await switches.read(deps, setting_key(name), LaneSetting)
+    setting, _ = await switches.read(deps, control_key(name), LaneSetting)
     return _pool(info, setting or LaneSetting())
 
 
@@ -118,21 +115,21 @@ async def listed(deps: Deps) -> list[Lane]:
     jsm = deps.nc.jsm()
     for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
         durable = str(info.config.durable_name or info.name)
-        if durable.startswith(_PREFIX):
-            name = durable.removeprefix(_PREFIX)
-            setting, _ = await switches.read(deps, setting_key(name), LaneSetting)
+        if durable.startswith(_DURABLE):
+            name = durable.removeprefix(_DURABLE)
+            setting, _ = await switches.read(deps, control_key(name), LaneSetting)
             found[name] = Lane(name, setting or LaneSetting(), _pool(info, setting or LaneSetting()))
     stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
     for subject in sorted(stream.state.subjects or {})[:LISTED_MAX]:
         key = subjects.parse(subject)
         keyed = await _ledger(deps, key) if key is not None else None
         if keyed is not None and keyed.lane:
-            setting, _ = await switches.read(deps, setting_key(keyed.lane), LaneSetting)
+            setting, _ = await switches.read(deps, control_key(keyed.lane), LaneSetting)
             pools = found[keyed.lane].pool if keyed.lane in found else None
             found[keyed.lane] = Lane(keyed.lane, setting or LaneSetting(), pools, keyed)
-    for set_key in (await switches.keys(deps, "lane."))[:LISTED_MAX]:
-        name = set_key.removeprefix("lane.")
-        if name not in found and not name.startswith(subjects.LANE_PREFIX):
+    for set_key in (await switches.keys(deps, PREFIX))[:LISTED_MAX]:
+        name = name_of(set_key)
+        if name not in found:
             setting, _ = await switches.read(deps, set_key, LaneSetting)
             found[name] = Lane(name, setting or LaneSetting())
     return [found[name] for name in sorted(found)]
@@ -164,30 +161,14 @@ async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
     machine.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
     machine.check_text(wanted.reason, "reason", machine.REASON_CHARS_MAX)
-    key = setting_key(check_name(name))
+    key = control_key(check_name(name))
     for _ in range(_TRIES_MAX):
         found, revision = await switches.read(deps, key, LaneSetting)
         after = changed(found or LaneSetting(), wanted, call.identity.actor, deps.clock.now_ms())
         if after is not found and not await switches.write(deps, key, after, revision):
             continue
-        lane = await get(deps, name)
-        if lane.pool is None or lane.keyed is not None:
-            await _configure(deps, call, name, after, lane.keyed)
-            lane = await get(deps, name)
-        return lane
+        return await get(deps, name)
     raise ConflictError("others change this lane just now; try again")
-
-
-async def _configure(deps: Deps, call: Call, name: str, setting: LaneSetting, there: LaneState | None) -> None:
-    """Tells a keyed lane's ledger, unless it knows; also one that nothing was asked of yet."""
-    if there is not None and there.config == lanefold.LaneConfig(setting.limit, setting.rate_per_s, setting.paused):
-        return
-    key = lanefold.key_of_lane(name)
-    event = ev.LaneConfigured(
-        org=key.org, run=key.run, ts=deps.clock.now_ms(), trace=call.trace, lane=name, limit=setting.limit,
-        rate_per_s=setting.rate_per_s, paused=setting.paused, by=call.identity.actor,
-    )  # fmt: skip
-    await deps.log.append(Entry(subjects.run_in(key), ev.encode(event)), call.timeout_s(10.0))
 
 
 async def known(deps: Deps, name: str) -> Lane:

@@ -1,7 +1,7 @@
 """What operators set live, in the bucket AF_CONTROLS: paused workflows, and the limits of lanes.
 
-`workflow.<org>.<name>` and `lane.<name>`, each a JSON object; schedulers and workers watch them. Every change is a
-compare-and-set, so two operators never undo each other unseen.
+`workflow.<org>.<name>` and `lane.<name>` (lanecontrols.py), each a JSON object; schedulers and workers watch them.
+Every change is a compare-and-set, so two operators never undo each other unseen.
 """
 
 from __future__ import annotations
@@ -42,10 +42,6 @@ class LaneSetting(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def workflow_key(org: str, name: str) -> str:
     return f"workflow.{org}.{name}"
-
-
-def lane_key(name: str) -> str:
-    return f"lane.{name}"
 
 
 async def _bucket(deps: Deps) -> Any:
@@ -100,11 +96,6 @@ async def set_workflow_pause(deps: Deps, org: str, name: str, wanted: WorkflowPa
         if await write(deps, key, wanted, revision):
             return True
     raise ConflictError("others change this workflow's pause just now; try again")
-
-
-async def lane_setting(deps: Deps, name: str) -> tuple[LaneSetting, int]:
-    found, revision = await read(deps, lane_key(name), LaneSetting)
-    return found or LaneSetting(), revision
 
 
 async def keys(deps: Deps, prefix: str) -> list[str]:

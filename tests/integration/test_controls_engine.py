@@ -1,0 +1,342 @@
+"""Controls from the SDK through the gateway to the scheduler and a worker, all of them real."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from agentflow_common import subjects
+from agentflow_common.service import running
+from agentflow_gateway.testing import Stand, standing
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
+from agentflow_sdk.retry import NO_RETRY
+from agentflow_worker.app import app as worker_app
+
+pytestmark = pytest.mark.integration
+
+
+class World:
+    def __init__(self, stand: Stand, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
+        self.stand = stand
+        self.client = client
+        self.flows = client.workflows
+        self.stack = stack
+
+    async def submit(self, *nodes: str, edges: str = "", top: str = "", **options: Any) -> str:
+        return (await self.flows.submit(workflow(*nodes, edges=edges, top=top), **options)).run_id
+
+    async def reaches(self, run: str, check: Callable[[Any], bool], timeout_s: float = 15.0) -> Any:
+        """The run once the check holds."""
+        async with asyncio.timeout(timeout_s):
+            while not check(item := await self.flows.get(run)):
+                await asyncio.sleep(0.03)
+            return item
+
+    async def status(self, run: str, status: str) -> Any:
+        return await self.reaches(run, lambda item: item.status == status)
+
+    async def scheduled(self, run: str) -> list[str]:
+        """Steps that this run itself has offered to workers, in order."""
+        key = subjects.key_of("default", run)
+        from agentflow_common import events as ev
+
+        stored = [ev.decode(item.data) for item in await self.stand.context.log.read(subjects.run_all(key))]
+        return [event.step for event in stored if isinstance(event, ev.StepScheduled)]
+
+
+def workflow(*nodes: str, edges: str = "", top: str = "", name: str = "w") -> str:
+    listed = "\n".join(f"    - {node}" for node in nodes)
+    return f"name: {name}\n{top}\ndag:\n  nodes:\n{listed}\n  edges: [{edges}]\n"
+
+
+def add(node: str, a: str, b: str = "1", more: str = "") -> str:
+    inputs = f"inputs: {{a: {a}, b: {b}}}"
+    return f"{{id: {node}, type: function, {more} config: {{function_name: t.add, {inputs}}}}}"
+
+
+@contextlib.asynccontextmanager
+async def built(
+    harness: ModuleType,
+    nats_url: str,
+    db_env: dict[str, str],
+    worker: bool = True,
+    scheduler: bool = True,
+    **bounds: Any,
+) -> AsyncIterator[World]:
+    async with contextlib.AsyncExitStack() as stack:
+        if scheduler:
+            await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
+        if worker:
+            await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        stand = await stack.enter_async_context(standing(nats_url, db_env, **bounds))
+        endpoint = f"127.0.0.1:{stand.context.ports['grpc']}"
+        client = await stack.enter_async_context(AsyncClient(endpoint, stand.key))
+        yield World(stand, client, stack)
+
+
+@pytest.fixture
+async def world(harness: ModuleType, nats_url: str, db_env: dict[str, str]) -> AsyncIterator[World]:
+    async with built(harness, nats_url, db_env) as made:
+        yield made
+
+
+async def test_a_paused_run_offers_nothing_until_it_is_resumed(world: World) -> None:
+    run = await world.submit(
+        "{id: first, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.4}}}",
+        add("second", "first.output"),
+    )
+    await world.flows.pause(run, "lunch")
+    paused = await world.reaches(
+        run, lambda item: item.status == "paused" and item.step("first").status == StepStatus.COMPLETED
+    )
+    assert (paused.paused_reason, paused.step("second").status) == ("lunch", StepStatus.PENDING)
+    told = await world.flows.why(run)
+    assert "is paused by env" in told.summary and "lunch" in told.summary
+    assert {item.step: item.kind for item in told.waiting}["second"] == "paused_run"
+    await world.flows.resume(run)
+    assert (await world.flows.wait(run, timeout=15)).output == {"second": 2}
+
+
+async def test_a_paused_workflow_holds_its_runs_present_and_future(world: World) -> None:
+    first = await world.submit(
+        "{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.3}}}", add("t", "s.output")
+    )
+    await world.flows.pause_workflow("w", "a bug")
+    second = await world.submit(add("only", "1"))
+    await world.reaches(first, lambda item: item.step("s").status == StepStatus.COMPLETED)
+    for run, step in ((first, "t"), (second, "only")):
+        async with asyncio.timeout(10):
+            told = await world.flows.why(run)
+            while not any(item.kind == "paused_workflow" for item in told.waiting):
+                await asyncio.sleep(0.05)
+                told = await world.flows.why(run)
+        assert "the workflow w is paused: a bug" in told.summary
+        assert (await world.flows.get(run)).step(step).status == StepStatus.PENDING
+    assert (await world.flows.resume_workflow("w")) is True
+    for run in (first, second):
+        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.COMPLETED
+
+
+async def test_a_cancellation_lets_steps_end_within_their_grace(world: World) -> None:
+    text = "{id: s, type: function, config: {function_name: t.stubborn, inputs: {seconds: 0.5}}}"
+    run = await world.submit(text, add("t", "s.output"))
+    await world.reaches(run, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})
+    await world.flows.cancel(run, "enough", grace_s=10)
+    ended = await world.flows.wait(run, timeout=15)
+    assert (ended.status, ended.step("s").status) == (RunStatus.CANCELLED, StepStatus.COMPLETED)
+    hard = await world.submit(text.replace("0.5", "3"))
+    await world.reaches(hard, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})
+    await world.flows.cancel(hard, grace_s=60)
+    await world.flows.cancel(hard, force=True)
+    forced = await world.flows.wait(hard, timeout=15)
+    assert (forced.status, forced.step("s").status) == (RunStatus.CANCELLED, StepStatus.CANCELLED)
+
+
+async def test_signals_and_approvals_reach_their_steps(world: World) -> None:
+    run = await world.submit(
+        "{id: ask, type: approval, config: {approvers: [ann, env], required: 2, message: 'pay?'}}",
+        "{id: paid, type: signal, config: {signal: paid}}",
+        add("sum", "paid.output.amount", "'ask.output.decisions[0].data.extra'"),
+        edges="{from: ask, to: sum}",
+    )
+    await world.flows.signal(run, "paid", {"amount": 7}, signal_id="1")
+    assert (await world.flows.signal(run, "paid", {"amount": 9}, signal_id="1")).deduplicated
+    waiting = await world.status(run, "waiting")
+    assert waiting.waiting_steps == ("ask",)
+    assert waiting.step("ask").waiting_detail["message"] == "pay?"
+    async with asyncio.timeout(10):
+        while not (found := await world.flows.approvals()):
+            await asyncio.sleep(0.05)
+    assert [(item.run_id, item.step, item.required) for item in found] == [(run, "ask", 2)]
+    first = await world.flows.approve(run, "ask", "fine", data={"extra": 1})
+    assert (first.by, first.approvals) == ("env", 1)
+    assert "1 of 2 given; may answer: ann, env" in (await world.flows.why(run)).waiting[-1].text
+    assert (await world.flows.approve(run, "ask", as_person="ann")).approvals == 2
+    done = await world.flows.wait(run, timeout=15)
+    assert done.output == {"sum": 8}
+    with pytest.raises(FailedPreconditionError, match="is over"):
+        await world.flows.signal(run, "paid")
+
+
+async def test_a_fork_keeps_what_came_before_and_changes_what_it_is_told(world: World) -> None:
+    run = await world.submit(
+        add("a", "'{{x}}'"), add("b", "a.output", "10"), add("c", "b.output", "'{{y}}'"),
+        top="inputs: {x: {type: number}, y: {type: number, default: 100}}", inputs={"x": 1},
+    )  # fmt: skip
+    assert (await world.flows.wait(run, timeout=15)).output == {"c": 112}
+    fork = await world.flows.fork(run, "b", changes=Changes(step_inputs={"b": {"b": 20}}, inputs={"y": 200}))
+    assert fork.kept == ("a",)
+    done = await world.flows.wait(fork, timeout=15)
+    assert done.output == {"c": 222}
+    assert await world.scheduled(fork.run_id) == ["b", "c"], "what was kept is not run again"
+    assert (done.step("a").seeded, done.step("b").seeded) == (True, False)
+    assert (done.origin_kind, done.origin_run_id, done.origin_step) == ("fork", run, "b")
+    await world.reaches(run, lambda item: item.derived_run_ids == (fork.run_id,))
+    again = await world.flows.fork(fork, "c", idempotency_key="k")
+    twice = await world.flows.fork(fork, "c", idempotency_key="k")
+    assert (twice.run_id, twice.deduplicated) == (again.run_id, True)
+    assert (await world.flows.wait(again, timeout=15)).output == {"c": 222}
+    differs = await world.flows.diff(run, fork.run_id)
+    assert [(change.name, change.fields[0].path) for change in differs.changes] == [("b", "config.inputs.b")]
+    stale = await world.flows.fork(run, "c", changes=Changes(inputs={"x": 5}))
+    assert stale.stale == ("a",)
+
+
+async def test_a_retry_runs_only_what_had_failed(world: World) -> None:
+    run = await world.submit(
+        add("a", "1"),
+        "{id: each, type: function, config: {function_name: t.odd, parallel: true, inputs: {n: '{{[1, 3, 4]}}'}}}",
+        "{id: f, type: function, config: {function_name: t.broken}, depends_on: [a]}",
+        add("last", "a.output", more="depends_on: [f, each],"),
+    )
+    failed = await world.flows.wait(run, timeout=15)
+    assert failed.status == RunStatus.FAILED
+    first = await world.flows.retry(run)
+    assert (await world.flows.retry(run)).run_id == first.run_id, "one retry for a key"
+    assert (await world.flows.retry(run, idempotency_key="2")).run_id != first.run_id
+    assert (await world.flows.wait(first, timeout=15)).status == RunStatus.FAILED
+    assert "a" not in await world.scheduled(first.run_id)
+    mended = await world.flows.fork(run, "f")
+    assert "a" in mended.kept
+    with pytest.raises(FailedPreconditionError, match="completed: fork it"):
+        await world.flows.retry((await world.flows.run(workflow(add("ok", "1")), timeout=15)).run_id)
+
+
+async def test_a_retry_of_a_fan_out_keeps_the_children_that_succeeded(world: World) -> None:
+    run = await world.submit(
+        "{id: each, type: function, config: {function_name: t.sleep, parallel: true, "
+        "inputs: {seconds: '{{[0.01, 0.02, 30]}}'}}}",
+        add("after", "'each.output[0]'"),
+    )
+    await world.reaches(
+        run, lambda item: sum(s.status == StepStatus.COMPLETED for s in item.steps if s.step.startswith("each[")) == 2
+    )
+    await world.flows.cancel(run)
+    await world.status(run, "cancelled")
+    made = await world.flows.retry(run)
+    assert set(made.kept) == {"each", "each[0]", "each[1]"}
+    await world.reaches(made.run_id, lambda item: any(s.step == "each[2]" for s in item.steps))
+    assert await world.scheduled(made.run_id) == ["each[2]"]
+    await world.flows.cancel(made.run_id, force=True)
+
+
+async def test_a_fork_inside_a_loop_goes_on_from_that_visit(world: World) -> None:
+    run = await world.submit(
+        add("start", "0"), add("draft", "'{{review.output or start.output}}'"), add("review", "draft.output"),
+        add("publish", "review.output"),
+        edges="{from: start, to: draft}, {from: draft, to: review}, "
+        "{from: review, to: draft, condition: 'review.output < 6.0', max_iterations: 5}, "
+        "{from: review, to: publish, condition: 'review.output >= 6.0'}",
+    )  # fmt: skip
+    ended = await world.flows.wait(run, timeout=15)
+    assert ended.status == RunStatus.COMPLETED, ended.error
+    visits = [step.step for step in ended.steps if step.step.startswith("draft")]
+    assert len(visits) > 1, ended.steps
+    fork = await world.flows.fork(run, "draft#2")
+    assert set(fork.kept) == {"start", "draft", "review"}
+    again = await world.flows.wait(fork, timeout=15)
+    assert (again.status, again.output) == (RunStatus.COMPLETED, ended.output)
+    offered = await world.scheduled(fork.run_id)
+    assert offered[0] == "draft#2" and "draft" not in offered and "start" not in offered
+
+
+async def test_batches_are_shown_first_and_repeat_nothing(world: World) -> None:
+    broken = "{id: f, type: function, config: {function_name: t.broken}}"
+    runs = [await world.submit(broken, add("a", "1"), tags={"case": "c"}) for _ in range(5)]
+    for run in runs:
+        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.FAILED
+    async with asyncio.timeout(10):
+        while len(await world.flows.list(status="failed", tags={"case": "c"})) < 5:
+            await asyncio.sleep(0.05)
+
+    async def batch(**options: Any) -> list[Any]:
+        stream = world.flows.batch("retry", status="failed", tags={"case": "c"}, error_type="broken", **options)
+        return [item async for item in stream]
+
+    (shown,) = await batch()
+    assert (shown.matched, len(shown.sample), shown.done) == (5, 5, 0)
+    assert len(await world.flows.list(tags={"case": "c"})) == 5, "nothing was done"
+    first = await batch(execute=True, limit=2)
+    assert (first[-1].done, first[-1].finished) == (2, False)
+    rest = await batch(execute=True, cursor=first[-1].cursor)
+    assert (rest[-1].done, rest[-1].finished) == (3, True)
+    created = {old: new for part in (*first, *rest) for old, new in part.created.items()}
+    assert set(created) == set(runs)
+    for run in created.values():
+        await world.flows.wait(run, timeout=15)
+    again = await batch(execute=True, until_ms=0)
+    both = {old: new for part in again for old, new in part.created.items()}
+    assert {old: both[old] for old in runs} == created, "what was retried is not retried again"
+    with pytest.raises(Exception, match="filter finds every run"):
+        [item async for item in world.flows.batch("cancel")]
+
+
+async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
+    harness: ModuleType, nats_url: str, db_env: dict[str, str]
+) -> None:
+    sleeping = workflow("{id: s, type: wait, config: {duration: 1h}}")
+    async with built(harness, nats_url, db_env, max_active_runs=3) as world:
+        impatient = AsyncClient(f"127.0.0.1:{world.stand.context.ports['grpc']}", world.stand.key, retry=NO_RETRY)
+        async with impatient:
+            answers = await asyncio.gather(
+                *(impatient.workflows.submit(sleeping, idempotency_key=f"k{n}") for n in range(8)),
+                return_exceptions=True,
+            )
+            taken = [item for item in answers if not isinstance(item, BaseException)]
+            refused = [item for item in answers if isinstance(item, BaseException)]
+            assert len(taken) == 3
+            for error in refused:
+                assert isinstance(error, ResourceExhaustedError)
+                assert (error.kind, error.retry_after_s is not None) == ("too_many_active", True)
+                assert "the bound is 3: nothing was accepted" in str(error)
+            for item in taken:
+                await world.status(item.run_id, "waiting")
+            known = await impatient.workflows.submit(sleeping, idempotency_key=f"k{answers.index(taken[0])}")
+            assert known.deduplicated, "what was accepted is not refused when it is sent again"
+            with pytest.raises(ResourceExhaustedError):
+                await impatient.workflows.submit(sleeping)
+            await impatient.workflows.cancel(taken[0].run_id)
+            await world.status(taken[0].run_id, "cancelled")
+        patient = await world.flows.submit(sleeping, timeout=20)
+        assert patient.run_id, "the SDK comes again after that time"
+        assert len(await world.flows.list()) == 4, "nothing that was refused has left a trace"
+
+
+async def test_a_step_without_a_worker_and_a_run_without_a_scheduler_say_so(
+    harness: ModuleType, nats_url: str, db_env: dict[str, str]
+) -> None:
+    async with built(harness, nats_url, db_env, worker=False) as world:
+        run = await world.submit(add("a", "1"))
+        await world.reaches(run, lambda item: item.step("a").status == StepStatus.SCHEDULED)
+        (told,) = (await world.flows.why(run)).waiting
+        assert (told.kind, told.on) == ("worker", "default")
+        assert "no worker serves the pool default" in told.text
+        worker = running("worker", harness.worker_settings(nats_url), worker_app)
+        await world.stack.enter_async_context(worker)
+        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.COMPLETED
+
+
+async def test_a_keyed_lane_tells_who_holds_it_and_obeys_its_limit_live(world: World) -> None:
+    node = (
+        "{id: s, type: function, lane: '{{customer}}', lane_limit: 1, "
+        "config: {function_name: t.sleep, inputs: {seconds: 2}}}"
+    )
+    top = "inputs: {customer: {type: string}}"
+    first = await world.submit(node, top=top, inputs={"customer": "acme"})
+    await world.reaches(first, lambda item: item.step("s").status in {StepStatus.SCHEDULED, StepStatus.RUNNING})
+    second = await world.submit(node, top=top, inputs={"customer": "acme"})
+    await world.reaches(second, lambda item: item.step("s").status == StepStatus.QUEUED)
+    (told,) = (await world.flows.why(second)).waiting
+    assert (told.kind, told.on) == ("lane", "acme")
+    assert f"held by {first}/s, 1. of 1 in the queue" in told.text
+    lane = await world.client.lanes.set("acme", limit=2)
+    assert (lane.keyed, lane.limit, lane.holders) == (True, 2, (f"{first}/s",))
+    await world.reaches(second, lambda item: item.step("s").status in {StepStatus.SCHEDULED, StepStatus.RUNNING})
+    for run in (first, second):
+        await world.flows.wait(run, timeout=15)
