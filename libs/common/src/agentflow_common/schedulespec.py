@@ -85,7 +85,7 @@ class Trigger(_Model):
 
 class Spec(_Model):
     """workflow: `name`, `name@version` or `name@label`, looked up at each fire. inputs: values and templates, which may
-    speak of `schedule` (name, id, time, time_ms, number) and `trigger` (kind, id, payload).
+    speak of `schedule` (name, id, time, date, time_ms, number) and `trigger` (kind, id, payload).
 
     overlap: what happens at a fire time while an earlier run goes on. catchup_window_ms: how late a missed time may
     still be made up for. jitter_ms: each time is moved by up to so much, by an amount that its own time decides.

@@ -153,13 +153,14 @@ class Firing:
 
 
 def variables(event: ev.ScheduleFired, spec: Spec, payload: Any) -> dict[str, Any]:
-    """What a schedule's templates may speak of. time: ISO 8601 in the schedule's zone. Pure."""
+    """What a schedule's templates may speak of. time (ISO 8601) and date are in the schedule's zone. Pure."""
     moment = firetimes.from_ms(event.at, firetimes.zone(spec.time_zone))
     return {
         "schedule": {
             "name": event.name,
             "id": event.run,
             "time": moment.isoformat(timespec="milliseconds" if event.at % 1000 else "seconds"),
+            "date": moment.strftime("%Y-%m-%d"),
             "time_ms": event.at,
             "number": event.number,
         },
