@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, money, rpc, screening, subjects
-from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError
+from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.eventlog import Entry, Fence
 from agentflow_gateway import archive, definitions, machine
 from agentflow_gateway.calls import Call
@@ -22,6 +23,7 @@ from agentflow_gateway.machine import Submission
 from agentflow_gateway.store import RunFilter, RunRow
 
 log = logging.getLogger(__name__)
+KEY_USES_MAX: Final = 100
 
 
 class Fired(msgspec.Struct, frozen=True):
@@ -52,21 +54,44 @@ async def submit(
     machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
     machine.check_reserved(encoded, inputs, "inputs")
     keyed = request.idempotency_key
+    first: ev.RunSubmitted | None = None
     if fired is not None:
         run = fired.run
+        first = await first_event(deps, subjects.key_of(call.org, run)) if keyed else None
+    elif keyed:
+        run, first = await _run_of_key(deps, call.org, keyed)
     else:
-        run = ids.run_id_for_key(call.org, keyed) if keyed else ids.new_run_id()
+        run = ids.new_run_id()
     checked = await definitions.check(deps, call, source, run)
     full = checked.definition.check_inputs(inputs)
 
     digest = machine.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
-    if keyed and (first := await first_event(deps, subjects.key_of(call.org, run))) is not None:
+    if first is not None:
         return same(first, digest)
     await deps.load.admit(call.org, deps.clock.now_ms())
     event = await _event(deps, call, run, checked, full, request, digest)
     if fired is not None:
         event = msgspec.structs.replace(event, parent=fired.parent, origin=fired.origin)
     return await begin(deps, call, event)
+
+
+async def _run_of_key(deps: Deps, org: str, key: str) -> tuple[str, ev.RunSubmitted | None]:
+    """The run id that a key stands for now, and the run's first event if it was submitted.
+
+    A key holds for as long as the log holds its run. Once that was purged, the key begins a run with another id: under
+    the old one, message ids, reservations and late reports of the two could be taken for each other.
+    """
+    for generation in range(KEY_USES_MAX):
+        run = ids.run_id_for_key(org, f"{key}\x00{generation}" if generation else key)
+        owner = subjects.key_of(org, run)
+        first, listed = await asyncio.gather(first_event(deps, owner), deps.store.has_run(org, run))
+        if first is None and listed:  # purged, or submitted between the two looks: what is listed was written
+            first = await first_event(deps, owner)
+        if first is not None or not listed:
+            return run, first
+    raise TerminalError(
+        f"this idempotency key began {KEY_USES_MAX} runs that are archived; use a new key", kind="idempotency_key_worn"
+    )
 
 
 async def begin(deps: Deps, call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
