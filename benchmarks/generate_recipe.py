@@ -8,7 +8,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-RECIPES = {"montage": "MontageRecipe", "epigenomics": "EpigenomicsRecipe", "1000genome": "GenomeRecipe"}
+RECIPES = {
+    "montage": "MontageRecipe",
+    "epigenomics": "EpigenomicsRecipe",
+    "1000genome": "GenomeRecipe",
+    "seismology": "SeismologyRecipe",
+    "srasearch": "SrasearchRecipe",
+}
 
 
 def main() -> None:

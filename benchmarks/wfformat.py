@@ -9,10 +9,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import re
 import statistics
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import workflow_shapes as shapes
 from benchmarks.__main__ import emit
@@ -58,12 +61,32 @@ def scale_for(tasks: list[shapes.Task], slots: int, bound_s: float) -> float:
     return bound_s / whole_s if whole_s else 1.0
 
 
+def load(path: Path) -> list[shapes.Task]:
+    """Raises ValueError that names the file."""
+    try:
+        return shapes.parse(json.loads(path.read_bytes()))
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from None
+    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are of these
+        raise ValueError(f"{path}: {error}") from None
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], Any]:
+    def parse(text: str) -> float:
+        value = kind(text)
+        if not 0 < value < math.inf:
+            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        return value
+
+    return parse
+
+
 def _word(path: Path) -> str:
     return re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
 
 
 async def _main(options: argparse.Namespace) -> None:
-    workflows = [(_word(path), shapes.parse(json.loads(path.read_text()))) for path in options.files]
+    workflows = [(_word(path), load(path)) for path in options.files]  # all are read before the first one runs
     async with engine(concurrency=options.slots) as stack:
         await drive(stack, chain(10), 20, 10)
         for name, tasks in workflows:
@@ -73,13 +96,19 @@ async def _main(options: argparse.Namespace) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wfformat", description=__doc__)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a workflow in WfFormat JSON, schema 1.5")
-    parser.add_argument("--scale", type=float, help=f"seconds per stated second (default: a bound of {BOUND_S:g} s)")
-    parser.add_argument("--slots", type=int, default=SLOTS, help="tasks that run at once (%(default)s)")
-    parser.add_argument("--rounds", type=int, default=ROUNDS, help="the median of so many runs (%(default)s)")
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="a workflow in WfFormat JSON, schema 1.4 or 1.5"
+    )
+    parser.add_argument(
+        "--scale", type=_positive(float), help=f"seconds per stated second (default: a bound of {BOUND_S:g} s)"
+    )
+    parser.add_argument("--slots", type=_positive(int), default=SLOTS, help="tasks that run at once (%(default)s)")
+    parser.add_argument(
+        "--rounds", type=_positive(int), default=ROUNDS, help="the median of so many runs (%(default)s)"
+    )
     try:
         asyncio.run(_main(parser.parse_args()))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         print(f"wfformat: {error}", file=sys.stderr)
         return 1
     return 0

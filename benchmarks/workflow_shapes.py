@@ -1,8 +1,10 @@
-"""Workflows in WfFormat (wfcommons.org, schema 1.5): their tasks, lower bounds of their makespan. Pure."""
+"""Workflows in WfFormat (wfcommons.org, schemas 1.4 and 1.5): their tasks, lower bounds of their makespan. Pure."""
 
 from __future__ import annotations
 
 import heapq
+import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -17,30 +19,77 @@ class Task(NamedTuple):
     seconds: float
 
 
-def parse(data: Mapping[str, Any]) -> list[Task]:
-    """The tasks in an order in which parents come first. Raises ValueError for what is not WfFormat, or has a cycle."""
-    try:
-        workflow = data["workflow"]
-        specified = {str(task["id"]): task for task in workflow["specification"]["tasks"]}
-        seconds = {str(task["id"]): float(task["runtimeInSeconds"]) for task in workflow["execution"]["tasks"]}
-    except (KeyError, TypeError) as error:
-        raise ValueError(
-            f"not WfFormat 1.5 (workflow.specification.tasks, workflow.execution.tasks): {error}"
-        ) from None
-    parents: dict[str, set[str]] = {name: set(map(str, task.get("parents", ()))) for name, task in specified.items()}
+def parse(data: object) -> list[Task]:
+    """The tasks in an order in which parents come first. Raises ValueError for what is not WfFormat, or has a cycle.
+
+    Schema 1.5 tells edges (`workflow.specification`) and runtimes (`workflow.execution`) apart; 1.4 holds both in
+    `workflow.tasks`, whose edges may name a task by its id or by its name.
+    """
+    workflow = data.get("workflow") if isinstance(data, Mapping) else None
+    if not isinstance(workflow, Mapping):
+        raise ValueError("not WfFormat: there is no object `workflow`")
+    specified, executed = _parts(workflow)
+    seconds = {name: _runtime(name, task) for name, task in executed.items()}
+    if missing := sorted(set(specified) - set(seconds)):
+        raise ValueError(f"no workflow.execution for the tasks {', '.join(missing[:5])}")
+    ids = _aliases(specified)
+    parents: dict[str, set[str]] = {name: _names(ids, name, task, "parents") for name, task in specified.items()}
     for name, task in specified.items():
-        for child in task.get("children", ()):  # some writers state an edge on one side alone
-            parents.setdefault(str(child), set()).add(name)
+        for child in _names(ids, name, task, "children"):  # some writers state an edge on one side alone
+            parents.setdefault(child, set()).add(name)
     unknown = sorted({name for of in parents.values() for name in of}.union(parents) - set(specified))
     if unknown:
         raise ValueError(f"parents or children that are no tasks: {', '.join(unknown[:5])}")
-    if missing := sorted(set(specified) - set(seconds)):
-        raise ValueError(f"no workflow.execution for the tasks {', '.join(missing[:5])}")
-    return [
-        Task(name, tuple(sorted(position[parent] for parent in parents[name])), seconds[name])
-        for position in [{name: index for index, name in enumerate(_ordered(parents))}]
-        for name in position
-    ]
+    position = {name: index for index, name in enumerate(_ordered(parents))}
+    return [Task(name, tuple(sorted(position[parent] for parent in parents[name])), seconds[name]) for name in position]
+
+
+def _parts(workflow: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
+    """What states the edges and what states the runtimes, by task: one and the same in schema 1.4."""
+    if "specification" in workflow:
+        parts = [workflow.get(name) for name in ("specification", "execution")]
+        lists = [part.get("tasks") if isinstance(part, Mapping) else None for part in parts]
+        where = "workflow.specification.tasks and workflow.execution.tasks (schema 1.5)"
+    else:
+        lists = [workflow.get("tasks", workflow.get("jobs"))] * 2
+        where = "workflow.specification (schema 1.5) or workflow.tasks (1.4)"
+    if not all(isinstance(tasks, list) and tasks for tasks in lists):
+        raise ValueError(f"not WfFormat: it needs {where}, each a list with a task or more")
+    return _by_id(lists[0]), _by_id(lists[1])
+
+
+def _by_id(tasks: Any) -> dict[str, Mapping[str, Any]]:
+    found: dict[str, Mapping[str, Any]] = {}
+    for number, task in enumerate(tasks):
+        name = task.get("id", task.get("name")) if isinstance(task, Mapping) else None
+        if name is None:
+            raise ValueError(f"task {number} has neither `id` nor `name`")
+        if str(name) in found:
+            raise ValueError(f"two tasks are called {name}")
+        found[str(name)] = task
+    return found
+
+
+def _runtime(name: str, task: Mapping[str, Any]) -> float:
+    """`runtimeInSeconds`, or `runtime` before schema 1.4."""
+    stated = task.get("runtimeInSeconds", task.get("runtime"))
+    if not isinstance(stated, int | float) or isinstance(stated, bool) or not 0 <= stated < math.inf:
+        raise ValueError(f"task {name}: `runtimeInSeconds` must be a number of seconds, 0 or more, not {stated!r}")
+    return float(stated)
+
+
+def _aliases(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """name -> id, of the names that one task alone has and that are no ids."""
+    counts = Counter(str(task.get("name")) for task in tasks.values())
+    named = {str(task.get("name")): key for key, task in tasks.items()}
+    return {name: key for name, key in named.items() if counts[name] == 1 and name not in tasks}
+
+
+def _names(ids: Mapping[str, str], name: str, task: Mapping[str, Any], side: str) -> set[str]:
+    stated = task.get(side, [])
+    if not isinstance(stated, list):
+        raise ValueError(f"task {name}: `{side}` must be a list of tasks")
+    return {ids.get(str(other), str(other)) for other in stated}
 
 
 def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
