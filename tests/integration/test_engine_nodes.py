@@ -343,3 +343,24 @@ async def test_a_total_timeout_ends_the_retries(engine: Any) -> None:
     state = await engine.finished(await engine.submit(text))
     assert (state.status, state.error.type) == (RunStatus.FAILED, "timeout")
     assert "all attempts together" in state.error.message
+
+
+async def test_the_total_time_of_a_map_and_the_timeout_of_a_subworkflow(engine: Any) -> None:
+    slow = "{type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}}"
+    text = workflow(f"{{id: m, type: map, config: {{over: [1, 2], body: {slow}}}, policy: {{total_timeout_ms: 400}}}}")
+    key = await engine.submit(text)
+    state = await engine.finished(key)
+    assert (state.error.type, state.steps["m"].status) == ("timeout", StepStatus.FAILED)
+    assert {state.steps[f"m[{n}]"].status for n in range(2)} == {StepStatus.CANCELLED}
+    child = parse_text(workflow("{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}}"))
+    text = workflow(
+        "{id: sub, type: subworkflow, config: {workflow: child}, policy: {timeout_ms: 400, retry: {max_attempts: 2, "
+        "initial_ms: 0}}}"
+    )
+    key = await engine.submit(text, definitions={"child": child.canonical()})
+    state = await engine.finished(key)
+    assert (state.error.type, state.steps["sub"].attempt) == ("timeout", 2)
+    started = [e.child for _, e in await engine.events(key) if isinstance(e, ev.StepWaiting)]
+    assert len(set(started)) == 2
+    for run in started:
+        assert (await engine.finished(subjects.key_of(key.org, run))).status is RunStatus.CANCELLED

@@ -134,8 +134,23 @@ class _Node:
             yield from self._approval(node)
         elif getattr(config, "parallel", False) or getattr(config, "for_each", None):
             yield from self._parallel()
+        yield from self._policy(node)
         if node.compensate_with is not None and works(node)[0].path[0] != "config":
             yield (*here, "compensate_with"), f"a {node.type} node does nothing that could be undone", "remove it"
+
+    def _policy(self, node: AnyNode) -> Iterator[Finding]:
+        """A bound that is declared is enforced, or refused."""
+        here = (*self._here, "policy")
+        kinds = {work.type for work in works(node) if work.path[0] == "config"}
+        if node.policy.heartbeat_ms is not None and not kinds & {"tool", "function"}:
+            yield (*here, "heartbeat_ms"), f"a {node.type} step sends no heartbeats", "use timeout_ms"
+        if kinds:
+            return
+        own = {"signal": "config.timeout_ms", "approval": "config.expires_ms"}.get(node.type)
+        for field in ("timeout_ms", "total_timeout_ms"):
+            if getattr(node.policy, field) is not None:
+                fix = f"use {own}" if own else "remove it"
+                yield (*here, field), f"a {node.type} step has no attempts that could take too long", fix
 
     def _parallel(self) -> Iterator[Finding]:
         here, config = self._here, self._node.config

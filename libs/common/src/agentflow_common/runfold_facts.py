@@ -100,6 +100,9 @@ def _started(state: RunState, event: ev.StepStarted) -> None:
 def _progressed(state: RunState, event: ev.StepProgressed) -> None:
     step = _active(state, event.step, event.attempt)
     if step is not None:
+        if step.status is StepStatus.SCHEDULED:
+            step.status = StepStatus.RUNNING
+            step.started_at = event.ts
         step.progress = event.progress
         step.progress_detail = event.detail
         step.beat = True
@@ -166,8 +169,10 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     state.cost_nano += event.cost_nano
     state.input_tokens += event.input_tokens
     state.output_tokens += event.output_tokens
+    drop_timers(state, event.step, event.attempt)
     step.finished_at = event.ts
     if event.status == "completed":
+        state.timers.pop(f"total:{event.step}", None)
         step.status = StepStatus.COMPLETED
         step.output = event.output
         step.error = None
@@ -212,6 +217,7 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
     elif (
         (timer.kind == "retry" and step.status is StepStatus.RETRYING)
         or (timer.kind in {"step_timeout", "heartbeat"} and step.status in ACTIVE)
+        or (timer.kind == "step_timeout" and waiting and step.child)
         or (timer.kind == "wait" and (waiting or step.status is StepStatus.RUNNING))
     ):
         step.due = True
@@ -219,7 +225,7 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
             step.reason = "heartbeat"
     elif timer.kind in {"expire", "escalate"} and waiting:
         step.due = True
-        step.reason = timer.kind
+        step.reason = step.reason if step.reason == "expire" else timer.kind
 
 
 FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {

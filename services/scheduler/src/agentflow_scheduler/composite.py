@@ -34,6 +34,7 @@ def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         raise ExpressionError(f"a {_word(node)} step has at most {WIDTH_MAX} items, the list holds {width}")
     out.emit(ev.StepExpanded, step=key, width=width)
     run.open_children[key] = width
+    steps.bound_all(out, node, key)
     go_on(run, out, node, key, run.state.steps[key])
 
 
@@ -148,6 +149,8 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
 def iterate(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """The first iteration, if `while` holds. Raises ExpressionError, NeedBlob."""
     _next(run, out, node, key, 1, Payload())
+    if run.state.steps[key].status is StepStatus.RUNNING:
+        steps.bound_all(out, node, key)
 
 
 def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:

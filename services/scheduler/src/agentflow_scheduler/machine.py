@@ -149,6 +149,8 @@ def _look(run: Run, out: Decision, key: str) -> None:
         steps.release(run, out, key, step)
     status = step.status
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
+        if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
+            out.successor = str((step.output or Payload()).value["run"])  # it was started; only the end is missing
         steps.decided(run, key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
         steps.failed(run, out, node, key, step)
@@ -164,6 +166,9 @@ def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
             _time_out(run, out, node, key, step)
         elif step.due:
             steps.schedule(run, out, node, key, step.attempt + 1)
+    elif step.expired and (step.width >= 0 or step.kind == "loop"):
+        composite.cancel_parts(run, out, key, "the step took too long")
+        _time_out(run, out, node, key, step)
     elif step.width >= 0:
         composite.go_on(run, out, node, key, step)
     elif step.kind == "loop" and parent_of(key) is None:

@@ -78,8 +78,15 @@ def begin_attempt(
         _queue(run, out, node, key, attempt, scope)
     else:
         offer(run, out, node, key, attempt, inputs)
-    if first and node.policy.total_timeout_ms is not None and not is_undo(key):
-        _set_timer(out, f"total:{key}", "step_total", node.policy.total_timeout_ms, key, attempt)
+    if first and not is_undo(key):
+        bound_all(out, node, key)
+
+
+def bound_all(out: Decision, node: PlanNode, key: str) -> None:
+    """Begins the time that the step has for everything: attempts, children, iterations."""
+    total = node.policy.total_timeout_ms
+    if total is not None and parent_of(key) is None:
+        _set_timer(out, f"total:{key}", "step_total", total, key, 0)
 
 
 def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
@@ -182,6 +189,8 @@ def start_child(
     full = definition.check_inputs(out.scope.inside(inputs))
     child = ids.derived_run_id(state.org, state.run, key, attempt)
     out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child)
+    if node.timeout_ms is not None:
+        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
     out.send(
         ev.RunSubmitted,
         to_org=state.org,

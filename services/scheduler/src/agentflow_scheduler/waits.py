@@ -159,14 +159,15 @@ def _verdict(approved: bool, answers: list[Answer]) -> dict[str, Any]:
 
 def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """A subworkflow that takes too long is cancelled; its end itself is a fact."""
-    if step.due and step.expired:
-        out.send(
-            ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
-            by=f"run {run.state.run}",
-        )  # fmt: skip
-        total = node.policy.total_timeout_ms or 0
-        out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=total, bound="total")
-        steps.failed(run, out, node, key, step)
+    if not step.due:
+        return
+    out.send(
+        ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
+        by=f"run {run.state.run}",
+    )  # fmt: skip
+    bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
+    steps.failed(run, out, node, key, step)
 
 
 def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:
