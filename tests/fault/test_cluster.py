@@ -28,7 +28,9 @@ from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.chaos import Chaos, ClusterStack
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault]
+# nats-py forgets the writer of a connection whose server accepted it and said nothing
+LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.integration, pytest.mark.fault, LEAK]
 
 log = logging.getLogger(__name__)
 RUNS = int(os.environ.get("AGENTFLOW_CLUSTER_RUNS", "10000"))
