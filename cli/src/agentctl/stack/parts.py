@@ -159,7 +159,7 @@ class Service(Supervised):
         free = {key: str(port if port and subprocesses.port_is_free(port) else 0) for key, port in self.ports.items()}
         env = {**self.env, "HTTP_PORT": free.get("http", "0")}
         if self.name == "gateway":
-            env["API_PORT"] = free.get("grpc", "0")
+            env |= {"API_PORT": free.get("grpc", "0"), "API_HTTP_PORT": free.get("api_http", "0")}
         with log_file.open("ab") as output:
             self._process = subprocesses.spawn(
                 [sys.executable, "-m", f"agentflow_{self.name}"], env=env, output=output, cwd=Path.cwd()
