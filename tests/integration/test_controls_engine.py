@@ -340,3 +340,54 @@ async def test_a_keyed_lane_tells_who_holds_it_and_obeys_its_limit_live(world: W
     await world.reaches(second, lambda item: item.step("s").status in {StepStatus.SCHEDULED, StepStatus.RUNNING})
     for run in (first, second):
         await world.flows.wait(run, timeout=15)
+
+
+async def test_a_fork_of_a_graph_goes_back_to_a_superstep_with_its_state(world: World) -> None:
+    text = """\
+name: g
+inputs: {n: {type: number}}
+graph: {entry_point: grow, state: {reducers: {grown: append}, initial: {grown: []}}}
+dag:
+  nodes:
+    - {id: grow, type: function, writes: grown, config: {function_name: t.add, inputs: {a: "{{state.n}}", b: 1}}}
+    - {id: done, type: function, writes: sum, config: {function_name: t.total, inputs: {numbers: "{{state.grown}}"}}}
+  edges:
+    - {from: grow, to: grow, condition: "size(state.grown) < 3"}
+    - {from: grow, to: done, condition: "size(state.grown) >= 3"}
+"""
+    run = (await world.flows.submit(text, {"n": 10})).run_id
+    ended = await world.flows.wait(run, timeout=15)
+    assert ended.status == RunStatus.COMPLETED, ended.error
+    assert (ended.output["grown"], ended.output["sum"]) == ([11, 11, 11], 33)
+    fork = await world.flows.fork(run, "grow#2", changes=Changes(step_inputs={"grow": {"a": 100}}))
+    again = await world.flows.wait(fork, timeout=15)
+    assert again.status == RunStatus.COMPLETED, again.error
+    assert (again.output["grown"], again.output["sum"]) == ([11, 101, 101], 213)
+    assert await world.scheduled(fork.run_id) == ["grow#2", "grow#3", "done"]
+
+
+async def test_a_person_resolves_an_unknown_outcome(world: World) -> None:
+    from agentflow_common import events as ev
+    from agentflow_common.eventlog import Entry, Fence
+
+    text = workflow(
+        "{id: hold, type: signal, config: {signal: go}}",
+        "{id: pay, type: tool, config: {tool_name: t.pay, tool_args: {amount: 7}}, policy: {on_unknown: ask}}",
+        add("after", "pay.output"),
+        edges="{from: hold, to: pay}",
+    )
+    for outcome, output, expected in (("completed", 5, 6), ("retry", None, 8)):
+        run = (await world.flows.submit(text)).run_id
+        key = subjects.key_of("default", run)
+        claim = ev.ClaimTaken(org="default", run=run, ts=1, step="pay", attempt=1, worker="gone")
+        log = world.stand.context.log
+        await log.append(Entry(subjects.claim(key, "pay", 1), ev.encode(claim), fence=Fence(0)))
+        await world.flows.signal(run, "go")
+        await world.reaches(run, lambda item: item.step("pay").status == StepStatus.OUTCOME_UNKNOWN)
+        (told,) = [item for item in (await world.flows.why(run)).waiting if item.step == "pay"]
+        assert (told.kind, f"agentctl workflow resolve {run} pay" in told.text) == ("outcome", True)
+        with pytest.raises(FailedPreconditionError, match="is known"):
+            await world.flows.resolve(run, "hold", "fail")
+        assert await world.flows.resolve(run, "pay", outcome, output=output, reason="the bank says so") == 1
+        done = await world.flows.wait(run, timeout=15)
+        assert done.output == {"after": expected}, done.error

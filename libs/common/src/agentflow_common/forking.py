@@ -27,6 +27,7 @@ from agentflow_common.runstate import (
     RunStatus,
     StepState,
     StepStatus,
+    current_key,
     node_of,
     parent_of,
     undo_key,
@@ -54,10 +55,12 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Seed(msgspec.Struct):
-    """steps: what is kept, by key. position: where the run stands in its loops or its graph."""
+    """steps: what is kept, by key. position: where the run stands in its loops or its graph. again: nodes that run
+    from here on, though an earlier visit of one may be kept."""
 
     steps: dict[str, StepState]
     position: SeedPosition = SeedPosition()
+    again: frozenset[str] = frozenset()
 
 
 def check_step(state: RunState, definition: Definition, at: str) -> str:
@@ -112,10 +115,10 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str) -> 
     node = check_step(state, definition, at)
     lost = leads_to(definition, _undone(state))
     kept = _kept(before, definition, lost) if has_visits(definition) else {}
+    reach = leads_to(definition, [node])
     if definition.graph is not None:
         kept = {key: step for key, step in kept.items() if at not in {key, parent_of(key)}}
-        return Seed(kept, _position(before))
-    reach = leads_to(definition, [node])
+        return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
     visits = {name: count for name, count in state.visits.items() if name not in reach} | {
@@ -124,7 +127,7 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str) -> 
     taken = {edge: count for edge, count in state.taken.items() if edge.partition("->")[0] not in reach} | {
         edge: count for edge, count in before.taken.items() if edge.partition("->")[0] in reach
     }
-    return Seed(kept, SeedPosition(visits, taken))
+    return Seed(kept, SeedPosition(visits, taken), frozenset(reach))
 
 
 def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
@@ -146,7 +149,8 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
         begun = (step.width >= 0 or step.iteration > 0) and key not in kept
         if begun and node_of(key) not in lost and not changes.inputs:
             kept |= _partial(state, key, step)
-    return Seed(kept, _position(state))
+    again = frozenset(node.id for node in definition.dag.nodes if current_key(state, node.id) not in kept)
+    return Seed(kept, _position(state), again)
 
 
 def _position(state: RunState) -> SeedPosition:
@@ -190,7 +194,7 @@ def _partial(state: RunState, key: str, step: StepState) -> dict[str, StepState]
 def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:
     """Nodes that are kept although an input that they had read is changed."""
     names = set(changed)
-    kept = {node_of(key) for key in seed.steps}
+    kept = {node_of(key) for key in seed.steps} - seed.again
     return tuple(node.id for node in definition.dag.nodes if node.id in kept and names & set(_input_names(node)))
 
 
@@ -221,7 +225,7 @@ def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
         return definition
     canonical = definition.canonical()
     nodes = {str(node["id"]): node for node in canonical["dag"]["nodes"]}
-    kept = {node_of(key) for key, step in seed.steps.items() if step.status in SETTLED and parent_of(key) is None}
+    kept = {node_of(key) for key in seed.steps} - seed.again
     problems: list[Problem] = []
     for name in changes.nodes:
         if name not in nodes:

@@ -189,4 +189,4 @@ async def _lightened(deps: Deps, seed: Seed) -> Seed:
             continue
         ref = await deps.blobs.store(output.value, f"the output of {key}")
         steps[key] = msgspec.structs.replace(step, output=Payload(ref=ref))
-    return Seed(steps, seed.position)
+    return Seed(steps, seed.position, seed.again)
