@@ -47,6 +47,11 @@ LLM_TOKENS: Final = Counter("llm_tokens", "Tokens", ["type"])
 LLM_SECONDS: Final = Histogram("llm_response_time_seconds", "LLM response time", ["provider", "model"])
 TOOL_EXECUTIONS: Final = Counter("tool_executions", "Tool executions", ["tool", "status"])
 DEAD_LETTERS: Final = Counter("dead_letters", "Messages put with the dead letters", ["origin", "reason"])
+DEAD_LETTERS_HELD: Final = Gauge("dead_letters_held", "Dead letters that wait for a decision")
+RUNS_ARCHIVED: Final = Counter("runs_archived", "Finished runs that were purged from the log")
+RUNS_WAITING: Final = Gauge(
+    "runs_waiting_for_archive", "Finished runs that are older than the retention and still in the log"
+)
 ACTIVE_RUNS: Final = Gauge("active_runs", "Unfinished runs in a scheduler's hand")
 READY_STEPS: Final = Gauge("ready_steps", "Steps of a scheduler that are offered or held back, and not finished")
 QUEUE_LAG: Final = Gauge("queue_lag", "Messages that wait in a consumer", ["queue"])

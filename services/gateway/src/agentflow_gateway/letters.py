@@ -19,9 +19,8 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
-from prometheus_client import Gauge
 
-from agentflow_common import deadletters, ids, rpc, subjects
+from agentflow_common import deadletters, ids, rpc, subjects, telemetry
 from agentflow_common import events as ev
 from agentflow_common.deadletters import DeadLetter
 from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, RetryableError, TerminalError
@@ -32,7 +31,6 @@ from agentflow_gateway import machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 
-HELD: Final = Gauge("dead_letters_held", "Dead letters that wait for somebody's decision")
 HELD_EVERY_S: Final = 10.0
 CHANGED_MAX: Final = 500  # letters that one call replays or purges
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -286,7 +284,7 @@ async def watch_held(nc: Client) -> None:
     """Keeps the gauge; until cancelled."""
     while True:
         with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
-            HELD.set((await nc.jsm().stream_info(subjects.DEAD_STREAM)).state.messages)
+            telemetry.DEAD_LETTERS_HELD.set((await nc.jsm().stream_info(subjects.DEAD_STREAM)).state.messages)
         await asyncio.sleep(HELD_EVERY_S)
 
 

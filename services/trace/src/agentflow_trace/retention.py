@@ -18,9 +18,8 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotFoundError
-from prometheus_client import Counter, Gauge
 
-from agentflow_common import subjects
+from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, InvalidError, Problem
 from agentflow_common.eventlog import EventLog
@@ -31,9 +30,6 @@ from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store_archive import ArchiveStore, Ended, Purged
 
 log = logging.getLogger(__name__)
-
-ARCHIVED = Counter("runs_archived", "Finished runs that were purged from the log")  # exposed as runs_archived_total
-WAITING = Gauge("runs_waiting_for_archive", "Finished runs that are old enough and still in the log")
 
 BATCH_RUNS: Final = 100  # noted, purged and noted as done together
 LEDGERS_S_MAX: Final = 10.0
@@ -193,7 +189,7 @@ class Retention:
                 after = runs[-1][2]
             await self._sweep_late(cutoff, whole=not waiting)
         self._waiting, self._swept_at = waiting, self._clock.now_ms()
-        WAITING.set(sum(waiting.values()))
+        telemetry.RUNS_WAITING.set(sum(waiting.values()))
         return count
 
     async def _batch(
@@ -208,7 +204,7 @@ class Retention:
                 going.append((item, messages))
         await self._purge([Purged(i.org, i.run, i.newest_seq, i.ended_seq, n, False) for i, n in going],
                           {(i.org, i.run) for i, _ in going if i.timers})  # fmt: skip
-        ARCHIVED.inc(len(going))
+        telemetry.RUNS_ARCHIVED.inc(len(going))
         if not waiting:
             self._floor = runs[-1][2]
         return len(going)
