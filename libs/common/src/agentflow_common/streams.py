@@ -22,6 +22,7 @@ LEASE_TTL_S: Final = 5.0
 PATIENCE_S: Final = 60.0  # a cluster that starts must elect its leaders first
 _NOT_CLUSTERED: Final = 10074
 _NO_PEERS: Final = 10005
+_NOT_FOUND: Final = 10059
 
 
 async def ensure_streams(nc: Client, replicas: int = 1, patience_s: float = PATIENCE_S) -> None:
@@ -53,7 +54,8 @@ async def patiently(work: Callable[[], Awaitable[T]], patience_s: float = PATIEN
                 raise RetryableError(f"JetStream does not answer: {error}", kind="log_unavailable") from error
             log.warning("JetStream is not ready, trying again: %s", type(error).__name__)
         except APIError as error:
-            if error.err_code != _NO_PEERS or loop.time() > deadline:  # a server may be about to join
+            # a server may be about to join; a stream that is being made is neither new nor found for a moment
+            if error.err_code not in (_NO_PEERS, _NOT_FOUND) or loop.time() > deadline:
                 raise
         await asyncio.sleep(0.5)
 
