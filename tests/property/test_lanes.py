@@ -75,6 +75,8 @@ class World:
         for _ in range(len(self.unseen) if count is None else min(count, len(self.unseen))):
             seq, event = self.unseen.pop(0)
             self.lane.apply(event, seq)
+            if isinstance(event, ev.LaneReleased):
+                assert ids(event) not in self.lane.state.holders | self.lane.state.queue
             if self.random.random() < 0.2:
                 self.lane.apply(event, seq)
 
@@ -247,6 +249,23 @@ def act(world: World, draw: random.Random) -> None:
     elif kind == "trim":
         world.trim()
     elif kind == "noise":
+        known = list((state.holders | state.queue).values())
+        if known:  # a second request of one that waits or has its slot
+            slot = draw.choice(known)
+            world.fact(
+                ev.LaneRequested(
+                    org=KEY.org,
+                    run=KEY.run,
+                    ts=world.now,
+                    lane="acme-7",
+                    holder_org=slot.org,
+                    holder_run=slot.run,
+                    step=slot.step,
+                    attempt=slot.attempt,
+                    limit=world.limit,
+                    rate_per_s=world.rate,
+                )
+            )
         world.release(Slot("a", f"run_{draw.randint(1, 50)}_never", "s", 1))
 
 
