@@ -363,6 +363,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
         (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_scheduler.append, "BATCH_MIN", 2),
         (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.groupcommit, "BATCH_MIN", 2),
         (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),

@@ -2,8 +2,8 @@
 
 Every append of an entity is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that
 has lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one
-before (a round trip each, cheaper than an atomic batch with the default flush). More, any number under fsync, and
-decisions that send facts to other entities form atomic batches: a decision and what it sends are one append. A lane's
+before (a round trip each, cheaper than an atomic batch). More, what many entities decided under fsync, and decisions
+that send facts to other entities form atomic batches: a decision and what it sends are one append. A lane's
 few facts follow its decisions, as it tells them again whenever it is read from the log (ADR 0004). What is only partly
 written (more than one batch) is completed by deciding again: decisions follow from the state.
 """
@@ -11,7 +11,6 @@ written (more than one batch) is completed by deciding again: decisions follow f
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Final
 
@@ -19,6 +18,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
+from agentflow_common.groupcommit import BATCH_MIN
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.lanes import Lane
@@ -89,14 +89,14 @@ class Turn:
         return found
 
 
-def _linked(turns: Sequence[Turn]) -> tuple[list[list[Turn]], list[Turn]]:
-    """(turns that send facts, in groups of one atomic batch each; the others, each written by itself)."""
+def _linked(turns: Sequence[Turn], shared: bool) -> tuple[list[list[Turn]], list[Turn]]:
+    """(turns that send facts, or all if `shared`, in groups of one atomic batch each; the others, each by itself)."""
     groups: list[list[Turn]] = []
     others: list[Turn] = []
     size = ATOMIC_BATCH_MAX
     for turn in turns:
         messages = len(turn.decisions) + len(turn.sent)
-        if not turn.sent or turn.first is not None or messages > ATOMIC_BATCH_MAX:
+        if not (turn.sent or shared) or turn.first is not None or messages > ATOMIC_BATCH_MAX:
             others.append(turn)
             continue
         if size + messages > ATOMIC_BATCH_MAX:
@@ -116,18 +116,13 @@ class Appender:
 
     async def write(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
         """Appends all; returns the entities whose decisions were refused or whose outcome is unknown."""
-        if self._fsync and len(turns) > 1 and sum(len(t.decisions) + len(t.sent) for t in turns) <= ATOMIC_BATCH_MAX:
-            # one entity's refusal refuses all: each is then tried by itself below
-            with contextlib.suppress(AgentFlowError):
-                await self._together(turns)
-                return []
+        shared = self._fsync and sum(len(t.decisions) + len(t.sent) for t in turns) >= BATCH_MIN
         # the first message of every entity leaves before any answer is awaited
-        for turn in turns:
-            short = 0 < len(turn.decisions) <= CHAIN_MAX and (not turn.sent or turn.loose)
-            if short and not (self._fsync and len(turn.decisions) > 1):
+        for turn in () if shared else turns:
+            if 0 < len(turn.decisions) <= CHAIN_MAX and (not turn.sent or turn.loose):
                 turn.first = await self._log.publish(turn.entry(0, turn.entity.state.out_seq))
         simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1 and not t.sent]
-        linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1 or t.sent])
+        linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1 or t.sent], shared)
         groups = [asyncio.ensure_future(self._group(group)) for group in linked]
         tasks = [asyncio.ensure_future(self._rest(turn)) for turn in others]
         failed: list[tuple[Turn, BaseException]] = []
@@ -183,8 +178,9 @@ class Appender:
             last = -1
             for decisions, sends in batch:
                 for index in range(at, at + decisions):
+                    fence_seq = state.out_seq if last < 0 else None
                     last = len(entries)
-                    entries.append(turn.entry(index, state.out_seq if last == 0 else None))
+                    entries.append(turn.entry(index, fence_seq))
                 entries.extend(turn.sent[sent : sent + sends])
                 at += decisions
                 sent += sends
