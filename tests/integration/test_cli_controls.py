@@ -1,0 +1,162 @@
+"""agentctl's controls against a real gateway, scheduler and worker: what it prints, and how it exits."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from agentctl.main import app
+from agentflow_common.service import running
+from agentflow_gateway.testing import standing
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_worker.app import app as worker_app
+
+pytestmark = pytest.mark.integration
+
+FLOW = """\
+name: pay
+version: {version}
+dag:
+  nodes:
+    - {{id: ask, type: approval, config: {{approvers: [env, ann], message: "pay {version}?"}}}}
+    - {{id: go, type: signal, config: {{signal: go}}}}
+    - {{id: sum, type: function, config: {{function_name: {function}, inputs: {{a: go.output.amount, b: 1}}}}}}
+  edges: [{{from: ask, to: sum}}]
+"""
+
+
+class Cli:
+    async def __call__(self, *words: str | Path, code: int = 0) -> Result:
+        result = await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
+        assert result.exit_code == code, (words, result.stdout, result.stderr, result.exception)
+        return result
+
+    async def json(self, *words: str | Path) -> Any:
+        return json.loads((await self(*words, "-o", "json")).stdout)
+
+    async def becomes(self, run: str, status: str) -> None:
+        async with asyncio.timeout(20):
+            while (await self.json("workflow", "get", run))["status"] != status:
+                await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+async def cli(
+    harness: ModuleType, nats_url: str, db_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Cli]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
+    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(tmp_path / "none"))
+    for version, function in ((1, "t.broken"), (2, "t.add")):
+        Path(tmp_path / f"v{version}.yaml").write_text(FLOW.format(version=version, function=function))
+    async with contextlib.AsyncExitStack() as stack:
+        await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
+        await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        stand = await stack.enter_async_context(standing(nats_url, db_env))
+        monkeypatch.setenv("AGENTFLOW_ENDPOINT", f"127.0.0.1:{stand.context.ports['grpc']}")
+        monkeypatch.setenv("AGENTFLOW_TOKEN", stand.key)
+        yield Cli()
+
+
+async def test_labels_and_differences(cli: Cli) -> None:
+    for version in (1, 2):
+        await cli("workflow", "register", f"v{version}.yaml")
+    assert "pay@prod is version 1" in (await cli("workflow", "label", "pay", "1", "prod")).stdout
+    canary = (await cli("workflow", "label", "pay", "2", "prod", "--percent", "25")).stdout
+    assert "25% to version 2" in canary
+    listed = (await cli("workflow", "versions", "pay")).stdout
+    assert "prod 75%" in listed and "prod 25%" in listed
+    here = (await cli("workflow", "diff", "v1.yaml", "v2.yaml")).stdout
+    there = (await cli("workflow", "diff", "pay", "1", "2")).stdout
+    assert here == there, "with and without a server"
+    assert "~ node sum\n    config.function_name: t.broken -> t.add" in here
+    assert [c["name"] for c in (await cli.json("workflow", "diff", "pay", "1", "2"))["changes"]] == ["ask", "sum"]
+    unknown = await cli("workflow", "label", "pay", "9", "prod", code=2)
+    assert "no version 9; it has 2, 1" in unknown.stderr
+    assert "has no label 'beta'" in (await cli("workflow", "submit", "pay@beta", code=2)).stderr
+
+
+async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
+    run = (await cli.json("workflow", "submit", "v1.yaml", "--tag", "case=7"))["run_id"]
+    await cli.becomes(run, "waiting")
+    told = (await cli("workflow", "why", run)).stdout
+    assert "waits for an approval, 0 of 1 given; may answer: env, ann" in told
+    assert "waits for the signal go" in told
+    assert "waits for ask (waiting), go (waiting)" in told
+    async with asyncio.timeout(10):
+        while not (waiting := await cli.json("workflow", "approvals")):
+            await asyncio.sleep(0.05)
+    assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
+    assert "goes on" in (await cli("workflow", "resume", run)).stdout
+    assert "is over" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
+    await cli.becomes(run, "paused")
+    await cli("workflow", "resume", run)
+    assert "env approved ask (1 of 1" in (await cli("workflow", "approve", run, "ask", "--comment", "fine")).stdout
+    assert (
+        "takes no signal 'stop'; its steps wait for go" in (await cli("workflow", "signal", run, "stop", code=2)).stderr
+    )
+    assert "not JSON" in (await cli("workflow", "signal", run, "go", "--payload", "{a", code=2)).stderr
+    await cli("workflow", "signal", run, "go", "--payload", '{"amount": 6}', "--id", "s1")
+    await cli.becomes(run, "failed")
+    assert "run is over: it is failed: invalid_arguments" in (await cli("workflow", "why", run)).stderr
+
+    retried = (await cli.json("workflow", "retry", run))["run_id"]
+    again = await cli("workflow", "retry", run)
+    assert (again.stdout.strip(), "asked for before" in again.stderr) == (retried, True)
+    await cli.becomes(retried, "failed")
+    fork = await cli.json("workflow", "fork", run, "--at", "sum", "--step-input", "sum.b=5")
+    assert set(fork["kept"]) == {"ask", "go"}
+    assert "did you mean sum" in (await cli("workflow", "fork", run, "--at", "sun", code=2)).stderr
+    assert (
+        "write --step-input" in (await cli("workflow", "fork", run, "--at", "sum", "--step-input", "x", code=2)).stderr
+    )
+    assert "fork of" in (await cli("workflow", "get", fork["run_id"])).stdout
+
+    await cli.becomes(fork["run_id"], "failed")
+    async with asyncio.timeout(10):
+        while len(await cli.json("workflow", "list", "--status", "failed", "--tag", "case=7")) < 3:
+            await asyncio.sleep(0.05)
+    words = ("workflow", "batch", "retry", "--status", "failed", "--tag", "case=7", "--since", "1h")
+    shown = await cli(*words)
+    assert "retry: 3 runs" in shown.stderr and "--yes does it" in shown.stderr
+    done = await cli.json(*words, "--yes")
+    assert (done["done"], done["failed"], done["finished"]) == (3, 0, True)
+    assert done["created"][run] == retried, "it was retried before"
+    assert "finds every run" in (await cli("workflow", "batch", "cancel", code=2)).stderr
+
+
+async def test_cancel_lanes_and_a_paused_workflow(cli: Cli) -> None:
+    run = (await cli.json("workflow", "submit", "v2.yaml"))["run_id"]
+    await cli.becomes(run, "waiting")
+    assert "exclude each other" in (await cli("workflow", "cancel", run, "--grace", "5s", "--force", code=2)).stderr
+    assert "not a duration" in (await cli("workflow", "cancel", run, "--grace", "soon", code=2)).stderr
+    await cli("workflow", "cancel", run, "--grace", "30s")
+    await cli("workflow", "cancel", run, "--force")
+    await cli.becomes(run, "cancelled")
+    assert "had ended already" in (await cli("workflow", "cancel", run)).stdout
+
+    assert "is paused" in (await cli("workflow", "pause", "pay", "--reason", "audit")).stdout
+    assert "no workflow 'payy'" in (await cli("workflow", "pause", "payy", code=2)).stderr
+    held = (await cli.json("workflow", "submit", "v2.yaml"))["run_id"]
+    async with asyncio.timeout(10):
+        while "is paused: audit" not in (await cli("workflow", "why", held)).stderr:
+            await asyncio.sleep(0.05)
+    assert "goes on" in (await cli("workflow", "resume", "pay")).stdout
+    await cli.becomes(held, "waiting")
+
+    assert "4 at a time" in (await cli("lane", "set", "acme", "--limit", "4", "--rate", "2.5")).stdout
+    assert "db" in (await cli("lane", "pause", "acme", "--reason", "db")).stdout
+    lane = await cli.json("lane", "get", "acme")
+    assert (lane["limit"], lane["rate_per_s"], lane["paused"]) == (4, 2.5, True)
+    assert (await cli.json("lane", "resume", "acme"))["paused"] is False
+    assert {item["name"] for item in await cli.json("lane", "list")} == {"acme", "default"}
+    assert "there is no lane 'nope'" in (await cli("lane", "get", "nope", code=2)).stderr
+    assert "give --limit or --rate" in (await cli("lane", "set", "acme", code=2)).stderr

@@ -1,0 +1,245 @@
+"""What the gateway decides about controls, without servers: admission, signals, answers, batches, lanes, nesting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common.definition import Definition, parse_text
+from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
+from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_gateway import answers, batch, lanes, pinning
+from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, Admission, Bounds, Report
+from agentflow_gateway.lanes import Wanted
+from agentflow_gateway.machine import Identity
+from agentflow_gateway.projection import approvals_of, rows_of
+from agentflow_gateway.store import RunFilter
+from agentflow_gateway.switches import LaneSetting
+
+# --- admission ---
+
+
+def refused(admission: Admission, org_active: int = 0) -> OverloadedError | None:
+    try:
+        admission.check("acme", org_active)
+    except OverloadedError as error:
+        return error
+    return None
+
+
+def test_what_was_accepted_counts_until_every_scheduler_has_told_of_it() -> None:
+    admission = Admission(Bounds(active_runs=5))
+    admission.report("s1", Report(active_runs=2, at=1000))
+    for at in (1100, 1200, 1300):
+        assert refused(admission) is None
+        admission.accepted(at)
+    error = refused(admission)
+    assert error is not None
+    assert (error.code, error.kind, error.retryable) == ("resource_exhausted", "too_many_active", True)
+    assert error.retry_after_ms is not None and 1000 <= error.retry_after_ms <= RETRY_AFTER_MS_MAX
+    admission.report("s1", Report(active_runs=3, at=1250))
+    assert admission.active == 3 + 2, "what came after the report is not in it"
+    admission.report("s1", Report(active_runs=4, at=2000))
+    assert (admission.active, refused(admission)) == (4, None)
+
+
+def test_a_silent_scheduler_s_runs_are_not_forgotten() -> None:
+    admission = Admission(Bounds(active_runs=3))
+    admission.report("s1", Report(active_runs=3, at=1000))
+    admission.gone("s1")
+    assert refused(admission) is not None
+
+
+@pytest.mark.parametrize(
+    ("bounds", "org_active", "word"),
+    [
+        (Bounds(ready_steps=10), 0, "10 steps wait for workers"),
+        (Bounds(rss_bytes=2**30), 0, "1,024 MiB"),
+        (Bounds(org_runs=4), 4, "runs of org acme"),
+    ],
+)
+def test_every_bound_refuses_and_says_which_it_was(bounds: Bounds, org_active: int, word: str) -> None:
+    admission = Admission(bounds)
+    admission.report("a", Report(active_runs=9, ready_steps=4, rss_bytes=2**29, at=1))
+    admission.report("b", Report(active_runs=9, ready_steps=6, rss_bytes=2**30, at=1))
+    error = refused(admission, org_active)
+    assert error is not None and word in error.message
+    assert refused(Admission(Bounds()), 10**9) is None, "0 is no bound"
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.lists(st.tuples(st.sampled_from(["accept", "report"]), st.integers(1, 500)), max_size=60))
+def test_no_burst_passes_the_bound(moves: list[tuple[str, int]]) -> None:
+    """A model: the scheduler reports what had been accepted when it looked; nothing ends."""
+    admission, now, times, bound = Admission(Bounds(active_runs=20)), 1000, list[int](), 20
+    for move, passed in moves:
+        now += passed
+        if move == "report":
+            admission.report("s", Report(active_runs=len(times), at=now))
+        elif refused(admission) is None:
+            admission.accepted(now)
+            times.append(now)
+    assert len(times) <= bound
+    assert admission.active >= len(times)
+
+
+# --- signals and answers ---
+
+
+def run(**steps: StepState) -> RunState:
+    nodes = [{"id": "s", "type": "signal", "config": {"signal": "paid"}}, {"id": "ask", "type": "approval"}]
+    return RunState(org="o", run="run_1", definition={"dag": {"nodes": nodes}}, steps=dict(steps))
+
+
+@pytest.mark.parametrize("name", ["", "a b", "9", "x" * 65, "päid"])
+def test_a_signal_s_name_is_checked(name: str) -> None:
+    with pytest.raises(InvalidError):
+        answers.check_signal(run(), name)
+
+
+def test_who_may_answer_is_decided_by_the_key_s_names() -> None:
+    waiting = StepState(status=StepStatus.WAITING, waiting="approval", detail={"approvers": ["key_1", "bob"]})
+    state = run(ask=waiting)
+    ann = Identity("key_1", "o", ("write",), "ann")
+    assert answers.person(state, "ask", ann, "") == "key_1", "the id is a name too"
+    assert answers.person(run(ask=StepState(status=StepStatus.WAITING, waiting="approval")), "ask", ann, "") == "ann"
+    for who, as_person in ((ann, "bob"), (Identity("key_2", "o", ("write",), "eve"), ""), (ann, "ann")):
+        with pytest.raises(AgentFlowError):
+            answers.person(state, "ask", who, as_person)
+    admin = Identity("key_3", "o", ("admin",), "root")
+    assert answers.person(state, "ask", admin, "bob") == "bob"
+
+
+# --- batches ---
+
+
+def test_a_batch_is_narrowed_to_what_its_action_can_do_and_never_finds_everything() -> None:
+    assert batch.fitting(batch.Order("retry"), RunFilter(workflow="w")).statuses == ("failed", "cancelled")
+    assert batch.fitting(batch.Order("cancel"), RunFilter(statuses=("paused",))).statuses == ("paused",)
+    for order, wanted in (
+        (batch.Order("cancel"), RunFilter(statuses=("failed",))),
+        (batch.Order("retry"), RunFilter()),
+        (batch.Order("signal"), RunFilter(workflow="w")),
+        (batch.Order("pause"), RunFilter(tags={"bad name": "x"})),
+    ):
+        with pytest.raises(InvalidError) as caught:
+            batch.fitting(order, wanted)
+        assert caught.value.problems[0].fix
+
+
+# --- lanes ---
+
+
+def test_a_lane_s_setting_changes_in_parts() -> None:
+    first = lanes.changed(LaneSetting(), Wanted(limit=3), "ann", 5)
+    assert first == LaneSetting(limit=3, by="ann", at=5)
+    rated = lanes.changed(first, Wanted(rate_per_s=2.5), "bob", 6)
+    assert (rated.limit, rated.rate_per_s, rated.by) == (3, 2.5, "bob")
+    paused = lanes.changed(rated, Wanted(paused=True, reason="db"), "bob", 7)
+    assert (paused.limit, paused.paused, paused.reason) == (3, True, "db")
+    assert lanes.changed(paused, Wanted(limit=3), "eve", 9) is paused, "nothing changes, so nothing is written"
+    resumed = lanes.changed(paused, Wanted(paused=False, limit=0), "bob", 8)
+    assert (resumed.limit, resumed.paused, resumed.reason) == (None, False, "")
+
+
+@pytest.mark.parametrize(
+    "wanted", [Wanted(), Wanted(limit=-1), Wanted(limit=10**9), Wanted(rate_per_s=-1.0), Wanted(rate_per_s=1e9)]
+)
+def test_a_lane_s_bounds(wanted: Wanted) -> None:
+    with pytest.raises(InvalidError) as caught:
+        lanes.changed(LaneSetting(), wanted, "ann", 1)
+    assert caught.value.problems[0].fix
+
+
+# --- projections ---
+
+
+def test_the_list_of_runs_follows_pauses_and_waits() -> None:
+    at: dict[str, Any] = {"org": "o", "run": "r", "ts": 1}
+    kinds = [
+        (ev.RunStarted(**at, workflow="w", version=1, steps=1), "running"),
+        (ev.RunWaiting(**at, steps=("a",)), "waiting"),
+        (ev.RunPaused(**at), "paused"),
+        (ev.RunResumed(**at), "running"),
+        (ev.RunFailed(**at, error=ev.StepError("broken", "it broke")), "failed"),
+    ]
+    for end in range(1, len(kinds) + 1):
+        (row,) = rows_of((seq + 1, event) for seq, (event, _) in enumerate(kinds[:end]))
+        assert row.status == kinds[end - 1][1]
+    assert row.error_type == "broken"
+
+
+def test_the_last_word_of_a_batch_says_whether_an_approval_is_open() -> None:
+    at: dict[str, Any] = {"org": "o", "run": "r", "ts": 1, "step": "ask", "attempt": 1}
+    opened, closed = ev.StepWaiting(**at, kind="approval"), ev.StepResolved(**at, status="completed")
+    assert [row.open for row in approvals_of([(1, opened)])] == [True]
+    assert [row.open for row in approvals_of([(1, opened), (2, closed)])] == [False]
+    assert approvals_of([(1, ev.StepWaiting(**at, kind="wait"))]) == []
+
+
+# --- nesting ---
+
+
+def workflow(name: str, *children: str) -> Definition:
+    nodes = "".join(
+        f"\n    - {{id: n{at}, type: subworkflow, config: {{workflow: {child}}}}}" for at, child in enumerate(children)
+    )
+    nodes += "\n    - {id: own, type: function, config: {function_name: f}}"
+    return parse_text(f"name: {name}\ndag:\n  nodes:{nodes}\n")
+
+
+@settings(deadline=None)  # the machine may be busy
+@given(st.lists(st.sets(st.integers(0, 7), max_size=3), min_size=1, max_size=8))
+def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[set[int]]) -> None:
+    made = [
+        workflow(f"w{at}", *(f"w{c}" for c in sorted(kids) if c < len(children))) for at, kids in enumerate(children)
+    ]
+    found = {item.name: pinning.Found(item, {}, item.name) for item in made}
+
+    def deepest(name: str, above: tuple[str, ...]) -> int | None:
+        """Runs below; None for a cycle."""
+        if name in above:
+            return None
+        below = [deepest(ref, (*above, name)) for ref in found[name].definition.workflow_refs()]
+        return None if None in below else max((1 + depth for depth in below if depth is not None), default=0)
+
+    problems = pinning.nesting(made[0], "w0", found)
+    expected = deepest("w0", ())
+    if expected is None:
+        assert "would start itself without a bound" in problems[0].message
+        chain = problems[0].message.split(": ")[1].split(" -> ")
+        assert chain[0] == chain[-1] and len(chain) > 1
+    else:
+        assert bool(problems) == (expected > pinning.DEPTH_MAX)
+
+
+async def test_more_subworkflows_than_may_be_pinned_are_refused() -> None:
+    async def find(ref: str) -> pinning.Found:
+        return pinning.Found(workflow(ref), {}, ref)
+
+    root = workflow("top", *(f"w{at}" for at in range(pinning.COUNT_MAX + 1)))
+    pinned = await pinning.pin(root, "top", find)
+    assert f"more than {pinning.COUNT_MAX} subworkflows" in pinned.problems[0].message
+    fits = await pinning.pin(workflow("top", *(f"w{at}" for at in range(pinning.COUNT_MAX))), "top", find)
+    assert (fits.problems, len(fits.definitions)) == ((), pinning.COUNT_MAX)
+
+
+async def test_arguments_of_a_subworkflow_are_checked_before_it_starts() -> None:
+    child = parse_text(
+        "name: leaf\ninputs: {a: {type: string}, b: {type: string, required: false}}\n"
+        "dag: {nodes: [{id: n, type: function, config: {function_name: f}}]}\n"
+    )
+
+    async def find(_ref: str) -> pinning.Found:
+        return pinning.Found(child, {}, "leaf")
+
+    text = "name: top\ndag: {nodes: [{id: s, type: subworkflow, config: {workflow: leaf, inputs: {c: 1}}}]}\n"
+    problems = (await pinning.pin(parse_text(text), "top", find)).problems
+    assert [str(item).split(" (")[0] for item in problems] == [
+        "dag.nodes[0].config.inputs.c: leaf@1 has no such input",
+        "dag.nodes[0].config.inputs: leaf@1 needs the input 'a'",
+    ]
