@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Iterator
@@ -33,6 +34,13 @@ def retention(platform: Platform, *arguments: str) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
     return found
+
+
+async def asked(platform: Platform) -> int:
+    from agentflow_sdk import AsyncClient
+
+    async with AsyncClient(platform.stack.grpc, platform.stack.dev_key) as client:
+        return (await client.admin.get_retention()).archived_runs
 
 
 def archived(platform: Platform, count: int) -> dict[str, Any]:
@@ -72,6 +80,7 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
         assert stream_after["log_messages"] < stream_before["log_messages"]
         assert stream_after["log_bytes"] < stream_before["log_bytes"]
         assert seen() == before
+        assert asyncio.run(asked(swept)) == client.admin.get_retention().archived_runs == 1
         swept.stack.kill("scheduler")
         swept.stack.kill("trace")
         for name in ("scheduler", "trace"):

@@ -12,6 +12,7 @@ import asyncio
 import logging
 import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +22,7 @@ from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotF
 
 from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
-from agentflow_common.errors import AgentFlowError, InvalidError, Problem
+from agentflow_common.errors import AgentFlowError, InvalidError, Problem, RetryableError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc_archive import RetentionReply, SetRetentionRequest
@@ -180,9 +181,9 @@ class Retention:
         if keep.keep_ms:
             cutoff = now - keep.keep_ms
             seen_to = await self._seen_to()
-            after = self._floor
+            after, to_seq = self._floor, await self._newest_before(cutoff)
             while True:
-                runs = await self._archive.ended(self._identity, cutoff, after, BATCH_RUNS)
+                runs = await self._archive.ended(self._identity, cutoff, after, to_seq, BATCH_RUNS)
                 if not runs:
                     break
                 count += await self._batch(runs, cutoff, seen_to, waiting)
@@ -250,6 +251,17 @@ class Retention:
             self._late_floor = min(self._floor, top)
 
     # --- what must have happened first ---
+
+    async def _newest_before(self, moment_ms: int) -> int:
+        """A sequence that no message from before that moment exceeds."""
+        at = datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat()
+        body = msgspec.json.encode({"next_by_subj": ">", "start_time": at, "batch": 1})
+        try:
+            reply = await self._nc.request(f"$JS.API.DIRECT.GET.{subjects.EVENTS_STREAM}", body, timeout=5)
+        except nats.errors.Error as error:
+            raise RetryableError("the event log is not reachable", kind="log_unavailable") from error
+        seq = int((reply.headers or {}).get("Nats-Sequence", 0))
+        return seq - 1 if seq else await self._log.last_seq()
 
     async def _seen_to(self) -> float:
         """The sequence up to which every durable consumer but the lanes (their tasks are void when a run is over) is

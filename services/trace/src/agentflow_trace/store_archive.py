@@ -46,18 +46,22 @@ class ArchiveStore:
 
     # --- what may go ---
 
-    async def ended(self, log: str, before_ms: int, after_seq: int, limit: int) -> list[tuple[str, str, int]]:
-        """(org, run, sequence of the final event) of runs that ended before, oldest first, and were not purged."""
+    async def ended(
+        self, log: str, before_ms: int, after_seq: int, to_seq: int, limit: int
+    ) -> list[tuple[str, str, int]]:
+        """(org, run, sequence of the final event) of runs that ended before, oldest first, and were not purged. The
+        sequences bound what is read: the partition key holds them."""
         found = await self._clickhouse.query(
             "SELECT org, run, max(stream_seq) AS ended_seq FROM events "
-            "WHERE stream = {stream:String} AND stream_seq > {after:UInt64} AND type IN {ended:Array(String)} "
+            "WHERE stream = {stream:String} AND stream_seq > {after:UInt64} AND stream_seq <= {to:UInt64} "
+            "AND type IN {ended:Array(String)} "
             "AND stored_at <= fromUnixTimestamp64Milli({before:Int64}) AND startsWith(subject, {events:String}) "
             "AND (org, run, stream_seq) NOT IN "
             "(SELECT org, run, ended_seq FROM purged_runs WHERE log = {log:String} AND done) "
             "GROUP BY org, run ORDER BY ended_seq LIMIT {limit:UInt32}",
             {
                 "stream": EVENTS_STREAM, "after": after_seq, "ended": list(machine.ENDED), "before": before_ms,
-                "events": _EVENTS, "log": log, "limit": limit,
+                "events": _EVENTS, "log": log, "limit": limit, "to": to_seq,
             },
         )  # fmt: skip
         return [(str(org), str(run), int(seq)) for org, run, seq in found]
@@ -89,7 +93,7 @@ class ArchiveStore:
             "SELECT e.org, e.run, max(e.stream_seq), count() FROM events AS e INNER JOIN "
             "(SELECT org, run, max(up_to) AS up_to FROM purged_runs WHERE log = {log:String} AND done "
             "GROUP BY org, run) AS p ON e.org = p.org AND e.run = p.run "
-            "WHERE e.stream = {stream:String} AND e.stream_seq > greatest(p.up_to, {after:UInt64}) "
+            "WHERE e.stream = {stream:String} AND e.stream_seq > {after:UInt64} AND e.stream_seq > p.up_to "
             "AND startsWith(e.subject, {events:String}) "
             "GROUP BY e.org, e.run "
             "HAVING countIf(e.type = 'run.submitted') = 0 AND max(e.stored_at) <= fromUnixTimestamp64Milli({at:Int64}) "
