@@ -121,7 +121,8 @@ class _Node:
         yield from self._values.check((*here, "lane"), node.lane)
         for work in works(node):
             undo = work.path[0] == "compensate_with"
-            values = _Values(self._definition, self._index) if undo else self._values
+            own = local_names(node) | {"item", "index", "output"}
+            values = _Values(self._definition, self._index, local=own) if undo else self._values
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
         if isinstance(node, MapNode):

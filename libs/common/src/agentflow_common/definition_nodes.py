@@ -135,6 +135,8 @@ Body = Annotated[_ToolBody | _FunctionBody | _LlmBody | _SubworkflowBody, Field(
 
 
 class ToolCompensation(_ToolBody):
+    """Its inputs may speak of `output`, what the step gave, and of the `item` and `index` of a child."""
+
     retry: Retry = Retry(max_attempts=5)
 
 

@@ -26,7 +26,8 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     await leases.refresh()
     loads = await patiently(lambda: js.key_value(subjects.LOAD_BUCKET))
     told = report(loads, engine.load, context.clock)
-    loops = [context.guarded(work) for work in (leases.keep(), controls.watch(), engine.run(), told)]
+    work = (leases.keep(), controls.watch(), engine.run(), engine.trimmer.run(), told)
+    loops = [context.guarded(one) for one in work]
     try:
         yield
     finally:

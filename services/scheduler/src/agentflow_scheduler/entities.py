@@ -95,8 +95,7 @@ def groups(out: Decided) -> list[tuple[int, int]]:
     marks: Sequence[int] | None = getattr(out, "marks", None)
     if marks is None:
         return [(len(out.decisions), len(out.sends))]
-    counts = [0] * len(out.decisions)
+    counts = [0] * (len(out.decisions) + 1)
     for mark in marks:
-        if counts:
-            counts[max(0, mark - 1)] += 1
-    return [(1, count) for count in counts] or [(0, len(out.sends))]
+        counts[mark] += 1
+    return [(0, 1)] * counts[0] + [(1, count) for count in counts[1:]]

@@ -42,6 +42,7 @@ from agentflow_scheduler.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
 from agentflow_scheduler.timers import purge_timers, set_timers
+from agentflow_scheduler.trim import Trimmer
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log
@@ -63,6 +64,7 @@ class Engine:
         self._blobs = Blobs(context.nc)
         self._packer = Packer(self._blobs)
         self._plans = Plans()
+        self.trimmer = Trimmer(context.log)
         self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
@@ -143,6 +145,10 @@ class Engine:
     async def _snapshot(self, shard: int) -> None:
         # a turn forgets what is in a shard that it has lost: no snapshot may say that it is over
         if self._shards.serves(shard):
+            now_ms = self._context.clock.now_ms()
+            for key, entity in list(self._entities.items()):
+                if key.shard == shard and isinstance(entity, Lane) and entity.may_go(now_ms):
+                    self._drop(key)
             await self._shards.save(shard, [e.state for key, e in self._entities.items() if key.shard == shard])
 
     # --- one turn ---
@@ -339,6 +345,8 @@ class Engine:
             timers.extend((turn.key, d.timer, d) for d in turn.decisions if isinstance(d, ev.TimerSet))
             if isinstance(turn.entity, Run):
                 await self._after_run(turn, turn.entity)
+            elif isinstance(turn.entity, Lane):
+                self.trimmer.after(turn.key, turn.entity)
             elif is_over(turn.entity.state):
                 self._drop(turn.key)
         if timers:

@@ -42,7 +42,7 @@ class Lane:
     twice does no harm. cut: (facts, decisions) up to which the newest checkpoint stands for the log.
     """
 
-    __slots__ = ("asked", "cut", "index", "state", "told", "wanted")
+    __slots__ = ("asked", "cut", "index", "quiet", "state", "told", "wanted")
 
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
@@ -51,9 +51,11 @@ class Lane:
         self.index = _Index(state)
         self.told: set[str] = set()
         self.cut: tuple[int, int] | None = None
+        self.quiet = False
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
+        self.quiet = False
         state = self.state
         if isinstance(event, ev.LaneRequested):
             before = len(state.queue)
@@ -69,12 +71,13 @@ class Lane:
         else:
             evolve(state, event, seq)
 
-    def forgettable(self, now_ms: int) -> bool:
-        """Whether a new lane would do the same from now on, so that this one may leave memory: the fence refuses who
-        comes next, and it is read from the log."""
+    def may_go(self, now_ms: int) -> bool:
+        """Whether the lane may leave memory: a new one would do the same from now on, and nothing has come since this
+        was asked before. The fence refuses who comes next, and then the lane is read from the log."""
         state = self.state
-        plain = state.idle and not state.timers and state.config == LaneConfig()
-        return plain and state.out_seq > 0 and state.tat_us <= now_ms * 1000
+        plain = state.idle and not state.timers and state.config == LaneConfig() and state.tat_us <= now_ms * 1000
+        was_quiet, self.quiet = self.quiet, plain and state.out_seq > 0
+        return was_quiet and self.quiet
 
 
 class Decision:

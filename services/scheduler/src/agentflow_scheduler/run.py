@@ -154,7 +154,7 @@ class Decision:
             self._run.changed(key)
 
     def send(self, event_type: type[ev.Event], /, to_org: str, to: str, **fields: Any) -> None:
-        """A fact for another run of the org, or for a lane or a schedule."""
+        """A fact for another run of the org, a lane or a schedule, appended together with the newest decision."""
         key = subjects.key_of(to_org, to)
         event = event_type(org=to_org, run=to, ts=self._now_ms, trace=self._run.state.trace, **fields)
         self.sends.append((key, event))

@@ -25,7 +25,9 @@ from agentflow_common.subjects import RunKey
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
 SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
 ACTIVE_MAX: Final = 1_000  # runs at a time of one schedule, whatever its policy
-CHECKPOINT_EVERY: Final = 1_000  # decisions between two checkpoints
+CHECKPOINT_EVERY: Final = 200  # decisions between two checkpoints: who reads a schedule reads at most what follows one
+CHECKPOINT_WAITING_MAX: Final = 50  # fires that wait with their payloads; with more of them it is not the time for one
+CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
 
 
 def subject_of_schedule(key: RunKey, decision: ev.Decision) -> str:
@@ -126,9 +128,18 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
     _cancel(schedule, out)
     _list(schedule, out)
     _set_timer(schedule, out)
-    if state.since_checkpoint >= CHECKPOINT_EVERY:
-        out.emit(ev.ScheduleCheckpointed, state=msgspec.to_builtins(state, str_keys=True))
+    _checkpoint(schedule, out)
     return out
+
+
+def _checkpoint(schedule: Schedule, out: Decision) -> None:
+    """Writes the whole state down now and then, when it is small."""
+    state = schedule.state
+    if state.since_checkpoint < CHECKPOINT_EVERY or len(state.inbox) + len(state.buffer) > CHECKPOINT_WAITING_MAX:
+        return
+    plain = msgspec.to_builtins(state, str_keys=True)
+    if len(msgspec.json.encode(plain)) <= CHECKPOINT_BYTES_MAX:
+        out.emit(ev.ScheduleCheckpointed, state=plain)
 
 
 def _delete(schedule: Schedule, out: Decision) -> None:

@@ -12,7 +12,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
-from agentflow_common.runstate import StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
+from agentflow_common.runstate import UNDO, StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
 from agentflow_scheduler.scope import Scope
@@ -25,20 +25,26 @@ def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: Invali
     failed(run, out, node, key, run.state.steps[key])
 
 
-def local_scope(out: Decision, node: PlanNode, key: str, work: PlanWork) -> tuple[Scope, dict[str, Any]]:
+def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[str, Any]]:
     """What a step's inputs may speak of, and inputs that stand over those of the definition."""
-    base = key.removesuffix(":undo")
+    base = key.removesuffix(UNDO)
     parent = parent_of(base)
-    if parent is None:
-        return out.scope, {}
-    if base.endswith("]"):
+    local: dict[str, Any] = {}
+    over: dict[str, Any] = {}
+    if parent is not None and base.endswith("]"):
         index = int(base[len(parent) + 1 : -1])
         if node.kind == "map":
-            return out.scope.within({node.config.item: map_items(node, out.scope)[index], "index": index}), {}
-        name, items = mapped_items(node, work.resolve(out.scope), out.scope)
-        return out.scope, {name: items[index]}
-    iteration = int(base[len(parent) + 1 :])
-    return out.scope.within(loop_names(out.scope, parent, iteration)), {}
+            local = {node.config.item: map_items(node, out.scope)[index], "index": index}
+        else:
+            assert node.work is not None  # noqa: S101
+            name, items = mapped_items(node, node.work.resolve(out.scope), out.scope)
+            local = {"item": items[index], "index": index} if base != key else {}
+            over = {name: items[index]} if base == key else {}
+    elif parent is not None:
+        local = loop_names(out.scope, parent, int(base[len(parent) + 1 :]))
+    if base != key:  # a compensation speaks of what is to be undone
+        local["output"] = out.scope.look(out.scope.state.steps[base].output or Payload())
+    return (out.scope.within(local) if local else out.scope), over
 
 
 def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
@@ -54,7 +60,7 @@ def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) ->
         run.touched[key] = None
         return False
     try:
-        scope, over = local_scope(out, node, key, work)
+        scope, over = local_scope(out, node, key)
         begin_attempt(run, out, node, key, attempt, {**work.resolve(scope), **over}, scope)
     except InvalidError as error:
         undecidable(run, out, node, key, error)
@@ -155,7 +161,7 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
         run.touched[key] = None
         return
     try:
-        scope, over = local_scope(out, node, key, work)
+        scope, over = local_scope(out, node, key)
         offer(run, out, node, key, step.attempt, {**work.resolve(scope), **over})
     except InvalidError as error:
         undecidable(run, out, node, key, error)
@@ -189,8 +195,6 @@ def start_child(
     full = definition.check_inputs(out.scope.inside(inputs))
     child = ids.derived_run_id(state.org, state.run, key, attempt)
     out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child)
-    if node.timeout_ms is not None:
-        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
     out.send(
         ev.RunSubmitted,
         to_org=state.org,
@@ -209,6 +213,8 @@ def start_child(
         definitions=state.definitions,
         depth=state.depth + 1,
     )
+    if node.timeout_ms is not None:
+        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
 
 
 def decided(run: Run, key: str) -> None:

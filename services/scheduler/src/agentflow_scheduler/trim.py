@@ -17,6 +17,7 @@ from nats.js.errors import APIError
 from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.lanes import Lane
 
 log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0
@@ -38,6 +39,12 @@ class Trimmer:
         self._every_s = every_s
         self._cuts: dict[RunKey, Cut] = {}  # the oldest that waits of each entity: it comes to be made
         self._later: dict[RunKey, Cut] = {}
+
+    def after(self, key: RunKey, lane: Lane) -> None:
+        """What the lane decided is in the log; if it was a checkpoint, the log before it may be cut."""
+        if lane.cut is not None:
+            self.offer(key, Cut(*lane.cut, lane.state.out_seq))
+            lane.cut = None
 
     def offer(self, key: RunKey, cut: Cut) -> None:
         if key in self._cuts:
