@@ -171,6 +171,32 @@ async def test_every_second_fires_in_time_and_never_two_runs_at_a_time(desk: Des
     assert [fire.status for fire in shown.recent][-1] == "cancelled"
 
 
+async def test_under_cancel_each_run_makes_room_for_the_next(desk: Desk) -> None:
+    await desk.create(cron="@every 1s", overlap="cancel")
+    state = await desk.until(lambda state: state.number >= 3, timeout_s=30)
+    ended = [fire.status for fire in state.recent[:-1]]
+    assert set(ended) == {"cancelled"} and len(state.active) <= 1
+    stored = await desk.stand.context.log.read(subjects.run_all(schedules.key_of("default", "nightly")))
+    events = [ev.decode(item.data) for item in stored]
+    told = [event.child for event in events if isinstance(event, ev.ScheduleCancelling)]
+    assert [fire.child for fire in state.recent[:2]] == told[:2]
+
+
+async def test_what_is_buffered_waits_for_its_turn_and_a_pause_stops_the_times(desk: Desk) -> None:
+    await desk.create(cron="@every 1s", overlap="buffer_all", buffer_max=2)
+    state = await desk.until(lambda state: len(state.buffer) == 2 and state.skipped.get("buffer_full", 0) >= 1)
+    assert [waiting.at for waiting in state.buffer] == [state.created_at + 2000, state.created_at + 3000]
+    await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
+    decided = (await desk.until(lambda state: state.listed == "paused")).position
+    for number in (1, 2, 3):  # what waited goes on to start
+        state = await desk.until(lambda s, n=number: n in s.active and s.active[n].started)
+        assert list(state.active) == [number]
+        await desk.cancel_run(state.active[number].child)
+    state = await desk.until(lambda state: not state.active and not state.buffer)
+    assert (state.number, state.position) == (3, decided)
+    assert [fire.at - state.created_at for fire in state.recent] == [1000, 2000, 3000]
+
+
 async def test_a_run_that_can_not_be_submitted_is_told_and_the_schedule_goes_on(desk: Desk) -> None:
     await desk.create(cron="@every 1s", inputs={"text": "{{schedule.number}}"})  # a number where text is wanted
     state = await desk.until(lambda state: len([f for f in state.recent if f.status == "refused"]) >= 2)
@@ -204,6 +230,7 @@ async def test_a_trigger_by_hand_overrides_the_policy_and_counts_once(desk: Desk
     request.payload.struct_value.update({"who": EMAIL})
     first = await desk.call("TriggerSchedule", request)
     submitted = await desk.submitted(first.run_id)
+    assert submitted.run == first.run_id
     assert EMAIL not in submitted.inputs.value["text"]
     assert await desk.call("TriggerSchedule", request) == first
     request.trigger_id = "t2"

@@ -19,7 +19,7 @@ from agentflow_common.runstate import TimerState
 TIMER: Final = "fire"
 RECENT_MAX: Final = 20  # fires that are remembered for people
 IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
-INBOX_MAX: Final = 10_000  # triggers not decided yet: far above what one turn of the scheduler leaves
+INBOX_MAX: Final = 2_000  # triggers not decided yet: they pile up only while no scheduler is there
 
 
 class Waiting(msgspec.Struct, omit_defaults=True):
@@ -237,7 +237,11 @@ def _is_new(state: ScheduleState, known: str) -> bool:
 
 
 def _triggered(state: ScheduleState, event: ev.ScheduleTriggered) -> None:
-    if len(state.inbox) < INBOX_MAX and _is_new(state, f"{event.kind}:{event.id}"):
+    if not _is_new(state, f"{event.kind}:{event.id}"):
+        return
+    if len(state.inbox) >= INBOX_MAX:  # the gateway refuses long before
+        state.skipped["inbox_full"] = state.skipped.get("inbox_full", 0) + 1
+    else:
         state.inbox.append(Waiting(event.ts, event.kind, event.id, _held(event.payload), event.overlap))
 
 

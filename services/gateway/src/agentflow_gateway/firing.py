@@ -18,7 +18,7 @@ from nats.js.errors import APIError
 
 from agentflow_common import events as ev
 from agentflow_common import firetimes, rpc, schedulespec, screening, subjects, telemetry
-from agentflow_common.errors import AgentFlowError, InvalidError
+from agentflow_common.errors import AgentFlowError, AlreadyExistsError
 from agentflow_common.eventlog import Entry
 from agentflow_common.httpd import Health
 from agentflow_common.pull import Delivery, PullError, WorkQueue
@@ -123,33 +123,38 @@ class Firing:
 
     async def _start(self, event: ev.ScheduleFired) -> None:
         deps = self._deps
-        if await handlers.first_event(deps, subjects.key_of(event.org, event.child)) is not None:
+        parent = ev.ParentRef(run=event.run, step="", attempt=event.number)
+        first = await handlers.first_event(deps, subjects.key_of(event.org, event.child))
+        if first is not None and first.parent == parent:
             return  # it was submitted, and the word of it was lost
+        if first is not None:
+            raise AlreadyExistsError(f"this trigger had started {event.child} before", kind="duplicate_trigger")
         with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
             call = self._call(event, span.traceparent)
             spec = schedulespec.trusted(event.spec)
-            inputs = await self._inputs(call, event, spec)
-            tags = {**spec.tags, "schedule": event.name}
+            inputs, tags = await self._inputs(call, event, spec)
             submission = Submission(
-                tags=tags, priority=spec.priority, budget_cents=spec.budget_cents, deadline_ms=spec.deadline_ms
+                tags={**tags, "schedule": event.name},
+                priority=spec.priority,
+                budget_cents=spec.budget_cents,
+                deadline_ms=spec.deadline_ms,
             )
-            parent = ev.ParentRef(run=event.run, step="", attempt=event.number)
             fired = handlers.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
             await handlers.submit(deps, call, Source(ref=spec.workflow), inputs, submission, fired=fired)
 
-    async def _inputs(self, call: Call, event: ev.ScheduleFired, spec: Spec) -> dict[str, Any]:
-        """What the run is given: templates filled in, and tokens of the schedule's vault turned into the run's own."""
+    async def _inputs(self, call: Call, event: ev.ScheduleFired, spec: Spec) -> tuple[dict[str, Any], dict[str, str]]:
+        """(inputs, tags) of the run: templates filled in, tokens of the schedule's vault turned back, to become the
+        run's own when it is submitted."""
         payload = await self._deps.blobs.unpack(event.payload)
         inputs = schedulespec.render(spec.inputs, variables(event, spec, payload))
-        if screening.contains_token(inputs):
-            request = rpc.RestoreRequest(
-                org=event.org, run=event.run, value=inputs, actor=call.identity.actor,
-                reason=f"start of run {event.child}",
-            )  # fmt: skip
-            inputs = (await call.ask(self._deps.nc, rpc.RESTORE, request)).value
-        if not isinstance(inputs, dict):
-            raise InvalidError("the inputs are not an object", kind="invalid_schedule")
-        return inputs
+        if not screening.contains_token([inputs, spec.tags]):
+            return inputs, spec.tags
+        request = rpc.RestoreRequest(
+            org=event.org, run=event.run, value={"inputs": inputs, "tags": spec.tags}, actor=call.identity.actor,
+            reason=f"start of run {event.child}",
+        )  # fmt: skip
+        restored = (await call.ask(self._deps.nc, rpc.RESTORE, request)).value
+        return restored["inputs"], restored["tags"]
 
 
 def variables(event: ev.ScheduleFired, spec: Spec, payload: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from agentflow_common.errors import (
 )
 from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.firetimes import Timetable
-from agentflow_common.schedulefold import ScheduleState, child_id, schedule_id
+from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, schedule_id
 from agentflow_common.schedulelog import load_schedule
 from agentflow_common.schedulespec import Spec
 from agentflow_common.subjects import RunKey
@@ -38,6 +38,7 @@ SCHEDULES_MAX: Final = 10_000  # of one org
 TIMES_MAX: Final = 1_000
 BACKFILL_TIMES_MAX: Final = 10_000
 BACKFILLS_MAX: Final = 20  # that go on at a time
+TRIGGERS_WAITING_MAX: Final = INBOX_MAX // 2  # so that those which come at the same moment still find room
 PAYLOAD_BYTES_MAX: Final = 256 * 1024
 ID_CHARS_MAX: Final = 200
 _TRIES: Final = 3  # of a change that others make at the same moment
@@ -86,7 +87,7 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 async def _prepare(deps: Deps, call: Call, spec: Spec) -> _Prepared:
     """Everything that can be wrong with a spec is told here, before anything is written."""
-    machine.check_tags(spec.tags)
+    machine.check_tags({**spec.tags, "schedule": spec.name})  # as its runs will have them
     encoded = msgspec.json.encode(spec.inputs)
     machine.check_reserved(encoded, spec.inputs, "inputs")
     if spec.trigger.subject:
@@ -102,12 +103,12 @@ async def _prepare(deps: Deps, call: Call, spec: Spec) -> _Prepared:
         )
     await _check_workflow(deps, call, spec)
     plain = spec.canonical()
-    if screening.needs_screening(plain.get("inputs", {})) or screening.needs_screening(spec.tags):
-        value = {"inputs": plain.get("inputs", {}), "tags": spec.tags}
+    value = {"inputs": plain.get("inputs", {}), "tags": spec.tags, "description": spec.description}
+    if screening.needs_screening(value):
         run = schedule_id(call.org, spec.name)
         request = rpc.ProtectRequest(org=call.org, run=run, value=value, purpose="input")
         safe = (await call.ask(deps.nc, rpc.PROTECT, request)).value
-        plain |= {name: safe[name] for name in ("inputs", "tags") if safe[name]}
+        plain |= {name: safe[name] for name in value if safe[name]}
     return _Prepared(plain, calendars)
 
 
@@ -237,6 +238,12 @@ async def trigger(
     state = await find(deps, call, name)
     if state.paused and kind != "manual":
         raise TerminalError(f"the schedule {name!r} is paused: it starts no runs", kind="schedule_paused")
+    if len(state.inbox) >= TRIGGERS_WAITING_MAX:
+        raise OverloadedError(
+            f"the schedule {name!r} has {TRIGGERS_WAITING_MAX:,} triggers to decide already; try again",
+            kind="too_many_triggers",
+            retry_after_ms=5_000,
+        )
     key = key_of(call.org, name)
     if screening.needs_screening(payload):
         request = rpc.ProtectRequest(org=call.org, run=key.run, value=payload, purpose="input")
@@ -320,7 +327,7 @@ def row_of(state: ScheduleState) -> ScheduleRow:
     elif state.paused:
         status = "paused"
     else:
-        status = "finished" if state.listed == "finished" else "active"
+        status = state.listed if state.listed in {"finished", "broken"} else "active"
     return ScheduleRow(
         org=state.org, name=state.name, id=state.run, uid=state.uid, status=status,
         workflow=str(state.spec.get("workflow", "")), spec=state.spec, calendars=state.calendars,

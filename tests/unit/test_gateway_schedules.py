@@ -1,0 +1,148 @@
+"""The gateway's pure part of schedules: signatures of webhooks, subjects that are open, what templates are given."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any
+
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common import schedulespec
+from agentflow_common.errors import InvalidError, PermissionDeniedError, UnauthenticatedError
+from agentflow_gateway import subjectrules, webhooks
+from agentflow_gateway.firing import variables
+from agentflow_gateway.settings import GatewaySettings
+from agentflow_gateway.triggers_nats import payload_of
+
+MASTER = b"m" * 32
+SECRET = webhooks.secret_of(MASTER, "acme", "nightly", "u1", 1)
+BODY = b'{"order": 7}'
+NOW = 1_800_000_000
+OLD = webhooks.sign(SECRET, BODY, NOW - 301)
+
+
+def hub(body: bytes, secret: str = SECRET) -> str:
+    return "sha256=" + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+
+
+def test_a_secret_is_of_one_org_one_schedule_one_life_and_one_version() -> None:
+    others = [
+        webhooks.secret_of(MASTER, "acme2", "nightly", "u1", 1),
+        webhooks.secret_of(MASTER, "acme", "nightly2", "u1", 1),
+        webhooks.secret_of(MASTER, "acme", "nightly", "u2", 1),
+        webhooks.secret_of(MASTER, "acme", "nightly", "u1", 2),
+        webhooks.secret_of(b"n" * 32, "acme", "nightly", "u1", 1),
+    ]
+    assert len({SECRET, *others}) == 6
+    assert webhooks.secret_of(MASTER, "acme", "nightly", "u1", 1) == SECRET
+
+
+@pytest.mark.parametrize(
+    ("headers", "delivery"),
+    [
+        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW - 299), "x-delivery-id": "d1"}, "d1"),
+        ({"x-hub-signature-256": hub(BODY), "x-github-delivery": "g1"}, "g1"),
+        ({"authorization": f"Bearer {SECRET}", "idempotency-key": "k1"}, "k1"),
+        ({"authorization": f"bearer  {SECRET} "}, ""),
+    ],
+)
+def test_a_delivery_that_is_signed_is_taken(headers: dict[str, str], delivery: str) -> None:
+    assert webhooks.verify(headers, BODY, SECRET, NOW) == delivery
+
+
+def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
+    first = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW)
+    again = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW + 9)
+    other = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW + 1)}, BODY, SECRET, NOW)
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("headers", "told"),
+    [
+        ({}, "send `x-agentflow-signature`"),
+        ({"x-agentflow-signature": "t=1"}, "is not `t="),
+        ({"x-agentflow-signature": webhooks.sign("whk_other", BODY, NOW)}, "does not fit"),
+        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY + b" ", NOW)}, "does not fit"),
+        ({"x-agentflow-signature": OLD}, "older than 300 s"),
+        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW + 301)}, "from the future"),
+        (
+            {"x-agentflow-signature": OLD.replace(str(NOW - 301), str(NOW))},
+            "not fit",
+        ),
+        ({"x-hub-signature-256": hub(BODY)}, "has no id"),
+        ({"x-hub-signature-256": hub(b"other"), "x-delivery-id": "d"}, "does not fit"),
+        ({"authorization": "Bearer whk_other"}, "key does not fit"),
+        ({"authorization": "Bearer"}, "key does not fit"),
+        ({"authorization": f"Basic {SECRET}"}, "send `x-agentflow-signature`"),
+        # a wrong signature is not saved by a right key beside it
+        ({"x-agentflow-signature": webhooks.sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"}, "does not fit"),
+    ],
+)
+def test_any_other_delivery_is_refused(headers: dict[str, str], told: str) -> None:
+    with pytest.raises(UnauthenticatedError, match=told) as caught:
+        webhooks.verify(headers, BODY, SECRET, NOW)
+    assert SECRET not in str(caught.value)
+
+
+def test_a_delivery_id_is_bounded() -> None:
+    with pytest.raises(InvalidError):
+        webhooks.verify({"authorization": f"Bearer {SECRET}", "x-delivery-id": "d" * 201}, BODY, SECRET, NOW)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "subject", "covered"),
+    [
+        (">", "orders.created", True),
+        ("acme.>", "acme.orders.*", True),
+        ("acme.>", "acme", False),
+        ("acme.>", "*.orders", False),
+        ("acme.*", "acme.orders", True),
+        ("acme.*", "acme.orders.created", False),
+        ("acme.*", "acme.>", False),
+        ("acme.orders", "acme.*", False),
+        ("orders.>", "orders.>", True),
+    ],
+)
+def test_what_a_pattern_covers(pattern: str, subject: str, covered: bool) -> None:
+    assert subjectrules.covers(pattern, subject) is covered
+
+
+def settings(**more: Any) -> GatewaySettings:
+    return GatewaySettings(**more)
+
+
+def test_other_orgs_than_the_default_one_are_kept_to_their_own_subjects() -> None:
+    subjectrules.check_allowed("orders.created", "default", settings())
+    subjectrules.check_allowed("acme.orders", "acme", settings())
+    with pytest.raises(PermissionDeniedError, match=r"acme\.>"):
+        subjectrules.check_allowed("orders.created", "acme", settings())
+    listed = settings(trigger_subjects="shared.>, tenants.{org}.*")
+    subjectrules.check_allowed("shared.news.today", "acme", listed)
+    subjectrules.check_allowed("tenants.acme.orders", "acme", listed)
+    for org, subject in (("acme", "tenants.other.orders"), ("default", "orders.created"), ("acme", "tenants.*.orders")):
+        with pytest.raises(PermissionDeniedError):
+            subjectrules.check_allowed(subject, org, listed)
+
+
+def test_what_templates_are_given() -> None:
+    spec = schedulespec.parse({"name": "n", "workflow": "w", "cron": "@daily", "time_zone": "America/New_York"})
+    event = ev.ScheduleFired(
+        org="o", run="sched_1", ts=1, number=7, child="run_1", at=1_793_581_200_000, cause="webhook", name="n",
+        spec=spec.canonical(), id="d1",
+    )  # fmt: skip
+    found = variables(event, spec, {"a": 1})
+    assert found["schedule"] == {
+        "name": "n", "id": "sched_1", "time": "2026-11-01T20:00:00-05:00", "date": "2026-11-01",
+        "time_ms": 1_793_581_200_000, "number": 7,
+    }  # fmt: skip
+    assert found["trigger"] == {"kind": "webhook", "id": "d1", "payload": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("data", "payload"), [(b"", None), (b'{"a": 1}', {"a": 1}), (b"plain", "plain"), (b"\xff", "\ufffd"), (b"7", 7)]
+)
+def test_a_message_is_json_or_text(data: bytes, payload: Any) -> None:
+    assert payload_of(data) == payload
