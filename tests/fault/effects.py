@@ -5,11 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
+from zlib import crc32
 
+from agentflow_common.errors import RetryableError
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import tool
 
 FOLDER = Path(os.environ["EFFECTS_FOLDER"])
+
+
+def is_flaky(run: str) -> bool:
+    return crc32(run.encode()[::-1]) % 3 == 0  # a run's shard is another remainder of its own
 
 
 def _note(file: str, context: StepContext) -> None:
@@ -22,6 +28,15 @@ def _note(file: str, context: StepContext) -> None:
 async def add(context: StepContext, n: int = 0) -> int:
     """n + 1; may run again."""
     _note("add", context)
+    return n + 1
+
+
+@tool(name="effects.flaky", idempotent=True)
+async def flaky(context: StepContext, n: int = 0) -> int:
+    """n + 1; one run in three fails at the first attempt, so that it waits for a timer."""
+    _note("add", context)
+    if is_flaky(context.run) and context.attempt == 1:
+        raise RetryableError("not yet", kind="flaky")
     return n + 1
 
 

@@ -22,6 +22,7 @@ LEASE_TTL_S: Final = 5.0
 PATIENCE_S: Final = 60.0  # a cluster that starts must elect its leaders first
 _NOT_CLUSTERED: Final = 10074
 _NO_PEERS: Final = 10005
+_NAME_IN_USE: Final = 10058
 _NOT_FOUND: Final = 10059
 
 
@@ -90,15 +91,17 @@ async def _ensure(nc: Client, replicas: int) -> None:
     for config in configs:
         try:
             await jsm.add_stream(config)
-        except BadRequestError:  # it is there with another shape
-            await jsm.update_stream(config)
+        except BadRequestError as error:
+            if error.err_code != _NAME_IN_USE:
+                raise
+            await jsm.update_stream(config)  # it is there with another shape
     js = nc.jetstream()
     storage = api.StorageType.FILE
     for bucket in (subjects.BLOB_BUCKET, subjects.SNAPSHOT_BUCKET):
         try:
             await js.create_object_store(bucket, api.ObjectStoreConfig(replicas=replicas, storage=storage))
-        except BadRequestError:
-            await _reshape(nc, f"OBJ_{bucket}", replicas)
+        except BadRequestError as error:
+            await _reshape(nc, f"OBJ_{bucket}", replicas, error)
     for bucket, ttl in (
         (subjects.LEASE_BUCKET, LEASE_TTL_S),
         (subjects.LOAD_BUCKET, LEASE_TTL_S),
@@ -108,12 +111,14 @@ async def _ensure(nc: Client, replicas: int) -> None:
         entries = api.KeyValueConfig(bucket=bucket, ttl=ttl, replicas=replicas, storage=storage, direct=True)
         try:
             await js.create_key_value(entries)
-        except BadRequestError:
-            await _reshape(nc, f"KV_{bucket}", replicas)
+        except BadRequestError as error:
+            await _reshape(nc, f"KV_{bucket}", replicas, error)
 
 
-async def _reshape(nc: Client, stream: str, replicas: int) -> None:
+async def _reshape(nc: Client, stream: str, replicas: int, why: BadRequestError) -> None:
     """The stream of a bucket that is there: its replicas; reads by any of them."""
+    if why.err_code != _NAME_IN_USE:
+        raise why
     found = (await nc.jsm().stream_info(stream)).config
     if found.num_replicas != replicas or not found.allow_direct:
         await nc.jsm().update_stream(found.evolve(num_replicas=replicas, allow_direct=True))

@@ -152,8 +152,8 @@ class ClusterStack:
 
 
 class Chaos:
-    """Faults until `end`: one node at a time, and not before the nodes have the same log again (three replicas stand
-    the loss of one), services at any time. `faults` counts them by kind."""
+    """Faults until `end`: no second node before the nodes have the same log again (three replicas stand the loss of
+    one), services at any time. `faults` counts them by kind."""
 
     def __init__(self, stack: ClusterStack, nc: Client, rng: random.Random, pace_s: float) -> None:
         self._stack = stack
@@ -188,7 +188,7 @@ class Chaos:
                 return
             index = rng.randrange(NODES)
             node = self._stack.cluster.nodes[index]
-            kind = rng.choice(["node kill -9", "node SIGSTOP", "node isolated", "route cut"])
+            kind = rng.choice(["node kill -9", "node SIGSTOP", "node isolated", "route cut", "all routes cut"])
             for_s = rng.choice([0.2, 1.0, 3.0, 7.0])
             log.info("%s n%d for %.1f s", kind, index, for_s)
             self.faults[kind] += 1
@@ -203,7 +203,9 @@ class Chaos:
             else:
                 other = (index + rng.choice([1, 2])) % NODES
                 links = self._stack.node_links(index)
-                if kind == "route cut":
+                if kind == "all routes cut":  # no quorum: nothing is accepted, so nothing may be lost
+                    links = list(self._stack.routes.values())
+                elif kind == "route cut":
                     links = [self._stack.routes[index, other], self._stack.routes[other, index]]
                 await self._cut(links, for_s)
 
