@@ -16,6 +16,7 @@ from agentflow_common.lanecontrols import control_key
 from agentflow_common.lanefold import LaneState, key_of_lane
 from agentflow_common.runstate import RunStatus
 from agentflow_scheduler import lanes
+from agentflow_scheduler.trim import Cut, Trimmer
 
 pytestmark = pytest.mark.integration
 
@@ -158,3 +159,35 @@ async def test_a_key_that_is_no_text_is_an_error_of_the_step(engine: Any) -> Non
     state = await engine.finished(await engine.submit(text, {"customer": {"not": "a text"}}))
     assert (state.status, state.error.type) == (RunStatus.FAILED, "undecidable")
     assert "lane" in state.error.message
+
+
+async def test_the_log_before_a_checkpoint_goes_once_all_have_read_it(
+    engine: Any, ledger: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lanes, "CHECKPOINT_EVENTS", 20)
+    key = key_of_lane("test-t")
+    reader = await engine.nc.jetstream().pull_subscribe(subjects.ALL_EVENTS, durable="AF_TEST_reader")
+    await run_many(engine, 30, "t")
+    kept = await ledger.events("test-t")
+    assert sum(isinstance(event, ev.LaneCheckpointed) for _, event in kept) >= 3
+    trimmer = Trimmer(engine.log)
+    newest, checkpoint = next((seq, e) for seq, e in reversed(kept) if isinstance(e, ev.LaneCheckpointed))
+    trimmer.offer(key, Cut(checkpoint.seen, newest - 1, newest))
+    whole = await ledger.state("test-t")
+    await trimmer.sweep()
+    assert await ledger.events("test-t") == kept, "the reader has not got so far"
+    while (info := await reader.consumer_info()).num_pending or info.num_ack_pending:
+        for msg in await reader.fetch(500, timeout=5):
+            await msg.ack_sync()
+    await trimmer.sweep()
+    left = await ledger.events("test-t")
+    assert len(left) < len(kept)
+    assert all(seq >= newest if isinstance(e, ev.Decision) else seq > checkpoint.seen for seq, e in left)
+    assert (await ledger.state("test-t")).hash() == whole.hash()
+    await run_many(engine, 10, "t")
+    assert (await ledger.until("test-t", lambda state: state.idle)).grants == 40
+
+
+async def run_many(engine: Any, count: int, customer: str) -> None:
+    for run in [await engine.submit(keyed(0.0), {"customer": customer}) for _ in range(count)]:
+        assert (await engine.finished(run)).status is RunStatus.COMPLETED
