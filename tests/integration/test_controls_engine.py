@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
 
+import grpc
 import pytest
 
 from agentflow_common import subjects
@@ -299,8 +300,10 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
                 await world.status(item.run_id, "waiting")
             known = await impatient.workflows.submit(sleeping, idempotency_key=f"k{answers.index(taken[0])}")
             assert known.deduplicated, "what was accepted is not refused when it is sent again"
-            with pytest.raises(ResourceExhaustedError):
-                await impatient.workflows.submit(sleeping)
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await world.stand.submit(definition_text=sleeping, inputs={})
+            assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            assert dict(caught.value.trailing_metadata())["retry-after"] == "1"
             await impatient.workflows.cancel(taken[0].run_id)
             await world.status(taken[0].run_id, "cancelled")
         patient = await world.flows.submit(sleeping, timeout=20)

@@ -1,8 +1,9 @@
 """Backpressure: whether another run is taken, by what the schedulers have in hand. Pure; load.py feeds it.
 
-Each scheduler tells about once a second what it holds. What this gateway has accepted since the oldest of those reports
-counts as if it were all still there, so a burst can't slip in between two reports. With several gateways each knows its
-own submissions only: together they may pass a bound by what they accept within one report.
+Each scheduler tells about once a second what it holds. What this gateway has accepted counts as if it were all still
+there until every scheduler has told of a time by which it must have seen it (SETTLE_MS): until then a run may count
+twice, but no burst slips in between two reports. With several gateways each knows its own submissions only: together
+they may pass a bound by what they accept within that time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from agentflow_common.errors import OverloadedError
 
 RETRY_AFTER_MS: Final = 1000  # the reports come about that often
 RETRY_AFTER_MS_MAX: Final = 30_000
+SETTLE_MS: Final = 2000  # from a run's admission until a scheduler that keeps up holds it
 _BUCKET_MS: Final = 100
 
 
@@ -53,10 +55,10 @@ class Admission:
         self._reports.pop(scheduler, None)
 
     def _settle(self) -> None:
-        """Forgets the submissions that every scheduler has told of by now."""
+        """Forgets the submissions that every scheduler must have told of by now."""
         self._last_total = sum(report.active_runs for report in self._reports.values())
         oldest = min(report.at for report in self._reports.values())
-        while self._accepted and self._accepted[0][0] + _BUCKET_MS <= oldest:
+        while self._accepted and self._accepted[0][0] + _BUCKET_MS + SETTLE_MS <= oldest:
             self._pending -= self._accepted.popleft()[1]
 
     def accepted(self, now_ms: int) -> None:

@@ -63,7 +63,12 @@ def to_status(error: AgentFlowError) -> grpc.Status:
         _add(status, retry)
     if error.problems:
         _add(status, _bad_request(error, DETAILS_BYTES_MAX - status.ByteSize()))
-    return rpc_status.to_status(status)
+    made = rpc_status.to_status(status)
+    if error.retry_after_ms is None:
+        return made
+    # for clients that can't read the details: whole seconds, as in HTTP
+    after = ("retry-after", str(-(-error.retry_after_ms // 1000)))
+    return made._replace(trailing_metadata=(*made.trailing_metadata, after))
 
 
 def _bad_request(error: AgentFlowError, bytes_max: int) -> error_details_pb2.BadRequest:

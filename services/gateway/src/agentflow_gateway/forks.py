@@ -97,11 +97,16 @@ async def _there(
     """What an earlier call with this key made."""
     if not key and not always:
         return None
-    first = await first_event(deps, subjects.key_of(call.org, _run_id(call, kind, origin, key)))
+    run = _run_id(call, kind, origin, key)
+    owner = subjects.key_of(call.org, run)
+    first = await first_event(deps, owner)
+    if first is None and await deps.store.has_run(call.org, run):
+        first = await first_event(deps, owner)  # submitted between the two looks
+        if first is None:
+            return Forked(run, True, ())  # archived: it was made, and is not made again
     if first is None:
         return None
-    run, _ = handlers.same(first, digest)
-    return Forked(run, True, tuple(first.seed.value or ()))
+    return Forked(handlers.same(first, digest)[0], True, tuple(first.seed.value or ()))
 
 
 def _before(log: list[tuple[int, ev.AnyEvent]], at: str) -> RunState | None:

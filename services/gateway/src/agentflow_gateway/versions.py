@@ -8,11 +8,10 @@ import msgspec
 
 from agentflow_common.difference import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
-from agentflow_gateway import definitions, labels, lookup, switches
+from agentflow_gateway import controls, definitions, labels, lookup, switches
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import first_event, no_such_run, run_key
 from agentflow_gateway.labels import LabelRow
 from agentflow_gateway.store_versions import VersionRow
 
@@ -71,9 +70,7 @@ async def changes(deps: Deps, call: Call, old: Source | str, new: Source | str) 
 
 async def _canonical(deps: Deps, call: Call, source: Source | str) -> tuple[dict[str, Any], str]:
     if isinstance(source, str):
-        event = await first_event(deps, run_key(call, source))
-        if event is None:
-            raise no_such_run(source)
-        return event.definition, f"{source} ({event.workflow}@{event.version})"
+        state = await controls.loaded(deps, call, source)
+        return state.definition, f"{source} ({state.workflow}@{state.version})"
     loaded, _ = await definitions.load(deps, call.org, source)
     return loaded.canonical, f"{loaded.definition.name}@{loaded.definition.version}"
