@@ -35,6 +35,7 @@ class World:
         self.unseen: list[tuple[int, ev.Event]] = []
         self.told: Counter[tuple[str, str]] = Counter()
         self.grants: list[tuple[int, str]] = []
+        self.crashes = 0.0
         self.asked: list[str] = []
         self.left: set[str] = set()
 
@@ -117,7 +118,7 @@ class World:
                 if isinstance(decision, ev.TimerSet):
                     self.timer(decision)
             whole = any(isinstance(decision, ev.LaneRefused) for decision in out.decisions)  # an atomic batch
-            crashed = not out.more and not whole and self.random.random() < 0.1
+            crashed = not out.more and not whole and self.random.random() < self.crashes
             for key, event in out.sends:
                 if crashed and self.random.random() < 0.5:
                     continue
@@ -194,6 +195,7 @@ class World:
 @given(st.integers(0, 2**32), st.integers(1, 5), st.sampled_from([None, None, 2.0, 50.0]), st.data())
 def test_a_lane_lives_through_anything(seed: int, limit: int, rate: float | None, data: st.DataObject) -> None:
     world = World(seed, limit, rate)
+    world.crashes = 0.1
     draw = world.random
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "CHECKPOINT_EVENTS", data.draw(st.sampled_from([5, 20, 3000])))
