@@ -3,109 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
-from datetime import UTC
 from typing import Any
 
 import grpc
-import httpx
 import pytest
 
 from agentflow.v1 import schedule_pb2 as pb
-from agentflow.v1 import schedule_pb2_grpc
 from agentflow_common import events as ev
-from agentflow_common import firetimes, schedulelog, subjects
-from agentflow_common.eventlog import Entry
-from agentflow_common.schedulefold import ScheduleState
+from agentflow_common import subjects
 from agentflow_common.service import running
-from agentflow_gateway import schedules, webhooks
-from agentflow_gateway.testing import EMAIL, Stand, details, standing
+from agentflow_gateway import schedules
+from agentflow_gateway.testing import EMAIL, details
+from agentflow_gateway.testing_schedules import FAR, Desk, ms, opened
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 
 pytestmark = pytest.mark.integration
-
-WORKFLOW = """\
-name: report
-version: 1
-inputs:
-  text: {type: string}
-  limit: {type: integer, default: 3}
-dag:
-  nodes:
-    - id: read
-      type: function
-      config: {function_name: text_splitter, inputs: {text: "{{text}}"}}
-"""
-FAR = "@at 2090-01-01T00:00:00"
-
-
-def ms(text: str) -> int:
-    """UTC"""
-    return firetimes.parse_time(text, UTC)
-
-
-class Desk:
-    """The schedules of a running gateway."""
-
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
-        self.stub: Any = schedule_pb2_grpc.ScheduleServiceStub(stand.channel)
-
-    async def call(self, method: str, request: Any, key: str = "") -> Any:
-        return await getattr(self.stub, method)(request, metadata=self.stand.auth(key))
-
-    async def create(self, **spec: Any) -> Any:
-        plain = {"name": "nightly", "workflow": "report", "inputs": {"text": "hello"}, "cron": "@daily", **spec}
-        request = pb.CreateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(plain)))
-        return await self.call("CreateSchedule", request)
-
-    async def get(self, name: str = "nightly") -> Any:
-        return (await self.call("GetSchedule", pb.GetScheduleRequest(name=name))).schedule
-
-    async def state(self, name: str = "nightly") -> ScheduleState:
-        state = await schedulelog.load_schedule(self.stand.context.log, schedules.key_of("default", name))
-        assert state is not None
-        return state
-
-    async def until(self, holds: Any, name: str = "nightly", timeout_s: float = 15.0) -> ScheduleState:
-        """The schedule's state, once it is as wanted."""
-        async with asyncio.timeout(timeout_s):
-            while not holds(state := await self.state(name)):
-                await asyncio.sleep(0.05)
-            return state
-
-    async def submitted(self, run: str) -> ev.RunSubmitted:
-        async with asyncio.timeout(15):
-            while True:
-                stored = await self.stand.context.log.read(subjects.run_in(subjects.key_of("default", run)), limit=1)
-                if stored:
-                    event = ev.decode(stored[0].data)
-                    assert isinstance(event, ev.RunSubmitted)
-                    return event
-                await asyncio.sleep(0.05)
-
-    async def cancel_run(self, run: str) -> None:
-        """Ends it in the scheduler."""
-        event = ev.RunCancelRequested(org="default", run=run, ts=1, force=True)
-        key = subjects.key_of("default", run)
-        await self.stand.context.log.append(Entry(subjects.run_in(key), ev.encode(event)))
-
-
-@contextlib.asynccontextmanager
-async def opened(nats_url: str, db_env: dict[str, str], **settings: Any) -> AsyncIterator[Desk]:
-    async with standing(nats_url, db_env, **settings) as stand:
-        await stand.workflows.RegisterWorkflow(_register(WORKFLOW), metadata=stand.auth())
-        yield Desk(stand)
-
-
-def _register(text: str) -> Any:
-    from agentflow.v1 import workflow_pb2
-
-    return workflow_pb2.RegisterWorkflowRequest(definition_text=text)
 
 
 @pytest.fixture
@@ -279,111 +195,6 @@ async def test_bad_schedules_are_refused_and_nothing_is_written(desk: Desk, spec
     places = [where for where, _ in details(caught.value)[1]]
     assert any(where.endswith(place) for where in places) if place else caught.value.code() is grpc.StatusCode.NOT_FOUND
     assert await desk.stand.context.log.read(subjects.run_all(schedules.key_of("default", "nightly"))) == []
-
-
-async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(desk: Desk) -> None:
-    await desk.create(cron=(), trigger={"webhook": True}, inputs={"text": "{{trigger.payload.order}}"}, overlap="allow")
-    hook = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
-    url = f"http://{hook.address}{hook.path}"
-    body = b'{"order": "seven"}'
-    now = int(time.time())
-    async with httpx.AsyncClient() as client:
-
-        async def post(content: bytes = body, path: str = url, **given: str) -> httpx.Response:
-            headers = {name.replace("_", "-"): value for name, value in given.items()}
-            return await client.post(path, content=content, headers=headers)
-
-        signed = webhooks.sign(hook.secret, body, now)
-        answer = await post(x_agentflow_signature=signed)
-        assert answer.status_code == 202, answer.text
-        run = answer.json()["run_id"]
-        assert (await desk.submitted(run)).inputs.value["text"] == "seven"
-        assert (await post(x_agentflow_signature=signed)).json()["run_id"] == run  # replayed: the same delivery
-        assert (await post(x_agentflow_signature=signed, x_delivery_id="d2")).json()["run_id"] != run
-        bearer = await post(authorization=f"Bearer {hook.secret}", idempotency_key="d3")
-        assert bearer.status_code == 202
-        await desk.until(lambda state: state.number == 3)
-
-        refused = [
-            await post(),
-            await post(x_agentflow_signature=webhooks.sign("whk_wrong", body, now)),
-            await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 3600)),
-            await post(b'{"order": "eight"}', x_agentflow_signature=signed),
-            await post(authorization="Bearer whk_wrong"),
-            await post(path=url + "x", x_agentflow_signature=signed),
-            await post(path=url.replace("/default/", "/other/"), x_agentflow_signature=signed),
-        ]
-        assert [answer.status_code for answer in refused] == [401] * 7
-        assert all(hook.secret not in answer.text for answer in refused)
-        bad = b"{"
-        assert (await post(bad, x_agentflow_signature=webhooks.sign(hook.secret, bad, now))).status_code == 400
-        big = b'"' + b"x" * 300_000 + b'"'
-        assert (await post(big, x_agentflow_signature=webhooks.sign(hook.secret, big, now))).status_code == 413
-        await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
-        paused = await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 1))
-        assert paused.status_code == 409 and paused.json()["error"]["kind"] == "schedule_paused"
-    assert (await desk.state()).number == 3
-    for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):
-        assert hook.secret.encode() not in stored.data
-
-
-async def test_a_message_on_a_stream_starts_one_run_even_if_no_gateway_was_there(
-    nats_url: str, db_env: dict[str, str]
-) -> None:
-    async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app) as scheduler:
-        js = scheduler.nc.jetstream()
-        await js.add_stream(name="ORDERS", subjects=["orders.>"])
-        async with opened(nats_url, db_env) as desk:
-            await desk.create(
-                cron=(),
-                trigger={"subject": "orders.created"},
-                inputs={"text": "{{trigger.payload.id}}"},
-                overlap="allow",
-            )
-            async with asyncio.timeout(15):
-                while not await scheduler.nc.jsm().consumers_info("ORDERS"):
-                    await asyncio.sleep(0.05)
-            await js.publish("orders.created", b'{"id": "a"}')
-            await js.publish("orders.deleted", b'{"id": "no"}')
-            state = await desk.until(lambda state: state.number == 1)
-            assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "a"
-        await js.publish("orders.created", b'{"id": "b"}', headers={"Nats-Msg-Id": "m-b"})
-        async with opened(nats_url, db_env) as desk:
-            state = await desk.until(lambda state: state.number == 2)
-            assert (await desk.submitted(state.active[2].child)).inputs.value["text"] == "b"
-            await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
-            async with asyncio.timeout(15):
-                while await scheduler.nc.jsm().consumers_info("ORDERS"):
-                    await asyncio.sleep(0.05)
-
-
-async def test_a_message_of_core_nats_starts_a_run(desk: Desk) -> None:
-    await desk.create(cron=(), trigger={"subject": "news.*"}, inputs={"text": "{{trigger.payload}}"})
-    nc = desk.stand.context.nc
-    async with asyncio.timeout(15):
-        while (await desk.state()).number == 0:  # the subscription comes a moment after the answer
-            await nc.publish("news.today", b"plain words")
-            await asyncio.sleep(0.1)
-    state = await desk.until(lambda state: bool(state.active))
-    assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "plain words"
-
-
-async def test_another_org_may_listen_to_its_own_subjects_only(desk: Desk) -> None:
-    key = await desk.stand.key_for("acme", "read", "write")
-    await desk.stand.workflows.RegisterWorkflow(_register(WORKFLOW), metadata=desk.stand.auth(key))
-
-    async def create(subject: str) -> Any:
-        spec = {"name": "s", "workflow": "report", "inputs": {"text": "x"}, "trigger": {"subject": subject}}
-        request = pb.CreateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
-        return await desk.call("CreateSchedule", request, key)
-
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await create("orders.created")
-    assert details(caught.value)[0] == "subject_not_allowed"
-    assert (await create("acme.orders")).created
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await desk.get("s")  # it is acme's
-    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_the_list_is_a_fold_that_can_be_dropped(nats_url: str, db_env: dict[str, str]) -> None:
