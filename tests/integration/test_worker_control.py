@@ -144,20 +144,20 @@ async def test_a_worker_that_goes_while_a_step_tidies_up_leaves_it_to_another(na
 
 async def test_heartbeats_are_thinned_out_and_the_last_is_not_lost(bench: Bench) -> None:
     key = await bench.offer("w.beats", {"count": 50, "every_s": 0.05, "say": "page"})
-    await bench.until(key, ev.StepCompleted)
+    took_s = (await bench.until(key, ev.StepCompleted)).duration_ms / 1000
     beats = [fact for fact in await bench.facts(key) if isinstance(fact, ev.StepProgressed)]
     assert beats[0].detail == "the detail is withheld: the security service could not examine it"
     assert [round(beat.progress, 2) for beat in (beats[0], beats[-1])] == [0.02, 1.0]
-    assert 3 <= len(beats) <= 5, "one a second in 2.5 s, the first and the last"
+    assert 3 <= len(beats) <= took_s + 2.5, "one a second, the first at once, and the last"
     order = [type(fact) for fact in await bench.facts(key)]
     assert order.index(ev.StepCompleted) == len(order) - 1
 
 
 async def test_a_short_heartbeat_timeout_is_served_in_time(bench: Bench) -> None:
     key = await bench.offer("w.beats", {"count": 40, "every_s": 0.02, "say": "at"}, heartbeat_ms=300)
-    await bench.until(key, ev.StepCompleted)
+    took_s = (await bench.until(key, ev.StepCompleted)).duration_ms / 1000
     beats = [fact for fact in await bench.facts(key) if isinstance(fact, ev.StepProgressed)]
-    assert 5 <= len(beats) <= 11, "every 100 ms in 0.8 s"
+    assert 4 <= len(beats) <= took_s / 0.1 + 2.5, "every 100 ms"
 
 
 async def test_a_thread_may_beat_and_nonsense_is_refused(bench: Bench) -> None:

@@ -91,7 +91,7 @@ async def test_a_limit_holds_over_all_workers_and_follows_its_setting(lane: Lane
     assert steps().MOST[LANE] == 2, "set before the workers came"
     await lane.set(limit=5)
     await lane.until(lambda info: info.config.max_ack_pending == 5)
-    await lane.offer(20, 0.15)
+    await lane.offer(20, 0.4)
     await lane.all_done()
     assert steps().MOST[LANE] == 5
     await lane.set(limit=1)
