@@ -23,10 +23,11 @@ EXAMPLES = ROOT / "examples"
 
 @dataclass
 class Platform:
-    """A running stack. buckets: the folder of its file:// buckets."""
+    """A running stack. buckets: the folder of its file:// buckets. files: one more folder that its workers may read."""
 
     stack: Any
     buckets: Path
+    files: Path = Path()
 
     def client(self, token: str = "", org_id: str = "") -> Client:
         from agentflow_sdk import NO_RETRY, Client
@@ -58,9 +59,10 @@ def buckets_in(folder: Path) -> Path:
     return buckets
 
 
-def options(buckets: Path) -> dict[str, Any]:
+def options(buckets: Path, files: Path | None = None) -> dict[str, Any]:
     """What a stack needs to run the examples."""
-    return {"file_roots": [str(EXAMPLES / "data")], "env": {"AGENTFLOW_BUCKET_ROOT": str(buckets)}}
+    roots = [str(EXAMPLES / "data"), *([str(files)] if files else [])]
+    return {"file_roots": roots, "env": {"AGENTFLOW_BUCKET_ROOT": str(buckets)}}
 
 
 @pytest.fixture(scope="session")
@@ -69,8 +71,10 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
     folder = tmp_path_factory.mktemp("platform")
     buckets = buckets_in(folder)
-    with running_stack(folder / "data", **options(buckets)) as stack:
-        yield Platform(stack, buckets)
+    files = folder / "files"
+    files.mkdir()
+    with running_stack(folder / "data", **options(buckets, files)) as stack:
+        yield Platform(stack, buckets, files)
 
 
 @pytest.fixture

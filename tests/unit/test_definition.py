@@ -128,3 +128,10 @@ def test_inputs_are_checked_and_defaulted() -> None:
     with pytest.raises(InvalidError) as caught:
         definition.check_inputs({"depth": "deep", "extra": 1})
     assert {p.place for p in caught.value.problems} == {"inputs.document_key", "inputs.depth", "inputs.extra"}
+
+
+def test_approvers_that_only_the_run_knows_are_not_counted() -> None:
+    text = "name: a\ndag: {{nodes: [{{id: a, type: approval, config: {{required: 2, approvers: [{}]}}}}]}}\n"
+    parse_text(text.format('"{{people}}"'))
+    with pytest.raises(InvalidError, match="more approvals are required"):
+        parse_text(text.format("ann"))

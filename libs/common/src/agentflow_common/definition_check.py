@@ -205,7 +205,9 @@ class _Node:
     def _approval(self, node: ApprovalNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
         yield from self._values.check((*here, "message"), config.message)
-        if config.approvers and config.required > len({*config.approvers, *config.escalate_to}):
+        people = {*config.approvers, *config.escalate_to}
+        known = not any(expressions.is_template(name) or expressions.parse_reference(name) for name in people)
+        if config.approvers and known and config.required > len(people):
             yield (*here, "required"), "more approvals are required than there are approvers", "lower it"
         if bool(config.escalate_to) != (config.escalate_ms is not None):
             yield here, "`escalate_ms` and `escalate_to` go together", "give both"
