@@ -144,7 +144,7 @@ class Listeners:
         except Exception as error:
             cause = errors.known(error)
             TRIGGERS.labels("subject", cause.code).inc()
-            if cause.retryable or cause.kind == "internal":
+            if cause.retryable or cause.kind in {"internal", "schedule_paused"}:
                 wait_s = min(0.5 * 2 ** min(delivery.delivered, 8), 30.0)
                 delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
                 await self._deps.nc.publish(delivery.reply, b"-NAK " + delay)
