@@ -17,6 +17,7 @@ import itertools
 import logging
 import os
 import socket
+from collections import Counter
 from typing import Final
 
 import msgspec
@@ -64,6 +65,7 @@ class Leases:
         self._given: dict[int, Held] = {}
         self._member = Held(0, 0, -ttl_s)
         self._epochs = itertools.count(1)
+        self._trouble: Counter[str] = Counter()
         self._refreshing = asyncio.Lock()
         self._nudge = asyncio.Event()
         self.leaving: frozenset[int] = frozenset()
@@ -90,6 +92,9 @@ class Leases:
                 tasks.append(self._announce())
             await asyncio.gather(*tasks)
             await self._rebalance()
+            for what, count in self._trouble.items():
+                log.warning("%d leases %s", count, what)
+            self._trouble.clear()
             if self.shards != before:
                 log.info("shards held", extra={"shards": sorted(self.shards)})
 
@@ -109,7 +114,7 @@ class Leases:
                 await self.drop(shard, held)  # told at once: renewing the other shards may take long
                 return
         except _WEATHER as error:
-            log.warning("lease of shard %d not renewed: %s", shard, type(error).__name__)
+            self._trouble[f"not renewed: {type(error).__name__}"] += 1
             return
         held.renewed = asyncio.get_running_loop().time()
 
@@ -158,7 +163,7 @@ class Leases:
         except KeyWrongLastSequenceError:
             return  # another was first, or the read was old
         except _WEATHER as error:
-            log.warning("lease of shard %d not taken: %s", shard, type(error).__name__)
+            self._trouble[f"not taken: {type(error).__name__}"] += 1
             return
         self._mine[shard] = Held(revision, next(self._epochs), asyncio.get_running_loop().time())
         self.changed.set()
