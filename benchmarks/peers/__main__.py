@@ -19,10 +19,10 @@ from benchmarks.stack import chain, engine
 
 IN_FLIGHT = 50
 BATCHES = 3
-RUNS = {OURS: 300, "restate": 300, "langgraph": 150, "dbos": 100, "temporal": 100}  # a batch takes seconds on any
+RUNS = {OURS: 300, "restate": 300, "langgraph": 150, "dbos": 100, "temporal": 60}  # a batch takes seconds on any
 ALONE_LENGTH = 50
 ALONE_RUNS = 10
-WARM_RUNS = 100
+WARM_RUNS = 50
 ROUNDS = 2
 
 
