@@ -34,7 +34,6 @@ def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         raise ExpressionError(f"a {_word(node)} step has at most {WIDTH_MAX} items, the list holds {width}")
     out.emit(ev.StepExpanded, step=key, width=width)
     run.open_children[key] = width
-    steps.bound_all(out, node, key)
     go_on(run, out, node, key, run.state.steps[key])
 
 
@@ -58,6 +57,8 @@ def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) ->
         return
     if node.kind == "map" and _gave_up(run, out, node, key, step):
         return
+    if node.policy.total_timeout_ms is not None:
+        steps.set_missing_timers(out, node, key, step)
     if not run.open_children[key]:
         out.emit(ev.StepJoined, step=key, status="completed")
         steps.decided(run, key)
@@ -158,6 +159,7 @@ def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepSt
     if step.status is not StepStatus.RUNNING:
         steps.decided(run, key)
         return
+    steps.set_missing_timers(out, node, key, step)
     part = iteration_key(key, step.iteration)
     child = run.state.steps.get(part)
     if child is None:

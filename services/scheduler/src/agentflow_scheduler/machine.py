@@ -50,6 +50,8 @@ def _decide(run: Run, out: Decision) -> None:
     state = run.state
     if state.status is RunStatus.PENDING:
         _start(run, out)
+    if state.deadline_ms is not None and not state.deadline_passed and "deadline" not in state.timers:
+        out.emit(ev.TimerSet, timer="deadline", kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
     if state.ending is not None:
         saga.compensate(run, out)
     elif state.cancel_requested:
@@ -71,8 +73,6 @@ def _start(run: Run, out: Decision) -> None:
         submitted_at=state.submitted_at,
         tags=state.tags,
     )
-    if state.deadline_ms is not None:
-        out.emit(ev.TimerSet, timer="deadline", kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
 
 
 def _paused(run: Run, out: Decision) -> bool:
@@ -166,6 +166,8 @@ def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
             _time_out(run, out, node, key, step)
         elif step.due:
             steps.schedule(run, out, node, key, step.attempt + 1)
+        else:
+            steps.set_missing_timers(out, node, key, step)
     elif step.expired and (step.width >= 0 or step.kind == "loop"):
         composite.cancel_parts(run, out, key, "the step took too long")
         _time_out(run, out, node, key, step)
@@ -199,6 +201,7 @@ def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: St
     if step.status is StepStatus.QUEUED and step.granted and not step.expired:
         steps.granted(run, out, node, key, step)
     elif not step.due:
+        steps.set_missing_timers(out, node, key, step)
         _watch_heartbeat(out, node, key, step)
     elif step.reason == "heartbeat" and step.beat and not step.expired:
         _set_heartbeat(out, node, key, step)

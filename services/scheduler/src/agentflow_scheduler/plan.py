@@ -10,6 +10,7 @@ import msgspec
 
 from agentflow_common import definition as df
 from agentflow_common import definition_graph, ids
+from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.runstate import StepStatus
@@ -18,7 +19,6 @@ from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, tak
 
 PLANS_MAX: Final = 256
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
-_RATE_S: Final = {"s": 1, "m": 60, "h": 3600}
 
 
 class PlanWork:
@@ -96,7 +96,7 @@ class PlanNode:
         self.lane: str = node.pool if keyed else node.lane
         self.lane_key: Resolver | None = compile_value(node.lane, steps) if keyed else None
         self.lane_limit = node.lane_limit
-        self.lane_rate = _per_second(node.lane_rate)
+        self.lane_rate = None if node.lane_rate is None else per_second(node.lane_rate)
         self.priority = node.priority
         self.writes = node.writes
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
@@ -115,13 +115,6 @@ class PlanNode:
         self.worker_policy: dict[str, Any] = node.policy.model_dump(
             mode="json", include={"quality", "sla_ms", "cache", "model"}, exclude_defaults=True
         )
-
-
-def _per_second(rate: str | None) -> float | None:
-    if rate is None:
-        return None
-    number, unit = rate.split("/")
-    return float(number) / _RATE_S[unit]
 
 
 class Plan:

@@ -65,7 +65,6 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
     if not state.cancelling:
         until = out.now_ms + state.cancel_grace_ms
         out.emit(ev.RunCancelling, reason=reason, until=until)
-        out.emit(ev.TimerSet, timer="grace", kind="grace", fire_at=until)
         for key in [*run.busy, *run.waits]:
             step = state.steps[key]
             if step.child and step.status is StepStatus.WAITING:
@@ -75,6 +74,8 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
                 )  # fmt: skip
             elif not _may_end_itself(step):
                 composite.close(run, out, key, reason)
+    if "grace" not in state.timers:
+        out.emit(ev.TimerSet, timer="grace", kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
     return True
 
 
@@ -147,6 +148,8 @@ def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
         steps.failed(run, out, node, name, step)
     elif step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
         steps.failed(run, out, node, name, step)
+    elif step.status in ACTIVE:
+        steps.set_missing_timers(out, node, name, step)
 
 
 # --- the end ---

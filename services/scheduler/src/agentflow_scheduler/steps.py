@@ -12,7 +12,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
-from agentflow_common.runstate import UNDO, StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
+from agentflow_common.runstate import ACTIVE, UNDO, StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
 from agentflow_scheduler.scope import Scope
@@ -93,6 +93,17 @@ def bound_all(out: Decision, node: PlanNode, key: str) -> None:
     total = node.policy.total_timeout_ms
     if total is not None and parent_of(key) is None:
         _set_timer(out, f"total:{key}", "step_total", total, key, 0)
+
+
+def set_missing_timers(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """A crash may come between a decision and the timer that belongs to it."""
+    timers = out.scope.state.timers
+    if not step.expired and not is_undo(key) and f"total:{key}" not in timers:
+        bound_all(out, node, key)
+    timer = f"timeout:{key}:{step.attempt}"
+    runs = step.status in ACTIVE or bool(step.child)
+    if node.timeout_ms is not None and runs and step.width < 0 and step.kind != "loop" and timer not in timers:
+        _set_timer(out, timer, "step_timeout", node.timeout_ms, key, step.attempt)
 
 
 def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:

@@ -22,10 +22,7 @@ def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     values = {name: resolver(out.scope) for name, resolver in node.values.items()}
     until = _time(values["until"]) if "until" in values else out.now_ms + _duration(values["duration"])
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="wait", until=until)
-    if until <= out.now_ms:
-        look_at_wait(run, out, node, key, run.state.steps[key])
-    else:
-        _timer(out, "wait", key, until)
+    look_at_wait(run, out, node, key, run.state.steps[key])
 
 
 def _duration(value: Any) -> int:
@@ -51,7 +48,9 @@ def _time(value: Any) -> int:
 
 
 def _timer(out: Decision, kind: str, key: str, at: int) -> None:
-    out.emit(ev.TimerSet, timer=f"{kind}:{key}", kind=kind, fire_at=at, step=key, attempt=1)
+    """Sets a timer that is not set: at the step's begin, or after a crash that came before it."""
+    if f"{kind}:{key}" not in out.scope.state.timers:
+        out.emit(ev.TimerSet, timer=f"{kind}:{key}", kind=kind, fire_at=at, step=key, attempt=1)
 
 
 def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
@@ -68,6 +67,8 @@ def _fail(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -
 def look_at_wait(run: Run, out: Decision, _node: PlanNode, key: str, step: StepState) -> None:
     if step.due or step.until <= out.now_ms:
         _resolve(run, out, key, {"until": step.until})
+    else:
+        _timer(out, "wait", key, step.until)
 
 
 # --- signals ---
@@ -77,12 +78,11 @@ def begin_signal(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     timeout = node.config.timeout_ms
     until = out.now_ms + timeout if timeout else 0
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="signal", until=until, detail={"signal": node.config.signal})
-    if not look_at_signal(run, out, node, key, run.state.steps[key]) and until:
-        _timer(out, "expire", key, until)
+    look_at_signal(run, out, node, key, run.state.steps[key])
 
 
-def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:
-    """Takes the oldest kept signal of its name; whether the step is over."""
+def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """Takes the oldest kept signal of its name."""
     name = node.config.signal
     kept = run.state.signals.get(name)
     if kept:
@@ -92,15 +92,14 @@ def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: Step
     elif step.due:
         text = f"the signal {name!r} did not come within {node.config.timeout_ms} ms"
         _fail(run, out, node, key, StepError("signal_timeout", text, retryable=False))
-    else:
-        return False
-    return True
+    elif step.until:
+        _timer(out, "expire", key, step.until)
 
 
 # --- approvals ---
 
 
-def begin_approval(_run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def begin_approval(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     values = {name: resolver(out.scope) for name, resolver in node.values.items()}
     config = node.config
     people = _names(values["approvers"])
@@ -109,10 +108,7 @@ def begin_approval(_run: Run, out: Decision, node: PlanNode, key: str) -> None:
     detail = {"message": str(values["message"]), "approvers": people, "required": config.required}
     until = out.now_ms + config.expires_ms if config.expires_ms else 0
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="approval", until=until, detail=detail)
-    if until:
-        _timer(out, "expire", key, until)
-    if config.escalate_ms:
-        _timer(out, "escalate", key, out.now_ms + config.escalate_ms)
+    look_at_approval(run, out, node, key, run.state.steps[key])
 
 
 def _names(value: Any) -> list[str]:
@@ -145,6 +141,11 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
             _resolve(run, out, key, {**_verdict(config.on_expire == "approve", step.answers), "expired": True})
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
         out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(node.values["escalate_to"](out.scope))))
+    else:
+        if step.until and step.reason != "expire":
+            _timer(out, "expire", key, step.until)
+        if config.escalate_ms and not step.detail.get("escalated"):
+            _timer(out, "escalate", key, step.scheduled_at + config.escalate_ms)
 
 
 def _verdict(approved: bool, answers: list[Answer]) -> dict[str, Any]:
@@ -160,6 +161,7 @@ def _verdict(approved: bool, answers: list[Answer]) -> dict[str, Any]:
 def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """A subworkflow that takes too long is cancelled; its end itself is a fact."""
     if not step.due:
+        steps.set_missing_timers(out, node, key, step)
         return
     out.send(
         ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
