@@ -9,6 +9,7 @@ from typing import Any
 from agentflow_common import expressions
 from agentflow_common.definition import BUILT_IN, Definition
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
+from agentflow_common.definition_lanes import lane_findings
 from agentflow_common.definition_nodes import (
     AnyNode,
     ApprovalNode,
@@ -119,6 +120,7 @@ class _Node:
             if name not in self._index:
                 yield (*here, "depends_on", position), f"there is no node {name!r}", _suggest(name, self._index)
         yield from self._values.check((*here, "lane"), node.lane)
+        yield from (((*here, field), message, fix) for field, message, fix in lane_findings(node))
         for work in works(node):
             undo = work.path[0] == "compensate_with"
             own = local_names(node) | {"item", "index", "output"}

@@ -249,7 +249,7 @@ class _Node(Model):
     condition: str | None = None
     lane: str = Field("default", pattern=r"^([A-Za-z0-9_-]{1,64}|[^{]{0,64}\{\{.{1,256})$")
     lane_limit: int = Field(1, ge=1, le=10_000)
-    lane_rate: str | None = Field(None, pattern=r"^\d+(\.\d+)?/[smh]$")
+    lane_rate: str | None = Field(None, pattern=r"^\d{1,6}(\.\d{1,6})?/[smh]$")
     pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
     priority: int | None = Field(None, ge=-100, le=100)
     depends_on: tuple[NodeId, ...] = ()

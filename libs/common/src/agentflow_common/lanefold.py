@@ -21,6 +21,7 @@ from agentflow_common.subjects import RunKey
 
 RATE_TIMER: Final = "rate"
 TIMER_STEP_US: Final = 250_000  # the server fires a timer a quarter of a second after it was set, or later (measured)
+INTERVAL_US_MAX: Final = 86_400_000_000  # one grant a day: whoever wants none pauses the lane
 SKEW_US: Final = 1_000_000  # clocks that differ by more are taken for a clock that was set back
 SERVED_MAX: Final = 1_000  # orgs whose turn is remembered; the longest ago is forgotten first
 CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
@@ -120,7 +121,7 @@ def new_state(lane: RunKey) -> LaneState:
 
 
 def interval_us(rate_per_s: float) -> int:
-    return max(1, round(1_000_000 / rate_per_s))
+    return max(1, round(min(1_000_000 / rate_per_s, INTERVAL_US_MAX)))
 
 
 def tolerance_us(interval: int) -> int:

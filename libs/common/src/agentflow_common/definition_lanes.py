@@ -1,0 +1,31 @@
+"""What the schema alone can't say of a node's lane."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from agentflow_common.definition_nodes import AnyNode, works
+from agentflow_common.lanecontrols import RATE_MAX
+
+RATE_S = {"s": 1, "m": 60, "h": 3600}
+RATE_MIN = 1 / 86_400  # once a day
+
+
+def per_second(rate: str) -> float:
+    """`100/m` -> 1.667"""
+    number, unit = rate.split("/")
+    return float(number) / RATE_S[unit]
+
+
+def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
+    """(field, problem, fix)"""
+    if "{{" not in node.lane:
+        for field in ("lane_limit", "lane_rate", "pool"):
+            if field in node.model_fields_set:
+                fix = "make `lane` a template such as '{{org}}-{{customer}}', or remove it: a pool's limit is set live"
+                yield field, f"`{field}` is of keyed lanes, and {node.lane!r} is a worker pool", fix
+        return
+    if not any(work.path[0] == "config" and work.type != "subworkflow" for work in works(node)):
+        yield "lane", f"a {node.type} node takes no slot of a lane", "put the lane on the steps that do the work"
+    if node.lane_rate is not None and not RATE_MIN <= per_second(node.lane_rate) <= RATE_MAX:
+        yield "lane_rate", f"{node.lane_rate!r} is out of range", f"use 0.05/h at least, {RATE_MAX:g}/s at most"
