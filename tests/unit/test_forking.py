@@ -115,7 +115,10 @@ def test_a_retry_keeps_every_result_and_the_parts_that_succeeded() -> None:
     run.steps["lone[0]"] = StepState(status=DONE, output=Payload(value=0))
     run.steps["lone[1]"] = StepState(status=StepStatus.FAILED)
     kept = forking.retry(run, definition(), Changes()).steps
-    assert set(kept) == {"a", "b", "lone", "lone[0]"}
+    assert set(kept) == {"a", "b", "lone", "lone[0]", "lone[1]"}
+    again = kept["lone[1]"]
+    assert (again.status, again.due, again.attempt) == (StepStatus.RETRYING, True, 0), "its next attempt is the first"
+    assert set(forking.retry(run, definition(), Changes()).kept) == {"a", "b", "lone[0]"}
     assert (kept["lone"].status, kept["lone"].width, kept["lone"].finished_at) == (StepStatus.RUNNING, 2, 0)
     assert run.steps["lone"].status is StepStatus.CANCELLED, "the run itself is not touched"
     changed = forking.retry(run, definition(), Changes(inputs={"x": 2})).steps

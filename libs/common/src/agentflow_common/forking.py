@@ -62,6 +62,11 @@ class Seed(msgspec.Struct):
     position: SeedPosition = SeedPosition()
     again: frozenset[str] = frozenset()
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Keys of the steps whose result is kept."""
+        return tuple(key for key, step in self.steps.items() if step.status in SETTLED)
+
 
 def check_step(state: RunState, definition: Definition, at: str) -> str:
     """The node that the step key belongs to. Raises for what is no step, or a part of one."""
@@ -181,14 +186,15 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
 
 
 def _partial(state: RunState, key: str, step: StepState) -> dict[str, StepState]:
-    """A step that had begun to run in parts: itself as it was then, and the parts that succeeded."""
-    parts = {
-        name: part
-        for name, part in state.steps.items()
-        if parent_of(name) == key and part.status is StepStatus.COMPLETED
-    }
+    """A step that had begun to run in parts: itself as it was then, the parts that succeeded, and the others that had
+    begun as parts whose next attempt is due: the engine offers parts in order and looks for no gaps."""
     begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
-    return {key: begun, **parts}
+    made = {key: begun}
+    for name, part in state.steps.items():
+        if parent_of(name) == key and not name.endswith(UNDO):
+            again = StepState(status=StepStatus.RETRYING, kind=part.kind, due=True)
+            made[name] = part if part.status is StepStatus.COMPLETED else again
+    return made
 
 
 def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
 from agentflow_common.forking import Changes, Seed
 from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunState
+from agentflow_common.runstate import RunState, StepState
 from agentflow_gateway import controls, definitions, handlers, machine, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -106,7 +106,8 @@ async def _there(
             return Forked(run, True, ())  # archived: it was made, and is not made again
     if first is None:
         return None
-    return Forked(handlers.same(first, digest)[0], True, tuple(first.seed.value or ()))
+    seed = Seed(msgspec.convert(first.seed.value or {}, dict[str, StepState]))
+    return Forked(handlers.same(first, digest)[0], True, seed.kept)
 
 
 def _before(log: list[tuple[int, ev.AnyEvent]], at: str) -> RunState | None:
@@ -162,7 +163,7 @@ async def _begin(
     )
     begun, deduplicated = await handlers.begin(deps, call, event)
     stale = forking.stale_steps(definition, seed, changes.inputs)
-    return Forked(begun, deduplicated, tuple(steps), stale)
+    return Forked(begun, deduplicated, seed.kept, stale)
 
 
 async def _tags(deps: Deps, call: Call, run: str, tags: dict[str, str]) -> dict[str, str]:
