@@ -50,7 +50,7 @@ class Link:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def cut(self) -> None:
-        self._loop.call_soon_threadsafe(self._open.clear)
+        self._do(self._open.clear)
 
     def reset(self) -> None:
         def do() -> None:
@@ -58,7 +58,7 @@ class Link:
             for task in self._tasks:
                 task.cancel()
 
-        self._loop.call_soon_threadsafe(do)
+        self._do(do)
 
     def heal(self) -> None:
         def do() -> None:
@@ -66,7 +66,15 @@ class Link:
             self.delay_s = 0.0
             self._open.set()
 
-        self._loop.call_soon_threadsafe(do)
+        self._do(do)
+
+    def _do(self, change: Callable[[], None]) -> None:
+        """In the links' thread; it is done when this returns."""
+
+        async def work() -> None:
+            change()
+
+        asyncio.run_coroutine_threadsafe(work(), self._loop).result(10)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(self._connect(reader, writer))
