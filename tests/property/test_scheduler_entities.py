@@ -62,7 +62,8 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
         if draw(st.integers(0, 4)) == 0:
             policy["total_timeout_ms"] = 3000
         policy["on_unknown"] = draw(st.sampled_from(["fail", "retry", "ask"]))
-        if draw(st.integers(0, 3)) == 0:
+        slots = kind == "function" or (kind != "subworkflow" and work == "function")
+        if slots and draw(st.integers(0, 3)) == 0:
             node["lane"], node["lane_limit"] = "{{org}}-lane", draw(st.integers(1, 2))
         if draw(st.integers(0, 2)) == 0:
             node["compensate_with"] = {"type": "function", "config": {"function_name": "undo"}}
