@@ -53,3 +53,17 @@ def test_every_metric_is_described() -> None:
             (family,) = metric.describe()
             name = family.name + ("_total" if family.type == "counter" else "")
             assert f"`{name}`" in described, f"docs/metrics.md says nothing of {name}"
+
+
+def test_every_guarantee_of_the_engine_names_a_test_that_is_there() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "docs/engine.md").read_text())
+    assert len(named) > 30
+    for file, name in named:
+        source = ROOT / file
+        assert source.exists(), file
+        assert re.search(rf"^(async )?def {name}\(", source.read_text(), re.M), f"{file} has no {name}"
+
+
+@pytest.mark.parametrize("text", blocks(ROOT / "docs/workflows.md", "yaml"))
+def test_every_workflow_in_the_reference_is_valid(text: str) -> None:
+    assert parse_text(text).name
