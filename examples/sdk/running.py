@@ -7,13 +7,15 @@ import sys
 from agentflow_sdk import Client, RunEvent, Workflow
 
 
-def run(flow: Workflow, argument: str) -> None:
-    """Runs the workflow with the command line's word as the input `argument`; exits with 0 if it completed."""
+def run(flow: Workflow, argument: str = "") -> None:
+    """Runs the workflow with the command line's word as the input `argument`, or as all inputs in JSON; exits with 0 if
+    it completed."""
     if len(sys.argv) != 2:
-        raise SystemExit(f"usage: python {sys.argv[0]} <{argument}>")
+        raise SystemExit(f"usage: python {sys.argv[0]} <{argument or 'inputs as JSON'}>")
+    inputs = {argument: sys.argv[1]} if argument else json.loads(sys.argv[1])
     endpoint = os.environ.get("AGENTFLOW_ENDPOINT", "127.0.0.1:50051")
     with Client(endpoint, token=os.environ.get("AGENTFLOW_TOKEN", "")) as client:
-        submission = client.workflows.submit(flow, {argument: sys.argv[1]})
+        submission = client.workflows.submit(flow, inputs)
         for item in client.workflows.watch(submission):
             if isinstance(item, RunEvent):
                 print(f"{item.steps_done}/{item.steps_total} {item.type} {item.step}", file=sys.stderr)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.definition import parse_dict, parse_text
-from agentflow_sdk import InvalidArgumentError, Workflow
+from agentflow_common.definition import NODE_TYPES, parse_dict, parse_text
+from agentflow_sdk import InvalidArgumentError, Workflow, body
 
 
 def document_analysis() -> Workflow:
@@ -123,5 +123,128 @@ def test_structural_problems_name_place_and_fix(flow: Workflow, place: str, word
     ],
 )
 def test_misuse_is_refused_where_it_happens(misuse: object) -> None:
+    with pytest.raises(InvalidArgumentError):
+        misuse()  # type: ignore[operator]
+
+
+def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
+    flow = (
+        Workflow("complete")
+        .input("items", "array")
+        .map(
+            "each", body.llm("p@1", output="json", x="{{item}}"), over="{{items}}", concurrency=2, item="item",
+            on_item_failure="continue", max_failures=0.5,
+        )
+        .total_timeout(seconds=60)
+        .loop("again", body.subworkflow("other@2", n="{{iteration}}"), until="iteration > 2", max_iterations=3,
+              on_max="fail", delay_seconds=0.5)
+        .depends_on("each")
+        .loop("more", body.tool("t"), while_="iteration < 2", max_iterations=3)
+        .subworkflow("child", "other@stable", a="again.output")
+        .depends_on("again")
+        .wait("pause", seconds=1.5)
+        .depends_on("child")
+        .wait("later", until="2030-01-01T00:00:00Z")
+        .signal("go", "go", timeout_seconds=9, on_timeout="continue")
+        .approval("ask", "ok?", approvers=["ann", "bob"], required=2, expires_seconds=60, on_expire="reject",
+                  on_reject="continue", escalate_seconds=30, escalate_to=["cleo"])
+        .tool("pay", "ledger.transfer", amount=1)
+        .on_unknown("ask")
+        .heartbeat(seconds=5)
+        .compensate_with(body.tool("ledger.reverse", entry="pay.output.entry"), max_attempts=9)
+        .lane("{{org}}-{{run}}", limit=3, rate="10/s", pool="bulk")
+        .priority(7)
+        .function("check", "f")
+        .depends_on("pay")
+        .edge("check", "pay", condition="!check.output.ok", max_iterations=4)
+        .continue_as_new("next", items="{{items}}")
+        .depends_on("check")
+        .validate()
+    )  # fmt: skip
+    definition = parse_dict(flow.to_dict())
+    assert parse_text(flow.to_yaml()).digest() == definition.digest()
+    nodes = {node.id: node for node in definition.dag.nodes}
+    assert {node.type for node in nodes.values()} == set(NODE_TYPES) - {"llm"}
+    assert (nodes["pay"].policy.heartbeat_ms, nodes["each"].policy.total_timeout_ms) == (5000, 60_000)
+    pay = nodes["pay"]
+    assert (pay.lane_limit, pay.lane_rate, pay.pool, pay.priority, pay.policy.on_unknown) == (
+        3,
+        "10/s",
+        "bulk",
+        7,
+        "ask",
+    )
+    assert pay.compensate_with is not None
+    assert pay.compensate_with.retry.max_attempts == 9
+    assert definition.dag.edges[-2].max_iterations == 4
+
+
+def test_a_graph_is_built_as_it_is_written() -> None:
+    flow = (
+        Workflow("ring")
+        .function("a", "f")
+        .tool("b", "t", x="state.n")
+        .writes("whole")
+        .llm("c", "p@1")
+        .writes(n="output.n")
+        .edge("a", "b")
+        .edge("b", "a", condition="state.n < 3", max_iterations=2)
+        .edge("b", "c")
+        .edge("c", "END")
+        .graph("a", schema={"properties": {"n": {"type": "integer"}}}, reducers={"n": "sum"}, initial={"n": 0},
+               max_supersteps=9)
+        .output("n", "state.n")
+        .validate()
+    )  # fmt: skip
+    written = parse_text("""
+name: ring
+outputs: {n: state.n}
+nodes:
+  - {name: a, function: f}
+  - {name: b, tool: t, args: {x: state.n}, writes: whole}
+  - {name: c, prompt: p@1, writes: {n: output.n}}
+edges:
+  - {from: a, to: b}
+  - {from: b, to: a, condition: state.n < 3, max_iterations: 2}
+  - {from: b, to: c}
+  - {from: c, to: END}
+entry_point: a
+state: {schema: {properties: {n: {type: integer}}}, reducers: {n: sum}, initial: {n: 0}}
+max_supersteps: 9
+""")
+    assert parse_dict(flow.to_dict()).digest() == written.digest()
+
+
+@pytest.mark.parametrize(
+    ("flow", "place"),
+    [
+        (Workflow("w").function("a", "f").graph("b"), "graph.entry_point"),
+        (Workflow("w").function("a", "f").edge("a", "c").graph("a"), "dag.edges[0].to"),
+        (Workflow("w").function("a", "f").edge("a", "END"), "dag.edges[0].to"),
+        (Workflow("w").map("a", body.llm("p@"), over=[1]), "dag.nodes[0].config.body.config.prompt_ref"),
+        (Workflow("w").map("a", body.tool("t"), over="b.output"), "dag.nodes[0].config.over"),
+        (Workflow("w").tool("a", "t").compensate_with(body.tool("")), "dag.nodes[0].compensate_with.config.tool_name"),
+        (Workflow("w").subworkflow("a", ""), "dag.nodes[0].config.workflow"),
+    ],
+)
+def test_problems_of_the_newer_nodes_name_their_place(flow: Workflow, place: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        flow.validate()
+    assert [problem.place for problem in caught.value.problems] == [place]
+
+
+@pytest.mark.parametrize(
+    "misuse",
+    [
+        lambda: Workflow("w").loop("a", body.tool("t"), max_iterations=2),
+        lambda: Workflow("w").loop("a", body.tool("t"), max_iterations=2, until="true", while_="true"),
+        lambda: Workflow("w").wait("a"),
+        lambda: Workflow("w").wait("a", seconds=-1),
+        lambda: Workflow("w").writes("x"),
+        lambda: Workflow("w").tool("a", "t").writes(),
+        lambda: Workflow("w").tool("a", "t").heartbeat(seconds=0),
+    ],
+)
+def test_misuse_of_the_newer_nodes_is_refused_where_it_happens(misuse: object) -> None:
     with pytest.raises(InvalidArgumentError):
         misuse()  # type: ignore[operator]

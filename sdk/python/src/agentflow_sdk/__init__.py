@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from agentflow_sdk.admin_models import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
     from agentflow_sdk.aio import AsyncClient
-    from agentflow_sdk.builder import Workflow
+    from agentflow_sdk.builder import Workflow, body
     from agentflow_sdk.client import Client
     from agentflow_sdk.control_calls import Changes
     from agentflow_sdk.control_models import (
@@ -163,6 +163,7 @@ __all__ = [
     "Workflow",
     "WorkflowDiff",
     "WorkflowVersion",
+    "body",
 ]
 
 _HOMES: Final = (

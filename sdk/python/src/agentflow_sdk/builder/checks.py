@@ -1,0 +1,133 @@
+"""What can be checked of a definition without a server: names, ids, ends of edges, references, cycles."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from agentflow_sdk.errors import InvalidArgumentError, Problem
+
+NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
+_PROMPT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?\Z")
+_REFERENCE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*)\.(?:output|status|error)(?:[.\[].*)?\Z")
+_ARGUMENTS: Final = ("inputs", "tool_args", "function_args", "over")
+END: Final = "END"
+
+
+def wrong(place: str, message: str, fix: str) -> InvalidArgumentError:
+    return InvalidArgumentError(f"{place}: {message}", problems=(Problem(place, message, fix),))
+
+
+def milliseconds(seconds: float, place: str) -> int:
+    if not 0 < seconds < float("inf"):
+        raise wrong(place, f"{seconds} seconds is not a duration", "give a number above 0")
+    return max(1, round(seconds * 1000))
+
+
+def problems(data: dict[str, Any]) -> Iterable[Problem]:
+    """Of a definition as plain data. Templates and CEL are the server's to check."""
+    nodes, edges = data["dag"]["nodes"], data["dag"]["edges"]
+    is_graph = "graph" in data
+    if not NAME.match(data["name"]):
+        yield Problem("name", f"{data['name']!r} is not a name", "use a letter, then letters, digits, '_' or '-'")
+    if data["version"] < 1:
+        yield Problem("version", f"{data['version']} is below 1", "versions count from 1")
+    if not nodes:
+        yield Problem("dag.nodes", "there is no node", "add one with tool(), llm(), function(), ...")
+    ids = {node["id"] for node in nodes}
+    seen: set[str] = set()
+    for index, node in enumerate(nodes):
+        yield from _node(f"dag.nodes[{index}]", node, seen, ids, is_graph or _goes_back(edges))
+        seen.add(node["id"])
+    for index, edge in enumerate(edges):
+        for end in ("from", "to"):
+            if edge[end] not in ids and not (is_graph and end == "to" and edge[end] == END):
+                yield Problem(f"dag.edges[{index}].{end}", f"there is no node {edge[end]!r}", _known(ids))
+    yield from _references("outputs", data.get("outputs", {}), ids, "")
+    if is_graph:
+        if data["graph"]["entry_point"] not in ids:
+            entry = data["graph"]["entry_point"]
+            yield Problem("graph.entry_point", f"there is no node {entry!r}", _known(ids))
+        return
+    loop = _cycle(nodes, [edge for edge in edges if "max_iterations" not in edge])
+    if loop:
+        text = f"the nodes form a cycle: {' -> '.join(loop)}"
+        yield Problem("dag.edges", text, "remove one of these edges, or give the edge back `max_iterations`")
+
+
+def _goes_back(edges: list[dict[str, Any]]) -> bool:
+    return any("max_iterations" in edge for edge in edges)
+
+
+def _known(ids: Iterable[str]) -> str:
+    return f"the nodes are {', '.join(sorted(ids)[:12])}"
+
+
+def _node(place: str, node: dict[str, Any], seen: set[str], ids: set[str], cyclic: bool) -> Iterable[Problem]:
+    if not NAME.match(node["id"]):
+        yield Problem(f"{place}.id", f"{node['id']!r} is not an id", "use a letter, then letters, digits, '_' or '-'")
+    if node["id"] in seen:
+        yield Problem(f"{place}.id", f"the id {node['id']!r} is taken", "rename one")
+    owner = "" if cyclic else node["id"]
+    yield from _work(f"{place}.config", node["config"], ids, owner)
+    body = node["config"].get("body")
+    if body is not None:
+        yield from _work(f"{place}.config.body.config", body["config"], ids, owner)
+    undo = node.get("compensate_with")
+    if undo is not None:
+        yield from _work(f"{place}.compensate_with.config", undo["config"], ids, "")
+
+
+def _work(place: str, config: dict[str, Any], ids: set[str], owner: str) -> Iterable[Problem]:
+    ref = config.get("prompt_ref")
+    if ref is not None and not _PROMPT.match(ref):
+        yield Problem(f"{place}.prompt_ref", f"{ref!r} is not a prompt reference", "write `name` or `name@3`")
+    for key in ("tool_name", "function_name", "workflow"):
+        if key in config and not config[key]:
+            yield Problem(f"{place}.{key}", "is empty", "name the one to call")
+    if config.get("parallel") and not any(config.get(key) for key in _ARGUMENTS):
+        yield Problem(f"{place}.parallel", "a parallel node needs an input that is a list", "add .inputs(...)")
+    for key in _ARGUMENTS:
+        yield from _references(f"{place}.{key}", config.get(key, {}), ids, owner)
+
+
+def _references(place: str, value: Any, ids: set[str], owner: str) -> Iterable[Problem]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _references(f"{place}.{key}", item, ids, owner)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _references(f"{place}[{index}]", item, ids, owner)
+    elif isinstance(value, str):
+        match = _REFERENCE.match(value)
+        if match and match[1] not in ids:
+            yield Problem(place, f"{value!r} refers to {match[1]!r}, and there is no such node", _known(ids))
+        elif match and match[1] == owner:
+            yield Problem(place, f"{value!r} refers to the node itself", "refer to a node that runs before")
+
+
+def _cycle(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> list[str]:
+    """The ids along one cycle of the edges, first and last the same; empty if there is none."""
+    ids = {node["id"] for node in nodes}
+    sources: dict[str, list[str]] = {name: [] for name in ids}
+    for edge in edges:
+        if edge["from"] in ids and edge["to"] in ids:
+            sources[edge["to"]].append(edge["from"])
+    left = dict(sources)
+    while True:
+        free = [name for name, before in left.items() if not any(source in left for source in before)]
+        if not free:
+            break
+        for name in free:
+            del left[name]
+    if not left:
+        return []
+    walk: list[str] = []
+    name = min(left)
+    while name not in walk:
+        walk.append(name)
+        name = next(source for source in left[name] if source in left)
+    loop = [*walk[walk.index(name) :], name]
+    loop.reverse()
+    return loop
