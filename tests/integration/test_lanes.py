@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from typing import Any
 
@@ -11,12 +12,16 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import lanefold, subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.lanecontrols import control_key
 from agentflow_common.lanefold import LaneState, key_of_lane
 from agentflow_common.runstate import RunStatus
+from agentflow_common.service import running
 from agentflow_scheduler import lanes
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.recovery import load_snapshot
 from agentflow_scheduler.trim import Cut, Trimmer
+from agentflow_worker.app import app as worker_app
 
 pytestmark = pytest.mark.integration
 
@@ -191,3 +196,26 @@ async def test_the_log_before_a_checkpoint_goes_once_all_have_read_it(
 async def run_many(engine: Any, count: int, customer: str) -> None:
     for run in [await engine.submit(keyed(0.0), {"customer": customer}) for _ in range(count)]:
         assert (await engine.finished(run)).status is RunStatus.COMPLETED
+
+
+async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(nats_url: str, log: EventLog, harness: Any) -> None:
+    """With a snapshot every 100 decisions: the second one without a word to it holds the lane no more."""
+    async with contextlib.AsyncExitStack() as stack:
+        settings = harness.scheduler_settings(nats_url, snapshot_every=100)
+        await stack.enter_async_context(running("scheduler", settings, scheduler_app))
+        await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        engine = harness.EngineUnderTest(log.nc, log)
+        ledger = Lanes(engine)
+        store = await log.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        first = key_of_lane("test-first")
+        await run_many(engine, 3, "first")
+        async with asyncio.timeout(30):
+            while True:
+                await run_many(engine, 20, "second")
+                snapshot = await load_snapshot(store, first.shard)
+                newest = (await ledger.events("test-first"))[-1][0]
+                if snapshot.seq > newest and first.run not in {state.run for state in snapshot.lanes}:
+                    break
+        await run_many(engine, 3, "first")
+        state = await ledger.until("test-first", lambda state: state.idle and state.grants == 6)
+        assert state.limit == 2

@@ -29,7 +29,7 @@ from agentflow_scheduler.fairness import Rank, Turns
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; who comes then is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least that a refused attempt waits before its next
-GRANTS_MAX: Final = 300  # of one turn: with what they send, well below an atomic batch
+GRANTS_MAX: Final = 450  # of one turn: with what they send, they fit one atomic batch
 CHECKPOINT_EVENTS: Final = 3_000  # between two checkpoints: about 1,000 attempts, and never less than what is in it
 SKEW_MS_MAX: Final = 5_000  # how far the clock of the timers may be ahead of this machine's and still be believed
 
