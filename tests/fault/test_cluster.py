@@ -40,7 +40,8 @@ SERVICES = {"scheduler-a": "scheduler", "scheduler-b": "scheduler", "worker-a": 
 IN_FLIGHT = 400  # few enough that the faults meet runs at every stage, to the end
 STEPS = ("first", "pay", "last")
 QUIET_S = 8.0  # after the last end: late deliveries must do no harm
-STALL_S_MAX = 90.0  # without the end of a run while there is work
+STALL_S_MAX = 60.0  # without the end of a run, in peace
+TROUBLE_S_MAX = 180.0  # the same amid the faults
 
 
 def chain() -> dict[str, Any]:
@@ -97,10 +98,16 @@ class Driver:
             except RetryableError:
                 await asyncio.sleep(0.2)
 
-    async def watch(self, stack: ClusterStack) -> None:
+    async def watch(self, stack: ClusterStack, chaos: Chaos) -> None:
+        """Until all have ended. Once all are submitted there is peace, in which the rest must go on."""
         tail = self._log.tail([subjects.ALL_RUN_FACTS])
         moved = time.monotonic()
+        peace = False
         while self._left or self.open:
+            if not self._left and not peace:
+                peace = True
+                chaos.end()
+                moved = time.monotonic()
             for service in stack.services.values():
                 service.check()
             for delivery in await tail.batch(1.0):
@@ -109,7 +116,8 @@ class Driver:
                     self.open.discard(event.run)
                     self._room.release()
                     moved = time.monotonic()
-            assert time.monotonic() - moved < STALL_S_MAX, f"{len(self.open)} runs stand still: {sorted(self.open)[:3]}"
+            limit_s = STALL_S_MAX if peace else TROUBLE_S_MAX
+            assert time.monotonic() - moved < limit_s, f"{len(self.open)} runs stand still: {sorted(self.open)[:3]}"
         await tail.stop()
 
 
@@ -136,7 +144,7 @@ async def play(tmp_path: Path, total: int, seed: int, *, rate: float, pace_s: fl
             async with asyncio.TaskGroup() as group:
                 group.create_task(driver.submit_all())
                 troubles = group.create_task(chaos.run())
-                await driver.watch(stack)
+                await driver.watch(stack, chaos)
                 took_s = time.monotonic() - began
                 chaos.end()
                 await troubles

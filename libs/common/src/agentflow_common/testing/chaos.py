@@ -24,6 +24,7 @@ from typing import Final, Self
 
 import nats.errors
 from nats.aio.client import Client
+from nats.js import api
 from nats.js.errors import APIError
 
 from agentflow_common import subjects, subprocesses
@@ -255,16 +256,22 @@ class Chaos:
             link.heal()
 
     async def healthy(self) -> None:
-        """Waits until the event log has a leader and its replicas have all it has."""
+        """Waits until every stream and every durable consumer of events has a leader, and replicas as far as it."""
         await until(self._is_healthy, HEALTHY_S_MAX, "the cluster's replicas do not come together")
 
     async def _is_healthy(self) -> bool:
         try:
-            cluster = (await self._nc.jsm().stream_info(subjects.EVENTS_STREAM)).cluster
+            groups = [info.cluster for info in await self._nc.jsm().streams_info()]
+            consumers = await self._nc.jsm().consumers_info(subjects.EVENTS_STREAM)
         except (nats.errors.Error, APIError, TimeoutError):
             return False
-        peers = (cluster.replicas or []) if cluster else []
-        return len(peers) == NODES - 1 and all(peer.current and not peer.offline for peer in peers)
+        groups += [info.cluster for info in consumers if info.config.durable_name]
+        return all(group is not None and _is_whole(group) for group in groups)
+
+
+def _is_whole(group: api.ClusterInfo) -> bool:
+    peers = group.replicas or []
+    return bool(group.leader) and len(peers) == NODES - 1 and all(p.current and not p.offline for p in peers)
 
 
 async def until(check: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
