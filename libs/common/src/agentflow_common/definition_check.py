@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Collection, Iterator
 from typing import Any
@@ -53,9 +54,9 @@ def _all(definition: Definition) -> Iterator[Finding]:
     if len(index) < len(definition.dag.nodes):
         return
     found = list(_edges(definition, index))
-    for number, node in enumerate(definition.dag.nodes):
-        found.extend(_Node(definition, number, node, index).findings())
     values = _Values(definition, index)
+    for number, node in enumerate(definition.dag.nodes):
+        found.extend(_Node(number, node, index, values).findings())
     found.extend(values.check(("outputs",), definition.outputs))
     found.extend(graph_findings(definition))
     yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
@@ -103,12 +104,12 @@ def _condition(
 class _Node:
     """The problems of one node."""
 
-    def __init__(self, definition: Definition, number: int, node: AnyNode, index: dict[str, int]) -> None:
-        self._definition = definition
+    def __init__(self, number: int, node: AnyNode, index: dict[str, int], values: _Values) -> None:
         self._here: Place = ("dag", "nodes", number)
         self._node = node
         self._index = index
-        self._values = _Values(definition, index, node.id, local_names(node))
+        self._outer = values
+        self._values = values.inside(node.id, local_names(node))
 
     def findings(self) -> Iterator[Finding]:
         here, node, config = self._here, self._node, self._node.config
@@ -124,7 +125,7 @@ class _Node:
         for work in works(node):
             undo = work.path[0] == "compensate_with"
             own = local_names(node) | {"item", "index", "output"}
-            values = _Values(self._definition, self._index, local=own) if undo else self._values
+            values = self._outer.inside("", own) if undo else self._values
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
         if isinstance(node, MapNode):
@@ -174,7 +175,7 @@ class _Node:
 
     def _map(self, node: MapNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
-        outer = _Values(self._definition, self._index, node.id)
+        outer = self._outer.inside(node.id)
         yield from outer.check((*here, "over"), config.over)
         if not isinstance(config.over, list | str):
             yield (*here, "over"), "`over` must be a list, or refer to one", "for example over: split.output.chunks"
@@ -218,14 +219,19 @@ class _Node:
 class _Values:
     """References and templates anywhere inside a value."""
 
-    def __init__(
-        self, definition: Definition, index: dict[str, int], owner: str = "", local: frozenset[str] = frozenset()
-    ) -> None:
+    def __init__(self, definition: Definition, index: dict[str, int]) -> None:
         self._index = index
-        self._owner = owner
-        self._local = local
+        self._owner = ""
+        self._local: frozenset[str] = frozenset()
         self._declared = set(definition.inputs)
         self._cyclic = definition.graph is not None or any(e.max_iterations for e in definition.dag.edges)
+
+    def inside(self, owner: str, local: frozenset[str] = frozenset()) -> _Values:
+        """The same for the values of one node, which know names of their own."""
+        found = copy.copy(self)
+        found._owner = owner
+        found._local = local
+        return found
 
     def check(self, place: Place, value: Any) -> Iterator[Finding]:
         if isinstance(value, dict):
