@@ -12,9 +12,9 @@ import pytest
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import rpc_vault, subjects
 from agentflow_common.runfold_facts import SIGNALS_MAX
-from agentflow_gateway.testing import Stand, details, standing, until
+from agentflow_gateway.testing import EMAIL, Stand, details, standing, until
 
 pytestmark = pytest.mark.integration
 CODE = grpc.StatusCode
@@ -337,3 +337,25 @@ async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(
         await register(text(f"level{level}", f"level{level - 1}" if level else "leaf@1"))
     code, _, told = await refusal(submitted(stand, text("deep", "level7")))
     assert (code, "stand 9 deep, over 8: deep@1 -> level7@1" in told) == (CODE.INVALID_ARGUMENT, True)
+
+
+async def test_a_fork_takes_over_the_redactions_of_its_origin(stand: Stand) -> None:
+    text = TEXT.format(version=1).replace(
+        "dag:", "inputs: {mail: {type: string}, n: {type: integer, default: 1}}\ndag:"
+    )
+    request = workflow_pb2.SubmitWorkflowRequest(definition_text=text)
+    request.inputs.update({"mail": f"to {EMAIL}"})
+    run = (await stand.workflows.SubmitWorkflow(request, metadata=stand.auth())).run_id
+    fork = pb.ForkRunRequest(run_id=run, at="ask", tags={"why": "test"})
+    fork.changes.inputs.update({"n": 2})
+    made = await controls(stand).ForkRun(fork, metadata=stand.auth())
+    asked = [item for item in stand.neighbours.asked if isinstance(item, rpc_vault.AdoptRequest)]
+    assert [(item.run, item.origin) for item in asked] == [(made.run_id, run)]
+    event = (await facts(stand, made.run_id))[0][1]
+    assert event.inputs.value == {"mail": "to <EMAIL_ADDRESS:ABCDEF>", "n": 2}
+    assert (event.origin.run, event.origin.kind, event.origin.step) == (run, "fork", "ask")
+    assert event.tags == {"why": "test", "agentflow.origin": run}
+    wrong = pb.ForkRunRequest(run_id=run, at="ask")
+    wrong.changes.inputs.update({"m": 2})
+    code, _, told = await refusal(controls(stand).ForkRun(wrong, metadata=stand.auth()))
+    assert (code, "inputs.m" in told) == (CODE.INVALID_ARGUMENT, True)

@@ -122,13 +122,17 @@ async def _begin(
     deps: Deps, call: Call, new: _New, state: RunState, definition: Definition, seed: Seed, changes: Changes
 ) -> Forked:
     origin = state.run
-    changes = msgspec.structs.replace(changes, prompts=await _pinned(deps, call, changes.prompts))
+    run = _run_id(call, new.kind, origin, new.key)
+    changes = msgspec.structs.replace(
+        changes,
+        prompts=await _pinned(deps, call, changes.prompts),
+        step_inputs=await controls.protected(deps, call, run, changes.step_inputs),
+    )
     edited = forking.edited(definition, seed, changes)
     canonical = definitions.loaded_of(edited).canonical if changes.nodes else state.definition
     encoded = msgspec.json.encode(changes.inputs)
     machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
     machine.check_reserved(encoded, changes.inputs, "inputs")
-    run = _run_id(call, new.kind, origin, new.key)
     if state.redactions:  # what was redacted stays redacted in the new run, and can be put back there
         await call.ask(deps.nc, rpc_vault.ADOPT, rpc_vault.AdoptRequest(org=call.org, run=run, origin=origin))
     inputs = state.inputs

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
-from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.errors import InvalidError, OverloadedError, Problem
 from agentflow_common.forking import Changes
 from agentflow_gateway import (
     approvals,
@@ -27,6 +27,8 @@ from agentflow_gateway.grpc_workflow import summary
 from agentflow_gateway.store import RunFilter
 from agentflow_gateway.switches import WorkflowPause
 
+BATCHES_MAX: Final = 8  # at once; each reads runs' logs as fast as it can
+
 _DECISIONS: Final = {pb.APPROVAL_DECISION_APPROVE: "approve", pb.APPROVAL_DECISION_REJECT: "reject"}
 _OUTCOMES: Final = {pb.OUTCOME_COMPLETED: "completed", pb.OUTCOME_RETRY: "retry", pb.OUTCOME_FAIL: "fail"}
 _ACTIONS: Final = {
@@ -41,6 +43,7 @@ _ACTIONS: Final = {
 class RunControlService(control_pb2_grpc.RunControlServiceServicer):
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._batches = 0
 
     async def PauseRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         status = await controls.pause(self._deps, calls.current(), request.run_id, request.reason)
@@ -130,6 +133,19 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
             until=request.filter.until,
             error_type=request.filter.error_type,
         )
+        if self._batches >= BATCHES_MAX:
+            raise OverloadedError(
+                f"the gateway runs {BATCHES_MAX} batches already; try again", kind="too_many_batches",
+                retry_after_ms=2000,
+            )  # fmt: skip
+        self._batches += 1
+        try:
+            async for message in self._batch(order, wanted, request):
+                yield message
+        finally:
+            self._batches -= 1
+
+    async def _batch(self, order: batch.Order, wanted: RunFilter, request: Any) -> AsyncIterator[Any]:
         found = batch.run(
             self._deps, calls.current(), order, wanted, execute=request.execute, limit=request.limit,
             cursor=request.cursor,

@@ -15,7 +15,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
-from agentflow_common import bus, rpc, subjects
+from agentflow_common import bus, rpc, rpc_vault, subjects
 from agentflow_common import events as ev
 from agentflow_common.eventlog import Entry
 from agentflow_common.service import Context, running
@@ -69,9 +69,15 @@ class Neighbours:
         self.asked.append(request)
         return rpc.RestoreReply(value=swap(request.value, "<EMAIL_ADDRESS:ABCDEF>", EMAIL), restored=1)
 
+    async def adopt(self, request: rpc_vault.AdoptRequest) -> rpc_vault.AdoptReply:
+        self.asked.append(request)
+        return rpc_vault.AdoptReply(adopted=1)
+
     def serving(self, url: str) -> Any:
         prompt = bus.serving(url, "prompt", [(rpc.PROMPT_RESOLVE, self.resolve), (rpc.PROMPT_LIST, self.list_prompts)])
-        security = bus.serving(url, "security", [(rpc.PROTECT, self.protect), (rpc.RESTORE, self.restore)])
+        security = bus.serving(
+            url, "security", [(rpc.PROTECT, self.protect), (rpc.RESTORE, self.restore), (rpc_vault.ADOPT, self.adopt)]
+        )
         return prompt, security
 
 
