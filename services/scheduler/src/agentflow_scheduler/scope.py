@@ -20,6 +20,7 @@ from agentflow_common.runstate import (
     is_marker,
     marked_ref,
     newest_key,
+    node_of,
     output_of,
 )
 
@@ -36,15 +37,16 @@ class NeedBlob(Exception):
 
 class Scope:
     """A run's inputs and steps, and names that mean something here alone. blobs: values by SHA-256. over: values that
-    are about to stand in the shared state."""
+    are about to stand in the shared state. own: the step that its node's name means, if not the newest of it."""
 
-    __slots__ = ("blobs", "local", "over", "state")
+    __slots__ = ("blobs", "local", "over", "own", "state")
 
     def __init__(self, state: RunState, blobs: Mapping[str, Any], local: Mapping[str, Any] | None = None) -> None:
         self.state = state
         self.blobs = blobs
         self.local = local or {}
         self.over: Mapping[str, Any] = {}
+        self.own = ""
 
     def within(self, local: Mapping[str, Any]) -> Scope:
         return Scope(self.state, self.blobs, local)
@@ -72,6 +74,8 @@ class Scope:
 
     def key(self, step: str) -> str:
         """The visit of a node that others see: in a loop the newest that has ended."""
+        if self.own and node_of(self.own) == step:
+            return self.own
         return newest_key(self.state, step) if self.state.visits else step
 
     def output(self, step: str) -> Payload:

@@ -44,7 +44,10 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
         local = loop_names(out.scope, parent, int(base[len(parent) + 1 :]))
     if base != key:  # a compensation speaks of what is to be undone
         local["output"] = out.scope.look(out.scope.state.steps[base].output or Payload())
-    return (out.scope.within(local) if local else out.scope), over
+    scope = out.scope.within(local) if local else out.scope
+    if base != key:
+        scope.own = parent or base  # and not of a later visit
+    return scope, over
 
 
 def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
