@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -359,3 +360,23 @@ async def test_a_fork_takes_over_the_redactions_of_its_origin(stand: Stand) -> N
     wrong.changes.inputs.update({"m": 2})
     code, _, told = await refusal(controls(stand).ForkRun(wrong, metadata=stand.auth()))
     assert (code, "inputs.m" in told) == (CODE.INVALID_ARGUMENT, True)
+
+
+async def test_each_org_has_its_own_bound(nats_url: str, db_env: dict[str, str]) -> None:
+    async with standing(nats_url, db_env, max_active_runs_per_org=2) as stand:
+        runs = [await submitted(stand) for _ in range(2)]
+        code, reason, told = await refusal(submitted(stand))
+        assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "too_many_active")
+        assert "2 runs of org default are active, the bound is 2: nothing was accepted" in told
+        rival = await stand.key_for("rival", "write")
+        request = workflow_pb2.SubmitWorkflowRequest(definition_text=TEXT.format(version=1))
+        assert (await stand.workflows.SubmitWorkflow(request, metadata=stand.auth(rival))).run_id
+        at: dict[str, Any] = {"org": "default", "run": runs[0], "ts": 2}
+        await stand.append(ev.RunCancelled(**at), "out_run")
+
+        async def room() -> bool:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                return bool(await submitted(stand))
+            return False
+
+        await until(room)
