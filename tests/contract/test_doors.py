@@ -1,0 +1,92 @@
+"""Every control is there at every door: each call of the API has a method in both clients and a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import typer.main
+
+from agentctl.main import app
+from agentflow.v1 import admin_pb2, budget_pb2, control_pb2, prompt_pb2, schedule_pb2, trace_pb2, workflow_pb2
+from agentflow_sdk import Client, aio
+
+SERVICES = {
+    service.name: [method.name for method in service.methods]
+    for module in (workflow_pb2, control_pb2, schedule_pb2, admin_pb2, prompt_pb2, trace_pb2, budget_pb2)
+    for service in module.DESCRIPTOR.services_by_name.values()
+}
+# call: the clients' method, the command
+DOORS = {
+    "RegisterWorkflow": ("workflows.register", "workflow register"),
+    "ValidateWorkflow": ("workflows.validate", "workflow validate"),
+    "SubmitWorkflow": ("workflows.submit", "workflow submit"),
+    "GetRun": ("workflows.get", "workflow get"),
+    "ListRuns": ("workflows.list", "workflow list"),
+    "WatchRun": ("workflows.watch", "workflow watch"),
+    "CancelRun": ("workflows.cancel", "workflow cancel"),
+    "PauseRun": ("workflows.pause", "workflow pause"),
+    "ResumeRun": ("workflows.resume", "workflow resume"),
+    "SignalRun": ("workflows.signal", "workflow signal"),
+    "AnswerApproval": ("workflows.approve", "workflow approve"),
+    "ListApprovals": ("workflows.approvals", "workflow approvals"),
+    "ResolveOutcome": ("workflows.resolve", "workflow resolve"),
+    "ForkRun": ("workflows.fork", "workflow fork"),
+    "RetryRun": ("workflows.retry", "workflow retry"),
+    "ExplainRun": ("workflows.why", "workflow why"),
+    "BatchRuns": ("workflows.batch", "workflow batch"),
+    "PauseWorkflow": ("workflows.pause_workflow", "workflow pause"),
+    "ResumeWorkflow": ("workflows.resume_workflow", "workflow resume"),
+    "ListVersions": ("workflows.versions", "workflow versions"),
+    "SetLabel": ("workflows.label", "workflow label"),
+    "DiffWorkflows": ("workflows.diff", "workflow diff"),
+    "ListLanes": ("lanes.list", "lane list"),
+    "GetLane": ("lanes.get", "lane get"),
+    "SetLane": ("lanes.set", "lane set"),
+    "CreateSchedule": ("schedules.create", "schedule create"),
+    "UpdateSchedule": ("schedules.update", "schedule update"),
+    "GetSchedule": ("schedules.get", "schedule get"),
+    "ListSchedules": ("schedules.list", "schedule list"),
+    "PauseSchedule": ("schedules.pause", "schedule pause"),
+    "ResumeSchedule": ("schedules.resume", "schedule resume"),
+    "TriggerSchedule": ("schedules.trigger", "schedule trigger"),
+    "BackfillSchedule": ("schedules.backfill", "schedule backfill"),
+    "DeleteSchedule": ("schedules.delete", "schedule delete"),
+    "PreviewSchedule": ("schedules.preview", "schedule next"),
+    "GetWebhook": ("schedules.webhook", "schedule webhook"),
+    "SetCalendar": ("schedules.set_calendar", "schedule calendar"),
+    "ListCalendars": ("schedules.calendars", "schedule calendar"),
+    "DeleteCalendar": ("schedules.delete_calendar", "schedule calendar"),
+    "ListDeadLetters": ("admin.list_dead_letters", "dead list"),
+    "GetDeadLetter": ("admin.get_dead_letter", "dead get"),
+    "ReplayDeadLetters": ("admin.replay_dead_letters", "dead replay"),
+    "PurgeDeadLetters": ("admin.purge_dead_letters", "dead purge"),
+    "GetRetention": ("admin.get_retention", "retention get"),
+    "SetRetention": ("admin.set_retention", "retention set"),
+    "CreatePrompt": ("prompts.create", "prompt create"),
+    "GetPrompt": ("prompts.get", "prompt get"),
+    "ListPrompts": ("prompts.list", "prompt list"),
+    "GetTrace": ("traces.get", "trace get"),
+    "QueryTraces": ("traces.query", "trace query"),
+    "CreateBudget": ("budgets.create", "budget create"),
+    "ListBudgets": ("budgets.list", "budget list"),
+    "GetBudget": ("budgets.get", "budget get"),
+}
+
+
+def test_every_call_of_the_api_is_listed() -> None:
+    assert set(DOORS) == {name for names in SERVICES.values() for name in names}
+
+
+@pytest.mark.parametrize("name", sorted(DOORS))
+def test_both_clients_and_the_command_line_have_it(name: str) -> None:
+    method, command = DOORS[name]
+    group, _, verb = method.partition(".")
+    with Client("127.0.0.1:1", token="t") as client:
+        assert callable(getattr(getattr(client, group), verb))
+    client_class = type(getattr(client, group)).__name__
+    several = {cls.__name__: cls for cls in vars(aio).values() if isinstance(cls, type)}
+    assert callable(getattr(several[f"Async{client_class}"], verb))
+    found: Any = typer.main.get_command(app)
+    for word in command.split():
+        found = found.commands[word]
