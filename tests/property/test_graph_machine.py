@@ -7,14 +7,16 @@ import random
 import zlib
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
+from agentflow_common import forking
 from agentflow_common.definition import Definition, parse_dict
 from agentflow_common.events import Payload, StepError
+from agentflow_common.forking import Changes, Seed
 from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunState, RunStatus, visit_key
+from agentflow_common.runstate import RunState, RunStatus, StepStatus, visit_key
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
@@ -73,9 +75,10 @@ def output(step: str, seed: int) -> Any:
 class World:
     """A log, one run in memory, and workers whose reports arrive when the seed says."""
 
-    def __init__(self, definition: dict[str, Any], seed: int) -> None:
+    def __init__(self, definition: dict[str, Any], seed: int, kept: Seed | None = None) -> None:
         self.random = random.Random(seed)
         self.seed = seed
+        self.failing = 0.15 if kept is None else 0.0
         self.definition: Definition = parse_dict(definition)
         self.log: list[tuple[int, ev.AnyEvent]] = []
         self.plans = Plans()
@@ -83,6 +86,8 @@ class World:
         first = ev.RunSubmitted(
             org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=self.definition.canonical(),
             inputs=Payload(value={"start": 1}),
+            seed=Payload(value=forking.encoded_steps(kept)) if kept else Payload(),
+            position=kept.position if kept else None,
         )  # fmt: skip
         state = new_state(first, self.append(first))
         self.run = Run(state, self.plans.get(state.definition))
@@ -132,7 +137,7 @@ class World:
             common: dict[str, Any] = {
                 "org": "o", "run": "run_1", "ts": self.now, "step": chosen.step, "attempt": chosen.attempt,
             }  # fmt: skip
-            if self.random.random() < 0.15:
+            if self.random.random() < self.failing:
                 fact = ev.StepFailed(**common, error=StepError("E", "planned", retryable=True))
             else:
                 fact = ev.StepCompleted(**common, output=Payload(value=output(chosen.step, self.seed)))
@@ -265,3 +270,29 @@ def test_a_graph_runs_as_its_definition_says_whatever_crashes(
         assert state.error.type == ("E" if ended == "failed" else ended)
     offered = [(e.step, e.attempt) for _, e in world.log if isinstance(e, ev.StepScheduled)]
     assert len(offered) == len(set(offered)), "an attempt is offered once"
+
+
+@settings(max_examples=150, deadline=None)
+@given(graphs(), st.integers(0, 2**32), st.booleans())
+def test_a_failed_graph_that_is_tried_again_goes_on_where_it_was(
+    definition: dict[str, Any], seed: int, crashes: bool
+) -> None:
+    world = World(definition, seed)
+    failed = world.settle(crashes)
+    assume(failed.status is RunStatus.FAILED and failed.error is not None and failed.error.type == "E")
+    kept = forking.retry(failed, world.definition, Changes())
+    again = World(definition, seed, kept)
+    state = again.settle(crashes)
+    offered = {event.step for _, event in again.log if isinstance(event, ev.StepScheduled)}
+    done = {key for key, step in failed.steps.items() if step.status is StepStatus.COMPLETED}
+    assert not offered & done
+    model = Model(again.definition, state, seed)
+    told, ended = model.supersteps()
+    advanced = [event.superstep for _, event in again.log if isinstance(event, ev.GraphAdvanced) and event.steps]
+    assert advanced == list(range(failed.superstep + 1, len(told) + 1))
+    if ended == "completed":
+        assert state.status is RunStatus.COMPLETED
+        assert {name: payload.value for name, payload in state.shared.items()} == model.shared
+    else:
+        assert state.error is not None
+        assert state.error.type == "max_supersteps"

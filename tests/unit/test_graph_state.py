@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
+from agentflow_common import forking
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import BlobRef, Payload, StepError
 from agentflow_common.expressions import condition_keys
@@ -365,3 +366,20 @@ def test_waits_maps_and_approvals_are_steps_of_a_superstep() -> None:
     assert game.state.shared["made"].value == ["one", "two"]
     game.done("end", {})
     assert game.state.output.value == {"items": [1, 2], "made": ["one", "two"], "ok": True}
+
+
+def test_a_graph_whose_steps_were_undone_is_tried_again_from_its_beginning() -> None:
+    graph = ring(state={"initial": {"n": 0}})
+    graph["nodes"][0] |= {"compensate_with": {"type": "tool", "config": {"tool_name": "back"}}}
+    graph["nodes"][1] |= {"policy": {"retry": {"max_attempts": 1}}}
+    definition = parse_dict({"name": "w", **graph})
+    game = Game(graph)
+    game.done("a", {"n": 1})
+    game.failed("b")
+    game.done("a:undo", {})
+    assert game.state.status is RunStatus.FAILED
+    for seed in (
+        forking.retry(game.state, definition, forking.Changes()),
+        forking.fork(game.state, game.state, definition, "b"),
+    ):
+        assert (seed.steps, seed.position.superstep, seed.position.shared) == ({}, 0, {})

@@ -122,6 +122,8 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str) -> 
     kept = _kept(before, definition, lost) if has_visits(definition) else {}
     reach = leads_to(definition, [node])
     if definition.graph is not None:
+        if any(key.endswith(UNDO) and key.removesuffix(UNDO) in before.steps for key in state.steps):
+            return _anew(definition)
         kept = {key: step for key, step in kept.items() if at not in {key, parent_of(key)}}
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
@@ -148,6 +150,8 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
                 kind="outcome_unknown",
             )
     redone = _undone(state)
+    if definition.graph is not None and redone:
+        return _anew(definition)
     lost = leads_to(definition, redone) | leads_to(definition, changes.nodes)
     kept = _kept(state, definition, lost)
     for key, step in state.steps.items():
@@ -160,6 +164,11 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
 
 def _position(state: RunState) -> SeedPosition:
     return SeedPosition(dict(state.visits), dict(state.taken), state.superstep, state.active, dict(state.shared))
+
+
+def _anew(definition: Definition) -> Seed:
+    """Nothing kept: a graph's state still holds what steps gave whose effect was undone."""
+    return Seed({}, SeedPosition(), frozenset(node.id for node in definition.dag.nodes))
 
 
 def _undone(state: RunState) -> set[str]:
