@@ -112,7 +112,7 @@ class World:
         return ev.StepCompleted(**at, output=Payload(value={"n": number}))
 
     def before(self, at: str) -> RunState:
-        kinds = (ev.StepScheduled, ev.StepExpanded, ev.StepIterated, ev.StepSkipped)
+        kinds = (ev.StepScheduled, ev.StepExpanded, ev.StepIterated, ev.StepSkipped, ev.StepUndecidable)
         place = next(n for n, (_, e) in enumerate(self.log) if isinstance(e, kinds) and e.step == at)
         state = fold(self.log[:place])
         assert state is not None
