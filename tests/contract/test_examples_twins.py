@@ -27,6 +27,7 @@ def of_yaml(name: str) -> Definition:
 
 def test_the_well_known_shapes_are_there() -> None:
     assert {"document_analysis", "map_reduce", "conditional", "content_moderation", "translation"} <= set(NAMES)
+    assert {"code_review", "hierarchical_summary", "cost_optimised", "two_person_approval", "saga"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
