@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runstate import RunStatus
+from agentflow_common.service import running
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_worker.app import app as worker_app
 
 pytestmark = pytest.mark.integration
 
@@ -63,3 +67,37 @@ async def test_the_bounds_and_the_schema_of_a_graph_fail_its_run(engine: Any) ->
     last = [event for _, event in await engine.events(key) if isinstance(event, ev.RunFailed)]
     assert last[0].step == "refine#2"
     assert subjects.key_of("test", failed.run) == key
+
+
+async def test_a_graph_goes_on_where_it_was_when_its_scheduler_comes_back(nats_url: str, harness: Any) -> None:
+    """Three schedulers in turn, none of which lives for a whole run; every step is offered once."""
+    text = """
+name: counting
+nodes:
+  - {name: left, function: t.refine, args: {n: state.n}}
+  - {name: right, function: t.refine, args: {n: state.n}, writes: {twin: output.n}}
+edges:
+  - {from: left, to: left, condition: state.n < 150}
+  - {from: left, to: right, condition: state.n < 150}
+entry_point: left
+state: {reducers: {log: append}, initial: {n: 0}}
+max_supersteps: 200
+"""
+    settings = harness.scheduler_settings(nats_url)
+    async with running("worker", harness.worker_settings(nats_url), worker_app) as worker:
+        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        keys = [await engine.submit(text) for _ in range(5)]
+        for lived_s in (0.5, 0.5):
+            async with running("scheduler", settings, scheduler_app):
+                await asyncio.sleep(lived_s)
+        async with running("scheduler", settings, scheduler_app):
+            for key in keys:
+                state = await engine.finished(key)
+                assert state.status is RunStatus.COMPLETED
+                assert (state.shared["n"].value, state.shared["twin"].value) == (150, 150)
+                assert state.shared["log"].value == list(range(150))
+                events = [event for _, event in await engine.events(key)]
+                offered = [event.step for event in events if isinstance(event, ev.StepScheduled)]
+                assert len(offered) == len(set(offered)) == 150 + 149
+                supersteps = [event.superstep for event in events if isinstance(event, ev.GraphAdvanced)]
+                assert supersteps == [*range(1, 151), 150]
