@@ -72,6 +72,9 @@ class World:
         schedule = self.load()
         out = decide_schedule(schedule, self.now)
         assert len(out.decisions) <= DECISIONS_MAX + ACTIVE_MAX
+        spec = schedule.state.spec
+        bounds = {"skip": 0, "allow": 0, "buffer_all": spec.get("buffer_max", 100)}
+        assert len(schedule.state.buffer) <= bounds.get(spec.get("overlap", "skip"), 1)
         written = list(out.decisions)
         died = self.crashes and self.random.random() < 0.25
         if died:  # decisions that send something to others are appended with it, all or nothing
@@ -150,8 +153,8 @@ class World:
                 ev.ScheduleBackfillRequested(
                     **at,
                     id=f"b{number}",
-                    start=T0 - 30_000,
-                    end=T0 - 1,
+                    start=T0,
+                    end=min(self.now, T0 + 40_000),
                     overlap=self.random.choice(["allow", "buffer_all"]),
                 )
             )
@@ -293,9 +296,12 @@ def test_a_long_sleep_is_decided_in_bounded_turns() -> None:
     world.wait(366 * 86_400_000)
     world.turn()
     assert len(world.log) < 2 * DECISIONS_MAX
-    for _ in range(10):
+    turns = 1
+    while world.timer is not None and world.timer[0] <= world.now:  # what is left wakes it by itself
         world.wait(0)
         world.turn()
+        turns += 1
+    assert 3 <= turns <= 6
     fired = [e.at for e in world.of(ev.ScheduleFired)]
     assert fired == [world.now - s * 1000 for s in range(600, -1, -1)]
 
@@ -392,3 +398,28 @@ def test_a_spec_that_can_not_be_read_stops_that_schedule_alone_and_is_told() -> 
     world.fact(ev.ScheduleUpdated(**BASE, ts=world.now, spec=spec_of()))
     world.turn()
     assert [event.status for event in world.of(ev.ScheduleListed)] == ["broken", "active"]
+
+
+def test_an_update_moves_the_timer() -> None:
+    world = World(1, spec_of(cron="@at 2090-01-01"), crashes=False)
+    world.turn()
+    assert world.timer is not None and world.timer[0] > T0 + 10**9
+    world.now += 1_000
+    world.fact(ev.ScheduleUpdated(**BASE, ts=world.now, spec=spec_of(), recount=True))
+    world.turn()
+    assert world.timer[0] == world.now + 5_000
+
+
+def test_a_backfill_takes_one_time_after_the_other() -> None:
+    world = World(1, spec_of(cron="*/5 * * * *", paused=True), crashes=False)
+    hour = 3_600_000
+    world.fact(ev.ScheduleBackfillRequested(**BASE, ts=T0, id="b", start=T0 - hour, end=T0 - 1, overlap="buffer_all"))
+    for _ in range(12):
+        world.turn()
+        world.gateway()
+        (child,) = world.running()
+        world.end(child)
+    world.turn()
+    fired = [event.at for event in world.of(ev.ScheduleFired)]
+    assert fired == sorted(fired) and len(fired) == 12
+    assert [(event.id, event.count) for event in world.of(ev.ScheduleBackfilled)] == [("b", 12)]
