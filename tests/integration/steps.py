@@ -152,3 +152,9 @@ async def review(state: dict[str, Any], context: StepContext) -> dict[str, objec
     if context.attempt == 1 and state["n"] == 0:
         raise RetryableError("not yet", kind="flaky")
     return {"log": [state["n"], len(state["log"])], "pages": [1.5] * 10_000 * state["n"]}
+
+
+@function(name="t.mail")
+async def mail(name: str) -> str:
+    """Somebody's address."""
+    return f"{name}.doe" + "@example.com"

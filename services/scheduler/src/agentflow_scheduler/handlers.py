@@ -62,7 +62,7 @@ class Engine:
         self._snapshots = snapshots
         self._controls = controls
         self._blobs = Blobs(context.nc)
-        self._packer = Packer(self._blobs)
+        self._packer = Packer(context.nc, self._blobs)
         self._plans = Plans()
         self.trimmer = Trimmer(context.log)
         self._appender = Appender(context.log, context.settings.durability == "fsync")
@@ -295,7 +295,7 @@ class Engine:
 
     async def _make_turn(self, key: RunKey, entity: Entity, out: Decided) -> Turn:
         encoded = [await self._packer.decision(entity.state, decision) for decision in out.decisions]
-        sent = [Entry(subjects.run_in(to), await self._packer.fact(fact)) for to, fact in out.sends]
+        sent = [Entry(subjects.run_in(to), await self._packer.fact(key, to, fact)) for to, fact in out.sends]
         return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
 
     def _must_wait(self, key: RunKey, entity: Entity) -> bool:

@@ -5,17 +5,24 @@ from __future__ import annotations
 from typing import Any, Final
 
 import msgspec
+from nats.aio.client import Client
 
+from agentflow_common import bus, screening
 from agentflow_common import events as ev
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
+from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.events import Payload
+from agentflow_common.rpc_vault import ADOPT, AdoptRequest
 from agentflow_common.runstate import RunState, is_marker, parent_of
+from agentflow_common.subjects import RunKey
 
+ADOPT_TIMEOUT_S: Final = 5.0
 PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
 
 
 class Packer:
-    def __init__(self, blobs: Blobs) -> None:
+    def __init__(self, nc: Client, blobs: Blobs) -> None:
+        self._nc = nc
         self._blobs = blobs
 
     async def decision(self, state: Any, decision: ev.Decision) -> bytes:
@@ -52,8 +59,9 @@ class Packer:
             changed[name] = payload
         return ev.encode(msgspec.structs.replace(decision, state=changed))
 
-    async def fact(self, fact: ev.Event) -> bytes:
-        """The bytes of a fact for another entity."""
+    async def fact(self, origin: RunKey, to: RunKey, fact: ev.Event) -> bytes:
+        """The bytes of a fact for another entity. RetryableError if what it needs can't be reached now."""
+        await self._hand_on(origin, to, fact)
         data = ev.encode(fact)
         if len(data) <= INLINE_BYTES_MAX:
             return data
@@ -62,6 +70,17 @@ class Packer:
         if isinstance(fact, ev.ChildEnded):
             return ev.encode(msgspec.structs.replace(fact, output=await self._pack(fact.output, "the run's output")))
         return data
+
+    async def _hand_on(self, origin: RunKey, to: RunKey, fact: ev.Event) -> None:
+        """A run that is given values of another may ask for what their redaction tokens stand for."""
+        given = fact.inputs if isinstance(fact, ev.RunSubmitted) else getattr(fact, "output", None)
+        if given is None or not screening.contains_token(given.value):
+            return
+        request = AdoptRequest(org=to.org, run=to.run, origin=origin.run)
+        try:
+            await bus.call(self._nc, ADOPT, request, timeout_s=ADOPT_TIMEOUT_S)
+        except DeadlineError as error:
+            raise RetryableError(error.message, kind=error.kind) from error
 
     async def _pack(self, payload: Payload, what: str) -> Payload:
         return payload if payload.ref is not None else await self._blobs.pack(payload.value, what)
