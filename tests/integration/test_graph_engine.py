@@ -9,6 +9,8 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.events import Payload
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
 from agentflow_scheduler.app import app as scheduler_app
@@ -101,3 +103,22 @@ max_supersteps: 200
                 assert len(offered) == len(set(offered)) == 150 + 149
                 supersteps = [event.superstep for event in events if isinstance(event, ev.GraphAdvanced)]
                 assert supersteps == [*range(1, 151), 150]
+
+
+async def test_a_large_value_that_is_replaced_at_once_is_gone(engine: Any) -> None:
+    """The signal is there already, so two supersteps are decided in one turn; only the first one's value is stored."""
+    text = """
+name: replaced
+nodes:
+  - {name: big, function: t.big, args: {size: 30000}, writes: doc}
+  - {name: swap, signal: swap, writes: doc}
+  - {name: use, function: t.add, args: {a: state.doc, b: 1}, writes: sum}
+edges: [{from: big, to: swap}, {from: swap, to: use}]
+entry_point: big
+"""
+    key = await engine.submit(text)
+    signal = ev.SignalReceived(org=key.org, run=key.run, ts=1, name="swap", payload=Payload(value=41))
+    await engine.log.append(Entry(subjects.run_in(key), ev.encode(signal)))
+    state = await engine.finished(key)
+    assert state.status is RunStatus.COMPLETED, state.error
+    assert state.output.value == {"doc": 41, "sum": 42}

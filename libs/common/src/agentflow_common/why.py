@@ -135,7 +135,9 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
             continue
         if state.ending is not None or (definition.graph is not None and key not in state.active):
             continue
-        waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
+        waits_for: list[str] = []
+        if definition.graph is None:  # an active node of a graph waits for none
+            waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
         yield _pending(state, key, waits_for, around)
     for key, step in begun.items():
         if step.status is not StepStatus.PENDING:

@@ -54,9 +54,12 @@ class Packer:
         changed: dict[str, Payload] = {}
         for name, payload in decision.state.items():
             if payload.ref is None and len(msgspec.json.encode(payload.value)) > PACK_BYTES_MIN:
-                payload = Payload(ref=await self._blobs.store(payload.value, f"the state's {name}"))  # noqa: PLW2901
-                state.shared[name] = payload
-            changed[name] = payload
+                stored = Payload(ref=await self._blobs.store(payload.value, f"the state's {name}"))
+                if state.shared.get(name) is payload:  # a later superstep of the same turn may have replaced it
+                    state.shared[name] = stored
+                changed[name] = stored
+            else:
+                changed[name] = payload
         return ev.encode(msgspec.structs.replace(decision, state=changed))
 
     async def fact(self, origin: RunKey, to: RunKey, fact: ev.Event) -> bytes:
