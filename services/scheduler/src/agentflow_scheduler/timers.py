@@ -14,13 +14,19 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.waits import TIME_MS_MAX
 
 
 async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, Any]]) -> None:
-    """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once."""
+    """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once.
+
+    A time beyond what the server can count fires at the end of its count: no timer may stop a scheduler.
+    """
     futures = []
     for key, name, timer in timers:
-        at = datetime.fromtimestamp(timer.fire_at / 1000, UTC).isoformat(timespec="milliseconds")
+        at = datetime.fromtimestamp(min(max(timer.fire_at, 0), TIME_MS_MAX) / 1000, UTC).isoformat(
+            timespec="milliseconds"
+        )
         fired = ev.TimerFired(
             org=key.org, run=key.run, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
             attempt=timer.attempt,

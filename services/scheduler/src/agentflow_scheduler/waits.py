@@ -16,6 +16,7 @@ from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 
 APPROVERS_MAX: Final = 200
+TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262
 
 
 def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
@@ -39,12 +40,16 @@ def _duration(value: Any) -> int:
 
 def _time(value: Any) -> int:
     if isinstance(value, int | float) and not isinstance(value, bool):
-        return int(value)
-    try:
-        at = datetime.fromisoformat(str(value))
-    except ValueError:
-        raise ExpressionError(f"`until` must be RFC 3339 or ms since the epoch, got {str(value)[:80]!r}") from None
-    return int((at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000)
+        ms: float = value
+    else:
+        try:
+            at = datetime.fromisoformat(str(value))
+        except ValueError:
+            raise ExpressionError(f"`until` must be RFC 3339 or ms since the epoch, got {str(value)[:80]!r}") from None
+        ms = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000
+    if not abs(ms) <= TIME_MS_MAX:
+        raise ExpressionError(f"`until` must be a time before the year 2255, got {str(value)[:80]!r}")
+    return int(ms)
 
 
 def _timer(out: Decision, kind: str, key: str, at: int) -> None:
