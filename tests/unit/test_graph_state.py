@@ -1,8 +1,7 @@
-"""The shared state of a graph: reducers, its schema in bounded time, and the errors that a run ends with."""
+"""Runs of graphs on the machine: supersteps, what nodes give to the state, and the errors that a run ends with."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import pytest
@@ -11,142 +10,28 @@ from agentflow_common import events as ev
 from agentflow_common import forking, why
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import BlobRef, Payload, StepError
-from agentflow_common.expressions import condition_keys
 from agentflow_common.runfold import new_state
 from agentflow_common.runstate import RunState, RunStatus
-from agentflow_common.stateschema import Schema, StateError, reduce
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Decision, Run
-
-# --- reducers ---
-
-
-@pytest.mark.parametrize(
-    ("reducer", "held", "given", "made"),
-    [
-        ("replace", 1, None, None),
-        ("append", [1], [2], [1, [2]]),
-        ("append", None, 1, [1]),
-        ("extend", [1], [2, 3], [1, 2, 3]),
-        ("extend", [1], None, [1]),
-        ("merge", {"a": 1, "b": 1}, {"b": 2}, {"a": 1, "b": 2}),
-        ("union", [3, {"a": 1}], [{"a": 1}, 3, 1], [3, {"a": 1}, 1]),
-        ("union", ["a"], "b", ["a", "b"]),
-        ("sum", 1, 2.5, 3.5),
-        ("sum", None, 2, 2),
-        ("max", 3, 2, 3),
-        ("max", "b", "c", "c"),
-        ("min", 3, 2, 2),
-        ("min", 3, None, 3),
-        ("first", "a", "b", "a"),
-        ("first", None, "b", "b"),
-    ],
-)
-def test_a_reducer(reducer: str, held: Any, given: Any, made: Any) -> None:
-    before = repr(held)
-    assert reduce(reducer, "k", held, given, held is not None) == made
-    assert repr(held) == before, "what was there is not changed in place"
-
-
-@pytest.mark.parametrize(
-    ("reducer", "held", "given"),
-    [
-        ("append", 1, 2), ("extend", [1], 2), ("merge", {}, [1]), ("sum", 1, "a"), ("sum", 1, True), ("sum", 1, None),
-        ("max", 1, "a"), ("min", [1], [2]), ("sum", 2**62, 2**62), ("sum", 1e308, 1e308),
-    ],
-)  # fmt: skip
-def test_a_reducer_refuses_what_it_cannot_take(reducer: str, held: Any, given: Any) -> None:
-    with pytest.raises(StateError, match="'k'") as caught:
-        reduce(reducer, "k", held, given, True)
-    assert caught.value.keys == ("k",)
-
-
-# --- the schema ---
-
-
-@pytest.mark.parametrize(
-    "schema",
-    [
-        {"properties": {"a": {"type": "strnig"}}},
-        {"type": "array"},
-        {"properties": {"a": {"pattern": "(?=x)y"}}},
-        {"patternProperties": {"(": {}}},
-        {"properties": {"a": {"$ref": "https://example.com/schema.json"}}},
-        {"properties": {"a": {"$ref": "#/$defs/none"}}},
-    ],
-)
-def test_a_schema_that_the_engine_does_not_take(schema: dict[str, Any]) -> None:
-    with pytest.raises(StateError):
-        Schema(schema)
-
-
-@pytest.mark.parametrize(
-    ("schema", "state", "said"),
-    [
-        ({"properties": {"a": {"type": "integer"}}}, {"a": "x"}, "state.a does not fit"),
-        ({"properties": {"a": {"items": {"properties": {"b": {"minimum": 1}}}}}}, {"a": [{"b": 0}]}, "state.a[0].b"),
-        ({"required": ["z"]}, {"a": 1}, "no 'z'"),
-        ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "'b' is no key"),
-        ({"minProperties": 2}, {"a": 1}, "minProperties"),
-        ({"properties": {"a": {"pattern": "^[a-c]+$"}}}, {"a": "abd"}, "pattern"),
-        ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_x": "1"}, "state.n_x"),
-        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": 1}, {"x": 1}]}, "uniqueItems"),
-        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"maximum": 3}}}, {"a": 4}, "maximum"),
-        ({"$ref": "#"}, {"a": 4}, "too deeply"),
-    ],
-)
-def test_a_violation_names_the_key_and_the_rule_and_not_the_value(schema: Any, state: Any, said: str) -> None:
-    with pytest.raises(StateError) as caught:
-        Schema(schema).check(state, state)
-    assert said in caught.value.message
-    assert "abd" not in caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("schema", "state"),
-    [
-        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 40 + "b"}),
-        (
-            {"$defs": {**{f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}, "d40": {}},
-             "$ref": "#/$defs/d0"},
-            {},
-        ),
-        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [*([{"x": [n]} for n in range(30_000)]), {"x": [0]}]}),
-    ],
-)  # fmt: skip
-def test_no_schema_holds_up_the_scheduler(schema: Any, state: Any) -> None:
-    compiled = Schema(schema)
-    began = time.process_time()
-    with pytest.raises(StateError):
-        compiled.check(state, state)
-    assert time.process_time() - began < 5
-
-
-def test_a_schema_that_speaks_of_each_key_looks_at_what_changed_alone() -> None:
-    schema = Schema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
-    assert schema.by_key
-    schema.check({"a": None, "b": None}, {"b": 1})
-    assert not Schema({"anyOf": [{"required": ["a"]}]}).by_key
-
-
-# --- runs ---
 
 
 class Game:
     """A run of a graph; the test plays its workers."""
 
-    def __init__(self, graph: dict[str, Any], inputs: dict[str, Any] | None = None) -> None:
+    def __init__(self, graph: dict[str, Any], inputs: dict[str, Any] | None = None, **fields: Any) -> None:
         definition = parse_dict({"name": "w", **graph})
         event = ev.RunSubmitted(
             org="o", run="r", ts=1, workflow="w", version=1, definition=definition.canonical(),
-            inputs=Payload(value=inputs or {}),
+            inputs=Payload(value=inputs or {}), **fields,
         )  # fmt: skip
         state = new_state(event, 1)
         self.run = Run(state, Plans().get(state.definition))
         self.seq = 1
         self.blobs: dict[str, Any] = {}
         self.decisions: list[Any] = []
+        self.sends: list[Any] = []
         self.go()
 
     @property
@@ -159,6 +44,7 @@ class Game:
             self.run.apply(fact, self.seq)
         out = decide(self.run, 1000, self.blobs)
         self.decisions += out.decisions
+        self.sends += out.sends
         return out
 
     def done(self, step: str, output: Any = None, ref: BlobRef | None = None) -> Decision:
@@ -319,22 +205,6 @@ def test_values_that_are_stored_out_of_line_are_fetched_when_they_are_looked_at(
     assert game.decisions[-1].output.value["big"] == {"$blob": {"sha256": big.sha256, "size": 100_000}, "path": []}
 
 
-@pytest.mark.parametrize(
-    ("text", "keys"),
-    [
-        ("state.n < 3 && size(state.log) > inputs.n", {"n", "log"}),
-        ("inputs.state.n == 'state'", set()),
-        ("a.output.n > 1", set()),
-        ("state['n'] > 1", None),
-        ("'n' in state", None),
-        ("has(state.n)", {"n"}),
-        ("state.exists(k, k == 'n')", None),
-    ],
-)
-def test_a_condition_looks_at_the_keys_that_it_names(text: str, keys: set[str] | None) -> None:
-    assert condition_keys(text) == keys
-
-
 def test_a_cancelled_graph_ends_and_a_paused_one_waits() -> None:
     game = Game(ring(state={"initial": {"n": 0}}))
     game.go(ev.RunPauseRequested(org="o", run="r", ts=1))
@@ -390,3 +260,35 @@ def test_an_active_node_waits_for_no_other() -> None:
     state = RunState("o", "r", status=RunStatus.RUNNING, superstep=1, active=("a",))
     told = why.explain(state, definition, why.Surroundings(1))
     assert [(item.step, item.kind) for item in told.waiting] == [("a", "scheduler")]
+
+
+def test_a_subworkflow_and_a_prompt_are_given_the_keys_that_they_know() -> None:
+    child = parse_dict(
+        {
+            "name": "child",
+            "inputs": {"n": {"type": "integer"}},
+            "dag": {"nodes": [{"id": "x", "type": "function", "config": {"function_name": "f"}}]},
+        }
+    )
+    nodes = [{"name": "sub", "workflow": "child"}, {"name": "ask", "prompt": "p@1", "policy": {"timeout_ms": 500}}]
+    graph = {"nodes": nodes, "edges": [{"from": "sub", "to": "ask"}], "entry_point": "sub"}
+    game = Game(graph, {"n": 3, "other": "x"}, definitions={"child": child.canonical()})
+    (_, started) = game.sends[0]
+    assert (started.inputs.value, started.parent.step) == ({"n": 3}, "sub")
+    game.go(
+        ev.ChildEnded(
+            org="o", run="r", ts=1, step="sub", attempt=1, child=started.run, status="completed",
+            output=Payload(value={"made": 1}),
+        )
+    )  # fmt: skip
+    asked = game.of(ev.StepScheduled)[0]
+    assert (asked.step, asked.kind, asked.inputs) == ("ask", "llm", {"n": 3, "other": "x", "made": 1})
+    timer = game.of(ev.TimerSet)[0]
+    game.go(
+        ev.TimerFired(
+            org="o", run="r", ts=timer.fire_at, timer=timer.timer, kind=timer.kind, step=timer.step, attempt=1
+        )
+    )
+    assert [d.step for d in game.of(ev.StepTimedOut)] == ["ask"]
+    assert game.state.steps["ask"].attempt == 1
+    assert [d.kind for d in game.of(ev.TimerSet)][-1] == "retry"

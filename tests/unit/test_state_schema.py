@@ -1,0 +1,137 @@
+"""What may stand in a graph's shared state: reducers, and a schema that is checked in bounded time."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from agentflow_common.expressions import condition_keys
+from agentflow_common.stateschema import Schema, StateError, reduce
+
+# --- reducers ---
+
+
+@pytest.mark.parametrize(
+    ("reducer", "held", "given", "made"),
+    [
+        ("replace", 1, None, None),
+        ("append", [1], [2], [1, [2]]),
+        ("append", None, 1, [1]),
+        ("extend", [1], [2, 3], [1, 2, 3]),
+        ("extend", [1], None, [1]),
+        ("merge", {"a": 1, "b": 1}, {"b": 2}, {"a": 1, "b": 2}),
+        ("union", [3, {"a": 1}], [{"a": 1}, 3, 1], [3, {"a": 1}, 1]),
+        ("union", ["a"], "b", ["a", "b"]),
+        ("sum", 1, 2.5, 3.5),
+        ("sum", None, 2, 2),
+        ("max", 3, 2, 3),
+        ("max", "b", "c", "c"),
+        ("min", 3, 2, 2),
+        ("min", 3, None, 3),
+        ("first", "a", "b", "a"),
+        ("first", None, "b", "b"),
+    ],
+)
+def test_a_reducer(reducer: str, held: Any, given: Any, made: Any) -> None:
+    before = repr(held)
+    assert reduce(reducer, "k", held, given, held is not None) == made
+    assert repr(held) == before, "what was there is not changed in place"
+
+
+@pytest.mark.parametrize(
+    ("reducer", "held", "given"),
+    [
+        ("append", 1, 2), ("extend", [1], 2), ("merge", {}, [1]), ("sum", 1, "a"), ("sum", 1, True), ("sum", 1, None),
+        ("max", 1, "a"), ("min", [1], [2]), ("sum", 2**62, 2**62), ("sum", 1e308, 1e308),
+    ],
+)  # fmt: skip
+def test_a_reducer_refuses_what_it_cannot_take(reducer: str, held: Any, given: Any) -> None:
+    with pytest.raises(StateError, match="'k'") as caught:
+        reduce(reducer, "k", held, given, True)
+    assert caught.value.keys == ("k",)
+
+
+# --- the schema ---
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": {"type": "strnig"}}},
+        {"type": "array"},
+        {"properties": {"a": {"pattern": "(?=x)y"}}},
+        {"patternProperties": {"(": {}}},
+        {"properties": {"a": {"$ref": "https://example.com/schema.json"}}},
+        {"properties": {"a": {"$ref": "#/$defs/none"}}},
+    ],
+)
+def test_a_schema_that_the_engine_does_not_take(schema: dict[str, Any]) -> None:
+    with pytest.raises(StateError):
+        Schema(schema)
+
+
+@pytest.mark.parametrize(
+    ("schema", "state", "said"),
+    [
+        ({"properties": {"a": {"type": "integer"}}}, {"a": "x"}, "state.a does not fit"),
+        ({"properties": {"a": {"items": {"properties": {"b": {"minimum": 1}}}}}}, {"a": [{"b": 0}]}, "state.a[0].b"),
+        ({"required": ["z"]}, {"a": 1}, "no 'z'"),
+        ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "'b' is no key"),
+        ({"minProperties": 2}, {"a": 1}, "minProperties"),
+        ({"properties": {"a": {"pattern": "^[a-c]+$"}}}, {"a": "abd"}, "pattern"),
+        ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_x": "1"}, "state.n_x"),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": 1}, {"x": 1}]}, "uniqueItems"),
+        ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"maximum": 3}}}, {"a": 4}, "maximum"),
+        ({"$ref": "#"}, {"a": 4}, "too deeply"),
+    ],
+)
+def test_a_violation_names_the_key_and_the_rule_and_not_the_value(schema: Any, state: Any, said: str) -> None:
+    with pytest.raises(StateError) as caught:
+        Schema(schema).check(state, state)
+    assert said in caught.value.message
+    assert "abd" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("schema", "state"),
+    [
+        ({"properties": {"a": {"pattern": "^(a+)+$"}}}, {"a": "a" * 40 + "b"}),
+        (
+            {"$defs": {**{f"d{i}": {"allOf": [{"$ref": f"#/$defs/d{i + 1}"}] * 2} for i in range(40)}, "d40": {}},
+             "$ref": "#/$defs/d0"},
+            {},
+        ),
+        ({"properties": {"a": {"uniqueItems": True}}}, {"a": [*([{"x": [n]} for n in range(30_000)]), {"x": [0]}]}),
+    ],
+)  # fmt: skip
+def test_no_schema_holds_up_the_scheduler(schema: Any, state: Any) -> None:
+    compiled = Schema(schema)
+    began = time.process_time()
+    with pytest.raises(StateError):
+        compiled.check(state, state)
+    assert time.process_time() - began < 5
+
+
+def test_a_schema_that_speaks_of_each_key_looks_at_what_changed_alone() -> None:
+    schema = Schema({"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]})
+    assert schema.by_key
+    schema.check({"a": None, "b": None}, {"b": 1})
+    assert not Schema({"anyOf": [{"required": ["a"]}]}).by_key
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("state.n < 3 && size(state.log) > inputs.n", {"n", "log"}),
+        ("inputs.state.n == 'state'", set()),
+        ("a.output.n > 1", set()),
+        ("state['n'] > 1", None),
+        ("'n' in state", None),
+        ("has(state.n)", {"n"}),
+        ("state.exists(k, k == 'n')", None),
+    ],
+)
+def test_a_condition_looks_at_the_keys_that_it_names(text: str, keys: set[str] | None) -> None:
+    assert condition_keys(text) == keys
