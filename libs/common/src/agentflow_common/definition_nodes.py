@@ -220,7 +220,8 @@ class SignalConfig(_Condition):
 
 class ApprovalConfig(_Condition):
     """Waits until `required` different people approve, or one rejects. approvers: names of API keys or people; empty:
-    anyone with write permission. Output: `{approved, decisions: [{by, decision, comment, data, at}]}`."""
+    anyone with write permission. Output: `{approved, decisions: [{by, decision, comment, data, at}]}`. on_expire:
+    `reject` is a rejection, so `on_reject` says what follows."""
 
     message: str = ""
     approvers: tuple[str, ...] = Field((), max_length=100)

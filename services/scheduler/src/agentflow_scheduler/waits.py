@@ -139,11 +139,12 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
     elif approvals >= config.required:
         _resolve(run, out, key, _verdict(True, step.answers))
     elif step.due and step.reason == "expire":
-        if config.on_expire == "fail":
+        refusal = config.on_expire == "reject"
+        if config.on_expire == "fail" or (refusal and config.on_reject == "fail"):
             text = f"{approvals} of {config.required} approvals came within {config.expires_ms} ms"
-            _fail(run, out, node, key, StepError("approval_expired", text, retryable=False))
+            _fail(run, out, node, key, StepError("rejected" if refusal else "approval_expired", text, retryable=False))
         else:
-            _resolve(run, out, key, {**_verdict(config.on_expire == "approve", step.answers), "expired": True})
+            _resolve(run, out, key, {**_verdict(not refusal, step.answers), "expired": True})
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
         out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(node.values["escalate_to"](out.scope))))
     else:
@@ -168,12 +169,12 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
     if not step.due:
         steps.set_missing_timers(out, node, key, step)
         return
+    bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
     out.send(
         ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
         by=f"run {run.state.run}",
     )  # fmt: skip
-    bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
-    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
     steps.failed(run, out, node, key, step)
 
 
