@@ -9,21 +9,25 @@ import msgspec
 import nats.errors
 from nats.js.errors import APIError
 
+from afsim.others import check_families, check_lane, check_schedule, check_slots
+from afsim.people import SCHEDULE
+from afsim.rules import Rules, missing_timers
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition_check import dependencies
+from agentflow_common.definition import load_trusted
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.runfold import RunFold, fold
-from agentflow_common.runstate import ACTIVE, RunState, StepStatus, parent_of
+from agentflow_common.runfold import fold
+from agentflow_common.runstate import ACTIVE, UNDO, RunState, node_of
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import folding
 from agentflow_scheduler.recovery import Snapshot
+from agentflow_scheduler.run import Run
 
 if TYPE_CHECKING:
     from afsim.world import World
 
-DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED,
-           StepStatus.OUTCOME_UNKNOWN}  # fmt: skip
+Log = list[tuple[Message, ev.AnyEvent]]
 LATE_S = 30.0  # a timer that is still set so long after its time is lost
 
 
@@ -40,12 +44,12 @@ def learn_snapshot(server: Server, writer: str, name: str, data: bytes) -> None:
             run = ".".join(key)
             newest = max((s for s in server.by_run[run] if s <= snapshot.seq), default=0)
             server.known[writer, run] = max(server.known.get((writer, run), 0), newest)
-    for state in snapshot.runs:
+    for state in snapshot.states():
         run = subjects.prefix(RunKey(shard, state.org, state.run))
         server.known[writer, run] = max(server.known.get((writer, run), 0), state.out_seq)
 
 
-def events_of(world: World, key: RunKey) -> list[tuple[Message, ev.AnyEvent]]:
+def events_of(world: World, key: RunKey) -> Log:
     log = world.server.log
     return [(log[seq - 1], ev.decode(log[seq - 1].data)) for seq in world.server.by_run.get(subjects.prefix(key), ())]
 
@@ -84,31 +88,37 @@ class Watched:
 
 def probe(world: World) -> None:
     """State equals fold: what an idle scheduler has in memory is what the log up to there says."""
-    log = world.server.log
+    for executor in world.executors:
+        if len(executor.flights) > 6:
+            world.fail(f"{len(executor.flights)} tasks in hand, 6 allowed")
     for process, watched in list(world.engines.values()):
-        if not process.alive:
-            continue
-        for executor in world.executors:
-            if len(executor.flights) > 6:
-                world.fail(f"{len(executor.flights)} tasks in hand, 6 allowed")
-        if not watched.idle:
-            continue
-        for key, run in watched.engine._entities.items():
-            state = run.state
-            if not isinstance(state, RunState):
-                continue
-            prefix = subjects.prefix(key)
-            if state.out_seq != world.server.newest.get(prefix + ".out.>", 0):
-                continue  # another one owns the run by now
-            seen = [
-                (seq, ev.decode(log[seq - 1].data))
-                for seq in world.server.by_run[prefix]
-                if not log[seq - 1].subject.endswith(".in") or seq <= state.facts_seq
-            ]
-            world.probes += 1
-            folded = fold(seen)
-            if folded is None or folded.hash() != state.hash():
-                world.fail(f"{key.run}: the state in memory differs from the fold of the log")
+        if process.alive and watched.idle:
+            for key, entity in watched.engine._entities.items():
+                _probe_entity(world, watched.engine, key, entity)
+
+
+def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
+    log, state = world.server.log, entity.state
+    prefix = subjects.prefix(key)
+    if state.out_seq != world.server.newest.get(prefix + ".out.>", 0):
+        return  # another one owns it by now
+    folded = folding(key)
+    for seq in world.server.by_run[prefix]:
+        if not log[seq - 1].subject.endswith(".in") or seq <= state.facts_seq:
+            folded.add(ev.decode(log[seq - 1].data), seq)
+    world.probes += 1
+    found = folded.finish()
+    if found is None or found.hash() != state.hash():
+        world.fail(f"{key.run}: the state in memory differs from the fold of the log")
+    if not isinstance(entity, Run) or key in engine._parked:
+        return
+    missing = missing_timers(state, entity.plan.nodes)
+    if missing:
+        world.fail(f"{key.run}: nobody has set the timer {missing[0]}")
+    window = engine._pools._window._steps.get(key, {})
+    active = {name for name, step in state.steps.items() if step.status in ACTIVE and step.width < 0}
+    if set(window) - active:
+        world.fail(f"{key.run}: {sorted(set(window) - active)} are over and take room in the window")
 
 
 def final(world: World) -> None:
@@ -121,15 +131,26 @@ def final(world: World) -> None:
     for name, count in world.effects.tools.items():
         if count > 1:
             world.fail(f"{name[0]}: the effect of {name[1]} attempt {name[2]} happened {count} times")
-    for key, found in world.runs.items():
-        _Checked(world, key, found).check()
+    logs = {key: events_of(world, key) for key in (*world.runs, *world.others)}
+    for key, log in logs.items():
+        check_owners(world, key, log)
+        if key in world.runs:
+            _Checked(world, key, log).check()
+        elif key == SCHEDULE:
+            check_schedule(world, log)
+        else:
+            check_lane(world, key, log)
+    if not world.plain:
+        check_slots(world, logs)
+        check_families(world, logs)
 
 
 class _Checked:
-    def __init__(self, world: World, key: RunKey, definition: Any) -> None:
-        self.world, self.key, self.definition = world, key, definition
-        self.events = events_of(world, key)
+    def __init__(self, world: World, key: RunKey, log: Log) -> None:
+        self.world, self.key, self.events = world, key, log
         self.decisions = [(m, e) for m, e in self.events if isinstance(e, ev.Decision)]
+        submitted = next(e for _, e in log if isinstance(e, ev.RunSubmitted))
+        self.definition = load_trusted(submitted.definition)
 
     def fail(self, text: str) -> None:
         self.world.fail(f"{self.key.run}: {text}")
@@ -137,8 +158,6 @@ class _Checked:
     def check(self) -> None:
         self._ends()
         self._once()
-        self._owners()
-        self._cancel()
         self._in_order()
 
     def _ends(self) -> None:
@@ -155,21 +174,37 @@ class _Checked:
             if isinstance(end, ev.RunFailed) and end.error.type == "engine_error":
                 self.fail(f"the engine gave up: {end.error.message}")
 
+    def _limits(self) -> dict[str, int]:
+        limits: dict[str, int] = {}
+        for node in self.definition.dag.nodes:
+            limits[node.id] = node.policy.retry.max_attempts
+            if node.compensate_with is not None:
+                limits[node.id + UNDO] = node.compensate_with.retry.max_attempts
+        return limits
+
     def _once(self) -> None:
-        offered = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepScheduled))
-        limits = {node.id: node.policy.retry.max_attempts for node in self.definition.dag.nodes}
-        for (step, attempt), count in offered.items():
-            if count > 1:
-                self.fail(f"{step} attempt {attempt} was offered {count} times")
-            if attempt > limits[parent_of(step) or step]:
-                self.fail(f"{step} has an attempt {attempt}, more than its policy allows")
+        begun = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepScheduled))
+        offered = set(begun)
+        begun.update((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepWaiting))
+        queued = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued))
+        asked = Counter(e.step for _, e in self.events if isinstance(e, ev.OutcomeResolved) and e.outcome == "retry")
+        limits = self._limits()
+        for counts in (begun, queued):
+            for (step, attempt), count in counts.items():
+                if count > 1:
+                    self.fail(f"{step} attempt {attempt} was offered {count} times")
+                name = node_of(step) + (UNDO if step.endswith(UNDO) else "")
+                if attempt > limits[name] + asked[step]:
+                    self.fail(f"{step} has an attempt {attempt}, more than its policy allows")
         closed = Counter(
-            e.step for _, e in self.decisions if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable)
+            e.step
+            for _, e in self.decisions
+            if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable | ev.StepResolved)
         )
         for step, count in closed.items():
             if count > 1:
                 self.fail(f"{step} was closed {count} times")
-        timers = Counter(e.timer for _, e in self.decisions if isinstance(e, ev.TimerSet))
+        timers = Counter(e.timer for _, e in self.decisions if isinstance(e, ev.TimerSet) and e.kind != "heartbeat")
         for timer, count in timers.items():
             if count > 1:
                 self.fail(f"the timer {timer} was set {count} times")
@@ -180,50 +215,23 @@ class _Checked:
             if (step, attempt) not in offered:
                 self.fail(f"{step} attempt {attempt} was reported but never offered")
 
-    def _owners(self) -> None:
-        before = 0
-        for message, event in self.decisions:
-            if message.known < before:
-                self.fail(f"{message.writer} wrote {ev.event_type(event)} without knowing decision {before}")
-            before = message.seq
-
-    def _cancel(self) -> None:
-        asked = next((m.seq for m, e in self.events if isinstance(e, ev.RunCancelRequested)), None)
-        if asked is None:
-            return
-        for _, event in self.decisions:
-            if event.seen >= asked and not isinstance(event, ev.RunCancelled | ev.StepCancelled | ev.RunStarted
-                                                      | ev.TimerSet):  # fmt: skip
-                self.fail(f"{ev.event_type(event)} after the cancel was seen")
-            if event.seen >= asked and isinstance(event, ev.TimerSet) and event.kind != "deadline":
-                self.fail("a timer was set after the cancel was seen")
-
     def _in_order(self) -> None:
-        """Folds event by event: inputs are decided before a step, no timer is late, one report counts."""
-        sources = dependencies(self.definition)
-        run = RunFold()
-        effective: Counter[tuple[str, int]] = Counter()
+        """Folds event by event: rules.py, no timer is late, one report counts."""
+        run = Rules(self.definition, self.fail)
         timers: dict[str, float] = {}
         over: set[str] = set()  # the fold may hold their facts back until the next decision
         for message, event in self.events:
             if isinstance(event, ev.TimerFired):
                 over.add(event.timer)
             elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepOutcomeUnknown):
-                over.add(f"timeout:{event.step}:{event.attempt}")
-            before = _active(run.state)
+                over.update({f"timeout:{event.step}:{event.attempt}", f"heartbeat:{event.step}:{event.attempt}"})
+            elif isinstance(event, ev.TimerSet):
+                over.discard(event.timer)
             run.add(event, message.seq)
-            if run.state is None:
-                continue
-            for name in before - _active(run.state):
-                effective[name] += 1
-            if isinstance(event, ev.StepScheduled):
-                for source, _ in sources[parent_of(event.step) or event.step]:
-                    found = run.state.steps.get(source)
-                    if found is None or found.status not in DECIDED:
-                        self.fail(f"{event.step} was offered before {source} was decided")
             self._timers(timers, over, run.state, message)
+        run.finish()
         self._timers(timers, over, run.state, None)
-        for (step, attempt), count in effective.items():
+        for (step, attempt), count in run.effective.items():
             if count > 1:
                 self.fail(f"{count} ends of {step} attempt {attempt} took effect")
 
@@ -244,7 +252,13 @@ class _Checked:
             timers.update({name: (timer.fire_at - EPOCH_MS) / 1000 for name, timer in state.timers.items()})
 
 
-def _active(state: RunState | None) -> set[tuple[str, int]]:
-    if state is None:
-        return set()
-    return {(k, s.attempt) for k, s in state.steps.items() if s.status in ACTIVE and s.width < 0}
+def check_owners(world: World, key: RunKey, log: Log) -> None:
+    """Who writes a decision has seen the one before it."""
+    before = 0
+    for message, event in log:
+        if isinstance(event, ev.Decision):
+            if message.known < before:
+                world.fail(
+                    f"{key.run}: {message.writer} wrote {ev.event_type(event)} without knowing decision {before}"
+                )
+            before = message.seq

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from afsim.client import Client
-from afsim.world import patched
+from afsim.shell import patched
 from agentflow_common import eventlog, pull, runfold, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus

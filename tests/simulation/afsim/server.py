@@ -174,6 +174,7 @@ class Server:
                 self.known[writer, run] = seq  # what follows in a batch knows it, later ones must be fenced by it
         elif headers and "Nats-Schedule" in headers:
             self._schedule(subject, data, headers)
+        self.on_append(message)  # type: ignore[attr-defined]
         for consumer in list(self.consumers.values()):
             if any(matches(pattern, subject) for pattern in consumer.filters):
                 consumer.queue.append(seq)

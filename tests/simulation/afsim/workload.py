@@ -9,6 +9,7 @@ from typing import Any
 
 from agentflow_common import ids
 from agentflow_common.errors import RetryableError, TerminalError
+from agentflow_common.events import LlmUsage
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registry, function, tool
 
@@ -53,8 +54,9 @@ def definition(rng: random.Random) -> dict[str, Any]:
 class Effects:
     """How often the body of each attempt began. What an attempt does depends on the seed and its name alone."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, costs: bool) -> None:
         self.seed = seed
+        self.costs = costs
         self.began: Counter[tuple[str, str, int]] = Counter()
         self.tools: Counter[tuple[str, str, int]] = Counter()
 
@@ -68,7 +70,12 @@ class Effects:
             return ids.fraction(str(self.seed), *name, what)
 
         length = chance("length")
-        await asyncio.sleep(0 if length < 0.4 else 0.02 if length < 0.7 else 0.5 if length < 0.9 else 6.0)
+        left_s = 0 if length < 0.4 else 0.02 if length < 0.7 else 0.5 if length < 0.9 else 6.0
+        while self.costs and left_s > 1 and chance("silent") < 0.6:
+            context.heartbeat(0.5)
+            await asyncio.sleep(0.9)
+            left_s -= 0.9
+        await asyncio.sleep(left_s)
         end = chance("end")
         if end < 0.15:
             raise RetryableError("planned")
@@ -79,6 +86,13 @@ class Effects:
             output["text"] = "x" * BLOB_CHARS
         return output
 
+    def usage(self, context: StepContext) -> LlmUsage | None:
+        """What an attempt is said to have cost."""
+        name = (context.run, context.step, context.attempt)
+        if not self.costs or ids.fraction(str(self.seed), *name, "costs") < 0.6:
+            return None
+        return LlmUsage(provider="p", model="m", prompt="p@1", input_tokens=1, output_tokens=1, cost_nano=7)
+
     def registry(self) -> Registry:
         @function("f")
         async def f(context: StepContext, **inputs: Any) -> Any:
@@ -88,7 +102,14 @@ class Effects:
         async def t(context: StepContext, **inputs: Any) -> Any:
             return await self.act(context, is_tool=True)
 
+        @function("undo")
+        async def undo(context: StepContext, **inputs: Any) -> Any:
+            await asyncio.sleep(ids.fraction(str(self.seed), context.step, context.attempt) * 0.3)
+            if ids.fraction(str(self.seed), context.run, context.step, context.attempt) < 0.2:
+                raise RetryableError("planned")
+
         registry = Registry()
         registry.add(f)
+        registry.add(undo)
         registry.add(t)
         return registry

@@ -9,35 +9,25 @@ import gc
 import logging
 import random
 from collections import Counter
-from collections.abc import Iterator
 from contextvars import copy_context
 from types import SimpleNamespace
 from typing import Any
 
-import agentflow_common.blobs
-import agentflow_common.groupcommit
 import agentflow_scheduler.app
-import agentflow_scheduler.append
-import agentflow_scheduler.handlers
-import agentflow_scheduler.lease
-import agentflow_scheduler.packing
 import agentflow_worker.app
-import agentflow_worker.flight
-import agentflow_worker.handlers
-from afsim import checker
+from afsim import checker, rich, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
+from afsim.people import People
 from afsim.server import Server
-from afsim.workload import Effects, definition
+from afsim.shell import SimClock, scheduler_settings, small_engine, worker_settings
+from afsim.workload import Effects
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.settings import SchedulerSettings
-from agentflow_worker.lanes import Lanes
-from agentflow_worker.settings import WorkerSettings
 
 FAULTS_S = 25.0  # virtual seconds of trouble
 SETTLE_S = 240.0  # virtual seconds of peace within which everything must end
@@ -47,20 +37,26 @@ CONCURRENCY = 6
 
 
 class World:
+    """plain: half of the seeds run only workflows of plain and parallel steps, in which old bugs are found fast."""
+
     def __init__(self, seed: int) -> None:
         self.seed = seed
+        self.plain = seed % 2 == 0
         self.rng = random.Random(seed)
         self.loop = SimLoop(random.Random(seed ^ 0x5EED))
         self.server = Server(self.loop)
         self.server.listeners = []  # type: ignore[attr-defined]
         self.server.on_get = self._on_get  # type: ignore[attr-defined]
         self.network = Network(random.Random(seed ^ 0xCAFE))
-        self.effects = Effects(seed)
+        self.effects = Effects(seed, costs=not self.plain)
         self.processes: dict[str, Process] = {}
         self.clients: dict[str, Client] = {}
         self.engines: dict[str, Any] = {}
         self.executors: list[Any] = []
-        self.runs: dict[RunKey, Any] = {}
+        self.runs: dict[RunKey, None] = {}  # all that were submitted, by anybody
+        self.others: dict[RunKey, None] = {}  # lanes and schedules
+        self.people = People(self)
+        self.server.on_append = self._on_append  # type: ignore[attr-defined]
         self.violations: list[str] = []
         self.probes = 0
         self._generation = 0
@@ -105,8 +101,10 @@ class World:
         return context
 
     async def _scheduler(self, process: Process, client: Client) -> None:
-        settings = _scheduler_settings().model_copy()
+        settings = scheduler_settings().model_copy()
         settings.snapshot_every = 12
+        if not self.plain:
+            settings.window_steps = (2, 5, 4_000)[self.seed // 2 % 3]
         settings.durability = "fsync" if self.seed % 3 == 0 else "default"
         context = self._context("scheduler", settings, process, client)
         await context.log.start()
@@ -114,7 +112,7 @@ class World:
             await context.stopping.wait()
 
     async def _worker(self, process: Process, client: Client) -> None:
-        settings = _worker_settings().model_copy()
+        settings = worker_settings().model_copy()
         settings.worker_id = process.name
         settings.concurrency = CONCURRENCY
         settings.durability = "fsync" if self.seed % 3 == 0 else "default"
@@ -138,21 +136,41 @@ class World:
 
     # --- workload ---
 
-    def submit(self, index: int) -> None:
-        found = parse_dict(definition(self.rng))
-        run = f"run_{index}"
-        key = subjects.key_of("o", run)
-        self.runs[key] = found
+    def _on_append(self, message: Any) -> None:
+        key = subjects.parse(message.subject)
+        if key is not None and message.subject.endswith(".in"):
+            if key.run.startswith("run_"):
+                self.runs.setdefault(key)
+            else:
+                self.others.setdefault(key)
+        if not self.plain:
+            self.people.read(message)
+
+    def submit(self, key: RunKey, definition: dict[str, Any], **more: Any) -> None:
         event = ev.RunSubmitted(
-            org="o", run=run, ts=self.server.now_ms(), workflow="w", version=1, definition=found.canonical(),
-            inputs=Payload(value={}), trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
-            deadline_ms=self.rng.choice([None, None, 2_000, 15_000]),
+            org="o", run=key.run, ts=self.server.now_ms(), workflow=definition["name"], version=1,
+            definition=definition, inputs=Payload(value={"go": True} if "go" in definition.get("inputs", ()) else {}),
+            trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", **more,
         )  # fmt: skip
         self.server.append(subjects.run_in(key), ev.encode(event), "gateway")
+
+    def _submit_plain(self, index: int) -> None:
+        found = parse_dict(workload.definition(self.rng))
+        key = subjects.key_of("o", f"run_{index}")
+        self.submit(key, found.canonical(), deadline_ms=self.rng.choice([None, None, 2_000, 15_000]))
         if self.rng.random() < 0.25:
-            cancel = ev.RunCancelRequested(org="o", run=run, ts=self.server.now_ms(), reason="enough")
+            cancel = ev.RunCancelRequested(org="o", run=key.run, ts=self.server.now_ms(), reason="enough")
             after = self.rng.choice([0.0, 0.01, 0.5, 5.0, 30.0])
             self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
+
+    def _submit_rich(self, index: int) -> None:
+        found = parse_dict(rich.definition(self.rng))
+        key = subjects.key_of("o", f"run_{index}")
+        self.submit(
+            key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),
+            definitions=rich.CHILDREN, priority=self.rng.choice([0, 0, 1]),
+        )  # fmt: skip
+        self.people.bother(key)
 
     # --- faults ---
 
@@ -219,8 +237,11 @@ class World:
         for slot in SLOTS:
             self.loop.call_later(self.rng.random(), self.start, slot, context=self.outside)
         await asyncio.sleep(1.5)
+        submit = self._submit_plain if self.plain else self._submit_rich
         for index in range(self.rng.randint(1, 6)):
-            self.loop.call_later(self.rng.random() * 15, self.submit, index, context=self.outside)
+            self.loop.call_later(self.rng.random() * 15, submit, index, context=self.outside)
+        if not self.plain:
+            self.people.operate()
         end = self.loop.time() + FAULTS_S
         while self.loop.time() < end:
             await asyncio.sleep(self.rng.choice([0.003, 0.1, 0.6, 2.0]))
@@ -276,107 +297,6 @@ class World:
                 task.exception()
         loop.tasks.clear()
         loop.close()
-
-
-@functools.cache
-def _scheduler_settings() -> SchedulerSettings:
-    return SchedulerSettings()
-
-
-@functools.cache
-def _worker_settings() -> WorkerSettings:
-    return WorkerSettings()
-
-
-class SimClock:
-    def __init__(self, server: Server, process: Process) -> None:
-        self._server, self._process = server, process
-
-    def now_ms(self) -> int:
-        return self._server.now_ms() + self._process.clock_ms
-
-
-class SimTime:
-    """Stands for the module `time` in the worker."""
-
-    def __init__(self, loop: SimLoop) -> None:
-        self._loop = loop
-
-    def monotonic(self) -> float:
-        return self._loop.time()
-
-    perf_counter = monotonic
-
-    def time(self) -> float:
-        return 1_700_000_000 + self._loop.time()
-
-
-class FixedLanes(Lanes):
-    """Worker pools whose limits nobody changes."""
-
-    async def start(self) -> None:
-        for lane in self._lanes:
-            await self._make(lane)
-
-    async def keep(self) -> None:
-        await asyncio.Event().wait()
-
-
-@contextlib.contextmanager
-def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
-    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
-    for place, name, value in changes:
-        setattr(place, name, value)
-    try:
-        yield
-    finally:
-        for place, name, value in reversed(before):
-            setattr(place, name, value)
-
-
-@contextlib.contextmanager
-def small_engine(world: World) -> Iterator[None]:
-    """Virtual time for the worker, and bounds so small that a few steps reach them."""
-    engine_class = agentflow_scheduler.app.Engine
-    executor_class = agentflow_worker.app.Executor
-
-    def engine(*args: Any) -> Any:
-        made = engine_class(*args)
-        process = PROCESS.get()
-        assert process is not None
-        world.engines[process.name] = (process, checker.Watched(made, world))
-        return made
-
-    def executor(*args: Any) -> Any:
-        made = executor_class(*args)
-        world.executors.append(made)
-        return made
-
-    async def close() -> None:
-        """There is no model."""
-
-    llm = SimpleNamespace(connect=lambda *_: SimpleNamespace(close=close))
-    time = SimTime(world.loop)
-    with patched(
-        (subjects, "SHARDS", 2),
-        (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
-        (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
-        (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
-        (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
-        (agentflow_scheduler.append, "BATCH_MIN", 2),
-        (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
-        (agentflow_common.groupcommit, "BATCH_MIN", 2),
-        (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
-        (agentflow_scheduler.app, "Engine", engine),
-        (agentflow_worker.app, "Executor", executor),
-        (agentflow_worker.app, "LlmDeps", llm),
-        (agentflow_worker.app, "Lanes", FixedLanes),
-        (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
-        (agentflow_worker.app, "time", time),
-        (agentflow_worker.handlers, "time", time),
-        (agentflow_worker.flight, "time", time),
-    ):
-        yield
 
 
 def simulate(seed: int) -> World:

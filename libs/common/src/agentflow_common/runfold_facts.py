@@ -159,16 +159,17 @@ def _outcome_unknown(state: RunState, event: ev.StepOutcomeUnknown) -> None:
 
 
 def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
-    """Once for each child: a run that goes on under a new id says so with the status `continued`."""
+    """Once for each child: a run that goes on under a new id says so with the status `continued`. What it cost counts
+    even when its end comes too late to be used."""
+    state.cost_nano += event.cost_nano
+    state.input_tokens += event.input_tokens
+    state.output_tokens += event.output_tokens
     step = state.steps.get(event.step)
     if step is None or step.attempt != event.attempt or step.status is not StepStatus.WAITING:
         return
     if event.status == "continued":
         step.child = event.child
         return
-    state.cost_nano += event.cost_nano
-    state.input_tokens += event.input_tokens
-    state.output_tokens += event.output_tokens
     drop_timers(state, event.step, event.attempt)
     step.finished_at = event.ts
     if event.status == "completed":

@@ -127,6 +127,9 @@ def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState)
 def cancel_parts(run: Run, out: Decision, key: str, reason: str) -> None:
     """Closes the children or the iteration of a step that are under way."""
     for name in [name for name in (*run.busy, *run.waits) if name.startswith((key + "[", key + "@"))]:
+        step, node = run.state.steps[name], run.node(name)
+        if step.status is StepStatus.OUTCOME_UNKNOWN and node is not None and node.policy.on_unknown == "ask":
+            out.emit(ev.StepCancelled, step=name, attempt=step.attempt, reason=reason)  # no answer is waited for
         close(run, out, name, reason)
 
 
@@ -135,12 +138,13 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
     step = run.state.steps[key]
     if step.status not in OPEN:
         return
-    if step.child and step.status is StepStatus.WAITING:
+    child = step.child if step.status is StepStatus.WAITING else ""
+    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
+    if child:
         out.send(
-            ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason=reason, by=f"run {run.state.run}",
+            ev.RunCancelRequested, to_org=run.state.org, to=child, reason=reason, by=f"run {run.state.run}",
             force=force,
         )  # fmt: skip
-    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
     steps.release(run, out, key, step)
 
 

@@ -25,6 +25,7 @@ from agentflow_common.runstate import (
     StepStatus,
     blob_marker,
     current_key,
+    iteration_key,
     output_of,
     parent_of,
 )
@@ -89,12 +90,14 @@ def _paused(run: Run, out: Decision) -> bool:
 
 def _look_around(run: Run, out: Decision) -> None:
     waiting: dict[str, None] = {}
-    _look_at_touched(run, out, waiting)
-    while run.plan.graph is not None and not (run.undecided or out.failure or out.successor):
-        if run.state.status.terminal or not graph.advance(run, out):
-            break
+    try:
         _look_at_touched(run, out, waiting)
-    run.touched.update(waiting)
+        while run.plan.graph is not None and not (run.undecided or out.failure or out.successor):
+            if run.state.status.terminal or not graph.advance(run, out):
+                break
+            _look_at_touched(run, out, waiting)
+    finally:  # a back edge or a graph may want a blob
+        run.touched.update(waiting)
     if out.failure is not None:
         saga.fail(run, out, *out.failure)
     elif out.successor:
@@ -139,14 +142,16 @@ def _look(run: Run, out: Decision, key: str) -> None:
     if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node):
         return
     step = run.state.steps.get(key)
+    if step is not None and step.lane and step.status not in _HOLDS_SLOT:
+        steps.release(run, out, key, step)
+    if _is_left_over(run, key):
+        return
     if step is None or step.status is StepStatus.PENDING:
         if key == current_key(run.state, node.id) and not run.remaining[node.id]:
             _begin(run, out, node, key)
-        elif parent_of(key) is not None:
+        elif _is_iteration(run, key):
             steps.schedule(run, out, node, key, 1)
         return
-    if step.lane and step.status not in _HOLDS_SLOT:
-        steps.release(run, out, key, step)
     status = step.status
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
@@ -158,6 +163,18 @@ def _look(run: Run, out: Decision, key: str) -> None:
         _AWAITED[step.waiting](run, out, node, key, step)
     else:
         _look_at_open(run, out, node, key, step)
+
+
+def _is_iteration(run: Run, key: str) -> bool:
+    """Whether it is the present iteration of a loop step; children are begun by what holds them."""
+    parent = parent_of(key)
+    return parent is not None and key == iteration_key(parent, run.state.steps[parent].iteration)
+
+
+def _is_left_over(run: Run, key: str) -> bool:
+    """Whether it is a part of a step that has ended without it: whatever becomes of it, nothing follows."""
+    parent = run.state.steps.get(parent_of(key) or "")
+    return parent_of(key) is not None and (parent is None or parent.status is not StepStatus.RUNNING)
 
 
 def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:

@@ -104,7 +104,7 @@ def set_missing_timers(out: Decision, node: PlanNode, key: str, step: StepState)
     if not step.expired and not is_undo(key) and f"total:{key}" not in timers:
         bound_all(out, node, key)
     timer = f"timeout:{key}:{step.attempt}"
-    runs = step.status in ACTIVE or bool(step.child)
+    runs = step.status in ACTIVE or (step.status is StepStatus.WAITING and bool(step.child))
     if node.timeout_ms is not None and runs and step.width < 0 and step.kind != "loop" and timer not in timers:
         _set_timer(out, timer, "step_timeout", node.timeout_ms, key, step.attempt)
 
@@ -179,6 +179,7 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
         offer(run, out, node, key, step.attempt, {**work.resolve(scope), **over})
     except InvalidError as error:
         undecidable(run, out, node, key, error)
+        release(run, out, key, step)
 
 
 def release(run: Run, out: Decision, key: str, step: StepState) -> None:

@@ -1,0 +1,160 @@
+"""What must hold of keyed lanes, of schedules, and between runs that started each other."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from afsim import rich
+from afsim.people import SCHEDULE
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.lanefold import LaneFold
+from agentflow_common.runfold import fold
+from agentflow_common.runstate import RunState
+from agentflow_common.schedulespec import trusted
+from agentflow_common.subjects import RunKey
+
+if TYPE_CHECKING:
+    from afsim.checker import Log
+    from afsim.world import World
+
+_OVER = (
+    ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.StepUndecidable,
+)  # fmt: skip
+
+
+# --- lanes ---
+
+
+def check_lane(world: World, key: RunKey, events: Log) -> None:
+    lane = LaneFold(key)
+    for message, event in events:
+        lane.add(event, message.seq)
+        state = lane.state
+        if isinstance(event, ev.LaneGranted) and len(state.holders) > world.people.limits[state.lane]:
+            world.fail(f"{state.lane}: {len(state.holders)} holders")
+    state = lane.finish()
+    if state.holders or state.queue:
+        world.fail(f"the lane {state.lane} is left with {list(state.holders)} and {list(state.queue)}")
+
+
+def check_slots(world: World, logs: dict[RunKey, Log]) -> None:
+    """By the runs' logs alone: attempts of a lane that are offered and not over, in the order of the log."""
+    told: list[tuple[int, RunKey, Any]] = sorted(
+        ((message.seq, key, event) for key in world.runs for message, event in logs[key]), key=lambda item: item[0]
+    )
+    lanes: dict[tuple[RunKey, str, int], str] = {}
+    holders: dict[str, set[tuple[RunKey, str, int]]] = {lane: set() for lane in rich.LANE_LIMITS}
+    for _, key, event in told:
+        if isinstance(event, ev.StepQueued):
+            lanes[key, event.step, event.attempt] = event.lane
+        elif isinstance(event, ev.StepScheduled):
+            slot = (key, event.step, event.attempt)
+            if slot in lanes:
+                held = holders[lanes[slot]]
+                held.add(slot)
+                if len(held) > world.people.limits[lanes[slot]]:
+                    world.fail(f"{lanes[slot]}: {len(held)} attempts at a time")
+        elif isinstance(event, _OVER):
+            slot = (key, event.step, getattr(event, "attempt", 1))
+            if slot in lanes:
+                holders[lanes[slot]].discard(slot)
+
+
+# --- schedules ---
+
+
+def check_schedule(world: World, events: Log) -> None:
+    fired = [event for _, event in events if isinstance(event, ev.ScheduleFired)]
+    for child, count in Counter(event.child for event in fired).items():
+        if count > 1:
+            world.fail(f"the schedule fired {child} {count} times")
+    for index, event in enumerate(fired):
+        if event.number != index + 1:
+            world.fail(f"fire {event.number} comes as the {index + 1}th")
+    told = Counter(event.child for _, event in events if isinstance(event, ev.ChildEnded))
+    refused = {event.child for _, event in events if isinstance(event, ev.ScheduleRefused)}
+    for event in fired:
+        if told[event.child] != (event.child not in refused):
+            world.fail(f"the schedule was told {told[event.child]} times of the end of {event.child}")
+    created = next((e for _, e in events if isinstance(e, ev.ScheduleCreated)), None)
+    if created is not None:
+        _check_times(world, created, events)
+
+
+def _check_times(world: World, created: ev.ScheduleCreated, events: Log) -> None:
+    """Each planned time is fired, buffered or skipped, once, up to the newest that was decided."""
+    table = trusted(created.spec).timetable(created.ts, {})
+    decided: list[int] = []
+    for _, event in events:
+        if isinstance(event, ev.ScheduleSkipped) and event.cause == "time" and event.reason != "deleted":
+            at: int | None = event.at
+            for _ in range(event.count if event.reason != "superseded" else 0):
+                assert at is not None
+                decided.append(at)
+                at = table.next(at)
+        elif isinstance(event, ev.ScheduleBuffered) and event.cause == "time":
+            decided.append(event.at)
+    buffered = {event.at for _, event in events if isinstance(event, ev.ScheduleBuffered) and event.cause == "time"}
+    for _, event in events:
+        if isinstance(event, ev.ScheduleFired) and event.cause == "time" and event.at not in buffered:
+            decided.append(event.at)
+    planned: list[int] = []
+    at = table.next(created.ts)
+    while at is not None and decided and at <= max(decided):
+        planned.append(at)
+        at = table.next(at)
+    if sorted(decided) != planned:
+        lost, extra = Counter(planned) - Counter(decided), Counter(decided) - Counter(planned)
+        world.fail(f"times of the schedule: lost {list(lost)[:3]}, doubled {list(extra)[:3]}")
+
+
+# --- runs that others started ---
+
+
+def check_families(world: World, logs: dict[RunKey, Log]) -> None:
+    states: dict[RunKey, RunState] = {}
+    for key in world.runs:
+        if sum(isinstance(event, ev.RunSubmitted) for _, event in logs[key]) != 1:
+            world.fail(f"{key.run} was submitted more than once")
+        state = fold((message.seq, event) for message, event in logs[key])
+        if state is not None:
+            states[key] = state
+    for key, state in states.items():
+        told: Counter[str] = Counter()
+        cost = 0
+        for _, event in logs[key]:
+            if isinstance(event, ev.ChildEnded):
+                told[event.child] += event.status != "continued"
+                cost += event.cost_nano
+            elif isinstance(event, ev.StepCompleted | ev.StepFailed) and event.llm is not None:
+                cost += event.llm.cost_nano
+        if state.cost_nano != cost:
+            world.fail(f"{key.run} cost {state.cost_nano}, by its parts {cost}")
+        if state.parent is not None and not state.continued_as and state.parent.run != SCHEDULE.run:
+            above = subjects.key_of("o", state.parent.run)
+            count = sum(isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
+                        for _, e in logs[above])  # fmt: skip
+            if state.status.terminal and count != 1:
+                world.fail(f"{state.parent.run} was told {count} times of the end of {key.run}")
+        _check_left(world, key, logs)
+        if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
+            world.fail(f"{key.run} goes on as {state.continued_as}, which nobody submitted")
+        if state.origin is not None and state.origin.kind == "continue":
+            before = states[subjects.key_of("o", state.origin.run)]
+            if before.continued_as != key.run:
+                world.fail(f"{key.run} goes on for {before.run}, which was {before.status}")
+
+
+def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+    """A subworkflow whose step was closed is told to end."""
+    children: dict[tuple[str, int], str] = {}
+    for _, event in logs[key]:
+        if isinstance(event, ev.StepWaiting) and event.child:
+            children[event.step, event.attempt] = event.child
+        elif isinstance(event, ev.StepCancelled | ev.StepTimedOut) and (event.step, event.attempt) in children:
+            child = subjects.key_of("o", children[event.step, event.attempt])
+            answered = any(isinstance(e, ev.RunCancelRequested | ev.RunCompleted) for _, e in logs.get(child, ()))
+            if not answered:
+                world.fail(f"{child.run} goes on though {event.step} of {key.run} was closed")

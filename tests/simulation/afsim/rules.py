@@ -1,0 +1,302 @@
+"""What must hold between the events of one run, in the order in which its schedulers lived them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common.definition import Definition
+from agentflow_common.definition_graph import dependencies
+from agentflow_common.definition_nodes import works
+from agentflow_common.runfold import RunFold
+from agentflow_common.runstate import (
+    ACTIVE,
+    OPEN,
+    UNDO,
+    RunState,
+    StepState,
+    StepStatus,
+    child_key,
+    current_key,
+    iteration_key,
+    node_of,
+    parent_of,
+    undo_key,
+)
+
+DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED,
+           StepStatus.OUTCOME_UNKNOWN}  # fmt: skip
+_ATTEMPTS = (ev.StepScheduled, ev.StepQueued, ev.StepWaiting)
+_BEGINS = (*_ATTEMPTS, ev.StepExpanded, ev.StepIterated, ev.StepSkipped)
+_AFTER_CANCEL = (ev.RunStarted, ev.RunCancelling, ev.RunCancelled, ev.RunCompensating, ev.StepCancelled, ev.TimerSet)
+_NOBODY = StepState()
+
+
+def _is_attempt(step: StepState) -> bool:
+    """Offered or running, and not a whole of which parts run."""
+    return step.status in ACTIVE and step.width < 0 and step.kind != "loop"
+
+
+class Rules(RunFold):
+    """Folds a run and checks each decision against the state in which it was taken."""
+
+    def __init__(self, definition: Definition, fail: Callable[[str], None]) -> None:
+        super().__init__()
+        self.fail = fail
+        self.nodes = {node.id: node for node in definition.dag.nodes}
+        self.sources = dependencies(definition)
+        self.bounds = {f"{e.source}->{e.target}": e.max_iterations for e in definition.dag.edges if e.max_iterations}
+        self.supersteps = definition.graph.max_supersteps if definition.graph else None
+        self.effective: Counter[tuple[str, int]] = Counter()
+        self.taken: Counter[Any] = Counter()  # signals
+        self.ended = False
+
+    def _apply(self, seq: int, event: ev.AnyEvent) -> None:
+        state = self.state
+        if state is None:
+            super()._apply(seq, event)
+            return
+        key = getattr(event, "step", "")
+        step = state.steps.get(key, _NOBODY)
+        before = (step.status, step.attempt)
+        if isinstance(event, ev.Decision) and not self.ended:
+            self._decision(state, event, key, step)
+            self.ended = isinstance(event, ev.TERMINAL_RUN)
+        super()._apply(seq, event)
+        after = state.steps.get(key, _NOBODY)
+        if before[0] in ACTIVE and step.width < 0 and after.status not in ACTIVE:
+            self.effective[key, before[1]] += 1
+        if self.poison:
+            self.fail(f"{ev.event_type(event)} can't be folded")
+
+    def _decision(self, state: RunState, event: ev.Decision, key: str, step: StepState) -> None:
+        self._may_decide(state, event, key)
+        if isinstance(event, _BEGINS):
+            self._begins(state, event, key, step)
+        if isinstance(event, _ATTEMPTS):
+            self._attempt(state, event, key, step)
+        check = _CHECKS.get(type(event))
+        if check is not None:
+            check(self, state, event, key, step)
+        elif isinstance(event, ev.TERMINAL_RUN):
+            self._end(state, event)
+
+    # --- when nothing may be decided ---
+
+    def _may_decide(self, state: RunState, event: ev.Decision, key: str) -> None:
+        name = ev.event_type(event)
+        timer = isinstance(event, ev.TimerSet)
+        deadline = timer and event.kind == "deadline"  # type: ignore[attr-defined]
+        if state.ending is not None:
+            if key and not key.endswith(UNDO) and not isinstance(event, ev.TERMINAL_RUN):
+                self.fail(f"{name} of {key} while the run is compensated")
+        elif state.cancel_requested:
+            if not isinstance(event, _AFTER_CANCEL) or (timer and key):
+                self.fail(f"{name} after the cancel was seen")
+            in_grace = state.cancel_grace_ms and not state.cancel_forced
+            if in_grace and isinstance(event, ev.StepCancelled) and _is_attempt(state.steps[key]):
+                self.fail(f"{key} was closed in the grace period")
+        elif (
+            state.pause_requested
+            and not (state.deadline_passed or deadline)
+            and not isinstance(event, ev.RunStarted | ev.RunPaused)
+        ):
+            self.fail(f"{name} while the run is paused")
+
+    # --- steps ---
+
+    def _settled(self, step: StepState | None, node: str) -> bool:
+        if step is None or step.status not in DECIDED:
+            return False
+        return step.status is not StepStatus.OUTCOME_UNKNOWN or self.nodes[node].policy.on_unknown != "ask"
+
+    def _begins(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        if key.endswith(UNDO):
+            ending = state.ending
+            if ending is None or key.removesuffix(UNDO) not in ending.steps:
+                self.fail(f"{key} began though the run is not compensated")
+                return
+            for earlier in ending.steps[: ending.steps.index(key.removesuffix(UNDO))]:
+                if state.steps.get(undo_key(earlier), _NOBODY).status not in DECIDED:
+                    self.fail(f"{key} began before {undo_key(earlier)} was over")
+            return
+        parent = parent_of(key)
+        if parent is not None:
+            if state.steps.get(parent, _NOBODY).status is not StepStatus.RUNNING:
+                self.fail(f"{key} began though {parent} is not under way")
+            self._concurrency(state, parent, key, step)
+        elif state.superstep:
+            if key not in state.active:
+                self.fail(f"{key} began out of its superstep")
+        elif step.status is StepStatus.PENDING:
+            for source, _ in self.sources[node_of(key)]:
+                if not self._settled(state.steps.get(current_key(state, source)), source):
+                    self.fail(f"{key} began before {source} was decided")
+
+    def _concurrency(self, state: RunState, parent: str, key: str, step: StepState) -> None:
+        bound = getattr(self.nodes[node_of(parent)].config, "concurrency", None)
+        if bound is None or step.status is not StepStatus.PENDING:
+            return
+        parts = (state.steps.get(child_key(parent, i)) for i in range(state.steps[parent].width))
+        if sum(part is not None and not self._settled(part, node_of(parent)) for part in parts) >= bound:
+            self.fail(f"{key} is one more than {parent} may run at a time")
+
+    def _attempt(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        base = parent_of(key)
+        if not key.endswith(UNDO) and (step.expired or (base is not None and state.steps[base].expired)):
+            self.fail(f"{key} attempt {event.attempt} began after its total time")
+        if isinstance(event, ev.StepScheduled) and step.status is StepStatus.QUEUED:
+            if not step.granted:
+                self.fail(f"{key} was offered without a slot")
+            return
+        if event.attempt != step.attempt + 1:
+            self.fail(f"{key} attempt {event.attempt} follows {step.attempt}")
+        if step.status is StepStatus.RETRYING and not step.due:
+            self.fail(f"{key} was tried again before its time")
+        if step.status is StepStatus.OUTCOME_UNKNOWN and not key.endswith(UNDO):
+            kind = works(self.nodes[node_of(key)])[0].type
+            if (self.nodes[node_of(key)].policy.on_unknown or ("retry" if kind == "llm" else "fail")) != "retry":
+                self.fail(f"{key} was tried again though nobody knows what became of it")
+        elif step.status not in {StepStatus.PENDING, StepStatus.FAILED, StepStatus.RETRYING,
+                                 StepStatus.OUTCOME_UNKNOWN}:  # fmt: skip
+            self.fail(f"{key} was begun again, it is {step.status}")
+
+    # --- single decisions ---
+
+    def _joined(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        if step.status is not StepStatus.RUNNING:
+            self.fail(f"{key} was joined, it is {step.status}")
+        node = self.nodes[node_of(key)]
+        parts = [state.steps.get(child_key(key, index)) for index in range(step.width)]
+        bad = sum(1 for part in parts if part is None or part.status is not StepStatus.COMPLETED)
+        if event.status == "completed":
+            if not all(self._settled(part, node.id) for part in parts):
+                self.fail(f"{key} was joined before its parts were decided")
+            if node.type != "map":
+                return
+            most = node.config.max_failures
+            allowed = 0.0 if node.config.on_item_failure == "fail" else step.width if most is None else most
+            if 0 < allowed < 1:
+                allowed *= step.width
+            if bad > allowed:
+                self.fail(f"{key} completed with {bad} failed items, {allowed:g} are allowed")
+
+    def _resolved(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        if event.signal:
+            kept = state.signals.get(event.signal, [])
+            if not kept or kept[0] != event.output:
+                self.fail(f"{key} took a signal that is not the oldest kept")
+            self.taken[event.output.value] += 1
+            if self.taken[event.output.value] > 1:
+                self.fail(f"{key} took a signal that was taken before")
+        if step.waiting == "approval" and event.status == "completed":
+            output = event.output.value
+            if output["approved"] and not output.get("expired"):
+                config = self.nodes[node_of(key)].config
+                allowed = {*config.approvers, *(config.escalate_to if step.detail.get("escalated") else ())}
+                people = {answer.by for answer in step.answers if answer.decision == "approve"} & allowed
+                if len(people) < config.required:
+                    self.fail(f"{key} was approved by {sorted(people)}, {config.required} are required")
+
+    def _iterated(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        if event.iteration != step.iteration + 1 or event.iteration > self.nodes[node_of(key)].config.max_iterations:
+            self.fail(f"{key} has an iteration {event.iteration} after {step.iteration}")
+        last = state.steps.get(iteration_key(key, step.iteration), _NOBODY)
+        if step.iteration and last.status is not StepStatus.COMPLETED:
+            self.fail(f"{key} goes on though its iteration {step.iteration} is {last.status}")
+
+    def _reset(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
+        bound = self.bounds.get(event.edge, 0)
+        if event.iteration > bound or event.iteration != state.taken.get(event.edge, 0) + 1:
+            self.fail(f"the back edge {event.edge} was taken {event.iteration} times, {bound} are allowed")
+        for name in event.steps:
+            if not self._settled(state.steps.get(current_key(state, name)), name):
+                self.fail(f"{name} is run again before it was over")
+
+    def _advanced(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
+        if self.supersteps is not None and event.superstep > self.supersteps:
+            self.fail(f"superstep {event.superstep} of {self.supersteps}")
+        for name in state.active:
+            if not self._settled(state.steps.get(name), node_of(name)):
+                self.fail(f"the graph went on before {name} was decided")
+        for edge in event.taken:
+            if state.taken.get(edge, 0) + 1 > self.bounds.get(edge, 0):
+                self.fail(f"the edge {edge} was taken too often")
+
+    def _compensating(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
+        place = {name: index for index, name in enumerate(state.undo)}
+        if [place[name] for name in event.steps] != sorted((place[n] for n in event.steps), reverse=True):
+            self.fail("the order of compensation is not the reverse of the steps' begin")
+        for name in state.undo:
+            if state.steps[name].status is StepStatus.COMPLETED and name not in event.steps:
+                self.fail(f"{name} took effect and is not compensated")
+
+    # --- the end ---
+
+    def _end(self, state: RunState, event: Any) -> None:
+        open_steps = [key for key, step in state.steps.items() if step.status in OPEN]
+        if open_steps:
+            self.fail(f"the run ended while {', '.join(open_steps[:4])} were under way")
+        if isinstance(event, ev.RunCompleted):
+            if not event.continued_as:
+                self._complete(state)
+            return
+        effects = {key for key in state.undo if state.steps[key].status is StepStatus.COMPLETED}
+        undone = {key for key in state.undo if state.steps.get(undo_key(key), _NOBODY).status is StepStatus.COMPLETED}
+        if set(event.compensated) != undone:
+            self.fail(f"it says that {sorted(event.compensated)} are compensated, {sorted(undone)} are")
+        if not effects <= {*event.compensated, *event.uncompensated}:
+            self.fail(f"{sorted(effects)} took effect, and the end does not tell what became of them")
+        forced = state.cancel_forced or (isinstance(event, ev.RunFailed) and event.error.type == "engine_error")
+        if effects and state.ending is None and not forced:
+            self.fail(f"{sorted(effects)} took effect and were not compensated")
+
+    def _complete(self, state: RunState) -> None:
+        names = [node_of(key) for key in state.active] if self.supersteps else list(self.nodes)
+        for name in names:
+            step = state.steps.get(current_key(state, name))
+            if not self._settled(step, name):
+                self.fail(f"the run completed without {name}")
+            elif step is not None and step.status is StepStatus.FAILED and self.nodes[name].policy.on_failure == "fail":
+                self.fail(f"the run completed though {name} failed")
+
+
+_CHECKS: dict[type[ev.Event], Any] = {
+    ev.StepJoined: Rules._joined,
+    ev.StepResolved: Rules._resolved,
+    ev.StepIterated: Rules._iterated,
+    ev.StepsReset: Rules._reset,
+    ev.GraphAdvanced: Rules._advanced,
+    ev.RunCompensating: Rules._compensating,
+}
+
+
+def missing_timers(state: RunState, nodes: dict[str, Any]) -> list[str]:
+    """Timers that the definition asks for and the state lacks. nodes: of the plan, by id."""
+    if state.pause_requested or state.cancel_requested or state.ending is not None or state.status.terminal:
+        return []
+    asked: list[str] = []
+    if state.deadline_ms is not None and not state.deadline_passed:
+        asked.append("deadline")
+    for key, step in state.steps.items():
+        node = nodes[node_of(key)]
+        if step.status not in OPEN or step.due or step.expired:
+            continue
+        part = parent_of(key) is not None
+        if node.policy.total_timeout_ms is not None and not part:
+            asked.append(f"total:{key}")
+        whole = step.width >= 0 or (step.kind == "loop" and not part)
+        begun = step.status in ACTIVE or (step.status is StepStatus.WAITING and step.child)
+        if node.timeout_ms is not None and begun and not whole:
+            asked.append(f"timeout:{key}:{step.attempt}")
+        if node.policy.heartbeat_ms is not None and step.status is StepStatus.RUNNING and not whole:
+            asked.append(f"heartbeat:{key}:{step.attempt}")
+        if step.status is StepStatus.RETRYING:
+            asked.append(f"retry:{key}:{step.attempt}")
+        if step.status is StepStatus.WAITING and step.until:
+            asked.append(f"{'wait' if step.waiting == 'wait' else 'expire'}:{key}")
+        if step.waiting == "approval" and node.config.escalate_ms and not step.detail.get("escalated"):
+            asked.append(f"escalate:{key}")
+    return [name for name in asked if name not in state.timers]

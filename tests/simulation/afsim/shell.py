@@ -1,0 +1,143 @@
+"""What the services are given in the place of clocks, pools and bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import agentflow_common.blobs
+import agentflow_common.groupcommit
+import agentflow_scheduler.app
+import agentflow_scheduler.append
+import agentflow_scheduler.lanes
+import agentflow_scheduler.lease
+import agentflow_scheduler.packing
+import agentflow_scheduler.schedules
+import agentflow_worker.app
+import agentflow_worker.flight
+import agentflow_worker.handlers
+from afsim import checker
+from afsim.loop import PROCESS, Process, SimLoop
+from afsim.server import Server
+from agentflow_common import subjects
+from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_worker.lanes import Lanes
+from agentflow_worker.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from afsim.world import World
+
+
+@functools.cache
+def scheduler_settings() -> SchedulerSettings:
+    return SchedulerSettings()
+
+
+@functools.cache
+def worker_settings() -> WorkerSettings:
+    return WorkerSettings()
+
+
+class SimClock:
+    def __init__(self, server: Server, process: Process) -> None:
+        self._server, self._process = server, process
+
+    def now_ms(self) -> int:
+        return self._server.now_ms() + self._process.clock_ms
+
+
+class SimTime:
+    """Stands for the module `time` in the worker."""
+
+    def __init__(self, loop: SimLoop) -> None:
+        self._loop = loop
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+    perf_counter = monotonic
+
+    def time(self) -> float:
+        return 1_700_000_000 + self._loop.time()
+
+
+class FixedLanes(Lanes):
+    """Worker pools whose limits nobody changes."""
+
+    async def start(self) -> None:
+        for lane in self._lanes:
+            await self._make(lane)
+
+    async def keep(self) -> None:
+        await asyncio.Event().wait()
+
+
+@contextlib.contextmanager
+def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
+    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+    for place, name, value in changes:
+        setattr(place, name, value)
+    try:
+        yield
+    finally:
+        for place, name, value in reversed(before):
+            setattr(place, name, value)
+
+
+@contextlib.contextmanager
+def small_engine(world: World) -> Iterator[None]:
+    """Virtual time for the worker, and bounds so small that a few steps reach them."""
+    engine_class = agentflow_scheduler.app.Engine
+    executor_class = agentflow_worker.app.Executor
+
+    def engine(*args: Any) -> Any:
+        made = engine_class(*args)
+        process = PROCESS.get()
+        assert process is not None
+        world.engines[process.name] = (process, checker.Watched(made, world))
+        return made
+
+    def executor(*args: Any) -> Any:
+        made = executor_class(*args)
+        world.executors.append(made)
+        return made
+
+    real_call = agentflow_worker.handlers.Executor._call
+
+    async def call(self: Any, flight: Any) -> Any:
+        outcome = await real_call(self, flight)
+        outcome.llm = world.effects.usage(flight.context)
+        return outcome
+
+    async def close() -> None:
+        """There is no model."""
+
+    llm = SimpleNamespace(connect=lambda *_: SimpleNamespace(close=close))
+    time = SimTime(world.loop)
+    with patched(
+        (subjects, "SHARDS", 2),
+        (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
+        (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_scheduler.append, "BATCH_MIN", 2),
+        (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_common.groupcommit, "BATCH_MIN", 2),
+        (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
+        (agentflow_scheduler.app, "Engine", engine),
+        (agentflow_worker.app, "Executor", executor),
+        (agentflow_worker.handlers.Executor, "_call", call),
+        (agentflow_scheduler.lanes, "CHECKPOINT_EVENTS", 25),
+        (agentflow_scheduler.schedules, "CHECKPOINT_EVERY", 9),
+        (agentflow_worker.app, "LlmDeps", llm),
+        (agentflow_worker.app, "Lanes", FixedLanes),
+        (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
+        (agentflow_worker.app, "time", time),
+        (agentflow_worker.handlers, "time", time),
+        (agentflow_worker.flight, "time", time),
+    ):
+        yield
