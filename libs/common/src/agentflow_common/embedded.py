@@ -27,6 +27,7 @@ from typing import Any, Final, Literal, Self
 
 from agentflow_common import subprocesses
 from agentflow_common.errors import AgentFlowError
+from agentflow_common.staging import Staging
 
 NATS_START_S_MAX: Final = 30.0  # a big store is checked at start
 POSTGRES_START_S_MAX: Final = 60.0  # replaying the write-ahead log after a crash
@@ -103,6 +104,7 @@ class NatsServer(_Server):
 
     port: 0 lets the server choose; a restart of this object keeps the port, so clients come back by themselves.
     durability: `fsync` syncs every message before its acknowledgement. token: clients must hold it (it is in the URL).
+    staged: atomic batches are staged in memory, where there is a RAM disk (staging.py).
     """
 
     name = "nats-server"
@@ -116,8 +118,10 @@ class NatsServer(_Server):
         token: str = "",
         http_port: int = 0,
         log_file: Path | None = None,
+        staged: bool = True,
     ) -> None:
         super().__init__(Path(store_dir))
+        self._staging = Staging(self.folder, staged)
         self.port = port
         self.durability = durability
         self.token = token
@@ -135,6 +139,7 @@ class NatsServer(_Server):
         self.folder.mkdir(parents=True, exist_ok=True)
         for stale in self.folder.glob("nats-server_*.ports"):
             stale.unlink()
+        self._staging.prepare(self._private)
         config = self.folder / "nats-server.conf"
         config.touch(mode=0o600)
         config.write_text(self._config())
@@ -146,7 +151,13 @@ class NatsServer(_Server):
         if not subprocesses.wait_until(lambda: self._read_ports(ports), self.process, NATS_START_S_MAX):
             self.kill()
             raise self._failed(self.log_file, "did not start")
+        self._staging.use()
         return self
+
+    def _private(self) -> NatsServer:
+        """This server's log, where none of its clients looks for it."""
+        mode, secret = self.durability, secrets.token_hex(16)
+        return NatsServer(self.folder, 0, mode, token=secret, log_file=self.log_file, staged=False)
 
     def _config(self) -> str:
         lines = [
@@ -180,6 +191,7 @@ class NatsServer(_Server):
         if self.process is not None:
             subprocesses.stop(self.process, signal.SIGTERM)
             self.process = None
+            self._staging.leave()
 
 
 def postgres_bin() -> Path:
@@ -272,7 +284,7 @@ class PostgresServer(_Server):
             self.prepare()
         self._end_leftover()
         self.initialise()
-        user, binary = self._user(), postgres_bin()
+        user, binary, env = self._user(), postgres_bin(), subprocesses.without_pg()
         listen = "127.0.0.1" if self.port else ""
         args = [str(binary / "postgres"), "-D", str(self.folder), "-k", str(self.socket_dir), "-h", listen]
         args += ["-p", str(self.port or 5432)]
@@ -280,7 +292,7 @@ class PostgresServer(_Server):
             args += ["-c", f"{name}={value}"]
         with self.log_file.open("ab") as output:
             self.process = subprocesses.spawn(
-                args, output=output, death_signal=signal.SIGINT, user=user, cwd=self.folder, env=_environment()
+                args, output=output, death_signal=signal.SIGINT, user=user, cwd=self.folder, env=env
             )
         if not subprocesses.wait_until(self._is_ready, self.process, POSTGRES_START_S_MAX):
             self.kill()
@@ -312,8 +324,8 @@ class PostgresServer(_Server):
             self.folder.chmod(0o700)
             if user is not None:
                 os.chown(self.folder, *user)
-                _open_prefix(self.folder)
-                _open_prefix(postgres_bin() / "postgres")
+                subprocesses.open_prefix(self.folder)
+                subprocesses.open_prefix(postgres_bin() / "postgres")
         except OSError as error:
             raise StackError(
                 f"PostgreSQL cannot use {self.folder}: {error.strerror} ({error.filename}); choose another --data-dir"
@@ -358,7 +370,7 @@ class PostgresServer(_Server):
         user = self._user()
         extra: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
         done = subprocess.run(  # noqa: S603 (our own binaries)
-            arguments, capture_output=True, check=False, env=_environment(), cwd="/", **extra
+            arguments, capture_output=True, check=False, env=subprocesses.without_pg(), cwd="/", **extra
         )
         if done.returncode != 0:
             raise StackError(f"initdb failed for {self.folder}:\n{done.stderr.decode(errors='replace')[-2000:]}")
@@ -384,17 +396,3 @@ class PostgresServer(_Server):
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)
             self._temporary = self.socket_dir = None
-
-
-def _environment() -> dict[str, str]:
-    """Without the user's PG* variables, which would reach into our server."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    return kept | {"LC_ALL": "C", "TZ": "UTC"}
-
-
-def _open_prefix(path: Path) -> None:
-    """Lets other users search (not list) the folders above `path`, where they could not yet."""
-    for folder in path.parents:
-        mode = folder.stat().st_mode
-        if not mode & 0o001:
-            folder.chmod(mode | 0o001)

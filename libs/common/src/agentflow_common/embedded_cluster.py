@@ -39,7 +39,7 @@ class ClusterNode(NatsServer):
         advertise: str = "",
         durability: Literal["default", "fsync"] = "default",
     ) -> None:
-        super().__init__(store_dir, durability=durability)
+        super().__init__(store_dir, durability=durability, staged=False)  # with replicas the server does so itself
         self.cluster = cluster
         self.server_name = server_name
         self.cluster_port = cluster_port

@@ -135,3 +135,17 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
         except OSError:
             return False
     return True
+
+
+def without_pg() -> dict[str, str]:
+    """The environment without the user's PG* variables, which would reach into our PostgreSQL."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return kept | {"LC_ALL": "C", "TZ": "UTC"}
+
+
+def open_prefix(path: Path) -> None:
+    """Lets other users search (not list) the folders above `path`, where they could not yet."""
+    for folder in path.parents:
+        mode = folder.stat().st_mode
+        if not mode & 0o001:
+            folder.chmod(mode | 0o001)
