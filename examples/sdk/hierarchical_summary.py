@@ -42,6 +42,7 @@ flow = (
     .depends_on("regroup")
     .llm("merge", "merge_summaries@1")
     .inputs(summaries="condense.output", max_sentences=12)
+    .condition("size(split.output.chunks) > 0")
     .quality("Gold")
     .depends_on("condense")
     .loop(
@@ -57,7 +58,7 @@ flow = (
     .condition("size(merge.output.text) > inputs.max_chars")
     .quality("Silver")
     .depends_on("merge")
-    .output("summary", "{{refine.output.text if refine.output else merge.output.text}}")
+    .output("summary", "{{(refine.output or merge.output or {'text': ''}).text}}")
     .output("pieces", "split.output.count")
     .output("groups", "regroup.output.count")
 )

@@ -1,7 +1,8 @@
 """Functions that review Python source: what is in it, how complex it is, what is wrong with it, and what can be mended.
 
 They read text and give text: nothing is imported and nothing of it is run. Their parameters and fields are named so
-that they fit together as the nodes of a graph with a shared state (examples/code_review.yaml).
+that they fit together as the nodes of a graph with a shared state (examples/code_review.yaml). They are shown what was
+redacted, for with tokens in its place the code might be no Python any more; what they give is redacted again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ async def _run(code: str, call: functools.partial[dict[str, Any]]) -> dict[str, 
     return call() if len(code) <= _INLINE_CHARS_MAX else await offload(call)
 
 
-@function("code.extract_functions")
+@function("code.extract_functions", reveal=("code",))
 async def extract_functions(code: str) -> dict[str, Any]:
     """The functions of a Python source, methods, nested and asynchronous ones too.
 
@@ -66,7 +67,7 @@ def _described(item: Function) -> dict[str, Any]:
     }
 
 
-@function("code.complexity")
+@function("code.complexity", reveal=("code",))
 async def complexity(code: str) -> dict[str, Any]:
     """McCabe's cyclomatic complexity of each function, and of the module's own statements as `<module>`.
 
@@ -98,7 +99,7 @@ def _complexity(code: str) -> dict[str, Any]:
     }
 
 
-@function("code.detect_issues")
+@function("code.detect_issues", reveal=("code",))
 async def detect_issues(
     code: str,
     complexity_limit: Positive = 10,
@@ -147,7 +148,7 @@ def _weights() -> dict[str, float]:
     return issues.WEIGHTS
 
 
-@function("code.improve")
+@function("code.improve", reveal=("code",))
 async def improve(code: str) -> dict[str, Any]:
     """Mends the worst issues that can be mended without changing what the code means, one severity at a call.
 

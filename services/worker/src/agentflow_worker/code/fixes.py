@@ -7,6 +7,7 @@ break it is left out.
 from __future__ import annotations
 
 import ast
+import bisect
 import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
@@ -55,7 +56,7 @@ def apply(code: str, rule: str) -> tuple[str, list[int]]:
     """The code with the rule's changes made, and the lines where. Unchanged if there is nothing to do."""
     tree = parse(code)
     text = Text(code)
-    groups = _disjoint(FIXES[rule](tree, text))[:ROUND_MAX]
+    groups = _disjoint(FIXES[rule](tree, text))
     changed = _parsed(text, groups)
     if changed is None:  # one of them breaks it: find out which
         groups = [group for group in groups[:SINGLE_MAX] if _parsed(text, [group]) is not None]
@@ -66,14 +67,22 @@ def apply(code: str, rule: str) -> tuple[str, list[int]]:
 
 
 def _disjoint(groups: Iterator[list[Edit]]) -> list[list[Edit]]:
-    """Those that don't overlap; insertions at one place follow each other."""
-    taken: list[Edit] = []
+    """Those that don't overlap, at most ROUND_MAX; insertions at one place follow each other."""
+    taken: list[tuple[int, int]] = []
     chosen: list[list[Edit]] = []
     for group in groups:
-        if all(edit.end <= other.start or edit.start >= other.end for edit in group for other in taken):
-            taken += group
+        if all(_fits(taken, edit) for edit in group):
+            for edit in group:
+                bisect.insort(taken, (edit.start, edit.end))
             chosen.append(group)
+            if len(chosen) == ROUND_MAX:
+                break
     return chosen
+
+
+def _fits(taken: list[tuple[int, int]], edit: Edit) -> bool:
+    at = bisect.bisect(taken, (edit.start, edit.end))
+    return (at == 0 or taken[at - 1][1] <= edit.start) and (at == len(taken) or taken[at][0] >= edit.end)
 
 
 def _parsed(text: Text, groups: list[list[Edit]]) -> str | None:
