@@ -6,6 +6,10 @@ import time
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema.validators import Draft202012Validator
+from referencing import Registry
 
 from agentflow_common.expressions import condition_keys
 from agentflow_common.stateschema import Schema, StateError, reduce
@@ -135,3 +139,35 @@ def test_a_schema_that_speaks_of_each_key_looks_at_what_changed_alone() -> None:
 )
 def test_a_condition_looks_at_the_keys_that_it_names(text: str, keys: set[str] | None) -> None:
     assert condition_keys(text) == keys
+
+
+SUBSCHEMAS = st.sampled_from(
+    [{"type": "integer"}, {"type": "string", "minLength": 2}, {"enum": [1, "a"]}, {"type": "array", "items": {}},
+     {"minimum": 2}, {}, {"not": {"type": "null"}}, {"$ref": "#/$defs/n"}]
+)  # fmt: skip
+VALUES = st.sampled_from([None, 0, 1, 3, 2.5, "", "a", "ab", [], [1], {"x": 1}, True])
+
+
+@given(
+    st.dictionaries(st.sampled_from("abc"), SUBSCHEMAS, max_size=3),
+    st.lists(st.sampled_from("abc"), max_size=2, unique=True),
+    st.sampled_from([None, True, False]),
+    st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4),
+    st.booleans(),
+)
+def test_looking_at_each_key_tells_what_looking_at_the_whole_tells(
+    properties: dict[str, Any], required: list[str], additional: bool | None, state: dict[str, Any], title: bool
+) -> None:
+    schema: dict[str, Any] = {"properties": properties, "required": required, "$defs": {"n": {"type": "number"}}}
+    if additional is not None:
+        schema["additionalProperties"] = additional
+    if title:
+        schema["minProperties"] = 0  # speaks of the whole, so that all is looked at
+    compiled = Schema(schema)
+    assert compiled.by_key is not title
+    fits = Draft202012Validator(schema, registry=Registry()).is_valid(state)
+    if fits:
+        compiled.check(state, state)
+    else:
+        with pytest.raises(StateError):
+            compiled.check(state, state)
