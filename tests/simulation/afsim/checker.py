@@ -17,6 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition import load_trusted
 from agentflow_common.errors import AgentFlowError
+from agentflow_common.lanefold import LaneState
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import ACTIVE, UNDO, RunState, node_of
 from agentflow_common.subjects import RunKey
@@ -97,6 +98,13 @@ def probe(world: World) -> None:
                 _probe_entity(world, watched.engine, key, entity)
 
 
+def _hash(state: Any) -> str:
+    """A lane that is idle may be forgotten, and with it whose turn it was."""
+    if isinstance(state, LaneState):
+        state = msgspec.structs.replace(state, served={}, grants=0, since_checkpoint=0, refusals=0, tat_us=0)
+    return str(state.hash())
+
+
 def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
     log, state = world.server.log, entity.state
     prefix = subjects.prefix(key)
@@ -108,7 +116,7 @@ def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
             folded.add(ev.decode(log[seq - 1].data), seq)
     world.probes += 1
     found = folded.finish()
-    if found is None or found.hash() != state.hash():
+    if found is None or _hash(found) != _hash(state):
         world.fail(f"{key.run}: the state in memory differs from the fold of the log")
     if not isinstance(entity, Run) or key in engine._parked:
         return

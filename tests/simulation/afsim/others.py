@@ -122,22 +122,15 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
         if state is not None:
             states[key] = state
     for key, state in states.items():
-        told: Counter[str] = Counter()
         cost = 0
         for _, event in logs[key]:
             if isinstance(event, ev.ChildEnded):
-                told[event.child] += event.status != "continued"
                 cost += event.cost_nano
             elif isinstance(event, ev.StepCompleted | ev.StepFailed) and event.llm is not None:
                 cost += event.llm.cost_nano
         if state.cost_nano != cost:
             world.fail(f"{key.run} cost {state.cost_nano}, by its parts {cost}")
-        if state.parent is not None and not state.continued_as and state.parent.run != SCHEDULE.run:
-            above = subjects.key_of("o", state.parent.run)
-            count = sum(isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
-                        for _, e in logs[above])  # fmt: skip
-            if state.status.terminal and count != 1:
-                world.fail(f"{state.parent.run} was told {count} times of the end of {key.run}")
+        _check_told(world, key, state, logs)
         _check_left(world, key, logs)
         if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
             world.fail(f"{key.run} goes on as {state.continued_as}, which nobody submitted")
@@ -145,6 +138,16 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
             before = states[subjects.key_of("o", state.origin.run)]
             if before.continued_as != key.run:
                 world.fail(f"{key.run} goes on for {before.run}, which was {before.status}")
+
+
+def _check_told(world: World, key: RunKey, state: RunState, logs: dict[RunKey, Log]) -> None:
+    """Who started a run hears of its end once."""
+    if state.parent is None or state.continued_as or not state.status.terminal or state.parent.run == SCHEDULE.run:
+        return
+    above = logs[subjects.key_of("o", state.parent.run)]
+    count = sum(isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued" for _, e in above)
+    if count != 1:
+        world.fail(f"{state.parent.run} was told {count} times of the end of {key.run}")
 
 
 def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:

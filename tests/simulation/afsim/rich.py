@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from typing import Any
 
@@ -76,7 +77,7 @@ def _work(rng: random.Random) -> dict[str, Any]:
     return {"type": kind, "config": {"function_name": "f"} if kind == "function" else {"tool_name": "t"}}
 
 
-def _node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:
+def _node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:  # noqa: PLR0912
     node: dict[str, Any] = {"id": name, "type": kind, "policy": _policy(rng, kind)}
     if kind in {"function", "tool"}:
         node["config"] = {f"{kind}_name": "f" if kind == "function" else "t", "inputs": {}}
@@ -171,7 +172,7 @@ def graph(rng: random.Random) -> dict[str, Any]:
             del node["writes"]
         if node["type"] in {"function", "tool"}:
             node["config"]["state_args"] = rng.random() < 0.5
-    edges: list[dict[str, Any]] = [{"from": a, "to": b} for a, b in zip(names, names[1:], strict=False)]
+    edges: list[dict[str, Any]] = [{"from": a, "to": b} for a, b in itertools.pairwise(names)]
     for source in names:
         for target in names:
             if {"from": source, "to": target} not in edges and rng.random() < 0.3:

@@ -68,6 +68,7 @@ class Engine:
         self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
+        self._early: dict[tuple[RunKey, str], None] = {}  # timers of which an older one fired
         self._held: dict[RunKey, None] = {}  # runs of paused workflows that have something to offer
         self._pools = Pools(context.settings.window_steps)
         self._shards = Shards(context.log, snapshots, leases)
@@ -103,7 +104,7 @@ class Engine:
                     await self._join(came)
                 self._context.health.set_part("shards", "ok" if shards.served else "no shard is free yet")
                 batch = await shards.batch(0.5)
-                if batch or self._parked or self._may_go_on():
+                if batch or self._parked or self._controls.changed.is_set():
                     await self._turn(batch)
                 if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
@@ -120,11 +121,10 @@ class Engine:
         """What is in shards that are served from now on: decide what is missing, set what may not have been set."""
         for key, state in states.items():
             await self._adopt(key, state)
-        joined = {key: self._entities[key] for key in states if key in self._entities}
-        await self._advance(dict(joined))
-        await self._set_timers(
-            [(key, name, timer) for key, entity in joined.items() for name, timer in entity.state.timers.items()]
-        )
+        await self._advance({key: self._entities[key] for key in states if key in self._entities})
+        # as they are by now: what was decided and refused has been read again from the log
+        joined = [(key, self._entities[key]) for key in states if key in self._entities]
+        await self._set_timers([(key, name, timer) for key, e in joined for name, timer in e.state.timers.items()])
 
     def _forget(self, shards: set[int]) -> None:
         for key in [key for key in self._entities if key.shard in shards]:
@@ -153,9 +153,6 @@ class Engine:
 
     # --- one turn ---
 
-    def _may_go_on(self) -> bool:
-        return self._controls.changed.is_set()
-
     async def _turn(self, batch: list[Delivery]) -> None:
         touched: dict[RunKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
         if self._controls.changed.is_set():
@@ -175,6 +172,13 @@ class Engine:
             if entity is not None:
                 touched[key] = entity
         await self._advance(touched)
+        await self._set_timers(self._still_set())
+
+    def _still_set(self) -> list[tuple[RunKey, str, Any]]:
+        """Timers in whose place an older one of their name was set: a word that was late on its way."""
+        early, self._early = self._early, {}
+        known = [(key, name, self._entities.get(key)) for key, name in early]
+        return [(key, name, e.state.timers[name]) for key, name, e in known if e and name in e.state.timers]
 
     async def _fold(self, key: RunKey, delivery: Delivery) -> Entity | None:
         event = ev.decode(delivery.data)
@@ -183,6 +187,8 @@ class Engine:
         entity = self._entities.get(key)
         if entity is not None:
             entity.apply(event, delivery.seq)
+            if isinstance(event, ev.TimerFired) and event.timer in entity.state.timers:
+                self._early[key, event.timer] = None
             if isinstance(entity, Run):
                 self._pools.folded(key, entity, event)
             return entity

@@ -82,6 +82,8 @@ def _paused(run: Run, out: Decision) -> bool:
     if state.pause_requested:
         if state.status is not RunStatus.PAUSED:
             out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
+        for key in run.touched:
+            _release_if_over(run, out, key)
         return True
     if state.status is RunStatus.PAUSED:
         out.emit(ev.RunResumed)
@@ -139,13 +141,10 @@ def _leave_loops(run: Run, out: Decision) -> None:
 def _look(run: Run, out: Decision, key: str) -> None:
     """Decides what a step's present condition calls for; does nothing if that was done before."""
     node = run.node(key)
-    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node):
+    _release_if_over(run, out, key)
+    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
         return
     step = run.state.steps.get(key)
-    if step is not None and step.lane and step.status not in _HOLDS_SLOT:
-        steps.release(run, out, key, step)
-    if _is_left_over(run, key):
-        return
     if step is None or step.status is StepStatus.PENDING:
         if key == current_key(run.state, node.id) and not run.remaining[node.id]:
             _begin(run, out, node, key)
@@ -163,6 +162,13 @@ def _look(run: Run, out: Decision, key: str) -> None:
         _AWAITED[step.waiting](run, out, node, key, step)
     else:
         _look_at_open(run, out, node, key, step)
+
+
+def _release_if_over(run: Run, out: Decision, key: str) -> None:
+    """Gives back the slot of an attempt that is over, whatever follows: others wait for it."""
+    step = run.state.steps.get(key)
+    if step is not None and step.lane and step.status not in _HOLDS_SLOT:
+        steps.release(run, out, key, step)
 
 
 def _is_iteration(run: Run, key: str) -> bool:
