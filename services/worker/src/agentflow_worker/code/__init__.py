@@ -119,13 +119,13 @@ async def detect_issues(
 def _issues(code: str, limits: issues.Limits) -> dict[str, Any]:
     tree = parse(code)
     found = issues.find(tree, functions(tree), limits)
-    mendable = _mendable(code)
+    mendable = _mendable(code, tree)
     listed = [{**item._asdict(), "fixable": (item.rule, item.line) in mendable} for item in found[:ISSUES_MAX]]
     return {"issues": listed, "issue_count": len(found), "fixable": len(mendable)}
 
 
-def _mendable(code: str) -> set[tuple[str, int]]:
-    return {(rule, line) for rule in issues.FIXABLE for line in fixes.apply(code, rule)[1]}
+def _mendable(code: str, tree: ast.Module) -> set[tuple[str, int]]:
+    return {(rule, line) for rule in issues.FIXABLE for line in fixes.apply(code, rule, tree)[1]}
 
 
 @function("code.score")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import bisect
+import copy
 import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
@@ -52,11 +53,14 @@ class Text:
         return self.data[self._starts[number - 1] : self._starts[number]]
 
 
-def apply(code: str, rule: str) -> tuple[str, list[int]]:
-    """The code with the rule's changes made, and the lines where. Unchanged if there is nothing to do."""
-    tree = parse(code)
+def apply(code: str, rule: str, tree: ast.Module | None = None) -> tuple[str, list[int]]:
+    """The code with the rule's changes made, and the lines where. Unchanged if there is nothing to do. tree: the code's,
+    if it is at hand."""
+    tree = tree or parse(code)
     text = Text(code)
     groups = _disjoint(FIXES[rule](tree, text))
+    if not groups:
+        return code, []
     changed = _parsed(text, groups)
     if changed is None:  # one of them breaks it: find out which
         groups = [group for group in groups[:SINGLE_MAX] if _parsed(text, [group]) is not None]
@@ -197,8 +201,9 @@ def _imports(tree: ast.Module, text: Text) -> Iterator[list[Edit]]:
         if len(kept) == len(node.names) or not alone:
             continue
         if kept:
-            node.names = kept
-            yield [Edit(text.start(node), text.end(node), ast.unparse(node).encode(), node.lineno)]
+            fewer = copy.copy(node)
+            fewer.names = kept
+            yield [Edit(text.start(node), text.end(node), ast.unparse(fewer).encode(), node.lineno)]
         else:
             yield [Edit(text.at(node.lineno, 0), text.at(node.lineno + 1, 0), b"", node.lineno)]
 
