@@ -87,13 +87,23 @@ def order_dependencies(
             continue
         into = sources[node.id]
         direct = {name for name, _ in into}
-        names = [n for n in _reads(node, into, sources) if n not in direct and n != node.id]
+        names = [*_reads(node, into, sources), *_reads_at_end(node.id, found, sources)]
+        names = [n for n in dict.fromkeys(names) if n not in direct and n != node.id]
         for body, _ in inside:
             if node.id in body:
                 later = _reach(node.id, _targets_within(body, sources))
                 names = [n for n in names if n not in later]
         reads[node.id] = names
     return reads
+
+
+def _reads_at_end(node: str, found: list[Loop], known: Mapping[str, Any]) -> Iterator[str]:
+    """What the conditions of back edges that leave the node read of steps outside of their loops: they must be decided
+    by then, or a scheduler that looks at the loop's end again after a crash would see another end."""
+    for loop in found:
+        if loop.source == node and loop.condition:
+            names = expressions.condition_steps(loop.condition)
+            yield from (name for name in names if name in known and name not in loop.body)
 
 
 def _targets_within(body: set[str], sources: Sources) -> dict[str, list[str]]:

@@ -154,7 +154,7 @@ def _look(run: Run, out: Decision, key: str) -> None:
     status = step.status
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
-            out.successor = str((step.output or Payload()).value["run"])  # it was started; only the end is missing
+            out.successor = key  # only the end is missing
         steps.decided(run, key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
         steps.failed(run, out, node, key, step)
@@ -310,11 +310,24 @@ def _complete(run: Run, out: Decision) -> None:
 
 
 def _continue_as_new(run: Run, out: Decision) -> None:
+    key = out.successor
+    node = run.node(key)
+    assert node is not None  # noqa: S101
+    try:
+        inputs = waits.successor_inputs(run, out, node)
+    except NeedBlob:
+        run.touched[key] = None
+        raise
+    except InvalidError as error:
+        saga.fail(run, out, StepError("undecidable", error.message, retryable=False), key)
+        return
+    following = waits.successor_id(run, key)
     saga.close_all(run, out, "the run goes on as a new one")
     out.emit(
-        ev.RunCompleted, output=Payload(value={"continued_as": out.successor}), continued_as=out.successor,
+        ev.RunCompleted, output=Payload(value={"continued_as": following}), continued_as=following,
         **saga.totals(run.state, out.now_ms),
     )  # fmt: skip
+    waits.start_successor(run, out, following, inputs)
     saga.tell_parent(run, out, Payload(), None)
 
 

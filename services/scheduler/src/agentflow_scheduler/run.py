@@ -111,8 +111,8 @@ class Decision:
     """decisions: in order, already folded into the run's state. sends: facts to other entities' `in`, each appended
     together with the decision before it; marks: how many decisions stood before each. needs: blobs to fetch before
     deciding again. take: asks for room for one more step in a worker pool (the empty name: for one that needs none);
-    `held`: some could not be offered now. failure: what the run fails of, and the step. successor: the run that goes on
-    instead.
+    `held`: some could not be offered now. failure: what the run fails of, and the step. successor: the step by which
+    another run goes on instead.
     """
 
     __slots__ = (

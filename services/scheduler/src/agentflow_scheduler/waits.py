@@ -179,13 +179,27 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
 
 
 def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:
-    """Ends the run and starts the next of its definition. Raises ExpressionError, InvalidError, NeedBlob."""
-    state = run.state
-    given = out.scope.inside({name: resolver(out.scope) for name, resolver in node.values.items()})
-    full = run.plan.definition.check_inputs(given)
-    following = ids.derived_run_id(state.org, state.run, key, 1)
+    """The step itself; the run that goes on is started by the append that ends this one. Raises ExpressionError,
+    InvalidError, NeedBlob."""
+    successor_inputs(run, out, node)
+    following = successor_id(run, key)
     out.emit(ev.StepResolved, step=key, attempt=1, status="completed", output=Payload(value={"run": following}))
-    out.successor = following
+    out.successor = key
+
+
+def successor_id(run: Run, key: str) -> str:
+    return ids.derived_run_id(run.state.org, run.state.run, key, 1)
+
+
+def successor_inputs(run: Run, out: Decision, node: PlanNode) -> dict[str, Any]:
+    """Raises ExpressionError, InvalidError, NeedBlob."""
+    given = out.scope.inside({name: resolver(out.scope) for name, resolver in node.values.items()})
+    return run.plan.definition.check_inputs(given)
+
+
+def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, Any]) -> None:
+    """Starts the next run of this definition, together with the newest decision."""
+    state = run.state
     out.send(
         ev.RunSubmitted,
         to_org=state.org,
@@ -193,7 +207,7 @@ def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         workflow=state.workflow,
         version=state.version,
         definition=run.plan.raw,
-        inputs=Payload(value=full),
+        inputs=Payload(value=inputs),
         digest=state.digest,
         prompts=state.prompts,
         budget_nano=None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano),
