@@ -54,8 +54,8 @@ class Text:
 
 
 def apply(code: str, rule: str, tree: ast.Module | None = None) -> tuple[str, list[int]]:
-    """The code with the rule's changes made, and the lines where. Unchanged if there is nothing to do. tree: the code's,
-    if it is at hand."""
+    """The code with the rule's changes made, and the lines where; unchanged if there is nothing to do. tree: of this
+    code, if it is at hand."""
     tree = tree or parse(code)
     text = Text(code)
     groups = _disjoint(FIXES[rule](tree, text))
