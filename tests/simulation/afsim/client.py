@@ -46,9 +46,16 @@ class Network:
 
 
 class Sub:
-    def __init__(self, client: Client, subject: str, cb: Any) -> None:
-        self.client, self.cb = client, cb
+    def __init__(self, client: Client, subject: str, cb: Any, future: Any) -> None:
+        self.client, self.cb, self.future = client, cb, future
         self.prefix, self.wild = (subject[:-1], True) if subject.endswith(".*") else (subject, False)
+
+    def take(self, msg: Any) -> None:
+        """As nats-py does: a subscription has a callback, or a future that is told of every message."""
+        if self.future is not None:
+            self.future.set_result(msg)
+        else:
+            _drive(self.cb(msg))
 
     async def unsubscribe(self) -> None:
         self.client.drop(self)
@@ -100,7 +107,7 @@ class Client:
         def arrive() -> None:
             sub = self._subs.get(inbox) or self._subs.get(inbox.rpartition(".")[0] + ".")
             if sub is not None:
-                _drive(sub.cb(msg))
+                sub.take(msg)
 
         at = self.loop.time() + self.network.delay_s()
         if loose:
@@ -150,10 +157,10 @@ class Client:
     def new_inbox(self) -> str:
         return f"_INBOX.c{self._number}i{next(self._inboxes)}"
 
-    async def subscribe(self, subject: str, cb: Any = None, **_: Any) -> Sub:
+    async def subscribe(self, subject: str, cb: Any = None, future: Any = None, **_: Any) -> Sub:
         if self.closed:
             raise nats.errors.ConnectionClosedError
-        sub = Sub(self, subject, cb)
+        sub = Sub(self, subject, cb, future)
         self._subs[sub.prefix] = sub
         return sub
 
