@@ -16,6 +16,7 @@ from agentflow_common.service import running
 from agentflow_gateway.testing import Stand, standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
+from agentflow_sdk.errors import AlreadyExistsError
 from agentflow_sdk.retry import NO_RETRY
 from agentflow_worker.app import app as worker_app
 
@@ -201,6 +202,8 @@ async def test_a_retry_runs_only_what_had_failed(world: World) -> None:
     first = await world.flows.retry(run)
     assert (await world.flows.retry(run)).run_id == first.run_id, "one retry for a key"
     assert (await world.flows.retry(run, idempotency_key="2")).run_id != first.run_id
+    with pytest.raises(AlreadyExistsError, match=f"retried as {first.run_id} with other changes: .* give an idempot"):
+        await world.flows.retry(run, changes=Changes(step_inputs={"last": {"b": 2}}))
     assert (await world.flows.wait(first, timeout=15)).status == RunStatus.FAILED
     assert "a" not in await world.scheduled(first.run_id)
     mended = await world.flows.fork(run, "f")
@@ -386,7 +389,8 @@ async def test_a_person_resolves_an_unknown_outcome(world: World) -> None:
         log = world.stand.context.log
         await log.append(Entry(subjects.claim(key, "pay", 1), ev.encode(claim), fence=Fence(0)))
         await world.flows.signal(run, "go")
-        await world.reaches(run, lambda item: item.step("pay").status == StepStatus.OUTCOME_UNKNOWN)
+        shown = await world.reaches(run, lambda item: item.waiting_steps == ("pay",))
+        assert shown.step("pay").status == StepStatus.OUTCOME_UNKNOWN
         (told,) = [item for item in (await world.flows.why(run)).waiting if item.step == "pay"]
         assert (told.kind, f"agentctl workflow resolve {run} pay" in told.text) == ("outcome", True)
         with pytest.raises(FailedPreconditionError, match="is known"):

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentflow.v1 import workflow_pb2
-from agentflow_sdk import InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError, calls, models
+from agentflow_sdk import (
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    RetryPolicy,
+    UnavailableError,
+    calls,
+    control_calls,
+    models,
+)
 from agentflow_sdk.channel import metadata, parse_endpoint
 from agentflow_sdk.convert import from_struct, to_struct
 from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError
@@ -154,3 +162,9 @@ def test_what_json_cannot_hold_is_refused_with_its_place(bad: object) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         to_struct({"a": [bad]}, "inputs")
     assert caught.value.problems[0].place == "inputs.a[0]"
+
+
+def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"set_lane: an argument does not fit the request: .*99999999999"):
+        calls.built(control_calls.set_lane, "gpu", limit=99_999_999_999)
+    assert calls.built(control_calls.set_lane, "gpu", limit=3).request.limit == 3

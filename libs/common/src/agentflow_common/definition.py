@@ -253,7 +253,7 @@ def _explain(
         at = loc.index(holder) + 1 if holder in loc else len(loc)
         if at < len(loc) and loc[at] in NODE_TYPES:
             loc = (*loc[:at], *loc[at + 1 :])
-    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ")
+    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
     fix = ""
     if kind == "union_tag_invalid":
         message = f"unknown node type {item['ctx']['tag']!r}"

@@ -106,7 +106,7 @@ class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
 
         @functools.wraps(build)
         async def bound(*args: P.args, **kwargs: P.kwargs) -> T:
-            return await transport.run(build(*args, **kwargs))
+            return await transport.run(calls.built(build, *args, **kwargs))
 
         return bound
 

@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
 from agentflow_sdk import convert, models
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,14 @@ class HasDefinition(Protocol):
 class HasRunId(Protocol):
     @property
     def run_id(self) -> str: ...
+
+
+def built(build: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> Call[T]:
+    """The call of these arguments. Raises InvalidArgumentError for what no field of the request can hold."""
+    try:
+        return build(*args, **kwargs)
+    except (ValueError, OverflowError) as error:
+        raise InvalidArgumentError(f"{build.__name__}: an argument does not fit the request: {error}") from error
 
 
 DefinitionSource = str | Mapping[str, Any] | HasDefinition

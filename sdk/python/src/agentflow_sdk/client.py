@@ -95,7 +95,7 @@ class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
 
         @functools.wraps(build)
         def bound(*args: P.args, **kwargs: P.kwargs) -> T:
-            return transport.run(build(*args, **kwargs))
+            return transport.run(calls.built(build, *args, **kwargs))
 
         return bound
 

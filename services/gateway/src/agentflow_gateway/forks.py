@@ -11,7 +11,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import forking, ids, rpc, rpc_vault, subjects
 from agentflow_common.definition import Definition, load_trusted
-from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
 from agentflow_common.forking import Changes, Seed
 from agentflow_common.runfold import fold
@@ -106,6 +106,12 @@ async def _there(
             return Forked(run, True, ())  # archived: it was made, and is not made again
     if first is None:
         return None
+    if not key and not machine.same_submission(first, digest):
+        raise AlreadyExistsError(
+            f"run {origin} has been retried as {run} with other changes: retry that one, or give an idempotency key"
+            " for another retry of this one",
+            kind="idempotency_key_reused",
+        )
     seed = Seed(msgspec.convert(first.seed.value or {}, dict[str, StepState]))
     return Forked(handlers.same(first, digest)[0], True, seed.kept)
 

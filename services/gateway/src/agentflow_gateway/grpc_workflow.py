@@ -11,7 +11,7 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage, StepError
-from agentflow_common.runstate import SETTLED, RunStatus, StepState, StepStatus
+from agentflow_common.runstate import SETTLED, RunState, RunStatus, StepState, StepStatus
 from agentflow_gateway import calls, controls, convert, definitions, handlers, runs
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
@@ -117,6 +117,12 @@ def _source(request: Any) -> Source:
     return Source(ref=request.workflow if kind == "workflow" else "")
 
 
+def _waits(state: RunState, step: StepState) -> bool:
+    """An unknown outcome waits for a person's word, unless the run ends with it."""
+    unknown = step.status is StepStatus.OUTCOME_UNKNOWN and state.status is RunStatus.WAITING
+    return step.status is StepStatus.WAITING or unknown
+
+
 def _run(view: runs.RunView) -> Any:
     state = view.state
     run = pb.Run(
@@ -143,7 +149,7 @@ def _run(view: runs.RunView) -> Any:
         origin_step=state.origin.step if state.origin else "",
         continued_as=state.continued_as,
         paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
-        waiting_steps=[key for key, step in state.steps.items() if step.status is StepStatus.WAITING],
+        waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
         derived_run_ids=view.derived,
     )
     convert.set_value(run.inputs, view.inputs)
