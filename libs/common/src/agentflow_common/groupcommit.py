@@ -1,7 +1,8 @@
 """Appends that share the disk's time: while one group is on its way, the next one gathers.
 
 Under fsync an append of its own costs the server a sync, an atomic batch one for all; a batch has a price of its own,
-too (about 2.5 ms on nats-server 2.15: the server stages it in files), so a few go out as single publishes.
+too (1 to 2 ms of the server; more where it is staged on disk, see staging.py), so a few go out as single publishes.
+What is about to be ready is waited for: for as long as each pass of the loop brings more.
 
 Entries need a message id (or a fence): a group that was refused, or whose outcome is unknown, fails for all that wait
 in it, and each then repeats its own entry, which the id makes harmless.
@@ -14,7 +15,7 @@ from typing import Final
 
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog
 
-BATCH_MIN: Final = 12  # from here on a batch is cheaper than a sync for each (measured)
+BATCH_MIN: Final = 4  # from here on a batch is cheaper than a sync for each (measured)
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024  # what the server stages for one batch
 
 
@@ -37,7 +38,7 @@ class GroupCommit:
     async def _flush(self) -> None:
         try:
             while self._waiting:
-                await asyncio.sleep(0)  # whatever is ready in this turn of the loop comes along
+                await self._gather()
                 group = self._take()
                 try:
                     await self._write(group)
@@ -47,6 +48,13 @@ class GroupCommit:
                             future.set_exception(error)
         finally:
             self._flushing = None
+
+    async def _gather(self) -> None:
+        count = 0
+        await asyncio.sleep(0)
+        while count < len(self._waiting) < ATOMIC_BATCH_MAX:
+            count = len(self._waiting)
+            await asyncio.sleep(0)
 
     def _take(self) -> list[tuple[Entry, asyncio.Future[Ack]]]:
         count, size = 0, 0

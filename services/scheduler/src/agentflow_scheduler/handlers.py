@@ -65,13 +65,14 @@ class Engine:
         self._packer = Packer(context.nc, self._blobs)
         self._plans = Plans()
         self.trimmer = Trimmer(context.log)
-        self._appender = Appender(context.log, context.settings.durability == "fsync")
+        self._fsync = context.settings.durability == "fsync"
+        self._appender = Appender(context.log, self._fsync)
         self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
         self._early: dict[tuple[RunKey, str], None] = {}  # timers of which an older one fired
         self._held: dict[RunKey, None] = {}  # runs of paused workflows that have something to offer
         self._pools = Pools(context.settings.window_steps)
-        self._shards = Shards(context.log, snapshots, leases)
+        self._shards = Shards(context.log, snapshots, leases, self._fsync)
         self._since_snapshot = 0
         self._background: set[asyncio.Task[Any]] = set()
 
@@ -94,7 +95,7 @@ class Engine:
         self._parked.clear()
         self._held.clear()
         self._pools = Pools(self._context.settings.window_steps)
-        shards = self._shards = Shards(self._log, self._snapshots, self._leases)
+        shards = self._shards = Shards(self._log, self._snapshots, self._leases, self._fsync)
         try:
             while True:
                 gone, came = await shards.follow()

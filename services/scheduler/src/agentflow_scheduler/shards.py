@@ -25,17 +25,23 @@ from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.recovery import recover, save_snapshot
 
 log = logging.getLogger(__name__)
+GATHER_S: Final = 0.0003  # of silence end the facts of a turn under fsync: a turn is one sync, however many it serves
+GATHER_MAX: Final = 1000  # facts; then the turn begins
 CHANGING_WAIT_S: Final = 0.02  # while shards come and go, a look at them is not put off for long
 _NEVER: Final = 1 << 63
 
 
 class Shards:
-    """Follows the leases. A shard is served from when its runs were handed out until its lease is lost or given."""
+    """Follows the leases. A shard is served from when its runs were handed out until its lease is lost or given.
 
-    def __init__(self, event_log: EventLog, snapshots: ObjectStore, leases: Leases) -> None:
+    fsync: waits a moment for what comes right behind the first facts.
+    """
+
+    def __init__(self, event_log: EventLog, snapshots: ObjectStore, leases: Leases, fsync: bool = False) -> None:
         self._log = event_log
         self._snapshots = snapshots
         self._leases = leases
+        self._fsync = fsync
         self._epochs: dict[int, int] = {}  # of the shards served
         self._folded: dict[int, int] = {}  # up to where each was folded when the tail was made
         self._position = 0  # of the tail
@@ -108,6 +114,11 @@ class Shards:
             wait_s = min(wait_s, CHANGING_WAIT_S)
         if self._tail is not None:
             taken = await self._tail.batch(wait_s)
+            while self._fsync and 0 < len(taken) < GATHER_MAX:
+                await asyncio.sleep(GATHER_S)
+                if not self._tail.buffered:
+                    break
+                taken += await self._tail.batch(0.0)
             if taken:
                 self._position = taken[-1].seq
             return taken
