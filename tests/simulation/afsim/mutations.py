@@ -6,12 +6,13 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from afsim import mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
-from agentflow_common import eventlog, pull, runfold, runstate
+from agentflow_common import eventlog, pull, runfold, runfold_facts, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, handlers, machine, recovery, shards
+from agentflow_scheduler import append, composite, handlers, machine, recovery, run, shards, steps
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 
@@ -51,7 +52,7 @@ def seen_ignored() -> list[Change]:
     """The fold takes facts as they stand in the log, and not as the scheduler had seen them."""
 
     def add(self: Any, event: ev.AnyEvent, seq: int) -> None:
-        if isinstance(event, ev.Decision) or type(event) in runfold._FACTS:
+        if isinstance(event, ev.Decision) or type(event) in runfold.FACTS:
             self._apply(seq, event)
 
     return [(runfold.RunFold, "add", add)]
@@ -59,7 +60,7 @@ def seen_ignored() -> list[Change]:
 
 def retry_without_limit() -> list[Change]:
     """A failed attempt is tried again whatever its number."""
-    return [(machine, "_may_retry", lambda _node, error, attempt: bool(attempt) and attempt < 9 and error.retryable)]
+    return [(steps, "_may_retry", lambda _retry, error, attempt: bool(attempt) and attempt < 9 and error.retryable)]
 
 
 def no_claim() -> list[Change]:
@@ -91,31 +92,35 @@ def no_reload() -> list[Change]:
     """After a refused append the scheduler goes on with what it has in memory."""
 
     async def reload(self: Any, key: Any) -> Any:
-        return self._runs.get(key)
+        return self._entities.get(key)
 
     return [(handlers.Engine, "_reload", reload)]
 
 
 def shared_timer_names() -> list[Change]:
     """The retry timers of all steps of a run have one name."""
-    real = machine.Decision.emit
+    real = run.Decision.emit
 
     def emit(self: Any, event_type: Any, /, **fields: Any) -> None:
         if event_type is ev.TimerSet and fields["kind"] == "retry":
             fields["timer"] = "retry"
         real(self, event_type, **fields)
 
-    return [(machine.Decision, "emit", emit)]
+    return [(run.Decision, "emit", emit)]
 
 
 def joined_twice() -> list[Change]:
     """A parallel step is joined again after a crash."""
+    real = machine._look
 
-    def join(run: Any, out: Any, node: Any) -> None:
-        out.emit(ev.StepJoined, step=node.id, status="completed")
-        machine._decided(run, out, node.id)
+    def look(its_run: Any, out: Any, key: str) -> None:
+        step = its_run.state.steps.get(key)
+        again = step is not None and step.width >= 0 and step.status is StepStatus.COMPLETED
+        if again and key not in its_run.decided:
+            out.emit(ev.StepJoined, step=key, status="completed")
+        real(its_run, out, key)
 
-    return [(machine, "_join", join)]
+    return [(machine, "_look", look)]
 
 
 def cancel_ignored() -> list[Change]:
@@ -126,7 +131,7 @@ def cancel_ignored() -> list[Change]:
         real(state, event, seq)
         state.cancel_requested = False
 
-    return [(machine, "evolve", evolve)]
+    return [(run, "evolve", evolve)]
 
 
 def late_reports_count() -> list[Change]:
@@ -136,7 +141,7 @@ def late_reports_count() -> list[Change]:
         step = state.steps.get(key)
         return None if step is None or step.status is StepStatus.CANCELLED else step
 
-    return [(runfold, "_active", active)]
+    return [(runfold_facts, "_active", active)]
 
 
 def unknown_append_ignored() -> list[Change]:
@@ -152,15 +157,16 @@ def unknown_append_ignored() -> list[Change]:
 
 def fan_out_not_resumed() -> list[Change]:
     """Children of a parallel step that were not offered when the scheduler crashed are never offered."""
-    real = machine._look
+    real_expand, real_room = composite.expand, composite._room
 
-    def look(run: Any, out: Any, key: str) -> None:
-        step = run.state.steps.get(key)
-        if step is not None and step.width > 0 and step.status is StepStatus.RUNNING:
-            return
-        real(run, out, key)
+    def expand(its_run: Any, out: Any, node: Any, key: str) -> None:
+        its_run.cursors[key] = 0
+        real_expand(its_run, out, node, key)
 
-    return [(machine, "_look", look)]
+    def room(its_run: Any, node: Any, key: str, width: int) -> int:
+        return real_room(its_run, node, key, width) if key in its_run.cursors else 0
+
+    return [(composite, "expand", expand), (machine._BEGIN, "map", expand), (composite, "_room", room)]
 
 
 def tail_from_the_end() -> list[Change]:
@@ -176,17 +182,17 @@ def tail_from_the_end() -> list[Change]:
 
 def skip_unordered() -> list[Change]:
     """A step is offered when one of the steps that it waits for is decided."""
-    real = machine._decided
+    real = steps.decided
 
-    def decided(run: Any, out: Any, key: str) -> None:
-        real(run, out, key)
-        if machine.parent_of(key) is None:
-            for target in run.plan.nodes[key].targets:
-                if run.remaining[target] > 0:
-                    run.remaining[target] = 0
-                    run.touched[target] = None
+    def decided(its_run: Any, key: str) -> None:
+        real(its_run, key)
+        if machine.parent_of(key) is None and not key.endswith(runstate.UNDO):
+            for target in its_run.plan.nodes[runstate.node_of(key)].targets:
+                if its_run.remaining[target] > 0:
+                    its_run.remaining[target] = 0
+                    its_run.touched[target] = None
 
-    return [(machine, "_decided", decided)]
+    return [(steps, "decided", decided)]
 
 
 def heartbeats_unheeded() -> list[Change]:
@@ -244,6 +250,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded, joined_shards_read_late, no_timers_on_reload,
+        *mutations_semantics.ALL,
     )
 }  # fmt: skip
 

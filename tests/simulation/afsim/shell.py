@@ -77,15 +77,24 @@ class FixedLanes(Lanes):
 
 
 @contextlib.contextmanager
-def patched(*changes: tuple[Any, str, Any]) -> Iterator[None]:
-    before = [(place, name, getattr(place, name)) for place, name, _ in changes]
+def patched(*changes: tuple[Any, Any, Any]) -> Iterator[None]:
+    before = [
+        (place, name, place[name] if isinstance(place, dict) else getattr(place, name)) for place, name, _ in changes
+    ]
     for place, name, value in changes:
-        setattr(place, name, value)
+        _put(place, name, value)
     try:
         yield
     finally:
         for place, name, value in reversed(before):
-            setattr(place, name, value)
+            _put(place, name, value)
+
+
+def _put(place: Any, name: Any, value: Any) -> None:
+    if isinstance(place, dict):
+        place[name] = value
+    else:
+        setattr(place, name, value)
 
 
 @contextlib.contextmanager

@@ -178,9 +178,11 @@ def _is_iteration(run: Run, key: str) -> bool:
 
 
 def _is_left_over(run: Run, key: str) -> bool:
-    """Whether it is a part of a step that has ended without it: whatever becomes of it, nothing follows."""
+    """Whether it is a part of a step that has ended, or ends now, without it: whatever becomes of it, nothing follows."""
+    if parent_of(key) is None:
+        return False
     parent = run.state.steps.get(parent_of(key) or "")
-    return parent_of(key) is not None and (parent is None or parent.status is not StepStatus.RUNNING)
+    return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
 
 
 def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:

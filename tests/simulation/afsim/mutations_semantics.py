@@ -1,0 +1,245 @@
+"""Bugs to plant in what a run means: maps, people, subworkflows, sagas, lanes, schedules. See mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import schedulefold
+from agentflow_common.lanefold import LaneState
+from agentflow_common.runfold_decisions import DECISIONS
+from agentflow_common.runfold_facts import FACTS
+from agentflow_common.runstate import Answer, RunState, StepStatus
+from agentflow_scheduler import append, composite, handlers, machine, pools, run, saga, steps
+
+Change = tuple[Any, Any, Any]
+
+
+def slot_kept_on_cancel() -> list[Change]:
+    """A step that is cancelled does not give its slot back."""
+    real = steps.release
+
+    def release(its_run: Any, out: Any, key: str, step: Any) -> None:
+        if step.status is not StepStatus.CANCELLED:
+            real(its_run, out, key, step)
+
+    return [(steps, "release", release)]
+
+
+def lane_limit_ignored() -> list[Change]:
+    """A keyed lane grants whatever is asked."""
+    return [(LaneState, "limit", property(lambda _self: 9))]
+
+
+def sent_afterwards() -> list[Change]:
+    """What a decision says to others follows it in an append of its own."""
+    return [(append.Turn, "loose", property(lambda self: len(self.sent) <= append.CHAIN_MAX))]
+
+
+def compensated_forward() -> list[Change]:
+    """Compensations run in the order of the steps."""
+    real = saga._effective
+    return [(saga, "_effective", lambda state: tuple(reversed(real(state))))]
+
+
+def compensated_again() -> list[Change]:
+    """After a crash a compensation that was done is done again."""
+    real = saga._look_at_undo
+
+    def look(its_run: Any, out: Any, name: str, step: Any) -> None:
+        known = name in its_run.cursors
+        its_run.cursors[name] = 1
+        node = its_run.node(name)
+        if not known and step.status is StepStatus.COMPLETED and step.attempt == 1:
+            steps.schedule(its_run, out, node, name, 2)
+        real(its_run, out, name, step)
+
+    return [(saga, "_look_at_undo", look)]
+
+
+def concurrency_ignored() -> list[Change]:
+    """A map offers all its items at once."""
+    real = composite._room
+
+    def room(its_run: Any, node: Any, key: str, width: int) -> int:
+        real(its_run, node, key, width)
+        return width - int(its_run.cursors[key])
+
+    return [(composite, "_room", room)]
+
+
+def too_many_failures() -> list[Change]:
+    """A map tolerates any number of failed items."""
+    return [(composite, "_gave_up", lambda *_: False)]
+
+
+def signal_taken_twice() -> list[Change]:
+    """A signal that a step took is still there for the next."""
+    real = DECISIONS[ev.StepResolved]
+
+    def resolved(state: RunState, event: Any) -> None:
+        kept = {name: list(payloads) for name, payloads in state.signals.items()}
+        real(state, event)
+        state.signals = kept
+
+    return [(DECISIONS, ev.StepResolved, resolved)]
+
+
+def one_person_counts_twice() -> list[Change]:
+    """Who approves twice counts twice."""
+    real = FACTS[ev.ApprovalGiven]
+
+    def approval(state: RunState, event: Any) -> None:
+        step = state.steps.get(event.step)
+        if step is not None and any(answer.by == event.by for answer in step.answers):
+            step.answers = [*step.answers, Answer(event.by, event.decision, event.ts)]
+        else:
+            real(state, event)
+
+    return [(FACTS, ev.ApprovalGiven, approval)]
+
+
+def parent_never_told() -> list[Change]:
+    """A subworkflow ends in silence."""
+    return [(saga, "tell_parent", lambda *_: None)]
+
+
+def parent_told_twice() -> list[Change]:
+    """A subworkflow says twice that it has ended."""
+    real = saga.tell_parent
+
+    def tell(*args: Any) -> None:
+        real(*args)
+        real(*args)
+
+    return [(saga, "tell_parent", tell)]
+
+
+def late_costs_lost() -> list[Change]:
+    """What a subworkflow cost does not count once its step was closed."""
+    real = FACTS[ev.ChildEnded]
+
+    def ended(state: RunState, event: Any) -> None:
+        step, cost = state.steps.get(event.step), state.cost_nano
+        closed = step is None or step.status is not StepStatus.WAITING
+        real(state, event)
+        if closed:
+            state.cost_nano = cost
+
+    return [(FACTS, ev.ChildEnded, ended)]
+
+
+def children_go_on() -> list[Change]:
+    """Nobody tells a subworkflow that its step was closed."""
+    real = run.Decision.send
+
+    def send(self: Any, event_type: Any, /, **fields: Any) -> None:
+        if event_type is not ev.RunCancelRequested:
+            real(self, event_type, **fields)
+
+    return [(run.Decision, "send", send)]
+
+
+def back_edge_without_bound() -> list[Change]:
+    """A back edge is taken as long as its condition holds."""
+    real = composite.leave_or_repeat
+
+    def leave(its_run: Any, out: Any, node: Any) -> None:
+        node.back = [loop._replace(max_iterations=12) for loop in node.back]
+        real(its_run, out, node)
+
+    return [(composite, "leave_or_repeat", leave)]
+
+
+def paused_goes_on() -> list[Change]:
+    """A paused run offers steps."""
+    return [(machine, "_paused", lambda *_: False)]
+
+
+def no_grace() -> list[Change]:
+    """A cancel with a grace period closes what runs at once."""
+    return [(saga, "_wait_for_active", lambda *_: False)]
+
+
+def total_time_retried() -> list[Change]:
+    """A step whose total time is over is tried again."""
+    real = machine._time_out
+
+    def time_out(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
+        if not step.expired or not step.attempt or step.attempt >= node.retry.max_attempts:
+            real(its_run, out, node, key, step)
+            return
+        out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=0, bound="total")
+        steps.release(its_run, out, key, step)
+        steps.schedule(its_run, out, node, key, step.attempt + 1)
+
+    return [(machine, "_time_out", time_out)]
+
+
+def timers_left_out() -> list[Change]:
+    """A timer that a crash kept from being set is never set."""
+    return [(steps, "set_missing_timers", lambda *_: None)]
+
+
+def early_timer_forgotten() -> list[Change]:
+    """A timer in whose place an older one was set by a late word does not fire."""
+    return [(handlers.Engine, "_still_set", lambda _self: [])]
+
+
+def refused_timers_set() -> list[Change]:
+    """Who takes over sets the timers of what it had decided, even if the log has refused it."""
+    real = handlers.Engine._join
+
+    async def join(self: Any, states: Any) -> None:
+        await real(self, states)
+        late = [(key, name, timer) for key, state in states.items() for name, timer in state.timers.items()]
+        await self._set_timers(late)
+
+    return [(handlers.Engine, "_join", join)]
+
+
+def tried_again_unasked() -> list[Change]:
+    """A step of which nobody knows whether it took effect is tried again without asking."""
+    real = steps.failed
+
+    def failed(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
+        asks = step.status is StepStatus.OUTCOME_UNKNOWN and node.policy.on_unknown == "ask"
+        if asks and step.attempt < node.retry.max_attempts:
+            steps.schedule(its_run, out, node, key, step.attempt + 1)
+        else:
+            real(its_run, out, node, key, step)
+
+    return [(steps, "failed", failed)]
+
+
+def left_over_goes_on() -> list[Change]:
+    """A part of a step that has ended is tried again."""
+    return [(machine, "_is_left_over", lambda *_: False)]
+
+
+def window_leaks() -> list[Change]:
+    """What a worker has done still takes room in the pool's window."""
+    return [(pools.Pools, "folded", lambda *_: None)]
+
+
+def fired_again() -> list[Change]:
+    """A schedule that fires out of its buffer forgets up to when it had decided."""
+    real = schedulefold._DECISIONS[ev.ScheduleFired]
+
+    def fired(state: Any, event: Any) -> None:
+        before = state.position
+        real(state, event)
+        if event.number % 4 == 0:
+            state.position = min(before, state.position)
+
+    return [(schedulefold._DECISIONS, ev.ScheduleFired, fired)]
+
+
+ALL: tuple[Callable[[], list[Change]], ...] = (
+    slot_kept_on_cancel, lane_limit_ignored, sent_afterwards, compensated_forward, compensated_again,
+    concurrency_ignored, too_many_failures, signal_taken_twice, one_person_counts_twice, parent_never_told,
+    parent_told_twice, late_costs_lost, children_go_on, back_edge_without_bound, paused_goes_on, no_grace,
+    total_time_retried, timers_left_out, early_timer_forgotten, refused_timers_set, tried_again_unasked,
+    left_over_goes_on, window_leaks, fired_again,
+)  # fmt: skip
