@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,10 +17,21 @@ from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.groupcommit import GroupCommit
 from agentflow_common.pull import WorkQueue
+from agentflow_common.service import connect
 from agentflow_common.streams import ensure_streams
 
 pytestmark = pytest.mark.integration
 KEY = subjects.key_of("o", "run_1")
+
+
+@pytest.fixture(params=["service", "plain"])
+async def log(request: pytest.FixtureRequest, nats_url: str) -> AsyncIterator[EventLog]:
+    """Over a service's connection, which has the fast path, and over nats-py's own."""
+    nc = await (connect(nats_url, "test") if request.param == "service" else nats.connect(nats_url))
+    log = EventLog(nc)
+    await log.start()
+    yield log
+    await nc.close()
 
 
 async def test_a_fence_refuses_who_has_not_seen_the_newest(log: EventLog) -> None:

@@ -19,9 +19,10 @@ import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from agentflow_common import deadletters, subjects, telemetry
+from agentflow_common import deadletters, subjects, telemetry, wire
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.pull import Delivery, Tail
+from agentflow_common.wire import Message
 
 ACK_TIMEOUT_S: Final = 5.0
 SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
@@ -97,10 +98,10 @@ class EventLog:
 
     async def start(self) -> None:
         if not self._started:
-            await self._nc.subscribe(self._inbox + ".*", cb=self._on_ack, pending_msgs_limit=-1, pending_bytes_limit=-1)
+            await wire.hand_over(self._nc, self._inbox + ".*", self._on_ack)
             self._started = True
 
-    async def _on_ack(self, msg: Msg) -> None:
+    def _on_ack(self, msg: Msg | Message) -> None:
         future, _ = self._pending.pop(msg.subject.rsplit(".", 1)[1], (None, 0.0))
         if future is None or future.done():
             return
@@ -137,9 +138,7 @@ class EventLog:
         """Sends now, resolves when durable; the caller bounds how many it leaves in flight. The future fails like
         `append` does, with RetryableError `append_unknown` when no acknowledgement came in time."""
         token, future = self._expect(timeout_s)
-        await self._nc.publish(
-            entry.subject, entry.data, reply=f"{self._inbox}.{token}", headers=_headers(entry) or None
-        )
+        await wire.send(self._nc, entry.subject, entry.data, f"{self._inbox}.{token}", _headers(entry))
         return future
 
     async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
@@ -161,7 +160,7 @@ class EventLog:
             if last:
                 headers["Nats-Batch-Commit"] = "1"
             reply = f"{self._inbox}.{token}" if last else ""
-            await self._nc.publish(entry.subject, entry.data, reply=reply, headers=headers)
+            await wire.send(self._nc, entry.subject, entry.data, reply, headers)
         return await future
 
     async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
@@ -202,7 +201,7 @@ class EventLog:
         chunk: list[Stored] = []
         hole = False
 
-        async def on_message(msg: Msg) -> None:
+        def on_message(msg: Msg | Message) -> None:
             nonlocal hole
             headers: dict[str, Any] = msg.headers or {}
             status = str(headers.get("Status", ""))
@@ -225,7 +224,7 @@ class EventLog:
                 if stored is not None and not hole:
                     chunk.append(stored)
 
-        sub = await self._nc.subscribe(inbox, cb=on_message, pending_msgs_limit=-1, pending_bytes_limit=-1)
+        sub = await wire.hand_over(self._nc, inbox, on_message)
         try:
             body = {"seq": start, "batch": want, "next_by_subj": subject}
             await self._nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
@@ -262,7 +261,7 @@ class EventLog:
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
-        await self._nc.publish(delivery.reply, b"+ACK")
+        await wire.send(self._nc, delivery.reply, b"+ACK")
 
     async def in_progress(self, delivery: Delivery) -> None:
         """Asks the queue for another `ack_wait`."""
@@ -288,7 +287,7 @@ def _append_error(error: _ApiError) -> Exception:
     )
 
 
-def _stored(msg: Msg) -> Stored | None:
+def _stored(msg: Msg | Message) -> Stored | None:
     headers: dict[str, Any] = msg.headers or {}
     if "Nats-Sequence" not in headers:
         return None

@@ -21,6 +21,8 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
+from agentflow_common.wire import Message, hand_over, parse_headers
+
 log = logging.getLogger(__name__)
 
 EXPIRES_S: Final = 30.0
@@ -29,7 +31,8 @@ BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message as a stream delivered it. ts: ms since the epoch, by the server. delivered: 1 for the first time."""
+    """A message as a stream delivered it. ts: ms since the epoch, by the server. delivered: 1 for the first time.
+    found: the headers, or their bytes: few ask for them, so they are parsed then."""
 
     subject: str
     data: bytes
@@ -38,14 +41,18 @@ class Delivery(msgspec.Struct, frozen=True):
     delivered: int
     pending: int
     reply: str
-    headers: dict[str, str] | None
+    found: dict[str, str] | bytes | None
+
+    @property
+    def headers(self) -> dict[str, str] | None:
+        return parse_headers(self.found) if isinstance(self.found, bytes) else self.found
 
 
 class PullError(Exception):
     """The consumer is gone or the server is silent; the owner decides whether to make it again."""
 
 
-def parse_delivery(msg: Msg) -> Delivery:
+def parse_delivery(msg: Msg | Message) -> Delivery:
     """Reads the position from the reply subject: `$JS.ACK.<stream>.<consumer>.<delivered>.<seq>.<cseq>.<ns>.<pending>`
     (with two more tokens after ACK on servers that name the domain)."""
     parts = msg.reply.split(".")
@@ -59,7 +66,7 @@ def parse_delivery(msg: Msg) -> Delivery:
         int(parts[4]),
         int(parts[8]),
         msg.reply,
-        msg.headers,
+        (msg.raw_headers or None) if isinstance(msg, Message) else msg.headers,
     )
 
 
@@ -86,9 +93,7 @@ class _Puller:
         self._open.clear()
         self._lost = ""
         self._last_heard = asyncio.get_running_loop().time()
-        self._sub = await self._nc.subscribe(
-            self._inbox + ".*", cb=self._on_message, pending_msgs_limit=-1, pending_bytes_limit=-1
-        )
+        self._sub = await hand_over(self._nc, self._inbox + ".*", self._on_message)
 
     async def _unsubscribe(self) -> None:
         if self._sub is not None:
@@ -111,7 +116,7 @@ class _Puller:
     def _asked(self) -> int:
         return sum(self._open.values())
 
-    async def _on_message(self, msg: Msg) -> None:
+    def _on_message(self, msg: Msg | Message) -> None:
         self._last_heard = asyncio.get_running_loop().time()
         if not msg.reply or not msg.reply.startswith("$JS.ACK"):
             self._on_status(msg.subject.rsplit(".", 1)[1], msg)
@@ -123,7 +128,7 @@ class _Puller:
                 del self._open[oldest]
         self._accept(parse_delivery(msg))
 
-    def _on_status(self, request_id: str, msg: Msg) -> None:
+    def _on_status(self, request_id: str, msg: Msg | Message) -> None:
         headers: dict[str, Any] = msg.headers or {}
         status = str(headers.get("Status", ""))
         if status == "100":

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import msgspec
-import nats
 from nats.aio.client import Client
 
 from agentflow_common import __version__, httpd, telemetry
@@ -21,6 +20,7 @@ from agentflow_common.clock import Clock, SystemClock
 from agentflow_common.eventlog import EventLog
 from agentflow_common.settings import Settings
 from agentflow_common.streams import ensure_streams
+from agentflow_common.wire import Connection
 
 log = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -65,17 +65,19 @@ async def connect(url: str, name: str) -> Client:
     async def on_error(error: Exception) -> None:
         log.warning("nats: %s", type(error).__name__)
 
-    return await nats.connect(
+    nc = Connection()
+    await nc.connect(
         url.split(","),
         name=name,
         max_reconnect_attempts=-1,
-        reconnect_time_wait=0.25,
+        reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it goes to asyncio.sleep
         ping_interval=3,
         max_outstanding_pings=2,
         error_cb=on_error,
         pending_size=64 * 1024 * 1024,
         allow_reconnect=True,
     )
+    return nc
 
 
 @contextlib.asynccontextmanager
