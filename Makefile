@@ -6,6 +6,8 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+JOBS ?= 2
+PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
 UV_VERSION := 0.13.8
 # The newest of the interpreters that are here and new enough; override with `make setup PYTHON=...`.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
@@ -44,14 +46,14 @@ lock: ## pin the newest versions that the pyprojects allow, with hashes (make lo
 run: setup ## run the document analysis on the shipped document, or on DOC=path (text, Markdown, HTML, PDF)
 	@$(BIN)/agentctl demo $(if $(DOC),--doc "$(DOC)")
 
-test: setup ## fast and integration tests
-	@$(BIN)/pytest -m "not slow"
+test: setup ## fast and integration tests, JOBS=2 files at a time
+	@$(PYTEST) -m "not slow"
 
 test-fast: setup ## tests that start no server
-	@$(BIN)/pytest -m "not slow and not integration and not e2e and not fault"
+	@$(PYTEST) -m "not slow and not integration and not e2e and not fault"
 
 test-all: setup ## everything
-	@$(BIN)/pytest
+	@$(PYTEST)
 
 simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone
 	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --start $(or $(START),0))

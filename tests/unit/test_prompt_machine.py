@@ -88,9 +88,9 @@ def test_what_reaches_outside_or_is_too_large_is_refused_at_creation(source: str
     ],
 )  # fmt: skip
 def test_a_hostile_template_meets_a_bound_soon(source: str) -> None:
-    began = time.monotonic()
+    began = time.process_time()
     assert failure(source).startswith("template")
-    assert time.monotonic() - began < 4
+    assert time.process_time() - began < 4
 
 
 def test_errors_name_the_line_and_never_the_value() -> None:
