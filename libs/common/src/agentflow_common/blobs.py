@@ -34,6 +34,11 @@ def _reachable() -> Iterator[None]:
         raise RetryableError("the object store is not reachable", kind="blobs_unavailable") from error
 
 
+def in_line(value: Any) -> Payload | None:
+    """The value as a Payload if it is small enough to stand in an event."""
+    return Payload(value=value) if len(msgspec.json.encode(value)) <= INLINE_BYTES_MAX else None
+
+
 class Blobs:
     """Stores and fetches JSON values by content; the same value is the same object, so storing twice is harmless."""
 

@@ -162,13 +162,17 @@ class Span:
                 self._span.set_attribute(key.replace("__", "."), value)
 
 
-@contextlib.contextmanager
-def span(name: str, parent: str = "", kind: str = "internal", **attributes: Any) -> Iterator[Span]:
+def span(
+    name: str, parent: str = "", kind: str = "internal", **attributes: Any
+) -> contextlib.AbstractContextManager[Span]:
     """A span under the remote `parent` traceparent; without an exporter the parent is passed on and nothing is made."""
-    tracer = _state["tracer"]
-    if tracer is None:
-        yield Span(parent or new_traceparent())
-        return
+    if _state["tracer"] is None:
+        return contextlib.nullcontext(Span(parent or new_traceparent()))
+    return _recorded(name, parent, kind, attributes)
+
+
+@contextlib.contextmanager
+def _recorded(name: str, parent: str, kind: str, attributes: dict[str, Any]) -> Iterator[Span]:
     from opentelemetry import trace as otel
     from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -177,7 +181,7 @@ def span(name: str, parent: str = "", kind: str = "internal", **attributes: Any)
     kinds = {"internal": otel.SpanKind.INTERNAL, "server": otel.SpanKind.SERVER, "client": otel.SpanKind.CLIENT,
              "producer": otel.SpanKind.PRODUCER, "consumer": otel.SpanKind.CONSUMER}  # fmt: skip
     clean = {k.replace("__", "."): v for k, v in attributes.items() if v is not None}
-    with tracer.start_as_current_span(
+    with _state["tracer"].start_as_current_span(
         name, context=context, kind=kinds[kind], attributes=clean, record_exception=False
     ) as inner:
         carrier: dict[str, str] = {}

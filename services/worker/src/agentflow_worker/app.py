@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
 from agentflow_common import subjects, tasks, telemetry
-from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.pull import PullError, WorkQueue
 from agentflow_common.service import Context
 from agentflow_common.streams import patiently
 from agentflow_worker.handlers import Executor
@@ -78,11 +78,9 @@ async def _queue(context: Context[WorkerSettings], lane: str) -> WorkQueue:
 async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
     running: set[asyncio.Task[None]] = set()
 
-    async def one(delivery: Delivery) -> None:
-        try:
-            await executor.handle(delivery)
-        finally:
-            queue.release()
+    def ended(task: asyncio.Task[None]) -> None:
+        running.discard(task)
+        queue.release()
 
     try:
         while True:
@@ -95,9 +93,9 @@ async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
                     await queue.start()
                 continue
             for delivery in batch:
-                task = asyncio.create_task(one(delivery))
+                task = asyncio.create_task(executor.handle(delivery))
                 running.add(task)
-                task.add_done_callback(running.discard)
+                task.add_done_callback(ended)
             if batch:
                 telemetry.QUEUE_LAG.labels(f"lane.{lane}").set(batch[-1].pending)
     finally:

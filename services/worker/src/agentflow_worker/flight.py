@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable
 from typing import Final
@@ -20,9 +21,24 @@ BEAT_S_MIN: Final = 1.0  # a step writes at most one heartbeat in this time
 
 class Flight:
     """work: the task while the callable runs in it, and only then. blocking: the callable runs in a thread, which
-    can't be interrupted. forced: the engine has closed the attempt and waits for no word of it."""
+    can't be interrupted. forced: the engine has closed the attempt and waits for no word of it. announce_at, late_at:
+    when the step is announced, and when it is interrupted for taking too long, by the loop's clock; late: it was."""
 
-    __slots__ = ("blocking", "context", "delivery", "forced", "interrupts", "key", "pulse", "started", "task", "work")
+    __slots__ = (
+        "announce_at",
+        "blocking",
+        "context",
+        "delivery",
+        "forced",
+        "interrupts",
+        "key",
+        "late",
+        "late_at",
+        "pulse",
+        "started",
+        "task",
+        "work",
+    )
 
     def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery, context: StepContext) -> None:
         self.key = key
@@ -35,6 +51,16 @@ class Flight:
         self.forced = False
         self.interrupts = 0
         self.pulse: Pulse | None = None
+        self.announce_at = self.late_at = math.inf
+        self.late = False
+
+    def expire(self) -> None:
+        """Interrupts the callable: it has taken too long."""
+        self.late_at = math.inf
+        if self.work is not None:
+            self.late = True
+            self.interrupts += 1
+            self.work.cancel()
 
     def stop(self, forced: bool) -> None:
         """Asks the callable to end: an asynchronous one is interrupted once, and again when it is forced; one in a

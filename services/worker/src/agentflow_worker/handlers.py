@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import functools
 import logging
+import math
 import time
 from typing import Any, Final
 
@@ -18,7 +19,7 @@ import msgspec
 
 from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
-from agentflow_common.blobs import Blobs
+from agentflow_common.blobs import Blobs, in_line
 from agentflow_common.clock import Clock
 from agentflow_common.errors import (
     BlockedError,
@@ -44,6 +45,7 @@ from agentflow_worker.settings import WorkerSettings
 log = logging.getLogger(__name__)
 
 STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
+SWEEP_S: Final = 0.05  # how late a step may be announced or interrupted: one timer serves all flights
 TIMEOUT_GRACE_S: Final = 2.0  # the scheduler's timer decides; the worker's own bound is the second net
 RUN_CHECK_S: Final = 1.0  # how long the answer "this run is not over" is believed
 
@@ -75,6 +77,7 @@ class Executor:
         self._reports = Reporter(event_log, settings, clock)
         self._open_runs: dict[str, float] = {}
         self.flights: dict[tuple[str, str, int], Flight] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
 
     async def handle(self, delivery: Delivery) -> None:
         """Takes one delivery to its end. Never raises, except to be cancelled at shutdown."""
@@ -174,13 +177,15 @@ class Executor:
     async def _run(self, flight: Flight) -> None:
         task = flight.task
         loop = asyncio.get_running_loop()
-        announce = loop.call_later(STARTED_AFTER_S, self._announce, flight)
+        flight.announce_at = loop.time() + STARTED_AFTER_S
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
         began = time.perf_counter()
         with telemetry.span(f"step {task.kind}", task.trace, "consumer", run=task.run, step=task.step) as span:
             flight.context.trace = span.traceparent
             outcome = await self._attempt(flight)
             duration_ms = round((time.perf_counter() - began) * 1000, 3)
-            announce.cancel()
+            flight.announce_at = math.inf
             if flight.pulse is not None:
                 await flight.pulse.close()
             if flight.forced and not _spent(outcome.llm):
@@ -189,20 +194,25 @@ class Executor:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
             if outcome.error is None and holds_marker(outcome.output):
                 outcome.error = InvalidError("an output may not hold the reserved key `$blob`", kind="reserved_key")
-            if outcome.error is None and task.kind != "llm":  # run_llm has protected its own
+            # run_llm has protected its own
+            if outcome.error is None and task.kind != "llm" and screening.needs_screening(outcome.output):
                 outcome = await self._screen(flight, outcome)
+            payload = None
             if outcome.error is None:
                 try:
-                    payload = await patiently(lambda: self._blobs.pack(outcome.output, "the step's output"))
+                    payload = in_line(outcome.output) or await patiently(
+                        lambda: self._blobs.pack(outcome.output, "the step's output")
+                    )
                 except (InvalidError, RetryableError) as error:
                     outcome.error = error
-            if outcome.error is None:
+            if payload is not None:
                 report: ev.Event = ev.StepCompleted(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
                     output=payload, worker=self._settings.worker_id, started_at=int(flight.started * 1000),
                     duration_ms=duration_ms, llm=outcome.llm, redactions=outcome.redactions, trace=task.trace,
                 )  # fmt: skip
             else:
+                assert outcome.error is not None  # noqa: S101  (else there is a payload)
                 self._tell(flight, outcome.error)
                 report = ev.StepFailed(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
@@ -227,29 +237,30 @@ class Executor:
             return Outcome(error=TerminalError("the step was stopped before it began", kind="cancelled"))
         flight.work = work = asyncio.current_task()
         assert work is not None  # noqa: S101  (a coroutine runs in a task)
+        flight.late_at = asyncio.get_running_loop().time() + bound_s
         try:
-            async with asyncio.timeout(bound_s):
-                return await self._call(flight)
+            return await self._call(flight)
         except asyncio.CancelledError:
             if work.cancelling() > flight.interrupts:
                 raise  # the worker stops
+            if flight.late:
+                late = DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout")
+                return Outcome(error=late, llm=flight.context.llm_usage)
             stopped = TerminalError("the step was stopped", kind="cancelled")
             return Outcome(error=stopped, llm=flight.context.llm_usage)
-        except TimeoutError:
-            late = DeadlineError(f"the step did not end within {bound_s:g} s", kind="timeout")
-            return Outcome(error=late, llm=flight.context.llm_usage)
         except LlmStepError as error:
             return Outcome(error=error, llm=error.usage)
         except Exception as error:
             return Outcome(error=error)
         finally:
             flight.work = None
+            flight.late_at = math.inf
             for _ in range(flight.interrupts):
                 work.uncancel()
 
     async def _call(self, flight: Flight) -> Outcome:
         task = flight.task
-        inputs = await self._resolve(task.inputs)
+        inputs = await self._resolve(task.inputs) if holds_marker(task.inputs) else task.inputs
         if task.kind == "llm":
             result = await run_llm(task, inputs, self._llm, flight.context)
             return Outcome(result.output, result.usage, dict(result.redactions))
@@ -298,8 +309,6 @@ class Executor:
 
     async def _screen(self, flight: Flight, outcome: Outcome) -> Outcome:
         """Nothing sensitive enters the log. If the text can't be examined it does not pass (fail closed)."""
-        if not screening.needs_screening(outcome.output):
-            return outcome
         task = flight.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=outcome.output, purpose="output", step=task.step)
         try:
@@ -310,6 +319,17 @@ class Executor:
         for entity, count in reply.counts.items():
             counts[entity] = counts.get(entity, 0) + count
         return Outcome(reply.value, outcome.llm, counts)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Announces the steps that take longer, and interrupts those that take too long."""
+        now = loop.time()
+        for flight in self.flights.values():
+            if flight.announce_at <= now:
+                flight.announce_at = math.inf
+                self._announce(flight)
+            if flight.late_at <= now:
+                flight.expire()
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self.flights else None
 
     def _announce(self, flight: Flight) -> None:
         async def send() -> None:
