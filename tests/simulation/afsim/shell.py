@@ -15,6 +15,7 @@ import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.lanes
 import agentflow_scheduler.lease
+import agentflow_scheduler.load
 import agentflow_scheduler.packing
 import agentflow_scheduler.schedules
 import agentflow_worker.app
@@ -136,6 +137,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.append, "BATCH_MIN", 2),
         (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.groupcommit, "BATCH_MIN", 2),
+        (agentflow_scheduler.load, "resident_bytes", lambda: 0),
         (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
