@@ -115,12 +115,12 @@ def compensate(run: Run, out: Decision) -> None:
     undone: list[str] = []
     for key in ending.steps:
         name = undo_key(key)
-        if state.cancel_forced and name not in run.decided:
-            if name in state.steps:
+        step = state.steps.get(name)
+        if state.cancel_forced and (step is None or step.status is not StepStatus.COMPLETED):
+            if step is not None:
                 composite.close(run, out, name, "the run was cancelled by force")
             undone.append(key)
             continue
-        step = state.steps.get(name)
         if step is None:
             node = run.node(key)
             assert node is not None  # noqa: S101
