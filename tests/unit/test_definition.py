@@ -102,6 +102,8 @@ dag:
 def test_hostile_text_ends_in_an_error() -> None:
     bomb = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 30))
     assert "aliases" in problems(bomb)[0][1]
+    small = "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10))
+    assert "more than 500,000 values" in problems(small)[0][1]
     assert "bytes" in problems("x" * (2 * 1024 * 1024 + 1))[0][1]
     deep = "name: w\ndag: " + "[" * 500 + "]" * 500
     assert problems(deep)

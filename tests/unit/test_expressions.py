@@ -10,7 +10,7 @@ import pytest
 from agentflow_common import expressions as ex
 from agentflow_common.expressions import ExpressionError
 
-VALUES = {"a": {"b": [1, {"c": "x"}], "n": None}, "name": "World", "k": 3}
+VALUES = {"a": {"b": [1, {"c": "x"}], "n": None}, "name": "World", "k": 3, "big": "x" * 10_000}
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,22 @@ def test_a_lone_expression_keeps_its_type(text: str, value: Any) -> None:
         "{{ 2 ** 99999999 }}",
         "{{ '%0999999999d' % 1 }}",
         "{{ range(999999999) }}",
+        "{{ [[0] * 9999] * 9999 }}",
+        "{{ ['x' * 9999] * 9999 }}",
+        "{{ 'x'.zfill(999999999) }}",
+        "{{ 'x'['ljust'](999999999) }}",
+        "{{ ('x' | attr('rjust'))(999999999) }}",
+        "{{ '{:>999999999}'.format(1) }}",
+        "{{ 'x'.encode() }}",
+        "{{ ('x' * 9999).replace('x', 'y' * 9999) }}",
+        "{{ ('x' * 9999) | replace('x', 'y' * 9999) }}",
+        "{{ ([1] * 9999) | join('y' * 9999) }}",
+        "{{ ('y' * 9999).join(['x'] * 9999) }}",
+        "{{ [1, [2]] | tojson(indent=999999999) }}",
+        "{{ [1] | batch(999999999, 0) | list }}",
+        "{{ " + " ~ ".join(["big"] * 1500) + " }}",
+        "{{big}}" * 1500,
+        "{{ [1, 2] | random }}",
         "{{ unclosed",
         "{{ 1 / 0 }}",
     ],

@@ -9,7 +9,8 @@ import yaml
 from agentflow_common.errors import InvalidError, Problem
 
 TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
-ALIASES_MAX: Final = 100  # keeps a "billion laughs" document small
+ALIASES_MAX: Final = 100
+VALUES_MAX: Final = 500_000  # aliases followed: keeps a "billion laughs" document small
 DEPTH_MAX: Final = 60
 
 Lines = dict[tuple[str | int, ...], int]
@@ -44,6 +45,8 @@ def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
 
 def _walk(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:
     lines[path] = node.start_mark.line + 1
+    if len(lines) > VALUES_MAX:
+        raise _bad(source, f"line {lines[path]}", f"more than {VALUES_MAX:,} values", "use fewer aliases, or split it")
     if len(path) > DEPTH_MAX:
         raise _bad(source, f"line {lines[path]}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
     if isinstance(node, yaml.MappingNode):

@@ -16,9 +16,9 @@ from typing import Any, Final
 import jinja2
 import jinja2.meta
 import jinja2.nodes
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from agentflow_common.errors import InvalidError
+from agentflow_common.sandbox import ExpressionError
+from agentflow_common.sandbox import environment as _environment
 
 REFERENCE: Final = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
@@ -26,13 +26,8 @@ REFERENCE: Final = re.compile(
 _PART: Final = re.compile(r"\.([A-Za-z0-9_][A-Za-z0-9_-]*)|\[(\d+)\]")
 TEMPLATE_CHARS_MAX: Final = 16 * 1024
 RESULT_CHARS_MAX: Final = 256 * 1024
-REPEAT_MAX: Final = 10_000  # bounds 'x' * n inside a template
 
 Path = tuple[str | int, ...]
-
-
-class ExpressionError(InvalidError):
-    """An expression can't be compiled, or fails on the values that it met."""
 
 
 def parse_reference(text: str) -> tuple[str, str, Path] | None:
@@ -68,31 +63,6 @@ def walk(value: Any, path: Path, whole: str) -> Any:
     return value
 
 
-class _Sandbox(ImmutableSandboxedEnvironment):
-    intercepted_binops = frozenset({"*", "**", "%"})
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        """A key goes before a method: `state.items` is what the state holds."""
-        if isinstance(obj, dict) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        if operator == "**":
-            raise ExpressionError("`**` is not allowed in templates")
-        if operator == "*":
-            for value, times in ((left, right), (right, left)):
-                if isinstance(value, str | list | tuple) and isinstance(times, int) and times * len(value) > REPEAT_MAX:
-                    raise ExpressionError(f"a template may not repeat a value to more than {REPEAT_MAX} items")
-        if operator == "%" and isinstance(left, str):
-            raise ExpressionError("string formatting by `%` is not allowed in templates")
-        return super().call_binop(context, operator, left, right)
-
-
-_environment: Final = _Sandbox(undefined=jinja2.StrictUndefined, autoescape=False)
-_environment.globals.clear()
-for _name in ("pprint", "xmlattr", "urlize", "forceescape", "center", "indent", "wordwrap", "filesizeformat", "format"):
-    _environment.filters.pop(_name, None)
 _FORBIDDEN: Final = (jinja2.nodes.Stmt,)
 _ALLOWED: Final = (jinja2.nodes.Output, jinja2.nodes.If, jinja2.nodes.Template)
 
@@ -206,3 +176,21 @@ def condition_keys(text: str) -> frozenset[str] | None:
     """The keys of the shared state that a condition speaks of; None if it speaks of the state as a whole."""
     names = _CEL_STATE.findall(_CEL_STRING.sub("''", text))
     return None if "" in names else frozenset(names)
+
+
+__all__ = [
+    "REFERENCE",
+    "RESULT_CHARS_MAX",
+    "TEMPLATE_CHARS_MAX",
+    "Condition",
+    "ExpressionError",
+    "Path",
+    "Template",
+    "condition",
+    "condition_keys",
+    "condition_steps",
+    "is_template",
+    "parse_reference",
+    "template",
+    "walk",
+]
