@@ -104,3 +104,10 @@ def test_conditions_are_cel_and_give_a_boolean() -> None:
         ex.condition("a.zz == 1").holds(VALUES)
     with pytest.raises(ExpressionError, match="not a CEL expression"):
         ex.condition("a ==")
+
+
+def test_what_is_no_list_and_means_one_becomes_one() -> None:
+    assert ex.template("{{ a.b | map('string') }}").render({"a": {"b": [1, 2]}}) == ["1", "2"]
+    assert ex.template("{{ a.keys() }}").render({"a": {"b": 1}}) == ["b"]
+    with pytest.raises(ExpressionError, match="no JSON value"):
+        ex.template("{{ a.keys }}").render({"a": {"b": 1}})

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import jinja2
@@ -107,7 +107,7 @@ class Template:
                 value = self._one(**variables)
                 if isinstance(value, jinja2.Undefined):
                     value._fail_with_undefined_error()
-                return value
+                return _plain(value, self._text)
             text = self._template.render(**variables)
         except ExpressionError:
             raise
@@ -118,6 +118,15 @@ class Template:
         if len(text) > RESULT_CHARS_MAX:
             raise ExpressionError(f"{self._text[:80]}: the result is longer than {RESULT_CHARS_MAX} characters")
         return text
+
+
+def _plain(value: Any, text: str) -> Any:
+    """`xs | map('upper')` and `x.items()` give no list, and mean one."""
+    if value is None or isinstance(value, str | int | float | list | dict | tuple):
+        return value
+    if isinstance(value, Iterable) and not isinstance(value, bytes):
+        return list(value)
+    raise ExpressionError(f"{text[:80]}: the result is a {type(value).__name__}, which is no JSON value")
 
 
 @functools.lru_cache(maxsize=4096)
