@@ -116,9 +116,10 @@ def fanout(width: int, lane: str = "default") -> dict[str, object]:
 
 @contextlib.asynccontextmanager
 async def engine(
-    durability: Literal["default", "fsync"] = "default", concurrency: int = CONCURRENCY
+    durability: Literal["default", "fsync"] = "default", concurrency: int = CONCURRENCY, **settings: str
 ) -> AsyncIterator[Engine]:
-    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most."""
+    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most. settings: more
+    environment variables."""
     with tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder:
         server = NatsServer(Path(folder) / "nats", durability=durability)
         server.start()
@@ -131,6 +132,7 @@ async def engine(
             "WORKER_LOAD": str(HERE / "steps.py"),
             "WORKER_CONCURRENCY": str(concurrency),
             "LOG_LEVEL": "WARNING",
+            **settings,
         }
         nc = await nats.connect(server.url)
         log = EventLog(nc)

@@ -52,7 +52,7 @@ def _waiting(state: RunState, event: ev.StepWaiting) -> None:
     step.until = event.until
     step.child = event.child
     step.detail = event.detail
-    step.answers = []
+    step.answers = ()
     step.reason = ""
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
-from agentflow_common.runstate import ACTIVE, Answer, RunState, StepState, StepStatus
+from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
 SIGNAL_IDS_MAX: Final = 2_000
@@ -62,12 +62,14 @@ def _approval(state: RunState, event: ev.ApprovalGiven) -> None:
     approvers = step.detail.get("approvers", ())
     if (approvers and event.by not in approvers) or any(answer.by == event.by for answer in step.answers):
         return
-    step.answers = [*step.answers, Answer(event.by, event.decision, event.ts, event.comment, event.data)]
+    step.answers = (*step.answers, Answer(event.by, event.decision, event.ts, event.comment, event.data))
 
 
 def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
     step = state.steps.get(event.step)
     if step is None or step.status is not StepStatus.OUTCOME_UNKNOWN or step.attempt != event.attempt:
+        return
+    if not _asks(state, event.step):
         return
     step.finished_at = event.ts
     if event.outcome == "completed":
@@ -80,6 +82,13 @@ def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
     else:
         step.status = StepStatus.FAILED
         step.error = StepError("outcome_unknown", event.reason or "it was decided that it had failed", retryable=False)
+
+
+def _asks(state: RunState, key: str) -> bool:
+    """Whether the step waits for a person's word; otherwise its policy has decided already."""
+    nodes = state.definition.get("dag", {}).get("nodes", ())
+    node = next((found for found in nodes if found.get("id") == node_of(key)), None)
+    return node is None or (not key.endswith(UNDO) and (node.get("policy") or {}).get("on_unknown") == "ask")
 
 
 def _active(state: RunState, key: str, attempt: int) -> StepState | None:

@@ -186,7 +186,7 @@ def release(run: Run, out: Decision, key: str, step: StepState) -> None:
     """Gives the slot of an attempt that is over back to its lane. Doing it twice does no harm."""
     if not step.lane or (key, step.attempt) in run.released:
         return
-    run.released.add((key, step.attempt))
+    run.released[key, step.attempt] = None
     entity = key_of_lane(step.lane)
     out.send(
         ev.LaneReleased, to_org=entity.org, to=entity.run, lane=step.lane, holder_org=run.state.org,

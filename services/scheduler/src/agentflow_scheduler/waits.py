@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -154,7 +155,7 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
             _timer(out, "escalate", key, step.scheduled_at + config.escalate_ms)
 
 
-def _verdict(approved: bool, answers: list[Answer]) -> dict[str, Any]:
+def _verdict(approved: bool, answers: Sequence[Answer]) -> dict[str, Any]:
     decisions = [
         {"by": a.by, "decision": a.decision, "comment": a.comment, "data": a.data.value, "at": a.at} for a in answers
     ]
