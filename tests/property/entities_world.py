@@ -1,0 +1,421 @@
+"""All the machines together on one simulated log: every node type, crashes between any two appends.
+
+Runs, their subworkflows and keyed lanes are hosted as the engine hosts them: a decision and what it sends are one
+append. The world outside answers in any order, twice, late, or with failures. At any moment the memory of an entity may
+be lost; it is then folded from the log and decided again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.definition import parse_dict
+from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
+from agentflow_common.lanefold import LaneConfig, LaneState
+from agentflow_common.runstate import OPEN, RunState, parent_of
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over
+from agentflow_scheduler.lanes import Lane
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Run
+
+ROUNDS_MAX = 4_000
+WORK = {"function_name": "f"}
+_OVER = (
+    ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
+)  # fmt: skip
+
+
+def child_definition() -> dict[str, Any]:
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    nodes = [
+        {"id": "one", "type": "function", "config": WORK, "compensate_with": undo},
+        {"id": "two", "type": "function", "config": {**WORK, "inputs": {"n": "{{n}}"}}},
+    ]
+    dag = {"nodes": nodes, "edges": [{"from": "one", "to": "two"}]}
+    return parse_dict({"name": "child", "inputs": {"n": {"type": "any"}}, "dag": dag}).canonical()
+
+
+@st.composite
+def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
+    """One node of any type."""
+    kind = draw(st.sampled_from(["function", "function", "map", "loop", "subworkflow", "wait", "signal", "approval"]))
+    policy: dict[str, Any] = {
+        "on_failure": draw(st.sampled_from(["fail", "continue", "continue"])),
+        "retry": {"max_attempts": draw(st.integers(1, 3)), "initial_ms": draw(st.sampled_from([0, 10]))},
+    }
+    node: dict[str, Any] = {"id": name, "type": kind, "policy": policy}
+    work = draw(st.sampled_from(["function", "function", "subworkflow"]))
+    config = WORK if work == "function" else {"workflow": "child", "inputs": {"n": 1}}
+    if kind in {"function", "map", "loop", "subworkflow"}:
+        if draw(st.integers(0, 3)) == 0:
+            policy["timeout_ms"] = 1000
+        if draw(st.integers(0, 4)) == 0:
+            policy["total_timeout_ms"] = 3000
+        policy["on_unknown"] = draw(st.sampled_from(["fail", "retry", "ask"]))
+        slots = kind == "function" or (kind != "subworkflow" and work == "function")
+        if slots and draw(st.integers(0, 3)) == 0:
+            node["lane"], node["lane_limit"] = "{{org}}-lane", draw(st.integers(1, 2))
+        if draw(st.integers(0, 2)) == 0:
+            node["compensate_with"] = {"type": "function", "config": {"function_name": "undo"}}
+    if kind == "function":
+        node["config"] = WORK
+        if draw(st.integers(0, 4)) == 0:
+            policy["heartbeat_ms"] = 500
+        if draw(st.integers(0, 4)) == 0:
+            node["config"] = {**WORK, "parallel": True, "inputs": {"x": [1, 2]}}
+    elif kind == "map":
+        node["config"] = {
+            "over": list(range(draw(st.integers(0, 5)))), "body": {"type": work, "config": config},
+            "concurrency": draw(st.sampled_from([None, 1, 2])),
+            "on_item_failure": draw(st.sampled_from(["fail", "continue"])),
+        }  # fmt: skip
+    elif kind == "loop":
+        node["config"] = {
+            "body": {"type": work, "config": config}, "until": "iteration >= 2",
+            "max_iterations": draw(st.integers(1, 3)), "on_max": draw(st.sampled_from(["complete", "fail"])),
+        }  # fmt: skip
+        if draw(st.booleans()):
+            node["config"]["delay_ms"] = 50
+    elif kind == "subworkflow":
+        node["config"] = {"workflow": "child", "inputs": {"n": 1}}
+    elif kind == "wait":
+        node["config"] = {"duration": draw(st.sampled_from(["5ms", "2s"]))}
+    elif kind == "signal":
+        node["config"] = {"signal": "s", "timeout_ms": 500, "on_timeout": draw(st.sampled_from(["fail", "continue"]))}
+    else:
+        node["config"] = {"approvers": ["ana", "bo"], "required": draw(st.integers(1, 2)), "expires_ms": 800,
+                          "on_expire": draw(st.sampled_from(["fail", "approve", "reject"]))}  # fmt: skip
+    return node
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> dict[str, Any]:
+    count = draw(st.integers(1, 5))
+    listed = [draw(nodes(f"n{index}")) for index in range(count)]
+    edges: list[dict[str, Any]] = [
+        {"from": f"n{source}", "to": f"n{target}"}
+        for target in range(1, count)
+        for source in range(target)
+        if draw(st.integers(0, 2)) == 0
+    ]
+    known = {(edge["from"], edge["to"]) for edge in edges}
+    if count > 1 and draw(st.booleans()):
+        source, target = draw(st.sampled_from(sorted(known) or [("n0", "n0")]))
+        if source != target:
+            back = {"from": target, "to": source, "condition": f"{target}.status == 'completed'", "max_iterations": 2}
+            edges.append(back)
+    if draw(st.integers(0, 5)) == 0:
+        listed[-1] = {
+            "id": f"n{count - 1}",
+            "type": "continue_as_new",
+            "condition": "go",
+            "config": {"inputs": {"go": False}},
+        }
+    found: dict[str, Any] = {"name": "w", "inputs": {"go": {"type": "boolean", "default": True}},
+                             "dag": {"nodes": listed, "edges": edges}}  # fmt: skip
+    return found
+
+
+class World:
+    """A log of all entities, those in memory, and an outside that answers as the seed says.
+
+    tight: worker pools often have no room, and half of the outputs are stored out of line. kept: steps and position
+    of the run that this one was forked from.
+    """
+
+    def __init__(
+        self,
+        definition: dict[str, Any],
+        seed: int,
+        crashes: bool,
+        tight: bool = False,
+        kept: tuple[Payload, SeedPosition | None] = (Payload(), None),
+    ) -> None:
+        self.random = random.Random(seed)
+        self.crashes = crashes
+        self.tight = tight
+        self.stored: dict[str, Any] = {}
+        self.fetched: dict[str, Any] = {}
+        self.held: dict[RunKey, None] = {}  # they have more to offer than there was room for
+        self.now = 1_000_000
+        self.seq = 0
+        self.logs: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
+        self.memory: dict[RunKey, Entity] = {}
+        self.unseen: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
+        self.recovered: set[RunKey] = set()  # and not decided since
+        self.plans = Plans()
+        self.tasks: list[tuple[RunKey, ev.StepScheduled]] = []
+        self.timers: dict[tuple[RunKey, str], ev.TimerSet] = {}
+        self.key = subjects.key_of("o", "run_1")
+        checked = parse_dict(definition)
+        self.fact(self.key, ev.RunSubmitted(
+            org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=checked.canonical(),
+            inputs=Payload(value={"go": True}), definitions={"child": child_definition()}, seed=kept[0],
+            position=kept[1],
+        ))  # fmt: skip
+
+    def append(self, key: RunKey, event: Any) -> int:
+        self.seq += 1
+        self.logs.setdefault(key, []).append((self.seq, event))
+        return self.seq
+
+    def fact(self, key: RunKey, event: Any) -> None:
+        self.unseen.setdefault(key, []).append((self.append(key, event), event))
+
+    # --- the engine ---
+
+    def recover(self, key: RunKey) -> None:
+        """Memory is lost: the entity as its log tells it."""
+        fold = folding(key)
+        for seq, event in self.logs[key]:
+            fold.add(event, seq)
+        state = fold.finish()
+        self.unseen.pop(key, None)
+        self.memory.pop(key, None)
+        self.held.pop(key, None)
+        if state is not None and not is_over(state):
+            self.adopt(key, state)
+            self.recovered.add(key)
+
+    def adopt(self, key: RunKey, state: Any) -> None:
+        entity = self.memory[key] = host(state, self.plans)
+        if isinstance(entity, Lane):
+            entity.wanted = LaneConfig()
+        self.timers |= {
+            (key, name): ev.TimerSet(org=key.org, run=key.run, ts=0, timer=name, kind=timer.kind,
+                                     fire_at=timer.fire_at, step=timer.step, attempt=timer.attempt)
+            for name, timer in state.timers.items()
+        }  # fmt: skip
+
+    def turn(self, key: RunKey) -> None:
+        if self.crashes and self.random.random() < 0.2:
+            self.recover(key)
+        for seq, event in self.unseen.pop(key, []):
+            entity = self.memory.get(key)
+            if entity is not None:
+                entity.apply(event, seq)
+            else:
+                state = begin(key, event, seq)
+                if state is not None and len(self.logs[key]) == 1:
+                    self.adopt(key, state)
+                elif state is not None or isinstance(event, ev.LaneEvent):
+                    self.recover(key)
+        self.recovered.discard(key)
+        entity = self.memory.get(key)
+        while entity is not None:
+            out = decide_entity(entity, self.now, self.fetched, self.room)
+            self.held.pop(key, None)
+            if not self.write(key, entity, out):
+                return
+            needs = getattr(out, "needs", ())
+            self.fetched |= {ref.sha256: self.stored[ref.sha256] for ref in needs}
+            if getattr(out, "held", False) and key in self.memory:
+                self.held[key] = None
+            if not needs and not getattr(out, "more", False):
+                break
+        self.check_memory(key)
+
+    def room(self, pool: str) -> bool:
+        return not (self.tight and pool) or self.random.random() < 0.4
+
+    def write(self, key: RunKey, entity: Entity, out: Any) -> bool:
+        """Appends group by group; False if the process died in between."""
+        at = sent = 0
+        for decisions, sends in groups(out):
+            if self.crashes and self.random.random() < 0.05:
+                self.recover(key)
+                return False
+            for decision in out.decisions[at : at + decisions]:
+                entity.state.out_seq = self.append(key, decision)
+                self.take(key, decision)
+            for to, event in out.sends[sent : sent + sends]:
+                self.fact(to, event)
+            at += decisions
+            sent += sends
+        assert (at, sent) == (len(out.decisions), len(out.sends))
+        if is_over(entity.state):
+            self.memory.pop(key, None)
+            self.unseen.pop(key, None)
+            self.held.pop(key, None)
+        return True
+
+    def take(self, key: RunKey, decision: ev.Decision) -> None:
+        if isinstance(decision, ev.StepScheduled):
+            self.tasks.append((key, decision))
+        elif isinstance(decision, ev.TimerSet):
+            self.timers[key, decision.timer] = decision
+
+    def check_memory(self, key: RunKey) -> None:
+        entity = self.memory.get(key)
+        if entity is None or not isinstance(entity.state, RunState):
+            return
+        fold = folding(key)
+        for seq, event in self.logs[key]:
+            if isinstance(event, ev.Decision) or seq <= entity.state.facts_seq:
+                fold.add(event, seq)
+        assert fold.finish().hash() == entity.state.hash(), "the state in memory is not the fold of the log"
+
+    # --- outside ---
+
+    def outside(self) -> None:
+        """Something happens: a report, a timer, an answer. Nothing left: time goes on."""
+        choices: list[Any] = [*self.tasks, *self.timers.items()]
+        if self.random.random() < 0.3 or not choices:
+            self.people()
+        if not choices:
+            return
+        chosen = self.random.choice(choices)
+        if isinstance(chosen[1], ev.TimerSet):
+            key, timer = chosen[0][0], chosen[1]
+            del self.timers[chosen[0]]
+            self.now = max(self.now, timer.fire_at)
+            self.fact(key, ev.TimerFired(org=key.org, run=key.run, ts=timer.fire_at, timer=timer.timer, kind=timer.kind,
+                                         step=timer.step, attempt=timer.attempt))  # fmt: skip
+            return
+        key, task = chosen
+        if self.random.random() < 0.2:
+            self.fact(
+                key, ev.StepStarted(org="o", run=key.run, ts=self.now, step=task.step, attempt=task.attempt, worker="w")
+            )
+            return
+        self.tasks.remove(chosen)
+        report = self.report(key, task)
+        for _ in range(1 + (self.random.random() < 0.2)):
+            self.fact(key, report)
+
+    def report(self, key: RunKey, task: ev.StepScheduled) -> ev.AnyEvent:
+        names: dict[str, Any] = {"org": "o", "run": key.run, "ts": self.now, "step": task.step, "attempt": task.attempt}
+        luck = self.random.random()
+        if luck < 0.15:
+            return ev.StepFailed(**names, error=StepError("E", "planned", retryable=self.random.random() < 0.8))
+        if luck < 0.2:
+            return ev.StepOutcomeUnknown(**names)
+        return ev.StepCompleted(**names, output=self.stored_output() if luck < 0.6 else Payload(value={"n": 1}))
+
+    def stored_output(self) -> Payload:
+        """An output that is stored out of line, if this world is tight."""
+        if not self.tight:
+            return Payload(value={"n": 1})
+        name = f"{len(self.stored):064x}"
+        self.stored[name] = {"n": self.random.randint(0, 9)}
+        return Payload(ref=BlobRef(name, 9))
+
+    def people(self) -> None:
+        """Answers what waits for somebody."""
+        for key, entity in list(self.memory.items()):
+            if not isinstance(entity, Run):
+                continue
+            names: dict[str, Any] = {"org": "o", "run": key.run, "ts": self.now}
+            for step_key, step in entity.state.steps.items():
+                if step.status == "outcome_unknown":
+                    outcome = self.random.choice(["completed", "retry", "fail"])
+                    self.fact(key, ev.OutcomeResolved(**names, step=step_key, attempt=step.attempt, outcome=outcome))
+                elif step.waiting == "approval" and step.status == "waiting":
+                    by = self.random.choice(["ana", "bo", "eve"])
+                    self.fact(key, ev.ApprovalGiven(**names, step=step_key, decision="approve", by=by))
+                elif step.waiting == "signal" and step.status == "waiting":
+                    self.fact(key, ev.SignalReceived(**names, name="s", id=str(self.seq)))
+            if entity.state.pause_requested:
+                self.fact(key, ev.RunResumeRequested(**names))
+
+    def play(self, cancel_at: int, pause_at: int) -> None:
+        for moment in range(ROUNDS_MAX):
+            names: dict[str, Any] = {"org": "o", "run": "run_1", "ts": self.now}
+            if moment == pause_at:
+                self.fact(self.key, ev.RunPauseRequested(**names))
+            if moment == cancel_at:
+                grace = self.random.choice([0, 500])
+                self.fact(self.key, ev.RunCancelRequested(**names, grace_ms=grace, force=self.random.random() < 0.3))
+            pending = [*(key for key, facts in self.unseen.items() if facts), *self.recovered, *self.held]
+            if pending:
+                self.turn(self.random.choice(pending))
+            elif not any(isinstance(entity, Run) for entity in self.memory.values()):
+                return
+            else:
+                self.outside()
+        states = {key.run: {k: str(s.status) for k, s in e.state.steps.items()} for key, e in self.memory.items()
+                  if isinstance(e, Run)}  # fmt: skip
+        raise AssertionError(f"these do not end: {states}")
+
+    # --- what must hold ---
+
+    def check(self) -> None:
+        for key, log in self.logs.items():
+            if key.run.startswith("lane_"):
+                self.check_lane(key)
+            else:
+                self.check_run(key, log)
+
+    def check_run(self, key: RunKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
+        decisions = [event for _, event in log if isinstance(event, ev.Decision)]
+        ends = [event for event in decisions if isinstance(event, ev.TERMINAL_RUN)]
+        assert len(ends) == 1, f"{key.run} ended {len(ends)} times"
+        assert decisions[-1] is ends[0], "nothing is decided after the end"
+        offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
+        assert all(count == 1 for count in offered.values()), offered
+        self.check_parts(log)
+        submitted = next(event for _, event in log if isinstance(event, ev.RunSubmitted))
+        assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
+        if submitted.parent is not None:
+            above = self.logs[subjects.key_of("o", submitted.parent.run)]
+            told = [
+                e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
+            ]
+            assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
+        self.check_concurrency(submitted.definition, log)
+        self.check_saga(ends[0], decisions)
+
+    def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:
+        """When a run ends nothing of it is under way."""
+        fold = folding(self.key)
+        for seq, event in log:
+            if isinstance(event, ev.TERMINAL_RUN):
+                break
+            if isinstance(event, ev.Decision) or any(
+                isinstance(later, ev.Decision) and later.seen >= seq for _, later in log
+            ):
+                fold.add(event, seq)
+        state = fold.finish()
+        left = [key for key, step in state.steps.items() if step.status in OPEN]
+        assert not left, f"the run ended while {left} were under way"
+
+    def check_concurrency(self, definition: dict[str, Any], log: list[tuple[int, ev.AnyEvent]]) -> None:
+        bounds = {n["id"]: n["config"].get("concurrency") for n in definition["dag"]["nodes"] if n["type"] == "map"}
+        running: dict[str, set[str]] = {}
+        for _, event in log:
+            step = getattr(event, "step", "")
+            parent = parent_of(step) if step else None
+            if parent is None or not step.endswith("]"):
+                continue
+            open_steps = running.setdefault(parent, set())
+            if isinstance(event, ev.StepScheduled | ev.StepQueued | ev.StepWaiting):
+                open_steps.add(step)
+                bound = bounds.get(parent.partition("#")[0])
+                assert bound is None or len(open_steps) <= bound, f"{parent}: {open_steps}"
+            elif isinstance(event, _OVER):
+                open_steps.discard(step)
+
+    def check_saga(self, end: Any, decisions: Sequence[ev.Decision]) -> None:
+        plan = next((e for e in decisions if isinstance(e, ev.RunCompensating)), None)
+        begun = [e.step for e in decisions if isinstance(e, ev.StepScheduled) and e.step.endswith(":undo")]
+        if plan is None:
+            assert not begun
+            return
+        assert list(dict.fromkeys(begun)) == [f"{step}:undo" for step in plan.steps][: len(set(begun))]
+        assert sorted([*end.compensated, *end.uncompensated]) == sorted(plan.steps)
+
+    def check_lane(self, key: RunKey) -> None:
+        while self.unseen.get(key) or key in self.recovered:
+            self.turn(key)
+        entity = self.memory[key]
+        assert isinstance(entity.state, LaneState)
+        assert not entity.state.holders, f"slots leak: {list(entity.state.holders)}"
+        assert not entity.state.queue
