@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -205,6 +206,7 @@ def undo_key(key: str) -> str:
     return key + UNDO
 
 
+@lru_cache(4096)  # asked many times of a key while its step is decided
 def parent_of(key: str) -> str | None:
     """`analyze[3]` -> `analyze`, `refine@2` -> `refine`; None for a step that is no part of another."""
     if key.endswith("]"):
@@ -213,6 +215,7 @@ def parent_of(key: str) -> str | None:
     return key[:at] if at > 0 and not key.endswith(UNDO) else None
 
 
+@lru_cache(4096)
 def node_of(key: str) -> str:
     """The node of the definition that a step key belongs to: `analyze#2[3]:undo` -> `analyze`."""
     for end, char in enumerate(key):

@@ -9,6 +9,7 @@ import contextlib
 import contextvars
 import logging
 import os
+import random
 import sys
 import time
 from collections.abc import Iterator
@@ -138,7 +139,7 @@ def log_context(**ids: Any) -> Iterator[None]:
 
 def new_traceparent() -> str:
     """A fresh W3C traceparent (version 00, sampled)."""
-    return f"00-{os.urandom(16).hex()}-{os.urandom(8).hex()}-01"
+    return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
 
 
 def trace_id(traceparent: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from agentflow_common import events as ev
@@ -176,5 +177,6 @@ def unbounded(_pool: str) -> bool:
     return True
 
 
+@lru_cache(4096)  # asked many times of a key while its step is decided
 def is_undo(key: str) -> bool:
     return key.endswith(UNDO)
