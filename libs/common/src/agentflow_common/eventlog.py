@@ -26,6 +26,7 @@ from agentflow_common.wire import Message
 
 ACK_TIMEOUT_S: Final = 5.0
 SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
+FLUSH_EVERY: Final = 8  # messages of a batch
 ATOMIC_BATCH_MAX: Final = 1000  # the server's bound for one atomic batch
 _WRONG_LAST_SEQUENCE: Final = 10071
 _READ_BATCH: Final = 500
@@ -161,6 +162,8 @@ class EventLog:
                 headers["Nats-Batch-Commit"] = "1"
             reply = f"{self._inbox}.{token}" if last else ""
             await wire.send(self._nc, entry.subject, entry.data, reply, headers)
+            if number % FLUSH_EVERY == 0:
+                await asyncio.sleep(0)  # these leave: the server stages them while the others are put together
         return await future
 
     async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
