@@ -230,9 +230,11 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         or (timer.kind == "step_timeout" and waiting and step.child)
         or (timer.kind == "wait" and (waiting or step.status is StepStatus.RUNNING))
     ):
-        step.due = True
-        if timer.kind == "heartbeat":
+        if timer.kind == "heartbeat" and not step.due:
             step.reason = "heartbeat"
+        elif timer.kind == "step_timeout":  # no beat puts it off
+            step.reason = ""
+        step.due = True
     elif timer.kind in {"expire", "escalate"} and waiting:
         step.due = True
         step.reason = step.reason if step.reason == "expire" else timer.kind
