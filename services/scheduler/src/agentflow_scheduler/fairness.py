@@ -238,11 +238,10 @@ class Window:
     def settle(self, waiter: Waiter, denied: Iterable[str]) -> None:
         """After a decision: what was promised is used or void, and in the pools of `denied` the run waits."""
         wants = set(denied)
-        for name, pool in list(self._pools.items()):
-            promised = pool.promised.pop(waiter.run, 0)
-            if promised:
+        for name, pool in self._pools.items():
+            if pool.promised and (promised := pool.promised.pop(waiter.run, 0)):
                 pool.add(waiter.run.org, -promised)
-            if name not in wants:
+            if pool.waiting and name not in wants:
                 pool.waiting.pop(waiter.run, None)
         for name in wants:
             pool = self._pool(name)

@@ -118,9 +118,10 @@ class PlanNode:
 
 
 class Plan:
-    """raw: the definition as it stands in the log, shared by all runs of it. exits: nodes that come one closer when
-    the loop of a back edge is left, once for each edge that leads out of it. bodies: a loop's nodes. Of a graph,
-    outgoing: the edges by source, schema: of its state, and no node waits for another."""
+    """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
+    exits: nodes that come one closer when the loop of a back edge is left, once for each edge that leads out of it.
+    bodies: a loop's nodes. Of a graph, outgoing: the edges by source, schema: of its state, and no node waits for
+    another."""
 
     def __init__(self, raw: dict[str, Any]) -> None:
         definition = df.load_trusted(raw)
@@ -135,6 +136,7 @@ class Plan:
             node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)
             for node in definition.dag.nodes
         }
+        self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
         self.outgoing: dict[str, list[df.Edge]] = {}
         self.schema: Schema | None = None
         if self.graph is not None:

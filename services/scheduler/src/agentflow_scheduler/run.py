@@ -49,7 +49,7 @@ class Run:
         self.state = state
         self.plan = plan
         state.definition = plan.raw
-        self.remaining = {node.id: len(plan.waits_for(node)) for node in plan.nodes.values()}
+        self.remaining = dict(plan.waits)
         self.present = frozenset(state.active)
         self.undecided = len(plan.nodes) if plan.graph is None else len(self.present)
         self.decided: set[str] = set()
