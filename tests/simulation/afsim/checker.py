@@ -144,7 +144,7 @@ def final(world: World) -> None:
         check_owners(world, key, log)
         if key in world.runs:
             _Checked(world, key, log).check()
-        elif key == SCHEDULE:
+        elif key.run == SCHEDULE:
             check_schedule(world, log)
         else:
             check_lane(world, key, log)

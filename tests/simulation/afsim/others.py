@@ -142,7 +142,7 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
 
 def _check_told(world: World, key: RunKey, state: RunState, logs: dict[RunKey, Log]) -> None:
     """Who started a run hears of its end once."""
-    if state.parent is None or state.continued_as or not state.status.terminal or state.parent.run == SCHEDULE.run:
+    if state.parent is None or state.continued_as or not state.status.terminal or state.parent.run == SCHEDULE:
         return
     above = logs[subjects.key_of("o", state.parent.run)]
     count = sum(isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued" for _, e in above)

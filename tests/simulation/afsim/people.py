@@ -20,7 +20,7 @@ from agentflow_common.subjects import RunKey
 if TYPE_CHECKING:
     from afsim.world import World
 
-SCHEDULE = subjects.key_of("o", "sched_1")
+SCHEDULE = "sched_1"
 
 
 class People:
@@ -32,6 +32,10 @@ class People:
         self.limits = dict(rich.LANE_LIMITS)  # the highest that was ever set
         self._signals = 0
         self._started: set[str] = set()
+
+    @property
+    def schedule(self) -> RunKey:
+        return subjects.key_of("o", SCHEDULE)  # where the world's few shards put it
 
     def after(self, delay_s: float, work: Any, *args: Any) -> None:
         self.world.loop.call_later(delay_s, work, *args, context=self.world.outside)
@@ -127,18 +131,18 @@ class People:
 
     def _create_schedule(self) -> None:
         spec = Spec(**rich.scheduled(self.rng)).canonical()
-        self.say(SCHEDULE, ev.ScheduleCreated(**self.names(SCHEDULE), name="often", uid="u1", spec=spec))
+        self.say(self.schedule, ev.ScheduleCreated(**self.names(self.schedule), name="often", uid="u1", spec=spec))
         if self.rng.random() < 0.3:
             at_s = self.rng.random() * 10
-            self.after(at_s, lambda: self.say(SCHEDULE, ev.SchedulePaused(**self.names(SCHEDULE))))
-            self.after(at_s + 4.5, lambda: self.say(SCHEDULE, ev.ScheduleResumed(**self.names(SCHEDULE))))
+            self.after(at_s, lambda: self.say(self.schedule, ev.SchedulePaused(**self.names(self.schedule))))
+            self.after(at_s + 4.5, lambda: self.say(self.schedule, ev.ScheduleResumed(**self.names(self.schedule))))
         if self.rng.random() < 0.3:
-            asked = ev.ScheduleTriggered(**self.names(SCHEDULE), id="t1", kind="manual")
-            self.after(self.rng.random() * 9, self.say, SCHEDULE, asked)
-            self.after(9.0, self.say, SCHEDULE, asked)
+            asked = ev.ScheduleTriggered(**self.names(self.schedule), id="t1", kind="manual")
+            self.after(self.rng.random() * 9, self.say, self.schedule, asked)
+            self.after(9.0, self.say, self.schedule, asked)
 
     def _end_schedule(self) -> None:
-        self.say(SCHEDULE, ev.ScheduleDeleted(**self.names(SCHEDULE)))
+        self.say(self.schedule, ev.ScheduleDeleted(**self.names(self.schedule)))
 
     def _fire(self, key: RunKey, fired: ev.ScheduleFired) -> None:
         """What agentflow_gateway.firing does: submit once, tell the schedule once."""
