@@ -190,3 +190,33 @@ def test_load_on_the_command_line_adds_to_the_environment(monkeypatch: pytest.Mo
     assert parse(["--load", "three", "--load", "four.py"]).load == ("one", "two.py", "three", "four.py")
     with pytest.raises(SystemExit):
         parse(["--nope"])
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
+async def test_what_would_end_a_process_or_never_arrive_is_a_failure_of_the_step(error: type[BaseException]) -> None:
+    @function()
+    def blocking() -> None:
+        raise error("gone")
+
+    @function()
+    async def waiting() -> None:
+        raise error("gone")
+
+    calls = [blocking] if error is GeneratorExit else [blocking, waiting]
+    for call in calls:
+        with pytest.raises(RetryableError, match=r"gone|StopIteration") as caught:
+            await asyncio.wait_for(invoke(registered(call), {}, context()), 5)
+        assert caught.value.kind in (error.__name__, "RuntimeError")
+
+
+async def test_an_error_without_a_text_is_still_told() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    @function()
+    def breaks() -> None:
+        raise Mute
+
+    with pytest.raises(RetryableError, match="raised Mute"):
+        await invoke(registered(breaks), {}, context())

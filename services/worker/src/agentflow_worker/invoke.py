@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
@@ -49,15 +48,14 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         else:
             if registration.context_parameter is not None and context.loop is None:
                 context.loop = asyncio.get_running_loop()
-            call = functools.partial(_unless_cancelled, context, registration.call, arguments)
+            call = functools.partial(_unless_cancelled, context, registration, arguments)
             result = await offload(call, context.settings.threads_max)
     except AgentFlowError:
         raise
     except TimeoutError as error:
         raise DeadlineError(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
-    except Exception as error:
-        kind = type(error).__name__
-        raise RetryableError(f"{registration.name} raised {kind}: {error}", kind=kind) from error
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise _raised(registration, error) from error
     return result if type(result) in _SCALARS else _to_json(registration, result)
 
 
@@ -72,11 +70,24 @@ def from_state(registration: Registration, inputs: dict[str, Any]) -> dict[str, 
     return {**{name: value for name, value in state.items() if name in names or registration.open_ended}, **given}
 
 
-def _unless_cancelled(context: StepContext, call: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+def _unless_cancelled(context: StepContext, registration: Registration, arguments: dict[str, Any]) -> Any:
     """In the thread: a call that had to wait for one may have been cancelled by now."""
     if context.cancelled.is_set():
         raise TerminalError("the step was stopped before it began", kind="cancelled")
-    return call(**arguments)
+    try:
+        return registration.call(**arguments)
+    except (StopIteration, GeneratorExit) as error:  # no future can carry these
+        raise _raised(registration, error) from error
+
+
+def _raised(registration: Registration, error: BaseException) -> RetryableError:
+    """What a step raises is its own failure, `sys.exit()` too: it ends the attempt, never the worker."""
+    kind = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text can't be made)"
+    return RetryableError(f"{registration.name} raised {kind}: {text}", kind=kind)
 
 
 def validate(registration: Registration, args: dict[str, Any]) -> dict[str, Any]:
