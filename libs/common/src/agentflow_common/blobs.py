@@ -35,8 +35,19 @@ def _reachable() -> Iterator[None]:
 
 
 def in_line(value: Any) -> Payload | None:
-    """The value as a Payload if it is small enough to stand in an event."""
-    return Payload(value=value) if len(msgspec.json.encode(value)) <= INLINE_BYTES_MAX else None
+    """The value as a Payload if it is small enough to stand in an event. InvalidError if no event can hold it."""
+    return Payload(value=value) if len(_encoded(value, "the value")) <= INLINE_BYTES_MAX else None
+
+
+def _encoded(value: Any, what: str) -> bytes:
+    try:
+        return msgspec.json.encode(value)
+    except (UnicodeEncodeError, RecursionError, TypeError) as error:
+        raise InvalidError(
+            f"{what} is not JSON ({type(error).__name__}: {str(error)[:120]}): texts must be valid Unicode, without "
+            "lone surrogates (decode bytes with errors='replace')",
+            kind="result_not_json",
+        ) from error
 
 
 class Blobs:
@@ -56,7 +67,7 @@ class Blobs:
 
     async def pack(self, value: Any, what: str = "payload") -> Payload:
         """The value as a Payload: in line if small, else stored first. InvalidError above PAYLOAD_BYTES_MAX."""
-        data = msgspec.json.encode(value)
+        data = _encoded(value, what)
         if len(data) <= INLINE_BYTES_MAX:
             return Payload(value=value)
         return Payload(ref=await self._put(data, what))
