@@ -69,12 +69,19 @@ def first_failure(mutation: str, seeds: range) -> int | None:
         return next((seed for seed in seeds if simulate(seed).violations), None)
 
 
-@pytest.mark.parametrize("mutation", ["no_fence", "cancel_ignored", "joined_twice"])
+SOON = (
+    "no_fence", "cancel_ignored", "joined_twice", "back_edge_without_bound", "compensated_forward", "fired_again",
+    "late_costs_lost", "no_grace", "parent_never_told", "parent_told_twice", "paused_goes_on", "slot_kept_on_cancel",
+    "total_time_retried", "too_many_failures", "window_leaks",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("mutation", SOON)
 def test_a_planted_bug_is_found_soon(mutation: str) -> None:
     assert first_failure(mutation, range(60)) is not None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("mutation", sorted(MUTATIONS))
+@pytest.mark.parametrize("mutation", sorted(set(MUTATIONS) - set(SOON)))
 def test_every_planted_bug_is_found(mutation: str) -> None:
     assert first_failure(mutation, range(MUTATION_SEEDS)) is not None
