@@ -14,7 +14,7 @@ from agentflow_worker.settings import WorkerSettings
 log = logging.getLogger("agentflow_worker.step")
 
 
-def _no_heartbeat(_progress: float | None, _detail: str) -> None:
+def no_heartbeat(_progress: float | None, _detail: str) -> None:
     """For steps that nobody watches."""
 
 
@@ -35,7 +35,7 @@ class StepContext:
     trace: str = ""
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     logger: logging.Logger | logging.LoggerAdapter[logging.Logger] = log
-    on_heartbeat: Callable[[float | None, str], None] = _no_heartbeat
+    on_heartbeat: Callable[[float | None, str], None] = no_heartbeat
     loop: asyncio.AbstractEventLoop | None = None
     llm_usage: LlmUsage | None = None
 

