@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -126,6 +127,7 @@ def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
         async with running(name, settings, app) as context:
+            gc.freeze()  # modules and models stay: looking through them took a tenth of a busy worker's time
             waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(context.stopping.wait())]
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             for waiter in waiters:
