@@ -24,12 +24,14 @@ class Run:
     remaining: per node, how many of those it waits for are undecided. cursors: per expanded step, the first child that
     was not offered yet. open_children: those that are undecided. busy, waits: steps that are on their way, and those
     that wait for something from outside. released: attempts whose slot was given back. leaving: ends of loops whose
-    back edges are yet to be looked at. present: the steps of a graph's superstep.
+    back edges are yet to be looked at. present: the steps of a graph's superstep. cut_off: steps were closed for an end
+    that is not in the log.
     """
 
     __slots__ = (
         "busy",
         "cursors",
+        "cut_off",
         "decided",
         "failures",
         "leaving",
@@ -61,8 +63,11 @@ class Run:
         self.released: dict[tuple[str, int], None] = {}  # an empty set takes three times as much
         self.busy: dict[str, None] = {}
         self.waits: dict[str, None] = {}
+        self.cut_off = False
         for key, step in state.steps.items():
             self._note(key, step.status)
+            if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
+                self.cut_off = True
         ready = list(state.active)
         if plan.graph is None:
             ready = [current_key(state, name) for name, count in self.remaining.items() if not count]

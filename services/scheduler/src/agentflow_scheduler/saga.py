@@ -38,6 +38,18 @@ def fail(run: Run, out: Decision, error: StepError, step: str) -> None:
     _begin_ending(run, out, RunStatus.FAILED, error, step, "")
 
 
+def resume(run: Run, out: Decision) -> bool:
+    """Goes on with the end of a run that has failed, when a crash came after some of its steps were closed: what it
+    failed of may be a part of a closed step by now, of which nothing follows. Whether there was such an end."""
+    run.cut_off = False
+    for key, step in run.state.steps.items():
+        node = run.node(key)
+        if node is not None and steps.is_final(node, key, step):
+            fail(run, out, step.error or StepError("unknown", "the step failed"), key)
+            return True
+    return False
+
+
 def abort(run: Run, out: Decision, error: StepError) -> None:
     """Ends the run at once, without compensation."""
     close_all(run, out, error.message)

@@ -294,6 +294,29 @@ def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError)
         decided(run, key)
 
 
+def is_final(node: PlanNode, key: str, step: StepState) -> bool:
+    """Whether the run fails of this step, as it stands."""
+    if (
+        node.policy.on_failure != "fail"
+        or is_undo(key)
+        or (node.kind in {"map", "loop"} and parent_of(key) is not None)
+    ):
+        return False
+    if step.status is StepStatus.OUTCOME_UNKNOWN:
+        return node.policy.on_unknown != "ask"
+    error = step.error or StepError("unknown", "the step failed")
+    return step.status is StepStatus.FAILED and (step.expired or not _may_retry(node.retry, error, step.attempt))
+
+
+def fail_for_good(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """Fails what holds the step if it has failed and is not to be tried again."""
+    error = step.error or StepError("unknown", "the step failed")
+    retry = node.work.retry if node.work is not None else node.retry
+    unknown = step.status is StepStatus.OUTCOME_UNKNOWN and node.policy.on_unknown != "ask"
+    if unknown or (step.status is StepStatus.FAILED and not _may_retry(retry, error, step.attempt)):
+        give_up(run, out, node, key, error)
+
+
 def _may_retry(retry: Any, error: StepError, attempt: int) -> bool:
     if attempt >= retry.max_attempts or not attempt:
         return False
