@@ -123,18 +123,21 @@ class _Child(msgspec.Struct):
 
 
 def _child_ended(line: Timeline, row: Row) -> None:
-    attempt = line.attempts.get((row.step, line.current.get(row.step, -1)))
-    if attempt is None or attempt.attempt != row.attempt or attempt.status != "waiting" or row.status == "continued":
-        return
+    """What the child cost counts even when its end comes too late to be used."""
+    attempt = line.attempts.get((row.step, row.attempt))
     child = msgspec.json.decode(row.body, type=_Child)
-    attempt.status = "completed" if row.status == "completed" else "failed"
-    attempt.error = "" if row.status == "completed" else _error(row) or f"child_{row.status}"
-    attempt.finished_at = row.ts
-    attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
     for holder in (line, attempt):
-        holder.cost_nano += child.cost_nano
-        holder.input_tokens += child.input_tokens
-        holder.output_tokens += child.output_tokens
+        if holder is not None:
+            holder.cost_nano += child.cost_nano
+            holder.input_tokens += child.input_tokens
+            holder.output_tokens += child.output_tokens
+    if attempt is None or line.current.get(row.step) != row.attempt or attempt.status != "waiting":
+        return
+    if row.status != "continued":
+        attempt.status = "completed" if row.status == "completed" else "failed"
+        attempt.error = "" if row.status == "completed" else _error(row) or f"child_{row.status}"
+        attempt.finished_at = row.ts
+        attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
 
 
 class _Outcome(msgspec.Struct):
