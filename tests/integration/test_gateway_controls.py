@@ -14,6 +14,7 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import rpc_vault, subjects
+from agentflow_common.eventlog import Entry
 from agentflow_common.runfold_facts import SIGNALS_MAX
 from agentflow_gateway.testing import EMAIL, Stand, details, standing, until
 
@@ -139,10 +140,13 @@ async def test_a_signal_is_kept_once_and_only_while_there_is_room(stand: Stand) 
     key = subjects.key_of("default", run)
     at: dict[str, Any] = {"org": "default", "run": run, "ts": 1}
     room = 3
-    for number in range(SIGNALS_MAX - 1 - room):
-        event = ev.SignalReceived(**at, name="paid", id=f"n{number}")
-        await stand.context.log.nc.publish(subjects.run_in(key), ev.encode(event))
-    await stand.context.log.nc.flush()
+    kept = [
+        await stand.context.log.publish(
+            Entry(subjects.run_in(key), ev.encode(ev.SignalReceived(**at, name="paid", id=f"n{number}")))
+        )
+        for number in range(SIGNALS_MAX - 1 - room)
+    ]
+    await asyncio.gather(*kept)
     answers = await asyncio.gather(
         *(door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth) for _ in range(room + 5)),
         return_exceptions=True,
