@@ -24,7 +24,7 @@ from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.testing import servers
 
-pytestmark = [pytest.mark.integration, pytest.mark.fault]
+pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow]
 
 RUNS = 200
 CHAIN = 10

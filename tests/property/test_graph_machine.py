@@ -244,7 +244,7 @@ class Model:
         return [node.id for node in self.definition.dag.nodes if node.id in targets]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(graphs(), st.integers(0, 2**32), st.booleans())
 def test_a_graph_runs_as_its_definition_says_whatever_crashes(
     definition: dict[str, Any], seed: int, crashes: bool
@@ -272,7 +272,7 @@ def test_a_graph_runs_as_its_definition_says_whatever_crashes(
     assert len(offered) == len(set(offered)), "an attempt is offered once"
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(graphs(), st.integers(0, 2**32), st.booleans())
 def test_a_failed_graph_that_is_tried_again_goes_on_where_it_was(
     definition: dict[str, Any], seed: int, crashes: bool
