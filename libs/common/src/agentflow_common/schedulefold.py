@@ -343,6 +343,8 @@ def _backfilled(state: ScheduleState, event: ev.ScheduleBackfilled) -> None:
 
 def _listed(state: ScheduleState, event: ev.ScheduleListed) -> None:
     state.listed = event.status
+    if event.status == "deleted":  # a snapshot may lie behind the word of it: what is over is in none
+        state.deleted = True
 
 
 def _timer_set(state: ScheduleState, event: ev.TimerSet) -> None:
