@@ -142,12 +142,9 @@ def _look(run: Run, out: Decision, key: str) -> None:
     """Decides what a step's present condition calls for; does nothing if that was done before."""
     node = run.node(key)
     _release_if_over(run, out, key)
-    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node):
+    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
         return
     step = run.state.steps.get(key)
-    if _is_left_over(run, key):
-        _fail_again(run, out, node, key, step)
-        return
     if step is None or step.status is StepStatus.PENDING:
         if key == current_key(run.state, node.id) and not run.remaining[node.id]:
             _begin(run, out, node, key)
@@ -186,13 +183,6 @@ def _is_left_over(run: Run, key: str) -> bool:
         return False
     parent = run.state.steps.get(parent_of(key) or "")
     return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
-
-
-def _fail_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState | None) -> None:
-    """A run whose end was written in part, and not its last event: the part of a closed step that it fails of."""
-    parent = run.state.steps.get(parent_of(key) or "")
-    if parent is not None and parent.status is StepStatus.CANCELLED and step is not None:
-        steps.fail_for_good(run, out, node, key, step)
 
 
 def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:

@@ -308,15 +308,6 @@ def is_final(node: PlanNode, key: str, step: StepState) -> bool:
     return step.status is StepStatus.FAILED and (step.expired or not _may_retry(node.retry, error, step.attempt))
 
 
-def fail_for_good(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    """Fails what holds the step if it has failed and is not to be tried again."""
-    error = step.error or StepError("unknown", "the step failed")
-    retry = node.work.retry if node.work is not None else node.retry
-    unknown = step.status is StepStatus.OUTCOME_UNKNOWN and node.policy.on_unknown != "ask"
-    if unknown or (step.status is StepStatus.FAILED and not _may_retry(retry, error, step.attempt)):
-        give_up(run, out, node, key, error)
-
-
 def _may_retry(retry: Any, error: StepError, attempt: int) -> bool:
     if attempt >= retry.max_attempts or not attempt:
         return False
