@@ -17,7 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition import load_trusted
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.lanefold import LaneState
+from agentflow_common.lanefold import LaneConfig, LaneState
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import ACTIVE, UNDO, RunState, node_of
 from agentflow_common.subjects import RunKey
@@ -101,7 +101,10 @@ def probe(world: World) -> None:
 def _hash(state: Any) -> str:
     """A lane that is idle may be forgotten, and with it whose turn it was."""
     if isinstance(state, LaneState):
-        state = msgspec.structs.replace(state, served={}, grants=0, since_checkpoint=0, refusals=0, tat_us=0)
+        config = LaneConfig(*msgspec.structs.astuple(state.config))  # out of a checkpoint it is spelled out
+        state = msgspec.structs.replace(
+            state, served={}, grants=0, since_checkpoint=0, refusals=0, tat_us=0, config=config
+        )
     return str(state.hash())
 
 
