@@ -17,7 +17,8 @@ from agentflow_common.forking import Changes
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 
-from .entities_world import WORK, World, workflows
+from .entities_workflows import WORK, workflows
+from .entities_world import World
 
 MOMENTS = st.sampled_from([-1, -1, 2, 9, 25])
 

@@ -1,0 +1,102 @@
+"""Random workflows of every node type, for entities_world.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from agentflow_common.definition import parse_dict
+
+WORK = {"function_name": "f"}
+
+
+def child_definition() -> dict[str, Any]:
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    nodes = [
+        {"id": "one", "type": "function", "config": WORK, "compensate_with": undo},
+        {"id": "two", "type": "function", "config": {**WORK, "inputs": {"n": "{{n}}"}}},
+    ]
+    dag = {"nodes": nodes, "edges": [{"from": "one", "to": "two"}]}
+    return parse_dict({"name": "child", "inputs": {"n": {"type": "any"}}, "dag": dag}).canonical()
+
+
+@st.composite
+def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
+    """One node of any type."""
+    kind = draw(st.sampled_from(["function", "function", "map", "loop", "subworkflow", "wait", "signal", "approval"]))
+    policy: dict[str, Any] = {
+        "on_failure": draw(st.sampled_from(["fail", "continue", "continue"])),
+        "retry": {"max_attempts": draw(st.integers(1, 3)), "initial_ms": draw(st.sampled_from([0, 10]))},
+    }
+    node: dict[str, Any] = {"id": name, "type": kind, "policy": policy}
+    work = draw(st.sampled_from(["function", "function", "subworkflow"]))
+    config = WORK if work == "function" else {"workflow": "child", "inputs": {"n": 1}}
+    if kind in {"function", "map", "loop", "subworkflow"}:
+        if draw(st.integers(0, 3)) == 0:
+            policy["timeout_ms"] = 1000
+        if draw(st.integers(0, 4)) == 0:
+            policy["total_timeout_ms"] = 3000
+        policy["on_unknown"] = draw(st.sampled_from(["fail", "retry", "ask"]))
+        slots = kind == "function" or (kind != "subworkflow" and work == "function")
+        if slots and draw(st.integers(0, 3)) == 0:
+            node["lane"], node["lane_limit"] = "{{org}}-lane", draw(st.integers(1, 2))
+        if draw(st.integers(0, 2)) == 0:
+            node["compensate_with"] = {"type": "function", "config": {"function_name": "undo"}}
+    if kind == "function":
+        node["config"] = WORK
+        if draw(st.integers(0, 4)) == 0:
+            policy["heartbeat_ms"] = 500
+        if draw(st.integers(0, 4)) == 0:
+            node["config"] = {**WORK, "parallel": True, "inputs": {"x": [1, 2]}}
+    elif kind == "map":
+        node["config"] = {
+            "over": list(range(draw(st.integers(0, 5)))), "body": {"type": work, "config": config},
+            "concurrency": draw(st.sampled_from([None, 1, 2])),
+            "on_item_failure": draw(st.sampled_from(["fail", "continue"])),
+        }  # fmt: skip
+    elif kind == "loop":
+        node["config"] = {
+            "body": {"type": work, "config": config}, "until": "iteration >= 2",
+            "max_iterations": draw(st.integers(1, 3)), "on_max": draw(st.sampled_from(["complete", "fail"])),
+        }  # fmt: skip
+        if draw(st.booleans()):
+            node["config"]["delay_ms"] = 50
+    elif kind == "subworkflow":
+        node["config"] = {"workflow": "child", "inputs": {"n": 1}}
+    elif kind == "wait":
+        node["config"] = {"duration": draw(st.sampled_from(["5ms", "2s"]))}
+    elif kind == "signal":
+        node["config"] = {"signal": "s", "timeout_ms": 500, "on_timeout": draw(st.sampled_from(["fail", "continue"]))}
+    else:
+        node["config"] = {"approvers": ["ana", "bo"], "required": draw(st.integers(1, 2)), "expires_ms": 800,
+                          "on_expire": draw(st.sampled_from(["fail", "approve", "reject"]))}  # fmt: skip
+    return node
+
+
+@st.composite
+def workflows(draw: st.DrawFn) -> dict[str, Any]:
+    count = draw(st.integers(1, 5))
+    listed = [draw(nodes(f"n{index}")) for index in range(count)]
+    edges: list[dict[str, Any]] = [
+        {"from": f"n{source}", "to": f"n{target}"}
+        for target in range(1, count)
+        for source in range(target)
+        if draw(st.integers(0, 2)) == 0
+    ]
+    known = {(edge["from"], edge["to"]) for edge in edges}
+    if count > 1 and draw(st.booleans()):
+        source, target = draw(st.sampled_from(sorted(known) or [("n0", "n0")]))
+        if source != target:
+            back = {"from": target, "to": source, "condition": f"{target}.status == 'completed'", "max_iterations": 2}
+            edges.append(back)
+    if draw(st.integers(0, 5)) == 0:
+        listed[-1] = {
+            "id": f"n{count - 1}",
+            "type": "continue_as_new",
+            "condition": "go",
+            "config": {"inputs": {"go": False}},
+        }
+    found: dict[str, Any] = {"name": "w", "inputs": {"go": {"type": "boolean", "default": True}},
+                             "dag": {"nodes": listed, "edges": edges}}  # fmt: skip
+    return found
