@@ -252,13 +252,14 @@ class World:
             checker.probe(self)
         self.heal()
         limit = self.loop.time() + SETTLE_S
-        while not checker.all_ended(self):
+        quiet_at = self.loop.time()
+        while self.loop.time() < quiet_at + QUIET_S:  # a late fire begins another run
             await asyncio.sleep(1.0)
             checker.probe(self)
-            if self.loop.time() > limit or self.violations:
+            if self.violations or self.loop.time() > limit:
                 break
-        await asyncio.sleep(QUIET_S)
-        checker.probe(self)
+            if not checker.all_ended(self):
+                quiet_at = self.loop.time()
 
     def run(self) -> None:
         """Plays the seed and checks it; `violations` says what was wrong."""
