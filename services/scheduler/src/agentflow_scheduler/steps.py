@@ -276,6 +276,7 @@ def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -
             schedule(run, out, node, key, step.attempt + 1)
             return
     elif not step.expired and _may_retry(retry, error, step.attempt):
+        set_missing_timers(out, node, key, step)  # its total time goes on
         delay_ms = retry_delay_ms(retry, run.state.run, key, step.attempt, error)
         if not delay_ms:
             schedule(run, out, node, key, step.attempt + 1)
