@@ -101,6 +101,7 @@ class Engine:
                 gone, came = await shards.follow()
                 if gone:
                     self._forget(gone)
+                    await self._advance({})  # what is gone has left room in the worker pools
                 if came:
                     await self._join(came)
                 self._context.health.set_part("shards", "ok" if shards.served else "no shard is free yet")
@@ -219,9 +220,9 @@ class Engine:
 
     async def _advance(self, touched: dict[RunKey, Entity]) -> None:
         """Decides and appends until nothing is left to decide for these entities, and for those whose turn came."""
-        while touched:
-            await self._settle(touched)
-            touched = {key: self._entities[key] for key in self._pools.grants() if key in self._entities}
+        await self._settle(touched)
+        while came := {key: self._entities[key] for key in self._pools.grants() if key in self._entities}:
+            await self._settle(came)
 
     async def _settle(self, touched: dict[RunKey, Entity]) -> None:
         values: dict[str, Any] = {}
