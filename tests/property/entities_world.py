@@ -294,7 +294,8 @@ class World:
                 fold.add(event, seq)
         state = fold.finish()
         left = [key for key, step in state.steps.items() if step.status in OPEN]
-        assert not left, f"the run ended while {left} were under way"
+        story = [(s, ev.event_type(e), getattr(e, "seen", 0)) for s, e in log if getattr(e, "step", "") in left]
+        assert not left, f"the run ended while {left} were under way: {story}"
 
     def check_concurrency(self, definition: dict[str, Any], log: list[tuple[int, ev.AnyEvent]]) -> None:
         bounds = {n["id"]: n["config"].get("concurrency") for n in definition["dag"]["nodes"] if n["type"] == "map"}

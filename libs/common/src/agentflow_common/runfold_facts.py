@@ -69,7 +69,7 @@ def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
     step = state.steps.get(event.step)
     if step is None or step.status is not StepStatus.OUTCOME_UNKNOWN or step.attempt != event.attempt:
         return
-    if not _asks(state, event.step):
+    if state.ending is not None or not _asks(state, event.step):
         return
     step.finished_at = event.ts
     if event.outcome == "completed":
