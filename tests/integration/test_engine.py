@@ -256,3 +256,10 @@ async def _eventually(condition: Any, timeout_s: float = 5.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+async def test_a_step_that_ends_its_workers_is_given_up(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agentflow_worker.handlers.DELIVERIES_MAX", 0)  # as if it had been delivered so often
+    text = workflow("{id: f, type: function, config: {function_name: t.add}, policy: {retry: {max_attempts: 3}}}")
+    state = await engine.finished(await engine.submit(text))
+    assert (state.status, state.error.type, state.steps["f"].attempt) == (RunStatus.FAILED, "worker_lost", 1)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import expressions as ex
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions import ExpressionError, condition
 
 VALUES = {"a": {"b": [1, {"c": "x"}], "n": None}, "name": "World", "k": 3, "big": "x" * 10_000}
 
@@ -111,3 +111,18 @@ def test_what_is_no_list_and_means_one_becomes_one() -> None:
     assert ex.template("{{ a.keys() }}").render({"a": {"b": 1}}) == ["b"]
     with pytest.raises(ExpressionError, match="no JSON value"):
         ex.template("{{ a.keys }}").render({"a": {"b": 1}})
+
+
+def test_a_condition_that_goes_through_lists_is_bounded() -> None:
+    plain = condition("inputs.xs.filter(x, x > 1).size() == 2")
+    assert plain.holds({"inputs": {"xs": [1, 2, 3]}})
+    nested = condition("inputs.orders.all(o, o.items.all(i, i > 0))")
+    assert nested.holds({"inputs": {"orders": [{"items": [1, 2]}, {"items": [3]}]}})
+    with pytest.raises(ExpressionError, match="2,000 values"):
+        plain.holds({"inputs": {"xs": list(range(2_100))}})
+    with pytest.raises(ExpressionError, match="150 values"):
+        nested.holds({"inputs": {"orders": [{"items": list(range(200))}]}})
+    with pytest.raises(ExpressionError, match="3 deep"):
+        condition("xs.map(x, xs.map(y, xs.map(z, x))).size() > 0")
+    assert condition("size('.map(.map(.map(') == 15").holds({})
+    assert condition("xs.map(x, x).map(x, x).map(x, x).size() == 1").holds({"xs": [1]})

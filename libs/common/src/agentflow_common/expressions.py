@@ -134,8 +134,40 @@ def template(text: str) -> Template:
     return Template(text)
 
 
+def _macro_depth(text: str) -> int:
+    """How deep `map`, `filter`, `all`, `exists` stand inside each other."""
+    deepest = depth = 0
+    opened: list[bool] = []
+    plain = _CEL_STRING.sub("''", text)
+    macros = {match.end() - 1 for match in _CEL_MACRO.finditer(plain)}
+    for position, char in enumerate(plain):
+        if char in "([{":
+            opened.append(position in macros)
+            depth += opened[-1]
+            deepest = max(deepest, depth)
+        elif char in ")]}" and opened:
+            depth -= opened.pop()
+    return deepest
+
+
+def _count(value: Any, limit: int) -> int:
+    """How much a value holds, until the limit: items, keys, and hundreds of characters."""
+    left = limit
+    stack = [value]
+    while stack and left >= 0:
+        item = stack.pop()
+        left -= 1
+        if isinstance(item, dict):
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+        elif isinstance(item, str):
+            left -= len(item) // 100
+    return limit - left
+
+
 class Condition:
-    """A compiled CEL expression."""
+    """A compiled CEL expression. What goes through a list is bounded: the cost grows with the square of its values."""
 
     def __init__(self, text: str) -> None:
         import cel
@@ -149,9 +181,18 @@ class Condition:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             detail = lines[0].split("ERROR: <input>:")[-1] if lines else type(error).__name__
             raise ExpressionError(f"not a CEL expression: {text!r}: {detail}") from error
+        depth = _macro_depth(text)
+        if depth > len(_MACRO_VALUES_MAX):
+            raise ExpressionError(f"{text!r}: lists are gone through inside each other {depth} deep, the limit is 2")
+        self._values_max = _MACRO_VALUES_MAX[depth - 1] if depth else 0
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """True or False. ExpressionError if it fails, or gives something else than a boolean."""
+        if self._values_max and _count(dict(variables), self._values_max) > self._values_max:
+            raise ExpressionError(
+                f"condition {self.text!r} goes through lists where more than {self._values_max:,} values are in sight: "
+                "let a step compute what it asks"
+            )
         try:
             value = self._program.execute(dict(variables))
         except KeyError as error:
@@ -169,6 +210,8 @@ def condition(text: str) -> Condition:
 
 
 _CEL_STRING: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_CEL_MACRO: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(")
+_MACRO_VALUES_MAX: Final = (2_000, 150)  # by depth: a fraction of a second at most
 _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:output|status|error)\b")
 
 

@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
 SWEEP_S: Final = 0.05  # how late a step may be announced or interrupted: one timer serves all flights
 TIMEOUT_GRACE_S: Final = 2.0  # the scheduler's timer decides; the worker's own bound is the second net
+DELIVERIES_MAX: Final = 20  # of one attempt: more means that it ends the workers that take it
 RUN_CHECK_S: Final = 1.0  # how long the answer "this run is not over" is believed
 
 
@@ -131,7 +132,20 @@ class Executor:
                 return False
         elif machine.is_stale(age_ms) and await self.is_over(flight.key):
             return False
+        if delivery.delivered > DELIVERIES_MAX:
+            await self._give_up(flight)
+            return False
         return not self._must_claim(task) or await self._claim(flight)
+
+    async def _give_up(self, flight: Flight) -> None:
+        """A step that ends every process that begins it would go round for ever."""
+        task = flight.task
+        text = f"{DELIVERIES_MAX} workers were lost or gave no word while they had this step"
+        lost = ev.StepFailed(
+            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+            error=ev.StepError("worker_lost", text, retryable=False), worker=self._settings.worker_id, trace=task.trace,
+        )  # fmt: skip
+        await self._reports.send(flight, lost, "end")
 
     async def is_over(self, key: RunKey) -> bool:
         """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
