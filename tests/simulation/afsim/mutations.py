@@ -211,19 +211,6 @@ def holes_unheeded() -> list[Change]:
     return [(Client, "deliver", deliver)]
 
 
-def joined_shards_read_late() -> list[Change]:
-    """A shard that joins is read from where the foremost of the others stands."""
-    real = shards.Shards._make_tail
-
-    def make_tail(self: Any, came: Any, lost: Any) -> None:
-        real(self, came, lost)
-        if self._tail is not None:
-            self._position = max(self._folded.values())
-            self._tail._next_seq = self._position + 1
-
-    return [(shards.Shards, "_make_tail", make_tail)]
-
-
 def no_timers_on_reload() -> list[Change]:
     """A timer whose decision was written and not acknowledged is not set."""
     real_advance, real_set = handlers.Engine._advance, handlers.Engine._set_timers
@@ -249,7 +236,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
-        skip_unordered, heartbeats_unheeded, holes_unheeded, joined_shards_read_late, no_timers_on_reload,
+        skip_unordered, heartbeats_unheeded, holes_unheeded, no_timers_on_reload,
         *mutations_semantics.ALL,
     )
 }  # fmt: skip

@@ -11,7 +11,7 @@ from agentflow_common.lanefold import LaneState
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import Answer, RunState, StepStatus
-from agentflow_scheduler import append, composite, handlers, machine, pools, run, saga, steps
+from agentflow_scheduler import append, composite, machine, pools, run, saga, steps
 
 Change = tuple[Any, Any, Any]
 
@@ -182,23 +182,6 @@ def timers_left_out() -> list[Change]:
     return [(steps, "set_missing_timers", lambda *_: None)]
 
 
-def early_timer_forgotten() -> list[Change]:
-    """A timer in whose place an older one was set by a late word does not fire."""
-    return [(handlers.Engine, "_still_set", lambda _self: [])]
-
-
-def refused_timers_set() -> list[Change]:
-    """Who takes over sets the timers of what it had decided, even if the log has refused it."""
-    real = handlers.Engine._join
-
-    async def join(self: Any, states: Any) -> None:
-        await real(self, states)
-        late = [(key, name, timer) for key, state in states.items() for name, timer in state.timers.items()]
-        await self._set_timers(late)
-
-    return [(handlers.Engine, "_join", join)]
-
-
 def tried_again_unasked() -> list[Change]:
     """A step of which nobody knows whether it took effect is tried again without asking."""
     real = steps.failed
@@ -211,11 +194,6 @@ def tried_again_unasked() -> list[Change]:
             real(its_run, out, node, key, step)
 
     return [(steps, "failed", failed)]
-
-
-def left_over_goes_on() -> list[Change]:
-    """A part of a step that has ended is tried again."""
-    return [(machine, "_is_left_over", lambda *_: False)]
 
 
 def window_leaks() -> list[Change]:
@@ -240,6 +218,6 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     slot_kept_on_cancel, lane_limit_ignored, sent_afterwards, compensated_forward, compensated_again,
     concurrency_ignored, too_many_failures, signal_taken_twice, one_person_counts_twice, parent_never_told,
     parent_told_twice, late_costs_lost, children_go_on, back_edge_without_bound, paused_goes_on, no_grace,
-    total_time_retried, timers_left_out, early_timer_forgotten, refused_timers_set, tried_again_unasked,
-    left_over_goes_on, window_leaks, fired_again,
+    total_time_retried, timers_left_out, tried_again_unasked,
+    window_leaks, fired_again,
 )  # fmt: skip
