@@ -193,6 +193,17 @@ def test_a_checkpoint_stands_for_all_before_it() -> None:
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(state), type=type(state)) == state
 
 
+def test_a_checkpoint_that_can_not_be_folded_is_left_out_and_the_fold_goes_on() -> None:
+    fold = ScheduleFold()
+    fold.add(ev.ScheduleCheckpointed(**BASE, ts=T0, state={"name": 7}), 1)
+    fold.add(ev.ScheduleCreated(**BASE, ts=T0, name=NAME, uid="u1", spec=spec_of()), 2)
+    fold.add(ev.SchedulePaused(**BASE, ts=T0), 3)
+    state = fold.finish()
+    assert state is not None
+    assert state.paused
+    assert fold.poison == [1]
+
+
 @pytest.mark.parametrize("late", [0, 700])
 def test_a_timer_that_fires_early_by_this_machines_clock_is_believed(late: int) -> None:
     event = ev.ScheduleCreated(**BASE, ts=T0, name=NAME, uid="u1", spec=spec_of())

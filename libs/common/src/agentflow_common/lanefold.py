@@ -1,14 +1,13 @@
 """What may be known of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
 
 A lane is an entity in the log, as a run is: its `in` holds what attempts ask of it and give back, its `out` who was
-given a slot, and the two interleave as in runfold.py: a decision says which facts it had seen. Each request and release
+given a slot, and the two interleave as in logfold.py: a decision says which facts it had seen. Each request and release
 is part of a fenced append of its run, so each stands in the log once.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
+from agentflow_common.logfold import LogFold
 from agentflow_common.runstate import TimerState
 from agentflow_common.subjects import RunKey
 
@@ -172,33 +172,11 @@ def evolve(state: LaneState, event: ev.Event, seq: int) -> None:
     handler(state, event)
 
 
-class LaneFold:
+class LaneFold(LogFold[LaneState]):
     """Feeds a lane's log in sequence order. What stands before a checkpoint may be there, in part, or not at all."""
 
     def __init__(self, lane: RunKey, state: LaneState | None = None) -> None:
-        self.state = state or new_state(lane)
-        self.poison: list[int] = []  # what could not be folded; the fold goes on without it
-        self._held: deque[tuple[int, ev.Event]] = deque()
-
-    def add(self, event: ev.Event, seq: int) -> None:
-        if isinstance(event, ev.Decision):
-            while self._held and self._held[0][0] <= event.seen:
-                self._apply(*self._held.popleft())
-            self._apply(seq, event)
-        elif type(event) in _FACTS:
-            self._held.append((seq, event))
-
-    def finish(self) -> LaneState:
-        """Folds the facts that no decision has seen yet."""
-        while self._held:
-            self._apply(*self._held.popleft())
-        return self.state
-
-    def _apply(self, seq: int, event: ev.Event) -> None:
-        try:
-            evolve(self.state, event, seq)
-        except Exception:
-            self.poison.append(seq)
+        super().__init__(state or new_state(lane), _FACTS, evolve)
 
 
 def fold(lane: RunKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:

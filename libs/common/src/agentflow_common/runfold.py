@@ -1,22 +1,19 @@
 """The fold of a run's events: what may be known of a run, from its log alone.
 
 `evolve(state, event, seq)` records facts and decisions; it decides nothing, reads no clock and needs no definition. The
-scheduler, the gateway's answers and every replay use this one fold, so they agree bit for bit.
-
-Order. Facts (`...in`) and decisions (`...out.*`) are written by different processes, so a fact may stand in the log
-before a decision that was taken without it. Each decision carries `seen`, the newest fact that it knew; `fold` holds a
-fact back until a decision that had seen it (or the end of the log), which is exactly the order the scheduler lived.
+scheduler, the gateway's answers and every replay use this one fold, so they agree bit for bit. Facts and decisions are
+folded in the order in which the scheduler lived them (logfold.py).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterable
 
 import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.logfold import LogFold
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import RunState, StepState
@@ -75,36 +72,15 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
     )
 
 
-class RunFold:
+class RunFold(LogFold[RunState | None]):
     """Feeds a run's log in sequence order; `state` is None until `run.submitted` has come."""
 
     def __init__(self, state: RunState | None = None) -> None:
-        self.state = state
-        self.poison: list[int] = []  # what could not be folded; the fold goes on without it
-        self._held: deque[tuple[int, ev.AnyEvent]] = deque()
+        super().__init__(state, FACTS, evolve, _begin)
 
-    def add(self, event: ev.AnyEvent, seq: int) -> None:
-        if isinstance(event, ev.Decision):
-            while self._held and self._held[0][0] <= event.seen:
-                self._apply(*self._held.popleft())
-            self._apply(seq, event)
-        elif type(event) in FACTS or isinstance(event, ev.RunSubmitted):
-            self._held.append((seq, event))
 
-    def finish(self) -> RunState | None:
-        """Folds the facts that no decision has seen yet."""
-        while self._held:
-            self._apply(*self._held.popleft())
-        return self.state
-
-    def _apply(self, seq: int, event: ev.AnyEvent) -> None:
-        try:
-            if self.state is not None:
-                evolve(self.state, event, seq)
-            elif isinstance(event, ev.RunSubmitted):
-                self.state = new_state(event, seq)
-        except Exception:
-            self.poison.append(seq)
+def _begin(event: ev.Event, seq: int) -> RunState | None:
+    return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
 
 
 def readable(subject: str, data: bytes) -> ev.AnyEvent | None:

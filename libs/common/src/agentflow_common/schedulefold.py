@@ -1,6 +1,6 @@
 """What may be known of a schedule, and the fold of its events: shared by the scheduler and the gateway's answers.
 
-Facts (`...in`) and decisions (`...out.*`) interleave as in runfold.py: a decision says which facts it had seen.
+Facts (`...in`) and decisions (`...out.*`) interleave as in logfold.py: a decision says which facts it had seen.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.events import Payload, StepError
+from agentflow_common.logfold import LogFold
 from agentflow_common.runstate import TimerState
 
 TIMER: Final = "fire"
@@ -149,34 +150,25 @@ def evolve(state: ScheduleState, event: ev.Event, seq: int) -> None:
             handler(state, event)
 
 
-class ScheduleFold:
+class ScheduleFold(LogFold[ScheduleState | None]):
     """Feeds a schedule's log in sequence order; `state` is None until it was created (or a checkpoint has come)."""
 
     def __init__(self, state: ScheduleState | None = None) -> None:
-        self.state = state
-        self._held: deque[tuple[int, ev.Event]] = deque()
+        super().__init__(state, _FACTS, evolve, _begin)
 
     def add(self, event: ev.Event, seq: int) -> None:
         if isinstance(event, ev.ScheduleCheckpointed) and self.state is None:
             self._held = deque(held for held in self._held if held[0] > event.seen)
-            self.state = _restored(event, seq)
-        elif isinstance(event, ev.Decision):
-            while self._held and self._held[0][0] <= event.seen:
-                self._apply(*self._held.popleft())
-            self._apply(seq, event)
-        elif type(event) in _FACTS:
-            self._held.append((seq, event))
+            try:
+                self.state = _restored(event, seq)
+            except msgspec.ValidationError:
+                self.poison.append(seq)
+        else:
+            super().add(event, seq)
 
-    def finish(self) -> ScheduleState | None:
-        while self._held:
-            self._apply(*self._held.popleft())
-        return self.state
 
-    def _apply(self, seq: int, event: ev.Event) -> None:
-        if self.state is not None:
-            evolve(self.state, event, seq)
-        elif isinstance(event, ev.ScheduleCreated):
-            self.state = new_state(event, seq)
+def _begin(event: ev.Event, seq: int) -> ScheduleState | None:
+    return new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
 
 
 def _restored(event: ev.ScheduleCheckpointed, seq: int) -> ScheduleState:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import lanefold, schedulefold
 from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.logfold import LogFold
 from agentflow_common.runfold import RunFold, new_state
 from agentflow_common.runstate import RunState
 from agentflow_common.schedulefold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
 from agentflow_scheduler.lanes import Lane, decide_lane
 from agentflow_scheduler.machine import decide
+from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
 from agentflow_scheduler.schedules import Schedule, decide_schedule
@@ -22,22 +24,7 @@ State = RunState | LaneState | ScheduleState
 Entity = Run | Lane | Schedule
 
 
-class Decided(Protocol):
-    """What a machine decided: decisions that are folded already, and facts for other entities' `in`."""
-
-    decisions: list[ev.Decision]
-    sends: list[tuple[RunKey, ev.Event]]
-
-
-class Folding(Protocol):
-    """Feeds an entity's log in sequence order."""
-
-    def add(self, event: Any, seq: int) -> None: ...
-
-    def finish(self) -> Any: ...
-
-
-def folding(key: RunKey, state: Any = None) -> Folding:
+def folding(key: RunKey, state: Any = None) -> LogFold[Any]:
     if key.run.startswith(LANE_PREFIX):
         return LaneFold(key, state)
     if key.run.startswith(SCHEDULE_PREFIX):
@@ -81,13 +68,13 @@ def host(state: State, plans: Plans) -> Entity:
     return Lane(state) if isinstance(state, LaneState) else Schedule(state)
 
 
-def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Decided:
+def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Outcome:
     if isinstance(entity, Run):
         return decide(entity, now_ms, blobs, take)
     return decide_lane(entity, now_ms) if isinstance(entity, Lane) else decide_schedule(entity, now_ms)
 
 
-def groups(out: Decided) -> list[tuple[int, int]]:
+def groups(out: Outcome) -> list[tuple[int, int]]:
     """How many decisions and sends belong together, in order: what a decision sends goes out with it.
 
     A run says so by `marks`: the number of decisions that stood before each send. Others keep both few.

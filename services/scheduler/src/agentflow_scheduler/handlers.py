@@ -29,11 +29,12 @@ from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls
-from agentflow_scheduler.entities import Decided, Entity, State, begin, decide_entity, groups, host, is_over
+from agentflow_scheduler.entities import Entity, State, begin, decide_entity, groups, host, is_over
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.load import Load
 from agentflow_scheduler.machine import fail_run
+from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.pools import Pools
@@ -286,7 +287,7 @@ class Engine:
 
     async def _decide_one(
         self, key: RunKey, entity: Entity, now_ms: int, values: dict[str, Any]
-    ) -> tuple[Decided, Turn]:
+    ) -> tuple[Outcome, Turn]:
         if isinstance(entity, Lane):
             entity.wanted = self._controls.lane(entity.state.lane)
         out = decide_entity(entity, now_ms, values, self._room(key, entity))
@@ -301,7 +302,7 @@ class Engine:
         """Asks whether one more step may be offered to a worker pool now."""
         return self._pools.before(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded
 
-    async def _make_turn(self, key: RunKey, entity: Entity, out: Decided) -> Turn:
+    async def _make_turn(self, key: RunKey, entity: Entity, out: Outcome) -> Turn:
         encoded = [await self._packer.decision(entity.state, decision) for decision in out.decisions]
         sent = [Entry(subjects.run_in(to), await self._packer.fact(key, to, fact)) for to, fact in out.sends]
         return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
@@ -326,7 +327,7 @@ class Engine:
 
     async def _give_up(
         self, key: RunKey, entity: Entity, now_ms: int, error: Exception
-    ) -> tuple[Entity, Decided, Turn]:
+    ) -> tuple[Entity, Outcome, Turn]:
         """Ends a run that the engine can't go on with. A lane or a schedule has nothing to end: it is a bug."""
         if not isinstance(entity, Run):
             raise error

@@ -24,8 +24,8 @@ from agentflow_common.lanefold import (
     rate_wait_us,
     slot_key,
 )
-from agentflow_common.subjects import RunKey
 from agentflow_scheduler.fairness import Rank, Turns
+from agentflow_scheduler.outcome import Outcome
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; who comes then is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least that a refused attempt waits before its next
@@ -80,24 +80,16 @@ class Lane:
         return was_quiet and self.quiet
 
 
-class Decision:
-    """decisions: in order, already folded into the state. sends: facts for others, to be appended with them or after
-    them. more: the turn was cut short, and the lane is to be decided again when this is written."""
+class Decision(Outcome):
+    """sends: appended with the decisions or after them. more: the turn was cut short, and the lane is to be decided
+    again when this is written."""
 
-    __slots__ = ("_lane", "decisions", "more", "now_ms", "sends")
+    __slots__ = ("_lane", "more")
 
     def __init__(self, lane: Lane, now_ms: int) -> None:
+        super().__init__(lane.state, now_ms, evolve)
         self._lane = lane
-        self.decisions: list[ev.Decision] = []
-        self.sends: list[tuple[RunKey, ev.Event]] = []
-        self.now_ms = now_ms
         self.more = False
-
-    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        state = self._lane.state
-        event = event_type(org=state.org, run=state.run, ts=self.now_ms, seen=state.facts_seq, **fields)
-        evolve(state, event, 0)
-        self.decisions.append(event)
 
     def tell(self, slot: Slot, event_type: Any, **fields: Any) -> None:
         """A fact for the run that holds or wants the slot."""

@@ -144,7 +144,6 @@ class Plan:
                 self.outgoing.setdefault(edge.source, []).append(edge)
             if self.graph.state.json_schema:
                 self.schema = Schema(self.graph.state.json_schema)
-        self.edges = [(edge.source, edge.target, edge) for edge in definition.dag.edges]
         self.loops = loops
         self.bodies = {loop.edge: frozenset(loop.body) for loop in loops}
         self.exits: dict[str, list[str]] = {loop.edge: [] for loop in loops}

@@ -11,7 +11,7 @@ from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runfold import evolve
 from agentflow_common.runstate import OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
-from agentflow_common.subjects import RunKey
+from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.plan import Plan, PlanNode
 from agentflow_scheduler.scope import Scope
 
@@ -113,31 +113,17 @@ class Run:
         return base in self.present if self.plan.graph else base == current_key(self.state, node.id)
 
 
-class Decision:
-    """decisions: in order, already folded into the run's state. sends: facts to other entities' `in`, each appended
-    together with the decision before it; marks: how many decisions stood before each. needs: blobs to fetch before
-    deciding again. take: asks for room for one more step in a worker pool (the empty name: for one that needs none);
-    `held`: some could not be offered now. failure: what the run fails of, and the step. successor: the step by which
-    another run goes on instead.
+class Decision(Outcome):
+    """Each of the sends is appended together with the decision before it; marks: how many decisions stood before each.
+    needs: blobs to fetch before deciding again. take: asks for room for one more step in a worker pool (the empty name:
+    for one that needs none); `held`: some could not be offered now. failure: what the run fails of, and the step.
+    successor: the step by which another run goes on instead.
     """
 
-    __slots__ = (
-        "_now_ms",
-        "_run",
-        "decisions",
-        "failure",
-        "held",
-        "marks",
-        "needs",
-        "scope",
-        "sends",
-        "successor",
-        "take",
-    )
+    __slots__ = ("_run", "failure", "held", "marks", "needs", "scope", "successor", "take")
 
     def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
-        self.decisions: list[ev.Decision] = []
-        self.sends: list[tuple[RunKey, ev.Event]] = []
+        super().__init__(run.state, now_ms, evolve, run.state.trace)
         self.marks: list[int] = []
         self.needs: list[BlobRef] = []
         self.scope = Scope(run.state, blobs)
@@ -146,15 +132,9 @@ class Decision:
         self.failure: tuple[StepError, str] | None = None
         self.successor = ""
         self._run = run
-        self._now_ms = now_ms
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        state = self._run.state
-        event = event_type(
-            org=state.org, run=state.run, ts=self._now_ms, seen=state.facts_seq, trace=state.trace, **fields
-        )
-        evolve(state, event, 0)
-        self.decisions.append(event)
+        super().emit(event_type, **fields)
         key = fields.get("step")
         if key:
             self._run.changed(key)
@@ -162,13 +142,9 @@ class Decision:
     def send(self, event_type: type[ev.Event], /, to_org: str, to: str, **fields: Any) -> None:
         """A fact for another run of the org, a lane or a schedule, appended together with the newest decision."""
         key = subjects.key_of(to_org, to)
-        event = event_type(org=to_org, run=to, ts=self._now_ms, trace=self._run.state.trace, **fields)
+        event = event_type(org=to_org, run=to, ts=self.now_ms, trace=self._trace, **fields)
         self.sends.append((key, event))
         self.marks.append(len(self.decisions))
-
-    @property
-    def now_ms(self) -> int:
-        return self._now_ms
 
     def may_offer(self, pool: str) -> bool:
         """Whether one more step may be offered; what may not be now stays touched."""

@@ -21,6 +21,7 @@ from agentflow_common.firetimes import Timetable
 from agentflow_common.schedulefold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
 from agentflow_common.schedulespec import Spec
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.outcome import Outcome
 
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
 SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
@@ -81,24 +82,11 @@ class Schedule:
         return at + int(ids.fraction(self.state.run, at) * room)
 
 
-class Decision:
-    """decisions: in order, already folded into the state. sends: facts for others, to be appended with them."""
-
-    __slots__ = ("_schedule", "decisions", "now_ms", "sends")
+class Decision(Outcome):
+    __slots__ = ()
 
     def __init__(self, schedule: Schedule, now_ms: int) -> None:
-        self._schedule = schedule
-        self.decisions: list[ev.Decision] = []
-        self.sends: list[tuple[RunKey, ev.Event]] = []
-        self.now_ms = now_ms
-
-    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        state = self._schedule.state
-        event = event_type(
-            org=state.org, run=state.run, ts=self.now_ms, seen=state.facts_seq, trace=state.trace, **fields
-        )
-        evolve(state, event, 0)
-        self.decisions.append(event)
+        super().__init__(schedule.state, now_ms, evolve, schedule.state.trace)
 
     @property
     def full(self) -> bool:

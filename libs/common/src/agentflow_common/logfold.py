@@ -1,0 +1,58 @@
+"""The order in which an entity lived: the facts and decisions of its log, as its scheduler interleaved them.
+
+Facts (`...in`) and decisions (`...out.*`) are written by different processes, so a fact may stand in the log before a
+decision that was taken without it. Each decision carries `seen`, the newest fact that it knew: a fact is held back
+until a decision that had seen it, or the end of the log (ADR 0003).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container
+from typing import Any, Generic, TypeVar
+
+from agentflow_common import events as ev
+
+S = TypeVar("S")
+
+
+class LogFold(Generic[S]):
+    """Feeds an entity's log in sequence order. facts: the types that count. begin: the state that an event begins, for
+    as long as there is none. poison: sequences of what could not be folded; the fold goes on without it."""
+
+    def __init__(
+        self,
+        state: S,
+        facts: Container[type[ev.Event]],
+        evolve: Callable[[Any, ev.Event, int], None],
+        begin: Callable[[ev.Event, int], S] | None = None,
+    ) -> None:
+        self.state = state
+        self.poison: list[int] = []
+        self._facts = facts
+        self._evolve = evolve
+        self._begin = begin
+        self._held: deque[tuple[int, ev.Event]] = deque()
+
+    def add(self, event: ev.Event, seq: int) -> None:
+        if isinstance(event, ev.Decision):
+            while self._held and self._held[0][0] <= event.seen:
+                self._apply(*self._held.popleft())
+            self._apply(seq, event)
+        elif type(event) in self._facts:
+            self._held.append((seq, event))
+
+    def finish(self) -> S:
+        """Folds the facts that no decision has seen yet."""
+        while self._held:
+            self._apply(*self._held.popleft())
+        return self.state
+
+    def _apply(self, seq: int, event: ev.Event) -> None:
+        try:
+            if self.state is not None:
+                self._evolve(self.state, event, seq)
+            elif self._begin is not None:
+                self.state = self._begin(event, seq)
+        except Exception:
+            self.poison.append(seq)
