@@ -9,78 +9,44 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
-import nats.errors
-from nats.js import api
-from nats.js.errors import APIError
 
 from agentflow_common import events as ev
 from agentflow_common import firetimes, rpc, schedulespec, screening, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError
 from agentflow_common.eventlog import Entry
-from agentflow_common.httpd import Health
-from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.pull import Delivery
 from agentflow_common.schedulespec import Spec
 from agentflow_gateway import errors, handlers
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Source
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.follower import Follower
 from agentflow_gateway.machine import Identity, Submission
 
 log = logging.getLogger(__name__)
 
-DURABLE: Final = subjects.durable("gateway", "fires")
-CREDIT: Final = 32  # submissions at a time of one gateway
 DELIVERIES_MAX: Final = 200  # with waits of up to 30 s: about an hour and a half
-_ACK_WAIT_S: Final = 60.0
 _WAIT_S_MAX: Final = 30.0
-_BACKOFF_S_MAX: Final = 5.0
 
 
-class Firing:
-    def __init__(self, deps: Deps, health: Health) -> None:
-        self._deps = deps
-        self._health = health
+class Firing(Follower):
+    part = "schedules"
+    durable = subjects.durable("gateway", "fires")
+    subject = subjects.lane_tasks(subjects.SCHEDULES_LANE)
+    credit = 32  # submissions at a time of one gateway
+    ack_wait_s = 60.0
+    ack_pending_max = 16 * credit
 
-    async def ensure(self) -> None:
-        config = api.ConsumerConfig(
-            durable_name=DURABLE,
-            filter_subject=subjects.lane_tasks(subjects.SCHEDULES_LANE),
-            deliver_policy=api.DeliverPolicy.ALL,
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=_ACK_WAIT_S,
-            max_ack_pending=16 * CREDIT,
-        )
-        await self._deps.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
-
-    async def run(self) -> None:
-        """Until cancelled. Trouble shows in readiness and is retried."""
-        backoff_s = 0.1
-        while True:
-            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT)
-            try:
-                await self.ensure()
-                await queue.start()
-                self._health.set_part("schedules", "ok")
-                while True:
-                    batch = await queue.batch(wait_s=5.0)
-                    await asyncio.gather(*(self._serve(delivery) for delivery in batch))
-                    queue.release(len(batch))
-                    backoff_s = 0.1
-            except (PullError, nats.errors.Error, APIError, AgentFlowError, TimeoutError, OSError) as error:
-                self._health.set_part("schedules", f"retrying after {type(error).__name__}")
-                log.warning("firing interrupted", extra={"error": type(error).__name__})
-            finally:
-                await queue.stop()
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(_BACKOFF_S_MAX, backoff_s * 2)
+    async def apply(self, batch: Sequence[Delivery]) -> None:
+        await asyncio.gather(*(self._serve(delivery) for delivery in batch))
 
     async def _serve(self, delivery: Delivery) -> None:
         event = ev.try_decode(delivery.data)
         if not isinstance(event, ev.ScheduleFired):
-            await self._deps.log.bury("gateway", delivery, "unreadable")
+            await self.bury(delivery)
             await self._deps.log.ack(delivery)
             return
         with telemetry.log_context(org=event.org, run=event.child):

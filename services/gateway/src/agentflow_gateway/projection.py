@@ -6,35 +6,18 @@ The tables may be dropped at any time: an empty list of runs makes the consumers
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 from collections.abc import Iterable, Sequence
-from typing import Final
 
-import asyncpg
 import msgspec
-import nats.errors
-from nats.js import api
-from nats.js.errors import APIError, NotFoundError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.errors import AgentFlowError
-from agentflow_common.httpd import Health
-from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.pull import Delivery
 from agentflow_common.telemetry import QUEUE_LAG
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.follower import Follower
 from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event
 from agentflow_gateway.store import RunRow
 from agentflow_gateway.store_approvals import ApprovalRow
-
-log = logging.getLogger(__name__)
-
-CREDIT: Final = 512  # run facts in hand: one round trip to Postgres merges them all
-_ACK_WAIT_S: Final = 30.0
-_BACKOFF_S_MAX: Final = 5.0
-_STORE_ERRORS: Final = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def rows_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[RunRow]:
@@ -56,66 +39,26 @@ def rows_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[RunRow]:
     return list(rows.values())
 
 
-class Projection:
+class Projection(Follower):
     """The list of runs."""
 
     part = "projection"
     durable = subjects.durable("gateway", "runs")
     subject = subjects.ALL_RUN_FACTS
+    credit = 512  # run facts in hand: one round trip to Postgres merges them all
+    ack_pending_max = 4 * credit
     lag = "gateway.runs"
 
-    def __init__(self, deps: Deps, health: Health) -> None:
-        self._deps = deps
-        self._health = health
+    async def empty(self) -> bool:
+        return await self._deps.store.no_runs()
 
-    async def ensure(self) -> None:
-        """Makes the consumer; makes it again from the first event when the table is empty."""
-        jsm = self._deps.nc.jsm()
-        if await self._deps.store.no_runs():
-            with contextlib.suppress(NotFoundError):
-                info = await jsm.consumer_info(subjects.EVENTS_STREAM, self.durable)
-                if info.ack_floor is not None and info.ack_floor.consumer_seq:
-                    await jsm.delete_consumer(subjects.EVENTS_STREAM, self.durable)
-        config = api.ConsumerConfig(
-            durable_name=self.durable,
-            filter_subject=self.subject,
-            deliver_policy=api.DeliverPolicy.ALL,
-            ack_policy=api.AckPolicy.EXPLICIT,
-            ack_wait=_ACK_WAIT_S,
-            max_ack_pending=4 * CREDIT,
-        )
-        await jsm.add_consumer(subjects.EVENTS_STREAM, config)
-
-    async def run(self) -> None:
-        """Until cancelled. Trouble shows in readiness and is retried; nothing is acknowledged before it is stored."""
-        backoff_s = 0.1
-        while True:
-            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, CREDIT)
-            try:
-                await self.ensure()
-                await queue.start()
-                self._health.set_part(self.part, "ok")
-                while True:
-                    batch = await queue.batch(wait_s=5.0)
-                    if batch:
-                        await self._apply(batch)
-                        queue.release(len(batch))
-                        backoff_s = 0.1
-            except (PullError, AgentFlowError, nats.errors.Error, APIError, *_STORE_ERRORS) as error:
-                self._health.set_part(self.part, f"retrying after {type(error).__name__}")
-                log.warning("projection interrupted", extra={"error": type(error).__name__})
-            finally:
-                await queue.stop()
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(_BACKOFF_S_MAX, backoff_s * 2)
-
-    async def _apply(self, batch: Sequence[Delivery]) -> None:
+    async def apply(self, batch: Sequence[Delivery]) -> None:
         facts: list[tuple[int, ev.AnyEvent]] = []
         for delivery in batch:
             try:
                 facts.append((delivery.seq, ev.decode(delivery.data)))
             except msgspec.MsgspecError:
-                await self._bury(delivery)
+                await self.bury(delivery)
         await self._merge(facts)
         for delivery in batch:
             await self._deps.log.ack(delivery)
@@ -134,11 +77,6 @@ class Projection:
             row = RunRow(org=org, run=run, workflow=event.workflow, version=event.version, submitted_at=event.ts)
             row.tags = event.tags
             await self._deps.store.put_runs([row])
-
-    async def _bury(self, delivery: Delivery) -> None:
-        """What can't be read goes to the dead letters once, with where it came from, and the queue goes on."""
-        log.error("an event can't be read; it is in the dead letters", extra={"seq": delivery.seq})
-        await self._deps.log.bury("gateway", delivery, "unreadable")
 
 
 class ApprovalProjection(Projection):

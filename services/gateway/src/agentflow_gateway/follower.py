@@ -1,0 +1,105 @@
+"""Following decisions: a durable consumer of the event log whose deliveries are applied a batch at a time."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+import contextlib
+import logging
+from collections.abc import Sequence
+from typing import ClassVar, Final
+
+import asyncpg
+import nats.errors
+from nats.js import api
+from nats.js.errors import APIError, NotFoundError
+
+from agentflow_common import subjects
+from agentflow_common.errors import AgentFlowError
+from agentflow_common.httpd import Health
+from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_gateway.deps import Deps
+
+log = logging.getLogger(__name__)
+
+_WAIT_S: Final = 5.0
+_BACKOFF_S: Final = 0.1
+_BACKOFF_S_MAX: Final = 5.0
+_TROUBLE: Final = (
+    PullError, AgentFlowError, nats.errors.Error, APIError, OSError, TimeoutError, asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+)  # fmt: skip
+
+
+class Follower(abc.ABC):
+    """part: how readiness names it. credit: deliveries in hand. ack_wait_s: a delivery comes again after that.
+
+    ack_pending_max: deliveries in hand of all gateways.
+    """
+
+    part: ClassVar[str]
+    durable: ClassVar[str]
+    subject: ClassVar[str]
+    credit: ClassVar[int]
+    ack_wait_s: ClassVar[float] = 30.0
+    ack_pending_max: ClassVar[int]
+
+    def __init__(self, deps: Deps, health: Health) -> None:
+        self._deps = deps
+        self._health = health
+
+    @abc.abstractmethod
+    async def apply(self, batch: Sequence[Delivery]) -> None:
+        """Does what the deliveries ask for, and acknowledges each once that is durable."""
+
+    async def empty(self) -> bool:
+        """Whether what was made of the log is gone, so that it is to be made again from the first event."""
+        return False
+
+    async def ensure(self) -> None:
+        """Makes the consumer; makes it again from the first event if what it had filled is empty."""
+        jsm = self._deps.nc.jsm()
+        if await self.empty():
+            with contextlib.suppress(NotFoundError):
+                info = await jsm.consumer_info(subjects.EVENTS_STREAM, self.durable)
+                if info.ack_floor is not None and info.ack_floor.consumer_seq:
+                    await jsm.delete_consumer(subjects.EVENTS_STREAM, self.durable)
+        config = api.ConsumerConfig(
+            durable_name=self.durable,
+            filter_subject=self.subject,
+            deliver_policy=api.DeliverPolicy.ALL,
+            ack_policy=api.AckPolicy.EXPLICIT,
+            ack_wait=self.ack_wait_s,
+            max_ack_pending=self.ack_pending_max,
+        )
+        await jsm.add_consumer(subjects.EVENTS_STREAM, config)
+
+    async def run(self) -> None:
+        """Until cancelled. Trouble shows in readiness and is retried with growing waits."""
+        backoff_s = _BACKOFF_S
+        while True:
+            queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, self.credit)
+            try:
+                await self.ensure()
+                await queue.start()
+                self._health.set_part(self.part, "ok")
+                while True:
+                    batch = await queue.batch(wait_s=_WAIT_S)
+                    if batch:
+                        await self.apply(batch)
+                        queue.release(len(batch))
+                    backoff_s = _BACKOFF_S
+            except _TROUBLE as error:
+                self._health.set_part(self.part, f"retrying after {type(error).__name__}")
+                log.warning(
+                    "following the log is interrupted", extra={"part": self.part, "error": type(error).__name__}
+                )
+            finally:
+                await queue.stop()
+            await asyncio.sleep(backoff_s)
+            backoff_s = min(_BACKOFF_S_MAX, backoff_s * 2)
+
+    async def bury(self, delivery: Delivery) -> None:
+        """What can't be read goes to the dead letters once, with where it came from, and the queue goes on."""
+        log.error("an event can't be read; it is in the dead letters", extra={"seq": delivery.seq})
+        await self._deps.log.bury("gateway", delivery, "unreadable")
