@@ -21,7 +21,7 @@ from agentflow_common.errors import (
     Problem,
     UnauthenticatedError,
 )
-from agentflow_gateway import convert, errors, machine
+from agentflow_gateway import convert, errors, machine, pages
 from agentflow_gateway.machine import Identity, Submission
 from agentflow_gateway.progress import Progress
 from agentflow_gateway.projection import rows_of
@@ -115,12 +115,20 @@ def test_submission_digest_covers_what_was_asked_and_nothing_else() -> None:
     assert len({base, *others}) == len(others) + 1
 
 
-def test_page_tokens_belong_to_their_filters() -> None:
-    token = machine.page_token(5, "run_1", "failed", "w")
-    assert machine.read_page_token(token, "failed", "w") == (5, "run_1")
-    for bad, status in ((token, "completed"), ("%%%", "failed"), (token[:-4], "failed"), ("ü", "failed")):
-        with pytest.raises(InvalidError):
-            machine.read_page_token(bad, status, "w")
+def test_a_page_token_is_read_as_it_was_written() -> None:
+    place = pages.RunPlace(5, "run_1", "failed", "w")
+    token = pages.token(place)
+    assert pages.read(token, pages.RunPlace) == place
+    assert pages.read("", pages.RunPlace) is None
+    pages.check_filters(("failed", "w"), ("failed", "w"))
+    with pytest.raises(InvalidError, match="other filters"):
+        pages.check_filters(("failed", "w"), ("completed", "w"))
+    past = pages.token(pages.RunPlace(2**63, "run_1", "", ""))
+    before = pages.token(pages.RunPlace(-1, "run_1", "", ""))
+    nul = pages.token(pages.RunPlace(5, "run\x00", "", ""))
+    for bad in ("%%%", token[:-4], "\u00fc", past, before, nul):
+        with pytest.raises(InvalidError, match="not valid"):
+            pages.read(bad, pages.RunPlace)
 
 
 json_values = st.recursive(

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import base64
+from typing import NamedTuple
 
 import msgspec
 
 from agentflow_common import subjects
-from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.runstate import RunState, StepState
-from agentflow_gateway import answers, machine, runs
+from agentflow_gateway import answers, machine, pages, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 
 _LOOKED_AT_MAX = 500  # rows of one page that turn out to be over, or another's
+
+
+class _Place(NamedTuple):
+    """The last row that was looked at."""
+
+    since: pages.At
+    run: pages.Text
+    step: pages.Text
 
 
 class OpenApproval(msgspec.Struct, frozen=True):
@@ -29,15 +36,15 @@ async def listed(
     limit = machine.page_size(page_size)
     machine.check_text(workflow, "workflow", 64)
     machine.check_text(approver, "approver", 100)
-    after = _read_token(page_token)
+    after = pages.read(page_token, _Place)
     found: list[OpenApproval] = []
     folded: dict[str, RunState | None] = {}
     for _ in range(-(-_LOOKED_AT_MAX // limit)):
         rows = await deps.approvals.open_ones(call.org, after, limit)
         for row in rows:
             if len(found) == limit:
-                return found, _token(after)
-            after = (row.since, row.run, row.step)
+                return found, pages.token(after) if after else ""
+            after = _Place(row.since, row.run, row.step)
             if row.run not in folded:
                 loaded = await runs.load(deps, subjects.key_of(call.org, row.run))
                 folded[row.run] = None if loaded is None else loaded.state
@@ -46,7 +53,7 @@ async def listed(
                 found.append(item)
         if len(rows) < limit:
             return found, ""
-    return found, _token(after)
+    return found, pages.token(after) if after else ""
 
 
 def _open(state: RunState | None, key: str, workflow: str, approver: str) -> OpenApproval | None:
@@ -57,23 +64,3 @@ def _open(state: RunState | None, key: str, workflow: str, approver: str) -> Ope
     if (workflow and state.workflow != workflow) or (approver and approvers and approver not in approvers):
         return None
     return OpenApproval(state, key, step)
-
-
-def _token(after: tuple[int, str, str] | None) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(after)).decode().rstrip("=") if after else ""
-
-
-def _read_token(token: str) -> tuple[int, str, str] | None:
-    if not token:
-        return None
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        at, run, step = msgspec.json.decode(raw, type=tuple[int, str, str])
-        if not 0 <= at < 2**63 or "\x00" in run + step:
-            raise ValueError("out of range")
-    except (ValueError, msgspec.MsgspecError):
-        raise InvalidError(
-            "the page token is not valid",
-            problems=(Problem("page_token", "not one of ours", "pass `next_page_token` of the previous page"),),
-        ) from None
-    return at, run, step

@@ -8,7 +8,6 @@ cancelled again, a run is retried once, a signal carries the batch's id.
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -17,7 +16,7 @@ import msgspec
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.forking import Changes
-from agentflow_gateway import controls, errors, forks, machine
+from agentflow_gateway import controls, errors, forks, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store import ACTIVE, RunFilter, RunRow
@@ -74,9 +73,9 @@ class Progress(msgspec.Struct):
 class _Cursor(msgspec.Struct, frozen=True, array_like=True):
     """until: runs that were submitted before; at, run: the last one that was done; digest: of what is being done."""
 
-    until: int
-    at: int
-    run: str
+    until: pages.At
+    at: pages.At
+    run: pages.Text
     digest: str
 
 
@@ -119,7 +118,7 @@ async def run(
     first = await deps.store.list_runs(call.org, wanted, after, SAMPLE)
     matched = await deps.store.count_runs(call.org, wanted, COUNT_MAX)
     start = _Cursor(until, *(after or (0, "")), digest)
-    yield Progress(matched=matched, sample=first, cursor=_cursor(start), finished=not execute)
+    yield Progress(matched=matched, sample=first, cursor=pages.token(start), finished=not execute)
     if not execute:
         return
     left, progress = limit or LIMIT_DEFAULT, Progress()
@@ -130,13 +129,13 @@ async def run(
         await _page(deps, call, order, rows, progress)
         after = (rows[-1].submitted_at, rows[-1].run)
         left -= len(rows)
-        progress.cursor = _cursor(_Cursor(until, *after, digest))
+        progress.cursor = pages.token(_Cursor(until, *after, digest))
         yield progress
         progress = Progress(done=progress.done, failed=progress.failed)
     ended = left > 0
     yield Progress(
         done=progress.done, failed=progress.failed, finished=ended,
-        cursor="" if ended or after is None else _cursor(_Cursor(until, *after, digest)),
+        cursor="" if ended or after is None else pages.token(_Cursor(until, *after, digest)),
     )  # fmt: skip
 
 
@@ -179,21 +178,9 @@ async def _do(deps: Deps, call: Call, order: Order, run_id: str) -> str:
     return ""
 
 
-def _cursor(cursor: _Cursor) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(cursor)).decode().rstrip("=")
-
-
 def _read_cursor(text: str, digest: str) -> _Cursor | None:
-    if not text:
-        return None
-    try:
-        found = msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=_Cursor)
-        if not (0 <= found.at < 2**63 and 0 < found.until < 2**63) or "\x00" in found.run:
-            raise ValueError("out of range")
-    except (ValueError, msgspec.MsgspecError):
-        fix = "pass the cursor of the call that broke off, or none"
-        raise InvalidError("the cursor is not valid", problems=(Problem("cursor", "not one of ours", fix),)) from None
-    if found.digest != digest:
+    found = pages.read(text, _Cursor, "cursor", "pass the cursor of the call that broke off, or none")
+    if found is not None and found.digest != digest:
         fix = "repeat the call as it was, or begin anew without a cursor"
         raise InvalidError(
             "the cursor belongs to another batch", problems=(Problem("cursor", "made for another call", fix),)

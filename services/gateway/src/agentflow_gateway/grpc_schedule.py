@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any, Final
 
 import msgspec
@@ -12,7 +11,7 @@ from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
 from agentflow_common import schedulespec
 from agentflow_common.errors import InvalidError, Problem, TerminalError
 from agentflow_common.schedulefold import Fire, ScheduleState
-from agentflow_gateway import calendars, calls, convert, machine, schedules, triggers, webhooks
+from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhooks
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.schedules import TIMES_MAX
 from agentflow_gateway.store_schedules import ScheduleRow
@@ -22,6 +21,14 @@ TIMES_SHOWN_MAX: Final = 100
 _STATUS: Final[dict[str, Any]] = {
     name.removeprefix("SCHEDULE_STATUS_").lower(): n for name, n in pb.ScheduleStatus.items()
 }
+
+
+class _Place(msgspec.Struct, frozen=True, array_like=True):
+    """The last row of a page, and the filters that it belongs to."""
+
+    name: pages.Text
+    kind: str
+    filters: str
 
 
 class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
@@ -49,10 +56,13 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         machine.check_text(request.workflow, "workflow", 64)
         status = next((name for name, number in _STATUS.items() if number == request.status and number), "")
         filters = ("schedules", f"{status}:{request.workflow}")
-        after = _read_token(request.page_token, filters)
+        place = pages.read(request.page_token, _Place)
+        if place is not None:
+            pages.check_filters((place.kind, place.filters), filters)
+        after = "" if place is None else place.name
         org = calls.current().org
         rows = await self._deps.schedules.list(org, request.workflow, status, after, limit + 1)
-        token = _token(rows[limit - 1].name, filters) if len(rows) > limit else ""
+        token = pages.token(_Place(rows[limit - 1].name, *filters)) if len(rows) > limit else ""
         now_ms = self._deps.clock.now_ms()
         shown = [_row(row, now_ms) for row in rows[:limit]]
         return pb.ListSchedulesResponse(schedules=shown, next_page_token=token)
@@ -185,24 +195,3 @@ def _fire(fire: Fire) -> Any:
             workflow_pb2.ErrorInfo(type=fire.error.type, message=fire.error.message, retryable=fire.error.retryable)
         )
     return message
-
-
-def _token(name: str, filters: tuple[str, str]) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode([name, *filters])).decode().rstrip("=")
-
-
-def _read_token(token: str, filters: tuple[str, str]) -> str:
-    """The name that the page before ended with."""
-    if not token:
-        return ""
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        name, *made_with = msgspec.json.decode(raw, type=list[str])
-    except (ValueError, msgspec.MsgspecError):
-        name, made_with = "", []
-    if tuple(made_with) != filters:
-        raise InvalidError(
-            "the page token is not valid, or belongs to other filters",
-            problems=(Problem("page_token", "not of this list", "pass `next_page_token` of the previous page"),),
-        )
-    return name

@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids, money, rpc, screening, subjects
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.eventlog import Entry, Fence
-from agentflow_gateway import archive, definitions, machine
+from agentflow_gateway import archive, definitions, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Checked, Source
 from agentflow_gateway.deps import Deps
@@ -230,9 +230,12 @@ async def list_runs(
         ",".join(wanted.statuses),
         wanted.workflow + msgspec.json.encode(wanted.tags).decode() * bool(wanted.tags),
     )
-    after = machine.read_page_token(page_token, *filters)
+    place = pages.read(page_token, pages.RunPlace)
+    if place is not None:
+        pages.check_filters((place.status, place.workflow), filters)
+    after = None if place is None else (place.submitted_at, place.run)
     rows = await deps.store.list_runs(call.org, wanted, after, limit + 1)
     if len(rows) <= limit:
         return rows, ""
     rows = rows[:limit]
-    return rows, machine.page_token(rows[-1].submitted_at, rows[-1].run, *filters)
+    return rows, pages.token(pages.RunPlace(rows[-1].submitted_at, rows[-1].run, *filters))

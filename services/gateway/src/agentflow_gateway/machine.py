@@ -6,7 +6,6 @@ the AgentFlowError that the client gets; problems name the place and the fix.
 
 from __future__ import annotations
 
-import base64
 import difflib
 import hashlib
 import hmac
@@ -322,34 +321,3 @@ def stored_key(secret: bytes, key: str, sensitive: bool) -> str:
 
 def same_submission(first: RunSubmitted, digest: str) -> bool:
     return hmac.compare_digest(first.digest, digest)
-
-
-# --- pages ---
-
-
-def page_token(submitted_at: int, run: str, status: str, workflow: str) -> str:
-    """Opaque: where the page ended, and the filters that it belongs to."""
-    raw = msgspec.json.encode([submitted_at, run, status, workflow])
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def read_page_token(token: str, status: str, workflow: str) -> tuple[int, str] | None:
-    """(submitted_at, run) of the last row seen. InvalidError for a token of another query or not of ours."""
-    if not token:
-        return None
-    try:
-        raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
-        at, run, of_status, of_workflow = msgspec.json.decode(raw, type=tuple[int, str, str, str])
-        if not 0 <= at < 2**63 or "\x00" in run:
-            raise ValueError("out of range")
-    except (ValueError, msgspec.MsgspecError):
-        raise InvalidError(
-            "the page token is not valid",
-            problems=(Problem("page_token", "not one of ours", "pass `next_page_token` of the previous page"),),
-        ) from None
-    if (of_status, of_workflow) != (status, workflow):
-        raise InvalidError(
-            "the page token belongs to other filters",
-            problems=(Problem("page_token", "made with other filters", "keep the filters, or start without a token"),),
-        )
-    return at, run

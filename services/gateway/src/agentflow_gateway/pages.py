@@ -1,0 +1,48 @@
+"""Tokens by which a client continues where a page ended: opaque, and of no use with other filters. Pure."""
+
+from __future__ import annotations
+
+import base64
+from typing import Annotated, Any, Final, TypeVar
+
+import msgspec
+
+from agentflow_common.errors import InvalidError, Problem
+
+At = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what the database takes for a number, and for a text
+Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
+_FIX: Final = "pass `next_page_token` of the previous page"
+Place = TypeVar("Place")
+
+
+class RunPlace(msgspec.Struct, frozen=True, array_like=True):
+    """The last row of a page of runs, and the filters that it belongs to."""
+
+    submitted_at: At
+    run: Text
+    status: str
+    workflow: str
+
+
+def token(place: Any) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+def read(text: str, kind: type[Place], field: str = "page_token", fix: str = _FIX) -> Place | None:
+    """The place that a token names; None for the empty one. InvalidError for a token that is not of this list."""
+    if not text:
+        return None
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
+    except (ValueError, msgspec.MsgspecError):
+        what = field.replace("_", " ")
+        raise InvalidError(f"the {what} is not valid", problems=(Problem(field, "not one of ours", fix),)) from None
+
+
+def check_filters(made_with: tuple[str, ...], now: tuple[str, ...]) -> None:
+    """InvalidError if the token is of another query."""
+    if made_with != now:
+        raise InvalidError(
+            "the page token belongs to other filters",
+            problems=(Problem("page_token", "made with other filters", "keep the filters, or start without a token"),),
+        )
