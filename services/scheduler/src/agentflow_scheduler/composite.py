@@ -43,10 +43,9 @@ def _word(node: PlanNode) -> str:
 
 def _items(node: PlanNode, out: Decision) -> tuple[str, list[Any], dict[str, Any]]:
     """The name of the input that holds an item, the items, and the inputs that all children share."""
-    assert node.work is not None  # noqa: S101
     if node.kind == "map":
         return node.config.item, map_items(node, out.scope), {}
-    inputs = node.work.resolve(out.scope)
+    inputs = steps.work_of(node, node.id).resolve(out.scope)
     return *mapped_items(node, inputs, out.scope), inputs
 
 
@@ -63,8 +62,9 @@ def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) ->
         out.emit(ev.StepJoined, step=key, status="completed")
         steps.decided(run, key)
         return
-    if _room(run, node, key, step.width) > 0:
-        _offer_children(run, out, node, key)
+    room = _room(run, node, key, step.width)
+    if room > 0:
+        _offer_children(run, out, node, key, room)
 
 
 def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
@@ -79,15 +79,14 @@ def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
     return min(width - cursor, int(bound) - (run.open_children[key] - (width - cursor)))
 
 
-def _offer_children(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int) -> None:
     name, items, inputs = _items(node, out)
-    state, work = run.state, node.work
-    width = state.steps[key].width
+    width = run.state.steps[key].width
     if len(items) != width:
-        raise AssertionError(f"{state.run}/{key}: {len(items)} items, expanded to {width}")
-    assert work is not None  # noqa: S101
+        raise AssertionError(f"{run.state.run}/{key}: {len(items)} items, expanded to {width}")
+    work = steps.work_of(node, key)
     first = run.cursors[key]
-    for index in range(first, first + _room(run, node, key, width)):
+    for index in range(first, first + room):
         if not out.may_offer(steps.pool_of(node, work)):
             run.touched[key] = None
             return

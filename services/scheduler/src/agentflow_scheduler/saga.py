@@ -45,7 +45,7 @@ def resume(run: Run, out: Decision) -> bool:
     for key, step in run.state.steps.items():
         node = run.node(key)
         if node is not None and steps.is_final(node, key, step):
-            fail(run, out, step.error or StepError("unknown", "the step failed"), key)
+            fail(run, out, steps.error_of(step), key)
             return True
     return False
 

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from agentflow_common import events as ev
 from agentflow_common import ids
-from agentflow_common.definition import load_trusted
+from agentflow_common.definition import Retry, load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
-from agentflow_common.runstate import ACTIVE, UNDO, StepState, StepStatus, iteration_key, node_of, parent_of, visit_key
+from agentflow_common.runstate import (
+    ACTIVE,
+    UNDO,
+    RunState,
+    StepState,
+    StepStatus,
+    iteration_key,
+    node_of,
+    parent_of,
+    visit_key,
+)
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
 from agentflow_scheduler.scope import Scope
 
 DEPTH_MAX: Final = 8
+UNDECIDABLE: Final = "undecidable"
+Verdict = Literal["retry", "ask", "fail", "go_on"]
+
+
+def work_of(node: PlanNode, key: str) -> PlanWork:
+    """What an attempt of the step does: of a compensation it is the node's `undo`."""
+    work = node.undo if is_undo(key) else node.work
+    assert work is not None  # noqa: S101
+    return work
 
 
 def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    out.emit(ev.StepUndecidable, step=key, error=StepError("undecidable", error.message, retryable=False))
+    out.emit(ev.StepUndecidable, step=key, error=StepError(UNDECIDABLE, error.message, retryable=False))
     failed(run, out, node, key, run.state.steps[key])
 
 
@@ -36,8 +55,7 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
         if node.kind == "map":
             local = {node.config.item: map_items(node, out.scope)[index], "index": index}
         else:
-            assert node.work is not None  # noqa: S101
-            name, items = mapped_items(node, node.work.resolve(out.scope), out.scope)
+            name, items = mapped_items(node, work_of(node, parent).resolve(out.scope), out.scope)
             local = {"item": items[index], "index": index} if base != key else {}
             over = {name: items[index]} if base == key else {}
     elif parent is not None:
@@ -57,8 +75,7 @@ def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
 
 def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -> bool:
     """Begins an attempt; False if the bound on offered steps holds it back. Raises NeedBlob."""
-    work = node.undo if is_undo(key) else node.work
-    assert work is not None  # noqa: S101
+    work = work_of(node, key)
     if not is_undo(key) and not out.may_offer(pool_of(node, work)):  # an ending is never held back
         run.touched[key] = None
         return False
@@ -78,8 +95,7 @@ def pool_of(node: PlanNode, work: PlanWork) -> str:
 def begin_attempt(
     run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], scope: Scope
 ) -> None:
-    work = node.undo if is_undo(key) else node.work
-    assert work is not None  # noqa: S101
+    work = work_of(node, key)
     first = attempt == 1 or key not in run.state.steps
     if work.kind == "subworkflow":
         start_child(run, out, node, key, attempt, inputs, work)
@@ -103,17 +119,25 @@ def set_missing_timers(out: Decision, node: PlanNode, key: str, step: StepState)
     timers = out.scope.state.timers
     if not step.expired and not is_undo(key) and f"total:{key}" not in timers:
         bound_all(out, node, key)
-    timer = f"timeout:{key}:{step.attempt}"
     runs = step.status in ACTIVE or (step.status is StepStatus.WAITING and bool(step.child))
-    if node.timeout_ms is not None and runs and step.width < 0 and step.kind != "loop" and timer not in timers:
-        _set_timer(out, timer, "step_timeout", node.timeout_ms, key, step.attempt)
+    if runs and step.width < 0 and step.kind != "loop" and _timeout(key, step.attempt) not in timers:
+        _bound_attempt(out, node, key, step.attempt)
+
+
+def _timeout(key: str, attempt: int) -> str:
+    return f"timeout:{key}:{attempt}"
+
+
+def _bound_attempt(out: Decision, node: PlanNode, key: str, attempt: int) -> None:
+    """Begins the time that this attempt has."""
+    if node.timeout_ms is not None:
+        _set_timer(out, _timeout(key, attempt), "step_timeout", node.timeout_ms, key, attempt)
 
 
 def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
     state = run.state
-    work = node.undo if is_undo(key) else node.work
-    assert work is not None  # noqa: S101
-    undoing = work is node.undo
+    work = work_of(node, key)
+    undoing = is_undo(key)
     out.emit(
         ev.StepScheduled,
         step=key,
@@ -131,12 +155,16 @@ def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, input
         heartbeat_ms=None if undoing else node.policy.heartbeat_ms,
         undo=node.undo is not None and not undoing,
     )
-    if node.timeout_ms is not None:
-        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
+    _bound_attempt(out, node, key, attempt)
 
 
 def priority(run: Run, node: PlanNode) -> int:
     return run.state.priority if node.priority is None else node.priority
+
+
+def budget_left(state: RunState) -> int | None:
+    """What a run that this one starts may cost, in nano-USD; None: no bound."""
+    return None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano)
 
 
 def _set_timer(out: Decision, timer: str, kind: str, delay_ms: int, key: str, attempt: int) -> None:
@@ -169,14 +197,12 @@ def _lane_text(value: object) -> str:
 
 def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """Offers an attempt that has its slot."""
-    work = node.work
-    assert work is not None  # noqa: S101
     if not out.may_offer(node.lane):
         run.touched[key] = None
         return
     try:
         scope, over = local_scope(out, node, key)
-        offer(run, out, node, key, step.attempt, {**work.resolve(scope), **over})
+        offer(run, out, node, key, step.attempt, {**work_of(node, key).resolve(scope), **over})
     except InvalidError as error:
         undecidable(run, out, node, key, error)
         release(run, out, key, step)
@@ -220,7 +246,7 @@ def start_child(
         inputs=Payload(value=full),
         digest=definition.digest(),
         prompts=state.prompts,
-        budget_nano=None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano),
+        budget_nano=budget_left(state),
         deadline_ms=definition.deadline_ms,
         tags=state.tags,
         priority=priority(run, node),
@@ -228,8 +254,7 @@ def start_child(
         definitions=state.definitions,
         depth=state.depth + 1,
     )
-    if node.timeout_ms is not None:
-        _set_timer(out, f"timeout:{key}:{attempt}", "step_timeout", node.timeout_ms, key, attempt)
+    _bound_attempt(out, node, key, attempt)
 
 
 def decided(run: Run, key: str) -> None:
@@ -263,53 +288,80 @@ def closer(run: Run, target: str) -> None:
         run.touched[visit_key(target, run.state.visits.get(target, 1))] = None
 
 
+# --- what follows when an attempt did not succeed ---
+
+
 def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """Retries, asks, goes on without the step, or fails what holds it."""
-    error = step.error or StepError("unknown", "the step failed")
-    work = node.undo if is_undo(key) else node.work
-    retry = work.retry if work is not None else node.retry
-    if step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key):
-        policy = node.policy.on_unknown or ("retry" if work is not None and work.kind == "llm" else "fail")
-        if policy == "ask":
-            return
-        if policy == "retry" and step.attempt < retry.max_attempts and not step.expired:
-            schedule(run, out, node, key, step.attempt + 1)
-            return
-    elif not step.expired and _may_retry(retry, error, step.attempt):
-        set_missing_timers(out, node, key, step)  # its total time goes on
-        delay_ms = retry_delay_ms(retry, run.state.run, key, step.attempt, error)
-        if not delay_ms:
-            schedule(run, out, node, key, step.attempt + 1)
-        else:
-            _set_timer(out, f"retry:{key}:{step.attempt}", "retry", delay_ms, key, step.attempt)
-        return
-    give_up(run, out, node, key, error)
+    verdict = judge(node, key, step)
+    if verdict == "retry":
+        _try_again(run, out, node, key, step)
+    elif verdict != "ask":
+        give_up(run, out, node, key, error_of(step))
 
 
 def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
     """The step has failed for good."""
-    item = node.kind in {"map", "loop"} and parent_of(key) is not None  # its parent judges it
-    if not item and not is_undo(key) and node.policy.on_failure == "fail":
+    if _without(node, key) == "fail":
         out.failure = (error, key)
     else:
         decided(run, key)
 
 
+def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
+    """What the node's policy says of a step that has failed, or of which nobody knows what became of it: `retry`, `ask`
+    a person, `fail` the run, `go_on` without it."""
+    retry = _retry_of(node, key)
+    error = error_of(step)
+    if _is_unknown(key, step):
+        policy = node.policy.on_unknown or ("retry" if node.work is not None and node.work.kind == "llm" else "fail")
+        if policy == "ask":
+            return "ask"
+        again = policy == "retry" and step.attempt < retry.max_attempts
+    elif node.work is None or error.type == UNDECIDABLE:  # it would come to the same
+        again = False
+    else:
+        again = _may_retry(retry, error, step.attempt)
+    return "retry" if again and not step.expired else _without(node, key)
+
+
+def _is_unknown(key: str, step: StepState) -> bool:
+    """Whether it may have taken effect; a compensation bears to be repeated."""
+    return step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key)
+
+
+def _without(node: PlanNode, key: str) -> Verdict:
+    """What follows once there are no more attempts. An item is judged by the step that it is a part of."""
+    item = node.kind in {"map", "loop"} and parent_of(key) is not None
+    return "fail" if node.policy.on_failure == "fail" and not item and not is_undo(key) else "go_on"
+
+
 def is_final(node: PlanNode, key: str, step: StepState) -> bool:
     """Whether the run fails of this step, as it stands."""
-    if (
-        node.policy.on_failure != "fail"
-        or is_undo(key)
-        or (node.kind in {"map", "loop"} and parent_of(key) is not None)
-    ):
-        return False
-    if step.status is StepStatus.OUTCOME_UNKNOWN:
-        return node.policy.on_unknown != "ask"
-    error = step.error or StepError("unknown", "the step failed")
-    return step.status is StepStatus.FAILED and (step.expired or not _may_retry(node.retry, error, step.attempt))
+    over = step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}
+    return over and judge(node, key, step) == "fail"
 
 
-def _may_retry(retry: Any, error: StepError, attempt: int) -> bool:
+def error_of(step: StepState) -> StepError:
+    return step.error or StepError("unknown", "the step failed")
+
+
+def _retry_of(node: PlanNode, key: str) -> Retry:
+    return work_of(node, key).retry if is_undo(key) else node.retry
+
+
+def _try_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    set_missing_timers(out, node, key, step)  # its total time goes on
+    delay_ms = 0
+    if not _is_unknown(key, step):
+        delay_ms = retry_delay_ms(_retry_of(node, key), run.state.run, key, step.attempt, error_of(step))
+    if delay_ms:
+        _set_timer(out, f"retry:{key}:{step.attempt}", "retry", delay_ms, key, step.attempt)
+    else:
+        schedule(run, out, node, key, step.attempt + 1)
+
+
+def _may_retry(retry: Retry, error: StepError, attempt: int) -> bool:
     if attempt >= retry.max_attempts or not attempt:
         return False
     if error.type in retry.non_retryable:
@@ -319,7 +371,7 @@ def _may_retry(retry: Any, error: StepError, attempt: int) -> bool:
     return error.retryable
 
 
-def retry_delay_ms(retry: Any, run: str, key: str, attempt: int, error: StepError) -> int:
+def retry_delay_ms(retry: Retry, run: str, key: str, attempt: int, error: StepError) -> int:
     """The wait before the next attempt: backoff, spread by a jitter that depends on (run, step, attempt) alone."""
     factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 30)}[retry.backoff]
     base = min(retry.initial_ms * factor, retry.max_ms)

@@ -211,7 +211,7 @@ def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, A
         inputs=Payload(value=inputs),
         digest=state.digest,
         prompts=state.prompts,
-        budget_nano=None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano),
+        budget_nano=steps.budget_left(state),
         deadline_ms=state.deadline_ms,
         tags=state.tags,
         priority=state.priority,

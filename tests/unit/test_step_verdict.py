@@ -1,0 +1,86 @@
+"""What a node's policy says of a step that did not succeed: one answer, for deciding and for going on after a crash."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentflow_common import events as ev
+from agentflow_common.definition import parse_dict
+from agentflow_common.events import StepError
+from agentflow_common.runfold import fold, new_state
+from agentflow_common.runstate import RunStatus, StepState, StepStatus
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import PlanNode, Plans
+from agentflow_scheduler.run import Run
+from agentflow_scheduler.steps import is_final, judge
+
+
+def plan_node(node: dict[str, Any], **policy: Any) -> PlanNode:
+    raw = parse_dict({"name": "w", "dag": {"nodes": [{"id": "a", **node, "policy": policy}], "edges": []}}).canonical()
+    return Plans().get(raw).nodes["a"]
+
+
+FUNCTION = {"type": "function", "config": {"function_name": "f"}}
+MODEL = {"type": "llm", "config": {"prompt_ref": "p@1"}}
+MAP = {"type": "map", "config": {"over": [1], "body": {"type": "function", "config": {"function_name": "f"}}}}
+SIGNAL = {"type": "signal", "config": {"signal": "s", "timeout_ms": 5}}
+
+
+@pytest.mark.parametrize(
+    ("node", "policy", "status", "attempt", "verdict"),
+    [
+        (MODEL, {}, "outcome_unknown", 1, "retry"),  # a model call may be made again
+        (MODEL, {"retry": {"max_attempts": 2}}, "outcome_unknown", 2, "fail"),
+        (MODEL, {"on_unknown": "fail"}, "outcome_unknown", 1, "fail"),
+        (FUNCTION, {}, "outcome_unknown", 1, "fail"),
+        (FUNCTION, {"on_unknown": "ask"}, "outcome_unknown", 1, "ask"),
+        (FUNCTION, {"on_unknown": "retry"}, "outcome_unknown", 1, "retry"),
+        (FUNCTION, {"on_failure": "continue"}, "outcome_unknown", 1, "go_on"),
+        (FUNCTION, {}, "failed", 1, "retry"),
+        (FUNCTION, {"retry": {"max_attempts": 1}}, "failed", 1, "fail"),
+        (FUNCTION, {"retry": {"non_retryable": ["E"]}}, "failed", 1, "fail"),
+        (FUNCTION, {"retry": {"retryable": ["F"]}}, "failed", 1, "fail"),
+        (MAP, {}, "failed", 0, "fail"),
+        (SIGNAL, {"retry": {"retryable": ["E"]}}, "failed", 1, "fail"),  # the engine itself does not try again
+    ],
+)
+def test_what_follows(node: dict[str, Any], policy: dict[str, Any], status: str, attempt: int, verdict: str) -> None:
+    found = plan_node(node, **policy)
+    step = StepState(status=StepStatus(status), attempt=attempt, error=StepError("E", "broken"))
+    assert judge(found, "a", step) == verdict
+    assert is_final(found, "a", step) == (verdict == "fail")
+    late = StepState(status=StepStatus(status), attempt=attempt, error=StepError("E", "broken"), expired=True)
+    assert judge(found, "a", late) != "retry", "its total time is over"
+
+
+def test_the_parts_of_a_map_are_judged_by_the_map() -> None:
+    step = StepState(status=StepStatus.FAILED, attempt=9, error=StepError("E", "broken"))
+    assert judge(plan_node(MAP), "a[0]", step) == "go_on"
+
+
+def test_a_timeout_of_a_signal_that_is_listed_as_retryable_fails_the_run_after_a_crash_too() -> None:
+    policy = {"retry": {"max_attempts": 3, "retryable": ["signal_timeout"]}}
+    raw = parse_dict(
+        {"name": "w", "dag": {"nodes": [{"id": "a", **SIGNAL, "policy": policy}], "edges": []}}
+    ).canonical()
+    log: list[tuple[int, Any]] = []
+
+    def append(event: Any) -> int:
+        log.append((len(log) + 1, event))
+        return len(log)
+
+    submitted = ev.RunSubmitted(org="o", run="r", ts=1, workflow="w", version=1, definition=raw)
+    run = Run(new_state(submitted, append(submitted)), Plans().get(raw))
+    for decision in decide(run, 10, {}).decisions:
+        run.state.out_seq = append(decision)
+    fired = ev.TimerFired(org="o", run="r", ts=99, timer="expire:a", kind="expire", step="a", attempt=1)
+    run.apply(fired, append(fired))
+    append(next(d for d in decide(run, 99, {}).decisions if isinstance(d, ev.StepResolved)))  # and the end is lost
+    refolded = fold(log)
+    assert refolded is not None
+    decide(Run(refolded, Plans().get(raw)), 99, {})
+    assert refolded.status is RunStatus.FAILED
+    assert refolded.error is not None
+    assert refolded.error.type == "signal_timeout"
