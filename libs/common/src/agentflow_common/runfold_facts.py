@@ -69,7 +69,7 @@ def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
     step = state.steps.get(event.step)
     if step is None or step.status is not StepStatus.OUTCOME_UNKNOWN or step.attempt != event.attempt:
         return
-    if state.ending is not None or not _asks(state, event.step):
+    if state.ending is not None or not asks(state, event.step):
         return
     step.finished_at = event.ts
     if event.outcome == "completed":
@@ -84,7 +84,7 @@ def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
         step.error = StepError("outcome_unknown", event.reason or "it was decided that it had failed", retryable=False)
 
 
-def _asks(state: RunState, key: str) -> bool:
+def asks(state: RunState, key: str) -> bool:
     """Whether the step waits for a person's word; otherwise its policy has decided already."""
     nodes = state.definition.get("dag", {}).get("nodes", ())
     node = next((found for found in nodes if found.get("id") == node_of(key)), None)
