@@ -17,7 +17,7 @@ from agentflow_common.errors import (
     Problem,
     TerminalError,
 )
-from agentflow_common.runfold_facts import SIGNALS_MAX
+from agentflow_common.runfold_facts import SIGNALS_MAX, asks
 from agentflow_common.runstate import RunState, StepState, StepStatus
 from agentflow_gateway import machine
 from agentflow_gateway.machine import Identity
@@ -137,7 +137,7 @@ def check_answer(state: RunState, step: str, by: str, decision: str, *, given: b
 
 
 def check_unknown(state: RunState, step: str) -> StepState:
-    """The step whose outcome is unknown. Raises for any other."""
+    """The step whose outcome is unknown and which waits for a person's word. Raises for any other."""
     found = state.steps.get(step)
     unknown = [key for key, item in state.steps.items() if item.status is StepStatus.OUTCOME_UNKNOWN]
     if found is None:
@@ -146,4 +146,17 @@ def check_unknown(state: RunState, step: str) -> StepState:
     check_over(state)
     if found.status is not StepStatus.OUTCOME_UNKNOWN:
         raise TerminalError(f"the outcome of step {step} is known: it is {found.status.value}", kind="outcome_known")
+    if state.ending is not None:
+        raise TerminalError(
+            f"run {state.run} is ending as {state.ending.status}: no word on step {step} changes that",
+            kind="run_ending",
+        )
+    if not asks(state, step):
+        fix = "to be asked in later runs, give the step `policy: {on_unknown: ask}`"
+        raise TerminalError(
+            f"step {step} waits for nobody's word: its policy for an unknown outcome decides by itself ({fix}); "
+            f"to do it again in a new run: agentctl workflow fork {state.run} --at {step}",
+            kind="outcome_not_asked",
+            problems=(Problem("step", "its policy `on_unknown` is not `ask`", fix),),
+        )
     return found

@@ -186,8 +186,10 @@ async def resolve(deps: Deps, call: Call, run_id: str, step: str, outcome: str, 
         reason=str(await protected(deps, call, run_id, reason)),
     )
     ack = await _say(deps, call, event, f"outcome:{ids.digest(f'{call.org}/{run_id}/{step}/{found.attempt}'.encode())}")
-    if ack.duplicate:
-        again = (await loaded(deps, call, run_id)).steps.get(step)
-        if again is not None and again.status is not StepStatus.OUTCOME_UNKNOWN:
-            raise TerminalError(f"step {step} was resolved by somebody else just now", kind="outcome_known")
+    again = (await loaded(deps, call, run_id)).steps.get(step)
+    stays = again is not None and again.status is StepStatus.OUTCOME_UNKNOWN and again.attempt == found.attempt
+    if ack.duplicate and not stays:
+        raise TerminalError(f"step {step} was resolved by somebody else just now", kind="outcome_known")
+    if stays and not ack.duplicate:
+        raise TerminalError(f"the run began to end before this word on step {step} came", kind="run_ending")
     return found.attempt
