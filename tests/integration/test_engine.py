@@ -171,7 +171,7 @@ async def test_undecidable_inputs_fail_the_run_with_the_reason(engine: Any) -> N
     )
     state = await engine.finished(await engine.submit(text))
     assert state.status is RunStatus.FAILED
-    assert "nope" in state.error.message
+    assert state.error.message.startswith("b: a.output.nope"), "it names the step"
 
 
 async def test_a_definition_that_cannot_be_planned_ends_its_run(engine: Any) -> None:

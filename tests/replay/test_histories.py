@@ -11,8 +11,9 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.runfold import fold, new_state
-from agentflow_scheduler.machine import Run, decide
+from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plan
+from agentflow_scheduler.run import Run
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
 
@@ -52,5 +53,16 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
             run.apply(fact, seq)
         expected = list(turn)
         taken = decide(run, now_ms, {}).decisions
-        assert [ev.encode(d) for d in taken] == [ev.encode(d) for _, d in expected]
+        assert [_as_recorded(d, then) for d, (_, then) in zip(taken, expected, strict=True)] == [
+            ev.encode(then) for _, then in expected
+        ]
         state.out_seq = expected[-1][0]
+
+
+def _as_recorded(taken: Any, recorded: Any) -> bytes:
+    """A decision as bytes. The text of its error may say more than it did."""
+    error, known = getattr(taken, "error", None), getattr(recorded, "error", None)
+    if error is not None and known is not None and error.message.endswith(known.message):
+        error = msgspec.structs.replace(error, message=known.message)
+        taken = msgspec.structs.replace(taken, error=error)
+    return ev.encode(taken)

@@ -321,7 +321,7 @@ def _continue_as_new(run: Run, out: Decision) -> None:
         run.touched[key] = None
         raise
     except InvalidError as error:
-        saga.fail(run, out, StepError("undecidable", error.message, retryable=False), key)
+        saga.fail(run, out, StepError("undecidable", f"{key}: {error.message}", retryable=False), key)
         return
     following = waits.successor_id(run, key)
     saga.close_all(run, out, "the run goes on as a new one")

@@ -40,7 +40,9 @@ def work_of(node: PlanNode, key: str) -> PlanWork:
 
 
 def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    out.emit(ev.StepUndecidable, step=key, error=StepError(UNDECIDABLE, error.message, retryable=False))
+    """Closes a step whose definition can't be followed: a template, an expression, a list that is none."""
+    text = f"{key}: {error.message}"  # of many alike, which one
+    out.emit(ev.StepUndecidable, step=key, error=StepError(UNDECIDABLE, text, retryable=False))
     failed(run, out, node, key, run.state.steps[key])
 
 
