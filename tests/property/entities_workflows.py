@@ -55,6 +55,8 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
             "concurrency": draw(st.sampled_from([None, 1, 2])),
             "on_item_failure": draw(st.sampled_from(["fail", "continue"])),
         }  # fmt: skip
+        if node["config"]["on_item_failure"] == "continue" and draw(st.booleans()):
+            node["config"]["max_failures"] = draw(st.sampled_from([1, 2, 0.5]))
     elif kind == "loop":
         node["config"] = {
             "body": {"type": work, "config": config}, "until": "iteration >= 2",

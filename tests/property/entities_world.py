@@ -278,8 +278,7 @@ class World:
                 e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
             ]
             assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
-        if not submitted.seed.value:  # parts that are tried again in a run that was retried go out together
-            self.check_concurrency(submitted.definition, log)
+        self.check_concurrency(submitted.definition, log)
         self.check_saga(ends[0], decisions)
 
     def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:

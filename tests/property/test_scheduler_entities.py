@@ -80,8 +80,19 @@ def test_the_same_holds_where_pools_are_full_and_values_stored_out_of_line(
     world.check()
 
 
-@given(st.one_of(workflows(), st.builds(nested_loops), st.builds(graph_style)), st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+def failing_map() -> dict[str, Any]:
+    """One item at a time, until three have failed."""
+    config = {"over": list(range(9)), "concurrency": 1, "on_item_failure": "continue", "max_failures": 2,
+              "body": {"type": "function", "config": WORK}}  # fmt: skip
+    return {"name": "w", "dag": {"nodes": [{"id": "m", "type": "map", "config": config,
+                                            "policy": {"retry": {"max_attempts": 1}}}], "edges": []}}  # fmt: skip
+
+
+@given(
+    st.one_of(workflows(), st.builds(nested_loops), st.builds(graph_style), st.builds(failing_map)),
+    st.integers(0, 2**32),
+)
+@settings(max_examples=100, deadline=None)
 def test_a_run_that_failed_is_retried_from_where_it_stopped(definition: dict[str, Any], seed: int) -> None:
     world = World(definition, seed, crashes=True, tight=True)
     world.play(-1, -1)

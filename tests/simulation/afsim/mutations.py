@@ -160,11 +160,11 @@ def fan_out_not_resumed() -> list[Change]:
     real_expand, real_room = composite.expand, composite._room
 
     def expand(its_run: Any, out: Any, node: Any, key: str) -> None:
-        its_run.cursors[key] = 0
+        its_run.unbegun[key] = list(reversed(range(len(composite._items(node, out)[1]))))
         real_expand(its_run, out, node, key)
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
-        return real_room(its_run, node, key, width) if key in its_run.cursors else 0
+        return real_room(its_run, node, key, width) if key in its_run.unbegun else 0
 
     return [(composite, "expand", expand), (machine._BEGIN, "map", expand), (composite, "_room", room)]
 

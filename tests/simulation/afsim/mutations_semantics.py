@@ -48,8 +48,8 @@ def compensated_again() -> list[Change]:
     real = saga._look_at_undo
 
     def look(its_run: Any, out: Any, name: str, step: Any) -> None:
-        known = name in its_run.cursors
-        its_run.cursors[name] = 1
+        known = name in its_run.unbegun
+        its_run.unbegun[name] = []
         node = its_run.node(name)
         if not known and step.status is StepStatus.COMPLETED and step.attempt == 1:
             steps.schedule(its_run, out, node, name, 2)
@@ -64,7 +64,7 @@ def concurrency_ignored() -> list[Change]:
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
         real(its_run, node, key, width)
-        return width - int(its_run.cursors[key])
+        return len(its_run.unbegun[key])
 
     return [(composite, "_room", room)]
 

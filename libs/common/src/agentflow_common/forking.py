@@ -196,7 +196,7 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
 
 def _partial(state: RunState, key: str, step: StepState) -> dict[str, StepState]:
     """A step that had begun to run in parts: itself as it was then, the parts that succeeded, and the others that had
-    begun as parts whose next attempt is due: the engine offers parts in order and looks for no gaps."""
+    begun as parts that are to be begun again, in their turn."""
     begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
     made = {key: begun}
     for name, part in state.steps.items():

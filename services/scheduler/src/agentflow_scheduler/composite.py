@@ -68,15 +68,15 @@ def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) ->
 
 
 def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
-    """How many more children may be offered now. They are offered in order: those before the cursor were."""
-    cursor = run.cursors.get(key, 0)
-    while cursor < width and child_key(key, cursor) in run.state.steps:
-        cursor += 1
-    run.cursors[key] = cursor
+    """How many more children may be offered now, in order."""
+    left = run.unbegun.get(key)
+    if left is None:
+        known = run.state.steps
+        left = [i for i in reversed(range(width)) if not steps.is_begun(known.get(child_key(key, i)))]
+        run.unbegun[key] = left
     bound = node.config.concurrency if node.kind == "map" else None
-    if bound is None:
-        return width - cursor
-    return min(width - cursor, int(bound) - (run.open_children[key] - (width - cursor)))
+    under_way = run.open_children[key] - len(left)
+    return len(left) if bound is None else min(len(left), int(bound) - under_way)
 
 
 def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int) -> None:
@@ -85,11 +85,12 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
     if len(items) != width:
         raise AssertionError(f"{run.state.run}/{key}: {len(items)} items, expanded to {width}")
     work = steps.work_of(node, key)
-    first = run.cursors[key]
-    for index in range(first, first + room):
+    left = run.unbegun[key]
+    for _ in range(room):
         if not out.may_offer(steps.pool_of(node, work)):
             run.touched[key] = None
             return
+        index = left[-1]
         child = child_key(key, index)
         try:
             if node.kind == "map":
@@ -99,8 +100,9 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
                 steps.begin_attempt(run, out, node, child, 1, {**inputs, name: items[index]}, out.scope)
         except InvalidError as error:
             steps.undecidable(run, out, node, child, error)
-            if out.failure is not None:
-                return
+        left.pop()
+        if out.failure is not None:
+            return
 
 
 def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:

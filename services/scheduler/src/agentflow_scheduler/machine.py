@@ -145,7 +145,7 @@ def _look(run: Run, out: Decision, key: str) -> None:
     if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
         return
     step = run.state.steps.get(key)
-    if step is None or step.status is StepStatus.PENDING:
+    if step is None or not steps.is_begun(step):
         if key == current_key(run.state, node.id) and not run.remaining[node.id]:
             _begin(run, out, node, key)
         elif _is_iteration(run, key):

@@ -21,16 +21,15 @@ _BUSY = OPEN - {StepStatus.WAITING}
 class Run:
     """A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed).
 
-    remaining: per node, how many of those it waits for are undecided. cursors: per expanded step, the first child that
-    was not offered yet. open_children: those that are undecided. busy, waits: steps that are on their way, and those
-    that wait for something from outside. released: attempts whose slot was given back. leaving: ends of loops whose
-    back edges are yet to be looked at. present: the steps of a graph's superstep. cut_off: steps were closed for an end
-    that is not in the log.
+    remaining: per node, how many of those it waits for are undecided. unbegun: per expanded step, the children that
+    were not offered yet, the next one last. open_children: those that are undecided. busy, waits: steps that are on
+    their way, and those that wait for something from outside. released: attempts whose slot was given back. leaving:
+    ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep. cut_off: steps
+    were closed for an end that is not in the log.
     """
 
     __slots__ = (
         "busy",
-        "cursors",
         "cut_off",
         "decided",
         "failures",
@@ -42,6 +41,7 @@ class Run:
         "remaining",
         "state",
         "touched",
+        "unbegun",
         "undecided",
         "used_timers",
         "waits",
@@ -56,7 +56,7 @@ class Run:
         self.undecided = len(plan.nodes) if plan.graph is None else len(self.present)
         self.decided: set[str] = set()
         self.used_timers = bool(state.timers)
-        self.cursors: dict[str, int] = {}
+        self.unbegun: dict[str, list[int]] = {}
         self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
         self.failures: dict[str, int] = {}
         self.leaving: dict[str, None] = {}

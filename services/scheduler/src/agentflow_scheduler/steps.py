@@ -89,6 +89,14 @@ def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) ->
     return True
 
 
+def is_begun(step: StepState | None) -> bool:
+    """Whether it had an attempt in this run, or needs none. A part that a retried run takes up again (forking.py) is
+    RETRYING without an attempt: what it is a part of begins it, as it does the others."""
+    if step is None or step.status is StepStatus.PENDING:
+        return False
+    return step.status is not StepStatus.RETRYING or step.attempt > 0
+
+
 def pool_of(node: PlanNode, work: PlanWork) -> str:
     """The worker pool that an attempt goes to at once; empty for one that does not, or not yet."""
     return "" if work.kind == "subworkflow" or node.lane_key is not None else node.lane
