@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import AsyncIterator
@@ -13,9 +14,10 @@ import httpx
 import pytest
 
 from agentflow.v1 import schedule_pb2 as pb
+from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.service import running
-from agentflow_gateway import webhooks
+from agentflow_gateway import schedules, webhooks
 from agentflow_gateway.testing import details
 from agentflow_gateway.testing_schedules import WORKFLOW, Desk, opened, register
 from agentflow_scheduler.app import app as scheduler_app
@@ -77,6 +79,98 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
     assert (await desk.state()).number == 3
     for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):
         assert hook.secret.encode() not in stored.data
+
+
+class Hook:
+    """A schedule's webhook."""
+
+    def __init__(self, client: httpx.AsyncClient, found: Any) -> None:
+        self._client = client
+        self._url = f"http://{found.address}{found.path}"
+        self._secret = found.secret
+
+    async def send(self, delivery: str, payload: Any = None) -> tuple[int, dict[str, Any]]:
+        headers = {"authorization": f"Bearer {self._secret}", "x-delivery-id": delivery}
+        answer = await self._client.post(self._url, json=payload, headers=headers)
+        return answer.status_code, answer.json()
+
+
+@contextlib.asynccontextmanager
+async def hooked(desk: Desk, **spec: Any) -> AsyncIterator[Hook]:
+    await desk.create(cron=(), trigger={"webhook": True}, **spec)
+    async with httpx.AsyncClient(timeout=30) as client:
+        yield Hook(client, await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly")))
+
+
+async def test_a_webhook_says_what_its_schedule_made_of_it(desk: Desk) -> None:
+    async with hooked(desk, inputs={"text": "{{trigger.payload.order}}"}, overlap="skip") as hook:
+        assert await hook.send("none", {"order": {"not": "a text"}}) == (200, {
+            "trigger_id": "none", "status": "refused", "error": (await _refusal(desk)),
+        })  # fmt: skip
+        code, first = await hook.send("d1", {"order": "one"})
+        assert (code, first["status"], set(first)) == (202, "started", {"trigger_id", "status", "run_id"})
+        await desk.submitted(first["run_id"])
+        skipped = (200, {"trigger_id": "d2", "status": "skipped", "reason": "overlap"})
+        assert await hook.send("d2", {"order": "two"}) == skipped
+        assert await hook.send("d2", {"order": "two"}) == skipped, "told again, it is the same delivery"
+        assert await hook.send("d1", {"order": "one"}) == (202, first)
+        await desk.cancel_run(first["run_id"])
+        await desk.until(lambda state: not state.active)
+        assert await hook.send("d1", {"order": "one"}) == (202, first)
+        assert await hook.send("d2", {"order": "two"}) == skipped
+        assert (await desk.state()).number == 2
+
+        log, jsm = desk.stand.context.log, desk.stand.context.nc.jsm()
+        config = (await jsm.stream_info(subjects.EVENTS_STREAM)).config
+        config.duplicate_window = 0.1  # from now on the server soon forgets the ids of messages
+        await jsm.update_stream(config)
+
+        async def long_after(delivery: str) -> tuple[int, dict[str, Any]]:
+            """The answer to a delivery that became a second event."""
+            while True:
+                answer = await hook.send(delivery, {"order": "late"})
+                stored = await log.read(subjects.run_in(schedules.key_of("default", "nightly")))
+                asked = [event for item in stored if isinstance(event := ev.decode(item.data), ev.ScheduleTriggered)]
+                if sum(event.id == delivery for event in asked) > 1:
+                    return answer
+
+        assert await long_after("d1") == (202, first)
+        assert await long_after("d2") == (200, {"trigger_id": "d2", "status": "skipped"})
+        code, refused = await long_after("none")
+        assert (code, refused["status"], refused["error"]["kind"]) == (200, "refused", "invalid_error")
+        assert (await desk.state()).number == 2
+
+
+async def _refusal(desk: Desk) -> dict[str, str]:
+    error = (await desk.state()).recent[-1].error
+    assert error is not None
+    return {"kind": error.type, "message": error.message}
+
+
+async def test_a_webhook_says_that_its_run_waits_for_an_earlier_one(desk: Desk) -> None:
+    async with hooked(desk, overlap="buffer_one") as hook:
+        code, first = await hook.send("d1")
+        assert (code, first["status"]) == (202, "started")
+        code, second = await hook.send("d2")
+        assert (code, second["status"]) == (202, "waiting")
+        assert await hook.send("d3") == (200, {"trigger_id": "d3", "status": "skipped", "reason": "buffer_full"})
+        await desk.cancel_run(first["run_id"])
+        await desk.submitted(second["run_id"])
+        assert await hook.send("d2") == (202, {**second, "status": "started"})
+
+
+async def test_a_webhook_that_nobody_decides_is_accepted_and_says_where_to_look(
+    nats_url: str, db_env: dict[str, str]
+) -> None:
+    async with opened(nats_url, db_env) as desk, hooked(desk, overlap="skip") as hook:
+        code, told = await hook.send("d1")
+        assert (code, told["status"], "run_id" in told) == (202, "accepted", False)
+        assert "X-Delivery-Id: d1" in told["look"]
+        async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app):
+            state = await desk.until(lambda state: any(active.started for active in state.active.values()))
+            assert await hook.send("d1") == (
+                202, {"trigger_id": "d1", "status": "started", "run_id": state.active[1].child},
+            )  # fmt: skip
 
 
 async def test_a_message_on_a_stream_starts_one_run_even_if_no_gateway_was_there(

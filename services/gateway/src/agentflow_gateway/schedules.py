@@ -22,7 +22,7 @@ from agentflow_common.errors import (
     Problem,
     TerminalError,
 )
-from agentflow_common.eventlog import Entry, Fence
+from agentflow_common.eventlog import Ack, Entry, Fence
 from agentflow_common.firetimes import Timetable
 from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, schedule_id
 from agentflow_common.schedulelog import load_schedule
@@ -218,8 +218,15 @@ async def set_paused(deps: Deps, call: Call, name: str, paused: bool, reason: st
 
 
 class Triggered(msgspec.Struct, frozen=True):
+    """run: the one that comes of it, if one does. seq: of the event that asks for it. earlier: the schedule knew the
+    trigger before that event, which changes nothing then."""
+
+    key: RunKey
+    kind: str
     trigger_id: str
     run: str
+    seq: int
+    earlier: bool
 
 
 async def trigger(
@@ -255,8 +262,9 @@ async def trigger(
         **_base(deps, call, key), id=trigger_id, kind=kind, payload=await deps.blobs.pack(payload, "the payload"),
         overlap=overlap, by=call.identity.actor,
     )  # fmt: skip
-    await _append(deps, call, key, event, msg_id=f"trigger:{key.run}:{state.uid}:{kind}:{trigger_id}")
-    return Triggered(trigger_id, child_id(state, kind, trigger_id, 0))
+    ack = await _append(deps, call, key, event, msg_id=f"trigger:{key.run}:{state.uid}:{kind}:{trigger_id}")
+    earlier = not ack.duplicate and f"{kind}:{trigger_id}" in state.known_ids
+    return Triggered(key, kind, trigger_id, child_id(state, kind, trigger_id, 0), ack.seq, earlier)
 
 
 async def backfill(
@@ -315,9 +323,9 @@ async def _safe_reason(deps: Deps, call: Call, key: RunKey, reason: str) -> str:
 
 async def _append(
     deps: Deps, call: Call, key: RunKey, event: ev.Event, *, msg_id: str = "", fence: Fence | None = None
-) -> None:
+) -> Ack:
     entry = Entry(subjects.run_in(key), ev.encode(event), msg_id=msg_id, fence=fence)
-    await deps.log.append(entry, call.timeout_s(10.0))
+    return await deps.log.append(entry, call.timeout_s(10.0))
 
 
 def row_of(state: ScheduleState) -> ScheduleRow:

@@ -1,7 +1,8 @@
 """Runs that start from outside: webhooks over HTTP here, messages in triggers_nats.py.
 
 `POST /api/v1/triggers/<org>/<schedule>` with a JSON body (or none) and a signature (webhooks.py) asks the schedule for
-a run: 202 once that is durable in the log. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
+a run. Once that is durable in the log, the answer tells what the schedule made of it, if it decides soon: 200 if no run
+comes of it, else 202. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ from prometheus_client import Counter
 
 from agentflow_common import schedulespec, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
-from agentflow_gateway import errors, machine, schedules, webhooks
+from agentflow_gateway import calls, errors, fates, machine, schedules, webhooks
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.fates import Fate
 from agentflow_gateway.machine import Identity
-from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX
+from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX, Triggered
 from agentflow_gateway.store_schedules import ScheduleRow
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELIVERIES_MAX: Final = 64  # served at once by one gateway
+WAITING_MAX: Final = 256  # that wait to hear what became of them; others hear that they were accepted
 SERVE_S_MAX: Final = 20.0
 PATH: Final = "/api/v1/triggers/{org}/{name}"
 TRIGGERS: Final = Counter("schedule_triggers", "Triggers by kind and outcome", ["kind", "code"])
@@ -46,12 +49,36 @@ def status_of(error: AgentFlowError) -> int:
     return 413 if error.kind == "inputs_too_large" else _STATUS.get(error.code, 500)
 
 
+class Told(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of an answer. run_id: see fates.Fate. look: where to see what becomes of it."""
+
+    trigger_id: str
+    status: str
+    run_id: str = ""
+    reason: str = ""
+    error: dict[str, str] = {}
+    look: str = ""
+
+    @property
+    def code(self) -> int:
+        return 200 if self.status in {"skipped", "refused"} else 202
+
+
+def told(triggered: Triggered, name: str, fate: Fate) -> Told:
+    """Pure."""
+    look = f"send it again with `X-Delivery-Id: {triggered.trigger_id}`, or see: agentctl schedule get {name}"
+    error = {} if fate.error is None else {"kind": fate.error.type, "message": fate.error.message}
+    undecided = fate.status == "accepted"
+    return Told(triggered.trigger_id, fate.status, fate.run, fate.reason, error, look if undecided else "")
+
+
 class Webhooks:
     """The HTTP door of schedules."""
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._active = 0
+        self._waiting = 0
 
     async def deliver(self, request: Request) -> Response:
         """One delivery. An unknown schedule, one without a webhook and a wrong signature look alike from outside."""
@@ -62,14 +89,14 @@ class Webhooks:
             async with asyncio.timeout(SERVE_S_MAX):
                 with self._admitted():
                     triggered = await self._serve(request)
-            code = 202
-            body = msgspec.json.encode({"trigger_id": triggered.trigger_id, "run_id": triggered.run})
+            answer = told(triggered, str(request.path_params["name"]), await self._fate(triggered))
+            code, body = answer.code, msgspec.json.encode(answer)
         except Exception as error:
             cause = errors.known(error)
             code, retry_after_ms = status_of(cause), cause.retry_after_ms
             problems = [{"place": p.place, "message": p.message, "fix": p.fix} for p in cause.problems]
-            told = {"kind": cause.kind, "message": cause.message, "problems": problems}
-            body = msgspec.json.encode({"error": told})
+            refusal = {"kind": cause.kind, "message": cause.message, "problems": problems}
+            body = msgspec.json.encode({"error": refusal})
         TRIGGERS.labels("webhook", code).inc()
         headers = {} if retry_after_ms is None else {"retry-after": str(max(1, retry_after_ms // 1000))}
         return Response(body, code, headers, media_type="application/json")
@@ -88,7 +115,16 @@ class Webhooks:
         finally:
             self._active -= 1
 
-    async def _serve(self, request: Request) -> schedules.Triggered:
+    async def _fate(self, triggered: Triggered) -> Fate:
+        if self._waiting >= WAITING_MAX:
+            return Fate()
+        self._waiting += 1
+        try:
+            return await fates.learn(self._deps, triggered)
+        finally:
+            self._waiting -= 1
+
+    async def _serve(self, request: Request) -> Triggered:
         org, name = str(request.path_params["org"]), str(request.path_params["name"])
         body = await _body(request)
         row = await self._row(org, name)
@@ -103,6 +139,7 @@ class Webhooks:
         parent = machine.caller_trace(headers)
         with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
             call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
+            calls.enter(call)
             return await schedules.trigger(self._deps, call, name, "webhook", _payload(body), trigger_id=delivery)
 
     async def _row(self, org: str, name: str) -> ScheduleRow | None:

@@ -1,0 +1,87 @@
+"""What became of a trigger: what its schedule decided about it, as far as a short wait tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Final
+
+import msgspec
+import nats.errors
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.errors import AgentFlowError
+from agentflow_common.events import StepError
+from agentflow_common.schedulelog import load_schedule
+from agentflow_gateway import handlers
+from agentflow_gateway.deps import Deps
+from agentflow_gateway.schedules import Triggered
+
+WAIT_S_MAX: Final = 1.5  # who calls a webhook waits for it
+_LOOK_S: Final = 0.01
+_LOOK_S_MAX: Final = 0.16
+_CHUNK: Final = 500
+_SETTLED: Final = frozenset({"started", "waiting", "skipped", "refused"})
+
+
+class Fate(msgspec.Struct, frozen=True):
+    """status: `accepted` (not decided yet), `fired` (its run is being submitted), `started`, `waiting` (for the end of
+    earlier runs), `skipped` (see reason) or `refused` (see error). run: if there is one, or will be."""
+
+    status: str = "accepted"
+    run: str = ""
+    reason: str = ""
+    error: StepError | None = None
+
+
+def judge(fate: Fate, triggered: Triggered, event: ev.AnyEvent) -> Fate:
+    """The fate after another event of the schedule. Pure."""
+    asked = (triggered.kind, triggered.trigger_id)
+    if isinstance(event, ev.ScheduleStarted | ev.ScheduleRefused) and event.child == triggered.run:
+        if isinstance(event, ev.ScheduleRefused):
+            return Fate("refused", error=event.error)
+        return Fate("started", triggered.run)
+    if isinstance(event, ev.ScheduleSkipped) and (event.cause, event.id) == asked:
+        return Fate("skipped", reason=event.reason)
+    if isinstance(event, ev.ScheduleFired | ev.ScheduleBuffered) and (event.cause, event.id) == asked:
+        return Fate("fired" if isinstance(event, ev.ScheduleFired) else "waiting", triggered.run)
+    return fate
+
+
+async def learn(deps: Deps, triggered: Triggered, wait_s: float = WAIT_S_MAX) -> Fate:
+    """What is known after at most `wait_s`; the trigger itself is durable, so no trouble is raised."""
+    fate = Fate()
+    with contextlib.suppress(TimeoutError, AgentFlowError, nats.errors.Error):
+        async with asyncio.timeout(wait_s):
+            if triggered.earlier:
+                return await _earlier(deps, triggered)
+            position, look_s = triggered.seq, _LOOK_S
+            while True:
+                chunk = await deps.log.read(subjects.run_all(triggered.key), position, _CHUNK)
+                for stored in chunk:
+                    position = stored.seq
+                    if (event := ev.try_decode(stored.data)) is not None:
+                        fate = judge(fate, triggered, event)
+                if len(chunk) == _CHUNK:
+                    continue
+                if fate.status in _SETTLED:
+                    break
+                await asyncio.sleep(look_s)
+                look_s = min(_LOOK_S_MAX, look_s * 2)
+    return fate
+
+
+async def _earlier(deps: Deps, triggered: Triggered) -> Fate:
+    """Of one that had come long before: what the schedule remembers, and whether there is a run."""
+    state = await load_schedule(deps.log, triggered.key)
+    cause = (triggered.kind, triggered.trigger_id)
+    if state is None or any((waiting.cause, waiting.id) == cause for waiting in state.inbox):
+        return Fate()
+    if any((waiting.cause, waiting.id) == cause for waiting in state.buffer):
+        return Fate("waiting", triggered.run)
+    fire = next((fire for fire in state.recent if fire.child == triggered.run), None)
+    if fire is not None and fire.status in {"starting", "refused"}:
+        return Fate("refused", error=fire.error) if fire.status == "refused" else Fate("fired", triggered.run)
+    there = await handlers.status_of(deps, subjects.key_of(triggered.key.org, triggered.run)) is not None
+    return Fate("started", triggered.run) if there else Fate("skipped")
