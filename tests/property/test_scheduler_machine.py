@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from agentflow_common.runstate import RunStatus, StepStatus, parent_of
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
+from agentflow_worker import machine as worker
 
 TERMINAL_STEP = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
 
@@ -57,6 +59,19 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     return {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
 
 
+class Course(NamedTuple):
+    """A task, its place in the log, and what its steps have given so far."""
+
+    task: ev.StepScheduled
+    seq: int
+    outputs: dict[str, Any]
+
+
+def begun_by(event: ev.AnyEvent) -> tuple[str, ...]:
+    """The step that a worker went on with."""
+    return (event.begun.step,) if isinstance(event, ev.StepCompleted) and event.begun is not None else ()
+
+
 class World:
     """A log, one run in memory, and workers whose reports arrive when the seed says."""
 
@@ -80,6 +95,7 @@ class World:
         self.run = Run(state, self.plans.get(state.definition))
         self.unseen: list[tuple[int, ev.AnyEvent]] = []  # facts in the log that the scheduler has not taken yet
         self.tasks: list[ev.StepScheduled] = []
+        self.courses: dict[tuple[str, int], Course] = {}
         self.timers: list[ev.TimerSet] = []
 
     def append(self, event: ev.AnyEvent) -> int:
@@ -103,6 +119,7 @@ class World:
             self.run.state.out_seq = self.append(decision)
             if isinstance(decision, ev.StepScheduled):
                 self.tasks.append(decision)
+                self.courses[decision.step, decision.attempt] = Course(decision, self.run.state.out_seq, {})
             elif isinstance(decision, ev.TimerSet):
                 self.timers.append(decision)
         if crash:
@@ -132,10 +149,29 @@ class World:
                 self.fact(fired)
             return
         self.tasks.remove(chosen)
-        report = self.report(chosen)
+        report = self.going_on(chosen, self.report(chosen))
         self.fact(report)
         if self.random.random() < 0.2:
             self.fact(report)
+
+    def going_on(self, task: ev.StepScheduled, report: ev.AnyEvent) -> ev.AnyEvent:
+        """The report with the step that its worker goes on with, if nothing was decided since the task."""
+        course = self.courses[task.step, task.attempt]
+        assert self.position(course) in {None, task.step}, "whoever gets the task goes on where it is"
+        if not isinstance(report, ev.StepCompleted) or self.random.random() < 0.2:
+            return report
+        outputs = {**course.outputs, task.step: report.output.value}
+        following = worker.following(task, outputs)
+        if following is None or course.seq != max(seq for seq, e in self.log if isinstance(e, ev.Decision)):
+            return report
+        self.tasks.append(following)
+        self.courses[following.step, 1] = course._replace(outputs=outputs)
+        return msgspec.structs.replace(report, begun=ev.BegunStep(following.step, following.kind))
+
+    def position(self, course: Course) -> str | None:
+        found = worker.position(course.task, (event for seq, event in self.log if seq > course.seq))
+        assert found is None or found[1].keys() == course.outputs.keys()
+        return found[0] if found is not None else None
 
     def report(self, task: ev.StepScheduled) -> ev.AnyEvent:
         if self.random.random() < 0.3:
@@ -160,6 +196,7 @@ class World:
         assert len(ends) == 1
         assert decisions[-1] is ends[0], "nothing is decided after the end"
         offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
+        offered.update({(step, 1) for _, event in self.log for step in begun_by(event)})
         assert max(offered.values(), default=1) == 1, "an attempt is offered once"
         closed = Counter(
             e.step for e in decisions if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable)
@@ -186,6 +223,11 @@ class World:
                 node = parent_of(event.step) or event.step
                 for source, _ in sources[node]:
                     assert run.state.steps[source].status in TERMINAL_STEP, f"{event.step} before {source}"
+            for step in begun_by(event):
+                known = fold(self.log[:seq])
+                assert known is not None
+                for source, _ in sources[step]:
+                    assert known.steps[source].status in TERMINAL_STEP, f"{step} before {source}"
 
 
 @settings(max_examples=150, deadline=None)

@@ -43,6 +43,7 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
     _, log = load(file)
     facts = [(seq, event) for seq, event in log if not isinstance(event, ev.Decision)]
     recorded = [(seq, event) for seq, event in log if isinstance(event, ev.Decision)]
+    chained = any(isinstance(event, ev.StepScheduled) and event.then for _, event in recorded)
     first_seq, first = facts.pop(0)
     assert isinstance(first, ev.RunSubmitted)
     state = new_state(first, first_seq)
@@ -53,10 +54,17 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
             run.apply(fact, seq)
         expected = list(turn)
         taken = decide(run, now_ms, {}).decisions
+        if not chained:
+            taken = [_without_then(decision) for decision in taken]
         assert [_as_recorded(d, then) for d, (_, then) in zip(taken, expected, strict=True)] == [
             ev.encode(then) for _, then in expected
         ]
         state.out_seq = expected[-1][0]
+
+
+def _without_then(decision: ev.Decision) -> ev.Decision:
+    """As it was before tasks named the steps that follow (ADR 0009): no state depends on what they name."""
+    return msgspec.structs.replace(decision, then=()) if isinstance(decision, ev.StepScheduled) else decision
 
 
 def _as_recorded(taken: Any, recorded: Any) -> bytes:

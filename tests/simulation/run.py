@@ -21,11 +21,12 @@ def main() -> int:
     parser.add_argument("--mutation", choices=sorted(MUTATIONS))
     args = parser.parse_args()
     seeds = [args.seed] if args.seed is not None else range(args.start, args.start + args.seeds)
-    began, began_cpu, failed, probes = time.perf_counter(), time.process_time(), 0, 0
+    began, began_cpu, failed, probes, rows = time.perf_counter(), time.process_time(), 0, 0, 0
     with planted(args.mutation):
         for seed in seeds:
             world = simulate(seed)
             probes += world.probes
+            rows += world.rows
             if world.violations:
                 failed += 1
                 mutation = f" --mutation {args.mutation}" if args.mutation else ""
@@ -38,7 +39,7 @@ def main() -> int:
                 print(f"  reproduce: {command}", flush=True)
     took, worked = time.perf_counter() - began, time.process_time() - began_cpu
     speed = f"{len(seeds) / took:.1f} seeds/s ({len(seeds) / worked:.1f} by processor time)"
-    print(f"{len(seeds)} seeds, {failed} failed, {speed}, {probes} states compared")
+    print(f"{len(seeds)} seeds, {failed} failed, {speed}, {probes} states compared, {rows} steps in a row")
     return 1 if failed else 0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -195,6 +196,7 @@ class _Checked:
 
     def _once(self) -> None:
         begun = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepScheduled))
+        begun.update((e.begun.step, 1) for _, e in self.events if isinstance(e, ev.StepCompleted) and e.begun)
         offered = set(begun)
         begun.update((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepWaiting))
         queued = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued))
@@ -231,7 +233,14 @@ class _Checked:
         run = Rules(self.definition, self.fail)
         timers: dict[str, float] = {}
         over: set[str] = set()  # the fold may hold their facts back until the next decision
+        row: tuple[str, ...] = ()  # of the newest decision
         for message, event in self.events:
+            if isinstance(event, ev.Decision):
+                row = (event.step, *(n.step for n in event.then)) if isinstance(event, ev.StepScheduled) else ()
+            elif isinstance(event, ev.StepCompleted) and event.begun is not None:
+                if (event.step, event.begun.step) not in itertools.pairwise(row):
+                    self.fail(f"a worker began {event.begun.step} after {event.step}, and the newest offer is {row}")
+                self.world.rows += 1
             if isinstance(event, ev.TimerFired):
                 over.add(event.timer)
             elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepOutcomeUnknown):

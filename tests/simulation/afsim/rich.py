@@ -6,6 +6,7 @@ import itertools
 import random
 from typing import Any
 
+from afsim.workload import row
 from agentflow_common.definition import parse_dict
 from agentflow_common.errors import InvalidError
 
@@ -126,8 +127,9 @@ KINDS = ["function", "function", "function", "tool", "map", "map", "loop", "subw
 
 def definition(rng: random.Random) -> dict[str, Any]:
     """A random workflow; one that the checks of definitions refuse loses its back edges."""
-    if rng.random() < 0.2:
-        return graph(rng)
+    kind = rng.random()
+    if kind < 0.35:
+        return graph(rng) if kind < 0.2 else row(rng)
     count = rng.randint(1, 5)
     nodes = [_node(rng, f"n{index}", rng.choice(KINDS)) for index in range(count)]
     edges: list[dict[str, Any]] = []

@@ -65,6 +65,8 @@ class Rules(RunFold):
             self._decision(state, event, key, step)
             self.ended = isinstance(event, ev.TERMINAL_RUN)
         super()._apply(seq, event)
+        if isinstance(event, ev.StepCompleted) and event.begun is not None and before[0] in ACTIVE:
+            self._goes_on(state, event, event.begun.step)
         after = state.steps.get(key, _NOBODY)
         if before[0] in ACTIVE and step.width < 0 and after.status not in ACTIVE:
             self.effective[key, before[1]] += 1
@@ -82,6 +84,16 @@ class Rules(RunFold):
             check(self, state, event, key, step)
         elif isinstance(event, ev.TERMINAL_RUN):
             self._end(state, event)
+
+    def _goes_on(self, state: RunState, event: ev.StepCompleted, key: str) -> None:
+        """A worker began a step by itself: one that nobody has to decide anything about."""
+        self._begins(state, event, key, _NOBODY)
+        node = self.nodes[key]
+        timed = node.policy.timeout_ms or node.policy.total_timeout_ms or node.policy.heartbeat_ms
+        if node.condition or node.config.condition or "{{" in node.lane or timed or node.compensate_with:
+            self.fail(f"a worker went on with {key}, which was the scheduler's to decide")
+        if key not in state.steps or state.steps[key].attempt != 1:
+            self.fail(f"{key} was begun and is not under way")
 
     # --- when nothing may be decided ---
 

@@ -13,6 +13,7 @@ import agentflow_common.blobs
 import agentflow_common.groupcommit
 import agentflow_scheduler.app
 import agentflow_scheduler.append
+import agentflow_scheduler.chain
 import agentflow_scheduler.lanes
 import agentflow_scheduler.lease
 import agentflow_scheduler.load
@@ -150,5 +151,9 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_worker.app, "time", time),
         (agentflow_worker.handlers, "time", time),
         (agentflow_worker.flight, "time", time),
+        (agentflow_worker.flight, "COURSE_S_MAX", 3.0),
+        (agentflow_worker.flight, "OLD_S", 1.0),
+        (agentflow_scheduler.chain, "SLOW_MS", 3000),
+        (agentflow_scheduler.chain, "STEPS_MAX", 4),
     ):
         yield

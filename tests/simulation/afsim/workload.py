@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections import Counter
 from typing import Any
@@ -18,6 +19,8 @@ BLOB_CHARS = 900  # above the bound in line that the world sets
 
 def definition(rng: random.Random) -> dict[str, Any]:
     """A random graph: edges point forward, some conditional; functions, tools with an effect, parallel steps."""
+    if rng.random() < 0.5:
+        return row(rng)
     nodes: list[dict[str, Any]] = []
     edges: list[dict[str, Any]] = []
     for index in range(rng.randint(1, 6)):
@@ -49,6 +52,27 @@ def definition(rng: random.Random) -> dict[str, Any]:
         nodes.append(node)
     found: dict[str, Any] = {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
     return found
+
+
+def row(rng: random.Random) -> dict[str, Any]:
+    """Steps one after the other, which a worker may go on with by itself; some are the scheduler's to decide."""
+    nodes: list[dict[str, Any]] = []
+    for index in range(rng.randint(4, 9)):
+        kind = "tool" if rng.random() < 0.1 else "function"
+        node: dict[str, Any] = {
+            "id": f"n{index}", "type": kind,
+            "policy": {"on_failure": rng.choice(["fail", "continue"]),
+                       "retry": {"max_attempts": rng.randint(1, 3), "initial_ms": rng.choice([0, 10, 400])}},
+            "config": {f"{kind}_name": kind[0], "inputs": {}},
+        }  # fmt: skip
+        if rng.random() < 0.1:
+            node["policy"]["timeout_ms"] = rng.choice([300, 4000])
+        for source in range(index):
+            if rng.random() < 0.4:
+                node["config"]["inputs"][f"from{source}"] = f"n{source}.output" + rng.choice(["", ".n"])
+        nodes.append(node)
+    edges = [{"from": a["id"], "to": b["id"]} for a, b in itertools.pairwise(nodes)]
+    return {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
 
 
 class Effects:

@@ -24,6 +24,8 @@ from agentflow_common.events_base import (
 from agentflow_common.events_decisions import (
     ApprovalEscalated,
     GraphAdvanced,
+    NextStep,
+    OutputRef,
     RunCancelled,
     RunCancelling,
     RunCompensating,
@@ -49,6 +51,7 @@ from agentflow_common.events_decisions import (
 )
 from agentflow_common.events_facts import (
     ApprovalGiven,
+    BegunStep,
     ChildEnded,
     OriginRef,
     OutcomeResolved,
@@ -201,6 +204,7 @@ __all__ = [
     "ApprovalEscalated",
     "ApprovalGiven",
     "AuditRecorded",
+    "BegunStep",
     "BlobRef",
     "ChildEnded",
     "ClaimTaken",
@@ -218,9 +222,11 @@ __all__ = [
     "LaneRequested",
     "LlmAttempt",
     "LlmUsage",
+    "NextStep",
     "OriginRef",
     "Out",
     "OutcomeResolved",
+    "OutputRef",
     "ParentRef",
     "Payload",
     "RunCancelRequested",

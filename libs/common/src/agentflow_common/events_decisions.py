@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from agentflow_common.events_base import Decision, Payload, StepError
 
 
@@ -15,12 +17,32 @@ class RunStarted(Decision, frozen=True, tag="run.started"):
     tags: dict[str, str] = {}
 
 
+class OutputRef(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A part of what a step gives: `step.output.path`."""
+
+    step: str
+    path: tuple[str | int, ...] = ()
+
+
+class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A step that the worker of the one before it may begin, as its first attempt (ADR 0009). inputs: as in a task.
+    refs: inputs that are outputs of the steps before it in the same task."""
+
+    step: str
+    kind: str
+    config: dict[str, Any]
+    inputs: dict[str, Any] = {}
+    refs: dict[str, OutputRef] = {}
+    policy: dict[str, Any] = {}
+
+
 class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     """A step attempt is offered to workers: the decision and the queue entry in one.
 
     kind: node type. config: the node's configuration without its inputs. inputs: resolved values by name; a value that
     is stored out of line is `{"$blob": {"sha256", "size"}, "path": [...]}` and the worker resolves it.
-    heartbeat_ms: the attempt is lost without a heartbeat for so long. undo: the step has a compensation.
+    heartbeat_ms: the attempt is lost without a heartbeat for so long. undo: the step has a compensation. then: steps
+    that follow one by one; the worker may go on with them for as long as the scheduler decides nothing else.
     """
 
     step: str
@@ -37,6 +59,7 @@ class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     priority: int = 0
     heartbeat_ms: int | None = None
     undo: bool = False
+    then: tuple[NextStep, ...] = ()
 
 
 class StepExpanded(Decision, frozen=True, tag="step.expanded"):

@@ -167,8 +167,16 @@ class StepProgressed(Event, frozen=True, tag="step.progressed"):
     worker: str = ""
 
 
+class BegunStep(msgspec.Struct, frozen=True):
+    """The first attempt of the step that follows in the same task. kind: node type."""
+
+    step: str
+    kind: str
+
+
 class StepCompleted(Event, frozen=True, tag="step.completed"):
-    """An attempt succeeded. started_at: ms since the epoch. duration_ms: of the work alone."""
+    """An attempt succeeded. started_at: ms since the epoch. duration_ms: of the work alone. begun: what its worker goes
+    on with; such an event is fenced with the task's sequence, so nothing was decided since the task."""
 
     step: str
     attempt: int
@@ -178,6 +186,7 @@ class StepCompleted(Event, frozen=True, tag="step.completed"):
     duration_ms: float = 0.0
     llm: LlmUsage | None = None
     redactions: dict[str, int] = {}
+    begun: BegunStep | None = None
 
 
 class StepFailed(Event, frozen=True, tag="step.failed"):

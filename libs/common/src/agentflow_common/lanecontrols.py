@@ -1,4 +1,4 @@
-"""What operators set for lanes, in the bucket AF_CONTROLS: a JSON object by the lane's key, or by a pattern of keys.
+"""What operators set, in the bucket AF_CONTROLS: for lanes a JSON object by the lane's key, or by a pattern of keys.
 
 A name stands in its key as it is, but for characters that a key may not hold: `acme-*` is `lane.acme-=2A`.
 """
@@ -30,6 +30,13 @@ def name_of(key: str) -> str:
     """The name in a key, with or without `lane.` before it."""
     safe = key.removeprefix(PREFIX).encode()
     return _QUOTED.sub(lambda found: bytes([int(found[1], 16)]), safe).decode(errors="replace")
+
+
+def workflow_of(key: str) -> tuple[str, str] | None:
+    """(org, workflow) of a workflow's key, `workflow.<org>.<name>`; None for another key."""
+    kind, _, rest = key.partition(".")
+    org, _, name = rest.partition(".")
+    return (org, name) if kind == "workflow" else None
 
 
 def setting_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:

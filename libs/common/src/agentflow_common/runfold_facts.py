@@ -141,6 +141,18 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
     step.started_at = event.started_at or step.started_at
     step.finished_at = event.ts
     step.llm = event.llm
+    if event.begun is not None and not state.status.terminal:
+        _begun(state, event.begun, event.ts)
+
+
+def _begun(state: RunState, begun: ev.BegunStep, ts: int) -> None:
+    """Its worker goes on with the next step of the task."""
+    following = state.step(begun.step)
+    if following.status is StepStatus.PENDING:
+        following.status = StepStatus.SCHEDULED
+        following.kind = begun.kind
+        following.attempt = 1
+        following.scheduled_at = ts
 
 
 def _failed(state: RunState, event: ev.StepFailed) -> None:

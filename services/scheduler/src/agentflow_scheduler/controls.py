@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from agentflow_common import subjects
-from agentflow_common.lanecontrols import config_for, name_of
+from agentflow_common.lanecontrols import PREFIX, config_for, name_of, workflow_of
 from agentflow_common.lanefold import LaneConfig
 from agentflow_common.pull import PullError, Tail
 
@@ -57,18 +57,17 @@ class Controls:
             await asyncio.sleep(RETRY_S)
 
     def _take(self, key: str, value: bytes | None) -> None:
-        kind, _, rest = key.partition(".")
+        workflow = workflow_of(key)
         try:
             data: dict[str, Any] = msgspec.json.decode(value, type=dict[str, Any]) if value else {}
         except msgspec.MsgspecError:
             log.warning("the control %s is not readable", key)
             return
-        if kind == "workflow":
-            org, _, name = rest.partition(".")
-            (self.workflows.add if data.get("paused") else self.workflows.discard)((org, name))
-        elif kind == "lane":
+        if workflow is not None:
+            (self.workflows.add if data.get("paused") else self.workflows.discard)(workflow)
+        elif key.startswith(PREFIX):
             if data:
-                self.lanes[name_of(rest)] = data
+                self.lanes[name_of(key)] = data
             else:
-                self.lanes.pop(name_of(rest), None)
+                self.lanes.pop(name_of(key), None)
         self.changed.set()

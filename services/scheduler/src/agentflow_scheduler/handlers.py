@@ -127,7 +127,7 @@ class Engine:
         await self._advance({key: self._entities[key] for key in states if key in self._entities})
         # as they are by now: what was decided and refused has been read again from the log
         joined = [(key, self._entities[key]) for key in states if key in self._entities]
-        await self._set_timers([(key, name, timer) for key, e in joined for name, timer in e.state.timers.items()])
+        await set_timers(self._log, [(key, name, timer) for key, e in joined for name, timer in e.state.timers.items()])
 
     def _forget(self, shards: set[int]) -> None:
         for key in [key for key in self._entities if key.shard in shards]:
@@ -175,7 +175,7 @@ class Engine:
             if entity is not None:
                 touched[key] = entity
         await self._advance(touched)
-        await self._set_timers(self._still_set())
+        await set_timers(self._log, self._still_set())
 
     def _still_set(self) -> list[tuple[RunKey, str, Any]]:
         """Timers in whose place an older one of their name was set: a word that was late on its way."""
@@ -184,6 +184,7 @@ class Engine:
         return [(key, name, e.state.timers[name]) for key, name, e in known if e and name in e.state.timers]
 
     async def _fold(self, key: RunKey, delivery: Delivery) -> Entity | None:
+        """What the fact has given something to decide."""
         event = ev.decode(delivery.data)
         if isinstance(event, ev.Decision):
             raise InvalidError("a decision among the facts", kind="forged_decision")
@@ -194,6 +195,7 @@ class Engine:
                 self._early[key, event.timer] = None
             if isinstance(entity, Run):
                 self._pools.folded(key, entity, event)
+                return None if entity.goes_on(event) else entity
             return entity
         state = begin(key, event, delivery.seq)
         return None if state is None else await self._adopt(key, state)  # None: a late word about what is over
@@ -242,7 +244,7 @@ class Engine:
                 if fresh is not None:
                     again[turn.key] = fresh
                     # an append that was written and not acknowledged may have decided timers that nobody has set
-                    await self._set_timers([(turn.key, name, timer) for name, timer in fresh.state.timers.items()])
+                    await set_timers(self._log, [(turn.key, name, timer) for name, timer in fresh.state.timers.items()])
             touched = again
             if failed:
                 await asyncio.sleep(min(0.01 * 2**attempt, 1.0))
@@ -359,7 +361,7 @@ class Engine:
             elif is_over(turn.entity.state):
                 self._drop(turn.key)
         if timers:
-            await self._set_timers(timers)
+            await set_timers(self._log, timers)
 
     async def _after_run(self, turn: Turn, run: Run) -> None:
         for decision in turn.decisions:
@@ -379,9 +381,6 @@ class Engine:
         """Tells workers to stop; a worker that misses it asks the log."""
         word = {"run": key.run, "step": step, "attempt": attempt, "mode": mode}
         await self._context.nc.publish(subjects.control(key.run), msgspec.json.encode(word))
-
-    async def _set_timers(self, timers: list[tuple[RunKey, str, Any]]) -> None:
-        await set_timers(self._log, timers)
 
     def _finish(self, key: RunKey, run: Run, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
         state = run.state

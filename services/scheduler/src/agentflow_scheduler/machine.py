@@ -29,7 +29,7 @@ from agentflow_common.runstate import (
     output_of,
     parent_of,
 )
-from agentflow_scheduler import composite, graph, saga, steps, waits
+from agentflow_scheduler import chain, composite, graph, saga, steps, waits
 from agentflow_scheduler.plan import PlanNode, skip_reason
 from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
 from agentflow_scheduler.scope import NeedBlob
@@ -106,6 +106,7 @@ def _look_around(run: Run, out: Decision) -> None:
         _continue_as_new(run, out)
     elif run.undecided or run.leaving or waiting:
         _tell_waiting(run, out)
+        chain.extend(run, out)
     else:
         _complete(run, out)
 

@@ -12,7 +12,8 @@ from agentflow_common import definition as df
 from agentflow_common import definition_graph, ids
 from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.events import OutputRef
+from agentflow_common.expressions import ExpressionError, parse_reference
 from agentflow_common.runstate import StepStatus
 from agentflow_common.stateschema import Schema
 from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, taken
@@ -22,9 +23,10 @@ _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel
 
 
 class PlanWork:
-    """What a task holds: kind, config without inputs, and the closures that give the inputs."""
+    """What a task holds: kind, config without inputs, and the closures that give the inputs. reads: the steps that an
+    input speaks of; refs: those inputs that are a part of a step's output as it is."""
 
-    __slots__ = ("config", "inputs", "kind", "prompt_ref", "retry", "state_args", "workflow_ref")
+    __slots__ = ("config", "inputs", "kind", "prompt_ref", "reads", "refs", "retry", "state_args", "workflow_ref")
 
     def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
@@ -33,6 +35,9 @@ class PlanWork:
         self.workflow_ref: str = getattr(work.config, "workflow", "")
         self.state_args: bool = work.config.state_args
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
+        known = dict.fromkeys(steps)
+        self.reads = {name: frozenset(definition_graph.referenced_steps(value, known)) for name, value in given.items()}
+        self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
@@ -42,6 +47,11 @@ class PlanWork:
             return given
         whole = scope.shared_by_reference()
         return {**({"state": whole} if self.kind in {"tool", "function"} else whole), **given}
+
+
+def _output_ref(value: Any) -> OutputRef | None:
+    reference = parse_reference(value) if isinstance(value, str) else None
+    return OutputRef(reference[0], reference[2]) if reference is not None and reference[1] == "output" else None
 
 
 class PlanNode:

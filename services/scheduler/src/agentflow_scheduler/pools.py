@@ -26,21 +26,26 @@ class Pools:
         """A run that is in memory from now on, and what it has under way."""
         self._window.forget(key)
         for name in run.busy:
-            node = run.node(name)
-            if node is not None and run.state.steps[name].status in ACTIVE:
-                self._window.opened(key, name, node.lane)
+            self._begun(key, run, name)
 
     def forget(self, key: RunKey) -> None:
         self._window.forget(key)
         self._budgets.pop(key, None)
 
     def folded(self, key: RunKey, run: Run, event: ev.Event) -> None:
-        """A fact came: the attempt that it tells of may be over."""
+        """A fact came: the attempt that it tells of may be over, and the next one begun in its place."""
         name = getattr(event, "step", "")
         if name:
             step = run.state.steps.get(name)
             if step is not None and step.status not in ACTIVE:
                 self._window.closed(key, name)
+                if isinstance(event, ev.StepCompleted) and event.begun is not None:
+                    self._begun(key, run, event.begun.step)
+
+    def _begun(self, key: RunKey, run: Run, name: str) -> None:
+        node, step = run.node(name), run.state.steps.get(name)
+        if node is not None and step is not None and step.status in ACTIVE:
+            self._window.opened(key, name, node.lane)
 
     def before(self, key: RunKey, paused: bool) -> Callable[[str], bool]:
         """What a decision asks for room. Of a paused workflow nothing is offered."""

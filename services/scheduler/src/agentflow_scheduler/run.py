@@ -10,7 +10,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runfold import evolve
-from agentflow_common.runstate import OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
+from agentflow_common.runstate import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.plan import Plan, PlanNode
 from agentflow_scheduler.scope import Scope
@@ -80,8 +80,19 @@ class Run:
         if key:
             self.touched[key] = None
             self.changed(key)
+            if isinstance(event, ev.StepCompleted) and event.begun is not None:
+                self.changed(event.begun.step)
         elif isinstance(event, ev.SignalReceived):
             self.touched.update(self.waits)
+
+    def goes_on(self, event: ev.AnyEvent) -> bool:
+        """Whether the worker goes on by itself after this fact, so that there is nothing to decide now."""
+        if not isinstance(event, ev.StepCompleted) or event.begun is None:
+            return False
+        state = self.state
+        following = state.steps.get(event.begun.step)
+        ends = state.cancel_requested or state.deadline_passed or state.ending is not None
+        return following is not None and following.status in ACTIVE and not (ends or state.pause_requested)
 
     def changed(self, key: str) -> None:
         step = self.state.steps.get(key)

@@ -52,6 +52,7 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
     lanes = Lanes(context.log, settings)
     await lanes.start()
+    executor.is_held = lanes.is_held
     queues = [await _queue(context, lane) for lane in settings.lanes]
     await _publish_registry(context, registry)
     loops = [

@@ -8,15 +8,46 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common.pull import Delivery
 from agentflow_common.subjects import RunKey
+from agentflow_worker import machine
 from agentflow_worker.context import StepContext
 
 log = logging.getLogger(__name__)
+COURSE_S_MAX: Final = 0.1  # a task begins no further step after this time
+OLD_S: Final = 60.0  # half of what the log remembers message ids for
 BEAT_S_MIN: Final = 1.0  # a step writes at most one heartbeat in this time
+
+
+class Course:
+    """A task and the steps that follow in it. outputs: of those that later ones read, as they stand in the log."""
+
+    __slots__ = ("_began", "_read", "delivery", "key", "outputs", "task")
+
+    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery) -> None:
+        self.key = key
+        self.task = task
+        self.delivery = delivery
+        self.outputs: dict[str, Any] = {}
+        self._read = {ref.step for step in task.then for ref in step.refs.values()}
+        self._began = time.monotonic()
+
+    def keep(self, step: str, output: Any) -> None:
+        if step in self._read:
+            self.outputs[step] = machine.plain(output)
+
+    @property
+    def is_long(self) -> bool:
+        """Whether others may take their turn now."""
+        return time.monotonic() - self._began > COURSE_S_MAX
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the log may have forgotten a message id of another worker that had the task."""
+        return time.monotonic() - self._began > OLD_S
 
 
 class Flight:

@@ -3,6 +3,9 @@
 Crash points. Before the report: the queue delivers the task again after `ack_wait`; an idempotent step runs again, a
 non-idempotent one finds its claim taken and is reported as `outcome_unknown`. After the report, before the
 acknowledgement: the redelivery finds the report in the log and is acknowledged without running.
+
+A task may name steps that follow (ADR 0009): the report of one begins the next, so the log says at any moment which
+step the task is at, and whoever gets the task goes on there.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ import functools
 import logging
 import math
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -23,20 +27,19 @@ from agentflow_common.blobs import Blobs, in_line
 from agentflow_common.clock import Clock
 from agentflow_common.errors import (
     BlockedError,
-    ConflictError,
     DeadlineError,
     InvalidError,
     RetryableError,
     TerminalError,
 )
-from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.eventlog import EventLog
 from agentflow_common.expressions import walk
 from agentflow_common.pull import Delivery
 from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
-from agentflow_worker.flight import Flight, Pulse
+from agentflow_worker.flight import Course, Flight, Pulse
 from agentflow_worker.invoke import StepContext, from_state, invoke
 from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.registry import Registry
@@ -64,7 +67,8 @@ def _spent(llm: ev.LlmUsage | None) -> bool:
 
 
 class Executor:
-    """Runs tasks of one worker. `flights` are those in hand, by (run, step, attempt)."""
+    """Runs tasks of one worker. flights: the steps in hand, by (run, step, attempt). is_held: whether operators have
+    paused the task's lane or workflow."""
 
     def __init__(
         self, event_log: EventLog, settings: WorkerSettings, registry: Registry, llm: LlmDeps, clock: Clock
@@ -79,6 +83,8 @@ class Executor:
         self._reports = Reporter(event_log, settings, clock)
         self._open_runs: dict[str, float] = {}
         self.flights: dict[tuple[str, str, int], Flight] = {}
+        self.is_held: Callable[[ev.StepScheduled], bool] = lambda _task: False
+        self._in_hand: set[int] = set()
         self._sweeper: asyncio.TimerHandle | None = None
 
     async def handle(self, delivery: Delivery) -> None:
@@ -93,25 +99,35 @@ class Executor:
             await self._log.bury("worker", delivery, type(error).__name__)
             await self._log.ack(delivery)
             return
-        name = (task.run, task.step, task.attempt)
-        if name in self.flights:
-            return  # delivered again while it still runs here: its own end acknowledges it
-        context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
-        flight = self.flights[name] = Flight(key, task, delivery, context)
-        context.on_heartbeat = functools.partial(self._beat, flight)
+        if delivery.seq in self._in_hand:
+            return  # delivered again while it is still in hand here: its own end acknowledges it
+        self._in_hand.add(delivery.seq)
         try:
-            if await self._should_run(flight):
-                await self._run(flight)
+            await self._take(Course(key, task, delivery))
             await self._log.ack(delivery)
         except Exception:
             # not acknowledged: the queue offers it again
             log.exception("the task's report could not be written", extra={"run": task.run, "step": task.step})
         finally:
-            if flight.pulse is not None:
-                flight.pulse.abandon()
-            del self.flights[name]
-            # else the two hold each other, and each step is left to the garbage collector (7 % of a worker's time)
-            context.on_heartbeat = no_heartbeat
+            self._in_hand.discard(delivery.seq)
+
+    async def _take(self, course: Course) -> None:
+        """The task's step, and those that follow in it."""
+        task = await self._due(course)
+        while task is not None:
+            context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
+            flight = Flight(course.key, task, course.delivery, context)
+            name = (task.run, task.step, task.attempt)
+            self.flights[name] = flight
+            context.on_heartbeat = functools.partial(self._beat, flight)
+            try:
+                task = await self._run(flight, course) if await self._may_begin(flight) else None
+            finally:
+                if flight.pulse is not None:
+                    flight.pulse.abandon()
+                del self.flights[name]
+                # else the two hold each other, and each step is left to the garbage collector (7 % of its time)
+                context.on_heartbeat = no_heartbeat
 
     def _beat(self, flight: Flight, progress: float | None, detail: str) -> None:
         name = (flight.task.run, flight.task.step, flight.task.attempt)
@@ -123,29 +139,34 @@ class Executor:
 
     # --- before ---
 
-    async def _should_run(self, flight: Flight) -> bool:
-        task, delivery = flight.task, flight.delivery
+    async def _due(self, course: Course) -> ev.StepScheduled | None:
+        """The step that is to run now; None if the task is over."""
+        task, delivery = course.task, course.delivery
         age_ms = self._clock.now_ms() - delivery.ts
         if machine.needs_check(task, delivery.delivered, age_ms):
-            later = await self._log.read(subjects.run_all(flight.key), after_seq=delivery.seq)
-            if machine.is_settled(task, filter(None, (ev.try_decode(stored.data) for stored in later))):
-                return False
-        elif machine.is_stale(age_ms) and await self.is_over(flight.key):
-            return False
-        if delivery.delivered > DELIVERIES_MAX:
-            await self._give_up(flight)
-            return False
-        return not self._must_claim(task) or await self._claim(flight)
+            return await self._look_up(course)
+        return None if machine.is_stale(age_ms) and await self.is_over(course.key) else task
 
-    async def _give_up(self, flight: Flight) -> None:
-        """A step that ends every process that begins it would go round for ever."""
-        task = flight.task
-        text = f"{DELIVERIES_MAX} workers were lost or gave no word while they had this step"
-        lost = ev.StepFailed(
-            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-            error=ev.StepError("worker_lost", text, retryable=False), worker=self._settings.worker_id, trace=task.trace,
-        )  # fmt: skip
-        await self._reports.send(flight, lost, "end")
+    async def _look_up(self, course: Course) -> ev.StepScheduled | None:
+        """Where the task is by the log: another worker may have had it, or this one's word may have come twice."""
+        later = await self._log.read(subjects.run_all(course.key), after_seq=course.delivery.seq)
+        found = machine.position(course.task, filter(None, (ev.try_decode(stored.data) for stored in later)))
+        if found is None:
+            return None
+        step, given = found
+        for name, payload in given.items():
+            course.keep(name, await self._blobs.unpack(payload))
+        task: ev.StepScheduled | None = course.task
+        while task is not None and task.step != step:
+            task = machine.following(task, course.outputs)
+        return task
+
+    async def _may_begin(self, flight: Flight) -> bool:
+        if flight.delivery.delivered > DELIVERIES_MAX:  # a step that ends every process would go round for ever
+            text = f"{DELIVERIES_MAX} workers were lost or gave no word while they had this step"
+            await self._reports.lost(flight, text)
+            return False
+        return not self._must_claim(flight.task) or await self._reports.claim(flight)
 
     async def is_over(self, key: RunKey) -> bool:
         """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
@@ -167,31 +188,10 @@ class Executor:
         name = str(task.config.get("tool_name"))
         return ("tool", name) in self._registry and not self._registry.get("tool", name).idempotent
 
-    async def _claim(self, flight: Flight) -> bool:
-        """Takes the attempt's claim, which can be taken once; a claim that is taken means that its worker vanished."""
-        task = flight.task
-        claim = ev.ClaimTaken(
-            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-            worker=self._settings.worker_id, trace=task.trace,
-        )  # fmt: skip
-        subject = subjects.claim(flight.key, task.step, task.attempt)
-        try:
-            await self._log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
-        except ConflictError:
-            held = await self._log.last(subject)
-            owner = ev.try_decode(held.data) if held else None
-            unknown = ev.StepOutcomeUnknown(
-                org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-                worker=self._settings.worker_id, trace=task.trace,
-                claimed_by=owner.worker if isinstance(owner, ev.ClaimTaken) else "",
-            )  # fmt: skip
-            await self._reports.send(flight, unknown, "unknown")
-            return False
-        return True
-
     # --- the work ---
 
-    async def _run(self, flight: Flight) -> None:
+    async def _run(self, flight: Flight, course: Course) -> ev.StepScheduled | None:
+        """Runs and reports the step; the task's next one, if it has begun."""
         task = flight.task
         loop = asyncio.get_running_loop()
         flight.announce_at = loop.time() + STARTED_AFTER_S
@@ -206,7 +206,7 @@ class Executor:
             if flight.pulse is not None:
                 await flight.pulse.close()
             if flight.forced and not _spent(outcome.llm):
-                return  # the scheduler has closed this attempt; only money spent is worth a late word
+                return None  # the scheduler has closed this attempt; only money spent is worth a late word
             if flight.context.cancelled.is_set() and outcome.error is not None:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
             if outcome.error is None and holds_marker(outcome.output):
@@ -223,7 +223,7 @@ class Executor:
                 except (InvalidError, RetryableError) as error:
                     outcome.error = error
             if payload is not None:
-                report: ev.Event = ev.StepCompleted(
+                report: ev.StepCompleted | ev.StepFailed = ev.StepCompleted(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
                     output=payload, worker=self._settings.worker_id, started_at=int(flight.started * 1000),
                     duration_ms=duration_ms, llm=outcome.llm, redactions=outcome.redactions, trace=task.trace,
@@ -236,7 +236,28 @@ class Executor:
                     error=await self._reports.error_of(flight, outcome.error), worker=self._settings.worker_id,
                     started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
                 )  # fmt: skip
-            await self._reports.send(flight, report, "end")
+            course.keep(task.step, outcome.output)
+            return await self._report(flight, course, report)
+
+    async def _report(
+        self, flight: Flight, course: Course, report: ev.StepCompleted | ev.StepFailed
+    ) -> ev.StepScheduled | None:
+        """Writes how the step ended; what follows in the task."""
+        following = self._following(flight, course) if isinstance(report, ev.StepCompleted) else None
+        if following is not None and isinstance(report, ev.StepCompleted):
+            ack = await self._reports.handed_on(flight, report, following)
+            if ack is not None:
+                return await self._look_up(course) if ack.duplicate else following
+        ack = await self._reports.send(flight, report, "end")
+        return await self._look_up(course) if course.task.then and (ack.duplicate or course.is_old) else None
+
+    def _following(self, flight: Flight, course: Course) -> ev.StepScheduled | None:
+        """The next step of the task, if this worker may go on with it."""
+        task = flight.task
+        if not task.then or course.is_long or flight.context.cancelled.is_set() or self.is_held(task):
+            return None
+        following = machine.following(task, course.outputs)
+        return None if following is None or self._must_claim(following) else following
 
     def _tell(self, flight: Flight, error: BaseException) -> None:
         """The kind only: a message may quote a payload."""

@@ -16,10 +16,11 @@ import nats.errors
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
+from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
 from agentflow_common.ids import check_token
-from agentflow_common.lanecontrols import LIMIT_MAX, PREFIX, config_for, name_of
+from agentflow_common.lanecontrols import LIMIT_MAX, PREFIX, config_for, name_of, workflow_of
 from agentflow_common.streams import patiently
 from agentflow_worker.settings import WorkerSettings
 
@@ -39,8 +40,14 @@ class Lanes:
         self._jsm = event_log.nc.jsm()
         self._ack_wait_s = settings.ack_wait_s
         self._settings: dict[str, dict[str, Any]] = {}
-        stream = f"KV_{subjects.CONTROLS_BUCKET}"
-        self._tail = event_log.tail([f"$KV.{subjects.CONTROLS_BUCKET}.{PREFIX}>"], stream=stream)
+        self._paused: set[tuple[str, str]] = set()  # workflows, by org
+        self._tail = event_log.tail([f"$KV.{subjects.CONTROLS_BUCKET}.>"], stream=f"KV_{subjects.CONTROLS_BUCKET}")
+
+    def is_held(self, task: ev.StepScheduled) -> bool:
+        """Whether operators have paused the task's lane or its workflow."""
+        return (task.org, task.workflow) in self._paused or (
+            task.lane in self._settings and config_for(task.lane, self._settings).paused
+        )
 
     async def start(self) -> None:
         """Makes the consumers that are not there, in the state that is wanted now."""
@@ -72,14 +79,21 @@ class Lanes:
         """Takes what was set since; whether anything was."""
         batch = await self._tail.batch(wait_s)
         for delivery in batch:
-            name = name_of(delivery.subject.split(".", 2)[2])
+            key = delivery.subject.split(".", 2)[2]
             try:
-                self._settings[name] = msgspec.json.decode(delivery.data, type=dict[str, Any]) if delivery.data else {}
+                self._take(key, msgspec.json.decode(delivery.data, type=dict[str, Any]) if delivery.data else {})
             except msgspec.MsgspecError:
-                log.warning("lane %s keeps its settings: what was set is no JSON object", name)
-            if not self._settings.get(name):
-                self._settings.pop(name, None)  # the key was deleted
+                log.warning("%s stays as it is: what was set is no JSON object", key)
         return bool(batch)
+
+    def _take(self, key: str, setting: dict[str, Any]) -> None:
+        workflow = workflow_of(key)
+        if workflow is not None:
+            (self._paused.add if setting.get("paused") else self._paused.discard)(workflow)
+        elif key.startswith(PREFIX) and setting:
+            self._settings[name_of(key)] = setting
+        else:
+            self._settings.pop(name_of(key), None)  # the key was deleted
 
     async def _apply(self, lane: str) -> None:
         """Brings the consumer to the wanted state; it is touched only if it differs."""

@@ -2,31 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.events import StepError
+from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions import ExpressionError, walk
 
 MESSAGE_CHARS_MAX: Final = 2_000
 STALE_MS: Final = 2_000  # an older task is checked against the log before it runs
+_SAME_IN_JSON: Final = frozenset({str, int, bool, type(None)})
+_SETTLING: Final = (
+    ev.StepScheduled, ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepCancelled, ev.StepTimedOut,
+)  # fmt: skip
 
 
-def is_settled(task: ev.StepScheduled, later: Iterable[ev.AnyEvent]) -> bool:
-    """True if events after the task show that this attempt was reported, cancelled, or that its run is over."""
+def position(task: ev.StepScheduled, later: Iterable[ev.AnyEvent]) -> tuple[str, dict[str, Payload]] | None:
+    """The step that a task is at by the events after it, and what the steps before that gave. None: the task is over,
+    its attempt was reported or closed, or its run has ended."""
+    step, attempt = task.step, task.attempt
+    outputs: dict[str, Payload] = {}
     for event in later:
         if isinstance(event, ev.TERMINAL_RUN):
-            return True
-        if (
-            isinstance(
-                event, ev.StepCompleted | ev.StepFailed | ev.StepOutcomeUnknown | ev.StepCancelled | ev.StepTimedOut
-            )
-            and event.step == task.step
-            and event.attempt == task.attempt
-        ):
-            return True
-    return False
+            return None
+        if not isinstance(event, _SETTLING) or event.step != step or event.attempt != attempt:
+            continue
+        if not isinstance(event, ev.StepCompleted) or event.begun is None:
+            return None
+        outputs[step] = event.output
+        step, attempt = event.begun.step, 1
+    return step, outputs
+
+
+def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepScheduled | None:
+    """The task of the step that follows; None if there is none, or if these outputs don't give its inputs: then the
+    scheduler decides."""
+    if not task.then:
+        return None
+    step = task.then[0]
+    inputs = dict(step.inputs)
+    try:
+        for name, ref in step.refs.items():
+            inputs[name] = walk(outputs[ref.step], ref.path, "input")
+    except (ExpressionError, KeyError):
+        return None
+    return ev.StepScheduled(
+        org=task.org, run=task.run, ts=task.ts, seen=task.seen, trace=task.trace, step=step.step, attempt=1,
+        lane=task.lane, kind=step.kind, config=step.config, inputs=inputs, policy=step.policy,
+        budget_nano=task.budget_nano, workflow=task.workflow, priority=task.priority, then=task.then[1:],
+    )  # fmt: skip
+
+
+def plain(value: Any) -> Any:
+    """A value as it stands in the log: what another step is given of it, it may change."""
+    return value if type(value) in _SAME_IN_JSON else msgspec.json.decode(msgspec.json.encode(value))
 
 
 def needs_check(task: ev.StepScheduled, delivered: int, age_ms: int) -> bool:

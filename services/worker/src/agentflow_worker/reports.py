@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
@@ -11,8 +12,8 @@ import msgspec
 from agentflow_common import bus, rpc, screening, subjects
 from agentflow_common import events as ev
 from agentflow_common.clock import Clock
-from agentflow_common.errors import RetryableError
-from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.errors import ConflictError, RetryableError
+from agentflow_common.eventlog import Ack, Entry, EventLog, Fence
 from agentflow_common.groupcommit import GroupCommit
 from agentflow_worker import machine
 from agentflow_worker.flight import Flight
@@ -46,18 +47,63 @@ class Reporter:
         self._clock = clock
         self._worker = settings.worker_id
         # with the default flush a publish of its own costs less than a batch
-        self._append = GroupCommit(event_log).append if settings.durability == "fsync" else event_log.append
+        self._group = GroupCommit(event_log) if settings.durability == "fsync" else None
 
-    async def send(self, flight: Flight, event: ev.Event, what: str) -> None:
-        """Once, however often it is repeated: the message id says so to the log."""
+    async def send(self, flight: Flight, event: ev.Event, what: str, fence: Fence | None = None) -> Ack:
+        """Once a task, however often it is repeated and by whom: the message id says so to the log. Raises
+        ConflictError if it has a fence and the run has gone on."""
         task = flight.task
-        entry = Entry(
-            subjects.run_in(flight.key), ev.encode(event), msg_id=f"{task.run}.{task.step}.{task.attempt}.{what}"
-        )
+        msg_id = f"{task.run}.{flight.delivery.seq}.{task.step}.{task.attempt}.{what}"
+        entry = Entry(subjects.run_in(flight.key), ev.encode(event), msg_id=msg_id, fence=fence)
         try:
-            await self._append(entry)
+            if self._group is None:
+                return await self._log.append(entry)
+            with contextlib.suppress(ConflictError):  # of another in the group, perhaps
+                return await self._group.append(entry)
         except RetryableError:
-            await patiently(lambda: self._log.append(entry))
+            pass
+        return await patiently(lambda: self._log.append(entry))
+
+    async def handed_on(self, flight: Flight, event: ev.StepCompleted, following: ev.StepScheduled) -> Ack | None:
+        """Reports a step and begins the one that follows, in one word; None if the scheduler has decided something
+        since the task."""
+        begun = msgspec.structs.replace(event, begun=ev.BegunStep(following.step, following.kind))
+        fence = Fence(flight.delivery.seq, subjects.run_out_all(flight.key))
+        try:
+            return await self.send(flight, begun, "end", fence)
+        except ConflictError:
+            return None
+
+    async def claim(self, flight: Flight) -> bool:
+        """Takes the attempt's claim, which can be taken once; a claim that is taken means that its worker vanished."""
+        task = flight.task
+        claim = ev.ClaimTaken(
+            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+            worker=self._worker, trace=task.trace,
+        )  # fmt: skip
+        subject = subjects.claim(flight.key, task.step, task.attempt)
+        try:
+            await self._log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
+        except ConflictError:
+            held = await self._log.last(subject)
+            owner = ev.try_decode(held.data) if held else None
+            unknown = ev.StepOutcomeUnknown(
+                org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+                worker=self._worker, trace=task.trace,
+                claimed_by=owner.worker if isinstance(owner, ev.ClaimTaken) else "",
+            )  # fmt: skip
+            await self.send(flight, unknown, "unknown")
+            return False
+        return True
+
+    async def lost(self, flight: Flight, text: str) -> None:
+        """The attempt ends the workers that take it."""
+        task = flight.task
+        event = ev.StepFailed(
+            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
+            error=ev.StepError("worker_lost", text, retryable=False), worker=self._worker, trace=task.trace,
+        )  # fmt: skip
+        await self.send(flight, event, "end")
 
     async def started(self, flight: Flight) -> None:
         task = flight.task

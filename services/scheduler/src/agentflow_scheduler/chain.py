@@ -1,0 +1,106 @@
+"""Steps in a row that one worker may run without a word from the scheduler between them (ADR 0009). Pure.
+
+A task names the steps that follow it for as long as they follow one by one, and nothing but the report of the one
+before is needed to begin the next. Its worker reports each step by itself, fenced with the task's sequence: as soon as
+the scheduler has decided anything for the run, a pause, a cancel, the worker stops and the scheduler goes on as ever.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common.events import NextStep, OutputRef
+from agentflow_common.expressions import ExpressionError
+from agentflow_scheduler.plan import PlanNode
+from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.scope import NeedBlob
+
+STEPS_MAX: Final = 32  # of one task, after its own
+BYTES_MAX: Final = 16 * 1024  # of what they add to the task
+SLOW_MS: Final = 50  # after a step that took longer a task of its own costs next to nothing
+KINDS: Final = frozenset({"tool", "function"})
+
+
+def extend(run: Run, out: Decision) -> None:
+    """Names in the newest offer what follows it, if that offer is all that the run has under way."""
+    task = out.decisions[-1] if out.decisions else None
+    if not isinstance(task, ev.StepScheduled) or task.kind not in KINDS or run.plan.graph or run.plan.loops:
+        return
+    node = run.plan.nodes.get(task.step)
+    if node is None or list(run.busy) != [task.step] or run.waits or run.touched or out.held:
+        return
+    if run.state.timers.keys() - {"deadline"} or any(_was_slow(run, source) for source in run.plan.waits_for(node)):
+        return
+    following = _following(run, out, node)
+    if following:
+        out.decisions[-1] = msgspec.structs.replace(task, then=tuple(following))
+
+
+def _was_slow(run: Run, key: str) -> bool:
+    step = run.state.steps.get(key)
+    return step is not None and step.kind in KINDS and 0 < step.started_at < step.finished_at - SLOW_MS
+
+
+def _following(run: Run, out: Decision, head: PlanNode) -> list[NextStep]:
+    found: list[NextStep] = []
+    before = {head.id}
+    left: dict[str, int] = {}
+    node, size = head, 0
+    while len(found) < STEPS_MAX:
+        ready = []
+        for target in node.targets:
+            left[target] = left.get(target, run.remaining[target]) - 1
+            if not left[target]:
+                ready.append(target)
+        if len(ready) != 1:
+            break
+        following = run.plan.nodes[ready[0]]
+        step = _next_step(out, following, before) if _follows(head, node, following) else None
+        if step is None or (size := size + len(msgspec.json.encode(step))) > BYTES_MAX:
+            break
+        found.append(step)
+        before.add(following.id)
+        node = following
+    return found
+
+
+def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
+    """Whether nothing about the step is the scheduler's to decide once the one before it has completed."""
+    policy = following.policy
+    return (
+        following.kind in KINDS
+        and following.work is not None
+        and not following.work.state_args
+        and following.undo is None
+        and not following.parallel
+        and following.condition is None
+        and (node.id, None) in following.sources
+        and following.lane == head.lane
+        and following.lane_key is None
+        and following.priority == head.priority
+        and following.timeout_ms is None
+        and policy.total_timeout_ms is None
+        and policy.heartbeat_ms is None
+    )
+
+
+def _next_step(out: Decision, following: PlanNode, before: set[str]) -> NextStep | None:
+    """The step with what is known of its inputs now; None if they need more than outputs of the steps before it."""
+    work = following.work
+    assert work is not None  # noqa: S101
+    inputs = {}
+    refs: dict[str, OutputRef] = {}
+    for name, resolve in work.inputs.items():
+        if not work.reads[name] & before:
+            try:
+                inputs[name] = resolve(out.scope)
+            except (NeedBlob, ExpressionError):
+                return None
+        elif name in work.refs:
+            refs[name] = work.refs[name]
+        else:
+            return None
+    return NextStep(following.id, work.kind, work.config, inputs, refs, following.worker_policy)

@@ -1,0 +1,251 @@
+"""Steps in a row that one worker goes on with by itself: which ones, and that the log stays the whole truth."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common.definition import parse_dict
+from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
+from agentflow_common.runfold import fold, new_state
+from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_scheduler import chain
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Decision, Run
+from agentflow_worker import machine as worker
+
+OWN: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 1_000}
+
+
+def node(name: str, **more: Any) -> dict[str, Any]:
+    config = {"function_name": "f", "inputs": more.pop("inputs", {})} | more.pop("config", {})
+    return {"id": name, "type": "function", "config": config, **more}
+
+
+def row(*nodes: dict[str, Any], **top: Any) -> dict[str, Any]:
+    names = [each["id"] for each in nodes]
+    edges = [{"from": a, "to": b} for a, b in itertools.pairwise(names)]
+    return {"name": "w", "dag": {"nodes": list(nodes), "edges": edges}, **top}
+
+
+class Game:
+    """One run whose log holds what is told and decided."""
+
+    def __init__(self, definition: dict[str, Any], inputs: dict[str, Any] | None = None) -> None:
+        raw = parse_dict(definition).canonical()
+        first = ev.RunSubmitted(
+            **OWN, workflow="w", version=1, definition=raw, inputs=Payload(value=inputs or {}), deadline_ms=60_000
+        )
+        self.log: list[tuple[int, ev.AnyEvent]] = [(1, first)]
+        self.run = Run(new_state(first, 1), Plans().get(raw))
+
+    def decide(self) -> list[ev.Decision]:
+        out = decide(self.run, 1_000, {})
+        for decision in out.decisions:
+            self.log.append((len(self.log) + 1, decision))
+            self.run.state.out_seq = len(self.log)
+        return out.decisions
+
+    def task(self) -> ev.StepScheduled:
+        (task,) = [decision for decision in self.decide() if isinstance(decision, ev.StepScheduled)]
+        return ev.decode(ev.encode(task))  # type: ignore[return-value]
+
+    def tell(self, event: ev.AnyEvent) -> bool:
+        """Whether there is something to decide."""
+        self.log.append((len(self.log) + 1, event))
+        self.run.apply(event, len(self.log))
+        return not self.run.goes_on(event)
+
+    def done(self, step: str, value: Any = None, then: str = "") -> bool:
+        begun = BegunStep(then, "function") if then else None
+        return self.tell(ev.StepCompleted(**OWN, step=step, attempt=1, output=Payload(value=value), begun=begun))
+
+
+def test_a_row_of_steps_goes_to_one_worker_and_the_scheduler_decides_its_end_alone() -> None:
+    game = Game(row(node("a"), node("b", inputs={"x": "a.output.n", "y": "{{seed}}", "z": [1]}),
+                    node("c", inputs={"all": "b.output", "first": "a.output"})), {"seed": 7})  # fmt: skip
+    task = game.task()
+    assert task.step == "a"
+    assert task.then == (
+        NextStep("b", "function", {"function_name": "f"}, {"y": 7, "z": [1]}, {"x": OutputRef("a", ("n",))}),
+        NextStep("c", "function", {"function_name": "f"}, {}, {"all": OutputRef("b"), "first": OutputRef("a")}),
+    )
+    assert not game.done("a", {"n": 4}, then="b")
+    second = worker.following(task, {"a": {"n": 4}})
+    assert second is not None
+    assert (second.step, second.attempt, second.inputs) == ("b", 1, {"x": 4, "y": 7, "z": [1]})
+    assert not game.done("b", [2], then="c")
+    third = worker.following(second, {"a": {"n": 4}, "b": [2]})
+    assert third is not None
+    assert third.inputs == {"all": [2], "first": {"n": 4}}
+    assert worker.following(third, {}) is None
+    assert game.done("c", "end")
+    (end,) = game.decide()
+    assert isinstance(end, ev.RunCompleted)
+    assert end.output.value == {"c": "end"}
+    state = fold(game.log)
+    assert state is not None
+    assert state.hash() == game.run.state.hash()
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        node("b", condition="a.output.n > 1"),
+        node("b", policy={"timeout_ms": 1_000}),
+        node("b", policy={"total_timeout_ms": 1_000}),
+        node("b", policy={"heartbeat_ms": 1_000}),
+        node("b", lane="gpu"),
+        node("b", lane="x-{{tags.k}}"),
+        node("b", priority=3),
+        node("b", config={"parallel": True, "for_each": "xs"}, inputs={"xs": [1]}),
+        node("b", compensate_with={"type": "function", "config": {"function_name": "g"}}),
+        node("b", inputs={"x": "{{a.output.n + 1}}"}),
+        node("b", inputs={"x": "a.status"}),
+        node("b", inputs={"x": {"inner": "a.output"}}),
+        {"id": "b", "type": "llm", "config": {"prompt_ref": "p@1"}},
+        {"id": "b", "type": "wait", "config": {"duration": "1s"}},
+    ],
+    ids=str,
+)
+def test_what_is_the_schedulers_to_decide_ends_the_row(second: dict[str, Any]) -> None:
+    assert Game(row(node("a"), second, node("c"))).task().then == ()
+
+
+def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
+    nodes = [node(name) for name in "abcd"]
+    diamond = [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}, {"from": "b", "to": "d"}, {"from": "c", "to": "d"}]
+    game = Game({"name": "w", "dag": {"nodes": nodes, "edges": diamond}})
+    assert game.task().then == ()
+    game.done("a")
+    assert [d.then for d in game.decide() if isinstance(d, ev.StepScheduled)] == [(), ()]
+    game.done("b")
+    assert game.decide() == []
+    game.done("c")
+    assert game.task().step == "d"
+    edges = [{"from": "a", "to": "b", "condition": "a.output.n > 1"}]
+    assert Game({"name": "w", "dag": {"nodes": nodes[:2], "edges": edges}}).task().then == ()
+    loop = [{"from": "a", "to": "b"}, {"from": "b", "to": "a", "condition": "b.output.n > 1", "max_iterations": 2}]
+    assert Game({"name": "w", "dag": {"nodes": nodes[:2], "edges": loop}}).task().then == ()
+
+
+def test_a_row_is_bounded_and_goes_on_with_the_next_task() -> None:
+    count = chain.STEPS_MAX + 3
+    game = Game(row(*(node(f"s{index}") for index in range(count))))
+    task = game.task()
+    assert [step.step for step in task.then] == [f"s{index}" for index in range(1, chain.STEPS_MAX + 1)]
+    for index in range(chain.STEPS_MAX):
+        assert not game.done(f"s{index}", then=f"s{index + 1}")
+    assert game.done(f"s{chain.STEPS_MAX}")
+    following = game.task()
+    assert (following.step, len(following.then)) == (f"s{chain.STEPS_MAX + 1}", 1)
+    wide = Game(row(*(node(f"s{index}", inputs={"x": "y" * (chain.BYTES_MAX // 3)}) for index in range(5))))
+    assert len(wide.task().then) == 2
+
+
+def test_after_a_slow_step_each_has_a_task_of_its_own() -> None:
+    game = Game(row(node("a"), node("b"), node("c")))
+    assert len(game.task().then) == 2
+    slow = ev.StepCompleted(
+        org="o", run="run_1", ts=1_000 + chain.SLOW_MS + 1, step="a", attempt=1, started_at=1_000, worker="w"
+    )
+    assert game.tell(slow)
+    assert game.task().then == ()
+
+
+@pytest.mark.parametrize("kind", [ev.RunCancelRequested, ev.RunPauseRequested])
+def test_a_control_that_comes_while_a_worker_goes_on_is_decided(kind: Any) -> None:
+    game = Game(row(node("a"), node("b"), node("c")))
+    game.task()
+    assert game.tell(kind(**OWN))
+    assert game.done("a", then="b"), "there is something to decide"
+    decided = game.decide()
+    if kind is ev.RunCancelRequested:
+        assert [d.step for d in decided if isinstance(d, ev.StepCancelled)] == ["b"]
+        assert game.run.state.status is RunStatus.CANCELLED
+    else:
+        assert game.run.state.status is RunStatus.PAUSED
+        assert game.done("b")
+        assert game.decide() == []
+        assert game.tell(ev.RunResumeRequested(**OWN))
+        assert game.task().step == "c"
+
+
+def test_a_late_word_begins_nothing() -> None:
+    game = Game(row(node("a"), node("b"), node("c")))
+    game.task()
+    game.done("a")
+    assert game.task().step == "b"
+    before, known = game.run.state.hash(), game.run.state.facts_seq
+    assert game.done("a", then="c"), "the attempt was over"
+    game.run.state.facts_seq = known
+    assert game.run.state.hash() == before
+
+
+def _later(names: list[str], upto: int) -> list[ev.AnyEvent]:
+    return [
+        ev.StepCompleted(**OWN, step=a, attempt=1, output=Payload(value=a), begun=BegunStep(b, "function"))
+        for a, b in itertools.pairwise(names[: upto + 1])
+    ]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.integers(1, 8), st.data())
+def test_the_log_tells_at_which_step_a_task_is(count: int, data: st.DataObject) -> None:
+    names = [f"s{index}" for index in range(count)]
+    steps = tuple(NextStep(name, "function", {}) for name in names[1:])
+    task = ev.StepScheduled(**OWN, step="s0", attempt=1, lane="d", kind="function", config={}, then=steps)
+    at = data.draw(st.integers(0, count - 1))
+    later = _later(names, at)
+    own = {**OWN, "step": names[at], "attempt": 1}
+    noise: list[ev.AnyEvent] = [
+        ev.StepStarted(**own, worker="w"), *later[:1], ev.StepCompleted(**{**own, "attempt": 2}),
+        ev.RunPaused(**OWN), ev.StepCancelled(**{**own, "step": "other"}),
+    ]  # fmt: skip
+    for event in data.draw(st.permutations(noise)):
+        later.insert(data.draw(st.integers(at, len(later))), event)
+    found = worker.position(task, later)
+    assert found == (names[at], {name: Payload(value=name) for name in names[:at]})
+    over = data.draw(
+        st.sampled_from([
+            ev.StepCompleted(**own), ev.StepFailed(**own, error=ev.StepError("E", "m")), ev.StepCancelled(**own),
+            ev.StepTimedOut(**own, timeout_ms=1), ev.StepOutcomeUnknown(**own), ev.RunCancelled(**OWN),
+            ev.StepScheduled(**own, lane="d", kind="function", config={}),
+        ])
+    )  # fmt: skip
+    assert worker.position(task, [*later, over]) is None
+
+
+def test_what_can_not_be_read_is_left_to_the_scheduler() -> None:
+    step = NextStep("b", "function", {}, {}, {"x": OutputRef("a", ("n", 0))})
+    task = ev.StepScheduled(**OWN, step="a", attempt=1, lane="d", kind="function", config={}, then=(step,))
+    assert worker.following(task, {}) is None
+    assert worker.following(task, {"a": {"m": 1}}) is None
+    assert worker.following(task, {"a": {"n": [5]}}).inputs == {"x": 5}  # type: ignore[union-attr]
+
+
+def test_a_value_is_passed_on_as_it_stands_in_the_log() -> None:
+    value = {1: (2, 3), "s": {"x"}}
+    assert worker.plain(value) == {"1": [2, 3], "s": ["x"]}
+    kept = [1]
+    assert worker.plain(kept) is not kept
+
+
+def test_a_crash_between_the_offer_and_its_end_leaves_a_run_that_decides_the_same() -> None:
+    game = Game(row(node("a"), node("b"), node("c")))
+    game.task()
+    game.done("a", then="b")
+    state = fold(game.log)
+    assert state is not None
+    again = Run(state, game.run.plan)
+    assert decide(again, 2_000, {}).decisions == []
+    assert state.steps["b"].status is StepStatus.SCHEDULED
+    assert isinstance(decide(again, 2_000, {}), Decision)
+    assert msgspec.json.encode(state) == msgspec.json.encode(game.run.state)
