@@ -65,10 +65,22 @@ def reset(debug: bool, **flags: str) -> None:
     state.source = ""
 
 
+def sign(wrapper: Any, command: Callable[..., Any], added: Mapping[str, tuple[Any, Any]], hidden: str = "") -> None:
+    """Gives the wrapper of a command the command's parameters without `hidden`, and more options.
+    added: by name their annotation and default."""
+    hints = get_type_hints(command, include_extras=True)
+    own = [p for p in inspect.signature(command).parameters.values() if p.name != hidden]
+    parameters = [p.replace(annotation=hints[p.name]) for p in own]
+    extra = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in added.items()
+    ]
+    wrapper.__signature__ = inspect.Signature([*parameters, *extra])
+    wrapper.__annotations__ = {p.name: p.annotation for p in (*parameters, *extra)}
+
+
 def remote(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the connection flags."""
-    hints = get_type_hints(command, include_extras=True)
-    added = {"endpoint": Endpoint, "token": Token, "org_id": OrgId, "debug": Debug}
 
     @functools.wraps(command)
     def wrapper(**kwargs: Any) -> Any:
@@ -76,15 +88,8 @@ def remote(command: Callable[..., Any]) -> Callable[..., Any]:
         state.flags.update({key: value for key in KEYS if (value := kwargs.pop(key))})
         return command(**kwargs)
 
-    extra = [
-        inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, default=False if name == "debug" else "", annotation=kind
-        )
-        for name, kind in added.items()
-    ]
-    parameters = [p.replace(annotation=hints[p.name]) for p in inspect.signature(command).parameters.values()]
-    wrapper.__signature__ = inspect.Signature([*parameters, *extra])  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {**hints, **added}
+    sign(wrapper, command, {"endpoint": (Endpoint, ""), "token": (Token, ""), "org_id": (OrgId, ""),
+                            "debug": (Debug, False)})  # fmt: skip
     return wrapper
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -10,7 +11,7 @@ import typer
 from agentctl import values
 from agentctl.failures import BAD_INPUT, FAILED, CliError
 from agentctl.output import Format, Output, clean, emit, note, table, when
-from agentctl.session import open_client, remote
+from agentctl.session import open_client, remote, sign
 
 if TYPE_CHECKING:
     from agentflow_sdk import DeadLetter, DeadLetterChanges, DeadLetterOutcome
@@ -20,24 +21,43 @@ app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, tell t
 Sequences = Annotated[
     list[int] | None, typer.Argument(help="Sequences, as `dead list` shows them.", show_default=False, min=1)
 ]
-Origin = Annotated[str, typer.Option(help="Only from this service.", show_default=False)]
-Reason = Annotated[str, typer.Option(help="Only with this reason.", show_default=False)]
-Run = Annotated[str, typer.Option(help="Only of this run.", show_default=False)]
-Since = Annotated[str, typer.Option(help="Only buried since: 1h, 2d, or a date.", show_default=False)]
-Until = Annotated[str, typer.Option(help="Only buried before: 1h (ago), 2d, or a date.", show_default=False)]
 All = Annotated[bool, typer.Option("--all", help="Every letter that you may see.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")]
 SHOWN_MAX: Final = 20
+_CHOICE: Final = {
+    "origin": "Only from this service.",
+    "reason": "Only with this reason.",
+    "run": "Only of this run.",
+    "since": "Only buried since: 1h, 2d, or a date.",
+    "until": "Only buried before: 1h (ago), 2d, or a date.",
+}
+
+
+def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Gives a command the options that choose letters; it gets them as one argument, `chosen`, for the SDK."""
+
+    @functools.wraps(command)
+    def wrapper(**kwargs: Any) -> Any:
+        origin, reason, run, since, until = (kwargs.pop(name) for name in _CHOICE)
+        chosen = {
+            "origin": origin,
+            "reason": reason,
+            "run_id": run,
+            "after_ms": values.parse_time(since) if since else 0,
+            "before_ms": values.parse_time(until) if until else 0,
+        }
+        return command(chosen=chosen, **kwargs)
+
+    added = {name: (Annotated[str, typer.Option(help=text, show_default=False)], "") for name, text in _CHOICE.items()}
+    sign(wrapper, command, added, hidden="chosen")
+    return wrapper
 
 
 @app.command("list")
 @remote
+@choosing
 def list_(
-    origin: Origin = "",
-    reason: Reason = "",
-    run: Run = "",
-    since: Since = "",
-    until: Until = "",
+    chosen: dict[str, Any],
     limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
     output: Output = Format.TABLE,
 ) -> None:
@@ -46,15 +66,7 @@ def list_(
     token = ""
     with open_client() as client:
         while len(found) < limit:
-            page = client.admin.list_dead_letters(
-                origin=origin,
-                reason=reason,
-                run_id=run,
-                after_ms=values.parse_time(since) if since else 0,
-                before_ms=values.parse_time(until) if until else 0,
-                limit=min(1000, limit - len(found)),
-                page_token=token,
-            )
+            page = client.admin.list_dead_letters(limit=min(1000, limit - len(found)), page_token=token, **chosen)
             found.extend(page.letters)
             token = page.next_page_token
             if not token:
@@ -99,13 +111,10 @@ def get(
 
 @app.command()
 @remote
+@choosing
 def replay(
+    chosen: dict[str, Any],
     sequences: Sequences = None,
-    origin: Origin = "",
-    reason: Reason = "",
-    run: Run = "",
-    since: Since = "",
-    until: Until = "",
     everything: All = False,
     body: Annotated[
         str,
@@ -122,8 +131,7 @@ def replay(
 
     def call(client: Any, after: int) -> DeadLetterChanges:
         made: DeadLetterChanges = client.admin.replay_dead_letters(
-            sequences or (), after=after, dry_run=only_say, repaired_body=repaired,
-            **_filter(origin, reason, run, since, until, everything),
+            sequences or (), after=after, dry_run=only_say, repaired_body=repaired, all=everything, **chosen
         )  # fmt: skip
         return made
 
@@ -132,13 +140,10 @@ def replay(
 
 @app.command()
 @remote
+@choosing
 def purge(
+    chosen: dict[str, Any],
     sequences: Sequences = None,
-    origin: Origin = "",
-    reason: Reason = "",
-    run: Run = "",
-    since: Since = "",
-    until: Until = "",
     everything: All = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
@@ -147,22 +152,11 @@ def purge(
 
     def call(client: Any, after: int) -> DeadLetterChanges:
         made: DeadLetterChanges = client.admin.purge_dead_letters(
-            sequences or (), after=after, dry_run=not yes, **_filter(origin, reason, run, since, until, everything)
+            sequences or (), after=after, dry_run=not yes, all=everything, **chosen
         )
         return made
 
     _change(call, not yes, output)
-
-
-def _filter(origin: str, reason: str, run: str, since: str, until: str, everything: bool) -> dict[str, Any]:
-    return {
-        "origin": origin,
-        "reason": reason,
-        "run_id": run,
-        "after_ms": values.parse_time(since) if since else 0,
-        "before_ms": values.parse_time(until) if until else 0,
-        "all": everything,
-    }
 
 
 def _change(call: Callable[[Any, int], DeadLetterChanges], only_say: bool, output: Format) -> None:
