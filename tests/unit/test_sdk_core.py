@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -162,6 +163,15 @@ def test_what_json_cannot_hold_is_refused_with_its_place(bad: object) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         to_struct({"a": [bad]}, "inputs")
     assert caught.value.problems[0].place == "inputs.a[0]"
+
+
+@pytest.mark.parametrize("inputs", [[1], [], "text", 7, {1, 2}])
+def test_inputs_that_are_no_object_are_an_invalid_argument(inputs: Any) -> None:
+    with pytest.raises(InvalidArgumentError, match="is not an object") as caught:
+        calls.submit("w", inputs)
+    assert (caught.value.problems[0].place, "dict" in caught.value.problems[0].fix) == ("inputs", True)
+    with pytest.raises(InvalidArgumentError, match=r"step_inputs\.a: .* is not an object"):
+        control_calls.fork("run_1", "a", changes=control_calls.Changes(step_inputs={"a": inputs}))
 
 
 def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:

@@ -147,7 +147,7 @@ def submit(
         source = _source(workflow)
     request = workflow_pb2.SubmitWorkflowRequest(
         **source,
-        inputs=convert.to_struct(inputs or {}, "inputs"),
+        inputs=convert.to_struct({} if inputs is None else inputs, "inputs"),
         tags=dict(tags or {}),
         idempotency_key=idempotency_key or f"auto-{uuid.uuid4()}",
         priority=priority,
@@ -222,7 +222,7 @@ def create_prompt(
         template=template,
         system=system,
         description=description,
-        inputs_schema=convert.to_struct(inputs_schema or {}, "inputs_schema"),
+        inputs_schema=convert.to_struct({} if inputs_schema is None else inputs_schema, "inputs_schema"),
         labels=list(labels),
         task=task,
         max_output_tokens=max_output_tokens,

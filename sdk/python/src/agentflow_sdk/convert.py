@@ -18,6 +18,10 @@ _DEPTH_MAX: Final = 64
 
 def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
     """A JSON object as a Struct. Raises InvalidArgumentError, naming the place, for what JSON can't hold exactly."""
+    if not isinstance(value, Mapping):
+        raise _bad(
+            place, f"a {type(value).__name__} is not an object", "pass a dict, or another mapping, of names to values"
+        )
     out = struct_pb2.Struct()
     for key, item in value.items():
         if not isinstance(key, str):
