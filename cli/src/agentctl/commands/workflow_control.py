@@ -59,7 +59,9 @@ def pause(target: Target, reason: Reason = "", output: Output = Format.TABLE) ->
         else:
             status = client.workflows.pause(target, reason)
             data = {"run_id": target, "status": status.value}
-            said = f"run {target} had ended already: {status}" if status.is_final else f"run {target}: pause requested"
+            said = f"run {target}: pause requested"
+            if status.is_final or status.value == "paused":
+                said = f"run {target} is paused" if not status.is_final else f"run {target} had ended already: {status}"
     emit(data, output, lambda: said)
 
 

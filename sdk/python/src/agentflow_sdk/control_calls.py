@@ -65,13 +65,14 @@ def _choice(word: str, known: tuple[str, ...], place: str) -> str:
 
 
 def pause(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Call[models.RunStatus]:
-    """Offers no further step of the run; what runs goes on to its end. Returns the status when it was recorded."""
+    """Offers no further step of the run; what runs goes on to its end. Returns `paused` once the scheduler has taken
+    it; if that takes more than a second, the status then."""
     request = pb.PauseRunRequest(run_id=run_id_of(run), reason=reason)
     return Call(_runs("PauseRun"), request, lambda reply: convert.run_status(reply.status), timeout)
 
 
 def resume(run: RunRef, reason: str = "", *, timeout: float | None = None) -> Call[models.RunStatus]:
-    """Lets a paused run go on."""
+    """Lets a paused run go on. Returns the status with which it does, likewise."""
     request = pb.ResumeRunRequest(run_id=run_id_of(run), reason=reason)
     return Call(_runs("ResumeRun"), request, lambda reply: convert.run_status(reply.status), timeout)
 

@@ -3,13 +3,15 @@ the caller hears of it; the scheduler decides what follows."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from typing import Any, Final
 
 import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, screening, subjects
-from agentflow_common.errors import ConflictError, InvalidError, Problem, TerminalError
+from agentflow_common.errors import ConflictError, DeadlineError, InvalidError, Problem, TerminalError
 from agentflow_common.eventlog import Ack, Entry, Fence
 from agentflow_common.events import Payload
 from agentflow_common.runfold_facts import SIGNALS_MAX
@@ -23,6 +25,9 @@ GRACE_MS_MAX: Final = 24 * 3_600_000
 _FENCED_FROM: Final = SIGNALS_MAX - 100  # nearly full: from here on no two signals may be counted at once
 _TRIES_MAX: Final = 20
 _APPEND_S: Final = 10.0
+SETTLE_S_MAX: Final = 1.0
+_LOOK_S: Final = 0.01
+_LOOK_S_MAX: Final = 0.16
 
 
 async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
@@ -84,6 +89,19 @@ async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int
     )
     # the message id makes a double click one event
     await _say(deps, call, event, f"cancel:{call.org}:{run_id}:{grace_ms}:{int(force)}")
+    return status
+
+
+async def settled(deps: Deps, call: Call, run_id: str, before: str, paused: bool) -> str:
+    """The status once the scheduler has paused the run, or let it go on; as it stands if that takes long.
+    before: the status when that was asked."""
+    status, look_s = before, _LOOK_S
+    with contextlib.suppress(TimeoutError, DeadlineError):
+        async with asyncio.timeout(call.timeout_s(SETTLE_S_MAX)):
+            while status not in ENDED and (status == "paused") is not paused:
+                status = await status_of(deps, run_key(call, run_id)) or status
+                await asyncio.sleep(look_s)
+                look_s = min(_LOOK_S_MAX, look_s * 2)
     return status
 
 

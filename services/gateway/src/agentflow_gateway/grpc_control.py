@@ -46,11 +46,15 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         self._batches = 0
 
     async def PauseRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        status = await controls.pause(self._deps, calls.current(), request.run_id, request.reason)
+        call, run = calls.current(), request.run_id
+        before = await controls.pause(self._deps, call, run, request.reason)
+        status = await controls.settled(self._deps, call, run, before, paused=True)
         return pb.PauseRunResponse(status=convert.run_status(status))
 
     async def ResumeRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        status = await controls.resume(self._deps, calls.current(), request.run_id, request.reason)
+        call, run = calls.current(), request.run_id
+        before = await controls.resume(self._deps, call, run, request.reason)
+        status = await controls.settled(self._deps, call, run, before, paused=False)
         return pb.ResumeRunResponse(status=convert.run_status(status))
 
     async def SignalRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
