@@ -97,8 +97,9 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
     assert "goes on" in (await cli("workflow", "resume", run)).stdout
     assert "is over" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
-    await cli.becomes(run, "paused")
-    await cli("workflow", "resume", run)
+    assert (await cli.json("workflow", "pause", run))["status"] == "paused"
+    assert "is paused" in (await cli("workflow", "pause", run)).stdout
+    assert (await cli.json("workflow", "resume", run))["status"] in {"running", "waiting"}
     assert "env approved ask (1 of 1" in (await cli("workflow", "approve", run, "ask", "--comment", "fine")).stdout
     assert (
         "takes no signal 'stop'; its steps wait for go" in (await cli("workflow", "signal", run, "stop", code=2)).stderr
@@ -159,4 +160,8 @@ async def test_cancel_lanes_and_a_paused_workflow(cli: Cli) -> None:
     assert (await cli.json("lane", "resume", "acme"))["paused"] is False
     assert {item["name"] for item in await cli.json("lane", "list")} == {"acme", "default"}
     assert "there is no lane 'nope'" in (await cli("lane", "get", "nope", code=2)).stderr
+    assert (await cli.json("lane", "set", "acme", "--rate", "300/m"))["rate_per_s"] == 5.0
+    told = (await cli("lane", "set", "default", "--rate", "5/s", code=2)).stderr
+    assert "'default' is a worker pool" in told and "use a keyed lane" in told
+    assert (await cli.json("lane", "set", "default", "--limit", "40"))["limit"] == 40
     assert "give --limit or --rate" in (await cli("lane", "set", "acme", code=2)).stderr

@@ -8,10 +8,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from agentctl import demo, failures, session, values
+from agentctl.commands import retention
 from agentctl.commands.config import mask
 from agentctl.failures import CliError
+from agentctl.main import app
 from agentctl.output import clean, duration
 from agentctl.progress import RunView, line
 from agentflow_sdk import InvalidArgumentError, Problem, RunEvent, RunStatus, Token
@@ -27,6 +30,32 @@ from agentflow_sdk import InvalidArgumentError, Problem, RunEvent, RunStatus, To
 )  # fmt: skip
 def test_inputs_are_json_where_they_look_like_it(text: str, value: object) -> None:
     assert values.parse_inputs([f"k={text}"]) == {"k": value}
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"), [("5", 5.0), ("5/s", 5.0), ("300/m", 5.0), (" 0.5 / S ", 0.5), ("36/h", 0.01), ("0", 0.0)]
+)
+def test_a_rate(text: str, rate: float) -> None:
+    assert values.per_second(text, "--rate") == pytest.approx(rate)
+
+
+@pytest.mark.parametrize("text", ["", "fast", "-5/s", "5/d", "5/", "/s", "5/s/s", "1e3", "nan"])
+def test_what_is_no_rate_is_refused_with_a_fix(text: str) -> None:
+    with pytest.raises(CliError, match="not a rate") as caught:
+        values.per_second(text, "--rate")
+    assert "--rate 5/s" in caught.value.fix
+
+
+def test_a_retention_is_not_negative() -> None:
+    assert (retention.keep_ms("90m"), retention.keep_ms("2w"), retention.keep_ms("forever")) == (
+        5_400_000, 14 * 86_400_000, 0,
+    )  # fmt: skip
+    for words in (["-5d"], ["--", "-5d"]):
+        told = CliRunner().invoke(app, ["retention", "set", *words])
+        assert (told.exit_code, "'-5d' is negative" in told.stderr) == (failures.BAD_INPUT, True), told.stderr
+    for text in ("0d", "5", "5y", "soon"):
+        with pytest.raises(CliError, match="not a retention"):
+            retention.keep_ms(text)
 
 
 def test_inputs_from_files(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ def test_a_lane_that_makes_sense_is_taken(node: dict[str, Any]) -> None:
     [
         ({"lane": "gpu", "lane_limit": 3}, "lane_limit", "worker pool"),
         ({"lane_rate": "3/s"}, "lane_rate", "worker pool"),
+        ({"lane": "gpu", "lane_rate": "3/s"}, "lane_rate", "worker pool"),
         ({"lane": KEYED, "lane_rate": "0/s"}, "lane_rate", "out of range"),
         ({"lane": KEYED, "lane_rate": "999999/s"}, "lane_rate", "out of range"),
         ({"lane": KEYED, "lane_rate": "10 per second"}, "lane_rate", "not valid"),

@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.definition import Definition, parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
+from agentflow_common.lanefold import LaneState
 from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_common.why import Pool
 from agentflow_gateway import answers, batch, lanes, pinning
 from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.lanes import Wanted
@@ -153,6 +155,18 @@ def test_a_lane_s_bounds(wanted: Wanted) -> None:
     with pytest.raises(InvalidError) as caught:
         lanes.changed(LaneSetting(), wanted, "ann", 1)
     assert caught.value.problems[0].fix
+
+
+def test_a_rate_is_of_keyed_lanes() -> None:
+    pool = lanes.Lane("gpu", LaneSetting(), pool=Pool(active=1))
+    with pytest.raises(InvalidError, match="'gpu' is a worker pool") as caught:
+        lanes.check_kind(pool, Wanted(rate_per_s=5.0))
+    assert (caught.value.kind, "keyed lane" in caught.value.problems[0].fix) == ("rate_of_a_pool", True)
+    for wanted in (Wanted(rate_per_s=0.0), Wanted(limit=3), Wanted(paused=True)):
+        lanes.check_kind(pool, wanted)
+    both = lanes.Lane("gpu", LaneSetting(), pool=Pool(), keyed=LaneState(org="o", run="lane_1", lane="gpu"))
+    for lane in (both, lanes.Lane("acme-*", LaneSetting()), lanes.Lane("acme", LaneSetting())):
+        lanes.check_kind(lane, Wanted(rate_per_s=5.0))
 
 
 # --- projections ---

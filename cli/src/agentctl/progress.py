@@ -178,6 +178,11 @@ class RunView:
             step.began_ms = event.ts
         elif event.type in {"step.completed", "step.failed"}:
             step.duration_ms = float(body.get("duration_ms") or 0.0)
+            begun = body.get("begun")
+            if begun:  # its worker goes on with the next step by itself
+                following = self._view(str(begun["step"]))
+                following.kind = following.kind or str(begun["kind"])
+                self._started(following, event.ts)
         if event.type in {"step.failed", "step.undecidable"}:
             step.detail = describe_error(body.get("error") or {})
         elif event.type == "step.timed_out":
@@ -216,5 +221,7 @@ def line(event: Any, began_ms: int) -> str:
     if event.type == "timer.set":
         facts.append(str(body.get("kind", "")))
     facts.extend(str(body[key]) for key in ("reason", "width") if body.get(key))
+    if body.get("begun"):
+        facts.append(f"goes on with {body['begun']['step']}")
     seconds = max(0, event.ts - began_ms) / 1000
     return f"{seconds:9.3f}s  {event.type:<20} {event.step:<20} {'  '.join(facts)}".rstrip()

@@ -141,6 +141,14 @@ def seconds(text: str, flag: str) -> float:
     return float(match[1]) * (0.001 if unit == "ms" else _UNIT_S[unit])
 
 
+def per_second(text: str, flag: str) -> float:
+    """`5`, `5/s`, `300/m`, `100/h` as a number in a second."""
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(?:/\s*([smh]))?", text.strip().lower())
+    if match is None:
+        raise CliError(f"{flag} {text!r}: not a rate", fix=f"write {flag} 5/s, 300/m, 100/h, or 0 for no bound")
+    return float(match[1]) / _UNIT_S[match[2] or "s"]
+
+
 def parse_time(text: str, now_ms: int | None = None) -> int:
     """ms since the epoch of `now`, `1h` (ago; s, m, h, d, w), an ISO date or time (local unless it says), or ms."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms

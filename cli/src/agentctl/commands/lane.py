@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from agentctl import values
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, emit, table, when
 from agentctl.session import open_client, remote
@@ -59,14 +60,22 @@ def set_(
     limit: Annotated[
         int | None, typer.Option(help="Steps at a time; 0 for what workers or definitions say.", show_default=False)
     ] = None,
-    rate: Annotated[float | None, typer.Option(help="Steps that may begin in a second; 0 for no bound.")] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option(
+            metavar="5/s",
+            help="Steps that may begin: 5/s, 300/m, 100/h; 0 for no bound. Of keyed lanes.",
+            show_default=False,
+        ),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Change a lane's limits, at once and for all orgs (permission `operator`)."""
     if limit is None and rate is None:
         raise CliError("nothing to set", fix="give --limit or --rate")
+    rate_per_s = None if rate is None else values.per_second(rate, "--rate")
     with open_client() as client:
-        lane = client.lanes.set(name, limit=limit, rate_per_s=rate)
+        lane = client.lanes.set(name, limit=limit, rate_per_s=rate_per_s)
     emit(lane.to_dict(), output, lambda: _fields(lane))
 
 

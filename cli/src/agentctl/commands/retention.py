@@ -25,6 +25,10 @@ def keep_ms(text: str) -> int:
     if word in {"forever", "0"}:
         return 0
     match = _KEEP.match(word)
+    if word.startswith("-"):
+        raise CliError(
+            f"{text!r} is negative: a run can't leave the log before it has ended", fix="write 7d, 12h, or forever"
+        )
     if match is None or not int(match[1]):
         raise CliError(f"{text!r} is not a retention", fix="write 7d, 12h, 90m, 2w, or forever")
     return int(match[1]) * _UNIT_MS[match[2]]
@@ -46,7 +50,7 @@ def get(output: Output = Format.TABLE) -> None:
     emit(found.to_dict(), output, lambda: _fields(found))
 
 
-@app.command("set")
+@app.command("set", context_settings={"ignore_unknown_options": True})  # so that -5d is told of as what it is
 @remote
 def set_(
     keep: Annotated[str, typer.Argument(help="7d, 12h, 90m, 2w, or forever.", show_default=False)],

@@ -22,7 +22,8 @@ def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
     if "{{" not in node.lane:
         for field in ("lane_limit", "lane_rate", "pool"):
             if field in node.model_fields_set:
-                fix = "make `lane` a template such as '{{org}}-{{customer}}', or remove it: a pool's limit is set live"
+                live = ": a pool has no rate" if field == "lane_rate" else ": a pool's limit is set live"
+                fix = f"make `lane` a template such as '{{{{org}}}}-{{{{customer}}}}', or remove it{live}"
                 yield field, f"`{field}` is of keyed lanes, and {node.lane!r} is a worker pool", fix
         return
     if not any(work.path[0] == "config" and work.type != "subworkflow" for work in works(node)):

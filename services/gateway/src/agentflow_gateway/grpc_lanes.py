@@ -36,10 +36,11 @@ class LaneService(control_pb2_grpc.LaneServiceServicer):
 
 def _lane(lane: lanes.Lane) -> Any:
     setting, pool, keyed = lane.setting, lane.pool, lane.keyed
+    is_pool = pool is not None and keyed is None
     return pb.Lane(
         name=lane.name,
         limit=setting.limit or (keyed.limit if keyed is not None else None),
-        rate_per_s=setting.rate_per_s or (keyed.rate_per_s if keyed is not None else None),
+        rate_per_s=None if is_pool else setting.rate_per_s or (keyed.rate_per_s if keyed is not None else None),
         paused=setting.paused,
         reason=setting.reason,
         by=setting.by,

@@ -157,11 +157,23 @@ def changed(before: LaneSetting, wanted: Wanted, by: str, now_ms: int) -> LaneSe
     return before if same else msgspec.structs.replace(after, by=by, at=now_ms)
 
 
+def check_kind(lane: Lane, wanted: Wanted) -> None:
+    """InvalidError for a rate of a worker pool: nobody would keep to it."""
+    if wanted.rate_per_s and lane.pool is not None and lane.keyed is None:
+        fix = "use a keyed lane: make `lane` of the steps a template such as '{{org}}-calls'; or set a limit"
+        raise InvalidError(
+            f"{lane.name!r} is a worker pool, and a rate is of keyed lanes: {fix}",
+            kind="rate_of_a_pool",
+            problems=(Problem("rate_per_s", f"{lane.name!r} is a worker pool", fix),),
+        )
+
+
 async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
     machine.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
     machine.check_text(wanted.reason, "reason", machine.REASON_CHARS_MAX)
     key = control_key(check_name(name))
+    check_kind(await get(deps, name), wanted)
     for _ in range(_TRIES_MAX):
         found, revision = await switches.read(deps, key, LaneSetting)
         after = changed(found or LaneSetting(), wanted, call.identity.actor, deps.clock.now_ms())
