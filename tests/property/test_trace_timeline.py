@@ -39,6 +39,7 @@ _anything = st.one_of(
     _event(ev.StepScheduled, step=_step, attempt=_attempt, lane=st.just("d"), kind=st.just("llm"), config=st.just({})),
     _event(ev.StepStarted, step=_step, attempt=_attempt, worker=st.just("w")),
     _event(ev.StepCompleted, step=_step, attempt=_attempt, llm=_usage, redactions=_counts),
+    _event(ev.StepCompleted, step=_step, attempt=_attempt, begun=st.builds(ev.BegunStep, _step, st.just("function"))),
     _event(ev.StepFailed, step=_step, attempt=_attempt, llm=_usage, error=_error),
     _event(ev.StepOutcomeUnknown, step=_step, attempt=_attempt),
     _event(ev.StepTimedOut, step=_step, attempt=_attempt, timeout_ms=st.just(5)),

@@ -170,6 +170,18 @@ def test_the_view_folds_retries_fan_out_and_tokens() -> None:
     assert (view.ended, view.status, view.error) == (True, "failed", "why")
 
 
+def test_the_view_follows_a_worker_that_goes_on_with_the_next_step() -> None:
+    event, view = Events(), RunView("run_1")
+    view.event(event("step.scheduled", "read", 1, kind="tool"))
+    completed = event("step.completed", "read", 1, duration_ms=2, begun={"step": "count", "kind": "function"})
+    view.event(completed)
+    count = view.steps["count"]
+    assert (view.steps["read"].status, count.status, count.kind) == ("completed", "running", "function")
+    assert line(completed, view.submitted_ms).endswith("goes on with count")
+    view.event(event("step.completed", "count", 1, duration_ms=3))
+    assert (count.status, count.duration_ms) == ("completed", 3)
+
+
 def test_where_endpoint_and_key_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AGENTFLOW_ENDPOINT", "AGENTFLOW_TOKEN", "API_KEY", "AGENTFLOW_ORG"):
         monkeypatch.delenv(name, raising=False)

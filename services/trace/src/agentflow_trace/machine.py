@@ -187,12 +187,26 @@ def _report(line: Timeline, attempt: _Attempt, row: Row) -> None:
         attempt.redactions = dict(row.redactions)
         for entity, count in row.redactions.items():
             line.redactions[entity] = line.redactions.get(entity, 0) + count
+        if '"begun":' in row.body:
+            _goes_on(line, row)
     elif row.type == "step.failed":
         attempt.status = "failed"
         attempt.error = _error(row)
     else:
         attempt.status = "outcome_unknown"
         attempt.error = "outcome_unknown: the worker vanished after it had begun this non-idempotent step"
+
+
+class _GoesOn(msgspec.Struct):
+    begun: ev.BegunStep | None = None
+
+
+def _goes_on(line: Timeline, row: Row) -> None:
+    """The worker goes on with the next step by itself."""
+    begun = msgspec.json.decode(row.body, type=_GoesOn).begun
+    if begun is not None and begun.step not in line.current and line.status not in ENDED.values():
+        line.current[begun.step] = 1
+        line.attempts[begun.step, 1] = _Attempt(begun.step, 1, "scheduled", scheduled_at=row.ts)
 
 
 def _decision(line: Timeline, row: Row) -> None:
