@@ -142,6 +142,37 @@ async def test_who_is_cancelled_gives_back_its_slot_or_its_place(engine: Any, le
     await ledger.until("test-c", lambda state: state.idle and state.grants == 1)
 
 
+@pytest.mark.parametrize("whole", [False, True], ids=["run", "workflow"])
+async def test_what_is_paused_leaves_its_slot_to_others(engine: Any, ledger: Lanes, whole: bool) -> None:
+    lane = f"test-paused{whole}"
+    await ledger.set(lane, paused=True, limit=1)
+    inputs = {"customer": f"paused{whole}"}
+    held = await engine.submit(keyed(0.0).replace("name: w\n", "name: held\n"), inputs, priority=5)
+    await ledger.until(lane, lambda state: len(state.queue) == 1)
+    bucket = await engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+    if whole:
+        await bucket.put("workflow.test.held", b'{"paused": true}')
+    else:
+        pause = ev.RunPauseRequested(org=held.org, run=held.run, ts=1)
+        await engine.log.append(Entry(subjects.run_in(held), ev.encode(pause)))
+        await engine.until(held, ev.RunPaused)
+    await ledger.set(lane, limit=1)  # a scheduler hears of controls in their order
+    others = [await engine.submit(keyed(0.0), inputs) for _ in range(3)]
+    for run in others:
+        assert (await engine.finished(run)).status is RunStatus.COMPLETED
+    state = await ledger.until(lane, lambda state: state.idle)
+    assert state.grants == 4, "it had its slot and gave it back"
+    if whole:
+        await bucket.put("workflow.test.held", b'{"paused": false}')
+    else:
+        resume = ev.RunResumeRequested(org=held.org, run=held.run, ts=1)
+        await engine.log.append(Entry(subjects.run_in(held), ev.encode(resume)))
+    assert (await engine.finished(held)).status is RunStatus.COMPLETED
+    assert (await ledger.until(lane, lambda state: state.idle)).grants == 5
+    queued = [e.lane for _, e in await engine.events(held) if isinstance(e, ev.StepQueued)]
+    assert queued == [lane, "", lane]
+
+
 async def test_a_full_lane_fails_the_attempt_with_the_reason(
     engine: Any, ledger: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

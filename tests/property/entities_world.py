@@ -53,6 +53,8 @@ class World:
         self.stored: dict[str, Any] = {}
         self.fetched: dict[str, Any] = {}
         self.held: dict[RunKey, None] = {}  # they have more to offer than there was room for
+        self.stopped = False  # their workflows are paused
+        self.late: list[tuple[RunKey, ev.AnyEvent]] = []  # grants that lanes will tell again
         self.now = 1_000_000
         self.seq = 0
         self.logs: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
@@ -63,6 +65,7 @@ class World:
         self.tasks: list[tuple[RunKey, ev.StepScheduled]] = []
         self.timers: dict[tuple[RunKey, str], ev.TimerSet] = {}
         self.key = subjects.key_of("o", "run_1")
+        self.definition = definition
         checked = parse_dict(definition)
         self.fact(self.key, ev.RunSubmitted(
             org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=checked.canonical(),
@@ -104,6 +107,7 @@ class World:
         }  # fmt: skip
 
     def turn(self, key: RunKey) -> None:
+        self.now += 1
         if self.crashes and self.random.random() < 0.2:
             self.recover(key)
         for seq, event in self.unseen.pop(key, []):
@@ -132,6 +136,8 @@ class World:
         self.check_memory(key)
 
     def room(self, pool: str) -> bool:
+        if self.stopped:
+            return False
         return not (self.tight and pool) or self.random.random() < 0.4
 
     def write(self, key: RunKey, entity: Entity, out: Any) -> bool:
@@ -146,6 +152,8 @@ class World:
                 self.take(key, decision)
             for to, event in out.sends[sent : sent + sends]:
                 self.fact(to, event)
+                if isinstance(event, ev.SlotGranted) and self.random.random() < 0.3:
+                    self.late.append((to, event))
             at += decisions
             sent += sends
         assert (at, sent) == (len(out.decisions), len(out.sends))
@@ -170,6 +178,13 @@ class World:
             if isinstance(event, ev.Decision) or seq <= entity.state.facts_seq:
                 fold.add(event, seq)
         assert fold.finish().hash() == entity.state.hash(), "the state in memory is not the fold of the log"
+
+    def check_paused(self) -> None:
+        """What is paused keeps no slot of a lane that it does not use."""
+        for key, entity in self.memory.items():
+            if isinstance(entity, Run) and (self.stopped or entity.state.pause_requested):
+                kept = [name for name, step in entity.state.steps.items() if step.status == "queued" and step.granted]
+                assert not kept, f"{key.run} is paused and keeps the slots of {kept}"
 
     # --- outside ---
 
@@ -231,19 +246,29 @@ class World:
                     self.fact(key, ev.ApprovalGiven(**names, step=step_key, decision="approve", by=by))
                 elif step.waiting == "signal" and step.status == "waiting":
                     self.fact(key, ev.SignalReceived(**names, name="s", id=str(self.seq)))
-            if entity.state.pause_requested:
+            if entity.state.pause_requested and self.random.random() < 0.5:
                 self.fact(key, ev.RunResumeRequested(**names))
+        self.stopped = self.stopped and self.random.random() < 0.5
 
     def play(self, cancel_at: int, pause_at: int) -> None:
         for moment in range(ROUNDS_MAX):
             names: dict[str, Any] = {"org": "o", "run": "run_1", "ts": self.now}
-            if moment == pause_at:
+            if moment == pause_at and self.random.random() < 0.5:
                 self.fact(self.key, ev.RunPauseRequested(**names))
+            elif moment == pause_at:
+                self.stopped = True
+                for key in list(self.held):  # who had its slot and waited for room in a pool
+                    self.turn(key)
             if moment == cancel_at:
                 grace = self.random.choice([0, 500])
                 self.fact(self.key, ev.RunCancelRequested(**names, grace_ms=grace, force=self.random.random() < 0.3))
-            pending = [*(key for key, facts in self.unseen.items() if facts), *self.recovered, *self.held]
-            if pending:
+            pending = [*(key for key, facts in self.unseen.items() if facts), *self.recovered]
+            pending += [] if self.stopped else self.held
+            if not pending:
+                self.check_paused()
+            if self.late and self.random.random() < 0.1:
+                self.fact(*self.late.pop(0))
+            elif pending:
                 self.turn(self.random.choice(pending))
             elif not any(isinstance(entity, Run) for entity in self.memory.values()):
                 return
@@ -256,11 +281,29 @@ class World:
     # --- what must hold ---
 
     def check(self) -> None:
+        self.check_slots()
         for key, log in self.logs.items():
             if key.run.startswith("lane_"):
                 self.check_lane(key)
             else:
                 self.check_run(key, log)
+
+    def check_slots(self) -> None:
+        """By the logs of the runs alone: attempts of a lane that were offered and are not over."""
+        runs = [key for key in self.logs if key.run.startswith("run")]
+        story = sorted(((seq, key, event) for key in runs for seq, event in self.logs[key]), key=lambda item: item[0])
+        limit = max((node.get("lane_limit", 1) for node in self.definition["dag"]["nodes"]), default=1)
+        queued: set[tuple[RunKey, str, int]] = set()
+        holders: set[tuple[RunKey, str, int]] = set()
+        for _, key, event in story:
+            slot = (key, getattr(event, "step", ""), getattr(event, "attempt", 0))
+            if isinstance(event, ev.StepQueued):
+                queued.add(slot)
+            elif isinstance(event, ev.StepScheduled) and slot in queued:
+                holders.add(slot)
+                assert len(holders) <= limit, f"{len(holders)} attempts at a time, {limit} are allowed: {holders}"
+            elif isinstance(event, _OVER):
+                holders.discard(slot)
 
     def check_run(self, key: RunKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
         decisions = [event for _, event in log if isinstance(event, ev.Decision)]

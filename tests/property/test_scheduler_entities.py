@@ -64,6 +64,25 @@ def graph_style() -> dict[str, Any]:
     return {"name": "w", "graph": graph, "dag": {"nodes": nodes, "edges": edges}}
 
 
+def crowded_lane() -> dict[str, Any]:
+    """Many attempts that want the one slot of a lane."""
+    many = {**WORK, "parallel": True, "inputs": {"x": [1, 2, 3]}}
+    policy = {"on_failure": "continue", "retry": {"max_attempts": 3, "initial_ms": 0}}
+    node = {"type": "function", "config": many, "lane": "{{org}}-lane", "lane_limit": 1, "policy": policy}
+    return {"name": "w", "dag": {"nodes": [{"id": f"n{index}", **node} for index in range(3)], "edges": []}}
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
+@given(st.integers(0, 2**32), st.sampled_from([4, 8, 12, 20, 30]))
+@settings(max_examples=60, deadline=None)
+def test_what_is_paused_leaves_its_slots_to_others_and_takes_no_late_word_for_one(
+    crashes: bool, seed: int, pause_at: int
+) -> None:
+    world = World(crowded_lane(), seed, crashes, tight=seed % 2 == 0)
+    world.play(-1, pause_at)
+    world.check()
+
+
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
 @given(
     st.one_of(workflows(), st.builds(nested_loops), st.builds(graph_style)), st.integers(0, 2**32), MOMENTS,

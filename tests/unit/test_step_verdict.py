@@ -14,7 +14,7 @@ from agentflow_common.runstate import RunStatus, StepState, StepStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import PlanNode, Plans
 from agentflow_scheduler.run import Run
-from agentflow_scheduler.steps import is_final, judge
+from agentflow_scheduler.verdict import is_final, judge
 
 
 def plan_node(node: dict[str, Any], **policy: Any) -> PlanNode:

@@ -20,7 +20,7 @@ from agentflow_common.definition import load_trusted
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.lanefold import LaneConfig, LaneState
 from agentflow_common.runfold import fold
-from agentflow_common.runstate import ACTIVE, UNDO, RunState, node_of
+from agentflow_common.runstate import ACTIVE, UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.recovery import Snapshot
@@ -127,6 +127,9 @@ def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
     missing = missing_timers(state, entity.plan.nodes)
     if missing:
         world.fail(f"{key.run}: nobody has set the timer {missing[0]}")
+    kept = [name for name, step in state.steps.items() if step.status is StepStatus.QUEUED and step.granted]
+    if kept and state.pause_requested and not state.cancel_requested:
+        world.fail(f"{key.run} is paused and keeps the slots of {kept}")
     window = engine._pools._window._steps.get(key, {})
     active = {name for name, step in state.steps.items() if step.status in ACTIVE and step.width < 0}
     if set(window) - active:
@@ -199,7 +202,8 @@ class _Checked:
         begun.update((e.begun.step, 1) for _, e in self.events if isinstance(e, ev.StepCompleted) and e.begun)
         offered = set(begun)
         begun.update((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepWaiting))
-        queued = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued))
+        queued = Counter((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued) and e.lane)
+        queued.subtract((e.step, e.attempt) for _, e in self.decisions if isinstance(e, ev.StepQueued) and not e.lane)
         asked = Counter(e.step for _, e in self.events if isinstance(e, ev.OutcomeResolved) and e.outcome == "retry")
         limits = self._limits()
         for counts in (begun, queued):

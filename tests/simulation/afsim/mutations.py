@@ -12,7 +12,7 @@ from afsim.shell import patched
 from agentflow_common import eventlog, pull, runfold, runfold_facts, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, composite, handlers, machine, recovery, run, shards, steps
+from agentflow_scheduler import append, composite, handlers, machine, recovery, run, shards, steps, verdict
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 
@@ -60,7 +60,7 @@ def seen_ignored() -> list[Change]:
 
 def retry_without_limit() -> list[Change]:
     """A failed attempt is tried again whatever its number."""
-    return [(steps, "_may_retry", lambda _retry, error, attempt: bool(attempt) and attempt < 9 and error.retryable)]
+    return [(verdict, "_may_retry", lambda _retry, error, attempt: bool(attempt) and attempt < 9 and error.retryable)]
 
 
 def no_claim() -> list[Change]:

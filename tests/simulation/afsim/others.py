@@ -47,7 +47,7 @@ def check_slots(world: World, logs: dict[RunKey, Log]) -> None:
     lanes: dict[tuple[RunKey, str, int], str] = {}
     holders: dict[str, set[tuple[RunKey, str, int]]] = {lane: set() for lane in rich.LANE_LIMITS}
     for _, key, event in told:
-        if isinstance(event, ev.StepQueued):
+        if isinstance(event, ev.StepQueued) and event.lane:
             lanes[key, event.step, event.attempt] = event.lane
         elif isinstance(event, ev.StepScheduled):
             slot = (key, event.step, event.attempt)

@@ -34,6 +34,11 @@ _AFTER_CANCEL = (ev.RunStarted, ev.RunCancelling, ev.RunCancelled, ev.RunCompens
 _NOBODY = StepState()
 
 
+def _gives_back(event: ev.Event) -> bool:
+    """The slot of a lane that what is paused was granted."""
+    return isinstance(event, ev.StepQueued) and not event.lane
+
+
 def _is_attempt(step: StepState) -> bool:
     """Offered or running, and not a whole of which parts run."""
     return step.status in ACTIVE and step.width < 0 and step.kind != "loop"
@@ -114,6 +119,7 @@ class Rules(RunFold):
             state.pause_requested
             and not (state.deadline_passed or deadline)
             and not isinstance(event, ev.RunStarted | ev.RunPaused)
+            and not _gives_back(event)
         ):
             self.fail(f"{name} while the run is paused")
 
@@ -162,6 +168,12 @@ class Rules(RunFold):
         if isinstance(event, ev.StepScheduled) and step.status is StepStatus.QUEUED:
             if not step.granted:
                 self.fail(f"{key} was offered without a slot")
+            return
+        if isinstance(event, ev.StepQueued) and step.status is StepStatus.QUEUED:
+            if event.attempt != step.attempt or bool(event.lane) == bool(step.lane):
+                self.fail(f"{key} was queued again in {event.lane!r}, it is in {step.lane!r}")
+            elif not event.lane and not step.granted:
+                self.fail(f"{key} gave back a slot that it had not")
             return
         if event.attempt != step.attempt + 1:
             self.fail(f"{key} attempt {event.attempt} follows {step.attempt}")

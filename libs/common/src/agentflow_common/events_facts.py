@@ -133,11 +133,13 @@ class ChildEnded(Event, frozen=True, tag="child.ended"):
 
 
 class SlotGranted(Event, frozen=True, tag="slot.granted"):
-    """The ledger of a keyed lane has given this attempt a slot."""
+    """The ledger of a keyed lane has given this attempt a slot. asked_at: when the attempt had asked for it, ms since
+    the epoch: a grant that is told late is not taken for the answer to a later request."""
 
     step: str
     attempt: int
     lane: str
+    asked_at: int = 0
 
 
 class SlotRefused(Event, frozen=True, tag="slot.refused"):

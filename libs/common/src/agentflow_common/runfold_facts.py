@@ -205,8 +205,9 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
 
 def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
     step = state.steps.get(event.step)
-    if step is not None and step.attempt == event.attempt and step.status is StepStatus.QUEUED:
-        step.granted = True
+    if step is None or step.attempt != event.attempt or step.status is not StepStatus.QUEUED or not step.lane:
+        return
+    step.granted = not event.asked_at or event.asked_at == step.scheduled_at or step.granted
 
 
 def _slot_refused(state: RunState, event: ev.SlotRefused) -> None:

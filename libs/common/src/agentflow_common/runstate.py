@@ -67,7 +67,8 @@ class StepState(msgspec.Struct, omit_defaults=True):
 
     After `step.failed` the status is FAILED; if the scheduler retries, its `timer.set` makes it RETRYING. `due` is set
     by the fold when the step's timer has fired and what it was set for may happen. `expired`: its total time is over.
-    lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. waiting, until, child,
+    lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. QUEUED without a lane: it
+    has given its slot back, and asks anew once what is paused goes on. waiting, until, child,
     detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set.
     """
 

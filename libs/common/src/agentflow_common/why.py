@@ -180,6 +180,9 @@ def _begun(state: RunState, key: str, step: StepState, node: Any, around: Surrou
 
 def _queued(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
     lane = around.lanes.get(step.lane)
+    if not step.lane:
+        text = "asks its lane for a slot again; it gave one back while it was paused"
+        return Waiting(key, *(_held(state, around) or ("scheduler", text)), since=step.scheduled_at)
     if step.granted:
         return Waiting(key, "scheduler", f"has its slot of lane {step.lane}", step.lane, since=step.scheduled_at)
     if lane is None:

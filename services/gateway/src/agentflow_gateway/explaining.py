@@ -37,7 +37,8 @@ async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explan
 
 
 def _queued_in(state: RunState) -> list[str]:
-    names = dict.fromkeys(step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED)
+    queued = (step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED and step.lane)
+    names = dict.fromkeys(queued)
     return list(names)[:_LANES_MAX]
 
 

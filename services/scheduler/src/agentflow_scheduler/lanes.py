@@ -131,7 +131,7 @@ def _tell(lane: Lane, out: Decision) -> bool:
             if len(out.sends) >= GRANTS_MAX:
                 out.more = True
                 return False
-            out.tell(slot, ev.SlotGranted)
+            out.tell(slot, ev.SlotGranted, asked_at=slot.at)
             lane.told.add(key)
     return True
 
@@ -176,7 +176,7 @@ def _grant(lane: Lane, out: Decision) -> None:
             return
         longest_ago = next(iter(state.served), "")
         _decide_slot(out, slot, ev.LaneGranted)
-        out.tell(slot, ev.SlotGranted)
+        out.tell(slot, ev.SlotGranted, asked_at=slot.at)
         lane.told.add(slot.key)
         lane.index.given(slot.org)
         if longest_ago not in state.served:  # it was forgotten, and ranks as one that was never served

@@ -84,6 +84,7 @@ def _paused(run: Run, out: Decision) -> bool:
             out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
         for key in run.touched:
             _release_if_over(run, out, key)
+            steps.give_back(run, out, key)
         return True
     if state.status is RunStatus.PAUSED:
         out.emit(ev.RunResumed)
@@ -224,9 +225,12 @@ _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
 
 def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """An attempt that waits for its slot, is offered, or runs."""
-    if step.status is StepStatus.QUEUED and step.granted and not step.expired:
+    queued = step.status is StepStatus.QUEUED and not step.expired
+    if queued and step.granted:
         steps.granted(run, out, node, key, step)
-    elif not step.due:
+    elif queued and not step.lane:
+        steps.ask_again(run, out, node, key, step)
+    elif not (step.due or step.expired):
         steps.set_missing_timers(out, node, key, step)
         _watch_heartbeat(out, node, key, step)
     elif step.reason == "heartbeat" and step.beat and not step.expired:

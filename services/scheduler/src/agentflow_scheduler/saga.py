@@ -18,6 +18,7 @@ from agentflow_common.runstate import (
 from agentflow_common.subjects import SCHEDULE_PREFIX
 from agentflow_scheduler import composite, steps
 from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.verdict import error_of, is_final
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
 _UNSURE: Final = frozenset({"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled"})
@@ -44,8 +45,8 @@ def resume(run: Run, out: Decision) -> bool:
     run.cut_off = False
     for key, step in run.state.steps.items():
         node = run.node(key)
-        if node is not None and steps.is_final(node, key, step):
-            fail(run, out, steps.error_of(step), key)
+        if node is not None and is_final(node, key, step):
+            fail(run, out, error_of(step), key)
             return True
     return False
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common import ids
-from agentflow_common.definition import Retry, load_trusted
+from agentflow_common.definition import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
@@ -26,10 +26,17 @@ from agentflow_common.runstate import (
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
 from agentflow_scheduler.scope import Scope
+from agentflow_scheduler.verdict import (
+    UNDECIDABLE,
+    error_of,
+    is_unknown,
+    judge,
+    last_word,
+    retry_delay_ms,
+    retry_of,
+)
 
 DEPTH_MAX: Final = 8
-UNDECIDABLE: Final = "undecidable"
-Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
 def work_of(node: PlanNode, key: str) -> PlanWork:
@@ -207,6 +214,10 @@ def _lane_text(value: object) -> str:
 
 def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """Offers an attempt that has its slot."""
+    if not out.may_offer(""):  # its workflow is paused
+        give_back(run, out, key)
+        run.touched[key] = None
+        return
     if not out.may_offer(node.lane):
         run.touched[key] = None
         return
@@ -218,15 +229,40 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
         release(run, out, key, step)
 
 
+def give_back(run: Run, out: Decision, key: str) -> None:
+    """Leaves the slot that an attempt was granted to others, as the run or its workflow is paused."""
+    step = run.state.steps.get(key)
+    if step is None or step.status is not StepStatus.QUEUED or not step.granted:
+        return
+    lane = step.lane
+    out.emit(ev.StepQueued, step=key, attempt=step.attempt, lane="")
+    _tell_released(run, out, key, step.attempt, lane)
+
+
+def ask_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """The attempt had its slot and gave it back in a pause."""
+    if not out.may_offer(""):
+        run.touched[key] = None
+        return
+    try:
+        _queue(run, out, node, key, step.attempt, local_scope(out, node, key)[0])
+    except InvalidError as error:
+        undecidable(run, out, node, key, error)
+
+
 def release(run: Run, out: Decision, key: str, step: StepState) -> None:
     """Gives the slot of an attempt that is over back to its lane. Doing it twice does no harm."""
     if not step.lane or (key, step.attempt) in run.released:
         return
     run.released[key, step.attempt] = None
-    entity = key_of_lane(step.lane)
+    _tell_released(run, out, key, step.attempt, step.lane)
+
+
+def _tell_released(run: Run, out: Decision, key: str, attempt: int, lane: str) -> None:
+    entity = key_of_lane(lane)
     out.send(
-        ev.LaneReleased, to_org=entity.org, to=entity.run, lane=step.lane, holder_org=run.state.org,
-        holder_run=run.state.run, step=key, attempt=step.attempt,
+        ev.LaneReleased, to_org=entity.org, to=entity.run, lane=lane, holder_org=run.state.org,
+        holder_run=run.state.run, step=key, attempt=attempt,
     )  # fmt: skip
 
 
@@ -312,78 +348,18 @@ def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -
 
 def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
     """The step has failed for good."""
-    if _without(node, key) == "fail":
+    if last_word(node, key) == "fail":
         out.failure = (error, key)
     else:
         decided(run, key)
 
 
-def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
-    """What the node's policy says of a step that has failed, or of which nobody knows what became of it: `retry`, `ask`
-    a person, `fail` the run, `go_on` without it."""
-    retry = _retry_of(node, key)
-    error = error_of(step)
-    if _is_unknown(key, step):
-        policy = node.policy.on_unknown or ("retry" if node.work is not None and node.work.kind == "llm" else "fail")
-        if policy == "ask":
-            return "ask"
-        again = policy == "retry" and step.attempt < retry.max_attempts
-    elif node.work is None or error.type == UNDECIDABLE:  # it would come to the same
-        again = False
-    else:
-        again = _may_retry(retry, error, step.attempt)
-    return "retry" if again and not step.expired else _without(node, key)
-
-
-def _is_unknown(key: str, step: StepState) -> bool:
-    """Whether it may have taken effect; a compensation bears to be repeated."""
-    return step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key)
-
-
-def _without(node: PlanNode, key: str) -> Verdict:
-    """What follows once there are no more attempts. An item is judged by the step that it is a part of."""
-    item = node.kind in {"map", "loop"} and parent_of(key) is not None
-    return "fail" if node.policy.on_failure == "fail" and not item and not is_undo(key) else "go_on"
-
-
-def is_final(node: PlanNode, key: str, step: StepState) -> bool:
-    """Whether the run fails of this step, as it stands."""
-    over = step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}
-    return over and judge(node, key, step) == "fail"
-
-
-def error_of(step: StepState) -> StepError:
-    return step.error or StepError("unknown", "the step failed")
-
-
-def _retry_of(node: PlanNode, key: str) -> Retry:
-    return work_of(node, key).retry if is_undo(key) else node.retry
-
-
 def _try_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     set_missing_timers(out, node, key, step)  # its total time goes on
     delay_ms = 0
-    if not _is_unknown(key, step):
-        delay_ms = retry_delay_ms(_retry_of(node, key), run.state.run, key, step.attempt, error_of(step))
+    if not is_unknown(key, step):
+        delay_ms = retry_delay_ms(retry_of(node, key), run.state.run, key, step.attempt, error_of(step))
     if delay_ms:
         _set_timer(out, f"retry:{key}:{step.attempt}", "retry", delay_ms, key, step.attempt)
     else:
         schedule(run, out, node, key, step.attempt + 1)
-
-
-def _may_retry(retry: Retry, error: StepError, attempt: int) -> bool:
-    if attempt >= retry.max_attempts or not attempt:
-        return False
-    if error.type in retry.non_retryable:
-        return False
-    if retry.retryable:
-        return error.type in retry.retryable
-    return error.retryable
-
-
-def retry_delay_ms(retry: Retry, run: str, key: str, attempt: int, error: StepError) -> int:
-    """The wait before the next attempt: backoff, spread by a jitter that depends on (run, step, attempt) alone."""
-    factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 30)}[retry.backoff]
-    base = min(retry.initial_ms * factor, retry.max_ms)
-    spread = 1 + retry.jitter * (2 * ids.fraction(run, key, attempt) - 1)
-    return max(int(base * spread), error.retry_after_ms or 0)
