@@ -77,6 +77,69 @@ def test_a_schema_that_the_engine_does_not_take(schema: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
+    "schema",
+    [
+        {"$ref": "#"},
+        {"$dynamicRef": "#"},
+        {"properties": {"a": {"$ref": "#/properties/a"}}},
+        {"allOf": [{"$ref": "#/$defs/x"}], "$defs": {"x": {"anyOf": [{"not": {"$ref": "#"}}]}}},
+        {"$defs": {"x/y~": {"if": {"$ref": "#/$defs/x~1y~0"}}}, "properties": {"a": {"$ref": "#/$defs/x~1y~0"}}},
+        {"properties": {"a": {"dependentSchemas": {"b": {"$ref": "#/properties/a"}}}}},
+        {"properties": {"a": {"$ref": "#/x-own/b"}}, "x-own": {"b": {"then": {"$ref": "#/x-own/b"}}}},
+    ],
+)
+def test_a_reference_without_an_end_is_refused(schema: dict[str, Any]) -> None:
+    with pytest.raises(StateError, match="lead back to it without end"):
+        Schema(schema)
+
+
+def test_a_reference_to_a_part_may_come_back() -> None:
+    tree = {"type": "object", "properties": {"v": {"type": "integer"}, "kids": {"items": {"$ref": "#"}}}}
+    compiled = Schema(tree)
+    compiled.check({"kids": [{"kids": [{"v": 1}]}]}, {"kids": None})
+    state = {"kids": [{"kids": [{"v": "x"}]}]}
+    with pytest.raises(StateError, match=r"state\.kids\[0\]\.kids\[0\]\.v"):
+        compiled.check(state, state)
+    for keyword in ("additionalProperties", "propertyNames", "contains", "unevaluatedProperties", "unevaluatedItems"):
+        Schema({keyword: {"$ref": "#"}}).check({"a": {"b": [{}]}}, {})
+    long = {f"d{i}": {"$ref": f"#/$defs/d{i + 1}"} for i in range(3_000)}
+    Schema({"$defs": {**long, "d3000": {}}})
+
+
+PLACES = ["#", "#/$defs/a", "#/$defs/b", "#/$defs/c", "#/$defs/a/allOf/0"]
+BITS = st.one_of(
+    st.builds(lambda ref: {"$ref": ref}, st.sampled_from(PLACES)),
+    st.builds(lambda ref: {"allOf": [{"$ref": ref}]}, st.sampled_from(PLACES)),
+    st.builds(lambda ref: {"anyOf": [{"type": "string"}, {"$ref": ref}]}, st.sampled_from(PLACES)),
+    st.builds(lambda ref: {"properties": {"k": {"$ref": ref}}}, st.sampled_from(PLACES)),
+    st.builds(lambda ref: {"items": {"$ref": ref}}, st.sampled_from(PLACES)),
+    st.just({"allOf": [{}]}),
+    st.just({"maximum": 3}),
+)
+VALUES = st.recursive(
+    st.integers(0, 5) | st.text(max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.just("k"), inner),
+    max_leaves=4,
+)
+
+
+@given(BITS, BITS, BITS, BITS, VALUES)
+def test_what_is_accepted_ends(root: Any, a: Any, b: Any, c: Any, value: Any) -> None:
+    """Whatever a small schema of references says of a value, it says so."""
+    told = ""
+    try:
+        compiled = Schema({**root, "$defs": {"a": a, "b": b, "c": c}})
+    except StateError as error:
+        told, compiled = error.message, Schema({})
+    assert not told or "nowhere" in told or "without end" in told
+    try:
+        compiled.check({"k": value}, {"k": value})
+    except StateError as error:
+        told = error.message
+    assert "too deeply" not in told and "evaluat" not in told
+
+
+@pytest.mark.parametrize(
     ("schema", "state", "said"),
     [
         ({"properties": {"a": {"type": "integer"}}}, {"a": "x"}, "state.a does not fit"),
@@ -88,7 +151,14 @@ def test_a_schema_that_the_engine_does_not_take(schema: dict[str, Any]) -> None:
         ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_x": "1"}, "state.n_x"),
         ({"properties": {"a": {"uniqueItems": True}}}, {"a": [{"x": 1}, {"x": 1}]}, "uniqueItems"),
         ({"properties": {"a": {"$ref": "#/$defs/n"}}, "$defs": {"n": {"maximum": 3}}}, {"a": 4}, "maximum"),
-        ({"$ref": "#"}, {"a": 4}, "too deeply"),
+        (
+            {
+                "properties": {"a": {"$ref": "#/$defs/t"}},
+                "$defs": {"t": {"properties": {"c": {"$ref": "#/$defs/t"}}, "type": "object"}},
+            },
+            {"a": {"c": {"c": 4}}},
+            "state.a.c.c",
+        ),
     ],
 )
 def test_a_violation_names_the_key_and_the_rule_and_not_the_value(schema: Any, state: Any, said: str) -> None:

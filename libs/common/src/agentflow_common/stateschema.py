@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import expressions
+from agentflow_common import expressions, schemarefs
 from agentflow_common.errors import InvalidError
 
 KEYS_MAX: Final = 1_000
@@ -115,8 +115,13 @@ class Schema:
         if schema.get("type", "object") != "object":
             raise StateError("the state is an object: give the schema `type: object` and `properties`")
         for ref in _values(schema, "$ref"):
-            if not _leads_somewhere(schema, ref):
+            if schemarefs.at(schema, ref) is schemarefs.NOWHERE:
                 raise StateError(f"{ref[:80]!r} leads nowhere: a `$ref` names a place in the schema, as #/$defs/...")
+        if place := schemarefs.endless(schema):
+            raise StateError(
+                f"the references from {place[:80]!r} lead back to it without end: a `$ref` may lead back from a part "
+                "of the value only, as `properties: {child: {$ref: '#'}}` does"
+            )
         for pattern in _patterns(schema):
             try:
                 expressions.condition(f"text.matches({_quoted(pattern)})").holds({"text": ""})
@@ -187,21 +192,6 @@ def _patterns(schema: Any) -> Iterator[str]:
     elif isinstance(schema, list | tuple):
         for item in schema:
             yield from _patterns(item)
-
-
-def _leads_somewhere(schema: Any, ref: str) -> bool:
-    found = schema
-    if ref != "#" and not ref.startswith("#/"):
-        return False
-    for part in ref.split("/")[1:]:
-        name = part.replace("~1", "/").replace("~0", "~")
-        if isinstance(found, Mapping) and name in found:
-            found = found[name]
-        elif isinstance(found, list | tuple) and name.isdigit() and int(name) < len(found):
-            found = found[int(name)]
-        else:
-            return False
-    return True
 
 
 # --- reducers ---
