@@ -151,9 +151,12 @@ def test_a_retry_ends_as_if_nothing_had_failed_and_repeats_nothing(raw: dict[str
     assume(failed.state.status is RunStatus.FAILED)
     seed = forking.retry(failed.state, definition, Changes())
     made = World(definition, seed=seed)
-    assert made.state.status is RunStatus.COMPLETED
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
-    if not any(node_of(key) in goes_on for key in failing):  # such a failure is a result, and stays one
+    stays = any(node_of(key) in goes_on for key in failing)  # such a failure is a result, and stays one
+    if stays:  # a condition that is asked only then may be one that can't be answered
+        assume(made.state.error is None or made.state.error.type != "undecidable")
+    assert made.state.status is RunStatus.COMPLETED
+    if not stays:
         assert made.state.output == healthy.state.output
     done = {key for key, step in failed.state.steps.items() if step.status == "completed" and step.width < 0}
     assert not set(made.offered) & done, "what had succeeded is not run again"
