@@ -27,6 +27,7 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_common.streams import ensure_streams
+from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.chaos import Chaos, ClusterStack
 
 # nats-py forgets the writer of a connection whose server accepted it and said nothing
@@ -178,9 +179,9 @@ async def check_log(event_log: EventLog, runs: set[str], effects: Path) -> Count
             said[event.run] = RunStatus.COMPLETED if isinstance(event, ev.RunCompleted) else RunStatus.FAILED
             if isinstance(event, ev.RunFailed):
                 assert "unknown" in event.error.type, event
-        elif isinstance(event, ev.StepScheduled):
-            offers[event.run, event.step, event.attempt] += 1
-        elif isinstance(event, ev.StepCompleted | ev.StepFailed):
+        for step, attempt in begun_by(event):
+            offers[event.run, step, attempt] += 1
+        if isinstance(event, ev.StepCompleted | ev.StepFailed):
             reports[event.run, event.step, event.attempt] += 1
     assert set(folds) == runs, "every run that was submitted, and no other"
     assert set(ends) == runs, f"{len(runs - set(ends))} runs have no end"

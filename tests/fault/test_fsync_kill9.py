@@ -23,6 +23,7 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.testing import servers
+from agentflow_common.testing.attempts import begun_by
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault, pytest.mark.slow]
 
@@ -146,8 +147,8 @@ async def test_kill_9_under_fsync(engine: Engine, tmp_path: Path) -> None:
         folds.setdefault(event.run, RunFold()).add(event, stored.seq)
         if isinstance(event, ev.StepCompleted | ev.StepFailed):
             reports[event.run, event.step] += 1
-        elif isinstance(event, ev.StepScheduled):
-            offers[event.run, event.step] += 1
+        for step, _ in begun_by(event):
+            offers[event.run, step] += 1
     assert not seen, "nothing that was read is gone"
     assert (len(reports), set(reports.values())) == (RUNS * CHAIN, {1})
     assert (len(offers), set(offers.values())) == (RUNS * CHAIN, {1})

@@ -25,6 +25,7 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunState, RunStatus, StepStatus
+from agentflow_common.testing.attempts import begun_by
 from agentflow_sdk import AsyncClient
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -181,8 +182,8 @@ async def check_log(log: EventLog, names: set[str]) -> dict[str, RunState]:
         folds.setdefault(event.run, RunFold()).add(event, stored.seq)
         if isinstance(event, ev.StepCompleted | ev.StepFailed):
             reports[event.run, event.step] += 1
-        elif isinstance(event, ev.StepScheduled):
-            offered[event.run, event.step, event.attempt] += 1
+        for step, attempt in begun_by(event):
+            offered[event.run, step, attempt] += 1
     steps = RUNS * CHAIN + WIDTH + 1
     assert len(reports) == steps
     assert max(reports.values()) == 1, "one terminal event a step"

@@ -24,6 +24,7 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.streams import ensure_streams
+from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.chaos import ServiceProcess, until
 from agentflow_common.testing.links import Links
 from agentflow_scheduler.lease import Holder
@@ -118,7 +119,7 @@ class Fleet:
             return sum(isinstance(event, ev.TERMINAL_RUN) for event, _ in found) >= len(runs)
 
         await until(all_ended, timeout_s, "the runs do not end")
-        offers = Counter((e.run, e.step, e.attempt) for e, _ in found if isinstance(e, ev.StepScheduled))
+        offers = Counter((e.run, *attempt) for e, _ in found for attempt in begun_by(e))
         reports = Counter((e.run, e.step, e.attempt) for e, _ in found if isinstance(e, ev.StepCompleted))
         ends = Counter(e.run for e, _ in found if isinstance(e, ev.TERMINAL_RUN))
         assert set(ends) == set(runs)

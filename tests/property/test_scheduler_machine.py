@@ -17,6 +17,7 @@ from agentflow_common.definition_graph import dependencies
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runfold import RunFold, fold, new_state
 from agentflow_common.runstate import RunStatus, StepStatus, parent_of
+from agentflow_common.testing.attempts import begun_by
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
@@ -65,11 +66,6 @@ class Course(NamedTuple):
     task: ev.StepScheduled
     seq: int
     outputs: dict[str, Any]
-
-
-def begun_by(event: ev.AnyEvent) -> tuple[str, ...]:
-    """The step that a worker went on with."""
-    return (event.begun.step,) if isinstance(event, ev.StepCompleted) and event.begun is not None else ()
 
 
 class World:
@@ -195,8 +191,8 @@ class World:
         ends = [e for e in decisions if isinstance(e, ev.TERMINAL_RUN)]
         assert len(ends) == 1
         assert decisions[-1] is ends[0], "nothing is decided after the end"
-        offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
-        offered.update({(step, 1) for _, event in self.log for step in begun_by(event)})
+        offered = Counter(attempt for e in decisions for attempt in begun_by(e))
+        offered.update({attempt for _, e in self.log if e not in decisions for attempt in begun_by(e)})
         assert max(offered.values(), default=1) == 1, "an attempt is offered once"
         closed = Counter(
             e.step for e in decisions if isinstance(e, ev.StepSkipped | ev.StepJoined | ev.StepUndecidable)
@@ -223,7 +219,7 @@ class World:
                 node = parent_of(event.step) or event.step
                 for source, _ in sources[node]:
                     assert run.state.steps[source].status in TERMINAL_STEP, f"{event.step} before {source}"
-            for step in begun_by(event):
+            for step, _ in () if isinstance(event, ev.StepScheduled) else begun_by(event):
                 known = fold(self.log[:seq])
                 assert known is not None
                 for source, _ in sources[step]:

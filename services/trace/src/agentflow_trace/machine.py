@@ -111,7 +111,9 @@ def _fact(line: Timeline, row: Row) -> None:
         _of_attempt(line, row)
 
 
-_OF_ATTEMPTS: Final = frozenset({"step.started", "step.completed", "step.failed", "step.outcome_unknown"})
+_OF_ATTEMPTS: Final = frozenset(
+    {"step.started", "step.progressed", "step.completed", "step.failed", "step.outcome_unknown"}
+)
 
 
 class _Child(msgspec.Struct):
@@ -166,10 +168,10 @@ def _of_attempt(line: Timeline, row: Row) -> None:
     if line.current[row.step] != row.attempt or attempt.status not in _ACTIVE:
         return
     attempt.worker = row.worker or attempt.worker
-    if row.type == "step.started":
+    if row.type == "step.started" or (row.type == "step.progressed" and attempt.status == "scheduled"):
         attempt.status = "running"
         attempt.started_at = row.ts
-    else:
+    elif row.type != "step.progressed":
         _report(line, attempt, row)
 
 
