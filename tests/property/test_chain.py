@@ -17,7 +17,7 @@ from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_scheduler import chain
 from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.plan import ROW_STEPS, Plans
 from agentflow_scheduler.run import Decision, Run
 from agentflow_worker import machine as worker
 
@@ -137,17 +137,25 @@ def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
 
 
 def test_a_row_is_bounded_and_goes_on_with_the_next_task() -> None:
-    count = chain.STEPS_MAX + 3
+    count = ROW_STEPS + 3
     game = Game(row(*(node(f"s{index}") for index in range(count))))
     task = game.task()
-    assert [step.step for step in task.then] == [f"s{index}" for index in range(1, chain.STEPS_MAX + 1)]
-    for index in range(chain.STEPS_MAX):
+    assert [step.step for step in task.then] == [f"s{index}" for index in range(1, ROW_STEPS + 1)]
+    for index in range(ROW_STEPS):
         assert not game.done(f"s{index}", then=f"s{index + 1}")
-    assert game.done(f"s{chain.STEPS_MAX}")
+    assert game.done(f"s{ROW_STEPS}")
     following = game.task()
-    assert (following.step, len(following.then)) == (f"s{chain.STEPS_MAX + 1}", 1)
+    assert (following.step, len(following.then)) == (f"s{ROW_STEPS + 1}", 1)
     wide = Game(row(*(node(f"s{index}", inputs={"x": "y" * (chain.BYTES_MAX // 3)}) for index in range(5))))
     assert len(wide.task().then) == 2
+
+
+def test_rows_can_be_switched_off() -> None:
+    raw = parse_dict(row(node("a"), node("b"))).canonical()
+    first = ev.RunSubmitted(**OWN, workflow="w", version=1, definition=raw)
+    task = decide(Run(new_state(first, 1), Plans(0).get(raw)), 1_000, {}).decisions[-1]
+    assert isinstance(task, ev.StepScheduled)
+    assert task.then == ()
 
 
 def test_after_a_slow_step_each_has_a_task_of_its_own() -> None:

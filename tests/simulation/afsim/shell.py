@@ -154,6 +154,5 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_worker.flight, "COURSE_S_MAX", 3.0),
         (agentflow_worker.flight, "OLD_S", 1.0),
         (agentflow_scheduler.chain, "SLOW_MS", 3000),
-        (agentflow_scheduler.chain, "STEPS_MAX", 4),
     ):
         yield

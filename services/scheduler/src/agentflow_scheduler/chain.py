@@ -18,7 +18,6 @@ from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import NeedBlob
 
-STEPS_MAX: Final = 32  # of one task, after its own
 BYTES_MAX: Final = 16 * 1024  # of what they add to the task
 SLOW_MS: Final = 50  # after a step that took longer a task of its own costs next to nothing
 KINDS: Final = frozenset({"tool", "function"})
@@ -49,7 +48,7 @@ def _following(run: Run, out: Decision, head: PlanNode) -> list[NextStep]:
     before = {head.id}
     left: dict[str, int] = {}
     node, size = head, 0
-    while len(found) < STEPS_MAX:
+    while len(found) < run.plan.row_steps:
         ready = []
         for target in node.targets:
             left[target] = left.get(target, run.remaining[target]) - 1

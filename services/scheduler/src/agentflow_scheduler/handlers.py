@@ -64,7 +64,7 @@ class Engine:
         self._controls = controls
         self._blobs = Blobs(context.nc)
         self._packer = Packer(context.nc, self._blobs)
-        self._plans = Plans()
+        self._plans = Plans(context.settings.row_steps)
         self.trimmer = Trimmer(context.log)
         self._fsync = context.settings.durability == "fsync"
         self._appender = Appender(context.log, self._fsync)

@@ -19,6 +19,7 @@ from agentflow_common.stateschema import Schema
 from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, taken
 
 PLANS_MAX: Final = 256
+ROW_STEPS: Final = 32  # that a task names beside its own
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
@@ -130,15 +131,16 @@ class PlanNode:
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
     exits: nodes that come one closer when the loop of a back edge is left, once for each edge that leads out of it.
-    bodies: a loop's nodes. Of a graph, outgoing: the edges by source, schema: of its state, and no node waits for
+    row_steps: see chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by source, schema: of its state, and no node waits for
     another."""
 
-    def __init__(self, raw: dict[str, Any]) -> None:
+    def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
         definition = df.load_trusted(raw)
         sources = definition_graph.dependencies(definition)
         loops = definition_graph.loops(definition, sources)
         reads = definition_graph.order_dependencies(definition, sources, loops)
         self.raw = raw
+        self.row_steps = row_steps
         self.definition = definition
         self.workflow = definition.name
         self.graph = definition.graph
@@ -181,14 +183,15 @@ class Plan:
 class Plans:
     """Compiled plans by content, at most PLANS_MAX."""
 
-    def __init__(self) -> None:
+    def __init__(self, row_steps: int = ROW_STEPS) -> None:
+        self._row_steps = row_steps
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def get(self, raw: dict[str, Any]) -> Plan:
         key = ids.digest(msgspec.json.encode(raw))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(raw)
+            plan = self._plans[key] = Plan(raw, self._row_steps)
             if len(self._plans) > PLANS_MAX:
                 self._plans.popitem(last=False)
         else:
