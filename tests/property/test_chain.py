@@ -199,7 +199,7 @@ def test_a_late_word_begins_nothing() -> None:
 
 def _later(names: list[str], upto: int) -> list[ev.AnyEvent]:
     return [
-        ev.StepCompleted(**OWN, step=a, attempt=1, output=Payload(value=a), begun=BegunStep(b, "function"))
+        ev.StepCompleted(**OWN, step=a, attempt=1, output=Payload(value=a), begun=BegunStep(b, "function"), worker="w")
         for a, b in itertools.pairwise(names[: upto + 1])
     ]
 
@@ -220,7 +220,8 @@ def test_the_log_tells_at_which_step_a_task_is(count: int, data: st.DataObject) 
     for event in data.draw(st.permutations(noise)):
         later.insert(data.draw(st.integers(at, len(later))), event)
     found = worker.position(task, later)
-    assert found == (names[at], {name: Payload(value=name) for name in names[:at]})
+    given = {name: Payload(value=name) for name in names[:at]}
+    assert found == worker.Position(names[at], given, "w" if at else "")
     over = data.draw(
         st.sampled_from([
             ev.StepCompleted(**own), ev.StepFailed(**own, error=ev.StepError("E", "m")), ev.StepCancelled(**own),

@@ -22,6 +22,10 @@ OLD_S: Final = 60.0  # half of what the log remembers message ids for
 BEAT_S_MIN: Final = 1.0  # a step writes at most one heartbeat in this time
 
 
+class Elsewhere(Exception):
+    """Another worker has the task."""
+
+
 class Course:
     """A task and the steps that follow in it. outputs: of those that later ones read, as they stand in the log."""
 
@@ -38,6 +42,11 @@ class Course:
     def keep(self, step: str, output: Any) -> None:
         if step in self._read:
             self.outputs[step] = machine.plain(output)
+
+    def passed(self, now: ev.StepScheduled) -> list[tuple[str, int]]:
+        """(step, attempt) of those before the task's present step."""
+        row = [(self.task.step, self.task.attempt), *((step.step, 1) for step in self.task.then)]
+        return row[: len(self.task.then) - len(now.then)]
 
     @property
     def is_long(self) -> bool:
@@ -59,6 +68,7 @@ class Flight:
         "announce_at",
         "blocking",
         "context",
+        "course",
         "delivery",
         "forced",
         "interrupts",
@@ -71,10 +81,11 @@ class Flight:
         "work",
     )
 
-    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery, context: StepContext) -> None:
-        self.key = key
+    def __init__(self, course: Course, task: ev.StepScheduled, context: StepContext) -> None:
+        self.course = course
+        self.key = course.key
         self.task = task
-        self.delivery = delivery
+        self.delivery = course.delivery
         self.context = context
         self.started = time.time()
         self.work: asyncio.Task[None] | None = None
@@ -84,6 +95,12 @@ class Flight:
         self.pulse: Pulse | None = None
         self.announce_at = self.late_at = math.inf
         self.late = False
+
+    def is_meant(self, step: str, attempt: int) -> bool:
+        """Whether a word about this step (empty: any), this attempt (0: any) is about the flight: about its own step,
+        or about one before it in the task, closed by who had not seen yet that it was done."""
+        its = self.task
+        return (step in {"", its.step} and attempt in {0, its.attempt}) or (step, attempt) in self.course.passed(its)
 
     def expire(self) -> None:
         """Interrupts the callable: it has taken too long."""

@@ -39,7 +39,7 @@ from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
-from agentflow_worker.flight import Course, Flight, Pulse
+from agentflow_worker.flight import Course, Elsewhere, Flight, Pulse
 from agentflow_worker.invoke import StepContext, from_state, invoke
 from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.registry import Registry
@@ -105,8 +105,9 @@ class Executor:
         try:
             await self._take(Course(key, task, delivery))
             await self._log.ack(delivery)
-        except Exception:
-            # not acknowledged: the queue offers it again
+        except Elsewhere:
+            pass  # not acknowledged: if that worker is lost, the queue offers it again
+        except Exception:  # and then
             log.exception("the task's report could not be written", extra={"run": task.run, "step": task.step})
         finally:
             self._in_hand.discard(delivery.seq)
@@ -114,9 +115,13 @@ class Executor:
     async def _take(self, course: Course) -> None:
         """The task's step, and those that follow in it."""
         task = await self._due(course)
+        before: Flight | None = None
         while task is not None:
             context = StepContext(task.org, task.run, task.step, task.attempt, self._settings, trace=task.trace)
-            flight = Flight(course.key, task, course.delivery, context)
+            flight = Flight(course, task, context)
+            if before is not None and before.context.cancelled.is_set():  # while its report was on its way
+                flight.stop(before.forced)
+            before = flight
             name = (task.run, task.step, task.attempt)
             self.flights[name] = flight
             context.on_heartbeat = functools.partial(self._beat, flight)
@@ -147,17 +152,19 @@ class Executor:
             return await self._look_up(course)
         return None if machine.is_stale(age_ms) and await self.is_over(course.key) else task
 
-    async def _look_up(self, course: Course) -> ev.StepScheduled | None:
-        """Where the task is by the log: another worker may have had it, or this one's word may have come twice."""
+    async def _look_up(self, course: Course, *, mine: bool = False) -> ev.StepScheduled | None:
+        """Where the task is by the log: another worker may have had it, or this one's word may have come twice.
+        mine: only what this worker has begun. Raises Elsewhere."""
         later = await self._log.read(subjects.run_all(course.key), after_seq=course.delivery.seq)
         found = machine.position(course.task, filter(None, (ev.try_decode(stored.data) for stored in later)))
         if found is None:
             return None
-        step, given = found
-        for name, payload in given.items():
+        if mine and found.by != self._settings.worker_id:
+            raise Elsewhere
+        for name, payload in found.given.items():
             course.keep(name, await self._blobs.unpack(payload))
         task: ev.StepScheduled | None = course.task
-        while task is not None and task.step != step:
+        while task is not None and task.step != found.step:
             task = machine.following(task, course.outputs)
         return task
 
@@ -223,6 +230,7 @@ class Executor:
                 except (InvalidError, RetryableError) as error:
                     outcome.error = error
             if payload is not None:
+                course.keep(task.step, outcome.output)
                 report: ev.StepCompleted | ev.StepFailed = ev.StepCompleted(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
                     output=payload, worker=self._settings.worker_id, started_at=int(flight.started * 1000),
@@ -236,7 +244,6 @@ class Executor:
                     error=await self._reports.error_of(flight, outcome.error), worker=self._settings.worker_id,
                     started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
                 )  # fmt: skip
-            course.keep(task.step, outcome.output)
             return await self._report(flight, course, report)
 
     async def _report(
@@ -246,10 +253,12 @@ class Executor:
         following = self._following(flight, course) if isinstance(report, ev.StepCompleted) else None
         if following is not None and isinstance(report, ev.StepCompleted):
             ack = await self._reports.handed_on(flight, report, following)
-            if ack is not None:
-                return await self._look_up(course) if ack.duplicate else following
+            if ack is not None:  # what was claimed may have been reported as unknown meanwhile
+                sure = not (ack.duplicate or course.is_old or self._must_claim(flight.task))
+                return following if sure else await self._look_up(course, mine=True)
         ack = await self._reports.send(flight, report, "end")
-        return await self._look_up(course) if course.task.then and (ack.duplicate or course.is_old) else None
+        unsure = course.task.then and (ack.duplicate or course.is_old)
+        return await self._look_up(course, mine=True) if unsure else None
 
     def _following(self, flight: Flight, course: Course) -> ev.StepScheduled | None:
         """The next step of the task, if this worker may go on with it."""
@@ -382,8 +391,8 @@ class Executor:
         """Stops the flights of a run (of one step, of one attempt); how many. Unless it is forced the engine still
         waits for their reports."""
         stopped = 0
-        for (its_run, its_step, its_attempt), flight in list(self.flights.items()):
-            if its_run == run and step in {"", its_step} and attempt in {0, its_attempt}:
+        for flight in list(self.flights.values()):
+            if flight.task.run == run and flight.is_meant(step, attempt):
                 flight.stop(forced)
                 stopped += 1
         return stopped

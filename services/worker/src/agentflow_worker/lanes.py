@@ -41,13 +41,12 @@ class Lanes:
         self._ack_wait_s = settings.ack_wait_s
         self._settings: dict[str, dict[str, Any]] = {}
         self._paused: set[tuple[str, str]] = set()  # workflows, by org
+        self._held: set[str] = set()  # lanes
         self._tail = event_log.tail([f"$KV.{subjects.CONTROLS_BUCKET}.>"], stream=f"KV_{subjects.CONTROLS_BUCKET}")
 
     def is_held(self, task: ev.StepScheduled) -> bool:
         """Whether operators have paused the task's lane or its workflow."""
-        return (task.org, task.workflow) in self._paused or (
-            task.lane in self._settings and config_for(task.lane, self._settings).paused
-        )
+        return task.lane in self._held or (task.org, task.workflow) in self._paused
 
     async def start(self) -> None:
         """Makes the consumers that are not there, in the state that is wanted now."""
@@ -84,6 +83,8 @@ class Lanes:
                 self._take(key, msgspec.json.decode(delivery.data, type=dict[str, Any]) if delivery.data else {})
             except msgspec.MsgspecError:
                 log.warning("%s stays as it is: what was set is no JSON object", key)
+        if batch:
+            self._held = {lane for lane in self._lanes if config_for(lane, self._settings).paused}
         return bool(batch)
 
     def _take(self, key: str, setting: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -15,26 +15,40 @@ from agentflow_common.expressions import ExpressionError, walk
 MESSAGE_CHARS_MAX: Final = 2_000
 STALE_MS: Final = 2_000  # an older task is checked against the log before it runs
 _SAME_IN_JSON: Final = frozenset({str, int, bool, type(None)})
-_SETTLING: Final = (
-    ev.StepScheduled, ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepCancelled, ev.StepTimedOut,
-)  # fmt: skip
+_CLOSING: Final = (ev.StepCancelled, ev.StepTimedOut)
+_SETTLING: Final = (ev.StepScheduled, ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, *_CLOSING)
 
 
-def position(task: ev.StepScheduled, later: Iterable[ev.AnyEvent]) -> tuple[str, dict[str, Payload]] | None:
-    """The step that a task is at by the events after it, and what the steps before that gave. None: the task is over,
-    its attempt was reported or closed, or its run has ended."""
-    step, attempt = task.step, task.attempt
-    outputs: dict[str, Payload] = {}
+class Position(NamedTuple):
+    """The step that a task is at. given: what the steps before it gave. by: the worker that began it, empty for the
+    task's own step."""
+
+    step: str
+    given: dict[str, Payload]
+    by: str
+
+
+def position(task: ev.StepScheduled, later: Iterable[ev.AnyEvent]) -> Position | None:
+    """Where a task is by the events after it. None: it is over, its attempt was reported or closed, or its run has
+    ended."""
+    step, attempt, by = task.step, task.attempt, ""
+    given: dict[str, Payload] = {}
+    passed: set[tuple[str, int]] = set()
     for event in later:
         if isinstance(event, ev.TERMINAL_RUN):
             return None
-        if not isinstance(event, _SETTLING) or event.step != step or event.attempt != attempt:
+        if not isinstance(event, _SETTLING):
+            continue
+        if isinstance(event, _CLOSING) and (event.step, event.attempt) in passed:
+            return None  # decided without knowledge of that report, which counts for nothing then
+        if event.step != step or event.attempt != attempt:
             continue
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
             return None
-        outputs[step] = event.output
-        step, attempt = event.begun.step, 1
-    return step, outputs
+        given[step] = event.output
+        passed.add((step, attempt))
+        step, attempt, by = event.begun.step, 1, event.worker
+    return Position(step, given, by)
 
 
 def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepScheduled | None:
@@ -46,7 +60,7 @@ def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepSche
     inputs = dict(step.inputs)
     try:
         for name, ref in step.refs.items():
-            inputs[name] = walk(outputs[ref.step], ref.path, "input")
+            inputs[name] = plain(walk(outputs[ref.step], ref.path, "input"))  # a step may change what it is given
     except (ExpressionError, KeyError):
         return None
     return ev.StepScheduled(
@@ -57,7 +71,7 @@ def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepSche
 
 
 def plain(value: Any) -> Any:
-    """A value as it stands in the log: what another step is given of it, it may change."""
+    """A copy of a value as it stands in the log."""
     return value if type(value) in _SAME_IN_JSON else msgspec.json.decode(msgspec.json.encode(value))
 
 
