@@ -119,6 +119,13 @@ def test_what_is_the_schedulers_to_decide_ends_the_row(second: dict[str, Any]) -
     assert Game(row(node("a"), second, node("c"))).task().then == ()
 
 
+def test_a_step_in_a_keyed_lane_keeps_its_slot_for_itself_alone() -> None:
+    game = Game(row(node("a", lane="x-{{org}}"), node("b"), node("c")))
+    game.decide()
+    assert game.tell(ev.SlotGranted(**OWN, step="a", attempt=1, lane="x-o"))
+    assert game.task().then == ()
+
+
 def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
     nodes = [node(name) for name in "abcd"]
     diamond = [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}, {"from": "b", "to": "d"}, {"from": "c", "to": "d"}]
@@ -232,12 +239,33 @@ def test_the_log_tells_at_which_step_a_task_is(count: int, data: st.DataObject) 
     assert worker.position(task, [*later, over]) is None
 
 
+@pytest.mark.parametrize("kind", [ev.StepCancelled, ev.StepTimedOut, ev.StepOutcomeUnknown])
+def test_a_report_that_the_scheduler_had_not_seen_begins_nothing(kind: Any) -> None:
+    """A step was closed, or reported as unknown, before its report counted."""
+    task = ev.StepScheduled(
+        **OWN, step="s0", attempt=2, lane="d", kind="tool", config={}, then=(NextStep("s1", "function", {}),)
+    )
+    done = ev.StepCompleted(**OWN, step="s0", attempt=2, begun=BegunStep("s1", "function"), worker="w")
+    more = {"timeout_ms": 1} if kind is ev.StepTimedOut else {}
+    closed = kind(**OWN, step="s0", attempt=2, **more)
+    assert worker.position(task, [done]) == worker.Position("s1", {"s0": Payload()}, "w")
+    assert worker.position(task, [closed, done]) is None
+    late = worker.position(task, [done, closed])
+    assert (late is None) is (kind is not ev.StepOutcomeUnknown), "a fact is too late, a decision says what it had seen"
+    other = kind(**OWN, step="s0", attempt=1, **more)
+    assert worker.position(task, [done, other]) is not None
+
+
 def test_what_can_not_be_read_is_left_to_the_scheduler() -> None:
     step = NextStep("b", "function", {}, {}, {"x": OutputRef("a", ("n", 0))})
     task = ev.StepScheduled(**OWN, step="a", attempt=1, lane="d", kind="function", config={}, then=(step,))
     assert worker.following(task, {}) is None
     assert worker.following(task, {"a": {"m": 1}}) is None
-    assert worker.following(task, {"a": {"n": [5]}}).inputs == {"x": 5}  # type: ignore[union-attr]
+    outputs = {"a": {"n": [[5]]}}
+    given = worker.following(task, outputs).inputs  # type: ignore[union-attr]
+    assert given == {"x": [5]}
+    given["x"].append(6)
+    assert outputs == {"a": {"n": [[5]]}}, "what a step does with what it is given is its own"
 
 
 def test_a_value_is_passed_on_as_it_stands_in_the_log() -> None:

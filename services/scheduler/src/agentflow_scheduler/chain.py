@@ -31,6 +31,8 @@ def extend(run: Run, out: Decision) -> None:
     node = run.plan.nodes.get(task.step)
     if node is None or list(run.busy) != [task.step] or run.waits or run.touched or out.held:
         return
+    if node.lane_key is not None:  # its slot is to be given back as soon as it is done
+        return
     if run.state.timers.keys() - {"deadline"} or any(_was_slow(run, source) for source in run.plan.waits_for(node)):
         return
     following = _following(run, out, node)

@@ -332,7 +332,8 @@ class Executor:
         """Puts out-of-line values in the place of their markers."""
         if is_marker(value):
             whole = await self._blobs.fetch(marked_ref(value))
-            return await self._resolve(walk(whole, tuple(value["path"]), "input"))
+            part = await self._resolve(walk(whole, tuple(value["path"]), "input"))
+            return machine.plain(part)  # a step may change what it is given, and others are given the same
         if isinstance(value, dict):
             return {name: await self._resolve(item) for name, item in value.items()} if value else value
         if isinstance(value, list) and holds_marker(value):
