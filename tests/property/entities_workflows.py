@@ -21,6 +21,16 @@ def child_definition() -> dict[str, Any]:
     return parse_dict({"name": "child", "inputs": {"n": {"type": "any"}}, "dag": dag}).canonical()
 
 
+def again_definition() -> dict[str, Any]:
+    """One that goes on as a new run, twice."""
+    nodes = [
+        {"id": "one", "type": "function", "config": WORK, "policy": {"on_failure": "continue"}},
+        {"id": "next", "type": "continue_as_new", "condition": "n < 3", "depends_on": ["one"],
+         "config": {"inputs": {"n": "{{n + 1}}"}}},
+    ]  # fmt: skip
+    return parse_dict({"name": "again", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
+
+
 @st.composite
 def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     """One node of any type."""
@@ -31,7 +41,8 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     }
     node: dict[str, Any] = {"id": name, "type": kind, "policy": policy}
     work = draw(st.sampled_from(["function", "function", "subworkflow"]))
-    config = WORK if work == "function" else {"workflow": "child", "inputs": {"n": 1}}
+    sub = {"workflow": draw(st.sampled_from(["child", "again"])), "inputs": {"n": 1}}
+    config = WORK if work == "function" else sub
     if kind in {"function", "map", "loop", "subworkflow"}:
         if draw(st.integers(0, 3)) == 0:
             policy["timeout_ms"] = 1000
@@ -65,7 +76,7 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
         if draw(st.booleans()):
             node["config"]["delay_ms"] = 50
     elif kind == "subworkflow":
-        node["config"] = {"workflow": "child", "inputs": {"n": 1}}
+        node["config"] = sub
     elif kind == "wait":
         node["config"] = {"duration": draw(st.sampled_from(["5ms", "2s"]))}
     elif kind == "signal":

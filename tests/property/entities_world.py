@@ -19,17 +19,15 @@ from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanefold import LaneConfig, LaneState
 from agentflow_common.runstate import OPEN, RunState, parent_of
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over
+from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
 
-from .entities_workflows import child_definition
+from .entities_checks import OVER, Logs, check_children, check_slots
+from .entities_workflows import again_definition, child_definition
 
 ROUNDS_MAX = 4_000
-_OVER = (
-    ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
-)  # fmt: skip
 
 
 class World:
@@ -54,10 +52,11 @@ class World:
         self.fetched: dict[str, Any] = {}
         self.held: dict[RunKey, None] = {}  # they have more to offer than there was room for
         self.stopped = False  # their workflows are paused
+        self.passed_on: set[tuple[RunKey, int]] = set()
         self.late: list[tuple[RunKey, ev.AnyEvent]] = []  # grants that lanes will tell again
         self.now = 1_000_000
         self.seq = 0
-        self.logs: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
+        self.logs: Logs = {}
         self.memory: dict[RunKey, Entity] = {}
         self.unseen: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
         self.recovered: set[RunKey] = set()  # and not decided since
@@ -69,8 +68,8 @@ class World:
         checked = parse_dict(definition)
         self.fact(self.key, ev.RunSubmitted(
             org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=checked.canonical(),
-            inputs=Payload(value={"go": True}), definitions={"child": child_definition()}, seed=kept[0],
-            position=kept[1],
+            inputs=Payload(value={"go": True}), seed=kept[0], position=kept[1],
+            definitions={"child": child_definition(), "again": again_definition()},
         ))  # fmt: skip
 
     def append(self, key: RunKey, event: Any) -> int:
@@ -95,6 +94,15 @@ class World:
         if state is not None and not is_over(state):
             self.adopt(key, state)
             self.recovered.add(key)
+        else:
+            self.pass_on(key)
+
+    def pass_on(self, key: RunKey) -> None:
+        """What came too late for a run that went on as a new one is for that one."""
+        for seq, to, word in overtaken(key, self.logs[key]):
+            if (key, seq) not in self.passed_on:
+                self.passed_on.add((key, seq))
+                self.fact(to, word)
 
     def adopt(self, key: RunKey, state: Any) -> None:
         entity = self.memory[key] = host(state, self.plans)
@@ -110,7 +118,11 @@ class World:
         self.now += 1
         if self.crashes and self.random.random() < 0.2:
             self.recover(key)
-        for seq, event in self.unseen.pop(key, []):
+        facts = self.unseen.pop(key, [])
+        if len(facts) > 1 and self.random.random() < 0.5:  # the others come later, and what is decided knows of none
+            cut = self.random.randint(1, len(facts) - 1)
+            facts, self.unseen[key] = facts[:cut], facts[cut:]
+        for seq, event in facts:
             entity = self.memory.get(key)
             if entity is not None:
                 entity.apply(event, seq)
@@ -118,7 +130,7 @@ class World:
                 state = begin(key, event, seq)
                 if state is not None and len(self.logs[key]) == 1:
                     self.adopt(key, state)
-                elif state is not None or isinstance(event, ev.LaneEvent):
+                elif state is not None or isinstance(event, ev.LaneEvent | ev.RunCancelRequested):
                     self.recover(key)
         self.recovered.discard(key)
         entity = self.memory.get(key)
@@ -159,7 +171,6 @@ class World:
         assert (at, sent) == (len(out.decisions), len(out.sends))
         if is_over(entity.state):
             self.memory.pop(key, None)
-            self.unseen.pop(key, None)
             self.held.pop(key, None)
         return True
 
@@ -281,29 +292,12 @@ class World:
     # --- what must hold ---
 
     def check(self) -> None:
-        self.check_slots()
+        check_slots(self.logs, self.definition)
         for key, log in self.logs.items():
             if key.run.startswith("lane_"):
                 self.check_lane(key)
             else:
                 self.check_run(key, log)
-
-    def check_slots(self) -> None:
-        """By the logs of the runs alone: attempts of a lane that were offered and are not over."""
-        runs = [key for key in self.logs if key.run.startswith("run")]
-        story = sorted(((seq, key, event) for key in runs for seq, event in self.logs[key]), key=lambda item: item[0])
-        limit = max((node.get("lane_limit", 1) for node in self.definition["dag"]["nodes"]), default=1)
-        queued: set[tuple[RunKey, str, int]] = set()
-        holders: set[tuple[RunKey, str, int]] = set()
-        for _, key, event in story:
-            slot = (key, getattr(event, "step", ""), getattr(event, "attempt", 0))
-            if isinstance(event, ev.StepQueued):
-                queued.add(slot)
-            elif isinstance(event, ev.StepScheduled) and slot in queued:
-                holders.add(slot)
-                assert len(holders) <= limit, f"{len(holders)} attempts at a time, {limit} are allowed: {holders}"
-            elif isinstance(event, _OVER):
-                holders.discard(slot)
 
     def check_run(self, key: RunKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
         decisions = [event for _, event in log if isinstance(event, ev.Decision)]
@@ -315,7 +309,7 @@ class World:
         self.check_parts(log)
         submitted = next(event for _, event in log if isinstance(event, ev.RunSubmitted))
         assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
-        if submitted.parent is not None:
+        if submitted.parent is not None and not getattr(ends[0], "continued_as", ""):
             above = self.logs[subjects.key_of("o", submitted.parent.run)]
             told = [
                 e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
@@ -323,6 +317,7 @@ class World:
             assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
         self.check_concurrency(submitted.definition, log)
         self.check_saga(ends[0], decisions)
+        check_children(self.logs, key)
 
     def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:
         """When a run ends nothing of it is under way."""
@@ -352,7 +347,7 @@ class World:
                 open_steps.add(step)
                 bound = bounds.get(parent.partition("#")[0])
                 assert bound is None or len(open_steps) <= bound, f"{parent}: {open_steps}"
-            elif isinstance(event, _OVER):
+            elif isinstance(event, OVER):
                 open_steps.discard(step)
 
     def check_saga(self, end: Any, decisions: Sequence[ev.Decision]) -> None:

@@ -64,6 +64,26 @@ def graph_style() -> dict[str, Any]:
     return {"name": "w", "graph": graph, "dag": {"nodes": nodes, "edges": edges}}
 
 
+def going_on() -> dict[str, Any]:
+    """Subworkflows that go on as new runs, beside a step that may fail the run and a bound on their time."""
+    node = {"type": "subworkflow", "config": {"workflow": "again", "inputs": {"n": 1}}}
+    nodes = [
+        {"id": "a", **node, "policy": {"total_timeout_ms": 50, "on_failure": "continue"}},
+        {"id": "b", **node},
+        {"id": "c", "type": "function", "config": WORK, "policy": {"retry": {"max_attempts": 1}}},
+    ]
+    return {"name": "w", "dag": {"nodes": nodes, "edges": []}}
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
+@given(st.integers(0, 2**32), st.sampled_from([-1, 4, 8, 12, 16, 20]))
+@settings(max_examples=150, deadline=None)
+def test_a_cancel_reaches_the_run_that_goes_on(crashes: bool, seed: int, cancel_at: int) -> None:
+    world = World(going_on(), seed, crashes)
+    world.play(cancel_at, -1)
+    world.check()
+
+
 def crowded_lane() -> dict[str, Any]:
     """Many attempts that want the one slot of a lane."""
     many = {**WORK, "parallel": True, "inputs": {"x": [1, 2, 3]}}

@@ -13,7 +13,7 @@ from agentflow_common.lanefold import LaneState
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import Answer, RunState, StepStatus
-from agentflow_scheduler import append, composite, machine, pools, run, saga, steps
+from agentflow_scheduler import append, composite, machine, pools, recovery, run, saga, steps
 
 Change = tuple[Any, Any, Any]
 
@@ -143,6 +143,15 @@ def children_go_on() -> list[Change]:
     return [(run.Decision, "send", send)]
 
 
+def successors_go_on() -> list[Change]:
+    """A cancel that comes while a run goes on as a new one is lost."""
+
+    async def pass_on(*_: Any) -> None:
+        pass
+
+    return [(recovery, "_pass_on", pass_on)]
+
+
 def back_edge_without_bound() -> list[Change]:
     """A back edge is taken as long as its condition holds."""
     real = composite.leave_or_repeat
@@ -236,5 +245,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     concurrency_ignored, too_many_failures, signal_taken_twice, one_person_counts_twice, parent_never_told,
     parent_told_twice, late_costs_lost, children_go_on, back_edge_without_bound, paused_goes_on, no_grace,
     total_time_retried, timers_left_out, tried_again_unasked,
-    window_leaks, fired_again, slot_kept_in_pause, late_grant_counts,
+    window_leaks, fired_again, slot_kept_in_pause, late_grant_counts, successors_go_on,
 )  # fmt: skip

@@ -14,6 +14,7 @@ from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunState
 from agentflow_common.schedulespec import trusted
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import overtaken
 
 if TYPE_CHECKING:
     from afsim.checker import Log
@@ -132,6 +133,7 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
             world.fail(f"{key.run} cost {state.cost_nano}, by its parts {cost}")
         _check_told(world, key, state, logs)
         _check_left(world, key, logs)
+        _check_overtaken(world, key, logs)
         if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
             world.fail(f"{key.run} goes on as {state.continued_as}, which nobody submitted")
         if state.origin is not None and state.origin.kind == "continue":
@@ -150,6 +152,13 @@ def _check_told(world: World, key: RunKey, state: RunState, logs: dict[RunKey, L
         world.fail(f"{state.parent.run} was told {count} times of the end of {key.run}")
 
 
+def _check_overtaken(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+    """A cancel that came while a run went on as a new one reaches that one."""
+    for _, to, _ in overtaken(key, [(message.seq, event) for message, event in logs[key]]):
+        if not any(isinstance(event, ev.RunCancelRequested) for _, event in logs[to]):
+            world.fail(f"{to.run} goes on for {key.run}, and nobody told it of the cancel")
+
+
 def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
     """A subworkflow whose step was closed is told to end."""
     children: dict[tuple[str, int], str] = {}
@@ -158,12 +167,16 @@ def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
             children[event.step, event.attempt] = event.child
         elif isinstance(event, ev.StepCancelled | ev.StepTimedOut) and (event.step, event.attempt) in children:
             child = subjects.key_of("o", children[event.step, event.attempt])
-            if not any(
-                isinstance(e, ev.RunCancelRequested) or _is_end(e, m.seq < message.seq) for m, e in logs.get(child, ())
-            ):
+            if not _is_told(child, message.seq, logs):
                 world.fail(f"{child.run} goes on though {event.step} of {key.run} was closed")
 
 
-def _is_end(event: ev.AnyEvent, before: bool) -> bool:
-    """Of a run that goes on as another one the step may have heard too late."""
-    return isinstance(event, ev.TERMINAL_RUN) and (before or bool(getattr(event, "continued_as", "")))
+def _is_told(key: RunKey, seq: int, logs: dict[RunKey, Log]) -> bool:
+    """Whether a run, or the last of those that went on in its place, was cancelled, or was over before."""
+    told = False
+    for message, event in logs.get(key, ()):
+        if isinstance(event, ev.RunCompleted) and event.continued_as:
+            return _is_told(subjects.key_of(key.org, event.continued_as), seq, logs)
+        told = told or isinstance(event, ev.RunCancelRequested)
+        told = told or (isinstance(event, ev.TERMINAL_RUN) and message.seq < seq)
+    return told

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from agentflow_common import events as ev
-from agentflow_common import lanefold, schedulefold
+from agentflow_common import lanefold, schedulefold, subjects
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.logfold import LogFold
 from agentflow_common.runfold import RunFold, new_state
@@ -59,6 +61,20 @@ def is_over(state: State) -> bool:
     if isinstance(state, RunState):
         return state.status.terminal
     return state.over if isinstance(state, ScheduleState) else False
+
+
+def overtaken(key: RunKey, log: Sequence[tuple[int, ev.Event]]) -> list[tuple[int, RunKey, ev.Event]]:
+    """Cancels that came while a run went on as a new one, which its end had not seen: (sequence, the new run, what is
+    to be said to it). log: the run's events as (sequence, event)."""
+    end = next((event for _, event in log if isinstance(event, ev.TERMINAL_RUN)), None)
+    if not isinstance(end, ev.RunCompleted) or not end.continued_as:
+        return []
+    to = subjects.key_of(key.org, end.continued_as)
+    return [
+        (seq, to, msgspec.structs.replace(event, run=to.run))
+        for seq, event in log
+        if isinstance(event, ev.RunCancelRequested) and seq > end.seen
+    ]
 
 
 def host(state: State, plans: Plans) -> Entity:

@@ -168,6 +168,8 @@ class Engine:
                 continue
             try:
                 entity = await self._fold(key, delivery)
+            except RetryableError:
+                raise
             except Exception as error:
                 log.exception("an event was put with the dead letters", extra={"seq": delivery.seq})
                 await self._log.bury("scheduler", delivery, type(error).__name__)
@@ -198,7 +200,9 @@ class Engine:
                 return None if entity.goes_on(event) else entity
             return entity
         state = begin(key, event, delivery.seq)
-        return None if state is None else await self._adopt(key, state)  # None: a late word about what is over
+        if state is None:  # a late word about what is over
+            return await self._reload(key) if isinstance(event, ev.RunCancelRequested) else None
+        return await self._adopt(key, state)
 
     async def _adopt(self, key: RunKey, state: State) -> Entity | None:
         """The entity in memory. A run whose definition can't be planned is ended in the log: it would wait for ever."""
@@ -281,10 +285,9 @@ class Engine:
                 again[key] = entity
             if isinstance(entity, Run):
                 self._pools.after(key, entity, out.decisions)
+                self._held.pop(key, None)
                 if getattr(out, "held", False) and self._is_paused(entity):
                     self._held[key] = None
-                else:
-                    self._held.pop(key, None)
         return turns, again
 
     async def _decide_one(
@@ -333,10 +336,9 @@ class Engine:
         """Ends a run that the engine can't go on with. A lane or a schedule has nothing to end: it is a bug."""
         if not isinstance(entity, Run):
             raise error
-        kind = error.kind if isinstance(error, AgentFlowError) else "engine_error"
-        text = (
-            error.message if isinstance(error, AgentFlowError) else f"{type(error).__name__}; see the scheduler's log"
-        )
+        kind, text = "engine_error", f"{type(error).__name__}; see the scheduler's log"
+        if isinstance(error, AgentFlowError):
+            kind, text = error.kind, error.message
         out = fail_run(entity, now_ms, StepError(kind, text, retryable=False))
         return entity, out, await self._make_turn(key, entity, out)
 
@@ -391,9 +393,6 @@ class Engine:
         with telemetry.span("run", state.trace, workflow=workflow, status=str(state.status), run=state.run):
             self._drop(key)
         if run.used_timers:
-            self._spawn(purge_timers(self._log, key))
-
-    def _spawn(self, work: Any) -> None:
-        task = asyncio.ensure_future(work)
-        self._background.add(task)
-        task.add_done_callback(self._background.discard)
+            task = asyncio.ensure_future(purge_timers(self._log, key))
+            self._background.add(task)
+            task.add_done_callback(self._background.discard)

@@ -1,0 +1,48 @@
+"""What must hold between the logs of several runs, for entities_world.py."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.subjects import RunKey
+
+Logs = dict[RunKey, list[tuple[int, ev.AnyEvent]]]
+OVER = (
+    ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
+)  # fmt: skip
+
+
+def check_slots(logs: Logs, definition: dict[str, Any]) -> None:
+    """By the logs of the runs alone: attempts of a lane that were offered and are not over."""
+    runs = [key for key in logs if key.run.startswith("run")]
+    story = sorted(((seq, key, event) for key in runs for seq, event in logs[key]), key=lambda item: item[0])
+    limit = max((node.get("lane_limit", 1) for node in definition["dag"]["nodes"]), default=1)
+    queued: set[tuple[RunKey, str, int]] = set()
+    holders: set[tuple[RunKey, str, int]] = set()
+    for _, key, event in story:
+        slot = (key, getattr(event, "step", ""), getattr(event, "attempt", 0))
+        if isinstance(event, ev.StepQueued):
+            queued.add(slot)
+        elif isinstance(event, ev.StepScheduled) and slot in queued:
+            holders.add(slot)
+            assert len(holders) <= limit, f"{len(holders)} attempts at a time, {limit} are allowed: {holders}"
+        elif isinstance(event, OVER):
+            holders.discard(slot)
+
+
+def check_children(logs: Logs, key: RunKey) -> None:
+    """A subworkflow whose step was closed does not go on, whoever goes on in its place."""
+    children = {(e.step, e.attempt): e.child for _, e in logs[key] if isinstance(e, ev.StepWaiting) and e.child}
+    for seq, event in logs[key]:
+        child = children.get((getattr(event, "step", ""), getattr(event, "attempt", 0)))
+        if isinstance(event, ev.StepCancelled | ev.StepTimedOut) and child is not None:
+            assert _is_told(logs, subjects.key_of("o", child), seq), f"{child} of {key.run} goes on"
+
+
+def _is_told(logs: Logs, key: RunKey, seq: int) -> bool:
+    end_seq, end = next((s, e) for s, e in logs[key] if isinstance(e, ev.TERMINAL_RUN))
+    if isinstance(end, ev.RunCompleted) and end.continued_as:
+        return _is_told(logs, subjects.key_of("o", end.continued_as), seq)
+    return end_seq < seq or any(isinstance(e, ev.RunCancelRequested) for _, e in logs[key])
