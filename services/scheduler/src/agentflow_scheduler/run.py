@@ -23,9 +23,9 @@ class Run:
 
     remaining: per node, how many of those it waits for are undecided. unbegun: per expanded step, the children that
     were not offered yet, the next one last. open_children: those that are undecided. busy, waits: steps that are on
-    their way, and those that wait for something from outside. released: attempts whose slot was given back. leaving:
-    ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep. cut_off: steps
-    were closed for an end that is not in the log.
+    their way, and those that wait for something from outside. released: attempts whose slot was given back. told:
+    subworkflows that were told of a cancel with a grace period. leaving: ends of loops whose back edges are yet to be
+    looked at. present: the steps of a graph's superstep. cut_off: steps were closed for an end that is not in the log.
     """
 
     __slots__ = (
@@ -40,6 +40,7 @@ class Run:
         "released",
         "remaining",
         "state",
+        "told",
         "touched",
         "unbegun",
         "undecided",
@@ -61,6 +62,7 @@ class Run:
         self.failures: dict[str, int] = {}
         self.leaving: dict[str, None] = {}
         self.released: dict[tuple[str, int], None] = {}  # an empty set takes three times as much
+        self.told: dict[str, None] = {}
         self.busy: dict[str, None] = {}
         self.waits: dict[str, None] = {}
         self.cut_off = False

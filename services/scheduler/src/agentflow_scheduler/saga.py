@@ -78,15 +78,17 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
     if not state.cancelling:
         until = out.now_ms + state.cancel_grace_ms
         out.emit(ev.RunCancelling, reason=reason, until=until)
-        for key in [*run.busy, *run.waits]:
-            step = state.steps[key]
-            if step.child and step.status is StepStatus.WAITING:
+    for key in [*run.busy, *run.waits]:  # a crash may have come in between
+        step = state.steps[key]
+        if step.child and step.status is StepStatus.WAITING:
+            if step.child not in run.told:
+                run.told[step.child] = None
                 out.send(
                     ev.RunCancelRequested, to_org=state.org, to=step.child, reason=reason, by=f"run {state.run}",
                     grace_ms=state.cancel_grace_ms,
                 )  # fmt: skip
-            elif not _may_end_itself(step):
-                composite.close(run, out, key, reason)
+        elif not _may_end_itself(step):
+            composite.close(run, out, key, reason)
     if "grace" not in state.timers:
         out.emit(ev.TimerSet, timer="grace", kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
     return True

@@ -1,0 +1,54 @@
+"""A crash in the middle of a cancel with a grace period: what is missing is decided again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common.definition import parse_dict
+from agentflow_common.runfold import fold, new_state
+from agentflow_common.runstate import StepStatus
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Decision, Run
+
+WORK = {"function_name": "f"}
+
+
+def test_a_crash_after_the_first_word_of_a_graceful_cancel_leaves_nobody_untold() -> None:
+    nodes: list[dict[str, Any]] = [
+        {"id": "active", "type": "function", "config": WORK},
+        {"id": "queued", "type": "function", "config": WORK, "lane": "{{org}}-lane"},
+        {"id": "sub", "type": "subworkflow", "config": {"workflow": "child"}},
+    ]
+    raw = parse_dict({"name": "w", "dag": {"nodes": nodes, "edges": []}}).canonical()
+    child = parse_dict({"name": "child", "dag": {"nodes": nodes[:1], "edges": []}}).canonical()
+    log: list[tuple[int, Any]] = []
+
+    def append(event: Any) -> int:
+        log.append((len(log) + 1, event))
+        return len(log)
+
+    submitted = ev.RunSubmitted(org="o", run="r", ts=1, workflow="w", version=1, definition=raw,
+                                definitions={"child": child})  # fmt: skip
+    run = Run(new_state(submitted, append(submitted)), Plans().get(raw))
+    for decision in decide(run, 10, {}).decisions:
+        run.state.out_seq = append(decision)
+    cancel = ev.RunCancelRequested(org="o", run="r", ts=20, grace_ms=500)
+    run.apply(cancel, append(cancel))
+    whole = decide(run, 20, {})
+    assert isinstance(whole.decisions[0], ev.RunCancelling)
+    append(whole.decisions[0])  # the rest, and what it sends, is lost
+    refolded = fold(log)
+    assert refolded is not None
+    again = Run(refolded, Plans().get(raw))
+    out = decide(again, 21, {})
+    assert [type(d) for d in out.decisions] == [type(d) for d in whole.decisions[1:]]
+    assert sent(out) == sent(whole)
+    assert refolded.steps["queued"].status is StepStatus.CANCELLED
+    assert refolded.steps["active"].status is StepStatus.SCHEDULED
+    assert not decide(again, 22, {}).sends, "once is enough while it is in memory"
+
+
+def sent(out: Decision) -> list[str]:
+    return [ev.event_type(event) for _, event in out.sends]
