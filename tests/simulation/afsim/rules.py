@@ -163,7 +163,8 @@ class Rules(RunFold):
 
     def _attempt(self, state: RunState, event: Any, key: str, step: StepState) -> None:
         base = parent_of(key)
-        if not key.endswith(UNDO) and (step.expired or (base is not None and state.steps[base].expired)):
+        begins = not key.endswith(UNDO) and not _gives_back(event)
+        if begins and (step.expired or (base is not None and state.steps[base].expired)):
             self.fail(f"{key} attempt {event.attempt} began after its total time")
         if isinstance(event, ev.StepScheduled) and step.status is StepStatus.QUEUED:
             if not step.granted:
