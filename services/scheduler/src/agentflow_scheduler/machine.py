@@ -227,6 +227,7 @@ def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: St
     """An attempt that waits for its slot, is offered, or runs."""
     queued = step.status is StepStatus.QUEUED and not step.expired
     if queued and step.granted:
+        steps.set_missing_timers(out, node, key, step)
         steps.granted(run, out, node, key, step)
     elif queued and not step.lane:
         steps.ask_again(run, out, node, key, step)
