@@ -116,8 +116,8 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
 
 
 class StepQueued(Decision, frozen=True, tag="step.queued"):
-    """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it. lane: empty if it gave
-    a slot back that it was granted while its run or its workflow is paused; it asks anew when that goes on."""
+    """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it. lane: empty if it
+    gave a slot back that it was granted while its run or its workflow is paused; it asks anew when that goes on."""
 
     step: str
     attempt: int
