@@ -12,15 +12,16 @@ from nats.js.errors import APIError
 
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
-from afsim.rules import Rules, missing_timers
+from afsim.rules import Rules, is_attempt, missing_timers
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition import load_trusted
 from agentflow_common.errors import AgentFlowError
+from agentflow_common.events import Payload
 from agentflow_common.lanefold import LaneConfig, LaneState
 from agentflow_common.runfold import fold
-from agentflow_common.runstate import ACTIVE, UNDO, RunState, StepStatus, node_of
+from agentflow_common.runstate import UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.recovery import Snapshot
@@ -131,9 +132,11 @@ def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
     if kept and state.pause_requested and not state.cancel_requested:
         world.fail(f"{key.run} is paused and keeps the slots of {kept}")
     window = engine._pools._window._steps.get(key, {})
-    active = {name for name, step in state.steps.items() if step.status in ACTIVE and step.width < 0}
+    active = {name for name, step in state.steps.items() if is_attempt(step)}
     if set(window) - active:
         world.fail(f"{key.run}: {sorted(set(window) - active)} are over and take room in the window")
+    if active - set(window):
+        world.fail(f"{key.run}: {sorted(active - set(window))} are under way and take no room in the window")
 
 
 def final(world: World) -> None:
@@ -232,9 +235,15 @@ class _Checked:
             if (step, attempt) not in offered:
                 self.fail(f"{step} attempt {attempt} was reported but never offered")
 
+    def _look(self, payload: Payload) -> Any:
+        """The value, out of line or not."""
+        if payload.ref is None:
+            return payload.value
+        return msgspec.json.decode(self.world.server.objects[subjects.BLOB_BUCKET, payload.ref.sha256])
+
     def _in_order(self) -> None:
         """Folds event by event: rules.py, no timer is late, one report counts."""
-        run = Rules(self.definition, self.fail)
+        run = Rules(self.definition, self.fail, self._look)
         timers: dict[str, float] = {}
         over: set[str] = set()  # the fold may hold their facts back until the next decision
         row: tuple[str, ...] = ()  # of the newest decision

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from afsim import mutations_semantics
+from afsim import mutations_rows, mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
 from agentflow_common import eventlog, pull, runfold, runfold_facts, runstate
@@ -27,25 +27,25 @@ def no_fence() -> list[Change]:
 
 def ack_before_report() -> list[Change]:
     """A worker acknowledges a task before it runs it."""
-    real = worker.Executor._run
+    real = worker.Executor._take
 
-    async def run(self: Any, flight: Any) -> None:
-        await self._log.ack(flight.delivery)
-        await real(self, flight)
+    async def take(self: Any, course: Any) -> None:
+        await self._log.ack(course.delivery)
+        await real(self, course)
 
-    return [(worker.Executor, "_run", run)]
+    return [(worker.Executor, "_take", take)]
 
 
 def no_timers_on_recovery() -> list[Change]:
     """Timers that were decided, and not yet set when the scheduler crashed, are not set by the next one."""
-    real = handlers.Engine._set_timers
+    real = handlers.set_timers
 
-    async def set_timers(self: Any, timers: Any) -> None:
+    async def set_timers(log: Any, timers: Any) -> None:
         recovering = all(isinstance(timer, runstate.TimerState) for _, _, timer in timers)
         if not recovering:
-            await real(self, timers)
+            await real(log, timers)
 
-    return [(handlers.Engine, "_set_timers", set_timers)]
+    return [(handlers, "set_timers", set_timers)]
 
 
 def seen_ignored() -> list[Change]:
@@ -213,21 +213,21 @@ def holes_unheeded() -> list[Change]:
 
 def no_timers_on_reload() -> list[Change]:
     """A timer whose decision was written and not acknowledged is not set."""
-    real_advance, real_set = handlers.Engine._advance, handlers.Engine._set_timers
+    real_advance, real_set = handlers.Engine._advance, handlers.set_timers
     advancing: set[int] = set()
 
     async def advance(self: Any, touched: Any) -> None:
-        advancing.add(id(self))
+        advancing.add(id(self._log))
         try:
             await real_advance(self, touched)
         finally:
-            advancing.discard(id(self))
+            advancing.discard(id(self._log))
 
-    async def set_timers(self: Any, timers: Any) -> None:
-        if id(self) not in advancing or not all(isinstance(timer, runstate.TimerState) for _, _, timer in timers):
-            await real_set(self, timers)
+    async def set_timers(log: Any, timers: Any) -> None:
+        if id(log) not in advancing or not all(isinstance(timer, runstate.TimerState) for _, _, timer in timers):
+            await real_set(log, timers)
 
-    return [(handlers.Engine, "_advance", advance), (handlers.Engine, "_set_timers", set_timers)]
+    return [(handlers.Engine, "_advance", advance), (handlers, "set_timers", set_timers)]
 
 
 MUTATIONS: dict[str, Callable[[], list[Change]]] = {
@@ -237,7 +237,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded, no_timers_on_reload,
-        *mutations_semantics.ALL,
+        *mutations_rows.ALL, *mutations_semantics.ALL,
     )
 }  # fmt: skip
 

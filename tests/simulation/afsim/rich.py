@@ -129,7 +129,7 @@ def definition(rng: random.Random) -> dict[str, Any]:
     """A random workflow; one that the checks of definitions refuse loses its back edges."""
     kind = rng.random()
     if kind < 0.35:
-        return graph(rng) if kind < 0.2 else row(rng)
+        return graph(rng) if kind < 0.2 else _keyed(rng, row(rng))
     count = rng.randint(1, 5)
     nodes = [_node(rng, f"n{index}", rng.choice(KINDS)) for index in range(count)]
     edges: list[dict[str, Any]] = []
@@ -154,6 +154,15 @@ def definition(rng: random.Random) -> dict[str, Any]:
             back.pop()
         else:
             return with_back
+    return found
+
+
+def _keyed(rng: random.Random, found: dict[str, Any]) -> dict[str, Any]:
+    """Some of its steps wait for a slot of a keyed lane."""
+    for node in found["dag"]["nodes"]:
+        if rng.random() < 0.2:
+            node["lane"] = rng.choice(list(LANES))
+            node["lane_limit"] = LANES[node["lane"]]
     return found
 
 

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition import Definition
 from agentflow_common.definition_graph import dependencies
 from agentflow_common.definition_nodes import works
+from agentflow_common.events import Payload
+from agentflow_common.expressions import walk
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import (
     ACTIVE,
@@ -39,7 +42,7 @@ def _gives_back(event: ev.Event) -> bool:
     return isinstance(event, ev.StepQueued) and not event.lane
 
 
-def _is_attempt(step: StepState) -> bool:
+def is_attempt(step: StepState) -> bool:
     """Offered or running, and not a whole of which parts run."""
     return step.status in ACTIVE and step.width < 0 and step.kind != "loop"
 
@@ -47,9 +50,10 @@ def _is_attempt(step: StepState) -> bool:
 class Rules(RunFold):
     """Folds a run and checks each decision against the state in which it was taken."""
 
-    def __init__(self, definition: Definition, fail: Callable[[str], None]) -> None:
+    def __init__(self, definition: Definition, fail: Callable[[str], None], look: Callable[[Payload], Any]) -> None:
         super().__init__()
         self.fail = fail
+        self.look = look
         self.nodes = {node.id: node for node in definition.dag.nodes}
         self.sources = dependencies(definition)
         self.bounds = {f"{e.source}->{e.target}": e.max_iterations for e in definition.dag.edges if e.max_iterations}
@@ -66,12 +70,19 @@ class Rules(RunFold):
         key = getattr(event, "step", "")
         step = state.steps.get(key, _NOBODY)
         before = (step.status, step.attempt)
+        counts = step.status in ACTIVE and getattr(event, "attempt", 0) == step.attempt
+        begun = event.begun.step if isinstance(event, ev.StepCompleted) and event.begun is not None else ""
+        waited = begun not in state.steps
         if isinstance(event, ev.Decision) and not self.ended:
             self._decision(state, event, key, step)
             self.ended = isinstance(event, ev.TERMINAL_RUN)
         super()._apply(seq, event)
-        if isinstance(event, ev.StepCompleted) and event.begun is not None and before[0] in ACTIVE:
-            self._goes_on(state, event, event.begun.step)
+        if isinstance(event, ev.StepCompleted) and counts:
+            self._given(state, key, event)
+        if begun and counts:
+            self._goes_on(state, event, begun)
+        elif begun and waited and begun in state.steps:
+            self.fail(f"{key} was over, and its worker's late word began {begun}")
         after = state.steps.get(key, _NOBODY)
         if before[0] in ACTIVE and step.width < 0 and after.status not in ACTIVE:
             self.effective[key, before[1]] += 1
@@ -99,6 +110,22 @@ class Rules(RunFold):
             self.fail(f"a worker went on with {key}, which was the scheduler's to decide")
         if key not in state.steps or state.steps[key].attempt != 1:
             self.fail(f"{key} was begun and is not under way")
+        if state.steps[event.step].lane:
+            self.fail(f"the slot of {event.step} is kept while {key} runs")
+
+    def _given(self, state: RunState, key: str, event: ev.StepCompleted) -> None:
+        """A plain step was given what the log says of the steps before it."""
+        output = self.look(event.output)
+        if key not in self.nodes or state.superstep or state.visits or not isinstance(output, dict):
+            return
+        node = self.nodes[key]
+        names = sorted(name for name in getattr(node.config, "inputs", ()) if name.startswith("from"))
+        for name, got in zip(names, output.get("got", ()), strict=False):
+            source, *path = str(node.config.inputs[name]).removesuffix(".output").replace(".output.", " ").split()
+            value = self.look(state.steps[source].output or Payload())
+            wanted = mark(walk(value, tuple(path), name))
+            if got != wanted:
+                self.fail(f"{key} was given {got} for {name}, and the log says {wanted}")
 
     # --- when nothing may be decided ---
 
@@ -113,7 +140,7 @@ class Rules(RunFold):
             if not isinstance(event, _AFTER_CANCEL) or (timer and key):
                 self.fail(f"{name} after the cancel was seen")
             in_grace = state.cancel_grace_ms and not state.cancel_forced
-            if in_grace and isinstance(event, ev.StepCancelled) and _is_attempt(state.steps[key]):
+            if in_grace and isinstance(event, ev.StepCancelled) and is_attempt(state.steps[key]):
                 self.fail(f"{key} was closed in the grace period")
         elif (
             state.pause_requested

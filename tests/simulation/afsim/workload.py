@@ -65,18 +65,33 @@ def row(rng: random.Random) -> dict[str, Any]:
                        "retry": {"max_attempts": rng.randint(1, 3), "initial_ms": rng.choice([0, 10, 400])}},
             "config": {f"{kind}_name": kind[0], "inputs": {}},
         }  # fmt: skip
+        if kind == "tool" and rng.random() < 0.6:
+            node["policy"]["on_unknown"] = "retry"
         if rng.random() < 0.1:
             node["policy"]["timeout_ms"] = rng.choice([300, 4000])
+        if index and rng.random() < 0.1:
+            node["condition"] = f"n{index - 1}.output.n > 2"
         for source in range(index):
-            if rng.random() < 0.4:
-                node["config"]["inputs"][f"from{source}"] = f"n{source}.output" + rng.choice(["", ".n"])
+            if rng.random() < (0.7 if source == index - 1 else 0.3):
+                part = rng.choice(["", "", "", "", ".n", ".call", ".absent" if rng.random() < 0.2 else ".call"])
+                node["config"]["inputs"][f"from{source}"] = f"n{source}.output{part}"
         nodes.append(node)
-    edges = [{"from": a["id"], "to": b["id"]} for a, b in itertools.pairwise(nodes)]
+    edges: list[dict[str, Any]] = [{"from": a["id"], "to": b["id"]} for a, b in itertools.pairwise(nodes)]
+    for edge in edges:
+        if rng.random() < 0.05:
+            edge["condition"] = f"{edge['from']}.output.n > 2"
     return {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
 
 
+def mark(value: Any) -> int | None:
+    """What tells what a plain step gave from all else."""
+    found = value.get("call") if isinstance(value, dict) else value
+    return found if isinstance(found, int) else None
+
+
 class Effects:
-    """How often the body of each attempt began. What an attempt does depends on the seed and its name alone."""
+    """How often the body of each attempt began. How an attempt ends depends on the seed and its name alone, how long it
+    takes on the call, too; its output tells which call gave it, and what it was given (rules.py compares)."""
 
     def __init__(self, seed: int, costs: bool) -> None:
         self.seed = seed
@@ -84,16 +99,21 @@ class Effects:
         self.began: Counter[tuple[str, str, int]] = Counter()
         self.tools: Counter[tuple[str, str, int]] = Counter()
 
-    async def act(self, context: StepContext, is_tool: bool) -> Any:
+    async def act(self, context: StepContext, is_tool: bool, inputs: dict[str, Any]) -> Any:
         name = (context.run, context.step, context.attempt)
         self.began[name] += 1
+        call = int(ids.fraction(*name, self.began[name]) * 1e5)
+        got = [mark(inputs[given]) for given in sorted(inputs) if given.startswith("from")]
+        for value in inputs.values():
+            if isinstance(value, dict):
+                value["call"] = -1  # what a step does with what it is given is its own
         if is_tool:
             self.tools[name] += 1
 
         def chance(what: str) -> float:
             return ids.fraction(str(self.seed), *name, what)
 
-        length = chance("length")
+        length = ids.fraction(str(self.seed), *name, "length", self.began[name])
         left_s = 0 if length < 0.4 else 0.02 if length < 0.7 else 0.5 if length < 0.9 else 6.0
         while self.costs and left_s > 1 and chance("silent") < 0.6:
             context.heartbeat(0.5)
@@ -105,7 +125,7 @@ class Effects:
             raise RetryableError("planned")
         if end < 0.2:
             raise TerminalError("planned for good")
-        output: dict[str, Any] = {"n": int(chance("n") * 10)}
+        output: dict[str, Any] = {"n": int(chance("n") * 10), "call": call, "got": got}
         if chance("large") < 0.1:
             output["text"] = "x" * BLOB_CHARS
         return output
@@ -120,11 +140,11 @@ class Effects:
     def registry(self) -> Registry:
         @function("f")
         async def f(context: StepContext, **inputs: Any) -> Any:
-            return await self.act(context, is_tool=False)
+            return await self.act(context, False, inputs)
 
         @tool("t")
         async def t(context: StepContext, **inputs: Any) -> Any:
-            return await self.act(context, is_tool=True)
+            return await self.act(context, True, inputs)
 
         @function("undo")
         async def undo(context: StepContext, **inputs: Any) -> Any:

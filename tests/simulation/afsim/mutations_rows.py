@@ -1,0 +1,133 @@
+"""Bugs to plant in what a worker goes on with by itself. See mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from agentflow_common import events as ev
+from agentflow_common import runfold_facts
+from agentflow_common.eventlog import Ack
+from agentflow_common.runstate import RunState
+from agentflow_scheduler import chain, pools
+from agentflow_worker import handlers as worker
+from agentflow_worker import machine, reports
+from agentflow_worker.machine import Position
+
+Change = tuple[Any, Any, Any]
+
+
+def row_without_fence() -> list[Change]:
+    """The report that begins the next step is written whatever the scheduler has decided."""
+    real = reports.Reporter.send
+
+    async def send(self: Any, its_flight: Any, event: Any, what: str, fence: Any = None) -> Ack:
+        return await real(self, its_flight, event, what)
+
+    return [(reports.Reporter, "send", send)]
+
+
+def row_over_when_reported() -> list[Change]:
+    """A task whose own step was reported counts as over, whatever follows in it."""
+    real = machine.position
+
+    def position(task: Any, later: Any) -> Position | None:
+        found = real(task, later)
+        return found if found is not None and found.step == task.step else None
+
+    return [(machine, "position", position)]
+
+
+def row_from_its_head() -> list[Change]:
+    """Whoever gets a task again begins it with its first step."""
+    real = machine.position
+
+    def position(task: Any, later: Any) -> Position | None:
+        found = real(task, later)
+        return found and Position(task.step, {}, found.by)
+
+    return [(machine, "position", position)]
+
+
+def row_duplicate_believed() -> list[Change]:
+    """A report that another had written counts as this worker's own."""
+    real = reports.Reporter.handed_on
+
+    async def handed_on(self: Any, *args: Any) -> Ack | None:
+        ack = await real(self, *args)
+        return ack and Ack(ack.stream, ack.seq)
+
+    return [(reports.Reporter, "handed_on", handed_on)]
+
+
+def row_acked_elsewhere() -> list[Change]:
+    """Who finds that another worker has the task acknowledges it."""
+    real = worker.Executor._take
+
+    async def take(self: Any, course: Any) -> None:
+        try:
+            await real(self, course)
+        except worker.Elsewhere:
+            return
+
+    return [(worker.Executor, "_take", take)]
+
+
+def row_of_anything() -> list[Change]:
+    """A row takes in what the scheduler has to decide: conditions, timeouts."""
+
+    def follows(_head: Any, _node: Any, following: Any) -> bool:
+        return following.kind in chain.KINDS and following.work is not None and not following.parallel
+
+    return [(chain, "_follows", follows)]
+
+
+def begun_unheeded() -> list[Change]:
+    """The fold doesn't see what a worker goes on with."""
+    return [(runfold_facts, "_begun", lambda *_: None)]
+
+
+def late_word_begins() -> list[Change]:
+    """A report that comes too late begins the next step all the same."""
+    real = runfold_facts.FACTS[ev.StepCompleted]
+
+    def completed(state: RunState, event: ev.StepCompleted) -> None:
+        real(state, msgspec.structs.replace(event, begun=None))
+        if event.begun is not None and not state.status.terminal:
+            runfold_facts._begun(state, event.begun, event.ts)
+
+    return [(runfold_facts.FACTS, ev.StepCompleted, completed)]
+
+
+def shared_between_steps() -> list[Change]:
+    """What a step changes in its inputs is changed for the next one."""
+    return [(machine, "plain", lambda value: value)]
+
+
+def slot_kept_for_the_row() -> list[Change]:
+    """The slot of a keyed lane is held until the row that began in it has ended."""
+    real = chain.extend
+
+    def extend(its_run: Any, out: Any) -> None:
+        node = its_run.plan.nodes.get(getattr(out.decisions[-1], "step", "")) if out.decisions else None
+        if node is not None:
+            kept, node.lane_key = node.lane_key, None
+        real(its_run, out)
+        if node is not None:
+            node.lane_key = kept
+
+    return [(chain, "extend", extend)]
+
+
+def window_loses_the_row() -> list[Change]:
+    """The pool's window forgets who goes on."""
+    return [(pools.Pools, "_begun", lambda *_: None)]
+
+
+ALL: tuple[Callable[[], list[Change]], ...] = (
+    row_without_fence, row_over_when_reported, row_from_its_head, row_duplicate_believed,
+    row_acked_elsewhere, row_of_anything, begun_unheeded, late_word_begins, shared_between_steps,
+    slot_kept_for_the_row, window_loses_the_row,
+)  # fmt: skip
