@@ -126,6 +126,11 @@ class Connection(Client):
         super().__init__()
         self._ps = _Reader(self)
 
+    def drop(self) -> None:
+        """Closes the socket of an attempt to come back that failed: nats-py leaves it open."""
+        if self._transport is not None:
+            self._transport.close()  # type: ignore[no-untyped-call]
+
     def send_now(self, subject: str, data: bytes, reply: str, headers: dict[str, str] | None) -> bool:
         """Puts the message into the buffer of what is to be sent; False: leave it to `publish`."""
         queue, flusher = self._flush_queue, self._flusher_task
