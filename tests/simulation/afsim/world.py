@@ -97,7 +97,7 @@ class World:
             self.start(slot)
 
     def _context(self, name: str, settings: Any, process: Process, client: Client) -> Context[Any]:
-        context: Context[Any] = Context(name, settings, client, SimpleNamespace(set_part=lambda *_: None))  # type: ignore[arg-type]
+        context: Context[Any] = Context(name, settings, client, SimpleNamespace(set_part=lambda *_: None), asyncio.Event())  # type: ignore[arg-type]
         context.clock = SimClock(self.server, process)
         return context
 
