@@ -62,10 +62,6 @@ class Outcome(msgspec.Struct):
     error: BaseException | None = None
 
 
-def _spent(llm: ev.LlmUsage | None) -> bool:
-    return llm is not None and llm.cost_nano > 0
-
-
 class Executor:
     """Runs tasks of one worker. flights: the steps in hand, by (run, step, attempt). is_held: whether operators have
     paused the task's lane or workflow."""
@@ -172,8 +168,11 @@ class Executor:
         if flight.delivery.delivered > DELIVERIES_MAX:  # a step that ends every process would go round for ever
             text = f"{DELIVERIES_MAX} workers were lost or gave no word while they had this step"
             await self._reports.lost(flight, text)
-            return False
-        return not self._must_claim(flight.task) or await self._reports.claim(flight)
+        elif not self._must_claim(flight.task) or await self._reports.claim(flight):
+            return True
+        if flight.course.task.then:  # the step may be done, and its worker further
+            await self._look_up(flight.course, mine=True)
+        return False
 
     async def is_over(self, key: RunKey) -> bool:
         """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
@@ -212,7 +211,7 @@ class Executor:
             flight.announce_at = math.inf
             if flight.pulse is not None:
                 await flight.pulse.close()
-            if flight.forced and not _spent(outcome.llm):
+            if flight.forced and not (outcome.llm and outcome.llm.cost_nano):
                 return None  # the scheduler has closed this attempt; only money spent is worth a late word
             if flight.context.cancelled.is_set() and outcome.error is not None:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
