@@ -71,7 +71,7 @@ class Watched:
     def __init__(self, engine: Any, world: World) -> None:
         self.engine = engine
         self.idle = False
-        serve, turn, join = engine._serve, engine._turn, engine._join
+        serve, turn, join, advance = engine._serve, engine._turn, engine._join, engine._advance
 
         async def watched_serve() -> None:
             self.idle = False
@@ -86,7 +86,13 @@ class Watched:
             await turn(batch)
             self.idle = True  # not after an error: the engine then starts over from the log
 
+        async def watched_advance(touched: Any) -> None:
+            before, self.idle = self.idle, False  # what is gone makes room for others, without a turn
+            await advance(touched)
+            self.idle = before
+
         engine._serve, engine._turn, engine._join = watched_serve, watched_turn, watched_join
+        engine._advance = watched_advance
 
 
 def probe(world: World) -> None:

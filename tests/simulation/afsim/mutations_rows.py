@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
-from agentflow_common import events as ev
 from agentflow_common import runfold_facts
 from agentflow_common.eventlog import Ack
-from agentflow_common.runstate import RunState
 from agentflow_scheduler import chain, pools
 from agentflow_worker import handlers as worker
 from agentflow_worker import machine, reports
@@ -89,18 +85,6 @@ def begun_unheeded() -> list[Change]:
     return [(runfold_facts, "_begun", lambda *_: None)]
 
 
-def late_word_begins() -> list[Change]:
-    """A report that comes too late begins the next step all the same."""
-    real = runfold_facts.FACTS[ev.StepCompleted]
-
-    def completed(state: RunState, event: ev.StepCompleted) -> None:
-        real(state, msgspec.structs.replace(event, begun=None))
-        if event.begun is not None and not state.status.terminal:
-            runfold_facts._begun(state, event.begun, event.ts)
-
-    return [(runfold_facts.FACTS, ev.StepCompleted, completed)]
-
-
 def shared_between_steps() -> list[Change]:
     """What a step changes in its inputs is changed for the next one."""
     return [(machine, "plain", lambda value: value)]
@@ -128,6 +112,6 @@ def window_loses_the_row() -> list[Change]:
 
 ALL: tuple[Callable[[], list[Change]], ...] = (
     row_without_fence, row_over_when_reported, row_from_its_head, row_duplicate_believed,
-    row_acked_elsewhere, row_of_anything, begun_unheeded, late_word_begins, shared_between_steps,
+    row_acked_elsewhere, row_of_anything, begun_unheeded, shared_between_steps,
     slot_kept_for_the_row, window_loses_the_row,
 )  # fmt: skip

@@ -58,7 +58,7 @@ def row(rng: random.Random) -> dict[str, Any]:
     """Steps one after the other, which a worker may go on with by itself; some are the scheduler's to decide."""
     nodes: list[dict[str, Any]] = []
     for index in range(rng.randint(4, 9)):
-        kind = "tool" if rng.random() < 0.1 else "function"
+        kind = "tool" if rng.random() < 0.25 else "function"
         node: dict[str, Any] = {
             "id": f"n{index}", "type": kind,
             "policy": {"on_failure": rng.choice(["fail", "continue"]),

@@ -97,7 +97,9 @@ class World:
             self.start(slot)
 
     def _context(self, name: str, settings: Any, process: Process, client: Client) -> Context[Any]:
-        context: Context[Any] = Context(name, settings, client, SimpleNamespace(set_part=lambda *_: None), asyncio.Event())  # type: ignore[arg-type]
+        context: Context[Any] = Context(
+            name, settings, client, SimpleNamespace(set_part=lambda *_: None), asyncio.Event()
+        )  # type: ignore[arg-type]
         context.clock = SimClock(self.server, process)
         return context
 
@@ -181,7 +183,7 @@ class World:
         slot = rng.choice(SLOTS)
         process, client = self.processes[slot], self.clients[slot]
         kind = rng.choice(
-            ["crash", "crash", "crash", "pause", "pause", "cut", "clock", "lease", "consumer", "redeliver"]
+            ["crash", "crash", "crash", "pause", "pause", "cut", "clock", "lease", "consumer", "redeliver", "redeliver"]
         )
         self.faults[kind] += 1
         if kind in {"crash", "pause"}:

@@ -252,20 +252,21 @@ class Executor:
         following = self._following(flight, course) if isinstance(report, ev.StepCompleted) else None
         if following is not None and isinstance(report, ev.StepCompleted):
             ack = await self._reports.handed_on(flight, report, following)
-            if ack is not None:  # what was claimed may have been reported as unknown meanwhile
-                sure = not (ack.duplicate or course.is_old or self._must_claim(flight.task))
-                return following if sure else await self._look_up(course, mine=True)
+            if ack is not None:
+                unsure = ack.duplicate or course.is_old
+                return await self._look_up(course, mine=True) if unsure else following
         ack = await self._reports.send(flight, report, "end")
-        unsure = course.task.then and (ack.duplicate or course.is_old)
+        unsure = bool(course.task.then) and (ack.duplicate or course.is_old)
         return await self._look_up(course, mine=True) if unsure else None
 
     def _following(self, flight: Flight, course: Course) -> ev.StepScheduled | None:
-        """The next step of the task, if this worker may go on with it."""
+        """The next step of the task, if this worker may go on with it. What was claimed may have been reported as
+        unknown meanwhile, a fact that no fence holds against: what follows it is the scheduler's to decide."""
         task = flight.task
         if not task.then or course.is_long or flight.context.cancelled.is_set() or self.is_held(task):
             return None
         following = machine.following(task, course.outputs)
-        return None if following is None or self._must_claim(following) else following
+        return following if following and not (self._must_claim(task) or self._must_claim(following)) else None
 
     def _tell(self, flight: Flight, error: BaseException) -> None:
         """The kind only: a message may quote a payload."""
