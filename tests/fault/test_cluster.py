@@ -118,8 +118,14 @@ class Driver:
                     self._room.release()
                     moved = time.monotonic()
             limit_s = STALL_S_MAX if peace else TROUBLE_S_MAX
-            assert time.monotonic() - moved < limit_s, f"{len(self.open)} runs stand still: {sorted(self.open)[:3]}"
+            assert time.monotonic() - moved < limit_s, f"{len(self.open)} runs stand still: {await self._story()}"
         await tail.stop()
+
+    async def _story(self) -> list[str]:
+        """What the log holds of a run that stands still."""
+        key = subjects.key_of("test", min(self.open))
+        stored = [(s.seq, ev.decode(s.data)) for s in await self._log.read(subjects.run_all(key))]
+        return [f"{seq} {ev.event_type(event)} {getattr(event, 'step', '')} {event.ts}" for seq, event in stored]
 
 
 async def play(tmp_path: Path, total: int, seed: int, *, rate: float, pace_s: float) -> None:
