@@ -8,7 +8,6 @@ from typing import Any
 from agentflow_common import runfold_facts
 from agentflow_common.eventlog import Ack
 from agentflow_scheduler import chain, pools
-from agentflow_worker import handlers as worker
 from agentflow_worker import machine, reports
 from agentflow_worker.machine import Position
 
@@ -58,19 +57,6 @@ def row_duplicate_believed() -> list[Change]:
     return [(reports.Reporter, "handed_on", handed_on)]
 
 
-def row_acked_elsewhere() -> list[Change]:
-    """Who finds that another worker has the task acknowledges it."""
-    real = worker.Executor._take
-
-    async def take(self: Any, course: Any) -> None:
-        try:
-            await real(self, course)
-        except worker.Elsewhere:
-            return
-
-    return [(worker.Executor, "_take", take)]
-
-
 def row_of_anything() -> list[Change]:
     """A row takes in what the scheduler has to decide: conditions, timeouts."""
 
@@ -112,6 +98,6 @@ def window_loses_the_row() -> list[Change]:
 
 ALL: tuple[Callable[[], list[Change]], ...] = (
     row_without_fence, row_over_when_reported, row_from_its_head, row_duplicate_believed,
-    row_acked_elsewhere, row_of_anything, begun_unheeded, shared_between_steps,
+    row_of_anything, begun_unheeded, shared_between_steps,
     slot_kept_for_the_row, window_loses_the_row,
 )  # fmt: skip
