@@ -70,36 +70,73 @@ async def save_snapshot(store: ObjectStore, shard: int, seq: int, states: Iterab
 async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]) -> tuple[dict[RunKey, State], int]:
     """What is unfinished in the shards, and the sequence up to which the log is folded."""
     wanted = sorted(shards)
-    folds: dict[RunKey, LogFold[Any]] = {}
-    late: dict[RunKey, int] = {}
+    reading = _Reading()
     last = await event_log.last_seq()
     first = last + 1
     for shard in wanted:
         snapshot = await load_snapshot(store, shard)
         for state in snapshot.states():
             key = RunKey(shard, state.org, state.run)
-            folds[key] = folding(key, state)
+            reading.folds[key] = folding(key, state)
         first = min(first, snapshot.seq + 1)
         if snapshot.seq < last:
-            await _read(event_log, shard, folds, late, snapshot.seq + 1, last)
-    for key in [key for key in late if key not in folds]:
+            reading.snapshot_seq = snapshot.seq
+            await _read(event_log, shard, reading, last)
+    for key in [key for key in reading.late if key not in reading.folds]:
         await reload(event_log, key)
     states: dict[RunKey, State] = {}
-    for key, fold in folds.items():
-        folded = fold.finish()
+    for key, fold in reading.folds.items():
+        folded = await reload(event_log, key) if key in reading.torn else fold.finish()
         if folded is not None and not is_over(folded):
             states[key] = folded
     log.info("recovered", extra={"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states)})
     return states, last
 
 
-async def _read(
-    event_log: EventLog, shard: int, folds: dict[RunKey, LogFold[Any]], late: dict[RunKey, int], first: int, last: int
-) -> None:
-    """Folds a shard's events; late: see _feed. One consumer with one filter a shard: with many filters the server's
-    work for a read grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16
-    readers 0.9 s)."""
-    tail = event_log.tail([subjects.shard_all(shard)], first)
+class _Reading:
+    """folds: entities as they are folded. late: the newest cancel of each run whose end is not known to have seen it.
+    torn: lanes that the snapshot had left out, and of which an older owner decided something by what stands before the
+    snapshot: what is behind it alone is not all. snapshot_seq: of the shard that is read."""
+
+    def __init__(self) -> None:
+        self.folds: dict[RunKey, LogFold[Any]] = {}
+        self.late: dict[RunKey, int] = {}
+        self.torn: set[RunKey] = set()
+        self.snapshot_seq = 0
+        self._anew: set[RunKey] = set()
+
+    def feed(self, key: RunKey, delivery: Delivery) -> bool:
+        """False: the message can't be read."""
+        event = readable(delivery.subject, delivery.data)
+        if event is None:
+            return False
+        if isinstance(event, ev.RunCancelRequested):
+            self.late[key] = delivery.seq
+        elif isinstance(event, ev.TERMINAL_RUN) and self.late.get(key, 0) <= event.seen:
+            self.late.pop(key, None)
+        fold = self.folds.get(key)
+        if fold is None:
+            if not begins(key, event):
+                return True  # a late word about what is over
+            fold = self.folds[key] = folding(key)
+            self._anew.add(key)
+        if (
+            key in self._anew
+            and isinstance(event, ev.LaneEvent)
+            and isinstance(event, ev.Decision)
+            and event.seen <= self.snapshot_seq
+        ):
+            self.torn.add(key)
+        fold.add(event, delivery.seq)
+        if isinstance(event, ev.TERMINAL_RUN):
+            del self.folds[key]
+        return True
+
+
+async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -> None:
+    """Folds a shard's events. One consumer with one filter a shard: with many filters the server's work for a read
+    grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16 readers 0.9 s)."""
+    tail = event_log.tail([subjects.shard_all(shard)], reading.snapshot_seq + 1)
     await tail.start()
     try:
         while not (tail.caught_up.is_set() and not tail.buffered):
@@ -107,30 +144,10 @@ async def _read(
                 if delivery.seq > last:
                     return
                 key = subjects.parse(delivery.subject)
-                if key is not None and not _feed(folds, late, key, delivery):
+                if key is not None and not reading.feed(key, delivery):
                     await bury(event_log, key, delivery)
     finally:
         await tail.stop()
-
-
-def _feed(folds: dict[RunKey, LogFold[Any]], late: dict[RunKey, int], key: RunKey, delivery: Delivery) -> bool:
-    """False: the message can't be read. late: the newest cancel of each run whose end is not known to have seen it."""
-    event = readable(delivery.subject, delivery.data)
-    if event is None:
-        return False
-    if isinstance(event, ev.RunCancelRequested):
-        late[key] = delivery.seq
-    elif isinstance(event, ev.TERMINAL_RUN) and late.get(key, 0) <= event.seen:
-        late.pop(key, None)
-    fold = folds.get(key)
-    if fold is None:
-        if not begins(key, event):
-            return True  # a late word about what is over
-        fold = folds[key] = folding(key)
-    fold.add(event, delivery.seq)
-    if isinstance(event, ev.TERMINAL_RUN):
-        del folds[key]
-    return True
 
 
 async def bury(event_log: EventLog, key: RunKey, delivery: Delivery) -> None:
