@@ -125,7 +125,9 @@ class Driver:
         """What the log holds of a run that stands still."""
         key = subjects.key_of("test", min(self.open))
         stored = [(s.seq, ev.decode(s.data)) for s in await self._log.read(subjects.run_all(key))]
-        return [f"{seq} {ev.event_type(event)} {getattr(event, 'step', '')} {event.ts}" for seq, event in stored]
+        shards = sorted(subjects.key_of("test", run).shard for run in self.open)
+        told = [f"{seq} {ev.event_type(event)} {event.ts} {begun_by(event)}" for seq, event in stored]
+        return [f"shards {shards}", *told]
 
 
 async def play(tmp_path: Path, total: int, seed: int, *, rate: float, pace_s: float) -> None:

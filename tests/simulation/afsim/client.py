@@ -20,7 +20,7 @@ import nats.errors
 from nats.js.errors import KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError, ObjectNotFoundError
 
 from afsim.loop import PROCESS, Process
-from afsim.server import Server
+from afsim.server import Server, matches
 from agentflow_common import subjects
 
 CALL_TIMEOUT_S = 5.0
@@ -241,6 +241,15 @@ class Jsm:
     async def stream_info(self, _stream: str) -> Any:
         seq = await self._client._call(lambda: len(self._server.log))
         return SimpleNamespace(state=SimpleNamespace(last_seq=seq))
+
+    async def get_last_msg(self, _stream: str, subject: str) -> Any:
+        log = self._server.log
+        found = await self._client._call(
+            lambda: next((seq for seq in range(len(log), 0, -1) if matches(subject, log[seq - 1].subject)), 0)
+        )
+        if not found:
+            raise NotFoundError(code=404, err_code=10037, description="no message found")
+        return SimpleNamespace(seq=found)
 
     async def add_consumer(self, _stream: str, config: Any) -> Any:
         filters = tuple(config.filter_subjects or [config.filter_subject])

@@ -18,6 +18,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from agentflow_common import deadletters, subjects, telemetry, wire
 from agentflow_common.errors import ConflictError, RetryableError
@@ -177,6 +178,14 @@ class EventLog:
     async def last_seq(self, stream: str = subjects.EVENTS_STREAM) -> int:
         info = await self._nc.jsm().stream_info(stream)
         return int(info.state.last_seq)
+
+    async def newest(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> int:
+        """The newest sequence on a subject (wildcards allowed), 0 for none. The stream's leader says so: reads and
+        tails are served by replicas as well, which may lag."""
+        try:
+            return int((await self._nc.jsm().get_last_msg(stream, subject)).seq or 0)
+        except NotFoundError:
+            return 0
 
     async def read(
         self, subject: str, after_seq: int = 0, limit: int | None = None, stream: str = subjects.EVENTS_STREAM

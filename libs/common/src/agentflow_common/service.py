@@ -200,8 +200,21 @@ def _announce(context: Context[Any]) -> None:
     temporary.replace(target)
 
 
+def _log_tasks() -> None:
+    for task in asyncio.all_tasks():
+        places: list[str] = []
+        awaited: Any = task.get_coro()
+        while awaited is not None:
+            frame = getattr(awaited, "cr_frame", None)
+            if frame is not None:
+                places.append(f"{frame.f_code.co_qualname}:{frame.f_lineno}")
+            awaited = getattr(awaited, "cr_await", None)
+        log.warning("task %s waits: %s", task.get_name(), " < ".join(places))
+
+
 def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
-    """Runs the service until SIGTERM or SIGINT. The body of every `__main__`."""
+    """Runs the service until SIGTERM or SIGINT; SIGUSR1 logs what each of its tasks waits for. The body of every
+    `__main__`."""
     telemetry.setup(name, settings)
 
     async def body() -> None:
@@ -209,6 +222,7 @@ def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, _log_tasks)
         async with running(name, settings, app) as context:
             gc.freeze()  # modules and models stay: looking through them took a tenth of a busy worker's time
             waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(context.stopping.wait())]

@@ -244,7 +244,7 @@ class Engine:
                 await self._leases.refresh()
             for turn, error in failed:
                 log.warning("append of %s: %s", turn.key.run, error)
-                fresh = await self._reload(turn.key)
+                fresh = await self._reload(turn.key, turn.entity.state.facts_seq)
                 if fresh is not None:
                     again[turn.key] = fresh
                     # an append that was written and not acknowledged may have decided timers that nobody has set
@@ -271,7 +271,7 @@ class Engine:
             try:
                 out, turn = await self._decide_one(key, entity, now_ms, values)
             except RetryableError as error:
-                fresh = await self._reload(key)
+                fresh = await self._reload(key, entity.state.facts_seq)
                 if fresh is None or self._park(key, error):
                     continue
                 entity, out, turn = await self._give_up(key, fresh, now_ms, error)
@@ -342,8 +342,8 @@ class Engine:
         out = fail_run(entity, now_ms, StepError(kind, text, retryable=False))
         return entity, out, await self._make_turn(key, entity, out)
 
-    async def _reload(self, key: RunKey) -> Entity | None:
-        state = await reload(self._log, key)
+    async def _reload(self, key: RunKey, known: int = 0) -> Entity | None:
+        state = await reload(self._log, key, known)
         if state is None or is_over(state):
             self._drop(key)
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -12,6 +13,7 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.errors import RetryableError
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.lanefold import LaneState
 from agentflow_common.logfold import LogFold
@@ -25,6 +27,7 @@ from agentflow_scheduler.entities import State, begins, folding, is_over, overta
 log = logging.getLogger(__name__)
 
 SNAPSHOT_VERSION: Final = 1
+LAG_S_MAX: Final = 5.0  # that a replica may bring nothing new while the leader has more
 
 
 class Snapshot(msgspec.Struct):
@@ -83,10 +86,10 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
             reading.snapshot_seq = snapshot.seq
             await _read(event_log, shard, reading, last)
     for key in [key for key in reading.late if key not in reading.folds]:
-        await reload(event_log, key)
+        await reload(event_log, key, reading.late[key])
     states: dict[RunKey, State] = {}
     for key, fold in reading.folds.items():
-        folded = await reload(event_log, key) if key in reading.torn else fold.finish()
+        folded = await reload(event_log, key, reading.torn[key]) if key in reading.torn else fold.finish()
         if folded is not None and not is_over(folded):
             states[key] = folded
     log.info("recovered", extra={"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states)})
@@ -101,7 +104,7 @@ class _Reading:
     def __init__(self) -> None:
         self.folds: dict[RunKey, LogFold[Any]] = {}
         self.late: dict[RunKey, int] = {}
-        self.torn: set[RunKey] = set()
+        self.torn: dict[RunKey, int] = {}
         self.snapshot_seq = 0
         self._anew: set[RunKey] = set()
 
@@ -126,7 +129,7 @@ class _Reading:
             and isinstance(event, ev.Decision)
             and event.seen <= self.snapshot_seq
         ):
-            self.torn.add(key)
+            self.torn[key] = delivery.seq
         fold.add(event, delivery.seq)
         if isinstance(event, ev.TERMINAL_RUN):
             del self.folds[key]
@@ -135,14 +138,24 @@ class _Reading:
 
 async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -> None:
     """Folds a shard's events. One consumer with one filter a shard: with many filters the server's work for a read
-    grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16 readers 0.9 s)."""
-    tail = event_log.tail([subjects.shard_all(shard)], reading.snapshot_seq + 1)
+    grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16 readers 0.9 s).
+
+    RetryableError if the replica that serves the read lags too long behind what the leader has."""
+    position, newest = reading.snapshot_seq, await event_log.newest(subjects.shard_all(shard))
+    if newest <= position:
+        return
+    tail = event_log.tail([subjects.shard_all(shard)], position + 1)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LAG_S_MAX
     await tail.start()
     try:
-        while not (tail.caught_up.is_set() and not tail.buffered):
+        while position < newest:
+            if loop.time() > deadline:
+                raise RetryableError(f"a replica of the log lags: {position} of {newest}", kind="log_lags")
             for delivery in await tail.batch(0.2):
                 if delivery.seq > last:
                     return
+                position, deadline = delivery.seq, loop.time() + LAG_S_MAX
                 key = subjects.parse(delivery.subject)
                 if key is not None and not reading.feed(key, delivery):
                     await bury(event_log, key, delivery)
@@ -157,10 +170,21 @@ async def bury(event_log: EventLog, key: RunKey, delivery: Delivery) -> None:
         await event_log.bury("scheduler", delivery, "unreadable")
 
 
-async def reload(event_log: EventLog, key: RunKey) -> State | None:
-    """One entity from its own events. If it is a run that went on as a new one, that is told what came too late."""
+async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | None:
+    """One entity from its own events. If it is a run that went on as a new one, that is told what came too late.
+
+    known: a sequence of it that was seen; RetryableError if the replica that serves the read lags too long behind it.
+    """
     fold = folding(key)
-    read = [(s.seq, readable(s.subject, s.data)) for s in await event_log.read(subjects.run_all(key))]
+    deadline = asyncio.get_running_loop().time() + LAG_S_MAX
+    while True:
+        stored = await event_log.read(subjects.run_all(key))
+        if known <= (stored[-1].seq if stored else 0):
+            break
+        if asyncio.get_running_loop().time() > deadline:
+            raise RetryableError(f"a replica of the log lags: {known} is not there", kind="log_lags")
+        await asyncio.sleep(0.1)
+    read = [(s.seq, readable(s.subject, s.data)) for s in stored]
     events = [(seq, event) for seq, event in read if event is not None]
     for seq, event in events:
         fold.add(event, seq)
