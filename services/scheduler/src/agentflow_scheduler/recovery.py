@@ -80,7 +80,7 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
         snapshot = await load_snapshot(store, shard)
         for state in snapshot.states():
             key = RunKey(shard, state.org, state.run)
-            reading.folds[key] = folding(key, state)
+            reading.begin(key, state)
         first = min(first, snapshot.seq + 1)
         if snapshot.seq < last:
             reading.snapshot_seq = snapshot.seq
@@ -98,15 +98,20 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
 
 class _Reading:
     """folds: entities as they are folded. late: the newest cancel of each run whose end is not known to have seen it.
-    torn: lanes that the snapshot had left out, and of which an older owner decided something by what stands before the
-    snapshot: what is behind it alone is not all. snapshot_seq: of the shard that is read."""
+    torn: of which an older owner decided something by less than the snapshot had folded; on top of the snapshot that
+    comes in the wrong order. snapshot_seq: of the shard that is read."""
 
     def __init__(self) -> None:
         self.folds: dict[RunKey, LogFold[Any]] = {}
         self.late: dict[RunKey, int] = {}
         self.torn: dict[RunKey, int] = {}
         self.snapshot_seq = 0
-        self._anew: set[RunKey] = set()
+        self._bases: dict[RunKey, tuple[int, int]] = {}  # newest fact and newest decision that are folded already
+
+    def begin(self, key: RunKey, state: State) -> None:
+        """An entity of the snapshot."""
+        self.folds[key] = folding(key, state)
+        self._bases[key] = (state.facts_seq, state.out_seq)
 
     def feed(self, key: RunKey, delivery: Delivery) -> bool:
         """False: the message can't be read."""
@@ -122,14 +127,11 @@ class _Reading:
             if not begins(key, event):
                 return True  # a late word about what is over
             fold = self.folds[key] = folding(key)
-            self._anew.add(key)
-        if (
-            key in self._anew
-            and isinstance(event, ev.LaneEvent)
-            and isinstance(event, ev.Decision)
-            and event.seen <= self.snapshot_seq
-        ):
-            self.torn[key] = delivery.seq
+            self._bases[key] = (self.snapshot_seq + 1, 0)  # a lane that the snapshot had left out, or what begins now
+        if isinstance(event, ev.Decision):
+            facts, decisions = self._bases[key]
+            if event.seen < facts and delivery.seq > decisions:
+                self.torn[key] = delivery.seq
         fold.add(event, delivery.seq)
         if isinstance(event, ev.TERMINAL_RUN):
             del self.folds[key]
