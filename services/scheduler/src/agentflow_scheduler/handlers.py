@@ -227,12 +227,12 @@ class Engine:
 
     async def _advance(self, touched: dict[RunKey, Entity]) -> None:
         """Decides and appends until nothing is left to decide for these entities, and for those whose turn came."""
-        await self._settle(touched)
+        values: dict[str, Any] = {}  # kept while turns go round: else a run would use up its turn for fetching them
+        await self._settle(touched, values)
         while came := {key: self._entities[key] for key in self._pools.grants() if key in self._entities}:
-            await self._settle(came)
+            await self._settle(came, values)
 
-    async def _settle(self, touched: dict[RunKey, Entity]) -> None:
-        values: dict[str, Any] = {}
+    async def _settle(self, touched: dict[RunKey, Entity], values: dict[str, Any]) -> None:
         for attempt in range(ROUNDS_MAX):
             if not touched:
                 return
