@@ -74,31 +74,29 @@ async def chain10(stack: Engine, emit: Emit) -> float:
 
 
 async def chain10_offered(rows: Engine, emit: Emit) -> None:
-    """Each step offered by itself, as in workflows whose steps do not follow one by one; beside rounds with rows."""
-    definition = chain(CHAIN)
-    rates, shares = [], []
+    """Each step offered by itself, as in workflows whose steps do not follow one by one."""
     async with engine(SCHEDULER_ROW_STEPS="0") as stack:
-        await drive(stack, definition, 100, IN_FLIGHT)
-        for number in range(ROUNDS):
-            rates.append(await _chain10_round(stack, definition, number))
-            shares.append(rates[-1] / await _chain10_round(rows, definition, number))
-    share = round(statistics.median(shares), 4)
+        rate, share = await _in_turn(stack, rows)
     name = "engine.chain10_offered.steps_per_s"
-    emit(name, statistics.median(rates), "steps/s", ROUNDS, "default", in_flight=IN_FLIGHT, share_of_rows=share)
+    emit(name, rate, "steps/s", ROUNDS, "default", in_flight=IN_FLIGHT, share_of_rows=share)
 
 
 async def chain10_fsync(default: Engine, emit: Emit) -> None:
-    """Rounds of both durabilities in turn, so that the share is of the same minute."""
+    async with engine("fsync") as stack:
+        rate, share = await _in_turn(stack, default)
+    name = "engine.chain10_fsync.steps_per_s"
+    emit(name, rate, "steps/s", ROUNDS, "fsync", in_flight=IN_FLIGHT, share_of_default=share)
+
+
+async def _in_turn(stack: Engine, other: Engine) -> tuple[float, float]:
+    """Steps a second, and the share of the other's: rounds of both in turn, so that it is of the same minute."""
     definition = chain(CHAIN)
     rates, shares = [], []
-    async with engine("fsync") as stack:
-        await drive(stack, definition, 100, IN_FLIGHT)
-        for number in range(ROUNDS):
-            rates.append(await _chain10_round(stack, definition, number))
-            shares.append(rates[-1] / await _chain10_round(default, definition, number))
-    share = round(statistics.median(shares), 4)
-    name = "engine.chain10_fsync.steps_per_s"
-    emit(name, statistics.median(rates), "steps/s", ROUNDS, "fsync", in_flight=IN_FLIGHT, share_of_default=share)
+    await drive(stack, definition, 100, IN_FLIGHT)
+    for number in range(ROUNDS):
+        rates.append(await _chain10_round(stack, definition, number))
+        shares.append(rates[-1] / await _chain10_round(other, definition, number))
+    return statistics.median(rates), round(statistics.median(shares), 4)
 
 
 async def _chain10_round(stack: Engine, definition: dict[str, object], number: int) -> float:
