@@ -190,8 +190,12 @@ async def test_poison_is_buried_and_settlement_goes_on(context: Context[CostSett
     await until(lambda: _is(ledger(context), 1))
     buried = await context.log.read("af.dead.cost.>", stream=subjects.DEAD_STREAM)
     assert len(buried) == 3
-    info = await context.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
-    assert info.num_ack_pending == 0 and info.num_pending == 0
+
+    async def all_taken() -> bool:  # the acknowledgement comes after the ledger's entry
+        info = await context.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
+        return bool(info.num_ack_pending == 0 and info.num_pending == 0)
+
+    await until(all_taken)
 
 
 async def test_a_budget_of_a_workflow_covers_its_runs_alone(context: Context[CostSettings]) -> None:
