@@ -137,3 +137,12 @@ def test_approvers_that_only_the_run_knows_are_not_counted() -> None:
     parse_text(text.format('"{{people}}"'))
     with pytest.raises(InvalidError, match="more approvals are required"):
         parse_text(text.format("ann"))
+
+
+def test_delays_of_retries_are_durations_as_all_others() -> None:
+    node = "{{id: a, type: tool, config: {{tool_name: t}}, policy: {{sla_ms: 2s, retry: {}}}}}"
+    text = f"name: a\ndag: {{{{nodes: [{node}]}}}}\n"
+    policy = parse_text(text.format("{initial_ms: 500ms, max_ms: 1m30s}")).dag.nodes[0].policy
+    assert (policy.retry.initial_ms, policy.retry.max_ms, policy.sla_ms) == (500, 90_000, 2_000)
+    with pytest.raises(InvalidError, match="'soon' is not a duration"):
+        parse_text(text.format("{initial_ms: soon}"))

@@ -55,6 +55,28 @@ def test_what_follows(node: dict[str, Any], policy: dict[str, Any], status: str,
     assert judge(found, "a", late) != "retry", "its total time is over"
 
 
+@pytest.mark.parametrize(
+    ("error", "retry", "verdict"),
+    [
+        (
+            StepError("ConnectionResetError", "", bases=("ConnectionError", "OSError")),
+            {"retryable": ["OSError"]},
+            "retry",
+        ),
+        (StepError("JSONDecodeError", "", bases=("ValueError",)), {"non_retryable": ["ValueError"]}, "fail"),
+        (StepError("JSONDecodeError", "", bases=("ValueError",)), {"retryable": ["KeyError"]}, "fail"),
+        (StepError("Own", "", bases=("Exception",)), {"retryable": ["Exception"], "non_retryable": ["Own"]}, "fail"),
+        (StepError("declined", "", False, bases=("TerminalError", "Exception")), {"retryable": ["Exception"]}, "fail"),
+        (StepError("declined", "", False, bases=("TerminalError", "Exception")), {"retryable": ["declined"]}, "retry"),
+        (StepError("timeout", ""), {"retryable": ["TimeoutError"]}, "retry"),
+        (StepError("heartbeat_timeout", ""), {"non_retryable": ["timeout"]}, "fail"),
+    ],
+)
+def test_base_classes_are_meant_too(error: StepError, retry: dict[str, Any], verdict: str) -> None:
+    step = StepState(status=StepStatus.FAILED, attempt=1, error=error)
+    assert judge(plan_node(FUNCTION, retry=retry), "a", step) == verdict
+
+
 def test_the_parts_of_a_map_are_judged_by_the_map() -> None:
     step = StepState(status=StepStatus.FAILED, attempt=9, error=StepError("E", "broken"))
     assert judge(plan_node(MAP), "a[0]", step) == "go_on"

@@ -12,6 +12,7 @@ import pydantic
 import pytest
 
 from agentflow_common.errors import (
+    AgentFlowError,
     AlreadyExistsError,
     DeadlineError,
     InvalidError,
@@ -21,6 +22,7 @@ from agentflow_common.errors import (
 )
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import invoke
+from agentflow_worker.machine import to_step_error
 from agentflow_worker.registry import Registration, Registry, default_registry, function, tool
 from agentflow_worker.settings import WorkerSettings
 
@@ -138,6 +140,30 @@ async def test_unforeseen_exceptions_are_retryable_and_carry_their_type() -> Non
     assert caught.value.kind == "KeyError"
     with pytest.raises(DeadlineError):
         await invoke(registered(breaks), {"slow": True}, context())
+
+
+class Declined(TerminalError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "bases"),
+    [
+        (ConnectionResetError("x"), "ConnectionResetError", ("ConnectionError", "OSError", "Exception")),
+        (TimeoutError("x"), "TimeoutError", ("OSError", "Exception")),
+        (Declined("x"), "declined", ("Declined", "TerminalError", "AgentFlowError", "Exception")),
+        (SystemExit(1), "SystemExit", ()),
+    ],
+)
+async def test_an_error_in_the_log_names_its_base_classes(error: BaseException, kind: str, bases: tuple[str]) -> None:
+    @function("breaks")
+    async def breaks() -> None:
+        raise error
+
+    with pytest.raises(AgentFlowError) as caught:
+        await invoke(registered(breaks), {}, context())
+    found = to_step_error(caught.value)
+    assert (found.type, found.bases) == (kind, bases)
 
 
 def test_a_missing_name_suggests_close_ones_and_the_other_kind() -> None:

@@ -45,12 +45,13 @@ class Model(BaseModel):
 
 
 class Retry(Model):
-    """max_attempts counts the first one. Delays in ms; jitter: fraction of the delay, derived from the event."""
+    """max_attempts counts the first one. Delays in ms; jitter: fraction of the delay, derived from the event.
+    retryable, non_retryable: types of errors; an exception's base classes are meant too."""
 
     max_attempts: int = Field(3, ge=1, le=100)
     backoff: Literal["fixed", "linear", "exponential"] = "exponential"
-    initial_ms: int = Field(200, ge=0, le=3_600_000)
-    max_ms: int = Field(30_000, ge=0, le=86_400_000)
+    initial_ms: Annotated[int, BeforeValidator(duration_ms), Field(ge=0, le=3_600_000)] = 200
+    max_ms: Annotated[int, BeforeValidator(duration_ms), Field(ge=0, le=86_400_000)] = 30_000
     jitter: float = Field(0.2, ge=0, le=1)
     retryable: tuple[str, ...] = ()
     non_retryable: tuple[str, ...] = ()
@@ -65,7 +66,7 @@ class Policy(Model):
     """
 
     quality: Literal["Gold", "Silver", "Bronze"] | None = None
-    sla_ms: int | None = Field(None, ge=1)
+    sla_ms: Annotated[int, BeforeValidator(duration_ms), Field(ge=1)] | None = None
     timeout_ms: Duration | None = None
     total_timeout_ms: Duration | None = None
     heartbeat_ms: Duration | None = None

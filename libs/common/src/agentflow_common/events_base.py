@@ -22,12 +22,14 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a step attempt failed. type: stable name that retry policies match. message: screened for secrets."""
+    """Why a step attempt failed. type: stable name that retry policies match. message: screened for secrets. bases: of
+    an exception, the names of its class, where that is not the type, and of the classes that it derives from."""
 
     type: str
     message: str
     retryable: bool = True
     retry_after_ms: int | None = None
+    bases: tuple[str, ...] = ()
 
 
 class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -12,6 +12,7 @@ from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import is_undo
 
 UNDECIDABLE: Final = "undecidable"
+_ALSO_CALLED: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError", "timeout")}
 Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
@@ -60,10 +61,11 @@ def retry_of(node: PlanNode, key: str) -> Retry:
 def _may_retry(retry: Retry, error: StepError, attempt: int) -> bool:
     if attempt >= retry.max_attempts or not attempt:
         return False
-    if error.type in retry.non_retryable:
+    names = {error.type, *error.bases, *_ALSO_CALLED.get(error.type, ())}
+    if names.intersection(retry.non_retryable):
         return False
-    if retry.retryable:
-        return error.type in retry.retryable
+    if retry.retryable:  # what is final by itself is tried again only if it is meant itself
+        return error.type in retry.retryable or (error.retryable and not names.isdisjoint(retry.retryable))
     return error.retryable
 
 

@@ -13,6 +13,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError, walk
 
 MESSAGE_CHARS_MAX: Final = 2_000
+BASES_MAX: Final = 8
 STALE_MS: Final = 2_000  # an older task is checked against the log before it runs
 _SAME_IN_JSON: Final = frozenset({str, int, bool, type(None)})
 _CLOSING: Final = (ev.StepCancelled, ev.StepTimedOut)
@@ -90,8 +91,16 @@ def to_step_error(error: BaseException) -> StepError:
     if isinstance(error, AgentFlowError):
         problems = "; ".join(map(str, error.problems))
         text = f"{error.message}: {problems}" if problems and problems not in error.message else error.message
-        return StepError(error.kind, clip(text), error.retryable, error.retry_after_ms)
-    return StepError(type(error).__name__, clip(str(error) or type(error).__name__), retryable=True)
+        raised = error.__cause__  # by the step, where the error stands for that
+        own = raised if raised is not None and type(raised).__name__ == error.kind else error
+        return StepError(error.kind, clip(text), error.retryable, error.retry_after_ms, _bases(own, error.kind))
+    kind = type(error).__name__
+    return StepError(kind, clip(str(error) or kind), retryable=True, bases=_bases(error, kind))
+
+
+def _bases(error: BaseException, kind: str) -> tuple[str, ...]:
+    names = (base.__name__ for base in type(error).__mro__ if issubclass(base, Exception))
+    return tuple(name for name in dict.fromkeys(names) if name != kind and len(name) <= 100)[:BASES_MAX]
 
 
 def clip(text: str) -> str:

@@ -53,13 +53,14 @@ class Modifiers(Nodes):
         max_attempts: int,
         *,
         backoff: str = "exponential",
-        initial_ms: int | None = None,
-        max_ms: int | None = None,
+        initial_ms: int | str | None = None,
+        max_ms: int | str | None = None,
         jitter: float | None = None,
         retryable: Iterable[str] = (),
         non_retryable: Iterable[str] = (),
     ) -> Self:
-        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay."""
+        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay.
+        retryable, non_retryable: types of errors, base classes of exceptions too."""
         if backoff not in _BACKOFFS:
             raise wrong(
                 self._place("policy.retry.backoff"), f"{backoff!r} is no backoff", f"use {', '.join(_BACKOFFS)}"
