@@ -188,7 +188,7 @@ def skip_unordered() -> list[Change]:
         real(its_run, key)
         if machine.parent_of(key) is None and not key.endswith(runstate.UNDO):
             for target in its_run.plan.nodes[runstate.node_of(key)].targets:
-                if its_run.remaining[target] > 0:
+                if its_run.left(target) > 0:
                     its_run.remaining[target] = 0
                     its_run.touched[target] = None
 

@@ -53,7 +53,7 @@ def _following(run: Run, out: Decision, head: PlanNode) -> list[NextStep]:
     while len(found) < run.plan.row_steps:
         ready = []
         for target in node.targets:
-            left[target] = left.get(target, run.remaining[target]) - 1
+            left[target] = left.get(target, run.left(target)) - 1
             if not left[target]:
                 ready.append(target)
         if len(ready) != 1:

@@ -148,7 +148,7 @@ def _look(run: Run, out: Decision, key: str) -> None:
         return
     step = run.state.steps.get(key)
     if step is None or not steps.is_begun(step):
-        if key == current_key(run.state, node.id) and not run.remaining[node.id]:
+        if key == current_key(run.state, node.id) and not run.left(node.id):
             _begin(run, out, node, key)
         elif _is_iteration(run, key):
             steps.schedule(run, out, node, key, 1)

@@ -130,9 +130,9 @@ class PlanNode:
 
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
-    exits: nodes that come one closer when the loop of a back edge is left, once for each edge that leads out of it.
-    row_steps: see chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by source, schema: of its state,
-    and no node waits for another."""
+    roots: nodes that wait for none. exits: nodes that come one closer when the loop of a back edge is left, once for
+    each edge that leads out of it. row_steps: see chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by
+    source, schema: of its state, and no node waits for another."""
 
     def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
         definition = df.load_trusted(raw)
@@ -149,6 +149,7 @@ class Plan:
             for node in definition.dag.nodes
         }
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
+        self.roots = [name for name, count in self.waits.items() if not count]
         self.outgoing: dict[str, list[df.Edge]] = {}
         self.schema: Schema | None = None
         if self.graph is not None:

@@ -307,7 +307,7 @@ def decided(run: Run, key: str) -> None:
     """The step will not change any more: those that wait for it come one closer."""
     if key in run.decided:
         return
-    run.decided.add(key)
+    run.decided[key] = None
     if is_undo(key):
         return
     parent = parent_of(key)
@@ -329,8 +329,8 @@ def decided(run: Run, key: str) -> None:
 
 def closer(run: Run, target: str) -> None:
     """One of those that the node waits for is decided."""
-    run.remaining[target] -= 1
-    if not run.remaining[target]:
+    run.remaining[target] = left = run.left(target) - 1
+    if not left:
         run.touched[visit_key(target, run.state.visits.get(target, 1))] = None
 
 
