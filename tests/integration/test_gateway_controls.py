@@ -15,8 +15,10 @@ from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import rpc_vault, subjects
 from agentflow_common.eventlog import Entry
+from agentflow_common.lanecontrols import control_key
 from agentflow_common.runfold_facts import SIGNALS_MAX
-from agentflow_gateway.testing import EMAIL, Stand, details, standing, until
+from agentflow_common.testing.waiting import until
+from agentflow_gateway.testing import EMAIL, Stand, details, standing
 
 pytestmark = pytest.mark.integration
 CODE = grpc.StatusCode
@@ -307,6 +309,13 @@ async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_
     names = [item.name for item in (await lanes(stand).ListLanes(pb.ListLanesRequest(), metadata=auth)).lanes]
     assert names == ["acme 42"]
     assert (await refusal(lanes(stand).GetLane(pb.GetLaneRequest(name="nope"), metadata=auth)))[1] == "unknown_lane"
+    await lanes(stand).SetLane(pb.SetLaneRequest(name="a*", limit=7, paused=True, reason="audit"), metadata=auth)
+    by_pattern = (await lanes(stand).GetLane(pb.GetLaneRequest(name="ab\n"), metadata=auth)).lane
+    assert (by_pattern.limit, by_pattern.paused, by_pattern.reason) == (7, True, "audit")
+    own = (await lanes(stand).SetLane(pb.SetLaneRequest(name="ab\n", paused=False), metadata=auth)).lane
+    assert (own.limit, own.paused) == (7, False), "it is taken out of the pattern's pause, and keeps its limit"
+    assert b'"limit":7' in (await bucket.get(control_key("ab\n"))).value
+    assert (await lanes(stand).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane == paused
     admin = await stand.key_for("default", "admin")
     short = await refusal(lanes(stand).SetLane(pb.SetLaneRequest(name="a", limit=1), metadata=stand.auth(admin)))
     assert (short[0], "operator" in short[2]) == (CODE.PERMISSION_DENIED, True)

@@ -47,6 +47,9 @@ def test_a_lane_that_makes_sense_is_taken(node: dict[str, Any]) -> None:
         ({"lane": KEYED, **SIGNAL}, "lane", "takes no slot"),
         ({"lane": "{{nobody}}-x"}, "lane", "nobody"),
         ({"lane": "{{org"}, "lane", ""),
+        ({"lane": "acme co"}, "lane", "not valid"),
+        ({"lane": 5}, "lane", "valid string, got 5"),
+        ({"lane": KEYED, "pool": "a b"}, "pool", "not valid"),
     ],
 )
 def test_a_lane_that_makes_none_is_refused(node: dict[str, Any], place: str, says: str) -> None:
@@ -56,3 +59,4 @@ def test_a_lane_that_makes_none_is_refused(node: dict[str, Any], place: str, say
     assert problem.place == f"dag.nodes[0].{place}"
     assert says in problem.message
     assert problem.fix or "greater" in says or not says
+    assert "match" not in problem.fix, "a pattern tells nobody what to write"

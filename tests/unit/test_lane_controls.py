@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_common.lanecontrols import config_for, control_key, name_of
+from agentflow_common.lanecontrols import config_for, control_key, name_of, rate_text
 from agentflow_common.lanefold import LaneConfig, key_of_lane
 
 
@@ -43,3 +43,12 @@ def test_a_lane_lives_in_one_place() -> None:
     assert key.org == "_lanes"
     assert key.run.startswith("lane_")
     assert key != key_of_lane("acme-8")
+
+
+@pytest.mark.parametrize(
+    ("rate", "text"),
+    [(5, "5 in a second"), (100 / 60, "100 in a minute"), (1 / 60, "1 in a minute"), (5 / 3600, "5 in an hour"),
+     (2.5, "150 in a minute"), (1 / 86_400, "0.0417 in an hour"), (100_000, "100000 in a second")],
+)  # fmt: skip
+def test_a_rate_is_told_in_a_unit_in_which_it_is_whole(rate: float, text: str) -> None:
+    assert rate_text(rate) == text

@@ -122,6 +122,22 @@ def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
     rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
     found = only(QUEUED, lanes={"acme": rated})
     assert (found.kind, found.until) == ("rate", NOW + lanefold.rate_wait_us(rated, NOW) // 1000)
+    assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, 2. of 2 in the queue"
+
+
+def test_a_pause_by_a_pattern_names_it_and_why() -> None:
+    paused = {"acme": lane(config=LaneConfig(paused=True))}
+    found = only(QUEUED, lanes=paused, pauses={"acme": ("ac*", "audit")})
+    assert found.text == "lane acme is paused by the pattern ac*: audit (agentctl lane resume acme)"
+    pool = Pool(known=False, paused=True, reason="audit", set_as="def*")
+    found = only(StepState(status=StepStatus.SCHEDULED), pools={"default": pool})
+    assert found.text == "lane default is paused by the pattern def*: audit (agentctl lane resume default)"
+
+
+def test_a_deadline_is_told_while_nothing_else_holds_up_the_run() -> None:
+    state = run()
+    state.deadline_ms, state.submitted_at = 60_000, NOW - 20_000
+    assert told(state)[0].summary == "its deadline ends the run in 40 s"
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from agentctl import values
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, table, when
+from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Lane
 
+LISTED_MAX: Final = 200  # by the gateway, of keyed lanes
 app = typer.Typer(no_args_is_help=True, help="Lanes: how many steps run at a time, changed live.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A worker pool, or the key of a lane.", show_default=False)]
 
@@ -31,7 +32,7 @@ def list_(output: Output = Format.TABLE) -> None:
                 lane.name,
                 "keyed" if lane.keyed else "pool",
                 "" if lane.limit is None else str(lane.limit),
-                "" if lane.rate_per_s is None else f"{lane.rate_per_s:g}/s",
+                "" if lane.rate_per_s is None else _rate(lane.rate_per_s),
                 f"{lane.active:,}",
                 f"{lane.queued:,}",
                 "paused" if lane.paused else "",
@@ -42,6 +43,8 @@ def list_(output: Output = Format.TABLE) -> None:
         return table(columns, rows, right=("LIMIT", "RATE", "ACTIVE", "QUEUED"))
 
     emit([lane.to_dict() for lane in lanes], output, render)
+    if len(lanes) >= LISTED_MAX:
+        note(f"{LISTED_MAX} keyed lanes are listed at most; `agentctl lane get NAME` shows any")
 
 
 @app.command()
@@ -101,6 +104,12 @@ def resume(name: Name, output: Output = Format.TABLE) -> None:
     emit(lane.to_dict(), output, lambda: _fields(lane))
 
 
+def _rate(rate_per_s: float) -> str:
+    from agentflow_common.lanecontrols import rate_text
+
+    return rate_text(rate_per_s)
+
+
 def _fields(lane: Lane) -> Any:
     from agentctl import render
 
@@ -108,7 +117,7 @@ def _fields(lane: Lane) -> Any:
         ("lane", lane.name),
         ("kind", "keyed" if lane.keyed else "worker pool"),
         ("limit", "none set" if lane.limit is None else f"{lane.limit:,} at a time"),
-        ("rate", "" if lane.rate_per_s is None else f"{lane.rate_per_s:g} in a second"),
+        ("rate", "" if lane.rate_per_s is None else _rate(lane.rate_per_s)),
         ("paused", (lane.reason or "yes") if lane.paused else ""),
         ("active", f"{lane.active:,}"),
         ("queued", f"{lane.queued:,}"),

@@ -13,6 +13,7 @@ import msgspec
 from pydantic import Field, ValidationError
 
 from agentflow_common import ids
+from agentflow_common.definition_lanes import LANE_FIXES
 from agentflow_common.definition_nodes import (
     ITERATIONS_MAX,
     NODE_ID,
@@ -274,6 +275,8 @@ def _explain(
         message, fix = "there are no nodes", "add at least one"
     if kind == "string_type" and isinstance(item["input"], bool):
         fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
+    if kind in {"string_pattern_mismatch", "string_type"} and loc:
+        fix = LANE_FIXES.get(str(loc[-1]), fix)
     return Problem(_place(loc, lines, origin), message, fix)
 
 

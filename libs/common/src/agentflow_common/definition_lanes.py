@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from agentflow_common.definition_nodes import AnyNode, works
 from agentflow_common.lanecontrols import RATE_MAX
 
+LANE_FIXES: Final = {  # of fields whose text has a shape
+    "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",
+    "pool": "name a worker pool by up to 64 letters, digits, '-' and '_'",
+    "lane_rate": "write how many in a second, a minute or an hour: 10/s, 100/m, 500/h",
+}
 RATE_S = {"s": 1, "m": 60, "h": 3600}
 RATE_MIN = 1 / 86_400  # once a day
 

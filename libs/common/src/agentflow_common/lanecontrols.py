@@ -6,7 +6,7 @@ A name stands in its key as it is, but for characters that a key may not hold: `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -39,13 +39,26 @@ def workflow_of(key: str) -> tuple[str, str] | None:
     return (org, name) if kind == "workflow" else None
 
 
+def name_for(lane: str, names: Collection[str]) -> str | None:
+    """Which of the names that something is set for holds for a lane: its own, or the pattern of the most characters."""
+    if lane in names:
+        return lane
+    fitting = [name for name in names if "*" in name and _pattern(name).fullmatch(lane)]
+    return max(fitting, key=lambda name: (len(name.replace("*", "")), name)) if fitting else None
+
+
 def setting_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """What is set for a lane, of settings by name: its own, or that of the pattern with the most characters."""
-    own = settings.get(lane)
-    if own is not None:
-        return own
-    fitting = [name for name in settings if "*" in name and _pattern(name).fullmatch(lane)]
-    return settings[max(fitting, key=lambda name: (len(name.replace("*", "")), name))] if fitting else None
+    """What is set for a lane, of settings by name."""
+    name = name_for(lane, settings)
+    return None if name is None else settings[name]
+
+
+def rate_text(rate_per_s: float) -> str:
+    """`5 in a second`, `100 in a minute`: in the unit that gives a whole number, else the smallest that gives one."""
+    rates = [(rate_per_s * seconds, unit) for seconds, unit in ((1, "second"), (60, "minute"), (3600, "hour"))]
+    least = [(rate, unit) for rate, unit in rates if rate >= 0.9999] or rates[-1:]
+    rate, unit = next(((r, u) for r, u in least if abs(r - round(r)) < 1e-6 * r), least[0])
+    return f"{round(rate, 4):.10g} in {'an' if unit == 'hour' else 'a'} {unit}"
 
 
 def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> LaneConfig:

@@ -6,6 +6,7 @@ alone tells.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ import msgspec
 from agentflow_common import lanefold
 from agentflow_common.definition import Definition
 from agentflow_common.definition_graph import dependencies, order_dependencies
+from agentflow_common.lanecontrols import rate_text
 from agentflow_common.lanefold import LaneState, slot_key
 from agentflow_common.runstate import (
     OPEN,
@@ -35,7 +37,8 @@ PLACES_MAX: Final = 10  # dependencies of a step, by name
 
 class Pool(msgspec.Struct, frozen=True):
     """A worker pool as the server sees it. asking: open requests for tasks; 0: every worker is busy, or there is none.
-    active: tasks in hand; queued: tasks that nobody has taken."""
+    active: tasks in hand; queued: tasks that nobody has taken. set_as: the name or pattern that paused and limit are
+    set by."""
 
     known: bool = True
     asking: int = 0
@@ -44,15 +47,18 @@ class Pool(msgspec.Struct, frozen=True):
     paused: bool = False
     reason: str = ""
     limit: int | None = None
+    set_as: str = ""
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """now_ms: the time. workflow_paused: why, None if it is not. lanes: keyed ones by name. schedulers: how many live,
-    None if that is not known. visible_org: holders of other orgs are counted and not named."""
+    """now_ms: the time. workflow_paused: why, None if it is not. lanes: keyed ones by name. pauses: of paused ones, the
+    name or pattern that is set, and why. schedulers: how many live, None if that is not known. visible_org: holders of
+    other orgs are counted and not named."""
 
     now_ms: int
     workflow_paused: str | None = None
     lanes: Mapping[str, LaneState] = {}
+    pauses: Mapping[str, tuple[str, str]] = {}
     pools: Mapping[str, Pool] = {}
     schedulers: int | None = None
     visible_org: str = ""
@@ -109,7 +115,10 @@ def _summary(state: RunState, around: Surroundings) -> str:
         return f"the workflow {state.workflow} is paused{why} (agentctl workflow resume {state.workflow})"
     if around.schedulers == 0:
         return "no scheduler is running, so nothing is decided"
-    return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else ""
+    deadline = ""
+    if state.deadline_ms is not None:
+        deadline = f"its deadline ends the run {_in(state.submitted_at + state.deadline_ms, around.now_ms)}"
+    return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
 
 
 def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
@@ -191,13 +200,14 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     queue = list(lane.queue)
     place = queue.index(own) + 1 if own in lane.queue else 0
     if lane.paused:
-        text = f"lane {step.lane} is paused (agentctl lane resume {step.lane})"
+        text = _paused_lane(step.lane, *around.pauses.get(step.lane, (step.lane, "")))
         return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
     where = f", {place}. of {len(queue)} in the queue" if place else ""
     wait_us = lanefold.rate_wait_us(lane, around.now_ms)
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
-        text = f"lane {step.lane} lets {lane.rate_per_s:g} begin in a second{where}"
+        following = f"the next one {_in(until, around.now_ms)}"
+        text = f"lane {step.lane} lets {rate_text(lane.rate_per_s or 0)} begin, {following}{where}"
         return Waiting(key, "rate", text, step.lane, until, step.scheduled_at)
     holders = [slot for slot in lane.holders.values() if around.visible_org in {"", slot.org}]
     named = ", ".join(f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX])
@@ -218,10 +228,7 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     if pool is None:
         return Waiting(key, "worker", f"is offered to the worker pool {name}", name, since=since)
     if pool.paused:
-        why = f": {pool.reason}" if pool.reason else ""
-        return Waiting(
-            key, "paused_lane", f"lane {name} is paused{why} (agentctl lane resume {name})", name, since=since
-        )
+        return Waiting(key, "paused_lane", _paused_lane(name, pool.set_as or name, pool.reason), name, since=since)
     if not pool.known or not (pool.asking or pool.active):
         text = f"no worker serves the pool {name}: start one, or give the step another lane"
         return Waiting(key, "worker", text, name, since=since)
@@ -232,6 +239,12 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
         text = f"every worker of the pool {name} is busy: {pool.active} tasks run, {pool.queued} wait"
         return Waiting(key, "worker", text, name, since=since, detail={"queued": pool.queued})
     return Waiting(key, "running", f"is with a worker of the pool {name}", name, since=since)
+
+
+def _paused_lane(name: str, set_as: str, reason: str) -> str:
+    why = f": {reason}" if reason else ""
+    by = f" by the pattern {set_as}" if set_as != name else ""
+    return f"lane {name} is paused{by}{why} (agentctl lane resume {shlex.quote(name)})"
 
 
 def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:

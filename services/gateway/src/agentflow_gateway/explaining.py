@@ -25,10 +25,13 @@ async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explan
         ledger = await lanes.ledger(deps, name)
         if ledger is not None:
             keyed[name] = ledger
+    paused = [name for name, ledger in keyed.items() if ledger.paused]
+    held_by = {name: await lanes.effective(deps, name) for name in paused}
     around = Surroundings(
         now_ms=deps.clock.now_ms(),
         workflow_paused=None if pause is None else pause.reason,
         lanes=keyed,
+        pauses={name: (set_as or name, setting.reason) for name, (set_as, setting) in held_by.items()},
         pools={name: await lanes.pool(deps, name) for name in _offered_to(state, definition)},
         schedulers=deps.load.schedulers,
         visible_org=call.org,

@@ -14,7 +14,7 @@ from nats.js.errors import NotFoundError as StreamNotFoundError
 from agentflow_common import events as ev
 from agentflow_common import lanefold, subjects
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
-from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_of
+from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_for, name_of
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.why import Pool
 from agentflow_gateway import machine, switches
@@ -30,17 +30,20 @@ _DURABLE: Final = subjects.lane_durable("")
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """pool: as the server sees the worker pool of this name, None if there is none. keyed: the ledger, likewise."""
+    """setting: what holds for it, by its own name or by a pattern (set_as). pool: as the server sees the worker pool of
+    this name, None if there is none. keyed: the ledger, likewise."""
 
     name: str
     setting: LaneSetting
     pool: Pool | None = None
     keyed: LaneState | None = None
+    set_as: str = ""
 
     @property
     def is_keyed(self) -> bool:
-        """A name that no pool can have is a keyed lane's, or a pattern of them."""
-        return self.keyed is not None or not _POOL.match(self.name)
+        """A name that no pool can have, or one with a rate, is a keyed lane's, or a pattern of them."""
+        rated = self.pool is None and self.setting.rate_per_s is not None
+        return self.keyed is not None or rated or not _POOL.match(self.name)
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -54,33 +57,65 @@ class Wanted(msgspec.Struct, frozen=True):
 
 def check_name(name: str) -> str:
     machine.check_text(name, "name", NAME_MAX)
-    if not name.strip() or not name.isprintable():
-        raise InvalidError(
-            f"{name[:80]!r} is no lane's name", problems=(Problem("name", "empty or not printable", "name a lane"),)
-        )
+    if not name:
+        raise InvalidError("no lane is named", problems=(Problem("name", "empty", "name a lane"),))
     return name
 
 
 async def get(deps: Deps, name: str) -> Lane:
-    setting, _ = await switches.read(deps, control_key(check_name(name)), LaneSetting)
-    found, keyed = await asyncio.gather(pool(deps, name), ledger(deps, name))
-    return Lane(name, setting or LaneSetting(), found if found.known else None, keyed)
+    set_as, setting = await effective(deps, check_name(name))
+    found, keyed = await asyncio.gather(_served(deps, name, set_as, setting), ledger(deps, name))
+    return Lane(name, setting, found if found.known else None, keyed, set_as)
+
+
+class Settings:
+    """What operators have set, read as it is asked for."""
+
+    def __init__(self, deps: Deps, names: list[str]) -> None:
+        self.names = names
+        self._deps = deps
+        self._read: dict[str, LaneSetting | None] = {}
+
+    @classmethod
+    async def of(cls, deps: Deps) -> Settings:
+        return cls(deps, [name_of(key) for key in await switches.keys(deps, PREFIX)])
+
+    async def effective(self, name: str) -> tuple[str, LaneSetting]:
+        """What holds for a lane, and the name or pattern that it is set by; empty if nothing is set."""
+        names = self.names
+        while (set_as := name_for(name, names)) is not None:
+            if set_as not in self._read:
+                self._read[set_as], _ = await switches.read(self._deps, control_key(set_as), LaneSetting)
+            setting = self._read[set_as]
+            if setting is not None:
+                return set_as, setting
+            names = [other for other in names if other != set_as]  # it was deleted
+        return "", LaneSetting()
+
+
+async def effective(deps: Deps, name: str) -> tuple[str, LaneSetting]:
+    return await (await Settings.of(deps)).effective(name)
 
 
 async def pool(deps: Deps, name: str) -> Pool:
     """A worker pool as the server sees it; `known` is False if no worker has ever served one of this name."""
+    return await _served(deps, name, *await effective(deps, name))
+
+
+async def _served(deps: Deps, name: str, set_as: str, setting: LaneSetting) -> Pool:
+    unknown = Pool(known=False, paused=setting.paused, reason=setting.reason, set_as=set_as)
     if not _POOL.match(name):
-        return Pool(known=False)
+        return unknown
     try:
         info = await deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(name))
     except StreamNotFoundError:
-        return Pool(known=False)
-    setting, _ = await switches.read(deps, control_key(name), LaneSetting)
-    return _pool(info, setting or LaneSetting())
+        return unknown
+    return _pool(info, set_as, setting)
 
 
-def _pool(info: api.ConsumerInfo, setting: LaneSetting) -> Pool:
+def _pool(info: api.ConsumerInfo, set_as: str, setting: LaneSetting) -> Pool:
     return Pool(
+        set_as=set_as,
         asking=info.num_waiting or 0,
         active=info.num_ack_pending or 0,
         queued=info.num_pending or 0,
@@ -113,25 +148,25 @@ async def listed(deps: Deps) -> list[Lane]:
     """Pools and keyed lanes by name, at most LISTED_MAX of either."""
     found: dict[str, Lane] = {}
     jsm = deps.nc.jsm()
+    settings = await Settings.of(deps)
     for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
         durable = str(info.config.durable_name or info.name)
         if durable.startswith(_DURABLE):
             name = durable.removeprefix(_DURABLE)
-            setting, _ = await switches.read(deps, control_key(name), LaneSetting)
-            found[name] = Lane(name, setting or LaneSetting(), _pool(info, setting or LaneSetting()))
+            set_as, setting = await settings.effective(name)
+            found[name] = Lane(name, setting, _pool(info, set_as, setting), None, set_as)
     stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
     for subject in sorted(stream.state.subjects or {})[:LISTED_MAX]:
         key = subjects.parse(subject)
         keyed = await _ledger(deps, key) if key is not None else None
         if keyed is not None and keyed.lane:
-            setting, _ = await switches.read(deps, control_key(keyed.lane), LaneSetting)
+            set_as, setting = await settings.effective(keyed.lane)
             pools = found[keyed.lane].pool if keyed.lane in found else None
-            found[keyed.lane] = Lane(keyed.lane, setting or LaneSetting(), pools, keyed)
-    for set_key in (await switches.keys(deps, PREFIX))[:LISTED_MAX]:
-        name = name_of(set_key)
-        if name not in found:
-            setting, _ = await switches.read(deps, set_key, LaneSetting)
-            found[name] = Lane(name, setting or LaneSetting())
+            found[keyed.lane] = Lane(keyed.lane, setting, pools, keyed, set_as)
+    for name in settings.names[:LISTED_MAX]:
+        set_as, setting = await settings.effective(name)
+        if name not in found and set_as == name:
+            found[name] = Lane(name, setting, set_as=name)
     return [found[name] for name in sorted(found)]
 
 
@@ -176,8 +211,9 @@ async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     check_kind(await get(deps, name), wanted)
     for _ in range(_TRIES_MAX):
         found, revision = await switches.read(deps, key, LaneSetting)
-        after = changed(found or LaneSetting(), wanted, call.identity.actor, deps.clock.now_ms())
-        if after is not found and not await switches.write(deps, key, after, revision):
+        before = found or (await effective(deps, name))[1]  # what a pattern says holds until the lane has its own
+        after = changed(before, wanted, call.identity.actor, deps.clock.now_ms())
+        if after is not before and not await switches.write(deps, key, after, revision):
             continue
         return await get(deps, name)
     raise ConflictError("others change this lane just now; try again")
@@ -187,7 +223,7 @@ async def known(deps: Deps, name: str) -> Lane:
     """A lane that is served, used or set. NotFoundError for any other."""
     lane = await get(deps, name)
     if lane.pool is None and lane.keyed is None and not lane.setting.at:
-        names = ", ".join(item.name for item in (await listed(deps))[:12]) or "none yet"
+        names = ", ".join(repr(item.name[:80]) for item in (await listed(deps))[:12]) or "none yet"
         raise NotFoundError(f"there is no lane {name!r}; there are {names}", kind="unknown_lane")
     return lane
 
