@@ -129,7 +129,8 @@ class StepWaiting(Decision, frozen=True, tag="step.waiting"):
     """A step that no worker runs has begun. kind: `wait`, `signal`, `approval` or `subworkflow`.
 
     until: when it ends by itself, ms since the epoch (0: never). child: the run of a subworkflow, started in the same
-    append. detail: what the one who waits asks for (signal name; message, approvers, required).
+    append. detail: what the one who waits asks for (signal name; message, approvers, required). undo: the step has a
+    compensation.
     """
 
     step: str
@@ -138,6 +139,7 @@ class StepWaiting(Decision, frozen=True, tag="step.waiting"):
     until: int = 0
     child: str = ""
     detail: dict[str, Any] = {}
+    undo: bool = False
 
 
 class StepResolved(Decision, frozen=True, tag="step.resolved"):

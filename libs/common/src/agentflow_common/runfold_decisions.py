@@ -54,6 +54,8 @@ def _waiting(state: RunState, event: ev.StepWaiting) -> None:
     step.detail = event.detail
     step.answers = ()
     step.reason = ""
+    if event.undo and event.attempt == 1:
+        state.undo.append(event.step)
 
 
 def _expanded(state: RunState, event: ev.StepExpanded) -> None:

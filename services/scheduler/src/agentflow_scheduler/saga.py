@@ -109,6 +109,8 @@ def _effective(state: RunState) -> tuple[str, ...]:
 def _may_have_effect(step: StepState) -> bool:
     if step.status in _NO_EFFECT:
         return False
+    if step.child:  # a run that did not complete undoes its own steps
+        return step.status is StepStatus.COMPLETED
     return step.status is not StepStatus.FAILED or (step.error is not None and step.error.type in _UNSURE)
 
 

@@ -281,7 +281,8 @@ def start_child(
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
     full = definition.check_inputs(out.scope.inside(inputs))
     child = ids.derived_run_id(state.org, state.run, key, attempt)
-    out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child)
+    undo = node.undo is not None
+    out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child, undo=undo)
     out.send(
         ev.RunSubmitted,
         to_org=state.org,
