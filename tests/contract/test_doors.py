@@ -54,6 +54,7 @@ DOORS = {
     "DeleteSchedule": ("schedules.delete", "schedule delete"),
     "PreviewSchedule": ("schedules.preview", "schedule next"),
     "GetWebhook": ("schedules.webhook", "schedule webhook"),
+    "RotateWebhook": ("schedules.rotate_webhook", "schedule rotate"),
     "SetCalendar": ("schedules.set_calendar", "schedule calendar"),
     "ListCalendars": ("schedules.calendars", "schedule calendar"),
     "DeleteCalendar": ("schedules.delete_calendar", "schedule calendar"),

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from agentctl.main import app
 from agentflow.v1 import workflow_pb2
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.testing import Stand, standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
@@ -71,8 +72,11 @@ async def test_the_async_client(stand: Stand) -> None:
         assert await client.schedules.pause("a", "release") and not await client.schedules.pause("a")
         assert (await client.schedules.get("a")).paused_reason == "release"
         assert await client.schedules.resume("a")
-        asked = await client.schedules.trigger("a", {"n": 1}, trigger_id="t")
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
+            while (asked := await client.schedules.trigger("a", {"n": 1}, trigger_id="t")).status != "started":
+                assert asked.status in {"accepted", "fired"}
+        assert (asked.reason, asked.error) == ("", None)
+        async with asyncio.timeout(PATIENCE_S):
             while not (found := await client.schedules.get("a", times=3)).recent:
                 await asyncio.sleep(0.05)
         assert found.recent[0].run_id == asked.run_id and len(found.next_times) == 3
@@ -91,7 +95,10 @@ async def test_the_sync_client(stand: Stand) -> None:
             client.schedules.create({"name": "hook", "workflow": "report", "trigger": {"webhook": True}})
             assert [item.name for item in client.schedules.list(limit=1)] == ["hook"]
             assert [item.name for item in client.schedules.list(workflow="report", status="active")] == ["hook", "s"]
-            assert client.schedules.webhook("hook").path == "/api/v1/triggers/default/hook"
+            hook = client.schedules.webhook("hook")
+            assert hook.path == "/api/v1/triggers/default/hook"
+            rotated = client.schedules.rotate_webhook("hook")
+            assert rotated.key_version == 2 and rotated.secret != hook.secret and rotated.old_secret_until
             start = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1000)
             dry = client.schedules.backfill("s", start, start + 3 * 86_400_000, dry_run=True)
             assert dry.count == 4 and dry.times[0] == start
@@ -156,13 +163,22 @@ async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
     assert "paused (release)" in (await cli("get", "from_file")).stdout
     assert "active" in (await cli("resume", "from_file")).stderr
     run = (await cli("trigger", "from_file", "--payload", '{"n": 1}', "--id", "t1")).stdout.strip()
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(PATIENCE_S):
         while run not in (shown := (await cli("get", "from_file")).stdout):
             await asyncio.sleep(0.1)
     assert "manual" in shown
     dry = (await cli("backfill", "from_file", "--start", "2026-03-28", "--end", "2026-03-31", "--dry-run")).stdout
     assert dry.startswith("1 time\n")
     assert "http://" in (await cli("webhook", "by_flags")).stdout
+    assert "good until" in (await cli("rotate", "by_flags", "--overlap", "2d")).stdout
+    assert "end that overlap" in (await cli("rotate", "by_flags", code=2)).stderr
+    assert "good until" not in (await cli("rotate", "by_flags", "--end-overlap")).stdout
+    assert "is not a span of time" in (await cli("rotate", "by_flags", "--overlap", "soon", code=2)).stderr
+    async with asyncio.timeout(60):
+        while "no run comes of it: overlap" not in (
+            told := (await cli("trigger", "from_file", "--overlap", "skip", "--id", "t2")).stderr
+        ):
+            assert "not decided yet" in told
     assert "0 schedules were told" in (await cli("calendar", "set", "bank", "2030-12-25")).stderr
     assert (await cli.json("calendar", "list"))[0]["dates"] == ["2030-12-25"]
     await cli("calendar", "delete", "bank")

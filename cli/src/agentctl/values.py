@@ -149,6 +149,15 @@ def per_second(text: str, flag: str) -> float:
     return float(match[1]) / _UNIT_S[match[2] or "s"]
 
 
+def parse_span(text: str) -> int:
+    """`90s`, `12h`, `2d` as ms; `0` is none."""
+    word = text.strip().lower()
+    match = _AGO.match(word)
+    if match is None and word != "0":
+        raise CliError(f"{text!r} is not a span of time", fix="write 90s, 30m, 12h, 2d, 1w or 0")
+    return int(float(match[1]) * _UNIT_S[match[2]] * 1000) if match else 0
+
+
 def parse_time(text: str, now_ms: int | None = None) -> int:
     """ms since the epoch of `now`, `1h` (ago; s, m, h, d, w), an ISO date or time (local unless it says), or ms."""
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms

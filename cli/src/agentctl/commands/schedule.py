@@ -13,7 +13,7 @@ from agentctl.output import Format, Output, emit, note, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Schedule, ScheduleFire
+    from agentflow_sdk import Schedule, ScheduleFire, Webhook
 
 app = typer.Typer(no_args_is_help=True, help="Start runs by cron, at a time, by webhook or by NATS message.")
 calendar = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
@@ -200,7 +200,7 @@ def trigger(
     trigger_id: Annotated[str, typer.Option("--id", help="The same id is the same trigger.", show_default=False)] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Ask for a run now, whatever the times say."""
+    """Ask for a run now, whatever the times say; tells the run, or why there is none."""
     value: Any = None
     if payload:
         try:
@@ -210,7 +210,19 @@ def trigger(
     with open_client() as client:
         found = client.schedules.trigger(name, value, overlap=overlap, trigger_id=trigger_id)
     emit(found.to_dict(), output, lambda: found.run_id)
-    note("the run starts if the overlap policy lets it; see it with: agentctl schedule get " + name)
+    if found.status == "refused" and found.error:
+        raise CliError(f"its run can't start: {found.error.type}: {found.error.message}", fix=_FATES["refused"])
+    note(_FATES.get(found.status, _FATES["accepted"]).format(name=name, reason=found.reason))
+
+
+_FATES = {
+    "started": "it has started",
+    "fired": "it is being submitted",
+    "waiting": "it starts when earlier runs have ended",
+    "skipped": "no run comes of it: {reason} (see --overlap, and: agentctl schedule get {name})",
+    "refused": "see the workflow's inputs: agentctl schedule get shows what the schedule gives it",
+    "accepted": "it is kept and not decided yet; see: agentctl schedule get {name}",
+}
 
 
 @app.command()
@@ -254,12 +266,25 @@ def delete(name: Name, reason: Reason = "") -> None:
 @remote
 def webhook(name: Name, output: Output = Format.TABLE) -> None:
     """Show where to POST to, and the secret to sign with. Keep it from logs."""
-    from agentctl import render
-
     with open_client() as client:
         found = client.schedules.webhook(name)
-    pairs = [("url", f"http://{found.address}{found.path}"), ("secret", found.secret)]
-    emit(found.to_dict(), output, lambda: render.fields(pairs))
+    emit(found.to_dict(), output, lambda: _webhook(found))
+
+
+@app.command()
+@remote
+def rotate(
+    name: Name,
+    overlap: Annotated[str, typer.Option(help="How long the old secret stays good: 12h, 7d, or 0.")] = "24h",
+    end_overlap: Annotated[
+        bool, typer.Option("--end-overlap", help="No new secret: the old one is void from now on.")
+    ] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a new secret for the webhook; the old one stays good for a while."""
+    with open_client() as client:
+        found = client.schedules.rotate_webhook(name, overlap_ms=values.parse_span(overlap), end_overlap=end_overlap)
+    emit(found.to_dict(), output, lambda: _webhook(found))
 
 
 @calendar.command("set")
@@ -296,6 +321,14 @@ def calendar_delete(name: Annotated[str, typer.Argument(help="The calendar's nam
 
 
 # --- for people ---
+
+
+def _webhook(found: Webhook) -> Any:
+    from agentctl import render
+
+    until = f"good until {when(found.old_secret_until)}" if found.old_secret_until else ""
+    pairs = [("url", f"http://{found.address}{found.path}"), ("secret", found.secret), ("old secret", until)]
+    return render.fields(pairs)
 
 
 def _starts(spec: dict[str, Any]) -> str:

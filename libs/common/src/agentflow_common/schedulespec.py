@@ -75,11 +75,13 @@ class _Model(BaseModel):
 class Trigger(_Model):
     """webhook: an HTTP POST starts a run. subject: so does a message on this NATS subject (`*` and `>` are allowed).
 
-    key_version: another number is another secret for the webhook, and the old one is void.
+    key_version: another number is another secret for the webhook; the one before it is void, or good until
+    old_key_until. An update that says nothing of them leaves them as they are.
     """
 
     webhook: bool = False
     key_version: int = Field(1, ge=1, le=1_000_000)
+    old_key_until: Moment = Field("", max_length=64)
     subject: str = Field("", max_length=200)
 
 
@@ -212,6 +214,8 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
     for field in ("start_at", "end_at"):
         if text := getattr(spec, field):
             attempt((field,), partial(firetimes.parse_time, text, tz))
+    if spec.trigger.old_key_until:
+        attempt(("trigger", "old_key_until"), partial(firetimes.parse_time, spec.trigger.old_key_until, tz))
     if spec.trigger.subject:
         attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
     for path, text in _strings(spec.inputs, ("inputs",)):

@@ -196,12 +196,18 @@ class TriggerScheduleRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., overlap: _Optional[str] = ..., trigger_id: _Optional[str] = ...) -> None: ...
 
 class TriggerScheduleResponse(_message.Message):
-    __slots__ = ("trigger_id", "run_id")
+    __slots__ = ("trigger_id", "run_id", "status", "reason", "error")
     TRIGGER_ID_FIELD_NUMBER: _ClassVar[int]
     RUN_ID_FIELD_NUMBER: _ClassVar[int]
+    STATUS_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
     trigger_id: str
     run_id: str
-    def __init__(self, trigger_id: _Optional[str] = ..., run_id: _Optional[str] = ...) -> None: ...
+    status: str
+    reason: str
+    error: _workflow_pb2.ErrorInfo
+    def __init__(self, trigger_id: _Optional[str] = ..., run_id: _Optional[str] = ..., status: _Optional[str] = ..., reason: _Optional[str] = ..., error: _Optional[_Union[_workflow_pb2.ErrorInfo, _Mapping]] = ...) -> None: ...
 
 class BackfillScheduleRequest(_message.Message):
     __slots__ = ("name", "start", "end", "overlap", "backfill_id", "dry_run")
@@ -268,14 +274,34 @@ class GetWebhookRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ...) -> None: ...
 
 class GetWebhookResponse(_message.Message):
-    __slots__ = ("path", "secret", "address")
+    __slots__ = ("path", "secret", "address", "key_version", "old_secret_until")
     PATH_FIELD_NUMBER: _ClassVar[int]
     SECRET_FIELD_NUMBER: _ClassVar[int]
     ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    KEY_VERSION_FIELD_NUMBER: _ClassVar[int]
+    OLD_SECRET_UNTIL_FIELD_NUMBER: _ClassVar[int]
     path: str
     secret: str
     address: str
-    def __init__(self, path: _Optional[str] = ..., secret: _Optional[str] = ..., address: _Optional[str] = ...) -> None: ...
+    key_version: int
+    old_secret_until: int
+    def __init__(self, path: _Optional[str] = ..., secret: _Optional[str] = ..., address: _Optional[str] = ..., key_version: _Optional[int] = ..., old_secret_until: _Optional[int] = ...) -> None: ...
+
+class RotateWebhookRequest(_message.Message):
+    __slots__ = ("name", "overlap_ms", "end_overlap")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    OVERLAP_MS_FIELD_NUMBER: _ClassVar[int]
+    END_OVERLAP_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    overlap_ms: int
+    end_overlap: bool
+    def __init__(self, name: _Optional[str] = ..., overlap_ms: _Optional[int] = ..., end_overlap: _Optional[bool] = ...) -> None: ...
+
+class RotateWebhookResponse(_message.Message):
+    __slots__ = ("webhook",)
+    WEBHOOK_FIELD_NUMBER: _ClassVar[int]
+    webhook: GetWebhookResponse
+    def __init__(self, webhook: _Optional[_Union[GetWebhookResponse, _Mapping]] = ...) -> None: ...
 
 class Calendar(_message.Message):
     __slots__ = ("name", "dates", "updated_at", "updated_by")

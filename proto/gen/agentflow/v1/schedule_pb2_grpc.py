@@ -91,6 +91,11 @@ class ScheduleServiceStub:
                 request_serializer=agentflow_dot_v1_dot_schedule__pb2.GetWebhookRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_schedule__pb2.GetWebhookResponse.FromString,
                 _registered_method=True)
+        self.RotateWebhook = channel.unary_unary(
+                '/agentflow.v1.ScheduleService/RotateWebhook',
+                request_serializer=agentflow_dot_v1_dot_schedule__pb2.RotateWebhookRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_schedule__pb2.RotateWebhookResponse.FromString,
+                _registered_method=True)
         self.SetCalendar = channel.unary_unary(
                 '/agentflow.v1.ScheduleService/SetCalendar',
                 request_serializer=agentflow_dot_v1_dot_schedule__pb2.SetCalendarRequest.SerializeToString,
@@ -152,7 +157,7 @@ class ScheduleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def TriggerSchedule(self, request, context):
-        """Asks for a run now, whatever the times say; the overlap policy holds.
+        """Asks for a run now, whatever the times say; the overlap policy holds. The answer says what came of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -181,6 +186,13 @@ class ScheduleServiceServicer:
 
     def GetWebhook(self, request, context):
         """The secret and the path of a schedule's webhook; needs the permission `write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RotateWebhook(self, request, context):
+        """Makes a new secret; the one before stays good for a while, or is void at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -263,6 +275,11 @@ def add_ScheduleServiceServicer_to_server(servicer, server):
                     servicer.GetWebhook,
                     request_deserializer=agentflow_dot_v1_dot_schedule__pb2.GetWebhookRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_schedule__pb2.GetWebhookResponse.SerializeToString,
+            ),
+            'RotateWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RotateWebhook,
+                    request_deserializer=agentflow_dot_v1_dot_schedule__pb2.RotateWebhookRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_schedule__pb2.RotateWebhookResponse.SerializeToString,
             ),
             'SetCalendar': grpc.unary_unary_rpc_method_handler(
                     servicer.SetCalendar,
@@ -579,6 +596,33 @@ class ScheduleService:
             '/agentflow.v1.ScheduleService/GetWebhook',
             agentflow_dot_v1_dot_schedule__pb2.GetWebhookRequest.SerializeToString,
             agentflow_dot_v1_dot_schedule__pb2.GetWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RotateWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.ScheduleService/RotateWebhook',
+            agentflow_dot_v1_dot_schedule__pb2.RotateWebhookRequest.SerializeToString,
+            agentflow_dot_v1_dot_schedule__pb2.RotateWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

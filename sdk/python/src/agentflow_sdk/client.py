@@ -243,6 +243,7 @@ class Schedules(_Resource):
     delete = _method(schedule_calls.delete)
     preview = _method(schedule_calls.preview)
     webhook = _method(schedule_calls.webhook)
+    rotate_webhook = _method(schedule_calls.rotate_webhook)
     set_calendar = _method(schedule_calls.set_calendar)
     calendars = _method(schedule_calls.calendars)
     delete_calendar = _method(schedule_calls.delete_calendar)

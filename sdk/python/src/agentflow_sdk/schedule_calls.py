@@ -32,6 +32,7 @@ _BACKFILL = _method("BackfillSchedule", schedule_pb2.BackfillScheduleResponse)
 _DELETE = _method("DeleteSchedule", schedule_pb2.DeleteScheduleResponse)
 _PREVIEW = _method("PreviewSchedule", schedule_pb2.PreviewScheduleResponse)
 _WEBHOOK = _method("GetWebhook", schedule_pb2.GetWebhookResponse)
+_ROTATE = _method("RotateWebhook", schedule_pb2.RotateWebhookResponse)
 _SET_CALENDAR = _method("SetCalendar", schedule_pb2.SetCalendarResponse)
 _LIST_CALENDARS = _method("ListCalendars", schedule_pb2.ListCalendarsResponse)
 _DELETE_CALENDAR = _method("DeleteCalendar", schedule_pb2.DeleteCalendarResponse)
@@ -108,7 +109,7 @@ def trigger(
     )
     if payload is not None:
         request.payload.CopyFrom(convert.to_struct({"payload": payload}, "").fields["payload"])
-    return Call(_TRIGGER, request, lambda r: models.ScheduleTriggered(r.trigger_id, r.run_id), timeout)
+    return Call(_TRIGGER, request, _triggered, timeout)
 
 
 def backfill(
@@ -150,7 +151,20 @@ def preview(
 def webhook(name: str, *, timeout: float | None = None) -> Call[models.Webhook]:
     """Where to POST to, and the secret to sign with."""
     request = schedule_pb2.GetWebhookRequest(name=name)
-    return Call(_WEBHOOK, request, lambda r: models.Webhook(r.path, r.secret, r.address), timeout)
+    return Call(_WEBHOOK, request, _webhook, timeout)
+
+
+def rotate_webhook(
+    name: str, *, overlap_ms: int = 86_400_000, end_overlap: bool = False, timeout: float | None = None
+) -> Call[models.Webhook]:
+    """Makes a new secret; the one before it stays good for `overlap_ms` (a day; 0: it is void at once).
+
+    end_overlap: makes none, and the one before is void. Raises FailedPreconditionError while an overlap goes on.
+    """
+    request = schedule_pb2.RotateWebhookRequest(
+        name=name, overlap_ms=0 if end_overlap else overlap_ms, end_overlap=end_overlap
+    )
+    return Call(_ROTATE, request, lambda r: _webhook(r.webhook), timeout, repeatable=False)
 
 
 def set_calendar(name: str, dates: Iterable[str], *, timeout: float | None = None) -> Call[int]:
@@ -195,11 +209,22 @@ def _schedule(message: Any) -> models.Schedule:
     )
 
 
+def _triggered(message: Any) -> models.ScheduleTriggered:
+    return models.ScheduleTriggered(message.trigger_id, message.run_id, message.status, message.reason, _error(message))
+
+
+def _webhook(message: Any) -> models.Webhook:
+    return models.Webhook(message.path, message.secret, message.address, message.key_version, message.old_secret_until)
+
+
+def _error(message: Any) -> ErrorInfo | None:
+    if not message.HasField("error"):
+        return None
+    return ErrorInfo(message.error.type, message.error.message, message.error.retryable)
+
+
 def _fire(message: Any) -> models.ScheduleFire:
-    error = None
-    if message.HasField("error"):
-        error = ErrorInfo(message.error.type, message.error.message, message.error.retryable)
     return models.ScheduleFire(
         message.number, message.run_id, message.at, message.cause, message.status, message.fired_at,
-        message.ended_at, error,
+        message.ended_at, _error(message),
     )  # fmt: skip

@@ -83,10 +83,17 @@ class SchedulePage(Record):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleTriggered(Record):
-    """run_id: the run that it starts, if the overlap policy lets it."""
+    """run_id: the run that it starts or will start; empty if none comes of it.
+
+    status: `started`, `fired` (its run is being submitted), `waiting` (for the end of earlier runs), `skipped` (see
+    reason), `refused` (see error), or `accepted`: it is durable, and was not decided within a second and a half.
+    """
 
     trigger_id: str
     run_id: str
+    status: str = ""
+    reason: str = ""
+    error: ErrorInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +113,16 @@ class SchedulePreview(Record):
 
 @dataclass(frozen=True, slots=True)
 class Webhook(Record):
-    """POST to `http://<address><path>`. secret: the key of the signature, and the bearer key."""
+    """POST to `http://<address><path>`. secret: the key of the signature, and the bearer key; key_version: its number.
+
+    old_secret_until: until when the secret before it is good too, ms; 0: it is not.
+    """
 
     path: str
     secret: str
     address: str
+    key_version: int = 0
+    old_secret_until: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ from agentflow_gateway.deps import Deps
 from agentflow_gateway.schedules import Triggered
 
 WAIT_S_MAX: Final = 1.5  # who calls a webhook waits for it
+WAITING_MAX: Final = 256  # that wait at one door; others hear that they were accepted
 _LOOK_S: Final = 0.01
 _LOOK_S_MAX: Final = 0.16
 _CHUNK: Final = 500
@@ -47,6 +48,23 @@ def judge(fate: Fate, triggered: Triggered, event: ev.AnyEvent) -> Fate:
     if isinstance(event, ev.ScheduleFired | ev.ScheduleBuffered) and (event.cause, event.id) == asked:
         return Fate("fired" if isinstance(event, ev.ScheduleFired) else "waiting", triggered.run)
     return fate
+
+
+class Watch:
+    """What a door tells of its triggers."""
+
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._waiting = 0
+
+    async def fate(self, triggered: Triggered, wait_s: float = WAIT_S_MAX) -> Fate:
+        if self._waiting >= WAITING_MAX:
+            return Fate()
+        self._waiting += 1
+        try:
+            return await learn(self._deps, triggered, min(wait_s, WAIT_S_MAX))
+        finally:
+            self._waiting -= 1
 
 
 async def learn(deps: Deps, triggered: Triggered, wait_s: float = WAIT_S_MAX) -> Fate:

@@ -9,10 +9,12 @@ import msgspec
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
 from agentflow_common import schedulespec
-from agentflow_common.errors import InvalidError, Problem, TerminalError
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.events import StepError
 from agentflow_common.schedulefold import Fire, ScheduleState
-from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhooks
+from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhook_keys
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.fates import WAIT_S_MAX, Watch
 from agentflow_gateway.schedules import TIMES_MAX
 from agentflow_gateway.store_schedules import ScheduleRow
 
@@ -37,6 +39,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
     def __init__(self, deps: Deps, http: str) -> None:
         self._deps = deps
         self._http = http
+        self._watch = Watch(deps)
 
     async def CreateSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         state, created = await schedules.create(self._deps, calls.current(), _spec(request.source))
@@ -81,7 +84,11 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             self._deps, calls.current(), request.name, "manual", payload, trigger_id=request.trigger_id,
             overlap=request.overlap,
         )  # fmt: skip
-        return pb.TriggerScheduleResponse(trigger_id=found.trigger_id, run_id=found.run)
+        fate = await self._watch.fate(found, calls.current().timeout_s(2 * WAIT_S_MAX) / 2)
+        run = "" if fate.status in {"skipped", "refused"} else found.run
+        return pb.TriggerScheduleResponse(
+            trigger_id=found.trigger_id, run_id=run, status=fate.status, reason=fate.reason, error=_error(fate.error)
+        )
 
     async def BackfillSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         backfill_id, times = await schedules.backfill(
@@ -110,16 +117,21 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
 
     async def GetWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
-        state = await schedules.find(self._deps, call, request.name)
-        trigger = schedulespec.trusted(state.spec).trigger
-        if not trigger.webhook:
-            raise TerminalError(
-                f"the schedule {state.name!r} has no webhook: add `trigger: {{webhook: true}}`", kind="no_webhook"
-            )
-        secret = webhooks.secret_of(self._deps.secret, call.org, state.name, state.uid, trigger.key_version)
-        path = triggers.PATH.format(org=call.org, name=state.name)
-        return pb.GetWebhookResponse(path=path, secret=secret, address=self._http)
+        return self._webhook(await schedules.find(self._deps, calls.current(), request.name))
+
+    async def RotateWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        state = await webhook_keys.rotate(
+            self._deps, calls.current(), request.name, request.overlap_ms, request.end_overlap
+        )
+        return pb.RotateWebhookResponse(webhook=self._webhook(state))
+
+    def _webhook(self, state: ScheduleState) -> Any:
+        found = webhook_keys.keys(self._deps, state)
+        path = triggers.PATH.format(org=state.org, name=state.name)
+        return pb.GetWebhookResponse(
+            path=path, secret=found.secrets[0], address=self._http, key_version=found.version,
+            old_secret_until=found.old_until,
+        )  # fmt: skip
 
     async def SetCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802
         told = await calendars.put(self._deps, calls.current(), request.name, list(request.dates))
@@ -191,7 +203,11 @@ def _fire(fire: Fire) -> Any:
         fired_at=fire.fired_at, ended_at=fire.ended_at,
     )  # fmt: skip
     if fire.error is not None:
-        message.error.CopyFrom(
-            workflow_pb2.ErrorInfo(type=fire.error.type, message=fire.error.message, retryable=fire.error.retryable)
-        )
+        message.error.CopyFrom(_error(fire.error))
     return message
+
+
+def _error(error: StepError | None) -> Any:
+    if error is None:
+        return None
+    return workflow_pb2.ErrorInfo(type=error.type, message=error.message, retryable=error.retryable)

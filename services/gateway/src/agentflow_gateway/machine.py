@@ -41,8 +41,8 @@ _READ: Final = ("GetRun", "ListRuns", "WatchRun", "ValidateWorkflow", "GetPrompt
 _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt", "PauseRun", "ResumeRun",
                  "SignalRun", "AnswerApproval", "ResolveOutcome", "ForkRun", "RetryRun", "BatchRuns", "PauseWorkflow",
                  "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",
-                 "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "SetCalendar",
-                 "DeleteCalendar")  # fmt: skip
+                 "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "RotateWebhook",
+                 "SetCalendar", "DeleteCalendar")  # fmt: skip
 _ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDeadLetters", "PurgeDeadLetters",
                  "GetRetention", "SetRetention", "SetLane")  # fmt: skip
 PERMISSION_OF: Final[Mapping[str, str]] = (

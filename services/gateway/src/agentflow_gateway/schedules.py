@@ -28,7 +28,7 @@ from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, sc
 from agentflow_common.schedulelog import load_schedule
 from agentflow_common.schedulespec import Spec
 from agentflow_common.subjects import RunKey
-from agentflow_gateway import definitions, machine, subjectrules
+from agentflow_gateway import definitions, machine, subjectrules, webhooks
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
@@ -85,7 +85,7 @@ class _Prepared(msgspec.Struct, frozen=True):
     calendars: dict[str, tuple[str, ...]]
 
 
-async def _prepare(deps: Deps, call: Call, spec: Spec) -> _Prepared:
+async def _prepare(deps: Deps, call: Call, spec: Spec, known: ScheduleState | None) -> _Prepared:
     """Everything that can be wrong with a spec is told here, before anything is written."""
     machine.check_tags({**spec.tags, "schedule": spec.name})  # as its runs will have them
     encoded = msgspec.json.encode(spec.inputs)
@@ -102,7 +102,7 @@ async def _prepare(deps: Deps, call: Call, spec: Spec) -> _Prepared:
             problems=(Problem("cron", "no time is left", fix),),
         )
     await _check_workflow(deps, call, spec)
-    plain = spec.canonical()
+    plain = spec.canonical() if known is None else webhooks.carried(spec.canonical(), spec, known.spec)
     value = {"inputs": plain.get("inputs", {}), "tags": spec.tags, "description": spec.description}
     if screening.needs_screening(value):
         run = schedule_id(call.org, spec.name)
@@ -144,12 +144,12 @@ async def calendar_dates(deps: Deps, org: str, spec: Spec) -> dict[str, tuple[st
 
 async def create(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, bool]:
     """(state, whether it is new). AlreadyExistsError if the name is taken by another spec."""
-    prepared = await _prepare(deps, call, spec)
+    prepared = await _prepare(deps, call, spec, None)
     key = key_of(call.org, spec.name)
     for _ in range(_TRIES):
         state = await load_schedule(deps.log, key)
         if state is not None and not state.deleted:
-            if state.spec == prepared.spec:
+            if state.spec == webhooks.carried(prepared.spec, spec, state.spec):
                 return state, False
             raise AlreadyExistsError(
                 f"there is a schedule {spec.name!r} already, with another spec: change it with "
@@ -168,14 +168,14 @@ async def create(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
         fence = Fence(newest.seq if newest is not None else 0)
         with contextlib.suppress(ConflictError):  # somebody else was first, or a late word came: look again
             await _append(deps, call, key, event, fence=fence)
-            return await _remembered(deps, key), True
+            return await remembered(deps, key), True
     raise OverloadedError(f"the schedule {spec.name!r} changes too fast; try again", kind="conflict")
 
 
 async def update(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, bool]:
     """(state, whether anything changed)."""
     state = await find(deps, call, spec.name)
-    prepared = await _prepare(deps, call, spec)
+    prepared = await _prepare(deps, call, spec, state)
     if _comparable(state.spec) == _comparable(prepared.spec) and state.calendars == prepared.calendars:
         return state, False
     key = key_of(call.org, spec.name)
@@ -185,7 +185,7 @@ async def update(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
         by=call.identity.actor,
     )  # fmt: skip
     await _append(deps, call, key, event)
-    return await _remembered(deps, key), True
+    return await remembered(deps, key), True
 
 
 def _comparable(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -198,7 +198,7 @@ async def delete(deps: Deps, call: Call, name: str, reason: str) -> None:
     key = key_of(call.org, name)
     reason = await _safe_reason(deps, call, key, reason)
     await _append(deps, call, key, ev.ScheduleDeleted(**_base(deps, call, key), reason=reason, by=call.identity.actor))
-    await _remembered(deps, key)
+    await remembered(deps, key)
 
 
 # --- pause, trigger, backfill ---
@@ -213,7 +213,7 @@ async def set_paused(deps: Deps, call: Call, name: str, paused: bool, reason: st
     kind = ev.SchedulePaused if paused else ev.ScheduleResumed
     reason = await _safe_reason(deps, call, key, reason)
     await _append(deps, call, key, kind(**_base(deps, call, key), reason=reason, by=call.identity.actor))
-    await _remembered(deps, key)
+    await remembered(deps, key)
     return True
 
 
@@ -344,7 +344,7 @@ def row_of(state: ScheduleState) -> ScheduleRow:
     )  # fmt: skip
 
 
-async def _remembered(deps: Deps, key: RunKey) -> ScheduleState:
+async def remembered(deps: Deps, key: RunKey) -> ScheduleState:
     """The state with what was just written; so that lists show it before the scheduler has seen it."""
     state = await load_schedule(deps.log, key)
     if state is None:

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from prometheus_client import Counter
 
-from agentflow_common import schedulespec, telemetry
+from agentflow_common import firetimes, schedulespec, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
-from agentflow_gateway import calls, errors, fates, machine, schedules, webhooks
+from agentflow_gateway import calls, errors, machine, schedules, webhook_keys, webhooks
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.fates import Fate
+from agentflow_gateway.fates import Fate, Watch
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX, Triggered
 from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.webhook_keys import Keys
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DELIVERIES_MAX: Final = 64  # served at once by one gateway
-WAITING_MAX: Final = 256  # that wait to hear what became of them; others hear that they were accepted
 SERVE_S_MAX: Final = 20.0
 PATH: Final = "/api/v1/triggers/{org}/{name}"
 TRIGGERS: Final = Counter("schedule_triggers", "Triggers by kind and outcome", ["kind", "code"])
@@ -58,18 +58,21 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     error: dict[str, str] = {}
     look: str = ""
+    warning: str = ""
 
     @property
     def code(self) -> int:
         return 200 if self.status in {"skipped", "refused"} else 202
 
 
-def told(triggered: Triggered, name: str, fate: Fate) -> Told:
+def told(triggered: Triggered, name: str, fate: Fate, old_until: int = 0) -> Told:
     """Pure."""
+    at = firetimes.from_ms(old_until).isoformat(timespec="seconds")
+    warning = f"signed with the old secret, which is void from {at} on: use the new one" if old_until else ""
     look = f"send it again with `X-Delivery-Id: {triggered.trigger_id}`, or see: agentctl schedule get {name}"
     error = {} if fate.error is None else {"kind": fate.error.type, "message": fate.error.message}
     undecided = fate.status == "accepted"
-    return Told(triggered.trigger_id, fate.status, fate.run, fate.reason, error, look if undecided else "")
+    return Told(triggered.trigger_id, fate.status, fate.run, fate.reason, error, look if undecided else "", warning)
 
 
 class Webhooks:
@@ -77,8 +80,8 @@ class Webhooks:
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
+        self._watch = Watch(deps)
         self._active = 0
-        self._waiting = 0
 
     async def deliver(self, request: Request) -> Response:
         """One delivery. An unknown schedule, one without a webhook and a wrong signature look alike from outside."""
@@ -88,8 +91,9 @@ class Webhooks:
         try:
             async with asyncio.timeout(SERVE_S_MAX):
                 with self._admitted():
-                    triggered = await self._serve(request)
-            answer = told(triggered, str(request.path_params["name"]), await self._fate(triggered))
+                    triggered, old_until = await self._serve(request)
+            name = str(request.path_params["name"])
+            answer = told(triggered, name, await self._watch.fate(triggered), old_until)
             code, body = answer.code, msgspec.json.encode(answer)
         except Exception as error:
             cause = errors.known(error)
@@ -115,32 +119,27 @@ class Webhooks:
         finally:
             self._active -= 1
 
-    async def _fate(self, triggered: Triggered) -> Fate:
-        if self._waiting >= WAITING_MAX:
-            return Fate()
-        self._waiting += 1
-        try:
-            return await fates.learn(self._deps, triggered)
-        finally:
-            self._waiting -= 1
-
-    async def _serve(self, request: Request) -> Triggered:
+    async def _serve(self, request: Request) -> tuple[Triggered, int]:
+        """(what was asked for, until when the secret is good that it was signed with, ms; 0: it is the newest)."""
         org, name = str(request.path_params["org"]), str(request.path_params["name"])
         body = await _body(request)
         row = await self._row(org, name)
         spec = schedulespec.trusted(row.spec) if row is not None else None
-        version = spec.trigger.key_version if spec is not None else 0
-        uid = row.uid if row is not None else ""
-        secret = webhooks.secret_of(self._deps.secret, org, name, uid, version)
+        now_ms = self._deps.clock.now_ms()
+        if row is None or spec is None:  # refused below, after as much work
+            known = Keys(0, (webhooks.secret_of(self._deps.secret, org, name, "", 0),))
+        else:
+            known = webhook_keys.keys_of(self._deps.secret, org, row.uid, spec, now_ms)
         headers = {key.lower(): value for key, value in request.headers.items()}
-        delivery = webhooks.verify(headers, body, secret, self._deps.clock.now_ms() / 1000)
+        delivery, which = webhooks.verify_any(headers, body, known.secrets, now_ms / 1000)
         if row is None or spec is None or not spec.trigger.webhook:
             raise webhooks.refusal("the key does not fit")
         parent = machine.caller_trace(headers)
         with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
             call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
             calls.enter(call)
-            return await schedules.trigger(self._deps, call, name, "webhook", _payload(body), trigger_id=delivery)
+            found = await schedules.trigger(self._deps, call, name, "webhook", _payload(body), trigger_id=delivery)
+            return found, known.old_until if which else 0
 
     async def _row(self, org: str, name: str) -> ScheduleRow | None:
         if not _TOKEN.match(org) or not _TOKEN.match(name):

@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from agentflow_common.errors import UnauthenticatedError
+from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
+from agentflow_common.schedulespec import Spec
 from agentflow_gateway.machine import check_text
 
 REPLAY_S: Final = 300
@@ -29,6 +30,20 @@ def secret_of(master: bytes, org: str, schedule: str, uid: str, version: int) ->
     """`whk_` and 256 bits. It is derived and stored nowhere; another version of the key is another secret."""
     message = "\x00".join((org, schedule, uid, str(version))).encode()
     return "whk_" + hmac.new(master, b"webhook\x00" + message, hashlib.sha256).hexdigest()
+
+
+def carried(plain: dict[str, Any], given: Spec, known: dict[str, Any]) -> dict[str, Any]:
+    """The new spec with the known one's keys, if it says nothing of them: a file that is older than a rotation does not
+    bring back the old secret. InvalidError for a secret that was in use before. Pure."""
+    before = known.get("trigger", {})
+    kept = {name: before[name] for name in ("key_version", "old_key_until") if name in before}
+    if not {"key_version", "old_key_until"} & given.trigger.model_fields_set:
+        return {**plain, "trigger": {**plain.get("trigger", {}), **kept}} if kept else plain
+    if given.trigger.key_version < (newest := before.get("key_version", 1)):
+        fix = f"leave `key_version` out to keep {newest}, or use {newest + 1}"
+        problem = Problem("trigger.key_version", f"{newest} is in use: an older secret does not come back", fix)
+        raise InvalidError(f"the schedule is not valid: {problem}", kind="invalid_schedule", problems=(problem,))
+    return plain
 
 
 def sign(secret: str, body: bytes, at_s: int) -> str:
@@ -69,6 +84,17 @@ def verify(headers: Mapping[str, str], body: bytes, secret: str, now_s: float) -
             raise refusal("the key does not fit")
         return delivery
     raise refusal("send `x-agentflow-signature`, `x-hub-signature-256` or `authorization: Bearer <secret>`")
+
+
+def verify_any(headers: Mapping[str, str], body: bytes, secrets: Sequence[str], now_s: float) -> tuple[str, int]:
+    """(the delivery's id, which of the secrets fits). What is told of none that fits is told of the first."""
+    first: UnauthenticatedError | None = None
+    for index, secret in enumerate(secrets):
+        try:
+            return verify(headers, body, secret, now_s), index
+        except UnauthenticatedError as error:
+            first = first or error
+    raise first or refusal("the key does not fit")
 
 
 def refusal(what: str) -> UnauthenticatedError:

@@ -1,0 +1,104 @@
+"""The secrets of webhooks, and what triggers are told, with a real gateway, scheduler, NATS and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow_common.service import running
+from agentflow_gateway.testing import details
+from agentflow_gateway.testing_schedules import Desk, opened
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
+    async with (
+        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
+        opened(nats_url, db_env) as desk,
+    ):
+        yield desk
+
+
+async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_bring_it_back(desk: Desk) -> None:
+    async def rotate(**how: Any) -> Any:
+        return (await desk.call("RotateWebhook", pb.RotateWebhookRequest(name="nightly", **how))).webhook
+
+    async def code(found: Any, delivery: str) -> tuple[int, bool]:
+        async with httpx.AsyncClient(timeout=30) as client:
+            headers = {"authorization": f"Bearer {found.secret}", "x-delivery-id": delivery}
+            answer = await client.post(f"http://{found.address}{found.path}", headers=headers)
+        return answer.status_code // 100, "old secret" in answer.json().get("warning", "")
+
+    await desk.create(cron=(), trigger={"webhook": True}, overlap="allow")
+    first = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
+    assert (first.key_version, first.old_secret_until) == (1, 0)
+    second = await rotate(overlap_ms=3_600_000)
+    assert (second.key_version, second.secret != first.secret) == (2, True)
+    assert abs(second.old_secret_until - time.time() * 1000 - 3_600_000) < 60_000
+    assert [await code(second, "a"), await code(first, "b")] == [(2, False), (2, True)]
+
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await rotate(overlap_ms=3_600_000)
+    assert details(caught.value)[0] == "rotation_under_way"
+    assert not (await desk.create(cron=(), trigger={"webhook": True}, overlap="allow")).created, "it is there already"
+    spec = {
+        "name": "nightly",
+        "workflow": "report",
+        "inputs": {"text": "new"},
+        "trigger": {"webhook": True},
+        "overlap": "allow",
+    }
+    update = pb.UpdateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
+    await desk.call("UpdateSchedule", update)
+    assert await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly")) == second
+    spec["trigger"] = {"webhook": True, "key_version": 1}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.call("UpdateSchedule", pb.UpdateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec))))
+    assert details(caught.value)[1][0][0] == "trigger.key_version"
+
+    assert (await rotate(end_overlap=True)).secret == second.secret
+    assert await code(first, "c") == (4, False)
+    third = await rotate()
+    assert [(await code(found, "d"))[0] for found in (first, second, third)] == [4, 4, 2]
+    for bad in ({"overlap_ms": -1}, {"overlap_ms": 31 * 86_400_000}, {"overlap_ms": 1, "end_overlap": True}):
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await rotate(**bad)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_who_triggers_by_hand_is_told_what_comes_of_it(desk: Desk) -> None:
+    async def ask(trigger_id: str, overlap: str = "") -> Any:
+        """The answer, once it is decided: the same id is the same trigger."""
+        request = pb.TriggerScheduleRequest(name="nightly", trigger_id=trigger_id, overlap=overlap)
+        async with asyncio.timeout(60):
+            while (told := await desk.call("TriggerSchedule", request)).status in {"accepted", "fired"}:
+                pass
+        return told
+
+    await desk.create(cron="@yearly", inputs={"text": "{{trigger.id}}"})
+    first = await ask("a")
+    assert (first.status, first.reason, first.HasField("error")) == ("started", "", False)
+    await desk.submitted(first.run_id)
+    assert await ask("a") == first, "the same trigger"
+    skipped = await ask("b")
+    assert (skipped.status, skipped.reason, skipped.run_id) == ("skipped", "overlap", "")
+    waits = await ask("c", "buffer_one")
+    assert (waits.status, bool(waits.run_id)) == ("waiting", True)
+    await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+    assert (await desk.until(lambda state: state.over)).skipped["deleted"] == 1
+
+    await desk.create(cron="@yearly", inputs={"text": "{{trigger.payload.order}}"})
+    refused = await ask("d")
+    assert (refused.status, refused.run_id, bool(refused.error.message)) == ("refused", "", True)
