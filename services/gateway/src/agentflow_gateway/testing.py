@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import secrets
@@ -177,10 +176,3 @@ def env_of(stand: Stand) -> dict[str, str]:
 
 async def consumers_are(jsm: Any, expected: int) -> bool:
     return len(await jsm.consumers_info(subjects.EVENTS_STREAM)) == expected
-
-
-async def until(check: Any) -> None:
-    """Waits up to 10 s for an asynchronous check to hold."""
-    async with asyncio.timeout(10):
-        while not await check():  # noqa: ASYNC110 (polls other processes)
-            await asyncio.sleep(0.02)

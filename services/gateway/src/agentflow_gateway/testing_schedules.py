@@ -15,6 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulelog, subjects
 from agentflow_common.eventlog import Entry
 from agentflow_common.schedulefold import ScheduleState
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway import schedules
 from agentflow_gateway.testing import Stand, standing, stub
 
@@ -62,7 +63,7 @@ class Desk:
             raise LookupError(name)
         return state
 
-    async def until(self, holds: Any, name: str = "nightly", timeout_s: float = 15.0) -> ScheduleState:
+    async def until(self, holds: Any, name: str = "nightly", timeout_s: float = PATIENCE_S) -> ScheduleState:
         """The schedule's state, once it is as wanted."""
         async with asyncio.timeout(timeout_s):
             while not holds(state := await self.state(name)):  # noqa: ASYNC110  (another process writes)
@@ -70,7 +71,7 @@ class Desk:
             return state
 
     async def submitted(self, run: str) -> ev.RunSubmitted:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 stored = await self.stand.context.log.read(subjects.run_in(subjects.key_of("default", run)), limit=1)
                 if stored:

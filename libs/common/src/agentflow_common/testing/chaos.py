@@ -16,7 +16,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,7 @@ from agentflow_common import subjects, subprocesses
 from agentflow_common.embedded_cluster import NatsCluster
 from agentflow_common.service import connect
 from agentflow_common.testing.links import Link, Links
+from agentflow_common.testing.waiting import until
 
 log = logging.getLogger(__name__)
 NODES: Final = 3
@@ -272,12 +273,3 @@ class Chaos:
 def _is_whole(group: api.ClusterInfo) -> bool:
     peers = group.replicas or []
     return bool(group.leader) and len(peers) == NODES - 1 and all(p.current and not p.offline for p in peers)
-
-
-async def until(check: Callable[[], Awaitable[bool]], timeout_s: float, what: str) -> None:
-    """Polls until `check` holds; AssertionError(what) if it does not in time."""
-    deadline = asyncio.get_running_loop().time() + timeout_s
-    while not await check():
-        if asyncio.get_running_loop().time() > deadline:
-            raise AssertionError(f"{what} within {timeout_s:g} s")
-        await asyncio.sleep(0.1)
