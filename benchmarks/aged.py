@@ -11,8 +11,8 @@ import time
 from agentflow_common import ids, subjects
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Entry
 from agentflow_common.pull import WorkQueue
-from agentflow_scheduler.recovery import save_snapshot
-from benchmarks.drive import Emit, drive
+from agentflow_scheduler.snapshots import save_snapshot
+from benchmarks.drive import SILENCE_S_MAX, Emit, drive
 from benchmarks.history import Line, copy, template
 from benchmarks.stack import SERVICES, Engine, chain, engine
 
@@ -69,11 +69,12 @@ async def _age(stack: Engine, runs: int) -> None:
     await drive(stack, chain(AGED_CHAIN))  # by its end the one before has ended
     lines = template(await stack.log.read(subjects.run_all(subjects.key_of(stack.org, run_id))))
     stack.stop()
-    queue = asyncio.create_task(_take_tasks(stack, runs * AGED_CHAIN))
+    tasks = sum(line.suffix.startswith("out.task.") for line in lines)  # a row of steps is one
+    queue = asyncio.create_task(_take_tasks(stack, runs * tasks))
     try:
         await _append_copies(stack, lines, runs)
         await queue
-        # the engine snapshots every 20,000 decisions: a log of this age has snapshots
+        # the engine snapshots every 20,000 events: a log of this age has snapshots
         store = await stack.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         seq = await stack.log.last_seq()
         for shard in range(subjects.SHARDS):
@@ -105,13 +106,12 @@ async def _take_tasks(stack: Engine, count: int) -> None:
     """Acknowledges the copies' tasks in the worker's place: their results are in the log already."""
     queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.lane_durable(subjects.DEFAULT_LANE), credit=5_000)
     await queue.start()
-    pending = []
-    while count:
-        for delivery in await queue.batch(10.0):
+    while count > 0:
+        if not (found := await queue.batch(SILENCE_S_MAX)):
+            raise RuntimeError(f"{count:,} tasks of the copied runs did not come in {SILENCE_S_MAX:g} s")
+        for delivery in found:
             await stack.log.ack(delivery)
-            pending.append(delivery)
-            count -= 1
-        queue.release(len(pending))
-        pending.clear()
+        queue.release(len(found))
+        count -= len(found)
     await queue.stop()
     await stack.nc.flush()

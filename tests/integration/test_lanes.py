@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import sys
 from typing import Any
 
 import msgspec
@@ -17,9 +18,10 @@ from agentflow_common.lanecontrols import control_key
 from agentflow_common.lanefold import LaneState, key_of_lane
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import lanes
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.recovery import load_snapshot
+from agentflow_scheduler.snapshots import load_snapshot
 from agentflow_scheduler.trim import Cut, Trimmer
 from agentflow_worker.app import app as worker_app
 
@@ -35,11 +37,17 @@ def keyed(seconds: float, more: str = "lane_limit: 2,") -> str:
     return f"name: w\ninputs: {{customer: {{type: any}}}}\ndag:\n  nodes:\n    - {node}\n"
 
 
+def steps() -> Any:
+    """The module that the worker loaded."""
+    return next(m for name, m in sys.modules.items() if name.startswith("agentflow_load_steps_"))
+
+
 class Lanes:
     """What the log of the engine says of lanes."""
 
-    def __init__(self, engine: Any) -> None:
+    def __init__(self, engine: Any, heard: Any) -> None:
         self.engine = engine
+        self.heard = heard
 
     async def events(self, lane: str) -> list[tuple[int, ev.AnyEvent]]:
         found: list[tuple[int, ev.AnyEvent]] = await self.engine.events(key_of_lane(lane))
@@ -48,20 +56,26 @@ class Lanes:
     async def state(self, lane: str) -> LaneState:
         return lanefold.fold(key_of_lane(lane), await self.events(lane))
 
-    async def until(self, lane: str, holds: Any, timeout_s: float = 20.0) -> LaneState:
+    async def until(self, lane: str, holds: Any, timeout_s: float = PATIENCE_S) -> LaneState:
         async with asyncio.timeout(timeout_s):
             while not holds(state := await self.state(lane)):
                 await asyncio.sleep(0.02)
         return state
 
+    async def most(self, lane: str) -> int:
+        """The most slots that were ever held at a time."""
+        events, key = await self.events(lane), key_of_lane(lane)
+        return max((len(lanefold.fold(key, events[:count]).holders) for count in range(len(events) + 1)), default=0)
+
     async def set(self, name: str, **setting: Any) -> None:
         bucket = await self.engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
         await bucket.put(control_key(name), msgspec.json.encode(setting))
+        await self.heard(control_key(name))
 
 
 @pytest.fixture
-def ledger(engine: Any) -> Lanes:
-    return Lanes(engine)
+def ledger(heard: Any, engine: Any) -> Lanes:
+    return Lanes(engine, heard)
 
 
 async def most_at_once(engine: Any, runs: list[subjects.RunKey]) -> int:
@@ -91,19 +105,25 @@ async def test_each_key_runs_as_many_as_its_limit(engine: Any, ledger: Lanes) ->
 
 async def test_a_limit_that_is_changed_counts_for_the_next_grants(engine: Any, ledger: Lanes) -> None:
     await ledger.set("test-*", limit=1)
-    runs = [await engine.submit(keyed(0.1), {"customer": "live"}) for _ in range(9)]
-    one = await ledger.until("test-live", lambda state: state.grants == 2)
-    assert len(one.holders) == 1
+    gated = keyed(0).replace("t.sleep, inputs: {seconds: 0}", "t.gate, inputs: {name: '{{customer}}'}")
+    quick = [await engine.submit(keyed(0.05), {"customer": "live"}) for _ in range(3)]
+    await ledger.until("test-live", lambda state: state.idle and state.grants == 3)
+    assert await ledger.most("test-live") == 1
+    runs = [await engine.submit(gated, {"customer": "live"}) for _ in range(9)]
+    await ledger.until("test-live", lambda state: len(state.holders) == 1 and len(state.queue) == 8)
     await ledger.set("test-live", limit=5)
     await ledger.until("test-live", lambda state: len(state.holders) == 5)
     await ledger.set("test-live", limit=5, paused=True)
-    await ledger.until("test-live", lambda state: state.paused and not state.holders)
-    assert (await ledger.state("test-live")).queue
+    await ledger.until("test-live", lambda state: state.paused)
+    steps().GATES["live"].set()
+    await ledger.until("test-live", lambda state: not state.holders)
+    assert len((await ledger.state("test-live")).queue) == 4
     await ledger.set("test-live", limit=2)
-    for run in runs:
+    for run in [*quick, *runs]:
         assert (await engine.finished(run)).status is RunStatus.COMPLETED
-    state = await ledger.state("test-live")
-    assert (state.limit, state.grants, state.configured_by) == (2, 9, "")
+    state = await ledger.until("test-live", lambda state: state.idle)
+    assert (state.limit, state.grants, state.configured_by) == (2, 12, "")
+    assert await ledger.most("test-live") == 5
 
 
 async def test_the_higher_priority_is_served_first(engine: Any, ledger: Lanes) -> None:
@@ -124,7 +144,7 @@ async def test_a_rate_spreads_the_grants(engine: Any, ledger: Lanes) -> None:
         await engine.finished(run)
     times = [e.ts for _, e in await ledger.events("test-r") if isinstance(e, ev.LaneGranted)]
     assert len(times) == 30
-    assert 900 < times[-1] - times[0] < 4000, "30 at 20 a second, the first five or six at once"
+    assert times[-1] - times[0] > 900, "30 at 20 a second, the first five or six at once"
     for first, last in itertools.combinations(range(30), 2):
         assert last - first + 1 <= 1 + 20 * ((times[last] - times[first]) / 1000 + 0.252)
 
@@ -204,6 +224,7 @@ async def test_the_log_before_a_checkpoint_goes_once_all_have_read_it(
     key = key_of_lane("test-t")
     reader = await engine.nc.jetstream().pull_subscribe(subjects.ALL_EVENTS, durable="AF_TEST_reader")
     await run_many(engine, 30, "t")
+    await ledger.until("test-t", lambda state: state.idle and state.grants == 30)
     kept = await ledger.events("test-t")
     assert sum(isinstance(event, ev.LaneCheckpointed) for _, event in kept) >= 3
     trimmer = Trimmer(engine.log)
@@ -211,7 +232,7 @@ async def test_the_log_before_a_checkpoint_goes_once_all_have_read_it(
     trimmer.offer(key, Cut(checkpoint.seen, newest - 1, newest))
     whole = await ledger.state("test-t")
     await trimmer.sweep()
-    assert await ledger.events("test-t") == kept, "the reader has not got so far"
+    assert (await ledger.events("test-t"))[: len(kept)] == kept, "the reader has not got so far"
     while (info := await reader.consumer_info()).num_pending or info.num_ack_pending:
         for msg in await reader.fetch(500, timeout=5):
             await msg.ack_sync()
@@ -229,18 +250,20 @@ async def run_many(engine: Any, count: int, customer: str) -> None:
         assert (await engine.finished(run)).status is RunStatus.COMPLETED
 
 
-async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(nats_url: str, log: EventLog, harness: Any) -> None:
+async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(
+    nats_url: str, log: EventLog, harness: Any, heard: Any
+) -> None:
     """With a snapshot every 100 decisions: the second one without a word to it holds the lane no more."""
     async with contextlib.AsyncExitStack() as stack:
         settings = harness.scheduler_settings(nats_url, snapshot_every=100)
         await stack.enter_async_context(running("scheduler", settings, scheduler_app))
         await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
         engine = harness.EngineUnderTest(log.nc, log)
-        ledger = Lanes(engine)
+        ledger = Lanes(engine, heard)
         store = await log.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         first = key_of_lane("test-first")
         await run_many(engine, 3, "first")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(2 * PATIENCE_S):
             while True:
                 await run_many(engine, 20, "second")
                 snapshot = await load_snapshot(store, first.shard)

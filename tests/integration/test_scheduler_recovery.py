@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import subjects
+from agentflow_common import events as ev
+from agentflow_common import objects, subjects
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.recovery import load_snapshot, recover
+from agentflow_scheduler.recovery import recover
 from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_scheduler.snapshots import load_snapshot, save_snapshot
 from agentflow_worker.app import app as worker_app
 
 pytestmark = pytest.mark.integration
@@ -30,6 +32,11 @@ dag:
 """
 
 
+async def saved(store: Any) -> dict[int, int]:
+    """The sequence up to which each shard is saved."""
+    return {shard: (await load_snapshot(store, shard)).seq for shard in range(subjects.SHARDS)}
+
+
 async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(nats_url: str, harness: Any) -> None:
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
@@ -40,9 +47,9 @@ async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(na
             slow = [await engine.submit(SLOW) for _ in range(5)]
             for key in [await engine.submit(QUICK) for _ in range(60)]:
                 await engine.finished(key)
-        covered = [(await load_snapshot(store, shard)).seq for shard in range(subjects.SHARDS)]
-        assert min(covered) > 0, "a snapshot of every shard was taken"
-        states, last = await recover(worker.log, store, range(subjects.SHARDS))
+        covered = (await saved(store)).values()
+        assert any(covered), "snapshots were taken"
+        states, last, _ = await recover(worker.log, store, range(subjects.SHARDS))
         assert last >= max(covered)
         assert {key.run for key in states} == {key.run for key in slow}
         for key, state in states.items():
@@ -51,3 +58,70 @@ async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(na
         async with running("scheduler", settings, scheduler_app):
             for key in slow:
                 assert (await engine.finished(key)).status is RunStatus.COMPLETED
+
+
+def row(steps: int) -> str:
+    nodes = ["{id: s0, type: function, config: {function_name: t.add, inputs: {a: 1}}}"]
+    nodes += [
+        f"{{id: s{i}, type: function, config: {{function_name: t.add, inputs: {{a: s{i - 1}.output}}}}}}"
+        for i in range(1, steps)
+    ]
+    edges = ", ".join(f"{{from: s{i - 1}, to: s{i}}}" for i in range(1, steps))
+    return "name: row\ndag:\n  nodes:\n" + "".join(f"    - {node}\n" for node in nodes) + f"  edges: [{edges}]\n"
+
+
+async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats_url: str, harness: Any) -> None:
+    """Runs whose steps stand in a row: three decisions each, whatever they report (ADR 0009)."""
+    settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        async with running("scheduler", settings, scheduler_app):
+            for key in [await engine.submit(row(20)) for _ in range(8)]:
+                await engine.finished(key)
+            out = [e for _, e in await engine.events(key) if isinstance(e, ev.Decision)]
+            assert len(out) < 10, "so that decisions alone would not fill a snapshot"
+            last = await worker.log.last_seq()
+            async with asyncio.timeout(30):
+                while True:
+                    _, _, read = await recover(worker.log, store, range(subjects.SHARDS))
+                    if sum(read.values()) <= 100:
+                        break
+                    await asyncio.sleep(0.1)
+        assert last > 150
+
+
+async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_time(nats_url: str, harness: Any) -> None:
+    """Each of its lives is too short for a snapshot by what it does itself."""
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        seldom = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=1_000_000)
+        async with running("scheduler", seldom, scheduler_app):
+            for key in [await engine.submit(QUICK) for _ in range(30)]:
+                await engine.finished(key)
+        assert not any((await saved(store)).values())
+        settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
+        async with running("scheduler", settings, scheduler_app), asyncio.timeout(30):
+            while sum((await recover(worker.log, store, range(subjects.SHARDS))).read.values()) > 100:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
+    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client waits for ever for the parts of an object that is not there any more."""
+    monkeypatch.setattr(objects, "PATIENCE_S", (0.5, 30.0))
+    async with running("worker", harness.worker_settings(nats_url), worker_app) as worker:
+        store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        await save_snapshot(store, 3, 7, [])
+        info = await store.get_info("shard-3")
+        parts = f"$O.{subjects.SNAPSHOT_BUCKET}.C.{info.nuid}"
+        await worker.nc.jsm().purge_stream(f"OBJ_{subjects.SNAPSHOT_BUCKET}", subject=parts)
+        reading = asyncio.ensure_future(load_snapshot(store, 3))
+        await asyncio.sleep(0.1)
+        await save_snapshot(store, 3, 8, [])
+        async with asyncio.timeout(20):
+            assert (await reading).seq == 8

@@ -24,8 +24,8 @@ from agentflow_common.runfold import fold
 from agentflow_common.runstate import UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import folding
-from agentflow_scheduler.recovery import Snapshot
 from agentflow_scheduler.run import Run
+from agentflow_scheduler.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from afsim.world import World

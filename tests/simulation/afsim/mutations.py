@@ -12,7 +12,7 @@ from afsim.shell import patched
 from agentflow_common import eventlog, pull, runfold, runfold_facts, runstate
 from agentflow_common import events as ev
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_scheduler import append, composite, handlers, machine, recovery, run, shards, steps, verdict
+from agentflow_scheduler import append, composite, handlers, machine, run, shards, snapshots, steps, verdict
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 
@@ -70,12 +70,8 @@ def no_claim() -> list[Change]:
 
 def snapshot_off_by_one() -> list[Change]:
     """A snapshot says that it holds one event more than it does."""
-    real = recovery.save_snapshot
-
-    async def save(store: Any, shard: int, seq: int, runs: Any) -> None:
-        await real(store, shard, seq + 1, runs)
-
-    return [(shards, "save_snapshot", save)]
+    real = snapshots.encode_snapshot
+    return [(snapshots, "encode_snapshot", lambda seq, states: real(seq + 1, states))]
 
 
 def no_message_id() -> list[Change]:
@@ -174,8 +170,8 @@ def tail_from_the_end() -> list[Change]:
     real = shards.recover
 
     async def recover(log: Any, store: Any, shards: Any) -> Any:
-        states, _ = await real(log, store, shards)
-        return states, await log.last_seq()
+        found = await real(log, store, shards)
+        return found._replace(last=await log.last_seq())
 
     return [(shards, "recover", recover)]
 

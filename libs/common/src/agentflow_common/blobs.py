@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import ids, subjects
+from agentflow_common import ids, objects, subjects
 from agentflow_common.errors import InvalidError, RetryableError
 from agentflow_common.events import BlobRef, Payload
 
@@ -104,10 +104,9 @@ class Blobs:
         try:
             with _reachable():
                 bucket = await self._bucket()
-                result = await bucket.get(ref.sha256)
+                data = await objects.read(bucket, ref.sha256)
         except (NotFoundError, ObjectNotFoundError) as error:
             raise RetryableError(f"blob {ref.sha256[:12]} is not in the object store", kind="blob_missing") from error
-        data = result.data or b""
         if ids.digest(data) != ref.sha256:
             raise RetryableError(f"blob {ref.sha256[:12]} does not match its checksum", kind="blob_corrupt")
         value = msgspec.json.decode(data)

@@ -66,15 +66,13 @@ class Engine:
         self._packer = Packer(context.nc, self._blobs)
         self._plans = Plans(context.settings.row_steps)
         self.trimmer = Trimmer(context.log)
-        self._fsync = context.settings.durability == "fsync"
-        self._appender = Appender(context.log, self._fsync)
+        self._appender = Appender(context.log, context.settings.durability == "fsync")
         self._entities: dict[RunKey, Entity] = {}
         self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
         self._early: dict[tuple[RunKey, str], None] = {}  # timers of which an older one fired
         self._held: dict[RunKey, None] = {}  # runs of paused workflows that have something to offer
         self._pools = Pools(context.settings.window_steps)
-        self._shards = Shards(context.log, snapshots, leases, self._fsync)
-        self._since_snapshot = 0
+        self._shards = Shards(context.log, snapshots, leases, context.settings)
         self._background: set[asyncio.Task[Any]] = set()
 
     async def run(self) -> None:
@@ -96,7 +94,7 @@ class Engine:
         self._parked.clear()
         self._held.clear()
         self._pools = Pools(self._context.settings.window_steps)
-        shards = self._shards = Shards(self._log, self._snapshots, self._leases, self._fsync)
+        shards = self._shards = Shards(self._log, self._snapshots, self._leases, self._context.settings)
         try:
             while True:
                 gone, came = await shards.follow()
@@ -111,10 +109,9 @@ class Engine:
                     await self._turn(batch)
                 if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
-                if self._since_snapshot >= self._context.settings.snapshot_every:
-                    for shard in shards.served:
-                        await self._snapshot(shard)
-                    self._since_snapshot = 0
+                due = shards.saver.due(len(self._entities))
+                if due in shards.served:
+                    shards.saver.begin(due, *self._contents(due))
                 for shard in self._leases.leaving & shards.served:
                     await self._hand_over(shard)
         finally:
@@ -141,18 +138,18 @@ class Engine:
 
     async def _hand_over(self, shard: int) -> None:
         """To a scheduler that joined: it finds a snapshot, so it has little to read."""
-        with contextlib.suppress(AgentFlowError, nats.errors.Error, APIError, TimeoutError):
-            await self._snapshot(shard)
+        if self._shards.serves(shard):  # a lost shard's entities may be forgotten already, and are not over
+            with contextlib.suppress(AgentFlowError, nats.errors.Error, APIError, TimeoutError):
+                await self._shards.saver.last(shard, *self._contents(shard))
         self._leases.give(shard)
 
-    async def _snapshot(self, shard: int) -> None:
-        # a turn forgets what is in a shard that it has lost: no snapshot may say that it is over
-        if self._shards.serves(shard):
-            now_ms = self._context.clock.now_ms()
-            for key, entity in list(self._entities.items()):
-                if key.shard == shard and isinstance(entity, Lane) and entity.may_go(now_ms):
-                    self._drop(key)
-            await self._shards.save(shard, [e.state for key, e in self._entities.items() if key.shard == shard])
+    def _contents(self, shard: int) -> tuple[int, list[State]]:
+        """What a snapshot of the shard holds: up to where it is folded, and its entities."""
+        now_ms = self._context.clock.now_ms()
+        for key, entity in list(self._entities.items()):
+            if key.shard == shard and isinstance(entity, Lane) and entity.may_go(now_ms):
+                self._drop(key)
+        return self._shards.position(shard), [e.state for key, e in self._entities.items() if key.shard == shard]
 
     # --- one turn ---
 
@@ -166,6 +163,7 @@ class Engine:
             key = subjects.parse(delivery.subject)
             if key is None or not self._shards.is_new(key.shard, delivery.seq):
                 continue
+            self._shards.saver.count(key.shard, 1)
             try:
                 entity = await self._fold(key, delivery)
             except RetryableError:
@@ -354,7 +352,7 @@ class Engine:
     async def _after(self, turns: list[Turn]) -> None:
         timers: list[tuple[RunKey, str, Any]] = []
         for turn in turns:
-            self._since_snapshot += len(turn.decisions)
+            self._shards.saver.count(turn.key.shard, len(turn.decisions))
             timers.extend((turn.key, d.timer, d) for d in turn.decisions if isinstance(d, ev.TimerSet))
             if isinstance(turn.entity, Run):
                 await self._after_run(turn, turn.entity)

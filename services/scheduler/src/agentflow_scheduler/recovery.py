@@ -5,77 +5,41 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-import msgspec
-from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.eventlog import Entry, EventLog
-from agentflow_common.lanefold import LaneState
 from agentflow_common.logfold import LogFold
 from agentflow_common.pull import Delivery
 from agentflow_common.runfold import readable
 from agentflow_common.runstate import RunState
-from agentflow_common.schedulefold import ScheduleState
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
+from agentflow_scheduler.snapshots import load_snapshot
 
 log = logging.getLogger(__name__)
 
-SNAPSHOT_VERSION: Final = 1
 LAG_S_MAX: Final = 5.0  # that a replica may bring nothing new while the leader has more
 
 
-class Snapshot(msgspec.Struct):
-    """The unfinished runs, the lanes and the schedules of a shard once every event up to `seq` is folded."""
+class Recovered(NamedTuple):
+    """What is unfinished in the shards once the log is folded up to `last`. read: events that took, by shard."""
 
-    version: int
-    seq: int
-    runs: list[RunState]
-    lanes: list[LaneState] = []
-    schedules: list[ScheduleState] = []
-
-    def states(self) -> list[State]:
-        return [*self.runs, *self.lanes, *self.schedules]
+    states: dict[RunKey, State]
+    last: int
+    read: dict[int, int]
 
 
-async def load_snapshot(store: ObjectStore, shard: int) -> Snapshot:
-    """The shard's snapshot; an empty one (sequence 0) if there is none, or none that this version reads."""
-    try:
-        result = await store.get(f"shard-{shard}")
-        snapshot = msgspec.msgpack.decode(result.data or b"", type=Snapshot)
-        if snapshot.version == SNAPSHOT_VERSION:
-            return snapshot
-    except (NotFoundError, ObjectNotFoundError):
-        pass
-    except msgspec.MsgspecError as error:
-        log.warning("snapshot of shard %d is not readable, the log is read instead: %s", shard, error)
-    return Snapshot(SNAPSHOT_VERSION, 0, [])
-
-
-async def save_snapshot(store: ObjectStore, shard: int, seq: int, states: Iterable[State]) -> None:
-    snapshot = Snapshot(SNAPSHOT_VERSION, seq, [])
-    for state in states:
-        if isinstance(state, RunState):
-            snapshot.runs.append(state)
-        elif isinstance(state, LaneState):
-            snapshot.lanes.append(state)
-        else:
-            snapshot.schedules.append(state)
-    data = msgspec.msgpack.encode(snapshot)
-    await store.put(f"shard-{shard}", data)
-
-
-async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]) -> tuple[dict[RunKey, State], int]:
-    """What is unfinished in the shards, and the sequence up to which the log is folded."""
+async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]) -> Recovered:
     wanted = sorted(shards)
     reading = _Reading()
     last = await event_log.last_seq()
     first = last + 1
+    read: dict[int, int] = {}
     for shard in wanted:
         snapshot = await load_snapshot(store, shard)
         for state in snapshot.states():
@@ -84,7 +48,7 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
         first = min(first, snapshot.seq + 1)
         if snapshot.seq < last:
             reading.snapshot_seq = snapshot.seq
-            await _read(event_log, shard, reading, last)
+            read[shard] = await _read(event_log, shard, reading, last)
     for key in [key for key in reading.late if key not in reading.folds]:
         await reload(event_log, key, reading.late[key])
     states: dict[RunKey, State] = {}
@@ -92,8 +56,9 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
         folded = await reload(event_log, key, reading.torn[key]) if key in reading.torn else fold.finish()
         if folded is not None and not is_over(folded):
             states[key] = folded
-    log.info("recovered", extra={"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states)})
-    return states, last
+    found = {"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states), "read": sum(read.values())}
+    log.info("recovered", extra=found)
+    return Recovered(states, last, read)
 
 
 class _Reading:
@@ -138,14 +103,16 @@ class _Reading:
         return True
 
 
-async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -> None:
-    """Folds a shard's events. One consumer with one filter a shard: with many filters the server's work for a read
-    grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16 readers 0.9 s).
+async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -> int:
+    """Folds a shard's events; returns how many. One consumer with one filter a shard: with many filters the server's
+    work for a read grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16
+    readers 0.9 s).
 
     RetryableError if the replica that serves the read lags too long behind what the leader has."""
     position, newest = reading.snapshot_seq, await event_log.newest(subjects.shard_all(shard))
     if newest <= position:
-        return
+        return 0
+    count = 0
     tail = event_log.tail([subjects.shard_all(shard)], position + 1)
     loop = asyncio.get_running_loop()
     deadline = loop.time() + LAG_S_MAX
@@ -156,11 +123,13 @@ async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -
                 raise RetryableError(f"a replica of the log lags: {position} of {newest}", kind="log_lags")
             for delivery in await tail.batch(0.2):
                 if delivery.seq > last:
-                    return
+                    return count
+                count += 1
                 position, deadline = delivery.seq, loop.time() + LAG_S_MAX
                 key = subjects.parse(delivery.subject)
                 if key is not None and not reading.feed(key, delivery):
                     await bury(event_log, key, delivery)
+        return count
     finally:
         await tail.stop()
 

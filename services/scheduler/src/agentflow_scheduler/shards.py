@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
 from typing import Final
 
 import nats.errors
@@ -22,7 +21,9 @@ from agentflow_common.pull import Delivery, Tail
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.lease import Leases
-from agentflow_scheduler.recovery import recover, save_snapshot
+from agentflow_scheduler.recovery import Recovered, recover
+from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_scheduler.snapshots import Saver
 
 log = logging.getLogger(__name__)
 GATHER_S: Final = 0.0003  # of silence end the facts of a turn under fsync: a turn is one sync, however many it serves
@@ -34,19 +35,22 @@ _NEVER: Final = 1 << 63
 class Shards:
     """Follows the leases. A shard is served from when its runs were handed out until its lease is lost or given.
 
-    fsync: waits a moment for what comes right behind the first facts.
+    Under fsync it waits a moment for what comes right behind the first facts.
     """
 
-    def __init__(self, event_log: EventLog, snapshots: ObjectStore, leases: Leases, fsync: bool = False) -> None:
+    def __init__(
+        self, event_log: EventLog, snapshots: ObjectStore, leases: Leases, settings: SchedulerSettings
+    ) -> None:
         self._log = event_log
         self._snapshots = snapshots
+        self.saver = Saver(snapshots, settings.snapshot_every)
         self._leases = leases
-        self._fsync = fsync
+        self._fsync = settings.durability == "fsync"
         self._epochs: dict[int, int] = {}  # of the shards served
         self._folded: dict[int, int] = {}  # up to where each was folded when the tail was made
         self._position = 0  # of the tail
         self._tail: Tail | None = None
-        self._recovery: asyncio.Task[tuple[dict[int, int], dict[RunKey, State], int]] | None = None
+        self._recovery: asyncio.Task[tuple[dict[int, int], Recovered]] | None = None
         self._leftovers: set[asyncio.Task[None]] = set()
 
     @property
@@ -67,6 +71,7 @@ class Shards:
         lost = set(self._epochs) - self.served
         for shard in lost:
             del self._epochs[shard]
+            self.saver.forget(shard)
         came, states = await self._recovered()
         if lost or came:
             self._make_tail(came, lost)
@@ -75,9 +80,8 @@ class Shards:
             self._recovery = asyncio.ensure_future(self._recover(waiting))
         return lost, states
 
-    async def _recover(self, wanted: dict[int, int]) -> tuple[dict[int, int], dict[RunKey, State], int]:
-        states, last = await recover(self._log, self._snapshots, wanted)
-        return wanted, states, last
+    async def _recover(self, wanted: dict[int, int]) -> tuple[dict[int, int], Recovered]:
+        return wanted, await recover(self._log, self._snapshots, wanted)
 
     async def _recovered(self) -> tuple[dict[int, int], dict[RunKey, State]]:
         """What the recovery in the background has brought of shards that are still held."""
@@ -85,13 +89,15 @@ class Shards:
             return {}, {}
         done, self._recovery = self._recovery, None
         try:
-            wanted, states, last = done.result()
+            wanted, (states, last, read) = done.result()
         except (AgentFlowError, nats.errors.Error, APIError, TimeoutError) as error:
             log.warning("shards not recovered yet: %s", error)
             await asyncio.sleep(0.5)
             return {}, {}
         came = {shard: epoch for shard, epoch in wanted.items() if self._leases.epoch(shard) == epoch}
         self._epochs |= came
+        for shard in came:
+            self.saver.count(shard, read.get(shard, 0))
         return dict.fromkeys(came, last), {key: state for key, state in states.items() if key.shard in came}
 
     def _make_tail(self, came: dict[int, int], lost: set[int]) -> None:
@@ -128,11 +134,13 @@ class Shards:
             await self._leases.changed.wait()
         return []
 
-    async def save(self, shard: int, states: Iterable[State]) -> None:
-        await save_snapshot(self._snapshots, shard, max(self._position, self._folded[shard]), states)
+    def position(self, shard: int) -> int:
+        """The sequence up to which the shard is folded."""
+        return max(self._position, self._folded[shard])
 
     async def stop(self) -> None:
         if self._recovery is not None:
             await tasks.stop([self._recovery])
+        await self.saver.stop()
         if self._tail is not None:
             await self._tail.stop()
