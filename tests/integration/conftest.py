@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,9 +22,12 @@ from agentflow_common.events import Payload
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunState
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.app import app as worker_app
+from agentflow_worker.lanes import Lanes
 from agentflow_worker.settings import WorkerSettings
 
 STEPS = Path(__file__).with_name("steps.py")
@@ -57,7 +60,7 @@ class EngineUnderTest:
         assert state is not None
         return state
 
-    async def finished(self, key: subjects.RunKey, timeout_s: float = 20.0) -> RunState:
+    async def finished(self, key: subjects.RunKey, timeout_s: float = PATIENCE_S) -> RunState:
         async with asyncio.timeout(timeout_s):
             while True:
                 last = await self.log.last(subjects.out_run(key))
@@ -65,7 +68,7 @@ class EngineUnderTest:
                     return await self.state(key)
                 await asyncio.sleep(0.01)
 
-    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = 10.0) -> Any:
+    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
         """The first event of a type, once it is there."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -98,6 +101,22 @@ async def engine(nats_url: str) -> AsyncIterator[EngineUnderTest]:
         await stack.enter_async_context(running("scheduler", scheduler_settings(nats_url), scheduler_app))
         worker = await stack.enter_async_context(running("worker", worker_settings(nats_url), worker_app))
         yield EngineUnderTest(worker.nc, worker.log)
+
+
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Awaitable[object]]:
+    """Waits until scheduler and worker know what is set under a key of the controls: the bucket tells nobody who has
+    read it."""
+    taken: set[tuple[Any, str]] = set()
+    owners: tuple[Any, ...] = (Controls, Lanes)
+
+    def spy_on(owner: Any) -> None:
+        take = owner._take
+        monkeypatch.setattr(owner, "_take", lambda self, key, value: (take(self, key, value), taken.add((owner, key))))
+
+    for owner in owners:
+        spy_on(owner)
+    return lambda key: until(lambda: taken >= {(owner, key) for owner in owners}, what=f"{key} is not known")
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import Any
 
 from agentflow_common.errors import RetryableError, TerminalError
@@ -12,6 +12,7 @@ from agentflow_worker.registry import function, tool
 
 CALLS: Counter[str] = Counter()
 STOPPED: list[str] = []
+GATES: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)  # by name: a test opens it
 
 
 @function(name="t.add")
@@ -54,6 +55,13 @@ async def sleep(context: StepContext, seconds: float) -> int:
     except asyncio.CancelledError:
         STOPPED.append(context.run)
         raise
+    return 1
+
+
+@function(name="t.gate")
+async def gate(name: str) -> int:
+    """Waits until the test opens the gate."""
+    await GATES[name].wait()
     return 1
 
 
@@ -120,12 +128,11 @@ async def undo(what: str, value: float) -> str:
 
 
 @function(name="t.stubborn")
-async def stubborn(seconds: float) -> int:
-    """Does not let itself be stopped before it is done."""
-    end = asyncio.get_running_loop().time() + seconds
-    while asyncio.get_running_loop().time() < end:
+async def stubborn(name: str) -> int:
+    """Does not let itself be stopped before its gate is open."""
+    while not GATES[name].is_set():
         try:
-            await asyncio.sleep(0.05)
+            await GATES[name].wait()
         except asyncio.CancelledError:
             continue
     return 1

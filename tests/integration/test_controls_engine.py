@@ -3,83 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from types import ModuleType
 from typing import Any
 
 import grpc
 import pytest
 
+from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.service import running
-from agentflow_gateway.testing import Stand, standing
-from agentflow_scheduler.app import app as scheduler_app
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
 from agentflow_sdk.errors import AlreadyExistsError
 from agentflow_sdk.retry import NO_RETRY
 from agentflow_worker.app import app as worker_app
 
+from .controls_world import World, add, built, gated, opened, workflow
+
 pytestmark = pytest.mark.integration
-
-
-class World:
-    def __init__(self, stand: Stand, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
-        self.stand = stand
-        self.client = client
-        self.flows = client.workflows
-        self.stack = stack
-
-    async def submit(self, *nodes: str, edges: str = "", top: str = "", **options: Any) -> str:
-        return (await self.flows.submit(workflow(*nodes, edges=edges, top=top), **options)).run_id
-
-    async def reaches(self, run: str, check: Callable[[Any], bool], timeout_s: float = 15.0) -> Any:
-        """The run once the check holds."""
-        async with asyncio.timeout(timeout_s):
-            while not check(item := await self.flows.get(run)):
-                await asyncio.sleep(0.03)
-            return item
-
-    async def status(self, run: str, status: str) -> Any:
-        return await self.reaches(run, lambda item: item.status == status)
-
-    async def scheduled(self, run: str) -> list[str]:
-        """Steps that this run itself has offered to workers, in order."""
-        key = subjects.key_of("default", run)
-        from agentflow_common import events as ev
-
-        stored = [ev.decode(item.data) for item in await self.stand.context.log.read(subjects.run_all(key))]
-        return [event.step for event in stored if isinstance(event, ev.StepScheduled)]
-
-
-def workflow(*nodes: str, edges: str = "", top: str = "", name: str = "w") -> str:
-    listed = "\n".join(f"    - {node}" for node in nodes)
-    return f"name: {name}\n{top}\ndag:\n  nodes:\n{listed}\n  edges: [{edges}]\n"
-
-
-def add(node: str, a: str, b: str = "1", more: str = "") -> str:
-    inputs = f"inputs: {{a: {a}, b: {b}}}"
-    return f"{{id: {node}, type: function, {more} config: {{function_name: t.add, {inputs}}}}}"
-
-
-@contextlib.asynccontextmanager
-async def built(
-    harness: ModuleType,
-    nats_url: str,
-    db_env: dict[str, str],
-    worker: bool = True,
-    scheduler: bool = True,
-    **bounds: Any,
-) -> AsyncIterator[World]:
-    async with contextlib.AsyncExitStack() as stack:
-        if scheduler:
-            await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
-        if worker:
-            await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        stand = await stack.enter_async_context(standing(nats_url, db_env, **bounds))
-        endpoint = f"127.0.0.1:{stand.context.ports['grpc']}"
-        client = await stack.enter_async_context(AsyncClient(endpoint, stand.key))
-        yield World(stand, client, stack)
 
 
 @pytest.fixture
@@ -89,11 +32,10 @@ async def world(harness: ModuleType, nats_url: str, db_env: dict[str, str]) -> A
 
 
 async def test_a_paused_run_offers_nothing_until_it_is_resumed(world: World) -> None:
-    run = await world.submit(
-        "{id: first, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.4}}}",
-        add("second", "first.output"),
-    )
+    run = await world.submit(gated("first", "lunch"), add("second", "first.output"))
     await world.flows.pause(run, "lunch")
+    await world.status(run, "paused")
+    opened("lunch")
     paused = await world.reaches(
         run, lambda item: item.status == "paused" and item.step("first").status == StepStatus.COMPLETED
     )
@@ -102,18 +44,18 @@ async def test_a_paused_run_offers_nothing_until_it_is_resumed(world: World) -> 
     assert "is paused by env" in told.summary and "lunch" in told.summary
     assert {item.step: item.kind for item in told.waiting}["second"] == "paused_run"
     await world.flows.resume(run)
-    assert (await world.flows.wait(run, timeout=15)).output == {"second": 2}
+    assert (await world.flows.wait(run, timeout=PATIENCE_S)).output == {"second": 2}
 
 
-async def test_a_paused_workflow_holds_its_runs_present_and_future(world: World) -> None:
-    first = await world.submit(
-        "{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.3}}}", add("t", "s.output")
-    )
+async def test_a_paused_workflow_holds_its_runs_present_and_future(heard: Any, world: World) -> None:
+    first = await world.submit(gated("s", "bug"), add("t", "s.output"))
     await world.flows.pause_workflow("w", "a bug")
+    await heard("workflow.default.w")
+    opened("bug")
     second = await world.submit(add("only", "1"))
     await world.reaches(first, lambda item: item.step("s").status == StepStatus.COMPLETED)
     for run, step in ((first, "t"), (second, "only")):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             told = await world.flows.why(run)
             while not any(item.kind == "paused_workflow" for item in told.waiting):
                 await asyncio.sleep(0.05)
@@ -122,21 +64,23 @@ async def test_a_paused_workflow_holds_its_runs_present_and_future(world: World)
         assert (await world.flows.get(run)).step(step).status == StepStatus.PENDING
     assert (await world.flows.resume_workflow("w")) is True
     for run in (first, second):
-        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.COMPLETED
+        assert (await world.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
 
 
 async def test_a_cancellation_lets_steps_end_within_their_grace(world: World) -> None:
-    text = "{id: s, type: function, config: {function_name: t.stubborn, inputs: {seconds: 0.5}}}"
-    run = await world.submit(text, add("t", "s.output"))
+    text = "{id: s, type: function, config: {function_name: t.stubborn, inputs: {name: %s}}}"
+    run = await world.submit(text % "enough", add("t", "s.output"))
     await world.reaches(run, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})
-    await world.flows.cancel(run, "enough", grace_s=10)
-    ended = await world.flows.wait(run, timeout=15)
+    await world.flows.cancel(run, "enough", grace_s=300)
+    await until(lambda: world.has(run, ev.TimerSet))  # the grace: the cancellation was decided
+    opened("enough")
+    ended = await world.flows.wait(run, timeout=PATIENCE_S)
     assert (ended.status, ended.step("s").status) == (RunStatus.CANCELLED, StepStatus.COMPLETED)
-    hard = await world.submit(text.replace("0.5", "3"))
+    hard = await world.submit(text % "never")
     await world.reaches(hard, lambda item: item.step("s").status in {StepStatus.RUNNING, StepStatus.SCHEDULED})
     await world.flows.cancel(hard, grace_s=60)
     await world.flows.cancel(hard, force=True)
-    forced = await world.flows.wait(hard, timeout=15)
+    forced = await world.flows.wait(hard, timeout=PATIENCE_S)
     assert (forced.status, forced.step("s").status) == (RunStatus.CANCELLED, StepStatus.CANCELLED)
 
 
@@ -152,7 +96,7 @@ async def test_signals_and_approvals_reach_their_steps(world: World) -> None:
     waiting = await world.status(run, "waiting")
     assert waiting.waiting_steps == ("ask",)
     assert waiting.step("ask").waiting_detail["message"] == "pay?"
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not (found := await world.flows.approvals()):
             await asyncio.sleep(0.05)
     assert [(item.run_id, item.step, item.required) for item in found] == [(run, "ask", 2)]
@@ -160,7 +104,7 @@ async def test_signals_and_approvals_reach_their_steps(world: World) -> None:
     assert (first.by, first.approvals) == ("env", 1)
     assert "1 of 2 given; may answer: ann, env" in (await world.flows.why(run)).waiting[-1].text
     assert (await world.flows.approve(run, "ask", as_person="ann")).approvals == 2
-    done = await world.flows.wait(run, timeout=15)
+    done = await world.flows.wait(run, timeout=PATIENCE_S)
     assert done.output == {"sum": 8}
     with pytest.raises(FailedPreconditionError, match="is over"):
         await world.flows.signal(run, "paid")
@@ -171,10 +115,10 @@ async def test_a_fork_keeps_what_came_before_and_changes_what_it_is_told(world: 
         add("a", "'{{x}}'"), add("b", "a.output", "10"), add("c", "b.output", "'{{y}}'"),
         top="inputs: {x: {type: number}, y: {type: number, default: 100}}", inputs={"x": 1},
     )  # fmt: skip
-    assert (await world.flows.wait(run, timeout=15)).output == {"c": 112}
+    assert (await world.flows.wait(run, timeout=PATIENCE_S)).output == {"c": 112}
     fork = await world.flows.fork(run, "b", changes=Changes(step_inputs={"b": {"b": 20}}, inputs={"y": 200}))
     assert fork.kept == ("a",)
-    done = await world.flows.wait(fork, timeout=15)
+    done = await world.flows.wait(fork, timeout=PATIENCE_S)
     assert done.output == {"c": 222}
     assert await world.scheduled(fork.run_id) == ["b", "c"], "what was kept is not run again"
     assert (done.step("a").seeded, done.step("b").seeded) == (True, False)
@@ -183,7 +127,7 @@ async def test_a_fork_keeps_what_came_before_and_changes_what_it_is_told(world: 
     again = await world.flows.fork(fork, "c", idempotency_key="k")
     twice = await world.flows.fork(fork, "c", idempotency_key="k")
     assert (twice.run_id, twice.deduplicated) == (again.run_id, True)
-    assert (await world.flows.wait(again, timeout=15)).output == {"c": 222}
+    assert (await world.flows.wait(again, timeout=PATIENCE_S)).output == {"c": 222}
     differs = await world.flows.diff(run, fork.run_id)
     assert [(change.name, change.fields[0].path) for change in differs.changes] == [("b", "config.inputs.b")]
     stale = await world.flows.fork(run, "c", changes=Changes(inputs={"x": 5}))
@@ -197,19 +141,19 @@ async def test_a_retry_runs_only_what_had_failed(world: World) -> None:
         "{id: f, type: function, config: {function_name: t.broken}, depends_on: [a]}",
         add("last", "a.output", more="depends_on: [f, each],"),
     )
-    failed = await world.flows.wait(run, timeout=15)
+    failed = await world.flows.wait(run, timeout=PATIENCE_S)
     assert failed.status == RunStatus.FAILED
     first = await world.flows.retry(run)
     assert (await world.flows.retry(run)).run_id == first.run_id, "one retry for a key"
     assert (await world.flows.retry(run, idempotency_key="2")).run_id != first.run_id
     with pytest.raises(AlreadyExistsError, match=f"retried as {first.run_id} with other changes: .* give an idempot"):
         await world.flows.retry(run, changes=Changes(step_inputs={"last": {"b": 2}}))
-    assert (await world.flows.wait(first, timeout=15)).status == RunStatus.FAILED
+    assert (await world.flows.wait(first, timeout=PATIENCE_S)).status == RunStatus.FAILED
     assert "a" not in await world.scheduled(first.run_id)
     mended = await world.flows.fork(run, "f")
     assert "a" in mended.kept
     with pytest.raises(FailedPreconditionError, match="completed: fork it"):
-        await world.flows.retry((await world.flows.run(workflow(add("ok", "1")), timeout=15)).run_id)
+        await world.flows.retry((await world.flows.run(workflow(add("ok", "1")), timeout=PATIENCE_S)).run_id)
 
 
 async def test_a_retry_of_a_fan_out_keeps_the_children_that_succeeded(world: World) -> None:
@@ -238,13 +182,13 @@ async def test_a_fork_inside_a_loop_goes_on_from_that_visit(world: World) -> Non
         "{from: review, to: draft, condition: 'review.output < 6.0', max_iterations: 5}, "
         "{from: review, to: publish, condition: 'review.output >= 6.0'}",
     )  # fmt: skip
-    ended = await world.flows.wait(run, timeout=15)
+    ended = await world.flows.wait(run, timeout=PATIENCE_S)
     assert ended.status == RunStatus.COMPLETED, ended.error
     visits = [step.step for step in ended.steps if step.step.startswith("draft")]
     assert len(visits) > 1, ended.steps
     fork = await world.flows.fork(run, "draft#2")
     assert set(fork.kept) == {"start", "draft", "review"}
-    again = await world.flows.wait(fork, timeout=15)
+    again = await world.flows.wait(fork, timeout=PATIENCE_S)
     assert (again.status, again.output) == (RunStatus.COMPLETED, ended.output)
     offered = await world.scheduled(fork.run_id)
     assert offered[0] == "draft#2" and "draft" not in offered and "start" not in offered
@@ -254,8 +198,8 @@ async def test_batches_are_shown_first_and_repeat_nothing(world: World) -> None:
     broken = "{id: f, type: function, config: {function_name: t.broken}}"
     runs = [await world.submit(broken, add("a", "1"), tags={"case": "c"}) for _ in range(5)]
     for run in runs:
-        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.FAILED
-    async with asyncio.timeout(10):
+        assert (await world.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.FAILED
+    async with asyncio.timeout(PATIENCE_S):
         while len(await world.flows.list(status="failed", tags={"case": "c"})) < 5:
             await asyncio.sleep(0.05)
 
@@ -273,7 +217,7 @@ async def test_batches_are_shown_first_and_repeat_nothing(world: World) -> None:
     created = {old: new for part in (*first, *rest) for old, new in part.created.items()}
     assert set(created) == set(runs)
     for run in created.values():
-        await world.flows.wait(run, timeout=15)
+        await world.flows.wait(run, timeout=PATIENCE_S)
     again = await batch(execute=True, until_ms=0)
     both = {old: new for part in again for old, new in part.created.items()}
     assert {old: both[old] for old in runs} == created, "what was retried is not retried again"
@@ -309,7 +253,7 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
             assert dict(caught.value.trailing_metadata())["retry-after"] == "1"
             await impatient.workflows.cancel(taken[0].run_id)
             await world.status(taken[0].run_id, "cancelled")
-        patient = await world.flows.submit(sleeping, timeout=20)
+        patient = await world.flows.submit(sleeping, timeout=PATIENCE_S)
         assert patient.run_id, "the SDK comes again after that time"
         assert len(await world.flows.list()) == 4, "nothing that was refused has left a trace"
 
@@ -325,13 +269,13 @@ async def test_a_step_without_a_worker_and_a_run_without_a_scheduler_say_so(
         assert "no worker serves the pool default" in told.text
         worker = running("worker", harness.worker_settings(nats_url), worker_app)
         await world.stack.enter_async_context(worker)
-        assert (await world.flows.wait(run, timeout=15)).status == RunStatus.COMPLETED
+        assert (await world.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
 
 
 async def test_a_keyed_lane_tells_who_holds_it_and_obeys_its_limit_live(world: World) -> None:
     node = (
         "{id: s, type: function, lane: '{{customer}}', lane_limit: 1, "
-        "config: {function_name: t.sleep, inputs: {seconds: 2}}}"
+        "config: {function_name: t.gate, inputs: {name: held}}}"
     )
     top = "inputs: {customer: {type: string}}"
     first = await world.submit(node, top=top, inputs={"customer": "acme"})
@@ -344,8 +288,9 @@ async def test_a_keyed_lane_tells_who_holds_it_and_obeys_its_limit_live(world: W
     lane = await world.client.lanes.set("acme", limit=2)
     assert (lane.keyed, lane.limit, lane.holders) == (True, 2, (f"{first}/s",))
     await world.reaches(second, lambda item: item.step("s").status in {StepStatus.SCHEDULED, StepStatus.RUNNING})
+    opened("held")
     for run in (first, second):
-        await world.flows.wait(run, timeout=15)
+        await world.flows.wait(run, timeout=PATIENCE_S)
 
 
 async def test_a_fork_of_a_graph_goes_back_to_a_superstep_with_its_state(world: World) -> None:
@@ -362,20 +307,17 @@ dag:
     - {from: grow, to: done, condition: "size(state.grown) >= 3"}
 """
     run = (await world.flows.submit(text, {"n": 10})).run_id
-    ended = await world.flows.wait(run, timeout=15)
+    ended = await world.flows.wait(run, timeout=PATIENCE_S)
     assert ended.status == RunStatus.COMPLETED, ended.error
     assert (ended.output["grown"], ended.output["sum"]) == ([11, 11, 11], 33)
     fork = await world.flows.fork(run, "grow#2", changes=Changes(step_inputs={"grow": {"a": 100}}))
-    again = await world.flows.wait(fork, timeout=15)
+    again = await world.flows.wait(fork, timeout=PATIENCE_S)
     assert again.status == RunStatus.COMPLETED, again.error
     assert (again.output["grown"], again.output["sum"]) == ([11, 101, 101], 213)
     assert await world.scheduled(fork.run_id) == ["grow#2", "grow#3", "done"]
 
 
 async def test_a_person_resolves_an_unknown_outcome(world: World) -> None:
-    from agentflow_common import events as ev
-    from agentflow_common.eventlog import Entry, Fence
-
     text = workflow(
         "{id: hold, type: signal, config: {signal: go}}",
         "{id: pay, type: tool, config: {tool_name: t.pay, tool_args: {amount: 7}}, policy: {on_unknown: ask}}",
@@ -396,5 +338,5 @@ async def test_a_person_resolves_an_unknown_outcome(world: World) -> None:
         with pytest.raises(FailedPreconditionError, match="is known"):
             await world.flows.resolve(run, "hold", "fail")
         assert await world.flows.resolve(run, "pay", outcome, output=output, reason="the bank says so") == 1
-        done = await world.flows.wait(run, timeout=15)
+        done = await world.flows.wait(run, timeout=PATIENCE_S)
         assert done.output == {"after": expected}, done.error

@@ -15,6 +15,7 @@ from agentflow_common.definition import parse_text
 from agentflow_common.eventlog import Entry
 from agentflow_common.events import Payload
 from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.testing.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ async def tell(engine: Any, key: subjects.RunKey, kind: type[ev.Event], **fields
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event)))
 
 
-async def reached(engine: Any, key: subjects.RunKey, status: RunStatus, timeout_s: float = 10.0) -> Any:
+async def reached(engine: Any, key: subjects.RunKey, status: RunStatus, timeout_s: float = PATIENCE_S) -> Any:
     async with asyncio.timeout(timeout_s):
         while True:
             state = await engine.state(key)
@@ -189,7 +190,7 @@ async def test_two_people_approve_and_one_rejects(engine: Any) -> None:
     for by in ("ana", "ana", "eve"):
         await tell(engine, key, ev.ApprovalGiven, step="one", decision="approve", by=by)
     await tell(engine, key, ev.ApprovalGiven, step="other", decision="reject", by="bo", comment="too much")
-    await asyncio.sleep(0.2)
+    await engine.until(key, ev.StepResolved)  # facts are taken in their order: all before the rejection were seen
     state = await engine.state(key)
     assert state.steps["one"].status is StepStatus.WAITING, "one person counts once, a stranger not at all"
     assert state.steps["other"].output.value["approved"] is False
@@ -200,11 +201,10 @@ async def test_two_people_approve_and_one_rejects(engine: Any) -> None:
 
 async def test_an_approval_escalates_and_then_expires(engine: Any) -> None:
     text = workflow(
-        "{id: ask, type: approval, config: "
-        "{approvers: [ana], escalate_ms: 300ms, escalate_to: [boss], expires_ms: 900ms}}"
+        "{id: ask, type: approval, config: {approvers: [ana], escalate_ms: 300ms, escalate_to: [boss], expires_ms: %s}}"
     )
-    expired = await engine.submit(text)
-    answered = await engine.submit(text)
+    expired = await engine.submit(text % "900ms")
+    answered = await engine.submit(text % "1h")
     await engine.until(answered, ev.ApprovalEscalated)
     await tell(engine, answered, ev.ApprovalGiven, step="ask", decision="approve", by="boss")
     assert (await engine.finished(answered)).status is RunStatus.COMPLETED
@@ -290,13 +290,15 @@ async def test_a_saga_undoes_in_reverse_order(engine: Any) -> None:
 
 async def test_a_graceful_cancel_lets_steps_end(engine: Any) -> None:
     text = workflow(
-        "{id: s, type: function, config: {function_name: t.stubborn, inputs: {seconds: 0.5}}}",
+        "{id: s, type: function, config: {function_name: t.stubborn, inputs: {name: graceful}}}",
         "{id: t, type: function, config: {function_name: t.add}}",
         edges="{from: s, to: t}",
     )
     key = await engine.submit(text)
     await engine.until(key, ev.StepStarted)
-    await tell(engine, key, ev.RunCancelRequested, reason="enough", grace_ms=5000)
+    await tell(engine, key, ev.RunCancelRequested, reason="enough", grace_ms=300_000)
+    await engine.until(key, ev.TimerSet)  # the grace: the cancellation was decided
+    steps().GATES["graceful"].set()
     state = await engine.finished(key)
     assert state.status is RunStatus.CANCELLED
     assert state.steps["s"].status in {StepStatus.COMPLETED, StepStatus.FAILED}
@@ -305,7 +307,7 @@ async def test_a_graceful_cancel_lets_steps_end(engine: Any) -> None:
 
 async def test_pause_and_resume(engine: Any) -> None:
     text = workflow(
-        "{id: a, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.5}}}",
+        "{id: a, type: function, config: {function_name: t.gate, inputs: {name: paused}}}",
         "{id: b, type: function, config: {function_name: t.add}}",
         edges="{from: a, to: b}",
     )
@@ -313,6 +315,7 @@ async def test_pause_and_resume(engine: Any) -> None:
     await engine.until(key, ev.StepScheduled)
     await tell(engine, key, ev.RunPauseRequested, reason="look", by="ana")
     state = await reached(engine, key, RunStatus.PAUSED)
+    steps().GATES["paused"].set()
     await engine.until(key, ev.StepCompleted)
     await asyncio.sleep(0.2)
     assert "b" not in (await engine.state(key)).steps
@@ -323,8 +326,8 @@ async def test_pause_and_resume(engine: Any) -> None:
 
 async def test_a_silent_step_is_lost_and_one_that_beats_is_not(engine: Any) -> None:
     text = workflow(
-        "{id: s, type: function, config: {function_name: %s, inputs: {seconds: 2.5}}, "
-        "policy: {heartbeat_ms: 800, retry: {max_attempts: 1}}}"
+        "{id: s, type: function, config: {function_name: %s, inputs: {seconds: 4}}, "
+        "policy: {heartbeat_ms: 1500, retry: {max_attempts: 1}}}"
     )
     silent = await engine.submit(text % "t.sleep")
     beating = await engine.submit(text % "t.beating")

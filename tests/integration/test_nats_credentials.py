@@ -9,7 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,7 @@ from agentflow_common.embedded import NatsServer
 from agentflow_common.errors import UnauthenticatedError
 from agentflow_common.service import Context, running
 from agentflow_common.settings import Settings
+from agentflow_common.testing.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 
@@ -46,16 +47,10 @@ def wrong_urls(server: NatsServer) -> tuple[str, ...]:
     )
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not holds():
-            await asyncio.sleep(0.02)
-
-
 async def test_a_service_does_not_start_with_credentials_that_are_refused(server: NatsServer) -> None:
     place = server.url.rpartition("@")[2]
     for url in wrong_urls(server):
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             with pytest.raises(UnauthenticatedError, match="set NATS_URL") as caught:
                 await running("test", Settings(nats_url=url), nothing).__aenter__()
         assert (caught.value.kind, place in caught.value.message) == ("nats_credentials_refused", True)
@@ -100,6 +95,6 @@ async def test_a_service_stops_when_its_credentials_are_taken_back(server: NatsS
         config.write_text(config.read_text().replace(server.token, secrets.token_hex(12)))
         assert server.process is not None
         server.process.send_signal(signal.SIGHUP)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await context.stopping.wait()
         assert not context.health.alive

@@ -19,13 +19,14 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.groupcommit import GroupCommit
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker import flight
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("row_steps.py")
-ACK_WAIT_S = 0.6
+ACK_WAIT_S = 1.5  # a worker that is alive says so three times in it, on a busy machine too
 _numbers = itertools.count(1)
 
 
@@ -89,7 +90,7 @@ class Worker:
 
     async def until(self, key: subjects.RunKey, *expected: tuple[str, str, str]) -> None:
         """Until the reports are these: (step, what it gave, what its worker began)."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 found = [
                     (e.step, e.output.value, e.begun.step if e.begun else "")
@@ -102,7 +103,7 @@ class Worker:
                 await asyncio.sleep(0.01)
 
     async def waits_in(self, key: subjects.RunKey, step: str) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (key.run, step) not in self.module.HELD:
                 await asyncio.sleep(0.01)
         self.module.HELD.discard((key.run, step))
@@ -112,7 +113,7 @@ class Worker:
         return int(info.num_ack_pending) + int(info.num_pending)
 
     async def idle(self) -> None:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while await self.in_hand():
                 await asyncio.sleep(0.02)
 
@@ -188,7 +189,7 @@ async def test_who_was_taken_for_lost_in_a_claimed_step_begins_nothing(workers: 
     key = await slow.offer("r.pay", "r.pass")
     await slow.waits_in(key, "s0")
     other = await workers.start("other")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not any(isinstance(e, ev.StepOutcomeUnknown) for e in await other.facts(key)):
             await asyncio.sleep(0.01)
     gate.set()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import nats
@@ -13,6 +12,7 @@ from nats.aio.client import Client
 
 from agentflow_common import wire
 from agentflow_common.testing.servers import NatsLike
+from agentflow_common.testing.waiting import until
 from agentflow_common.wire import Connection, parse_headers
 
 pytestmark = pytest.mark.integration
@@ -41,12 +41,6 @@ async def settled(nc: Client) -> None:
     """What was sent is with the server: nats-py's first PING overtakes what is pending, a second does not."""
     for _ in range(2):
         await nc.flush()
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def arrived(seen: list[Any], count: int) -> None:

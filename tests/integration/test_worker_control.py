@@ -16,6 +16,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 
@@ -48,7 +49,7 @@ class Bench:
     async def facts(self, key: subjects.RunKey) -> list[Any]:
         return [ev.decode(stored.data) for stored in await self.log.read(subjects.run_in(key))]
 
-    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = 10.0) -> Any:
+    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
         async with asyncio.timeout(timeout_s):
             while True:
                 for fact in await self.facts(key):
@@ -60,7 +61,7 @@ class Bench:
         hint = {"run": key.run, "step": "s", "attempt": 1, **more}
         await self.nc.publish(subjects.control(key.run), msgspec.json.encode(hint))
 
-    async def idle(self, timeout_s: float = 10.0) -> None:
+    async def idle(self, timeout_s: float = PATIENCE_S) -> None:
         """Until every task is acknowledged."""
         async with asyncio.timeout(timeout_s):
             while True:
@@ -113,7 +114,7 @@ async def test_a_step_that_is_stopped_by_force_is_not_waited_for(bench: Bench) -
     await bench.stop(tidy)
     await bench.stop(deaf, mode="forced")
     await bench.stop(stubborn, mode="graceful")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while f"ignored {stubborn.run}" not in steps().SEEN:
             await asyncio.sleep(0.01)
     await bench.stop(stubborn, mode="graceful")  # a second gentle word does not disturb the cleaning up
@@ -133,7 +134,7 @@ async def test_a_worker_that_goes_while_a_step_tidies_up_leaves_it_to_another(na
         key = await first.offer("w.slow_to_stop")
         await first.until(key, ev.StepStarted)
         await first.stop(key, mode="graceful")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while f"ignored {key.run}" not in steps().SEEN:
                 await asyncio.sleep(0.01)
     async with running("worker", settings, worker_app) as context:

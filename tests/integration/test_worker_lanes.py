@@ -17,6 +17,7 @@ from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.lanecontrols import LIMIT_MAX, control_key
 from agentflow_common.service import running
 from agentflow_common.streams import ensure_streams
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker import lanes
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
@@ -59,13 +60,13 @@ class Lane:
     async def info(self) -> Any:
         return await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(LANE))
 
-    async def until(self, holds: Callable[[Any], bool], timeout_s: float = 10.0) -> Any:
+    async def until(self, holds: Callable[[Any], bool], timeout_s: float = PATIENCE_S) -> Any:
         async with asyncio.timeout(timeout_s):
             while not holds(info := await self.info()):
                 await asyncio.sleep(0.02)
         return info
 
-    async def all_done(self, timeout_s: float = 20.0) -> None:
+    async def all_done(self, timeout_s: float = PATIENCE_S) -> None:
         async with asyncio.timeout(timeout_s):
             while await self.done() < len(self.offered):
                 await asyncio.sleep(0.05)

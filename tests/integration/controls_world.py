@@ -1,0 +1,90 @@
+"""What the tests of controls stand on: an SDK client, a gateway, a scheduler and a worker in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable
+from types import ModuleType
+from typing import Any
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
+from agentflow_gateway.testing import Stand, standing
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_sdk import AsyncClient
+from agentflow_worker.app import app as worker_app
+
+
+class World:
+    def __init__(self, stand: Stand, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
+        self.stand = stand
+        self.client = client
+        self.flows = client.workflows
+        self.stack = stack
+
+    async def submit(self, *nodes: str, edges: str = "", top: str = "", **options: Any) -> str:
+        return (await self.flows.submit(workflow(*nodes, edges=edges, top=top), **options)).run_id
+
+    async def reaches(self, run: str, check: Callable[[Any], bool], timeout_s: float = PATIENCE_S) -> Any:
+        """The run once the check holds."""
+        async with asyncio.timeout(timeout_s):
+            while not check(item := await self.flows.get(run)):
+                await asyncio.sleep(0.03)
+            return item
+
+    async def status(self, run: str, status: str) -> Any:
+        return await self.reaches(run, lambda item: item.status == status)
+
+    async def log(self, run: str) -> list[ev.AnyEvent]:
+        stored = await self.stand.context.log.read(subjects.run_all(subjects.key_of("default", run)))
+        return [ev.decode(item.data) for item in stored]
+
+    async def has(self, run: str, kind: type[ev.Event]) -> bool:
+        return any(isinstance(event, kind) for event in await self.log(run))
+
+    async def scheduled(self, run: str) -> list[str]:
+        """Steps that this run itself has offered to workers, in order."""
+        return [event.step for event in await self.log(run) if isinstance(event, ev.StepScheduled)]
+
+
+def workflow(*nodes: str, edges: str = "", top: str = "", name: str = "w") -> str:
+    listed = "\n".join(f"    - {node}" for node in nodes)
+    return f"name: {name}\n{top}\ndag:\n  nodes:\n{listed}\n  edges: [{edges}]\n"
+
+
+def add(node: str, a: str, b: str = "1", more: str = "") -> str:
+    inputs = f"inputs: {{a: {a}, b: {b}}}"
+    return f"{{id: {node}, type: function, {more} config: {{function_name: t.add, {inputs}}}}}"
+
+
+def gated(node: str, gate: str) -> str:
+    """A step that waits until the gate is opened."""
+    return f"{{id: {node}, type: function, config: {{function_name: t.gate, inputs: {{name: {gate}}}}}}}"
+
+
+def opened(gate: str) -> None:
+    next(m for name, m in sys.modules.items() if name.startswith("agentflow_load_steps_")).GATES[gate].set()
+
+
+@contextlib.asynccontextmanager
+async def built(
+    harness: ModuleType,
+    nats_url: str,
+    db_env: dict[str, str],
+    worker: bool = True,
+    scheduler: bool = True,
+    **bounds: Any,
+) -> AsyncIterator[World]:
+    async with contextlib.AsyncExitStack() as stack:
+        if scheduler:
+            await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
+        if worker:
+            await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        stand = await stack.enter_async_context(standing(nats_url, db_env, **bounds))
+        endpoint = f"127.0.0.1:{stand.context.ports['grpc']}"
+        client = await stack.enter_async_context(AsyncClient(endpoint, stand.key))
+        yield World(stand, client, stack)
