@@ -13,7 +13,7 @@ from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Entry
 from agentflow_common.pull import WorkQueue
 from agentflow_scheduler.snapshots import save_snapshot
 from benchmarks.drive import SILENCE_S_MAX, Emit, drive
-from benchmarks.history import Line, copy, template
+from benchmarks.history import Line, copy, tasks, template
 from benchmarks.stack import SERVICES, Engine, chain, engine
 
 ROUNDS = 5
@@ -69,8 +69,7 @@ async def _age(stack: Engine, runs: int) -> None:
     await drive(stack, chain(AGED_CHAIN))  # by its end the one before has ended
     lines = template(await stack.log.read(subjects.run_all(subjects.key_of(stack.org, run_id))))
     stack.stop()
-    tasks = sum(line.suffix.startswith("out.task.") for line in lines)  # a row of steps is one
-    queue = asyncio.create_task(_take_tasks(stack, runs * tasks))
+    queue = asyncio.create_task(_take_tasks(stack, runs * tasks(lines)))
     try:
         await _append_copies(stack, lines, runs)
         await queue

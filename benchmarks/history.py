@@ -31,6 +31,11 @@ def template(history: Sequence[Stored]) -> list[Line]:
     return lines
 
 
+def tasks(lines: Sequence[Line]) -> int:
+    """How many tasks a run offered to workers: fewer than steps, where a worker went on by itself."""
+    return sum(line.suffix.startswith("out.task.") for line in lines)
+
+
 def copy(lines: Sequence[Line], run: str, after_seq: int) -> list[Entry]:
     """The history for another run id, to be appended right after the sequence `after_seq`."""
     entries = []

@@ -86,18 +86,21 @@ def test_a_copied_history_folds_like_the_original() -> None:
         ("out.run", ev.RunStarted(**owner, workflow="w", version=1, steps=1, seen=7)),
         ("out.task.default", scheduled),
         ("in", ev.StepCompleted(**owner, step="s", attempt=1, output=Payload(value=3))),
-        ("out.run", ev.RunCompleted(**owner, output=Payload(value=3), seen=12)),
+        ("in", ev.StepCompleted(**owner, step="t", attempt=1, output=Payload(value=3))),  # begun in a row: no task
+        ("out.run", ev.RunCompleted(**owner, output=Payload(value=3), seen=13)),
     ]
-    numbers = [7, 9, 10, 12, 13]  # other runs wrote in between
+    numbers = [7, 9, 10, 12, 13, 14]  # other runs wrote in between
     stored = [
         Stored(f"{first}.{suffix}", ev.encode(event), seq)
         for (suffix, event), seq in zip(original, numbers, strict=True)
     ]
-    entries = history.copy(history.template(stored), "run_B", after_seq=100)
+    lines = history.template(stored)
+    assert history.tasks(lines) == 1, "whoever waits for a task a step waits for ever"
+    entries = history.copy(lines, "run_B", after_seq=100)
     prefix = subjects.prefix(subjects.key_of("bench", "run_B"))
     assert [entry.subject for entry in entries] == [f"{prefix}.{suffix}" for suffix, _ in original]
     state = fold((101 + place, ev.decode(entry.data)) for place, entry in enumerate(entries))
     assert state is not None
-    assert (state.run, state.status, state.facts_seq, state.out_seq) == ("run_B", RunStatus.COMPLETED, 104, 105)
+    assert (state.run, state.status, state.facts_seq, state.out_seq) == ("run_B", RunStatus.COMPLETED, 105, 106)
     seen = [event.seen for entry in entries if isinstance(event := ev.decode(entry.data), ev.Decision)]
-    assert seen == [101, 101, 104]
+    assert seen == [101, 101, 105]
