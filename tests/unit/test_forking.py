@@ -144,6 +144,57 @@ def test_only_what_has_failed_is_retried_and_no_unknown_outcome() -> None:
     assert caught.value.kind == "outcome_unknown"
 
 
+UNKNOWN = StepStatus.OUTCOME_UNKNOWN
+PAY = """\
+name: w
+dag:
+  nodes:
+    - {{id: pay, type: tool, config: {{tool_name: t}}, policy: {{{policy}}}}}
+    - id: each
+      type: map
+      config: {{over: [1, 2], body: {{type: tool, config: {{tool_name: t}}}}, on_item_failure: continue}}
+    - {{id: tell, type: function, config: {{function_name: f}}, depends_on: [each]}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "kept", "refused"),
+    [
+        ("on_failure: continue", True, False),
+        ("on_unknown: ask", True, False),  # of the new run, too
+        ("on_unknown: retry", False, False),
+        ("on_unknown: fail", False, True),
+    ],
+)
+@pytest.mark.parametrize("how", ["retry", "fork"])
+def test_what_may_have_taken_effect_is_not_repeated_unasked(policy: str, kept: bool, refused: bool, how: str) -> None:
+    made = definition(PAY.format(policy=policy))
+    run = state(
+        RunStatus.FAILED, pay=UNKNOWN, each=DONE, tell=StepStatus.FAILED, **{"each[0]": DONE, "each[1]": UNKNOWN}
+    )
+    run.steps["each"].width = 2
+
+    def begun() -> forking.Seed:
+        return forking.retry(run, made, Changes()) if how == "retry" else forking.fork(run, run, made, "tell")
+
+    if refused:
+        with pytest.raises(TerminalError, match="fork the run at 'pay'"):
+            begun()
+        assert set(forking.fork(run, run, made, "pay").steps) == {"each", "each[0]", "each[1]"}, "that is to ask for it"
+        run.steps["pay:undo"] = StepState(status=DONE)
+    assert set(begun().steps) == {"each", "each[0]", "each[1]"} | ({"pay"} if kept else set())
+
+
+def test_a_part_that_a_person_is_asked_for_is_asked_for_in_the_retry() -> None:
+    text = PAY.format(policy="").replace("on_item_failure: continue}", "concurrency: 1}, policy: {on_unknown: ask}")
+    run = state(RunStatus.CANCELLED, each=StepStatus.CANCELLED, **{"each[0]": UNKNOWN, "each[1]": StepStatus.CANCELLED})
+    run.steps["each"].width = 2
+    steps = forking.retry(run, definition(text), Changes()).steps
+    assert {key: step.status.value for key, step in steps.items()} == {
+        "each": "running", "each[0]": "outcome_unknown", "each[1]": "retrying",
+    }  # fmt: skip
+
+
 def looped() -> tuple[RunState, RunState]:
     """(the run at its end, the run just before `review#2` began)."""
     before = state(RunStatus.RUNNING, **dict.fromkeys(("start", "draft", "review", "draft#2"), DONE))

@@ -128,6 +128,7 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str) -> 
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
+    _check_repeated(state, definition, kept, reach)
     visits = {name: count for name, count in state.visits.items() if name not in reach} | {
         name: count for name, count in before.visits.items() if name in reach
     }
@@ -142,22 +143,17 @@ def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
     if state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
         what = "completed: fork it to run a part of it again" if state.status.terminal else f"{state.status}"
         raise TerminalError(f"run {state.run} is {what}; only a failed or cancelled run is retried", kind="not_failed")
-    for key, step in state.steps.items():
-        if step.status is StepStatus.OUTCOME_UNKNOWN:
-            raise TerminalError(
-                f"run {state.run}: nobody knows whether step {key} took effect (its worker vanished), so it is not "
-                f"repeated unasked; find out, then fork the run at {(parent_of(key) or key)!r}",
-                kind="outcome_unknown",
-            )
     redone = _undone(state)
     if definition.graph is not None and redone:
+        _check_repeated(state, definition, {}, set())
         return _anew(definition)
     lost = leads_to(definition, redone) | leads_to(definition, changes.nodes)
     kept = _kept(state, definition, lost)
     for key, step in state.steps.items():
         begun = (step.width >= 0 or step.iteration > 0) and key not in kept
         if begun and node_of(key) not in lost and not changes.inputs:
-            kept |= _partial(state, key, step)
+            kept |= _partial(state, key, step, _asks(definition))
+    _check_repeated(state, definition, kept, set())
     again = frozenset(node.id for node in definition.dag.nodes if current_key(state, node.id) not in kept)
     return Seed(kept, _position(state), again)
 
@@ -176,33 +172,62 @@ def _undone(state: RunState) -> set[str]:
     return {node_of(key) for key in state.steps if key.endswith(UNDO)}
 
 
+def _asks(definition: Definition) -> set[str]:
+    """The nodes whose unknown outcome a person is asked for: what is kept of them is asked again."""
+    return {node.id for node in definition.dag.nodes if node.policy.on_unknown == "ask"}
+
+
+def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, StepState], asked: set[str]) -> None:
+    """TerminalError if what may have taken effect would run again unasked. asked: nodes that are meant to run again."""
+    again = {
+        node.id for node in definition.dag.nodes
+        if node.policy.on_unknown == "retry" or (node.policy.on_unknown is None and node.type == "llm")
+    } | asked  # fmt: skip
+    for key, step in state.steps.items():
+        if step.status is not StepStatus.OUTCOME_UNKNOWN or key.endswith(UNDO) or undo_key(key) in state.steps:
+            continue
+        if key not in kept and node_of(key) not in again:
+            raise TerminalError(
+                f"run {state.run}: nobody knows whether step {key} took effect (its worker vanished), so it is not "
+                f"repeated unasked; find out, then fork the run at {(parent_of(key) or key)!r}",
+                kind="outcome_unknown",
+            )
+
+
 def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, StepState]:
-    """Settled steps with all their parts; a failed one only where the definition goes on without it."""
+    """Settled steps with all their parts; one that failed, or whose outcome is not known, only where the definition
+    goes on without it (or asks for that again)."""
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
+    asks = _asks(definition)
     kept: dict[str, StepState] = {}
     for key, step in state.steps.items():
         if key.endswith(UNDO) or parent_of(key) is not None or node_of(key) in lost:
             continue
-        if step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED} or (
-            step.status is StepStatus.FAILED and node_of(key) in goes_on
+        node = node_of(key)
+        if (
+            step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED}
+            or (step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN} and node in goes_on)
+            or (step.status is StepStatus.OUTCOME_UNKNOWN and node in asks)
         ):
             kept[key] = step
     for key, step in state.steps.items():
         parent = parent_of(key)
-        if parent in kept and step.status in SETTLED and undo_key(key) not in state.steps:
+        over = step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN
+        if parent in kept and over and undo_key(key) not in state.steps:
             kept[key] = step
     return kept
 
 
-def _partial(state: RunState, key: str, step: StepState) -> dict[str, StepState]:
-    """A step that had begun to run in parts: itself as it was then, the parts that succeeded, and the others that had
-    begun as parts that are to be begun again, in their turn."""
+def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:
+    """A step that had begun to run in parts: itself as it was then, the parts that succeeded or that a person is to be
+    asked for, and the others that had begun as parts that are to be begun again, in their turn."""
     begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
     made = {key: begun}
     for name, part in state.steps.items():
         if parent_of(name) == key and not name.endswith(UNDO):
             again = StepState(status=StepStatus.RETRYING, kind=part.kind, due=True)
-            made[name] = part if part.status is StepStatus.COMPLETED else again
+            asked = part.status is StepStatus.OUTCOME_UNKNOWN and node_of(key) in asks
+            made[name] = part if asked or part.status is StepStatus.COMPLETED else again
     return made
 
 
