@@ -186,7 +186,7 @@ def test_what_may_have_taken_effect_is_not_repeated_unasked(policy: str, kept: b
 
 
 def test_a_part_that_a_person_is_asked_for_is_asked_for_in_the_retry() -> None:
-    text = PAY.format(policy="").replace("on_item_failure: continue}", "concurrency: 1}, policy: {on_unknown: ask}")
+    text = PAY.format(policy="").replace("continue}", "fail}\n      policy: {on_unknown: ask}")
     run = state(RunStatus.CANCELLED, each=StepStatus.CANCELLED, **{"each[0]": UNKNOWN, "each[1]": StepStatus.CANCELLED})
     run.steps["each"].width = 2
     steps = forking.retry(run, definition(text), Changes()).steps
