@@ -71,7 +71,7 @@ format: setup ## let ruff fix what it can
 	@$(BIN)/ruff format .
 
 bench: setup ## benchmarks as JSON lines; ONLY=engine runs one group
-	@$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))
+	@$(BIN)/python -m benchmarks $(addprefix --only ,$(ONLY))
 
 bench-peers: setup ## ours beside Restate, DBOS, LangGraph, Temporal, each in its own environment; ONLY=restate takes one
 	@$(BIN)/python -m benchmarks.peers $(addprefix --only ,$(ONLY))

@@ -1,42 +1,47 @@
-"""`python -m benchmarks [--only GROUP] [--runs N]`"""
+"""`python -m benchmarks [--only GROUP]... [--runs N]`"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import importlib
-import json
 import sys
+import time
+from collections.abc import Callable, Coroutine
 from typing import Any
 
-GROUPS = {"engine": "engine", "engine-long": "engine_long", "wfcommons": "recipes", "lanes": "lanes"}
+from benchmarks import aged, engine, lanes, recipes, waiting
+from benchmarks.output import Emit, attempt, emit, interruptible
+
+Part = Callable[[Emit, argparse.Namespace], Coroutine[Any, Any, None]]
+# In the order of a whole run: what readers ask for first. Each part has a log of its own, and fails alone.
+GROUPS: dict[str, tuple[Part, ...]] = {
+    "engine": (engine.run,),
+    "engine-long": (engine.wide, waiting.run, aged.run),
+    "wfcommons": (recipes.run,),
+    "lanes": (lanes.run,),
+}
 
 
-def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: int = 1, **more: Any) -> None:
-    """One figure. n: rounds (or samples) that the median is of."""
-    line = {
-        "name": name,
-        "value": round(value, 4),
-        "unit": unit,
-        "n": n,
-        "durability": durability,
-        "replicas": replicas,
-        **more,
-    }
-    print(json.dumps(line), flush=True)
+def measure(groups: list[str], options: argparse.Namespace) -> int:
+    """1 if a part failed."""
+    good = True
+    for group in groups:
+        print(f"group {group}", file=sys.stderr)
+        began = time.monotonic()
+        for part in GROUPS[group]:
+            good &= attempt(f"{part.__module__}.{part.__name__} of group {group}", part(emit, options))
+        print(f"group {group} took {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 0 if good else 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=list(GROUPS), help="run one group")
+    parser.add_argument("--only", choices=list(GROUPS), action="append", help="a group; several if given again")
     parser.add_argument("--runs", type=int, default=100_000, help="finished runs in the aged log (%(default)s)")
     options = parser.parse_args()
-    for group in GROUPS if options.only is None else (options.only,):
-        print(f"group {group}", file=sys.stderr)
-        module = importlib.import_module(f"benchmarks.{GROUPS[group]}")
-        asyncio.run(module.run(emit, options))
-    return 0
+    if options.runs < 1:
+        parser.error("--runs must be 1 or more")
+    return measure(options.only or list(GROUPS), options)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import statistics
@@ -12,8 +13,9 @@ from agentflow_common import ids, subjects
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Entry
 from agentflow_common.pull import WorkQueue
 from agentflow_scheduler.snapshots import save_snapshot
-from benchmarks.drive import SILENCE_S_MAX, Emit, drive
+from benchmarks.drive import SILENCE_S_MAX, drive
 from benchmarks.history import Line, copy, tasks, template
+from benchmarks.output import Emit
 from benchmarks.stack import SERVICES, Engine, chain, engine
 
 ROUNDS = 5
@@ -23,8 +25,9 @@ CHAIN = 10
 AGED_CHAIN = 2  # steps of a finished run: what ages a log is its runs (their subjects), and making them costs time
 
 
-async def slowdown(emit: Emit, runs: int) -> None:
-    """engine.aged_log_slowdown: time of chain10 with `runs` finished runs in the log, over that on a fresh log."""
+async def run(emit: Emit, options: argparse.Namespace) -> None:
+    """engine.aged_log_slowdown: time of chain10 with many finished runs in the log, over that on a fresh log."""
+    runs: int = options.runs
     definition = chain(CHAIN)
     async with engine() as fresh, engine() as aged:
         began = time.perf_counter()

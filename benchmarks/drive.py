@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 from typing import Any
 
 from agentflow_common import events as ev
@@ -12,11 +11,10 @@ from agentflow_common import subjects
 from agentflow_common.pull import Delivery, Tail
 from benchmarks.stack import Engine
 
-Emit = Callable[..., None]
 SILENCE_S_MAX = 120.0  # no run of a benchmark takes so long
 
 
-async def _batch(stack: Engine, tail: Tail) -> list[Delivery]:
+async def arrivals(stack: Engine, tail: Tail) -> list[Delivery]:
     """What the tail brings. Raises RuntimeError if a service has ended, or nothing comes: it would wait for ever."""
     silent_since = time.monotonic()
     while not (found := await tail.batch(5.0)):
@@ -43,7 +41,7 @@ async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_
                 fresh.append(await stack.log.publish(entry))
             if fresh:
                 await asyncio.gather(*fresh)
-            for delivery in await _batch(stack, tail):
+            for delivery in await arrivals(stack, tail):
                 end = ended(delivery.data)
                 if end is not None:
                     waiting.discard(end.run)
@@ -64,7 +62,7 @@ async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> li
             await stack.log.append(entry)
             count = len(found)
             while len(found) == count:
-                for delivery in await _batch(stack, tail):
+                for delivery in await arrivals(stack, tail):
                     end = ended(delivery.data)
                     if end is not None:
                         found.append((published, end.output.value))

@@ -1,4 +1,4 @@
-"""Group `engine`: durable steps a second, time of a sequential step, fan-out, beside the server's own limit."""
+"""Durable steps a second, time of a sequential step, fan-out, beside the server's own limit."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 
 from agentflow_common.definition import parse_dict
 from agentflow_common.eventlog import Entry
-from benchmarks.drive import Emit, drive, outputs
+from benchmarks.drive import drive, outputs
+from benchmarks.output import Emit
 from benchmarks.stack import SERVICES, Engine, chain, engine, fanout, node
 
 ROUNDS = 5
@@ -18,25 +19,32 @@ IN_FLIGHT = 50
 CHAIN = 10
 RUNS_PER_ROUND = 300
 FANOUT = 1000
+WIDE_FANOUT = 10_000
+WIDE_ROUNDS = 3
 SUBMISSIONS = 300
 
 
 async def run(emit: Emit, _options: object) -> None:
     async with engine() as stack:
-        await publish_limit(stack, emit)
         steps = await chain10(stack, emit)
-        await sequential(stack, emit)
-        await first_task(stack, emit)
-        await fan(stack, emit, FANOUT, ROUNDS)
-        limit = await publish_limit(stack, None)
+        limit = await publish_limit(stack, emit)
         # a run of it: its submission, its start, the row's task, a report a step, its end
         messages = steps * (CHAIN + 4) / CHAIN
         emit("engine.chain10.share_of_publish_limit", messages / limit, "ratio", ROUNDS, stack.durability)
-        await chain10_offered(stack, emit)
         await chain10_fsync(stack, emit)
+        await sequential(stack, emit)
+        await first_task(stack, emit)
+        await fan(stack, emit, FANOUT, ROUNDS)
+        await chain10_offered(stack, emit)
 
 
-async def publish_limit(stack: Engine, emit: Emit | None) -> float:
+async def wide(emit: Emit, _options: object) -> None:
+    """engine.fanout10000.steps_per_s"""
+    async with engine() as stack:
+        await fan(stack, emit, WIDE_FANOUT, WIDE_ROUNDS)
+
+
+async def publish_limit(stack: Engine, emit: Emit) -> float:
     """Acknowledged publishes a second of one client with 500 in flight, 300-byte messages, in the same stream."""
     rates = []
     body = b"x" * 300
@@ -52,8 +60,7 @@ async def publish_limit(stack: Engine, emit: Emit | None) -> float:
         await asyncio.gather(*pending)
         rates.append(count / (time.perf_counter() - began))
     rate = statistics.median(rates)
-    if emit is not None:
-        emit("jetstream.publish_limit_per_s", rate, "messages/s", len(rates), stack.durability)
+    emit("jetstream.publish_limit_per_s", rate, "messages/s", len(rates), stack.durability)
     return rate
 
 

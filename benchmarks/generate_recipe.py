@@ -23,8 +23,16 @@ def main() -> None:
     importlib.import_module("numpy").random.seed(int(seed))
     recipes: Any = importlib.import_module("wfcommons.wfchef.recipes")
     generator: Any = importlib.import_module("wfcommons").WorkflowGenerator
-    made = getattr(recipes, RECIPES[recipe]).from_num_tasks(int(tasks))
-    generator(made).build_workflow().write_json(Path(target))
+    made = getattr(recipes, RECIPES[recipe]).from_num_tasks
+    for count in (int(tasks), int(tasks) * 11 // 10):  # a recipe's smallest may have some more (Seismology: 103)
+        try:
+            workflow = generator(made(count)).build_workflow()
+        except ValueError as error:
+            print(f"{recipe}: {error}", file=sys.stderr)
+        else:
+            workflow.write_json(Path(target))
+            return
+    sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import statistics
 from typing import Any
 
 from agentflow_common.definition import parse_dict
-from benchmarks.drive import Emit, drive
+from benchmarks.drive import drive
+from benchmarks.output import Emit
 from benchmarks.stack import Engine, chain, engine
 
 ROUNDS = 3

@@ -5,16 +5,17 @@ The package and what it needs stay out of our environment: if it is not importab
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
-import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
-from benchmarks import workflow_shapes as shapes
-from benchmarks.drive import Emit, drive
+from benchmarks.drive import drive
+from benchmarks.output import Emit
 from benchmarks.stack import HERE, chain, engine
-from benchmarks.wfformat import SLOTS, measure, scale_for
+from benchmarks.wfformat import SLOTS, load, measure, scale_for
 
 RECIPES = ("montage", "epigenomics", "1000genome", "seismology", "srasearch")
 SIZES = {100: 2.0, 1000: 4.0, 5000: 10.0}  # tasks: the lower bound in seconds that the scale gives
@@ -29,28 +30,39 @@ async def run(emit: Emit, _options: object) -> None:
     if python is None:
         print(f"group wfcommons is left out: {PACKAGE} can't be installed here", file=sys.stderr)
         return
-    asked = {(recipe, size): _generate(python, recipe, size) for recipe in RECIPES for size in SIZES}
-    workflows = {name: tasks for name, tasks in asked.items() if tasks is not None}
+    asked = [(recipe, size) for size in SIZES for recipe in RECIPES]
+    at_once = asyncio.Semaphore(os.cpu_count() or 1)
+    made = await asyncio.gather(*(_generate(python, recipe, size, at_once) for recipe, size in asked))
     async with engine(concurrency=SLOTS) as stack:
         await drive(stack, chain(10), 100, 50)
-        for (recipe, size), tasks in workflows.items():
-            await measure(stack, emit, recipe, tasks, SLOTS, scale_for(tasks, SLOTS, SIZES[size]), asked=size)
+        for (recipe, size), file in zip(asked, made, strict=True):
+            if file is not None:
+                tasks = load(file)
+                await measure(stack, emit, recipe, tasks, SLOTS, scale_for(tasks, SLOTS, SIZES[size]), asked=size)
 
 
-def _generate(python: str, recipe: str, size: int) -> list[shapes.Task] | None:
+async def _generate(python: str, recipe: str, size: int, at_once: asyncio.Semaphore) -> Path | None:
     """The same for ever, so it is kept: 5,000 tasks take up to a minute. None where the package can't make so many."""
     target = WORKFLOWS / f"{recipe}-{size}-seed{SEED}.json"
-    if not target.exists():
+    if target.exists():
+        return target
+    WORKFLOWS.mkdir(parents=True, exist_ok=True)
+    written = target.with_suffix(".new")
+    command = [python, str(HERE / "generate_recipe.py"), recipe, str(size), str(SEED), str(written)]
+    env = {**os.environ, "PYTHONHASHSEED": "0"}  # the recipes walk over sets
+    async with at_once:
         print(f"{recipe}: generating {size} tasks", file=sys.stderr)
-        WORKFLOWS.mkdir(parents=True, exist_ok=True)
-        written = target.with_suffix(".new")
-        command = [python, str(HERE / "generate_recipe.py"), recipe, str(size), str(SEED), str(written)]
-        env = {**os.environ, "PYTHONHASHSEED": "0"}  # the recipes walk over sets
-        if subprocess.run(command, check=False, stdout=sys.stderr, cwd=WORKFLOWS, env=env).returncode:
-            print(f"{recipe} with {size} tasks is left out: {PACKAGE} can't make it", file=sys.stderr)
-            return None
-        written.rename(target)
-    return shapes.parse(json.loads(target.read_text()))
+        process = await asyncio.create_subprocess_exec(*command, stdout=sys.stderr, cwd=WORKFLOWS, env=env)
+        try:
+            failed = await process.wait()
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
+    if failed:
+        print(f"{recipe} with {size} tasks is left out: {PACKAGE} can't make it", file=sys.stderr)
+        return None
+    return written.rename(target)
 
 
 def _python() -> str | None:

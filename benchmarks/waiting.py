@@ -11,7 +11,8 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.pull import Tail
-from benchmarks.drive import Emit, drive
+from benchmarks.drive import arrivals, drive
+from benchmarks.output import Emit
 from benchmarks.stack import HELD_LANE, Engine, chain, engine, fanout
 
 RUNS = 10_000
@@ -20,25 +21,25 @@ WIDTH = 10_000
 WINDOW = "20000"  # so that all of them are offered: a step that is held back takes less
 
 
-async def waiting(emit: Emit) -> None:
+async def run(emit: Emit, _options: object) -> None:
     """engine.bytes_per_waiting_step, engine.recovery_10000_runs_s."""
     async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
         await drive(stack, chain(10), 1000, 50)  # what a scheduler that works has in memory anyway
+        before = stack.rss_bytes("scheduler")
+        await _hold(stack, fanout(WIDTH, HELD_LANE), 1, WIDTH)
+        per_child = (stack.rss_bytes("scheduler") - before) / WIDTH
+    async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
+        await drive(stack, chain(10), 1000, 50)
         events = await stack.log.last_seq()
         idle = await _recoveries(stack, "no active run, no snapshot", 1)
         before = stack.rss_bytes("scheduler")
         await _hold(stack, chain(10, HELD_LANE), RUNS, 1)
         per_run = (stack.rss_bytes("scheduler") - before) / RUNS
+        emit(
+            "engine.bytes_per_waiting_step", per_run, "bytes", 1, stack.durability,
+            runs=RUNS, bytes_per_waiting_child=round(per_child, 1),
+        )  # fmt: skip
         loaded = await _recoveries(stack, f"{RUNS:,} active runs", ROUNDS)
-    async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
-        await drive(stack, chain(10), 1000, 50)
-        before = stack.rss_bytes("scheduler")
-        await _hold(stack, fanout(WIDTH, HELD_LANE), 1, WIDTH)
-        per_child = (stack.rss_bytes("scheduler") - before) / WIDTH
-    emit(
-        "engine.bytes_per_waiting_step", per_run, "bytes", 1, stack.durability,
-        runs=RUNS, bytes_per_waiting_child=round(per_child, 1),
-    )  # fmt: skip
     emit(
         f"engine.recovery_{RUNS}_runs_s", statistics.median(loaded), "s", ROUNDS, stack.durability,
         events_without_snapshot=events, s_with_those_events_alone=round(idle[0], 4),
@@ -59,7 +60,7 @@ async def _hold(stack: Engine, definition: dict[str, object], runs: int, steps: 
                 pending.clear()
         await asyncio.gather(*pending)
         while left:
-            left -= len(await tail.batch(30.0))
+            left -= len(await arrivals(stack, tail))
     finally:
         await tail.stop()
     await asyncio.sleep(1.0)  # a snapshot that is due gets written

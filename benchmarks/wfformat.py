@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import workflow_shapes as shapes
-from benchmarks.__main__ import emit
-from benchmarks.drive import Emit, drive
+from benchmarks.drive import drive
+from benchmarks.output import Emit, emit
 from benchmarks.stack import Engine, chain, engine
 
 SLOTS = 64

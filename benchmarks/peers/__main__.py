@@ -10,8 +10,8 @@ from subprocess import run as run_command
 from typing import Any, Literal
 
 from agentflow_common.embedded import nats_binary
-from benchmarks.__main__ import emit
 from benchmarks.drive import drive
+from benchmarks.output import emit
 from benchmarks.peers.engines import MeasurementError, Peer, machine, peers
 from benchmarks.peers.figures import CHAIN, OURS, PEERS, Sample, Turn, report, sample
 from benchmarks.peers.install import CannotInstallError
