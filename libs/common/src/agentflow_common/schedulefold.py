@@ -20,6 +20,7 @@ from agentflow_common.runstate import TimerState
 TIMER: Final = "fire"
 RECENT_MAX: Final = 20  # fires that are remembered for people
 IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
+_TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "holidays")  # what they depend on
 INBOX_MAX: Final = 2_000  # triggers not decided yet: they pile up only while no scheduler is there
 
 
@@ -125,8 +126,9 @@ def child_id(state: ScheduleState, cause: str, cause_id: str, at: int) -> str:
     return ids.run_id_for_key(state.org, f"fire\x00{state.run}\x00{state.uid}\x00{cause}\x00{cause_id}\x00{at}")
 
 
-def new_state(event: ev.ScheduleCreated, seq: int) -> ScheduleState:
-    state = ScheduleState(org=event.org, run=event.run)
+def new_state(event: ev.ScheduleCreated, seq: int, out_seq: int = 0) -> ScheduleState:
+    """out_seq: the newest decision about the name before."""
+    state = ScheduleState(org=event.org, run=event.run, out_seq=out_seq)
     _created(state, event)
     state.facts_seq = seq
     return state
@@ -151,24 +153,33 @@ def evolve(state: ScheduleState, event: ev.Event, seq: int) -> None:
 
 
 class ScheduleFold(LogFold[ScheduleState | None]):
-    """Feeds a schedule's log in sequence order; `state` is None until it was created (or a checkpoint has come)."""
+    """Feeds a schedule's log in sequence order; `state` is None until it was created (or a checkpoint has come).
+
+    What stands before a checkpoint may be there, in part, or not at all, so a checkpoint takes the place of the state.
+    """
 
     def __init__(self, state: ScheduleState | None = None) -> None:
-        super().__init__(state, _FACTS, evolve, _begin)
+        super().__init__(state, _FACTS, evolve, self._created)
+        self._newest = 0  # decision of an earlier life of the name
+
+    def _created(self, event: ev.Event, seq: int) -> ScheduleState | None:
+        if isinstance(event, ev.Decision):
+            self._newest = max(self._newest, seq)
+        return new_state(event, seq, self._newest) if isinstance(event, ev.ScheduleCreated) else None
 
     def add(self, event: ev.Event, seq: int) -> None:
-        if isinstance(event, ev.ScheduleCheckpointed) and self.state is None:
-            self._held = deque(held for held in self._held if held[0] > event.seen)
+        state = self.state
+        if isinstance(event, ev.ScheduleCheckpointed) and (
+            state is None or (seq > state.out_seq and event.seen >= state.facts_seq)
+        ):
             try:
                 self.state = _restored(event, seq)
             except msgspec.ValidationError:
                 self.poison.append(seq)
-        else:
-            super().add(event, seq)
-
-
-def _begin(event: ev.Event, seq: int) -> ScheduleState | None:
-    return new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
+            else:
+                self._held = deque(held for held in self._held if held[0] > event.seen)
+                return
+        super().add(event, seq)
 
 
 def _restored(event: ev.ScheduleCheckpointed, seq: int) -> ScheduleState:
@@ -194,8 +205,10 @@ def _created(state: ScheduleState, event: ev.ScheduleCreated) -> None:
 
 
 def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
+    before = [state.calendars, *map(state.spec.get, _TIMES)]
     state.spec, state.calendars, state.updated_at = event.spec, event.calendars, event.ts
-    state.position = max(state.position, event.ts)
+    if event.recount or before != [state.calendars, *map(state.spec.get, _TIMES)]:
+        state.position = max(state.position, event.ts)  # other times: none of them before now
     state.listed = ""
     if event.recount:
         state.anchor = event.ts

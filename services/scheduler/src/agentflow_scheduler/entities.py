@@ -39,7 +39,7 @@ def begins(key: RunKey, event: ev.Event) -> bool:
     if key.run.startswith(LANE_PREFIX):
         return isinstance(event, ev.LaneEvent)
     if key.run.startswith(SCHEDULE_PREFIX):
-        return isinstance(event, ev.ScheduleCreated | ev.ScheduleCheckpointed)
+        return True  # what stands before a checkpoint may be gone, and facts that it had not seen come first
     return isinstance(event, ev.RunSubmitted)
 
 
@@ -64,17 +64,20 @@ def is_over(state: State) -> bool:
 
 
 def overtaken(key: RunKey, log: Sequence[tuple[int, ev.Event]]) -> list[tuple[int, RunKey, ev.Event]]:
-    """Cancels that came while a run went on as a new one, which its end had not seen: (sequence, the new run, what is
-    to be said to it). log: the run's events as (sequence, event)."""
+    """Cancels and signals that came while a run went on as a new one, which its end had not seen: (sequence, the new
+    run, what is to be said to it). log: the run's events as (sequence, event)."""
     end = next((event for _, event in log if isinstance(event, ev.TERMINAL_RUN)), None)
     if not isinstance(end, ev.RunCompleted) or not end.continued_as:
         return []
     to = subjects.key_of(key.org, end.continued_as)
-    return [
-        (seq, to, msgspec.structs.replace(event, run=to.run))
-        for seq, event in log
-        if isinstance(event, ev.RunCancelRequested) and seq > end.seen
-    ]
+    found: list[tuple[int, RunKey, ev.Event]] = []
+    for seq, event in log:
+        if seq > end.seen and isinstance(event, ev.RunCancelRequested | ev.SignalReceived):
+            word = msgspec.structs.replace(event, run=to.run)
+            if isinstance(word, ev.SignalReceived) and not word.id:  # so that it counts once, however often it is said
+                word = msgspec.structs.replace(word, id=f"{key.run}:{seq}")
+            found.append((seq, to, word))
+    return found
 
 
 def host(state: State, plans: Plans) -> Entity:

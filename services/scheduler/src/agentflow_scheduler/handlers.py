@@ -356,10 +356,10 @@ class Engine:
             timers.extend((turn.key, d.timer, d) for d in turn.decisions if isinstance(d, ev.TimerSet))
             if isinstance(turn.entity, Run):
                 await self._after_run(turn, turn.entity)
-            elif isinstance(turn.entity, Lane):
+            else:
                 self.trimmer.after(turn.key, turn.entity)
-            elif is_over(turn.entity.state):
-                self._drop(turn.key)
+                if is_over(turn.entity.state):
+                    self._drop(turn.key)
         if timers:
             await set_timers(self._log, timers)
 

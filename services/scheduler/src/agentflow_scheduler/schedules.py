@@ -27,7 +27,7 @@ DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an at
 SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
 ACTIVE_MAX: Final = 1_000  # runs at a time of one schedule, whatever its policy
 CHECKPOINT_EVERY: Final = 200  # decisions between two checkpoints: who reads a schedule reads at most what follows one
-CHECKPOINT_WAITING_MAX: Final = 50  # fires that wait with their payloads; with more of them it is not the time for one
+CHECKPOINT_PAYLOADS_MAX: Final = 50  # that wait; with more of them a checkpoint may be too large: it is rarely tried
 CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
 
 
@@ -41,12 +41,16 @@ def subject_of_schedule(key: RunKey, decision: ev.Decision) -> str:
 
 
 class Schedule:
-    """A schedule in memory: its state, and its spec and times in a form that can be asked."""
+    """A schedule in memory: its state, and its spec and times in a form that can be asked.
 
-    __slots__ = ("_anchor", "_calendars", "_raw", "_spec", "_table", "state")
+    cut: (facts, decisions) up to which the newest checkpoint, or its end, stands for the log.
+    """
+
+    __slots__ = ("_anchor", "_calendars", "_raw", "_spec", "_table", "cut", "state")
 
     def __init__(self, state: ScheduleState) -> None:
         self.state = state
+        self.cut: tuple[int, int] | None = None
         self._raw: Any = None
         self._calendars: Any = None
         self._anchor = -1
@@ -123,10 +127,14 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
 def _checkpoint(schedule: Schedule, out: Decision) -> None:
     """Writes the whole state down now and then, when it is small."""
     state = schedule.state
-    if state.since_checkpoint < CHECKPOINT_EVERY or len(state.inbox) + len(state.buffer) > CHECKPOINT_WAITING_MAX:
+    if state.since_checkpoint < CHECKPOINT_EVERY:
+        return
+    payloads = sum(waiting.payload is not None for queue in (state.inbox, state.buffer) for waiting in queue)
+    if payloads > CHECKPOINT_PAYLOADS_MAX and state.since_checkpoint % CHECKPOINT_EVERY >= len(out.decisions):
         return
     plain = msgspec.to_builtins(state, str_keys=True)
     if len(msgspec.json.encode(plain)) <= CHECKPOINT_BYTES_MAX:
+        schedule.cut = (state.facts_seq, state.out_seq)
         out.emit(ev.ScheduleCheckpointed, state=plain)
 
 
@@ -137,6 +145,7 @@ def _delete(schedule: Schedule, out: Decision) -> None:
             out.emit(ev.TimerSet, timer=TIMER, kind="schedule", fire_at=out.now_ms)
             return
         _skip(out, waiting, "deleted")
+    schedule.cut = (state.facts_seq, state.out_seq)
     _write_status(schedule, out, "deleted")
 
 
@@ -311,14 +320,15 @@ def _has_more(schedule: Schedule) -> bool:
 
 
 def _write_status(schedule: Schedule, out: Decision, status: str) -> None:
-    state = schedule.state
+    """Of what is deleted this one event stays in the log: it says no more than that."""
+    state, gone = schedule.state, status == "deleted"
     out.emit(
         ev.ScheduleListed,
         name=state.name,
         uid=state.uid,
         status=status,
-        spec=state.spec,
-        calendars=state.calendars,
+        spec={} if gone else state.spec,
+        calendars={} if gone else state.calendars,
         anchor=state.anchor,
         created_at=state.created_at,
     )

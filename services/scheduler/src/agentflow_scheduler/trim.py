@@ -1,7 +1,8 @@
-"""Takes what stands before a checkpoint of a lane or a schedule out of the log.
+"""Takes what stands before a checkpoint of a lane or a schedule, or before a schedule's end, out of the log.
 
-It goes when every durable consumer but the worker pools' has passed the checkpoint: the archive holds it then. What was
-to go is kept in memory only: after a restart the next checkpoint says it again.
+The newest `schedule.listed` stays: the list of schedules is made of these, and a snapshot from before the end of one
+must learn of it. The rest goes when every durable consumer but the worker pools' has passed the checkpoint: the archive
+holds it then. What was to go is kept in memory only: after a restart the next checkpoint says it again.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from agentflow_common import subjects
 from agentflow_common.eventlog import EventLog
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.lanes import Lane
+from agentflow_scheduler.schedules import Schedule
 
 log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0
@@ -34,17 +36,16 @@ class Cut(NamedTuple):
 class Trimmer:
     """Give it cuts with `offer`; `run` makes them for ever."""
 
-    def __init__(self, event_log: EventLog, every_s: float = EVERY_S) -> None:
+    def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
-        self._every_s = every_s
         self._cuts: dict[RunKey, Cut] = {}  # the oldest that waits of each entity: it comes to be made
         self._later: dict[RunKey, Cut] = {}
 
-    def after(self, key: RunKey, lane: Lane) -> None:
-        """What the lane decided is in the log; if it was a checkpoint, the log before it may be cut."""
-        if lane.cut is not None:
-            self.offer(key, Cut(*lane.cut, lane.state.out_seq))
-            lane.cut = None
+    def after(self, key: RunKey, entity: Lane | Schedule) -> None:
+        """What it decided is in the log; if it was a checkpoint or the end, the log before it may be cut."""
+        if entity.cut is not None:
+            self.offer(key, Cut(*entity.cut, entity.state.out_seq))
+            entity.cut = None
 
     def offer(self, key: RunKey, cut: Cut) -> None:
         if key in self._cuts:
@@ -54,7 +55,7 @@ class Trimmer:
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._every_s)
+            await asyncio.sleep(EVERY_S)
             if self._cuts:
                 try:
                     await self.sweep()
@@ -68,12 +69,26 @@ class Trimmer:
         for key, cut in list(self._cuts.items()):
             if cut.checkpoint > seen:
                 continue
-            stream = subjects.EVENTS_STREAM
-            await jsm.purge_stream(stream, subject=subjects.run_in(key), seq=cut.facts + 1)
-            await jsm.purge_stream(stream, subject=subjects.run_out_all(key), seq=cut.decisions + 1)
+            for subject, to in [(subjects.run_in(key), cut.facts), *await self._decided(key, cut)]:
+                if to > 0:  # no sequence would mean all of them
+                    await jsm.purge_stream(subjects.EVENTS_STREAM, subject=subject, seq=to + 1)
             del self._cuts[key]
             if key in self._later:
                 self._cuts[key] = self._later.pop(key)
+
+    async def _decided(self, key: RunKey, cut: Cut) -> list[tuple[str, int]]:
+        """The subjects of its decisions, with the sequence up to which each may go."""
+        if not key.run.startswith(subjects.SCHEDULE_PREFIX):
+            return [(subjects.run_out_all(key), cut.decisions)]
+        listed = await self._log.newest(subjects.out_schedule(key))
+        over = [(subjects.run_timers(key), cut.checkpoint)] if listed == cut.checkpoint else []
+        return [
+            (subjects.out_step(key), cut.decisions),
+            (subjects.out_task(key, subjects.SCHEDULES_LANE), cut.decisions),
+            (subjects.out_checkpoint(key), cut.decisions),
+            (subjects.out_schedule(key), min(cut.decisions, listed - 1)),
+            *over,
+        ]
 
     async def _seen_to(self) -> float:
         """The sequence up to which every durable consumer but the worker pools' is done."""

@@ -1,0 +1,65 @@
+"""What a schedule needs no more leaves the log: with a real gateway, scheduler, NATS and PostgreSQL."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Stored
+from agentflow_common.service import running
+from agentflow_gateway import schedules as gateway_schedules
+from agentflow_gateway.testing_schedules import FAR, Desk, opened
+from agentflow_scheduler import schedules, trim
+from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
+
+pytestmark = pytest.mark.integration
+EVERY = 12  # decisions between two checkpoints
+
+
+async def left(desk: Desk) -> list[Stored]:
+    return await desk.stand.context.log.read(subjects.run_all(gateway_schedules.key_of("default", "nightly")))
+
+
+async def test_what_stands_before_a_checkpoint_or_the_end_goes_and_nothing_is_forgotten(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules, "CHECKPOINT_EVERY", EVERY)
+    monkeypatch.setattr(trim, "EVERY_S", 0.05)
+    settings = SchedulerSettings(nats_url=nats_url)
+    async with opened(nats_url, db_env) as desk:
+        async with running("scheduler", settings, scheduler_app):
+            await desk.create(cron=FAR, trigger={"webhook": True}, tags={"team": "data"})
+            asked = [pb.TriggerScheduleRequest(name="nightly", trigger_id=str(n)) for n in range(5 * EVERY)]
+            for at in range(0, len(asked), 5):
+                await asyncio.gather(*(desk.call("TriggerSchedule", request) for request in asked[at : at + 5]))
+            async with asyncio.timeout(60):
+                while len(await left(desk)) > 3 * EVERY:
+                    await asyncio.sleep(0.05)
+            state = await desk.state()
+            assert (state.number, state.skipped) == (1, {"overlap": 5 * EVERY - 1})
+            assert any(isinstance(ev.decode(stored.data), ev.ScheduleListed) for stored in await left(desk))
+        async with running("scheduler", settings, scheduler_app):  # it reads what is left
+            child = next(iter(state.active.values())).child
+            await desk.cancel_run(child)
+            ended = await desk.until(lambda state: not state.active, timeout_s=60)
+            assert [fire.status for fire in ended.recent] == ["cancelled"]
+            again = await desk.call("TriggerSchedule", pb.TriggerScheduleRequest(name="nightly", trigger_id="last"))
+            await desk.submitted(again.run_id)
+            await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+            async with asyncio.timeout(60):
+                while len(found := await left(desk)) > 1:
+                    await asyncio.sleep(0.05)
+            last = ev.decode(found[0].data)
+            assert isinstance(last, ev.ScheduleListed) and last.status == "deleted"
+            timers = subjects.run_timers(gateway_schedules.key_of("default", "nightly"))
+            async with asyncio.timeout(60):
+                while await desk.stand.context.log.read(timers):
+                    await asyncio.sleep(0.05)
+            assert (await desk.create(cron="@every 1s")).created
+            state = await desk.until(lambda state: state.number == 1, timeout_s=60)
+            assert state.recent[0].cause == "time"
