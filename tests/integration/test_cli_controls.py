@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 
 from agentctl.main import app
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.testing import standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_worker.app import app as worker_app
@@ -43,7 +44,7 @@ class Cli:
         return json.loads((await self(*words, "-o", "json")).stdout)
 
     async def becomes(self, run: str, status: str) -> None:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while (await self.json("workflow", "get", run))["status"] != status:
                 await asyncio.sleep(0.05)
 
@@ -91,7 +92,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert "waits for an approval, 0 of 1 given; may answer: env, ann" in told
     assert "waits for the signal go" in told
     assert "waits for ask (waiting), go (waiting)" in told
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not (waiting := await cli.json("workflow", "approvals")):
             await asyncio.sleep(0.05)
     assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
@@ -122,7 +123,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert "fork of" in (await cli("workflow", "get", fork["run_id"])).stdout
 
     await cli.becomes(fork["run_id"], "failed")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while len(await cli.json("workflow", "list", "--status", "failed", "--tag", "case=7")) < 3:
             await asyncio.sleep(0.05)
     words = ("workflow", "batch", "retry", "--status", "failed", "--tag", "case=7", "--since", "1h")
@@ -147,7 +148,7 @@ async def test_cancel_lanes_and_a_paused_workflow(cli: Cli) -> None:
     assert "is paused" in (await cli("workflow", "pause", "pay", "--reason", "audit")).stdout
     assert "no workflow 'payy'" in (await cli("workflow", "pause", "payy", code=2)).stderr
     held = (await cli.json("workflow", "submit", "v2.yaml"))["run_id"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while "is paused: audit" not in (await cli("workflow", "why", held)).stderr:
             await asyncio.sleep(0.05)
     assert "goes on" in (await cli("workflow", "resume", "pay")).stdout

@@ -82,6 +82,7 @@ async def test_a_cancellation_lets_steps_end_within_their_grace(world: World) ->
     await world.flows.cancel(hard, force=True)
     forced = await world.flows.wait(hard, timeout=PATIENCE_S)
     assert (forced.status, forced.step("s").status) == (RunStatus.CANCELLED, StepStatus.CANCELLED)
+    opened("never")
 
 
 async def test_signals_and_approvals_reach_their_steps(world: World) -> None:
@@ -250,7 +251,7 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await world.stand.submit(definition_text=sleeping, inputs={})
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-            assert dict(caught.value.trailing_metadata())["retry-after"] == "1"
+            assert int(dict(caught.value.trailing_metadata())["retry-after"]) >= 1
             await impatient.workflows.cancel(taken[0].run_id)
             await world.status(taken[0].run_id, "cancelled")
         patient = await world.flows.submit(sleeping, timeout=PATIENCE_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable
 from typing import Any
 
 import asyncpg
@@ -15,6 +15,7 @@ from agentflow_common.bus import call
 from agentflow_common.errors import AlreadyExistsError, BudgetExceededError, NotFoundError, TerminalError
 from agentflow_common.eventlog import Entry
 from agentflow_common.service import Context
+from agentflow_common.testing.waiting import until
 from agentflow_cost.app import app
 from agentflow_cost.settings import CostSettings
 
@@ -67,12 +68,6 @@ async def publish(context: Context[CostSettings], event: events.Event, subject: 
 
 async def budget(context: Context[CostSettings], name: str) -> rpc.Budget:
     return await call(context.nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=ORG, id=name))
-
-
-async def until(check: Callable[[], Awaitable[bool]]) -> None:
-    async with asyncio.timeout(15):
-        while not await check():
-            await asyncio.sleep(0.02)
 
 
 async def ledger(context: Context[CostSettings], run: str = "run_1") -> list[events.CostSettled]:
@@ -188,14 +183,14 @@ async def test_poison_is_buried_and_settlement_goes_on(context: Context[CostSett
     )
     await publish(context, completed(reply, 70))
     await until(lambda: _is(ledger(context), 1))
-    buried = await context.log.read("af.dead.cost.>", stream=subjects.DEAD_STREAM)
-    assert len(buried) == 3
 
     async def all_taken() -> bool:  # the acknowledgement comes after the ledger's entry
         info = await context.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.durable("cost", "settle"))
         return bool(info.num_ack_pending == 0 and info.num_pending == 0)
 
     await until(all_taken)
+    buried = await context.log.read("af.dead.cost.>", stream=subjects.DEAD_STREAM)
+    assert len(buried) == 3
 
 
 async def test_a_budget_of_a_workflow_covers_its_runs_alone(context: Context[CostSettings]) -> None:

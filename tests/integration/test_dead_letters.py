@@ -16,8 +16,9 @@ from agentflow_common import deadletters, ids, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.eventlog import Entry
 from agentflow_common.pull import Delivery
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import letters
-from agentflow_gateway.testing import Stand, standing, until
+from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AsyncClient,
     Client,
@@ -51,7 +52,7 @@ class Place:
     async def client(self, *permissions: str, org: str = ORG) -> AsyncClient:
         key = await self.stand.key_for(org, *permissions)
         port = self.stand.context.ports["grpc"]
-        return await self._stack.enter_async_context(AsyncClient(f"127.0.0.1:{port}", key, timeout=20))
+        return await self._stack.enter_async_context(AsyncClient(f"127.0.0.1:{port}", key, timeout=PATIENCE_S))
 
     async def cli(self, key: str, *arguments: str, text: str = "") -> tuple[int, str, str]:
         port = self.stand.context.ports["grpc"]
@@ -69,7 +70,7 @@ class Place:
         return (await self.log.append(Entry(subjects.run_in(key), data))).seq
 
     async def buried(self, client: AsyncClient, count: int) -> tuple[DeadLetter, ...]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 page = await client.admin.list_dead_letters(limit=500)
                 if len(page.letters) >= count:

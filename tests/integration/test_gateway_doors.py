@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from agentflow.v1 import prompt_pb2, prompt_pb2_grpc, trace_pb2, trace_pb2_grpc,
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
+from agentflow_common.testing.waiting import until
 from agentflow_gateway.store import RunFilter
 from agentflow_gateway.testing import (
     DEFINITION,
@@ -24,7 +24,6 @@ from agentflow_gateway.testing import (
     env_of,
     standing,
     stub,
-    until,
 )
 
 pytestmark = pytest.mark.integration
@@ -117,7 +116,7 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
             return [row.run for row in rows] == [run]
 
         await until(cancelled)
-        (dead,) = await stand.context.log.read("af.dead.gateway.>", stream=subjects.DEAD_STREAM)
+        (dead,) = await until(lambda: stand.context.log.read("af.dead.gateway.>", stream=subjects.DEAD_STREAM))
         assert dead.data == b"not an event"
         await stand.store._pool.execute("TRUNCATE runs")
     async with standing(nats_url, db_env) as stand:
@@ -168,10 +167,12 @@ async def test_definitions_are_immutable_and_checked_against_the_workers(stand: 
         assert text in caught.value.details()
     bucket = await stand.context.nc.jetstream().key_value(subjects.REGISTRY_BUCKET)
     await bucket.put("function.text_spliter", b"{}")
-    await asyncio.sleep(2.1)  # the cache's life
     validate = workflow_pb2.ValidateWorkflowRequest(definition_text=DEFINITION)
-    reply = await stand.workflows.ValidateWorkflow(validate, metadata=stand.auth())
-    (problem,) = reply.problems
+
+    async def problems() -> Any:  # what was read before lives on for 2 s
+        return (await stand.workflows.ValidateWorkflow(validate, metadata=stand.auth())).problems
+
+    (problem,) = await until(problems)
     assert problem.place == "line 10, dag.nodes[0].config.function_name"
     assert problem.fix == "did you mean text_spliter?"
 
@@ -179,7 +180,7 @@ async def test_definitions_are_immutable_and_checked_against_the_workers(stand: 
 async def test_a_service_that_is_away_is_named(stand: Stand) -> None:
     prompts = stub(prompt_pb2_grpc.PromptServiceStub, stand.channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await prompts.GetPrompt(prompt_pb2.GetPromptRequest(name="x"), metadata=stand.auth(), timeout=5)
+        await prompts.GetPrompt(prompt_pb2.GetPromptRequest(name="x"), metadata=stand.auth(), timeout=30)
     assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
     assert "prompt service" in caught.value.details()
 

@@ -18,6 +18,7 @@ from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.eventlog import Entry
 from agentflow_common.runstate import blob_marker
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing import (
     DEFINITION,
     EMAIL,
@@ -26,7 +27,6 @@ from agentflow_gateway.testing import (
     consumers_are,
     details,
     standing,
-    until,
 )
 
 pytestmark = pytest.mark.integration
@@ -193,7 +193,7 @@ async def test_watch_replays_follows_and_ends(stand: Stand) -> None:
     live = await stream.read()
     assert (live.token.step, live.token.offset, live.token.text) == ("sum", 4, "hi")
     await stand.finish(run)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         rest = [(await stream.read()).event for _ in range(5)]
         assert await stream.read() is grpc.aio.EOF
     kinds = ["run.started", "step.scheduled", "step.completed", "step.skipped", "run.completed"]

@@ -21,6 +21,7 @@ from agentflow.v1 import prompt_pb2 as prompts
 from agentflow.v1 import workflow_pb2 as workflows
 from agentflow_common import subjects
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 
@@ -94,7 +95,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
         validate = workflows.ValidateWorkflowRequest(
             definition_text=DEFINITION.replace("text_splitter", "text_spliter")
         )
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while not (problems := (await workflow.ValidateWorkflow(validate, metadata=auth)).problems):
                 await asyncio.sleep(0.1)  # until the worker's names are in the registry
         assert "did you mean text_splitter" in problems[0].fix
@@ -103,7 +104,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
         submit.inputs.update({"text": f"Contracts are reviewed by {EMAIL} before the board meets in March. " * 12})
         run = (await workflow.SubmitWorkflow(submit, metadata=auth)).run_id
         watch = workflows.WatchRunRequest(run_id=run, include_tokens=True)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             items = [item async for item in workflow.WatchRun(watch, metadata=auth)]
         last = items[-1].event
         assert (last.type, last.steps_done, last.steps_total) == ("run.completed", 2, 2)
@@ -130,7 +131,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
 def test_keys_are_made_listed_and_revoked_by_hand(db_env: dict[str, str]) -> None:
     def keys(*arguments: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "agentflow_gateway.keys", *arguments]
-        return subprocess.run(command, env=db_env, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=db_env, capture_output=True, text=True, timeout=60, check=False)
 
     made = keys("create", "--org", "acme", "--permissions", "read,write", "--name", "ci")
     assert (made.returncode, made.stdout[:4]) == (0, "afk_")

@@ -10,6 +10,8 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import objects, subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
 from agentflow_scheduler.app import app as scheduler_app
@@ -28,6 +30,7 @@ dag:
     - {id: f, type: function, config: {function_name: t.flaky, inputs: {failures: 1}},
        policy: {retry: {initial_ms: 1500, jitter: 0}}}
     - {id: b, type: function, config: {function_name: t.add, inputs: {a: f.output}}}
+    - {id: hold, type: signal, config: {signal: go}}
   edges: [{from: f, to: b}]
 """
 
@@ -53,10 +56,12 @@ async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(na
         assert last >= max(covered)
         assert {key.run for key in states} == {key.run for key in slow}
         for key, state in states.items():
-            assert state.hash() == (await engine.state(key)).hash()
-        await asyncio.sleep(0.1)
+            whole = fold([(seq, event) for seq, event in await engine.events(key) if seq <= last])
+            assert whole is not None and state.hash() == whole.hash()
         async with running("scheduler", settings, scheduler_app):
             for key in slow:
+                signal = ev.SignalReceived(org=key.org, run=key.run, ts=1, name="go")
+                await worker.log.append(Entry(subjects.run_in(key), ev.encode(signal)))
                 assert (await engine.finished(key)).status is RunStatus.COMPLETED
 
 

@@ -81,11 +81,11 @@ def server() -> Iterator[FakeAgentFlow]:
 @pytest.fixture(params=["sync", "async"])
 def client(request: pytest.FixtureRequest, server: FakeAgentFlow) -> Iterator[Any]:
     if request.param == "sync":
-        with Client(server.endpoint, server.token, server.org, retry=QUICK, timeout=10) as made:
+        with Client(server.endpoint, server.token, server.org, retry=QUICK, timeout=60) as made:
             yield made
         return
     loop = asyncio.new_event_loop()
-    made_async = AsyncClient(f"http://{server.endpoint}", server.token, server.org, retry=QUICK, timeout=10)
+    made_async = AsyncClient(f"http://{server.endpoint}", server.token, server.org, retry=QUICK, timeout=60)
     yield Blocking(made_async, loop)
     loop.run_until_complete(made_async.close())
     loop.close()
@@ -206,14 +206,14 @@ def test_waiting_ends_at_its_deadline_and_leaves_the_run(client: Any, server: Fa
     with pytest.raises(DeadlineExceededError, match="still under way"):
         client.workflows.wait(submission, timeout=0.3)
     threading.Timer(0.1, server.held.set).start()
-    assert client.workflows.wait(submission, timeout=10).status is RunStatus.COMPLETED
+    assert client.workflows.wait(submission, timeout=60).status is RunStatus.COMPLETED
 
 
 def test_nobody_there_is_said_in_time() -> None:
     with socket.socket() as held:  # bound, not listening: nobody else takes the port
         held.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{held.getsockname()[1]}"
-        with Client(address, "key", retry=QUICK, timeout=5) as away, pytest.raises(UnavailableError) as caught:
+        with Client(address, "key", retry=QUICK, timeout=60) as away, pytest.raises(UnavailableError) as caught:
             away.budgets.list()
     assert address in str(caught.value)
 

@@ -140,7 +140,7 @@ async def test_detectors_are_warmed_after_readiness(
 
     monkeypatch.setattr(security_app, "warm", warm)
     async with service.running("security", settings, spied):
-        assert await asyncio.to_thread(done.wait, 5)
+        assert await asyncio.to_thread(done.wait, 60)
     assert seen == [True]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -10,9 +11,11 @@ from pathlib import Path
 import asyncpg
 import nats
 import pytest
+from nats.js.api import PubAck
 
 from agentflow_common.embedded import NatsServer, PostgresServer, StackError
 from agentflow_common.testing import servers
+from agentflow_common.testing.waiting import until
 
 pytestmark = pytest.mark.integration
 
@@ -44,12 +47,14 @@ async def test_nats_keeps_port_and_messages_over_a_crash(nats_server: servers.Na
     nats_server.kill()
     nats_server.start()
     assert nats_server.url == url
-    for _ in range(20):  # what was written to the dead socket is lost: at-most-once until acknowledged
-        try:
-            ack = await js.publish("t.a", b"2", timeout=0.5, headers={"Nats-Msg-Id": "two"})
-            break
-        except nats.errors.Error:
-            continue
+
+    async def again() -> PubAck | None:  # what was written to the dead socket is lost: at-most-once until acknowledged
+        with contextlib.suppress(nats.errors.Error):
+            return await js.publish("t.a", b"2", timeout=0.5, headers={"Nats-Msg-Id": "two"})
+        return None
+
+    ack = await until(again)
+    assert ack is not None
     assert ack.seq == 2
     await nc.close()
 
@@ -95,7 +100,7 @@ async def test_a_second_object_takes_over_the_leftover_server(tmp_path: Path) ->
     with PostgresServer(tmp_path / "data") as second:
         assert second.pid != leftover
         assert first.process is not None
-        assert first.process.wait(5) == 0
+        assert first.process.wait(60) == 0
         assert await _sql(second.env(), "SELECT 1") == 1
 
 

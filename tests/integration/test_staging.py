@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shutil
 import struct
 from collections import Counter
@@ -18,6 +19,7 @@ from agentflow_common.embedded import NatsServer
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.streams import ensure_streams
+from agentflow_common.testing.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
@@ -104,9 +106,12 @@ async def test_the_server_is_killed_among_batches(tmp_path: Path) -> None:
     acknowledged: set[str] = set()
     with NatsServer(tmp_path / "n", durability="fsync") as server:
         async with connected(server) as log:
+            enough = asyncio.Event()
 
             async def write(writer: int) -> None:
-                for number in range(150):
+                for number in itertools.count():
+                    if enough.is_set():
+                        return
                     run = f"w{writer}-{number}"
                     try:
                         await log.append_batch([entry(run, n) for n in range(20)], timeout_s=1.0)
@@ -116,10 +121,12 @@ async def test_the_server_is_killed_among_batches(tmp_path: Path) -> None:
 
             writers = [asyncio.create_task(write(writer)) for writer in range(4)]
             for kills in range(1, 4):
-                while len(acknowledged) < 100 * kills:
-                    await asyncio.sleep(0.005)
+                await until(lambda wanted=100 * kills: len(acknowledged) >= wanted)
                 server.kill()
                 server.start()
+            before = len(acknowledged)
+            await until(lambda: len(acknowledged) > before)
+            enough.set()
             await asyncio.gather(*writers)
             assert link_of(server).is_symlink()
             counts = Counter(item.subject.split(".")[4] for item in await log.read(subjects.ALL_INS))

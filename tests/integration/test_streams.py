@@ -59,14 +59,14 @@ async def test_a_log_gets_replicas_and_outlives_a_server_that_hangs(tmp_path: Pa
         first = await log.append(Entry(subjects.run_in(key), b"1"))
         assert await replicas(nc) == {1}
         await ensure_streams(nc, 3)
-        async with asyncio.timeout(30):  # a list is empty while leaders are elected
+        async with asyncio.timeout(60):  # a list is empty while leaders are elected
             while await replicas(nc) != {3} or not await caught_up(nc):
                 await asyncio.sleep(0.1)
 
         mine = next(node for node in cluster.nodes if nc.connected_url and node.port == nc.connected_url.port)
         mine.pause()
         began = time.monotonic()
-        async with asyncio.timeout(HANGING_S_MAX + 15.0):
+        async with asyncio.timeout(HANGING_S_MAX + 45.0):
             while True:
                 try:
                     second = await log.append(Entry(subjects.run_in(key), b"2"), timeout_s=1.0)

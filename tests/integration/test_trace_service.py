@@ -10,6 +10,7 @@ import random
 import sys
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, 
 from agentflow_common.eventlog import Ack, Entry, EventLog
 from agentflow_common.streams import ensure_streams
 from agentflow_common.testing import servers
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
@@ -51,7 +53,15 @@ class World:
         return acks[-1].seq
 
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
-        return await bus.call(self.nc, verb, request)
+        """The answer, once the service is there and ClickHouse holds what is asked for."""
+
+        async def answered() -> tuple[Any] | None:
+            with contextlib.suppress(RetryableError, DeadlineError):
+                return (await bus.call(self.nc, verb, request),)
+            return None
+
+        (reply,) = await until(answered, 3 * PATIENCE_S, f"no answer to {request}") or (None,)
+        return reply
 
     async def counts(self, stream: str = subjects.EVENTS_STREAM) -> rpc.TraceCountsReply:
         reply: rpc.TraceCountsReply = await self.ask(rpc.TRACE_COUNTS, rpc.TraceCountsRequest(stream))
@@ -148,10 +158,8 @@ async def test_a_run_is_told_with_its_steps_cost_and_ledgers_to_its_org_alone(wo
         assert {"timer.schedule", "claim.taken"} <= {event.type for event in events}
         assert ev.decode(events[0].body.encode()).run == run
 
-        for _ in range(50):
-            if (await world.counts(subjects.COST_STREAM)).rows and (await world.counts(subjects.AUDIT_STREAM)).rows:
-                break
-            await asyncio.sleep(0.05)
+        for stream in (subjects.COST_STREAM, subjects.AUDIT_STREAM):
+            await until(partial(_rows, world, stream))
         trace = await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run))
         assert [event.type for event in trace.events][-2:] == ["audit.recorded", "cost.settled"]
         assert trace.cost_nano == 4_200
@@ -160,6 +168,10 @@ async def test_a_run_is_told_with_its_steps_cost_and_ledgers_to_its_org_alone(wo
             with pytest.raises(NotFoundError):
                 await world.ask(rpc.TRACE_GET, rpc.TraceRequest(org, unknown))
         assert context.health.ready
+
+
+async def _rows(world: World, stream: str) -> int:
+    return (await world.counts(stream)).rows
 
 
 async def test_runs_are_found_by_time_provider_workflow_and_status(world: World) -> None:
@@ -208,25 +220,28 @@ async def test_removed_schedules_unreadable_messages_and_deliveries_again_leave_
     end = await world.publish([Entry(subjects.out_step(key), b'{"ts":1}')])
     async with service.running("trace", world.settings, app):
         await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run, end))
-        last = await world.publish([_schedule(key, "soon", fired, 1.5)])
+        last = await world.publish([_schedule(key, "late", fired, 3600)])
         trace = await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run, last))
         types = [event.type for event in trace.events]
         assert types.count(rows.UNDECODABLE) == 5
         assert types.count(rows.SCHEDULE) == 1
         counts = await world.counts()
         assert (counts.first_seq, counts.last_seq, counts.removed) == (1, last, 6)
-        # the schedule comes due: its message is removed, the fact gets a sequence of its own
-        async with asyncio.timeout(10):
-            while await world.log.last_seq() == last:
-                await asyncio.sleep(0.05)
+        # a schedule comes due: its message is removed, the fact gets a sequence of its own
+        last = await world.publish([_schedule(key, "soon", fired, 0.2)])
+        await until(lambda: _is_past(world, last))
         trace = await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run, last + 1))
         assert [event.type for event in trace.events][-1] == "timer.fired"
         # a schedule purged at the very end of the log keeps nobody waiting
         end = await world.publish([_schedule(key, "end", fired, 3600)])
         await world.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))
-        await asyncio.wait_for(world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run, end)), 5)
+        await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", run, end))
         counts = await world.counts()
         assert counts.rows == counts.distinct == counts.last_seq
+
+
+async def _is_past(world: World, seq: int) -> bool:
+    return await world.log.last_seq() > seq
 
 
 @contextlib.asynccontextmanager
@@ -245,15 +260,6 @@ async def _process(world: World, tmp_path: Path) -> AsyncIterator[asyncio.subpro
             await process.wait()
 
 
-async def _answered(world: World) -> rpc.TraceCountsReply:
-    """The counts, as soon as the process answers."""
-    async with asyncio.timeout(20):
-        while True:
-            with contextlib.suppress(RetryableError):
-                return await world.counts()
-            await asyncio.sleep(0.02)  # nobody serves the verb yet
-
-
 @pytest.mark.fault
 async def test_killed_again_and_again_it_holds_every_message_once(world: World, tmp_path: Path) -> None:
     entries = [entry for number in range(450) for entry in _run("acme", f"run_{number:05d}", TS + number)]
@@ -263,14 +269,13 @@ async def test_killed_again_and_again_it_holds_every_message_once(world: World, 
     held: list[int] = []
     for _ in range(3):
         async with _process(world, tmp_path) as process:
-            held.append((await _answered(world)).rows)
+            held.append((await world.counts()).rows)  # as soon as the process answers
             await asyncio.sleep(chance.uniform(0, 0.03))  # in the midst of the inserts
             process.kill()
             await process.wait()
     await writing
     last = await world.publish(entries[3_000:])
     async with _process(world, tmp_path):
-        await _answered(world)
         await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", "run_00449", last))
         counts = await world.counts()
         assert (counts.rows, counts.distinct, counts.first_seq, counts.last_seq) == (last, last, 1, last)
@@ -331,13 +336,13 @@ async def test_a_failing_clickhouse_is_outlived(world: World) -> None:
         await again.open()
         await again.command("RENAME TABLE events TO hidden")
         last = await world.publish(_run("acme", "run_2", TS))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while context.health.body()["status"] == "ready":
                 await asyncio.sleep(0.02)
         await again.command("RENAME TABLE hidden TO events")
         await again.close()
         await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", "run_2", last))
-        assert context.health.body()["status"] == "ready"
+        await until(lambda: context.health.body()["status"] == "ready")
         counts = await world.counts()
         assert (counts.rows, counts.distinct, counts.last_seq) == (last, last, last)
 
@@ -347,7 +352,7 @@ async def test_a_failing_clickhouse_is_outlived(world: World) -> None:
 async def test_a_killed_log_server_is_followed_again(world: World, nats_server: servers.NatsLike) -> None:
     await world.publish(_run("acme", "run_1", TS))
     async with service.running("trace", world.settings, app):
-        await _answered(world)
+        await world.counts()
         nats_server.kill()
         nats_server.start()
         async with asyncio.timeout(60):

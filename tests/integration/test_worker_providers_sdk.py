@@ -152,7 +152,7 @@ async def case(request: pytest.FixtureRequest, wire: Wire) -> AsyncIterator[tupl
     streamed: list[str] = []
 
     async def run(**changes: Any) -> Any:
-        asked = CompletionRequest(**{"model": "m", "text": "Say it", "system": "Be kind", "timeout_s": 5.0, **changes})
+        asked = CompletionRequest(**{"model": "m", "text": "Say it", "system": "Be kind", "timeout_s": 60.0, **changes})
         return await providers.get(name).complete(asked, streamed.append)
 
     yield name, wire, run, streamed

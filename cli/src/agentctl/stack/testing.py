@@ -59,7 +59,7 @@ class RunningStack:
         os.kill(pid, signum)
         return pid
 
-    def wait_ready(self, name: str, *, not_pid: int = 0, timeout_s: float = 30.0) -> PartStatus:
+    def wait_ready(self, name: str, *, not_pid: int = 0, timeout_s: float = 120.0) -> PartStatus:
         """Until the part is ready, under another pid than `not_pid`."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
