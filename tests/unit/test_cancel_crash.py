@@ -50,5 +50,23 @@ def test_a_crash_after_the_first_word_of_a_graceful_cancel_leaves_nobody_untold(
     assert not decide(again, 22, {}).sends, "once is enough while it is in memory"
 
 
+def test_asked_again_the_grace_may_become_shorter_and_never_longer() -> None:
+    nodes = [{"id": "active", "type": "function", "config": WORK}]
+    raw = parse_dict({"name": "w", "dag": {"nodes": nodes, "edges": []}}).canonical()
+    run = Run(
+        new_state(ev.RunSubmitted(org="o", run="r", ts=1, workflow="w", version=1, definition=raw), 1), Plans().get(raw)
+    )
+    decide(run, 10, {})
+
+    def cancel(now_ms: int, grace_ms: int) -> list[Any]:
+        run.apply(ev.RunCancelRequested(org="o", run="r", ts=now_ms, grace_ms=grace_ms), now_ms)
+        return decide(run, now_ms, {}).decisions
+
+    assert [d.fire_at for d in cancel(100, 30_000) if isinstance(d, ev.TimerSet)] == [30_100]
+    assert [d.fire_at for d in cancel(200, 5_000) if isinstance(d, ev.TimerSet)] == [5_200]
+    assert cancel(300, 60_000) == []
+    assert [ev.event_type(d) for d in cancel(400, 0)] == ["step.cancelled", "run.cancelled"]
+
+
 def sent(out: Decision) -> list[str]:
     return [ev.event_type(event) for _, event in out.sends]

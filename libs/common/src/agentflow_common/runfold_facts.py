@@ -26,7 +26,8 @@ def _submitted(_state: RunState, _event: ev.RunSubmitted) -> None:
 
 def _cancel_requested(state: RunState, event: ev.RunCancelRequested) -> None:
     if not state.status.terminal:
-        state.cancel_grace_ms = event.grace_ms if not state.cancel_requested else state.cancel_grace_ms
+        grace_ms = min(state.cancel_grace_ms, event.grace_ms) if state.cancel_requested else event.grace_ms
+        state.cancel_grace_ms = grace_ms  # asked again it may become shorter
         state.cancel_requested = True
         state.cancel_forced = state.cancel_forced or event.force
         state.cancel_reason = state.cancel_reason or event.reason

@@ -100,8 +100,8 @@ def explain(state: RunState, definition: Definition, around: Surroundings) -> Ex
 
 def _summary(state: RunState, around: Surroundings) -> str:
     if state.cancel_requested:
-        timer = state.timers.get("grace")
-        left = f"; what still runs is closed {_in(timer.fire_at, around.now_ms)}" if timer else ""
+        ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
+        left = f"; what still runs is closed {_in(min(ends), around.now_ms)}" if ends else ""
         return f"the run is being cancelled{left}"
     if state.ending is not None:
         return f"the run will be {state.ending.status} once its steps are compensated"

@@ -81,16 +81,18 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
     for key in [*run.busy, *run.waits]:  # a crash may have come in between
         step = state.steps[key]
         if step.child and step.status is StepStatus.WAITING:
-            if step.child not in run.told:
-                run.told[step.child] = None
+            word = f"{step.child}:{state.cancel_grace_ms}"
+            if word not in run.told:
+                run.told[word] = None
                 out.send(
                     ev.RunCancelRequested, to_org=state.org, to=step.child, reason=reason, by=f"run {state.run}",
                     grace_ms=state.cancel_grace_ms,
                 )  # fmt: skip
         elif not _may_end_itself(step):
             composite.close(run, out, key, reason)
-    if "grace" not in state.timers:
-        out.emit(ev.TimerSet, timer="grace", kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
+    timer = f"grace:{state.cancel_grace_ms}"
+    if timer not in state.timers:
+        out.emit(ev.TimerSet, timer=timer, kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
     return True
 
 
