@@ -120,9 +120,10 @@ async def engine(
 ) -> AsyncIterator[Engine]:
     """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most. settings: more
     environment variables."""
-    with tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder:
-        server = NatsServer(Path(folder) / "nats", durability=durability)
-        server.start()
+    with (
+        tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder,
+        NatsServer(Path(folder) / "nats", durability=durability) as server,
+    ):
         run_dir = Path(folder) / "run"
         env = {
             **os.environ,
@@ -147,7 +148,6 @@ async def engine(
         finally:
             await nc.close()
             stack.stop()
-            server.stop()
 
 
 async def _wait_ready(file: Path, timeout_s: float = 20.0) -> None:
