@@ -153,10 +153,13 @@ def _check_told(world: World, key: RunKey, state: RunState, logs: dict[RunKey, L
 
 
 def _check_overtaken(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
-    """A cancel that came while a run went on as a new one reaches that one."""
-    for _, to, _ in overtaken(key, [(message.seq, event) for message, event in logs[key]]):
-        if not any(isinstance(event, ev.RunCancelRequested) for _, event in logs[to]):
-            world.fail(f"{to.run} goes on for {key.run}, and nobody told it of the cancel")
+    """A cancel or a signal that came while a run went on as a new one reaches that one."""
+    for _, to, word in overtaken(key, [(message.seq, event) for message, event in logs[key]]):
+        told = [event for _, event in logs[to] if isinstance(event, type(word))]
+        if isinstance(word, ev.SignalReceived):
+            told = [event for event in told if isinstance(event, ev.SignalReceived) and event.id == word.id]
+        if not told:
+            world.fail(f"{to.run} goes on for {key.run}, and nobody told it of {type(word).__name__}")
 
 
 def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:

@@ -41,7 +41,7 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     parent: the step that started this run as a subworkflow. origin: the run that this one was forked from or continues.
     seed: `{step key: StepState}` of the origin's steps that are not run again (forking.py), always in line. position:
     where those steps leave the run. definitions: pinned definitions of subworkflows by reference. depth: how many
-    parents stand above.
+    parents stand above. signals: by name, those that the origin had kept and no step of it had taken.
     """
 
     workflow: str
@@ -63,6 +63,7 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     definitions: dict[str, dict[str, Any]] = {}
     depth: int = 0
     position: SeedPosition | None = None
+    signals: dict[str, list[Payload]] = {}
 
 
 class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):

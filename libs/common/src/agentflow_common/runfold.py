@@ -69,6 +69,7 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         superstep=position.superstep,
         active=position.active,
         shared=dict(position.shared),
+        signals={name: list(kept) for name, kept in event.signals.items()},
     )
 
 
@@ -84,12 +85,10 @@ def _begin(event: ev.Event, seq: int) -> RunState | None:
 
 
 def readable(subject: str, data: bytes) -> ev.AnyEvent | None:
-    """The event in a message of a run's log; None for what can't be read, and for a decision that the scheduler has not
-    written: folded, it would stand in the place of the fence."""
+    """The event in a message of a run's log; None for what can't be read, for a decision that the scheduler has not
+    written (folded, it would stand in the place of the fence), and for a fact among the decisions."""
     event = ev.try_decode(data)
-    if isinstance(event, ev.Decision) and not subjects.is_decision(subject):
-        return None
-    return event
+    return event if isinstance(event, ev.Decision) == subjects.is_decision(subject) else None
 
 
 def fold(log: Iterable[tuple[int, ev.AnyEvent]]) -> RunState | None:

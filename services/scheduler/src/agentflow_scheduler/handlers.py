@@ -199,7 +199,7 @@ class Engine:
             return entity
         state = begin(key, event, delivery.seq)
         if state is None:  # a late word about what is over
-            return await self._reload(key) if isinstance(event, ev.RunCancelRequested) else None
+            return await self._reload(key) if isinstance(event, ev.RunCancelRequested | ev.SignalReceived) else None
         return await self._adopt(key, state)
 
     async def _adopt(self, key: RunKey, state: State) -> Entity | None:
@@ -231,9 +231,9 @@ class Engine:
             await self._settle(came, values)
 
     async def _settle(self, touched: dict[RunKey, Entity], values: dict[str, Any]) -> None:
-        for attempt in range(ROUNDS_MAX):
-            if not touched:
-                return
+        attempt = 0
+        while touched and attempt < ROUNDS_MAX:
+            fetched = len(values)
             turns, again = await self._decide(touched, values)
             failed = await self._appender.write(turns)
             refused = {turn.key for turn, _ in failed}
@@ -250,7 +250,9 @@ class Engine:
             touched = again
             if failed:
                 await asyncio.sleep(min(0.01 * 2**attempt, 1.0))
-        raise AgentFlowError(f"{len(touched)} entities can't be appended", kind="append_stuck")
+            attempt += len(failed) == len(turns) and len(values) == fetched  # else it gets on, however long it takes
+        if touched:
+            raise AgentFlowError(f"{len(touched)} entities can't be appended", kind="append_stuck")
 
     async def _decide(
         self, touched: dict[RunKey, Entity], values: dict[str, Any]
@@ -268,14 +270,13 @@ class Engine:
                 continue
             try:
                 out, turn = await self._decide_one(key, entity, now_ms, values)
-            except RetryableError as error:
-                fresh = await self._reload(key, entity.state.facts_seq)
-                if fresh is None or self._park(key, error):
+            except Exception as error:
+                if not isinstance(error, RetryableError):
+                    log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
+                fresh = await self._reload(key, entity.state.facts_seq)  # without what was decided and not written
+                if fresh is None or (isinstance(error, RetryableError) and self._park(key, error)):
                     continue
                 entity, out, turn = await self._give_up(key, fresh, now_ms, error)
-            except Exception as error:
-                log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
-                entity, out, turn = await self._give_up(key, entity, now_ms, error)
             self._parked.pop(key, None)
             if out.decisions or out.sends:
                 turns.append(turn)

@@ -32,7 +32,7 @@ from agentflow_common.runstate import (
 from agentflow_scheduler import chain, composite, graph, saga, steps, waits
 from agentflow_scheduler.plan import PlanNode, skip_reason
 from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
-from agentflow_scheduler.scope import NeedBlob
+from agentflow_scheduler.scope import NeedBlob, fitting, gathered
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
@@ -43,7 +43,7 @@ def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str]
         if not run.state.status.terminal:
             _decide(run, out)
     except NeedBlob as need:
-        out.needs.append(need.ref)
+        out.needs.extend(need.refs)
     return out
 
 
@@ -125,7 +125,7 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
             _look(run, out, key)
         except NeedBlob as need:
             waiting[key] = None
-            out.needs.append(need.ref)
+            out.needs.extend(need.refs)
         if out.held and key in run.touched:
             del run.touched[key]
             waiting[key] = None
@@ -304,12 +304,15 @@ def _complete(run: Run, out: Decision) -> None:
     plan = run.plan
     try:
         if plan.outputs:
-            output: Any = {name: resolver(out.scope) for name, resolver in plan.outputs.items()}
+            output: Any = gathered(plan.outputs, out.scope)
         elif plan.graph is not None:
             output = out.scope.shared_by_reference()
         else:
             output = {name: _by_value(state, current_key(state, name)) for name in plan.sinks}
-        told = Payload(value=out.scope.inside(output)) if state.parent is not None else Payload()
+        fitting(output, "the run's output")
+        told = Payload()
+        if state.parent is not None:
+            told = Payload(value=fitting(out.scope.inside(output), "the run's output"))
     except InvalidError as error:
         saga.fail(run, out, StepError("undecidable", f"outputs: {error.message}", retryable=False), "")
         return

@@ -69,7 +69,9 @@ class Packer:
         if len(data) <= INLINE_BYTES_MAX:
             return data
         if isinstance(fact, ev.RunSubmitted):
-            return ev.encode(msgspec.structs.replace(fact, inputs=await self._pack(fact.inputs, "the run's inputs")))
+            inputs = await self._pack(fact.inputs, "the run's inputs")
+            signals = {name: [await self._small(p) for p in kept] for name, kept in fact.signals.items()}
+            return ev.encode(msgspec.structs.replace(fact, inputs=inputs, signals=signals))
         if isinstance(fact, ev.ChildEnded):
             return ev.encode(msgspec.structs.replace(fact, output=await self._pack(fact.output, "the run's output")))
         return data
@@ -84,6 +86,12 @@ class Packer:
             await bus.call(self._nc, ADOPT, request, timeout_s=ADOPT_TIMEOUT_S)
         except DeadlineError as error:
             raise RetryableError(error.message, kind=error.kind) from error
+
+    async def _small(self, payload: Payload) -> Payload:
+        """One of many."""
+        if payload.ref is not None or len(msgspec.json.encode(payload.value)) <= PACK_BYTES_MIN:
+            return payload
+        return Payload(ref=await self._blobs.store(payload.value, "a signal's payload"))
 
     async def _pack(self, payload: Payload, what: str) -> Payload:
         return payload if payload.ref is not None else await self._blobs.pack(payload.value, what)

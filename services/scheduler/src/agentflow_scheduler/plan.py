@@ -16,7 +16,7 @@ from agentflow_common.events import OutputRef
 from agentflow_common.expressions import ExpressionError, parse_reference
 from agentflow_common.runstate import StepStatus
 from agentflow_common.stateschema import Schema
-from agentflow_scheduler.scope import Resolver, Scope, compile_value, holds, taken
+from agentflow_scheduler.scope import Resolver, Scope, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
 ROW_STEPS: Final = 32  # that a task names beside its own
@@ -43,7 +43,7 @@ class PlanWork:
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
         """Raises ExpressionError or NeedBlob."""
-        given = {name: resolver(scope) for name, resolver in self.inputs.items()}
+        given = gathered(self.inputs, scope)
         if not self.state_args:
             return given
         whole = scope.shared_by_reference()

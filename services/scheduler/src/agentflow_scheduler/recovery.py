@@ -166,6 +166,6 @@ async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | No
 
 
 async def _pass_on(event_log: EventLog, key: RunKey, events: Sequence[tuple[int, ev.Event]]) -> None:
-    """Said twice after a crash, which does no harm: a run is cancelled once."""
+    """Said twice after a crash, which does no harm: a run is cancelled once, and takes a signal's id once."""
     for seq, to, word in overtaken(key, events):
         await event_log.append(Entry(subjects.run_in(to), ev.encode(word), msg_id=f"overtaken:{key.run}:{seq}"))

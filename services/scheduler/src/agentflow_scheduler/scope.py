@@ -6,8 +6,11 @@ Values that are stored out of line are passed on by reference; only an expressio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from agentflow_common import expressions
 from agentflow_common.events import BlobRef, Payload
@@ -23,16 +26,69 @@ from agentflow_common.runstate import (
     node_of,
     output_of,
 )
+from agentflow_common.stateschema import VALUE_BYTES_MAX
 
+LOOK_BYTES_MAX: Final = 32 * 1024 * 1024  # of values stored out of line that are looked into at once
+T = TypeVar("T")
 _MISSING: Final = object()
+_WHOLE_OUTPUT: Final = re.compile(r"\{\{\s*([A-Za-z_]\w*)\.output\s*\}\}\Z")
 
 
 class NeedBlob(Exception):
-    """An expression looks inside a value that is stored out of line and not at hand."""
+    """An expression looks inside values that are stored out of line and not at hand."""
 
-    def __init__(self, ref: BlobRef) -> None:
-        super().__init__(ref.sha256)
-        self.ref = ref
+    def __init__(self, refs: Iterable[BlobRef]) -> None:
+        self.refs = tuple(dict.fromkeys(refs))
+        super().__init__(", ".join(ref.sha256 for ref in self.refs[:4]))
+
+
+def gathered(resolvers: Mapping[str, Callable[[Scope], Any]], scope: Scope) -> dict[str, Any]:
+    """All of the values; those that need something fetched ask for it together, so that a run has few rounds to go.
+
+    Raises ExpressionError, NeedBlob.
+    """
+    values: dict[str, Any] = {}
+    needs: dict[BlobRef, None] = {}
+    for name, resolver in resolvers.items():
+        try:
+            values[name] = resolver(scope)
+        except NeedBlob as need:
+            needs.update(dict.fromkeys(need.refs))
+    if needs:
+        _bound(needs)
+        raise NeedBlob(needs)
+    return values
+
+
+def _bound(refs: Iterable[BlobRef]) -> None:
+    size = sum(ref.size for ref in refs)
+    if size > LOOK_BYTES_MAX:
+        raise ExpressionError(
+            f"this looks into {size:,} bytes that are stored out of line, and at most {LOOK_BYTES_MAX:,} are taken at "
+            "once: let a step compute what is asked of them"
+        )
+
+
+def fitting(value: T, what: str) -> T:
+    """The value, if it can be stored. Raises ExpressionError."""
+    try:
+        size = len(msgspec.json.encode(value))
+    except (UnicodeEncodeError, OverflowError, RecursionError, TypeError) as error:
+        raise ExpressionError(f"{what} is not JSON: {type(error).__name__}: {str(error)[:120]}") from None
+    if size > VALUE_BYTES_MAX:
+        raise ExpressionError(
+            f"{what} is {size:,} bytes as JSON, the limit is {VALUE_BYTES_MAX:,}: put it in a file or a bucket and "
+            "pass its key"
+        )
+    return value
+
+
+def _markers(value: Any) -> Iterator[BlobRef]:
+    if is_marker(value):
+        yield marked_ref(value)
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _markers(item)
 
 
 class Scope:
@@ -55,19 +111,26 @@ class Scope:
         if payload.ref is None:
             return payload.value
         if payload.ref.sha256 not in self.blobs:
-            raise NeedBlob(payload.ref)
+            raise NeedBlob([payload.ref])
         return self.blobs[payload.ref.sha256]
 
     def inside(self, value: Any) -> Any:
-        """The value itself, where a marker stands for one that is stored out of line."""
+        """The value itself, where markers stand for what is stored out of line. Raises ExpressionError, NeedBlob."""
+        if not holds_marker(value):
+            return value
+        missing = dict.fromkeys(ref for ref in _markers(value) if ref.sha256 not in self.blobs)
+        if missing:
+            _bound(missing)
+            raise NeedBlob(missing)
+        return self._put_in(value)
+
+    def _put_in(self, value: Any) -> Any:
         if is_marker(value):
             whole = self.look(Payload(ref=marked_ref(value)))
             return self.inside(expressions.walk(whole, tuple(value["path"]), "input"))
         if isinstance(value, dict):
-            return {key: self.inside(item) for key, item in value.items()}
-        if isinstance(value, list) and holds_marker(value):
-            return [self.inside(item) for item in value]
-        return value
+            return {key: self._put_in(item) for key, item in value.items()}
+        return [self._put_in(item) for item in value] if isinstance(value, list) else value
 
     def inputs(self) -> Any:
         return self.look(self.state.inputs)
@@ -88,11 +151,24 @@ class Scope:
     def step_view(self, step: str) -> dict[str, Any]:
         found = self.state.steps.get(self.key(step))
         error = found.error if found else None
+        output = self.look(self.output(step))
+        if found is not None and found.width >= 0:
+            output = self._parts(output)
         return {
-            "output": self.look(self.output(step)),
+            "output": output,
             "status": self.status(step),
             "error": {"type": error.type, "message": error.message} if error else None,
         }
+
+    def _parts(self, items: list[Any]) -> list[Any]:
+        """What the children of a step gave. Where that is more than may be looked into, what is stored out of line
+        stays so: the list still has a length, and its small parts are there."""
+        refs = dict.fromkeys(marked_ref(item) for item in items if is_marker(item))
+        if not refs or sum(ref.size for ref in refs) > LOOK_BYTES_MAX:
+            return items
+        if missing := [ref for ref in refs if ref.sha256 not in self.blobs]:
+            raise NeedBlob(missing)
+        return [self._put_in(item) if is_marker(item) else item for item in items]
 
     def shared(self, names: Collection[str] | None = None) -> dict[str, Any]:
         """The shared state, or these keys of it as far as they are there."""
@@ -115,10 +191,18 @@ class Scope:
             return dict(self.state.tags)
         return getattr(self.state, name) if name in {"org", "run", "workflow"} else _MISSING
 
+    def means_step(self, name: str) -> bool:
+        """Whether a step's name is not hidden by a local name or an input."""
+        if name in self.local:
+            return False
+        inputs = self.inputs()
+        return not (isinstance(inputs, dict) and name in inputs)
+
     def variable(self, name: str, steps: Collection[str]) -> Any:
         """What a name means in a template; `_MISSING` for nothing."""
         if name in self.local:
-            return self.local[name]
+            value = self.local[name]
+            return self.inside(value) if is_marker(value) else value  # an item that a child of another step gave
         inputs = self.inputs()
         if isinstance(inputs, dict) and name in inputs:
             return inputs[name]
@@ -141,10 +225,10 @@ def compile_value(value: Any, steps: Collection[str]) -> Resolver:
         return lambda _scope: value
     if isinstance(value, dict):
         parts = {key: compile_value(item, steps) for key, item in value.items()}
-        return lambda scope: {key: part(scope) for key, part in parts.items()}
+        return lambda scope: gathered(parts, scope)
     if isinstance(value, list | tuple):
-        items = [compile_value(item, steps) for item in value]
-        return lambda scope: [item(scope) for item in items]
+        items = {str(number): compile_value(item, steps) for number, item in enumerate(value)}
+        return lambda scope: list(gathered(items, scope).values())
     return lambda _scope: value
 
 
@@ -173,16 +257,24 @@ def _reference(text: str, step: str, field: str, path: Path) -> Resolver:
     return resolve
 
 
+def _variable(name: str, steps: Collection[str]) -> Resolver:
+    return lambda scope: scope.variable(name, steps)
+
+
+def _view(name: str) -> Resolver:
+    return lambda scope: scope.step_view(name)
+
+
 def _template(text: str, steps: Collection[str]) -> Resolver:
     compiled = expressions.template(text)
-    names = sorted(compiled.variables)
+    names = {name: _variable(name, steps) for name in sorted(compiled.variables)}
+    whole = match[1] if (match := _WHOLE_OUTPUT.match(text)) and match[1] in steps else None
+    refer = None if whole is None else _reference(f"{whole}.output", whole, "output", ())
 
     def resolve(scope: Scope) -> Any:
-        variables: dict[str, Any] = {}
-        for name in names:
-            value = scope.variable(name, steps)
-            if value is not _MISSING:
-                variables[name] = value
+        if refer is not None and whole is not None and scope.means_step(whole):
+            return refer(scope)  # by reference, as `node.output`
+        variables = {name: value for name, value in gathered(names, scope).items() if value is not _MISSING}
         value = compiled.render(variables)
         if holds_marker(value):
             raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
@@ -201,8 +293,7 @@ def holds(scope: Scope, text: str) -> bool:
     variables.update(org=state.org, run=state.run, workflow=state.workflow, tags=dict(state.tags))
     if state.superstep:
         variables["state"] = scope.shared(expressions.condition_keys(text))
-    for name in known:
-        variables[name] = scope.step_view(name)
+    variables.update(gathered({name: _view(name) for name in known}, scope))
     variables.update(scope.local)
     try:
         return expressions.condition(text).holds(variables)

@@ -25,7 +25,7 @@ from agentflow_common.runstate import (
 )
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
-from agentflow_scheduler.scope import Scope
+from agentflow_scheduler.scope import Scope, fitting
 from agentflow_scheduler.verdict import (
     UNDECIDABLE,
     error_of,
@@ -279,7 +279,7 @@ def start_child(
     definition = load_trusted(raw)
     if work.state_args and definition.inputs:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
-    full = definition.check_inputs(out.scope.inside(inputs))
+    full = fitting(definition.check_inputs(out.scope.inside(inputs)), "what the workflow is given")
     child = ids.derived_run_id(state.org, state.run, key, attempt)
     undo = node.undo is not None
     out.emit(ev.StepWaiting, step=key, attempt=attempt, kind="subworkflow", child=child, undo=undo)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
 from datetime import UTC, datetime
 from typing import Any, Final
+
+import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids
 from agentflow_common.definition_nodes import DURATION_MS_MAX, duration_ms
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
 from agentflow_common.runstate import Answer, StepState
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.scope import Scope, fitting, gathered
 
 APPROVERS_MAX: Final = 200
+MESSAGE_CHARS_MAX: Final = 64 * 1024
 TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262
 
 
 def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
-    values = {name: resolver(out.scope) for name, resolver in node.values.items()}
+    values = gathered(node.values, out.scope)
     until = _time(values["until"]) if "until" in values else out.now_ms + _duration(values["duration"])
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="wait", until=until)
     look_at_wait(run, out, node, key, run.state.steps[key])
@@ -106,21 +111,35 @@ def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: Step
 
 
 def begin_approval(run: Run, out: Decision, node: PlanNode, key: str) -> None:
-    values = {name: resolver(out.scope) for name, resolver in node.values.items()}
+    values = gathered(node.values, out.scope)
     config = node.config
     people = _names(values["approvers"])
+    if config.approvers and not people:  # or else anyone could answer
+        raise ExpressionError("`approvers` names nobody")
     if people and config.required > len({*people, *_names(values["escalate_to"])}):
         raise ExpressionError(f"{config.required} approvals are required, and there are {len(people)} approvers")
-    detail = {"message": str(values["message"]), "approvers": people, "required": config.required}
+    message = _message(out.scope.inside(values["message"]))
+    detail = {"message": message, "approvers": people, "required": config.required}
     until = out.now_ms + config.expires_ms if config.expires_ms else 0
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="approval", until=until, detail=detail)
     look_at_approval(run, out, node, key, run.state.steps[key])
 
 
+def _message(value: Any) -> str:
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if len(text) > MESSAGE_CHARS_MAX:
+        raise ExpressionError(
+            f"the message has {len(text):,} characters, the limit is {MESSAGE_CHARS_MAX:,}: say where it can be read"
+        )
+    return text
+
+
 def _names(value: Any) -> list[str]:
-    flat: list[str] = []
-    for item in value if isinstance(value, list) else [value]:
-        flat.extend(map(str, item) if isinstance(item, list) else [str(item)])
+    flat: list[Any] = []
+    for item in value:
+        flat.extend(item if isinstance(item, list) else [item])
+    if wrong := [name for name in flat if not isinstance(name, str)]:
+        raise ExpressionError(f"approvers are names, got {msgspec.json.encode(wrong[0]).decode()[:80]}")
     names = list(dict.fromkeys(name for name in flat if name))
     if len(names) > APPROVERS_MAX:
         raise ExpressionError(f"an approval has at most {APPROVERS_MAX} approvers, got {len(names)}")
@@ -133,19 +152,19 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
     approvals = sum(answer.decision == "approve" for answer in step.answers)
     if refused is not None:
         if config.on_reject == "continue":
-            _resolve(run, out, key, _verdict(False, step.answers))
+            _conclude(run, out, node, key, step, approved=False)
         else:
             text = f"{refused.by} rejected it" + (f": {refused.comment}" if refused.comment else "")
             _fail(run, out, node, key, StepError("rejected", text, retryable=False))
     elif approvals >= config.required:
-        _resolve(run, out, key, _verdict(True, step.answers))
+        _conclude(run, out, node, key, step, approved=True)
     elif step.due and step.reason == "expire":
         refusal = config.on_expire == "reject"
         if config.on_expire == "fail" or (refusal and config.on_reject == "fail"):
             text = f"{approvals} of {config.required} approvals came within {config.expires_ms} ms"
             _fail(run, out, node, key, StepError("rejected" if refusal else "approval_expired", text, retryable=False))
         else:
-            _resolve(run, out, key, {**_verdict(not refusal, step.answers), "expired": True})
+            _conclude(run, out, node, key, step, approved=not refusal, expired=True)
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
         out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(node.values["escalate_to"](out.scope))))
     else:
@@ -155,11 +174,21 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
             _timer(out, "escalate", key, step.scheduled_at + config.escalate_ms)
 
 
-def _verdict(approved: bool, answers: Sequence[Answer]) -> dict[str, Any]:
-    decisions = [
-        {"by": a.by, "decision": a.decision, "comment": a.comment, "data": a.data.value, "at": a.at} for a in answers
-    ]
-    return {"approved": approved, "decisions": decisions}
+def _conclude(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, **verdict: bool) -> None:
+    """verdict: `approved`, and `expired` if it is. Raises NeedBlob for data that is stored out of line."""
+    answered = {str(n): functools.partial(_told, answer) for n, answer in enumerate(step.answers)}
+    decisions = list(gathered(answered, out.scope).values())
+    try:
+        output = fitting({"decisions": decisions, **verdict}, "what the answers hold")
+    except InvalidError as error:
+        steps.undecidable(run, out, node, key, error)
+    else:
+        _resolve(run, out, key, output)
+
+
+def _told(answer: Answer, scope: Scope) -> dict[str, Any]:
+    data = scope.look(answer.data)
+    return {"by": answer.by, "decision": answer.decision, "comment": answer.comment, "data": data, "at": answer.at}
 
 
 # --- subworkflows and new beginnings ---
@@ -194,8 +223,8 @@ def successor_id(run: Run, key: str) -> str:
 
 def successor_inputs(run: Run, out: Decision, node: PlanNode) -> dict[str, Any]:
     """Raises ExpressionError, InvalidError, NeedBlob."""
-    given = out.scope.inside({name: resolver(out.scope) for name, resolver in node.values.items()})
-    return run.plan.definition.check_inputs(given)
+    given = out.scope.inside(gathered(node.values, out.scope))
+    return fitting(run.plan.definition.check_inputs(given), "what the next run is given")
 
 
 def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, Any]) -> None:
@@ -219,4 +248,5 @@ def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, A
         origin=ev.OriginRef(state.run, "continue"),
         definitions=state.definitions,
         depth=state.depth,
+        signals=state.signals,
     )
