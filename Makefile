@@ -52,8 +52,8 @@ test: setup ## fast and integration tests, JOBS=2 files at a time
 test-fast: setup ## tests that start no server
 	@$(PYTEST) -m "not slow and not integration and not e2e and not fault"
 
-test-all: setup ## everything
-	@$(PYTEST)
+test-all: setup ## everything, and other examples of each property
+	@$(PYTEST) --hypothesis-profile=explore
 
 simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone
 	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --start $(or $(START),0))

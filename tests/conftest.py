@@ -8,11 +8,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from agentflow_common.testing import servers
 
 # fixtures fork servers while gRPC's threads run; its fork handlers then crash now and then in the child, before exec
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+
+# a busy machine draws slowly; every machine judges a change by the same examples (`make test-all` draws others)
+for name, same in (("steady", True), ("explore", False)):
+    settings.register_profile(name, deadline=None, derandomize=same, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ import grpc
 import pytest
 
 from agentflow.v1 import budget_pb2 as budgets
-from agentflow.v1 import budget_pb2_grpc, prompt_pb2_grpc, workflow_pb2_grpc
+from agentflow.v1 import budget_pb2_grpc, control_pb2_grpc, prompt_pb2_grpc, workflow_pb2_grpc
+from agentflow.v1 import control_pb2 as controls
 from agentflow.v1 import prompt_pb2 as prompts
 from agentflow.v1 import workflow_pb2 as workflows
 from agentflow_common import subjects
@@ -32,11 +33,13 @@ version: 1
 inputs: {text: {type: string}}
 dag:
   nodes:
+    - {id: watched, type: signal, config: {signal: watched}}
     - id: split
       type: function
       config: {function_name: text_splitter, function_args: {text: "{{text}}", chunk_size: 200}}
     - {id: sum, type: llm, config: {prompt_ref: digest, inputs: {content: "{{text}}"}}}
   edges:
+    - {from: watched, to: split}
     - {from: split, to: sum}
 """
 
@@ -104,10 +107,15 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
         submit.inputs.update({"text": f"Contracts are reviewed by {EMAIL} before the board meets in March. " * 12})
         run = (await workflow.SubmitWorkflow(submit, metadata=auth)).run_id
         watch = workflows.WatchRunRequest(run_id=run, include_tokens=True)
-        async with asyncio.timeout(PATIENCE_S):
-            items = [item async for item in workflow.WatchRun(watch, metadata=auth)]
+        items: list[Any] = []
+        async with asyncio.timeout(3 * PATIENCE_S):
+            async for item in workflow.WatchRun(watch, metadata=auth):
+                if not items:  # tokens are for those who watch: nothing is said before somebody does
+                    signal = controls.SignalRunRequest(run_id=run, name="watched")
+                    await _stub(control_pb2_grpc.RunControlServiceStub, channel).SignalRun(signal, metadata=auth)
+                items.append(item)
         last = items[-1].event
-        assert (last.type, last.steps_done, last.steps_total) == ("run.completed", 2, 2)
+        assert (last.type, last.steps_done, last.steps_total) == ("run.completed", 3, 3)
         tokens = [item.token for item in items if item.HasField("token")]
         assert {token.step for token in tokens} == {"sum"}
 
@@ -115,6 +123,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
         assert found.status == workflows.RUN_STATUS_COMPLETED
         assert found.redactions["EMAIL_ADDRESS"] >= 12
         assert [(step.step, step.type, bool(step.model)) for step in found.steps] == [
+            ("watched", "signal", False),
             ("split", "function", False),
             ("sum", "llm", True),
         ]

@@ -88,10 +88,10 @@ def test_a_lone_expression_keeps_its_type(text: str, value: Any) -> None:
     ],
 )
 def test_hostile_templates_end_in_an_error_at_once(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # others may have the processor meanwhile
     with pytest.raises(ExpressionError):
         ex.template(text).render(VALUES)
-    assert time.perf_counter() - began < 0.5
+    assert time.thread_time() - began < 0.5
 
 
 def test_conditions_are_cel_and_give_a_boolean() -> None:

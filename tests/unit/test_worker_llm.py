@@ -237,10 +237,13 @@ async def test_a_cached_answer_calls_no_model_and_a_new_one_is_kept() -> None:
 
 
 async def test_a_cancelled_call_leaves_what_it_had_cost() -> None:
+    begun = asyncio.Event()
+
     class Slow(Scripted):
         async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
             on_token("abc")
-            await asyncio.sleep(10)
+            begun.set()
+            await asyncio.Event().wait()
             raise AssertionError
 
     peers, providers = Peers(candidate("openai", "a")), Providers(WorkerSettings())
@@ -250,9 +253,11 @@ async def test_a_cancelled_call_leaves_what_it_had_cost() -> None:
     )
     context = StepContext("acme", "run_1", "s", 1, WorkerSettings())
     deps = LlmDeps(peers.ask, peers.publish, providers)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await run_llm(task, {"content": TEXT}, deps, context)
+    calling = asyncio.ensure_future(run_llm(task, {"content": TEXT}, deps, context))
+    await begun.wait()
+    calling.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await calling
     assert context.llm_usage is not None
     assert context.llm_usage.attempts[0].error == "cancelled"
     assert context.llm_usage.cost_nano > 0

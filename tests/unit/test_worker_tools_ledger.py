@@ -109,5 +109,5 @@ async def test_processes_share_a_ledger_without_losing_a_booking(ledger: Ledger,
     )
     command = [sys.executable, "-c", script, str(tmp_path)]
     running = [subprocess.Popen([*command, f"run{n}"]) for n in range(4)]
-    assert [process.wait(60) for process in running] == [0] * 4
+    assert [process.wait(300) for process in running] == [0] * 4
     assert await ledger.balance("ann") == 200
