@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -178,3 +179,23 @@ def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:
     with pytest.raises(InvalidArgumentError, match=r"set_lane: an argument does not fit the request: .*99999999999"):
         calls.built(control_calls.set_lane, "gpu", limit=99_999_999_999)
     assert calls.built(control_calls.set_lane, "gpu", limit=3).request.limit == 3
+    with pytest.raises(InvalidArgumentError, match="set_lane: an argument does not fit"):
+        calls.built(control_calls.set_lane, "gpu", limit="many")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="unexpected keyword"):
+        calls.built(control_calls.set_lane, "gpu", most=3)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    ("given", "fix"),
+    [
+        ({"budget_cents": 1.5}, "whole number"),
+        ({"priority": 2**40}, "whole number"),
+        ({"tags": {"team": 7}}, "dict of texts"),
+        ({"idempotency_key": 5}, "a text"),
+    ],
+)
+def test_an_argument_that_does_not_fit_is_named(given: dict[str, Any], fix: str) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        calls.submit("w", {}, **given)
+    assert (caught.value.problems[0].place, fix in caught.value.problems[0].fix) == (next(iter(given)), True)
+    assert calls.submit("w", {}, tags=MappingProxyType({"team": "a"})).request.tags == {"team": "a"}

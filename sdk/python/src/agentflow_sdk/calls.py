@@ -6,6 +6,7 @@ are those of the client's method. `timeout` is the call's deadline in seconds, r
 
 from __future__ import annotations
 
+import inspect
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -54,9 +55,10 @@ class HasRunId(Protocol):
 
 def built(build: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> Call[T]:
     """The call of these arguments. Raises InvalidArgumentError for what no field of the request can hold."""
+    inspect.signature(build).bind(*args, **kwargs)  # a TypeError here is about the call itself
     try:
         return build(*args, **kwargs)
-    except (ValueError, OverflowError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise InvalidArgumentError(f"{build.__name__}: an argument does not fit the request: {error}") from error
 
 
@@ -145,10 +147,11 @@ def submit(
         source: dict[str, Any] = {"workflow": workflow}
     else:
         source = _source(workflow)
-    request = workflow_pb2.SubmitWorkflowRequest(
+    request = convert.message(
+        workflow_pb2.SubmitWorkflowRequest,
         **source,
         inputs=convert.to_struct({} if inputs is None else inputs, "inputs"),
-        tags=dict(tags or {}),
+        tags=tags or {},
         idempotency_key=idempotency_key or f"auto-{uuid.uuid4()}",
         priority=priority,
         budget_cents=budget_cents,
@@ -173,10 +176,11 @@ def list_runs(
     timeout: float | None = None,
 ) -> Call[models.RunPage]:
     """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000."""
-    request = workflow_pb2.ListRunsRequest(
-        status=convert.run_status_number(status),  # type: ignore[arg-type]
+    request = convert.message(
+        workflow_pb2.ListRunsRequest,
+        status=convert.run_status_number(status),
         workflow=workflow,
-        tags=dict(tags or {}),
+        tags=tags or {},
         page_size=limit,
         page_token=page_token,
     )

@@ -40,8 +40,8 @@ class Changes:
     step_inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def message(self) -> Any:
-        message = pb.RunChanges(
-            inputs=convert.to_struct(self.inputs, "inputs"), prompts=dict(self.prompts), models=dict(self.models)
+        message = convert.message(
+            pb.RunChanges, inputs=convert.to_struct(self.inputs, "inputs"), prompts=self.prompts, models=self.models
         )
         for node, values in self.step_inputs.items():
             message.step_inputs[node].CopyFrom(convert.to_struct(values, f"step_inputs.{node}"))
@@ -148,8 +148,8 @@ def fork(
 
     idempotency_key: the same key is the same fork; without one, a random key makes the retries of this call safe.
     """
-    request = pb.ForkRunRequest(
-        run_id=run_id_of(run), at=at, changes=(changes or Changes()).message(), tags=dict(tags or {}),
+    request = convert.message(
+        pb.ForkRunRequest, run_id=run_id_of(run), at=at, changes=(changes or Changes()).message(), tags=tags or {},
         idempotency_key=idempotency_key or f"auto-{uuid.uuid4()}",
     )  # fmt: skip
     return Call(_runs("ForkRun"), request, read.fork, timeout)
@@ -191,11 +191,12 @@ def batch_request(
     batch_id: str = "",
 ) -> Any:
     """The message of a batch. InvalidArgumentError for an action or a status that is none."""
-    request = pb.BatchRunsRequest(
+    request = convert.message(
+        pb.BatchRunsRequest,
         action=f"BATCH_ACTION_{_choice(action, ACTIONS, 'action')}",
-        filter=pb.RunFilter(
-            status=convert.run_status_number(status),  # type: ignore[arg-type]
-            workflow=workflow, tags=dict(tags or {}), since=since_ms, until=until_ms, error_type=error_type,
+        filter=convert.message(
+            pb.RunFilter, status=convert.run_status_number(status), workflow=workflow, tags=tags or {},
+            since=since_ms, until=until_ms, error_type=error_type,
         ),
         execute=execute, limit=limit, cursor=cursor, reason=reason, grace_ms=round(grace_s * 1000), force=force,
         signal=signal, batch_id=batch_id,

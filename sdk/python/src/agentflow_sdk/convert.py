@@ -16,6 +16,36 @@ _INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
 _DEPTH_MAX: Final = 64
 
 
+def message(kind: Any, /, **fields: Any) -> Any:
+    """A protobuf message. Raises InvalidArgumentError that names the field for a value that does not fit it."""
+    try:
+        return kind(**fields)
+    except (TypeError, ValueError):
+        for name, value in fields.items():
+            try:
+                kind(**{name: value})
+            except (TypeError, ValueError) as error:
+                text = f"{value!r:.80} " + ("is out of range" if "range" in str(error) else "does not fit")
+                raise _bad(name, text, _FITS.get(_type_of(kind, name), "see the method's signature")) from None
+        raise
+
+
+_FITS: Final = {
+    "text": "give a text",
+    "number": "give a whole number",
+    "map": "give a dict of texts by name",
+}
+
+
+def _type_of(kind: Any, name: str) -> str:
+    field = kind.DESCRIPTOR.fields_by_name[name]
+    if field.message_type is not None:
+        return "map" if field.message_type.GetOptions().map_entry else ""
+    return {field.CPPTYPE_STRING: "text", field.CPPTYPE_INT32: "number", field.CPPTYPE_INT64: "number"}.get(
+        field.cpp_type, ""
+    )
+
+
 def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
     """A JSON object as a Struct. Raises InvalidArgumentError, naming the place, for what JSON can't hold exactly."""
     if not isinstance(value, Mapping):
