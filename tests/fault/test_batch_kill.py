@@ -2,68 +2,36 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import secrets
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nats
 import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.testing.waiting import until
 from agentflow_sdk import AgentFlowError, AsyncClient
+
+from .killing import Processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
+KEY = "kill-test-" + "2" * 32
 RUNS = 250  # more than two pages
 DEFINITION = "name: one\ndag: {nodes: [{id: a, type: function, config: {function_name: noop}}]}\n"
 
 
-class Gateway:
-    """A process of its own."""
-
-    def __init__(self, folder: Path, url: str, database: dict[str, str]) -> None:
-        self.folder = folder
-        self.key = secrets.token_hex(16)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.env = {
-            **os.environ, **database, "NATS_URL": url, "API_PORT": "0", "API_KEY": self.key,
-            "AGENTFLOW_RUN_DIR": str(folder), "LOG_LEVEL": "WARNING",
-        }  # fmt: skip
-
-    async def start(self) -> AsyncClient:
-        announced = self.folder / "gateway.json"
-        announced.unlink(missing_ok=True)
-        with (self.folder / "gateway.log").open("ab") as log:
-            command = [sys.executable, "-m", "agentflow_gateway"]
-            self.process = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
-        async with asyncio.timeout(60):
-            while not announced.exists():
-                assert self.process.poll() is None, (self.folder / "gateway.log").read_text()[-2000:]
-                await asyncio.sleep(0.05)
-        port = msgspec.json.decode(announced.read_bytes())["ports"]["grpc"]
-        return AsyncClient(f"127.0.0.1:{port}", self.key)
-
-    def kill(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGKILL)
-        self.process.wait()
-
-
 @pytest.fixture
-def gateway(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> Iterator[Gateway]:
-    made = Gateway(tmp_path, nats_url, db_env)
-    yield made
-    if made.process is not None and made.process.poll() is None:
-        made.kill()
+def gateway(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> Iterator[Processes]:
+    with Processes(tmp_path, ("gateway",), nats_url, API_PORT=0, API_KEY=KEY, **db_env) as started:
+        yield started
+
+
+async def _client(gateway: Processes) -> AsyncClient:
+    return AsyncClient(f"127.0.0.1:{(await gateway.ports('gateway'))['grpc']}", KEY)
 
 
 async def _failed_runs(client: AsyncClient, log: EventLog) -> set[str]:
@@ -78,17 +46,19 @@ async def _failed_runs(client: AsyncClient, log: EventLog) -> set[str]:
         started = ev.RunStarted(**at, workflow="one", version=1, steps=1, submitted_at=1)
         await log.append(Entry(subjects.out_run(key), ev.encode(started)))
         await log.append(Entry(subjects.out_run(key), ev.encode(ev.RunFailed(**at, error=error))))
-    async with asyncio.timeout(60):
-        while len(await client.workflows.list(status="failed", limit=1000)) < RUNS:
-            await asyncio.sleep(0.1)
+
+    async def listed() -> bool:
+        return len(await client.workflows.list(status="failed", limit=1000)) == RUNS
+
+    await until(listed)
     return runs
 
 
-async def test_a_batch_that_was_killed_is_repeated_without_a_second_retry(gateway: Gateway, nats_url: str) -> None:
+async def test_a_batch_that_was_killed_is_repeated_without_a_second_retry(gateway: Processes, nats_url: str) -> None:
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
-    client = await gateway.start()
+    client = await _client(gateway)
     runs = await _failed_runs(client, log)
     options: dict[str, Any] = {"status": "failed", "workflow": "one", "error_type": "broken", "execute": True}
     seen: list[int] = []
@@ -97,13 +67,13 @@ async def test_a_batch_that_was_killed_is_repeated_without_a_second_retry(gatewa
         async for progress in client.workflows.batch("retry", **options):
             seen.append(progress.done)
             if progress.done:
-                gateway.kill()
+                gateway.kill("gateway")
 
     with pytest.raises(AgentFlowError):
         await until_killed()
     assert 0 < seen[-1] < RUNS
     await client.close()
-    client = await gateway.start()
+    client = await _client(gateway)
     done = [progress async for progress in client.workflows.batch("retry", **options)]
     assert (done[-1].done, done[-1].failed, done[-1].finished) == (RUNS, 0, True)
     created = {old: new for progress in done for old, new in progress.created.items()}

@@ -16,6 +16,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
 
@@ -45,7 +46,7 @@ async def test_nats_is_killed_under_a_watcher(nats_server: Any, db_env: dict[str
         assert caught.value.code() in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
         nats_server.start()
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(3 * PATIENCE_S):
             while True:
                 try:
                     again = await workflow.SubmitWorkflow(submit, metadata=auth, timeout=5)

@@ -3,13 +3,8 @@ is lost, and everybody is served."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +12,13 @@ import nats
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import ids, lanefold, subjects
+from agentflow_common import lanefold, subjects
 from agentflow_common.definition import parse_dict
-from agentflow_common.eventlog import Entry, EventLog, Fence
-from agentflow_common.events import Payload
+from agentflow_common.eventlog import EventLog
 from agentflow_common.lanefold import LaneState, key_of_lane
+from agentflow_common.testing.waiting import until
+
+from .killing import Processes, drive, submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -31,54 +28,20 @@ LIMIT = 2
 KILLS = ("worker", "scheduler", "worker", "scheduler")
 
 
-class Services:
-    """A scheduler and a worker, each its own process; a killed one is started again at once."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self.folder = folder
-        self.notes = folder / "notes"
-        self.notes.mkdir()
-        self.died: dict[int, int] = {}  # pid -> when it was killed, ns
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.env = {
-            **os.environ,
-            "NATS_URL": url,
-            "AGENTFLOW_RUN_DIR": str(folder / "run"),
-            "LANES_FOLDER": str(self.notes),
-            "WORKER_LOAD": str(Path(__file__).with_name("lane_steps.py")),
-            "WORKER_CONCURRENCY": "100",
-            "AGENTFLOW_ACK_WAIT_S": "2",
-            "SCHEDULER_SNAPSHOT_EVERY": "200",
-            "LOG_LEVEL": "WARNING",
-        }
-
-    def start(self, name: str) -> None:
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen(
-                [sys.executable, "-m", f"agentflow_{name}"], env=self.env, stdout=log, stderr=log
-            )
-
-    def kill(self, name: str) -> None:
-        process = self.processes[name]
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        self.died[process.pid] = time.monotonic_ns()
-        self.start(name)
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            process.wait(20)
-
-
 @pytest.fixture
-def services(tmp_path: Path, nats_url: str) -> Iterator[Services]:
-    services = Services(tmp_path, nats_url)
-    for name in ("scheduler", "worker"):
-        services.start(name)
-    yield services
-    services.stop()
+def processes(tmp_path: Path, nats_url: str) -> Iterator[Processes]:
+    (tmp_path / "notes").mkdir()
+    with Processes(
+        tmp_path,
+        ("scheduler", "worker"),
+        nats_url,
+        LANES_FOLDER=tmp_path / "notes",
+        WORKER_LOAD=Path(__file__).with_name("lane_steps.py"),
+        WORKER_CONCURRENCY=100,
+        AGENTFLOW_ACK_WAIT_S=2,
+        SCHEDULER_SNAPSHOT_EVERY=200,
+    ) as started:
+        yield started
 
 
 def definition() -> dict[str, Any]:
@@ -98,24 +61,11 @@ def definition() -> dict[str, Any]:
     ).canonical()
 
 
-async def submit(log: EventLog, raw: dict[str, Any], key: str, seconds: float) -> str:
-    run = ids.new_run_id()
-    event = ev.RunSubmitted(
-        org="test",
-        run=run,
-        ts=1,
-        workflow="lanes",
-        version=1,
-        definition=raw,
-        inputs=Payload(value={"key": key, "seconds": seconds}),
-    )
-    await log.append(Entry(subjects.run_in(subjects.key_of("test", run)), ev.encode(event), fence=Fence(0)))
-    return run
-
-
-async def lane_state(log: EventLog, lane: str) -> LaneState:
+async def idle(log: EventLog, lane: str) -> LaneState | None:
+    """The lane's state, once nothing holds it or waits for it."""
     key = key_of_lane(lane)
-    return lanefold.fold(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
+    state = lanefold.fold(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
+    return state if state.idle else None
 
 
 def most_at_once(notes: Path, died: dict[int, int]) -> tuple[int, int]:
@@ -140,56 +90,22 @@ def most_at_once(notes: Path, died: dict[int, int]) -> tuple[int, int]:
     return most, len(open_since)
 
 
-async def test_lanes_keep_their_limits_through_kill_9(services: Services, nats_url: str) -> None:
+async def test_lanes_keep_their_limits_through_kill_9(processes: Processes, nats_url: str, tmp_path: Path) -> None:
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
-    await _until_stream(nc)
+    await processes.ready()
     names = [f"k{number}" for number in range(KEYS)]
     raw = definition()
-    runs = {await submit(log, raw, names[number % KEYS], 0.05 + 0.02 * (number % 7)) for number in range(RUNS)}
-    await drive(log, services, set(runs))
+    inputs = [{"key": names[number % KEYS], "seconds": 0.05 + 0.02 * (number % 7)} for number in range(RUNS)]
+    runs = {await submit(log, raw, given) for given in inputs}
+    await drive(log, processes, runs, RUNS, [partial(processes.kill, name) for name in KILLS])
     cut_off = 0
     for name in names:
-        most, lost = most_at_once(services.notes / name, services.died)
+        most, lost = most_at_once(tmp_path / "notes" / name, processes.died)
         assert most <= LIMIT, f"{most} at a time in the lane {name}"
         cut_off += lost
-        async with asyncio.timeout(10):
-            while not (state := await lane_state(log, f"test-{name}")).idle:
-                await asyncio.sleep(0.05)
+        state = await until(partial(idle, log, f"test-{name}"), what=f"the lane {name} is not idle")
         assert state.grants == RUNS // KEYS, "each attempt had one slot, and gave it back"
     assert cut_off > 0, "no worker was killed in the middle of a step"
     await nc.close()
-
-
-async def drive(log: EventLog, services: Services, runs: set[str]) -> None:
-    """Waits for the end of all runs, and kills the services in turn as the work goes on."""
-    tail = log.tail([subjects.ALL_INS, subjects.ALL_RUN_FACTS])
-    await tail.start()
-    moments = [RUNS * (number + 1) // (len(KILLS) + 1) for number in range(len(KILLS))]
-    victims = list(KILLS)
-    done = 0
-    async with asyncio.timeout(90):
-        while runs:
-            for delivery in await tail.batch(1.0):
-                event = ev.decode(delivery.data)
-                done += isinstance(event, ev.StepCompleted)
-                if isinstance(event, ev.TERMINAL_RUN):
-                    assert isinstance(event, ev.RunCompleted), event
-                    runs.discard(event.run)
-            if moments and done >= moments[0]:
-                del moments[0]
-                services.kill(victims.pop(0))
-    await tail.stop()
-    assert not victims
-
-
-async def _until_stream(nc: Any) -> None:
-    async with asyncio.timeout(60):
-        while True:
-            try:
-                await nc.jsm().stream_info(subjects.EVENTS_STREAM)
-            except nats.js.errors.NotFoundError:
-                await asyncio.sleep(0.05)
-            else:
-                return

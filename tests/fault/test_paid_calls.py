@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 
 from agentctl.stack.testing import running_stack
+from agentflow_common.testing.waiting import PATIENCE_S, until_now
 from agentflow_sdk import Client
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -24,19 +24,20 @@ dag:
 
 
 def test_a_model_call_of_a_dead_worker_is_made_again_on_the_record(tmp_path: Path) -> None:
-    env = {"AGENTFLOW_SIM_MODELS": json.dumps({"slow": {"latency_ms": 3000}}), "AGENTFLOW_ACK_WAIT_S": "2"}
+    env = {"AGENTFLOW_SIM_MODELS": json.dumps({"slow": {"latency_ms": 5000}}), "AGENTFLOW_ACK_WAIT_S": "2"}
     with running_stack(tmp_path / "data", env=env) as stack, Client(stack.grpc, stack.dev_key) as client:
         run = client.workflows.submit(WORKFLOW)
-        deadline = time.monotonic() + 20
-        while "step.started" not in {event.type for event in client.traces.get(run).events}:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+
+        def types() -> list[str]:
+            return [event.type for event in client.traces.get(run).events]
+
+        until_now(lambda: "step.started" in types())
         stack.kill("worker")
-        finished = client.workflows.wait(run, timeout=60)
+        finished = client.workflows.wait(run, timeout=3 * PATIENCE_S)
         assert finished.status == "completed", finished.error
         (step,) = finished.steps
         assert step.attempt == 2
-        types = [event.type for event in client.traces.get(run).events]
-        assert types.count("claim.taken") == 2
-        assert types.count("step.outcome_unknown") == 1
-        assert types.count("step.completed") == 1
+        told = types()
+        assert told.count("claim.taken") == 2
+        assert told.count("step.outcome_unknown") == 1
+        assert told.count("step.completed") == 1

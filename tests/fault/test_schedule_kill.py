@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import random
-import signal
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import nats
 import pytest
 
@@ -21,7 +17,10 @@ from agentflow_common import events as ev
 from agentflow_common import schedulelog, schedulespec, subjects
 from agentflow_common.eventlog import EventLog
 from agentflow_common.schedulefold import ScheduleState, schedule_id
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AgentFlowError, AsyncClient
+
+from .killing import Processes
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -38,95 +37,62 @@ dag:
 """
 
 
-class Services:
-    """Each service its own process; one that is killed is started again at once, as the supervisor does."""
-
-    def __init__(self, folder: Path, url: str, database: dict[str, str]) -> None:
-        self.folder = folder
-        self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.env = {
-            **os.environ, **database, "NATS_URL": url, "API_PORT": "0", "API_KEY": KEY, "DEFAULT_ORG_ID": "test",
-            "AGENTFLOW_RUN_DIR": str(folder / "run"), "LOG_LEVEL": "WARNING",
-        }  # fmt: skip
-
-    def start(self, name: str) -> None:
-        (self.folder / "run" / f"{name}.json").unlink(missing_ok=True)
-        with (self.folder / f"{name}.log").open("ab") as log:
-            command = [sys.executable, "-m", f"agentflow_{name}"]
-            self.processes[name] = subprocess.Popen(command, env=self.env, stdout=log, stderr=log)
-
-    def kill(self, name: str) -> None:
-        self.processes[name].send_signal(signal.SIGKILL)
-        self.processes[name].wait()
-        self.start(name)
-
-    async def port(self, name: str, of: str) -> int:
-        """The port that a service has announced, once it has."""
-        file = self.folder / "run" / f"{name}.json"
-        async with asyncio.timeout(60):
-            while not file.exists():
-                assert self.processes[name].poll() is None, (self.folder / f"{name}.log").read_text()[-2000:]
-                await asyncio.sleep(0.05)
-        return int(msgspec.json.decode(file.read_bytes())["ports"][of])
-
-    def stop(self) -> None:
-        for process in self.processes.values():
-            process.terminate()
-        for process in self.processes.values():
-            process.wait(20)
-
-
 @pytest.fixture
-def services(tmp_path: Path, nats_url: str, db_env: dict[str, str]) -> Iterator[Services]:
-    services = Services(tmp_path, nats_url, db_env)
-    for name in ("scheduler", "gateway"):
-        services.start(name)
-    yield services
-    services.stop()
+def processes(tmp_path: Path, nats_url: str, db_env: dict[str, str]) -> Iterator[Processes]:
+    with Processes(
+        tmp_path, ("scheduler", "gateway"), nats_url, API_PORT=0, API_KEY=KEY, DEFAULT_ORG_ID="test", **db_env
+    ) as started:
+        yield started
 
 
-async def make(services: Services) -> None:
-    endpoint = f"127.0.0.1:{await services.port('gateway', 'grpc')}"
+async def client(processes: Processes) -> AsyncClient:
+    return AsyncClient(f"127.0.0.1:{(await processes.ports('gateway'))['grpc']}", KEY)
+
+
+async def make(processes: Processes) -> None:
     spec: dict[str, Any] = {
         "name": "beat", "workflow": "report", "cron": "@every 1s", "overlap": "allow",
         "inputs": {"n": "{{schedule.number}}"},
     }  # fmt: skip
-    async with AsyncClient(endpoint, KEY) as client:
-        await client.workflows.register(WORKFLOW)
-        await client.schedules.create(spec)
+    async with await client(processes) as gateway:
+        await gateway.workflows.register(WORKFLOW)
+        await gateway.schedules.create(spec)
 
 
-async def test_every_second_fires_once_however_often_processes_die(services: Services, nats_url: str) -> None:
+async def paused(processes: Processes) -> bool:
+    with contextlib.suppress(AgentFlowError):  # the gateway may be starting
+        async with await client(processes) as gateway:
+            await gateway.schedules.pause("beat")
+            return True
+    return False
+
+
+async def test_every_second_fires_once_however_often_processes_die(processes: Processes, nats_url: str) -> None:
     chance = random.Random(SEED)
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
     key = subjects.key_of("test", schedule_id("test", "beat"))
     try:
-        await make(services)
+        await make(processes)
 
         async def state_when(holds: Any) -> ScheduleState:
-            async with asyncio.timeout(60):
-                while True:
-                    state = await schedulelog.load_schedule(log, key)
-                    if state is not None and holds(state):
-                        return state
-                    await asyncio.sleep(0.1)
+            async def held() -> ScheduleState | None:
+                state = await schedulelog.load_schedule(log, key)
+                return state if state is not None and holds(state) else None
+
+            found = await until(held, 3 * PATIENCE_S)
+            assert found is not None
+            return found
 
         number = 0
         for _ in range(ROUNDS):
             state = await state_when(lambda s, n=number: s.number >= n + 2)
             number = state.number
             await asyncio.sleep(chance.random())  # anywhere within a fire
-            services.kill(chance.choice(["scheduler", "gateway", "scheduler"]))
+            processes.kill(chance.choice(["scheduler", "gateway", "scheduler"]))
         await state_when(lambda s, n=number: s.number >= n + 5)
-        for _ in range(20):  # the gateway may be starting
-            try:
-                async with AsyncClient(f"127.0.0.1:{await services.port('gateway', 'grpc')}", KEY) as client:
-                    await client.schedules.pause("beat")
-                break
-            except AgentFlowError:
-                await asyncio.sleep(0.5)
+        await until(lambda: paused(processes))
         state = await state_when(
             lambda s: s.paused and all(active.started for active in s.active.values()) and s.listed == "paused"
         )

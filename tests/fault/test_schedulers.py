@@ -25,8 +25,9 @@ from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.attempts import begun_by
-from agentflow_common.testing.chaos import ServiceProcess, until
+from agentflow_common.testing.chaos import ServiceProcess
 from agentflow_common.testing.links import Links
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.lease import Holder
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
@@ -70,7 +71,12 @@ class Fleet:
                 found[Holder(**json.loads(stored.data)).pid] += 1
         return found
 
-    async def until_held(self, wanted: dict[str, int], timeout_s: float) -> float:
+    async def lasting_leases(self) -> None:
+        """From now on leases do not age out while a test runs: who takes one over was told that it is free."""
+        config = (await self.log.nc.jsm().stream_info(subjects.LEASE_STREAM)).config
+        await self.log.nc.jsm().update_stream(config.evolve(max_age=10 * PATIENCE_S))
+
+    async def until_held(self, wanted: dict[str, int], timeout_s: float = PATIENCE_S) -> float:
         """Waits until these schedulers, and no others, hold so many shards. Seconds that it took."""
         began = time.monotonic()
 
@@ -110,15 +116,15 @@ class Fleet:
         await asyncio.gather(*futures)
         return runs
 
-    async def check(self, runs: list[str], timeout_s: float = 40.0) -> None:
+    async def check(self, runs: list[str], timeout_s: float = 3 * PATIENCE_S) -> None:
         """All complete, each attempt offered and reported once, the log folds to it, no payment twice."""
-        found: list[tuple[ev.AnyEvent, int]] = []
 
         async def all_ended() -> bool:
-            found[:] = [(ev.decode(s.data), s.seq) for s in await self.log.read(subjects.ALL_EVENTS)]
-            return sum(isinstance(event, ev.TERMINAL_RUN) for event, _ in found) >= len(runs)
+            facts = [ev.decode(stored.data) for stored in await self.log.read(subjects.ALL_RUN_FACTS)]
+            return sum(isinstance(event, ev.TERMINAL_RUN) for event in facts) >= len(runs)
 
         await until(all_ended, timeout_s, "the runs do not end")
+        found = [(ev.decode(s.data), s.seq) for s in await self.log.read(subjects.ALL_EVENTS)]
         offers = Counter((e.run, *attempt) for e, _ in found for attempt in begun_by(e))
         reports = Counter((e.run, e.step, e.attempt) for e, _ in found if isinstance(e, ev.StepCompleted))
         ends = Counter(e.run for e, _ in found if isinstance(e, ev.TERMINAL_RUN))
@@ -159,15 +165,16 @@ async def fleet(tmp_path: Path, links: Links) -> AsyncIterator[Fleet]:
 
 
 async def test_who_joins_gets_a_share_and_who_stops_gives_it_back(fleet: Fleet) -> None:
+    await fleet.lasting_leases()
     fleet.start("a")
-    await fleet.until_held({"a": subjects.SHARDS}, 20)
+    await fleet.until_held({"a": subjects.SHARDS})
     runs = await fleet.submit(300)
     fleet.start("b")
-    joined_s = await fleet.until_held({"a": HALF, "b": HALF}, 20)
+    joined_s = await fleet.until_held({"a": HALF, "b": HALF})
     runs += await fleet.submit(300)
     began = time.monotonic()
     assert fleet.processes.pop("a").stop() == 0
-    await fleet.until_held({"b": subjects.SHARDS}, 4)
+    await fleet.until_held({"b": subjects.SHARDS})
     left_s = time.monotonic() - began
     await fleet.check(runs)
     assert sum(fleet.recovered("b")) == subjects.SHARDS, "what it held was not recovered again"
@@ -175,13 +182,16 @@ async def test_who_joins_gets_a_share_and_who_stops_gives_it_back(fleet: Fleet) 
 
 
 async def test_the_shards_of_a_killed_scheduler_are_taken_at_once(fleet: Fleet) -> None:
+    await fleet.lasting_leases()
     fleet.start("a")
     fleet.start("b")
-    await fleet.until_held({"a": HALF, "b": HALF}, 20)
+    await fleet.until_held({"a": HALF, "b": HALF})
+    runs = await fleet.submit(200)
+    await fleet.check(runs)  # every shard is served, so what a scheduler holds it has recovered
     before = sum(fleet.recovered("b"))  # all of them, if it was there first
-    runs = await fleet.submit(600)
+    runs += await fleet.submit(600)
     fleet.processes.pop("a").kill()
-    killed_s = await fleet.until_held({"b": subjects.SHARDS}, 4)
+    killed_s = await fleet.until_held({"b": subjects.SHARDS})
     await fleet.check(runs)
     assert sum(fleet.recovered("b")) == before + HALF, "what it held was not recovered again"
     print(f"\nfrom kill -9 to takeover {killed_s:.1f} s")
@@ -201,13 +211,13 @@ async def _replaced_and_back(
     """It is hit amid the work, so it wakes with decisions that it has not written: the fence refuses them."""
     fleet.start("a")
     fleet.start("b")
-    await fleet.until_held({"a": HALF, "b": HALF}, 20)
+    await fleet.until_held({"a": HALF, "b": HALF})
     runs = await fleet.submit(600)
     hurt(fleet.processes["a"])
-    replaced_s = await fleet.until_held({"b": subjects.SHARDS}, 15)
+    replaced_s = await fleet.until_held({"b": subjects.SHARDS})
     await fleet.check(runs)
     mend(fleet.processes["a"])
-    back_s = await fleet.until_held({"a": HALF, "b": HALF}, 30)
+    back_s = await fleet.until_held({"a": HALF, "b": HALF})
     runs += await fleet.submit(300)
     await fleet.check(runs)
     print(f"\nfrom {what} to takeover {replaced_s:.1f} s; from its end to an even spread {back_s:.1f} s")
@@ -223,8 +233,8 @@ async def test_many_schedulers_share_evenly_and_the_rest_stand_by(fleet: Fleet) 
         counts = sorted(held[fleet.pid(name)] for name in names)
         return held.total() == sum(counts) == subjects.SHARDS and counts[-1] - counts[0] <= 1
 
-    await until(lambda: even("abc"), 20, "three schedulers do not share evenly")
+    await until(lambda: even("abc"), what="three schedulers do not share evenly")
     runs = await fleet.submit(300)
     fleet.processes.pop("b").kill()
-    await until(lambda: even("ac"), 10, "two schedulers do not share evenly")
+    await until(lambda: even("ac"), what="two schedulers do not share evenly")
     await fleet.check(runs)
