@@ -50,7 +50,7 @@ class Platform:
             "COLUMNS": "200",
         }
         command = [sys.executable, "-m", "agentctl", *arguments]
-        return subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=300, check=False)
 
 
 def buckets_in(folder: Path) -> Path:

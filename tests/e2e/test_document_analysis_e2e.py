@@ -25,7 +25,7 @@ FLOW = (EXAMPLES / "document_analysis.yaml").read_text()
 @pytest.fixture(scope="module")
 def analysed(platform: Platform) -> Run:
     with platform.client() as client:
-        return client.workflows.run(FLOW, {"document_key": "vendor_review.md"}, timeout=60)
+        return client.workflows.run(FLOW, {"document_key": "vendor_review.md"}, timeout=180)
 
 
 def test_the_document_is_analysed_and_accounted_for(analysed: Run, planted: dict[str, list[str]]) -> None:
@@ -105,10 +105,10 @@ def test_nothing_private_is_stored_anywhere(tmp_path: Path, planted: dict[str, l
     with running_stack(folder, **options(buckets)) as stack:
         with Platform(stack, buckets).client() as client:
             for document in ("vendor_review.md", "vendor_review.pdf"):
-                client.workflows.run(FLOW, {"document_key": document}, timeout=60)
+                client.workflows.run(FLOW, {"document_key": document}, timeout=180)
             content = (EXAMPLES / "data" / "vendor_review.md").read_text()
             echo = (EXAMPLES / "conditional.yaml").read_text()
-            run = client.workflows.run(echo, {"content": content[:20_000]}, timeout=60)
+            run = client.workflows.run(echo, {"content": content[:20_000]}, timeout=180)
             client.traces.get(run.run_id)
         messages = asyncio.run(every_message(stack.nats_url))
         streams = {stream for stream, _, _, _ in messages}

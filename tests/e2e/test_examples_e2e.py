@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 
 def run(client: Client, name: str, inputs: dict[str, Any]) -> Run:
-    return client.workflows.run((EXAMPLES / f"{name}.yaml").read_text(), inputs, timeout=60)
+    return client.workflows.run((EXAMPLES / f"{name}.yaml").read_text(), inputs, timeout=180)
 
 
 def statuses(result: Run) -> dict[str, str]:
@@ -82,7 +82,7 @@ def test_a_twin_runs_as_a_program(platform: Platform) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / "sdk" / "conditional.py", "harbour.jpg: photograph of three boats at dusk"],
         env={"AGENTFLOW_ENDPOINT": platform.stack.grpc, "AGENTFLOW_TOKEN": platform.stack.dev_key},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert '"kind": "image"' in done.stdout

@@ -24,7 +24,7 @@ def test_fifty_concurrent_submissions_are_one_run(platform: Platform) -> None:
             answers = await asyncio.gather(
                 *(client.workflows.submit(flow, inputs, idempotency_key="order-7") for _ in range(50))
             )
-            await client.workflows.wait(answers[0], timeout=30)
+            await client.workflows.wait(answers[0], timeout=180)
         return [(answer.run_id, answer.deduplicated) for answer in answers]
 
     answers = asyncio.run(submit_all())

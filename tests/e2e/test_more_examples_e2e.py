@@ -6,11 +6,12 @@ import ast
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from agentflow_common.testing.waiting import until_now
 
 from .conftest import EXAMPLES, Platform
 
@@ -21,12 +22,12 @@ pytestmark = pytest.mark.e2e
 
 
 def run(client: Client, name: str, inputs: dict[str, Any], **options: Any) -> Run:
-    return client.workflows.run((EXAMPLES / f"{name}.yaml").read_text(), inputs, timeout=90, **options)
+    return client.workflows.run((EXAMPLES / f"{name}.yaml").read_text(), inputs, timeout=180, **options)
 
 
 def fails(client: Client, name: str, inputs: dict[str, Any]) -> Run:
     submission = client.workflows.submit((EXAMPLES / f"{name}.yaml").read_text(), inputs)
-    result = client.workflows.wait(submission, timeout=90)
+    result = client.workflows.wait(submission, timeout=180)
     assert result.status.value == "failed"
     return result
 
@@ -179,10 +180,7 @@ def bookings(platform: Platform) -> list[str]:
 
 
 def waiting(client: Client, submission: Any) -> None:
-    deadline = time.monotonic() + 30
-    while client.workflows.get(submission).status.value != "waiting":
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until_now(lambda: client.workflows.get(submission).status.value == "waiting")
 
 
 def test_two_people_approve_and_one_alone_does_not(platform: Platform, client: Client) -> None:
@@ -193,7 +191,7 @@ def test_two_people_approve_and_one_alone_does_not(platform: Platform, client: C
     again = client.workflows.get(submission)
     assert again.status.value == "waiting"
     threading.Timer(0.1, lambda: client.workflows.approve(submission, "approve", as_person="cleo")).start()
-    result = client.workflows.wait(submission, timeout=60)
+    result = client.workflows.wait(submission, timeout=180)
     assert result.status.value == "completed"
     assert result.output["approved_by"] == ["ann", "cleo"]
     assert result.output["balance"] == 0
@@ -205,7 +203,7 @@ def test_a_rejection_ends_it_before_anything_is_paid(platform: Platform, client:
     submission = client.workflows.submit(text, {"payee": "printer-5", "amount": 1, "approvers": ["dora", "emil"]})
     waiting(client, submission)
     client.workflows.reject(submission, "approve", "too dear", as_person="emil")
-    result = client.workflows.wait(submission, timeout=60)
+    result = client.workflows.wait(submission, timeout=180)
     assert (result.status.value, error_of(result).type) == ("failed", "rejected")
     assert not any("printer-5" in line for line in bookings(platform))
 
@@ -230,7 +228,7 @@ def test_a_twin_of_many_inputs_runs_as_a_program(platform: Platform) -> None:
     done = subprocess.run(
         [sys.executable, EXAMPLES / "sdk" / "saga.py", '{"traveller": "ann-3", "budget": 1050}'],
         env={"AGENTFLOW_ENDPOINT": platform.stack.grpc, "AGENTFLOW_TOKEN": platform.stack.dev_key},
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert '"left": 0' in done.stdout

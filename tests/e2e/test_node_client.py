@@ -39,7 +39,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def node(folder: Path, platform: Platform, token: str, inputs: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["node", "client.js", ROOT / "proto", platform.stack.grpc, EXAMPLES / "conditional.yaml", json.dumps(inputs)],
-        cwd=folder, env={**os.environ, "AGENTFLOW_TOKEN": token}, capture_output=True, text=True, timeout=90,
+        cwd=folder, env={**os.environ, "AGENTFLOW_TOKEN": token}, capture_output=True, text=True, timeout=180,
         check=False,
     )  # fmt: skip
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agentflow_common.testing.waiting import PATIENCE_S, until_now
 
 from .conftest import EXAMPLES, Platform, buckets_in, options
 
@@ -44,13 +45,13 @@ async def asked(platform: Platform) -> int:
 
 
 def archived(platform: Platform, count: int) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
-    while True:
+    def enough() -> dict[str, Any] | None:
         found = retention(platform, "get")
-        if found["archived_runs"] >= count:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)  # between two questions to the stack
+        return found if found["archived_runs"] >= count else None
+
+    told = until_now(enough, 3 * PATIENCE_S)
+    assert told is not None
+    return told
 
 
 def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platform) -> None:
@@ -60,7 +61,7 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
     inputs = {"document_key": str(EXAMPLES / "data" / "vendor_review.md")}
     with swept.client() as client:
         first = client.workflows.submit(flow, inputs, idempotency_key="review-1", tags={"for": "archive"})
-        assert client.workflows.wait(first, timeout=60).status == "completed"
+        assert client.workflows.wait(first, timeout=180).status == "completed"
 
         def seen() -> tuple[Any, ...]:
             run = client.workflows.get(first)
@@ -101,7 +102,7 @@ def test_a_run_that_left_the_log_looks_the_same_through_every_door(swept: Platfo
         assert again.run_id != first.run_id and not again.deduplicated
         twice = client.workflows.submit(flow, inputs, idempotency_key="review-1", tags={"for": "archive"})
         assert (twice.run_id, twice.deduplicated) == (again.run_id, True)
-        anew = client.workflows.wait(again, timeout=60)
+        anew = client.workflows.wait(again, timeout=180)
         assert anew.status == "completed"
         archived(swept, 2)
         assert client.workflows.get(again).to_dict() == anew.to_dict()
