@@ -127,6 +127,11 @@ def test_a_batch_is_narrowed_to_what_its_action_can_do_and_never_finds_everythin
         (batch.Order("retry"), RunFilter()),
         (batch.Order("signal"), RunFilter(workflow="w")),
         (batch.Order("pause"), RunFilter(tags={"bad name": "x"})),
+        (batch.Order("cancel", grace_ms=5, force=True), RunFilter(workflow="w")),
+        (batch.Order("cancel", grace_ms=-5), RunFilter(workflow="w")),
+        (batch.Order("cancel"), RunFilter(since=2_000, until=1_000)),
+        (batch.Order("cancel"), RunFilter(workflow="w", since=-1)),
+        (batch.Order("cancel"), RunFilter(workflow="w@2")),
     ):
         with pytest.raises(InvalidError) as caught:
             batch.fitting(order, wanted)

@@ -86,6 +86,19 @@ def fitting(order: Order, wanted: RunFilter) -> RunFilter:
     machine.check_text(order.reason, "reason", machine.REASON_CHARS_MAX)
     if order.action == "signal" and not order.signal:
         raise InvalidError("a signal needs a name", problems=(Problem("signal", "is empty", "give the signal's name"),))
+    if order.action == "cancel":
+        controls.check_grace(order.grace_ms, order.force)
+    if wanted.since < 0 or wanted.until < 0 or (wanted.until and wanted.since >= wanted.until):
+        raise InvalidError(
+            "the filter's times find no run",
+            problems=(Problem("filter", "`since` must come before `until`", "give ms since the epoch, or 0 for none"),),
+        )
+    if "@" in wanted.workflow:
+        name = wanted.workflow.partition("@")[0]
+        raise InvalidError(
+            f"a filter takes the name of a workflow, not {wanted.workflow!r}",
+            problems=(Problem("filter.workflow", "names a version", f"give {name!r}"),),
+        )
     known = _FITTING[order.action]
     statuses = tuple(status for status in wanted.statuses if status in known) if wanted.statuses else known
     if not statuses:

@@ -66,9 +66,7 @@ def _base(deps: Deps, call: Call, run_id: str) -> dict[str, Any]:
     return {"org": call.org, "run": run_id, "ts": deps.clock.now_ms(), "trace": call.trace}
 
 
-async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int = 0, force: bool = False) -> str:
-    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+def check_grace(grace_ms: int, force: bool) -> None:
     if not 0 <= grace_ms <= GRACE_MS_MAX:
         raise InvalidError(
             f"grace_ms {grace_ms} is out of range",
@@ -78,6 +76,12 @@ async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int
         raise InvalidError(
             "a forced cancellation has no grace", problems=(Problem("grace_ms", "given with `force`", "give one"),)
         )
+
+
+async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int = 0, force: bool = False) -> str:
+    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    check_grace(grace_ms, force)
     status = await status_of(deps, run_key(call, run_id))
     if status is None:
         raise no_such_run(run_id)
