@@ -10,9 +10,10 @@ import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
+import msgspec
 import pytest
 
-from agentflow_common import deadletters, ids, service, subjects
+from agentflow_common import deadletters, ids, lanefold, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.eventlog import Entry
 from agentflow_common.pull import Delivery
@@ -149,6 +150,55 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
         code, out, err = await place.cli(key, "dead", "purge", "--all", "--yes")
         assert code == 0 and "4 purged" in err, err
         await place.buried(admin, 0)
+
+
+async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Place, harness: Any) -> None:
+    admin = await place.client("admin", "operator", "read")
+    text = SLEEPS.replace("id: s, type: function,", 'id: s, type: function, lane: "{{org}}-calls",')
+    lane = lanefold.key_of_lane(f"{ORG}-calls")
+    asks: dict[str, Any] = {
+        "type": "lane.requested",
+        "org": lane.org,
+        "run": lane.run,
+        "ts": TS,
+        "attempt": 1,
+        "step": "s",
+    }
+    nobody = {"lane": f"{ORG}-calls", "holder_org": "a b", "holder_run": "r.>"}
+    elsewhere = {"lane": "another", "holder_org": ORG, "holder_run": "run_1"}
+    nul = ev.RunStarted(org=ORG, run=ids.new_run_id(), ts=TS, workflow="nul \x00", version=1, steps=1)
+    async with scheduling(place, harness):
+        live = await place.engine.submit(text)
+        await place.engine.until(live, ev.StepScheduled)
+        for entity in (live, lane):
+            for body in (b'{"type":"signal.received","name":"\xed\xa0\x80"}', b"[" * 100_000):
+                await place.poison(entity, body)
+                await place.log.append(Entry(subjects.out_step(entity), body))  # where the fence of decisions looks
+        for body in (
+            json.dumps({**asks, **nobody}),
+            json.dumps({**asks, **elsewhere}),
+            json.dumps({**asks, "ts": 2**70}),
+        ):
+            await place.poison(lane, body.encode())
+        await place.log.append(Entry(subjects.out_run(subjects.key_of(ORG, nul.run)), ev.encode(nul)))
+        found = await place.buried(admin, 4 + 3 + 4 + 1)  # the gateway follows the decisions
+        assert {letter.origin for letter in found} == {"scheduler", "gateway"}
+        second = await place.engine.submit(text)  # waits for the slot
+        done = ev.StepCompleted(
+            org=ORG, run=live.run, ts=TS, step="s", attempt=1, output=ev.Payload(41), worker="by hand"
+        )
+        await place.poison(live, ev.encode(done))
+        assert (await place.engine.finished(live)).status == "completed"
+        await place.engine.until(second, ev.StepScheduled)
+    async with scheduling(place, harness):  # reads it all again
+        done = msgspec.structs.replace(done, run=second.run)
+        await place.poison(second, ev.encode(done))
+        assert (await place.engine.finished(second)).status == "completed"
+
+    async def listed() -> bool:
+        return {second.run, live.run} <= {run.run_id for run in (await admin.workflows.list(status="completed")).runs}
+
+    await until(listed)
 
 
 async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(place: Place, harness: Any) -> None:

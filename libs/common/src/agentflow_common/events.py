@@ -179,7 +179,10 @@ def encode(event: Event) -> bytes:
 
 def decode(data: bytes) -> AnyEvent:
     """Raises msgspec.DecodeError or msgspec.ValidationError (a subclass) for what is not an event."""
-    event: AnyEvent = _decoder.decode(data)
+    try:
+        event: AnyEvent = _decoder.decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:  # a text that is no UTF-8, lists in lists without end
+        raise msgspec.DecodeError(f"not an event: {type(error).__name__}") from error
     return event
 
 

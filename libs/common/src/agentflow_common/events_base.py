@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Final
 
 import msgspec
+
+TS_MAX: Final = 253_402_300_799_999  # the last millisecond of the year 9999: what tables and clients can hold
 
 
 class BlobRef(msgspec.Struct, frozen=True):
@@ -61,11 +63,11 @@ class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all events. org and run: the owner. trace: W3C traceparent."""
+    """Base of all events. org and run: the owner. ts: ms since the epoch. trace: W3C traceparent."""
 
     org: str
     run: str
-    ts: int
+    ts: Annotated[int, msgspec.Meta(ge=-TS_MAX, le=TS_MAX)]
     v: int = msgspec.field(default_factory=lambda: 1)  # a factory, so that omit_defaults keeps it on the wire
     trace: str = ""
 

@@ -15,6 +15,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
+from agentflow_common.errors import InvalidError
 from agentflow_common.logfold import LogFold
 from agentflow_common.runstate import TimerState
 from agentflow_common.subjects import RunKey
@@ -187,7 +188,18 @@ def fold(lane: RunKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
     return folding.finish()
 
 
+def _check(state: LaneState, lane: str) -> None:
+    """Raises InvalidError for a fact about another lane: written by none of ours."""
+    if lane != state.lane and key_of_lane(lane).run != state.run:
+        raise InvalidError(f"{state.run} is not the lane {lane[:80]!r}", kind="misplaced")
+
+
 def _requested(state: LaneState, event: ev.LaneRequested) -> None:
+    _check(state, event.lane)
+    ids.check_token(event.holder_org, "holder_org")  # else it could not be told, and nobody after it either
+    ids.check_token(event.holder_run, "holder_run")
+    if event.limit < 1:
+        raise InvalidError(f"a limit of {event.limit}", kind="out_of_range")
     state.lane = event.lane
     state.limit_declared = event.limit
     state.rate_declared = event.rate_per_s
@@ -203,6 +215,7 @@ def _released(state: LaneState, event: ev.LaneReleased) -> None:
 
 
 def _configured(state: LaneState, event: ev.LaneConfigured) -> None:
+    _check(state, event.lane)
     state.lane = event.lane
     state.config = LaneConfig(event.limit, event.rate_per_s, event.paused)
     state.configured_by = event.by

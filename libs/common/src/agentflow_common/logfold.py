@@ -18,7 +18,8 @@ S = TypeVar("S")
 
 class LogFold(Generic[S]):
     """Feeds an entity's log in sequence order. facts: the types that count. begin: the state that an event begins, for
-    as long as there is none. poison: sequences of what could not be folded; the fold goes on without it."""
+    as long as there is none. poison: sequences of what could not be folded; the fold goes on without it.
+    What stands among the decisions and is none is passed over, but the next decision is fenced by it."""
 
     def __init__(
         self,
@@ -33,6 +34,7 @@ class LogFold(Generic[S]):
         self._evolve = evolve
         self._begin = begin
         self._held: deque[tuple[int, ev.Event]] = deque()
+        self._passed = 0
 
     def add(self, event: ev.Event, seq: int) -> None:
         if isinstance(event, ev.Decision):
@@ -42,10 +44,17 @@ class LogFold(Generic[S]):
         elif type(event) in self._facts:
             self._held.append((seq, event))
 
+    def pass_over(self, seq: int) -> None:
+        """A message among the decisions that is none."""
+        self._passed = seq
+
     def finish(self) -> S:
         """Folds the facts that no decision has seen yet."""
         while self._held:
             self._apply(*self._held.popleft())
+        state: Any = self.state
+        if state is not None and state.out_seq < self._passed:
+            state.out_seq = self._passed
         return self.state
 
     def _apply(self, seq: int, event: ev.Event) -> None:

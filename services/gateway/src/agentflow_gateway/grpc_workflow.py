@@ -201,12 +201,13 @@ def _error(error: StepError | None) -> Any:
 def _event(seen: Seen) -> Any:
     event = seen.event
     body = msgspec.json.decode(seen.data)
+    attempt = getattr(event, "attempt", 0)
     message = pb.RunEvent(
         sequence=seen.seq,
         type=str(body.get("type", "")),
         ts=event.ts,
         step=getattr(event, "step", ""),
-        attempt=getattr(event, "attempt", 0),
+        attempt=attempt if 0 <= attempt < 2**31 else 0,  # as a foreign hand may have written it
         status=convert.run_status(seen.status),
         cost_nano_usd=seen.cost_nano,
         steps_done=seen.steps_done,

@@ -11,11 +11,11 @@ import msgspec
 from nats.js import api
 from nats.js.errors import NotFoundError as StreamNotFoundError
 
-from agentflow_common import events as ev
 from agentflow_common import lanefold, subjects
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
 from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_for, name_of
 from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.runfold import readable
 from agentflow_common.why import Pool
 from agentflow_gateway import machine, switches
 from agentflow_gateway.calls import Call
@@ -135,7 +135,7 @@ async def _ledger(deps: Deps, key: subjects.RunKey) -> LaneState | None:
     while True:
         chunk = await deps.log.read(subjects.run_all(key), after, 500)
         for stored in chunk:
-            event = ev.try_decode(stored.data)
+            event = readable(stored.subject, stored.data)
             if event is not None:
                 fold.add(event, stored.seq)
                 seen = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import asyncpg
 import msgspec
 
 from agentflow_common import events as ev
@@ -54,12 +55,21 @@ class Projection(Follower):
 
     async def apply(self, batch: Sequence[Delivery]) -> None:
         facts: list[tuple[int, ev.AnyEvent]] = []
+        decoded: list[Delivery] = []
         for delivery in batch:
             try:
                 facts.append((delivery.seq, ev.decode(delivery.data)))
+                decoded.append(delivery)
             except msgspec.MsgspecError:
                 await self.bury(delivery)
-        await self._merge(facts)
+        try:
+            await self._merge(facts)
+        except asyncpg.DataError:  # one of them holds what no table can: a NUL, a number out of range
+            for fact, delivery in zip(facts, decoded, strict=True):
+                try:
+                    await self._merge([fact])
+                except asyncpg.DataError:
+                    await self.bury(delivery)
         for delivery in batch:
             await self._deps.log.ack(delivery)
         QUEUE_LAG.labels(self.lag).set(batch[-1].pending)

@@ -15,6 +15,9 @@ from nats.aio.msg import Msg
 from agentflow_common import events as ev
 from agentflow_common import subjects, tasks
 from agentflow_common.errors import OverloadedError
+from agentflow_common.eventlog import Stored
+from agentflow_common.pull import Delivery
+from agentflow_common.runfold import readable
 from agentflow_gateway import archive
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -112,7 +115,7 @@ class Watchers:
         """What the log holds now, from its start (the progress needs it all); returns the newest sequence."""
         last_seq = 0
         async for stored in archive.messages(self._deps, key):
-            await _put(queue, progress, stored.seq, stored.data, after_seq)
+            await _put(queue, progress, stored, after_seq)
             last_seq = stored.seq
         if not last_seq:
             raise no_such_run(key.run)
@@ -125,25 +128,28 @@ class Watchers:
         try:
             while True:
                 for delivery in await tail.batch(wait_s=5.0):
-                    await _put(queue, progress, delivery.seq, delivery.data, after_seq)
+                    await _put(queue, progress, delivery, after_seq)
                     if progress.ended:
                         return
         finally:
             await asyncio.shield(tail.stop())
 
 
-async def _put(queue: asyncio.Queue[Any], progress: Progress, seq: int, data: bytes, after_seq: int) -> None:
-    try:
-        event = ev.decode(data)
-    except msgspec.MsgspecError:
+async def _put(queue: asyncio.Queue[Any], progress: Progress, item: Stored | Delivery, after_seq: int) -> None:
+    event, seq = readable(item.subject, item.data), item.seq
+    if event is None:
         log.warning("an event can't be read by this version", extra={"seq": seq})
         return
     if isinstance(event, ev.ClaimTaken) or (progress.ended and not isinstance(event, ev.TERMINAL_RUN)):
         return
-    progress.add(event)
+    try:
+        progress.add(event)
+    except (AttributeError, LookupError, TypeError, ValueError):  # an event's shape with nonsense in it
+        log.warning("an event makes no sense", extra={"seq": seq})
+        return
     if seq > after_seq:
         seen = Seen(
-            seq, event, data, progress.status, progress.cost_nano, progress.steps_done, progress.steps_total
+            seq, event, item.data, progress.status, progress.cost_nano, progress.steps_done, progress.steps_total
         )  # fmt: skip
         await queue.put(seen)
 

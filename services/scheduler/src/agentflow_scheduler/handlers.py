@@ -276,6 +276,8 @@ class Engine:
                 fresh = await self._reload(key, entity.state.facts_seq)  # without what was decided and not written
                 if fresh is None or (isinstance(error, RetryableError) and self._park(key, error)):
                     continue
+                if not isinstance(fresh, Run):  # a lane or a schedule: nothing to end, and others go on
+                    continue
                 entity, out, turn = await self._give_up(key, fresh, now_ms, error)
             self._parked.pop(key, None)
             if out.decisions or out.sends:
@@ -329,12 +331,8 @@ class Engine:
         log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.run})
         return True
 
-    async def _give_up(
-        self, key: RunKey, entity: Entity, now_ms: int, error: Exception
-    ) -> tuple[Entity, Outcome, Turn]:
-        """Ends a run that the engine can't go on with. A lane or a schedule has nothing to end: it is a bug."""
-        if not isinstance(entity, Run):
-            raise error
+    async def _give_up(self, key: RunKey, entity: Run, now_ms: int, error: Exception) -> tuple[Run, Outcome, Turn]:
+        """Ends a run that the engine can't go on with."""
         kind, text = "engine_error", f"{type(error).__name__}; see the scheduler's log"
         if isinstance(error, AgentFlowError):
             kind, text = error.kind, error.message

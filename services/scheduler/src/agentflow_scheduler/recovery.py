@@ -82,6 +82,8 @@ class _Reading:
         """False: the message can't be read."""
         event = readable(delivery.subject, delivery.data)
         if event is None:
+            if key in self.folds and subjects.is_decision(delivery.subject):
+                self.folds[key].pass_over(delivery.seq)
             return False
         if isinstance(event, ev.RunCancelRequested):
             self.late[key] = delivery.seq
@@ -155,10 +157,14 @@ async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | No
         if asyncio.get_running_loop().time() > deadline:
             raise RetryableError(f"a replica of the log lags: {known} is not there", kind="log_lags")
         await asyncio.sleep(0.1)
-    read = [(s.seq, readable(s.subject, s.data)) for s in stored]
-    events = [(seq, event) for seq, event in read if event is not None]
-    for seq, event in events:
-        fold.add(event, seq)
+    events: list[tuple[int, ev.Event]] = []
+    for item in stored:
+        event = readable(item.subject, item.data)
+        if event is not None:
+            events.append((item.seq, event))
+            fold.add(event, item.seq)
+        elif subjects.is_decision(item.subject):
+            fold.pass_over(item.seq)
     state: State | None = fold.finish()
     if isinstance(state, RunState) and state.continued_as:
         await _pass_on(event_log, key, events)
