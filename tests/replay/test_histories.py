@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -10,56 +11,90 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.runfold import fold, new_state
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plan
-from agentflow_scheduler.run import Run
+from agentflow_common import subjects
+from agentflow_common.runstate import RunState
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import unbounded
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
+CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)
+Log = Sequence[tuple[int, ev.AnyEvent]]
 
 
-def load(file: Path) -> tuple[dict[str, Any], list[tuple[int, ev.AnyEvent]]]:
+def load(file: Path) -> tuple[dict[str, Any], RunKey, Log]:
     head, *lines = file.read_bytes().splitlines()
     parsed = [msgspec.json.decode(line) for line in lines]
-    return msgspec.json.decode(head), [(p["seq"], ev.decode(msgspec.json.encode(p["event"]))) for p in parsed]
+    log = [(p["seq"], ev.decode(msgspec.json.encode(p["event"]))) for p in parsed]
+    return msgspec.json.decode(head), subjects.key_of(log[0][1].org, log[0][1].run), log
+
+
+def fold(key: RunKey, log: Log) -> Any:
+    folded = folding(key)
+    for seq, event in log:
+        folded.add(event, seq)
+    assert not folded.poison
+    return folded.finish()
 
 
 def test_there_are_histories() -> None:
-    assert len({file.name.split(".")[0] for file in HISTORIES}) >= 5
+    """Of every kind of entity, and of what can go wrong in them."""
+    kinds = {file.name.split(".")[0] for file in HISTORIES}
+    assert len(kinds) >= 20
+    assert {"lane", "schedule"} <= kinds
+    events = [event for file in HISTORIES for _, event in load(file)[2]]
+    assert any(isinstance(event, ev.StepCompleted) and event.begun for event in events)
+    held = {type(event) for event in events}
+    assert held >= {
+        ev.LaneConfigured, ev.LaneGranted, ev.ScheduleBackfilled, ev.ScheduleBuffered, ev.ScheduleCancelling,
+        ev.ScheduleFired, ev.ScheduleSkipped, ev.SchedulePaused, ev.ApprovalEscalated, ev.GraphAdvanced,
+        ev.OutcomeResolved, ev.RunCancelling, ev.RunCompensating, ev.RunPaused, ev.StepIterated, ev.StepsReset,
+        ev.StepOutcomeUnknown, ev.StepProgressed, ev.StepTimedOut, ev.StepUndecidable,
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
 def test_a_history_folds_to_the_state_that_it_had(file: Path) -> None:
-    head, log = load(file)
-    state = fold(log)
+    head, key, log = load(file)
+    state = fold(key, log)
     assert state is not None
-    assert (state.workflow, str(state.status)) == (head["workflow"], head["status"])
+    if isinstance(state, RunState):
+        assert (state.workflow, str(state.status)) == (head["workflow"], head["status"])
     assert state.hash() == head["hash"]
 
 
 @pytest.mark.parametrize("file", HISTORIES, ids=lambda file: file.stem)
 def test_a_history_is_decided_as_it_was(file: Path) -> None:
     """Turn by turn: the facts that each decision had seen, at the time that it was taken, give that decision again."""
-    _, log = load(file)
+    _, key, log = load(file)
+    chained = any(isinstance(event, ev.StepScheduled) and event.then for _, event in log)
+    entity, log = _begun(key, log)
     facts = [(seq, event) for seq, event in log if not isinstance(event, ev.Decision)]
     recorded = [(seq, event) for seq, event in log if isinstance(event, ev.Decision)]
-    chained = any(isinstance(event, ev.StepScheduled) and event.then for _, event in recorded)
-    first_seq, first = facts.pop(0)
-    assert isinstance(first, ev.RunSubmitted)
-    state = new_state(first, first_seq)
-    run = Run(state, Plan(state.definition))
     for (seen, now_ms), turn in groupby(recorded, key=lambda item: (item[1].seen, item[1].ts)):
         while facts and facts[0][0] <= seen:
             seq, fact = facts.pop(0)
-            run.apply(fact, seq)
+            entity.apply(fact, seq)
         expected = list(turn)
-        taken = decide(run, now_ms, {}).decisions
+        taken = decide_entity(entity, now_ms, {}, unbounded).decisions
         if not chained:
             taken = [_without_then(decision) for decision in taken]
         assert [_as_recorded(d, then) for d, (_, then) in zip(taken, expected, strict=True)] == [
-            ev.encode(then) for _, then in expected
+            _sorted(then) for _, then in expected
         ]
-        state.out_seq = expected[-1][0]
+        entity.state.out_seq = expected[-1][0]
+
+
+def _begun(key: RunKey, log: Log) -> tuple[Entity, Log]:
+    """The entity as its log begins, and what follows; of one whose log was trimmed, from its newest checkpoint on."""
+    (first_seq, first), *rest = log
+    state = None if isinstance(first, ev.Decision) else begin(key, first, first_seq)
+    if state is None:
+        at, seen = max((seq, event.seen) for seq, event in log if isinstance(event, CHECKPOINTS))
+        known = [(seq, e) for seq, e in log if seq <= (at if isinstance(e, ev.Decision) else seen)]
+        state, rest = fold(key, known), [item for item in log if item not in known]
+    return host(state, Plans(32)), rest
 
 
 def _without_then(decision: ev.Decision) -> ev.Decision:
@@ -73,4 +108,8 @@ def _as_recorded(taken: Any, recorded: Any) -> bytes:
     if error is not None and known is not None and error.message.endswith(known.message):
         error = msgspec.structs.replace(error, message=known.message)
         taken = msgspec.structs.replace(taken, error=error)
-    return ev.encode(taken)
+    return _sorted(taken)
+
+
+def _sorted(event: ev.Event) -> bytes:
+    return msgspec.json.encode(event, order="sorted")
