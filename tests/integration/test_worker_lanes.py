@@ -132,7 +132,8 @@ async def test_a_worker_that_joins_leaves_limit_and_pause_as_they_are(lane: Lane
 
 
 async def test_a_deleted_setting_is_none_a_broken_one_changes_nothing_a_pattern_holds(lane: Lane) -> None:
-    await lane.set(raw=b"{not json")
+    for broken in (b"{not json", b'{"limit": "\xed\xa0\x80"}', b"[" * 100_000, b"[]"):
+        await lane.set(raw=broken)
     await lane.set(limit=4)
     await lane.until(lambda info: info.config.max_ack_pending == 4)
     bucket = await lane.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)

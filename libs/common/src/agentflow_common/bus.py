@@ -14,6 +14,7 @@ from nats.aio.client import Client
 
 from agentflow_common import telemetry
 from agentflow_common.errors import (
+    UNREADABLE,
     AgentFlowError,
     DeadlineError,
     ErrorBody,
@@ -111,7 +112,7 @@ def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awai
                     reply = _encoder.encode({"ok": await handler(request)})
                 if len(reply) > RPC_BYTES_MAX:
                     raise InvalidError(f"the answer is {len(reply):,} bytes, the limit is {RPC_BYTES_MAX:,}")
-            except msgspec.MsgspecError as error:
+            except UNREADABLE as error:
                 status = "invalid_argument"
                 reply = _encoder.encode({"error": to_body(InvalidError(f"{verb.subject}: {error}"))})
             except AgentFlowError as error:

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding foreign JSON may raise
 CODES: Final = frozenset(
     {
         "invalid_argument",

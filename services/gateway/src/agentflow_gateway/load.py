@@ -12,6 +12,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from agentflow_common import subjects
+from agentflow_common.errors import UNREADABLE
 from agentflow_common.pull import PullError, Tail
 from agentflow_gateway.admission import Admission, Bounds, Report
 from agentflow_gateway.settings import GatewaySettings
@@ -91,7 +92,7 @@ class Load:
             return
         try:
             report = msgspec.json.decode(data, type=Report)
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             log.warning("a scheduler's load can't be read", extra={"key": key})
             return
         self._seen[key] = time.monotonic()

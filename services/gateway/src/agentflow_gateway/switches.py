@@ -13,7 +13,7 @@ import nats.errors
 from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError, NotFoundError
 
 from agentflow_common import subjects
-from agentflow_common.errors import ConflictError, RetryableError
+from agentflow_common.errors import UNREADABLE, ConflictError, RetryableError
 from agentflow_gateway.deps import Deps
 
 _TRIES_MAX: Final = 5
@@ -60,7 +60,7 @@ async def read(deps: Deps, key: str, kind: type[T]) -> tuple[T | None, int]:
         return None, 0
     try:
         return msgspec.json.decode(entry.value, type=kind), entry.revision
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return None, entry.revision
 
 

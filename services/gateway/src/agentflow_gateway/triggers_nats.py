@@ -23,7 +23,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from agentflow_common import ids, telemetry
 from agentflow_common import tasks as background
-from agentflow_common.errors import AgentFlowError, PermissionDeniedError
+from agentflow_common.errors import UNREADABLE, AgentFlowError, PermissionDeniedError
 from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_gateway import errors, machine, schedules, subjectrules
 from agentflow_gateway.calls import Call
@@ -191,5 +191,5 @@ def payload_of(data: bytes) -> Any:
         return None
     try:
         return msgspec.json.decode(data)
-    except (msgspec.MsgspecError, RecursionError):
+    except UNREADABLE:
         return data.decode("utf-8", "replace")

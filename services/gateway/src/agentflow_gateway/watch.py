@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, tasks
-from agentflow_common.errors import OverloadedError
+from agentflow_common.errors import UNREADABLE, OverloadedError
 from agentflow_common.eventlog import Stored
 from agentflow_common.pull import Delivery
 from agentflow_common.runfold import readable
@@ -93,7 +93,7 @@ class Watchers:
                 queue.put_nowait(_token_decoder.decode(msg.data))
             except asyncio.QueueFull:
                 self.tokens_dropped += 1  # the viewer sees the gap in the offsets; the step's event has the whole text
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 log.debug("a live message is not a token")
 
         return on_token

@@ -12,6 +12,7 @@ from nats.aio.client import Client
 from nats.js.errors import APIError
 
 from agentflow_common import subjects
+from agentflow_common.errors import UNREADABLE
 from agentflow_common.lanecontrols import PREFIX, config_for, name_of, workflow_of
 from agentflow_common.lanefold import LaneConfig
 from agentflow_common.pull import PullError, Tail
@@ -60,7 +61,7 @@ class Controls:
         workflow = workflow_of(key)
         try:
             data: dict[str, Any] = msgspec.json.decode(value, type=dict[str, Any]) if value else {}
-        except msgspec.MsgspecError:
+        except UNREADABLE:
             log.warning("the control %s is not readable", key)
             return
         if workflow is not None:

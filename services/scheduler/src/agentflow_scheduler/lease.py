@@ -26,7 +26,7 @@ from nats.js.errors import APIError, KeyWrongLastSequenceError
 from nats.js.kv import KeyValue
 
 from agentflow_common import subjects
-from agentflow_common.errors import AgentFlowError
+from agentflow_common.errors import UNREADABLE, AgentFlowError
 from agentflow_common.eventlog import EventLog, Stored
 from agentflow_scheduler.balance import assign
 
@@ -219,7 +219,7 @@ class Leases:
 def _holder(value: bytes | None) -> Holder:
     try:
         return msgspec.json.decode(value or b"{}", type=Holder)
-    except msgspec.MsgspecError:
+    except UNREADABLE:
         return Holder("", 0, "")
 
 

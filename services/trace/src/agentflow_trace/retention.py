@@ -22,7 +22,7 @@ from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotF
 
 from agentflow_common import objects, subjects, telemetry
 from agentflow_common.clock import Clock
-from agentflow_common.errors import AgentFlowError, InvalidError, Problem, RetryableError
+from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, Problem, RetryableError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc_archive import RetentionReply, SetRetentionRequest
@@ -96,7 +96,7 @@ class Retention:
         try:
             entry = await (await self._bucket()).get(KEEP_KEY)
             return msgspec.json.decode(entry.value or b"", type=Keep)
-        except (KeyNotFoundError, msgspec.MsgspecError):
+        except (KeyNotFoundError, *UNREADABLE):
             return Keep(round(self._settings.retention_hours * 3_600_000))
 
     async def change(self, request: SetRetentionRequest) -> RetentionReply:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from agentflow_common import rpc, screening
+from agentflow_common.errors import UNREADABLE
 from agentflow_worker.providers.port import Completion, CompletionRequest, estimate_tokens
 
 
@@ -39,7 +40,7 @@ def parse_json(text: str) -> Any:
         return None
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
 
 

@@ -18,6 +18,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.errors import UNREADABLE
 from agentflow_common.eventlog import EventLog
 from agentflow_common.ids import check_token
 from agentflow_common.lanecontrols import LIMIT_MAX, PREFIX, config_for, name_of, workflow_of
@@ -81,7 +82,7 @@ class Lanes:
             key = delivery.subject.split(".", 2)[2]
             try:
                 self._take(key, msgspec.json.decode(delivery.data, type=dict[str, Any]) if delivery.data else {})
-            except msgspec.MsgspecError:
+            except UNREADABLE:
                 log.warning("%s stays as it is: what was set is no JSON object", key)
         if batch:
             self._held = {lane for lane in self._lanes if config_for(lane, self._settings).paused}

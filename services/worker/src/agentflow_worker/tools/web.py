@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urljoin, urlsplit
 
 from agentflow_common.errors import (
+    UNREADABLE,
     AgentFlowError,
     DeadlineError,
     InvalidError,
@@ -205,7 +206,7 @@ async def _described(url: str, response: httpx.Response, body: bytes, as_text: b
 
         try:
             output["json"] = msgspec.json.decode(body)
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             raise TerminalError(f"{_host(url)} answered JSON that can't be parsed", kind="http_bad_json") from error
     return output
 
