@@ -11,20 +11,26 @@ from agentflow_common import subjects
 from agentflow_common.pull import Delivery, Tail
 from benchmarks.stack import Engine
 
-SILENCE_S_MAX = 120.0  # no run of a benchmark takes so long
+SILENCE_S_MAX = 120.0  # a run of an engine that works says something in less; a longer workflow brings its own bound
 
 
-async def arrivals(stack: Engine, tail: Tail) -> list[Delivery]:
+async def arrivals(stack: Engine, tail: Tail, silence_s_max: float = SILENCE_S_MAX) -> list[Delivery]:
     """What the tail brings. Raises RuntimeError if a service has ended, or nothing comes: it would wait for ever."""
     silent_since = time.monotonic()
     while not (found := await tail.batch(5.0)):
         stack.check()
-        if time.monotonic() - silent_since > SILENCE_S_MAX:
-            raise RuntimeError(f"no run made any progress for {SILENCE_S_MAX:g} s")
+        if time.monotonic() - silent_since > silence_s_max:
+            raise RuntimeError(f"no run made any progress for {silence_s_max:.0f} s")
     return found
 
 
-async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_flight: int = 1) -> float:
+async def drive(
+    stack: Engine,
+    definition: dict[str, object],
+    runs: int = 1,
+    in_flight: int = 1,
+    silence_s_max: float = SILENCE_S_MAX,
+) -> float:
     """Seconds to complete `runs` runs with at most `in_flight` at once."""
     tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
     await tail.start()
@@ -41,7 +47,7 @@ async def drive(stack: Engine, definition: dict[str, object], runs: int = 1, in_
                 fresh.append(await stack.log.publish(entry))
             if fresh:
                 await asyncio.gather(*fresh)
-            for delivery in await arrivals(stack, tail):
+            for delivery in await arrivals(stack, tail, silence_s_max):
                 end = ended(delivery.data)
                 if end is not None:
                     waiting.discard(end.run)

@@ -15,7 +15,7 @@ from pathlib import Path
 from benchmarks.drive import drive
 from benchmarks.output import Emit
 from benchmarks.stack import HERE, chain, engine
-from benchmarks.wfformat import SLOTS, load, measure, scale_for
+from benchmarks.wfformat import SLOTS, load, measure, scaled
 
 RECIPES = ("montage", "epigenomics", "1000genome", "seismology", "srasearch")
 SIZES = {100: 2.0, 1000: 4.0, 5000: 10.0}  # tasks: the lower bound in seconds that the scale gives
@@ -37,8 +37,7 @@ async def run(emit: Emit, _options: object) -> None:
         await drive(stack, chain(10), 100, 50)
         for (recipe, size), file in zip(asked, made, strict=True):
             if file is not None:
-                tasks = load(file)
-                await measure(stack, emit, recipe, tasks, SLOTS, scale_for(tasks, SLOTS, SIZES[size]), asked=size)
+                await measure(stack, emit, scaled(recipe, load(file), SLOTS, bound_s=SIZES[size], asked=size))
 
 
 async def _generate(python: str, recipe: str, size: int, at_once: asyncio.Semaphore) -> Path | None:

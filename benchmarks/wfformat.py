@@ -8,111 +8,186 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gzip
 import json
 import math
 import re
 import statistics
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import msgspec
+
+from agentflow_common.definition_nodes import NODES_MAX
+from agentflow_common.errors import AgentFlowError
+from agentflow_gateway.machine import EVENT_BYTES_MAX
 from benchmarks import workflow_shapes as shapes
-from benchmarks.drive import drive
-from benchmarks.output import Emit, emit
+from benchmarks.drive import SILENCE_S_MAX, drive
+from benchmarks.output import Emit, emit, interruptible
 from benchmarks.stack import Engine, chain, engine
 
 SLOTS = 64
+SLOTS_MAX = 1000  # the worker's own bound
 BOUND_S = 5.0
 ROUNDS = 3
 
 
-async def measure(
-    stack: Engine,
-    emit: Emit,
+class Workflow(NamedTuple):
+    """Ready to run. tasks: their runtimes scaled. asked: tasks asked of a recipe, which makes about as many."""
+
+    name: str
+    tasks: list[shapes.Task]
+    definition: dict[str, object]
+    slots: int
+    scale: float
+    bound_s: float
+    greedy_s: float
+    asked: int
+
+
+def scaled(
     name: str,
     tasks: list[shapes.Task],
     slots: int,
-    scale: float,
-    rounds: int = ROUNDS,
-    asked: int | None = None,
-) -> float:
-    """The ratio. slots: the worker's concurrency. asked: tasks asked of the recipe, which makes about as many."""
-    scaled = [task._replace(seconds=round(task.seconds * scale, 6)) for task in tasks]
-    bound_s = shapes.lower_bound_s(scaled, slots)
-    definition = shapes.definition(f"w_{name}"[:64], tasks, scale)
+    *,
+    scale: float | None = None,
+    bound_s: float = BOUND_S,
+    asked: int = 0,
+) -> Workflow:
+    """slots: the worker's concurrency. Without a scale: the one that gives this bound. Raises ValueError."""
+    if not any(task.seconds for task in tasks):
+        raise ValueError("all its runtimes are 0, so it has no lower bound to compare with")
+    if len(tasks) > NODES_MAX:
+        raise ValueError(f"it has {len(tasks):,} tasks, a workflow holds {NODES_MAX:,}")
+    chosen = scale or bound_s / shapes.lower_bound_s(tasks, slots)
+    quick = [task._replace(seconds=task.seconds * chosen) for task in tasks]
+    bound = shapes.lower_bound_s(quick, slots)
+    if not 1e-3 <= bound < math.inf:
+        raise ValueError(
+            f"its lower bound is {bound:g} s with a scale of {chosen:g}: choose a --scale that makes it seconds"
+        )
+    try:
+        definition = shapes.definition(f"w_{name}"[:64], quick)
+    except AgentFlowError as error:
+        raise ValueError(f"{len(tasks):,} tasks: {error}") from None
+    if (size := len(msgspec.json.encode(definition))) > EVENT_BYTES_MAX:
+        edges = sum(len(task.parents) for task in tasks)
+        held = f"{size:,} bytes as a definition, a run holds {EVENT_BYTES_MAX:,}"
+        raise ValueError(f"its {len(tasks):,} tasks and {edges:,} edges are {held}")
+    return Workflow(name, quick, definition, slots, chosen, bound, shapes.greedy_s(quick, slots), asked or len(tasks))
+
+
+async def measure(stack: Engine, emit: Emit, workflow: Workflow, rounds: int = ROUNDS, **more: Any) -> float:
+    """The ratio. more: what else its line tells."""
+    name, bound_s = workflow.name, workflow.bound_s
+    about = f"{len(workflow.tasks):,} tasks, {rounds} rounds of {workflow.greedy_s:,.1f} s or more"
+    print(f"{name}: {about}, bound {bound_s:,.2f} s", file=sys.stderr)
     times = []
     for number in range(rounds):
-        times.append(await drive(stack, definition))
+        silence_s_max = SILENCE_S_MAX + 2 * workflow.greedy_s
+        times.append(await drive(stack, workflow.definition, silence_s_max=silence_s_max))
         print(f"{name} round {number + 1}/{rounds}: {times[-1]:.2f} s, bound {bound_s:.2f} s", file=sys.stderr)
     ratio = statistics.median(times) / bound_s
     emit(
-        f"engine.wfcommons.{name}.{asked or len(tasks)}.makespan_ratio", ratio, "ratio", rounds, stack.durability,
-        tasks=len(tasks), slots=slots, scale=round(scale, 6), bound_s=round(bound_s, 3),
+        f"engine.wfcommons.{name}.{workflow.asked}.makespan_ratio", ratio, "ratio", rounds, stack.durability,
+        tasks=len(workflow.tasks), slots=workflow.slots, scale=float(f"{workflow.scale:.6g}"),
+        bound_s=round(bound_s, 3),
         ratio_of_first_run=round(times[0] / bound_s, 4),  # it compiles the definition as well
-        ratio_without_overhead=round(shapes.greedy_s(scaled, slots) / bound_s, 4),
+        ratio_without_overhead=round(workflow.greedy_s / bound_s, 4), **more,
     )  # fmt: skip
     return ratio
 
 
-def scale_for(tasks: list[shapes.Task], slots: int, bound_s: float) -> float:
-    """The scale that gives this lower bound."""
-    whole_s = shapes.lower_bound_s(tasks, slots)
-    return bound_s / whole_s if whole_s else 1.0
-
-
-def load(path: Path) -> list[shapes.Task]:
-    """Raises ValueError that names the file."""
+def load(path: Path, default_s: float | None = None) -> list[shapes.Task]:
+    """The file's tasks; it may be gzipped. Raises ValueError that names the file."""
     try:
-        return shapes.parse(json.loads(path.read_bytes()))
+        data = path.read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        return shapes.parse(_read(data), default_s)
+    except (EOFError, zlib.error, gzip.BadGzipFile):
+        raise ValueError(f"{path}: its gzip data is damaged") from None
     except OSError as error:
         raise ValueError(f"{path}: {error.strerror}") from None
-    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are of these
+    except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _positive(kind: Callable[[str], float]) -> Callable[[str], Any]:
+def _read(data: bytes) -> object:
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("not WfFormat: it is nested too deep") from None
+    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are of these
+        raise ValueError(f"not JSON: {error}") from None
+
+
+def _above_0(kind: Callable[[str], float], most: float = math.inf) -> Callable[[str], Any]:
     def parse(text: str) -> float:
-        value = kind(text)
-        if not 0 < value < math.inf:
-            raise argparse.ArgumentTypeError(f"{text} is not above 0")
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (0 < value <= most and value < math.inf):
+            what = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(
+                f"{text} is not {what} above 0" + (f", at most {most}" if most < math.inf else "")
+            )
         return value
 
     return parse
 
 
 def _word(path: Path) -> str:
-    return re.sub(r"[^A-Za-z0-9_-]", "_", path.stem)
+    return re.sub(r"[^A-Za-z0-9_-]", "_", path.name.removesuffix(".gz").removesuffix(".json"))
 
 
-async def _main(options: argparse.Namespace) -> None:
-    workflows = [(_word(path), load(path)) for path in options.files]  # all are read before the first one runs
+def _ready(path: Path, options: argparse.Namespace) -> Workflow:
+    tasks = load(path, options.default_runtime)
+    try:
+        return scaled(_word(path), tasks, options.slots, scale=options.scale)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+async def _run(files: list[Path], workflows: list[Workflow], options: argparse.Namespace) -> int:
+    """1 if one of them failed."""
+    failed = 0
     async with engine(concurrency=options.slots) as stack:
         await drive(stack, chain(10), 20, 10)
-        for name, tasks in workflows:
-            scale = options.scale or scale_for(tasks, options.slots, BOUND_S)
-            await measure(stack, emit, name, tasks, options.slots, scale, options.rounds)
+        for path, workflow in zip(files, workflows, strict=True):
+            try:
+                await measure(stack, emit, workflow, options.rounds, file=str(path))
+            except RuntimeError as error:
+                failed = 1
+                print(f"wfformat: {path}: {error}", file=sys.stderr)
+    return failed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.wfformat", description=__doc__)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a workflow in WfFormat JSON (or .json.gz)")
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="a workflow in WfFormat JSON, schema 1.4 or 1.5"
+        "--scale", type=_above_0(float), help=f"seconds per stated second (default: a bound of {BOUND_S:g} s)"
     )
     parser.add_argument(
-        "--scale", type=_positive(float), help=f"seconds per stated second (default: a bound of {BOUND_S:g} s)"
+        "--slots", type=_above_0(int, SLOTS_MAX), default=SLOTS, help="tasks that run at once (%(default)s)"
     )
-    parser.add_argument("--slots", type=_positive(int), default=SLOTS, help="tasks that run at once (%(default)s)")
+    parser.add_argument("--rounds", type=_above_0(int), default=ROUNDS, help="the median of so many runs (%(default)s)")
     parser.add_argument(
-        "--rounds", type=_positive(int), default=ROUNDS, help="the median of so many runs (%(default)s)"
+        "--default-runtime", type=_above_0(float), metavar="SECONDS", help="for tasks that state none (else an error)"
     )
+    options = parser.parse_args()
     try:
-        asyncio.run(_main(parser.parse_args()))
+        # all are read before the first one runs
+        return asyncio.run(_run(options.files, [_ready(path, options) for path in options.files], options))
     except (OSError, ValueError, RuntimeError) as error:
         print(f"wfformat: {error}", file=sys.stderr)
         return 1
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

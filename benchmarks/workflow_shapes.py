@@ -1,4 +1,4 @@
-"""Workflows in WfFormat (wfcommons.org, schemas 1.4 and 1.5): their tasks, lower bounds of their makespan. Pure."""
+"""Workflows in WfFormat (wfcommons.org, schemas 1.0 to 1.5): their tasks, lower bounds of their makespan. Pure."""
 
 from __future__ import annotations
 
@@ -19,63 +19,71 @@ class Task(NamedTuple):
     seconds: float
 
 
-def parse(data: object) -> list[Task]:
+def parse(data: object, default_s: float | None = None) -> list[Task]:
     """The tasks in an order in which parents come first. Raises ValueError for what is not WfFormat, or has a cycle.
 
-    Schema 1.5 tells edges (`workflow.specification`) and runtimes (`workflow.execution`) apart; 1.4 holds both in
-    `workflow.tasks`, whose edges may name a task by its id or by its name.
+    Schema 1.5 tells edges (`workflow.specification`) and runtimes (`workflow.execution`) apart; what came before holds
+    both in `workflow.tasks` (1.0: `workflow.jobs`). Edges name a task by its id or, where one task alone has it, by
+    its name. default_s: the runtime of tasks that state none, which is an error without it.
     """
     workflow = data.get("workflow") if isinstance(data, Mapping) else None
     if not isinstance(workflow, Mapping):
         raise ValueError("not WfFormat: there is no object `workflow`")
     specified, executed = _parts(workflow)
-    seconds = {name: _runtime(name, task) for name, task in executed.items()}
-    if missing := sorted(set(specified) - set(seconds)):
-        raise ValueError(f"no workflow.execution for the tasks {', '.join(missing[:5])}")
     ids = _aliases(specified)
+    stated = {ids.get(name, name): task for name, task in executed.items()}
+    seconds = {name: _runtime(name, stated.get(name, {}), default_s) for name in specified}
     parents: dict[str, set[str]] = {name: _names(ids, name, task, "parents") for name, task in specified.items()}
     for name, task in specified.items():
         for child in _names(ids, name, task, "children"):  # some writers state an edge on one side alone
             parents.setdefault(child, set()).add(name)
     unknown = sorted({name for of in parents.values() for name in of}.union(parents) - set(specified))
     if unknown:
-        raise ValueError(f"parents or children that are no tasks: {', '.join(unknown[:5])}")
+        raise ValueError(f"parents or children that are no tasks, or names of several: {_some(unknown)}")
     position = {name: index for index, name in enumerate(_ordered(parents))}
     return [Task(name, tuple(sorted(position[parent] for parent in parents[name])), seconds[name]) for name in position]
 
 
 def _parts(workflow: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
     """What states the edges and what states the runtimes, by task: one and the same in schema 1.4."""
-    if "specification" in workflow:
-        parts = [workflow.get(name) for name in ("specification", "execution")]
-        lists = [part.get("tasks") if isinstance(part, Mapping) else None for part in parts]
-        where = "workflow.specification.tasks and workflow.execution.tasks (schema 1.5)"
-    else:
-        lists = [workflow.get("tasks", workflow.get("jobs"))] * 2
-        where = "workflow.specification (schema 1.5) or workflow.tasks (1.4)"
-    if not all(isinstance(tasks, list) and tasks for tasks in lists):
-        raise ValueError(f"not WfFormat: it needs {where}, each a list with a task or more")
-    return _by_id(lists[0]), _by_id(lists[1])
+    if "specification" not in workflow:
+        where = "workflow.jobs" if "jobs" in workflow and "tasks" not in workflow else "workflow.tasks"
+        both = _by_id(where, workflow.get(where.split(".")[1]))
+        return both, both
+    parts = [workflow.get(name) or {} for name in ("specification", "execution")]
+    edges, runtimes = [part.get("tasks") if isinstance(part, Mapping) else None for part in parts]
+    specified = _by_id("workflow.specification.tasks", edges)
+    return specified, {} if parts[1] == {} else _by_id("workflow.execution.tasks", runtimes)
 
 
-def _by_id(tasks: Any) -> dict[str, Mapping[str, Any]]:
+def _by_id(where: str, tasks: Any) -> dict[str, Mapping[str, Any]]:
+    if not isinstance(tasks, list) or not tasks:
+        raise ValueError(f"not WfFormat: `{where}` must be a list with a task or more")
     found: dict[str, Mapping[str, Any]] = {}
     for number, task in enumerate(tasks):
         name = task.get("id", task.get("name")) if isinstance(task, Mapping) else None
         if name is None:
-            raise ValueError(f"task {number} has neither `id` nor `name`")
+            raise ValueError(f"task {number} of `{where}` has neither `id` nor `name`")
         if str(name) in found:
-            raise ValueError(f"two tasks are called {name}")
+            raise ValueError(f"two tasks of `{where}` are called {name}")
         found[str(name)] = task
     return found
 
 
-def _runtime(name: str, task: Mapping[str, Any]) -> float:
-    """`runtimeInSeconds`, or `runtime` before schema 1.4."""
+def _runtime(name: str, task: Mapping[str, Any], default_s: float | None) -> float:
+    """`runtimeInSeconds`, or `runtime` before schema 1.4; a number in quotes is one."""
     stated = task.get("runtimeInSeconds", task.get("runtime"))
-    if not isinstance(stated, int | float) or isinstance(stated, bool) or not 0 <= stated < math.inf:
+    if stated is None and default_s is not None:
+        return default_s
+    if stated is None:
+        raise ValueError(f"task {name} states no `runtimeInSeconds`: --default-runtime SECONDS gives it one")
+    try:
+        seconds = math.nan if isinstance(stated, bool) else float(stated)
+    except (TypeError, ValueError, OverflowError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
         raise ValueError(f"task {name}: `runtimeInSeconds` must be a number of seconds, 0 or more, not {stated!r}")
-    return float(stated)
+    return seconds
 
 
 def _aliases(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
@@ -86,10 +94,10 @@ def _aliases(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _names(ids: Mapping[str, str], name: str, task: Mapping[str, Any], side: str) -> set[str]:
-    stated = task.get(side, [])
-    if not isinstance(stated, list):
-        raise ValueError(f"task {name}: `{side}` must be a list of tasks")
-    return {ids.get(str(other), str(other)) for other in stated}
+    stated = task.get(side) or []
+    if not isinstance(stated, list) or not all(isinstance(other, str | int) for other in stated):
+        raise ValueError(f"task {name}: `{side}` must be a list of ids of tasks")
+    return {ids.get(str(other), str(other)) for other in stated if other != ""}  # which the schema allows
 
 
 def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
@@ -105,8 +113,23 @@ def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
             if not left[child]:
                 order.append(child)
     if len(order) < len(parents):
-        raise ValueError("the workflow has a cycle")
+        raise ValueError(f"the workflow has a cycle: {_some(_cycle(parents, set(order)), ' after ')}")
     return order
+
+
+def _cycle(parents: Mapping[str, set[str]], done: set[str]) -> list[str]:
+    """Tasks that each come after the next, the last one the first again. done: those before and beside all cycles."""
+    path: dict[str, int] = {}
+    name = min(set(parents) - done)
+    while name not in path:
+        path[name] = len(path)
+        name = min(parents[name] - done)
+    return [*list(path)[path[name] :], name]
+
+
+def _some(names: list[str], between: str = ", ") -> str:
+    most = 8
+    return between.join(names[:most]) + (f"{between}... ({len(names)})" if len(names) > most else "")
 
 
 def critical_path_s(tasks: list[Task]) -> float:
@@ -143,13 +166,13 @@ def greedy_s(tasks: list[Task], slots: int) -> float:
     return now
 
 
-def definition(name: str, tasks: list[Task], scale: float) -> dict[str, object]:
-    """The workflow as AgentFlow runs it: each task a step that sleeps its scaled runtime."""
+def definition(name: str, tasks: list[Task]) -> dict[str, object]:
+    """The workflow as AgentFlow runs it: each task a step that sleeps its runtime. Raises AgentFlowError."""
     nodes = [
         {
             "id": f"t{index}",
             "type": "function",
-            "config": {"function_name": "bench.sleep", "inputs": {"seconds": round(task.seconds * scale, 6)}},
+            "config": {"function_name": "bench.sleep", "inputs": {"seconds": task.seconds}},
         }
         for index, task in enumerate(tasks)
     ]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -14,6 +16,7 @@ from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from benchmarks import history
 from benchmarks import workflow_shapes as shapes
+from benchmarks.wfformat import scaled
 
 
 def wfformat(tasks: dict[str, tuple[list[str], float]], side: str = "parents") -> dict[str, Any]:
@@ -57,6 +60,37 @@ def test_a_queue_without_overhead_never_beats_the_bound() -> None:
     assert shapes.greedy_s(even, 2) == 4.0
 
 
+@given(data=st.data())
+def test_the_bound_is_that_of_another_computation(data: st.DataObject) -> None:
+    """Edges on a random side, tasks in a random order; the path by relaxing all edges as often as there are tasks."""
+    seconds = data.draw(st.lists(st.floats(0, 1000), min_size=1, max_size=12))
+    pairs = [(a, b) for b in range(len(seconds)) for a in range(b)]
+    edges = data.draw(st.lists(st.sampled_from(pairs), unique=True)) if pairs else []
+    raw: dict[int, dict[str, Any]] = {
+        number: {"id": f"t{number}", "runtimeInSeconds": value, "parents": [], "children": []}
+        for number, value in enumerate(seconds)
+    }
+    for a, b in edges:
+        sides = data.draw(st.sampled_from([("parents",), ("children",), ("parents", "children")]))
+        if "parents" in sides:
+            raw[b]["parents"].append(f"t{a}")
+        if "children" in sides:
+            raw[a]["children"].append(f"t{b}")
+    slots = data.draw(st.integers(1, 5))
+    tasks = shapes.parse({"workflow": {"tasks": data.draw(st.permutations(list(raw.values())))}})
+
+    begin = [0.0] * len(seconds)
+    for _ in seconds:
+        for a, b in edges:
+            begin[b] = max(begin[b], begin[a] + seconds[a])
+    path = max(start + value for start, value in zip(begin, seconds, strict=True))
+    bound = max(path, sum(seconds) / slots)
+    assert shapes.lower_bound_s(tasks, slots) == pytest.approx(bound)
+    assert {(int(tasks[a].id[1:]), int(task.id[1:])) for task in tasks for a in task.parents} == set(edges)
+    # Graham 1966: no queue that keeps its slots busy is longer than path and work together
+    assert bound * (1 - 1e-9) <= shapes.greedy_s(tasks, slots) <= (path + sum(seconds) / slots) * (1 + 1e-9)
+
+
 @pytest.mark.parametrize(
     ("data", "says"),
     [
@@ -71,9 +105,9 @@ def test_what_is_no_workflow_is_refused(data: dict[str, Any], says: str) -> None
 
 
 def test_each_task_is_a_step_that_sleeps_its_scaled_runtime() -> None:
-    raw: Any = shapes.definition("diamond", shapes.parse(wfformat(DIAMOND)), 0.1)
+    raw: Any = scaled("diamond", shapes.parse(wfformat(DIAMOND)), 2, scale=0.1).definition
     seconds = {node["id"]: node["config"]["inputs"]["seconds"] for node in raw["dag"]["nodes"]}
-    assert sorted(seconds.values()) == [0.1, 0.2, 0.3, 0.5]
+    assert sorted(seconds.values()) == pytest.approx([0.1, 0.2, 0.3, 0.5])
     assert len(raw["dag"]["edges"]) == 4
 
 
