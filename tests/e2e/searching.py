@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import nats
-from nats.js import api
 from nats.js.errors import NotFoundError
+
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import EventLog
 
 
 def spellings(value: str) -> set[bytes]:
@@ -62,11 +65,14 @@ def files_holding(folder: Path, wanted: dict[bytes, str]) -> dict[str, set[str]]
     return out
 
 
-async def stream_end(url: str, stream: str) -> int:
-    """Sequence of the stream's last message."""
+async def submissions(url: str) -> int:
+    """How many runs were ever submitted."""
     nc = await nats.connect(url)
     try:
-        info: api.StreamInfo = await nc.jsm().stream_info(stream)
-        return int(info.state.last_seq)
+        log = EventLog(nc)
+        await log.start()
+        return sum(
+            isinstance(ev.try_decode(stored.data), ev.RunSubmitted) for stored in await log.read(subjects.ALL_INS)
+        )
     finally:
         await nc.close()

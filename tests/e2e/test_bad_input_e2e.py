@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from .conftest import Platform
-from .searching import stream_end
+from .searching import submissions
 
 pytestmark = pytest.mark.e2e
 
@@ -96,7 +96,7 @@ CASES = [
 def test_over_grpc(platform: Platform, case: Case) -> None:
     from agentflow_sdk import AgentFlowError
 
-    before = asyncio.run(stream_end(platform.stack.nats_url, "AF_EVENTS"))
+    before = asyncio.run(submissions(platform.stack.nats_url))
     with platform.client(case.token, case.org) as client, pytest.raises(AgentFlowError) as caught:
         client.workflows.submit(case.text, case.inputs)
     error = caught.value
@@ -105,14 +105,14 @@ def test_over_grpc(platform: Platform, case: Case) -> None:
     places = "\n".join(problem.place for problem in error.problems)
     assert re.search(case.place, places), said
     assert re.search(case.fix, said), said
-    assert asyncio.run(stream_end(platform.stack.nats_url, "AF_EVENTS")) == before
+    assert asyncio.run(submissions(platform.stack.nats_url)) == before
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_over_the_command_line(platform: Platform, case: Case, tmp_path: Path) -> None:
     import json
 
-    before = asyncio.run(stream_end(platform.stack.nats_url, "AF_EVENTS"))
+    before = asyncio.run(submissions(platform.stack.nats_url))
     file = tmp_path / "flow.yaml"
     file.write_text(case.text)
     inputs = tmp_path / "inputs.json"
@@ -126,7 +126,7 @@ def test_over_the_command_line(platform: Platform, case: Case, tmp_path: Path) -
     assert re.search(case.fix, said), said
     if case.place.startswith("line"):
         assert re.search(r"flow\.yaml:\d+", done.stderr.replace("\n", "")), done.stderr
-    assert asyncio.run(stream_end(platform.stack.nats_url, "AF_EVENTS")) == before
+    assert asyncio.run(submissions(platform.stack.nats_url)) == before
 
 
 def test_what_is_not_there(platform: Platform) -> None:

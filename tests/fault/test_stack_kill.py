@@ -43,9 +43,8 @@ async def _sql(stack: RunningStack, sql: str) -> object:
 
 
 def test_every_part_is_ready_and_secrets_are_private(stack: RunningStack) -> None:
-    parts = stack.status()
+    parts = {name: stack.wait_ready(name) for name in stack.status()}
     assert set(parts) == {"nats", "postgres", *agentstack.SERVICES}
-    assert {name: part.state for name, part in parts.items() if part.state != "ready"} == {}
     assert all(part.rss_bytes > 0 and part.pid > 0 for part in parts.values())
     for name in ("stack.json", "dev.key", "vault.key", "nats.token", "postgres.password"):
         assert stat.S_IMODE((stack.data_dir / name).stat().st_mode) == 0o600, name
@@ -99,11 +98,11 @@ async def test_after_a_killed_supervisor_the_next_start_has_data_and_ports(stack
 def test_two_stacks_side_by_side(stack: RunningStack, tmp_path: Path) -> None:
     with running_stack(tmp_path, services=["scheduler"]) as other:
         assert other.nats_url != stack.nats_url
-        assert other.status()["scheduler"].state == "ready"
+        other.wait_ready("scheduler")
         assert agentstack.down(other.data_dir)
         assert not agentstack.down(other.data_dir)
         assert agentstack.status(other.data_dir) == []
-    assert stack.status()["scheduler"].state == "ready"
+    stack.wait_ready("scheduler")
 
 
 def test_a_service_that_cannot_start_is_named_with_its_log(tmp_path: Path) -> None:

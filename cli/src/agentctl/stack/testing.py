@@ -89,6 +89,7 @@ def running_stack(
     **more: Any,
 ) -> Iterator[RunningStack]:
     """Starts a stack below `data_dir`, stops it at the end. `more`: other fields of Options."""
+    more.setdefault("ready_timeout_s", 180.0)  # machines of CI are slow and busy
     stack = RunningStack(
         Options(
             data_dir=Path(data_dir) / "agentflow",
