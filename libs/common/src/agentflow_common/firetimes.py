@@ -13,8 +13,9 @@ zone; what a zone's changes of offset do to them is decided here:
 from __future__ import annotations
 
 import functools
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -40,6 +41,7 @@ _CLOSED_DAYS_MAX: Final = 3_660
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 _WINDOW: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)\Z")
+_SINGLE: Final = re.compile(r"\b(\w+)-\1/\d+")  # `1-1/2` is 1; cronsim takes it for `1/2`
 _HOLIDAY: Final = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)\Z")
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
@@ -92,6 +94,13 @@ def _first_instant(local: datetime, tz: tzinfo) -> int:
     return _change(before, after, from_ms(before, tz).utcoffset(), tz)
 
 
+def _instants(local: datetime, tz: tzinfo) -> Sequence[int]:
+    """When the clocks of `tz` show `local`, or have just passed it where it is skipped: once, or twice."""
+    first = _first_instant(local, tz)
+    again = to_ms(local.replace(tzinfo=tz, fold=1))
+    return (first, again) if again > first else (first,)
+
+
 def _change(before_ms: int, after_ms: int, offset: timedelta | None, tz: tzinfo) -> int:
     """The first moment after `before_ms` whose offset is not `offset`, to the second; `after_ms` is such a moment."""
     low, high = before_ms // 1000, -(-after_ms // 1000)
@@ -124,24 +133,68 @@ class Once:
         return self._at_ms if self._at_ms > after_ms else None
 
 
+_FIELDS: Final = {  # in the order of an expression with seconds: how many values, and what may stand there
+    "second": (60, "0-59"),
+    "minute": (60, "0-59"),
+    "hour": (24, "0-23"),
+    "day-of-month": (31, "1-31, L (the last) or LW (the last weekday), in a month that has it"),
+    "month": (12, "1-12 or jan-dec"),
+    "day-of-week": (7, "0-7 or sun-sat (0 and 7 are sun), 5L (the last friday) or mon#1 (the first monday)"),
+}
+
+
+def _explain(fields: Sequence[str], what: str) -> str:
+    """What to write in the place of the field that is wrong. what: as cronsim says it, `bad minute`."""
+    name = what.removeprefix("bad ")
+    if name not in _FIELDS:
+        return "use digits, names, `*`, `,`, `-` and `/`"
+    field = fields[list(_FIELDS).index(name) - 6]
+    down = re.fullmatch(r"(\w+)-(\w+)(/\d+)?", field)
+    if "?" in field:
+        fix = "write `*` for Quartz's `?`, and weekdays by name, since Quartz counts from 1 = sun and cron from 0 = sun"
+    elif "h" in field.lower().split("(")[0] and name in {"second", "minute", "hour"}:
+        fix = "Jenkins's `H` is `jitter` here"
+    elif re.search(r"\dW|L-\d", field, re.IGNORECASE):
+        fix = "of Quartz's letters there are L and LW, 5L and mon#1"
+    elif down and down[1].isalnum() and down[2].isalnum():
+        fix = "a range goes up, as in 1-5; what goes over the end is a list, for example fri,sat,sun,mon"
+    else:
+        fix = f"use {_FIELDS[name][1]}, lists 1,2, ranges 1-3 and steps */2"
+    return f"{what} {field!r}: {fix}"
+
+
+def check_steps(text: str) -> None:
+    """ValueError for a step that is longer than its field, which cron takes for one that comes once."""
+    fields = text.split()
+    for (name, (size, _)), field in zip(list(_FIELDS.items())[-len(fields) :], fields, strict=False):
+        for part in field.split(","):
+            _, _, step = part.partition("/")
+            if step.isdecimal() and int(step) > size:
+                raise ValueError(
+                    f"{text!r} has a step of {step} in the {name}, which has {size} values: count real time with "
+                    f"`@every`, for example `@every 90m`"
+                )
+
+
 class Cron:
     """A cron expression in a time zone. ValueError says which field is wrong."""
 
     def __init__(self, text: str, tz: tzinfo) -> None:
         fields = text.split()
+        if "=" in fields[0] or re.search(r"[A-Za-z]{3}/[A-Za-z]", fields[-1]):
+            raise ValueError(f"{text!r} names a time zone: set it as `time_zone`, for example Europe/Berlin")
         if len(fields) not in {5, 6}:
             raise ValueError(
                 f"{text!r} has {len(fields)} fields: write five (minute hour day month weekday), or six with the "
-                "second first"
+                "second first; a year is said by `start_at` and `end_at`"
             )
         try:
             CronSim(text, datetime(2000, 1, 1))  # noqa: DTZ001  (local time by design)
-        except CronSimError as error:
-            raise ValueError(f"{text!r} is not a cron expression: {str(error)[:1].lower()}{str(error)[1:]}") from None
-        except ValueError:
-            raise ValueError(f"{text!r} is not a cron expression") from None
+        except (CronSimError, ValueError) as error:
+            what = str(error).lower() if isinstance(error, CronSimError) else ""
+            raise ValueError(f"{text!r} is not a cron expression: {_explain(fields, what)}") from None
         minute, hour = fields[-5], fields[-4]
-        self._text = text
+        self._text = _SINGLE.sub(r"\1", text)
         self._tz = tz
         self._fixed = not minute.startswith("*") and not hour.startswith("*")
 
@@ -193,9 +246,12 @@ def parse_source(text: str, tz: tzinfo, anchor_ms: int = 0) -> Source:
         raise ValueError("the expression is empty: write for example `30 2 * * *`, `@daily` or `@every 90s`")
     head, rest = words[0].lower(), " ".join(words[1:])
     if head == "@every":
-        interval_ms = duration_ms(rest.replace(" ", ""))
+        try:
+            interval_ms = duration_ms(rest.replace(" ", ""))
+        except ValueError:
+            raise ValueError(f"{text!r} has no interval: write for example `@every 90s` or `@every 1h30m`") from None
         if not EVERY_MS_MIN <= interval_ms <= EVERY_MS_MAX:
-            raise ValueError(f"{text!r}: the interval must be between 1s and 366d")
+            raise ValueError(f"{text!r} is out of range: the interval must be between 1s and 366d")
         return Every(interval_ms, anchor_ms)
     if head == "@at":
         return Once(parse_time(rest, tz))
@@ -250,18 +306,34 @@ class Opening:
         if self._always:
             return at_ms
         local = from_ms(at_ms, self._tz)
-        minute = local.hour * 60 + local.minute
         day = local.date()
-        if self._open_day(day) and any(start <= minute < end for start, end in self._windows):
+        if self._open_day(day) and self._open_time(local):
             return at_ms
         for _ in range(_CLOSED_DAYS_MAX):
             if self._open_day(day):
-                for start, _end in self._windows:
-                    opens = _first_instant(datetime.combine(day, time(start // 60, start % 60)), self._tz)
-                    if opens > at_ms:
-                        return opens
+                opens = [at for at in self._openings(day) if at > at_ms]
+                if opens:
+                    return min(opens)
             day += timedelta(days=1)
         return None
+
+    def _open_time(self, local: datetime) -> bool:
+        minute = local.hour * 60 + local.minute
+        return any(start <= minute < end for start, end in self._windows)
+
+    def _openings(self, day: date) -> Iterator[int]:
+        """When a window begins on that day, or the clocks are set back into one."""
+        for start, _end in self._windows:
+            yield from _instants(datetime.combine(day, time(start // 60, start % 60)), self._tz)
+        if self._tz is UTC:
+            return
+        first = _first_instant(datetime.combine(day, time()), self._tz)
+        last = _first_instant(datetime.combine(day + timedelta(days=1), time()), self._tz)
+        offset = from_ms(first, self._tz).utcoffset()
+        if from_ms(last, self._tz).utcoffset() != offset:
+            change = _change(first, last, offset, self._tz)
+            if self._open_time(from_ms(change, self._tz)):
+                yield change
 
 
 class Timetable:
@@ -275,25 +347,32 @@ class Timetable:
 
     def next(self, after_ms: int) -> int | None:
         """The first time after `after_ms`, or None."""
+        return next(self.times(after_ms), None)
+
+    def times(self, after_ms: int) -> Iterator[int]:
+        """All times after `after_ms`. Each source is asked once for each of its times, as some take long to answer."""
         after_ms = max(after_ms, self._start_ms - 1)
-        for _ in range(_JUMPS_MAX):
-            times = [found for source in self._sources if (found := source.next(after_ms)) is not None]
-            if not times or (first := min(times)) > self._end_ms:
-                return None
+        waiting = [source.next(after_ms) for source in self._sources]
+        jumps = 0
+        while jumps < _JUMPS_MAX:
+            for index, source in enumerate(self._sources):
+                found = waiting[index]
+                if found is not None and found <= after_ms:
+                    waiting[index] = source.next(after_ms)
+            first = min((found for found in waiting if found is not None), default=None)
+            if first is None or first > self._end_ms:
+                return
             opens = self._opening.open_from(first)
-            if opens is None or opens == first:
-                return opens
-            after_ms = opens - 1
-        return None
+            if opens is None:
+                return
+            if opens == first:
+                yield first
+            jumps = 0 if opens == first else jumps + 1
+            after_ms = first if opens == first else opens - 1
 
     def between(self, start_ms: int, end_ms: int, limit: int) -> list[int]:
         """The times in [start_ms, end_ms], at most `limit`."""
-        found: list[int] = []
-        at = self.next(start_ms - 1)
-        while at is not None and at <= end_ms and len(found) < limit:
-            found.append(at)
-            at = self.next(at)
-        return found
+        return list(itertools.islice(itertools.takewhile(end_ms.__ge__, self.times(start_ms - 1)), limit))
 
 
 @functools.lru_cache(maxsize=2048)

@@ -7,6 +7,7 @@ log keeps. A time without an offset is in the schedule's own time zone.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import tzinfo
 from functools import partial
 from typing import Annotated, Any, Final, Literal
 
@@ -210,7 +211,7 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
     tz = firetimes.zone(spec.time_zone)
     for number, text in enumerate(spec.cron):
         place: tuple[str | int, ...] = ("cron", number) if len(spec.cron) > 1 else ("cron",)
-        attempt(place, partial(firetimes.parse_source, text, tz))
+        attempt(place, partial(_check_source, text, tz))
     for field in ("start_at", "end_at"):
         if text := getattr(spec, field):
             attempt((field,), partial(firetimes.parse_time, text, tz))
@@ -224,6 +225,12 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
         fix = "move data into files or buckets, and holidays into calendars"
         found.append(Problem("schedule", f"{size:,} bytes as JSON, the limit is {SPEC_BYTES_MAX:,}", fix))
     return found
+
+
+def _check_source(text: str, tz: tzinfo) -> None:
+    firetimes.parse_source(text, tz)
+    if not text.lstrip().startswith("@"):
+        firetimes.check_steps(text)
 
 
 def check_subject(subject: str) -> str:

@@ -240,11 +240,12 @@ def _times(schedule: Schedule, out: Decision) -> None:
 
 def _pass_over(schedule: Schedule, out: Decision, reason: str, until: int) -> None:
     """Skips, in one event, all times up to `until` from the next one on, which is skipped in any case."""
-    first = last = schedule.table.next(schedule.state.position)
+    times = schedule.table.times(schedule.state.position)
+    first = last = next(times, None)
     if first is None or last is None:
         return
     count = 1
-    while (at := schedule.table.next(last)) is not None and schedule.due(at) <= until:
+    while (at := next(times, None)) is not None and schedule.due(at) <= until:
         if count >= SKIPS_COUNTED_MAX:
             last = max(last, until - schedule.spec.jitter_ms)
             break
