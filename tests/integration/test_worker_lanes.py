@@ -104,7 +104,7 @@ async def test_a_limit_holds_over_all_workers_and_follows_its_setting(lane: Lane
 
 
 async def test_a_paused_lane_gives_out_nothing_ends_what_runs_and_goes_on(lane: Lane) -> None:
-    await lane.offer(3, 0.6)
+    await lane.offer(3, 2.0)  # long enough to pause the lane meanwhile
     await lane.until(lambda info: info.num_ack_pending == 2)
     await lane.set(limit=2, paused=True)
     await lane.until(lambda info: info.paused)
