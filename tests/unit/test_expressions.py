@@ -32,7 +32,7 @@ def test_references(text: str, parsed: Any) -> None:
 def test_walking_names_what_is_missing() -> None:
     assert ex.walk(VALUES, ("a", "b", 1, "c"), "r") == "x"
     assert ex.walk(None, ("a",), "r") is None
-    for path, told in (((("a", "z")), "has b, n"), (("a", "b", 7), "2 items"), (("k", "x"), "is a int")):
+    for path, told in (((("a", "z")), "has b, n"), (("a", "b", 7), "2 items"), (("k", "x"), "is a number")):
         with pytest.raises(ExpressionError, match=told):
             ex.walk(VALUES, path, "r")
 

@@ -292,3 +292,11 @@ def test_a_subworkflow_and_a_prompt_are_given_the_keys_that_they_know() -> None:
     assert [d.step for d in game.of(ev.StepTimedOut)] == ["ask"]
     assert game.state.steps["ask"].attempt == 1
     assert [d.kind for d in game.of(ev.TimerSet)][-1] == "retry"
+
+
+def test_a_wait_gives_nothing_to_the_state_unless_it_says_where() -> None:
+    closed = {"schema": {"type": "object", "properties": {"at": {}}, "additionalProperties": False}}
+    node: dict[str, Any] = {"name": "a", "wait": {"until": 500}}
+    assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {}
+    node["writes"] = {"at": "output.until"}
+    assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {"at": 500}

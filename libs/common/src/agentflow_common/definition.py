@@ -6,7 +6,7 @@ line for text) and its fix. A definition is data: it is pinned inside `run.submi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
@@ -15,10 +15,12 @@ from pydantic import Field, ValidationError
 from agentflow_common import ids
 from agentflow_common.definition_lanes import LANE_FIXES
 from agentflow_common.definition_nodes import (
+    BODY_TYPES,
     ITERATIONS_MAX,
     NODE_ID,
     NODE_TYPES,
     NODES_MAX,
+    UNDO_TYPES,
     AnyNode,
     ApprovalNode,
     ContinueNode,
@@ -40,6 +42,7 @@ from agentflow_common.definition_nodes import (
     works,
 )
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.expressions import kind_of
 
 NAME: Final = NODE_ID
 BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what every template may speak of
@@ -146,8 +149,8 @@ class Definition(Model):
                 full[name] = inputs[name]
                 if inputs[name] is None and not spec.required:
                     continue
-                if not _is_of_type(inputs[name], spec.type):
-                    found = "null" if inputs[name] is None else type(inputs[name]).__name__
+                if not is_of_type(inputs[name], spec.type):
+                    found = kind_of(inputs[name])
                     fix = f'put quotes around it: {name}="..."' if spec.type == "string" else ""
                     problems.append(Problem(f"inputs.{name}", f"must be of type {spec.type}, got {found}", fix))
             elif spec.default is not None or not spec.required:
@@ -161,7 +164,7 @@ class Definition(Model):
         return full
 
 
-def _is_of_type(value: Any, kind: str) -> bool:
+def is_of_type(value: Any, kind: str) -> bool:
     if kind == "any" or value is None:
         return kind == "any"
     if kind in {"integer", "number"}:
@@ -190,6 +193,9 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
         # a list whose items are wrong is also reported as too short: that is no problem of its own
         inner = [item for item in raw if item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2]
         problems = tuple(_explain(i, lines, authored.origin) for i in raw if not (inner and i["type"] == "too_short"))
+        problems = tuple({problem.place: problem for problem in reversed(problems)}.values())[
+            ::-1
+        ]  # one for each place
         raise InvalidError(_headline(problems), problems=problems, kind="invalid_definition") from None
     from agentflow_common.definition_check import check
 
@@ -254,30 +260,84 @@ def _explain(
         at = loc.index(holder) + 1 if holder in loc else len(loc)
         if at < len(loc) and loc[at] in NODE_TYPES:
             loc = (*loc[:at], *loc[at + 1 :])
-    kind, message = item["type"], str(item["msg"]).removeprefix("Value error, ").replace("valid tuple", "list")
-    fix = ""
-    if kind == "union_tag_invalid":
-        message = f"unknown node type {item['ctx']['tag']!r}"
-        fix = f"use one of {item['ctx']['expected_tags'].replace(chr(39), '')}"
+    if loc[-1] in {"int", "constrained-str"}:  # one of several types that a field may have
+        loc = loc[:-1]
+    if item["type"] == "union_tag_invalid":
         loc = (*loc, "type")
-    elif kind == "union_tag_not_found":
-        message, fix = "the node has no `type`", f"add `type:` with one of {', '.join(NODE_TYPES)}"
-    elif kind == "extra_forbidden":
-        message, fix = f"unknown field {loc[-1]!r}", "remove it, or check its spelling and indentation"
-    elif kind == "missing":
-        message, fix = f"the field {loc[-1]!r} is missing", f"add `{loc[-1]}:`"
-    elif kind == "string_pattern_mismatch":
-        message = f"{item['input']!r} is not valid here"
-        fix = f"must match {item['ctx']['pattern']}"
-    elif "input" in item and isinstance(item["input"], str | int | float | bool):
-        message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"
-    if kind == "too_short" and loc == ("dag", "nodes"):
-        message, fix = "there are no nodes", "add at least one"
-    if kind == "string_type" and isinstance(item["input"], bool):
-        fix = "YAML reads yes, no, on and off as booleans: put quotes around it"
-    if kind in {"string_pattern_mismatch", "string_type"} and loc:
+    message, fix = _told(item, loc)
+    if item["type"] in {"string_pattern_mismatch", "string_type"} and loc:
         fix = LANE_FIXES.get(str(loc[-1]), fix)
     return Problem(_place(loc, lines, origin), message, fix)
+
+
+def _told(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+    """What a pydantic error says at this place, and how to mend it."""
+    kind, given = item["type"], item.get("input")
+    if kind in _TELL:
+        return _TELL[kind](item, loc)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if kind == "too_short" and loc == ("dag", "nodes"):
+        return "there are no nodes", "add at least one"
+    if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
+        message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
+    if kind == "string_type" and isinstance(given, bool):
+        return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
+    return message, ""
+
+
+def _no_type(_item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+    what, kinds = {"body": ("body", BODY_TYPES), "compensate_with": ("compensation", UNDO_TYPES)}.get(
+        str(loc[-1]), ("node", NODE_TYPES)
+    )
+    return f"the {what} has no `type`", f"add `type:` with one of {', '.join(kinds)}"
+
+
+def _no_mapping(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+    return f"must be a mapping, got {kind_of(item['input'])}", _shape(loc)
+
+
+def _no_list(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    given = item["input"]
+    return f"must be a list, got {kind_of(given)}", f"write [{given}]" if isinstance(given, str) else ""
+
+
+def _other_text(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    pattern = item["ctx"]["pattern"]
+    words = f": {_PATTERNS[pattern]}" if pattern in _PATTERNS else ""
+    return f"{item['input']!r} is not valid here", f"must match {pattern}{words}"
+
+
+def _other_type(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    kinds = item["ctx"]["expected_tags"].replace("'", "")
+    return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
+
+
+_TELL: Final[dict[str, Callable[[Any, tuple[str | int, ...]], tuple[str, str]]]] = {
+    "union_tag_invalid": _other_type,
+    "union_tag_not_found": _no_type,
+    "extra_forbidden": lambda _, loc: (
+        f"unknown field {loc[-1]!r}",
+        "remove it, or check its spelling and indentation",
+    ),
+    "missing": lambda _, loc: (f"the field {loc[-1]!r} is missing", f"add `{loc[-1]}:`"),
+    "string_pattern_mismatch": _other_text,
+    "dict_type": _no_mapping,
+    "model_type": _no_mapping,
+    "model_attributes_type": _no_mapping,
+    "tuple_type": _no_list,
+}
+_PATTERNS: Final = {NODE_ID: "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"}
+
+
+def _shape(loc: tuple[str | int, ...]) -> str:
+    """What a mapping at this place looks like."""
+    if "edges" in loc:
+        return "write {from: a, to: b}"
+    if loc[0] == "inputs":
+        return "write {type: string}" if len(loc) > 1 else "write each as `name: {type: string}`"
+    if loc[0] == "outputs":
+        return "write each as `name: node.output`"
+    return "write {type: function, config: ...}" if loc[-1] == "body" else ""
 
 
 __all__ = [

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import copy
-import difflib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Set
 from typing import Any
 
 from agentflow_common import expressions
-from agentflow_common.definition import BUILT_IN, Definition
+from agentflow_common.definition import BUILT_IN, Definition, is_of_type
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
 from agentflow_common.definition_lanes import lane_findings
+from agentflow_common.definition_names import condition_findings, suggest, template_findings
 from agentflow_common.definition_nodes import (
     AnyNode,
     ApprovalNode,
+    ContinueNode,
     LoopNode,
     MapNode,
     WaitNode,
     all_inputs,
     arguments,
-    duration_ms,
     local_names,
     works,
 )
 from agentflow_common.definition_state import END, graph_findings
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.definition_times import time_ms, wait_ms
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
@@ -53,7 +53,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         index.setdefault(node.id, number)
     if len(index) < len(definition.dag.nodes):
         return
-    found = list(_edges(definition, index))
+    found = [*_inputs(definition), *_edges(definition, index)]
     values = _Values(definition, index)
     for number, node in enumerate(definition.dag.nodes):
         found.extend(_Node(number, node, index, values).findings())
@@ -62,11 +62,26 @@ def _all(definition: Definition) -> Iterator[Finding]:
     yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
 
 
-def _suggest(name: str, known: Collection[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"the steps are {', '.join(list(known)[:12])}"
+def _inputs(definition: Definition) -> Iterator[Finding]:
+    for name, spec in definition.inputs.items():
+        if spec.default is not None and not is_of_type(spec.default, spec.type):
+            text = f"the default is {expressions.kind_of(spec.default)}, and the input is of type {spec.type}"
+            yield ("inputs", name, "default"), text, "change one of them"
+    for number, node in enumerate(definition.dag.nodes):
+        if not isinstance(node, ContinueNode) or not definition.inputs:
+            continue
+        here: Place = ("dag", "nodes", number, "config")
+        given = node.config.inputs
+        for name in given:
+            if name not in definition.inputs:
+                yield (
+                    (*here, "inputs", name),
+                    "not an input of this workflow",
+                    suggest(name, definition.inputs, "its inputs are"),
+                )
+        for name, spec in definition.inputs.items():
+            if name not in given and spec.required and spec.default is None:
+                yield here, f"the next run needs the input {name!r}", f'add it to `inputs`, as {name}: "{{{{{name}}}}}"'
 
 
 def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
@@ -75,7 +90,10 @@ def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
         here: Place = ("dag", "edges", number)
         for field, name in (("from", edge.source), ("to", edge.target)):
             if name not in index and not (definition.graph is not None and field == "to" and name == END):
-                yield (*here, field), f"there is no node {name!r}", _suggest(name, index)
+                fix = suggest(name, index)
+                if definition.graph is not None and name.strip("_").upper() in {"START", "END"}:
+                    fix = "`entry_point` names the first node" if field == "from" else f"write {END}"
+                yield (*here, field), f"there is no node {name!r}", fix
         if edge.source == edge.target and edge.max_iterations is None and definition.graph is None:
             yield here, f"{edge.source!r} points at itself", "remove the edge, or give it `max_iterations`"
         if (edge.source, edge.target) in seen:
@@ -83,22 +101,7 @@ def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
         if edge.max_iterations is not None and edge.condition is None and definition.graph is None:
             yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
         seen.add((edge.source, edge.target))
-        yield from _condition((*here, "condition"), edge.condition, index)
-
-
-def _condition(
-    place: Place, text: str | None, index: dict[str, int], names: Collection[str] = BUILT_IN
-) -> Iterator[Finding]:
-    if text is None:
-        return
-    try:
-        expressions.condition(text)
-    except ExpressionError as error:
-        yield place, error.message, "write CEL, for example classify.output.type == 'text'"
-        return
-    for name in expressions.condition_steps(text):
-        if name not in index and name not in names:
-            yield place, f"the condition speaks of {name!r}, and there is no such node", _suggest(name, index)
+        yield from condition_findings((*here, "condition"), edge.condition, index, BUILT_IN, definition.inputs)
 
 
 class _Node:
@@ -113,13 +116,13 @@ class _Node:
 
     def findings(self) -> Iterator[Finding]:
         here, node, config = self._here, self._node, self._node.config
-        yield from _condition((*here, "condition"), node.condition, self._index)
-        yield from _condition((*here, "config", "condition"), config.condition, self._index)
+        yield from self._values.condition((*here, "condition"), node.condition)
+        yield from self._values.condition((*here, "config", "condition"), config.condition)
         if node.condition and config.condition:
             yield (*here, "condition"), "both `condition` and `config.condition` are given", "keep one"
         for position, name in enumerate(node.depends_on):
             if name not in self._index:
-                yield (*here, "depends_on", position), f"there is no node {name!r}", _suggest(name, self._index)
+                yield (*here, "depends_on", position), f"there is no node {name!r}", suggest(name, self._index)
         yield from self._values.check((*here, "lane"), node.lane)
         yield from (((*here, field), message, fix) for field, message, fix in lane_findings(node))
         for work in works(node):
@@ -165,7 +168,7 @@ class _Node:
             given = all_inputs(self._node)
             if for_each and for_each not in given:
                 place = (*here, "config", "for_each")
-                yield place, f"{for_each!r} is not one of the inputs", _suggest(for_each, given)
+                yield place, f"{for_each!r} is not one of the inputs", suggest(for_each, given, "the inputs are")
             if not given:
                 yield (
                     (*here, "config", "parallel"),
@@ -177,20 +180,23 @@ class _Node:
         here, config = (*self._here, "config"), node.config
         outer = self._outer.inside(node.id)
         yield from outer.check((*here, "over"), config.over)
-        if not isinstance(config.over, list | str):
-            yield (*here, "over"), "`over` must be a list, or refer to one", "for example over: split.output.chunks"
+        plain = isinstance(config.over, str) and not _refers(config.over)
+        if plain or not isinstance(config.over, list | str):
+            fix = f'write over: "{{{{{config.over}}}}}"' if plain else "for example over: split.output.chunks"
+            yield (*here, "over"), "`over` must be a list, or refer to one", fix
         if config.max_failures is not None and config.on_item_failure == "fail":
             yield (*here, "max_failures"), "`max_failures` needs `on_item_failure: continue`", "add it"
         if config.item in self._index:
             yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
+        elif config.item == "index":
+            yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
 
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
         if (config.until is None) == (config.while_ is None):
             yield here, "a loop needs either `while` or `until`", "for example until: previous.score >= 0.9"
-        names = {*BUILT_IN, "iteration", "previous"}
-        yield from _condition((*here, "until"), config.until, self._index, names)
-        yield from _condition((*here, "while"), config.while_, self._index, names)
+        yield from self._values.condition((*here, "until"), config.until, {"iteration", "previous"})
+        yield from self._values.condition((*here, "while"), config.while_, {"iteration", "previous"})
 
     def _wait(self, node: WaitNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
@@ -198,12 +204,13 @@ class _Node:
             yield here, "a wait needs either `duration` or `until`", "for example duration: 90s"
         yield from self._values.check((*here, "until"), config.until)
         yield from self._values.check((*here, "duration"), config.duration)
-        if isinstance(config.duration, str) and not expressions.is_template(config.duration):
+        for field, value, read in (("duration", config.duration, wait_ms), ("until", config.until, time_ms)):
+            if value is None or (isinstance(value, str) and _refers(value)):
+                continue
             try:
-                duration_ms(config.duration)
+                read(value)
             except ValueError as error:
-                if expressions.parse_reference(config.duration) is None:
-                    yield (*here, "duration"), str(error), ""
+                yield (*here, field), str(error), ""
 
     def _approval(self, node: ApprovalNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
@@ -214,6 +221,10 @@ class _Node:
             yield (*here, "required"), "more approvals are required than there are approvers", "lower it"
         if bool(config.escalate_to) != (config.escalate_ms is not None):
             yield here, "`escalate_ms` and `escalate_to` go together", "give both"
+
+
+def _refers(value: str) -> bool:
+    return expressions.is_template(value) or expressions.parse_reference(value) is not None
 
 
 class _Values:
@@ -233,6 +244,9 @@ class _Values:
         found._local = local
         return found
 
+    def condition(self, place: Place, text: str | None, local: Set[str] = frozenset()) -> Iterator[Finding]:
+        yield from condition_findings(place, text, self._index, {*BUILT_IN, *local}, self._declared)
+
     def check(self, place: Place, value: Any) -> Iterator[Finding]:
         if isinstance(value, dict):
             for key, item in value.items():
@@ -249,22 +263,12 @@ class _Values:
 
     def _reference(self, place: Place, text: str, step: str) -> Iterator[Finding]:
         if step not in self._index:
-            yield place, f"{text!r} refers to {step!r}, and there is no such node", _suggest(step, self._index)
+            yield place, f"{text!r} refers to {step!r}, and there is no such node", suggest(step, self._index)
         elif step == self._owner and not self._cyclic:
             yield place, f"{text!r} refers to the node itself", "refer to a node that runs before"
 
     def _template(self, place: Place, text: str) -> Iterator[Finding]:
-        try:
-            names = expressions.template(text).variables
-        except ExpressionError as error:
-            yield place, error.message, "templates hold {{ expressions }} only"
-            return
-        for name in sorted(names):
-            if name in BUILT_IN or name in self._index or name in self._local:
-                continue
-            if self._declared and name not in self._declared:
-                known = [*self._declared, *self._index, *self._local]
-                yield place, f"the template uses {name!r}, which is neither an input nor a node", _suggest(name, known)
+        yield from template_findings(place, text, self._index, {*BUILT_IN, *self._local}, self._declared)
 
 
 def _order(definition: Definition) -> Iterator[Finding]:

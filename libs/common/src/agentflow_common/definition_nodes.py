@@ -326,6 +326,9 @@ NODE_TYPES: Final = (
     "tool", "function", "llm", "subworkflow", "map", "loop", "wait", "signal", "approval", "continue_as_new",
 )  # fmt: skip
 
+BODY_TYPES: Final = NODE_TYPES[:4]
+UNDO_TYPES: Final = NODE_TYPES[:2]
+
 
 class Work(Model):
     """Something that a node has done: by itself, by its body, or to undo it. path: its config's place in the node."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from agentflow_common import expressions
 from agentflow_common.definition import Definition
-from agentflow_common.definition_nodes import AnyNode, works
+from agentflow_common.definition_names import suggest
+from agentflow_common.definition_nodes import AnyNode, all_inputs, works
+from agentflow_common.expressions import ExpressionError
 from agentflow_common.stateschema import Schema, StateError
 
 END = "END"
@@ -15,6 +18,7 @@ _KINDS = {
     "append": ("array",), "extend": ("array",), "union": ("array",), "merge": ("object",),
     "sum": ("number", "integer"), "max": ("number", "integer", "string"), "min": ("number", "integer", "string"),
 }  # fmt: skip
+_STATE_KEY = re.compile(r"\{\{\s*state(?:\.|\[')(\w+)")
 Finding = tuple[tuple[str | int, ...], str, str]
 
 
@@ -87,6 +91,8 @@ def _state(definition: Definition) -> Iterator[Finding]:
         except StateError as error:
             in_initial = bool(error.keys) and error.keys[0] in spec.initial
             yield (*here, "initial" if in_initial else "schema"), error.message, "change it"
+    if spec.json_schema.get("additionalProperties") is False:
+        yield from _closed(definition, properties)
     for key, reducer in spec.reducers.items():
         kinds = _KINDS.get(reducer)
         declared = properties.get(key)
@@ -94,3 +100,42 @@ def _state(definition: Definition) -> Iterator[Finding]:
         if kinds and isinstance(kind, str) and kind not in kinds:
             text = f"the reducer `{reducer}` makes a value of type {' or '.join(kinds)}, the schema says {kind}"
             yield (*here, "reducers", key), text, "change one of them"
+
+
+def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Finding]:
+    """What speaks of keys that a closed schema does not have."""
+    assert definition.graph is not None  # noqa: S101
+    named: list[tuple[tuple[str | int, ...], Collection[str]]] = [
+        (("graph", "state", "reducers"), definition.graph.state.reducers),
+        (("graph", "state", "initial"), definition.graph.state.initial),
+        (("inputs",), definition.inputs),
+    ]
+    for number, node in enumerate(definition.dag.nodes):
+        writes = node.writes if isinstance(node.writes, dict) else [node.writes] if node.writes else []
+        named.append((("dag", "nodes", number, "writes"), writes))
+        named.append((("dag", "nodes", number, "condition"), _keys(node.condition or node.config.condition)))
+        named.append((("dag", "nodes", number, "config"), list(_referred(all_inputs(node)))))
+    for number, edge in enumerate(definition.dag.edges):
+        named.append((("dag", "edges", number, "condition"), _keys(edge.condition)))
+    named.append((("outputs",), list(_referred(definition.outputs))))
+    for place, keys in named:
+        for key in keys:
+            if key not in properties:
+                text = f"{key!r} is no key of the state, whose schema allows no others"
+                yield place, text, suggest(key, properties, "it has")
+
+
+def _keys(text: str | None) -> Collection[str]:
+    """Of the state, as far as the condition names them."""
+    try:
+        return expressions.condition_keys(text) or () if text else ()
+    except ExpressionError:
+        return ()
+
+
+def _referred(value: Any) -> Iterator[str]:
+    if isinstance(value, dict | list | tuple):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _referred(item)
+    elif isinstance(value, str) and (match := _STATE_KEY.match(value)):
+        yield match[1]

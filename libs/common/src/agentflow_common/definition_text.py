@@ -15,7 +15,15 @@ DEPTH_MAX: Final = 60
 
 Lines = dict[tuple[str | int, ...], int]
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Leaves times and dates as the texts that they are in JSON, and in every other way to write a definition."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    sign: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for sign, resolvers in _Loader.yaml_implicit_resolvers.items()
+}
 
 
 def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
@@ -31,9 +39,7 @@ def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "line 1"
-        raise _bad(
-            source, place, f"not YAML: {error.problem or error.context}", "check indentation and quotes"
-        ) from None
+        raise _bad(source, place, f"not YAML: {error.problem or error.context}", _fix(error, text)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {str(error)[:200]}", "") from None
     if root is None:
@@ -41,6 +47,15 @@ def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
     lines: Lines = {}
     _walk(root, (), lines, source)
     return data, lines
+
+
+def _fix(error: yaml.MarkedYAMLError, text: str) -> str:
+    if "unhashable" in str(error.problem):
+        return 'put quotes around a template: "{{name}}"'
+    line = text.splitlines()[error.problem_mark.line :][:1] if error.problem_mark else []
+    if line and "\t" in line[0][: len(line[0]) - len(line[0].lstrip())]:
+        return "check the indentation: YAML takes no tabs here"
+    return "check indentation and quotes"
 
 
 def _walk(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:

@@ -20,6 +20,15 @@ import jinja2.nodes
 from agentflow_common.sandbox import ExpressionError
 from agentflow_common.sandbox import environment as _environment
 
+
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words: `null`, `a text`, `a list`, ..."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else "a boolean"
+    words = {str: "a text", int: "a number", float: "a number", list: "a list", tuple: "a list", dict: "an object"}
+    return next((word for kind, word in words.items() if isinstance(value, kind)), f"a {type(value).__name__}")
+
+
 REFERENCE: Final = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
 )
@@ -59,7 +68,7 @@ def walk(value: Any, path: Path, whole: str) -> Any:
             value = value[key]
         else:
             above = ".".join(map(str, path[:depth])) or "the output"
-            raise ExpressionError(f"{whole}: {above} is a {type(value).__name__}, it has no field {part!r}")
+            raise ExpressionError(f"{whole}: {above} is {kind_of(value)}, it has no field {part!r}")
     return value
 
 
@@ -72,7 +81,7 @@ def is_template(text: str) -> bool:
 
 
 class Template:
-    """A compiled template. variables: the names that it reads."""
+    """A compiled template. variables: the names that it reads; fields: (name, field) as far as they are written so."""
 
     def __init__(self, text: str) -> None:
         if len(text) > TEMPLATE_CHARS_MAX:
@@ -85,6 +94,11 @@ class Template:
                         f"`{type(node).__name__.lower()}` is not allowed here: only {{{{ expressions }}}} are"
                     )
             self.variables: frozenset[str] = frozenset(jinja2.meta.find_undeclared_variables(tree))
+            self.fields = frozenset(
+                (node.node.name, node.attr)
+                for node in tree.find_all(jinja2.nodes.Getattr)
+                if isinstance(node.node, jinja2.nodes.Name)
+            )
             body = tree.body
             whole = (
                 len(body) == 1 and isinstance(body[0], jinja2.nodes.Output) and len(body[0].nodes) == 1
@@ -180,11 +194,20 @@ class Condition:
         except Exception as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             detail = lines[0].split("ERROR: <input>:")[-1] if lines else type(error).__name__
+            detail = detail.split(" expecting ")[0]  # what could stand there is a long list of signs
             raise ExpressionError(f"not a CEL expression: {text!r}: {detail}") from error
         depth = _macro_depth(text)
         if depth > len(_MACRO_VALUES_MAX):
             raise ExpressionError(f"{text!r}: lists are gone through inside each other {depth} deep, the limit is 2")
         self._values_max = _MACRO_VALUES_MAX[depth - 1] if depth else 0
+
+    @property
+    def variables(self) -> list[str]:
+        return list(self._program.variables())
+
+    @property
+    def functions(self) -> list[str]:
+        return list(self._program.functions())
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
         """True or False. ExpressionError if it fails, or gives something else than a boolean."""
@@ -200,7 +223,7 @@ class Condition:
         except Exception as error:
             raise ExpressionError(f"condition {self.text!r}: {str(error).splitlines()[0]}") from error
         if not isinstance(value, bool):
-            raise ExpressionError(f"condition {self.text!r} gave a {type(value).__name__}, not true or false")
+            raise ExpressionError(f"condition {self.text!r} gave {kind_of(value)}, not true or false")
         return value
 
 
@@ -218,6 +241,47 @@ _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:out
 def condition_steps(text: str) -> list[str]:
     """The steps that a condition speaks of (`x` in `x.output`, outside of string literals)."""
     return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
+
+
+_CEL_BOUND: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_CEL_OWN: Final = frozenset(
+    {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "timestamp", "duration",
+     "optional", "math", "strings"}
+)  # fmt: skip
+_CEL_FUNCTIONS: Final = frozenset(  # of the standard, as the implementation has them
+    {"size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "timestamp",
+     "duration", "type", "dyn", "getDate", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "getDayOfMonth",
+     "getDayOfWeek", "getDayOfYear", "getMonth", "getFullYear"}
+)  # fmt: skip
+_CEL_NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
+
+
+def condition_variables(text: str) -> list[str]:
+    """The names that a condition reads, without those that its own macros bind."""
+    bound = set(_CEL_BOUND.findall(_CEL_STRING.sub("''", text)))
+    return [name for name in condition(text).variables if name not in bound and name not in _CEL_OWN]
+
+
+def unknown_functions(text: str) -> list[str]:
+    """The functions that a condition calls and that CEL does not have here."""
+    return [name for name in condition(text).functions if _CEL_NAME.match(name) and not _is_function(name)]
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_function(name: str) -> bool:
+    import cel
+
+    if name in _CEL_FUNCTIONS:
+        return True
+    calls = ("{}()", "{}(1)", "{}('1')", "'a'.{}()", "'a'.{}('a')", "[1].{}()", "optional.{}(1)", "optional.of(1).{}()")
+    for call in (call.format(name) for call in calls):
+        try:
+            cel.compile(call).execute({})
+        except Exception as error:
+            if "Undefined variable or function" in str(error):
+                continue
+        return True
+    return False
 
 
 _CEL_STATE: Final = re.compile(r"(?<![\w.])state\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-9_]*)\b(?!\s*\())?")
@@ -241,8 +305,11 @@ __all__ = [
     "condition",
     "condition_keys",
     "condition_steps",
+    "condition_variables",
     "is_template",
+    "kind_of",
     "parse_reference",
     "template",
+    "unknown_functions",
     "walk",
 ]

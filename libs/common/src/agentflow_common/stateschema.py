@@ -165,8 +165,8 @@ class Schema:
         path = [*([key] if key else []), *error.absolute_path]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
         rule = f"{error.validator}: {msgspec.json.encode(error.validator_value).decode()[:120]}"
-        found = type(error.instance).__name__
-        raise StateError(f"state{place} does not fit its schema ({rule}); it is a {found}", tuple(map(str, path[:1])))
+        found = expressions.kind_of(error.instance)
+        raise StateError(f"state{place} does not fit its schema ({rule}); it is {found}", tuple(map(str, path[:1])))
 
 
 def _values(schema: Any, name: str) -> Iterator[str]:
@@ -203,7 +203,7 @@ def reduce(reducer: str, key: str, held: Any, given: Any, present: bool) -> Any:
 
 
 def _needs(key: str, reducer: str, what: str, value: Any) -> StateError:
-    return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got a {type(value).__name__}", (key,))
+    return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got {expressions.kind_of(value)}", (key,))
 
 
 def _list(key: str, reducer: str, value: Any) -> list[Any]:

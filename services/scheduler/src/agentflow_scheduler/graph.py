@@ -161,12 +161,12 @@ def _given(node: PlanNode, output: Any) -> dict[str, Any]:
         return {writes: output}
     if writes is not None:
         return {name: _part(output, part) for name, part in writes.items()}
-    if output is None:
+    if output is None or node.kind == "wait":  # that time has passed is no part of the state
         return {}
     if not isinstance(output, dict):
         raise StateError(
-            f"its output is a {type(output).__name__}, and a node of a graph gives an object with keys of the state: "
-            "return one, or say with `writes: <key>` where the output goes"
+            f"its output is {expressions.kind_of(output)}, and a node of a graph gives an object with keys of the "
+            "state: return one, or say with `writes: <key>` where the output goes"
         )
     return output
 

@@ -13,7 +13,7 @@ from agentflow_common import definition_graph, ids
 from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.events import OutputRef
-from agentflow_common.expressions import ExpressionError, parse_reference
+from agentflow_common.expressions import ExpressionError, kind_of, parse_reference
 from agentflow_common.runstate import StepStatus
 from agentflow_common.stateschema import Schema
 from agentflow_scheduler.scope import Resolver, Scope, compile_value, gathered, holds, taken
@@ -227,7 +227,7 @@ def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[
         name = lists[0]
     items = looked[name] if name in looked else _one(inputs[name], scope)
     if not isinstance(items, list):
-        raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is a {type(items).__name__}")
+        raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is {kind_of(items)}")
     return name, items
 
 
@@ -235,7 +235,7 @@ def map_items(node: PlanNode, scope: Scope) -> list[Any]:
     """The items of a map node."""
     items = _one(node.values["over"](scope), scope)
     if not isinstance(items, list):
-        raise ExpressionError(f"`over` must be a list, it is a {type(items).__name__}")
+        raise ExpressionError(f"`over` must be a list, it is {kind_of(items)}")
     return items
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import functools
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
+from agentflow_common import definition_times as times
 from agentflow_common import events as ev
 from agentflow_common import ids
-from agentflow_common.definition_nodes import DURATION_MS_MAX, duration_ms
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
@@ -22,40 +22,24 @@ from agentflow_scheduler.scope import Scope, fitting, gathered
 
 APPROVERS_MAX: Final = 200
 MESSAGE_CHARS_MAX: Final = 64 * 1024
-TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262
+TIME_MS_MAX: Final = times.TIME_MS_MAX
 
 
 def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     values = gathered(node.values, out.scope)
-    until = _time(values["until"]) if "until" in values else out.now_ms + _duration(values["duration"])
+    if "until" in values:
+        until = _ms("until", times.time_ms, values["until"])
+    else:
+        until = out.now_ms + _ms("duration", times.wait_ms, values["duration"])
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="wait", until=until)
     look_at_wait(run, out, node, key, run.state.steps[key])
 
 
-def _duration(value: Any) -> int:
+def _ms(field: str, read: Callable[[Any], int], value: Any) -> int:
     try:
-        found = duration_ms(value)
+        return read(value)
     except ValueError as error:
-        raise ExpressionError(f"`duration`: {error}") from None
-    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= DURATION_MS_MAX:
-        raise ExpressionError(
-            f"`duration` must be a number of ms up to {DURATION_MS_MAX} or a text like 90s: {value!r}"
-        )
-    return int(found)
-
-
-def _time(value: Any) -> int:
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        ms: float = value
-    else:
-        try:
-            at = datetime.fromisoformat(str(value))
-        except ValueError:
-            raise ExpressionError(f"`until` must be RFC 3339 or ms since the epoch, got {str(value)[:80]!r}") from None
-        ms = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() * 1000
-    if not abs(ms) <= TIME_MS_MAX:
-        raise ExpressionError(f"`until` must be a time before the year 2255, got {str(value)[:80]!r}")
-    return int(ms)
+        raise ExpressionError(f"`{field}`: {error}") from None
 
 
 def _timer(out: Decision, kind: str, key: str, at: int) -> None:

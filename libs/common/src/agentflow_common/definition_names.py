@@ -1,0 +1,107 @@
+"""What the names in conditions and templates mean: a step, an input, or nothing. See definition_check.py."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Collection, Iterator, Mapping
+
+from agentflow_common import expressions
+from agentflow_common.expressions import ExpressionError
+
+Place = tuple[str | int, ...]
+Finding = tuple[Place, str, str]
+STEP_FIELDS = ("output", "status", "error")
+_WRITE_CEL = "write CEL, for example classify.output.type == 'text'"
+_OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null", "undefined": "null"}
+_MISTAKES = (
+    (re.compile(r"\{\{"), "a condition is no template: write the name without {{ }}"),
+    (re.compile(r"\b(and|or|not)\b"), "CEL writes && for and, || for or, ! for not"),
+    (re.compile(r"(?<![=!<>])=(?!=)|==="), "compare with =="),
+    (re.compile(r"^\s*$"), "remove it, or " + _WRITE_CEL),
+)
+
+
+def suggest(name: str, known: Collection[str], what: str = "the steps are") -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"{what} {', '.join(list(known)[:12])}"
+
+
+def condition_findings(
+    place: Place, text: str | None, steps: Collection[str], names: Collection[str], inputs: Collection[str]
+) -> Iterator[Finding]:
+    """names: what may stand in it beside steps and inputs. inputs: those that are declared; empty: any may be given."""
+    if text is None:
+        return
+    try:
+        expressions.condition(text)
+        unknown = expressions.unknown_functions(text)
+    except ExpressionError as error:
+        plain = re.sub(r"'[^']*'|\"[^\"]*\"", "''", text)
+        yield place, error.message, next((fix for pattern, fix in _MISTAKES if pattern.search(plain)), _WRITE_CEL)
+        return
+    if hyphened := _hyphened(text, steps):
+        yield _minus(place, hyphened)
+        return
+    for name in unknown:
+        yield place, f"there is no function {name!r} in conditions", "let a step compute what it would"
+    read = expressions.condition_steps(text)
+    for name in read:
+        if name not in steps and name not in names:
+            yield place, f"the condition speaks of {name!r}, and there is no such node", suggest(name, steps)
+    for name in expressions.condition_variables(text):
+        if name in read or name in names or name in inputs:
+            continue
+        if name in _OTHERS_WORDS:
+            yield place, f"the condition uses {name!r}", f"CEL writes {_OTHERS_WORDS[name]}"
+        elif name in steps:
+            field = re.search(rf"(?<![\w.]){name}\s*\.\s*([A-Za-z_]\w*)", text)
+            told = f"the condition reads the step {name!r} itself, which has {', '.join(STEP_FIELDS)}"
+            yield place, told, f"write {name}.output{'.' + field[1] if field else ''}"
+        elif inputs:
+            told = f"the condition uses {name!r}, which is neither an input nor a node"
+            yield place, told, suggest(name, [*inputs, *steps], "there are")
+
+
+def template_findings(
+    place: Place, text: str, steps: Collection[str], names: Collection[str], inputs: Collection[str]
+) -> Iterator[Finding]:
+    """See condition_findings. names: built-in ones, and those that mean something inside the node alone."""
+    try:
+        template = expressions.template(text)
+    except ExpressionError as error:
+        yield place, error.message, "templates hold {{ expressions }} only"
+        return
+    if hyphened := _hyphened(text, steps):
+        yield _minus(place, hyphened)
+        return
+    fields: Mapping[str, str] = dict(sorted(template.fields))
+    for name in sorted(template.variables):
+        if name in names or name in inputs:
+            continue
+        if name not in steps and (inputs or fields.get(name) == "output"):
+            told = f"the template uses {name!r}, which is neither an input nor a node"
+            yield place, told, suggest(name, [*inputs, *steps], "there are")
+    for name, field in sorted(template.fields):
+        if name in steps and name not in names and name not in inputs and field not in STEP_FIELDS:
+            told = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
+            yield place, told, f"write {name}.output.{field}"
+
+
+def _hyphened(text: str, steps: Collection[str]) -> str:
+    """A step whose name can't be written in the expression, and is."""
+    if "-" not in text:
+        return ""
+    return next(
+        (s for s in steps if "-" in s and re.search(rf"(?<![\w.-]){re.escape(s)}\.(output|status|error)", text)), ""
+    )
+
+
+def _minus(place: Place, step: str) -> Finding:
+    return (
+        place,
+        f"{step!r} can't stand in an expression: `-` means minus there",
+        f"name the node {step.replace('-', '_')}",
+    )

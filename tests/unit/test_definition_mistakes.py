@@ -1,0 +1,108 @@
+"""Mistakes that authors make, and that a run would find only later, or never: each with what is said of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from agentflow_common.definition import parse_text
+from agentflow_common.errors import InvalidError
+
+FN = "type: function, config: {function_name: f}"
+
+
+def dag(*nodes: str, edges: str = "", top: str = "") -> str:
+    listed = "".join(f"    - {{{node}}}\n" for node in nodes)
+    return f"name: w\n{top}dag:\n  nodes:\n{listed}  edges: [{edges}]\n"
+
+
+def wait(config: str) -> str:
+    return dag(f"id: w, type: wait, config: {{{config}}}")
+
+
+def over(config: str) -> str:
+    return dag(f"id: m, type: map, config: {{{config}, body: {{{FN}}}}}")
+
+
+def when(condition: str, top: str = "inputs: {threshold: {type: number}}\n") -> str:
+    return dag(f"id: a, condition: {condition!r}, {FN}", f"id: b-c, {FN}", f"id: b, {FN}", top=top)
+
+
+def reads(value: str, top: str = "") -> str:
+    given = f"type: function, config: {{function_name: f, inputs: {{x: {value!r}}}}}"
+    return dag(f"id: fetch, {FN}", f"id: my-a, {FN}", f"id: b, {given}", top=top)
+
+
+def graph(state: str, node: str = "name: a, function: f", edges: str = "") -> str:
+    return f"name: g\nentry_point: a\nstate: {{{state}}}\nnodes: [{{{node}}}]\nedges: [{edges}]\n"
+
+
+CLOSED = "schema: {properties: {done: {type: boolean}}, additionalProperties: false}"
+AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (wait("duration: 400d"), "duration: a duration is a text like 90s, 1h30m, 2d or a number of ms, of 366 days"),
+        (wait("duration: -5"), "366 days at most; got -5"),
+        (wait("duration: 1.5"), "config.duration: input should be a valid integer"),
+        (wait("until: tomorrow"), "config.until: a time is RFC 3339"),
+        (wait("until: '9999-01-01'"), "before the year 2255"),
+        (over("over: pages"), '`over` must be a list, or refer to one (write over: "{{pages}}")'),
+        (over("over: [1], item: index"), "'index' is taken by the item's number"),
+        (dag("id: m, type: map, config: {over: [1], body: {config: {}}}"), "the body has no `type` (add `type:` with"),
+        (when("thershold > 3"), "'thershold', which is neither an input nor a node (did you mean 'threshold'?)"),
+        (when("b.score > 3"), "reads the step 'b' itself, which has output, status, error (write b.output.score)"),
+        (when("b-c.output.x > 3"), "'b-c' can't stand in an expression: `-` means minus there (name the node b_c)"),
+        (when("lenght(threshold) > 3"), "there is no function 'lenght' in conditions"),
+        (when("threshold == True"), "the condition uses 'True' (CEL writes true)"),
+        (when("threshold == None", top=""), "the condition uses 'None' (CEL writes null)"),
+        (when("threshold > 3 and threshold < 5"), "(CEL writes && for and, || for or, ! for not)"),
+        (when("threshold = 3"), "(compare with ==)"),
+        (when("{{threshold}} > 3"), "a condition is no template"),
+        (reads("{{fetch.result}}"), "'fetch.result', and a step has output, status, error (write fetch.output.result)"),
+        (reads("{{fecth.output.x}}"), "'fecth', which is neither an input nor a node (did you mean 'fetch'?)"),
+        (reads("{{my-a.output}}"), "'my-a' can't stand in an expression"),
+        (dag(f"id: a, {FN}", top="inputs: {n: {type: integer, default: many}}\n"), "inputs.n.default: the default is"),
+        (dag(f"id: a, {FN}", top="inputs: {n: string}\n"), "must be a mapping, got a text (write {type: string})"),
+        (dag(f"id: a, {FN}", edges="[a, b]"), "dag.edges[0]: must be a mapping, got a list (write {from: a, to: b})"),
+        (dag(f"id: a, depends_on: b, {FN}"), "depends_on: must be a list, got a text (write [b])"),
+        (dag("id: g, type: continue_as_new, config: {inputs: {k: 1, n: 1}}", top=AGAIN), "its inputs are n, m"),
+        (dag("id: g, type: continue_as_new", top=AGAIN), "the next run needs the input 'n'"),
+        (dag("id: a, type: function, config: {function_name: f, inputs: {x: {{y}}}}"), "put quotes around a template"),
+        ("name: w\ndag:\n\tnodes: []\n", "YAML takes no tabs"),
+        (graph(CLOSED, edges="{from: a, to: END, condition: state.don}"), "edges[0].condition: 'don' is no key"),
+        (graph(CLOSED, node="name: a, function: f, writes: dnoe"), "'dnoe' is no key of the state"),
+        (graph(CLOSED, node="name: a, function: f, args: {x: state.nothing}"), "'nothing' is no key of the state"),
+        (graph(CLOSED[:-1] + "}, reducers: {log: append}"), "state.reducers: 'log' is no key"),
+        (graph("", edges="{from: START, to: a}"), "there is no node 'START' (`entry_point` names the first node)"),
+        (graph("", edges="{from: a, to: end}"), "there is no node 'end' (write END)"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told(text: str, told: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        parse_text(text)
+    problems = [str(problem) for problem in caught.value.problems]
+    assert any(told in problem for problem in problems), problems
+    assert all(problem.place.startswith("line ") for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        wait("until: 2030-01-31T09:00:00+01:00"),
+        wait("until: 2030-01-31"),
+        wait("duration: '{{minutes}}m'"),
+        wait("until: w0.output.at").replace("- {id: w,", f"- {{id: w0, {FN}}}\n    - {{id: w,"),
+        when("has(b.output.x) && b.output.x.all(item, item > threshold) && type(threshold) == double"),
+        when("b.output.m.map(k, k.v).filter(z, z > 1).exists(q, q == threshold) && duration('1s') > duration('2s')"),
+        when("anything > 3 && tags.k == 'v' && org != run && workflow.startsWith('w')", top=""),
+        when("inputs.threshold > 3 && b.status == 'failed' && b.error.type.contains('x')"),
+        when("'a and b = c' == b.output"),
+        reads("{{ b2.output if false else anything.output_of }}".replace("b2", "fetch")),
+        reads("{{fetch.status}} {{fetch.error}} {{run}} {{inputs.x}}"),
+        graph(CLOSED, node="name: a, function: f, writes: done", edges="{from: a, to: END, condition: state.done}"),
+    ],
+)
+def test_what_is_right_is_taken(text: str) -> None:
+    parse_text(text)
