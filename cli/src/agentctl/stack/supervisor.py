@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from agentctl.stack import fulldisk
 from agentctl.stack import layout as files
 from agentctl.stack.environment import services_environment, token
+from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
 from agentflow_common import subprocesses
 from agentflow_common.embedded import NatsServer, PostgresServer, StackError
@@ -23,6 +25,7 @@ log = logging.getLogger(__name__)
 START_FAILURES_MAX: Final = 3  # of one service before the first readiness: then the start has failed
 SLOW_STARTERS: Final = ("trace", "gateway")  # they load the most, so they go first
 LOG_CHECK_S: Final = 60.0
+DISK_CHECK_S: Final = 5.0
 LOCK_TRIES_MAX: Final = 20
 
 
@@ -59,7 +62,7 @@ class Supervisor:
         for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(signum, self.stop_asked.set)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        housekeeping = asyncio.create_task(self._housekeeping())
+        housekeeping = asyncio.gather(self._housekeeping(), self._watch_disk())
         try:
             end_leftovers(self.layout)
             files.write(self.layout.options_json, files.plain(self.options))
@@ -228,6 +231,22 @@ class Supervisor:
             await asyncio.sleep(LOG_CHECK_S)
             for log_file in self.layout.logs.glob("*.log"):
                 files.rotate(log_file)
+
+    async def _watch_disk(self) -> None:
+        disk = FullDisk(self.layout.nats, self.layout.log(files.NATS))
+        while True:
+            await asyncio.sleep(DISK_CHECK_S)
+            with contextlib.suppress(OSError):
+                again = disk.look()
+                nats = next((part for part in self.servers if part.name == files.NATS), None)
+                if nats is None:
+                    continue
+                if disk.full:
+                    nats.record.detail = fulldisk.TOLD
+                    self._save()
+                elif again and nats.process is not None:
+                    log.warning("there is room for the event log again: NATS is started anew")
+                    nats.process.terminate()  # and started again, as whatever ends
 
     async def _stop_all(self) -> None:
         """Services first, all at once; then PostgreSQL; NATS last, because everything speaks through it."""

@@ -30,6 +30,7 @@ SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: 
 FLUSH_EVERY: Final = 8  # messages of a batch
 ATOMIC_BATCH_MAX: Final = 1000  # the server's bound for one atomic batch
 _WRONG_LAST_SEQUENCE: Final = 10071
+_NO_ROOM: Final = (10023, 10047, 10077)  # resources of the server, of the account, of the stream
 _READ_BATCH: Final = 500
 
 
@@ -294,6 +295,12 @@ def _headers(entry: Entry) -> dict[str, str]:
 def _append_error(error: _ApiError) -> Exception:
     if error.err_code == _WRONG_LAST_SEQUENCE:
         return ConflictError(error.description, kind="wrong_last_sequence")
+    if error.err_code in _NO_ROOM:
+        return RetryableError(
+            f"the event log has no room ({error.description}): free some on the disk of NATS, or raise its "
+            "max_file_store, and try again; what was accepted is safe",
+            kind="log_full",
+        )
     return RetryableError(
         f"the event log refused the append: {error.description} ({error.err_code})", kind="append_refused"
     )

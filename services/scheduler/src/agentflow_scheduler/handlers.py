@@ -103,7 +103,7 @@ class Engine:
                     await self._advance({})  # what is gone has left room in the worker pools
                 if came:
                     await self._join(came)
-                self._context.health.set_part("shards", "ok" if shards.served else "no shard is free yet")
+                self._context.health.set_part("shards", "ok" if shards.served else self._leases.why_none)
                 batch = await shards.batch(0.5)
                 if batch or self._parked or self._controls.changed.is_set():
                     await self._turn(batch)

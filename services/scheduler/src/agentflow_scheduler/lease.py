@@ -68,6 +68,7 @@ class Leases:
         self._trouble: Counter[str] = Counter()
         self._refreshing = asyncio.Lock()
         self._nudge = asyncio.Event()
+        self.why_none = ""  # why there may be no shard to serve
         self.leaving: frozenset[int] = frozenset()
         self.changed = asyncio.Event()
 
@@ -92,9 +93,11 @@ class Leases:
                 tasks.append(self._announce())
             await asyncio.gather(*tasks)
             await self._rebalance()
-            for what, count in self._trouble.items():
-                log.warning("%d leases %s", count, what)
+            trouble = "; ".join(f"{count} leases {what}" for what, count in self._trouble.items())
             self._trouble.clear()
+            self.why_none = trouble or "no shard is free yet"
+            if trouble:
+                log.warning(trouble)
             if self.shards != before:
                 log.info("shards held", extra={"shards": sorted(self.shards)})
 
@@ -102,7 +105,7 @@ class Leases:
         try:
             revision = await self._bucket.put(subjects.lease_member(self._me.token), self._value())
         except _WEATHER as error:
-            log.warning("not announced: %s", type(error).__name__)
+            log.warning("not announced: %s", _why(error))
             return
         self._member = Held(revision, 0, asyncio.get_running_loop().time())
 
@@ -114,7 +117,7 @@ class Leases:
                 await self.drop(shard, held)  # told at once: renewing the other shards may take long
                 return
         except _WEATHER as error:
-            self._trouble[f"not renewed: {type(error).__name__}"] += 1
+            self._trouble[f"not renewed: {_why(error)}"] += 1
             return
         held.renewed = asyncio.get_running_loop().time()
 
@@ -163,7 +166,7 @@ class Leases:
         except KeyWrongLastSequenceError:
             return  # another was first, or the read was old
         except _WEATHER as error:
-            self._trouble[f"not taken: {type(error).__name__}"] += 1
+            self._trouble[f"not taken: {_why(error)}"] += 1
             return
         self._mine[shard] = Held(revision, next(self._epochs), asyncio.get_running_loop().time())
         self.changed.set()
@@ -221,6 +224,10 @@ def _holder(value: bytes | None) -> Holder:
         return msgspec.json.decode(value or b"{}", type=Holder)
     except UNREADABLE:
         return Holder("", 0, "")
+
+
+def _why(error: Exception) -> str:
+    return getattr(error, "description", "") or type(error).__name__
 
 
 def _is_dead(holder: Holder) -> bool:
