@@ -55,8 +55,9 @@ test-fast: setup ## tests that start no server
 test-all: setup ## everything, and other examples of each property
 	@$(PYTEST) --hypothesis-profile=explore
 
-simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone
-	@$(BIN)/python tests/simulation/run.py $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000) --start $(or $(START),0))
+simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone; JOBS=all processors
+	@$(BIN)/python tests/simulation/run.py $(if $(filter-out file,$(origin JOBS)),--jobs "$(JOBS)") \
+		$(if $(SEED),--seed "$(SEED)",--seeds "$(or $(SEEDS),1000)" --start "$(or $(START),0)")
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .

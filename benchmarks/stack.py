@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from agentflow_common.eventlog import Entry, EventLog, Fence
 
 HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512
+READY_S_MAX = 60.0
 SERVICES = ("scheduler", "worker")
 HELD_LANE = "held"  # no worker serves it: its steps wait
 
@@ -63,7 +65,18 @@ class Engine:
                 raise RuntimeError(f"the {name} ended (exit code {process.returncode}): its reason is above")
 
     async def ready(self, name: str) -> None:
-        await _wait_ready(self._run_dir / f"{name}.json")
+        """Raises RuntimeError if the service has ended, or does not answer in time."""
+        file = self._run_dir / f"{name}.json"
+        deadline = time.monotonic() + READY_S_MAX
+        while time.monotonic() < deadline:
+            self.check()
+            if file.exists():
+                port = msgspec.json.decode(file.read_bytes())["ports"]["http"]
+                with contextlib.suppress(OSError):
+                    await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/readyz", None, 2)
+                    return
+            await asyncio.sleep(0.05)
+        raise RuntimeError(f"the {name} was not ready in {READY_S_MAX:g} s")
 
     def stop(self, *names: str) -> None:
         """A clean stop, of all services if none is named."""
@@ -148,17 +161,3 @@ async def engine(
         finally:
             await nc.close()
             stack.stop()
-
-
-async def _wait_ready(file: Path, timeout_s: float = 20.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while True:
-            if file.exists():
-                port = msgspec.json.decode(file.read_bytes())["ports"]["http"]
-                try:
-                    await asyncio.to_thread(urllib.request.urlopen, f"http://127.0.0.1:{port}/readyz", None, 2)
-                except OSError:
-                    pass
-                else:
-                    return
-            await asyncio.sleep(0.05)

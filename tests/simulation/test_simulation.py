@@ -69,6 +69,27 @@ def first_failure(mutation: str, seeds: range) -> int | None:
         return next((seed for seed in seeds if simulate(seed).violations), None)
 
 
+def test_a_failing_seed_comes_with_the_line_that_plays_it_again() -> None:
+    """In whichever process it was played."""
+    command = [
+        sys.executable,
+        str(HERE / "run.py"),
+        "--mutation",
+        "no_fence",
+        "--jobs",
+        "2",
+        "--start",
+        "5",
+        "--seeds",
+        "2",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1, done.stderr
+    lines = [line.strip() for line in done.stdout.splitlines()]
+    assert "reproduce: .venv/bin/python tests/simulation/run.py --seed 5 --mutation no_fence" in lines
+    assert lines[-1].startswith("2 seeds, ")
+
+
 SOON = (
     "no_fence", "cancel_ignored", "joined_twice", "back_edge_without_bound", "compensated_forward", "fired_again",
     "late_costs_lost", "no_grace", "parent_never_told", "parent_told_twice", "paused_goes_on", "slot_kept_on_cancel",
