@@ -1,0 +1,232 @@
+"""The controls of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Final
+from uuid import uuid4
+
+import grpc
+
+from agentflow.v1 import control_pb2 as pb
+from agentflow.v1 import control_pb2_grpc
+from agentflow.v1 import workflow_pb2 as wf
+from agentflow_sdk.convert import from_struct, from_value
+from agentflow_sdk.errors import Problem
+from agentflow_sdk.testing.details import refuse
+from agentflow_sdk.testing.runs import FakeRun
+from agentflow_sdk.testing.services import Reply, summary
+
+if TYPE_CHECKING:
+    from agentflow_sdk.testing.server import FakeAgentFlow
+
+CODE: Final = grpc.StatusCode
+PERSON: Final = "tester"
+_FITTING: Final = {
+    pb.BATCH_ACTION_RETRY: (wf.RUN_STATUS_FAILED, wf.RUN_STATUS_CANCELLED),
+    pb.BATCH_ACTION_RESUME: (wf.RUN_STATUS_PAUSED,),
+}
+_ACTIVE: Final = (wf.RUN_STATUS_RUNNING, wf.RUN_STATUS_WAITING, wf.RUN_STATUS_PAUSED)
+
+
+class Controls(control_pb2_grpc.RunControlServiceServicer):
+    def __init__(self, fake: FakeAgentFlow) -> None:
+        self._fake = fake
+
+    def _run(self, method: str, request: Any, context: Any) -> FakeRun:
+        self._fake.enter(method, context)
+        return self._fake.run(request.run_id, context)
+
+    def PauseRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("PauseRun", request, context)
+        with self._fake.telling():
+            run.pause(request.reason)
+        return pb.PauseRunResponse(status=run.message.status)
+
+    def ResumeRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("ResumeRun", request, context)
+        with self._fake.telling():
+            run.resume()
+        return pb.ResumeRunResponse(status=run.message.status)
+
+    def SignalRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("SignalRun", request, context)
+        with self._fake.telling():
+            before = run.message.status
+            again = self._signal(run, request.name, from_value(request.payload), request.signal_id, context)
+        return pb.SignalRunResponse(status=before, deduplicated=again)
+
+    def _signal(self, run: FakeRun, name: str, payload: Any, signal_id: str, context: Any) -> bool:
+        if signal_id and signal_id in run.signal_ids:
+            return True
+        _refuse_over(run, context)
+        known = [node["config"].get("signal") for node in run.nodes.values() if node.get("type") == "signal"]
+        if name not in known:
+            waits = f"its steps wait for {', '.join(map(str, known))}" if known else "it has no signal steps"
+            text = f"run {run.message.run_id} takes no signal {name!r}; {waits}"
+            refuse(context, CODE.INVALID_ARGUMENT, text, kind="unknown_signal")
+        run.signal_ids.add(signal_id)
+        run.signal(name, payload)
+        return False
+
+    def AnswerApproval(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("AnswerApproval", request, context)
+        by = request.as_person or PERSON
+        decision = "approve" if request.decision == pb.APPROVAL_DECISION_APPROVE else "reject"
+        with self._fake.telling():
+            given = run.answers.get(request.step, {})
+            again = given.get(by) == decision
+            if request.step not in run.waiting("approval"):
+                _refuse_over(run, context)
+                waits = ", ".join(run.waiting("approval")) or "no step does"
+                text = f"step {request.step!r} waits for no approval; waiting: {waits}"
+                refuse(context, CODE.FAILED_PRECONDITION, text, kind="not_waiting")
+            config = run.nodes[request.step].get("config") or {}
+            approvers = config.get("approvers") or []
+            if request.as_person and approvers and by not in approvers:
+                text = f"{by} is none of the approvers of {request.step}: {', '.join(approvers)}"
+                refuse(context, CODE.PERMISSION_DENIED, text, kind="not_an_approver")
+            run.answer(request.step, by, decision)
+            approvals = list(run.answers[request.step].values()).count("approve")
+        required = int(config.get("required", 1))
+        return pb.AnswerApprovalResponse(by=by, repeated=again, approvals=approvals, required=required)
+
+    def ListApprovals(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        self._fake.enter("ListApprovals", context)
+        found = []
+        for run in self._fake.of_workflow(request.workflow):
+            for name, step in run.waiting("approval").items():
+                config = run.nodes[name].get("config") or {}
+                approvers = list(config.get("approvers") or [])
+                if request.approver and approvers and request.approver not in approvers:
+                    continue
+                found.append(
+                    pb.Approval(
+                        run_id=run.message.run_id, workflow=run.message.workflow, step=name, approvers=approvers,
+                        message=str(config.get("message", "")), required=int(config.get("required", 1)),
+                        answers=run.answers.get(name, {}), since=step.started_at, expires_at=step.waiting_until,
+                    )
+                )  # fmt: skip
+        return pb.ListApprovalsResponse(approvals=found[: request.page_size or 50])
+
+    def ResolveOutcome(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("ResolveOutcome", request, context)
+        text = f"run {run.message.run_id}: the outcome of step {request.step!r} is known"
+        return refuse(context, CODE.FAILED_PRECONDITION, text, kind="outcome_known")
+
+    def ForkRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("ForkRun", request, context)
+        if request.at not in run.nodes:
+            names = ", ".join(run.nodes)
+            text = f"run {run.message.run_id} has no step {request.at!r}; its steps are {names}"
+            refuse(context, CODE.NOT_FOUND, text, kind="unknown_step")
+        with self._fake.telling():
+            made, there = self._again(run, "fork", request, at=request.at)
+        kept = [step.step for step in made.steps.values() if step.seeded]
+        return pb.ForkRunResponse(run_id=made.message.run_id, deduplicated=there, kept=kept)
+
+    def RetryRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("RetryRun", request, context)
+        with self._fake.telling():
+            made, there = self._retry(run, request, context)
+        kept = [step.step for step in made.steps.values() if step.seeded]
+        return pb.RetryRunResponse(run_id=made.message.run_id, deduplicated=there, kept=kept)
+
+    def _retry(self, run: FakeRun, request: Any, context: Any) -> tuple[FakeRun, bool]:
+        if run.message.status not in (wf.RUN_STATUS_FAILED, wf.RUN_STATUS_CANCELLED):
+            text = f"run {run.message.run_id}: only a failed or cancelled run is retried"
+            refuse(context, CODE.FAILED_PRECONDITION, text, kind="not_failed")
+        return self._again(run, "retry", request)
+
+    def _again(self, run: FakeRun, kind: str, request: Any, at: str = "") -> tuple[FakeRun, bool]:
+        """The new run, and whether it was there."""
+        key = request.idempotency_key or ("" if kind == "retry" else uuid4().hex)
+        run_id = f"{run.message.run_id}_{kind}_{key}".rstrip("_")
+        if run_id in self._fake.runs:
+            return self._fake.run(run_id, None), True
+        inputs = {**from_value(run.message.inputs), **from_struct(request.changes.inputs)}
+        lost = run.after(at) if at else set()
+        completed = (wf.STEP_STATUS_COMPLETED, wf.STEP_STATUS_SKIPPED)
+        kept = {name: step for name, step in run.steps.items() if step.status in completed and name not in lost}
+        tags = {**dict(run.message.tags), **dict(getattr(request, "tags", {})), "agentflow.origin": run.message.run_id}
+        origin = {"origin_kind": kind, "origin_run_id": run.message.run_id, "origin_step": at}
+        return self._fake.begin(run_id, run.definition, inputs, tags, kept=kept, **origin), False
+
+    def ExplainRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        run = self._run("ExplainRun", request, context)
+        waiting = []
+        for name in run.nodes:
+            step = run.steps.get(name)
+            missing = [source for source in run.sources[name] if source not in run.steps or source in run.waiting()]
+            if step is not None and name in run.waiting():
+                kind = "timer" if step.waiting_for == "wait" else step.waiting_for
+                text, on = f"waits for {step.waiting_for}", str(from_struct(step.waiting_detail).get("signal", ""))
+                waiting.append(
+                    pb.Waiting(
+                        step=name, kind=kind, text=text, on=on, until=step.waiting_until, since=step.started_at,
+                        detail=step.waiting_detail,
+                    )
+                )  # fmt: skip
+            elif step is None and missing and not run.is_over:
+                text = f"waits for {', '.join(sorted(missing))}"
+                waiting.append(pb.Waiting(step=name, kind="dependency", text=text, on=missing[0]))
+        summary = "the run is paused" if run.message.status == wf.RUN_STATUS_PAUSED else ""
+        summary = f"the workflow {run.message.workflow} is paused" if run.held and not summary else summary
+        return pb.ExplainRunResponse(status=run.message.status, summary=summary, waiting=waiting)
+
+    def BatchRuns(self, request: Any, context: Any) -> Iterator[Reply]:  # noqa: N802
+        self._fake.enter("BatchRuns", context)
+        wanted = request.filter
+        if wanted == pb.RunFilter():
+            problem = Problem("filter", "is empty", "give a status, a workflow, a tag, an error type or a time")
+            refuse(context, CODE.INVALID_ARGUMENT, "the filter finds every run", problems=(problem,))
+        fitting = _FITTING.get(request.action, _ACTIVE)
+        found = [
+            run for run in self._fake.matching(wanted.status, wanted.workflow, dict(wanted.tags))
+            if run.status in fitting and wanted.error_type in ("", run.error.type)
+            and wanted.since <= run.submitted_at < (wanted.until or 2**62)
+        ][: request.limit or None]  # fmt: skip
+        done = not request.execute
+        yield pb.BatchRunsResponse(matched=len(found), sample=[summary(run) for run in found[:20]], finished=done)
+        if done:
+            return
+        created = {}
+        for message in found:
+            run = self._fake.run(message.run_id, context)
+            with self._fake.telling():
+                if request.action == pb.BATCH_ACTION_CANCEL:
+                    run.cancel(request.reason)
+                elif request.action == pb.BATCH_ACTION_PAUSE:
+                    run.pause(request.reason)
+                elif request.action == pb.BATCH_ACTION_RESUME:
+                    run.resume()
+                elif request.action == pb.BATCH_ACTION_RETRY:
+                    created[message.run_id] = self._retry(run, pb.RetryRunRequest(), context)[0].message.run_id
+                else:
+                    key = f"batch-{request.batch_id}" if request.batch_id else ""
+                    self._signal(run, request.signal, from_value(request.payload), key, context)
+        yield pb.BatchRunsResponse(done=len(found), finished=True, created=created)
+
+    def PauseWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        self._fake.enter("PauseWorkflow", context)
+        self._hold(request.workflow, True)
+        return pb.PauseWorkflowResponse()
+
+    def ResumeWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        self._fake.enter("ResumeWorkflow", context)
+        changed = request.workflow in self._fake.paused_workflows
+        self._hold(request.workflow, False)
+        return pb.ResumeWorkflowResponse(changed=changed)
+
+    def _hold(self, workflow: str, held: bool) -> None:
+        with self._fake.telling():
+            (self._fake.paused_workflows.add if held else self._fake.paused_workflows.discard)(workflow)
+            for run in self._fake.of_workflow(workflow):
+                run.held = held
+                run.go_on()
+
+
+def _refuse_over(run: FakeRun, context: Any) -> None:
+    if run.is_over:
+        status = wf.RunStatus.Name(run.message.status).removeprefix("RUN_STATUS_").lower()
+        refuse(context, CODE.FAILED_PRECONDITION, f"run {run.message.run_id} is over: it is {status}", kind="run_over")
