@@ -136,10 +136,10 @@ class Decision(Outcome):
     """Each of the sends is appended together with the decision before it; marks: how many decisions stood before each.
     needs: blobs to fetch before deciding again. take: asks for room for one more step in a worker pool (the empty name:
     for one that needs none); `held`: some could not be offered now. failure: what the run fails of, and the step.
-    successor: the step by which another run goes on instead.
+    successor: the step by which another run goes on instead. items: of expanded steps, as children asked for them.
     """
 
-    __slots__ = ("_run", "failure", "held", "marks", "needs", "scope", "successor", "take")
+    __slots__ = ("_run", "failure", "held", "items", "marks", "needs", "scope", "successor", "take")
 
     def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
         super().__init__(run.state, now_ms, evolve, run.state.trace)
@@ -150,6 +150,7 @@ class Decision(Outcome):
         self.held = False
         self.failure: tuple[StepError, str] | None = None
         self.successor = ""
+        self.items: dict[str, tuple[str, list[Any]]] = {}
         self._run = run
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:

@@ -61,10 +61,10 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     over: dict[str, Any] = {}
     if parent is not None and base.endswith("]"):
         index = int(base[len(parent) + 1 : -1])
+        name, items = _items(out, node, parent)
         if node.kind == "map":
-            local = {node.config.item: map_items(node, out.scope)[index], "index": index}
+            local = {node.config.item: items[index], "index": index}
         else:
-            name, items = mapped_items(node, work_of(node, parent).resolve(out.scope), out.scope)
             local = {"item": items[index], "index": index} if base != key else {}
             over = {name: items[index]} if base == key else {}
     elif parent is not None:
@@ -75,6 +75,17 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     if base != key:
         scope.own = parent or base  # and not of a later visit
     return scope, over
+
+
+def _items(out: Decision, node: PlanNode, parent: str) -> tuple[str, list[Any]]:
+    """(the input that is a list, its items) of what has one child an item: looked up once in a decision, however many
+    of the children it is about. Raises ExpressionError, NeedBlob."""
+    if parent not in out.items:
+        if node.kind == "map":
+            out.items[parent] = ("", map_items(node, out.scope))
+        else:
+            out.items[parent] = mapped_items(node, work_of(node, parent).resolve(out.scope), out.scope)
+    return out.items[parent]
 
 
 def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
