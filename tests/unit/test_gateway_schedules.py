@@ -11,7 +11,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import schedulespec
 from agentflow_common.errors import InvalidError, PermissionDeniedError, UnauthenticatedError
-from agentflow_gateway import subjectrules, webhooks
+from agentflow_gateway import machine, subjectrules, webhooks
 from agentflow_gateway.firing import variables
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.triggers_nats import payload_of
@@ -146,3 +146,23 @@ def test_what_templates_are_given() -> None:
 )
 def test_a_message_is_json_or_text(data: bytes, payload: Any) -> None:
     assert payload_of(data) == payload
+
+
+def test_an_id_that_was_told_may_be_sent_again_in_the_place_of_the_one_that_it_stands_for() -> None:
+    stored = machine.stored_key(MASTER, "anna@example.com", True)
+    assert "anna" not in stored
+    assert machine.stored_key(MASTER, stored, True) == stored
+
+
+def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> None:
+    def carried(trigger: dict[str, Any], known: dict[str, Any]) -> Any:
+        spec = schedulespec.parse({"name": "n", "workflow": "w", "cron": "@daily", "trigger": trigger})
+        return webhooks.carried(spec.canonical(), spec, {"trigger": known}).get("trigger")
+
+    rotated = {"webhook": True, "key_version": 2, "old_key_until": "2030-01-01"}
+    assert carried({"webhook": True}, rotated) == rotated
+    assert carried({"webhook": True}, {"webhook": True}) == {"webhook": True}
+    assert carried({"webhook": True, "key_version": 3}, rotated) == {"webhook": True, "key_version": 3}
+    assert carried({}, {}) is None
+    with pytest.raises(InvalidError, match="an older secret does not come back"):
+        carried({"webhook": True, "key_version": 1}, rotated)

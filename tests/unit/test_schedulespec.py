@@ -61,6 +61,12 @@ deadline: 1h
         ({"start_at": "soon"}, "start_at", "'soon' is not a time"),
         ({"overlap": "queue"}, "overlap", "Input should be 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow'"),
         ({"every": "1h"}, "every", "unknown field 'every'"),
+        ({"end_at": "2030-01-01", "start_at": "2030-01-02"}, "end_at", "'2030-01-01' is before `start_at`"),
+        ({"cron": "*/90 * * * *"}, "cron", "'*/90 * * * *' has a step of 90 in the minute, which has 60 values"),
+        ({"inputs": {"a": "{{ schedule.nam }}"}}, "inputs.a", "`schedule` has no 'nam'"),
+        ({"inputs": {"a": ["{{ trigger.body.x }}"]}}, "inputs.a.0", "`trigger` has no 'body'"),
+        ({"cron": 5}, "cron", "got 5"),
+        ({"trigger": "webhook"}, "trigger", "got 'webhook'"),
         ({"cron": ()}, "schedule", "nothing would ever start it"),
         ({"jitter": "soon"}, "jitter", "'soon' is not a duration"),
         ({"trigger": {"subject": "af.evt.>"}}, "trigger.subject", "'af.evt.>' is not open to triggers"),
@@ -99,3 +105,29 @@ def test_inputs_are_rendered_from_the_fire_and_its_trigger() -> None:
 def test_a_spec_that_would_not_fit_an_event_is_refused() -> None:
     with pytest.raises(InvalidError, match="the limit is 60,000"):
         schedulespec.parse({**GOOD, "inputs": {str(n): "x" * 1000 for n in range(100)}})
+
+
+@pytest.mark.parametrize(
+    ("more", "fix"),
+    [
+        ({"timezone": "UTC"}, "did you mean 'time_zone'?"),
+        ({"catchup": "1h"}, "did you mean 'catchup_window'?"),
+        ({"trigger": {"hook": True}}, "there is webhook, key_version, old_key_until, subject"),
+        ({"time_zone": "europe/berlin"}, "did you mean Europe/Berlin?"),
+        ({"jitter": "2d"}, "use at most 1d"),
+        ({"catchup_window": "10ms"}, "use at least 1s"),
+        ({"overlap": "Forbid"}, "it is called `skip` here"),
+        ({"cron": None}, "a list of texts"),
+        ({"inputs": [1]}, "write a mapping"),
+        ({"paused": "perhaps"}, "true or false"),
+    ],
+)
+def test_what_to_write_instead_is_told(more: dict[str, Any], fix: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        schedulespec.parse({**GOOD, **more})
+    assert fix in caught.value.problems[0].fix
+
+
+def test_methods_of_a_mapping_are_no_misspelt_fields() -> None:
+    inputs = {"a": "{{ schedule.items() | list }}", "b": "{{ trigger.payload.anything.at.all }}", "c": "{{ trigger }}"}
+    assert schedulespec.parse({**GOOD, "inputs": inputs}).inputs == inputs

@@ -12,13 +12,14 @@ zone; what a zone's changes of offset do to them is decided here:
 
 from __future__ import annotations
 
+import difflib
 import functools
 import itertools
 import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
@@ -59,7 +60,10 @@ def zone(name: str) -> tzinfo:
     try:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"{name!r} is not a time zone: use an IANA name, for example Europe/Berlin, or UTC") from None
+        known = {zone.lower(): zone for zone in available_timezones()}
+        close = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.8)
+        hint = f"did you mean {known[close[0]]}? " if close else "use an IANA name, for example Europe/Berlin, or UTC"
+        raise ValueError(f"{name!r} is not a time zone: {hint}") from None
 
 
 def to_ms(moment: datetime) -> int:

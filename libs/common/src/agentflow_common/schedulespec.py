@@ -6,6 +6,7 @@ log keeps. A time without an offset is in the schedule's own time zone.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from functools import partial
@@ -25,7 +26,11 @@ CALENDARS_MAX: Final = 10
 BUFFER_MAX: Final = 1_000
 SPEC_BYTES_MAX: Final = 60_000  # it stands in events, below the bound for what is in line
 DAY_MS: Final = 86_400_000
-TEMPLATE_NAMES: Final = frozenset({"schedule", "trigger"})
+TEMPLATE_FIELDS: Final = {
+    "schedule": ("name", "id", "time", "date", "time_ms", "number"),
+    "trigger": ("kind", "id", "payload"),
+}
+TEMPLATE_NAMES: Final = frozenset(TEMPLATE_FIELDS)
 _RESERVED: Final = ("af", "$js", "$sys", "$kv", "$o", "$nrg", "_inbox")
 
 Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel", "allow"]
@@ -180,15 +185,49 @@ def _place(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], in
     return f"line {lines.get(probe, 1)}, {dotted}" if dotted else f"line {lines.get(probe, 1)}"
 
 
+_WAITS: Final = {"jitter", "jitter_ms", "catchup_window", "catchup_window_ms", "deadline", "deadline_ms"}
+_SHAPES: Final = {
+    "tuple_type": "write one text, or a list of texts",
+    "dict_type": "write a mapping, `name: value`",
+    "model_type": "write a mapping, for example {webhook: true}",
+    "bool_parsing": "write true or false",
+}
+_ELSEWHERE: Final = {  # what other schedulers call a policy
+    "terminate": "`cancel` ends what runs",
+    "replace": "it is called `cancel` here",
+    "forbid": "it is called `skip` here",
+    "queue": "it is called `buffer_all` here",
+    "parallel": "it is called `allow` here",
+}
+
+
+def _span(ms: int) -> str:
+    unit = next(
+        (unit for unit in ((DAY_MS, "d"), (3_600_000, "h"), (1000, "s")) if ms and ms % unit[0] == 0), (1, "ms")
+    )
+    return f"{ms // unit[0]}{unit[1]}"
+
+
 def _explain(item: Any, lines: Mapping[tuple[str | int, ...], int] | None) -> Problem:
     path = tuple(item["loc"])
     message, fix = str(item["msg"]).removeprefix("Value error, "), ""
     if item["type"] == "extra_forbidden":
-        message, fix = f"unknown field {path[-1]!r}", f"a schedule has {', '.join(Spec.model_fields)}"
+        known = list((Trigger if len(path) > 1 else Spec).model_fields)
+        names = [name.removesuffix("_ms") for name in known]
+        close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        message, fix = f"unknown field {path[-1]!r}", f"{hint}there is {', '.join(names)}"
     elif item["type"] == "missing":
         message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
     elif item["type"] == "string_pattern_mismatch":
         message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
+    elif item["type"] == "literal_error":
+        fix = _ELSEWHERE.get(str(item["input"]).lower(), "")
+    elif item["type"] in _SHAPES:
+        message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
+    elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:
+        message = f"{item['input']!r} is out of range"
+        fix = f"use {'at most' if 'le' in item['ctx'] else 'at least'} {_span(next(iter(item['ctx'].values())))}"
     elif item["type"] == "value_error" and ": " in message:
         message, _, fix = message.partition(": ")
     return Problem(_place(path, lines), message, fix)
@@ -215,6 +254,8 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
     for field in ("start_at", "end_at"):
         if text := getattr(spec, field):
             attempt((field,), partial(firetimes.parse_time, text, tz))
+    if spec.start_at and spec.end_at and not found:
+        attempt(("end_at",), partial(_check_order, spec.start_at, spec.end_at, tz))
     if spec.trigger.old_key_until:
         attempt(("trigger", "old_key_until"), partial(firetimes.parse_time, spec.trigger.old_key_until, tz))
     if spec.trigger.subject:
@@ -231,6 +272,11 @@ def _check_source(text: str, tz: tzinfo) -> None:
     firetimes.parse_source(text, tz)
     if not text.lstrip().startswith("@"):
         firetimes.check_steps(text)
+
+
+def _check_order(start_at: str, end_at: str, tz: tzinfo) -> None:
+    if firetimes.parse_time(end_at, tz) < firetimes.parse_time(start_at, tz):
+        raise ValueError(f"{end_at!r} is before `start_at`: give the later time")
 
 
 def check_subject(subject: str) -> str:
@@ -258,6 +304,9 @@ def _check_template(text: str) -> None:
         raise ValueError(
             f"{', '.join(sorted(unknown))} is not known here: inputs may speak of `schedule` and `trigger`"
         )
+    for name, field in sorted(expressions.template(text).fields):
+        if field not in TEMPLATE_FIELDS[name] and not hasattr(dict, field):
+            raise ValueError(f"`{name}` has no {field!r}: there is {', '.join(TEMPLATE_FIELDS[name])}")
 
 
 def render(inputs: Any, variables: Mapping[str, Any]) -> Any:

@@ -48,6 +48,7 @@ _ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDead
 PERMISSION_OF: Final[Mapping[str, str]] = (
     dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
 )
+_STORED_KEY: Final = re.compile(r"hmac:[0-9a-f]{32}\Z")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 
@@ -313,8 +314,11 @@ def submission_digest(secret: bytes, org: str, source: str, inputs: Any, request
 
 
 def stored_key(secret: bytes, key: str, sensitive: bool) -> str:
-    """How the log names an idempotency key: itself, or a keyed digest when it looks like personal data."""
-    if not sensitive:
+    """How the log names an idempotency key: itself, or a keyed digest when it looks like personal data.
+
+    A digest stays as it is: answers tell it, so it may come back in the place of the key.
+    """
+    if not sensitive or _STORED_KEY.match(key):
         return key
     return "hmac:" + hmac.new(secret, key.encode(), hashlib.sha256).hexdigest()[:32]
 
