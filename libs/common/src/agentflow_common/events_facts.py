@@ -18,11 +18,13 @@ class ParentRef(msgspec.Struct, frozen=True):
 
 
 class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a run comes from. kind: `fork`, `retry`, `continue` or `schedule`. step: where it was forked."""
+    """Where a run comes from. kind: `fork`, `retry`, `continue` or `schedule`. step: where it was forked. idle: so many
+    runs in a row went on as a new one without doing anything."""
 
     run: str
     kind: str
     step: str = ""
+    idle: int = 0
 
 
 class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -332,13 +332,16 @@ def _continue_as_new(run: Run, out: Decision) -> None:
     except InvalidError as error:
         saga.fail(run, out, StepError("undecidable", f"{key}: {error.message}", retryable=False), key)
         return
+    if waits.idle_runs(run, key) > waits.IDLE_RUNS_MAX:
+        saga.fail(run, out, StepError("idle_chain", waits.IDLE_TEXT, retryable=False), key)
+        return
     following = waits.successor_id(run, key)
     saga.close_all(run, out, "the run goes on as a new one")
     out.emit(
         ev.RunCompleted, output=Payload(value={"continued_as": following}), continued_as=following,
         **saga.totals(run.state, out.now_ms),
     )  # fmt: skip
-    waits.start_successor(run, out, following, inputs)
+    waits.start_successor(run, out, following, inputs, waits.idle_runs(run, key))
     saga.tell_parent(run, out, Payload(), None)
 
 

@@ -21,6 +21,11 @@ from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import Scope, fitting, gathered
 
 APPROVERS_MAX: Final = 200
+IDLE_RUNS_MAX: Final = 1_000
+IDLE_TEXT: Final = (
+    f"{IDLE_RUNS_MAX:,} runs in a row went on as a new one without running a step or waiting: give `continue_as_new` a "
+    "condition that ends it, or let the workflow wait"
+)
 MESSAGE_CHARS_MAX: Final = 64 * 1024
 TIME_MS_MAX: Final = times.TIME_MS_MAX
 
@@ -211,7 +216,18 @@ def successor_inputs(run: Run, out: Decision, node: PlanNode) -> dict[str, Any]:
     return fitting(run.plan.definition.check_inputs(given), "what the next run is given")
 
 
-def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, Any]) -> None:
+def idle_runs(run: Run, key: str) -> int:
+    """How many runs in a row, this one with them, go on as a new one without having done anything: no step of theirs
+    had an attempt, or waited. A cancel that is passed on from run to run might never catch up with these."""
+    state = run.state
+    for name, step in state.steps.items():
+        waited = step.kind == "wait" and step.finished_at > step.scheduled_at
+        if name != key and (waited or (step.attempt > 0 and step.kind != "wait")):
+            return 0
+    return 1 + (state.origin.idle if state.origin is not None else 0)
+
+
+def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, Any], idle: int) -> None:
     """Starts the next run of this definition, together with the newest decision."""
     state = run.state
     out.send(
@@ -229,7 +245,7 @@ def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, A
         tags=state.tags,
         priority=state.priority,
         parent=state.parent,
-        origin=ev.OriginRef(state.run, "continue"),
+        origin=ev.OriginRef(state.run, "continue", idle=idle),
         definitions=state.definitions,
         depth=state.depth,
         signals=state.signals,
