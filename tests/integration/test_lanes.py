@@ -193,6 +193,26 @@ async def test_what_is_paused_leaves_its_slot_to_others(engine: Any, ledger: Lan
     assert queued == [lane, "", lane]
 
 
+async def test_a_full_pool_keeps_no_slot_of_a_workflow_that_is_paused(
+    nats_url: str, log: EventLog, harness: Any, heard: Any
+) -> None:
+    """No worker is there: the pool is full with one step, and nobody's turn comes."""
+    async with running("scheduler", harness.scheduler_settings(nats_url, window_steps=1), scheduler_app):
+        engine = harness.EngineUnderTest(log.nc, log)
+        ledger = Lanes(engine, heard)
+        plain = keyed(0.0).replace("lane: '{{org}}-{{customer}}', lane_limit: 2,", "")
+        await engine.until(await engine.submit(plain, {"customer": "x"}), ev.StepScheduled)
+        text = keyed(0.0, "").replace("name: w\n", "name: held\n")
+        held = await engine.submit(text, {"customer": "x"})
+        await engine.until(held, ev.SlotGranted)
+        other = await engine.submit(keyed(0.0, ""), {"customer": "x"})
+        await ledger.until("test-x", lambda state: len(state.queue) == 1)
+        bucket = await engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+        await bucket.put("workflow.test.held", b'{"paused": true}')
+        state = await ledger.until("test-x", lambda state: not state.queue)
+        assert {slot.run for slot in state.holders.values()} == {other.run}
+
+
 async def test_a_full_lane_fails_the_attempt_with_the_reason(
     engine: Any, ledger: Lanes, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -198,9 +198,9 @@ class Window:
         found = self._pools.get(pool)
         return found.total - sum(found.promised.values()) if found else 0
 
-    def waiting(self) -> int:
+    def waiting(self) -> list[RunKey]:
         """Runs that have more to offer."""
-        return len({run for pool in self._pools.values() for run in pool.waiting})
+        return list(dict.fromkeys(run for pool in self._pools.values() for run in pool.waiting))
 
     def opened(self, run: RunKey, step: str, pool: str) -> None:
         """A step was offered (or had been, before this scheduler took over). Telling it twice changes nothing."""

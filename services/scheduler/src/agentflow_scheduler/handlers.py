@@ -157,7 +157,8 @@ class Engine:
         touched: dict[RunKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
         if self._controls.changed.is_set():
             self._controls.changed.clear()
-            touched.update({key: self._entities[key] for key in self._held if key in self._entities})
+            concerned = [*self._held, *self._pools.waiting()]  # whose turn never comes may have a slot to give back
+            touched.update({key: self._entities[key] for key in concerned if key in self._entities})
             touched.update({key: entity for key, entity in self._entities.items() if isinstance(entity, Lane)})
         for delivery in batch:
             key = subjects.parse(delivery.subject)

@@ -66,6 +66,10 @@ class Pools:
         state = run.state
         self._window.settle(Waiter(key, state.priority, state.submitted_at), budget.denied if budget else ())
 
+    def waiting(self) -> list[RunKey]:
+        """Runs that wait for their turn."""
+        return self._window.waiting()
+
     def grants(self) -> list[RunKey]:
         """Runs whose turn has come."""
         return self._window.grants()
