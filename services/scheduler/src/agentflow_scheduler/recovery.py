@@ -62,9 +62,9 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
 
 
 class _Reading:
-    """folds: entities as they are folded. late: the newest cancel of each run whose end is not known to have seen it.
-    torn: of which an older owner decided something by less than the snapshot had folded; on top of the snapshot that
-    comes in the wrong order. snapshot_seq: of the shard that is read."""
+    """folds: entities as they are folded. late: the newest cancel or signal of each run whose end is not known to have
+    seen it. torn: of which an older owner decided something by less than the snapshot had folded; on top of the snapshot
+    that comes in the wrong order. snapshot_seq: of the shard that is read."""
 
     def __init__(self) -> None:
         self.folds: dict[RunKey, LogFold[Any]] = {}
@@ -85,7 +85,7 @@ class _Reading:
             if key in self.folds and subjects.is_decision(delivery.subject):
                 self.folds[key].pass_over(delivery.seq)
             return False
-        if isinstance(event, ev.RunCancelRequested):
+        if isinstance(event, ev.RunCancelRequested | ev.SignalReceived):
             self.late[key] = delivery.seq
         elif isinstance(event, ev.TERMINAL_RUN) and self.late.get(key, 0) <= event.seen:
             self.late.pop(key, None)
