@@ -63,8 +63,8 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
 
 class _Reading:
     """folds: entities as they are folded. late: the newest cancel or signal of each run whose end is not known to have
-    seen it. torn: of which an older owner decided something by less than the snapshot had folded; on top of the snapshot
-    that comes in the wrong order. snapshot_seq: of the shard that is read."""
+    seen it. torn: of which an older owner decided something by less than the snapshot had folded; on top of the
+    snapshot that comes in the wrong order. snapshot_seq: of the shard that is read."""
 
     def __init__(self) -> None:
         self.folds: dict[RunKey, LogFold[Any]] = {}
