@@ -51,6 +51,7 @@ def play(seed: int) -> Played:
 def begin(mutation: str | None) -> None:
     """In a process of the pool: Ctrl-C and the parent's death end it at once; the bug stays planted while it lives."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
     _bug.enter_context(planted(mutation))
@@ -62,10 +63,16 @@ def played(seeds: Sequence[int], mutation: str | None, jobs: int) -> Iterator[Pl
         with planted(mutation):
             yield from map(play, seeds)
         return
-    context = multiprocessing.get_context("spawn")
+    # forked where that can be: the engine is imported once, and nothing runs yet that a fork could break
+    method = "fork" if "fork" in multiprocessing.get_all_start_methods() else None
+    context = multiprocessing.get_context(method)
     pool = ProcessPoolExecutor(min(jobs, len(seeds)), mp_context=context, initializer=begin, initargs=(mutation,))
     try:
         yield from pool.map(play, seeds, chunksize=min(CHUNK, -(-len(seeds) // jobs)))
+    except BaseException:  # an interrupt, too: nobody waits for the seeds in hand
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
