@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -89,7 +90,7 @@ def run(item: Run) -> None:
                 money(step.cost_nano_usd) if step.cost_nano_usd else "",
                 _about(step),
             )
-            for step in item.steps
+            for step in _with_their_parts(item.steps)
         ]
         console.print()
         columns = ("STEP", "TYPE", "STATUS", "ATTEMPT", "TIME", "COST", "ABOUT")
@@ -99,9 +100,16 @@ def run(item: Run) -> None:
         console.print(output(item.output))
 
 
+def _with_their_parts(steps: Sequence[Any]) -> list[Any]:
+    """Children and iterations (`each[0]`, `better@1`) after the step that holds them."""
+    place = {step.step: number for number, step in enumerate(steps)}
+    return sorted(steps, key=lambda step: place.get(re.split(r"[\[@]", step.step)[0], place[step.step]))
+
+
 def _about(step: Any) -> str:
+    run = f"run {step.child_run_id}" if step.child_run_id else ""
     if step.error:
-        return f"{step.error.type}: {step.error.message}"
+        return f"{step.error.type}: {step.error.message}" + (f" ({run})" if run else "")
     if step.skip_reason:
         return str(step.skip_reason)
     if step.waiting_for:
@@ -110,7 +118,7 @@ def _about(step: Any) -> str:
         return f"{step.progress:.0%} {step.progress_detail}".strip()
     if step.seeded:
         return "kept"
-    return f"{step.provider}/{step.model} {step.prompt}".strip() if step.provider else ""
+    return f"{step.provider}/{step.model} {step.prompt}".strip() if step.provider else run
 
 
 def runs(items: Sequence[RunSummary]) -> Any:

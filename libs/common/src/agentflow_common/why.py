@@ -285,7 +285,7 @@ def _running(state: RunState, key: str, step: StepState, around: Surroundings) -
         parts = [part for name, part in state.steps.items() if parent_of(name) == key]
         done = sum(part.status in SETTLED for part in parts)
         going = sum(part.status in OPEN for part in parts)
-        text = f"{done:,} of {step.width:,} items are done, {going:,} are under way"
+        text = f"{done:,} of {step.width:,} items are done, {going:,} {'is' if going == 1 else 'are'} under way"
         return Waiting(key, "running", text, since=step.started_at)
     if step.iteration:
         due = state.timers.get(f"wait:{key}")

@@ -13,7 +13,7 @@ from agentflow_sdk import models
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
 _INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
-_DEPTH_MAX: Final = 64
+_LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 
 
 def message(kind: Any, /, **fields: Any) -> Any:
@@ -56,20 +56,21 @@ def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
     for key, item in value.items():
         if not isinstance(key, str):
             raise _bad(place, f"the key {key!r} is not a string", "use string keys")
-        _fill(out.fields[key], item, f"{place}.{key}", 1)
+        _fill(out.fields[key], item, f"{place}.{key}", _LEVELS_MAX)
     return out
 
 
 def to_value(value: Any, place: str) -> struct_pb2.Value:
     """Any JSON value; see to_struct."""
     out = struct_pb2.Value()
-    _fill(out, value, place, 1)
+    _fill(out, value, place, _LEVELS_MAX)
     return out
 
 
-def _fill(target: struct_pb2.Value, value: Any, place: str, depth: int) -> None:
-    if depth > _DEPTH_MAX:
-        raise _bad(place, f"nested deeper than {_DEPTH_MAX} levels", "flatten the value")
+def _fill(target: struct_pb2.Value, value: Any, place: str, left: int) -> None:
+    if left < 0:
+        text = f"nested deeper than {_LEVELS_MAX // 3} objects or {_LEVELS_MAX // 2} lists"
+        raise _bad(place[:80], text, "flatten the value, or send it as a string of JSON")
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):
@@ -83,11 +84,11 @@ def _fill(target: struct_pb2.Value, value: Any, place: str, depth: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise _bad(place, f"the key {key!r} is not a string", "use string keys")
-            _fill(target.struct_value.fields[key], item, f"{place}.{key}", depth + 1)
+            _fill(target.struct_value.fields[key], item, f"{place}.{key}", left - 3)
     elif isinstance(value, list | tuple):
         target.list_value.SetInParent()
         for index, item in enumerate(value):
-            _fill(target.list_value.values.add(), item, f"{place}[{index}]", depth + 1)
+            _fill(target.list_value.values.add(), item, f"{place}[{index}]", left - 2)
     else:
         raise _bad(place, f"{type(value).__name__} is not JSON", "use strings, numbers, booleans, lists and objects")
 

@@ -37,7 +37,8 @@ class Counted(msgspec.Struct, frozen=True):
 
 def check_over(state: RunState) -> None:
     if state.status.terminal:
-        raise TerminalError(f"run {state.run} is over: it is {state.status.value}", kind="run_over")
+        further = f" and goes on as {state.continued_as}" if state.continued_as else ""
+        raise TerminalError(f"run {state.run} is over: it is {state.status.value}{further}", kind="run_over")
 
 
 def check_signal(state: RunState, name: str) -> int:

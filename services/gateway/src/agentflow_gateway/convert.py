@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
 from google.protobuf import struct_pb2
 
 from agentflow.v1 import budget_pb2, workflow_pb2
@@ -12,6 +13,7 @@ from agentflow_gateway.machine import exact_number
 
 _RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
 _STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
+LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 _PERIOD: Final = {name.removeprefix("BUDGET_PERIOD_").lower(): n for name, n in budget_pb2.BudgetPeriod.items()}
 
 
@@ -45,8 +47,9 @@ def _name(table: dict[str, int], number: int, place: str) -> str:
     raise InvalidError(f"{place} {number} is not known", problems=(Problem(place, "not known", f"use {allowed}"),))
 
 
-def set_value(target: struct_pb2.Value, value: Any) -> None:
-    """Writes a JSON value. Integers above 2^53 lose digits: a protobuf number is a double."""
+def set_value(target: struct_pb2.Value, value: Any, left: int = LEVELS_MAX) -> None:
+    """Writes a JSON value. Integers above 2^53 lose digits: a protobuf number is a double. What is nested too deeply
+    for a message is cut: `{"$truncated": bytes}`. left: levels of the message that the value may take."""
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):
@@ -55,18 +58,20 @@ def set_value(target: struct_pb2.Value, value: Any) -> None:
         target.string_value = value
     elif isinstance(value, int | float):
         target.number_value = value
+    elif value and left < 0:
+        target.struct_value.fields["$truncated"].number_value = len(msgspec.json.encode(value))
     elif isinstance(value, dict):
-        set_struct(target.struct_value, value)
+        set_struct(target.struct_value, value, left)
     else:
         target.list_value.SetInParent()
         for item in value:
-            set_value(target.list_value.values.add(), item)
+            set_value(target.list_value.values.add(), item, left - 2)
 
 
-def set_struct(target: struct_pb2.Struct, value: dict[str, Any]) -> None:
+def set_struct(target: struct_pb2.Struct, value: dict[str, Any], left: int = LEVELS_MAX) -> None:
     target.SetInParent()
     for key, item in value.items():
-        set_value(target.fields[str(key)], item)
+        set_value(target.fields[str(key)], item, left - 3)
 
 
 def from_struct(struct: struct_pb2.Struct, place: str) -> dict[str, Any]:

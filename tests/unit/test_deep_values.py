@@ -1,0 +1,40 @@
+"""Values that are nested as deep as a protobuf message can hold, and deeper."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from agentflow.v1 import workflow_pb2 as pb
+from agentflow_gateway import convert as gateway
+from agentflow_sdk import convert as sdk
+from agentflow_sdk.errors import InvalidArgumentError
+
+
+def nested(kinds: str, depth: int) -> Any:
+    value: Any = 1
+    for level in range(depth):
+        value = {"a": value} if kinds[level % len(kinds)] == "o" else [value]
+    return value
+
+
+@pytest.mark.parametrize("kinds", ["o", "l", "ol", "ool"])
+def test_whatever_a_step_gave_can_be_shown(kinds: str) -> None:
+    for depth in (1, 28, 30, 33, 45, 50, 200):
+        value = nested(kinds, depth)
+        event = pb.WatchRunResponse(event=pb.RunEvent())
+        gateway.set_struct(event.event.body, {"output": {"value": value}})
+        pb.WatchRunResponse.FromString(event.SerializeToString())
+        answer = pb.GetRunResponse()
+        gateway.set_value(answer.run.steps.add().output, value)
+        shown = pb.GetRunResponse.FromString(answer.SerializeToString()).run.steps[0].output
+        assert ("$truncated" in str(shown)) is (depth > 45) or 30 < depth < 50, depth
+
+
+@pytest.mark.parametrize(("kinds", "deepest"), [("o", 30), ("l", 45)])
+def test_what_is_too_deep_to_be_sent_is_refused_with_its_place(kinds: str, deepest: int) -> None:
+    request = pb.SubmitWorkflowRequest(inputs=sdk.to_struct({"x": nested(kinds, deepest)}, "inputs"))
+    pb.SubmitWorkflowRequest.FromString(request.SerializeToString())
+    with pytest.raises(InvalidArgumentError, match="nested deeper than 30 objects or 45 lists"):
+        sdk.to_struct({"x": nested(kinds, deepest + 1)}, "inputs")
