@@ -15,7 +15,7 @@ from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules
 from agentflow_gateway.testing import EMAIL, details
 from agentflow_gateway.testing_schedules import FAR, Desk, ms, opened
@@ -204,8 +204,19 @@ async def test_the_list_is_a_fold_that_can_be_dropped(nats_url: str, db_env: dic
             for number in range(3):
                 await desk.create(name=f"s{number}", cron=FAR)
             await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="s1"))
-            for number in range(3):
-                await desk.until(lambda state: state.listed != "", f"s{number}")
+            log = desk.stand.context.log
+
+            async def listed() -> bool:
+                """All three are told of, and the gateway has put down what was told: it won't do so again."""
+                stored = [await log.last(subjects.out_schedule(schedules.key_of("default", f"s{n}"))) for n in range(3)]
+                told = [ev.decode(item.data) for item in stored if item is not None]
+                statuses = [event.status for event in told if isinstance(event, ev.ScheduleListed)]
+                info = await log.nc.jsm().consumer_info(
+                    subjects.EVENTS_STREAM, subjects.durable("gateway", "schedules")
+                )
+                return statuses == ["active", "deleted", "active"] and not (info.num_pending or info.num_ack_pending)
+
+            await until(listed)
             pool = desk.stand.store.pool
             await pool.execute("DELETE FROM schedules")
         async with opened(nats_url, db_env) as desk:
