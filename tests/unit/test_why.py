@@ -92,6 +92,8 @@ def test_a_cancellation_and_a_compensation_are_told() -> None:
     assert found.summary == "the run will be failed once its steps are compensated"
     assert steps["a:undo"].text == "its compensation runs on a worker for 0 s"
     assert set(steps) == {"a:undo"}
+    state.cancel_requested, state.ending = True, Ending("cancelled", ("a",))
+    assert told(state)[0].summary == "the run will be cancelled once its steps are compensated"
 
 
 def lane(**fields: Any) -> LaneState:

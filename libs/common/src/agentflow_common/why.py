@@ -99,12 +99,12 @@ def explain(state: RunState, definition: Definition, around: Surroundings) -> Ex
 
 
 def _summary(state: RunState, around: Surroundings) -> str:
+    if state.ending is not None:
+        return f"the run will be {state.ending.status} once its steps are compensated"
     if state.cancel_requested:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
         left = f"; what still runs is closed {_in(min(ends), around.now_ms)}" if ends else ""
         return f"the run is being cancelled{left}"
-    if state.ending is not None:
-        return f"the run will be {state.ending.status} once its steps are compensated"
     if state.pause_requested or state.status is RunStatus.PAUSED:
         who = f" by {state.paused_by}" if state.paused_by else ""
         why = f": {state.pause_reason}" if state.pause_reason else ""
