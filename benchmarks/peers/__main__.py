@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+import time
+import traceback
+from collections.abc import Sequence
 from importlib import metadata
 from subprocess import run as run_command
 from typing import Any, Literal
 
 from agentflow_common.embedded import nats_binary
 from benchmarks.drive import drive
-from benchmarks.output import emit
-from benchmarks.peers.engines import MeasurementError, Peer, machine, peers
-from benchmarks.peers.figures import CHAIN, OURS, PEERS, Sample, Turn, report, sample
+from benchmarks.output import emit, interruptible
+from benchmarks.peers.engines import MeasurementError, Peer, machine, peers, without_fsync
+from benchmarks.peers.figures import CHAIN, OURS, PEERS, Figure, Sample, Turn, of_ours, of_peer, sample
 from benchmarks.peers.install import CannotInstallError
 from benchmarks.stack import chain, engine
 
@@ -24,6 +27,7 @@ ALONE_LENGTH = 50
 ALONE_RUNS = 10
 WARM_RUNS = 50
 ROUNDS = 2
+About = dict[str, Any]
 
 
 async def ours(durability: Literal["default", "fsync"]) -> Sample:
@@ -37,71 +41,86 @@ async def ours(durability: Literal["default", "fsync"]) -> Sample:
     return _said(f"{OURS} {durability}", sample(batches, RUNS[OURS], alone, ALONE_LENGTH))
 
 
-async def theirs(name: str, peer: Peer, about: dict[str, dict[str, Any]]) -> Sample:
-    """A turn of a peer, on fresh data."""
+async def theirs(name: str, peer: Peer) -> tuple[Sample, About]:
+    """A turn of a peer, on fresh data, and what it tells of itself."""
     async with peer.running() as program:
-        about[name] = program.about | shape()
         await program.run(WARM_RUNS, IN_FLIGHT, CHAIN)
         await program.run(1, 1, ALONE_LENGTH)
         batches = [(await program.run(RUNS[name], IN_FLIGHT, CHAIN))[0] for _ in range(BATCHES)]
         _, alone = await program.run(ALONE_RUNS, 1, ALONE_LENGTH)
-    return _said(name, sample(batches, RUNS[name], alone, ALONE_LENGTH))
+    label = f"{name}, {program.about['durability']}"
+    return _said(label, sample(batches, RUNS[name], alone, ALONE_LENGTH)), program.about | shape()
 
 
-async def turn(number: int, name: str, peer: Peer, about: dict[str, dict[str, Any]]) -> Turn:
-    """Both side by side; every other time the other way round, so that a drift of the machine favours none."""
+async def turn(number: int, name: str, modes: Sequence[Peer]) -> tuple[Turn, list[About]]:
+    """All side by side; every other time the other way round, so that a drift of the machine favours none.
+
+    modes: the peer by default and, where there is one, without fsync.
+    """
     if number % 2:
-        their = await theirs(name, peer, about)
+        found = [await theirs(name, peer) for peer in reversed(modes)][::-1]
         synced = await ours("fsync")
-        return Turn(name, await ours("default"), synced, their)
-    our = await ours("default")
-    synced = await ours("fsync")
-    return Turn(name, our, synced, await theirs(name, peer, about))
+        default = await ours("default")
+    else:
+        default = await ours("default")
+        synced = await ours("fsync")
+        found = [await theirs(name, peer) for peer in modes]
+    return Turn(default, synced, *(its for its, _ in found)), [about for _, about in found]
 
 
-def installed(names: list[str]) -> dict[str, Peer]:
-    """The peers that can be had here; of each other one a line on stderr says why not."""
-    found = {}
+async def turns_of(name: str, modes: Sequence[Peer], rounds: int) -> tuple[list[Turn], list[About], bool]:
+    """What could be measured, and whether that is all."""
+    turns: list[Turn] = []
+    about: list[About] = []
+    for number in range(rounds):
+        print(f"{name} round {number + 1}/{rounds}", file=sys.stderr)
+        try:
+            found, about = await turn(number, name, modes)
+        except Exception as error:
+            if not isinstance(error, MeasurementError):
+                traceback.print_exc()
+            print(f"{name} failed in round {number + 1}: {error}", file=sys.stderr)
+            return turns, about, False
+        turns.append(found)
+    return turns, about, True
+
+
+async def measure(names: Sequence[str], rounds: int) -> int:
+    """0, or 1 if an engine that is installed could not be measured. A peer's lines are out before the next begins."""
+    good, told = True, False
     for name, peer in peers().items():
         if name not in names:
             continue
+        began = time.monotonic()
         try:
             peer.install()
         except CannotInstallError as error:
             print(f"{name} is left out: it can't be installed here: {error}", file=sys.stderr)
-        else:
-            found[name] = peer
-    return found
+            continue
+        modes = [peer, *([other] if (other := without_fsync().get(name)) else [])]
+        turns, about, whole = await turns_of(name, modes, rounds)
+        good &= whole
+        if turns:
+            if not told:
+                _emit(of_ours(turns, {"versions": versions(), "beside": name, **shape()}))
+                told = True
+            _emit(of_peer(name, turns, about))
+        print(f"{name} took {time.monotonic() - began:.0f} s", file=sys.stderr)
+    return 0 if good else 1
 
 
-async def measure(names: list[str], rounds: int) -> int:
-    """0, or 1 if an engine that is installed could not be measured."""
-    found = installed(names)
-    about: dict[str, dict[str, Any]] = {OURS: {"versions": versions(), **shape()}}
-    turns: list[Turn] = []
-    failed = set()
-    for number in range(rounds):
-        for name, peer in found.items():
-            if name in failed:
-                continue
-            print(f"round {number + 1}/{rounds}: {OURS} and {name}", file=sys.stderr)
-            try:
-                turns.append(await turn(number, name, peer, about))
-            except MeasurementError as error:
-                failed.add(name)
-                print(f"{name} is left out: {error}", file=sys.stderr)
-    for figure in report([each for each in turns if each.peer not in failed], about):
-        emit(figure.name, figure.value, figure.unit, figure.n, figure.durability, **figure.more)
-    return 1 if failed else 0
-
-
-def shape() -> dict[str, Any]:
+def shape() -> About:
     return {"in_flight": IN_FLIGHT, "sequential_chain": ALONE_LENGTH, **machine()}
 
 
 def versions() -> dict[str, str]:
     said = run_command([nats_binary(), "--version"], check=True, capture_output=True, text=True).stdout
     return {"agentflow": metadata.version("agentflow-common"), "nats-server": said.split()[-1].lstrip("v")}
+
+
+def _emit(figures: Sequence[Figure]) -> None:
+    for figure in figures:
+        emit(figure.name, figure.value, figure.unit, figure.n, figure.durability, **figure.more)
 
 
 def _said(label: str, result: Sample) -> Sample:
@@ -116,8 +135,8 @@ def main() -> int:
     options = parser.parse_args()
     if options.rounds < 1:
         parser.error("--rounds must be 1 or more")
-    return asyncio.run(measure(options.only or list(PEERS), options.rounds))
+    return asyncio.run(measure(options.only or PEERS, options.rounds))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(interruptible(main))

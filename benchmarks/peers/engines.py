@@ -120,9 +120,15 @@ class OnPostgres:
 
 
 class Restate:
-    """The server from npm, a service on hypercorn, a client at the server's ingress."""
+    """The server from npm, a service on hypercorn, a client at the server's ingress.
+
+    fsync: its default. Without, an acknowledged write is with the system, as in our default: a power cut can take it.
+    """
 
     partitions = 4  # 24, made for clusters, is slower on two cores
+
+    def __init__(self, *, fsync: bool = True) -> None:
+        self.fsync = fsync
 
     def install(self) -> None:
         install.python("restate")
@@ -139,8 +145,12 @@ class Restate:
                 "RESTATE_LOG_FILTER": "warn",
                 "RESTATE_DEFAULT_NUM_PARTITIONS": str(self.partitions),
             }
+            if not self.fsync:
+                env["RESTATE_LOG_SERVER__ROCKSDB_DISABLE_WAL_FSYNC"] = "true"
             config = tomllib.loads(_output([str(server), "--dump-config"], env))
             synced = not config["log-server"]["rocksdb-disable-wal-fsync"]
+            if synced != self.fsync:
+                raise MeasurementError(f"the server's configuration says fsync={synced}, asked was {self.fsync}")
             arguments = ["--no-logo", "--use-random-ports", "true", "--node-name", "bench", "--base-dir", str(folder)]
             stack.enter_context(_child([str(server), *arguments], folder / "server.log", env))
             said = folder / "service.port"
@@ -189,12 +199,18 @@ class Temporal:
 
 
 def peers() -> dict[str, Peer]:
+    """In the order of a run: who is compared first, who takes longest to install last."""
     return {
         "restate": Restate(),
         "dbos": OnPostgres("dbos"),
         "langgraph": OnPostgres("langgraph", ", checkpoints sync"),
         "temporal": Temporal(),
     }
+
+
+def without_fsync() -> dict[str, Peer]:
+    """Peers that have a mode which promises what our default does."""
+    return {"restate": Restate(fsync=False)}
 
 
 def machine() -> dict[str, Any]:

@@ -19,12 +19,13 @@ class Sample(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What was measured one after the other. fsync: ours, on a log that syncs before it acknowledges."""
+    """What was measured one after the other. fsync: ours, on a log that syncs before it acknowledges. nofsync: the
+    peer, where it can be told to leave the flush to the system, as our default does."""
 
-    peer: str
     ours: Sample
     fsync: Sample
     theirs: Sample
+    nofsync: Sample | None = None
 
 
 class Figure(NamedTuple):
@@ -41,46 +42,56 @@ def sample(batches: Sequence[float], runs: int, alone: Sequence[float], length: 
     return Sample(runs * CHAIN / statistics.median(batches), 1000 * statistics.median(alone) / length)
 
 
-def of_engine(engine: str, samples: Sequence[Sample], durability: str, more: Mapping[str, Any]) -> list[Figure]:
-    """The two figures of an engine. Ours with fsync has names of its own."""
-    suffix = "_fsync" if engine == OURS and durability == "fsync" else ""
+def of_ours(turns: Sequence[Turn], more: Mapping[str, Any]) -> list[Figure]:
+    """Our figures in both modes."""
+    default = _of_engine(OURS, "", [turn.ours for turn in turns], "default", more)
+    return default + _of_engine(OURS, "_fsync", [turn.fsync for turn in turns], "fsync", more)
+
+
+def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]) -> list[Figure]:
+    """The peer's figures, and how many times as fast ours is: the medians of the turns' own ratios.
+
+    about: what its lines tell, `durability` among it; a second one is of the peer without fsync.
+    """
+    durability, *relaxed = [str(each["durability"]) for each in about]
+    theirs = [turn.theirs for turn in turns]
+    figures = _of_engine(peer, "", theirs, durability, about[0])
+    figures += _ratios(peer, "", [turn.ours for turn in turns], theirs, "default", durability)
+    figures += _ratios(peer, "_fsync", [turn.fsync for turn in turns], theirs, "fsync", durability)
+    pairs = [(turn.ours, turn.nofsync) for turn in turns if turn.nofsync is not None]
+    if pairs and relaxed:
+        ours, nofsync = [our for our, _ in pairs], [their for _, their in pairs]
+        figures += _of_engine(peer, "_nofsync", nofsync, relaxed[0], about[1])
+        figures += _ratios(peer, "_nofsync", ours, nofsync, "default", relaxed[0])
+    return figures
+
+
+def _of_engine(
+    engine: str, suffix: str, samples: Sequence[Sample], durability: str, about: Mapping[str, Any]
+) -> list[Figure]:
+    more = {key: value for key, value in about.items() if key != "durability"}
     count = len(samples)
     rate = statistics.median(each.steps_per_s for each in samples)
     step = statistics.median(each.step_ms for each in samples)
     return [
-        Figure(f"peers.{engine}.chain{CHAIN}{suffix}.steps_per_s", rate, "steps/s", count, durability, dict(more)),
-        Figure(f"peers.{engine}.sequential_step{suffix}_ms", step, "ms", count, durability, dict(more)),
+        Figure(f"peers.{engine}.chain{CHAIN}{suffix}.steps_per_s", rate, "steps/s", count, durability, more),
+        Figure(f"peers.{engine}.sequential_step{suffix}_ms", step, "ms", count, durability, more),
     ]
 
 
-def ratios(peer: str, turns: Sequence[Turn], durability: str) -> list[Figure]:
-    """How many times as fast ours is: their steps in our time. durability: theirs. The median of the turns' ratios."""
-    figures = []
-    for ours, suffix in (("default", ""), ("fsync", "_fsync")):
-        pairs = [(turn.fsync if suffix else turn.ours, turn.theirs) for turn in turns]
-        rate = statistics.median(our.steps_per_s / their.steps_per_s for our, their in pairs)
-        step = statistics.median(their.step_ms / our.step_ms for our, their in pairs)
-        more = {"peer_durability": durability}
-        prefix = f"peers.ratio_to_{peer}"
-        figures += [
-            Figure(f"{prefix}.chain{CHAIN}{suffix}", rate, "ratio", len(pairs), ours, more),
-            Figure(f"{prefix}.sequential_step{suffix}", step, "ratio", len(pairs), ours, more),
-        ]
-    return figures
-
-
-def report(turns: Sequence[Turn], about: Mapping[str, Mapping[str, Any]]) -> list[Figure]:
-    """Every line of a run. about: engine -> what its lines tell; a peer's `durability` is among it."""
-    if not turns:
-        return []
-    ours = dict(about[OURS])
-    figures = of_engine(OURS, [turn.ours for turn in turns], "default", ours)
-    figures += of_engine(OURS, [turn.fsync for turn in turns], "fsync", ours)
-    for peer in PEERS:
-        its = [turn for turn in turns if turn.peer == peer]
-        if its:
-            more = dict(about[peer])
-            durability = str(more.pop("durability"))
-            figures += of_engine(peer, [turn.theirs for turn in its], durability, more)
-            figures += ratios(peer, its, durability)
-    return figures
+def _ratios(
+    peer: str, suffix: str, ours: Sequence[Sample], theirs: Sequence[Sample], durability: str, peer_durability: str
+) -> list[Figure]:
+    """Above 1: ours is faster, of both. Each line tells both sides' medians, which are of the same minutes."""
+    pairs = list(zip(ours, theirs, strict=True))
+    found = []
+    for what, of, turned in ((f"chain{CHAIN}", "steps_per_s", False), ("sequential_step", "step_ms", True)):
+        values = [(getattr(our, of), getattr(their, of)) for our, their in pairs]
+        ratio = statistics.median(their / our if turned else our / their for our, their in values)
+        sides = {
+            side: round(statistics.median(each), 3)
+            for side, each in zip(("ours", "theirs"), zip(*values, strict=True), strict=True)
+        }
+        more = {"peer_durability": peer_durability, "of": of, **sides}
+        found.append(Figure(f"peers.ratio_to_{peer}.{what}{suffix}", ratio, "ratio", len(pairs), durability, more))
+    return found
