@@ -26,7 +26,7 @@ def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(PROGRAM, folder, dirs_exist_ok=True)
     try:
         done = subprocess.run(
-            [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error"],
+            [npm, "install", "--no-audit", "--no-fund", "--no-package-lock", "--loglevel=error", "--fetch-retries=0"],
             cwd=folder, capture_output=True, text=True, timeout=90, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:

@@ -14,6 +14,7 @@ from agentflow_common.eventlog import Entry
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.recovery import recover
 from agentflow_scheduler.settings import SchedulerSettings
@@ -88,7 +89,7 @@ async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats
             out = [e for _, e in await engine.events(key) if isinstance(e, ev.Decision)]
             assert len(out) < 10, "so that decisions alone would not fill a snapshot"
             last = await worker.log.last_seq()
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 while True:
                     _, _, read = await recover(worker.log, store, range(subjects.SHARDS))
                     if sum(read.values()) <= 100:
@@ -109,7 +110,7 @@ async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_tim
                 await engine.finished(key)
         assert not any((await saved(store)).values())
         settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
-        async with running("scheduler", settings, scheduler_app), asyncio.timeout(30):
+        async with running("scheduler", settings, scheduler_app), asyncio.timeout(PATIENCE_S):
             while sum((await recover(worker.log, store, range(subjects.SHARDS))).read.values()) > 100:
                 await asyncio.sleep(0.1)
 
@@ -128,5 +129,5 @@ async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
         reading = asyncio.ensure_future(load_snapshot(store, 3))
         await asyncio.sleep(0.1)
         await save_snapshot(store, 3, 8, [])
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert (await reading).seq == 8

@@ -69,7 +69,7 @@ def thread(context: StepContext, raises: bool = False) -> str:
 @function(name="w.deaf")
 def deaf(context: StepContext) -> str:
     """A thread that does not look, and beats on when it was left behind."""
-    RELEASE.wait(20)
+    RELEASE.wait(100)
     context.heartbeat(0.9, "late")
     return "too late"
 
