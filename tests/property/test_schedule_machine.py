@@ -68,6 +68,26 @@ def test_overlap_bounds_and_the_end_hold_whatever_happens(seed: int, policy: str
     assert len(ended) == len(set(ended)), "a delivery counts once"
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(POLICIES))
+def test_so_many_times_fire_and_then_none(seed: int, policy: str) -> None:
+    world = World(seed, spec_of(overlap=policy, buffer_max=2, catchup_window="20s", runs_max=7))
+    world.play(60, control=True)
+    if world.folded().paused:
+        world.fact(ev.ScheduleResumed(**BASE, ts=world.now))
+    world.settle()
+    state = world.folded()
+    assert sum(event.cause == "time" for event in world.of(ev.ScheduleFired)) == state.timed == 7
+    assert (world.of(ev.ScheduleListed)[-1].status, state.timers) == ("finished", {})
+    passed = [event.until or event.at for event in world.of(ev.ScheduleSkipped) if event.cause == "time"]
+    assert all(at <= state.position for at in passed), "what is no time is not told"
+    changed = world.now
+    world.fact(ev.ScheduleUpdated(**BASE, ts=world.now, spec={**state.spec, "runs_max": 2}))
+    world.settle()
+    again = [event.at for event in world.of(ev.ScheduleFired) if event.cause == "time"][7:]
+    assert len(again) == 2 and again[0] > changed
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.integers(0, 2**32), st.sampled_from(POLICIES))
 def test_the_fold_of_the_log_is_the_state_in_memory(seed: int, policy: str) -> None:

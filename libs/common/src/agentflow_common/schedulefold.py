@@ -20,7 +20,7 @@ from agentflow_common.runstate import TimerState
 TIMER: Final = "fire"
 RECENT_MAX: Final = 20  # fires that are remembered for people
 IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
-_TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "holidays")  # what they depend on
+_TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "holidays", "runs_max")
 INBOX_MAX: Final = 2_000  # triggers not decided yet: they pile up only while no scheduler is there
 
 
@@ -69,7 +69,8 @@ class Fire(msgspec.Struct, omit_defaults=True):
 class ScheduleState(msgspec.Struct, omit_defaults=True):
     """position: every fire time up to it is decided. clock: what the newest timer that fired says of the time.
 
-    skip_until: times up to it passed during a pause. listed: the status that was last written down. Times: ms.
+    skip_until: times up to it passed during a pause. listed: the status that was last written down. timed: how many
+    times have fired or wait, since the schedule's making or the change of `runs_max`. Times: ms.
     """
 
     org: str
@@ -89,6 +90,7 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
     skip_until: int = 0
     clock: int = 0
     number: int = 0
+    timed: int = 0
     inbox: list[Waiting] = []
     buffer: list[Waiting] = []
     active: dict[int, Active] = {}
@@ -206,6 +208,8 @@ def _created(state: ScheduleState, event: ev.ScheduleCreated) -> None:
 
 def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
     before = [state.calendars, *map(state.spec.get, _TIMES)]
+    if state.spec.get("runs_max") != event.spec.get("runs_max"):
+        state.timed = 0
     state.spec, state.calendars, state.updated_at = event.spec, event.calendars, event.ts
     if event.recount or before != [state.calendars, *map(state.spec.get, _TIMES)]:
         state.position = max(state.position, event.ts)  # other times: none of them before now
@@ -322,18 +326,23 @@ def _fired(state: ScheduleState, event: ev.ScheduleFired) -> None:
                 backfill.position, backfill.count = event.at, backfill.count + 1
     elif not _take(state, event.cause, event.id, event.at) and event.cause == "time":
         state.position = max(state.position, event.at)
+        state.timed += 1
 
 
 def _skipped(state: ScheduleState, event: ev.ScheduleSkipped) -> None:
     state.skipped[event.reason] = state.skipped.get(event.reason, 0) + event.count
-    if event.count > 1 or (not _take(state, event.cause, event.id, event.at) and event.cause == "time"):
-        state.position = max(state.position, event.until or event.at)
+    taken = event.count == 1 and _take(state, event.cause, event.id, event.at)
+    if event.cause == "time":
+        state.timed -= taken
+        if not taken:
+            state.position = max(state.position, event.until or event.at)
 
 
 def _buffered(state: ScheduleState, event: ev.ScheduleBuffered) -> None:
     overlap = next((w.overlap for w in state.inbox if (w.cause, w.id) == (event.cause, event.id)), "")
     if not _take(state, event.cause, event.id, event.at) and event.cause == "time":
         state.position = max(state.position, event.at)
+        state.timed += 1
     state.buffer.append(Waiting(event.at, event.cause, event.id, _held(event.payload), overlap))
 
 

@@ -96,8 +96,9 @@ class Spec(_Model):
     speak of `schedule` (name, id, time, date, time_ms, number) and `trigger` (kind, id, payload).
 
     overlap: what happens at a fire time while an earlier run goes on. catchup_window_ms: how late a missed time may
-    still be made up for. jitter_ms: each time is moved by up to so much, by an amount that its own time decides.
-    windows, weekdays, calendars and holidays bound the times, not the triggers.
+    still be made up for. runs_max: after so many fires by time there are no more (0: no bound); what is skipped does
+    not count, nor do triggers and backfills. jitter_ms: each time is moved by up to so much, by an amount that its own
+    time decides. windows, weekdays, calendars and holidays bound the times, not the triggers.
     """
 
     name: str = Field(pattern=NODE_ID)
@@ -108,6 +109,7 @@ class Spec(_Model):
     time_zone: str = Field("UTC", max_length=64)
     start_at: Moment = ""
     end_at: Moment = ""
+    runs_max: int = Field(0, ge=0, le=1_000_000_000)
     windows: Windows = Field((), max_length=24)
     weekdays: Days = Field((), max_length=7)
     holidays: Dates = Field((), max_length=HOLIDAYS_MAX)
@@ -168,6 +170,12 @@ def parse_text(text: str, source: str = "schedule") -> Spec:
 
     data, lines = load(text, source)
     return parse(data, lines)
+
+
+def left(spec: Mapping[str, Any], timed: int) -> int:
+    """How many fires by time are left; a large number if they are not bounded."""
+    most = int(spec.get("runs_max", 0))
+    return max(0, most - timed) if most else 1_000_000_000
 
 
 def trusted(data: Mapping[str, Any]) -> Spec:

@@ -108,12 +108,12 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         if request.WhichOneof("what") == "source":
             spec = _spec(request.source)
             dates = await schedules.calendar_dates(self._deps, calls.current().org, spec)
-            table = spec.timetable(now_ms, dates)
+            table, timed = spec.timetable(now_ms, dates), 0
         else:
             state = await schedules.find(self._deps, calls.current(), request.name)
-            spec, table = schedulespec.trusted(state.spec), schedules.table_of(state)
+            spec, table, timed = schedulespec.trusted(state.spec), schedules.table_of(state), state.timed
         after = request.after or now_ms
-        found = table.between(after + 1, 2**62, times)
+        found = table.between(after + 1, 2**62, min(times, schedulespec.left(spec.canonical(), timed)))
         return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
 
     async def GetWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -152,6 +152,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
 
     def _schedule(self, state: ScheduleState, times: int) -> Any:
         """With everything; see _row for what lists show."""
+        times = min(times, schedulespec.left(state.spec, state.timed))
         message = _row(schedules.row_of(state), self._deps.clock.now_ms(), times)
         message.updated_at, message.paused_reason = state.updated_at, state.paused_reason
         message.buffered, message.backfills = len(state.buffer), len(state.backfills)

@@ -76,6 +76,11 @@ class Schedule:
         self._read()
         return self._table
 
+    def next_at(self) -> int | None:
+        """The next planned time that is not decided; None if there is none, or `runs_max` times have fired."""
+        most = self.spec.runs_max
+        return None if most and self.state.timed >= most else self.table.next(self.state.position)
+
     def due(self, at: int) -> int:
         """When the planned time `at` fires: jitter moves it, by an amount of its own, and never past the next time."""
         jitter_ms = self.spec.jitter_ms
@@ -224,7 +229,7 @@ def _times(schedule: Schedule, out: Decision) -> None:
     """Decides every planned time that has come."""
     state = schedule.state
     while not state.paused and not out.full:
-        at = schedule.table.next(state.position)
+        at = schedule.next_at()
         if at is None or schedule.due(at) > out.now_ms:
             return
         latest = out.now_ms - schedule.spec.catchup_window_ms
@@ -317,7 +322,7 @@ def _has_more(schedule: Schedule) -> bool:
     state, trigger = schedule.state, schedule.spec.trigger
     if trigger.webhook or trigger.subject or state.backfills or state.buffer:
         return True
-    return schedule.table.next(state.position) is not None
+    return schedule.next_at() is not None
 
 
 def _write_status(schedule: Schedule, out: Decision, status: str) -> None:
@@ -342,7 +347,7 @@ def _set_timer(schedule: Schedule, out: Decision) -> None:
         if known is None or known.fire_at > out.now_ms:
             out.emit(ev.TimerSet, timer=TIMER, kind="schedule", fire_at=out.now_ms)
         return
-    if state.paused or (at := schedule.table.next(state.position)) is None:
+    if state.paused or (at := schedule.next_at()) is None:
         return
     fire_at = schedule.due(at)
     if known is None or known.fire_at != fire_at:
