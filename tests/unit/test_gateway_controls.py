@@ -236,6 +236,45 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
         assert bool(problems) == (expected > pinning.DEPTH_MAX)
 
 
+@pytest.mark.parametrize(
+    ("node", "bounded"),
+    [
+        ("type: subworkflow, config: {workflow: r}", False),
+        ("type: subworkflow, config: {workflow: r@1}", False),
+        ("type: subworkflow, condition: n > 0, config: {workflow: r}", True),
+        ("type: subworkflow, config: {workflow: r, condition: n > 0}", True),
+        ("type: subworkflow, depends_on: [may], config: {workflow: r}", True),
+        ("type: subworkflow, depends_on: [must], config: {workflow: r}", False),
+        ("type: subworkflow, depends_on: [may, must], config: {workflow: r}", False),
+        ("type: map, config: {over: '{{parts}}', body: {type: subworkflow, config: {workflow: r}}}", True),
+        ("type: subworkflow, config: {workflow: r, parallel: true, inputs: {xs: '{{parts}}'}}", True),
+        ("type: loop, config: {until: n, max_iterations: 2, body: {type: subworkflow, config: {workflow: r}}}", False),
+        ("type: loop, config: {while: n, max_iterations: 2, body: {type: subworkflow, config: {workflow: r}}}", True),
+        ("type: subworkflow, config: {workflow: other}", False),
+        ("type: subworkflow, condition: n > 0, config: {workflow: other}", True),
+    ],
+)  # fmt: skip
+async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded: bool) -> None:
+    other = workflow("other", "r")
+
+    async def find(ref: str) -> pinning.Found:
+        assert ref == "other", "its own name is this very definition, registered or not"
+        return pinning.Found(other, other.canonical(), "other")
+
+    nodes = [
+        "{id: must, type: wait, config: {duration: 1}}",
+        "{id: may, type: wait, condition: n > 1, config: {duration: 1}}",
+        f"{{id: s, {node}}}",
+    ]
+    root = parse_text(f"name: r\ndag: {{nodes: [{', '.join(nodes)}]}}\n")
+    pinned = await pinning.pin(root, "root", find)
+    told = [problem.message for problem in pinned.problems]
+    assert (not told) is bounded, told
+    assert bounded or "would start itself without a bound: " in told[0]
+    if "other" not in node:
+        assert list(pinned.definitions.values()) == [root.canonical()]
+
+
 async def test_more_subworkflows_than_may_be_pinned_are_refused() -> None:
     async def find(ref: str) -> pinning.Found:
         return pinning.Found(workflow(ref), {}, ref)

@@ -1,21 +1,24 @@
 """Subworkflows: every definition that a run may start is resolved and pinned when the run is submitted.
 
-`nesting` judges the finished graph of references without I/O: at most DEPTH_MAX runs stand in each other, and none in
-itself. Labels are resolved for the run that is submitted, so all of its subworkflows agree.
+`nesting` judges the finished graph of references without I/O: at most DEPTH_MAX runs stand in each other. A workflow
+that starts itself has to do so under a condition; how deep it goes, the scheduler bounds then. Labels are resolved for
+the run that is submitted, so all of its subworkflows agree, and its own name means this very definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import msgspec
 
 from agentflow_common.definition import Definition
+from agentflow_common.definition_graph import dependencies
 from agentflow_common.errors import NotFoundError, Problem
 
 DEPTH_MAX: Final = 8  # runs that stand in each other, the submitted one not counted
 COUNT_MAX: Final = 64
+_PASSES_MAX: Final = 50  # over a definition's nodes; what is not found to be sure by then counts as conditional
 PINNED_BYTES_MAX: Final = 4 * 1024 * 1024  # all definitions of a run; the server takes messages of 8 MiB
 
 Find = Callable[[str], Awaitable["Found"]]
@@ -57,7 +60,8 @@ async def pin(root: Definition, digest: str, find: Find) -> Pinned:
                 problems.append(Problem(_place(owner, ref, within), f"more than {COUNT_MAX} subworkflows in all", fix))
                 return Pinned(problems=tuple(problems))
             try:
-                found = await find(ref)
+                own = ref in {root.name, title(root)}
+                found = Found(root, root.canonical(), digest) if own else await find(ref)
             except NotFoundError as error:
                 problems.append(Problem(_place(owner, ref, within), error.message))
                 continue
@@ -87,37 +91,87 @@ def nesting(root: Definition, digest: str, found: Mapping[str, Found]) -> list[P
     """Problems of a run that would stand in itself, or in too many others; each names the chain."""
     names = {digest: title(root)} | {item.digest: title(item.definition) for item in found.values()}
     targets = {digest: [found[ref].digest for ref in root.workflow_refs() if ref in found]}
+    of = {digest: root} | {item.digest: item.definition for item in found.values()}
     for item in found.values():
         targets[item.digest] = [found[ref].digest for ref in item.definition.workflow_refs() if ref in found]
-    deepest: dict[str, list[str]] = {}  # the longest chain below each definition, itself first
-    path: list[str] = []
-
-    def visit(node: str) -> list[str] | None:
-        """A chain that comes back to one of its own, or None."""
-        if node in path:
-            return [*path[path.index(node) :], node]
-        if node in deepest:
-            return None
-        path.append(node)
-        below: list[str] = []
-        for target in targets[node]:
-            if (loop := visit(target)) is not None:
-                return loop
-            below = max(below, deepest[target], key=len)
-        path.pop()
-        deepest[node] = [node, *below]
-        return None
-
-    if (loop := visit(digest)) is not None:
-        chain = " -> ".join(names[item] for item in loop)
-        fix = "let it go on as a loop node, or with `continue_as_new`"
-        return [Problem("dag.nodes", f"a subworkflow would start itself without a bound: {chain}", fix)]
-    longest = deepest[digest]
+    if _cycle(targets, [digest]) is not None:
+        sure = {key: [found[ref].digest for ref in _surely_started(item) if ref in found] for key, item in of.items()}
+        if (loop := _cycle(sure, _reached(digest, targets))) is not None:
+            chain = " -> ".join(names[item] for item in loop)
+            fix = "give one of these steps a condition, or let it go on as a loop node, or with `continue_as_new`"
+            return [Problem("dag.nodes", f"a subworkflow would start itself without a bound: {chain}", fix)]
+        return []
+    longest = _longest(digest, targets, {})
     if len(longest) - 1 > DEPTH_MAX:
         chain = " -> ".join(names[item] for item in longest)
         fix = "put some of these levels into one workflow"
         return [Problem("dag.nodes", f"subworkflows stand {len(longest) - 1} deep, over {DEPTH_MAX}: {chain}", fix)]
     return []
+
+
+def _reached(start: str, targets: Mapping[str, list[str]]) -> list[str]:
+    reached = {start: None}
+    todo = [start]
+    while todo:
+        new = [target for target in targets[todo.pop()] if target not in reached]
+        reached.update(dict.fromkeys(new))
+        todo.extend(new)
+    return list(reached)
+
+
+def _cycle(targets: Mapping[str, list[str]], starts: Iterable[str]) -> list[str] | None:
+    """A chain that comes back to where it began, if one of these leads to it."""
+    done: set[str] = set()
+    path: list[str] = []
+
+    def visit(node: str) -> list[str] | None:
+        if node in path:
+            return [*path[path.index(node) :], node]
+        if node in done:
+            return None
+        path.append(node)
+        for target in targets[node]:
+            if (loop := visit(target)) is not None:
+                return loop
+        path.pop()
+        done.add(node)
+        return None
+
+    return next((loop for node in starts if (loop := visit(node)) is not None), None)
+
+
+def _longest(node: str, targets: Mapping[str, list[str]], known: dict[str, list[str]]) -> list[str]:
+    """The longest chain from this definition on, itself first."""
+    if node not in known:
+        below = [_longest(target, targets, known) for target in targets[node]]
+        known[node] = [node, *max(below, key=len, default=[])]
+    return known[node]
+
+
+def _surely_started(definition: Definition) -> set[str]:
+    """The references to workflows that every run of it starts, whatever it is given."""
+    conditions = {node.id: node.condition or node.config.condition for node in definition.dag.nodes}
+    into: dict[str, list[tuple[str, str | None]]] = dependencies(definition)
+    sure: set[str] = set()
+    for _ in range(_PASSES_MAX):
+        before = len(sure)
+        for node in definition.dag.nodes:
+            sources = into[node.id]
+            first = definition.graph.entry_point == node.id if definition.graph is not None else not sources
+            if conditions[node.id] is None and (first or any(s in sure and c is None for s, c in sources)):
+                sure.add(node.id)
+        if len(sure) == before:
+            break
+    started: set[str] = set()
+    for node in definition.dag.nodes:
+        config: Any = node.config
+        if node.id not in sure or getattr(config, "parallel", False):
+            continue
+        if node.type == "subworkflow":
+            started.add(config.workflow)
+        elif node.type == "loop" and config.while_ is None and config.body.type == "subworkflow":
+            started.add(config.body.config.workflow)
+    return started
 
 
 def argument_problems(owner: Definition, found: Mapping[str, Found], prefix: str) -> list[Problem]:

@@ -286,7 +286,7 @@ def start_child(
     if raw is None:
         raise ExpressionError(f"the workflow {work.workflow_ref!r} was not pinned when the run was submitted")
     if state.depth >= DEPTH_MAX:
-        raise ExpressionError(f"subworkflows are nested more than {DEPTH_MAX} deep")
+        raise ExpressionError(f"subworkflows are nested more than {DEPTH_MAX} deep: let a recursion end before that")
     definition = load_trusted(raw)
     if work.state_args and definition.inputs:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
