@@ -145,16 +145,16 @@ async def test_a_trigger_by_hand_overrides_the_policy_and_counts_once(desk: Desk
     await desk.create(cron=FAR, inputs={"text": "{{trigger.payload.who}}"})
     request = pb.TriggerScheduleRequest(name="nightly", trigger_id="t1")
     request.payload.struct_value.update({"who": EMAIL})
-    first = await desk.call("TriggerSchedule", request)
+    first = await desk.trigger(request)
     submitted = await desk.submitted(first.run_id)
     assert submitted.run == first.run_id
     assert EMAIL not in submitted.inputs.value["text"]
-    assert await desk.call("TriggerSchedule", request) == first
+    assert await desk.trigger(request) == first
     request.trigger_id = "t2"
-    await desk.call("TriggerSchedule", request)
+    await desk.trigger(request)
     await desk.until(lambda state: state.skipped.get("overlap") == 1)
     request.trigger_id, request.overlap = "t3", "allow"
-    third = await desk.call("TriggerSchedule", request)
+    third = await desk.trigger(request)
     await desk.submitted(third.run_id)
     state = await desk.until(lambda state: len(state.active) == 2)
     assert {active.child for active in state.active.values()} == {first.run_id, third.run_id}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -80,12 +79,8 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
 
 async def test_who_triggers_by_hand_is_told_what_comes_of_it(desk: Desk) -> None:
     async def ask(trigger_id: str, overlap: str = "") -> Any:
-        """The answer, once it is decided: the same id is the same trigger."""
         request = pb.TriggerScheduleRequest(name="nightly", trigger_id=trigger_id, overlap=overlap)
-        async with asyncio.timeout(60):
-            while (told := await desk.call("TriggerSchedule", request)).status in {"accepted", "fired"}:
-                pass
-        return told
+        return await desk.trigger(request)
 
     await desk.create(cron="@yearly", inputs={"text": "{{trigger.id}}"})
     first = await ask("a")

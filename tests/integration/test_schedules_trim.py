@@ -36,7 +36,7 @@ async def test_what_stands_before_a_checkpoint_or_the_end_goes_and_nothing_is_fo
             await desk.create(cron=FAR, trigger={"webhook": True}, tags={"team": "data"})
             asked = [pb.TriggerScheduleRequest(name="nightly", trigger_id=str(n)) for n in range(5 * EVERY)]
             for at in range(0, len(asked), 5):
-                await asyncio.gather(*(desk.call("TriggerSchedule", request) for request in asked[at : at + 5]))
+                await asyncio.gather(*(desk.trigger(request) for request in asked[at : at + 5]))
             async with asyncio.timeout(60):
                 while len(await left(desk)) > 3 * EVERY:
                     await asyncio.sleep(0.05)
@@ -48,7 +48,7 @@ async def test_what_stands_before_a_checkpoint_or_the_end_goes_and_nothing_is_fo
             await desk.cancel_run(child)
             ended = await desk.until(lambda state: not state.active, timeout_s=60)
             assert [fire.status for fire in ended.recent] == ["cancelled"]
-            again = await desk.call("TriggerSchedule", pb.TriggerScheduleRequest(name="nightly", trigger_id="last"))
+            again = await desk.trigger(pb.TriggerScheduleRequest(name="nightly", trigger_id="last"))
             await desk.submitted(again.run_id)
             await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
             async with asyncio.timeout(60):

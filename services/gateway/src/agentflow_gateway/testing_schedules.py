@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulelog, subjects
 from agentflow_common.eventlog import Entry
 from agentflow_common.schedulefold import ScheduleState
-from agentflow_common.testing.waiting import PATIENCE_S
+from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules
 from agentflow_gateway.testing import Stand, standing, stub
 
@@ -56,6 +56,15 @@ class Desk:
 
     async def get(self, name: str = "nightly") -> Any:
         return (await self.call("GetSchedule", pb.GetScheduleRequest(name=name))).schedule
+
+    async def trigger(self, request: pb.TriggerScheduleRequest) -> Any:
+        """The answer, once it is decided, which may take longer than the door waits: the same id is one trigger."""
+
+        async def decided() -> Any:
+            told = await self.call("TriggerSchedule", request)
+            return None if told.status in {"accepted", "fired"} else told
+
+        return await until(decided)
 
     async def state(self, name: str = "nightly") -> ScheduleState:
         state = await schedulelog.load_schedule(self.stand.context.log, schedules.key_of("default", name))
