@@ -119,23 +119,21 @@ class World:
         return state
 
 
-def whole(key: str) -> bool:
-    return parent_of(key) is None
-
-
 @settings(deadline=None, max_examples=150)
 @given(workflows(), st.data())
 def test_a_fork_without_changes_ends_as_its_origin(raw: dict[str, Any], data: st.DataObject) -> None:
     definition = parse_dict(raw)
     origin = World(definition)
     assume(origin.state.status is RunStatus.COMPLETED)
-    at = data.draw(st.sampled_from(sorted(key for key in origin.state.steps if whole(key))))
-    seed = forking.fork(origin.state, origin.before(at), definition, at)
+    at = data.draw(st.sampled_from(sorted(origin.state.steps)))
+    seed = forking.fork(origin.state, origin.before(forking.whole_of(at)), definition, at)
     made = World(definition, seed=seed)
     assert made.state.status is RunStatus.COMPLETED
     assert made.state.output == origin.state.output
-    assert at not in seed.steps
-    assert not set(made.offered) & {key for key in seed.steps if seed.steps[key].width < 0}, "what is kept is not run"
+    assert at not in seed.kept
+    assert not set(made.offered) & {key for key in seed.kept if seed.steps[key].width < 0}, "what is kept is not run"
+    beside = {key for key in origin.state.steps if parent_of(at) and parent_of(key) == parent_of(at)} - {at}
+    assert "]" not in at or beside <= set(seed.kept), "its other parts are kept"
     assert set(made.state.steps) == set(origin.state.steps)
     assert made.state.taken == origin.state.taken
 

@@ -89,7 +89,8 @@ def test_a_failure_is_kept_where_the_definition_goes_on_without_the_step() -> No
     [
         ("cc", NotFoundError, "did you mean c"),
         ("nothing", NotFoundError, "its steps are a, b, c, d, lone"),
-        ("lone[1]", InvalidError, "fork at lone"),
+        ("lone[7]", NotFoundError, "it has begun lone[0], lone[1]"),
+        ("a[0]", NotFoundError, "'a' has begun no parts"),
         ("d:undo", InvalidError, "fork at d"),
         ("a#2", NotFoundError, "it has run 1 time"),
     ],
@@ -144,6 +145,24 @@ def test_only_what_has_failed_is_retried_and_no_unknown_outcome() -> None:
     assert caught.value.kind == "outcome_unknown"
 
 
+def test_a_fork_at_a_part_keeps_the_others() -> None:
+    run = state(**ALL_DONE, **{"lone[2]": StepStatus.FAILED})
+    run.steps["lone"].width = 3
+    seed = fork(run, "lone[1]")
+    assert {key: step.status.value for key, step in seed.steps.items() if key.startswith("lone")} == {
+        "lone": "running", "lone[0]": "completed", "lone[1]": "retrying", "lone[2]": "failed",
+    }  # fmt: skip
+    assert {"a", "b", "c", "d"} <= set(seed.kept)
+    with pytest.raises(InvalidError, match="the inputs change") as caught:
+        forking.fork(run, run, definition(), "lone[1]", Changes(inputs={"x": 2}))
+    assert caught.value.problems[0].fix == "fork at lone"
+    run.steps["lone[0]"] = StepState(status=UNKNOWN)
+    run.steps["lone"].status = StepStatus.FAILED
+    with pytest.raises(TerminalError, match=r"whether step lone\[0\] took effect"):
+        fork(run, "lone[1]")
+    assert "lone[0]" not in fork(run, "lone[0]").kept
+
+
 UNKNOWN = StepStatus.OUTCOME_UNKNOWN
 PAY = """\
 name: w
@@ -187,12 +206,15 @@ def test_what_may_have_taken_effect_is_not_repeated_unasked(policy: str, kept: b
 
 def test_a_part_that_a_person_is_asked_for_is_asked_for_in_the_retry() -> None:
     text = PAY.format(policy="").replace("continue}", "fail}\n      policy: {on_unknown: ask}")
+    silent = PAY.format(policy="").replace("continue}", "fail}")
     run = state(RunStatus.CANCELLED, each=StepStatus.CANCELLED, **{"each[0]": UNKNOWN, "each[1]": StepStatus.CANCELLED})
     run.steps["each"].width = 2
     steps = forking.retry(run, definition(text), Changes()).steps
     assert {key: step.status.value for key, step in steps.items()} == {
         "each": "running", "each[0]": "outcome_unknown", "each[1]": "retrying",
     }  # fmt: skip
+    with pytest.raises(TerminalError, match="fork the run at 'each'"):
+        forking.retry(run, definition(silent), Changes())
 
 
 def looped() -> tuple[RunState, RunState]:

@@ -54,6 +54,9 @@ class Changes(msgspec.Struct, frozen=True):
         return tuple(dict.fromkeys([*self.prompts, *self.models, *self.step_inputs]))
 
 
+_NONE: Final = Changes()
+
+
 class Seed(msgspec.Struct):
     """steps: what is kept, by key. position: where the run stands in its loops or its graph. again: nodes that run
     from here on, though an earlier visit of one may be kept."""
@@ -69,17 +72,21 @@ class Seed(msgspec.Struct):
 
 
 def check_step(state: RunState, definition: Definition, at: str) -> str:
-    """The node that the step key belongs to. Raises for what is no step, or a part of one."""
+    """The node that the step key belongs to. Raises for what is no step, or has not begun in this run."""
     node = node_of(at)
     known = [item.id for item in definition.dag.nodes]
     if node not in known:
         close = difflib.get_close_matches(node, known, n=3, cutoff=0.5)
         hint = f"did you mean {', '.join(close)}?" if close else f"its steps are {', '.join(known[:12])}"
         raise NotFoundError(f"run {state.run} has no step {at[:80]!r}; {hint}", kind="unknown_step")
-    if at.endswith(UNDO) or parent_of(at) is not None:
-        whole = (parent_of(at) or at).removesuffix(UNDO)
-        fix = f"fork at {whole}: a step with children or iterations runs as a whole"
-        raise InvalidError(f"{at!r} is a part of a step", problems=(Problem("at", "a part of a step", fix),))
+    if at.endswith(UNDO):
+        fix = f"fork at {at.removesuffix(UNDO)}"
+        raise InvalidError(f"{at!r} is a compensation", problems=(Problem("at", "a compensation", fix),))
+    whole = parent_of(at)
+    if whole is not None and at not in state.steps:
+        parts = [key for key in state.steps if parent_of(key) == whole and not key.endswith(UNDO)]
+        fix = f"it has begun {', '.join(parts[:12])}" if parts else f"{whole!r} has begun no parts"
+        raise NotFoundError(f"run {state.run} has no step {at!r}; {fix}", kind="unknown_step")
     if at != node and at not in state.steps:
         visits = state.visits.get(node, 1)
         fix = f"it has run {visits} time{'s' if visits != 1 else ''}" + (f", newest {node}#{visits}" * (visits > 1))
@@ -114,10 +121,47 @@ def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
     return seen
 
 
-def fork(state: RunState, before: RunState, definition: Definition, at: str) -> Seed:
-    """What a fork at the step `at` keeps. before: the run as it was just before that step began for the first time,
-    which is asked only where steps run more than once (`has_visits`)."""
+def whole_of(at: str) -> str:
+    """The step that `at` is a child or an iteration of, or it itself."""
+    return at if at.endswith(UNDO) else parent_of(at) or at
+
+
+def fork(state: RunState, before: RunState, definition: Definition, at: str, changes: Changes = _NONE) -> Seed:
+    """What a fork at the step `at` keeps; of a step with children or iterations, at one of which it is, the others that
+    had succeeded, iterations those before. before: the run as it was just before that step, as a whole, began for the
+    first time, which is asked only where steps run more than once (`has_visits`)."""
     node = check_step(state, definition, at)
+    whole = whole_of(at)
+    seed = _fork(state, before, definition, whole)
+    reach = set(seed.again)
+    if whole != at:
+        if changes.inputs or undo_key(at) in state.steps:
+            why = "the inputs change" if changes.inputs else "its effect was undone"
+            text = f"a part of {whole!r} can't run again alone: {why}"
+            raise InvalidError(text, problems=(Problem("at", "a part of a step", f"fork at {whole}"),))
+        seed.steps |= _parts(state, definition, whole, at)
+        reach -= {node}
+    if definition.graph is None:
+        _check_repeated(state, definition, {**seed.steps, at: StepState()}, reach)
+    return seed
+
+
+def _parts(state: RunState, definition: Definition, whole: str, at: str) -> dict[str, StepState]:
+    """The step as it was while it ran, with `at` as a part that is to be begun."""
+    step = state.steps[whole]
+    made = _partial(state, whole, step, _asks(definition))
+    begun = made[whole]
+    if step.iteration > 0:
+        last = int(at[len(whole) + 1 :])
+        made = {key: part for key, part in made.items() if key == whole or int(key[len(whole) + 1 :]) <= last}
+        begun = msgspec.structs.replace(begun, iteration=last)
+    elif step.status is StepStatus.COMPLETED:  # it went on without some
+        made |= {key: state.steps[key] for key in made}
+    return made | {whole: begun, at: _begun_again(state.steps[at])}
+
+
+def _fork(state: RunState, before: RunState, definition: Definition, at: str) -> Seed:
+    node = node_of(at)
     lost = leads_to(definition, _undone(state))
     kept = _kept(before, definition, lost) if has_visits(definition) else {}
     reach = leads_to(definition, [node])
@@ -128,7 +172,6 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str) -> 
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
-    _check_repeated(state, definition, kept, reach)
     visits = {name: count for name, count in state.visits.items() if name not in reach} | {
         name: count for name, count in before.visits.items() if name in reach
     }
@@ -186,7 +229,8 @@ def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, 
     for key, step in state.steps.items():
         if step.status is not StepStatus.OUTCOME_UNKNOWN or key.endswith(UNDO) or undo_key(key) in state.steps:
             continue
-        if key not in kept and node_of(key) not in again:
+        stays = key in kept and kept[key].status is not StepStatus.RETRYING
+        if not stays and node_of(key) not in again:
             raise TerminalError(
                 f"run {state.run}: nobody knows whether step {key} took effect (its worker vanished), so it is not "
                 f"repeated unasked; find out, then fork the run at {(parent_of(key) or key)!r}",
@@ -225,10 +269,14 @@ def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict
     made = {key: begun}
     for name, part in state.steps.items():
         if parent_of(name) == key and not name.endswith(UNDO):
-            again = StepState(status=StepStatus.RETRYING, kind=part.kind, due=True)
+            again = _begun_again(part)
             asked = part.status is StepStatus.OUTCOME_UNKNOWN and node_of(key) in asks
             made[name] = part if asked or part.status is StepStatus.COMPLETED else again
     return made
+
+
+def _begun_again(part: StepState) -> StepState:
+    return StepState(status=StepStatus.RETRYING, kind=part.kind, due=True)
 
 
 def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:

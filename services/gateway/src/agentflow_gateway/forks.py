@@ -56,8 +56,8 @@ async def fork(
     if state is None:
         raise no_such_run(run_id)
     definition = load_trusted(state.definition)
-    before = _before(log, at) if forking.has_visits(definition) else state
-    seed = forking.fork(state, before or state, definition, at)
+    before = _before(log, forking.whole_of(at)) if forking.has_visits(definition) else state
+    seed = forking.fork(state, before or state, definition, at, changes)
     return await _begin(deps, call, _New("fork", at, key, digest, tags), state, definition, seed, changes)
 
 
