@@ -248,3 +248,40 @@ def test_problems_of_the_newer_nodes_name_their_place(flow: Workflow, place: str
 def test_misuse_of_the_newer_nodes_is_refused_where_it_happens(misuse: object) -> None:
     with pytest.raises(InvalidArgumentError):
         misuse()  # type: ignore[operator]
+
+
+def test_a_lone_text_is_one_name_and_not_its_letters() -> None:
+    flow = (
+        Workflow("w")
+        .approval("ok", approvers="{{who}}", escalate_seconds=5, escalate_to="boss")
+        .tool("pay", "bank.pay", reveal="iban", iban="DE00")
+        .retry(2, retryable="Busy", non_retryable="Broke")
+        .depends_on(["ok"])
+        .compensate_with(body.tool("bank.back", reveal="iban", iban="DE00"), initial_ms=10)
+    )
+    ok, pay = parse_dict(flow.validate().to_dict()).canonical()["dag"]["nodes"]
+    assert (ok["config"]["approvers"], ok["config"]["escalate_to"]) == (["{{who}}"], ["boss"])
+    assert pay["config"]["reveal"] == pay["compensate_with"]["config"]["reveal"] == ["iban"]
+    assert pay["policy"]["retry"]["retryable"] == ["Busy"]
+    assert pay["policy"]["retry"]["non_retryable"] == ["Broke"]
+    assert pay["compensate_with"]["retry"] == {"max_attempts": 5, "initial_ms": 10}
+    assert flow.to_dict()["dag"]["edges"] == [{"from": "ok", "to": "pay"}]
+
+
+def test_waits_and_model_calls_in_bodies_say_all_that_yaml_does() -> None:
+    call = body.llm("p@1", output="json", max_output_tokens=9, temperature=0.5, text="{{item}}")
+    flow = Workflow("w").wait("rest", duration="{{minutes}}m").map("each", call, over=[1])
+    rest, each = parse_dict(flow.validate().to_dict()).canonical()["dag"]["nodes"]
+    assert rest["config"] == {"duration": "{{minutes}}m"}
+    assert each["config"]["body"]["config"] == {
+        "prompt_ref": "p@1", "inputs": {"text": "{{item}}"}, "output": "json", "max_output_tokens": 9,
+        "temperature": 0.5,
+    }  # fmt: skip
+    with pytest.raises(InvalidArgumentError, match="`seconds`, `duration` or `until`"):
+        Workflow("w").wait("rest", seconds=3, duration="3s")
+
+
+def test_inputs_of_a_node_that_takes_none_are_refused_at_once() -> None:
+    with pytest.raises(InvalidArgumentError, match="a map node takes no inputs") as caught:
+        Workflow("w").map("each", body.function("f"), over=[1]).inputs(x=1)
+    assert caught.value.problems[0].fix == "give them to its body"

@@ -5,25 +5,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
+
+from agentflow_sdk.builder.checks import names
 
 Body = dict[str, Any]
 
 
-def tool(tool_name: str, /, **args: Any) -> Body:
-    return {"type": "tool", "config": {"tool_name": tool_name, "tool_args": args}}
+def tool(tool_name: str, /, *, reveal: str | Iterable[str] = (), **args: Any) -> Body:
+    """reveal: arguments that need the original values instead of redaction tokens."""
+    config: dict[str, Any] = {"tool_name": tool_name, "tool_args": args}
+    if reveal:
+        config["reveal"] = names(reveal)
+    return {"type": "tool", "config": config}
 
 
 def function(function_name: str, /, **args: Any) -> Body:
     return {"type": "function", "config": {"function_name": function_name, "function_args": args}}
 
 
-def llm(prompt_ref: str, /, *, output: str | None = None, **inputs: Any) -> Body:
+def llm(
+    prompt_ref: str,
+    /,
+    *,
+    output: str | None = None,
+    max_output_tokens: int | None = None,
+    temperature: float | None = None,
+    **inputs: Any,
+) -> Body:
     """output: `text` (default) or `json`."""
-    config: dict[str, Any] = {"prompt_ref": prompt_ref, "inputs": inputs}
-    if output is not None:
-        config["output"] = output
-    return {"type": "llm", "config": config}
+    options = {"output": output, "max_output_tokens": max_output_tokens, "temperature": temperature}
+    given = {key: value for key, value in options.items() if value is not None}
+    return {"type": "llm", "config": {"prompt_ref": prompt_ref, "inputs": inputs, **given}}
 
 
 def subworkflow(workflow: str, /, **inputs: Any) -> Body:

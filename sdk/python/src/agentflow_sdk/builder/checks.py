@@ -25,6 +25,11 @@ def milliseconds(seconds: float, place: str) -> int:
     return max(1, round(seconds * 1000))
 
 
+def names(given: str | Iterable[str]) -> list[str]:
+    """A lone text is one name, and not its letters."""
+    return [given] if isinstance(given, str) else list(given)
+
+
 def problems(data: dict[str, Any]) -> Iterable[Problem]:
     """Of a definition as plain data. Templates and CEL are the server's to check."""
     nodes, edges = data["dag"]["nodes"], data["dag"]["edges"]

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from typing import Any, Final, Self
 
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, wrong
 from agentflow_sdk.builder.nodes import Nodes
 
 _QUALITIES: Final = ("Gold", "Silver", "Bronze")
+_WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval")
 _BACKOFFS: Final = ("fixed", "linear", "exponential")
 
 
@@ -18,7 +19,12 @@ class Modifiers(Nodes):
 
     def inputs(self, **values: Any) -> Self:
         """Arguments of the node: references (`ingest.output.text`), templates (`{{name}}`) or plain values."""
-        self._config("inputs").setdefault("inputs", {}).update(values)
+        config = self._config("inputs")
+        kind = self._nodes[-1]["type"]
+        if kind in _WITHOUT_INPUTS:
+            fix = "give them to its body" if "body" in config else "remove them"
+            raise wrong(self._place("config.inputs"), f"a {kind} node takes no inputs", fix)
+        config.setdefault("inputs", {}).update(values)
         return self
 
     def condition(self, expression: str) -> Self:
@@ -56,11 +62,10 @@ class Modifiers(Nodes):
         initial_ms: int | str | None = None,
         max_ms: int | str | None = None,
         jitter: float | None = None,
-        retryable: Iterable[str] = (),
-        non_retryable: Iterable[str] = (),
+        retryable: str | Iterable[str] = (),
+        non_retryable: str | Iterable[str] = (),
     ) -> Self:
-        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay.
-        retryable, non_retryable: types of errors, base classes of exceptions too."""
+        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay."""
         if backoff not in _BACKOFFS:
             raise wrong(
                 self._place("policy.retry.backoff"), f"{backoff!r} is no backoff", f"use {', '.join(_BACKOFFS)}"
@@ -68,8 +73,8 @@ class Modifiers(Nodes):
         spec: dict[str, Any] = {"max_attempts": max_attempts, "backoff": backoff}
         numbers = {"initial_ms": initial_ms, "max_ms": max_ms, "jitter": jitter}
         spec.update({key: value for key, value in numbers.items() if value is not None})
-        types = {"retryable": list(retryable), "non_retryable": list(non_retryable)}
-        spec.update({key: names for key, names in types.items() if names})
+        types = {"retryable": names(retryable), "non_retryable": names(non_retryable)}
+        spec.update({key: kinds for key, kinds in types.items() if kinds})
         return self._policy("retry", spec)
 
     def on_failure(self, action: str) -> Self:
@@ -111,11 +116,14 @@ class Modifiers(Nodes):
         self._last("priority")["priority"] = number
         return self
 
-    def compensate_with(self, body: Body, *, max_attempts: int | None = None) -> Self:
-        """What undoes the node if the run fails later: a tool or a function (see `agentflow_sdk.body`)."""
+    def compensate_with(self, body: Body, *, max_attempts: int | None = None, **retry: Any) -> Self:
+        """What undoes the node if the run fails later: a tool or a function (see `agentflow_sdk.body`). retry: what
+        else `retry()` takes, as `initial_ms`; without it, five attempts."""
         undo = dict(body)
         if max_attempts is not None:
-            undo["retry"] = {"max_attempts": max_attempts}
+            retry["max_attempts"] = max_attempts
+        if retry:
+            undo["retry"] = {"max_attempts": 5, **retry}
         self._last("compensate_with")["compensate_with"] = undo
         return self
 

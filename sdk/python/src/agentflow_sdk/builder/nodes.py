@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, wrong
 
 
 class Nodes:
@@ -16,11 +16,11 @@ class Nodes:
     def __init__(self) -> None:
         self._nodes: list[dict[str, Any]] = []
 
-    def tool(self, id: str, tool_name: str, /, *, reveal: Iterable[str] = (), **args: Any) -> Self:  # noqa: A002
+    def tool(self, id: str, tool_name: str, /, *, reveal: str | Iterable[str] = (), **args: Any) -> Self:  # noqa: A002
         """A tool call. reveal: arguments that need the original values instead of redaction tokens."""
         config: dict[str, Any] = {"tool_name": tool_name, "tool_args": args}
         if reveal:
-            config["reveal"] = list(reveal)
+            config["reveal"] = names(reveal)
         return self._add(id, "tool", config)
 
     def llm(
@@ -85,11 +85,20 @@ class Nodes:
                    "delay_ms": _duration(delay_seconds, id)}  # fmt: skip
         return self._add(id, "loop", {"body": body, "max_iterations": max_iterations, **_given(options)})
 
-    def wait(self, id: str, /, *, seconds: float | None = None, until: str | int | None = None) -> Self:  # noqa: A002
-        """For a time, or until one: RFC 3339, ms since the epoch, or a template that gives either."""
-        if (seconds is None) == (until is None):
-            raise wrong(f"{id}.config", "a wait needs either `seconds` or `until`", "give one of them")
-        return self._add(id, "wait", _given({"duration": _duration(seconds, id), "until": until}))
+    def wait(
+        self,
+        id: str,  # noqa: A002
+        /,
+        *,
+        seconds: float | None = None,
+        duration: str | None = None,
+        until: str | int | None = None,
+    ) -> Self:
+        """For a time: `seconds`, or as `duration` a text like `1h30m`, a reference or a template; or `until` one: RFC
+        3339, ms since the epoch, or a template that gives either."""
+        if sum(given is not None for given in (seconds, duration, until)) != 1:
+            raise wrong(f"{id}.config", "a wait needs `seconds`, `duration` or `until`", "give one of them")
+        return self._add(id, "wait", _given({"duration": duration or _duration(seconds, id), "until": until}))
 
     def signal(
         self,
@@ -110,13 +119,13 @@ class Nodes:
         message: str = "",
         /,
         *,
-        approvers: Iterable[str] = (),
+        approvers: str | Iterable[str] = (),
         required: int = 1,
         expires_seconds: float | None = None,
         on_expire: str | None = None,
         on_reject: str | None = None,
         escalate_seconds: float | None = None,
-        escalate_to: Iterable[str] = (),
+        escalate_to: str | Iterable[str] = (),
     ) -> Self:
         """Waits until `required` different people approve, or one rejects. approvers: empty for anyone who may write.
         on_expire: `fail` (default), `approve` or `reject`. on_reject: `fail` (default) or `continue`."""
@@ -127,7 +136,7 @@ class Nodes:
             "escalate_ms": _duration(escalate_seconds, id),
         }
         config: dict[str, Any] = {"message": message, "required": required, **_given(options)}
-        config["approvers"], config["escalate_to"] = list(approvers), list(escalate_to)
+        config["approvers"], config["escalate_to"] = names(approvers), names(escalate_to)
         return self._add(id, "approval", config)
 
     def continue_as_new(self, id: str, /, **inputs: Any) -> Self:  # noqa: A002

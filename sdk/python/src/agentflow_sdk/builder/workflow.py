@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
-from agentflow_sdk.builder.checks import milliseconds, problems, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, problems, wrong
 from agentflow_sdk.builder.modifiers import Modifiers
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
@@ -107,10 +107,11 @@ class Workflow(Modifiers):
         self._edges.append(new)
         return self
 
-    def depends_on(self, *sources: str) -> Self:
+    def depends_on(self, *sources: str | Iterable[str]) -> Self:
         target = self._last("depends_on")["id"]
-        for source in sources:
-            self.edge(source, target)
+        for given in sources:
+            for source in names(given):
+                self.edge(source, target)
         return self
 
     # --- results ---
