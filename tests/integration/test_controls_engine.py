@@ -16,7 +16,7 @@ from agentflow_common.eventlog import Entry, Fence
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
-from agentflow_sdk.errors import AlreadyExistsError
+from agentflow_sdk.errors import AlreadyExistsError, InvalidArgumentError
 from agentflow_sdk.retry import NO_RETRY
 from agentflow_worker.app import app as worker_app
 
@@ -193,6 +193,27 @@ async def test_a_fork_inside_a_loop_goes_on_from_that_visit(world: World) -> Non
     assert (again.status, again.output) == (RunStatus.COMPLETED, ended.output)
     offered = await world.scheduled(fork.run_id)
     assert offered[0] == "draft#2" and "draft" not in offered and "start" not in offered
+
+
+async def test_a_fork_at_a_child_or_an_iteration_keeps_the_others(world: World) -> None:
+    run = await world.submit(
+        "{id: each, type: map, config: {over: [1, 2, 3], body: "
+        "{type: function, config: {function_name: t.add, inputs: {a: '{{item}}', b: 10}}}}}",
+        "{id: up, type: loop, depends_on: [each], config: {until: 'iteration == 3', max_iterations: 3, body: "
+        "{type: function, config: {function_name: t.add, inputs: {a: '{{previous or 0}}', b: 1}}}}}",
+        add("end", "up.output"),
+    )
+    assert (await world.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED
+    child = await world.flows.fork(run, "each[1]", changes=Changes(step_inputs={"each": {"b": 100}}))
+    assert set(child.kept) == {"each[0]", "each[2]"}
+    done = await world.flows.wait(child, timeout=PATIENCE_S)
+    assert ([done.step(f"each[{n}]").output for n in range(3)], done.output) == ([11, 102, 13], {"end": 4})
+    assert (done.step("each[1]").seeded, done.step("each[2]").seeded) == (False, True)
+    iteration = await world.flows.fork(run, "up@2", changes=Changes(step_inputs={"up": {"b": 5}}))
+    assert (await world.flows.wait(iteration, timeout=PATIENCE_S)).output == {"end": 12}
+    assert await world.scheduled(iteration.run_id) == ["up@2", "up@3", "end"]
+    with pytest.raises(InvalidArgumentError, match="the inputs change"):
+        await world.flows.fork(run, "each[1]", changes=Changes(inputs={"x": 1}))
 
 
 async def test_batches_are_shown_first_and_repeat_nothing(world: World) -> None:

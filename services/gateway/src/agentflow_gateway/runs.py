@@ -12,7 +12,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, walk
 from agentflow_common.runfold import RunFold, readable
-from agentflow_common.runstate import RunState, StepState
+from agentflow_common.runstate import SETTLED, RunState, StepState
 from agentflow_gateway import archive, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -39,7 +39,7 @@ class RunView(msgspec.Struct):
 
 
 class Folded(msgspec.Struct, frozen=True):
-    """last_seq: the newest event that was folded. seeded: keys of the steps that the run began with."""
+    """last_seq: the newest event that was folded. seeded: keys of the steps whose result the run began with."""
 
     state: RunState
     last_seq: int
@@ -55,7 +55,7 @@ async def load(deps: Deps, key: subjects.RunKey) -> Folded | None:
         if event is not None:
             fold.add(event, stored.seq)
         if isinstance(event, ev.RunSubmitted) and event.seed.value:
-            seeded = frozenset(event.seed.value)
+            seeded = frozenset(key for key, step in event.seed.value.items() if step.get("status") in SETTLED)
         last_seq = stored.seq
     state = fold.finish()
     return None if state is None else Folded(state, last_seq, seeded)
