@@ -126,3 +126,20 @@ def test_a_condition_that_goes_through_lists_is_bounded() -> None:
         condition("xs.map(x, xs.map(y, xs.map(z, x))).size() > 0")
     assert condition("size('.map(.map(.map(') == 15").holds({})
     assert condition("xs.map(x, x).map(x, x).map(x, x).size() == 1").holds({"xs": [1]})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{{a.b.c}}", "null has no field 'c'"),
+        ("{{a.x}}", "there is no field 'x'; `| default(...)` goes behind one that may be missing"),
+        ("{{a.xs[3]}}", "the list has no item 3"),
+        ("text {{a.t.x}}", "a text has no field 'x'"),
+        ("{{nothing}}", "'nothing' is undefined"),
+    ],
+)
+def test_what_a_template_does_not_find_is_told_in_the_words_of_json(text: str, told: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        ex.template(text).render({"a": {"b": None, "t": "t", "xs": [1]}})
+    assert told in caught.value.message
+    assert ex.template("{{a.x | default(3)}}").render({"a": {}}) == 3

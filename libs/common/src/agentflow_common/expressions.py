@@ -126,12 +126,28 @@ class Template:
         except ExpressionError:
             raise
         except jinja2.UndefinedError as error:
-            raise ExpressionError(f"{self._text[:80]}: {error.message}") from error
+            raise ExpressionError(f"{self._text[:80]}: {_missing(str(error.message))}") from error
         except Exception as error:
             raise ExpressionError(f"{self._text[:80]}: {type(error).__name__}: {error}") from error
         if len(text) > RESULT_CHARS_MAX:
             raise ExpressionError(f"{self._text[:80]}: the result is longer than {RESULT_CHARS_MAX} characters")
         return text
+
+
+_LACKS: Final = re.compile(r"'?(None|\w+ object)'? has no (?:attribute|element) '?(.*?)'?\Z")
+_HOLDERS: Final = {"None": "null has", "str object": "a text has", "int object": "a number has",
+                   "float object": "a number has", "bool object": "a boolean has"}  # fmt: skip
+
+
+def _missing(message: str) -> str:
+    """Jinja's words for what is not there, in those of JSON."""
+    match = _LACKS.match(message)
+    if match is None:
+        return message
+    if match[1] == "list object":
+        return f"the list has no item {match[2]}"
+    holder = _HOLDERS.get(match[1], "there is")
+    return f"{holder} no field {match[2]!r}; `| default(...)` goes behind one that may be missing"
 
 
 def _plain(value: Any, text: str) -> Any:
