@@ -47,6 +47,8 @@ def test_only_what_may_help_is_repeated() -> None:
     assert POLICY.delay(DeadlineExceededError("late"), 1, 60, 0) is None
     # a call that takes effect twice is repeated only when the server says that it had accepted nothing
     assert POLICY.delay(UnavailableError("away"), 1, 60, 0, repeatable=False) is None
+    assert POLICY.delay(CancelledError("a server that was stopping"), 1, 60, 0) == pytest.approx(0.05)
+    assert POLICY.delay(CancelledError("it may have had effect"), 1, 60, 0, repeatable=False) is None
     assert POLICY.delay(UnavailableError("away", retry_after_s=0.2), 1, 60, 0, repeatable=False) == pytest.approx(0.2)
 
 

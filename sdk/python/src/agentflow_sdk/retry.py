@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentflow_sdk.errors import AgentFlowError, ResourceExhaustedError, UnavailableError
+from agentflow_sdk.errors import AgentFlowError, CancelledError, ResourceExhaustedError, UnavailableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,8 @@ class RetryPolicy:
 
         attempt: calls made so far, from 1. remaining_s: left of the deadline. fraction: random in [0, 1).
         repeatable: False for a call that takes effect twice when sent twice. Then only an explicit invitation of the
-        server (RetryInfo: it had accepted nothing) allows another.
+        server (RetryInfo: it had accepted nothing) allows another. A call that the server cancels met a server that was
+        stopping: this client never cancels one.
         """
         if attempt >= self.attempts_max:
             return None
@@ -36,7 +37,7 @@ class RetryPolicy:
         if isinstance(error, ResourceExhaustedError):
             if not invited:
                 return None  # a spent budget stays spent
-        elif not isinstance(error, UnavailableError) or not (repeatable or invited):
+        elif not isinstance(error, UnavailableError | CancelledError) or not (repeatable or invited):
             return None
         wait_s = self.backoff(attempt, fraction)
         if error.retry_after_s is not None:
