@@ -127,8 +127,9 @@ async def test_a_backfill_fires_for_each_time_one_by_one(desk: Desk) -> None:
     asked = {"name": "nightly", "start": ms("2026-03-28T02:00"), "end": ms("2026-03-30T02:00"), "backfill_id": "b1"}
     dry = await desk.call("BackfillSchedule", pb.BackfillScheduleRequest(**asked, dry_run=True))
     assert list(dry.times) == [ms("2026-03-29T01:00"), ms("2026-03-30T00:30")]
-    for _ in range(2):
-        await desk.call("BackfillSchedule", pb.BackfillScheduleRequest(**asked))
+    for known in (False, True):
+        again = await desk.call("BackfillSchedule", pb.BackfillScheduleRequest(**asked))
+        assert (again.count, again.known) == (2, known)
     texts = []
     for number in (1, 2):
         state = await desk.until(lambda s, n=number: n in s.active and s.active[n].started)
@@ -233,5 +234,13 @@ async def test_a_preview_tells_the_times_and_writes_nothing(desk: Desk) -> None:
     spec = {"name": "x", "workflow": "report", "cron": "0 0 29 2 *"}
     request = pb.PreviewScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)), after=1, times=2)
     found = await desk.call("PreviewSchedule", request)
+    for method, wrong in [
+        ("PreviewSchedule", pb.PreviewScheduleRequest(source=request.source, after=-1)),
+        ("PreviewSchedule", pb.PreviewScheduleRequest(source=request.source, after=2**62)),
+        ("ListSchedules", pb.ListSchedulesRequest(status=77)),  # type: ignore[arg-type]
+    ]:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await desk.call(method, wrong)
+        assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert list(found.times) == [ms("1972-02-29"), ms("1976-02-29")] and found.time_zone == "UTC"
     assert await desk.stand.context.log.read(subjects.run_all(schedules.key_of("default", "x"))) == []

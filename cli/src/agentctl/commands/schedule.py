@@ -251,6 +251,8 @@ def backfill(
         return "\n".join([head, *(f"  {when(at)}" for at in found.times[:10])])
 
     emit(found.to_dict(), output, render)
+    if found.known and not dry_run:
+        note(f"the backfill {found.backfill_id} was asked for before, nothing changed")
 
 
 @app.command()

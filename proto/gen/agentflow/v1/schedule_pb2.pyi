@@ -226,14 +226,16 @@ class BackfillScheduleRequest(_message.Message):
     def __init__(self, name: _Optional[str] = ..., start: _Optional[int] = ..., end: _Optional[int] = ..., overlap: _Optional[str] = ..., backfill_id: _Optional[str] = ..., dry_run: _Optional[bool] = ...) -> None: ...
 
 class BackfillScheduleResponse(_message.Message):
-    __slots__ = ("backfill_id", "count", "times")
+    __slots__ = ("backfill_id", "count", "times", "known")
     BACKFILL_ID_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     TIMES_FIELD_NUMBER: _ClassVar[int]
+    KNOWN_FIELD_NUMBER: _ClassVar[int]
     backfill_id: str
     count: int
     times: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, backfill_id: _Optional[str] = ..., count: _Optional[int] = ..., times: _Optional[_Iterable[int]] = ...) -> None: ...
+    known: bool
+    def __init__(self, backfill_id: _Optional[str] = ..., count: _Optional[int] = ..., times: _Optional[_Iterable[int]] = ..., known: _Optional[bool] = ...) -> None: ...
 
 class DeleteScheduleRequest(_message.Message):
     __slots__ = ("name", "reason")

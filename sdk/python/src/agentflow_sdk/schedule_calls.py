@@ -127,7 +127,9 @@ def backfill(
         name=name, start=start, end=end, overlap=overlap, backfill_id=backfill_id or f"sdk-{uuid.uuid4()}",
         dry_run=dry_run,
     )  # fmt: skip
-    return Call(_BACKFILL, request, lambda r: models.ScheduleBackfill(r.backfill_id, r.count, tuple(r.times)), timeout)
+    return Call(
+        _BACKFILL, request, lambda r: models.ScheduleBackfill(r.backfill_id, r.count, tuple(r.times), r.known), timeout
+    )
 
 
 def delete(name: str, reason: str = "", *, timeout: float | None = None) -> Call[None]:

@@ -98,11 +98,15 @@ class ScheduleTriggered(Record):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleBackfill(Record):
-    """count: how many times there are; times: the first of them, at most 100."""
+    """count: how many times there are; times: the first of them, at most 100.
+
+    known: a backfill with this id was asked for before: this one changed nothing.
+    """
 
     backfill_id: str
     count: int
     times: tuple[int, ...] = ()
+    known: bool = False
 
 
 @dataclass(frozen=True, slots=True)

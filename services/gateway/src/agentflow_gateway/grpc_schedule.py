@@ -8,7 +8,7 @@ import msgspec
 
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
-from agentflow_common import schedulespec
+from agentflow_common import firetimes, schedulespec
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import StepError
 from agentflow_common.schedulefold import Fire, ScheduleState
@@ -58,6 +58,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         limit = machine.page_size(request.page_size)
         machine.check_text(request.workflow, "workflow", 64)
         status = next((name for name, number in _STATUS.items() if number == request.status and number), "")
+        if request.status and not status:
+            fix = f"use {', '.join(pb.ScheduleStatus.keys()[1:])}"
+            raise InvalidError(f"status {request.status} is not known", problems=(Problem("status", "not known", fix),))
         filters = ("schedules", f"{status}:{request.workflow}")
         place = pages.read(request.page_token, _Place)
         if place is not None:
@@ -91,12 +94,12 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         )
 
     async def BackfillSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        backfill_id, times = await schedules.backfill(
+        backfill_id, times, known = await schedules.backfill(
             self._deps, calls.current(), request.name, request.start, request.end, request.overlap,
             request.backfill_id, request.dry_run,
         )  # fmt: skip
         shown = times[:TIMES_SHOWN_MAX]
-        return pb.BackfillScheduleResponse(backfill_id=backfill_id, count=len(times), times=shown)
+        return pb.BackfillScheduleResponse(backfill_id=backfill_id, count=len(times), times=shown, known=known)
 
     async def DeleteSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         await schedules.delete(self._deps, calls.current(), request.name, request.reason)
@@ -113,6 +116,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             state = await schedules.find(self._deps, calls.current(), request.name)
             spec, table, timed = schedulespec.trusted(state.spec), schedules.table_of(state), state.timed
         after = request.after or now_ms
+        if not 0 < after <= firetimes.LAST_MS:
+            fix = "give ms since the epoch, up to the year 2200, or 0 for now"
+            raise InvalidError(f"after {after} is out of range", problems=(Problem("after", "out of range", fix),))
         found = table.between(after + 1, 2**62, min(times, schedulespec.left(spec.canonical(), timed)))
         return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
 

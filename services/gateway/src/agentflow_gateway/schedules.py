@@ -269,13 +269,15 @@ async def trigger(
 
 async def backfill(
     deps: Deps, call: Call, name: str, start: int, end: int, overlap: str, backfill_id: str, dry_run: bool
-) -> tuple[str, list[int]]:
-    """(its id, the times)."""
+) -> tuple[str, list[int], bool]:
+    """(its id, the times, whether a backfill with the id was asked for before: then this one changes nothing)."""
     overlap = overlap or "buffer_all"
     problems = []
     if overlap not in {"allow", "buffer_all"}:
         problems.append(Problem("overlap", f"{overlap[:40]!r} is not for backfills", "use buffer_all or allow"))
-    if not 0 < start <= end <= firetimes.LAST_MS:
+    if not 0 < start <= firetimes.LAST_MS or not 0 < end <= firetimes.LAST_MS:
+        problems.append(Problem("start", "out of range", "give two times between 1970 and now, in ms since the epoch"))
+    elif start > end:
         problems.append(Problem("start", "not before the end", "give two times, the earlier one first"))
     elif end > deps.clock.now_ms():
         problems.append(Problem("end", "in the future", "a backfill is of the past; the schedule does the rest"))
@@ -291,8 +293,9 @@ async def backfill(
             problems=(Problem("end", f"more than {BACKFILL_TIMES_MAX:,} times", fix),),
         )
     backfill_id = backfill_id or os.urandom(6).hex()
-    if dry_run or not times:
-        return backfill_id, times
+    known = f"backfill:{backfill_id}" in state.known_ids
+    if dry_run or known or not times:
+        return backfill_id, times, known
     if len(state.backfills) >= BACKFILLS_MAX:
         raise OverloadedError(
             f"the schedule {name!r} has {BACKFILLS_MAX} backfills to do already; wait for one",
@@ -303,7 +306,7 @@ async def backfill(
         **_base(deps, call, key), id=backfill_id, start=start, end=end, overlap=overlap, by=call.identity.actor
     )
     await _append(deps, call, key, event, msg_id=f"backfill:{key.run}:{state.uid}:{backfill_id}")
-    return backfill_id, times
+    return backfill_id, times, False
 
 
 # --- shared ---
