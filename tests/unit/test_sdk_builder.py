@@ -250,6 +250,12 @@ def test_misuse_of_the_newer_nodes_is_refused_where_it_happens(misuse: object) -
         misuse()  # type: ignore[operator]
 
 
+def test_exceptions_are_meant_by_their_names() -> None:
+    flow = Workflow("w").tool("pay", "bank.pay").retry(2, retryable=[ConnectionError, "Busy"], non_retryable=ValueError)
+    retry = flow.to_dict()["dag"]["nodes"][0]["policy"]["retry"]
+    assert (retry["retryable"], retry["non_retryable"]) == (["ConnectionError", "Busy"], ["ValueError"])
+
+
 def test_a_lone_text_is_one_name_and_not_its_letters() -> None:
     flow = (
         Workflow("w")

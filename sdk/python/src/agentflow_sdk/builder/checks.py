@@ -25,9 +25,10 @@ def milliseconds(seconds: float, place: str) -> int:
     return max(1, round(seconds * 1000))
 
 
-def names(given: str | Iterable[str]) -> list[str]:
-    """A lone text is one name, and not its letters."""
-    return [given] if isinstance(given, str) else list(given)
+def names(given: str | type | Iterable[str | type]) -> list[str]:
+    """A lone text is one name, and not its letters; a class, such as an exception, is meant by its name."""
+    listed = [given] if isinstance(given, str | type) else given
+    return [item.__name__ if isinstance(item, type) else item for item in listed]
 
 
 def problems(data: dict[str, Any]) -> Iterable[Problem]:

@@ -62,10 +62,11 @@ class Modifiers(Nodes):
         initial_ms: int | str | None = None,
         max_ms: int | str | None = None,
         jitter: float | None = None,
-        retryable: str | Iterable[str] = (),
-        non_retryable: str | Iterable[str] = (),
+        retryable: str | type | Iterable[str | type] = (),
+        non_retryable: str | type | Iterable[str | type] = (),
     ) -> Self:
-        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay."""
+        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay.
+        retryable, non_retryable: types of errors by name, or exceptions; their subclasses are meant too."""
         if backoff not in _BACKOFFS:
             raise wrong(
                 self._place("policy.retry.backoff"), f"{backoff!r} is no backoff", f"use {', '.join(_BACKOFFS)}"
