@@ -12,7 +12,7 @@ from agentflow_common import events as ev
 from agentflow_common.definition import Definition, parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanefold import LaneState
-from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_common.runstate import Answer, RunState, StepState, StepStatus
 from agentflow_common.why import Pool
 from agentflow_gateway import answers, batch, lanes, pinning
 from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
@@ -200,6 +200,18 @@ def test_the_last_word_of_a_batch_says_whether_an_approval_is_open() -> None:
     assert approvals_of([(1, ev.StepWaiting(**at, kind="wait"))]) == []
 
 
+def test_an_answer_to_an_earlier_visit_is_told_which_one_waits() -> None:
+    over = StepState(
+        status=StepStatus.COMPLETED, waiting="approval", answers=(Answer("ann", "reject", 1),), detail={"required": 1}
+    )
+    state = run(ask=over)
+    state.steps["ask#2"] = StepState(status=StepStatus.WAITING, waiting="approval")
+    with pytest.raises(AgentFlowError, match=r"ann has rejected step ask already; .*; step ask#2 waits now"):
+        answers.check_answer(state, "ask", "ann", "approve")
+    with pytest.raises(AgentFlowError, match=r"step ask is decided: .*; step ask#2 waits now"):
+        answers.check_answer(state, "ask", "bob", "approve")
+
+
 # --- nesting ---
 
 
@@ -301,3 +313,5 @@ async def test_arguments_of_a_subworkflow_are_checked_before_it_starts() -> None
         "dag.nodes[0].config.inputs.c: leaf@1 has no such input",
         "dag.nodes[0].config.inputs: leaf@1 needs the input 'a'",
     ]
+    graph = parse_text("name: top\nentry_point: s\nnodes: [{name: s, workflow: leaf}]\n")
+    assert not (await pinning.pin(graph, "top", find)).problems, "its inputs come from the shared state"

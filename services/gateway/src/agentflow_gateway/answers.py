@@ -18,7 +18,7 @@ from agentflow_common.errors import (
     TerminalError,
 )
 from agentflow_common.runfold_facts import SIGNALS_MAX, asks
-from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_common.runstate import RunState, StepState, StepStatus, node_of
 from agentflow_gateway import machine
 from agentflow_gateway.machine import Identity
 
@@ -84,15 +84,20 @@ def approval(state: RunState, step: str) -> StepState:
     check_over(state)
     if found is not None and found.waiting == "approval":
         told = ", ".join(f"{item.by} {_SAID.get(item.decision, item.decision)}" for item in found.answers)
-        raise TerminalError(
-            f"step {step} is decided: it is {found.status.value}" + (f" ({told})" if told else ""), kind="approval_over"
-        )
+        text = f"step {step} is decided: it is {found.status.value}" + (f" ({told})" if told else "")
+        raise TerminalError(text + _next_visit(state, step), kind="approval_over")
     if known.get(step) == "approval":
         raise TerminalError(f"step {step} does not wait for an approval yet; try again later", kind="not_waiting")
     raise InvalidError(
         f"step {step} is no approval",
         problems=(Problem("step", "not an approval", f"one of {', '.join(open_ones) or 'none, now'}"),),
     )
+
+
+def _next_visit(state: RunState, step: str) -> str:
+    """In a loop, the visit of the same node that waits now."""
+    waits = [key for key, item in state.steps.items() if is_open(item) and node_of(key) == node_of(step)]
+    return f"; step {waits[-1]} waits now" if waits else ""
 
 
 def is_open(step: StepState) -> bool:
@@ -125,10 +130,8 @@ def check_answer(state: RunState, step: str, by: str, decision: str, *, given: b
         before = next((item for item in found.answers if item.by == by), None)
     if found is not None and before is not None:
         if before.decision != decision:
-            raise AlreadyExistsError(
-                f"{by} has {_SAID.get(before.decision, before.decision)} step {step} already; an answer stands",
-                kind="answered_already",
-            )
+            text = f"{by} has {_SAID.get(before.decision, before.decision)} step {step} already; an answer stands"
+            raise AlreadyExistsError(text + _next_visit(state, step), kind="answered_already")
         approvals = sum(item.decision == "approve" for item in found.answers)
         return Counted(by, True, approvals, int(found.detail.get("required", 1)))
     if given:

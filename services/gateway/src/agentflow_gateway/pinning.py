@@ -189,6 +189,8 @@ def argument_problems(owner: Definition, found: Mapping[str, Found], prefix: str
                 fix = f"its inputs are {', '.join(child.inputs)}"
                 problems.append(Problem(f"{place}.{name}", f"{title(child)} has no such input", fix))
         for name, spec in child.inputs.items():
+            if work.config.state_args:  # the shared state may have it
+                break
             if name not in work.config.inputs and spec.required and spec.default is None:
                 problems.append(Problem(place, f"{title(child)} needs the input {name!r}", f"add `{name}:`"))
     return problems
