@@ -238,6 +238,30 @@ async def test_what_children_share_is_stored_once(engine: Any) -> None:
     assert len({task.inputs["shared"]["$blob"]["sha256"] for task in tasks}) == 1
 
 
+async def test_a_decision_that_nobody_can_store_ends_its_run_and_no_other(engine: Any) -> None:
+    """Two outputs of 2.1 MB make an input of 4.2 MB; the engine finds that out when it writes what it has decided."""
+    text = workflow(
+        "{id: huge, type: function, config: {function_name: t.big, inputs: {size: 530000}}}",
+        "{id: twice, type: function, config: {function_name: t.add, inputs: {a: '{{[huge.output, huge.output]}}'}}}",
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "payload_too_large")
+    quick = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
+    assert (await engine.finished(await engine.submit(quick))).status is RunStatus.COMPLETED
+
+
+async def test_a_run_that_looks_into_many_large_values_goes_on_and_holds_up_nobody(engine: Any) -> None:
+    """More of them than the engine takes rounds before it starts over from the log, for all runs."""
+    body = "{type: function, config: {function_name: t.big, inputs: {size: '{{16500 + item}}'}}}"
+    text = workflow(
+        f"{{id: m, type: map, config: {{over: '{{{{numbers}}}}', body: {body}}}}}",
+        "{id: n, type: function, config: {function_name: t.add, inputs: {a: '{{m.output[59] | length}}'}}}",
+        top="inputs: {numbers: {type: array}}",
+    )
+    state = await engine.finished(await engine.submit(text, {"numbers": list(range(60))}))
+    assert (state.status, state.output.value) == (RunStatus.COMPLETED, {"n": 16559})
+
+
 async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(engine: Any, nats_url: str) -> None:
     """A second scheduler is let in by force (its process looks dead); both then decide, and each step runs once."""
     conftest = importlib.import_module("agentflow_scheduler.settings")
