@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
+from agentflow_common import firetimes
+from agentflow_common.schedulechange import keeps_times
 from agentflow_common.schedulefold import ScheduleFold, ScheduleState
 from agentflow_scheduler import schedules
 from agentflow_scheduler.schedules import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
@@ -119,6 +121,42 @@ def test_a_change_that_leaves_the_times_alone_loses_none_of_those_that_are_late(
     assert fired == world.spec().timetable(T0).between(T0 + 1, state.position, 10_000)
     world.fact(ev.ScheduleUpdated(**BASE, ts=world.now + 60_000, spec={**state.spec, "cron": ["@every 7s"]}))
     assert world.folded().position == world.now + 60_000, "none of the new times is from before"
+
+
+def test_another_holiday_far_away_loses_no_time_that_is_late() -> None:
+    world = World(1, spec_of(overlap="allow", holidays=["01-01"]), crashes=False)
+    world.turn()
+
+    def change(**more: Any) -> None:
+        world.now += 12_000
+        world.fact(ev.ScheduleUpdated(**BASE, ts=world.now, spec={**world.folded().spec, **more}))
+        world.turn()
+
+    change(holidays=["01-01", "12-25"])
+    assert [event.at for event in world.of(ev.ScheduleFired)] == [T0 + 5_000, T0 + 10_000]
+    today = firetimes.from_ms(T0).strftime("%m-%d")
+    change(holidays=["12-25", today])
+    change(holidays=["12-25"])
+    assert len(world.of(ev.ScheduleFired)) == 2, "of a day that was closed or opened meanwhile only what comes counts"
+    change(holidays=["12-25"], tags={"n": "1"})
+    assert len(world.of(ev.ScheduleFired)) == 4
+
+
+def test_a_calendar_counts_by_the_days_that_it_adds_or_takes() -> None:
+    spec, day = {"cron": ["@daily"], "calendars": ["bank"]}, 86_400_000
+    stretch = range(T0, T0 + day)
+    today = firetimes.from_ms(T0).strftime("%Y-%m-%d")
+
+    def kept(old: list[str], new: list[str], **more: Any) -> bool:
+        return keeps_times(spec, {"bank": old}, {**spec, **more}, {"bank": new}, stretch)
+
+    assert kept([], ["2030-12-25"]) and kept([today], ["03-03", today])
+    assert not kept([], [today]) and not kept([today], []) and not kept([], [today[5:]])
+    assert kept([today], [], holidays=[today]), "the same day, told elsewhere"
+    assert not kept([], [], windows=["09:00-17:00"])
+    long = range(T0 - 100 * day, T0)
+    assert not keeps_times(spec, {}, {**spec, "holidays": ["12-25"]}, {}, long)
+    assert keeps_times(spec, {}, {**spec, "tags": {"a": "b"}}, {}, long)
 
 
 @pytest.mark.parametrize("payload", [ev.Payload(), ev.Payload(value={"order": 7})])

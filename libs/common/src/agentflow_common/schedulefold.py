@@ -16,11 +16,11 @@ from agentflow_common import ids, subjects
 from agentflow_common.events import Payload, StepError
 from agentflow_common.logfold import LogFold
 from agentflow_common.runstate import TimerState
+from agentflow_common.schedulechange import keeps_times
 
 TIMER: Final = "fire"
 RECENT_MAX: Final = 20  # fires that are remembered for people
 IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
-_TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "holidays", "runs_max")
 INBOX_MAX: Final = 2_000  # triggers not decided yet: they pile up only while no scheduler is there
 
 
@@ -207,11 +207,12 @@ def _created(state: ScheduleState, event: ev.ScheduleCreated) -> None:
 
 
 def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
-    before = [state.calendars, *map(state.spec.get, _TIMES)]
+    since = range(state.position, max(state.position, event.ts))
+    kept = not event.recount and keeps_times(state.spec, state.calendars, event.spec, event.calendars, since)
     if state.spec.get("runs_max") != event.spec.get("runs_max"):
         state.timed = 0
     state.spec, state.calendars, state.updated_at = event.spec, event.calendars, event.ts
-    if event.recount or before != [state.calendars, *map(state.spec.get, _TIMES)]:
+    if not kept:
         state.position = max(state.position, event.ts)  # other times: none of them before now
     state.listed = ""
     if event.recount:
