@@ -67,6 +67,23 @@ async def cli(
         yield Cli()
 
 
+async def test_a_cancellation_that_comes_too_late_names_the_run_that_goes_on(cli: Cli, tmp_path: Path) -> None:
+    text = """\
+name: rounds
+inputs: {first: {type: boolean, default: true}}
+dag:
+  nodes:
+    - {id: held, type: signal, condition: "!first", config: {signal: go}}
+    - {id: again, type: continue_as_new, condition: first, config: {inputs: {first: false}}}
+"""
+    Path(tmp_path / "rounds.yaml").write_text(text)
+    run = (await cli.json("workflow", "submit", "rounds.yaml"))["run_id"]
+    await cli.becomes(run, "completed")
+    following = (await cli.json("workflow", "get", run))["continued_as"]
+    said = (await cli("workflow", "cancel", run)).stdout
+    assert "had ended already: completed" in said and f"it went on as {following}" in said
+
+
 async def test_labels_and_differences(cli: Cli) -> None:
     for version in (1, 2):
         await cli("workflow", "register", f"v{version}.yaml")

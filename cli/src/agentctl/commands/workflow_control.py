@@ -12,7 +12,7 @@ from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Answered
+    from agentflow_sdk import Answered, Client
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step.", show_default=False)]
@@ -45,8 +45,20 @@ def cancel(
         raise CliError("--grace and --force exclude each other", fix="give one of them")
     with open_client() as client:
         status = client.workflows.cancel(run, reason, grace_s=grace_s, force=force)
+        following = _continued_as(client, run) if status.value == "completed" else ""
     said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
+    if following:
+        said += f"; it went on as {following}, which is to be cancelled itself"
     emit({"run_id": run, "status": status.value}, output, lambda: said)
+
+
+def _continued_as(client: Client, run: str) -> str:
+    from agentflow_sdk import PermissionDeniedError
+
+    try:
+        return client.workflows.get(run).continued_as
+    except PermissionDeniedError:  # the key may write and not read
+        return ""
 
 
 @remote
