@@ -248,3 +248,21 @@ def test_the_live_view_draws_every_state() -> None:
     assert "words" in text
     assert "\x1b[2J" not in text
     assert failures.problem_line(SimpleNamespace(place="", message="m", fix="")) == "m"
+
+
+def test_a_line_says_what_a_step_waits_for_and_what_came() -> None:
+    event = Events()
+    told = [
+        (event("signal.received", name="go"), " go"),
+        (event("step.waiting", "s", kind="signal", detail={"signal": "go"}), "for signal  go"),
+        (event("step.waiting", "s", kind="subworkflow", child="run_x"), "for subworkflow  run_x"),
+        (event("step.waiting", "s", kind="wait"), "for wait"),
+        (event("approval.given", "ok", by="ana", decision="approve"), "ana: approve"),
+        (event("step.iterated", "l", iteration=3), "iteration 3"),
+        (event("steps.reset", edge="b->a", iteration=2), "b->a taken  iteration 2"),
+        (event("graph.advanced", superstep=2, steps=["a", "b"]), "superstep 2  a, b"),
+        (event("run.waiting", steps=[f"s{n}" for n in range(8)]), "s0, s1, s2, s3, s4, s5 and 2 more"),
+        (event("run.completed", duration_ms=7, continued_as="run_y"), "7 ms  goes on as run_y"),
+    ]
+    for made, end in told:
+        assert line(made, made.ts).endswith(end)

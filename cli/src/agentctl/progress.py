@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -204,6 +204,26 @@ def describe_error(error: Mapping[str, Any]) -> str:
     return ": ".join(str(part) for part in (error.get("type"), error.get("message")) if part)
 
 
+def _few(names: Any) -> str:
+    listed = [str(name) for name in names or ()]
+    return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
+
+
+_TOLD: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
+    "timer.set": lambda body: [str(body.get("kind", ""))],
+    "signal.received": lambda body: [str(body.get("name", ""))],
+    "approval.given": lambda body: [f"{body.get('by', '')}: {body.get('decision', '')}"],
+    "step.waiting": lambda body: [
+        f"for {body.get('kind', '')}", str((body.get("detail") or {}).get("signal") or body.get("child") or "")
+    ],
+    "step.iterated": lambda body: [f"iteration {float(body.get('iteration', 0)):.0f}"],
+    "steps.reset": lambda body: [f"{body.get('edge', '')} taken", f"iteration {float(body.get('iteration', 0)):.0f}"],
+    "graph.advanced": lambda body: [f"superstep {float(body.get('superstep', 0)):.0f}", _few(body.get("steps"))],
+    "run.waiting": lambda body: [_few(body.get("steps"))],
+    "run.completed": lambda body: [f"goes on as {body['continued_as']}" if body.get("continued_as") else ""],
+}  # fmt: skip
+
+
 def line(event: Any, began_ms: int) -> str:
     """An event as one plain line for logs and pipes: `   1.204s  step.completed   analyze  812 ms  local/extract`."""
     body: Mapping[str, Any] = event.body
@@ -218,8 +238,8 @@ def line(event: Any, began_ms: int) -> str:
         facts.append(describe_usage(body["llm"]))
     if body.get("error"):
         facts.append(describe_error(body["error"]))
-    if event.type == "timer.set":
-        facts.append(str(body.get("kind", "")))
+    if told := _TOLD.get(event.type):
+        facts.extend(fact for fact in told(body) if fact)
     facts.extend(str(body[key]) for key in ("reason", "width") if body.get(key))
     if body.get("begun"):
         facts.append(f"goes on with {body['begun']['step']}")
