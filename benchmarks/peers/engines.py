@@ -120,7 +120,7 @@ class OnPostgres:
 
 
 class Restate:
-    """The server from npm, a service on hypercorn, a client at the server's ingress.
+    """The server from npm, a service on granian, a client at the server's ingress.
 
     fsync: its default. Without, an acknowledged write is with the system, as in our default: a power cut can take it.
     """
@@ -153,14 +153,13 @@ class Restate:
                 raise MeasurementError(f"the server's configuration says fsync={synced}, asked was {self.fsync}")
             arguments = ["--no-logo", "--use-random-ports", "true", "--node-name", "bench", "--base-dir", str(folder)]
             stack.enter_context(_child([str(server), *arguments], folder / "server.log", env))
-            said = folder / "service.port"
-            command = [str(python), "-m", "benchmarks.peers.programs.restate_service", str(said)]
-            service = stack.enter_context(
-                _child(command, folder / "service.log", env | {"PYTHONPATH": str(install.ROOT)})
-            )
-            if not await asyncio.to_thread(subprocesses.wait_until, said.exists, service, START_S_MAX):
-                raise MeasurementError((folder / "service.log").read_text(errors="replace")[-2000:])
-            async with program(python, "restate_chain", folder, str(folder / "bench"), said.read_text()) as running:
+            port = str(_free_port())
+            command = [str(python), "-m", "benchmarks.peers.programs.restate_service", port]
+            log = folder / "service.log"
+            service = stack.enter_context(_child(command, log, env | {"PYTHONPATH": str(install.ROOT)}))
+            if not await asyncio.to_thread(subprocesses.wait_until, lambda: _listens(port), service, START_S_MAX):
+                raise MeasurementError(f"its service did not start: {log.read_text(errors='replace')[-2000:]}")
+            async with program(python, "restate_chain", folder, str(folder / "bench"), port) as running:
                 running.about["versions"]["restate-server"] = _output([str(server), "--version"], env).split()[-1]
                 running.about["durability"] = f"log server's WAL, fsync={'on' if synced else 'off'}"
                 running.about["partitions"] = self.partitions
@@ -249,6 +248,11 @@ def _child(command: list[str], log: Path, env: dict[str, str]) -> Any:
 
 def _output(command: list[str], env: dict[str, str]) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, env=env).stdout
+
+
+def _listens(port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / ".build" / "peers"
 
 PYTHON = {
-    "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5", "uvloop==0.23.0"),
+    "restate": ("restate-sdk==1.3.0", "granian==2.8.7", "aiohttp==3.14.5", "uvloop==0.23.0"),
     "dbos": ("dbos==3.4.0", "uvloop==0.23.0"),
     "langgraph": (
         "langgraph==1.2.22",

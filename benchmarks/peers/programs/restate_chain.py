@@ -46,7 +46,7 @@ async def main() -> None:
                 response.raise_for_status()
                 return int(await response.json())
 
-        await protocol.serve(chain, versions=protocol.versions(["restate-sdk", "hypercorn"]))
+        await protocol.serve(chain, versions=protocol.versions(["restate-sdk", "granian"]))
 
 
 if __name__ == "__main__":

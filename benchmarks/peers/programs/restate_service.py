@@ -1,14 +1,12 @@
-"""Restate: the service that the server calls, on hypercorn (HTTP/2). Argument: the file to write its port to."""
+"""Restate: the service that the server calls, on granian (HTTP/2). Argument: the port to listen at."""
 
 from __future__ import annotations
 
-import socket
 import sys
-from pathlib import Path
 
 import restate
-from hypercorn.asyncio import serve
-from hypercorn.config import Config
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
 
 from benchmarks.peers.programs import protocol
 
@@ -28,14 +26,8 @@ async def chain(ctx: restate.Context, length: int) -> int:
 
 
 async def main() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        config = Config()
-        config.bind = [f"fd://{listening.fileno()}"]
-        said = Path(sys.argv[1])
-        written = said.with_suffix(".new")
-        written.write_text(str(listening.getsockname()[1]))
-        written.rename(said)
-        await serve(restate.app([service]), config)
+    app = restate.app([service])
+    await Server(app, port=int(sys.argv[1]), interface=Interfaces.ASGI, http=HTTPModes.http2).serve()
 
 
 if __name__ == "__main__":
