@@ -93,20 +93,9 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
 
     def ListApprovals(self, request: Any, context: Any) -> Reply:  # noqa: N802
         self._fake.enter("ListApprovals", context)
-        found = []
-        for run in self._fake.of_workflow(request.workflow):
-            for name, step in run.waiting("approval").items():
-                config = run.nodes[name].get("config") or {}
-                approvers = list(config.get("approvers") or [])
-                if request.approver and approvers and request.approver not in approvers:
-                    continue
-                found.append(
-                    pb.Approval(
-                        run_id=run.message.run_id, workflow=run.message.workflow, step=name, approvers=approvers,
-                        message=str(config.get("message", "")), required=int(config.get("required", 1)),
-                        answers=run.answers.get(name, {}), since=step.started_at, expires_at=step.waiting_until,
-                    )
-                )  # fmt: skip
+        with self._fake.telling():
+            runs = self._fake.of_workflow(request.workflow)
+            found = [item for run in runs for item in _approvals(run, request.approver)]
         return pb.ListApprovalsResponse(approvals=found[: request.page_size or 50])
 
     def ResolveOutcome(self, request: Any, context: Any) -> Reply:  # noqa: N802
@@ -154,25 +143,8 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
 
     def ExplainRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
         run = self._run("ExplainRun", request, context)
-        waiting = []
-        for name in run.nodes:
-            step = run.steps.get(name)
-            missing = [source for source in run.sources[name] if source not in run.steps or source in run.waiting()]
-            if step is not None and name in run.waiting():
-                kind = "timer" if step.waiting_for == "wait" else step.waiting_for
-                text, on = f"waits for {step.waiting_for}", str(from_struct(step.waiting_detail).get("signal", ""))
-                waiting.append(
-                    pb.Waiting(
-                        step=name, kind=kind, text=text, on=on, until=step.waiting_until, since=step.started_at,
-                        detail=step.waiting_detail,
-                    )
-                )  # fmt: skip
-            elif step is None and missing and not run.is_over:
-                text = f"waits for {', '.join(sorted(missing))}"
-                waiting.append(pb.Waiting(step=name, kind="dependency", text=text, on=missing[0]))
-        summary = "the run is paused" if run.message.status == wf.RUN_STATUS_PAUSED else ""
-        summary = f"the workflow {run.message.workflow} is paused" if run.held and not summary else summary
-        return pb.ExplainRunResponse(status=run.message.status, summary=summary, waiting=waiting)
+        with self._fake.telling():
+            return _explained(run)
 
     def BatchRuns(self, request: Any, context: Any) -> Iterator[Reply]:  # noqa: N802
         self._fake.enter("BatchRuns", context)
@@ -230,3 +202,38 @@ def _refuse_over(run: FakeRun, context: Any) -> None:
     if run.is_over:
         status = wf.RunStatus.Name(run.message.status).removeprefix("RUN_STATUS_").lower()
         refuse(context, CODE.FAILED_PRECONDITION, f"run {run.message.run_id} is over: it is {status}", kind="run_over")
+
+
+def _approvals(run: FakeRun, approver: str) -> Iterator[Any]:
+    for name, step in run.waiting("approval").items():
+        config = run.nodes[name].get("config") or {}
+        approvers = list(config.get("approvers") or [])
+        if not approver or not approvers or approver in approvers:
+            yield pb.Approval(
+                run_id=run.message.run_id, workflow=run.message.workflow, step=name, approvers=approvers,
+                message=str(config.get("message", "")), required=int(config.get("required", 1)),
+                answers=run.answers.get(name, {}), since=step.started_at, expires_at=step.waiting_until,
+            )  # fmt: skip
+
+
+def _explained(run: FakeRun) -> Any:
+    waiting = []
+    for name in run.nodes:
+        step = run.steps.get(name)
+        missing = [source for source in run.sources[name] if source not in run.steps or source in run.waiting()]
+        if step is not None and name in run.waiting():
+            kind = "timer" if step.waiting_for == "wait" else step.waiting_for
+            text, on = f"waits for {step.waiting_for}", str(from_struct(step.waiting_detail).get("signal", ""))
+            waiting.append(
+                pb.Waiting(
+                    step=name, kind=kind, text=text, on=on, until=step.waiting_until, since=step.started_at,
+                    detail=step.waiting_detail,
+                )
+            )  # fmt: skip
+        elif step is None and missing and not run.is_over:
+            text = f"waits for {', '.join(sorted(missing))}"
+            waiting.append(pb.Waiting(step=name, kind="dependency", text=text, on=min(missing)))
+    summary = "the run is paused" if run.message.status == wf.RUN_STATUS_PAUSED else ""
+    if run.held and not summary:
+        summary = f"the workflow {run.message.workflow} is paused"
+    return pb.ExplainRunResponse(status=run.message.status, summary=summary, waiting=waiting)

@@ -201,14 +201,19 @@ class FakeAgentFlow:
         return self._live[run_id]
 
     def of_workflow(self, name: str) -> list[FakeRun]:
-        return [run for run in self._live.values() if name in ("", run.message.workflow)]
+        return [run for run in list(self._live.values()) if name in ("", run.message.workflow)]
 
     def matching(self, status: int, workflow: str, tags: dict[str, str]) -> list[Any]:
-        """Runs as messages, in the order of their submission."""
-        return [
-            run.message for run in self.of_workflow(workflow)
-            if status in (0, run.message.status) and tags.items() <= dict(run.message.tags).items()
-        ]  # fmt: skip
+        """Snapshots of runs, in the order of their submission."""
+        found = [self.snapshot(run) for run in self.of_workflow(workflow)]
+        return [run for run in found if status in (0, run.status) and tags.items() <= dict(run.tags).items()]
+
+    def snapshot(self, run: FakeRun) -> workflow_pb2.Run:
+        """The run as it is now: what is being sent must not change meanwhile."""
+        message = workflow_pb2.Run()
+        with self._changed:
+            message.CopyFrom(run.message)
+        return message
 
     def events_after(self, run: FakeRun, seen: int) -> list[Any]:
         """What came after so many events; waits a moment if there is nothing new."""

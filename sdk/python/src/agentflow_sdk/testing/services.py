@@ -58,7 +58,7 @@ class Workflows(workflow_pb2_grpc.WorkflowServiceServicer):
 
     def GetRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
         self._fake.enter("GetRun", context)
-        return workflow_pb2.GetRunResponse(run=self._fake.run(request.run_id, context).message)
+        return workflow_pb2.GetRunResponse(run=self._fake.snapshot(self._fake.run(request.run_id, context)))
 
     def ListRuns(self, request: Any, context: Any) -> Reply:  # noqa: N802
         self._fake.enter("ListRuns", context)
@@ -166,7 +166,7 @@ class Traces(trace_pb2_grpc.TraceServiceServicer):
 
     def GetTrace(self, request: Any, context: Any) -> Reply:  # noqa: N802
         self._fake.enter("GetTrace", context)
-        run = self._fake.run(request.run_id, context).message
+        run = self._fake.snapshot(self._fake.run(request.run_id, context))
         steps = [
             trace_pb2.TraceStep(
                 step=step.step,
@@ -192,7 +192,7 @@ class Traces(trace_pb2_grpc.TraceServiceServicer):
         self._fake.enter("QueryTraces", context)
         found = [
             trace_pb2.TraceSummary(run_id=run.run_id, workflow=run.workflow, status=run.status, steps=len(run.steps))
-            for run in self._fake.runs.values()
+            for run in self._fake.matching(0, "", {})
             if request.start_ms <= run.submitted_at <= (request.end_ms or run.submitted_at)
             and request.status in (0, run.status)
         ]
