@@ -179,7 +179,10 @@ async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
             told := (await cli("trigger", "from_file", "--overlap", "skip", "--id", "t2")).stderr
         ):
             assert "not decided yet" in told
-    assert "0 schedules were told" in (await cli("calendar", "set", "bank", "2030-12-25")).stderr
+    days = tmp_path / "days.txt"
+    days.write_text("2030-12-25\n")
+    assert "0 schedules were told" in (await cli("calendar", "set", "bank", "-f", str(days))).stderr
+    assert "give dates, or --file" in (await cli("calendar", "set", "bank", code=2)).stderr
     assert (await cli.json("calendar", "list"))[0]["dates"] == ["2030-12-25"]
     await cli("calendar", "delete", "bank")
     await cli("delete", "by_flags")

@@ -293,9 +293,19 @@ def rotate(
 @remote
 def calendar_set(
     name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
-    dates: Annotated[list[str], typer.Argument(help="2030-12-25, or 12-25 for every year.", show_default=False)],
+    dates: Annotated[
+        list[str] | None, typer.Argument(help="2030-12-25, or 12-25 for every year.", show_default=False)
+    ] = None,
+    file: Annotated[
+        str, typer.Option("--file", "-f", help="An iCalendar file (.ics), or a date a line.", show_default=False)
+    ] = "",
 ) -> None:
     """Make a calendar, or put these dates in the place of its own. Schedules that name it are told."""
+    from agentctl import holidays
+
+    dates = [*(dates or ()), *(holidays.read(values.read_text(file), file) if file else ())]
+    if not dates:
+        raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
     with open_client() as client:
         told = client.schedules.set_calendar(name, dates)
     note(f"calendar {name}: {len(dates)} dates; {told} schedules were told")
