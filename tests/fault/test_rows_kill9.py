@@ -81,7 +81,7 @@ async def test_rows_survive_kill_9_and_stops(processes: Processes, nats_url: str
     told = await Told.by(log)
     assert set(told.states) == runs
     in_rows = sum(isinstance(event, ev.StepCompleted) and event.begun is not None for event in told.events)
-    assert in_rows > RUNS * STEPS // 2, "most steps were begun by the worker of the one before"
+    assert in_rows > RUNS, "many steps were begun by the worker of the one before: fewer, the slower the machine is"
 
     lines = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     calls = {(run, step, int(given), int(number)) for run, step, _, given, number in lines}
