@@ -71,6 +71,9 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
         (dag("id: g, type: continue_as_new", top=AGAIN), "the next run needs the input 'n'"),
         (dag("id: a, type: function, config: {function_name: f, inputs: {x: {{y}}}}"), "put quotes around a template"),
         ("name: w\ndag:\n\tnodes: []\n", "YAML takes no tabs"),
+        (dag("id: s, type: signal, config: {signal: go, on_timeout: continue}"), "`on_timeout` needs `timeout_ms`"),
+        (dag("id: a, type: approval, config: {on_expire: reject}"), "`on_expire` needs `expires_ms`"),
+        (dag(f"id: a, {FN}", top="outputs: {x: a.score}\n"), "(write a.output.score, or {{'a.score'}} for the text)"),
         (graph(CLOSED, edges="{from: a, to: END, condition: state.don}"), "edges[0].condition: 'don' is no key"),
         (graph(CLOSED, node="name: a, function: f, writes: dnoe"), "'dnoe' is no key of the state"),
         (graph(CLOSED, node="name: a, function: f, args: {x: state.nothing}"), "'nothing' is no key of the state"),
@@ -92,6 +95,7 @@ def test_a_mistake_is_told(text: str, told: str) -> None:
     [
         wait("until: 2030-01-31T09:00:00+01:00"),
         wait("until: 2030-01-31"),
+        dag(f"id: a, {FN}", top="outputs: {x: b.score, y: a.b.c, z: a text}\n"),
         wait("duration: '{{minutes}}m'"),
         wait("until: w0.output.at").replace("- {id: w,", f"- {{id: w0, {FN}}}\n    - {{id: w,"),
         when("has(b.output.x) && b.output.x.all(item, item > threshold) && type(threshold) == double"),

@@ -28,6 +28,7 @@ from agentflow_common.stateschema import Schema, StateError, reduce
         ("merge", {"a": 1, "b": 1}, {"b": 2}, {"a": 1, "b": 2}),
         ("union", [3, {"a": 1}], [{"a": 1}, 3, 1], [3, {"a": 1}, 1]),
         ("union", ["a"], "b", ["a", "b"]),
+        ("union", [1, True, 1e300], [1.0, {"n": 2.0}, {"n": 2}, 1e300], [1.0, True, 1e300, {"n": 2}]),
         ("sum", 1, 2.5, 3.5),
         ("sum", None, 2, 2),
         ("max", 3, 2, 3),

@@ -17,6 +17,7 @@ from agentflow_common.definition_nodes import (
     ContinueNode,
     LoopNode,
     MapNode,
+    SignalNode,
     WaitNode,
     all_inputs,
     arguments,
@@ -58,8 +59,18 @@ def _all(definition: Definition) -> Iterator[Finding]:
     for number, node in enumerate(definition.dag.nodes):
         found.extend(_Node(number, node, index, values).findings())
     found.extend(values.check(("outputs",), definition.outputs))
+    found.extend(_parts_of_steps(definition, index))
     found.extend(graph_findings(definition))
     yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
+
+
+def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
+    """Outputs that were meant to refer to a step, and would be the text itself."""
+    for name, value in definition.outputs.items():
+        step, _, part = value.partition(".") if isinstance(value, str) else ("", "", "")
+        if step in index and part.isidentifier() and expressions.parse_reference(value) is None:
+            text = f"{value!r} is a plain text here, and a step has output, status and error"
+            yield ("outputs", name), text, f"write {step}.output.{part}, or {{{{'{value}'}}}} for the text"
 
 
 def _inputs(definition: Definition) -> Iterator[Finding]:
@@ -131,6 +142,13 @@ class _Node:
             values = self._outer.inside("", own) if undo else self._values
             for field in ("inputs", "tool_args", "function_args"):
                 yield from values.check((*here, *work.path, field), getattr(work.config, field, None))
+        yield from self._by_type(node)
+        yield from self._policy(node)
+        if node.compensate_with is not None and works(node)[0].path[0] != "config":
+            yield (*here, "compensate_with"), f"a {node.type} node does nothing that could be undone", "remove it"
+
+    def _by_type(self, node: AnyNode) -> Iterator[Finding]:
+        config = node.config
         if isinstance(node, MapNode):
             yield from self._map(node)
         elif isinstance(node, LoopNode):
@@ -139,11 +157,12 @@ class _Node:
             yield from self._wait(node)
         elif isinstance(node, ApprovalNode):
             yield from self._approval(node)
+        elif isinstance(node, SignalNode):
+            if node.config.on_timeout != "fail" and node.config.timeout_ms is None:
+                place = (*self._here, "config", "on_timeout")
+                yield place, "`on_timeout` needs `timeout_ms`: without it the step waits for ever", "add it"
         elif getattr(config, "parallel", False) or getattr(config, "for_each", None):
             yield from self._parallel()
-        yield from self._policy(node)
-        if node.compensate_with is not None and works(node)[0].path[0] != "config":
-            yield (*here, "compensate_with"), f"a {node.type} node does nothing that could be undone", "remove it"
 
     def _policy(self, node: AnyNode) -> Iterator[Finding]:
         """A bound that is declared is enforced, or refused."""
@@ -221,6 +240,8 @@ class _Node:
             yield (*here, "required"), "more approvals are required than there are approvers", "lower it"
         if bool(config.escalate_to) != (config.escalate_ms is not None):
             yield here, "`escalate_ms` and `escalate_to` go together", "give both"
+        if config.on_expire != "fail" and config.expires_ms is None:
+            yield (*here, "on_expire"), "`on_expire` needs `expires_ms`: without it nothing expires", "add it"
 
 
 def _refers(value: str) -> bool:

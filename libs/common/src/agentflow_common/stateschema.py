@@ -84,7 +84,16 @@ def _unique(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterat
 
 
 def _identity(value: Any) -> bytes:
-    return msgspec.json.encode(value, order="sorted")
+    """Equal for values that are equal in JSON, where 1 and 1.0 are one number."""
+    return msgspec.json.encode(_whole(value), order="sorted")
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < INTEGER_MAX:
+        return int(value)
+    if isinstance(value, dict):
+        return {key: _whole(item) for key, item in value.items()}
+    return [_whole(item) for item in value] if isinstance(value, list) else value
 
 
 @functools.cache
