@@ -181,7 +181,17 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
         ):
             await place.poison(lane, body.encode())
         await place.log.append(Entry(subjects.out_run(subjects.key_of(ORG, nul.run)), ev.encode(nul)))
-        found = await place.buried(admin, 4 + 3 + 4 + 1)  # the gateway follows the decisions
+        for at, more in (
+            ({}, {"parent": ev.ParentRef("no place.>", "s", 1)}),
+            ({"org": "b c"}, {}),
+            ({"run": "run_2"}, {}),
+        ):
+            own = in_shard(live.shard)
+            event = ev.RunSubmitted(
+                **{"org": ORG, "run": own.run, "ts": TS, **at}, workflow="w", version=1, definition={}, **more
+            )
+            await place.poison(own, ev.encode(event))  # whom nobody could tell how it ended
+        found = await place.buried(admin, 4 + 3 + 4 + 1 + 3)  # the gateway follows the decisions
         assert {letter.origin for letter in found} == {"scheduler", "gateway"}
         second = await place.engine.submit(text)  # waits for the slot
         done = ev.StepCompleted(

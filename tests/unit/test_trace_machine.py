@@ -91,3 +91,21 @@ def test_schedules_and_what_cannot_be_read_are_shown_but_not_folded() -> None:
     answer = machine.reply(RUN, log, 10_000, 100)
     assert [event.type for event in answer.events] == ["run.submitted", rows.UNDECODABLE, "cost.settled"]
     assert (answer.status, answer.cost_nano, answer.steps) == ("pending", 0, ())
+
+
+def test_what_makes_no_sense_in_one_fact_leaves_the_others_readable() -> None:
+    found = _rows(SUBMITTED, STARTED, _scheduled(120))
+    for number, more in enumerate(
+        (
+            b'"step.completed","begun":{"step":"b"}',
+            b'"child.ended","cost_nano":"x"',
+            b'"outcome.resolved","outcome":[]',
+        ),
+        4,
+    ):
+        body = b'{"type":%s,"org":"acme","run":"run_1","ts":125,"step":"a","attempt":1}' % more
+        found.append(rows.of("AF_EVENTS", SUBJECT, body, number, 125))
+    done = ev.StepCompleted(**IDS, ts=130, step="a", attempt=1, worker="w")
+    found.append(rows.of("AF_EVENTS", SUBJECT, ev.encode(done), 7, 130))
+    (step,) = machine.reply(RUN, found, 10_000, 100).steps
+    assert (step.step, step.status) == ("a", "completed")

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import ids, subjects
 from agentflow_common.logfold import LogFold
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
@@ -39,7 +39,9 @@ def evolve(state: RunState, event: ev.Event, seq: int) -> None:
 
 
 def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
-    """The state that `run.submitted` begins."""
+    """The state that `run.submitted` begins. InvalidError for one that nobody could be told of."""
+    for name in (event.org, event.run, *([] if event.parent is None else [event.parent.run])):
+        ids.check_token(name, "a run's place")  # it becomes a part of subjects
     position = event.position or ev.SeedPosition()
     return RunState(
         org=event.org,

@@ -9,6 +9,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import lanefold, schedulefold, subjects
+from agentflow_common.errors import InvalidError
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.logfold import LogFold
 from agentflow_common.runfold import RunFold, new_state
@@ -23,6 +24,7 @@ from agentflow_scheduler.run import Run
 from agentflow_scheduler.schedules import Schedule, decide_schedule
 
 State = RunState | LaneState | ScheduleState
+_BEGIN = (ev.RunSubmitted, ev.LaneRequested, ev.LaneConfigured, ev.ScheduleCreated)
 Entity = Run | Lane | Schedule
 
 
@@ -36,6 +38,8 @@ def folding(key: RunKey, state: Any = None) -> LogFold[Any]:
 
 def begins(key: RunKey, event: ev.Event) -> bool:
     """Whether an entity that is not known may begin (or, after its checkpoint, go on) with this event."""
+    if (event.org, event.run) != (key.org, key.run):
+        return False
     if key.run.startswith(LANE_PREFIX):
         return isinstance(event, ev.LaneEvent)
     if key.run.startswith(SCHEDULE_PREFIX):
@@ -44,7 +48,9 @@ def begins(key: RunKey, event: ev.Event) -> bool:
 
 
 def begin(key: RunKey, event: ev.AnyEvent, seq: int) -> State | None:
-    """The state that a fact begins; None for a late word about what is over."""
+    """The state that a fact begins; None for a late word about what is over. InvalidError for one about another."""
+    if isinstance(event, _BEGIN) and (event.org, event.run) != (key.org, key.run):
+        raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.run}", kind="misplaced")
     if key.run.startswith(LANE_PREFIX):
         if not isinstance(event, ev.LaneRequested | ev.LaneConfigured):
             return None

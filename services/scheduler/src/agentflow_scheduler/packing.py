@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, screening
+from agentflow_common import bus, ids, screening
 from agentflow_common import events as ev
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.errors import DeadlineError, RetryableError
@@ -63,7 +63,10 @@ class Packer:
         return ev.encode(msgspec.structs.replace(decision, state=changed))
 
     async def fact(self, origin: RunKey, to: RunKey, fact: ev.Event) -> bytes:
-        """The bytes of a fact for another entity. RetryableError if what it needs can't be reached now."""
+        """The bytes of a fact for another entity. RetryableError if what it needs can't be reached now, InvalidError if
+        there can be no such entity: not sent, it is one entity's trouble and not that of all in the turn."""
+        ids.check_token(to.org, "an org")
+        ids.check_token(to.run, "an entity")
         await self._hand_on(origin, to, fact)
         data = ev.encode(fact)
         if len(data) <= INLINE_BYTES_MAX:

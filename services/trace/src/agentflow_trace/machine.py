@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.errors import UNREADABLE
 from agentflow_common.rpc import TraceEvent, TraceReply, TraceStep
 from agentflow_trace.rows import REMOVED, SCHEDULE, UNDECODABLE, Row
 
+_T = TypeVar("_T", bound=msgspec.Struct)
 DECISIONS: Final = frozenset(ev.event_type(kind) for kind in ev.ALL_TYPES if issubclass(kind, ev.Decision))
 ENDED: Final = {"run.completed": "completed", "run.failed": "failed", "run.cancelled": "cancelled"}
 MOVED: Final = {
@@ -116,6 +118,14 @@ _OF_ATTEMPTS: Final = frozenset(
 )
 
 
+def _body(row: Row, kind: type[_T]) -> _T:
+    """What a row has no column for; as if it were not there if a foreign hand wrote what can't be read."""
+    try:
+        return msgspec.json.decode(row.body, type=kind)
+    except UNREADABLE:
+        return kind()
+
+
 class _Child(msgspec.Struct):
     """What a row of `child.ended` has no column for."""
 
@@ -127,7 +137,7 @@ class _Child(msgspec.Struct):
 def _child_ended(line: Timeline, row: Row) -> None:
     """What the child cost counts even when its end comes too late to be used."""
     attempt = line.attempts.get((row.step, row.attempt))
-    child = msgspec.json.decode(row.body, type=_Child)
+    child = _body(row, _Child)
     for holder in (line, attempt):
         if holder is not None:
             holder.cost_nano += child.cost_nano
@@ -150,7 +160,7 @@ def _outcome_resolved(line: Timeline, row: Row) -> None:
     attempt = line.attempts.get((row.step, line.current.get(row.step, -1)))
     if attempt is None or attempt.attempt != row.attempt or attempt.status != "outcome_unknown":
         return
-    outcome = msgspec.json.decode(row.body, type=_Outcome).outcome
+    outcome = _body(row, _Outcome).outcome
     attempt.status = {"completed": "completed", "retry": "retrying"}.get(outcome, "failed")
     attempt.finished_at = row.ts
 
@@ -205,7 +215,7 @@ class _GoesOn(msgspec.Struct):
 
 def _goes_on(line: Timeline, row: Row) -> None:
     """The worker goes on with the next step by itself."""
-    begun = msgspec.json.decode(row.body, type=_GoesOn).begun
+    begun = _body(row, _GoesOn).begun
     if begun is not None and begun.step not in line.current and line.status not in ENDED.values():
         line.current[begun.step] = 1
         line.attempts[begun.step, 1] = _Attempt(begun.step, 1, "scheduled", scheduled_at=row.ts)
