@@ -17,7 +17,7 @@ from agentflow_common import subjects
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanefold import LaneConfig, LaneState
-from agentflow_common.runstate import OPEN, RunState, parent_of
+from agentflow_common.runstate import OPEN, UNDO, RunState, StepStatus, node_of, parent_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes import Lane
@@ -316,7 +316,7 @@ class World:
             ]
             assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
         self.check_concurrency(submitted.definition, log)
-        self.check_saga(ends[0], decisions)
+        self.check_saga(key, ends[0], decisions)
         check_children(self.logs, key)
 
     def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:
@@ -350,14 +350,34 @@ class World:
             elif isinstance(event, OVER):
                 open_steps.discard(step)
 
-    def check_saga(self, end: Any, decisions: Sequence[ev.Decision]) -> None:
+    def check_saga(self, key: RunKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
         plan = next((e for e in decisions if isinstance(e, ev.RunCompensating)), None)
+        if not isinstance(end, ev.RunCompleted):
+            undone = set(end.uncompensated if plan is None else plan.steps)
+            assert self._completed_with_undo(key, plan or end) <= undone
         begun = [e.step for e in decisions if isinstance(e, ev.StepScheduled) and e.step.endswith(":undo")]
         if plan is None:
             assert not begun
             return
         assert list(dict.fromkeys(begun)) == [f"{step}:undo" for step in plan.steps][: len(set(begun))]
         assert sorted([*end.compensated, *end.uncompensated]) == sorted(plan.steps)
+
+    def _completed_with_undo(self, key: RunKey, until: Any) -> set[str]:
+        """What had completed by this decision, of the steps that have a compensation."""
+        fold = folding(key)
+        for seq, event in self.logs[key]:
+            if event is until:
+                break
+            if isinstance(event, ev.Decision) or seq <= until.seen:
+                fold.add(event, seq)
+        state = fold.finish()
+        nodes = {node["id"] for node in state.definition["dag"]["nodes"] if node.get("compensate_with")}
+        done = {name for name, step in state.steps.items() if step.status is StepStatus.COMPLETED}
+        return {
+            name for name in done
+            if node_of(name) in nodes and not name.endswith(UNDO)
+            and state.steps[name].width < 0 and not state.steps[name].iteration
+        }  # fmt: skip
 
     def check_lane(self, key: RunKey) -> None:
         while self.unseen.get(key) or key in self.recovered:
