@@ -43,9 +43,9 @@ class Engine:
         self._run_dir = run_dir
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
-    def submission(self, definition: dict[str, object], run: str | None = None) -> tuple[str, Entry]:
+    def submission(self, definition: dict[str, object]) -> tuple[str, Entry]:
         """A run's id and the append that submits it."""
-        run_id = run or ids.new_run_id()
+        run_id = ids.new_run_id()
         key = subjects.key_of(self.org, run_id)
         event = ev.RunSubmitted(
             org=self.org, run=run_id, ts=0, workflow=str(definition["name"]), version=1, definition=definition
@@ -131,8 +131,10 @@ def fanout(width: int, lane: str = "default") -> dict[str, object]:
 async def engine(
     durability: Literal["default", "fsync"] = "default", concurrency: int = CONCURRENCY, **settings: str
 ) -> AsyncIterator[Engine]:
-    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most. settings: more
-    environment variables."""
+    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most.
+
+    settings: more environment variables.
+    """
     with (
         tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder,
         NatsServer(Path(folder) / "nats", durability=durability) as server,
