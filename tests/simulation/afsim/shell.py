@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import agentflow_common.blobs
 import agentflow_common.groupcommit
+import agentflow_common.objects
 import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.chain
@@ -127,11 +128,16 @@ def small_engine(world: World) -> Iterator[None]:
     async def close() -> None:
         """There is no model."""
 
+    async def read(store: Any, name: str) -> bytes:
+        data: bytes = (await store.get(name)).data
+        return data
+
     llm = SimpleNamespace(connect=lambda *_: SimpleNamespace(close=close))
     time = SimTime(world.loop)
     with patched(
         (subjects, "SHARDS", 2),
         (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
+        (agentflow_common.objects, "read", read),
         (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
         (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),

@@ -1,24 +1,39 @@
-"""Reads of object stores that come to an end.
+"""Reads of object stores, by direct gets.
 
-nats-py waits for ever for the chunks of an object that was replaced, or deleted, after it had looked it up.
+nats-py reads an object by a consumer: it waits for ever for parts of one that was replaced after it had looked it up,
+and leaves the consumer to the server for five seconds, which takes no more than 1,000 of them a bucket: 200 reads/s.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import base64
+import hashlib
+from typing import Any, Final
 
 from nats.js.object_store import ObjectStore
 
-PATIENCE_S: Final = (5.0, 30.0)  # then it is looked up again; a large one may take long
+from agentflow_common.eventlog import EventLog
+
+READ_S_MAX: Final = 10.0  # that an object may be other than it should: it is being replaced, or a replica lags
+AGAIN_S: Final = 0.1
 
 
 async def read(store: ObjectStore, name: str) -> bytes:
     """The object's bytes. Raises NotFoundError or ObjectNotFoundError if there is none, TimeoutError."""
-    for patience_s in PATIENCE_S:
-        try:
-            async with asyncio.timeout(patience_s):
-                return (await store.get(name)).data or b""
-        except TimeoutError:
-            continue
-    raise TimeoutError(f"the object {name} was not read in {sum(PATIENCE_S):.0f} s")
+    inside: Any = store  # it does not tell its connection and its bucket
+    log, bucket = EventLog(inside._js._nc), inside._name
+    deadline = asyncio.get_running_loop().time() + READ_S_MAX
+    while True:
+        info = await store.get_info(name)
+        parts = await log.read(f"$O.{bucket}.C.{info.nuid}", stream=f"OBJ_{bucket}")
+        data = b"".join(part.data for part in parts)
+        if _digest(data) == info.digest or not info.size:
+            return data
+        if asyncio.get_running_loop().time() > deadline:
+            raise TimeoutError(f"the object {name} has {len(data):,} bytes of {info.size:,}, or others than it should")
+        await asyncio.sleep(AGAIN_S)
+
+
+def _digest(data: bytes) -> str:
+    return "SHA-256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode()
