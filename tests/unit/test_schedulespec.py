@@ -98,7 +98,7 @@ def test_inputs_are_rendered_from_the_fire_and_its_trigger() -> None:
     variables = {"schedule": {"time": "2030-01-01T00:00:00+00:00", "number": 7}, "trigger": {"payload": {"a": [1]}}}
     found = schedulespec.render(inputs, variables)
     assert found == {"at": "2030-01-01T00:00:00+00:00", "n": 7, "x": [[1], 1], "plain": "p"}
-    with pytest.raises(InvalidError, match="no attribute 'b'"):
+    with pytest.raises(InvalidError, match="no field 'b'"):
         schedulespec.render({"x": "{{ trigger.payload.b }}"}, variables | {"trigger": {"payload": {}}})
 
 
@@ -131,3 +131,21 @@ def test_what_to_write_instead_is_told(more: dict[str, Any], fix: str) -> None:
 def test_methods_of_a_mapping_are_no_misspelt_fields() -> None:
     inputs = {"a": "{{ schedule.items() | list }}", "b": "{{ trigger.payload.anything.at.all }}", "c": "{{ trigger }}"}
     assert schedulespec.parse({**GOOD, "inputs": inputs}).inputs == inputs
+
+
+@pytest.mark.parametrize(
+    ("given", "days"),
+    [
+        ("mon-fri", ("mon", "tue", "wed", "thu", "fri")),
+        (["Friday - Monday"], ("fri", "sat", "sun", "mon")),
+        (["tue", "Tuesday", "mon-wed"], ("tue", "mon", "wed")),
+        ("sun-sun", ("sun",)),
+    ],
+)
+def test_weekdays_by_name_and_by_range(given: Any, days: tuple[str, ...]) -> None:
+    assert schedulespec.parse({**GOOD, "weekdays": given}).weekdays == days
+
+
+@pytest.mark.parametrize("wrong", ["monsoon", "mon-", "-fri", "mon-fri-sun", "1-5", "", "mon,tue"])
+def test_what_only_begins_like_a_weekday_is_none(wrong: str) -> None:
+    assert problems(weekdays=[wrong])[0][0] == "weekdays.0"

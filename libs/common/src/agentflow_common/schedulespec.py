@@ -41,9 +41,23 @@ def _listed(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-def _lower(value: Any) -> Any:
+_DAY_NAMES: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+
+
+def _weekdays(value: Any) -> Any:
+    """`mon`, `Monday`, and `fri-mon` as its days."""
     value = _listed(value)
-    return [str(item).strip().lower()[:3] for item in value] if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    found: list[str] = []
+    for item in value:
+        first, dash, last = (word.strip() for word in str(item).lower().partition("-"))
+        ends = [n for word in (first, last or first) for n, day in enumerate(_DAY_NAMES) if word in {day, day[:3]}]
+        if len(ends) < 2 or (dash and not last):
+            found.append(str(item))
+        else:
+            found += [_DAY_NAMES[(ends[0] + n) % 7][:3] for n in range((ends[1] - ends[0]) % 7 + 1)]
+    return list(dict.fromkeys(found))
 
 
 def _texts(value: Any) -> Any:
@@ -67,7 +81,7 @@ def _checked(check: Callable[[str], Any]) -> BeforeValidator:
 
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Days = Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], BeforeValidator(_lower)]
+Days = Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], BeforeValidator(_weekdays)]
 Windows = Annotated[tuple[str, ...], _checked(firetimes.parse_window), BeforeValidator(_listed)]
 Dates = Annotated[tuple[str, ...], _checked(firetimes.parse_holiday), BeforeValidator(_texts)]
 Moment = Annotated[str, BeforeValidator(_moment)]
@@ -230,7 +244,7 @@ def _explain(item: Any, lines: Mapping[tuple[str | int, ...], int] | None) -> Pr
     elif item["type"] == "string_pattern_mismatch":
         message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
     elif item["type"] == "literal_error":
-        fix = _ELSEWHERE.get(str(item["input"]).lower(), "")
+        fix = _ELSEWHERE.get(str(item["input"]).lower(), "or a range, mon-fri" if "weekdays" in path else "")
     elif item["type"] in _SHAPES:
         message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
     elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:
