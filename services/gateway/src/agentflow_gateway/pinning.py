@@ -2,7 +2,7 @@
 
 `nesting` judges the finished graph of references without I/O: at most DEPTH_MAX runs stand in each other. A workflow
 that starts itself has to do so under a condition; how deep it goes, the scheduler bounds then. Labels are resolved for
-the run that is submitted, so all of its subworkflows agree, and its own name means this very definition.
+the run that is submitted, so all of its subworkflows agree; its own name means this very definition to itself.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def pin(root: Definition, digest: str, find: Find) -> Pinned:
                 problems.append(Problem(_place(owner, ref, within), f"more than {COUNT_MAX} subworkflows in all", fix))
                 return Pinned(problems=tuple(problems))
             try:
-                own = ref in {root.name, title(root)}
+                own = owner is root and ref in {root.name, title(root)}
                 found = Found(root, root.canonical(), digest) if own else await find(ref)
             except NotFoundError as error:
                 problems.append(Problem(_place(owner, ref, within), error.message))
