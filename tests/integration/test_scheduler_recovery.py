@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import objects, subjects
+from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
+from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.waiting import PATIENCE_S
+from agentflow_scheduler import snapshots
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.recovery import recover
 from agentflow_scheduler.settings import SchedulerSettings
@@ -115,11 +117,8 @@ async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_tim
                 await asyncio.sleep(0.1)
 
 
-async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
-    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The client waits for ever for the parts of an object that is not there any more."""
-    monkeypatch.setattr(objects, "PATIENCE_S", (0.5, 30.0))
+async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(nats_url: str, harness: Any) -> None:
+    """The client's own read waits for ever for the parts of an object that is not there any more."""
     async with running("worker", harness.worker_settings(nats_url), worker_app) as worker:
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         await save_snapshot(store, 3, 7, [])
@@ -131,3 +130,28 @@ async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(
         await save_snapshot(store, 3, 8, [])
         async with asyncio.timeout(PATIENCE_S):
             assert (await reading).seq == 8
+
+
+async def test_a_store_that_fails_holds_up_no_run_and_what_was_not_saved_is_saved_later(
+    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(snapshots, "AGE_S_MAX", 0.2)
+    settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        await stack.enter_async_context(running("scheduler", settings, scheduler_app))
+        await engine.finished(await engine.submit(QUICK))  # its shards are served
+        await worker.nc.jsm().delete_stream(f"OBJ_{subjects.SNAPSHOT_BUCKET}")
+        for key in [await engine.submit(QUICK) for _ in range(10)]:
+            await engine.finished(key)
+        async with asyncio.timeout(30):
+            while "no snapshot of shard" not in caplog.text:
+                await asyncio.sleep(0.05)
+        await ensure_streams(worker.nc)
+        store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
+        last_fact = (await engine.state(key)).facts_seq
+        async with asyncio.timeout(60):
+            while (await load_snapshot(store, key.shard)).seq < last_fact:
+                await asyncio.sleep(0.05)
+        assert "recovered again" not in caplog.text
