@@ -10,9 +10,11 @@ from typing import Any
 import grpc
 import httpx
 import pytest
+from nats.js import api
 
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common.service import running
+from agentflow_common.testing.waiting import until
 from agentflow_gateway.testing import details
 from agentflow_gateway.testing_schedules import Desk, opened
 from agentflow_scheduler.app import app as scheduler_app
@@ -75,6 +77,23 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await rotate(**bad)
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_queue_of_work_is_read_from_its_first_message_on(desk: Desk) -> None:
+    js = desk.stand.context.nc.jetstream()
+    config = api.StreamConfig(name="WORK", subjects=["work.>"], retention=api.RetentionPolicy.WORK_QUEUE)
+    await js.add_stream(config)
+    await js.publish("work.new", b"early")
+    await desk.create(cron=(), trigger={"subject": "work.new"}, inputs={"text": "{{trigger.payload}}"}, overlap="allow")
+    await js.publish("work.new", b"late")
+    state = await desk.until(lambda state: state.number == 2)
+    texts = [(await desk.submitted(fire.child)).inputs.value["text"] for fire in state.recent]
+    assert sorted(texts) == ["early", "late"]
+
+    async def taken() -> bool:
+        return not (await js.stream_info("WORK")).state.messages
+
+    await until(taken)
 
 
 async def test_who_triggers_by_hand_is_told_what_comes_of_it(desk: Desk) -> None:

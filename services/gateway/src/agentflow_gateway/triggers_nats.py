@@ -113,19 +113,23 @@ class Listeners:
                     await self._subscribe(row)
                 backoff_s = 0.2
             except _ERRORS as error:
-                log.warning("a listener begins again", extra={"schedule": row.name, "error": type(error).__name__})
+                why = error.description if isinstance(error, APIError) else ""
+                known = {"schedule": row.name, "error": type(error).__name__, "why": why or ""}
+                log.warning("a listener begins again", extra=known)
             await asyncio.sleep(backoff_s)
             backoff_s = min(10.0, backoff_s * 2)
 
     async def _read_stream(self, row: ScheduleRow, stream: str) -> None:
-        config = api.ConsumerConfig(
-            durable_name=durable_of(row), filter_subject=row.subject, deliver_policy=api.DeliverPolicy.NEW,
-            ack_policy=api.AckPolicy.EXPLICIT, ack_wait=60.0, max_ack_pending=4 * CREDIT,
-        )  # fmt: skip
         jsm = self._deps.nc.jsm()
         try:
             await jsm.consumer_info(stream, durable_of(row))
         except NotFoundError:
+            queued = (await jsm.stream_info(stream)).config.retention == api.RetentionPolicy.WORK_QUEUE
+            config = api.ConsumerConfig(
+                durable_name=durable_of(row), filter_subject=row.subject,
+                deliver_policy=api.DeliverPolicy.ALL if queued else api.DeliverPolicy.NEW,  # a queue allows no other
+                ack_policy=api.AckPolicy.EXPLICIT, ack_wait=60.0, max_ack_pending=4 * CREDIT,
+            )  # fmt: skip
             await jsm.add_consumer(stream, config)
         queue = WorkQueue(self._deps.nc, stream, durable_of(row), CREDIT)
         try:
