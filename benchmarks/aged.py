@@ -108,8 +108,12 @@ async def _take_tasks(stack: Engine, count: int) -> None:
     """Acknowledges the copies' tasks in the worker's place: their results are in the log already."""
     queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.lane_durable(subjects.DEFAULT_LANE), credit=5_000)
     await queue.start()
+    heard = time.monotonic()
     while count > 0:
-        if not (found := await queue.batch(SILENCE_S_MAX)):
+        found = await queue.batch(5.0)  # none also when room was made in between
+        if found:
+            heard = time.monotonic()
+        elif time.monotonic() - heard > SILENCE_S_MAX:
             raise RuntimeError(f"{count:,} tasks of the copied runs did not come in {SILENCE_S_MAX:g} s")
         for delivery in found:
             await stack.log.ack(delivery)
