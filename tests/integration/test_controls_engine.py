@@ -94,8 +94,7 @@ async def test_signals_and_approvals_reach_their_steps(world: World) -> None:
     )
     await world.flows.signal(run, "paid", {"amount": 7}, signal_id="1")
     assert (await world.flows.signal(run, "paid", {"amount": 9}, signal_id="1")).deduplicated
-    waiting = await world.status(run, "waiting")
-    assert waiting.waiting_steps == ("ask",)
+    waiting = await world.reaches(run, lambda item: item.status == "waiting" and item.waiting_steps == ("ask",))
     assert waiting.step("ask").waiting_detail["message"] == "pay?"
     async with asyncio.timeout(PATIENCE_S):
         while not (found := await world.flows.approvals()):
