@@ -44,7 +44,7 @@ def test_a_lane_that_makes_sense_is_taken(node: dict[str, Any]) -> None:
         ({"lane": KEYED, "lane_rate": "999999/s"}, "lane_rate", "out of range"),
         ({"lane": KEYED, "lane_rate": "10 per second"}, "lane_rate", "not valid"),
         ({"lane": KEYED, "lane_limit": 0}, "lane_limit", "greater than or equal to 1"),
-        ({"lane": KEYED, **SIGNAL}, "lane", "takes no slot"),
+        ({"lane": KEYED, **SIGNAL}, "lane", "take no slot"),
         ({"lane": "{{nobody}}-x"}, "lane", "nobody"),
         ({"lane": "{{org"}, "lane", ""),
         ({"lane": "acme co"}, "lane", "not valid"),

@@ -33,6 +33,6 @@ def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
                 yield field, f"`{field}` is of keyed lanes, and {node.lane!r} is a worker pool", fix
         return
     if not any(work.path[0] == "config" and work.type != "subworkflow" for work in works(node)):
-        yield "lane", f"a {node.type} node takes no slot of a lane", "put the lane on the steps that do the work"
+        yield "lane", f"nodes of type {node.type} take no slot of a lane", "put the lane on the steps that do the work"
     if node.lane_rate is not None and not RATE_MIN <= per_second(node.lane_rate) <= RATE_MAX:
         yield "lane_rate", f"{node.lane_rate!r} is out of range", f"use 0.05/h at least, {RATE_MAX:g}/s at most"
