@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from agentflow_common.definition import parse_text
+from agentflow_common.definition import parse_dict, parse_text
+from agentflow_common.definition_check import PROBLEMS_MAX
 from agentflow_common.errors import InvalidError
 
 FN = "type: function, config: {function_name: f}"
@@ -110,3 +113,16 @@ def test_a_mistake_is_told(text: str, told: str) -> None:
 )
 def test_what_is_right_is_taken(text: str) -> None:
     parse_text(text)
+
+
+def test_many_mistakes_in_a_large_definition_are_told_in_time() -> None:
+    """What each might have meant is looked up for those that are told; for all of them it took minutes."""
+    nodes = [
+        {"id": f"node_{n}", "type": "function", "config": {"function_name": "f", "inputs": {"x": f"nodd_{n}x.output"}}}
+        for n in range(3_000)
+    ]
+    began = time.process_time()
+    with pytest.raises(InvalidError) as caught:
+        parse_dict({"name": "w", "dag": {"nodes": nodes}})
+    assert len(caught.value.problems) == PROBLEMS_MAX
+    assert time.process_time() - began < 20

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Iterator, Set
 from typing import Any
 
@@ -34,12 +35,7 @@ PROBLEMS_MAX = 50
 
 def check(definition: Definition) -> list[Finding]:
     """Every problem as (path, message, fix), at most PROBLEMS_MAX."""
-    found: list[Finding] = []
-    for finding in _all(definition):
-        found.append(finding)
-        if len(found) >= PROBLEMS_MAX:
-            break
-    return found
+    return list(itertools.islice(_all(definition), PROBLEMS_MAX))
 
 
 def _all(definition: Definition) -> Iterator[Finding]:
@@ -54,14 +50,21 @@ def _all(definition: Definition) -> Iterator[Finding]:
         index.setdefault(node.id, number)
     if len(index) < len(definition.dag.nodes):
         return
-    found = [*_inputs(definition), *_edges(definition, index)]
     values = _Values(definition, index)
-    for number, node in enumerate(definition.dag.nodes):
-        found.extend(_Node(number, node, index, values).findings())
-    found.extend(values.check(("outputs",), definition.outputs))
-    found.extend(_parts_of_steps(definition, index))
-    found.extend(graph_findings(definition))
-    yield from found or _order(definition)  # the order can only be told of a graph whose parts can be read
+    of_parts = itertools.chain(
+        _inputs(definition),
+        _edges(definition, index),
+        *(_Node(number, node, index, values).findings() for number, node in enumerate(definition.dag.nodes)),
+        values.check(("outputs",), definition.outputs),
+        _parts_of_steps(definition, index),
+        graph_findings(definition),
+    )
+    first = next(of_parts, None)
+    if first is None:
+        yield from _order(definition)  # the order can only be told of a graph whose parts can be read
+    else:
+        yield first
+        yield from of_parts
 
 
 def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
