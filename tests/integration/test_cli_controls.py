@@ -115,9 +115,11 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
     assert "goes on" in (await cli("workflow", "resume", run)).stdout
     assert "is over" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
+    await cli.becomes(run, "paused")
     assert (await cli.json("workflow", "pause", run))["status"] == "paused"
     assert "is paused" in (await cli("workflow", "pause", run)).stdout
-    assert (await cli.json("workflow", "resume", run))["status"] in {"running", "waiting"}
+    assert (await cli.json("workflow", "resume", run))["run_id"] == run
+    await cli.becomes(run, "waiting")
     assert "env approved ask (1 of 1" in (await cli("workflow", "approve", run, "ask", "--comment", "fine")).stdout
     assert (
         "takes no signal 'stop'; its steps wait for go" in (await cli("workflow", "signal", run, "stop", code=2)).stderr
