@@ -70,7 +70,7 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
     """position: every fire time up to it is decided. clock: what the newest timer that fired says of the time.
 
     skip_until: times up to it passed during a pause. listed: the status that was last written down. timed: how many
-    times have fired or wait, since the schedule's making or the change of `runs_max`. Times: ms.
+    times have fired or wait, of a schedule with `runs_max`, since that was set. Times: ms.
     """
 
     org: str
@@ -327,14 +327,14 @@ def _fired(state: ScheduleState, event: ev.ScheduleFired) -> None:
                 backfill.position, backfill.count = event.at, backfill.count + 1
     elif not _take(state, event.cause, event.id, event.at) and event.cause == "time":
         state.position = max(state.position, event.at)
-        state.timed += 1
+        state.timed += "runs_max" in state.spec
 
 
 def _skipped(state: ScheduleState, event: ev.ScheduleSkipped) -> None:
     state.skipped[event.reason] = state.skipped.get(event.reason, 0) + event.count
     taken = event.count == 1 and _take(state, event.cause, event.id, event.at)
     if event.cause == "time":
-        state.timed -= taken
+        state.timed = max(0, state.timed - taken)
         if not taken:
             state.position = max(state.position, event.until or event.at)
 
@@ -343,7 +343,7 @@ def _buffered(state: ScheduleState, event: ev.ScheduleBuffered) -> None:
     overlap = next((w.overlap for w in state.inbox if (w.cause, w.id) == (event.cause, event.id)), "")
     if not _take(state, event.cause, event.id, event.at) and event.cause == "time":
         state.position = max(state.position, event.at)
-        state.timed += 1
+        state.timed += "runs_max" in state.spec
     state.buffer.append(Waiting(event.at, event.cause, event.id, _held(event.payload), overlap))
 
 
