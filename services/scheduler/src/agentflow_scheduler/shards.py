@@ -28,7 +28,7 @@ from agentflow_scheduler.snapshots import Saver
 log = logging.getLogger(__name__)
 GATHER_S: Final = 0.0003  # of silence end the facts of a turn under fsync: a turn is one sync, however many it serves
 GATHER_MAX: Final = 1000  # facts; then the turn begins
-CHANGING_WAIT_S: Final = 0.02  # while shards come and go, a look at them is not put off for long
+CHANGING_WAIT_S: Final = 0.02  # while shards come, go or are saved, a look at them is not put off for long
 _NEVER: Final = 1 << 63
 
 
@@ -116,7 +116,7 @@ class Shards:
 
     async def batch(self, wait_s: float) -> list[Delivery]:
         """Facts in order. Some may be folded already: ask `is_new`."""
-        if self._recovery is not None or self._leases.leaving:
+        if self._recovery is not None or self._leases.leaving or self.saver.saving:
             wait_s = min(wait_s, CHANGING_WAIT_S)
         if self._tail is not None:
             taken = await self._tail.batch(wait_s)

@@ -88,6 +88,10 @@ class Saver:
         self._since: dict[int, float] = {}  # when the first of them came, by the loop's clock, the oldest first
         self._putting: asyncio.Task[None] | None = None
 
+    @property
+    def saving(self) -> bool:
+        return self._putting is not None
+
     def count(self, shard: int, events: int) -> None:
         if events:
             if shard not in self._events:
