@@ -3,18 +3,15 @@
     python tests/replay/record.py DATA_DIR LABEL      (the label says which version wrote them, for example v0.1)
 
 Start the stack with WORKER_ID set, so that no machine is named in here. scenarios.py plays what is worth keeping.
-The first line says what is recorded, what its state tells (`knows`) and the hash of that; every other one is {"seq",
-"event"}. A history is never edited: a later version of the code must fold it to the same hash and decide it the same
-way. It may tell more of a state.
+The first line says what is recorded and the hash of its state; every other one is {"seq", "event"}. A history is never
+edited: a later version of the code must fold it to the same hash and decide it the same way.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,23 +55,11 @@ async def record(data_dir: Path, label: str) -> None:
         alike[name, head.get("status")] += 1
         if alike[name, head.get("status")] > ALIKE_MAX:
             continue
-        knows = sorted(plain(state))
-        lines = [msgspec.json.encode(head | {"knows": knows, "hash": digest(state, knows)})]
+        lines = [msgspec.json.encode(head | {"hash": state.hash()})]
         lines += [b'{"seq":%d,"event":%s}' % (seq, data) for seq, data in messages]
         file = HISTORIES / f"{name}.{label}.{key.run[-6:]}.jsonl"
         file.write_bytes(b"\n".join(lines) + b"\n")
         print(f"{file.name}: {len(messages)} events, {head}")
-
-
-def plain(state: State) -> dict[str, Any]:
-    found: dict[str, Any] = msgspec.to_builtins(state, str_keys=True)
-    return found
-
-
-def digest(state: State, knows: Sequence[str]) -> str:
-    """Hex SHA-256 of these fields of the state."""
-    told = {name: value for name, value in plain(state).items() if name in knows}
-    return hashlib.sha256(msgspec.json.encode(told, order="sorted")).hexdigest()
 
 
 def _head(state: State) -> tuple[str, dict[str, Any]]:
