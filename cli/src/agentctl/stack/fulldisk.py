@@ -12,9 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-LOW_BYTES: Final = (
-    16 * 1024 * 1024
-)  # with less, NATS may have failed to write without a word: its log is a file as well
+# with less, NATS may have failed to write without a word: its log is a file as well
+LOW_BYTES: Final = 16 * 1024 * 1024
 ROOM_BYTES: Final = 64 * 1024 * 1024  # more than at the worst: else it would be full again at once
 TOLD: Final = "no room on the disk of the event log: free some; what was accepted is safe, and goes on by itself"
 _WORDS: Final = (b"no space left on device", b"resource limits exceeded for server")
