@@ -109,7 +109,7 @@ class Engine:
                     await self._turn(batch)
                 if batch:
                     telemetry.QUEUE_LAG.labels("scheduler").set(batch[-1].pending)
-                due = shards.saver.due(len(self._entities))
+                due = shards.saver.due(len(self._entities), idle=not batch)
                 if due in shards.served:
                     shards.saver.begin(due, *self._contents(due))
                 for shard in self._leases.leaving & shards.served:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import nats.errors
@@ -23,18 +23,24 @@ from agentflow_common.schedulefold import ScheduleState
 from agentflow_scheduler.entities import State
 
 log = logging.getLogger(__name__)
-SNAPSHOT_VERSION: Final = 1
+SNAPSHOT_VERSION: Final = 2
+IDLE_PART: Final = 10
 AGE_S_MAX: Final = 600.0  # of what is not in a snapshot: finished runs leave the log when no snapshot names them
 
 
 class Snapshot(msgspec.Struct):
-    """The unfinished runs, the lanes and the schedules of a shard once every event up to `seq` is folded."""
+    """The unfinished runs, the lanes and the schedules of a shard once every event up to `seq` is folded.
+
+    definitions: each once, and not in the runs; of: for each run, which one is its own (version 1 has none of both).
+    """
 
     version: int
     seq: int
     runs: list[RunState]
     lanes: list[LaneState] = []
     schedules: list[ScheduleState] = []
+    definitions: list[dict[str, Any]] = []
+    of: list[int] = []
 
     def states(self) -> list[State]:
         return [*self.runs, *self.lanes, *self.schedules]
@@ -43,14 +49,27 @@ class Snapshot(msgspec.Struct):
 async def load_snapshot(store: ObjectStore, shard: int) -> Snapshot:
     """The shard's snapshot; an empty one (sequence 0) if there is none, or none that this version reads."""
     try:
-        snapshot = msgspec.msgpack.decode(await objects.read(store, _name(shard)), type=Snapshot)
-        if snapshot.version == SNAPSHOT_VERSION:
-            return snapshot
+        found = decode_snapshot(await objects.read(store, _name(shard)))
     except (NotFoundError, ObjectNotFoundError):
+        return Snapshot(SNAPSHOT_VERSION, 0, [])
+    if found is None:
+        log.warning("snapshot of shard %d is not readable, the log is read instead", shard)
+    return found or Snapshot(SNAPSHOT_VERSION, 0, [])
+
+
+def decode_snapshot(data: bytes) -> Snapshot | None:
+    """None for what is damaged, or of a version that this one does not know."""
+    try:
+        snapshot = msgspec.msgpack.decode(data, type=Snapshot)
+        if snapshot.version == 1:
+            return snapshot
+        if snapshot.version == SNAPSHOT_VERSION:
+            for run, number in zip(snapshot.runs, snapshot.of, strict=True):
+                run.definition = snapshot.definitions[number]
+            return snapshot
+    except (msgspec.MsgspecError, IndexError, ValueError):
         pass
-    except msgspec.MsgspecError as error:
-        log.warning("snapshot of shard %d is not readable, the log is read instead: %s", shard, error)
-    return Snapshot(SNAPSHOT_VERSION, 0, [])
+    return None
 
 
 async def save_snapshot(store: ObjectStore, shard: int, seq: int, states: Iterable[State]) -> None:
@@ -59,9 +78,14 @@ async def save_snapshot(store: ObjectStore, shard: int, seq: int, states: Iterab
 
 def encode_snapshot(seq: int, states: Iterable[State]) -> bytes:
     snapshot = Snapshot(SNAPSHOT_VERSION, seq, [])
+    known: dict[int, int] = {}  # runs of one definition share the object
     for state in states:
         if isinstance(state, RunState):
-            snapshot.runs.append(state)
+            number = known.setdefault(id(state.definition), len(known))
+            if number == len(snapshot.definitions):
+                snapshot.definitions.append(state.definition)
+            snapshot.of.append(number)
+            snapshot.runs.append(msgspec.structs.replace(state, definition={}))
         elif isinstance(state, LaneState):
             snapshot.lanes.append(state)
         else:
@@ -86,6 +110,7 @@ class Saver:
         self._events: dict[int, int] = {}  # by shard, after its snapshot
         self._total = 0
         self._since: dict[int, float] = {}  # when the first of them came, by the loop's clock, the oldest first
+        self._round: list[int] = []  # shards that are saved one after the other
         self._putting: asyncio.Task[None] | None = None
 
     @property
@@ -106,13 +131,20 @@ class Saver:
         self._total -= events
         return events
 
-    def due(self, entities: int) -> int | None:
-        """The shard to save now, if any. Not before there are as many events as entities in memory: saving must not
-        cost more than what it saves; but what has changed is saved in the end."""
+    def due(self, entities: int, *, idle: bool) -> int | None:
+        """The shard to save now, if any: one after the other, once there are too many events; earlier where nothing
+        else is to be done. Not before there are as many events as entities in memory: saving must not cost more than
+        what it saves; but what has changed is saved in the end."""
         if self._putting is not None or not self._events:
             return None
-        if self._total >= max(self._events_max, entities):
-            return max(self._events, key=self._events.__getitem__)
+        if not self._round:
+            events_max = self._events_max // IDLE_PART if idle else self._events_max
+            if self._total >= max(events_max, entities):
+                self._round = sorted(self._events, key=self._events.__getitem__)
+        while self._round:
+            shard = self._round.pop()
+            if shard in self._events:
+                return shard
         shard, since = next(iter(self._since.items()))
         return shard if asyncio.get_running_loop().time() - since > AGE_S_MAX else None
 
