@@ -25,7 +25,6 @@ BATCHES = 3
 RUNS = {OURS: 300, "restate": 300, "langgraph": 150, "dbos": 100, "temporal": 60}  # a batch takes seconds on any
 ALONE_LENGTH = 50
 ALONE_RUNS = 10
-WARM_RUNS = 50
 ROUNDS = 2
 About = dict[str, Any]
 
@@ -34,7 +33,7 @@ async def ours(durability: Literal["default", "fsync"]) -> Sample:
     """A turn of ours: a fresh log, one scheduler, one worker."""
     short, long = chain(CHAIN), chain(ALONE_LENGTH)
     async with engine(durability) as stack:
-        await drive(stack, short, WARM_RUNS, IN_FLIGHT)
+        await drive(stack, short, RUNS[OURS], IN_FLIGHT)
         await drive(stack, long)
         batches = [await drive(stack, short, RUNS[OURS], IN_FLIGHT) for _ in range(BATCHES)]
         alone = [await drive(stack, long) for _ in range(ALONE_RUNS)]
@@ -44,7 +43,7 @@ async def ours(durability: Literal["default", "fsync"]) -> Sample:
 async def theirs(name: str, peer: Peer) -> tuple[Sample, About]:
     """A turn of a peer, on fresh data, and what it tells of itself."""
     async with peer.running() as program:
-        await program.run(WARM_RUNS, IN_FLIGHT, CHAIN)
+        await program.run(RUNS[name], IN_FLIGHT, CHAIN)
         await program.run(1, 1, ALONE_LENGTH)
         batches = [(await program.run(RUNS[name], IN_FLIGHT, CHAIN))[0] for _ in range(BATCHES)]
         _, alone = await program.run(ALONE_RUNS, 1, ALONE_LENGTH)
