@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.errors import RetryableError
+from agentflow_common.eventlog import Ack, Entry, EventLog
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
@@ -155,3 +157,29 @@ async def test_a_store_that_fails_holds_up_no_run_and_what_was_not_saved_is_save
             while (await load_snapshot(store, key.shard)).seq < last_fact:
                 await asyncio.sleep(0.05)
         assert "recovered again" not in caplog.text
+
+
+async def test_a_timer_is_set_though_nobody_heard_that_it_was_decided(
+    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The append is written and its acknowledgement lost: the run is read again, and nothing is left to decide."""
+    unheard: list[Ack] = []
+    append_batch = EventLog.append_batch
+
+    async def deaf(self: EventLog, entries: Sequence[Entry], timeout_s: float = 5.0) -> Ack:
+        ack = await append_batch(self, entries, timeout_s)
+        if unheard or not any(b'"timer.set"' in entry.data for entry in entries):
+            return ack
+        unheard.append(ack)
+        raise RetryableError("no acknowledgement", kind="append_unknown")
+
+    settings = SchedulerSettings(nats_url=nats_url)
+    async with contextlib.AsyncExitStack() as stack:
+        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        await stack.enter_async_context(running("scheduler", settings, scheduler_app))
+        await engine.finished(await engine.submit(QUICK))  # its shards are served: a recovery would set all timers
+        monkeypatch.setattr(EventLog, "append_batch", deaf)
+        key = await engine.submit("name: w\ndag:\n  nodes: [{id: w, type: wait, config: {duration: 200ms}}]\n")
+        assert (await engine.finished(key)).status is RunStatus.COMPLETED
+    assert unheard

@@ -159,7 +159,10 @@ def final(world: World) -> None:
     for key, log in logs.items():
         check_owners(world, key, log)
         if key in world.runs:
-            _Checked(world, key, log).check()
+            if any(isinstance(event, ev.RunSubmitted) for _, event in log):
+                _Checked(world, key, log).check()
+            else:
+                world.fail(f"{key.run}: has events, and nobody submitted it")
         elif key.run == SCHEDULE:
             check_schedule(world, log)
         else:

@@ -207,32 +207,13 @@ def holes_unheeded() -> list[Change]:
     return [(Client, "deliver", deliver)]
 
 
-def no_timers_on_reload() -> list[Change]:
-    """A timer whose decision was written and not acknowledged is not set."""
-    real_advance, real_set = handlers.Engine._advance, handlers.set_timers
-    advancing: set[int] = set()
-
-    async def advance(self: Any, touched: Any) -> None:
-        advancing.add(id(self._log))
-        try:
-            await real_advance(self, touched)
-        finally:
-            advancing.discard(id(self._log))
-
-    async def set_timers(log: Any, timers: Any) -> None:
-        if id(log) not in advancing or not all(isinstance(timer, runstate.TimerState) for _, _, timer in timers):
-            await real_set(log, timers)
-
-    return [(handlers.Engine, "_advance", advance), (handlers, "set_timers", set_timers)]
-
-
 MUTATIONS: dict[str, Callable[[], list[Change]]] = {
     change.__name__: change
     for change in (
         no_fence, ack_before_report, no_timers_on_recovery, seen_ignored, retry_without_limit, no_claim,
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
-        skip_unordered, heartbeats_unheeded, holes_unheeded, no_timers_on_reload,
+        skip_unordered, heartbeats_unheeded, holes_unheeded,
         *mutations_rows.ALL, *mutations_semantics.ALL,
     )
 }  # fmt: skip

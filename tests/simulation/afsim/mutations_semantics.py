@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import msgspec
-
 from agentflow_common import events as ev
 from agentflow_common import schedulefold
 from agentflow_common.lanefold import LaneState
@@ -173,16 +171,6 @@ def slot_kept_in_pause() -> list[Change]:
     return [(steps, "give_back", lambda *_: None)]
 
 
-def late_grant_counts() -> list[Change]:
-    """A grant that is told again late is taken for the answer to a later request."""
-    real = FACTS[ev.SlotGranted]
-
-    def granted(state: RunState, event: Any) -> None:
-        real(state, msgspec.structs.replace(event, asked_at=0))
-
-    return [(FACTS, ev.SlotGranted, granted)]
-
-
 def no_grace() -> list[Change]:
     """A cancel with a grace period closes what runs at once."""
     return [(saga, "_wait_for_active", lambda *_: False)]
@@ -245,5 +233,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     concurrency_ignored, too_many_failures, signal_taken_twice, one_person_counts_twice, parent_never_told,
     parent_told_twice, late_costs_lost, children_go_on, back_edge_without_bound, paused_goes_on, no_grace,
     total_time_retried, timers_left_out, tried_again_unasked,
-    window_leaks, fired_again, slot_kept_in_pause, late_grant_counts, successors_go_on,
+    window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
 )  # fmt: skip
