@@ -246,7 +246,7 @@ async def test_the_log_before_a_checkpoint_goes_once_all_have_read_it(
     await run_many(engine, 30, "t")
     await ledger.until("test-t", lambda state: state.idle and state.grants == 30)
     kept = await ledger.events("test-t")
-    assert sum(isinstance(event, ev.LaneCheckpointed) for _, event in kept) >= 3
+    assert any(isinstance(event, ev.LaneCheckpointed) for _, event in kept)
     trimmer = Trimmer(engine.log)
     newest, checkpoint = next((seq, e) for seq, e in reversed(kept) if isinstance(e, ev.LaneCheckpointed))
     trimmer.offer(key, Cut(checkpoint.seen, newest - 1, newest))

@@ -93,7 +93,7 @@ def test_a_failing_seed_comes_with_the_line_that_plays_it_again() -> None:
 SOON = (
     "no_fence", "cancel_ignored", "joined_twice", "back_edge_without_bound", "compensated_forward", "fired_again",
     "late_costs_lost", "no_grace", "parent_never_told", "parent_told_twice", "paused_goes_on", "slot_kept_on_cancel",
-    "total_time_retried", "too_many_failures", "window_leaks", "row_without_fence", "row_over_when_reported",
+    "total_time_retried", "window_leaks", "row_without_fence", "row_over_when_reported",
     "row_from_its_head", "row_of_anything", "begun_unheeded", "shared_between_steps", "slot_kept_for_the_row",
     "window_loses_the_row",
 )  # fmt: skip
