@@ -23,6 +23,7 @@ from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunState
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
+from agentflow_gateway.testing_schedules import Desk, opened
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.settings import SchedulerSettings
@@ -123,3 +124,13 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Awaitable[object]]
 def harness() -> ModuleType:
     """This module, for tests that wire the services themselves."""
     return sys.modules[__name__]
+
+
+@pytest.fixture
+async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
+    """A gateway with a schedule's workflow, and the scheduler that serves it."""
+    async with (
+        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
+        opened(nats_url, db_env) as desk,
+    ):
+        yield desk

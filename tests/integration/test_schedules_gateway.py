@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -23,15 +22,6 @@ from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
-    async with (
-        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
-        opened(nats_url, db_env) as desk,
-    ):
-        yield desk
 
 
 async def test_a_schedule_from_its_making_to_its_end(desk: Desk) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -13,23 +12,11 @@ import pytest
 from nats.js import api
 
 from agentflow.v1 import schedule_pb2 as pb
-from agentflow_common.service import running
 from agentflow_common.testing.waiting import until
 from agentflow_gateway.testing import details
-from agentflow_gateway.testing_schedules import Desk, opened
-from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_gateway.testing_schedules import Desk
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
-    async with (
-        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
-        opened(nats_url, db_env) as desk,
-    ):
-        yield desk
 
 
 async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_bring_it_back(desk: Desk) -> None:

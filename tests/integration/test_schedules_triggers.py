@@ -28,15 +28,6 @@ from agentflow_scheduler.settings import SchedulerSettings
 pytestmark = pytest.mark.integration
 
 
-@pytest.fixture
-async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
-    async with (
-        running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
-        opened(nats_url, db_env) as desk,
-    ):
-        yield desk
-
-
 async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(desk: Desk) -> None:
     await desk.create(cron=(), trigger={"webhook": True}, inputs={"text": "{{trigger.payload.order}}"}, overlap="allow")
     hook = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import bus, rpc, rpc_archive, service, subjects
 from agentflow_common import events as ev
-from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
+from agentflow_common import rpc, rpc_archive, service, subjects
+from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.runfold import RunFold, fold, readable
 from agentflow_common.runstate import RunState
@@ -24,6 +24,8 @@ from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
+
+from .trace_world import ask
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000
@@ -43,15 +45,7 @@ class World:
         )
 
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
-        """The answer, once ClickHouse holds what is asked for."""
-
-        async def answered() -> tuple[Any] | None:
-            with contextlib.suppress(RetryableError, DeadlineError):
-                return (await bus.call(self.nc, verb, request),)
-            return None
-
-        (reply,) = await until(answered, 3 * PATIENCE_S, f"no answer to {request}") or (None,)
-        return reply
+        return await ask(self.nc, verb, request)
 
     async def keep(self, ms: int) -> rpc_archive.RetentionReply:
         request = rpc_archive.SetRetentionRequest(keep_ms=ms, by="test")

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import bus, clickhouse, ids, rpc, service, subjects
+from agentflow_common import clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
 from agentflow_common.eventlog import Ack, Entry, EventLog
@@ -28,6 +28,8 @@ from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
+
+from .trace_world import ask
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000
@@ -53,15 +55,7 @@ class World:
         return acks[-1].seq
 
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
-        """The answer, once the service is there and ClickHouse holds what is asked for."""
-
-        async def answered() -> tuple[Any] | None:
-            with contextlib.suppress(RetryableError, DeadlineError):
-                return (await bus.call(self.nc, verb, request),)
-            return None
-
-        (reply,) = await until(answered, 3 * PATIENCE_S, f"no answer to {request}") or (None,)
-        return reply
+        return await ask(self.nc, verb, request)
 
     async def counts(self, stream: str = subjects.EVENTS_STREAM) -> rpc.TraceCountsReply:
         reply: rpc.TraceCountsReply = await self.ask(rpc.TRACE_COUNTS, rpc.TraceCountsRequest(stream))

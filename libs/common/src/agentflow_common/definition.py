@@ -192,10 +192,12 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
         raw = error.errors(include_url=False)[:50]
         # a list whose items are wrong is also reported as too short: that is no problem of its own
         inner = [item for item in raw if item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2]
-        problems = tuple(_explain(i, lines, authored.origin) for i in raw if not (inner and i["type"] == "too_short"))
-        problems = tuple({problem.place: problem for problem in reversed(problems)}.values())[
-            ::-1
-        ]  # one for each place
+        first: dict[str, Problem] = {}  # one for each place
+        for item in raw:
+            if not (inner and item["type"] == "too_short"):
+                problem = _explain(item, lines, authored.origin)
+                first.setdefault(problem.place, problem)
+        problems = tuple(first.values())
         raise InvalidError(_headline(problems), problems=problems, kind="invalid_definition") from None
     from agentflow_common.definition_check import check
 

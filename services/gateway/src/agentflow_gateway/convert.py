@@ -9,12 +9,19 @@ from google.protobuf import struct_pb2
 
 from agentflow.v1 import budget_pb2, workflow_pb2
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.events import StepError
 from agentflow_gateway.machine import exact_number
 
 _RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
 _STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
 LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 _PERIOD: Final = {name.removeprefix("BUDGET_PERIOD_").lower(): n for name, n in budget_pb2.BudgetPeriod.items()}
+
+
+def error_info(error: StepError | None) -> Any:
+    if error is None:
+        return None
+    return workflow_pb2.ErrorInfo(type=error.type, message=error.message, retryable=error.retryable)
 
 
 def run_status(name: str) -> Any:

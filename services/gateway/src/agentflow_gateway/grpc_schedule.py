@@ -7,10 +7,9 @@ from typing import Any, Final
 import msgspec
 
 from agentflow.v1 import schedule_pb2 as pb
-from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
+from agentflow.v1 import schedule_pb2_grpc
 from agentflow_common import firetimes, schedulespec
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.events import StepError
 from agentflow_common.schedulefold import Fire, ScheduleState
 from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhook_keys
 from agentflow_gateway.deps import Deps
@@ -90,8 +89,9 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         fate = await self._watch.fate(found, calls.current().timeout_s(2 * WAIT_S_MAX) / 2)
         run = "" if fate.status in {"skipped", "refused"} else found.run
         return pb.TriggerScheduleResponse(
-            trigger_id=found.trigger_id, run_id=run, status=fate.status, reason=fate.reason, error=_error(fate.error)
-        )
+            trigger_id=found.trigger_id, run_id=run, status=fate.status, reason=fate.reason,
+            error=convert.error_info(fate.error),
+        )  # fmt: skip
 
     async def BackfillSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         backfill_id, times, known = await schedules.backfill(
@@ -210,11 +210,5 @@ def _fire(fire: Fire) -> Any:
         fired_at=fire.fired_at, ended_at=fire.ended_at,
     )  # fmt: skip
     if fire.error is not None:
-        message.error.CopyFrom(_error(fire.error))
+        message.error.CopyFrom(convert.error_info(fire.error))
     return message
-
-
-def _error(error: StepError | None) -> Any:
-    if error is None:
-        return None
-    return workflow_pb2.ErrorInfo(type=error.type, message=error.message, retryable=error.retryable)

@@ -10,7 +10,7 @@ import msgspec
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
-from agentflow_common.events import LlmUsage, StepError
+from agentflow_common.events import LlmUsage
 from agentflow_common.runstate import SETTLED, RunState, RunStatus, StepState, StepStatus
 from agentflow_gateway import calls, controls, convert, definitions, handlers, runs
 from agentflow_gateway.definitions import Source
@@ -141,7 +141,7 @@ def _run(view: runs.RunView) -> Any:
         last_sequence=view.last_seq,
         input_tokens=state.input_tokens,
         output_tokens=state.output_tokens,
-        error=_error(state.error),
+        error=convert.error_info(state.error),
         parent_run_id=state.parent.run if state.parent else "",
         parent_step=state.parent.step if state.parent else "",
         origin_kind=state.origin.kind if state.origin else "",
@@ -170,7 +170,7 @@ def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
         step=key,
         status=convert.step_status(step.status.value),
         attempt=step.attempt,
-        error=_error(step.error),
+        error=convert.error_info(step.error),
         scheduled_at=step.scheduled_at,
         started_at=step.started_at,
         finished_at=step.finished_at,
@@ -190,12 +190,6 @@ def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
     if step.detail and step.status is StepStatus.WAITING:
         convert.set_struct(message.waiting_detail, step.detail)
     return message
-
-
-def _error(error: StepError | None) -> Any:
-    if error is None:
-        return None
-    return pb.ErrorInfo(type=error.type, message=error.message, retryable=error.retryable)
 
 
 def _event(seen: Seen) -> Any:

@@ -161,13 +161,13 @@ async def create(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
                 f"your org has {SCHEDULES_MAX:,} schedules, the bound: delete some", kind="too_many_schedules"
             )
         event = ev.ScheduleCreated(
-            **_base(deps, call, key), name=spec.name, uid=os.urandom(6).hex(), spec=prepared.spec,
+            **base(deps, call, key), name=spec.name, uid=os.urandom(6).hex(), spec=prepared.spec,
             calendars=prepared.calendars, by=call.identity.actor,
         )  # fmt: skip
         newest = await deps.log.last(subjects.run_in(key))
         fence = Fence(newest.seq if newest is not None else 0)
         with contextlib.suppress(ConflictError):  # somebody else was first, or a late word came: look again
-            await _append(deps, call, key, event, fence=fence)
+            await append(deps, call, key, event, fence=fence)
             return await remembered(deps, key), True
     raise OverloadedError(f"the schedule {spec.name!r} changes too fast; try again", kind="conflict")
 
@@ -181,10 +181,10 @@ async def update(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
     key = key_of(call.org, spec.name)
     recount = state.spec.get("cron") != prepared.spec.get("cron")
     event = ev.ScheduleUpdated(
-        **_base(deps, call, key), spec=prepared.spec, calendars=prepared.calendars, recount=recount,
+        **base(deps, call, key), spec=prepared.spec, calendars=prepared.calendars, recount=recount,
         by=call.identity.actor,
     )  # fmt: skip
-    await _append(deps, call, key, event)
+    await append(deps, call, key, event)
     return await remembered(deps, key), True
 
 
@@ -197,7 +197,7 @@ async def delete(deps: Deps, call: Call, name: str, reason: str) -> None:
     await find(deps, call, name)
     key = key_of(call.org, name)
     reason = await _safe_reason(deps, call, key, reason)
-    await _append(deps, call, key, ev.ScheduleDeleted(**_base(deps, call, key), reason=reason, by=call.identity.actor))
+    await append(deps, call, key, ev.ScheduleDeleted(**base(deps, call, key), reason=reason, by=call.identity.actor))
     await remembered(deps, key)
 
 
@@ -212,7 +212,7 @@ async def set_paused(deps: Deps, call: Call, name: str, paused: bool, reason: st
     key = key_of(call.org, name)
     kind = ev.SchedulePaused if paused else ev.ScheduleResumed
     reason = await _safe_reason(deps, call, key, reason)
-    await _append(deps, call, key, kind(**_base(deps, call, key), reason=reason, by=call.identity.actor))
+    await append(deps, call, key, kind(**base(deps, call, key), reason=reason, by=call.identity.actor))
     await remembered(deps, key)
     return True
 
@@ -259,10 +259,10 @@ async def trigger(
     if screening.needs_screening(trigger_id):
         trigger_id = machine.stored_key(deps.secret, trigger_id, True)
     event = ev.ScheduleTriggered(
-        **_base(deps, call, key), id=trigger_id, kind=kind, payload=await deps.blobs.pack(payload, "the payload"),
+        **base(deps, call, key), id=trigger_id, kind=kind, payload=await deps.blobs.pack(payload, "the payload"),
         overlap=overlap, by=call.identity.actor,
     )  # fmt: skip
-    ack = await _append(deps, call, key, event, msg_id=f"trigger:{key.run}:{state.uid}:{kind}:{trigger_id}")
+    ack = await append(deps, call, key, event, msg_id=f"trigger:{key.run}:{state.uid}:{kind}:{trigger_id}")
     earlier = not ack.duplicate and f"{kind}:{trigger_id}" in state.known_ids
     return Triggered(key, kind, trigger_id, child_id(state, kind, trigger_id, 0), ack.seq, earlier)
 
@@ -303,16 +303,16 @@ async def backfill(
         )
     key = key_of(call.org, name)
     event = ev.ScheduleBackfillRequested(
-        **_base(deps, call, key), id=backfill_id, start=start, end=end, overlap=overlap, by=call.identity.actor
+        **base(deps, call, key), id=backfill_id, start=start, end=end, overlap=overlap, by=call.identity.actor
     )
-    await _append(deps, call, key, event, msg_id=f"backfill:{key.run}:{state.uid}:{backfill_id}")
+    await append(deps, call, key, event, msg_id=f"backfill:{key.run}:{state.uid}:{backfill_id}")
     return backfill_id, times, False
 
 
 # --- shared ---
 
 
-def _base(deps: Deps, call: Call, key: RunKey) -> dict[str, Any]:
+def base(deps: Deps, call: Call, key: RunKey) -> dict[str, Any]:
     return {"org": key.org, "run": key.run, "ts": deps.clock.now_ms(), "trace": call.trace}
 
 
@@ -324,7 +324,7 @@ async def _safe_reason(deps: Deps, call: Call, key: RunKey, reason: str) -> str:
     return str((await call.ask(deps.nc, rpc.PROTECT, request)).value)
 
 
-async def _append(
+async def append(
     deps: Deps, call: Call, key: RunKey, event: ev.Event, *, msg_id: str = "", fence: Fence | None = None
 ) -> Ack:
     entry = Entry(subjects.run_in(key), ev.encode(event), msg_id=msg_id, fence=fence)

@@ -14,7 +14,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulespec, subjects
 from agentflow_common.errors import ConflictError, InvalidError, OverloadedError, Problem, TerminalError
-from agentflow_common.eventlog import Entry, Fence
+from agentflow_common.eventlog import Fence
 from agentflow_common.schedulefold import ScheduleState
 from agentflow_common.schedulespec import DAY_MS, Spec
 from agentflow_gateway import schedules, webhooks
@@ -83,10 +83,10 @@ async def rotate(deps: Deps, call: Call, name: str, overlap_ms: int, end_overlap
         if overlap_ms:
             trigger["old_key_until"] = firetimes.from_ms(deps.clock.now_ms() + overlap_ms).isoformat()
         event = ev.ScheduleUpdated(
-            org=key.org, run=key.run, ts=deps.clock.now_ms(), trace=call.trace, by=call.identity.actor,
+            **schedules.base(deps, call, key), by=call.identity.actor,
             spec={**state.spec, "trigger": trigger}, calendars=state.calendars,
         )  # fmt: skip
         with contextlib.suppress(ConflictError):
-            await deps.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(newest)))
+            await schedules.append(deps, call, key, event, fence=Fence(newest))
             return await schedules.remembered(deps, key)
     raise OverloadedError(f"the schedule {name!r} changes too fast; try again", kind="conflict")

@@ -78,8 +78,8 @@ class Schedule:
 
     def next_at(self) -> int | None:
         """The next planned time that is not decided; None if there is none, or `runs_max` times have fired."""
-        most = self.spec.runs_max
-        return None if most and self.state.timed >= most else self.table.next(self.state.position)
+        state = self.state
+        return self.table.next(state.position) if schedulespec.left(state.spec, state.timed) else None
 
     def due(self, at: int) -> int:
         """When the planned time `at` fires: jitter moves it, by an amount of its own, and never past the next time."""

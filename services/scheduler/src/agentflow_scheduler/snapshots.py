@@ -24,7 +24,7 @@ from agentflow_scheduler.entities import State
 
 log = logging.getLogger(__name__)
 SNAPSHOT_VERSION: Final = 2
-IDLE_PART: Final = 10
+IDLE_PART: Final = 10  # of the events that are too many: enough to save where nobody waits for the scheduler
 AGE_S_MAX: Final = 600.0  # of what is not in a snapshot: finished runs leave the log when no snapshot names them
 
 

@@ -12,9 +12,9 @@ from nats.js.errors import APIError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.definition_times import TIME_MS_MAX
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.waits import TIME_MS_MAX
 
 
 async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, Any]]) -> None:

@@ -27,7 +27,6 @@ IDLE_TEXT: Final = (
     "condition that ends it, or let the workflow wait"
 )
 MESSAGE_CHARS_MAX: Final = 64 * 1024
-TIME_MS_MAX: Final = times.TIME_MS_MAX
 
 
 def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
