@@ -42,6 +42,19 @@ def test_the_readme_builds_a_workflow_that_is_valid() -> None:
     assert definition.prompt_refs() == parse_text(text).prompt_refs()
 
 
+def test_engine_18_no_readme_of_a_service_uses_an_acronym_that_it_does_not_explain() -> None:
+    known = {"API", "ACK", "SQL", "KV", "JSON", "YAML", "HTTP", "HTTPS", "URL", "NATS", "UTC", "PDF", "HTML", "TLS"}
+    for path in ROOT.glob("services/*/README.md"):
+        title = path.read_text().splitlines()[0]
+        assert set(re.findall(r"\b[A-Z]{2,}\b", title)) <= known, f"{path}: {title}"
+
+
+def test_engine_18_no_document_names_a_port_that_nothing_listens_on() -> None:
+    for path in [*ROOT.glob("**/README.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("sdk/python/src/**/*.py")]:
+        if ".venv" not in path.parts and "node_modules" not in path.parts:
+            assert "7233" not in path.read_text(), f"{path} names another product's port"
+
+
 def test_every_metric_is_described() -> None:
     from prometheus_client.metrics import MetricWrapperBase
 

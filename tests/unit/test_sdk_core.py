@@ -114,7 +114,7 @@ def test_money_is_exact() -> None:
 @pytest.mark.parametrize(
     ("text", "target", "secure"),
     [
-        ("127.0.0.1:7233", "127.0.0.1:7233", False),
+        ("127.0.0.1:50051", "127.0.0.1:50051", False),
         ("http://localhost:80/", "localhost:80", False),
         ("https://api.example.com", "api.example.com:443", True),
         ("https://[::1]:8443", "[::1]:8443", True),

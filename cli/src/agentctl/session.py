@@ -1,14 +1,12 @@
-"""Which AgentFlow a command talks to, and with which key.
+"""Finds the AgentFlow that a command talks to, and the key for it.
 
-Each of endpoint, token and org is looked up on its own: flag, then environment, then config file, then the embedded
-stack that runs in AGENTFLOW_DATA_DIR or ./.agentflow. The stack's own key goes to the stack's own endpoint only.
+Flags win; the other places are those of the SDK's `Client()` (`agentflow_sdk.connection`).
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
-import json
 import os
 import tempfile
 from collections.abc import Callable, Mapping
@@ -19,16 +17,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 
 from agentctl.failures import NO_ACCESS, UNREACHABLE, CliError
+from agentflow_sdk import connection
+from agentflow_sdk.connection import KEYS, Target, config_path, data_dir, read_config, read_stack, stack_token
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client
 
-KEYS: Final = ("endpoint", "token", "org_id")
-ENVIRONMENT: Final = {
-    "endpoint": ("AGENTFLOW_ENDPOINT",),
-    "token": ("AGENTFLOW_TOKEN", "API_KEY"),
-    "org_id": ("AGENTFLOW_ORG",),
-}
+__all__ = [
+    "KEYS", "Target", "config_path", "data_dir", "open_client", "read_config", "read_stack", "remote", "reset",
+    "resolve", "sign", "stack_token", "state", "with_stack", "write_config",
+]  # fmt: skip
+ENVIRONMENT: Final = {**connection.ENVIRONMENT, "token": ("AGENTFLOW_TOKEN", "API_KEY")}
 _PANEL: Final = "Connection"
 Endpoint = Annotated[
     str, typer.Option(help="host:port or https://host of the gateway.", rich_help_panel=_PANEL, show_default=False)
@@ -96,34 +95,6 @@ def remote(command: Callable[..., Any]) -> Callable[..., Any]:
 # --- where things are kept ---
 
 
-def config_path() -> Path:
-    named = os.environ.get("AGENTFLOW_CLI_CONFIG")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "agentflow" / "config.yaml"
-
-
-def read_config() -> dict[str, str]:
-    """The config file's known keys; empty if there is none. CliError names what is wrong with the file."""
-    path = config_path()
-    try:
-        text = path.read_text("utf-8")
-    except FileNotFoundError:
-        return {}
-    import yaml
-
-    try:
-        data = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise CliError(f"{path}: not YAML: {error}", fix="mend or remove the file") from None
-    if data is None:
-        return {}
-    if not isinstance(data, dict):
-        raise CliError(f"{path}: not a mapping", fix="write `endpoint: host:port`, or remove the file")
-    return {key: str(data[key]) for key in KEYS if data.get(key)}
-
-
 def write_config(values: Mapping[str, str]) -> Path:
     """Replaces the file at once, readable by the user alone."""
     import yaml
@@ -141,68 +112,32 @@ def write_config(values: Mapping[str, str]) -> Path:
     return path
 
 
-def data_dir(given: Path | None = None) -> Path:
-    """The embedded stack's folder: as given, AGENTFLOW_DATA_DIR, or ./.agentflow."""
-    return (given or Path(os.environ.get("AGENTFLOW_DATA_DIR") or ".agentflow")).expanduser().absolute()
-
-
-def read_stack(folder: Path) -> dict[str, Any]:
-    """What the stack in that folder says about itself; empty if there is none."""
-    try:
-        data = json.loads((folder / "stack.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def stack_token(stack: Mapping[str, Any]) -> str:
-    try:
-        return Path(str(stack.get("dev_key_file") or "")).read_text("utf-8").strip()
-    except OSError:
-        return ""
-
-
 # --- the decision ---
 
 
-@dataclass(frozen=True)
-class Target:
-    """sources: where each value came from, for `config show`. An empty value was found nowhere."""
-
-    endpoint: str
-    token: str
-    org_id: str
-    sources: dict[str, str]
-
-
 def resolve(flags: Mapping[str, str] | None = None) -> Target:
+    """Returns where commands connect: what the flags say, then what `agentflow_sdk.connection` finds."""
     flags = state.flags if flags is None else flags
-    config = read_config()
-    values: dict[str, str] = {}
-    sources: dict[str, str] = {}
-    for key in KEYS:
-        named = next((name for name in ENVIRONMENT[key] if os.environ.get(name)), "")
-        for value, source in (
-            (flags.get(key, ""), f"--{key.replace('_', '-')}"),
-            (os.environ.get(named, "") if named else "", named),
-            (config.get(key, ""), str(config_path())),
-        ):
-            if value:
-                values[key], sources[key] = value.strip(), source
-                break
-    stack = read_stack(data_dir())
-    address = str(stack.get("grpc") or "")
-    if address and values.get("endpoint", address).removeprefix("http://") == address:
-        if "endpoint" not in values:
-            values["endpoint"], sources["endpoint"] = address, "the embedded stack"
-        if "token" not in values and (token := stack_token(stack)):
-            values["token"], sources["token"] = token, "the embedded stack"
-    return Target(values.get("endpoint", ""), values.get("token", ""), values.get("org_id", ""), sources)
+    target = connection.resolve(flags, ENVIRONMENT)
+    named = {key: f"--{key.replace('_', '-')}" for key in KEYS if flags.get(key)}
+    return replace(target, sources=target.sources | named)
 
 
 def open_client(target: Target | None = None, *, timeout_s: float = 30.0) -> Client:
     """A client for the resolved target. CliError says how to name an endpoint or a key."""
     target = target or resolve()
+    require(target)
+    from agentflow_sdk import Client
+
+    try:
+        return Client(target.endpoint, target.token, target.org_id, timeout=timeout_s)
+    except ValueError as error:
+        where = " and ".join(dict.fromkeys(target.sources.get(key, "") for key in ("endpoint", "token")))
+        raise CliError(str(error), fix=f"it comes from {where}") from None
+
+
+def require(target: Target) -> None:
+    """Raises CliError that says how to name an endpoint or a key, if one of them is missing."""
     if not target.endpoint:
         raise CliError(
             "no AgentFlow to talk to: no endpoint is set and no embedded stack runs here",
@@ -216,13 +151,6 @@ def open_client(target: Target | None = None, *, timeout_s: float = 30.0) -> Cli
             fix="set AGENTFLOW_TOKEN, pass --token, or store it with `agentctl config set token -`",
             exit_code=NO_ACCESS,
         )
-    from agentflow_sdk import Client
-
-    try:
-        return Client(target.endpoint, target.token, target.org_id, timeout=timeout_s)
-    except ValueError as error:
-        where = " and ".join(dict.fromkeys(target.sources.get(key, "") for key in ("endpoint", "token")))
-        raise CliError(str(error), fix=f"it comes from {where}") from None
 
 
 def with_stack(target: Target, stack: Mapping[str, Any]) -> Target:

@@ -65,6 +65,11 @@ def scalar(text: str) -> Any:
     return text
 
 
+def word(text: str) -> Any:
+    """Returns a word of the command line for an argument of the SDK that takes a few words only; the SDK checks it."""
+    return text.strip().lower()
+
+
 def text_inputs(definition: str) -> frozenset[str]:
     """The inputs that a definition declares as strings; none if it can't be read (the server says what is wrong)."""
     import yaml

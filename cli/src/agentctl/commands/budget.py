@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from agentctl import values
 from agentctl.output import Format, Output, emit
 from agentctl.session import open_client, remote
 
@@ -25,7 +26,9 @@ def create(
     from agentctl import render
 
     with open_client() as client:
-        budget = client.budgets.create(limit.strip().lstrip("$").replace(",", ""), period, name=name, scope=scope)
+        budget = client.budgets.create(
+            limit.strip().lstrip("$").replace(",", ""), values.word(period), name=name, scope=scope
+        )
     emit(budget.to_dict(), output, lambda: render.budgets([budget]))
 
 

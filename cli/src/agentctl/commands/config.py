@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from enum import StrEnum
 from typing import Annotated
@@ -11,6 +12,7 @@ import typer
 from agentctl import session
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, emit, note
+from agentflow_sdk import connection
 
 app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
 
@@ -65,6 +67,16 @@ def show(output: Output = Format.TABLE) -> None:
         (key.replace("_", "-"), f"{value}  ({target.sources[key]})" if value else "-") for key, value in shown.items()
     ]
     emit(data, output, lambda: fields([*rows, ("config file", str(session.config_path()))]))
+
+
+@app.command()
+def env() -> None:
+    """Print the settings in force as shell exports, the API key too: eval "$(agentctl config env)"."""
+    target = session.resolve()
+    session.require(target)
+    for name, value in zip(connection.ENVIRONMENT, (target.endpoint, target.token, target.org_id), strict=True):
+        if value:
+            sys.stdout.write(f"export {connection.ENVIRONMENT[name][0]}={shlex.quote(value)}\n")
 
 
 def mask(token: str) -> str:

@@ -121,7 +121,7 @@ def list_(
     with open_client() as client:
         while len(found) < limit:
             page = client.schedules.list(
-                workflow=workflow, status=status, limit=min(1000, limit - len(found)), page_token=token
+                workflow=workflow, status=values.word(status), limit=min(1000, limit - len(found)), page_token=token
             )
             found.extend(page)
             token = page.next_page_token
@@ -208,7 +208,7 @@ def trigger(
         except ValueError as error:
             raise CliError(f"--payload: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
     with open_client() as client:
-        found = client.schedules.trigger(name, value, overlap=overlap, trigger_id=trigger_id)
+        found = client.schedules.trigger(name, value, overlap=values.word(overlap), trigger_id=trigger_id)
     emit(found.to_dict(), output, lambda: found.run_id)
     if found.status == "refused" and found.error:
         raise CliError(f"its run can't start: {found.error.type}: {found.error.message}", fix=_FATES["refused"])
@@ -241,8 +241,8 @@ def backfill(
     """Fire for every time of a stretch of the past."""
     with open_client() as client:
         found = client.schedules.backfill(
-            name, values.parse_time(start), values.parse_time(end), overlap=overlap, backfill_id=backfill_id,
-            dry_run=dry_run,
+            name, values.parse_time(start), values.parse_time(end), overlap=values.word(overlap),
+            backfill_id=backfill_id, dry_run=dry_run,
         )  # fmt: skip
 
     def render() -> str:

@@ -70,7 +70,7 @@ def query(
             end_ms=values.parse_time(end),
             provider=provider,
             workflow=workflow,
-            status=status,
+            status=values.word(status),
             limit=limit,
         )
     emit([item.to_dict() for item in found], output, lambda: render.trace_summaries(found))

@@ -186,7 +186,7 @@ def list_(
     with open_client() as client:
         while len(runs) < limit:
             page = client.workflows.list(
-                status=status,
+                status=values.word(status),
                 workflow=workflow,
                 tags=values.parse_tags(tag or ()),
                 limit=min(1000, limit - len(runs)),

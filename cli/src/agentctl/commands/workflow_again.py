@@ -134,7 +134,7 @@ def batch(
         "payload": values.json_value(payload, "--payload") if payload else None, "batch_id": batch_id,
     }  # fmt: skip
     with open_client() as client:
-        total = _followed(client.workflows.batch(action, **options), action, yes, output)
+        total = _followed(client.workflows.batch(values.word(action), **options), action, yes, output)
     if total["failed"]:
         raise typer.Exit(FAILED)
 

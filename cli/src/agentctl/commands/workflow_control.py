@@ -192,7 +192,7 @@ def resolve(
         raise CliError("say what became of it", fix="give one of --completed, --retry and --fail")
     value = values.json_value(result, "--result") if result else None
     with open_client() as client:
-        attempt = client.workflows.resolve(run, step, chosen[0], output=value, reason=reason)
+        attempt = client.workflows.resolve(run, step, values.word(chosen[0]), output=value, reason=reason)
     data = {"run_id": run, "step": step, "attempt": attempt, "outcome": chosen[0]}
     emit(data, output, lambda: f"attempt {attempt} of {step}: {chosen[0]}")
 

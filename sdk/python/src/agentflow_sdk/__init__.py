@@ -1,7 +1,7 @@
 """Python SDK of AgentFlow: `Client` and `AsyncClient`, typed answers and errors, and the `Workflow` builder.
 
 >>> from agentflow_sdk import Client, Workflow
->>> with Client("127.0.0.1:7233", token="...") as client:  # doctest: +SKIP
+>>> with Client() as client:  # the stack that runs here, or what AGENTFLOW_ENDPOINT names  # doctest: +SKIP
 ...     run = client.workflows.run("document_analysis", {"document_key": "report.pdf"})
 ...     print(run.output, run.cost_usd)
 
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         AgentFlowError,
         AlreadyExistsError,
         CancelledError,
+        ConfigurationError,
         DeadlineExceededError,
         FailedPreconditionError,
         InternalError,
@@ -109,6 +110,7 @@ __all__ = [
     "Change",
     "Changes",
     "Client",
+    "ConfigurationError",
     "DeadLetter",
     "DeadLetterChanges",
     "DeadLetterOutcome",

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 import grpc
 import grpc.aio
 
-from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert, schedule_calls
+from agentflow_sdk import (
+    admin_calls,
+    calls,
+    channel,
+    connection,
+    control_calls,
+    control_convert,
+    methods,
+    schedule_calls,
+)
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
 from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
@@ -100,14 +109,32 @@ class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
 
     def __init__(self, build: Callable[P, Call[T]]) -> None:
         self._build = build
+        self._name = build.__name__
 
-    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, Awaitable[T]]:
-        build, transport = self._build, resource._transport
+    def __set_name__(self, owner: type[_Resource], name: str) -> None:
+        self._name = name
 
-        @functools.wraps(build)
+    @overload
+    def __get__(self, resource: None, owner: type[_Resource]) -> Callable[Concatenate[_Resource, P], Awaitable[T]]: ...
+
+    @overload
+    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, Awaitable[T]]: ...
+
+    def __get__(self, resource: _Resource | None, owner: type[_Resource]) -> Callable[..., Awaitable[T]]:
+        build = self._build
+        if resource is None:
+
+            async def unbound(resource: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> T:
+                return await resource._transport.run(calls.built(build, *args, **kwargs))
+
+            return cast(Callable[..., Awaitable[T]], methods.dress(unbound, build, self._name, owner, unbound=True))
+        transport = resource._transport
+
         async def bound(*args: P.args, **kwargs: P.kwargs) -> T:
             return await transport.run(calls.built(build, *args, **kwargs))
 
+        methods.dress(bound, build, self._name, owner, unbound=False)
+        resource.__dict__[self._name] = bound  # found there from now on: a method is dressed once for each client
         return bound
 
 
@@ -137,10 +164,10 @@ class AsyncWorkflows(_Resource):
 
     async def batch(
         self,
-        action: str,
+        action: BatchAction,
         *,
         timeout: float | None = None,  # noqa: ASYNC109
-        **options: Any,
+        **options: Unpack[BatchOptions],
     ) -> AsyncIterator[BatchProgress]:
         """One action on every run that a filter finds, page by page (see `Client`)."""
         request = control_calls.batch_request(action, **options)
@@ -199,7 +226,7 @@ class AsyncWorkflows(_Resource):
         inputs: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,  # noqa: ASYNC109
-        **options: Any,
+        **options: Unpack[SubmitOptions],
     ) -> Run:
         """Submits and waits; returns the completed run, raises RunFailedError if it ends otherwise.
 
@@ -262,13 +289,19 @@ class AsyncSchedules(_Resource):
 class AsyncClient:
     """A connection to AgentFlow for asyncio; use it in an `async with` block or await `close()`.
 
-    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS). token: the API key. org_id: only
-    checked, the key determines the org. timeout: default seconds for a call, retries included.
+    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS).
+    token: the API key.
+    org_id: only checked, the key determines the org.
+    timeout: default seconds for a call, retries included.
+
+    What is left out is looked up where agentctl looks: AGENTFLOW_ENDPOINT, AGENTFLOW_TOKEN and AGENTFLOW_ORG, then the
+    file that `agentctl config set` writes, then the embedded stack in ./.agentflow (AGENTFLOW_DATA_DIR). Raises
+    ConfigurationError, a subclass of AgentFlowError, if there is no endpoint or no key.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str = "",
         token: str = "",
         org_id: str = "",
         *,
@@ -276,7 +309,10 @@ class AsyncClient:
         retry: RetryPolicy | None = None,
         root_certificates: bytes | None = None,
     ) -> None:
-        self._transport = AsyncTransport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
+        target = connection.locate(base_url, token, org_id)
+        self._transport = AsyncTransport(
+            target.endpoint, target.token, target.org_id, timeout, retry or RetryPolicy(), root_certificates
+        )
         self.workflows = AsyncWorkflows(self._transport)
         self.lanes = AsyncLanes(self._transport)
         self.prompts = AsyncPrompts(self._transport)

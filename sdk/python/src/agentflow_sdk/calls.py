@@ -15,6 +15,7 @@ from typing import Any, Generic, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
 from agentflow_sdk import convert, models
+from agentflow_sdk.choices import Period, Status
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
 T = TypeVar("T")
@@ -168,7 +169,7 @@ def get_run(run: RunRef, *, reveal: bool = False, reason: str = "", timeout: flo
 
 def list_runs(
     *,
-    status: models.RunStatus | str | None = None,
+    status: Status | None = None,
     workflow: str = "",
     tags: Mapping[str, str] | None = None,
     limit: int = 50,
@@ -256,7 +257,7 @@ def list_prompts(
 
 def create_budget(
     limit_usd: Decimal | str | int,
-    period: models.BudgetPeriod | str = "monthly",
+    period: Period = "monthly",
     *,
     name: str = "",
     scope: str = "org",
@@ -306,7 +307,7 @@ def query_traces(
     end_ms: int = 0,
     provider: str = "",
     workflow: str = "",
-    status: models.RunStatus | str | None = None,
+    status: Status | None = None,
     limit: int = 50,
     timeout: float | None = None,
 ) -> Call[tuple[models.TraceSummary, ...]]:

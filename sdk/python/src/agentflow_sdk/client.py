@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-import functools
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Generic, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, cast, overload
 
 import grpc
 
-from agentflow_sdk import admin_calls, calls, channel, control_calls, control_convert, schedule_calls
+from agentflow_sdk import (
+    admin_calls,
+    calls,
+    channel,
+    connection,
+    control_calls,
+    control_convert,
+    methods,
+    schedule_calls,
+)
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
 from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models import Run, RunEvent, Token
@@ -89,14 +98,32 @@ class _method(Generic[P, T]):  # noqa: N801  (used like a decorator)
 
     def __init__(self, build: Callable[P, Call[T]]) -> None:
         self._build = build
+        self._name = build.__name__
 
-    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, T]:
-        build, transport = self._build, resource._transport
+    def __set_name__(self, owner: type[_Resource], name: str) -> None:
+        self._name = name
 
-        @functools.wraps(build)
+    @overload
+    def __get__(self, resource: None, owner: type[_Resource]) -> Callable[Concatenate[_Resource, P], T]: ...
+
+    @overload
+    def __get__(self, resource: _Resource, owner: type[_Resource]) -> Callable[P, T]: ...
+
+    def __get__(self, resource: _Resource | None, owner: type[_Resource]) -> Callable[..., T]:
+        build = self._build
+        if resource is None:
+
+            def unbound(resource: _Resource, /, *args: P.args, **kwargs: P.kwargs) -> T:
+                return resource._transport.run(calls.built(build, *args, **kwargs))
+
+            return cast(Callable[..., T], methods.dress(unbound, build, self._name, owner, unbound=True))
+        transport = resource._transport
+
         def bound(*args: P.args, **kwargs: P.kwargs) -> T:
             return transport.run(calls.built(build, *args, **kwargs))
 
+        methods.dress(bound, build, self._name, owner, unbound=False)
+        resource.__dict__[self._name] = bound  # found there from now on: a method is dressed once for each client
         return bound
 
 
@@ -124,10 +151,12 @@ class Workflows(_Resource):
     remove_label = _method(control_calls.remove_label)
     diff = _method(control_calls.diff)
 
-    def batch(self, action: str, *, timeout: float | None = None, **options: Any) -> Iterator[BatchProgress]:
+    def batch(
+        self, action: BatchAction, *, timeout: float | None = None, **options: Unpack[BatchOptions]
+    ) -> Iterator[BatchProgress]:
         """One action on every run that a filter finds: cancel, pause, resume, retry or signal; its progress.
 
-        options: those of `control_calls.batch_request`. Without `execute=True` only the count and a sample come. After
+        Without `execute=True` only the count and a sample come. After
         a break go on with the last `cursor`; repeating the whole does no harm either.
         """
         request = control_calls.batch_request(action, **options)
@@ -190,7 +219,7 @@ class Workflows(_Resource):
         inputs: Mapping[str, Any] | None = None,
         *,
         timeout: float | None = None,
-        **options: Any,
+        **options: Unpack[SubmitOptions],
     ) -> Run:
         """Submits and waits; returns the completed run, raises RunFailedError if it ends otherwise.
 
@@ -252,13 +281,19 @@ class Schedules(_Resource):
 class Client:
     """A connection to AgentFlow for threads and scripts; use it in a `with` block or call `close()`.
 
-    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS). token: the API key. org_id: only
-    checked, the key determines the org. timeout: default seconds for a call, retries included.
+    base_url: `host:port` or `http://host:port` (plain), `https://host[:port]` (TLS).
+    token: the API key.
+    org_id: only checked, the key determines the org.
+    timeout: default seconds for a call, retries included.
+
+    What is left out is looked up where agentctl looks: AGENTFLOW_ENDPOINT, AGENTFLOW_TOKEN and AGENTFLOW_ORG, then the
+    file that `agentctl config set` writes, then the embedded stack in ./.agentflow (AGENTFLOW_DATA_DIR). Raises
+    ConfigurationError, a subclass of AgentFlowError, if there is no endpoint or no key.
     """
 
     def __init__(
         self,
-        base_url: str,
+        base_url: str = "",
         token: str = "",
         org_id: str = "",
         *,
@@ -266,7 +301,10 @@ class Client:
         retry: RetryPolicy | None = None,
         root_certificates: bytes | None = None,
     ) -> None:
-        self._transport = Transport(base_url, token, org_id, timeout, retry or RetryPolicy(), root_certificates)
+        target = connection.locate(base_url, token, org_id)
+        self._transport = Transport(
+            target.endpoint, target.token, target.org_id, timeout, retry or RetryPolicy(), root_certificates
+        )
         self.workflows = Workflows(self._transport)
         self.lanes = Lanes(self._transport)
         self.prompts = Prompts(self._transport)

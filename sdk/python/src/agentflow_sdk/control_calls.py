@@ -5,17 +5,18 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from agentflow.v1 import control_pb2 as pb
 from agentflow_sdk import control_convert as read
 from agentflow_sdk import control_models as made
 from agentflow_sdk import convert, models
 from agentflow_sdk.calls import Call, Method, RunRef, run_id_of
+from agentflow_sdk.choices import BatchAction, Outcome, Status
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
-ACTIONS: Final = ("cancel", "pause", "resume", "retry", "signal")
-_OUTCOMES: Final = ("completed", "retry", "fail")
+ACTIONS: Final = get_args(BatchAction)
+_OUTCOMES: Final = get_args(Outcome)
 
 
 def _method(service: str, name: str) -> Method:
@@ -121,7 +122,7 @@ def list_approvals(
 
 
 def resolve(
-    run: RunRef, step: str, outcome: str, *, output: Any = None, reason: str = "", timeout: float | None = None
+    run: RunRef, step: str, outcome: Outcome, *, output: Any = None, reason: str = "", timeout: float | None = None
 ) -> Call[int]:
     """Tells what became of an attempt whose worker vanished; returns the attempt's number.
 
@@ -172,9 +173,9 @@ def why(run: RunRef, *, timeout: float | None = None) -> Call[made.Explanation]:
 
 
 def batch_request(
-    action: str,
+    action: BatchAction,
     *,
-    status: models.RunStatus | str | None = None,
+    status: Status | None = None,
     workflow: str = "",
     tags: Mapping[str, str] | None = None,
     since_ms: int = 0,

@@ -120,6 +120,12 @@ class CancelledError(AgentFlowError):
     code = "cancelled"
 
 
+class ConfigurationError(AgentFlowError):
+    """No server or no key was found, or the configuration file can't be read; nothing was sent."""
+
+    code = "invalid_argument"
+
+
 class InternalError(AgentFlowError):
     """A fault of the server."""
 

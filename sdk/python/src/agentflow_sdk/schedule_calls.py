@@ -10,6 +10,7 @@ from agentflow.v1 import schedule_pb2
 from agentflow_sdk import convert
 from agentflow_sdk import schedule_models as models
 from agentflow_sdk.calls import Call, Method, is_definition_text
+from agentflow_sdk.choices import Overlap, ScheduleState
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 from agentflow_sdk.models import ErrorInfo
 
@@ -66,7 +67,12 @@ def get(name: str, *, times: int = 5, timeout: float | None = None) -> Call[mode
 
 
 def list_schedules(
-    *, workflow: str = "", status: str = "", limit: int = 50, page_token: str = "", timeout: float | None = None
+    *,
+    workflow: str = "",
+    status: ScheduleState = "",
+    limit: int = 50,
+    page_token: str = "",
+    timeout: float | None = None,
 ) -> Call[models.SchedulePage]:
     """A page of schedules, by name. status: active, paused, finished or broken."""
     number = 0
@@ -98,7 +104,7 @@ def resume(name: str, reason: str = "", *, timeout: float | None = None) -> Call
 
 
 def trigger(
-    name: str, payload: Any = None, *, overlap: str = "", trigger_id: str = "", timeout: float | None = None
+    name: str, payload: Any = None, *, overlap: Overlap = "", trigger_id: str = "", timeout: float | None = None
 ) -> Call[models.ScheduleTriggered]:
     """Asks for a run now. overlap: in the place of the schedule's policy.
 
@@ -117,7 +123,7 @@ def backfill(
     start: int,
     end: int,
     *,
-    overlap: str = "",
+    overlap: Overlap = "",
     backfill_id: str = "",
     dry_run: bool = False,
     timeout: float | None = None,

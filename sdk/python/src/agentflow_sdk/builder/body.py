@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentflow_sdk.builder.checks import names
+from agentflow_sdk.builder.checks import names, one_of
+from agentflow_sdk.choices import AnswerFormat
 
 Body = dict[str, Any]
 
@@ -29,12 +30,13 @@ def llm(
     prompt_ref: str,
     /,
     *,
-    output: str | None = None,
+    output: AnswerFormat | None = None,
     max_output_tokens: int | None = None,
     temperature: float | None = None,
     **inputs: Any,
 ) -> Body:
     """output: `text` (default) or `json`."""
+    one_of(output, AnswerFormat, "body.output")
     options = {"output": output, "max_output_tokens": max_output_tokens, "temperature": temperature}
     given = {key: value for key, value in options.items() if value is not None}
     return {"type": "llm", "config": {"prompt_ref": prompt_ref, "inputs": inputs, **given}}

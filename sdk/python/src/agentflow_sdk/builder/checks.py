@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
@@ -17,6 +18,16 @@ END: Final = "END"
 
 def wrong(place: str, message: str, fix: str) -> InvalidArgumentError:
     return InvalidArgumentError(f"{place}: {message}", problems=(Problem(place, message, fix),))
+
+
+def one_of(word: str | None, kinds: Any, place: str) -> str | None:
+    """Returns the word if it is one of a Literal's, or None. Raises InvalidArgumentError that lists them."""
+    known = get_args(kinds)
+    if word is None or word in known:
+        return word
+    close = difflib.get_close_matches(word, known, n=1)
+    fix = f"did you mean {close[0]}?" if close else f"use {', '.join(known)}"
+    raise wrong(place, f"{word!r} is not one of {', '.join(known)}", fix)
 
 
 def milliseconds(seconds: float, place: str) -> int:

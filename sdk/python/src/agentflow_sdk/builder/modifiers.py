@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, Self
+from typing import Any, Final, Self, Unpack
 
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, names, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, one_of, wrong
 from agentflow_sdk.builder.nodes import Nodes
+from agentflow_sdk.choices import Backoff, FailOrContinue, OnUnknown, Quality, RetryOptions
 
-_QUALITIES: Final = ("Gold", "Silver", "Bronze")
 _WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval")
-_BACKOFFS: Final = ("fixed", "linear", "exponential")
 
 
 class Modifiers(Nodes):
@@ -40,11 +39,9 @@ class Modifiers(Nodes):
             config["for_each"] = over
         return self
 
-    def quality(self, tier: str) -> Self:
-        """`Gold`, `Silver` or `Bronze`."""
-        if tier.capitalize() not in _QUALITIES:
-            raise wrong(self._place("policy.quality"), f"{tier!r} is no quality", f"use {', '.join(_QUALITIES)}")
-        return self._policy("quality", tier.capitalize())
+    def quality(self, tier: Quality) -> Self:
+        """Which tier of models may answer."""
+        return self._policy("quality", one_of(tier.capitalize(), Quality, self._place("policy.quality")))
 
     def sla(self, *, seconds: float) -> Self:
         """How fast the answer should come: guides routing."""
@@ -58,7 +55,7 @@ class Modifiers(Nodes):
         self,
         max_attempts: int,
         *,
-        backoff: str = "exponential",
+        backoff: Backoff = "exponential",
         initial_ms: int | str | None = None,
         max_ms: int | str | None = None,
         jitter: float | None = None,
@@ -67,10 +64,7 @@ class Modifiers(Nodes):
     ) -> Self:
         """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay.
         retryable, non_retryable: types of errors by name, or exceptions; their subclasses are meant too."""
-        if backoff not in _BACKOFFS:
-            raise wrong(
-                self._place("policy.retry.backoff"), f"{backoff!r} is no backoff", f"use {', '.join(_BACKOFFS)}"
-            )
+        one_of(backoff, Backoff, self._place("policy.retry.backoff"))
         spec: dict[str, Any] = {"max_attempts": max_attempts, "backoff": backoff}
         numbers = {"initial_ms": initial_ms, "max_ms": max_ms, "jitter": jitter}
         spec.update({key: value for key, value in numbers.items() if value is not None})
@@ -78,14 +72,14 @@ class Modifiers(Nodes):
         spec.update({key: kinds for key, kinds in types.items() if kinds})
         return self._policy("retry", spec)
 
-    def on_failure(self, action: str) -> Self:
+    def on_failure(self, action: FailOrContinue) -> Self:
         """`fail` the run (default) or `continue` without this node's output."""
-        return self._policy("on_failure", action)
+        return self._policy("on_failure", one_of(action, FailOrContinue, self._place("policy.on_failure")))
 
-    def on_unknown(self, action: str) -> Self:
+    def on_unknown(self, action: OnUnknown) -> Self:
         """What to do when nobody knows whether a non-idempotent tool took effect: `fail` (default), `retry`, or `ask`
         somebody (`client.workflows.resolve`)."""
-        return self._policy("on_unknown", action)
+        return self._policy("on_unknown", one_of(action, OnUnknown, self._place("policy.on_unknown")))
 
     def cache(self, enabled: bool = True) -> Self:
         """Reuse the answer of an identical earlier model call."""
@@ -117,14 +111,16 @@ class Modifiers(Nodes):
         self._last("priority")["priority"] = number
         return self
 
-    def compensate_with(self, body: Body, *, max_attempts: int | None = None, **retry: Any) -> Self:
+    def compensate_with(self, body: Body, *, max_attempts: int | None = None, **retry: Unpack[RetryOptions]) -> Self:
         """What undoes the node if the run fails later: a tool or a function (see `agentflow_sdk.body`). retry: what
         else `retry()` takes, as `initial_ms`; without it, five attempts."""
         undo = dict(body)
-        if max_attempts is not None:
-            retry["max_attempts"] = max_attempts
-        if retry:
-            undo["retry"] = {"max_attempts": 5, **retry}
+        unknown = sorted(retry.keys() - RetryOptions.__annotations__.keys())
+        if unknown:
+            known = ", ".join(RetryOptions.__annotations__)
+            raise wrong(self._place("compensate_with.retry"), f"unknown {', '.join(unknown)}", f"use {known}")
+        if max_attempts is not None or retry:
+            undo["retry"] = {"max_attempts": 5 if max_attempts is None else max_attempts, **retry}
         self._last("compensate_with")["compensate_with"] = undo
         return self
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from typing import Any, Self
 
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, names, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, one_of, wrong
+from agentflow_sdk.choices import AnswerFormat, FailOrContinue, OnExpire, OnMax
 
 
 class Nodes:
@@ -29,12 +30,13 @@ class Nodes:
         prompt_ref: str,
         /,
         *,
-        output: str | None = None,
+        output: AnswerFormat | None = None,
         max_output_tokens: int | None = None,
         temperature: float | None = None,
     ) -> Self:
         """A model call with a prompt: `name`, `name@3` or `name@label`. output: `text` (default) or `json`."""
         config: dict[str, Any] = {"prompt_ref": prompt_ref}
+        one_of(output, AnswerFormat, f"{id}.config.output")
         options = {"output": output, "max_output_tokens": max_output_tokens, "temperature": temperature}
         config.update({key: value for key, value in options.items() if value is not None})
         return self._add(id, "llm", config)
@@ -56,11 +58,12 @@ class Nodes:
         over: Any,
         item: str | None = None,
         concurrency: int | None = None,
-        on_item_failure: str | None = None,
+        on_item_failure: FailOrContinue | None = None,
         max_failures: float | None = None,
     ) -> Self:
         """The body (see `agentflow_sdk.body`) once for each item of `over`; `{{item}}` and `{{index}}` stand in it.
         on_item_failure: `fail` (default) or `continue`, then for at most max_failures (a fraction if below 1)."""
+        one_of(on_item_failure, FailOrContinue, f"{id}.config.on_item_failure")
         options = {"item": item, "concurrency": concurrency, "on_item_failure": on_item_failure,
                    "max_failures": max_failures}  # fmt: skip
         return self._add(id, "map", {"over": over, "body": body, **_given(options)})
@@ -74,13 +77,14 @@ class Nodes:
         max_iterations: int,
         until: str | None = None,
         while_: str | None = None,
-        on_max: str | None = None,
+        on_max: OnMax | None = None,
         delay_seconds: float | None = None,
     ) -> Self:
         """The body again and again, `until` or `while` a CEL condition on `iteration` and `previous` holds.
         on_max: `complete` (default) or `fail` when max_iterations did not suffice."""
         if (until is None) == (while_ is None):
             raise wrong(f"{id}.config", "a loop needs either `until` or `while_`", "give one of them")
+        one_of(on_max, OnMax, f"{id}.config.on_max")
         options = {"until": until, "while": while_, "on_max": on_max,
                    "delay_ms": _duration(delay_seconds, id)}  # fmt: skip
         return self._add(id, "loop", {"body": body, "max_iterations": max_iterations, **_given(options)})
@@ -107,9 +111,10 @@ class Nodes:
         /,
         *,
         timeout_seconds: float | None = None,
-        on_timeout: str | None = None,
+        on_timeout: FailOrContinue | None = None,
     ) -> Self:
         """Waits for a signal of this name; its payload is the output. on_timeout: `fail` (default) or `continue`."""
+        one_of(on_timeout, FailOrContinue, f"{id}.config.on_timeout")
         options = {"timeout_ms": _duration(timeout_seconds, id), "on_timeout": on_timeout}
         return self._add(id, "signal", {"signal": name, **_given(options)})
 
@@ -122,13 +127,15 @@ class Nodes:
         approvers: str | Iterable[str] = (),
         required: int = 1,
         expires_seconds: float | None = None,
-        on_expire: str | None = None,
-        on_reject: str | None = None,
+        on_expire: OnExpire | None = None,
+        on_reject: FailOrContinue | None = None,
         escalate_seconds: float | None = None,
         escalate_to: str | Iterable[str] = (),
     ) -> Self:
         """Waits until `required` different people approve, or one rejects. approvers: empty for anyone who may write.
         on_expire: `fail` (default), `approve` or `reject`. on_reject: `fail` (default) or `continue`."""
+        one_of(on_expire, OnExpire, f"{id}.config.on_expire")
+        one_of(on_reject, FailOrContinue, f"{id}.config.on_reject")
         options = {
             "expires_ms": _duration(expires_seconds, id),
             "on_expire": on_expire,

@@ -6,11 +6,11 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
-from agentflow_sdk.builder.checks import milliseconds, names, problems, wrong
+from agentflow_sdk.builder.checks import milliseconds, names, one_of, problems
 from agentflow_sdk.builder.modifiers import Modifiers
+from agentflow_sdk.choices import InputType, Reducer
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
-_TYPES: Final = ("string", "integer", "number", "boolean", "array", "object", "any")
 _ARGUMENTS: Final = {"tool": "tool_args", "function": "function_args", "llm": "inputs", "subworkflow": "inputs"}
 
 
@@ -46,15 +46,14 @@ class Workflow(Modifiers):
     def input(
         self,
         name: str,
-        type: str = "any",  # noqa: A002
+        type: InputType = "any",  # noqa: A002
         *,
         default: Any = None,
         required: bool | None = None,
         description: str = "",
     ) -> Self:
         """Declares an input of the run. It is required unless it has a default or `required=False`."""
-        if type not in _TYPES:
-            raise wrong(f"inputs.{name}.type", f"{type!r} is no type", f"use one of {', '.join(_TYPES)}")
+        one_of(type, InputType, f"inputs.{name}.type")
         spec: dict[str, Any] = {"type": type}
         if default is not None:
             spec["default"] = default
@@ -75,13 +74,15 @@ class Workflow(Modifiers):
         entry_point: str,
         *,
         schema: Mapping[str, Any] | None = None,
-        reducers: Mapping[str, str] | None = None,
+        reducers: Mapping[str, Reducer] | None = None,
         initial: Mapping[str, Any] | None = None,
         max_supersteps: int | None = None,
     ) -> Self:
         """Makes it a graph with a shared state: nodes run when an edge to them is taken, as often as it is; an edge to
         `END` leads nowhere. reducers: replace (default), append, extend, merge, union, sum, max, min or first, by key.
         A node without arguments is given the state. `state.key` in a value is what the state holds."""
+        for key, reducer in (reducers or {}).items():
+            one_of(reducer, Reducer, f"graph.state.reducers.{key}")
         state = {"schema": schema, "reducers": reducers, "initial": initial}
         self._graph = {"entry_point": entry_point, "state": {k: dict(v) for k, v in state.items() if v is not None}}
         if max_supersteps is not None:

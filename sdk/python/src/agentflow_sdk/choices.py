@@ -1,0 +1,65 @@
+"""The words that an argument may be, as types: a type checker finds a typo before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal, TypedDict
+
+from agentflow_sdk.models import BudgetPeriod, RunStatus
+
+Quality = Literal["Gold", "Silver", "Bronze"]
+Backoff = Literal["fixed", "linear", "exponential"]
+InputType = Literal["string", "integer", "number", "boolean", "array", "object", "any"]
+AnswerFormat = Literal["text", "json"]
+Reducer = Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]
+FailOrContinue = Literal["fail", "continue"]
+OnUnknown = Literal["fail", "retry", "ask"]
+OnMax = Literal["complete", "fail"]
+OnExpire = Literal["fail", "approve", "reject"]
+BatchAction = Literal["cancel", "pause", "resume", "retry", "signal"]
+Outcome = Literal["completed", "retry", "fail"]
+Overlap = Literal["", "skip", "buffer_one", "buffer_all", "cancel", "allow"]
+Period = BudgetPeriod | Literal["daily", "weekly", "monthly", "total"]
+Status = RunStatus | Literal["", "pending", "running", "waiting", "paused", "completed", "failed", "cancelled"]
+ScheduleState = Literal["", "active", "paused", "finished", "broken"]
+
+
+class SubmitOptions(TypedDict, total=False):
+    """The options of `submit` that `run` passes on."""
+
+    budget_cents: int | None
+    tags: Mapping[str, str] | None
+    idempotency_key: str
+    priority: int
+    deadline_s: float | None
+
+
+class BatchOptions(TypedDict, total=False):
+    """The filter and the options of `batch`."""
+
+    status: Status | None
+    workflow: str
+    tags: Mapping[str, str] | None
+    since_ms: int
+    until_ms: int
+    error_type: str
+    execute: bool
+    limit: int
+    cursor: str
+    reason: str
+    grace_s: float
+    force: bool
+    signal: str
+    payload: Any
+    batch_id: str
+
+
+class RetryOptions(TypedDict, total=False):
+    """The fields of a retry policy beside `max_attempts`."""
+
+    backoff: Backoff
+    initial_ms: int | str
+    max_ms: int | str
+    jitter: float
+    retryable: str | Iterable[str]
+    non_retryable: str | Iterable[str]
