@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from agentflow_common import tls
 from agentflow_common.errors import RetryableError
 from agentflow_common.settings import ClickHouseSettings
 
@@ -94,8 +95,12 @@ class ClickHouse:
             return (
                 f"ClickHouse can't be opened in {self._path}: another process holds it, or the folder is not writable"
             )
-        where = f"{self._settings.clickhouse_host}:{self._settings.clickhouse_port}"
-        return f"ClickHouse does not answer at {where}: check CLICKHOUSE_HOST, CLICKHOUSE_PORT, user and password"
+        settings = self._settings
+        scheme = "https" if settings.clickhouse_secure else "http"
+        return (
+            f"ClickHouse does not answer at {scheme}://{settings.clickhouse_host}:{settings.clickhouse_port_used}: "
+            "check CLICKHOUSE_HOST, CLICKHOUSE_PORT, CLICKHOUSE_SECURE, CLICKHOUSE_CA_CERT, user and password"
+        )
 
     def _connect(self) -> None:
         import clickhouse_connect
@@ -110,9 +115,10 @@ class ClickHouse:
         else:
             client = clickhouse_connect.get_client(
                 host=settings.clickhouse_host,
-                port=settings.clickhouse_port,
+                port=settings.clickhouse_port_used,
                 username=settings.clickhouse_user,
                 password=settings.clickhouse_password,
+                **tls.for_clickhouse(settings),
                 session_id=self._session or None,
                 query_retries=0,  # an insert whose answer was lost must be looked up, not sent again
             )

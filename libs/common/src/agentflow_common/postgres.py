@@ -10,6 +10,7 @@ from typing import Any
 
 import asyncpg
 
+from agentflow_common import tls
 from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -18,6 +19,7 @@ _CONNECT_TRIES_MAX = 40
 
 async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
     """A pool whose search path is the service's schema; waits up to 10 s for the server."""
+    ssl_argument = tls.for_postgres(settings)
     for attempt in range(_CONNECT_TRIES_MAX):
         try:
             return await asyncpg.create_pool(
@@ -26,7 +28,7 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
                 user=settings.db_user,
                 password=settings.db_password or None,
                 database=settings.db_name,
-                ssl=None if settings.db_host.startswith("/") else settings.db_ssl_mode,
+                ssl=ssl_argument,
                 min_size=1,
                 max_size=settings.db_pool_max,
                 server_settings={"search_path": schema, "application_name": f"agentflow-{schema}"},

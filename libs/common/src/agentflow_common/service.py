@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from agentflow_common import __version__, httpd, tasks, telemetry
 from agentflow_common.clock import Clock, SystemClock
-from agentflow_common.errors import UnauthenticatedError
+from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.settings import Settings
 from agentflow_common.streams import ensure_streams
@@ -240,7 +240,7 @@ def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
     try:
         with runner:
             runner.run(body())
-    except UnauthenticatedError as error:
+    except (UnauthenticatedError, InvalidError) as error:
         log.error("can't start: %s", error.message)  # noqa: TRY400  (the message says it all)
         raise SystemExit(1) from None
     finally:

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
-from pydantic import Field
+from pydantic import Field, FilePath, ValidationError
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     YamlConfigSettingsSource,
 )
+
+SettingsT = TypeVar("SettingsT", bound="Settings")
+
+
+def load(kind: type[SettingsT]) -> SettingsT:
+    """Returns the settings of a service that starts.
+
+    Raises SystemExit that names each variable that is wrong. Values are not repeated: some are secrets.
+    """
+    try:
+        return kind()
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+        raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines)) from None
 
 
 class Settings(BaseSettings):
@@ -48,7 +62,11 @@ class Settings(BaseSettings):
 
 
 class DatabaseSettings(Settings):
-    """For services that own tables. A `db_host` that starts with `/` is the folder of a Unix socket."""
+    """For services that own tables. A `db_host` that starts with `/` is the folder of a Unix socket.
+
+    `db_ssl_mode` has libpq's meanings, with one addition: `verify-ca` and `verify-full` without a root certificate
+    trust the system's certificate authorities (libpq's `sslrootcert=system`).
+    """
 
     db_host: str = "127.0.0.1"
     db_port: int = 5432
@@ -56,6 +74,9 @@ class DatabaseSettings(Settings):
     db_password: str = ""
     db_name: str = "postgres"
     db_ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    db_ssl_root_cert: FilePath | None = Field(None, description="PEM file of the authorities that sign the server")
+    db_ssl_cert: FilePath | None = Field(None, description="PEM file of this client's certificate")
+    db_ssl_key: FilePath | None = Field(None, description="PEM file of its private key")
     db_pool_max: int = 8
 
 
@@ -64,7 +85,19 @@ class ClickHouseSettings(Settings):
 
     clickhouse_path: str = ""
     clickhouse_host: str = "127.0.0.1"
-    clickhouse_port: int = 8123
+    clickhouse_port: int = Field(0, ge=0, le=65535, description="0: 8443 with TLS, 8123 without")
     clickhouse_user: str = "default"
     clickhouse_password: str = ""
     clickhouse_database: str = "agentflow"
+    clickhouse_secure: bool = Field(False, description="speak HTTPS to the server")
+    clickhouse_verify: bool = Field(True, description="check the server's certificate and name; for HTTPS only")
+    clickhouse_ca_cert: FilePath | None = Field(
+        None, description="PEM file of the authorities that sign the server; none: the system's"
+    )
+    clickhouse_client_cert: FilePath | None = Field(None, description="PEM file of this client's certificate")
+    clickhouse_client_key: FilePath | None = Field(None, description="PEM file of its private key")
+
+    @property
+    def clickhouse_port_used(self) -> int:
+        """The port to connect to: the one that is set, or the usual one of the protocol."""
+        return self.clickhouse_port or (8443 if self.clickhouse_secure else 8123)

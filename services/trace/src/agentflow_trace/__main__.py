@@ -1,10 +1,11 @@
 from agentflow_common import service
 from agentflow_common.clickhouse import ClickHouse
+from agentflow_common.settings import load
 from agentflow_trace.settings import TraceSettings
 
 
 def main() -> None:
-    settings = TraceSettings()
+    settings = load(TraceSettings)
     clickhouse = ClickHouse(settings, session="agentflow-trace")
     clickhouse.preload()  # the engine loads while the rest of the service is imported and connects
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from agentflow_common.service import main
+from agentflow_common.settings import load
 from agentflow_worker.app import app
 from agentflow_worker.settings import WorkerSettings
 
@@ -19,7 +20,7 @@ def parse(arguments: list[str] | None = None) -> WorkerSettings:
         metavar="MODULE",
         help="a module or a .py file with @tool and @function; may be given again",
     )
-    settings = WorkerSettings()
+    settings = load(WorkerSettings)
     return settings.model_copy(update={"load": (*settings.load, *parser.parse_args(arguments).load)})
 
 
