@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import runpy
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
 from agentflow_common import telemetry
-from agentflow_common.embedded import nats_binary
+from tests.contract.manifests import DEPLOY, Manifest, kustomized
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 SERVICES = {"gateway", "scheduler", "worker", "cost", "security", "prompt", "trace"}
 TREES = ("k8s/base", "k8s/overlays/dev", "k8s/overlays/prod")
-Manifest = dict[str, Any]
 
 
 def load(*paths: Path) -> list[Manifest]:
@@ -29,12 +24,7 @@ def load(*paths: Path) -> list[Manifest]:
 
 @pytest.fixture(scope="module", params=TREES)
 def built(request: pytest.FixtureRequest) -> list[Manifest]:
-    kubectl = shutil.which("kubectl")
-    if kubectl is None:
-        pytest.skip("kubectl is not installed")
-    done = subprocess.run([kubectl, "kustomize", DEPLOY / request.param], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return list(yaml.safe_load_all(done.stdout))
+    return kustomized(request.param)
 
 
 def of_kind(manifests: list[Manifest], *kinds: str) -> list[Manifest]:
@@ -114,22 +104,6 @@ def test_the_base_is_sound_yaml_without_kustomize() -> None:
     (nats,) = of_kind(manifests, "StatefulSet")
     assert nats["spec"]["replicas"] == 3
     assert_restricted(nats)
-
-
-@pytest.mark.parametrize("path", ["k8s/base/nats/nats.conf", "docker/nats.conf"])
-def test_the_nats_configuration_is_one_that_the_server_accepts(path: str, tmp_path: Path) -> None:
-    config = tmp_path / "nats.conf"
-    config.write_text(
-        (DEPLOY / path).read_text().replace("store_dir: /data", f"store_dir: {json.dumps(str(tmp_path))}")
-    )
-    word = "p" + "w" * 3
-    routes = {f"NATS_ROUTE_{n}": f"nats://route:{word}@nats-{n}.nats-peers:6222" for n in range(3)}
-    env = {"NATS_PASSWORD": word, "NATS_ROUTE_PASSWORD": word, "POD_NAME": "nats-0", "NATS_SYNC_INTERVAL": "always"}
-    done = subprocess.run(
-        [nats_binary(), "-t", "-c", str(config)],
-        env={**os.environ, **routes, **env}, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
 
 
 def test_compose_runs_every_service_from_the_one_dockerfile() -> None:
