@@ -130,3 +130,25 @@ def test_many_runs_and_whole_workflows(client: Client) -> None:
     assert client.workflows.get(runs[0]).step("approve").status.value == "waiting"
     assert client.workflows.resume_workflow("pay")
     assert client.workflows.get(runs[0]).step("delivered").status.value == "waiting"
+
+
+def test_engine_02_what_follows_a_failed_step_runs_and_a_retry_keeps_it(server: FakeAgentFlow, client: Client) -> None:
+    flow = """
+name: shaky
+outputs: {found: "look.output.x", kept: save.output}
+dag:
+  nodes:
+    - {id: look, type: tool, config: {tool_name: x}, policy: {on_failure: continue}}
+    - {id: save, type: tool, config: {tool_name: y}}
+    - {id: last, type: tool, config: {tool_name: z}}
+  edges: [{from: look, to: save}, {from: save, to: last}]
+"""
+    server.outputs.update(look=ValueError("no"), save=5)
+    run = client.workflows.submit(flow, {})
+    assert (client.workflows.get(run).status, client.workflows.get(run).output) == (
+        RunStatus.COMPLETED, {"found": None, "kept": 5}
+    )  # fmt: skip
+    server.outputs["last"] = ValueError("no")
+    failed = client.workflows.submit(flow, {}, idempotency_key="again")
+    del server.outputs["last"]
+    assert set(client.workflows.retry(failed).kept) == {"look", "save"}

@@ -235,8 +235,8 @@ class Model:
             if edge.max_iterations is not None and self.taken.get(name, 0) >= edge.max_iterations:
                 continue
             outcome = self.outcomes[key]
-            is_taken = outcome == "completed" and edge.condition is None
-            if edge.condition is not None and outcome in {"completed", "failed"}:
+            is_taken = outcome in {"completed", "failed"}
+            if is_taken and edge.condition is not None:
                 is_taken = self.holds(edge.condition, edge.source, key)
             if is_taken:
                 targets.add(edge.target)

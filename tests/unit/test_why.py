@@ -210,3 +210,10 @@ def test_composites_tell_how_far_they_are_and_the_list_is_bounded() -> None:
     assert found.more == 900 + 4 - STEPS_MAX
     loop = only(StepState(status=StepStatus.RUNNING, iteration=3))
     assert loop.text == "is in iteration 3"
+
+
+def test_engine_02_nobody_is_asked_for_an_outcome_without_which_the_run_goes_on() -> None:
+    text = TEXT.replace("function_name: f}}", "function_name: f}, policy: {on_failure: continue}}", 1)
+    state = run(a=StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
+    assert "a" in {item.step for item in explain(state, parse_text(TEXT), Surroundings(now_ms=NOW)).waiting}
+    assert "a" not in {item.step for item in explain(state, parse_text(text), Surroundings(now_ms=NOW)).waiting}

@@ -149,8 +149,15 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
             waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
         yield _pending(state, key, waits_for, around)
     for key, step in begun.items():
-        if step.status is not StepStatus.PENDING:
+        if step.status is not StepStatus.PENDING and not _is_given_up(key, step, nodes.get(node_of(key))):
             yield _begun(state, key, step, nodes.get(node_of(key)), around)
+
+
+def _is_given_up(key: str, step: StepState, node: Any) -> bool:
+    """Whether the outcome of the step is not known, and the run goes on without it, unasked."""
+    if step.status is not StepStatus.OUTCOME_UNKNOWN or node is None:
+        return False
+    return key.endswith(UNDO) or (node.policy.on_failure == "continue" and node.policy.on_unknown != "ask")
 
 
 def _pending(state: RunState, key: str, waits_for: list[str], around: Surroundings) -> Waiting:

@@ -5,8 +5,9 @@ state as it takes it, and returns the decisions in order, with the facts for oth
 them. It is driven by the state and not by single events: after a crash, deciding again on the refolded log adds exactly
 what is missing. Given the same log and the same times it takes the same decisions.
 
-A node runs when everything it waits for is decided and at least one incoming edge was taken (its source completed and
-its condition holds). It is skipped when no edge was taken or its own condition is false.
+A node runs when everything it waits for is decided and at least one incoming edge was taken: its source ran, and its
+condition holds. A step that failed and without which the run goes on has run; its output is null. A node is skipped
+when no edge was taken or its own condition is false.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from agentflow_common.runstate import (
 from agentflow_scheduler import chain, composite, graph, saga, steps, waits
 from agentflow_scheduler.plan import PlanNode, skip_reason
 from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
-from agentflow_scheduler.scope import NeedBlob, fitting, gathered
+from agentflow_scheduler.scope import NOT_DONE, NeedBlob, fitting, gathered
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
@@ -346,5 +347,5 @@ def _continue_as_new(run: Run, out: Decision) -> None:
 
 
 def _by_value(state: RunState, key: str) -> Any:
-    payload = output_of(state, key)
+    payload = Payload() if state.step(key).status in NOT_DONE else output_of(state, key)
     return payload.value if payload.ref is None else blob_marker(payload.ref)

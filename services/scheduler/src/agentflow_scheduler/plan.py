@@ -14,9 +14,8 @@ from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions import ExpressionError, kind_of, parse_reference
-from agentflow_common.runstate import StepStatus
 from agentflow_common.stateschema import Schema
-from agentflow_scheduler.scope import Resolver, Scope, compile_value, gathered, holds, taken
+from agentflow_scheduler.scope import RAN, Resolver, Scope, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
 ROW_STEPS: Final = 32  # that a task names beside its own
@@ -208,8 +207,8 @@ def skip_reason(scope: Scope, node: PlanNode, revisited: bool) -> str:
     if node.sources and not revisited:
         if not any(taken(scope, source, condition) for source, condition in node.sources):
             return "no incoming edge was taken"
-    elif node.reads and not revisited and all(scope.status(name) != StepStatus.COMPLETED for name in node.reads):
-        return "every step that it reads was skipped or failed"
+    elif node.reads and not revisited and all(scope.status(name) not in RAN for name in node.reads):
+        return "every step that it reads was skipped"
     if node.condition is not None and not holds(scope, node.condition):
         return f"the condition is false: {node.condition}"
     return ""

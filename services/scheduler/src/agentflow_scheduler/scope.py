@@ -29,6 +29,8 @@ from agentflow_common.runstate import (
 from agentflow_common.stateschema import VALUE_BYTES_MAX
 
 LOOK_BYTES_MAX: Final = 32 * 1024 * 1024  # of values stored out of line that are looked into at once
+NOT_DONE: Final = frozenset({StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN})
+RAN: Final = frozenset({StepStatus.COMPLETED, *NOT_DONE})  # what follows such a step is not skipped with it
 T = TypeVar("T")
 _MISSING: Final = object()
 _WHOLE_OUTPUT: Final = re.compile(r"\{\{\s*([A-Za-z_]\w*)\.output\s*\}\}\Z")
@@ -142,7 +144,8 @@ class Scope:
         return newest_key(self.state, step) if self.state.visits else step
 
     def output(self, step: str) -> Payload:
-        return output_of(self.state, self.key(step))
+        """What a step gave; null of one that failed, whatever a part of it had given."""
+        return Payload() if self.status(step) in NOT_DONE else output_of(self.state, self.key(step))
 
     def status(self, step: str) -> str:
         found = self.state.steps.get(self.key(step))
@@ -152,7 +155,7 @@ class Scope:
         found = self.state.steps.get(self.key(step))
         error = found.error if found else None
         output = self.look(self.output(step))
-        if found is not None and found.width >= 0:
+        if found is not None and found.width >= 0 and output is not None:
             output = self._parts(output)
         return {
             "output": output,
@@ -304,8 +307,9 @@ def holds(scope: Scope, text: str) -> bool:
 
 
 def taken(scope: Scope, source: str, condition: str | None) -> bool:
-    """Whether an edge from this step is taken."""
-    status = scope.status(source)
-    if status == StepStatus.COMPLETED:
-        return condition is None or holds(scope, condition)
-    return status == StepStatus.FAILED and condition is not None and holds(scope, condition)
+    """Whether an edge from this step is taken: the step ran, and the condition holds. Raises ExpressionError, NeedBlob.
+
+    Of a step that failed, or whose outcome is not known, it is asked only where the run goes on without the step."""
+    if scope.status(source) not in RAN:
+        return False
+    return condition is None or holds(scope, condition)

@@ -135,8 +135,7 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
             return self._fake.run(run_id, None), True
         inputs = {**from_value(run.message.inputs), **from_struct(request.changes.inputs)}
         lost = run.after(at) if at else set()
-        completed = (wf.STEP_STATUS_COMPLETED, wf.STEP_STATUS_SKIPPED)
-        kept = {name: step for name, step in run.steps.items() if step.status in completed and name not in lost}
+        kept = {name: step for name, step in run.steps.items() if run.is_settled(name) and name not in lost}
         tags = {**dict(run.message.tags), **dict(getattr(request, "tags", {})), "agentflow.origin": run.message.run_id}
         origin = {"origin_kind": kind, "origin_run_id": run.message.run_id, "origin_step": at}
         return self._fake.begin(run_id, run.definition, inputs, tags, kept=kept, **origin), False

@@ -139,6 +139,12 @@ class FakeRun:
         step = self.steps.get(name)
         return step is not None and step.status not in (pb.STEP_STATUS_WAITING, pb.STEP_STATUS_RUNNING)
 
+    def is_settled(self, name: str) -> bool:
+        """Whether the step has completed, or failed and the run goes on without it."""
+        status = self.steps[name].status
+        goes_on = status == pb.STEP_STATUS_FAILED and _on_failure(self.nodes[name]) == "continue"
+        return goes_on or status in (pb.STEP_STATUS_COMPLETED, pb.STEP_STATUS_SKIPPED)
+
     def _begin(self, name: str, node: dict[str, Any]) -> None:
         kind = str(node.get("type", "tool"))
         now = self._world.now_ms
@@ -214,7 +220,7 @@ class FakeRun:
         error = pb.ErrorInfo(type=kind, message=message)
         self.steps[name].error.CopyFrom(error)
         self._close(name, pb.STEP_STATUS_FAILED, "step.failed", error={"type": kind, "message": message})
-        if (node.get("policy") or {}).get("on_failure", "fail") == "fail":
+        if _on_failure(node) == "fail":
             self.message.error.CopyFrom(error)
             self._end(pb.RUN_STATUS_FAILED, "run.failed", error={"type": kind, "message": message}, step=name)
 
@@ -277,6 +283,10 @@ class FakeRun:
         )
         message.last_sequence = event.sequence
         self.events.append(pb.WatchRunResponse(event=event))
+
+
+def _on_failure(node: dict[str, Any]) -> str:
+    return str((node.get("policy") or {}).get("on_failure", "fail"))
 
 
 def _sources(definition: dict[str, Any], nodes: dict[str, Any]) -> dict[str, set[str]]:
