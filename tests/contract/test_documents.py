@@ -77,6 +77,6 @@ def test_every_guarantee_of_the_engine_names_a_test_that_is_there() -> None:
         assert re.search(rf"^(async )?def {name}\(", source.read_text(), re.M), f"{file} has no {name}"
 
 
-@pytest.mark.parametrize("text", blocks(ROOT / "docs/workflows.md", "yaml"))
+@pytest.mark.parametrize("text", [*blocks(ROOT / "docs/workflows.md", "yaml"), *blocks(ROOT / "docs/tools.md", "yaml")])
 def test_every_workflow_in_the_reference_is_valid(text: str) -> None:
     assert parse_text(text).name

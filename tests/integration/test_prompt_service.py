@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import asyncpg
+import msgspec
 import pytest
 from nats.aio.client import Client
 
@@ -62,11 +63,25 @@ async def test_resolving_pins_what_exists_and_lists_what_does_not(nc: Client) ->
     assert reply.pinned == {"greet": "greet@1", "summarizer": "summarizer@1"}
     assert reply.missing == ("greet@9", "nobody", "bad ref")
     listed = await call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="acme"))
-    assert [(p.name, p.created_by) for p in listed.prompts] == [("greet", ""), ("summarizer", "agentflow")]
-    assert not (await call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="other"))).prompts
+    own = [p for p in listed.prompts if p.created_at]
+    assert [(p.name, p.created_by) for p in own] == [("greet", ""), ("summarizer", "agentflow")]
+    others = (await call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="other"))).prompts
+    assert not [p for p in others if p.created_at]
     with pytest.raises(NotFoundError) as caught:
         await call(nc, rpc.PROMPT_GET, rpc.GetPromptRequest(org="other", ref="greet"))
     assert caught.value.problems[0].fix
+
+
+async def test_usage_13_built_ins_are_listed_before_their_first_use(nc: Client) -> None:
+    listed = await call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="fresh"))
+    names = [p.name for p in listed.prompts]
+    assert {"summarizer", "document_analyzer"} <= set(names)
+    assert names == sorted(names)
+    shown = next(p for p in listed.prompts if p.name == "summarizer")
+    used = await call(nc, rpc.PROMPT_GET, rpc.GetPromptRequest(org="fresh", ref="summarizer"))
+    assert msgspec.structs.replace(used, created_at=0) == shown  # listing it created nothing and told the truth
+    again = await call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="fresh", name_prefix="summ", limit=1))
+    assert [(p.name, bool(p.created_at)) for p in again.prompts] == [("summarizer", True)]
 
 
 async def test_the_users_own_prompt_wins_over_a_built_in(nc: Client) -> None:

@@ -175,3 +175,72 @@ def test_only_words_are_joined_over_a_line_break() -> None:
     assert _tidy("recom-\nmend it") == "recommend it"
     assert _tidy("202-555-\n0123") == "202-555-\n0123"
     assert _tidy("sk-proj-\nabc") == "sk-proj-\nabc"
+
+
+# --- file.list ---
+
+
+def paths(made: dict[str, Any]) -> list[str]:
+    return [item["path"] for item in made["files"]]
+
+
+@pytest.fixture
+def tree(root: Path) -> Path:
+    for name in ("b.md", "a.md", "a.txt", ".hidden.md", "sub/c.md", "sub/deep/d.md", ".git/e.md", "sub-2/f.md"):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(name)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("*.md", ["a.md", "b.md"]),
+        ("*", ["a.md", "a.txt", "b.md"]),
+        ("**/*.md", ["a.md", "b.md", "sub/c.md", "sub/deep/d.md", "sub-2/f.md"]),
+        ("**", ["a.md", "a.txt", "b.md", "sub/c.md", "sub/deep/d.md", "sub-2/f.md"]),
+        ("sub/*", ["sub/c.md"]),
+        ("*/*.md", ["sub/c.md", "sub-2/f.md"]),
+        ("sub/**/d.md", ["sub/deep/d.md"]),
+        (".*", [".hidden.md"]),
+        ("none-*", []),
+    ],
+)
+async def test_usage_13_file_list_gives_what_the_pattern_names_sorted(
+    tree: Path, pattern: str, found: list[str]
+) -> None:
+    made = await call("file.list", tree, path=".", pattern=pattern)
+    assert sorted(paths(made)) == sorted(found)
+    assert paths(made) == sorted(paths(made), key=lambda path: path.split("/"))
+    assert (made["count"], made["truncated"], made["unreadable"]) == (len(found), False, 0)
+    for path in paths(made):  # what it gives is what file.read takes
+        if path.endswith(".md"):
+            assert (await call("file.read", tree, path=path))["text"] == path
+
+
+async def test_usage_13_file_list_says_when_there_are_more(tree: Path) -> None:
+    made = await call("file.list", tree, path="sub", pattern="**/*.md", max_files=1)
+    assert (paths(made), made["truncated"]) == (["sub/c.md"], True)
+    absolute = await call("file.list", tree, path=str(tree / "sub"))
+    assert paths(absolute) == [str(tree / "sub" / "c.md")]
+
+
+async def test_usage_13_file_list_stays_in_the_allowed_folders(tree: Path) -> None:
+    (tree / "out.md").symlink_to(tree.parent / "secret.txt")
+    (tree / "outside").symlink_to(tree.parent)
+    (tree / "loop").symlink_to(tree)
+    assert "out.md" not in paths(await call("file.list", tree, path=".", pattern="**/*"))
+    assert all("secret" not in path for path in paths(await call("file.list", tree, path=".", pattern="**/*.txt")))
+    for path in ("..", "/etc", "outside", "sub/../.."):
+        with pytest.raises(PermissionDeniedError):
+            await call("file.list", tree, path=path)
+    with pytest.raises(NotFoundError, match="no folder"):
+        await call("file.list", tree, path="a.md")
+    with pytest.raises(TerminalError):
+        await call("file.list", None, path=".")
+
+
+@pytest.mark.parametrize("pattern", ["", "/etc/*", "../*", "a//b", "**/a/**/b/**", "x" * 300])
+async def test_usage_13_a_pattern_that_leads_elsewhere_is_refused(tree: Path, pattern: str) -> None:
+    with pytest.raises(InvalidError, match="pattern"):
+        await call("file.list", tree, path=".", pattern=pattern)

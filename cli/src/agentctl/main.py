@@ -20,6 +20,7 @@ from agentctl.commands import (
     retention,
     schedule,
     stack,
+    tools,
     trace,
     workflow,
 )
@@ -62,6 +63,7 @@ app = typer.Typer(
 )
 app.add_typer(workflow.app, name="workflow")
 app.add_typer(prompt.app, name="prompt")
+app.add_typer(tools.app, name="tools")
 app.add_typer(trace.app, name="trace")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(budget.app, name="budget")

@@ -89,6 +89,7 @@ if TYPE_CHECKING:
         ScheduleTriggered,
         Webhook,
     )
+    from agentflow_sdk.tool_calls import Tool
 
 __version__ = "0.1.0"
 
@@ -152,6 +153,7 @@ __all__ = [
     "StepStatus",
     "Submission",
     "Token",
+    "Tool",
     "Trace",
     "TraceEvent",
     "TraceStep",
@@ -177,6 +179,7 @@ _HOMES: Final = (
     "control_models",
     "control_calls",
     "schedule_models",
+    "tool_calls",
 )
 
 

@@ -20,6 +20,7 @@ from agentflow_sdk import (
     control_convert,
     methods,
     schedule_calls,
+    tool_calls,
 )
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
@@ -286,6 +287,11 @@ class AsyncSchedules(_Resource):
     delete_calendar = _method(schedule_calls.delete_calendar)
 
 
+class AsyncTools(_Resource):
+    list = _method(tool_calls.list_tools)
+    get = _method(tool_calls.get_tool)
+
+
 class AsyncClient:
     """A connection to AgentFlow for asyncio; use it in an `async with` block or await `close()`.
 
@@ -320,6 +326,7 @@ class AsyncClient:
         self.traces = AsyncTraces(self._transport)
         self.schedules = AsyncSchedules(self._transport)
         self.admin = AsyncAdmin(self._transport)
+        self.tools = AsyncTools(self._transport)
 
     async def close(self) -> None:
         await self._transport.close()

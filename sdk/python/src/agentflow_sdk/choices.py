@@ -23,6 +23,8 @@ Period = BudgetPeriod | Literal["daily", "weekly", "monthly", "total"]
 Status = RunStatus | Literal["", "pending", "running", "waiting", "paused", "completed", "failed", "cancelled"]
 ScheduleState = Literal["", "active", "paused", "finished", "broken"]
 
+ToolKind = Literal["", "tool", "function"]
+
 
 class SubmitOptions(TypedDict, total=False):
     """The options of `submit` that `run` passes on."""

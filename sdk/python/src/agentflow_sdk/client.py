@@ -18,6 +18,7 @@ from agentflow_sdk import (
     control_convert,
     methods,
     schedule_calls,
+    tool_calls,
 )
 from agentflow_sdk.calls import Call, DefinitionSource, RunRef
 from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
@@ -278,6 +279,11 @@ class Schedules(_Resource):
     delete_calendar = _method(schedule_calls.delete_calendar)
 
 
+class Tools(_Resource):
+    list = _method(tool_calls.list_tools)
+    get = _method(tool_calls.get_tool)
+
+
 class Client:
     """A connection to AgentFlow for threads and scripts; use it in a `with` block or call `close()`.
 
@@ -312,6 +318,7 @@ class Client:
         self.traces = Traces(self._transport)
         self.schedules = Schedules(self._transport)
         self.admin = Admin(self._transport)
+        self.tools = Tools(self._transport)
 
     def close(self) -> None:
         self._transport.close()

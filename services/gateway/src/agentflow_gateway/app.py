@@ -22,6 +22,8 @@ from agentflow.v1 import (
     prompt_pb2_grpc,
     schedule_pb2,
     schedule_pb2_grpc,
+    tool_pb2,
+    tool_pb2_grpc,
     trace_pb2,
     trace_pb2_grpc,
     workflow_pb2,
@@ -42,6 +44,7 @@ from agentflow_gateway.grpc_control import RunControlService
 from agentflow_gateway.grpc_lanes import LaneService, VersionService
 from agentflow_gateway.grpc_prompt import PromptService
 from agentflow_gateway.grpc_schedule import ScheduleService
+from agentflow_gateway.grpc_tools import ToolService
 from agentflow_gateway.grpc_trace import TraceService
 from agentflow_gateway.grpc_workflow import WorkflowService
 from agentflow_gateway.load import Load
@@ -59,7 +62,7 @@ SEND_BYTES_MAX: Final = 32 * 1024 * 1024
 CHECK_EVERY_S: Final = 5.0
 START_CHECK_S: Final = 0.02  # until all is well for the first time
 START_S_MAX: Final = 10.0
-MODULES: Final = (workflow_pb2, control_pb2, prompt_pb2, budget_pb2, trace_pb2, admin_pb2, schedule_pb2)
+MODULES: Final = (workflow_pb2, control_pb2, prompt_pb2, budget_pb2, trace_pb2, admin_pb2, schedule_pb2, tool_pb2)
 SERVICES: Final = tuple(
     service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()
 )
@@ -135,6 +138,7 @@ async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
         (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
         (admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(deps)),
         (schedule_pb2_grpc.add_ScheduleServiceServicer_to_server, ScheduleService(deps, http)),
+        (tool_pb2_grpc.add_ToolServiceServicer_to_server, ToolService(deps)),
     )
     for add, servicer in registrations:
         add(servicer, server)

@@ -37,7 +37,7 @@ NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf
 _READ: Final = ("GetRun", "ListRuns", "WatchRun", "ValidateWorkflow", "GetPrompt", "ListPrompts", "ListBudgets",
                 "GetBudget", "GetTrace", "QueryTraces", "ListApprovals", "ExplainRun", "ListLanes", "GetLane",
                 "ListVersions", "DiffWorkflows", "GetSchedule", "ListSchedules", "PreviewSchedule",
-                "ListCalendars")  # fmt: skip
+                "ListCalendars", "ListTools", "GetTool")  # fmt: skip
 _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt", "PauseRun", "ResumeRun",
                  "SignalRun", "AnswerApproval", "ResolveOutcome", "ForkRun", "RetryRun", "BatchRuns", "PauseWorkflow",
                  "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",

@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
+import msgspec
 from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
 
 _FRESH_S: Final = 2.0
+_PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."
+_STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
+_TOGETHER_MAX: Final = 64  # requests for entries that are on their way at a time
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """A tool or function as a worker published it.
+
+    schema: JSON Schema of the arguments. offered_at: ms since the epoch.
+    """
+
+    kind: str
+    name: str
+    idempotent: bool = False
+    reveal: tuple[str, ...] = ()
+    schema: dict[str, Any] = {}
+    doc: str = ""
+    built_in: bool = False
+    offered_at: int = 0
 
 
 class Registry:
@@ -30,15 +52,34 @@ class Registry:
     async def known(self) -> bool:
         return bool(await self._read(False))
 
+    async def offers(self, wanted: Callable[[str, str], bool]) -> list[Offer]:
+        """Returns the offers whose kind and name are wanted, tools first, by name."""
+        keys = [tuple(key.split(".", 1)) for key in await self._read(True)]
+        chosen = sorted((kind, name) for kind, name in keys if wanted(kind, name))
+        slots = asyncio.Semaphore(_TOGETHER_MAX)
+
+        async def one(kind: str, name: str) -> Offer | None:
+            async with slots:
+                try:
+                    message = await self._nc.jsm().get_last_msg(_STREAM, f"{_PREFIX}{kind}.{name}")
+                except NotFoundError:
+                    return None
+            if not message.data:  # the entry was deleted
+                return None
+            at = int(message.time.timestamp() * 1000) if message.time is not None else 0
+            told = msgspec.json.decode(message.data, type=dict[str, Any])
+            return msgspec.convert({**told, "kind": kind, "name": name, "offered_at": at}, Offer)
+
+        found = await asyncio.gather(*(one(kind, name) for kind, name in chosen))
+        return sorted((offer for offer in found if offer is not None), key=lambda o: (o.kind != "tool", o.name))
+
     async def _read(self, fresh: bool) -> frozenset[str]:
         now = time.monotonic()
         if fresh or now - self._read_at > _FRESH_S:
             try:
                 # one request: the client's kv.keys() may end before its first key when the loop is busy
-                prefix = f"$KV.{subjects.REGISTRY_BUCKET}."
-                stream = f"KV_{subjects.REGISTRY_BUCKET}"
-                info = await self._nc.jsm().stream_info(stream, subjects_filter=f"{prefix}>")
-                self._keys = frozenset(name.removeprefix(prefix) for name in info.state.subjects or {})
+                info = await self._nc.jsm().stream_info(_STREAM, subjects_filter=f"{_PREFIX}>")
+                self._keys = frozenset(name.removeprefix(_PREFIX) for name in info.state.subjects or {})
             except NotFoundError:
                 self._keys = frozenset()
             self._read_at = now

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -89,7 +90,11 @@ class Handlers:
         if request.name_prefix:
             ids.check_token(request.name_prefix, "name_prefix")
         prompts = await self._store.latest(request.org, request.name_prefix, limit)
-        return rpc.ListPromptsReply(prompts=tuple(prompts))
+        own = {prompt.name for prompt in prompts}
+        # a built-in that the org has not used yet is listed as the version 1 that it becomes at its first use
+        unused = [name for name in builtins.names() - own if name.startswith(request.name_prefix)]
+        prompts = [*prompts, *await self._off_loop(lambda: [_unused(name) for name in unused])]
+        return rpc.ListPromptsReply(prompts=tuple(sorted(prompts, key=lambda prompt: prompt.name)[:limit]))
 
     async def resolve(self, request: rpc.ResolvePromptsRequest) -> rpc.ResolvePromptsReply:
         ids.check_token(request.org, "org")
@@ -158,3 +163,9 @@ class Handlers:
 
     async def _off_loop(self, work: Callable[[], Value]) -> Value:
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+
+
+@functools.cache
+def _unused(name: str) -> PromptVersion:
+    """Returns a built-in as the version 1 that it becomes; the same for every org."""
+    return machine.version_of(machine.check_new(builtins.load("default", name)), 1, 0)

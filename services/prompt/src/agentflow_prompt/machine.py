@@ -17,7 +17,7 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
-from agentflow_common.rpc import CreatePromptRequest
+from agentflow_common.rpc import CreatePromptRequest, PromptVersion
 from agentflow_prompt import schema
 from agentflow_prompt.sandbox import OUTPUT_CHARS_MAX, BoundError, PromptEnvironment, RefusedError, metered
 
@@ -159,6 +159,25 @@ def _syntax_fix(message: str) -> str:
     if "unknown tag" in message:
         return "prompts have if, for, set, macro, filter, call and raw"
     return "write {{ name }} for a value and {% raw %}...{% endraw %} around braces that are meant as text"
+
+
+def version_of(request: CreatePromptRequest, version: int, created_at: int) -> PromptVersion:
+    """Returns the checked request as the version that it makes. created_at: ms since the epoch, 0 if not yet."""
+    return PromptVersion(
+        name=request.name,
+        version=version,
+        template=request.template,
+        system=request.system,
+        description=request.description,
+        inputs_schema=request.inputs_schema,
+        labels=tuple(sorted(set(request.labels))),
+        task=request.task,
+        max_output_tokens=request.max_output_tokens,
+        temperature=request.temperature,
+        created_at=created_at,
+        created_by=request.created_by,
+        sha256=sha256(request),
+    )
 
 
 def sha256(request: CreatePromptRequest) -> str:

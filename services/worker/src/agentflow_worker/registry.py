@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 Kind = Literal["tool", "function"]
 ENTRY_POINT_GROUP: Final = "agentflow.tools"
 BUILT_IN_MODULES: Final = ("agentflow_worker.tools", "agentflow_worker.functions", "agentflow_worker.code")
+_OWN_PACKAGE: Final = __name__.partition(".")[0]
 _MARK: Final = "__agentflow_registration__"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")
 
@@ -207,7 +208,7 @@ class Registry:
         return len(self._items)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Each registration as JSON: kind, name, idempotent, reveal, schema, doc. Sorted by kind and name."""
+        """Each registration as JSON: kind, name, idempotent, reveal, schema, doc, built_in. Sorted by kind and name."""
         return [
             {
                 "kind": item.kind,
@@ -216,6 +217,7 @@ class Registry:
                 "reveal": list(item.reveal),
                 "schema": item.schema(),
                 "doc": item.doc,
+                "built_in": item.call.__module__.partition(".")[0] == _OWN_PACKAGE,
             }
             for _, item in sorted(self._items.items())
         ]

@@ -8,10 +8,18 @@ from pathlib import Path
 from agentflow_common.errors import NotFoundError, PermissionDeniedError, TerminalError
 
 
-def resolve(path: str, roots: Sequence[Path], *, writing: bool = False, setting: str = "AGENTFLOW_FILE_ROOTS") -> Path:
+def resolve(
+    path: str,
+    roots: Sequence[Path],
+    *,
+    writing: bool = False,
+    folder: bool = False,
+    setting: str = "AGENTFLOW_FILE_ROOTS",
+) -> Path:
     """The real path of `path`: absolute, or relative to the first root that has it (writing: to the first root).
 
-    PermissionDeniedError outside the roots, NotFoundError if there is no such file to read.
+    folder: it has to be a folder. PermissionDeniedError outside the roots, NotFoundError if there is no such file (or
+    folder) to read.
     """
     if not roots:
         raise TerminalError(
@@ -35,10 +43,11 @@ def resolve(path: str, roots: Sequence[Path], *, writing: bool = False, setting:
     if writing:
         return inside[0]
     for real in inside:
-        if real.is_file():
+        if real.is_dir() if folder else real.is_file():
             return real
+    what = "folder" if folder else "file"
     raise NotFoundError(
-        f"there is no file {path!r} under {_listed(roots)}: check the name, or add its folder to {setting}",
+        f"there is no {what} {path!r} under {_listed(roots)}: check the name, or add its folder to {setting}",
         kind="file_not_found",
     )
 
