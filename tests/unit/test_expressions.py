@@ -109,7 +109,7 @@ def test_conditions_are_cel_and_give_a_boolean() -> None:
 def test_what_is_no_list_and_means_one_becomes_one() -> None:
     assert ex.template("{{ a.b | map('string') }}").render({"a": {"b": [1, 2]}}) == ["1", "2"]
     assert ex.template("{{ a.keys() }}").render({"a": {"b": 1}}) == ["b"]
-    with pytest.raises(ExpressionError, match="no JSON value"):
+    with pytest.raises(ExpressionError, match="no field 'keys'"):
         ex.template("{{ a.keys }}").render({"a": {"b": 1}})
 
 
@@ -131,7 +131,7 @@ def test_a_condition_that_goes_through_lists_is_bounded() -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("{{a.b.c}}", "null has no field 'c'"),
+        ("{{a.b.c + 1}}", "null has no field 'c'"),
         ("{{a.x}}", "there is no field 'x'; `| default(...)` goes behind one that may be missing"),
         ("{{a.xs[3]}}", "the list has no item 3"),
         ("text {{a.t.x}}", "a text has no field 'x'"),
@@ -143,3 +143,108 @@ def test_what_a_template_does_not_find_is_told_in_the_words_of_json(text: str, t
         ex.template(text).render({"a": {"b": None, "t": "t", "xs": [1]}})
     assert told in caught.value.message
     assert ex.template("{{a.x | default(3)}}").render({"a": {}}) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ n.issues or [] }}", []),
+        ("{{ n.issues }}", None),
+        ("{{ n.issues[0].line }}", None),
+        ("{{ n[0] }}", None),
+        ("{{ n.issues[1:] }}", None),
+        ("{{ n.issues | default(3) }}", 3),
+        ("{{ o.nope or 'x' }}", "x"),
+        ("{{ o.nope.deeper | default('x') }}", "x"),
+        ("{{ 'y' if o.nope.deeper else 'n' }}", "n"),
+        ("{{ o.nope is defined }}", False),
+        ("{{ o.nope == none and n.x is none }}", True),
+        ("{{ {'to': n.customer} }}", {"to": None}),
+        ("is {{ n.x }}", "is null"),
+    ],
+)
+def test_engine_03_a_template_is_null_safe_as_a_reference_is(text: str, value: Any) -> None:
+    assert ex.template(text).render({"n": None, "o": {"a": 1}}) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ nope }}",
+        "{{ nope.x }}",
+        "{{ nope or 1 }}",
+        "{{ o.nope }}",
+        "{{ o.nope.x }}",
+        "{{ {'to': o.nope} }}",
+        "{{ [o.nope] }}",
+        "x {{ o.nope }}",
+        "{{ n.x + 1 }}",
+    ],
+)
+def test_engine_03_what_an_object_does_not_have_is_still_an_error(text: str) -> None:
+    with pytest.raises(ExpressionError, match=r"nope|null has no field"):
+        ex.template(text).render({"o": {"a": 1}, "n": None})
+
+
+ORDER = {"items": [1], "values": 2, "keys": "k", "get": {"upper": 3}, "paid": True, "none": None, "class": "c"}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{{ o.items }}", [1]),
+        ("{{ o.values }} {{ o.keys }}", "2 k"),
+        ("{{ o['get'].upper }}", 3),
+        ("{{ o.get('paid') }}", True),
+        ("{{ o.items() | length }}", 7),
+        ("{{ [o] | map(attribute='items') }}", [[1]]),
+        ("{{ o | attr('values') }}", 2),
+        ("is {{ o.paid }}, {{ o.none }}", "is true, null"),
+        ("{{ o.paid ~ o.none ~ o.items }}", "truenull[1]"),
+        ("so: {{ {'paid': o.paid, 'x': [none]} }}", 'so: {"paid": true, "x": [null]}'),
+        ("{{ [1, 2] | map('string') }} of it", '["1", "2"] of it'),
+        ("{{ {'t': ['a'] | map('upper')} }}", {"t": ["A"]}),
+        ("{{ '<b>' | escape }}!", "&lt;b&gt;!"),
+        ("{{ {1: (1, 2), none: 3} }}", {"1": [1, 2], "null": 3}),
+        ("{{ [true, none] | join('-') }}", "true-null"),
+        ("{{ o.paid | upper }}", "TRUE"),
+        ("{{ [{'a': 1, 'n': 2}] | groupby('a') }}", [[1, [{"a": 1, "n": 2}]]]),
+        ("{{ {'q': 'a b', 'ok': true} | urlencode }}", "q=a%20b&ok=true"),
+        ("{{ self }}", "me"),
+        ("{{ result }} and {{ self }}", "r and me"),
+        ("{{ o.class }}", "c"),
+    ],
+)
+def test_engine_11_data_goes_before_python_and_reads_as_json(text: str, value: Any) -> None:
+    assert ex.template(text).render({"o": ORDER, "self": "me", "result": "r"}) == value
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ e.items }}",
+        "{{ e.__class__ }}",
+        "x {{ e.get }}",
+        "{{ 'x'.upper }}",
+        "{{ [].append }}",
+        "{{ e.mro }}",
+        "{{ e.pop('a') }}",
+        "{{ [1].append(2) }}",
+        "{{ 'x'.format() }}",
+        "{{ 1.real }}",
+        "{{ namespace() }}",
+        "{{ 1e999 }}",
+        "{{ 'inf' | float }}",
+        "{{ '\\ud83d' }}",
+        "x {{ '\\ud83d' }}",
+        "{{ {'\\ud83d': 1} }}",
+        "{{ " + "9" * 5000 + " }}",
+        "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}",
+        "{{ x.y(" * 900,
+    ],
+)
+def test_engine_11_no_method_and_no_value_that_json_lacks_comes_out(text: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        ex.template(text).render({"e": {}, "x": {}})
+    assert " at 0x" not in caught.value.message
+    caught.value.message.encode()

@@ -112,6 +112,42 @@ def test_values_read_naturally() -> None:
     )
 
 
+def test_engine_11_keys_named_like_methods_are_data_in_prompts() -> None:
+    order = {"items": ["a"], "values": 2, "keys": "k", "get": {"x": True}, "none": None}
+    source = (
+        "{{ o.items }} {{ o.values }} {{ o['keys'] }} {{ o.get.x }} {% for i in o.items %}{{ i }}{% endfor %} "
+        "{{ o.items() | length }} {{ o.values() }} {{ [o] | map(attribute='items') | list }} {{ self }} {{ o.none.x }}"
+    )
+    told = '["a"] 2 k true a 5 [["a"], 2, "k", {"x": true}, null] [["a"]] me null'
+    assert render(source, o=order, self="me") == told
+    assert (
+        render("{{ [o, none] | join(', ') }} {{ o | upper }}", o={"paid": True})
+        == '{"paid": true}, null {"PAID": TRUE}'
+    )
+    assert render("{% for x in [1, 2] %}{{ loop.index }}{{ loop.cycle('a', 'b') }}{% endfor %}") == "1a2b"
+    assert machine.compile_prompt("{{ self }}", "").required == {"self"}
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "{{ o.items }}",
+        "{{ x.upper }}",
+        "{{ o.pop('a') }}",
+        "{{ x.nope }}",
+        "{{ o.__class__ }}",
+        "{{ loop }}",
+        "{{ range }}",
+        "{{ '\\ud83d' ~ [] }}{{ ['\\ud83d'] }}",
+    ],
+)
+def test_engine_11_no_method_shows_in_a_prompt(source: str) -> None:
+    text = failure(source, o={}, x="abc")
+    assert " at 0x" not in text
+    assert "bound method" not in text
+    assert "method" not in failure("{{ o.items }}", o={})
+
+
 def test_a_prompt_without_schema_needs_what_it_reads() -> None:
     compiled = machine.compile_prompt(
         "{{ a }} {{ b | default('x') }} {% if c is defined %}{{ c }}{% endif %}", "{{ s }}"

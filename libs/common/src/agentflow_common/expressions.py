@@ -10,24 +10,16 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import jinja2
-import jinja2.meta
 import jinja2.nodes
 
-from agentflow_common.sandbox import ExpressionError
+from agentflow_common import jsonvalues
+from agentflow_common.jsonvalues import JsonError, kind_of
+from agentflow_common.sandbox import ExpressionError, NullPart
 from agentflow_common.sandbox import environment as _environment
-
-
-def kind_of(value: Any) -> str:
-    """What a JSON value is, in words: `null`, `a text`, `a list`, ..."""
-    if value is None or isinstance(value, bool):
-        return "null" if value is None else "a boolean"
-    words = {str: "a text", int: "a number", float: "a number", list: "a list", tuple: "a list", dict: "an object"}
-    return next((word for kind, word in words.items() if isinstance(value, kind)), f"a {type(value).__name__}")
-
 
 REFERENCE: Final = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
@@ -80,83 +72,90 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
+_SELF: Final = "self\u00b7"  # Jinja has a `self` of its own; no name that it reads can be this one
+_LOOKS: Final = (jinja2.nodes.Template, jinja2.nodes.Output, jinja2.nodes.Name, jinja2.nodes.Getattr,
+                 jinja2.nodes.Getitem, jinja2.nodes.Const)  # fmt: skip
+
+
 class Template:
     """A compiled template. variables: the names that it reads; fields: (name, field) as far as they are written so."""
 
     def __init__(self, text: str) -> None:
         if len(text) > TEMPLATE_CHARS_MAX:
             raise ExpressionError(f"a template holds at most {TEMPLATE_CHARS_MAX} characters, this has {len(text)}")
+        self._text = text
+        self._shown = jsonvalues.escaped(text[:80])
         try:
-            tree = _environment.parse(text)
-            for node in tree.find_all(_FORBIDDEN):
-                if not isinstance(node, _ALLOWED):
-                    raise ExpressionError(
-                        f"`{type(node).__name__.lower()}` is not allowed here: only {{{{ expressions }}}} are"
-                    )
-            self.variables: frozenset[str] = frozenset(jinja2.meta.find_undeclared_variables(tree))
-            self.fields = frozenset(
-                (node.node.name, node.attr)
-                for node in tree.find_all(jinja2.nodes.Getattr)
-                if isinstance(node.node, jinja2.nodes.Name)
-            )
-            body = tree.body
-            whole = (
-                len(body) == 1 and isinstance(body[0], jinja2.nodes.Output) and len(body[0].nodes) == 1
-                and not isinstance(body[0].nodes[0], jinja2.nodes.TemplateData)
-            )  # fmt: skip
-            self._text = text
-            self._one: Callable[..., Any] | None = None
-            if whole:
-                inner = text.strip()[2:-2].strip().strip("-").strip()
-                self._one = _environment.compile_expression(inner, undefined_to_none=False)
-            else:
-                self._template = _environment.from_string(tree)
+            self._compile(_environment.parse(text))
         except jinja2.TemplateSyntaxError as error:
             raise ExpressionError(f"template line {error.lineno}: {error.message}") from error
+        except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError) as error:
+            what = "is nested too deeply or holds a number that is too long"
+            raise ExpressionError(f"{self._shown}: the template {what}: simplify it") from error
+
+    def _compile(self, tree: jinja2.nodes.Template) -> None:
+        for node in tree.find_all(_FORBIDDEN):
+            if not isinstance(node, _ALLOWED):
+                raise ExpressionError(
+                    f"`{type(node).__name__.lower()}` is not allowed here: only {{{{ expressions }}}} are"
+                )
+        names = list(tree.find_all(jinja2.nodes.Name))
+        self.variables = frozenset(name.name for name in names)
+        self.fields = frozenset(
+            (node.node.name, node.attr)
+            for node in tree.find_all(jinja2.nodes.Getattr)
+            if isinstance(node.node, jinja2.nodes.Name)
+        )
+        for name in names:
+            name.name = _SELF if name.name == "self" else name.name
+        outputs = tree.body[0].nodes if len(tree.body) == 1 and isinstance(tree.body[0], jinja2.nodes.Output) else []
+        self._is_whole = len(outputs) == 1 and not isinstance(outputs[0], jinja2.nodes.TemplateData)
+        looks = self._is_whole and not isinstance(outputs[0], jinja2.nodes.Const)
+        self._only_looks = looks and all(isinstance(node, _LOOKS) for node in tree.find_all(jinja2.nodes.Node))
+        if self._is_whole:
+            target = jinja2.nodes.Name("result", "store", lineno=1)
+            body = [jinja2.nodes.Assign(target, outputs[0], lineno=1)]
+            tree = jinja2.nodes.Template(body, lineno=1)
+            tree.set_environment(_environment)
+        self._template = _environment.from_string(tree)
 
     def render(self, variables: Mapping[str, Any]) -> Any:
         """The value of a lone expression, else a string. ExpressionError names what is undefined."""
+        given = dict(variables)
+        if "self" in given:
+            given[_SELF] = given.pop("self")
         try:
-            if self._one is not None:
-                value = self._one(**variables)
-                if isinstance(value, jinja2.Undefined):
-                    value._fail_with_undefined_error()
-                return _plain(value, self._text)
-            text = self._template.render(**variables)
-        except ExpressionError:
-            raise
+            if self._is_whole:
+                return self._value(given)
+            text = self._template.render(given)
+        except ExpressionError as error:
+            if error.message.startswith(self._shown):
+                raise
+            raise ExpressionError(f"{self._shown}: {error.message}") from error
         except jinja2.UndefinedError as error:
-            raise ExpressionError(f"{self._text[:80]}: {_missing(str(error.message))}") from error
+            raise ExpressionError(f"{self._shown}: {error.message}") from error
+        except JsonError as error:
+            raise ExpressionError(f"{self._shown}: the result is not a JSON value: {error}") from error
         except Exception as error:
-            raise ExpressionError(f"{self._text[:80]}: {type(error).__name__}: {error}") from error
+            told = jsonvalues.escaped(jsonvalues.without_addresses(str(error)))
+            raise ExpressionError(f"{self._shown}: {type(error).__name__}: {told}") from error
+        if not jsonvalues.is_storable(text):
+            raise ExpressionError(f"{self._shown}: the result holds a lone surrogate, which is not valid Unicode")
         if len(text) > RESULT_CHARS_MAX:
-            raise ExpressionError(f"{self._text[:80]}: the result is longer than {RESULT_CHARS_MAX} characters")
+            raise ExpressionError(f"{self._shown}: the result is longer than {RESULT_CHARS_MAX} characters")
         return text
 
-
-_LACKS: Final = re.compile(r"'?(None|\w+ object)'? has no (?:attribute|element) '?(.*?)'?\Z")
-_HOLDERS: Final = {"None": "null has", "str object": "a text has", "int object": "a number has",
-                   "float object": "a number has", "bool object": "a boolean has"}  # fmt: skip
-
-
-def _missing(message: str) -> str:
-    """Jinja's words for what is not there, in those of JSON."""
-    match = _LACKS.match(message)
-    if match is None:
-        return message
-    if match[1] == "list object":
-        return f"the list has no item {match[2]}"
-    holder = _HOLDERS.get(match[1], "there is")
-    return f"{holder} no field {match[2]!r}; `| default(...)` goes behind one that may be missing"
-
-
-def _plain(value: Any, text: str) -> Any:
-    """`xs | map('upper')` and `x.items()` give no list, and mean one."""
-    if value is None or isinstance(value, str | int | float | list | dict | tuple):
-        return value
-    if isinstance(value, Iterable) and not isinstance(value, bytes):
-        return list(value)
-    raise ExpressionError(f"{text[:80]}: the result is a {type(value).__name__}, which is no JSON value")
+    def _value(self, variables: dict[str, Any]) -> Any:
+        context = self._template.new_context(variables)
+        for _ in self._template.root_render_func(context):
+            pass
+        value = context.vars["result"]
+        if isinstance(value, NullPart):
+            return None
+        if isinstance(value, jinja2.Undefined):
+            value._fail_with_undefined_error()
+        # what a template only looks up is a value of the log as it stands, of any size
+        return value if self._only_looks and not isinstance(value, tuple) else jsonvalues.plain(value)
 
 
 @functools.lru_cache(maxsize=4096)

@@ -1,11 +1,16 @@
 """Where the templates of definitions are evaluated: no statements, no reach into Python, and no value that grows out
 of proportion to the template and to what it was given. They run in the scheduler, for every tenant.
+
+`x.name` and `x['name']` read data and nothing else: a field of an object, an item of a list. A field of null is null.
+A field that an object does not have is `Absent`: false where a condition asks, replaced by `default` and `or`, an error
+where a value is made of it. A method is reached by calling it (`x.split(',')`), and only one of `METHODS`.
 """
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 import jinja2
@@ -13,7 +18,9 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from agentflow_common import jsonvalues
 from agentflow_common.errors import InvalidError
+from agentflow_common.jsonvalues import kind_of, text_of
 
 TEXT_CHARS_MAX: Final = 8 * 1024 * 1024  # of a text that is put together: twice the largest output of a step
 GROWTH_CHARS_MAX: Final = 256 * 1024
@@ -23,7 +30,7 @@ _OF_TEXTS: Final = (
     "startswith endswith removeprefix removesuffix find rfind index rindex count replace join isdigit isalpha isalnum "
     "isnumeric isdecimal isspace islower isupper istitle isascii"
 )
-_METHODS: Final[dict[type, frozenset[str]]] = {
+METHODS: Final[dict[type, frozenset[str]]] = {
     str: frozenset(_OF_TEXTS.split()),
     list: frozenset({"index", "count"}),
     tuple: frozenset({"index", "count"}),
@@ -31,7 +38,10 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
 }
 _NO_FILTERS: Final = (
     "pprint", "xmlattr", "urlize", "forceescape", "center", "indent", "wordwrap", "filesizeformat", "format",  # widths
-    "batch", "slice", "random",
+    "batch", "slice", "random", "safe",
+)  # fmt: skip
+TEXT_FILTERS: Final = (
+    "capitalize", "lower", "striptags", "title", "trim", "truncate", "upper", "wordcount", "escape", "e",
 )  # fmt: skip
 
 
@@ -54,7 +64,7 @@ def _weight(value: Any) -> int:
 
 def _text(parts: Iterable[Any]) -> str:
     """The parts as one text, refused before it is made if it were too long."""
-    texts = [part if isinstance(part, str) else str(part) for part in parts]
+    texts = [text_of(part) for part in parts]
     if sum(map(len, texts)) > TEXT_CHARS_MAX:
         raise ExpressionError(f"a template may not make a text of more than {TEXT_CHARS_MAX:,} characters")
     return "".join(texts)
@@ -66,7 +76,7 @@ def _grows(times: int, by: Any) -> None:
 
 
 def _replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
-    text, old, new = str(value), str(old), str(new)
+    text, old, new = text_of(value), text_of(old), text_of(new)
     _grows(text.count(old), new)
     return text.replace(old, new, -1 if count is None else count)
 
@@ -74,12 +84,120 @@ def _replace(value: Any, old: Any, new: Any, count: int | None = None) -> str:
 def _join(value: Iterable[Any], d: Any = "", attribute: str | int | None = None) -> str:
     items = list(value)
     if attribute is not None:
-        items = [environment.getitem(item, attribute) for item in items]
-    _grows(len(items), str(d))
-    return str(d).join([_text(items)] if not d else [str(item) for item in items])
+        items = [lookup(item, attribute) for item in items]
+    between = text_of(d)
+    _grows(len(items), between)
+    return between.join([_text(items)] if not between else [text_of(item) for item in items])
 
 
-class _Generator(CodeGenerator):
+class Absent(jinja2.StrictUndefined):
+    """A field that is not there, or a field of one: false and equal to null; every other use of it is an error."""
+
+    def __bool__(self) -> bool:  # type: ignore[override]
+        return False
+
+    def __eq__(self, other: object) -> bool:  # type: ignore[override]
+        return other is None or isinstance(other, Absent)
+
+    def __ne__(self, other: object) -> bool:  # type: ignore[override]
+        return not self == other
+
+    def __hash__(self) -> int:  # type: ignore[override]
+        return hash(None)
+
+
+class NullPart(Absent):
+    """A part of null, which is null wherever a value is made of it; `default` and `is defined` take it as absent."""
+
+    stands_for_null = True
+
+
+_BEHIND: Final = "; `| default(...)` goes behind one that may be missing"
+
+
+def lookup(value: Any, part: Any) -> Any:  # noqa: PLR0911  (one for each kind of value)
+    """Returns the field or item of a JSON value: a `NullPart` of null, `Absent` if it is not there.
+
+    Raises jinja2.UndefinedError for a part of a name that means nothing."""
+    if isinstance(part, jinja2.Undefined):
+        part._fail_with_undefined_error()
+    if isinstance(value, Absent):
+        return value
+    if isinstance(value, jinja2.Undefined):
+        value._fail_with_undefined_error()
+    if value is None:
+        return NullPart(hint=f"null has no field {part!r}{_BEHIND}")
+    if isinstance(value, Mapping):
+        for key in (part, str(part)) if isinstance(part, int) else (part,):
+            if isinstance(key, str | int) and key in value:
+                return value[key]
+        return Absent(hint=f"there is no field {part!r}{_BEHIND}")
+    if isinstance(value, str | list | tuple) and isinstance(part, int):
+        if -len(value) <= part < len(value):
+            return value[part]
+        return Absent(hint=f"{'the text' if isinstance(value, str) else 'the list'} has no item {part}")
+    if part in getattr(type(value), "_fields", ()):  # `grouper` and `list` of a group
+        return getattr(value, part)
+    return Absent(hint=f"{kind_of(value)} has no field {part!r}{_BEHIND}")
+
+
+def sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
+    """Returns a part of a text or a list; of null, null."""
+    if value is None or isinstance(value, NullPart):
+        return None
+    if isinstance(value, jinja2.Undefined):
+        value._fail_with_undefined_error()
+    if not isinstance(value, str | list | tuple):
+        raise ExpressionError(f"{kind_of(value)} has no parts from one index to another")
+    return value[start:stop:step]
+
+
+def method_of(value: Any, name: str, methods: Mapping[type, frozenset[str]]) -> Callable[..., Any]:
+    """Returns the method of a value that a template may call. Raises jinja2.UndefinedError, ExpressionError."""
+    if isinstance(value, jinja2.Undefined):
+        value._fail_with_undefined_error()
+    for kind, names in methods.items():
+        if isinstance(value, kind) and name in names:
+            found: Callable[..., Any] = getattr(value, name)
+            return found
+    known = next((names for kind, names in methods.items() if isinstance(value, kind)), frozenset[str]())
+    listed = f"call one of {', '.join(sorted(known))}" if known else "use a filter"
+    raise ExpressionError(f"{kind_of(value)} has no method {name!r}: {listed}")
+
+
+def as_method_calls(tree: nodes.Template) -> None:
+    """Rewrites `x.name(...)` to a call of the environment's `invoke`, so that `x.name` alone is data."""
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Getattr):
+            name = nodes.Const(call.node.attr, lineno=call.lineno)
+            call.args = [call.node.node, name, *call.args]
+            call.node = nodes.EnvironmentAttribute("invoke", lineno=call.lineno)
+    tree.set_environment(tree.environment)  # type: ignore[arg-type]
+
+
+def of_text(function: Callable[..., Any], read: Callable[[Any], str] = text_of) -> Callable[..., Any]:
+    """Returns the filter of texts for any value, taken as it reads in a text. Its result is a plain text."""
+
+    @functools.wraps(function)
+    def filtered(*args: Any, **kwargs: Any) -> Any:
+        at = 0 if not args or not isinstance(args[0], jinja2.Environment) else 1
+        found = function(*args[:at], read(args[at]), *args[at + 1 :], **kwargs)
+        return str.__str__(found) if isinstance(found, str) else found
+
+    return filtered
+
+
+def urlencode(value: Any) -> str:
+    """Percent-encodes a text, or writes an object or a list of pairs as a query."""
+    from urllib.parse import quote
+
+    if isinstance(value, Mapping | list | tuple):
+        pairs = value.items() if isinstance(value, Mapping) else value
+        return "&".join(f"{quote(text_of(key), safe='')}={quote(text_of(item), safe='')}" for key, item in pairs)
+    return quote(text_of(value), safe="/")
+
+
+class Generator(CodeGenerator):
     """Sends every `~` through the bound."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
@@ -89,34 +207,45 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.sliced(")
+        self.visit(node.node, frame)
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            self.write(", ")
+            self.write("None") if part is None else self.visit(part, frame)
+        self.write(")")
+
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    code_generator_class = _Generator
+    code_generator_class = Generator
     intercepted_binops = frozenset({"*", "**", "%"})
     concat = staticmethod(_text)
+    sliced = staticmethod(sliced)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """A key goes before a method: `state.items` is what the state holds."""
-        if isinstance(obj, dict) and attribute in obj:
-            return obj[attribute]
-        return super().getattr(obj, attribute)
+        return lookup(obj, attribute)
 
-    def wrap_str_format(self, value: Any) -> None:
-        """`str.format` is no method here: Jinja would allow it, and its widths have no bound."""
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return lookup(obj, argument)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if not super().is_safe_attribute(obj, attr, value):
-            return False
-        allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), frozenset[str]())
-        return not callable(value) or attr in allowed
+    def invoke(self, obj: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method of a value: what a template writes as `obj.name(...)`."""
+        method = method_of(obj, name, METHODS)
+        if isinstance(obj, str) and name == "replace" and len(args) > 1:
+            _grows(obj.count(args[0]), args[1])
+        elif isinstance(obj, str) and name == "join" and args:
+            _grows(len(args[0]), obj)
+        return method(*args, **kwargs)
 
-    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        owner, name = getattr(obj, "__self__", None), getattr(obj, "__name__", "")
-        if isinstance(owner, str) and name == "replace" and len(args) > 1:
-            _grows(owner.count(args[0]), args[1])
-        elif isinstance(owner, str) and name == "join" and args:
-            _grows(len(args[0]), owner)
-        return super().call(context, obj, *args, **kwargs)
+    def call(self, _context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        if obj == self.invoke:
+            return self.invoke(*args, **kwargs)
+        if isinstance(obj, jinja2.Undefined):
+            obj._fail_with_undefined_error()
+        raise ExpressionError(f"{kind_of(obj)} can't be called: a template calls methods of values (`x.split(',')`)")
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "**":
@@ -130,13 +259,27 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise ExpressionError("string formatting by `%` is not allowed in templates")
         return super().call_binop(context, operator, left, right)
 
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        tree = super()._parse(source, name, filename)
+        as_method_calls(tree)
+        return tree
+
+
+def _tojson(value: Any) -> str:
+    return json.dumps(jsonvalues.plain(value), ensure_ascii=False)
+
 
 def _made() -> Sandbox:
-    environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False)
+    environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, finalize=text_of)
     environment.globals.clear()
     for name in _NO_FILTERS:
         environment.filters.pop(name, None)
-    environment.filters.update(replace=_replace, join=_join, tojson=lambda value: json.dumps(value, ensure_ascii=False))
+    for name in TEXT_FILTERS:
+        environment.filters[name] = of_text(environment.filters[name])
+    environment.filters.update(
+        replace=_replace, join=_join, tojson=_tojson, string=text_of, urlencode=urlencode, attr=lookup
+    )
+    environment.tests["none"] = lambda value: value is None or isinstance(value, Absent)
     return environment
 
 

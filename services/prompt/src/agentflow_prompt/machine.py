@@ -19,7 +19,7 @@ from agentflow_common import ids
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
 from agentflow_common.rpc import CreatePromptRequest, PromptVersion
 from agentflow_prompt import schema
-from agentflow_prompt.sandbox import OUTPUT_CHARS_MAX, BoundError, PromptEnvironment, RefusedError, metered
+from agentflow_prompt.sandbox import OUTPUT_CHARS_MAX, SELF, BoundError, PromptEnvironment, RefusedError, metered
 
 TEMPLATE_BYTES_MAX: Final = 64 * 1024
 DESCRIPTION_CHARS_MAX: Final = 4096
@@ -205,7 +205,8 @@ def required_names(source: str) -> frozenset[str]:
     tracker = jinja2.meta.TrackingCodeGenerator(environment)
     tracker.optimizer = None  # it would compute constants, here, before any meter runs
     tracker.visit(tree)
-    return frozenset(tracker.undeclared_identifiers) - optional - environment.globals.keys()
+    read = frozenset(tracker.undeclared_identifiers) - optional - environment.globals.keys()
+    return frozenset("self" if name == SELF else name for name in read)
 
 
 def compile_prompt(template: str, system: str) -> Compiled:
@@ -237,7 +238,7 @@ def render(ref: str, place: str, template: Template, inputs: dict[str, Any]) -> 
     total = 0
     try:
         with metered() as meter:
-            for chunk in template.generate(dict(inputs)):
+            for chunk in template.generate({SELF if name == "self" else name: inputs[name] for name in inputs}):
                 total += len(chunk)
                 if total > OUTPUT_CHARS_MAX:
                     raise BoundError(f"the text is longer than {OUTPUT_CHARS_MAX:,} characters; shorten the inputs")
@@ -245,9 +246,9 @@ def render(ref: str, place: str, template: Template, inputs: dict[str, Any]) -> 
                     meter.tick()
                 chunks.append(chunk)
     except UndefinedError as error:
-        raise _failed(
-            ref, place, error, f"{error.message}; pass it in inputs, or write {{{{ name | default('') }}}}"
-        ) from None
+        what = str(error.message).replace(SELF, "self").partition("; ")[0]
+        fix = "pass it in inputs, or write {{ name | default('') }}"
+        raise _failed(ref, place, error, f"{what}; {fix}") from None
     except SecurityError as error:
         raise _failed(ref, place, error, str(error) or "not allowed in a prompt; remove it") from None
     except TemplateError as error:

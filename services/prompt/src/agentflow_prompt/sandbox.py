@@ -8,27 +8,35 @@ template that is never rendered never computes.
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
 import functools
-import json
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, nodes, pass_context
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
-from jinja2.runtime import Context, Macro, Undefined
+from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import Namespace
+
+from agentflow_common import jsonvalues
+from agentflow_common.jsonvalues import JsonError
+from agentflow_common.sandbox import (
+    TEXT_FILTERS,
+    Absent,
+    ExpressionError,
+    NullPart,
+    as_method_calls,
+    lookup,
+    method_of,
+    of_text,
+    sliced,
+    urlencode,
+)
+from agentflow_prompt.meter import INT_BITS_MAX, VALUE_WEIGHT_MAX, BoundError, bounded, metered, tick_now, weigh
 
 OUTPUT_CHARS_MAX: Final = 2 * 1024 * 1024
-VALUE_WEIGHT_MAX: Final = 8 * 1024 * 1024  # characters plus 16 for each element: what one value may hold
 RANGE_MAX: Final = 10_000
-WORK_MAX: Final = 200_000  # iterations, calls, filters and operators of one rendering
-RENDER_S_MAX: Final = 2.0
-INT_BITS_MAX: Final = 256
-_NODE_WEIGHT: Final = 16
 
 _FILTER_NAMES: Final = """abs batch capitalize center count d default dictsort e escape first float groupby indent
 int items join last length list lower map max min reject rejectattr replace reverse round select selectattr slice sort
@@ -42,87 +50,27 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
     dict: frozenset({"get", "items", "keys", "values"}),
     list: frozenset({"count", "index"}),
     tuple: frozenset({"count", "index"}),
+    LoopContext: frozenset({"changed", "cycle"}),
 }
-
-
-class BoundError(SecurityError):
-    """The template asks for more than a bound allows."""
-
-
-class Meter:
-    """What one rendering has used up. deadline: of `time.monotonic`."""
-
-    __slots__ = ("deadline", "left")
-
-    def __init__(self) -> None:
-        self.left = WORK_MAX
-        self.deadline = time.monotonic() + RENDER_S_MAX
-
-    def tick(self) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise BoundError(f"the template does more than {WORK_MAX:,} operations; loop over fewer items")
-        if time.monotonic() > self.deadline:
-            raise BoundError(f"the template ran longer than {RENDER_S_MAX:g} s; loop over fewer items")
-
-
-_meter: contextvars.ContextVar[Meter | None] = contextvars.ContextVar("agentflow_prompt_meter", default=None)
-
-
-@contextlib.contextmanager
-def metered() -> Iterator[Meter]:
-    meter = Meter()
-    token = _meter.set(meter)
-    try:
-        yield meter
-    finally:
-        _meter.reset(token)
-
-
-def _tick() -> None:
-    meter = _meter.get()
-    if meter is not None:
-        meter.tick()
-
-
-def weigh(value: Any, limit: int = VALUE_WEIGHT_MAX) -> int:
-    """Characters plus a fee for each element, counting shared parts as often as they appear; stops above `limit`."""
-    total = 0
-    stack = [value]
-    while stack and total <= limit:
-        item = stack.pop()
-        total += _NODE_WEIGHT
-        if isinstance(item, str):
-            total += len(item)
-        elif isinstance(item, Mapping):
-            stack.extend(item.keys())
-            stack.extend(item.values())
-        elif isinstance(item, list | tuple | set | frozenset):
-            stack.extend(item)
-        elif isinstance(item, int) and item.bit_length() > INT_BITS_MAX:
-            raise BoundError(f"a number has more than {INT_BITS_MAX} bits; use smaller numbers")
-    return total
-
-
-def bounded(value: Any) -> Any:
-    if weigh(value) > VALUE_WEIGHT_MAX:
-        raise BoundError(f"a value grew beyond {VALUE_WEIGHT_MAX:,} characters; pass or build a smaller one")
-    return value
+_OF_LOOPS: Final = frozenset(
+    {"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0", "previtem", "nextitem"}
+)
+SELF: Final = "self\u00b7"  # Jinja has a `self` of its own; an input may have that name all the same
 
 
 def to_text(value: Any) -> str:
-    """How a value reads in a prompt: text as it is, lists and objects as JSON."""
+    """Returns how a value reads in a prompt: text as it is, null, lists and objects as JSON."""
     if isinstance(value, str):
-        return value
+        return value if type(value) is str else str.__str__(value)
+    if isinstance(value, NullPart):
+        return "null"
     if isinstance(value, Undefined):
         return str(value)  # StrictUndefined: raises, naming the variable
-    if value is None or isinstance(value, bool):
-        return {None: "null", True: "true", False: "false"}[value]
-    if isinstance(value, Mapping | list | tuple):
-        bounded(value)
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, int | float):
-        return str(value)
+    if value is None or isinstance(value, bool | int | float | Mapping | list | tuple):
+        try:
+            return jsonvalues.text_of(bounded(value))
+        except JsonError as error:
+            raise SecurityError(f"a value can't be written into a prompt: {error.message}") from None
     raise SecurityError(f"a {type(value).__name__} can't be written into a prompt; write a text, a number or a list")
 
 
@@ -132,7 +80,7 @@ def _finalize(_context: Context, value: Any) -> str:
 
 
 def _join(parts: Iterable[str]) -> str:
-    _tick()
+    tick_now()
     held = list(parts)
     if sum(map(len, held)) > VALUE_WEIGHT_MAX:
         raise BoundError(f"a captured text grew beyond {VALUE_WEIGHT_MAX:,} characters; build a smaller one")
@@ -144,7 +92,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        _tick()
+        tick_now()
         values = [a for a in (*args, *kwargs.values()) if not isinstance(a, Context) and hasattr(a, "__len__")]
         for value in values:
             bounded(value)
@@ -156,15 +104,30 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if name == "indent":
             _check_product(to_text(args[0]).count("\n") + 1, _indent_width(args, kwargs))
         if name == "join":
-            separator = to_text(args[2]) if len(args) > 2 else to_text(kwargs.get("d", ""))
-            args = (args[0], bounded(list(_counted(args[1]))), *args[2:])
-            _check_product(len(args[1]), len(separator))
+            args, kwargs = _join_arguments(*args, **kwargs)
+            _check_product(len(args[1]), len(args[2]))
         result = function(*args, **kwargs)
         if isinstance(result, Iterator):  # map, select ...: lazy, so the work is counted as it is done
             return bounded(list(_counted(result)))
         return bounded(result)
 
     return guarded
+
+
+def _join_arguments(
+    context: Any, value: Any, d: Any = "", attribute: str | int | None = None
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of Jinja's `join`, with each item as it reads in a prompt."""
+    items = (item if attribute is None else _field(item, attribute) for item in _counted(value))
+    return (context, bounded([to_text(item) for item in items]), to_text(d)), {}
+
+
+def _field(value: Any, path: str | int) -> Any:
+    return functools.reduce(lookup, path.split(".") if isinstance(path, str) else [path], value)
+
+
+def _replace(value: Any, old: Any, new: Any, count: int = -1) -> str:
+    return to_text(value).replace(to_text(old), to_text(new), count)
 
 
 def _indent_width(args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
@@ -183,7 +146,7 @@ def _check_product(count: int, size: int) -> None:
 
 def _counted(values: Iterable[Any]) -> Iterator[Any]:
     for value in values:
-        _tick()
+        tick_now()
         yield value
 
 
@@ -216,6 +179,17 @@ class _Generator(CodeGenerator):
             self.write(", ")
         self.write("))")
 
+    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
+        if not isinstance(node.arg, nodes.Slice):
+            super().visit_Getitem(node, frame)
+            return
+        self.write("environment.sliced(")
+        self.visit(node.node, frame)
+        for part in (node.arg.start, node.arg.stop, node.arg.step):
+            self.write(", ")
+            self.write("None") if part is None else self.visit(part, frame)
+        self.write(")")
+
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
         if node.recursive:
             self.fail("recursive loops are not allowed; use a plain loop", node.lineno)
@@ -239,41 +213,63 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
             undefined=StrictUndefined, autoescape=False, optimized=False, cache_size=0, finalize=_finalize,
             keep_trailing_newline=False, trim_blocks=True, lstrip_blocks=True,
         )  # fmt: skip
-        self.filters = {name: _guarded(name, f) for name, f in self.filters.items() if name in _FILTERS}
+        own = {"replace": _replace, "string": to_text, "urlencode": urlencode}
+        plain = {*TEXT_FILTERS, "indent", "wordwrap"}
+        found = {name: own.get(name, f) for name, f in self.filters.items() if name in _FILTERS}
+        self.filters = {n: _guarded(n, of_text(f, to_text) if n in plain else f) for n, f in found.items()}
         self.filters["_counted"] = lambda values: _counted(_items(values))
         self.globals = {"range": _range, "namespace": self.globals["namespace"]}
 
     def meter(self, value: Any) -> Any:
-        _tick()
+        tick_now()
         return bounded(value)
 
     def concatenate(self, parts: Sequence[Any]) -> str:
         return _join(map(to_text, parts))
 
-    def wrap_str_format(self, value: Any) -> None:
-        """`str.format` is no method here: Jinja would allow it, and its widths have no bound."""
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if isinstance(obj, LoopContext) and attribute in _OF_LOOPS:
+            return getattr(obj, attribute)
+        if isinstance(obj, Namespace):
+            try:
+                return getattr(obj, attribute)
+            except AttributeError:
+                return Absent(hint=f"the namespace has no field {attribute!r}")
+        return lookup(obj, attribute)
 
-    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        if not super().is_safe_attribute(obj, attr, value):
-            return False
-        if not callable(value):
-            return True
-        allowed = next((names for kind, names in _METHODS.items() if isinstance(obj, kind)), None)
-        return allowed is None or attr in allowed
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        return self.getattr(obj, argument) if isinstance(obj, LoopContext | Namespace) else lookup(obj, argument)
+
+    def sliced(self, *parts: Any) -> Any:
+        """A part of a text or a list, `x[1:3]`."""
+        try:
+            return self.meter(sliced(*parts))
+        except ExpressionError as error:
+            raise SecurityError(error.message) from None
+
+    def invoke(self, obj: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
+        """Calls a method of a value: what a prompt writes as `obj.name(...)`."""
+        for jinjas_own in ("_loop_vars", "_block_vars"):
+            kwargs.pop(jinjas_own, None)
+        for value in args:
+            bounded(value)
+        if isinstance(obj, Namespace) and isinstance(found := self.getattr(obj, name), Macro):
+            return found(*args, **kwargs)
+        try:
+            result = method_of(obj, name, _METHODS)(*args, **kwargs)
+        except ExpressionError as error:
+            raise SecurityError(error.message) from None
+        return list(result) if isinstance(obj, Mapping) and name != "get" else result
 
     def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        _tick()
-        owner = getattr(obj, "__self__", None)
-        if isinstance(owner, str | dict | list | tuple):
-            for value in args:
-                bounded(value)
-        result = super().call(context, obj, *args, **kwargs)
+        tick_now()
+        result = self.invoke(*args, **kwargs) if obj == self.invoke else super().call(context, obj, *args, **kwargs)
         if isinstance(result, str | list | tuple | dict):
             return bounded(result)
         return result
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        _tick()
+        tick_now()
         if operator == "**":
             _check_power(left, right)
         elif operator == "*":
@@ -287,6 +283,9 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         tree = super()._parse(source, name, filename)
         refuse(tree)
+        as_method_calls(tree)
+        for name_ in tree.find_all(nodes.Name):
+            name_.name = SELF if name_.name == "self" else name_.name
         for loop in tree.find_all(nodes.For):
             loop.iter = nodes.Filter(loop.iter, "_counted", [], [], None, None, lineno=loop.lineno)
         return tree
@@ -341,4 +340,4 @@ def refuse(tree: nodes.Template) -> None:
             raise RefusedError(f"no filter named {filter_.name!r}; use one of {allowed}", filter_.lineno)
 
 
-__all__ = ["BoundError", "Macro", "PromptEnvironment", "RefusedError", "metered", "to_text", "weigh"]
+__all__ = ["SELF", "BoundError", "Macro", "PromptEnvironment", "RefusedError", "metered", "to_text", "weigh"]
