@@ -217,3 +217,30 @@ def test_engine_02_nobody_is_asked_for_an_outcome_without_which_the_run_goes_on(
     state = run(a=StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
     assert "a" in {item.step for item in explain(state, parse_text(TEXT), Surroundings(now_ms=NOW)).waiting}
     assert "a" not in {item.step for item in explain(state, parse_text(text), Surroundings(now_ms=NOW)).waiting}
+
+
+def test_engine_04_a_run_says_that_it_waits_for_subworkflows_to_undo() -> None:
+    state = run(a=StepState(status=StepStatus.CANCELLED, child="run_2"))
+    state.ending = Ending("cancelled", (), children=("a",))
+    state.undoing = {"a/1": "run_2"}
+    state.timers = {"children": TimerState("children", NOW + 3_600_000)}
+    found, steps = told(state)
+    assert found.summary == (
+        "the run waits until the subworkflow undoes what was done; then it undoes its own steps and ends as cancelled"
+    )
+    assert (steps["a"].kind, steps["a"].on, steps["a"].until) == ("subworkflow", "run_2", NOW + 3_600_000)
+    assert steps["a"].text == (
+        "waits until the run run_2 has undone its steps and ended, and goes on without that in 1 h "
+        "(agentctl workflow why run_2)"
+    )
+
+
+def test_engine_05_a_continue_as_new_says_that_it_comes_after_what_runs() -> None:
+    text = TEXT.replace(
+        "  edges:", "    - {id: again, type: continue_as_new, config: {inputs: {customer: c}}}\n  edges:"
+    )
+    state = run(a=StepState(status=StepStatus.RUNNING), ask=StepState(status=StepStatus.WAITING, waiting="approval"))
+    found = explain(state, parse_text(text), Surroundings(now_ms=NOW))
+    (again,) = [item for item in found.waiting if item.step == "again"]
+    assert (again.kind, again.on) == ("dependency", "a")
+    assert again.text == "goes on as a new run once these have ended: a (running)"

@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.runfold_facts import drop_timers
-from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState
+from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -111,6 +111,12 @@ def _skipped(state: RunState, event: ev.StepSkipped) -> None:
 
 def _step_cancelled(state: RunState, event: ev.StepCancelled) -> None:
     _close(state, event.step, StepStatus.CANCELLED, event.ts).reason = event.reason
+    _await_end(state, event)
+
+
+def _await_end(state: RunState, event: ev.StepCancelled | ev.StepTimedOut) -> None:
+    if event.child:
+        state.undoing[undoing_key(event.step, event.attempt)] = event.child
 
 
 def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
@@ -123,6 +129,7 @@ def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
     step.error = StepError(
         "heartbeat_timeout" if event.bound == "heartbeat" else "timeout", text, retryable=event.bound != "total"
     )
+    _await_end(state, event)
 
 
 def _undecidable(state: RunState, event: ev.StepUndecidable) -> None:
@@ -189,7 +196,7 @@ def _run_cancelling(state: RunState, _event: ev.RunCancelling) -> None:
 
 
 def _run_compensating(state: RunState, event: ev.RunCompensating) -> None:
-    state.ending = Ending(event.status, event.steps, event.error, event.step, event.reason)
+    state.ending = Ending(event.status, event.steps, event.error, event.step, event.reason, event.children)
     state.status = RunStatus.RUNNING
 
 

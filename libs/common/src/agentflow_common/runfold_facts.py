@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
-from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of
+from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
 SIGNAL_IDS_MAX: Final = 2_000
@@ -187,6 +187,8 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     state.input_tokens += event.input_tokens
     state.output_tokens += event.output_tokens
     step = state.steps.get(event.step)
+    if undoing_key(event.step, event.attempt) in state.undoing:
+        _undone(state, event)
     if step is None or step.attempt != event.attempt or step.status is not StepStatus.WAITING:
         return
     if event.status == "continued":
@@ -202,6 +204,17 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     else:
         step.status = StepStatus.FAILED
         step.error = event.error or StepError(f"child_{event.status}", f"the run {event.child} was {event.status}")
+
+
+def _undone(state: RunState, event: ev.ChildEnded) -> None:
+    """The end of a subworkflow whose step was closed before. One that completed all the same has undone nothing."""
+    key = undoing_key(event.step, event.attempt)
+    if event.status == "continued":
+        state.undoing[key] = event.child
+        return
+    del state.undoing[key]
+    if event.status == "completed":
+        state.step(event.step).late = event.output
 
 
 def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
@@ -231,6 +244,9 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         return
     if timer.kind == "grace":
         state.cancel_grace_ms = 0
+        return
+    if timer.kind == "children":
+        state.patience_over = True
         return
     step = state.steps.get(timer.step)
     if step is None or (step.attempt != timer.attempt and timer.kind != "step_total"):

@@ -69,7 +69,8 @@ class StepState(msgspec.Struct, omit_defaults=True):
     by the fold when the step's timer has fired and what it was set for may happen. `expired`: its total time is over.
     lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. QUEUED without a lane: it
     has given its slot back, and asks anew once what is paused goes on. waiting, until, child,
-    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set.
+    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set. late: what its
+    subworkflow gave, which completed after the step had been closed.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -96,6 +97,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
     progress: float = 0.0
     progress_detail: str = ""
     beat: bool = False
+    late: Payload | None = None
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +108,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     error: StepError | None = None
     step: str = ""
     reason: str = ""
+    children: tuple[str, ...] = ()
 
 
 class TimerState(msgspec.Struct, omit_defaults=True):
@@ -122,7 +125,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
 
     visits: how often each node of a loop has begun, from its second time on. taken: how often each back edge was taken.
     superstep, active, shared: of a graph-style workflow. undo: steps with a compensation, in the order of their begin.
-    signals: those that no step has taken yet.
+    signals: those that no step has taken yet. undoing: subworkflows that were told to end and have not, by the step and
+    attempt (`undoing_key`) that was closed. patience_over: they were waited for as long as they may be.
     """
 
     org: str
@@ -175,6 +179,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
     undo: list[str] = []
     ending: Ending | None = None
     continued_as: str = ""
+    undoing: dict[str, str] = {}
+    patience_over: bool = False
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)
@@ -205,6 +211,15 @@ def visit_key(node: str, visit: int) -> str:
 
 def undo_key(key: str) -> str:
     return key + UNDO
+
+
+def undoing_key(step: str, attempt: int) -> str:
+    return f"{step}/{attempt}"
+
+
+def undoing_steps(state: RunState) -> tuple[str, ...]:
+    """The steps whose subworkflows were told to end and have not."""
+    return tuple(dict.fromkeys(key.rpartition("/")[0] for key in state.undoing))
 
 
 @lru_cache(4096)  # asked many times of a key while its step is decided

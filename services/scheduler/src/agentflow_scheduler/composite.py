@@ -140,12 +140,10 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
     if step.status not in OPEN:
         return
     child = step.child if step.status is StepStatus.WAITING else ""
-    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
+    awaited = "" if force else child
+    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason, child=awaited)
     if child:
-        out.send(
-            ev.RunCancelRequested, to_org=run.state.org, to=child, reason=reason, by=f"run {run.state.run}",
-            force=force,
-        )  # fmt: skip
+        steps.cancel_child(run, out, key, step.attempt, child, reason, force=force)
     steps.release(run, out, key, step)
 
 

@@ -27,6 +27,7 @@ from agentflow_common.runstate import (
     blob_marker,
     current_key,
     iteration_key,
+    node_of,
     output_of,
     parent_of,
 )
@@ -109,16 +110,21 @@ def _look_around(run: Run, out: Decision) -> None:
     elif run.undecided or run.leaving or waiting:
         _tell_waiting(run, out)
         chain.extend(run, out)
-    else:
+    elif not saga.waits_for_children(run, out):
         _complete(run, out)
 
 
 def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
     """waiting: receives the steps that can't be decided yet, for want of a value or of an offer."""
-    state = run.state
-    while (run.touched or run.leaving) and out.failure is None and not state.status.terminal and not out.successor:
+    while (run.touched or run.leaving or run.last) and out.failure is None and not out.successor:
+        if run.state.status.terminal:
+            break
         if run.leaving:
             _leave_loops(run, out)
+            continue
+        if not run.touched:
+            if waiting or not _go_on(run, out):
+                break
             continue
         key = next(iter(run.touched))
         del run.touched[key]
@@ -130,6 +136,23 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
         if out.held and key in run.touched:
             del run.touched[key]
             waiting[key] = None
+
+
+def _go_on(run: Run, out: Decision) -> bool:
+    """Begins a `continue_as_new` that is due, once no other step runs or can run; False if it has to wait."""
+    if waits.has_others(run, out) or saga.waits_for_children(run, out):
+        return False
+    key = next(iter(run.last))
+    del run.last[key]
+    node = run.plan.nodes[node_of(key)]
+    try:
+        waits.begin_continue(run, out, node, key)
+    except NeedBlob:
+        run.touched[key] = None
+        raise
+    except InvalidError as error:
+        steps.undecidable(run, out, node, key, error)
+    return True
 
 
 def _leave_loops(run: Run, out: Decision) -> None:
@@ -220,7 +243,6 @@ _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
     "wait": waits.begin_wait,
     "signal": waits.begin_signal,
     "approval": waits.begin_approval,
-    "continue_as_new": waits.begin_continue,
 }
 
 
@@ -274,6 +296,8 @@ def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         if reason:
             out.emit(ev.StepSkipped, step=key, reason=reason)
             steps.decided(run, key)
+        elif node.kind == "continue_as_new":
+            run.last[key] = None
         elif node.kind in _BEGIN:
             _BEGIN[node.kind](run, out, node, key)
         elif node.parallel:

@@ -70,7 +70,9 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     elif parent is not None:
         local = loop_names(out.scope, parent, int(base[len(parent) + 1 :]))
     if base != key:  # a compensation speaks of what is to be undone
-        local["output"] = out.scope.look(out.scope.state.steps[base].output or Payload())
+        undone = out.scope.state.steps[base]
+        given = undone.output if undone.status is StepStatus.COMPLETED else undone.output or undone.late
+        local["output"] = out.scope.look(given or Payload())
     scope = out.scope.within(local) if local else out.scope
     if base != key:
         scope.own = parent or base  # and not of a later visit
@@ -313,6 +315,17 @@ def start_child(
         depth=state.depth + 1,
     )
     _bound_attempt(out, node, key, attempt)
+
+
+def cancel_child(
+    run: Run, out: Decision, key: str, attempt: int, child: str, reason: str, *, grace_ms: int = 0, force: bool = False
+) -> None:
+    """Tells a subworkflow to end, together with the newest decision."""
+    state = run.state
+    out.send(
+        ev.RunCancelRequested, to_org=state.org, to=child, reason=reason, by=f"run {state.run}", grace_ms=grace_ms,
+        force=force, child_of=ev.ParentRef(state.run, key, attempt),
+    )  # fmt: skip
 
 
 def decided(run: Run, key: str) -> None:
