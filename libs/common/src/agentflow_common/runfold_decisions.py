@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import StepError
 from agentflow_common.runfold_facts import drop_timers
 from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
@@ -23,7 +24,7 @@ def _begin_attempt(state: RunState, key: str, attempt: int, ts: int) -> StepStat
     step.started_at = step.finished_at = 0
     step.due = False
     if state.timers:
-        state.timers.pop(f"retry:{key}:{attempt - 1}", None)
+        state.timers.pop(timer_ids.retry(key, attempt - 1), None)
     return step
 
 
@@ -95,8 +96,8 @@ def _resolved(state: RunState, event: ev.StepResolved) -> None:
     step.output = event.output
     step.error = event.error
     step.reason = ""
-    for kind in ("wait", "expire", "escalate"):
-        state.timers.pop(f"{kind}:{event.step}", None)
+    for timer_id in (timer_ids.wait, timer_ids.expire, timer_ids.escalate):
+        state.timers.pop(timer_id(event.step), None)
     if event.signal:
         kept = state.signals.get(event.signal, [])
         if len(kept) > 1:

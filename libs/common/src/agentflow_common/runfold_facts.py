@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import StepError
 from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
 
@@ -16,8 +17,8 @@ SIGNAL_IDS_MAX: Final = 2_000
 def drop_timers(state: RunState, key: str, attempt: int) -> None:
     """Those of an attempt that is over."""
     if state.timers:
-        state.timers.pop(f"timeout:{key}:{attempt}", None)
-        state.timers.pop(f"heartbeat:{key}:{attempt}", None)
+        state.timers.pop(timer_ids.timeout(key, attempt), None)
+        state.timers.pop(timer_ids.heartbeat(key, attempt), None)
 
 
 def _submitted(_state: RunState, _event: ev.RunSubmitted) -> None:
@@ -135,7 +136,7 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
     for entity, count in event.redactions.items():
         state.redactions[entity] = state.redactions.get(entity, 0) + count
     if state.timers:
-        state.timers.pop(f"total:{event.step}", None)
+        state.timers.pop(timer_ids.total(event.step), None)
     step.status = StepStatus.COMPLETED
     step.output = event.output
     step.error = None
@@ -197,7 +198,7 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     drop_timers(state, event.step, event.attempt)
     step.finished_at = event.ts
     if event.status == "completed":
-        state.timers.pop(f"total:{event.step}", None)
+        state.timers.pop(timer_ids.total(event.step), None)
         step.status = StepStatus.COMPLETED
         step.output = event.output
         step.error = None

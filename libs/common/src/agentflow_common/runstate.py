@@ -273,25 +273,39 @@ def output_of(state: RunState, key: str) -> Payload:
     return Payload(value=items)
 
 
+MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a user may hold it
+
+
 def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     """Stands for a value (or a part of one) that is stored out of line; the worker puts the value in its place."""
-    return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
+    return {MARKER: {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
 
 
 def is_marker(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 2 and "$blob" in value and "path" in value
+    return isinstance(value, dict) and len(value) == 2 and MARKER in value and "path" in value
 
 
 def marked_ref(marker: dict[str, Any]) -> ev.BlobRef:
     """The reference in a marker; InvalidError for one that the engine did not make."""
     try:
-        return msgspec.convert(marker["$blob"], ev.BlobRef)
+        return msgspec.convert(marker[MARKER], ev.BlobRef)
     except msgspec.ValidationError as error:
-        raise InvalidError(f"`$blob` is the engine's own key: {error}", kind="reserved_key") from None
+        raise InvalidError(f"`{MARKER}` is the engine's own key: {error}", kind="reserved_key") from None
 
 
 def holds_marker(value: Any) -> bool:
-    """Whether the reserved key stands anywhere in a value: who can name a blob can read it."""
+    """True if the reserved key stands anywhere in a value: a caller that can name a blob can read it."""
     if isinstance(value, dict):
-        return "$blob" in value or any(holds_marker(item) for item in value.values())
+        return MARKER in value or any(holds_marker(item) for item in value.values())
     return isinstance(value, list | tuple) and any(holds_marker(item) for item in value)
+
+
+def marker_place(value: Any, place: str) -> str:
+    """Returns where the reserved key stands in a value (`place.field[3]`), for a message; "" if nowhere."""
+    if isinstance(value, dict):
+        if MARKER in value:
+            return place
+        return next((found for key, item in value.items() if (found := marker_place(item, f"{place}.{key}"))), "")
+    if isinstance(value, list | tuple):
+        return next((found for at, item in enumerate(value) if (found := marker_place(item, f"{place}[{at}]"))), "")
+    return ""

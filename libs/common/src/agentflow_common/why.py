@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import lanefold
+from agentflow_common import lanefold, timer_ids
 from agentflow_common.definition import Definition
 from agentflow_common.definition_graph import dependencies, order_dependencies
 from agentflow_common.lanecontrols import rate_text
@@ -168,7 +168,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
 
 def _undoing(state: RunState, around: Surroundings) -> Iterator[Waiting]:
     """The subworkflows that were told to end and have not."""
-    timer = state.timers.get("children")
+    timer = state.timers.get(timer_ids.CHILDREN)
     bound = f", and goes on without that {_in(timer.fire_at, around.now_ms)}" if timer else ""
     for place, child in state.undoing.items():
         key = place.rpartition("/")[0]
@@ -250,7 +250,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     if lane.paused:
         text = _paused_lane(step.lane, *around.pauses.get(step.lane, (step.lane, "")))
         return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
-    where = f", {place}. of {len(queue)} in the queue" if place else ""
+    where = f", number {place} of {len(queue)} in the queue" if place else ""
     wait_us = lanefold.rate_wait_us(lane, around.now_ms)
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
@@ -318,7 +318,7 @@ def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> 
 
 def _retrying(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
     error = f": {step.error.type}: {step.error.message}" if step.error else ""
-    timer = state.timers.get(f"retry:{key}:{step.attempt}")
+    timer = state.timers.get(timer_ids.retry(key, step.attempt))
     kind = "budget" if step.error is not None and step.error.type.startswith("budget") else "retry"
     if step.due or timer is None:
         held = _held(state, around)
@@ -336,7 +336,7 @@ def _running(state: RunState, key: str, step: StepState, around: Surroundings) -
         text = f"{done:,} of {step.width:,} items are done, {going:,} {'is' if going == 1 else 'are'} under way"
         return Waiting(key, "running", text, since=step.started_at)
     if step.iteration:
-        due = state.timers.get(f"wait:{key}")
+        due = state.timers.get(timer_ids.delay(key, step.iteration))
         pause = f"; the next one comes {_in(due.fire_at, around.now_ms)}" if due else ""
         return Waiting(key, "running", f"is in iteration {step.iteration}{pause}", since=step.started_at)
     progress = f", {step.progress:.0%} done" if step.progress else ""

@@ -103,7 +103,12 @@ class Store:
     """The tables, over one pool whose search path is the schema."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = self.pool = pool
+        self._pool = pool
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool, for the other stores of this service."""
+        return self._pool
 
     async def ping(self) -> None:
         await self._pool.fetchval("SELECT 1")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runstate import (
@@ -53,8 +54,8 @@ def _decide(run: Run, out: Decision) -> None:
     state = run.state
     if state.status is RunStatus.PENDING:
         _start(run, out)
-    if state.deadline_ms is not None and not state.deadline_passed and "deadline" not in state.timers:
-        out.emit(ev.TimerSet, timer="deadline", kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
+    if state.deadline_ms is not None and not state.deadline_passed and timer_ids.DEADLINE not in state.timers:
+        out.emit(ev.TimerSet, timer=timer_ids.DEADLINE, kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
     if state.ending is not None:
         saga.compensate(run, out)
     elif state.cancel_requested:
@@ -266,13 +267,13 @@ def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: St
 def _watch_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     every = node.policy.heartbeat_ms
     timers = out.scope.state.timers
-    if every is not None and step.status is StepStatus.RUNNING and f"heartbeat:{key}:{step.attempt}" not in timers:
+    if every is not None and step.status is StepStatus.RUNNING and timer_ids.heartbeat(key, step.attempt) not in timers:
         _set_heartbeat(out, node, key, step)
 
 
 def _set_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     out.emit(
-        ev.TimerSet, timer=f"heartbeat:{key}:{step.attempt}", kind="heartbeat",
+        ev.TimerSet, timer=timer_ids.heartbeat(key, step.attempt), kind="heartbeat",
         fire_at=out.now_ms + (node.policy.heartbeat_ms or 0), step=key, attempt=step.attempt,
     )  # fmt: skip
 

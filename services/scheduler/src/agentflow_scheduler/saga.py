@@ -13,6 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.runstate import (
     ACTIVE,
@@ -97,7 +98,7 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
                 steps.cancel_child(run, out, key, step.attempt, step.child, reason, grace_ms=state.cancel_grace_ms)
         elif not _may_end_itself(step):
             composite.close(run, out, key, reason)
-    timer = f"grace:{state.cancel_grace_ms}"
+    timer = timer_ids.grace(state.cancel_grace_ms)
     if timer not in state.timers:
         out.emit(ev.TimerSet, timer=timer, kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
     return True
@@ -128,9 +129,9 @@ def waits_for_children(run: Run, out: Decision) -> bool:
     state = run.state
     if not state.undoing or state.patience_over:
         return False
-    if "children" not in state.timers:
+    if timer_ids.CHILDREN not in state.timers:
         levels = steps.DEPTH_MAX + 1 - state.depth  # more than any of its children has
-        out.emit(ev.TimerSet, timer="children", kind="children", fire_at=out.now_ms + CHILDREN_MS * levels)
+        out.emit(ev.TimerSet, timer=timer_ids.CHILDREN, kind="children", fire_at=out.now_ms + CHILDREN_MS * levels)
     return True
 
 

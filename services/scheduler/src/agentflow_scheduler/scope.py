@@ -16,6 +16,7 @@ from agentflow_common import expressions
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, Path
 from agentflow_common.runstate import (
+    MARKER,
     RunState,
     StepStatus,
     blob_marker,
@@ -280,7 +281,7 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
         variables = {name: value for name, value in gathered(names, scope).items() if value is not _MISSING}
         value = compiled.render(variables)
         if holds_marker(value):
-            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
+            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `{MARKER}`")
         return value
 
     return resolve

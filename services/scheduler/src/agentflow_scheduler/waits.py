@@ -10,7 +10,7 @@ import msgspec
 
 from agentflow_common import definition_times as times
 from agentflow_common import events as ev
-from agentflow_common import ids
+from agentflow_common import ids, timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
@@ -46,10 +46,14 @@ def _ms(field: str, read: Callable[[Any], int], value: Any) -> int:
         raise ExpressionError(f"`{field}`: {error}") from None
 
 
+_TIMER_IDS: Final = {"wait": timer_ids.wait, "expire": timer_ids.expire, "escalate": timer_ids.escalate}
+
+
 def _timer(out: Decision, kind: str, key: str, at: int) -> None:
     """Sets a timer that is not set: at the step's begin, or after a crash that came before it."""
-    if f"{kind}:{key}" not in out.scope.state.timers:
-        out.emit(ev.TimerSet, timer=f"{kind}:{key}", kind=kind, fire_at=at, step=key, attempt=1)
+    timer = _TIMER_IDS[kind](key)
+    if timer not in out.scope.state.timers:
+        out.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=at, step=key, attempt=1)
 
 
 def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
