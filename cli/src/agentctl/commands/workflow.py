@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import session, values
+from agentctl import runs, session, values
 from agentctl.commands import workflow_again, workflow_control, workflow_versions
 from agentctl.failures import BAD_INPUT, FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note
+from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
 
 File = Annotated[str, typer.Argument(help="Definition in YAML or JSON; - reads stdin.", show_default=False)]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 
 
 def _definition(path: str) -> str:
@@ -181,24 +181,24 @@ def list_(
     """List runs, newest first."""
     from agentctl import render
 
-    runs: list[Any] = []
+    found: list[Any] = []
     token = ""
     with open_client() as client:
-        while len(runs) < limit:
+        while len(found) < limit:
             page = client.workflows.list(
                 status=values.word(status),
                 workflow=workflow,
                 tags=values.parse_tags(tag or ()),
-                limit=min(1000, limit - len(runs)),
+                limit=min(1000, limit - len(found)),
                 page_token=token,
             )
-            runs.extend(page)
+            found.extend(page)
             token = page.next_page_token
             if not token:
                 break
-    emit([run.to_dict() for run in runs], output, lambda: render.runs(runs))
+    emit([run.to_dict() for run in found], output, lambda: render.runs(found))
     if token:
-        note(f"there are more; this shows {len(runs)} (--limit)")
+        note(f"there are more; this shows {len(found)} (--limit)")
 
 
 @app.command()
@@ -217,6 +217,7 @@ def get(
     if reason and not reveal:
         raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
     with open_client() as client:
+        run = runs.find(client, run)
         item = client.workflows.get(run, reveal=reveal, reason=reason or ("agentctl workflow get" if reveal else ""))
     emit(item.to_dict(), output, lambda: render.run(item))
 
@@ -228,6 +229,7 @@ def watch(run: RunId, output: Output = Format.TABLE) -> None:
     from agentctl import live
 
     with open_client() as client:
+        run = runs.find(client, run)
         if output is Format.TABLE:
             _follow_to_end(client, run, output, quiet=False)
             return

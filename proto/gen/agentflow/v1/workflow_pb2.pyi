@@ -292,7 +292,7 @@ class Step(_message.Message):
     def __init__(self, step: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., type: _Optional[str] = ..., skip_reason: _Optional[str] = ..., progress: _Optional[float] = ..., progress_detail: _Optional[str] = ..., lane: _Optional[str] = ..., waiting_for: _Optional[str] = ..., waiting_until: _Optional[int] = ..., waiting_detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., child_run_id: _Optional[str] = ..., seeded: _Optional[bool] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("status", "workflow", "page_size", "page_token", "tags")
+    __slots__ = ("status", "workflow", "page_size", "page_token", "tags", "run_id_prefix")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -305,12 +305,14 @@ class ListRunsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
     status: RunStatus
     workflow: str
     page_size: int
     page_token: str
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    run_id_prefix: str
+    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., run_id_prefix: _Optional[str] = ...) -> None: ...
 
 class RunSummary(_message.Message):
     __slots__ = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags", "error_type")

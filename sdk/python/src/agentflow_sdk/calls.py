@@ -174,9 +174,13 @@ def list_runs(
     tags: Mapping[str, str] | None = None,
     limit: int = 50,
     page_token: str = "",
+    run_id_prefix: str = "",
     timeout: float | None = None,
 ) -> Call[models.RunPage]:
-    """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000."""
+    """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000.
+
+    run_id_prefix: runs whose id begins with this.
+    """
     request = convert.message(
         workflow_pb2.ListRunsRequest,
         status=convert.run_status_number(status),
@@ -184,6 +188,7 @@ def list_runs(
         tags=tags or {},
         page_size=limit,
         page_token=page_token,
+        run_id_prefix=run_id_prefix,
     )
     return Call(_LIST_RUNS, request, convert.run_page, timeout)
 
