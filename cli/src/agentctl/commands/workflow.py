@@ -103,15 +103,19 @@ def submit(
     ] = None,
     inputs_json: Annotated[str, typer.Option(help="All inputs as a JSON object, or @file.", show_default=False)] = "",
     budget_cents: Annotated[
-        int | None, typer.Option(help="At most this many cents for the run's model calls.", show_default=False)
+        int | None,
+        typer.Option(
+            help="At most this many cents for the run's model calls.", show_default=False, min=1, max=100_000_000
+        ),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag to find the run by.")] = None,
     idempotency_key: Annotated[
         str, typer.Option(help="The same key is the same run, however often it is sent.", show_default=False)
     ] = "",
-    priority: Annotated[int, typer.Option(help="-100 to 100.")] = 0,
+    priority: Annotated[int, typer.Option(help="-100 to 100.", min=-100, max=100)] = 0,
     deadline: Annotated[
-        float | None, typer.Option(help="Seconds for the whole run, from now.", show_default=False)
+        float | None,
+        typer.Option(help="Seconds for the whole run, from now.", show_default=False, min=0.001, max=366 * 86_400),
     ] = None,
     watch_: Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the run ends.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait silently until the run ends.")] = False,
@@ -175,7 +179,7 @@ def list_(
     ] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1, max=100_000)] = 50,
     output: Output = Format.TABLE,
 ) -> None:
     """List runs, newest first."""

@@ -43,7 +43,8 @@ _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePromp
                  "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",
                  "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "RotateWebhook",
                  "SetCalendar", "DeleteCalendar")  # fmt: skip
-_ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDeadLetters", "PurgeDeadLetters",
+_ADMIN: Final = ("CreateBudget", "UpdateBudget", "DeleteBudget", "ListDeadLetters", "GetDeadLetter",
+                 "ReplayDeadLetters", "PurgeDeadLetters",
                  "GetRetention", "SetRetention", "SetLane")  # fmt: skip
 PERMISSION_OF: Final[Mapping[str, str]] = (
     dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
