@@ -95,12 +95,13 @@ def word(text: str) -> Any:
 
 def text_inputs(definition: str) -> frozenset[str]:
     """The inputs that a definition declares as strings; none if it can't be read (the server says what is wrong)."""
-    import yaml
+    from agentflow_common.definition_text import load
+    from agentflow_common.errors import InvalidError
 
     try:
-        declared = (yaml.safe_load(definition) or {}).get("inputs") or {}
+        declared = load(definition)[0].get("inputs") or {}
         return frozenset(name for name, spec in declared.items() if spec == "string" or spec.get("type") == "string")
-    except (yaml.YAMLError, AttributeError, TypeError, ValueError, RecursionError):
+    except (InvalidError, AttributeError, TypeError, ValueError, RecursionError):
         return frozenset()
 
 

@@ -1,11 +1,18 @@
-"""YAML (and so JSON) text to plain data with the line of every value; hostile text ends in a clear error."""
+"""YAML or JSON text to plain data with the line of every value; hostile text ends in a clear error.
+
+Text that is JSON is read as JSON: YAML has other escapes, other numbers, and no tabs.
+"""
 
 from __future__ import annotations
 
-from typing import Any, Final
+import json
+import math
+import re
+from typing import Any, Final, NoReturn
 
 import yaml
 
+from agentflow_common import jsonvalues
 from agentflow_common.errors import InvalidError, Problem
 
 TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -13,7 +20,12 @@ ALIASES_MAX: Final = 100
 VALUES_MAX: Final = 500_000  # aliases followed: keeps a "billion laughs" document small
 DEPTH_MAX: Final = 60
 
-Lines = dict[tuple[str | int, ...], int]
+Path = tuple[str | int, ...]
+Lines = dict[Path, int]
+_PAIR: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
+_TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
+_TAG: Final = "tag:yaml.org,2002:"
+_PLAIN_TAGS: Final = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "merge", "map", "seq"))
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -30,23 +42,128 @@ def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
     """Plain data, and the line (1-based) of each path in it. InvalidError for anything that is not one document."""
     if len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
         raise _bad(source, "line 1", f"longer than {TEXT_BYTES_MAX:,} bytes", "split the workflow")
+    if text.lstrip()[:1] in {"{", "["}:
+        try:
+            data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
+        except (ValueError, RecursionError):
+            pass  # a mapping of YAML, perhaps
+        else:
+            return data, _Json(text, source).lines()
+    return _yaml(text, source)
+
+
+def _is_finite(text: str) -> bool:
+    plain = text.lower().replace("_", "")
+    try:
+        return plain.lstrip("+-") not in {".nan", ".inf"} and math.isfinite(float(plain))
+    except ValueError:  # base 60
+        return True
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(found := float(text)):
+        raise ValueError(f"{text} is not a JSON number")
+    return found
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+def _yaml(text: str, source: str) -> tuple[Any, Lines]:
     try:
         aliases = sum(1 for event in yaml.parse(text, Loader=_Loader) if isinstance(event, yaml.AliasEvent))
         if aliases > ALIASES_MAX:
             raise _bad(source, "line 1", f"{aliases} aliases", f"at most {ALIASES_MAX} are allowed")
         root = yaml.compose(text, Loader=_Loader)
+        lines: Lines = {}
+        if root is not None:
+            _walk(root, (), lines, source)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
     except yaml.MarkedYAMLError as error:
+        if (paired := _PAIR.sub(_character, text)) != text:  # as JSON writes it, within YAML
+            return _yaml(paired, source)
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "line 1"
         raise _bad(source, place, f"not YAML: {error.problem or error.context}", _fix(error, text)) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {str(error)[:200]}", "") from None
+        told = jsonvalues.escaped(str(error)[:200])
+        raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {told}", "") from None
     if root is None:
         raise _bad(source, "line 1", "the text is empty", "start with `name:` and `dag:`")
-    lines: Lines = {}
-    _walk(root, (), lines, source)
     return data, lines
+
+
+def _character(match: re.Match[str]) -> str:
+    """The character that a surrogate pair stands for, behind what was escaped before it."""
+    code = 0x10000 + ((int(match[2], 16) - 0xD800) << 10) + int(match[3], 16) - 0xDC00
+    return match[1] + chr(code)
+
+
+class _Json:
+    """The lines of a text that is known to be JSON."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._signs = _TOKEN.finditer(text)
+        self._source = source
+        self._line = 1
+        self._lines: Lines = {}
+
+    def lines(self) -> Lines:
+        self._value(self._next(), ())
+        return self._lines
+
+    def _next(self) -> str:
+        sign = next(self._signs)[0]
+        while sign == "\n":
+            self._line += 1
+            sign = next(self._signs)[0]
+        return sign
+
+    def _value(self, sign: str, path: Path) -> None:
+        _note(self._lines, path, self._line, self._source)
+        if sign == "{":
+            self._object(path)
+        elif sign == "[":
+            number, sign = 0, self._next()
+            while sign != "]":
+                self._value(sign, (*path, number))
+                number += 1
+                sign = self._next()
+                sign = self._next() if sign == "," else sign
+        elif sign[0] == '"':
+            self._text(sign)
+
+    def _object(self, path: Path) -> None:
+        seen: set[str] = set()
+        sign = self._next()
+        while sign != "}":
+            name, line = self._text(sign), self._line
+            if name in seen:
+                raise _bad(self._source, f"line {line}", f"the key {name!r} stands twice", "remove one")
+            seen.add(name)
+            self._next()
+            self._value(self._next(), (*path, name))
+            self._lines[(*path, name)] = line
+            sign = self._next()
+            sign = self._next() if sign == "," else sign
+
+    def _text(self, sign: str) -> str:
+        text: str = json.loads(sign)
+        if not jsonvalues.is_storable(text):
+            raise _bad(self._source, f"line {self._line}", *_SURROGATE)
+        return text
+
+
+_SURROGATE: Final = ("a text holds half of a surrogate pair, which is not valid Unicode", "write the whole character")
+
+
+def _note(lines: Lines, path: Path, line: int, source: str) -> None:
+    lines[path] = line
+    if len(lines) > VALUES_MAX:
+        raise _bad(source, f"line {line}", f"more than {VALUES_MAX:,} values", "use fewer aliases, or split it")
+    if len(path) > DEPTH_MAX:
+        raise _bad(source, f"line {line}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
 
 
 def _fix(error: yaml.MarkedYAMLError, text: str) -> str:
@@ -58,18 +175,26 @@ def _fix(error: yaml.MarkedYAMLError, text: str) -> str:
     return "check indentation and quotes"
 
 
-def _walk(node: Any, path: tuple[str | int, ...], lines: Lines, source: str) -> None:
-    lines[path] = node.start_mark.line + 1
-    if len(lines) > VALUES_MAX:
-        raise _bad(source, f"line {lines[path]}", f"more than {VALUES_MAX:,} values", "use fewer aliases, or split it")
-    if len(path) > DEPTH_MAX:
-        raise _bad(source, f"line {lines[path]}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
+def _walk(node: Any, path: Path, lines: Lines, source: str) -> None:
+    line = node.start_mark.line + 1
+    _note(lines, path, line, source)
+    if node.tag not in _PLAIN_TAGS:
+        name = node.tag.replace(_TAG, "!!")
+        raise _bad(
+            source, f"line {line}", f"{name} is not a type of JSON", "write a text, a number, a list or a mapping"
+        )
+    if isinstance(node, yaml.ScalarNode):
+        if not jsonvalues.is_storable(node.value):
+            raise _bad(source, f"line {line}", *_SURROGATE)
+        if node.tag == _TAG + "float" and not _is_finite(node.value):
+            raise _bad(source, f"line {line}", f"{node.value} is not a JSON number", "use a finite number or null")
     if isinstance(node, yaml.MappingNode):
         seen: set[str] = set()
         for key, value in node.value:
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if not isinstance(name, str):
-                raise _bad(source, f"line {key.start_mark.line + 1}", "a key must be a plain word", "quote it")
+                fix = 'put quotes around a template: "{{name}}"' if isinstance(key, yaml.MappingNode) else "quote it"
+                raise _bad(source, f"line {key.start_mark.line + 1}", "a key must be a plain word", fix)
             if name in seen and name != "<<":
                 raise _bad(source, f"line {key.start_mark.line + 1}", f"the key {name!r} stands twice", "remove one")
             seen.add(name)

@@ -83,6 +83,7 @@ def to_struct(value: Mapping[str, Any], place: str) -> struct_pb2.Struct:
     for key, item in value.items():
         if not isinstance(key, str):
             raise _bad(place, f"the key {key!r} is not a string", "use string keys")
+        _check_text(key, place)
         _fill(out.fields[key], item, f"{place}.{key}", _LEVELS_MAX)
     return out
 
@@ -103,6 +104,7 @@ def _fill(target: struct_pb2.Value, value: Any, place: str, left: int) -> None:
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, str):
+        _check_text(value, place)
         target.string_value = str(value)
     elif isinstance(value, int | float):
         target.number_value = _number(value, place)
@@ -111,6 +113,7 @@ def _fill(target: struct_pb2.Value, value: Any, place: str, left: int) -> None:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise _bad(place, f"the key {key!r} is not a string", "use string keys")
+            _check_text(key, place)
             _fill(target.struct_value.fields[key], item, f"{place}.{key}", left - 3)
     elif isinstance(value, list | tuple):
         target.list_value.SetInParent()
@@ -118,6 +121,14 @@ def _fill(target: struct_pb2.Value, value: Any, place: str, left: int) -> None:
             _fill(target.list_value.values.add(), item, f"{place}[{index}]", left - 2)
     else:
         raise _bad(place, f"{type(value).__name__} is not JSON", "use strings, numbers, booleans, lists and objects")
+
+
+def _check_text(text: str, place: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        told = "a text holds a lone surrogate, which is not valid Unicode"
+        raise _bad(place, told, "decode bytes with errors='replace'") from None
 
 
 def _number(value: float, place: str) -> float:
