@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -14,124 +11,9 @@ import pytest
 from agentflow_worker.providers import CompletionRequest, ProviderError, Providers
 from agentflow_worker.settings import WorkerSettings
 
+from .provider_wire import KEY, NAMES, Wire, answer_of, error_of, wire_server
+
 pytestmark = pytest.mark.integration
-
-KEY = "-".join(["test", "key"])
-NAMES = ("openai", "anthropic", "google", "cohere")
-
-
-@dataclass
-class Wire:
-    """What the server answers next, and what it was asked. cut: break the connection after the chunks."""
-
-    url: str = ""
-    status: int = 200
-    headers: dict[str, str] = field(default_factory=dict)
-    chunks: list[str] = field(default_factory=list)
-    cut: bool = False
-    delay_s: float = 0.0
-    asked: list[dict[str, Any]] = field(default_factory=list)
-
-
-@contextlib.asynccontextmanager
-async def wire_server() -> AsyncIterator[Wire]:
-    wire = Wire()
-
-    serving: set[asyncio.Task[Any]] = set()
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        serving.add(task)
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await _answer(wire, reader, writer)
-        writer.close()
-        serving.discard(task)
-
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    wire.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield wire
-    finally:
-        server.close()
-        await asyncio.gather(*serving, return_exceptions=True)
-
-
-async def _answer(wire: Wire, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = (await reader.readuntil(b"\r\n\r\n")).decode()
-    lines = head.split("\r\n")
-    headers = {k.lower(): v.strip() for k, _, v in (line.partition(":") for line in lines[1:]) if k}
-    body = await reader.readexactly(int(headers.get("content-length", 0)))
-    wire.asked.append({"line": lines[0], "headers": headers, "body": json.loads(body) if body else None})
-    await asyncio.sleep(wire.delay_s)
-    kind = "text/event-stream" if wire.status == 200 else "application/json"
-    sent = {"content-type": kind, "transfer-encoding": "chunked", "connection": "close", **wire.headers}
-    writer.write(f"HTTP/1.1 {wire.status} X\r\n".encode())
-    writer.write("".join(f"{k}: {v}\r\n" for k, v in sent.items()).encode() + b"\r\n")
-    for chunk in wire.chunks:
-        data = chunk.encode()
-        writer.write(f"{len(data):x}\r\n".encode() + data + b"\r\n")
-        await writer.drain()
-        await asyncio.sleep(0.005)
-    if not wire.cut:
-        writer.write(b"0\r\n\r\n")
-    await writer.drain()
-
-
-def sse(*events: Any, names: bool = False) -> list[str]:
-    made = []
-    for event in events:
-        prefix = f"event: {event['type']}\n" if names else ""
-        made.append(f"{prefix}data: {event if isinstance(event, str) else json.dumps(event)}\n\n")
-    return made
-
-
-def answer_of(name: str, pieces: list[str], tokens: tuple[int, int]) -> list[str]:
-    """The provider's stream of a whole answer."""
-    used, made = tokens
-    if name == "openai":
-        base = {"id": "c1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
-        deltas = [{**base, "choices": [{"index": 0, "delta": {"content": p}, "finish_reason": None}]} for p in pieces]
-        end = {**base, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
-        usage = {"prompt_tokens": used, "completion_tokens": made, "total_tokens": used + made}
-        return sse(*deltas, end, {**base, "choices": [], "usage": usage}, "[DONE]")
-    if name == "anthropic":
-        start: dict[str, Any] = {
-                 "id": "m1", "type": "message", "role": "assistant", "model": "m", "content": [], "stop_reason": None,
-                 "stop_sequence": None, "usage": {"input_tokens": used, "output_tokens": 1}}  # fmt: skip
-        return sse(
-            {"type": "message_start", "message": start},
-            {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
-            *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": p}} for p in pieces),
-            {"type": "content_block_stop", "index": 0},
-            {"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": None},
-             "usage": {"output_tokens": made}},
-            {"type": "message_stop"},
-            names=True,
-        )  # fmt: skip
-    if name == "google":
-        parts: list[Any] = [{"candidates": [{"content": {"role": "model", "parts": [{"text": p}]}}]} for p in pieces]
-        parts[-1]["candidates"][0]["finishReason"] = "STOP"
-        usage = {"promptTokenCount": used, "candidatesTokenCount": made}
-        return sse(*parts[:-1], {**parts[-1], "usageMetadata": usage})
-    return sse(
-        {"type": "message-start", "id": "m1", "delta": {"message": {"role": "assistant"}}},
-        *({"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": p}}}} for p in pieces),
-        {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": {
-            "billed_units": {"input_tokens": used, "output_tokens": made}}}},
-    )  # fmt: skip
-
-
-def error_of(name: str, message: str, code: str = "") -> list[str]:
-    """The provider's error body."""
-    bodies: dict[str, Any] = {
-        "openai": {"error": {"message": message, "type": "invalid_request_error", "code": code or None}},
-        "anthropic": {"type": "error", "error": {"type": "invalid_request_error", "message": message}},
-        "google": {"error": {"code": 400, "message": message, "status": "INVALID_ARGUMENT"}},
-        "cohere": {"message": message},
-    }
-    return [json.dumps(bodies[name])]
-
 
 Run = Callable[..., Awaitable[Any]]
 

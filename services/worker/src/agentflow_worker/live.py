@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common.events import StepScheduled
+from agentflow_worker.providers.surrogates import mended
 
 INTERVAL_S: Final = 0.05
 _encoder: Final = msgspec.json.Encoder()
@@ -35,7 +36,7 @@ class LiveStream:
     def push(self, text: str) -> None:
         if not text:
             return
-        self._held.append(text)
+        self._held.append(mended(text))
         self.chars += len(text)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self._flush)

@@ -8,18 +8,19 @@ import cohere
 import httpx
 from cohere.core.api_error import ApiError
 
+from agentflow_worker.providers.answer import HOOKS, Answer, Format
 from agentflow_worker.providers.port import (
-    Answer,
     Completion,
     CompletionRequest,
     OnToken,
     ProviderError,
+    message_of,
     retry_after_ms,
     status_error,
     system_of,
+    turns,
 )
-
-_FINISH: Final = {"COMPLETE": "stop", "STOP_SEQUENCE": "stop", "MAX_TOKENS": "length", "ERROR_TOXIC": "content_filter"}
+from agentflow_worker.providers.reading import fields, listed
 
 
 class CohereProvider:
@@ -28,14 +29,13 @@ class CohereProvider:
     name = "cohere"
 
     def __init__(self, api_key: str, base_url: str = "") -> None:
-        self._http = httpx.AsyncClient(timeout=None)  # noqa: S113  (each call is bounded by guarded())
+        self._http = httpx.AsyncClient(timeout=None, follow_redirects=True, event_hooks=HOOKS)  # noqa: S113  (bounded by collect())
         self._client = cohere.AsyncClientV2(
             api_key=api_key, base_url=base_url or None, httpx_client=self._http, max_retries=0
         )
 
     async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
-        answer = Answer(self.name, on_token)
-        messages: list[Any] = [{"role": "user", "content": request.text}]
+        messages: list[Any] = [{"role": role, "content": text} for role, text in turns(request)]
         if system := system_of(request):
             messages.insert(0, {"role": "system", "content": system})
         body: dict[str, Any] = {
@@ -47,35 +47,63 @@ class CohereProvider:
         }
         if request.json_output:
             body["response_format"] = {"type": "json_object"}
-        async with answer.guarded(request.timeout_s, _translate):
-            async for event in self._client.chat_stream(**body):
-                _take(answer, event)
-            return answer.done()
-        raise AssertionError  # guarded() never swallows
+
+        async def drain() -> None:
+            async for _ in self._client.chat_stream(**body):
+                pass
+
+        return await Answer(_FORMAT, on_token).collect(request.timeout_s, drain)
 
     async def close(self) -> None:
         await self._http.aclose()
 
 
-def _take(answer: Answer, event: Any) -> None:
-    if event.type == "content-delta":
-        content = event.delta.message.content if event.delta and event.delta.message else None
-        answer.push(getattr(content, "text", None))
-    elif event.type == "message-end" and event.delta is not None:
-        usage = event.delta.usage
-        counted = (usage.billed_units or usage.tokens) if usage is not None else None
-        if counted is not None:
-            answer.input_tokens = round(counted.input_tokens or 0)
-            answer.output_tokens = round(counted.output_tokens or 0)
-        reason = event.delta.finish_reason or ""
-        if reason in ("ERROR", "TIMEOUT"):
-            raise status_error("cohere", 408 if reason == "TIMEOUT" else 500, "the generation failed")
-        answer.finish = _FINISH.get(reason, reason.lower())
+def _take(answer: Answer, event: dict[str, Any]) -> None:
+    kind, index = event.get("type"), event.get("index")
+    delta = fields(event.get("delta"))
+    message = fields(delta.get("message"))
+    if kind in ("content-start", "content-delta"):
+        _take_content(answer, fields(message.get("content")))
+    elif kind in ("tool-call-start", "tool-call-delta"):
+        _take_call(answer, fields(message.get("tool_calls")), index)
+    elif kind == "message-end":
+        _take_end(answer, delta)
+        answer.ended = True
+
+
+def _take_whole(answer: Answer, body: dict[str, Any]) -> None:
+    message = fields(body.get("message"))
+    for content in listed(message.get("content")):
+        _take_content(answer, content)
+    for index, call in enumerate(listed(message.get("tool_calls"))):
+        _take_call(answer, call, index)
+    _take_end(answer, body)
+
+
+def _take_content(answer: Answer, content: dict[str, Any]) -> None:
+    answer.push(content.get("text"))
+    if content.get("thinking"):
+        answer.thought = True
+
+
+def _take_call(answer: Answer, call: dict[str, Any], index: Any) -> None:
+    function = fields(call.get("function"))
+    answer.tool(index, function.get("name"), function.get("arguments"), call.get("id"))
+
+
+def _take_end(answer: Answer, end: dict[str, Any]) -> None:
+    usage = fields(end.get("usage"))
+    counted = fields(usage.get("billed_units")) or fields(usage.get("tokens"))
+    answer.count(counted.get("input_tokens"), counted.get("output_tokens"))
+    answer.finish(end.get("finish_reason"))
 
 
 def _translate(error: Exception) -> ProviderError | None:
     if not isinstance(error, ApiError) or error.status_code is None or error.status_code < 400:
         return None
     body = error.body
-    said = str(body.get("message", "")) if isinstance(body, dict) else str(getattr(body, "message", body))
+    said = message_of(body, getattr(body, "message", body))
     return status_error("cohere", error.status_code, said, retry_after_ms(error.headers))
+
+
+_FORMAT: Final = Format("cohere", _take, _take_whole, _translate)

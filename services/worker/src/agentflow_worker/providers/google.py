@@ -8,18 +8,19 @@ import httpx
 from google import genai
 from google.genai import errors, types
 
+from agentflow_worker.providers.answer import HOOKS, Answer, Format
 from agentflow_worker.providers.port import (
-    Answer,
     Completion,
     CompletionRequest,
     OnToken,
     ProviderError,
     retry_after_ms,
     status_error,
+    turns,
 )
+from agentflow_worker.providers.reading import fields, listed, tokens
 
-_FINISH: Final = {"STOP": "stop", "MAX_TOKENS": "length"}
-_WITHHELD: Final = frozenset({"SAFETY", "RECITATION", "BLOCKLIST", "PROHIBITED_CONTENT", "SPII"})
+_ROLES: Final = {"user": "user", "assistant": "model"}
 
 
 class GoogleProvider:
@@ -29,50 +30,54 @@ class GoogleProvider:
 
     def __init__(self, api_key: str, base_url: str = "") -> None:
         # a client of our own: the SDK would pick aiohttp where it is installed, with hidden reconnects
-        self._http = httpx.AsyncClient(timeout=None)  # noqa: S113  (each call is bounded by guarded())
+        self._http = httpx.AsyncClient(timeout=None, follow_redirects=True, event_hooks=HOOKS)  # noqa: S113  (bounded by collect())
         options = types.HttpOptions(base_url=base_url or None, httpx_async_client=self._http)
         self._client = genai.Client(api_key=api_key, vertexai=False, http_options=options)
 
     async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
-        answer = Answer(self.name, on_token)
         config = types.GenerateContentConfig(
             system_instruction=request.system or None,
             temperature=request.temperature,
             max_output_tokens=request.max_output_tokens,
             response_mime_type="application/json" if request.json_output else None,
         )
-        async with answer.guarded(request.timeout_s, _translate):
+        contents: Any = [
+            types.Content(role=_ROLES[role], parts=[types.Part(text=said)]) for role, said in turns(request)
+        ]
+
+        async def drain() -> None:
             stream = await self._client.aio.models.generate_content_stream(
-                model=request.model, contents=request.text, config=config
+                model=request.model, contents=contents, config=config
             )
-            async for chunk in stream:
-                _take(answer, chunk)
-            return answer.done()
-        raise AssertionError  # guarded() never swallows
+            async for _ in stream:
+                pass
+
+        return await Answer(_FORMAT, on_token).collect(request.timeout_s, drain)
 
     async def close(self) -> None:
         await self._http.aclose()
 
 
-def _take(answer: Answer, chunk: types.GenerateContentResponse) -> None:
-    if (usage := chunk.usage_metadata) is not None:
-        answer.input_tokens = usage.prompt_token_count or answer.input_tokens
-        # thinking is billed as output
-        answer.output_tokens = (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
-    feedback = chunk.prompt_feedback
-    if feedback is not None and feedback.block_reason:
-        answer.finish = "content_filter"
-    for candidate in chunk.candidates or []:
-        for part in (candidate.content.parts if candidate.content else None) or []:
-            if not part.thought:
-                answer.push(part.text)
-        if candidate.finish_reason:
-            reason = candidate.finish_reason.value
-            answer.finish = "content_filter" if reason in _WITHHELD else _FINISH.get(reason, reason.lower())
+def _take(answer: Answer, chunk: dict[str, Any]) -> None:
+    usage = fields(chunk.get("usageMetadata"))
+    # thinking is billed as output
+    made = tokens(usage.get("candidatesTokenCount")) + tokens(usage.get("thoughtsTokenCount"))
+    answer.count(usage.get("promptTokenCount"), made)
+    if fields(chunk.get("promptFeedback")).get("blockReason"):
+        answer.refuse()
+    for candidate in listed(chunk.get("candidates"))[:1]:
+        for part in listed(fields(candidate.get("content")).get("parts")):
+            if part.get("thought"):
+                answer.thought = True
+            else:
+                answer.push(part.get("text"))
+            if call := fields(part.get("functionCall")):  # each comes whole
+                answer.tool(object(), call.get("name"), fields(call.get("args")), call.get("id"))
+        answer.finish(candidate.get("finishReason"))
 
 
 def _translate(error: Exception) -> ProviderError | None:
-    if not isinstance(error, errors.APIError):
+    if not isinstance(error, errors.APIError) or not isinstance(error.code, int) or error.code < 400:
         return None
     wait = retry_after_ms(getattr(error.response, "headers", None))
     said = f"{error.status or ''} {error.message or ''}"
@@ -82,8 +87,12 @@ def _translate(error: Exception) -> ProviderError | None:
 def _retry_delay_ms(details: Any) -> int | None:
     """`retryDelay: "3.5s"` of google.rpc.RetryInfo in the error's body."""
     body = details.get("error", details) if isinstance(details, dict) else {}
-    for item in body.get("details") or []:
+    items = body.get("details") if isinstance(body, dict) else None
+    for item in items if isinstance(items, list) else []:
         delay = item.get("retryDelay") if isinstance(item, dict) else None
         if isinstance(delay, str) and delay.endswith("s"):
             return retry_after_ms({"retry-after": delay[:-1]})
     return None
+
+
+_FORMAT: Final = Format("google", _take, _take, _translate)

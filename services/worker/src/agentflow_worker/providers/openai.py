@@ -7,18 +7,20 @@ from typing import Any, Final
 
 import openai
 
+from agentflow_worker.providers.answer import HOOKS, Answer, Format
 from agentflow_worker.providers.port import (
-    Answer,
     Completion,
     CompletionRequest,
     OnToken,
     ProviderError,
+    message_of,
     retry_after_ms,
     status_error,
     system_of,
+    turns,
 )
+from agentflow_worker.providers.reading import fields, listed
 
-_FINISH: Final = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
 _FIXED_TEMPERATURE: Final = re.compile(r"(?:o\d|gpt-5)")  # reasoning models refuse any but their own
 
 
@@ -29,26 +31,22 @@ class OpenAIProvider:
 
     def __init__(self, api_key: str, base_url: str = "") -> None:
         self._official = not base_url or "api.openai.com" in base_url
-        self._client = openai.AsyncOpenAI(api_key=api_key or "none", base_url=base_url or None, max_retries=0)
+        http = openai.DefaultAsyncHttpxClient(event_hooks=HOOKS)
+        self._client = openai.AsyncOpenAI(
+            api_key=api_key or "none", base_url=base_url or None, max_retries=0, http_client=http
+        )
 
     async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
-        answer = Answer(self.name, on_token)
-        async with answer.guarded(request.timeout_s, _translate):
+        async def drain() -> None:
             stream: Any = await self._client.chat.completions.create(**self._body(request))
             async with stream:
-                async for chunk in stream:
-                    if chunk.usage is not None:
-                        answer.input_tokens = chunk.usage.prompt_tokens or 0
-                        answer.output_tokens = chunk.usage.completion_tokens or 0
-                    for choice in chunk.choices:
-                        answer.push(choice.delta.content)
-                        if choice.finish_reason:
-                            answer.finish = _FINISH.get(choice.finish_reason, choice.finish_reason)
-            return answer.done()
-        raise AssertionError  # guarded() never swallows
+                async for _ in stream:
+                    pass
+
+        return await Answer(_FORMAT, on_token).collect(request.timeout_s, drain)
 
     def _body(self, request: CompletionRequest) -> dict[str, Any]:
-        messages = [{"role": "user", "content": request.text}]
+        messages = [{"role": role, "content": text} for role, text in turns(request)]
         if system := system_of(request):
             messages.insert(0, {"role": "system", "content": system})
         body: dict[str, Any] = {
@@ -70,9 +68,46 @@ class OpenAIProvider:
         await self._client.close()
 
 
+def _take(answer: Answer, chunk: dict[str, Any]) -> None:
+    usage = fields(chunk.get("usage"))
+    answer.count(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    choices = listed(chunk.get("choices"))
+    if usage and not choices:
+        answer.ended = True  # only the last chunk is about the usage alone
+    for choice in choices:
+        if not choice.get("index"):
+            _take_message(answer, fields(choice.get("delta")))
+            answer.finish(choice.get("finish_reason"))
+
+
+def _take_whole(answer: Answer, body: dict[str, Any]) -> None:
+    usage = fields(body.get("usage"))
+    answer.count(usage.get("prompt_tokens"), usage.get("completion_tokens"))
+    for choice in listed(body.get("choices"))[:1]:
+        answer.finish(choice.get("finish_reason"))
+        _take_message(answer, fields(choice.get("message")))
+
+
+def _take_message(answer: Answer, message: dict[str, Any]) -> None:
+    content = message.get("content")
+    if isinstance(content, list):  # some servers send parts
+        for part in listed(content):
+            answer.push(part.get("text"))
+            answer.thought = answer.thought or part.get("type") in ("thinking", "reasoning")
+    else:
+        answer.push(content)
+    if message.get("reasoning_content") or message.get("reasoning"):
+        answer.thought = True
+    for number, call in enumerate(listed(message.get("tool_calls"))):
+        function = fields(call.get("function"))
+        answer.tool(call.get("index", number), function.get("name"), function.get("arguments"), call.get("id"))
+    if message.get("refusal"):
+        answer.refuse()
+
+
 def _translate(error: Exception) -> ProviderError | None:
     if isinstance(error, openai.APIStatusError):
-        said = f"{error.code or ''} {error.message}"
+        said = f"{error.code or ''} {message_of(error.body, error.message)}"
         return status_error("openai", error.status_code, said, retry_after_ms(error.response.headers))
     if isinstance(error, openai.APIConnectionError):
         return None
@@ -80,3 +115,6 @@ def _translate(error: Exception) -> ProviderError | None:
         said = f"{error.code or ''} {error.type or ''} {error.message}"
         return status_error("openai", 429 if "rate_limit" in said else 400 if "context" in said else 500, said)
     return None
+
+
+_FORMAT: Final = Format("openai", _take, _take_whole, _translate)

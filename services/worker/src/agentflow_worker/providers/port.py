@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Callable
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 OnToken = Callable[[str], None]  # receives each piece of text as it arrives; must not block
 
 CONTEXT_LENGTH: Final = "context_length"
+TRUNCATED: Final = "truncated"
+EMPTY: Final = "empty_answer"
+MALFORMED: Final = "malformed_answer"
+CONTENT_FILTER: Final = "content_filter"
+
+# how an answer ended, whichever word the provider has for it
+STOP: Final = "stop"
+LENGTH: Final = "length"
+TOOL_CALLS: Final = "tool_calls"
+FILTERED: Final = "filtered"
+UNKNOWN: Final = "unknown"
+ERROR: Final = "error"
+
+_RETRY_AFTER_MS_MAX: Final = 3_600_000
 _CONTEXT_SIGNS: Final = (
     "context_length_exceeded",
     "context length",
@@ -28,7 +41,9 @@ _CONTEXT_SIGNS: Final = (
 class CompletionRequest:
     """One call. text and system are already protected; so are `inputs`, the same values by name.
 
-    task and inputs are for providers that don't read prose (`local`, `sim`). json_output asks for one JSON object.
+    task and inputs are for providers that don't read prose (`local`, `sim`).
+    json_output asks for one JSON object.
+    so_far is an answer that the length limit cut: the model is asked for the rest of it.
     """
 
     model: str
@@ -41,26 +56,36 @@ class CompletionRequest:
     task: str = ""
     inputs: dict[str, Any] = field(default_factory=dict)
     key: str = ""
+    so_far: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """finish_reason: `stop`, `length`, `content_filter` or the provider's own word.
+    """A model's answer.
 
-    data: structured fields next to the text, from providers that make them. Token counts of 0 mean "not reported".
+    finish_reason: STOP, LENGTH, TOOL_CALLS, or UNKNOWN if the provider gave no reason, or one that nobody knows.
+    data: structured fields next to the text, from providers that make them.
+    tool_calls: `{id, name, arguments}` for each tool that the model wants to call.
+    thought: the model sent thoughts, which are no part of the text.
+    Token counts of 0 mean "not reported".
     """
 
     text: str
     input_tokens: int
     output_tokens: int
-    finish_reason: str = "stop"
+    finish_reason: str = STOP
     data: dict[str, Any] = field(default_factory=dict)
+    tool_calls: tuple[dict[str, str], ...] = ()
+    thought: bool = False
 
 
 class ProviderError(Exception):
-    """A call failed. kind: rate_limited, overloaded, timeout, connection, stream_broken, server_error (retryable);
-    auth, bad_request, not_found, context_length, content_filter, quota (not retryable).
+    """A call failed.
 
+    kind: rate_limited, overloaded, timeout, connection, stream_broken, server_error, malformed_answer, empty_answer
+    (retryable); auth, bad_request, not_found, context_length, content_filter, quota, truncated (not retryable).
+    status: of HTTP, 0 without one.
+    finish_reason: how the answer ended, if it did.
     input_tokens, output_tokens: what the provider had reported by then and will bill.
     """
 
@@ -73,6 +98,8 @@ class ProviderError(Exception):
         retry_after_ms: int | None = None,
         input_tokens: int = 0,
         output_tokens: int = 0,
+        status: int = 0,
+        finish_reason: str = ERROR,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -81,6 +108,8 @@ class ProviderError(Exception):
         self.retry_after_ms = retry_after_ms
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
+        self.status = status
+        self.finish_reason = finish_reason
 
 
 class Provider(Protocol):
@@ -117,90 +146,56 @@ def status_error(provider: str, status: int, message: str, retry_after_ms: int |
     # a refusal of credentials may quote them; anything else says what is wrong with the request
     said = "" if kind == "auth" else " " + " ".join(message.split())[:300]
     text = f"{provider}: HTTP {status}{said}"
-    return ProviderError(kind, text, retryable=retryable, retry_after_ms=retry_after_ms)
+    return ProviderError(kind, text, retryable=retryable, retry_after_ms=retry_after_ms, status=status)
+
+
+def message_of(body: Any, otherwise: Any) -> str:
+    """What an error's body says, without the rest of it. otherwise: for a body of another shape."""
+    inner = body.get("error", body) if isinstance(body, dict) else None
+    said = inner.get("message") if isinstance(inner, dict) else inner
+    return said if isinstance(said, str) and said else str(otherwise)
 
 
 def retry_after_ms(headers: Any) -> int | None:
-    """`retry-after-ms`, or `Retry-After` in seconds or as a date; None without one. At most one hour."""
+    """`retry-after-ms`, or `Retry-After` in seconds or as a date; None without one that can be read. At most one
+    hour."""
     if headers is None:
         return None
     lowered = {str(k).lower(): str(v) for k, v in dict(headers).items()}
-    try:
-        if "retry-after-ms" in lowered:
-            value = float(lowered["retry-after-ms"])
-        elif "retry-after" in lowered:
-            value = _seconds(lowered["retry-after"]) * 1000
-        else:
-            return None
-    except (ValueError, TypeError):
-        return None
-    return int(min(max(value, 0), 3_600_000))
+    for name, unit_ms in (("retry-after-ms", 1), ("retry-after", 1000)):
+        if name in lowered:
+            value = _number(lowered[name]) if unit_ms == 1 else _seconds(lowered[name])
+            if value is not None:
+                return int(min(max(value * unit_ms, 0), _RETRY_AFTER_MS_MAX))
+    return None
 
 
-def _seconds(text: str) -> float:
+def _number(text: str) -> float | None:
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        import time
-        from email.utils import parsedate_to_datetime
+        return None
+    return None if math.isnan(value) else value
 
+
+def _seconds(text: str) -> float | None:
+    import time
+    from email.utils import parsedate_to_datetime
+
+    value = _number(text)
+    if value is not None:
+        return value
+    try:
         return parsedate_to_datetime(text).timestamp() - time.time()
-
-
-class Answer:
-    """A streamed answer as it grows, and what is known of its cost at any moment."""
-
-    def __init__(self, provider: str, on_token: OnToken) -> None:
-        self._provider = provider
-        self._on_token = on_token
-        self._pieces: list[str] = []
-        self.input_tokens = 0
-        self.output_tokens = 0
-        self.finish = ""
-
-    def push(self, text: str | None) -> None:
-        if text:
-            self._pieces.append(text)
-            self._on_token(text)
-
-    def done(self) -> Completion:
-        """The completion. A stream that ended without saying why was cut: `stream_broken`."""
-        if not self.finish:
-            raise ProviderError("stream_broken", f"{self._provider}: the stream ended early", retryable=True)
-        text = "".join(self._pieces)
-        if self.finish == "content_filter" and not text:
-            raise ProviderError("content_filter", f"{self._provider}: the answer was withheld", retryable=False)
-        return Completion(text, self.input_tokens, self.output_tokens, self.finish)
-
-    @contextlib.asynccontextmanager
-    async def guarded(
-        self, timeout_s: float, translate: Callable[[Exception], ProviderError | None]
-    ) -> AsyncIterator[None]:
-        """Bounds the call in time and turns every failure into a ProviderError that knows the tokens so far."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                yield
-        except (TypeError, AttributeError, NameError, AssertionError):
-            raise  # a fault of ours must not pass for the provider's
-        except Exception as error:
-            found = error if isinstance(error, ProviderError) else translate(error) or self._broken(error)
-            found.input_tokens = found.input_tokens or self.input_tokens
-            found.output_tokens = found.output_tokens or self.output_tokens
-            if found is error:
-                raise
-            raise found from error
-
-    def _broken(self, error: Exception) -> ProviderError:
-        """A failure below HTTP: no connection, a timeout, or a stream that broke in the middle."""
-        name = type(error).__name__
-        if isinstance(error, TimeoutError) or "Timeout" in name:
-            kind = "timeout"
-        else:
-            kind = "stream_broken" if self._pieces else "connection"
-        return ProviderError(kind, f"{self._provider}: {name}", retryable=True)
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."
+GO_ON: Final = (
+    "Your answer was cut off by the limit on its length. Continue exactly where it stopped. "
+    "Repeat nothing and add no introduction."
+)
 
 
 def system_of(request: CompletionRequest) -> str:
@@ -208,6 +203,12 @@ def system_of(request: CompletionRequest) -> str:
     return "\n\n".join(filter(None, (request.system, JSON_ONLY if request.json_output else "")))
 
 
+def turns(request: CompletionRequest) -> list[tuple[str, str]]:
+    """(role, text) of each turn of the talk: the prompt, and for the rest of an answer what was said of it."""
+    prompt = ("user", request.text)
+    return [prompt, ("assistant", request.so_far), ("user", GO_ON)] if request.so_far else [prompt]
+
+
 def estimate_tokens(text: str) -> int:
     """Tokens of a text when the provider reports none, from its bytes and rounded up: never understated for English."""
-    return -(-len(text.encode()) // 3)
+    return -(-len(text.encode("utf-8", "replace")) // 3)

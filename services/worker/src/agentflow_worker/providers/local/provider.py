@@ -50,7 +50,7 @@ class LocalProvider:
             text, data = await asyncio.to_thread(answer, request)
         else:
             text, data = answer(request)
-        text, finish = _limit(text, request.max_output_tokens)
+        text, finish = _limit(text, request.so_far, request.max_output_tokens)
         for piece in re.findall(r"\S+\s*", text):
             on_token(piece)
         read = _tokens(request.system) + _tokens(request.text)
@@ -101,10 +101,11 @@ def _flatten(value: Any) -> str:
     return "" if value is None or isinstance(value, bool) else str(value)
 
 
-def _limit(text: str, tokens_max: int) -> tuple[str, str]:
-    pieces = re.findall(r"\S+\s*", text)
+def _limit(text: str, so_far: str, tokens_max: int) -> tuple[str, str]:
+    """What follows on `so_far`, as far as the limit allows, and how it ends."""
+    pieces = re.findall(r"\S+\s*", text)[len(so_far.split()) :]
     kept = int(tokens_max / 1.3)
-    return (text, "stop") if len(pieces) <= kept else ("".join(pieces[:kept]).rstrip() + " …", "length")
+    return "".join(pieces[:kept]), "stop" if len(pieces) <= kept else "length"
 
 
 def _tokens(text: str) -> int:

@@ -1,0 +1,324 @@
+"""An answer as it comes off the wire: what it says, how it ended, what it will cost, and why it failed.
+
+The official SDKs send the request and judge its status. What they make of a stream's chunks differs: one passes on
+nulls, another leaves out what it can't read and goes on. So each event is read here from the JSON itself, before the
+SDK sees it, in the same way for every wire format: what can't be read ends the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any, Final, NamedTuple
+
+from agentflow_worker.providers import reading
+from agentflow_worker.providers.port import (
+    CONTENT_FILTER,
+    ERROR,
+    FILTERED,
+    LENGTH,
+    MALFORMED,
+    STOP,
+    TOOL_CALLS,
+    UNKNOWN,
+    Completion,
+    OnToken,
+    ProviderError,
+    status_error,
+)
+from agentflow_worker.providers.surrogates import Joiner, mended
+
+log = logging.getLogger(__name__)
+
+TOOL_CALLS_MAX: Final = 128
+
+_WORDS: Final = {
+    STOP: "stop end_turn stop_sequence complete eos eos_token end_of_text",
+    LENGTH: "length max_tokens max_output_tokens model_length model_context_window_exceeded error_limit pause_turn",
+    TOOL_CALLS: "tool_calls tool_call tool_use function_call",
+    FILTERED: """content_filter content_filtered refusal safety recitation blocklist prohibited_content spii language
+        image_safety image_prohibited_content image_recitation error_toxic guardrail_intervened""",
+    ERROR: """error timeout other malformed_function_call malformed_response unexpected_tool_call too_many_tool_calls
+        missing_thought_signature user_cancel abort aborted cancelled insufficient_system_resource""",
+}
+_FINISH: Final = {word: reason for reason, words in _WORDS.items() for word in words.split()}
+
+
+def finish_of(word: str) -> str:
+    """STOP, LENGTH, TOOL_CALLS, FILTERED or ERROR for a provider's own word; UNKNOWN for a word that nobody knows."""
+    return _FINISH.get(word.strip().lower(), UNKNOWN)
+
+
+class Format(NamedTuple):
+    """How a provider writes its answers.
+
+    take: reads one event of a stream. Events that tell of an error are left to the SDK.
+    take_whole: reads an answer that was not streamed although a stream was asked for.
+    translate: the ProviderError that one of the SDK's exceptions stands for; None for an exception of another kind.
+    """
+
+    name: str
+    take: Callable[[Answer, dict[str, Any]], None]
+    take_whole: Callable[[Answer, dict[str, Any]], None]
+    translate: Callable[[Exception], ProviderError | None]
+
+
+class _Whole(Exception):
+    """Ends the SDK's call: the answer came whole and was read."""
+
+
+class _ToolCall:
+    def __init__(self) -> None:
+        self.id = ""
+        self.name = ""
+        self.arguments = ""
+        self.joiner = Joiner()
+
+
+class Answer:
+    """A streamed answer as it grows, and what is known of its cost at any moment.
+
+    ended: the stream said that it was over, with or without a reason.
+    """
+
+    def __init__(self, form: Format, on_token: OnToken) -> None:
+        self._form = form
+        self._on_token = on_token
+        self._pieces: list[str] = []
+        self._joiner = Joiner()
+        self._calls: dict[Any, _ToolCall] = {}
+        self._finish = ""
+        self._word = ""
+        self._status = 200
+        self._error: Any = None
+        self._refused = False
+        self.thought = False
+        self.ended = False
+        self.input_tokens = 0
+        self.output_tokens = 0
+
+    # --- what the formats tell ---
+
+    def push(self, text: Any) -> None:
+        """A piece of the text. TypeError for what is no text; null is none."""
+        if text is None:
+            return
+        self._say(self._joiner.push(reading.text(text)))
+
+    def tool(self, index: Any, name: Any = None, arguments: Any = None, call_id: Any = None) -> None:
+        """A piece of a tool call: its name and id come once, its arguments in pieces."""
+        if index not in self._calls and len(self._calls) >= TOOL_CALLS_MAX:
+            raise ValueError("too many tool calls")
+        call = self._calls.setdefault(index, _ToolCall())
+        call.id = call.id or reading.text(call_id or "")
+        call.name = call.name or reading.text(name or "")
+        if isinstance(arguments, dict):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        call.arguments += call.joiner.push(reading.text(arguments or ""))
+
+    def count(self, input_tokens: Any = None, output_tokens: Any = None) -> None:
+        """Tokens that the provider reports; what is no count is left out and estimated later."""
+        self.input_tokens = reading.tokens(input_tokens) or self.input_tokens
+        self.output_tokens = reading.tokens(output_tokens) or self.output_tokens
+
+    def finish(self, word: Any) -> None:
+        """The provider's word for how the answer ended; null and an empty text are none."""
+        if word and not self._refused:
+            self._word = reading.text(word)
+            self._finish = finish_of(self._word)
+
+    def refuse(self) -> None:
+        """The model or a filter refused to answer, whatever else it says."""
+        self._word, self._finish, self._refused = "refusal", FILTERED, True
+
+    # --- the call ---
+
+    async def collect(self, timeout_s: float, drain: Callable[[], Awaitable[None]]) -> Completion:
+        """The completion. drain: makes the SDK's call and reads its stream to the end.
+
+        Raises ProviderError for whatever goes wrong, with the tokens so far.
+        """
+        watch = _collecting.set(self)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await drain()
+        except Exception as error:
+            if not _holds(error, _Whole):
+                found = self._counted(self._translated(error))
+                raise found from None if _holds(error, ProviderError) else error
+        finally:
+            _collecting.reset(watch)
+        return self._done()
+
+    def _done(self) -> Completion:
+        self._say(self._joiner.end())
+        name = self._form.name
+        if self._error:
+            raise self._counted(self._told(self._error))
+        if not self._finish and not self.ended:
+            raise self._failed("stream_broken", f"{name}: the stream ended early", retryable=True)
+        if self._finish == FILTERED:
+            raise self._failed(CONTENT_FILTER, f"{name}: the answer was withheld ({self._word})", retryable=False)
+        if self._finish == ERROR:
+            kind = MALFORMED if "tool" in self._word.lower() or "malformed" in self._word.lower() else "server_error"
+            raise self._failed(kind, f"{name}: the answer failed ({self._word})", retryable=True)
+        for call in self._calls.values():
+            call.arguments += call.joiner.end()
+        calls = tuple({"id": call.id, "name": call.name, "arguments": call.arguments} for call in self._calls.values())
+        if calls and self._finish == STOP:
+            self._finish = TOOL_CALLS
+        return Completion(
+            "".join(self._pieces), self.input_tokens, self.output_tokens, self._finish or UNKNOWN,
+            tool_calls=calls, thought=self.thought,
+        )  # fmt: skip
+
+    def _failed(self, kind: str, message: str, *, retryable: bool) -> ProviderError:
+        reason = self._finish or ERROR
+        return self._counted(
+            ProviderError(kind, message, retryable=retryable, finish_reason=reason, status=self._status)
+        )
+
+    def _counted(self, error: ProviderError) -> ProviderError:
+        error.input_tokens = error.input_tokens or self.input_tokens
+        error.output_tokens = error.output_tokens or self.output_tokens
+        return error
+
+    def _translated(self, error: Exception) -> ProviderError:
+        found = _holds(error, ProviderError)
+        if isinstance(found, ProviderError):
+            return found
+        try:
+            told = self._form.translate(error)
+        except Exception:  # an error whose body has another shape
+            log.warning("an error of %s can't be read", self._form.name, exc_info=True)
+            told = None
+        return told or self._broken(error)
+
+    def _broken(self, error: Exception) -> ProviderError:
+        """A failure below HTTP (no connection, a timeout, a stream that broke in the middle), or an answer that can't
+        be read."""
+        name, kinds = type(error).__name__, _kinds(error)
+        if isinstance(error, TimeoutError) or "Timeout" in kinds:
+            kind = "timeout"
+        elif "malformed" in kinds:
+            kind = MALFORMED
+            log.warning("an answer of %s can't be read", self._form.name, exc_info=error)
+        else:
+            kind = "stream_broken" if self._pieces else "connection"
+        return ProviderError(kind, f"{self._form.name}: {name}", retryable=True)
+
+    def _say(self, text: str) -> None:
+        if text:
+            self._pieces.append(text)
+            self._on_token(text)
+
+    # --- the wire ---
+
+    async def _watch(self, response: Any) -> None:
+        """Reads along with the SDK; an answer that is no stream is read here and ends the SDK's call."""
+        if response.status_code >= 300:
+            return  # the SDK says what that means
+        self._status = response.status_code
+        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind == "text/html" or kind.endswith("json"):
+            self._read_whole(await response.aread(), kind)
+            raise _Whole
+        original = response.aiter_bytes
+
+        async def watched(chunk_size: int | None = None) -> Any:
+            events = reading.Events(self._event)
+            async for data in original(chunk_size):
+                yield events.feed(data)
+            yield events.end()
+
+        response.aiter_bytes = watched
+
+    def _event(self, data: bytes) -> None:
+        if data.strip() == b"[DONE]":
+            self.ended = True
+            return
+        (body,) = self._objects(data, "an event of the stream")
+        if body.get("error"):  # the SDK knows what it means; it may also leave it out
+            self._error = body["error"]
+        else:
+            self._take(self._form.take, body)
+
+    def _read_whole(self, data: bytes, kind: str) -> None:
+        for body in self._objects(data, f"the answer ({kind}, where a stream was asked for)", many=True):
+            if body.get("error"):
+                raise self._told(body["error"])
+            self._take(self._form.take_whole, body)
+            if not self._finish and not self._pieces and not self._calls:
+                raise self._told(body)
+        self.ended = True
+
+    def _told(self, error: Any) -> ProviderError:
+        """What an answer with HTTP status 200 says of an error."""
+        said = error if isinstance(error, dict) else {"message": error}
+        code = said.get("code")
+        status = code if isinstance(code, int) and 400 <= code < 600 else 500
+        found = status_error(self._form.name, status, mended(str(said.get("message") or "no reason given")))
+        text = found.message.replace(f"HTTP {status}", f"HTTP {self._status} with an error inside:", 1)
+        return ProviderError(found.kind, text, retryable=found.retryable, status=self._status)
+
+    def _take(self, take: Callable[[Answer, dict[str, Any]], None], body: dict[str, Any]) -> None:
+        try:
+            take(self, body)
+        except ProviderError:
+            raise
+        except Exception as error:
+            log.warning("an answer of %s can't be read", self._form.name, exc_info=True)
+            raise self._unread(f"an event of the stream has another shape ({type(error).__name__})") from error
+
+    def _objects(self, data: bytes, what: str, *, many: bool = False) -> list[dict[str, Any]]:
+        """The JSON object of an event. many: a list of them is one too."""
+        try:
+            body = reading.decoded(data)
+        except reading.NOT_JSON as error:
+            raise self._unread(f"{what} is not JSON") from error
+        found = body if many and isinstance(body, list) else [body]
+        if not all(isinstance(item, dict) for item in found):
+            raise self._unread(f"{what} is no JSON object")
+        return found
+
+    def _unread(self, what: str) -> ProviderError:
+        return ProviderError(MALFORMED, f"{self._form.name}: {what}", retryable=True, status=self._status)
+
+
+_collecting: Final[ContextVar[Answer | None]] = ContextVar("agentflow_answer", default=None)
+
+
+async def _on_response(response: Any) -> None:
+    answer = _collecting.get()
+    if answer is not None:
+        await answer._watch(response)
+
+
+# for the HTTP client that an SDK is given: the answer that is being collected reads along
+HOOKS: Final[dict[str, list[Callable[..., Any]]]] = {"response": [_on_response]}
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    found: list[BaseException] = []
+    step: BaseException | None = error
+    while step is not None and step not in found:
+        found.append(step)
+        step = step.__cause__ or step.__context__
+    return found
+
+
+def _holds(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """The error itself, or one that it was raised for, if it is of this kind: SDKs wrap what ends their calls."""
+    return next((step for step in _chain(error) if isinstance(step, kind)), None)
+
+
+def _kinds(error: BaseException) -> str:
+    """What the exceptions say of a failure without a status: `Timeout`, `malformed`, or neither."""
+    # by name: the SDKs use two packages with the same exceptions
+    names = {base.__name__ for step in _chain(error) for base in type(step).__mro__}
+    if any("Timeout" in name for name in names):
+        return "Timeout"
+    return "" if names & {"TransportError", "StreamError", "OSError"} else "malformed"

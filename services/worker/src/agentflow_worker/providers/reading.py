@@ -1,0 +1,86 @@
+"""Reading what a provider sends: server-sent events, JSON that may be odd, and fields that may be null. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common.errors import UNREADABLE
+
+EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
+TOKENS_MAX: Final = 1_000_000_000  # of one call: a larger count is no count
+NOT_JSON: Final = (*UNREADABLE, ValueError)
+
+
+class Events:
+    """Cuts a stream of server-sent events into the data of each. ValueError for an event that is too long."""
+
+    def __init__(self, take: Callable[[bytes], None]) -> None:
+        self._take = take
+        self._rest = b""
+        self._data: list[bytes] = []
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> bytes:
+        """Reads what came. Returns its whole lines without comments (`: ping`), which one SDK takes for data."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        kept = b"".join(line + b"\n" for line in lines if self._line(line.rstrip(b"\r")))
+        if self._bytes + len(self._rest) > EVENT_BYTES_MAX:
+            raise ValueError("an event of the stream is too long")
+        return kept
+
+    def end(self) -> bytes:
+        """What is left; the last event may lack its empty line."""
+        rest, self._rest = self._rest, b""
+        kept = rest if self._line(rest.rstrip(b"\r")) else b""
+        self._line(b"")
+        return kept
+
+    def _line(self, line: bytes) -> bool:
+        if line.startswith(b"data:"):
+            self._data.append(line[5:].removeprefix(b" "))
+            self._bytes += len(line)
+        elif not line and self._data:
+            data, self._data, self._bytes = b"\n".join(self._data), [], 0
+            self._take(data)
+        return not line.startswith(b":")
+
+
+def decoded(data: bytes) -> Any:
+    """The JSON value; raises one of NOT_JSON. An escape of half a character is text in JSON: the fast decoder refuses
+    it, the other one does not."""
+    return json.loads(data) if b"\\u" in data else msgspec.json.decode(data)
+
+
+def tokens(value: Any) -> int:
+    """A reported count of tokens; 0 for what is no count."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return round(value) if 0 <= value <= TOKENS_MAX else 0
+
+
+def listed(value: Any) -> list[dict[str, Any]]:
+    """The objects of a list; null stands for an empty list, and a null in it for nothing."""
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        raise TypeError(f"a list was expected, not {type(value).__name__}")
+    return [fields(item) for item in value if item is not None]
+
+
+def fields(value: Any) -> dict[str, Any]:
+    """An object; null stands for an empty one."""
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise TypeError(f"an object was expected, not {type(value).__name__}")
+    return value
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"a text was expected, not {type(value).__name__}")
+    return value

@@ -1,0 +1,367 @@
+"""Answers that are odd, broken, cut off or withheld, on the wire of each provider: what the port makes of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from agentflow_worker.providers import Completion, CompletionRequest, ProviderError, Providers
+from agentflow_worker.settings import WorkerSettings
+
+from .provider_wire import KEY, NAMES, Wire, answer_of, sse, whole_of, wire_server
+
+pytestmark = pytest.mark.integration
+
+Ask = Callable[..., Awaitable[Completion]]
+JSON_TYPE = {"content-type": "application/json"}
+SMILE = "\U0001f600"
+HALVES = ("\ud83d", "\ude00")
+
+
+class Case:
+    """One provider, its server, and the pieces of text that viewers saw."""
+
+    def __init__(self, name: str, wire: Wire) -> None:
+        self.name, self.wire = name, wire
+        self.live: list[str] = []
+        url = wire.url + ("/v1" if name == "openai" else "")
+        settings: dict[str, Any] = {f"{name}_api_key": KEY, f"{name}_base_url": url}
+        self.providers = Providers(WorkerSettings(**settings))
+
+    async def ask(self, **changes: Any) -> Completion:
+        request = CompletionRequest(**{"model": "m", "text": "Say it", "timeout_s": 60.0, **changes})
+        return await self.providers.get(self.name).complete(request, self.live.append)
+
+    async def fails(self) -> ProviderError:
+        with pytest.raises(ProviderError) as caught:
+            await self.ask()
+        return caught.value
+
+
+@pytest.fixture(params=NAMES)
+async def case(request: pytest.FixtureRequest) -> AsyncIterator[Case]:
+    async with wire_server() as wire:
+        made = Case(request.param, wire)
+        yield made
+        await made.providers.close()
+
+
+def nulls_of(name: str) -> dict[str, Any]:
+    """An event whose fields are null, as filters and proxies send it between others."""
+    return {
+        "openai": {"choices": [{"index": 0, "delta": None, "finish_reason": None}], "usage": None},
+        "anthropic": {"type": "content_block_delta", "index": 0, "delta": None},
+        "google": {"candidates": [{"content": None, "finishReason": None}], "usageMetadata": None},
+        "cohere": {"type": "content-delta", "index": 0, "delta": {"message": None}},
+    }[name]
+
+
+def of_other_types(name: str) -> list[Any]:
+    """Events whose fields have another type than they should."""
+    return {
+        "openai": [
+            {"choices": [{"index": 0, "delta": {"content": 7}}]},
+            {"choices": "none"},
+            {"choices": [{"index": 0, "delta": "text"}]},
+            {"choices": [{"index": 0, "delta": {}, "finish_reason": {"why": 1}}]},
+            {"choices": [], "usage": [1]},
+        ],
+        "anthropic": [
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 7}},
+            {"type": "content_block_delta", "index": 0, "delta": "text"},
+            {"type": "message_delta", "delta": {"stop_reason": ["end_turn"]}, "usage": {"output_tokens": 3}},
+            {"type": "message_delta", "delta": {}, "usage": 3},
+        ],
+        "google": [
+            {"candidates": [{"content": {"parts": [{"text": 7}]}}]},
+            {"candidates": {"content": {}}},
+            {"candidates": [{"content": {"parts": "text"}}]},
+            {"candidates": [{"finishReason": 1}]},
+            {"usageMetadata": "many"},
+        ],
+        "cohere": [
+            {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": 7}}}},
+            {"type": "content-delta", "index": 0, "delta": "text"},
+            {"type": "message-end", "delta": {"finish_reason": 7}},
+            {"type": "message-end", "delta": {"usage": "many"}},
+        ],
+    }[name]
+
+
+def placed(case: Case, event: Any, tool: list[str] | None = None) -> None:
+    """The event, after the first piece of text of an answer."""
+    chunks = answer_of(case.name, ["Hel", "lo"], (11, 7), tool=tool)
+    first = next(i for i, chunk in enumerate(chunks) if "Hel" in chunk)
+    made = sse(event, names=case.name == "anthropic") if isinstance(event, dict) else [f"data: {event}\n\n"]
+    case.wire.chunks = [*chunks[: first + 1], *made, *chunks[first + 1 :]]
+
+
+@pytest.mark.parametrize("tool", [None, ['{"ci', 'ty": "Köln"}']])
+async def test_llm_01_null_fields_between_others_are_nothing(case: Case, tool: list[str] | None) -> None:
+    placed(case, nulls_of(case.name), tool)
+    made = await case.ask()
+    assert (made.text, made.input_tokens, made.output_tokens) == ("Hello", 11, 7)
+    assert [json.loads(call["arguments"]) for call in made.tool_calls] == ([{"city": "Köln"}] if tool else [])
+
+
+async def test_llm_01_fields_of_another_type_are_an_error_of_the_provider(case: Case) -> None:
+    for event in of_other_types(case.name):
+        placed(case, event)
+        error = await case.fails()
+        assert (error.kind, error.retryable, error.status) == ("malformed_answer", True, 200), event
+        assert error.input_tokens == (11 if case.name == "anthropic" else 0)  # what it had reported by then
+
+
+@pytest.mark.parametrize("line", ["{not json", "null", "[1]", '"text"', '{"a": ', "\ufffd", "1e999"])
+async def test_llm_01_an_event_that_is_no_json_object_is_an_error_of_the_provider(
+    case: Case, line: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    placed(case, line)
+    with caplog.at_level(logging.DEBUG, "root"):
+        error = await case.fails()
+    assert (error.kind, error.retryable) == ("malformed_answer", True)
+    assert case.live == ["Hel"]
+    assert "not json" not in caplog.text  # an answer is a payload: no log quotes it
+
+
+async def test_llm_01_comments_of_a_proxy_are_no_part_of_the_answer(case: Case) -> None:
+    chunks = answer_of(case.name, ["Hel", "lo"], (11, 7))
+    case.wire.chunks = [part for chunk in chunks for part in (": ping\n\n", chunk[:9], chunk[9:])]
+    assert (await case.ask()).text == "Hello"
+
+
+async def test_llm_01_tokens_that_are_no_counts_are_not_reported(case: Case) -> None:
+    refused: list[str] = []
+    for value in (-5, "12", True, 1e300, 10**30, None, [], float("nan")):
+        case.wire.chunks = answer_of(case.name, ["Hello"], (value, value))  # type: ignore[arg-type]
+        try:
+            made = await case.ask()
+        except ProviderError as error:  # by the SDK, which may know the field's type
+            refused.append(error.kind)
+            made = Completion("Hello", error.input_tokens, error.output_tokens)
+        assert (made.text, made.input_tokens, made.output_tokens) == ("Hello", 0, 0), value
+    assert set(refused) <= {"malformed_answer"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "chunks", "kind"),
+    [
+        ({"content-type": "text/html"}, ["<html>Sign in</html>"], "malformed_answer"),
+        (JSON_TYPE, ["{broken"], "malformed_answer"),
+        (JSON_TYPE, ["[1, 2]"], "malformed_answer"),
+        (JSON_TYPE, ["null"], "malformed_answer"),
+        (JSON_TYPE, [""], "malformed_answer"),
+        (JSON_TYPE, ['{"error": {"message": "no room", "code": 429}}'], "rate_limited"),
+        (JSON_TYPE, ['{"error": "no room"}'], "server_error"),
+        (JSON_TYPE, ['{"message": "no room"}'], "server_error"),
+        ({}, [""], "stream_broken"),
+        ({}, [": ping\n\n", ": ping\n\n"], "stream_broken"),
+    ],
+)
+async def test_llm_01_what_is_no_stream_and_no_answer_is_an_error_of_the_provider(
+    case: Case, headers: dict[str, str], chunks: list[str], kind: str
+) -> None:
+    case.wire.headers, case.wire.chunks = headers, chunks
+    error = await case.fails()
+    if case.name == "cohere" and "message" in chunks[0] and "error" not in chunks[0]:
+        kind = "malformed_answer"  # there, `message` is an answer's field
+    assert (error.kind, error.retryable) == (kind, True)
+    if "no room" in chunks[0] and kind != "malformed_answer":
+        assert "no room" in error.message
+
+
+@pytest.mark.parametrize(
+    "body", ["<html>502</html>", '{"error": "x"}', '{"error": {"type": 7}}', "[]", "null", "7", ""]
+)
+@pytest.mark.parametrize("wait", ["nan", "inf", "-1", "soon", "1e400", "Wed, 99 Foo 2026"])
+async def test_llm_01_an_error_with_any_body_and_headers_is_an_error_of_the_provider(
+    case: Case, body: str, wait: str
+) -> None:
+    case.wire.status, case.wire.chunks = 502, [body]
+    case.wire.headers = {"retry-after": wait, "retry-after-ms": wait, **JSON_TYPE}
+    error = await case.fails()
+    assert (error.kind, error.status) == ("server_error", 502)
+    assert error.retry_after_ms in (None, 0, 3_600_000)
+
+
+@pytest.mark.parametrize("tool", [False, True])
+async def test_llm_01_a_whole_answer_where_a_stream_was_asked_is_read(case: Case, tool: bool) -> None:
+    case.wire.headers = JSON_TYPE
+    case.wire.chunks = whole_of(case.name, "Hello", (11, 7), "tool_calls" if tool else "stop", tool=tool)
+    made = await case.ask()
+    assert (made.text, made.input_tokens, made.output_tokens) == ("Hello", 11, 7)
+    assert made.finish_reason == ("tool_calls" if tool else "stop")
+    assert [json.loads(call["arguments"]) for call in made.tool_calls] == ([{"city": "Köln"}] if tool else [])
+    assert case.live == ["Hello"]
+
+
+# --- 10 ---
+
+
+async def test_llm_10_a_stream_that_is_over_without_a_reason_is_an_answer(case: Case) -> None:
+    case.wire.chunks = answer_of(case.name, ["Hel", "lo"], (11, 7), None)
+    if case.name == "google":  # its stream has no other mark of its end
+        assert (await case.fails()).kind == "stream_broken"
+        return
+    made = await case.ask()
+    assert (made.text, made.finish_reason, made.input_tokens, made.output_tokens) == ("Hello", "unknown", 11, 7)
+
+
+async def test_llm_10_done_alone_or_the_usage_alone_say_that_the_stream_is_over() -> None:
+    async with wire_server() as wire:
+        case = Case("openai", wire)
+        whole = answer_of("openai", ["Hello"], (11, 7), None)
+        wire.chunks = [chunk for chunk in whole if '"usage"' not in chunk]
+        assert (await case.ask()).finish_reason == "unknown"
+        wire.chunks = [chunk for chunk in whole if "[DONE]" not in chunk]
+        assert (await case.ask()).finish_reason == "unknown"
+        wire.chunks = [chunk for chunk in whole if "[DONE]" not in chunk and '"usage"' not in chunk]
+        assert (await case.fails()).kind == "stream_broken"
+        await case.providers.close()
+
+
+async def test_llm_10_a_word_that_nobody_knows_is_unknown(case: Case) -> None:
+    word = {"google": "FINISH_REASON_UNSPECIFIED"}.get(case.name, "because")
+    case.wire.chunks = answer_of(case.name, ["Hello"], (11, 7), word)
+    made = await case.ask()
+    assert (made.text, made.finish_reason) == ("Hello", "unknown")
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        (["Hi " + HALVES[0], HALVES[1] + " you"], f"Hi {SMILE} you"),
+        ([HALVES[0], HALVES[1]], SMILE),
+        (["a" + HALVES[0], "b"], "a\ufffdb"),
+        (["a", HALVES[1] + "b"], "a\ufffdb"),
+        (["a" + HALVES[0]], "a\ufffd"),
+        ([HALVES[0], HALVES[0], HALVES[1]], f"\ufffd{SMILE}"),
+        ([HALVES[1], HALVES[0]], "\ufffd\ufffd"),
+        (["x" + HALVES[0] + HALVES[1]], f"x{SMILE}"),
+    ],
+)
+async def test_llm_10_halves_of_a_character_are_joined_or_replaced(case: Case, pieces: list[str], text: str) -> None:
+    case.wire.chunks = answer_of(case.name, pieces, (11, 7))
+    made = await case.ask()
+    assert made.text == text
+    assert "".join(case.live) == text
+    assert "".join(case.live).encode()
+
+
+async def test_llm_10_halves_in_the_arguments_of_a_tool_are_joined_or_replaced(case: Case) -> None:
+    if case.name == "google":
+        pieces = [json.dumps({"smile": SMILE, "half": "\ud83d"})]  # its arguments are an object, which comes whole
+    else:
+        pieces = ['{"smile": "' + HALVES[0], HALVES[1] + '", "half": "' + HALVES[1] + '"}']
+    case.wire.chunks = answer_of(case.name, ["Hi"], (11, 7), "tool_calls", tool=pieces)
+    (call,) = (await case.ask()).tool_calls
+    assert (call["id"], call["name"]) == ("t1", "look_up")
+    assert json.loads(call["arguments"]) == {"smile": SMILE, "half": "\ufffd"}
+    assert call["arguments"].encode()
+
+
+# --- 13 ---
+
+
+@pytest.mark.parametrize("finish", ["stop", "length", "tool_calls"])
+@pytest.mark.parametrize("tool", [None, ['{"a": 1}']])
+async def test_llm_13_the_finish_reason_has_one_name_for_all(case: Case, finish: str, tool: list[str] | None) -> None:
+    case.wire.chunks = answer_of(case.name, ["Hello"], (11, 7), finish, tool=tool)
+    made = await case.ask()
+    wanted = "tool_calls" if tool and finish == "stop" else finish
+    if case.name == "google" and finish == "tool_calls" and not tool:
+        wanted = "stop"
+    assert (made.text, made.finish_reason, len(made.tool_calls)) == ("Hello", wanted, 1 if tool else 0)
+
+
+@pytest.mark.parametrize("pieces", [[], ["Hel", "lo"]])
+@pytest.mark.parametrize("streamed", [True, False])
+async def test_llm_13_a_filter_withholds_the_answer_also_in_its_middle(
+    case: Case, pieces: list[str], streamed: bool
+) -> None:
+    if streamed:
+        case.wire.chunks = answer_of(case.name, pieces, (11, 7), "filtered")
+    else:
+        case.wire.headers, case.wire.chunks = JSON_TYPE, whole_of(case.name, "".join(pieces), (11, 7), "filtered")
+    error = await case.fails()
+    assert (error.kind, error.retryable, error.finish_reason) == ("content_filter", False, "filtered")
+    assert (error.input_tokens, error.output_tokens) == (11, 7)  # it is paid for all the same
+
+
+async def test_llm_13_a_refusal_in_the_stream_is_no_answer(case: Case) -> None:
+    chunks = answer_of(case.name, ["Hello"], (11, 7))
+    if case.name == "openai":
+        refusal = {"choices": [{"index": 0, "delta": {"refusal": "I can't"}, "finish_reason": None}]}
+        case.wire.chunks = [*sse(refusal), *chunks]
+    elif case.name == "google":
+        case.wire.chunks = sse({"promptFeedback": {"blockReason": "SAFETY"}, "usageMetadata": {"promptTokenCount": 11}})
+    else:
+        case.wire.chunks = answer_of(case.name, ["Hello"], (11, 7), "filtered")
+    error = await case.fails()
+    assert (error.kind, error.finish_reason, error.input_tokens) == ("content_filter", "filtered", 11)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "kind"),
+    [
+        ("google", "MALFORMED_FUNCTION_CALL", "malformed_answer"),
+        ("google", "UNEXPECTED_TOOL_CALL", "malformed_answer"),
+        ("google", "OTHER", "server_error"),
+        ("google", "RECITATION", "content_filter"),
+        ("google", "SPII", "content_filter"),
+        ("cohere", "ERROR", "server_error"),
+        ("cohere", "TIMEOUT", "server_error"),
+        ("openai", "error", "server_error"),
+        ("openai", "insufficient_system_resource", "server_error"),
+        ("anthropic", "refusal", "content_filter"),
+    ],
+)
+async def test_llm_13_a_word_for_a_failure_is_one(name: str, word: str, kind: str) -> None:
+    async with wire_server() as wire:
+        case = Case(name, wire)
+        wire.chunks = answer_of(name, ["Hel"], (11, 7), word)
+        error = await case.fails()
+        assert (error.kind, error.retryable) == (kind, kind != "content_filter")
+        assert (error.input_tokens, error.output_tokens) == (11, 7)
+        assert word.lower() in error.message.lower()
+        await case.providers.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "word"),
+    [("anthropic", "model_context_window_exceeded"), ("anthropic", "pause_turn"), ("openai", "max_tokens")],
+)
+async def test_llm_13_other_words_for_an_answer_that_was_cut_off(name: str, word: str) -> None:
+    async with wire_server() as wire:
+        case = Case(name, wire)
+        wire.chunks = answer_of(name, ["Hel"], (11, 7), word)
+        assert (await case.ask()).finish_reason == "length"
+        await case.providers.close()
+
+
+async def test_llm_13_thoughts_are_known_and_no_text(case: Case) -> None:
+    thought = {
+        "openai": {"choices": [{"index": 0, "delta": {"reasoning_content": "Hm"}, "finish_reason": None}]},
+        "anthropic": {
+            "type": "content_block_delta", "index": 0, "delta": {"type": "thinking_delta", "thinking": "Hm"}},
+        "google": {"candidates": [{"content": {"parts": [{"text": "Hm", "thought": True}]}}]},
+        "cohere": {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"thinking": "Hm"}}}},
+    }[case.name]  # fmt: skip
+    chunks = answer_of(case.name, [], (11, 7), "length")
+    case.wire.chunks = [*chunks[:1], *sse(thought, names=case.name == "anthropic"), *chunks[1:]]
+    if case.name == "google":
+        case.wire.chunks = [*sse(thought), *chunks]
+    made = await case.ask()
+    assert (made.text, made.thought, made.finish_reason) == ("", True, "length")
+
+
+async def test_llm_13_the_rest_of_an_answer_is_asked_for_with_what_was_said(case: Case) -> None:
+    case.wire.chunks = answer_of(case.name, ["world"], (11, 7))
+    await case.ask(so_far="Hello ")
+    body = json.dumps(case.wire.asked[0]["body"])
+    assert body.index("Say it") < body.index("Hello ") < body.index("Continue exactly where it stopped")
+    assert '"model"' in body if case.name == "google" else '"assistant"' in body
