@@ -39,13 +39,29 @@ def test_an_estimate_is_an_upper_bound_rounded_up_and_crosses_tiers() -> None:
 
 
 @pytest.mark.parametrize("quality", machine.TIERS)
-def test_the_offline_provider_serves_every_tier_and_real_models_come_first(quality: str) -> None:
+def test_llm_12_the_offline_provider_serves_every_tier_and_only_where_no_other_can_be_called(quality: str) -> None:
     alone = machine.wanted(request(quality=quality), MODELS)
     assert alone == [("local", "extractive-pro" if quality == "Gold" else "extractive-1")]
     all_of_them = ("local", "openai", "anthropic", "google", "cohere", "sim")
     ranked = [provider for provider, _ in machine.wanted(request(quality=quality, providers=all_of_them), MODELS)]
-    assert set(ranked) == set(all_of_them)
-    assert ranked[-2:] == ["sim", "local"]
+    assert set(ranked) == {*all_of_them} - {"local"}
+    assert ranked[-1] == "sim"
+    for provider in all_of_them[1:]:
+        one = machine.wanted(request(quality=quality, providers=("local", provider)), MODELS)
+        assert {name for name, _ in one} == {provider}
+    pinned = request(quality=quality, providers=all_of_them, model="local/extractive-1")
+    assert machine.wanted(pinned, MODELS) == [("local", "extractive-1")]
+
+
+def test_llm_13_an_answer_in_several_calls_is_reserved_with_all_that_they_read() -> None:
+    price = Price((Rate(0, 100_000_000, 300_000_000), Rate(2000, 200_000_000, 600_000_000)))
+    one = machine.estimate(price, 1000, 500)[1]
+    rate, three = machine.estimate(price, 1000, 500, 3)
+    assert (rate.input_nano, one) == (100_000_000, 103_200 + 150_000)
+    second, third = 1032 + 756, 1032 + 2 * 756  # the third call reads more than 2,000 tokens, which cost double
+    assert three == one + 100 * second + 150_000 + 200 * third + 300_000
+    with pytest.raises(InvalidError, match="calls"):
+        machine.check_request(request(calls=11))
 
 
 def test_a_pinned_model_is_the_only_candidate_or_refused_with_the_fix() -> None:

@@ -139,6 +139,21 @@ def test_approvers_that_only_the_run_knows_are_not_counted() -> None:
         parse_text(text.format("ann"))
 
 
+def test_llm_13_what_follows_on_an_answer_that_was_cut_off_is_checked_with_the_definition() -> None:
+    llm = "type: llm, config: {prompt_ref: summarizer}"
+    text = "name: a\ndag: {{nodes: [{{id: a, {}, policy: {{on_truncated: {}}}}}]}}\n"
+    for action in ("accept", "fail", "continue"):
+        definition = parse_text(text.format(llm, action))
+        assert definition.dag.nodes[0].policy.on_truncated == action
+        assert parse_dict(definition.canonical()).digest() == definition.digest()
+    body = "type: map, config: {over: [1], body: {type: llm, config: {prompt_ref: summarizer}}}"
+    assert parse_text(text.format(body, "continue")).dag.nodes[0].policy.on_truncated == "continue"
+    with pytest.raises(InvalidError, match=r"line 2, dag.nodes\[0\].policy.on_truncated: .*'accept', 'fail'"):
+        parse_text(text.format(llm, "retry"))
+    with pytest.raises(InvalidError, match=r"policy.on_truncated: 'a' calls no model"):
+        parse_text(text.format("type: function, config: {function_name: f}", "accept"))
+
+
 def test_delays_of_retries_are_durations_as_all_others() -> None:
     node = "{{id: a, type: tool, config: {{tool_name: t}}, policy: {{sla_ms: 2s, retry: {}}}}}"
     text = f"name: a\ndag: {{{{nodes: [{node}]}}}}\n"

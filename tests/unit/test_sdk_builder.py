@@ -291,3 +291,10 @@ def test_inputs_of_a_node_that_takes_none_are_refused_at_once() -> None:
     with pytest.raises(InvalidArgumentError, match="a map node takes no inputs") as caught:
         Workflow("w").map("each", body.function("f"), over=[1]).inputs(x=1)
     assert caught.value.problems[0].fix == "give them to its body"
+
+
+def test_llm_13_the_builder_says_what_follows_on_an_answer_that_was_cut_off() -> None:
+    flow = Workflow("w").llm("a", "summarizer").on_truncated("continue").validate()
+    assert parse_dict(flow.to_dict()).dag.nodes[0].policy.on_truncated == "continue"
+    with pytest.raises(InvalidArgumentError, match=r"policy.on_truncated: 'acept' .*did you mean accept"):
+        Workflow("w").llm("a", "summarizer").on_truncated("acept")  # type: ignore[arg-type]

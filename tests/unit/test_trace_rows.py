@@ -77,9 +77,14 @@ def test_what_cannot_be_read_is_a_row_of_its_run() -> None:
 
 
 def test_the_columns_are_those_of_the_table() -> None:
-    sql = (postgres.migrations_dir(rows.__file__) / "0001_events.sql").read_text()
+    folder = postgres.migrations_dir(rows.__file__)
+    sql = (folder / "0001_events.sql").read_text()
     table = sql[: sql.index("ENGINE")]
     declared = dict(re.findall(r"^    (\w+) (.+?)(?: CODEC.*)?,?$", table, re.MULTILINE))
+    later = "".join(file.read_text() for file in sorted(folder.glob("*.sql")))
+    added = re.findall(r"^ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+) (.+);$", later, re.MULTILINE)
+    declared |= {name: kind for table, name, kind in added if table == "events"}
+    assert [a[1:] for a in added if a[0] == "events"] == [a[1:] for a in added if a[0] == "archive" and a[1] != "log"]
     sent = {name: kind.replace("LowCardinality(String)", "String") for name, kind in declared.items()}
     assert list(declared) == list(rows.COLUMNS)
     assert sent == rows.COLUMNS

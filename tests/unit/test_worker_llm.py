@@ -60,7 +60,7 @@ class Peers:
 
 
 class Scripted:
-    """A provider that says what it is told: texts, or errors to raise."""
+    """A provider that says what it is told: texts, completions, or errors to raise."""
 
     name = "openai"
 
@@ -71,8 +71,11 @@ class Scripted:
     async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
         self.requests.append(request)
         step = self.script.pop(0)
-        if isinstance(step, ProviderError):
+        if isinstance(step, Exception):
             raise step
+        if isinstance(step, Completion):
+            on_token(step.text)
+            return step
         for word in step.split(" "):
             on_token(word + " ")
         return Completion(step, 1000, 10)
@@ -162,7 +165,7 @@ async def test_fallback_pays_for_failed_calls_and_records_them() -> None:
     ]  # fmt: skip
     assert (made.usage.model, made.usage.cost_nano) == ("c", 3032)
     assert (made.usage.input_tokens, made.usage.output_tokens) == (2000, 10)
-    assert made.output == {"text": "Fine answer", "provider": "openai", "model": "c"}
+    assert made.output == {"text": "Fine answer", "provider": "openai", "model": "c", "finish_reason": "stop"}
 
 
 async def test_when_all_fail_the_error_is_retryable_if_any_was_and_waits_as_told() -> None:

@@ -197,7 +197,9 @@ class RunView:
 def describe_usage(usage: Mapping[str, Any]) -> str:
     route = f"{usage.get('provider', '')}/{usage.get('model', '')}"
     tokens = f"{int(usage.get('input_tokens') or 0):,} + {int(usage.get('output_tokens') or 0):,} tokens"
-    return f"{route} · {tokens}" + (" · from cache" if usage.get("cache_hit") else "")
+    finish = str(usage.get("finish_reason") or "stop")
+    odd = f" · {finish}" if finish != "stop" else ""
+    return f"{route} · {tokens}{odd}" + (" · from cache" if usage.get("cache_hit") else "")
 
 
 def describe_error(error: Mapping[str, Any]) -> str:
@@ -244,7 +246,7 @@ def line(event: Any, began_ms: int) -> str:
     if body.get("begun"):
         facts.append(f"goes on with {body['begun']['step']}")
     undone = {"steps": "undoes" if event.type == "run.compensating" else "", "compensated": "undone:",
-              "children": "waits until the subworkflows have undone:", "uncompensated": "not undone:"}  # fmt: skip
+              "uncompensated": "not undone:"}  # fmt: skip
     facts.extend(f"{word} {', '.join(body[key])}" for key, word in undone.items() if word and body.get(key))
     seconds = max(0, event.ts - began_ms) / 1000
     return f"{seconds:9.3f}s  {event.type:<20} {event.step:<20} {'  '.join(facts)}".rstrip()

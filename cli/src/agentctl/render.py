@@ -226,6 +226,7 @@ def trace_table(item: Trace) -> Any:
             duration(step.wait_ms),
             duration(step.duration_ms),
             f"{step.provider}/{step.model}" if step.provider else "",
+            step.finish_reason,
             f"{step.input_tokens:,}+{step.output_tokens:,}" if step.input_tokens or step.output_tokens else "",
             money(step.cost_nano_usd) if step.cost_nano_usd else "",
             step.worker,
@@ -233,7 +234,7 @@ def trace_table(item: Trace) -> Any:
         )
         for step in item.steps
     ]
-    columns = ("STEP", "ATTEMPT", "STATUS", "WAIT", "TIME", "ROUTE", "TOKENS", "COST", "WORKER", "ERROR")
+    columns = ("STEP", "ATTEMPT", "STATUS", "WAIT", "TIME", "ROUTE", "FINISH", "TOKENS", "COST", "WORKER", "ERROR")
     return table(columns, rows, right=("ATTEMPT", "WAIT", "TIME", "TOKENS", "COST"))
 
 
@@ -249,6 +250,8 @@ def timeline(item: Trace) -> Any:
         name = f"{step.step} #{step.attempt}" if step.attempt > 1 else step.step
         at = f"+{duration(max(0, step.scheduled_at - began))}" if step.scheduled_at else ""
         about = f"{step.provider}/{step.model}" if step.provider else step.error
+        if step.provider and step.finish_reason not in ("", "stop"):
+            about += f" ({step.finish_reason})"
         bar = Text(_bar(step, began, span), style=status_text(step.status.value).style)
         rows.append((name, status_text(step.status.value), at, duration(step.duration_ms), bar, about))
     return table(("STEP", "STATUS", "AT", "TIME", "TIMELINE", "ABOUT"), rows, right=("AT", "TIME"))

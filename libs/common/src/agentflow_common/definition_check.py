@@ -11,13 +11,7 @@ from agentflow_common import expressions
 from agentflow_common.definition import BUILT_IN, Definition, is_of_type
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
 from agentflow_common.definition_lanes import lane_findings
-from agentflow_common.definition_names import (
-    OF_TEMPLATES,
-    condition_findings,
-    id_findings,
-    suggest,
-    template_findings,
-)
+from agentflow_common.definition_names import condition_findings, suggest, template_findings
 from agentflow_common.definition_nodes import (
     AnyNode,
     ApprovalNode,
@@ -56,11 +50,11 @@ def _all(definition: Definition) -> Iterator[Finding]:
         index.setdefault(node.id, number)
     if len(index) < len(definition.dag.nodes):
         return
-    yield from _ids(definition)
     values = _Values(definition, index)
     of_parts = itertools.chain(
         _inputs(definition),
         _edges(definition, index),
+        _policies(definition),
         *(_Node(number, node, index, values).findings() for number, node in enumerate(definition.dag.nodes)),
         values.check(("outputs",), definition.outputs),
         _parts_of_steps(definition, index),
@@ -72,20 +66,6 @@ def _all(definition: Definition) -> Iterator[Finding]:
     else:
         yield first
         yield from of_parts
-
-
-def _ids(definition: Definition) -> Iterator[Finding]:
-    hidden_by: dict[str, str] = {}
-    for node in definition.dag.nodes:
-        names = set(local_names(node))
-        if isinstance(node, MapNode):
-            names.discard(node.config.item)  # said of the name that was chosen, see _map
-        if node.compensate_with is not None:
-            names |= {"output", "item", "index"} if getattr(node.config, "parallel", False) else {"output"}
-        hidden_by.update((name, node.id) for name in names)
-    for number, node in enumerate(definition.dag.nodes):
-        place: Place = ("dag", "nodes", number, "id")
-        yield from id_findings(place, node.id, in_graph=definition.graph is not None, hidden_by=hidden_by)
 
 
 def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
@@ -117,6 +97,13 @@ def _inputs(definition: Definition) -> Iterator[Finding]:
         for name, spec in definition.inputs.items():
             if name not in given and spec.required and spec.default is None:
                 yield here, f"the next run needs the input {name!r}", f'add it to `inputs`, as {name}: "{{{{{name}}}}}"'
+
+
+def _policies(definition: Definition) -> Iterator[Finding]:
+    for number, node in enumerate(definition.dag.nodes):
+        if node.policy.on_truncated is not None and not any(work.type == "llm" for work in works(node)):
+            place: Place = ("dag", "nodes", number, "policy", "on_truncated")
+            yield place, f"{node.id!r} calls no model: only a model's answer can be cut off", "remove it"
 
 
 def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
@@ -233,8 +220,6 @@ class _Node:
             yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
         elif config.item == "index":
             yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
-        elif config.item in OF_TEMPLATES:
-            yield (*here, "item"), f"{config.item!r} is a word of templates", "choose another"
 
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config

@@ -63,6 +63,7 @@ class Policy(Model):
     heartbeat_ms: an attempt that is silent for so long is lost. on_unknown: what follows when a worker vanished in the
     middle of a step that must not silently be repeated. By default a model call is made again (a new attempt, on the
     record) and a non-idempotent tool fails the run; `ask` waits for a person's answer.
+    on_truncated: what follows when the limit on its length cut off a model's answer, `fail` by default.
     """
 
     quality: Literal["Gold", "Silver", "Bronze"] | None = None
@@ -73,6 +74,7 @@ class Policy(Model):
     retry: Retry = Retry()
     on_failure: Literal["fail", "continue"] = "fail"
     on_unknown: Literal["fail", "retry", "ask"] | None = None
+    on_truncated: Literal["accept", "fail", "continue"] | None = None
     cache: bool = False
     model: str | None = Field(None, pattern=r"^[^/\s]+/\S+$")
 

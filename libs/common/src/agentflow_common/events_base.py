@@ -35,7 +35,13 @@ class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One provider call inside an LLM step. cost_nano: nano-USD. latency_ms: wall time of the call."""
+    """One provider call inside an LLM step.
+
+    cost_nano: nano-USD. latency_ms: wall time of the call.
+    error: the kind of the failure; empty for an answer.
+    finish_reason: how the answer ended (`stop`, `length`, `tool_calls`, `filtered`, `unknown`), or `error`.
+    status: of HTTP, for a call that failed.
+    """
 
     provider: str
     model: str
@@ -45,10 +51,15 @@ class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
     cost_nano: int = 0
     latency_ms: int = 0
     error: str = ""
+    finish_reason: str = ""
+    status: int = 0
 
 
 class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD)."""
+    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD).
+
+    finish_reason: of the last attempt.
+    """
 
     provider: str
     model: str
@@ -60,6 +71,7 @@ class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     quality: str = ""
     cache_hit: bool = False
     attempts: tuple[LlmAttempt, ...] = ()
+    finish_reason: str = ""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):

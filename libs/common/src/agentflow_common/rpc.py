@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from agentflow_common import subjects
+from agentflow_common import ids, subjects
 
 Reply = TypeVar("Reply")
 
@@ -125,7 +125,6 @@ class ListPromptsRequest(_Struct, frozen=True):
     org: str
     name_prefix: str = ""
     limit: int = 100
-    after: str = ""
 
 
 class ListPromptsReply(_Struct, frozen=True):
@@ -193,6 +192,7 @@ class RouteRequest(_Struct, frozen=True):
 
     prompt_bytes bounds the input tokens. run_budget_nano: the run's own budget, None for none. The reservation is
     keyed by (run, step, attempt): asking again gives the same one.
+    calls: how many calls the answer may take, each after the first reading what was said before it.
     """
 
     org: str
@@ -208,6 +208,13 @@ class RouteRequest(_Struct, frozen=True):
     run_budget_nano: int | None = None
     cache_key: str = ""
     workflow: str = ""
+    calls: int = 1
+
+
+def reservation_id(org: str, run: str, step: str, attempt: int) -> str:
+    """The name of an attempt's reservation, which the worker knows even if the reply to its question is lost."""
+    key = "\x00".join((org, run, step, str(attempt)))
+    return "rsv_" + ids.digest(key.encode())[:32]
 
 
 class RouteReply(_Struct, frozen=True):
@@ -252,15 +259,10 @@ class CreateBudgetRequest(_Struct, frozen=True):
     period: str
     name: str = ""
     scope: str = "org"
-    actor: str = ""
 
 
 class ListBudgetsRequest(_Struct, frozen=True):
-    """By name, those after `after`. limit 0: all."""
-
     org: str
-    after: str = ""
-    limit: int = 0
 
 
 class ListBudgetsReply(_Struct, frozen=True):
@@ -305,7 +307,7 @@ class TraceEvent(_Struct, frozen=True):
 
 
 class TraceStep(_Struct, frozen=True):
-    """Times in ms since the epoch. wait_ms: from scheduled to started."""
+    """Times in ms since the epoch. wait_ms: from scheduled to started. finish_reason: how a model's answer ended."""
 
     step: str
     attempt: int
@@ -325,6 +327,7 @@ class TraceStep(_Struct, frozen=True):
     worker: str = ""
     error: str = ""
     redactions: dict[str, int] = {}
+    finish_reason: str = ""
 
 
 class TraceReply(_Struct, frozen=True):
@@ -346,7 +349,7 @@ class TraceReply(_Struct, frozen=True):
 
 
 class TraceQueryRequest(_Struct, frozen=True):
-    """start_ms, end_ms bound the submission time; empty strings don't filter. Runs older than (after_ms, after_run)."""
+    """start_ms, end_ms bound the submission time; empty strings don't filter."""
 
     org: str
     start_ms: int = 0
@@ -355,8 +358,6 @@ class TraceQueryRequest(_Struct, frozen=True):
     workflow: str = ""
     status: str = ""
     limit: int = 50
-    after_ms: int = 0
-    after_run: str = ""
 
 
 class TraceSummary(_Struct, frozen=True):

@@ -127,7 +127,6 @@ __all__ = [
     "Label",
     "Lane",
     "NotFoundError",
-    "Page",
     "PermissionDeniedError",
     "Problem",
     "Prompt",

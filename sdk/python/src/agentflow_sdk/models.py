@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from agentflow_sdk.errors import Problem, RunFailedError
-from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Page, Record, RunStatus, StepStatus, to_nano, usd
+from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Record, RunStatus, StepStatus, to_nano, usd
 from agentflow_sdk.trace_models import Trace, TraceEvent, TraceStep, TraceSummary
 
 
@@ -31,6 +31,7 @@ class Step(Record):
 
     progress: 0 to 1, by its latest heartbeat. waiting_for: `wait`, `signal`, `approval`, `subworkflow` or `lane`.
     seeded: its result is that of the run that this one was forked from.
+    finish_reason: how a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown`, or `error`.
     """
 
     step: str
@@ -55,6 +56,7 @@ class Step(Record):
     waiting_detail: dict[str, Any] = field(default_factory=dict)
     child_run_id: str = ""
     seeded: bool = False
+    finish_reason: str = ""
 
     @property
     def cost_usd(self) -> Decimal:
@@ -272,7 +274,7 @@ class Budget(Record):
 
 
 __all__ = [
-    "NANO_PER_USD", "Budget", "BudgetPeriod", "ErrorInfo", "Page", "Prompt", "Record", "Registration", "Run",
-    "RunEvent", "RunPage", "RunStatus", "RunSummary", "Step", "StepStatus", "Submission", "Token", "Trace",
-    "TraceEvent", "TraceStep", "TraceSummary", "Validation", "to_nano", "usd",
+    "NANO_PER_USD", "Budget", "BudgetPeriod", "ErrorInfo", "Prompt", "Record", "Registration", "Run", "RunEvent",
+    "RunPage", "RunStatus", "RunSummary", "Step", "StepStatus", "Submission", "Token", "Trace", "TraceEvent",
+    "TraceStep", "TraceSummary", "Validation", "to_nano", "usd",
 ]  # fmt: skip

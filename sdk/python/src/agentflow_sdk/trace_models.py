@@ -11,7 +11,10 @@ from agentflow_sdk.records import Record, RunStatus, StepStatus, usd
 
 @dataclass(frozen=True, slots=True)
 class TraceStep(Record):
-    """A step attempt in the trace. wait_ms: from scheduled to started. duration_ms: of the work alone."""
+    """A step attempt in the trace. wait_ms: from scheduled to started. duration_ms: of the work alone.
+
+    finish_reason: how a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown`, or `error`.
+    """
 
     step: str
     attempt: int
@@ -31,6 +34,7 @@ class TraceStep(Record):
     worker: str = ""
     error: str = ""
     redactions: dict[str, int] = field(default_factory=dict)
+    finish_reason: str = ""
 
     @property
     def cost_usd(self) -> Decimal:

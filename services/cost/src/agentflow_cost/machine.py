@@ -16,8 +16,11 @@ from agentflow_common import money
 from agentflow_common.errors import BudgetExceededError, InvalidError, Problem, TerminalError
 from agentflow_common.rpc import Candidate, RouteRequest
 
+OFFLINE: Final = "local"
 TIERS: Final = ("Gold", "Silver", "Bronze")
 FRAMING_TOKENS: Final = 32  # what a provider adds around a system text and one message
+CONTINUATION_TOKENS: Final = 256  # more than the request to go on with an answer takes
+CALLS_MAX: Final = 10
 PROMPT_BYTES_MAX: Final = 64 * 1024 * 1024
 OUTPUT_TOKENS_MAX: Final = 1_000_000
 AMOUNT_NANO_MAX: Final = 9 * 10**18  # a signed 64-bit column: nine billion dollars
@@ -110,11 +113,14 @@ class Changes(msgspec.Struct):
 # --- what a call may cost ---
 
 
-def estimate(price: Price, prompt_bytes: int, max_output_tokens: int) -> tuple[Rate, int]:
-    """The rate and the most that a call can cost: no tokenizer makes more tokens than there are UTF-8 bytes."""
+def estimate(price: Price, prompt_bytes: int, max_output_tokens: int, calls: int = 1) -> tuple[Rate, int]:
+    """The rate and the most that an answer can cost: no tokenizer makes more tokens than there are UTF-8 bytes.
+
+    calls: how many the answer may take; each reads the prompt and what the ones before it said.
+    """
     input_tokens = prompt_bytes + FRAMING_TOKENS
-    rate = price.at(input_tokens)
-    return rate, cost_of(rate, input_tokens, max_output_tokens)
+    read = [input_tokens + n * (max_output_tokens + CONTINUATION_TOKENS) for n in range(calls)]
+    return price.at(input_tokens), sum(cost_of(price.at(each), each, max_output_tokens) for each in read)
 
 
 def cost_of(rate: Rate, input_tokens: int, output_tokens: int) -> int:
@@ -131,6 +137,8 @@ def check_request(request: RouteRequest) -> None:
         problems.append(Problem("prompt_bytes", "out of range", f"use 0 to {PROMPT_BYTES_MAX:,}"))
     if not 1 <= request.max_output_tokens <= OUTPUT_TOKENS_MAX:
         problems.append(Problem("max_output_tokens", "out of range", f"use 1 to {OUTPUT_TOKENS_MAX:,}"))
+    if not 1 <= request.calls <= CALLS_MAX:
+        problems.append(Problem("calls", "out of range", f"use 1 to {CALLS_MAX}"))
     if request.run_budget_nano is not None and not 0 <= request.run_budget_nano <= AMOUNT_NANO_MAX:
         problems.append(Problem("run_budget_nano", "out of range", "use an amount in nano-USD, or none"))
     if not 0 <= request.attempt < 2**31 or not request.step or "\x00" in request.step or "\x00" in request.workflow:
@@ -142,7 +150,10 @@ def check_request(request: RouteRequest) -> None:
 
 
 def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, str]]:
-    """(provider, model) that may answer, best first. Raises TerminalError when no worker can call any."""
+    """(provider, model) that may answer, best first; the offline one only if it is pinned or there is no other.
+
+    Raises TerminalError when no worker can call any.
+    """
     callable_ = set(request.providers)
     if request.model:
         provider, _, model = request.model.partition("/")
@@ -150,6 +161,8 @@ def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, st
             raise _unreachable(request, f"the model is pinned to {request.model}, and no worker can call {provider!r}")
         return [(provider, model)]
     found = [(m.provider, m.model) for m in models if request.quality in m.tiers and m.provider in callable_]
+    # the offline provider is no substitute for a model that is away: it answers where there is no other, or if pinned
+    found = [model for model in found if model[0] != OFFLINE] or found
     if not found:
         raise _unreachable(
             request, f"no {request.quality} model is offered by {', '.join(sorted(callable_)) or 'any provider'}"
@@ -166,7 +179,7 @@ def _unreachable(request: RouteRequest, why: str) -> TerminalError:
 
 
 def candidate(provider: str, model: str, price: Price, request: RouteRequest) -> Candidate:
-    rate, cost = estimate(price, request.prompt_bytes, request.max_output_tokens)
+    rate, cost = estimate(price, request.prompt_bytes, request.max_output_tokens, request.calls)
     return Candidate(
         provider=provider, model=model, input_nano_per_mtok=rate.input_nano, output_nano_per_mtok=rate.output_nano,
         est_cost_nano=cost,
@@ -206,7 +219,7 @@ def _exceeded(limit: Limit | None, accounts: Mapping[str, Account], needed: int)
         f" spent {money.display(account.spent)}, reserved {money.display(account.reserved)},"
         f" needed {money.display(needed)}"
     )
-    return BudgetExceededError(f"{text}; {limit.fix}", problems=(Problem("budget", text, limit.fix),))
+    return BudgetExceededError(text, problems=(Problem("budget", text, limit.fix),))
 
 
 def settle(settlements: Iterable[Settlement], holds: Mapping[str, Hold]) -> Changes:

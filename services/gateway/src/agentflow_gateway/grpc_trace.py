@@ -121,6 +121,7 @@ def _step(step: rpc.TraceStep) -> Any:
         worker=step.worker,
         error=step.error,
         redactions=step.redactions,
+        finish_reason=step.finish_reason,
     )
 
 

@@ -73,10 +73,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
 
     async def ListRuns(self, request: Any, _context: Any) -> Any:  # noqa: N802
         status = convert.run_status_name(request.status)
-        wanted = RunFilter(
-            statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags),
-            run_prefix=request.run_id_prefix,
-        )  # fmt: skip
+        wanted = RunFilter(statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags))
         rows, token = await handlers.list_runs(
             self._deps, calls.current(), wanted, request.page_size, request.page_token
         )
@@ -180,6 +177,7 @@ def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
         cost_nano_usd=llm.cost_nano,
         provider=llm.provider,
         model=llm.model,
+        finish_reason=llm.finish_reason,
         prompt=prompts.get(llm.prompt, llm.prompt),
         type=step.kind,
         skip_reason=step.reason if step.status is not StepStatus.WAITING else "",

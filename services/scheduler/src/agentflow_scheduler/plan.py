@@ -14,12 +14,11 @@ from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions import ExpressionError, kind_of, parse_reference
-from agentflow_common.runstate import MARKER
 from agentflow_common.stateschema import Schema
-from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.scope import RAN, Resolver, Scope, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
+ROW_STEPS: Final = 32  # that a task names beside its own
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
@@ -124,7 +123,7 @@ class PlanNode:
                 values = {name: value for name, value in values.items() if name == "over" and node.type == "map"}
         self.values = {name: compile_value(value, steps) for name, value in values.items()}
         self.worker_policy: dict[str, Any] = node.policy.model_dump(
-            mode="json", include={"quality", "sla_ms", "cache", "model"}, exclude_defaults=True
+            mode="json", include={"quality", "sla_ms", "cache", "model", "on_truncated"}, exclude_defaults=True
         )
 
 
@@ -241,4 +240,4 @@ def map_items(node: PlanNode, scope: Scope) -> list[Any]:
 
 def _one(value: Any, scope: Scope) -> Any:
     """A value that is stored out of line as a whole; markers inside of it stay."""
-    return scope.inside(value) if isinstance(value, dict) and MARKER in value else value
+    return scope.inside(value) if isinstance(value, dict) and "$blob" in value else value

@@ -16,7 +16,6 @@ from agentflow_common import expressions
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, Path
 from agentflow_common.runstate import (
-    MARKER,
     RunState,
     StepStatus,
     blob_marker,
@@ -281,15 +280,14 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
         variables = {name: value for name, value in gathered(names, scope).items() if value is not _MISSING}
         value = compiled.render(variables)
         if holds_marker(value):
-            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `{MARKER}`")
+            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
         return value
 
     return resolve
 
 
 def holds(scope: Scope, text: str) -> bool:
-    """A condition's value. A step that was skipped or failed has null as its output, of which every part is null; see
-    nullsafe.py. Raises ExpressionError, NeedBlob."""
+    """A condition's value; about a step that was skipped, an expression that fails is simply false."""
     own = {*scope.local, "inputs"} | ({"state"} if scope.state.superstep else set())
     known = [name for name in expressions.condition_steps(text) if name not in own]
     inputs = scope.inputs()
@@ -302,12 +300,10 @@ def holds(scope: Scope, text: str) -> bool:
     variables.update(scope.local)
     try:
         return expressions.condition(text).holds(variables)
-    except ExpressionError as error:
-        nothing = [f"{name} is {scope.status(name)}" for name in known if scope.status(name) != StepStatus.COMPLETED]
-        if not nothing:
-            raise
-        told = f"{error.message} ({', '.join(nothing)}: its output is null)"
-        raise ExpressionError(told) from error
+    except ExpressionError:
+        if any(scope.status(name) != StepStatus.COMPLETED for name in known):
+            return False
+        raise
 
 
 def taken(scope: Scope, source: str, condition: str | None) -> bool:

@@ -49,6 +49,7 @@ class _Attempt(msgspec.Struct):
     model: str = ""
     prompt: str = ""
     cache_hit: bool = False
+    finish_reason: str = ""
     worker: str = ""
     error: str = ""
     redactions: dict[str, int] = {}
@@ -194,6 +195,7 @@ def _report(line: Timeline, attempt: _Attempt, row: Row) -> None:
     attempt.model = row.model
     attempt.prompt = row.prompt
     attempt.cache_hit = row.cache_hit
+    attempt.finish_reason = row.finish_reason
     if row.type == "step.completed":
         attempt.status = "completed"
         attempt.redactions = dict(row.redactions)

@@ -59,6 +59,7 @@ class Row(NamedTuple):
     error_type: str = ""
     error: str = ""
     body: str = ""
+    finish_reason: str = ""
 
 
 _NUMBERS: Final = {
@@ -99,6 +100,7 @@ class _Usage(msgspec.Struct):
     output_tokens: _U64 = 0
     cost_nano: _I64 = 0
     cache_hit: bool = False
+    finish_reason: str = ""
 
 
 class _Wire(msgspec.Struct):
@@ -188,6 +190,7 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
         wire.error.type if wire.error else "",
         wire.error.message if wire.error else wire.reason,
         body,
+        usage.finish_reason,
     )
 
 

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from agentflow_common import rpc, screening
 from agentflow_common.errors import UNREADABLE
-from agentflow_worker.providers.port import Completion, CompletionRequest, estimate_tokens
+from agentflow_worker.providers.port import (
+    EMPTY,
+    LENGTH,
+    TRUNCATED,
+    Completion,
+    CompletionRequest,
+    ProviderError,
+    estimate_tokens,
+)
+
+ACCEPT: Final = "accept"
+GO_ON: Final = "continue"
 
 
 def cost_nano(candidate: rpc.Candidate, input_tokens: int, output_tokens: int) -> int:
@@ -22,12 +34,10 @@ def counted(completion: Completion, request: CompletionRequest) -> Completion:
     """With estimates where the provider reported no tokens: what is not counted would be free."""
     if completion.input_tokens and completion.output_tokens:
         return completion
-    return Completion(
-        completion.text,
-        completion.input_tokens or estimate_tokens(request.system + request.text),
-        completion.output_tokens or estimate_tokens(completion.text),
-        completion.finish_reason,
-        completion.data,
+    return dataclasses.replace(
+        completion,
+        input_tokens=completion.input_tokens or estimate_tokens(request.system + request.text + request.so_far),
+        output_tokens=completion.output_tokens or estimate_tokens(completion.text),
     )
 
 
@@ -48,7 +58,40 @@ def billed(used: tuple[int, int], streamed_chars: int, request: CompletionReques
     """The tokens of a call that did not end: a provider bills what it had streamed before, reported or not."""
     if not streamed_chars or used[1]:
         return used
-    return used[0] or estimate_tokens(request.system + request.text), math.ceil(streamed_chars / 3)
+    return used[0] or estimate_tokens(request.system + request.text + request.so_far), math.ceil(streamed_chars / 3)
+
+
+def is_empty(completion: Completion) -> bool:
+    """Whether the answer says nothing: thoughts alone are no answer."""
+    return not (completion.text.strip() or completion.data or completion.tool_calls)
+
+
+def objection(
+    completion: Completion, *, provider: str, limit: int, on_truncated: str, wants_json: bool
+) -> ProviderError | None:
+    """Why an answer that came whole is none that the step may pass on; None if it may.
+
+    completion: what all calls for this answer said together.
+    limit: how many output tokens a call may take.
+    on_truncated: the policy; what is cut off is never JSON, so `accept` does not help there.
+    """
+    kind, retryable = "", True
+    unread = wants_json and not completion.data and parse_json(completion.text) is None
+    if completion.finish_reason == LENGTH and (on_truncated != ACCEPT or unread):
+        kind, retryable = TRUNCATED, False
+        thinking = " while the model was still thinking" if is_empty(completion) and completion.thought else ""
+        text = f"the answer was cut off at {limit:,} output tokens{thinking}"
+    elif is_empty(completion) and (on_truncated != ACCEPT or unread):
+        kind = EMPTY
+        text = "the model thought and gave no answer" if completion.thought else "the answer is empty"
+    elif unread:
+        kind, text = "invalid_json", "the answer is not JSON"
+    if not kind:
+        return None
+    return ProviderError(
+        kind, f"{provider}: {text}", retryable=retryable, finish_reason=completion.finish_reason,
+        input_tokens=completion.input_tokens, output_tokens=completion.output_tokens,
+    )  # fmt: skip
 
 
 def covered(value: Any, safe_text: str) -> bool:

@@ -25,17 +25,11 @@ from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
 from agentflow_common.blobs import Blobs, in_line
 from agentflow_common.clock import Clock
-from agentflow_common.errors import (
-    BlockedError,
-    DeadlineError,
-    InvalidError,
-    RetryableError,
-    TerminalError,
-)
+from agentflow_common.errors import AgentFlowError, DeadlineError, InvalidError, TerminalError
 from agentflow_common.eventlog import EventLog
 from agentflow_common.expressions import walk
 from agentflow_common.pull import Delivery
-from agentflow_common.runstate import MARKER, holds_marker, is_marker, marked_ref
+from agentflow_common.runstate import holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
@@ -211,23 +205,13 @@ class Executor:
             flight.announce_at = math.inf
             if flight.pulse is not None:
                 await flight.pulse.close()
-            if flight.forced and not (outcome.llm and outcome.llm.cost_nano):
-                return None  # the scheduler has closed this attempt; only money spent is worth a late word
+            if flight.forced and outcome.llm is None:
+                return None  # the scheduler has closed this attempt; only money spent or held is worth a late word
             if flight.context.cancelled.is_set() and outcome.error is not None:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
             if outcome.error is None and holds_marker(outcome.output):
-                outcome.error = InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
-            # run_llm has protected its own
-            if outcome.error is None and task.kind != "llm" and screening.needs_screening(outcome.output):
-                outcome = await self._screen(flight, outcome)
-            payload = None
-            if outcome.error is None:
-                try:
-                    payload = in_line(outcome.output) or await patiently(
-                        lambda: self._blobs.pack(outcome.output, "the step's output")
-                    )
-                except (InvalidError, RetryableError) as error:
-                    outcome.error = error
+                outcome.error = InvalidError("an output may not hold the reserved key `$blob`", kind="reserved_key")
+            outcome, payload = await self._pack(flight, outcome)
             if payload is not None:
                 course.keep(task.step, outcome.output)
                 report: ev.StepCompleted | ev.StepFailed = ev.StepCompleted(
@@ -355,14 +339,28 @@ class Executor:
 
     # --- after ---
 
+    async def _pack(self, flight: Flight, outcome: Outcome) -> tuple[Outcome, ev.Payload | None]:
+        """The output as the log takes it, screened; None for an error, and for an output that can't be written."""
+        try:
+            # run_llm has protected its own
+            if outcome.error is None and flight.task.kind != "llm" and screening.needs_screening(outcome.output):
+                outcome = await self._screen(flight, outcome)
+            if outcome.error is not None:
+                return outcome, None
+            output = outcome.output
+            return outcome, in_line(output) or await patiently(lambda: self._blobs.pack(output, "the step's output"))
+        except AgentFlowError as error:
+            outcome.error = error
+        except (ValueError, TypeError, RecursionError) as error:  # half a character, a value too deep
+            text = f"the step's output can't be written as JSON ({type(error).__name__}): return valid text and numbers"
+            outcome.error = TerminalError(text, kind="result_not_json")
+        return outcome, None
+
     async def _screen(self, flight: Flight, outcome: Outcome) -> Outcome:
         """Nothing sensitive enters the log. If the text can't be examined it does not pass (fail closed)."""
         task = flight.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=outcome.output, purpose="output", step=task.step)
-        try:
-            reply = await patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace))
-        except (BlockedError, InvalidError, RetryableError) as error:
-            return Outcome(llm=outcome.llm, error=error)
+        reply = await patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=flight.context.trace))
         counts = dict(outcome.redactions)
         for entity, count in reply.counts.items():
             counts[entity] = counts.get(entity, 0) + count

@@ -1,15 +1,16 @@
 """The LLM step: render the prompt, protect it, route it, call a model, protect the answer, account for it.
 
-Output: an object with at least `text`, `provider` and `model`. Fields that the model gave as a JSON object (or that the
-`local` provider computed: `summary`, `keywords`, `type` ...) stand next to `text` and never overwrite these three, so a
-condition reads `classify.output.type`. With `config.output: json` the parsed value is also under `json`, and an answer
-that is not JSON makes the next candidate try.
+Output: an object with at least `text`, `provider`, `model` and `finish_reason`. Fields that the model gave as a JSON
+object (or that the `local` provider computed: `summary`, `keywords`, `type` ...) stand next to `text` and never
+overwrite these four, so a condition reads `classify.output.type`. With `config.output: json` the parsed value is also
+under `json`, and an answer that is not JSON makes the next candidate try.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -18,22 +19,24 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, expressions, rpc, screening, subjects, telemetry
-from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError
-from agentflow_common.events import LlmAttempt, LlmUsage, StepError, StepScheduled
-from agentflow_worker.completions import billed, cost_nano, counted, covered, parse_json
+from agentflow_common import bus, expressions, rpc, screening, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError, TerminalError
+from agentflow_common.events import LlmUsage, StepError, StepScheduled
+from agentflow_worker import machine
+from agentflow_worker.calls import Calls, Publish
+from agentflow_worker.completions import covered, is_empty, parse_json
 from agentflow_worker.context import StepContext
-from agentflow_worker.live import LiveStream
-from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
-from agentflow_worker.providers.port import CONTEXT_LENGTH
+from agentflow_worker.providers import Completion, CompletionRequest, Providers
+from agentflow_worker.providers.port import STOP, TOOL_CALLS
 from agentflow_worker.settings import WorkerSettings
 
+log = logging.getLogger(__name__)
 Ask = Callable[..., Awaitable[Any]]  # (verb, request, *, trace) -> reply; raises AgentFlowError
-Publish = Callable[[str, bytes], Awaitable[None]]
 
 DEFAULT_QUALITY: Final = "Silver"
 STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` instead of the prose
 CACHE_TTL_S: Final = 3600
+CACHE_FORM: Final = 2
 PATIENCE_S: Final = 20.0
 
 
@@ -82,7 +85,7 @@ async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, co
     call = _Call(task, inputs, deps, context)
     try:
         with telemetry.span("llm", context.trace, llm__prompt=task.prompt) as span:
-            call.trace = span.traceparent
+            call.trace = call.calls.trace = span.traceparent
             return await call.run()
     except asyncio.CancelledError:
         context.llm_usage = call.usage_of_failure()  # what was spent is spent, whoever stopped the step
@@ -90,10 +93,16 @@ async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, co
     except AgentFlowError as error:
         body = StepError(error.kind, error.message, error.retryable, error.retry_after_ms)
         raise LlmStepError(body, call.usage_of_failure()) from error
+    except Exception as error:  # a fault of ours: what was reserved and spent must not be lost with it
+        log.warning("an LLM step failed", exc_info=True)
+        raise LlmStepError(machine.to_step_error(error), call.usage_of_failure()) from error
 
 
 class _Call:
-    """The state of one attempt: what was rendered, routed, tried and spent so far."""
+    """The state of one attempt: what was rendered, routed, tried and spent so far.
+
+    reservation: the money that is, or may be, held for the attempt; whatever ends it must name it.
+    """
 
     def __init__(self, task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> None:
         self.task, self.inputs, self.deps, self.context = task, inputs, deps, context
@@ -101,8 +110,7 @@ class _Call:
         self.quality = str(task.policy.get("quality") or DEFAULT_QUALITY)
         self.wants_json = task.config.get("output") == "json"
         self.redactions: dict[str, int] = {}
-        self.attempts: list[LlmAttempt] = []
-        self.failures: list[ProviderError] = []
+        self.calls = Calls(task, deps.publish, deps.providers)
         self.reservation = ""
         self._protected_inputs: dict[str, Any] | None = None
 
@@ -112,12 +120,14 @@ class _Call:
         limit = int(self.task.config.get("max_output_tokens") or rendered.max_output_tokens)
         cache_key = self._cache_key(safe, limit) if self.task.policy.get("cache") else ""
         route = await self._route(safe, limit, cache_key)
-        self.reservation = route.reservation
         if route.cached is not None:
             return self._from_cache(route.cached)
-        candidate, completion = await self._first_answer(route.candidates, safe, rendered, limit)
+        candidate, completion = await self.calls.first_answer(
+            route.candidates, lambda candidate: self._request(candidate, safe, rendered, limit)
+        )
         output = await self._output(candidate, completion)
-        if cache_key and not screening.contains_token(output):
+        whole = completion.finish_reason in (STOP, TOOL_CALLS) and not is_empty(completion)
+        if cache_key and whole and not screening.contains_token(output):
             await self._remember(cache_key, output)
         return LlmResult(output, self._usage(candidate.provider, candidate.model, completion), self.redactions)
 
@@ -153,8 +163,10 @@ class _Call:
 
     def _cache_key(self, safe: dict[str, str], limit: int) -> str:
         config, policy = self.task.config, self.task.policy
-        parts = (safe["text"], safe["system"], limit, self.quality, config.get("model") or policy.get("model"),
-                 config.get("temperature"), self.wants_json, self.task.prompt)  # fmt: skip
+        model = config.get("model") or policy.get("model")
+        # the first part changes with what is kept: answers that were cut off were, once
+        parts = (CACHE_FORM, safe["text"], safe["system"], limit, self.quality, model, config.get("temperature"),
+                 self.wants_json, self.task.prompt)  # fmt: skip
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     async def _route(self, safe: dict[str, str], limit: int, cache_key: str) -> rpc.RouteReply:
@@ -173,36 +185,35 @@ class _Call:
             run_budget_nano=task.budget_nano,
             cache_key=cache_key,
             workflow=task.workflow,
+            calls=self.calls.most,
         )
-        reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
+        # from here on money may be reserved, even if the answer to the question is lost
+        self.reservation = rpc.reservation_id(task.org, task.run, task.step, task.attempt)
+        try:
+            reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
+        except TerminalError:
+            self.reservation = ""  # it was refused
+            raise
+        self.reservation = reply.reservation
         return reply
 
-    async def _first_answer(
-        self, candidates: tuple[rpc.Candidate, ...], safe: dict[str, str], rendered: rpc.RenderReply, limit: int
-    ) -> tuple[rpc.Candidate, Completion]:
-        """The first candidate that answers. Every failed one is recorded; only a context overflow ends the search."""
+    async def _request(
+        self, candidate: rpc.Candidate, safe: dict[str, str], rendered: rpc.RenderReply, limit: int
+    ) -> CompletionRequest:
         temperature = self.task.config.get("temperature")
         sla_ms = self.task.policy.get("sla_ms")
-        for candidate in candidates:
-            request = CompletionRequest(
-                model=candidate.model,
-                text=safe["text"],
-                system=safe["system"],
-                max_output_tokens=limit,
-                temperature=float(rendered.temperature if temperature is None else temperature),
-                timeout_s=sla_ms / 1000 if sla_ms else self.context.settings.llm_timeout_s,
-                json_output=self.wants_json,
-                task=rendered.task,
-                inputs=await self._safe_inputs(safe["text"]) if candidate.provider in STRUCTURED else {},
-                key=f"{self.context.idempotency_key}/{self.task.attempt}",
-            )
-            try:
-                return candidate, await self._try(candidate, request)
-            except ProviderError as error:
-                self.failures.append(error)
-                if error.kind == CONTEXT_LENGTH:
-                    break
-        raise self._all_failed(len(candidates))
+        return CompletionRequest(
+            model=candidate.model,
+            text=safe["text"],
+            system=safe["system"],
+            max_output_tokens=limit,
+            temperature=float(rendered.temperature if temperature is None else temperature),
+            timeout_s=sla_ms / 1000 if sla_ms else self.context.settings.llm_timeout_s,
+            json_output=self.wants_json,
+            task=rendered.task,
+            inputs=await self._safe_inputs(safe["text"]) if candidate.provider in STRUCTURED else {},
+            key=f"{self.context.idempotency_key}/{self.task.attempt}",
+        )
 
     async def _safe_inputs(self, safe_text: str) -> dict[str, Any]:
         if self._protected_inputs is None and covered(self.inputs, safe_text):
@@ -212,85 +223,6 @@ class _Call:
             self._protected_inputs = await self._protect(self.inputs, "prompt", count=False)
         return self._protected_inputs
 
-    async def _try(self, candidate: rpc.Candidate, request: CompletionRequest) -> Completion:
-        began = time.perf_counter()
-        live = LiveStream(self.deps.publish, subjects.live(self.task.run, self.task.step), self.task)
-        status = "ok"
-        try:
-            with telemetry.span(
-                "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
-            ):
-                provider = await self._provider(candidate)
-                completion = counted(await provider.complete(request, live.push), request)
-                if self.wants_json and not completion.data and parse_json(completion.text) is None:
-                    raise ProviderError(
-                        "invalid_json",
-                        f"{candidate.provider}: the answer is not JSON",
-                        retryable=True,
-                        input_tokens=completion.input_tokens,
-                        output_tokens=completion.output_tokens,
-                    )
-        except ProviderError as error:
-            status = error.kind
-            used = (error.input_tokens, error.output_tokens)
-            self._record(candidate, *billed(used, live.chars, request), began, status)
-            raise
-        except asyncio.CancelledError:
-            status = "cancelled"
-            self._record(candidate, *billed((0, 0), live.chars, request), began, status)
-            raise
-        finally:
-            live.close()
-            self._measure(candidate, status, time.perf_counter() - began)
-        self._record(candidate, completion.input_tokens, completion.output_tokens, began)
-        return completion
-
-    async def _provider(self, candidate: rpc.Candidate) -> Provider:
-        try:
-            return await self.deps.providers.ready(candidate.provider)
-        except AgentFlowError as error:
-            raise ProviderError(error.kind, error.message, retryable=False) from error
-
-    def _record(
-        self, candidate: rpc.Candidate, input_tokens: int, output_tokens: int, began: float, error: str = ""
-    ) -> None:
-        self.attempts.append(
-            LlmAttempt(
-                provider=candidate.provider,
-                model=candidate.model,
-                ok=not error,
-                input_tokens=input_tokens,
-                output_tokens=output_tokens,
-                cost_nano=cost_nano(candidate, input_tokens, output_tokens),
-                latency_ms=round((time.perf_counter() - began) * 1000),
-                error=error,
-            )
-        )
-
-    def _measure(self, candidate: rpc.Candidate, status: str, seconds: float) -> None:
-        labels = (candidate.provider, candidate.model)
-        telemetry.PROVIDER_REQUESTS.labels(*labels, status).inc()
-        telemetry.LLM_REQUESTS.labels(*labels, status).inc()
-        telemetry.LLM_SECONDS.labels(*labels).observe(seconds)
-
-    def _all_failed(self, offered: int) -> AgentFlowError:
-        if not self.failures:
-            what = "no model is offered" if not offered else "no model answered"
-            return InvalidError(f"{what} for quality {self.quality}", kind="no_candidate")
-        last = self.failures[-1]
-        tried = "; ".join(f"{a.provider}/{a.model}: {a.error}" for a in self.attempts if not a.ok)
-        retryable = last.kind != CONTEXT_LENGTH and any(f.retryable for f in self.failures)
-        told = next((f for f in self.failures if f.retryable), last) if retryable else last
-        waits = [f.retry_after_ms for f in self.failures if f.retryable and f.retry_after_ms is not None]
-        fix = "shorten the inputs or split them" if last.kind == CONTEXT_LENGTH else "see the attempts in the trace"
-        error = AgentFlowError(
-            f"every model failed ({tried}): {told.message}; {fix}",
-            kind=told.kind,
-            retry_after_ms=min(waits, default=None),
-        )
-        error.retryable = retryable
-        return error
-
     async def _output(self, candidate: rpc.Candidate, completion: Completion) -> dict[str, Any]:
         parsed = completion.data or parse_json(completion.text)
         value: dict[str, Any] = {"text": completion.text}
@@ -298,8 +230,11 @@ class _Call:
             value = {**{str(k): v for k, v in parsed.items()}, **value}
         if self.wants_json:
             value["json"] = parsed
+        if completion.tool_calls:
+            value["tool_calls"] = list(completion.tool_calls)
         value = await self._patiently(lambda: self._protect(value, "completion"))
-        return {**value, "provider": candidate.provider, "model": candidate.model}
+        answered = {"provider": candidate.provider, "model": candidate.model}
+        return {**value, **answered, "finish_reason": completion.finish_reason}
 
     async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
         """The answer is paid for: a service that is away for a moment must not cost it."""
@@ -336,6 +271,7 @@ class _Call:
             reservation=self.reservation,
             quality=self.quality,
             cache_hit=True,
+            finish_reason=str(output.get("finish_reason", "")),
         )
         return LlmResult(output, usage, self.redactions)
 
@@ -343,21 +279,23 @@ class _Call:
         if completion is not None:
             telemetry.LLM_TOKENS.labels("input").inc(completion.input_tokens)
             telemetry.LLM_TOKENS.labels("output").inc(completion.output_tokens)
+        attempts = tuple(self.calls.attempts)
         return LlmUsage(
             provider=provider,
             model=model,
             prompt=self.task.prompt or "inline",
-            input_tokens=sum(a.input_tokens for a in self.attempts),
-            output_tokens=sum(a.output_tokens for a in self.attempts),
-            cost_nano=sum(a.cost_nano for a in self.attempts),
+            input_tokens=sum(a.input_tokens for a in attempts),
+            output_tokens=sum(a.output_tokens for a in attempts),
+            cost_nano=sum(a.cost_nano for a in attempts),
             reservation=self.reservation,
             quality=self.quality,
-            attempts=tuple(self.attempts),
+            attempts=attempts,
+            finish_reason=attempts[-1].finish_reason if attempts else "",
         )
 
     def usage_of_failure(self) -> LlmUsage | None:
         """None only if nothing was reserved: a reservation must reach the cost service to be released."""
-        if not self.attempts and not self.reservation:
+        if not self.calls.attempts and not self.reservation:
             return None
-        last = self.attempts[-1] if self.attempts else None
+        last = self.calls.attempts[-1] if self.calls.attempts else None
         return self._usage(last.provider if last else "", last.model if last else "", None)

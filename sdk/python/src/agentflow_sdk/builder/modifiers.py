@@ -8,7 +8,7 @@ from typing import Any, Final, Self, Unpack
 from agentflow_sdk.builder.body import Body
 from agentflow_sdk.builder.checks import milliseconds, names, one_of, wrong
 from agentflow_sdk.builder.nodes import Nodes
-from agentflow_sdk.choices import Backoff, FailOrContinue, OnUnknown, Quality, RetryOptions
+from agentflow_sdk.choices import Backoff, FailOrContinue, OnTruncated, OnUnknown, Quality, RetryOptions
 
 _WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval")
 
@@ -84,6 +84,14 @@ class Modifiers(Nodes):
     def cache(self, enabled: bool = True) -> Self:
         """Reuse the answer of an identical earlier model call."""
         return self._policy("cache", enabled)
+
+    def on_truncated(self, action: OnTruncated) -> Self:
+        """What follows when the limit on its length cut off a model's answer.
+
+        `fail` (default) ends the step. `accept` takes what came, even if it is cut off or empty. `continue` asks the
+        same model for the rest, up to three times.
+        """
+        return self._policy("on_truncated", one_of(action, OnTruncated, self._place("policy.on_truncated")))
 
     def model(self, name: str) -> Self:
         """Pins `provider/model` instead of routing by quality."""

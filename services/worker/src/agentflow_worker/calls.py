@@ -1,0 +1,216 @@
+"""The model calls of one step attempt: candidates in their order, and what each call came to.
+
+Every call is an attempt on the record, with its tokens and cost, whatever ended it. A failure moves on to the next
+candidate, except where the next one could only fail in the same way and would have to be paid for it: a prompt that is
+too long, and an answer that the limit on its length cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from agentflow_common import rpc, subjects, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError
+from agentflow_common.events import LlmAttempt, StepScheduled
+from agentflow_worker.completions import GO_ON, billed, cost_nano, counted, objection
+from agentflow_worker.live import LiveStream
+from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
+from agentflow_worker.providers.port import CONTEXT_LENGTH, EMPTY, LENGTH, MALFORMED, TRUNCATED
+
+log = logging.getLogger(__name__)
+
+Publish = Callable[[str, bytes], Awaitable[None]]
+Make = Callable[[rpc.Candidate], Awaitable[CompletionRequest]]
+
+CONTINUATIONS_MAX: Final = 3  # of one answer, with `on_truncated: continue`
+_LAST: Final = frozenset({CONTEXT_LENGTH, TRUNCATED})  # kinds that end the search
+_FIXES: Final = {
+    CONTEXT_LENGTH: "shorten the inputs or split them",
+    TRUNCATED: "raise max_output_tokens, or set policy.on_truncated to accept or continue",
+    EMPTY: "change the prompt or the model, or set policy.on_truncated to accept",
+    "auth": "set the provider's API key in the workers' environment",
+}
+
+
+class Calls:
+    """The calls of one step attempt. attempts: all that were made. trace: of the span that they belong to."""
+
+    def __init__(self, task: StepScheduled, publish: Publish, providers: Providers) -> None:
+        self.task = task
+        self.trace = task.trace
+        self.attempts: list[LlmAttempt] = []
+        self._failed: list[tuple[LlmAttempt, ProviderError]] = []
+        self._publish = publish
+        self._providers = providers
+        self._on_truncated = str(task.policy.get("on_truncated") or "fail")
+        self._wants_json = task.config.get("output") == "json"
+
+    @property
+    def most(self) -> int:
+        """How many calls one answer may take."""
+        return 1 + CONTINUATIONS_MAX if self._on_truncated == GO_ON else 1
+
+    async def first_answer(self, candidates: Sequence[rpc.Candidate], make: Make) -> tuple[rpc.Candidate, Completion]:
+        """The first candidate that answers, and its answer. make: the request to a candidate.
+
+        Raises AgentFlowError if none answers, with what each of them said.
+        """
+        for candidate in candidates:
+            request = await make(candidate)
+            live = LiveStream(self._publish, subjects.live(self.task.run, self.task.step), self.task)
+            try:
+                return candidate, await self._answer(candidate, request, live)
+            except ProviderError as error:
+                self._failed.append((self.attempts[-1], error))
+                if error.kind in _LAST:
+                    break
+            finally:
+                live.close()
+        raise failure(self._failed, str(self.task.policy.get("quality") or "the wanted"))
+
+    async def _answer(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
+        """The whole answer of one candidate, which may take several calls."""
+        whole: Completion | None = None
+        for left in reversed(range(self.most)):
+            whole = await self._call(candidate, request, live, whole, left)
+            if whole.finish_reason != LENGTH or self._on_truncated != GO_ON:
+                break
+            request = dataclasses.replace(request, so_far=whole.text, json_output=False)
+        assert whole is not None  # noqa: S101  (at least one call is made)
+        return whole
+
+    async def _call(
+        self,
+        candidate: rpc.Candidate,
+        request: CompletionRequest,
+        live: LiveStream,
+        before: Completion | None,
+        left: int,
+    ) -> Completion:
+        """One call; the answer so far. left: how many calls may follow it."""
+        began, chars = time.perf_counter(), live.chars
+        status = "ok"
+        try:
+            with telemetry.span(
+                "llm.call", self.trace, "client", llm__provider=candidate.provider, llm__model=candidate.model
+            ):
+                made = counted(await self._complete(candidate, request, live), request)
+                whole = _joined(before, made)
+                goes_on = made.finish_reason == LENGTH and left and made.text
+                error = None if goes_on else objection(
+                    whole, provider=candidate.provider, limit=request.max_output_tokens,
+                    on_truncated=self._on_truncated, wants_json=self._wants_json,
+                )  # fmt: skip
+                if error is not None:
+                    error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
+                    raise error
+        except ProviderError as error:
+            status = error.kind
+            used = billed((error.input_tokens, error.output_tokens), live.chars - chars, request)
+            self._record(candidate, used, began, error)
+            raise
+        except asyncio.CancelledError:
+            status = "cancelled"
+            self._record(candidate, billed((0, 0), live.chars - chars, request), began, None, status)
+            raise
+        finally:
+            self._measure(candidate, status, time.perf_counter() - began)
+        self._record(candidate, (made.input_tokens, made.output_tokens), began, None, finish=made.finish_reason)
+        return whole
+
+    async def _complete(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
+        """The provider's completion. Whatever else it raises becomes a ProviderError, which ends the call alone."""
+        try:
+            provider = await self._provider(candidate)
+            return await provider.complete(request, live.push)
+        except ProviderError:
+            raise
+        except Exception as error:
+            log.warning("provider %s failed", candidate.provider, exc_info=True)
+            text = f"{candidate.provider}: the call failed ({type(error).__name__})"
+            raise ProviderError(MALFORMED, text, retryable=True) from error
+
+    async def _provider(self, candidate: rpc.Candidate) -> Provider:
+        try:
+            return await self._providers.ready(candidate.provider)
+        except AgentFlowError as error:
+            raise ProviderError(error.kind, error.message, retryable=False) from error
+
+    def _record(
+        self,
+        candidate: rpc.Candidate,
+        used: tuple[int, int],
+        began: float,
+        error: ProviderError | None,
+        status: str = "",
+        finish: str = "",
+    ) -> None:
+        self.attempts.append(
+            LlmAttempt(
+                provider=candidate.provider,
+                model=candidate.model,
+                ok=error is None and not status,
+                input_tokens=used[0],
+                output_tokens=used[1],
+                cost_nano=cost_nano(candidate, *used),
+                latency_ms=round((time.perf_counter() - began) * 1000),
+                error=error.kind if error is not None else status,
+                finish_reason=error.finish_reason if error is not None else finish,
+                status=error.status if error is not None else 0,
+            )
+        )
+
+    def _measure(self, candidate: rpc.Candidate, status: str, seconds: float) -> None:
+        labels = (candidate.provider, candidate.model)
+        telemetry.PROVIDER_REQUESTS.labels(*labels, status).inc()
+        telemetry.LLM_REQUESTS.labels(*labels, status).inc()
+        telemetry.LLM_SECONDS.labels(*labels).observe(seconds)
+
+
+def _joined(before: Completion | None, made: Completion) -> Completion:
+    """An answer and its continuation as one."""
+    if before is None:
+        return made
+    return dataclasses.replace(
+        made,
+        text=before.text + made.text,
+        input_tokens=before.input_tokens + made.input_tokens,
+        output_tokens=before.output_tokens + made.output_tokens,
+        data=made.data or before.data,
+        tool_calls=before.tool_calls + made.tool_calls,
+        thought=before.thought or made.thought,
+    )
+
+
+def failure(failed: Sequence[tuple[LlmAttempt, ProviderError]], quality: str) -> AgentFlowError:
+    """The step's error when no candidate answered: what each one said, and how long to wait.
+
+    It is retryable if any of them was, after the shortest wait that a provider asked for.
+    """
+    if not failed:
+        return InvalidError(f"no model is offered for quality {quality}", kind="no_candidate")
+    last = failed[-1][1]
+    errors = [error for _, error in failed]
+    retryable = last.kind not in _LAST and any(error.retryable for error in errors)
+    told = next((error for error in errors if error.retryable), last) if retryable else last
+    waits = [error.retry_after_ms for error in errors if error.retryable and error.retry_after_ms is not None]
+    said = "; ".join(f"{attempt.provider}/{attempt.model}: {_said(attempt, error)}" for attempt, error in failed)
+    fix = _FIXES.get(told.kind, "see the attempts in the trace")
+    error = AgentFlowError(
+        f"{'every model' if len(failed) > 1 else 'the model'} failed ({said}); {fix}",
+        kind=told.kind,
+        retry_after_ms=min(waits, default=None),
+    )
+    error.retryable = retryable
+    return error
+
+
+def _said(attempt: LlmAttempt, error: ProviderError) -> str:
+    text = error.message.removeprefix(f"{attempt.provider}: ")
+    wait = "" if error.retry_after_ms is None else f", asks to wait {error.retry_after_ms / 1000:g} s"
+    return f"{error.kind}, {text}{wait}"
