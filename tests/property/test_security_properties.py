@@ -20,7 +20,8 @@ SENSITIVE = [
     "postgres://u:" + "pw12@h/d", "<EMAIL_ADDRESS:ABCDEF>", "%40", "&#64;", "\\n", "\u00a0",
     "\uff14\uff11", "\x00", "\ud800", "İ",
     "\n", " ", "+44 20\n7946 0958", "(202) 555\n", "0123", "AKIAIOSF\n" + "ODNN7EXAMPLE", "536-90-\n4399",
-    "key=" + "wJalrXUtnFEMI/K7",
+    "key=" + "wJalrXUtnFEMI/K7", "portable 06 12 34 56 78", "password: " + "Tr0ub4dor&3", "Das Kennwort ist ",
+    "mot de passe : ", "passport no. ", "PIN: 12345", "date of birth: 12.03.1985", "12345678Z", "&", "<", "'", '"',
 ]  # fmt: skip
 KEYS = ["password", "api_key", "phone", "ssn", "card_number", "note", "Token", "jane@example.com", ""]
 texts = st.lists(st.one_of(st.sampled_from(SENSITIVE), st.text(max_size=8)), max_size=6).map("".join)
@@ -75,7 +76,10 @@ HOSTILE = [
     "a", "1 ", "1\n", "(1", "@", "a@a.", "::1 ", "+1 202 555 0123 ", "password=", 'secret: \\"', "bearer=",
     "eyJaaaaaaaaaaa.", "://a:b,", "-----BEGIN RSA " + "PRIVATE KEY-----", "GB29 ", "%40", '"a@', "curl -u a:b", "aB3",
     "\u00a0", "key key = ", "1234\n", "(202)\n", "+44 20\n", "+44 20\n7946 0958\n", "phone 12\n", "536-\n", "AKIA1\n",
-    "key=aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0\n",
+    "key=aB1cD2eF3gH4iJ5kL6mN7oP8qR9sT0\n", "password:&<;(", "pwd:a&b;c<d>e ", 'password: "\\"', "secret: '''",
+    "pass=a'b", "pwd=a(b)c(d", "kennwort ist 1 ", "das passwort f\u00fcr das neue netz 1 ist ", "password: a b c d 1!",
+    "portable 06 12 34 ",
+    "iva ", "vat no. ", "passport ", "geb. 1.1.", "pin: ", "1 85 05 78 006 ", "12345678", "RSSMRA85", "steuer-id 1",
 ]  # fmt: skip
 
 

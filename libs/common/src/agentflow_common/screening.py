@@ -21,7 +21,10 @@ NUMBER_MIN: Final = 1_000_000  # the smallest phone number (seven digits) as a J
 _PLAIN: Final = re.compile(r"[A-Za-z\s.!?()*#\[\]{}^;]*\Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z]{1,24}(?:_[a-z]{1,24}){0,4}\Z", re.ASCII)
 _TELLING: Final = re.compile(
-    r"pass|pwd|psw|pin\b|secret|token|key|auth|cred|bearer|cookie|session|private|signature", re.I
+    r"pass|pwd|psw|pin\b|secret|token|key|auth|cred|bearer|cookie|session|private|signature|"
+    r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|salasana|heslo|jelsz|parola|[sş]ifre|"
+    r"парол|密码|密碼|パスワード|비밀번호",
+    re.I,
 )
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 
 from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding, words
 from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random, worded
+from agentflow_security.detect.sentences import in_sentence, is_about, is_phrase, names, phrase_at
+from agentflow_security.detect.values import CHARS_MAX, Value, is_code, value_at, whole
 from agentflow_security.detect.wraps import goes_on, rest_of_key
 
 _KEYWORD: Final = re.compile(
-    r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|kennwort|contrase[nñ]a|mot de passe|"
+    r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|"
     r"pass(?=[\"'`]?[ ]{0,4}[=:]))|"
     r"(?P<strong>secret|token|api[_\- .]?key|access[_\- .]?key|private[_\- .]?key|auth[_\- .]?key|account[_\- .]?key|"
     r"(?:consumer|encryption|signing|master|license|subscription|client|shared)[_\- .]?key|"
@@ -49,13 +51,10 @@ _TAIL: Final = re.compile(
     r"|\s{0,8}(?:[.:?+!=|]{0,3}=>?|->|\|\|:?|:{1,2}|>|\|)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
     r"|\s{0,2},\s{0,8}(?=\\{0,2}[\"'`])"
     r"|[ \t]{0,2}\([ \t]{0,2}(?=\\{0,2}[\"'`])"
-    r"|[ \t]{1,3}(?:is|was|are|:)[: \t]{1,3}"
+    r"|[ \t]{1,3}(?:is|was|are|:|ist|lautet|est|es|è|é|jest)[: \t]{1,3}"
     r"|[ \t]{1,4}|[ \t]{0,2}\r?\n[ \t]{0,4}|-)"
 )
-_UNQUOTED: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00=]{4,512}+={0,2}+")
 _REMAINDER: Final = re.compile(r"[^\s\"'`<>,;&|(){}\[\]\\\x00]{0,512}+")
-_PASSWORD_UNQUOTED: Final = re.compile(r"[^\s\"'`<>;&(){}\[\]\\\x00]{4,256}+")
-_QUOTED_CHARS_MAX: Final = 1024
 _REFERENCE: Final = re.compile(
     r"[$%@{<#&*,;:)\]}]|\.[$\"']|(?:env|process|os|var|self|this|config|settings|secrets|data|params|req|request|ctx|module|local|options)\.|"
     r"(?:get_?env|env|vault|secret|ref|arn|https?|file|/|\./|~/|\.\./|!|--)[(:/]",
@@ -84,13 +83,9 @@ _LINE_END: Final = re.compile(r"[ \t]{0,3}\r?\n[ \t]{0,8}")
 _DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
 _FILE_NAME: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}\Z")
 _ANOTHER_NAME: Final = re.compile(r"[A-Za-z_]\w*_(?:key|token|secret|auth|id)\Z")
+_UNSAID: Final = words("is was are ist lautet est es è é jest - |") | {""}
+_SPECIAL: Final = re.compile(r"[^\w.-]")
 _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
-
-
-class _Value(NamedTuple):
-    start: int
-    end: int
-    quoted: bool
 
 
 def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
@@ -99,34 +94,60 @@ def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
         yield from _under_key(text, name)
     for match in _KEYWORD.finditer(low):
         kind = match.lastgroup or "weak"
-        start = match.start()
-        before = low[max(0, start - 24) : start]
-        if kind != "pass" and _HARMLESS_BEFORE.search(before):
-            continue
-        tail = _TAIL.match(text, match.end())
-        if tail is None:
-            continue
-        rest = tail["rest"]
-        if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
-            continue
-        value = _value_at(text, tail.end(), kind)
-        if value is None:
-            continue
-        sep = tail["sep"].strip()
-        if kind != "pass" and sep in {"=", ":"} and not value.quoted and (cut := _rest_of(text, value)):
+        if kind == "pass" or not _HARMLESS_BEFORE.search(low, max(0, match.start() - 24), match.start()):
+            yield from _after_name(text, low, match, kind)
+    for match in names(low):
+        yield from _after_name(text, low, match, "pass")
+
+
+def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterator[Finding]:
+    """Judges the value that follows one telling name."""
+    start, entity = match.start(), PASSWORD if kind == "pass" else API_KEY
+    tail = _TAIL.match(text, match.end())
+    if kind == "pass" and (given := in_sentence(text, low, start, match.end())):
+        yield given
+    if tail is None:
+        return
+    rest = tail["rest"]
+    if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
+        return
+    sep = tail["sep"].strip()
+    value = value_at(text, tail.end(), kind)
+    before = low[max(0, start - 24) : start]
+    if value is not None and kind != "pass" and sep in {"=", ":"} and not value.quoted:
+        cut = _rest_of(text, value)
+        if cut:
             yield Finding(value.start, cut, API_KEY)
-            continue
-        bare = not rest and not before[-1:].isalnum() and before[-1:] not in {"_", "-"}
-        if _judge(text, value, kind, sep, bare):
-            end = value.end
-            if text.startswith("=", end - 1) and not value.quoted and (more := _REMAINDER.match(text, end)):
-                end = more.end()
-            yield Finding(value.start, end, PASSWORD if kind == "pass" else API_KEY)
+            return
+    if kind == "pass" and sep in {"=", ":"} and (end := phrase_at(text, tail.end(), before)):
+        yield Finding(tail.end(), end, PASSWORD)
+        return
+    bare = not rest and not before[-1:].isalnum() and before[-1:] not in {"_", "-"}
+    if value is not None and _judge(text, value, kind, sep, bare):
+        end = value.end
+        if text.startswith("=", end - 1) and not value.quoted and (more := _REMAINDER.match(text, end)):
+            end = more.end()
+        yield Finding(value.start, end if value.quoted else whole(text, value.start, end, before), entity)
+    elif (value is None or not value.quoted) and sep in {"=", ":", ">"}:
+        begin, head = (value.start, value.end) if value is not None else (tail.end(), tail.end())
+        end = whole(text, begin, head, before)
+        if end > head and _is_whole(text, Value(begin, end, False), kind, bare):
+            yield Finding(begin, end, entity)
+
+
+def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:
+    """Judges a bare word with special characters inside, of which the part before them says too little."""
+    value = text[found.start : found.end]
+    if value[0] == "\\" or is_code(value) or _REFERENCE.match(value) or _SPECIAL.split(value)[0].lower() in _STOP:
+        return False
+    if kind == "pass":
+        return len(value) >= 6 and _is_password(text, found, value, True)
+    return len(value) >= 12 and _is_key(value, kind, bare)
 
 
 def _under_key(text: str, name: str) -> Iterator[Finding]:
     low = name.lower()
-    matches = list(_KEYWORD.finditer(low + "="))
+    matches = [*_KEYWORD.finditer(low + "="), *names(low)]
     if not matches:
         return
     match = matches[-1]
@@ -138,29 +159,12 @@ def _under_key(text: str, name: str) -> Iterator[Finding]:
     if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
         return
     start = len(text) - len(text.lstrip())
-    value = _Value(start, len(text.rstrip()), True)
-    if value.end - value.start <= _QUOTED_CHARS_MAX and _judge(text, value, kind, ":", low == match.group()):
+    value = Value(start, len(text.rstrip()), True)
+    if value.end - value.start <= CHARS_MAX and _judge(text, value, kind, ":", low == match.group()):
         yield Finding(value.start, value.end, PASSWORD if kind == "pass" else API_KEY)
 
 
-def _value_at(text: str, position: int, kind: str) -> _Value | None:
-    """The quoted string or the bare word that begins at the position."""
-    escapes = 0
-    while escapes < 2 and text.startswith("\\", position + escapes):
-        escapes += 1
-    quote = text[position + escapes : position + escapes + 1]
-    if quote in {'"', "'", "`"}:
-        start = position + escapes + 1
-        closing = "\\" * escapes + quote
-        end = text.find(closing, start, start + _QUOTED_CHARS_MAX)
-        newline = text.find("\n", start, start + _QUOTED_CHARS_MAX)
-        if end < 0 or (0 <= newline < end):
-            return _bare(text, start, kind)
-        return _Value(start, end, True) if end > start else None
-    return _bare(text, position, kind)
-
-
-def _rest_of(text: str, value: _Value) -> int:
+def _rest_of(text: str, value: Value) -> int:
     """Where a key ends that the end of its line has cut; 0 if it goes on nowhere, or is none."""
     end = _LINE_END.match(text, value.end)
     rest = rest_of_key(text, end.end()) if end else ""
@@ -173,19 +177,7 @@ def _rest_of(text: str, value: _Value) -> int:
     return 0
 
 
-def _bare(text: str, start: int, kind: str) -> _Value | None:
-    match = (_PASSWORD_UNQUOTED if kind == "pass" else _UNQUOTED).match(text, start)
-    if match is None:
-        return None
-    end = match.end()
-    if text[end : end + 1] in {"(", "["}:
-        return None  # a call or a subscript: code, not a value
-    while end > start and text[end - 1] in ".,:)":
-        end -= 1
-    return _Value(start, end, False)
-
-
-def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
+def _judge(text: str, found: Value, kind: str, sep: str, bare: bool) -> bool:
     value = text[found.start : found.end]
     if is_filler(value) or _REFERENCE.match(value) or _FILL_IN.match(value):
         return False
@@ -196,7 +188,7 @@ def _judge(text: str, found: _Value, kind: str, sep: str, bare: bool) -> bool:
         (_CHAIN.match(value) and not any(c.isdigit() for c in value)) or _ANOTHER_NAME.match(value)
     ):
         return False
-    said = sep not in {"", "-", "|", "is", "was", "are"}
+    said = sep not in _UNSAID
     if kind == "pass":
         listed = sep in {",", "("}  # `["password", "ping"]` lists words, `("DB_PASSWORD", "x7$k")` sets one
         return _is_password(text, found, value, said) and (not listed or _varied(value))
@@ -252,18 +244,17 @@ def _varied(value: str) -> bool:
     return len(value) >= 6 and any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
 
 
-def _is_password(text: str, found: _Value, value: str, said: bool) -> bool:  # noqa: PLR0911  a list of reasons
+def _is_password(text: str, found: Value, value: str, said: bool) -> bool:  # noqa: PLR0911  a list of reasons
     if len(value) < 4 or len(value) > 128:
         return False
     varied = any(not c.isalpha() and c not in "_-. " for c in value) and any(c.isalpha() for c in value)
     if not said:
-        return varied and _varied(value)
+        return varied and _varied(value) and not is_about(value)
     if _SPEAKS.search(value) and not any(c.isdigit() for c in value):
         return False  # `#add-password`, `user_password`: another name
     if any(c.isspace() for c in value):
-        return (
-            found.quoted and (varied or len(value.split()) <= 8) and not value.rstrip().endswith((":", ".", "!", "?"))
-        )
+        ended = value.rstrip().endswith((":", ".", "!", "?"))
+        return found.quoted and ((varied or len(value.split()) <= 8) if not ended else is_phrase(value))
     if found.quoted or varied or (value.isdigit() and len(value) >= 4):
         return True
     ending = text[found.end : found.end + 1]

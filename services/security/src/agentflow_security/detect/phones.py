@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from functools import lru_cache
@@ -19,26 +20,34 @@ _CANDIDATE: Final = re.compile(
     re.I,
 )
 _BEFORE: Final = re.compile(
-    r"(?:phone|\btel\b|t[eé]l[eé]?f[oó]n|mobile?|\bmob\b|handy|\bcell(?:ular)?|\bfax|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
+    r"(?:phone|\bt[eé]l\b|t[eé]l[eé]?f[oó]o?n|telem[oó]vel|mobile?|\bmob\b|\bm[oó]vil\b|handy|\bcell(?:ular)?|\bcelular|\bfax|"
+    r"rufnummer|\brufnr\b|durchwahl|\btfno\b|\btelf\b|\btlfn?\b|\bpuhelin|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
+    r"\bappele[zr]\b|\bllam(?:e|a|ar)\b|\bchiam(?:a|are|ami)\b|\bligue\b|\bzadzwoń\b|\bтел(?:ефон)?\b|"  # noqa: RUF001
     r"\bring\b|whats ?app|\bsms\b|\btext(?:ed)?\b|hotline|help ?line|land ?line|msisdn|caller|"
     r"\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b)"
     r"(?P<between>[^0-9]{0,28})\Z"
-    r"|\b(?:office|home|work|direct|voice|pager|contact)(?: number| no\.?| line)?[ \t]?(?: is|:|-|=)?\s{0,3}\Z"
+    r"|\b(?:office|home|work|direct|voice|pager|contact|desk|switchboard|portable|fixe|gsm|fon|festnetz|fijo|komórka|"
+    r"puh|ruf|kom)(?: number| no\.?| line|\.)?[ \t]?(?: is| est|:|-|=)?\s{0,3}\Z"
 )
 _BEFORE_WORD: Final = re.compile(
-    r"phone|\btel\b|t[eé]l[eé]?f|mobil|\bmob\b|handy|\bcell|\bfax|\bcall|\bdial|\bring\b|whats|\bsms\b|\btext|line\b|"
-    r"msisdn|reach|contact|office|home|work|direct|voice|pager"
+    r"phone|\bt[eé]l|mobil|\bmob\b|m[oó]vil|handy|\bcel|\bfax|\bcall|\bdial|\bring\b|whats|\bsms\b|\btext|line\b|"
+    r"msisdn|reach|contact|office|home|work|direct|voice|pager|rufn|durchwahl|\btfno|\btlf|\bpuh|appele|llam|chiam|ligue|"
+    r"zadzwoń|\bтел|desk|switchboard|portable|\bfixe|\bgsm|\bfon\b|festnetz|fijo|\bkom|\bruf"  # noqa: RUF001
 )
 _AFTER: Final = re.compile(r"[ ]?[-(\[,][ ]?(?:office|fax|home|mobile|cell|work|phone|tel|direct)\b")
 _OTHER: Final = re.compile(
     r"\b(?:id|ref(?:erence)?|order|case|ticket|invoice|account|card|amount|price|total|date|year|pin|code|step|line|port|"
     r"version|on|at the|since|until|before|after|by|in)\b[^a-z]{0,4}\Z|[;\n].{0,40}\n"
 )
-_NAME: Final = re.compile(r"phone|\btel\b|mobile|\bcell|\bfax|msisdn|whats ?app|\bsms\b|caller|contact number|telefon")
+_NAME: Final = re.compile(
+    r"phone|\bt[eé]l\b|mobile?|\bm[oó]vil\b|\bcel(?:l|ular)|\bfax|msisdn|whats ?app|\bsms\b|caller|contact number|"
+    r"t[eé]l[eé]?f[oó]o?n|telem[oó]vel|rufnummer|durchwahl|handy|\bportable\b|\btlf\b|\btfno\b"
+)
 _DATE: Final = re.compile(
     r"(?:19|20)[0-9]{2}[ ]?-[ ]?(?:19|20)[0-9]{2}\Z|"
     r"(?:19|20)[0-9]{2}([-./ ])(?:0?[1-9]|1[0-2])\1(?:0?[1-9]|[12][0-9]|3[01])\b|"
-    r"(?:0?[1-9]|[12][0-9]|3[01])([-./ ])(?:0?[1-9]|[12][0-9]|3[01])\2(?:19|20)?[0-9]{2}\b"
+    # `06.12.34` is a date, the beginning of `06.12.34.56.78` is not
+    r"(?:0?[1-9]|[12][0-9]|3[01])([-./ ])(?:0?[1-9]|[12][0-9]|3[01])\2(?:(?:19|20)[0-9]{2}\b|[0-9]{2}\b(?!\2[0-9]))"
 )
 _NANP: Final = re.compile(
     r"(?:\+?1[-. ]?)?(?:\([2-9][0-9]{2}\)[ -]?[2-9][0-9]{2}[-. ]|"
@@ -131,9 +140,16 @@ def _is_phone(body: str, compact: str, size: int, plans: _Plans) -> bool:
         return False
     if _NANP.fullmatch(body) or _PARENTHESES.match(body):
         return True
-    if compact[0] != "0" or not 9 <= size <= 12 or any(len(group) < 2 for group in _GROUP.findall(body)):
+    groups = _GROUP.findall(body)
+    if compact[0] != "0" or not 9 <= size <= 12 or any(len(group) < 2 for group in groups) or _counts(groups):
         return False
     return plans.ask("national" if grouped else "mobile", compact) is not False
+
+
+def _counts(groups: list[str]) -> bool:
+    """True for `01 02 03 04 05`: without a word such as `phone` before it, this is a list of numbers."""
+    numbers = [int(group) for group in groups]
+    return len(numbers) > 3 and all(b - a == 1 for a, b in itertools.pairwise(numbers))
 
 
 def _prefix(body: str, plans: _Plans) -> int:

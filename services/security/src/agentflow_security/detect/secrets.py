@@ -24,9 +24,11 @@ for _item in FORMATS:
         _BY_BEGINNING.setdefault(_item.literal[:2], []).append(_item)
 _JWT: Final = re.compile(r"eyJ[A-Za-z0-9_-]{8,8000}+\.[A-Za-z0-9_-]{4,16000}+(?:\.[A-Za-z0-9_-]{10,8000}+)?")
 _URL_LOGIN: Final = re.compile(
-    r"[^\s:/@\"'<>?#,]{0,128}:([^\s@\"'<>/\x00]{1,256})@(?=[\w\[$%{.-])|([A-Za-z0-9_.~-]{20,256})@(?=[\w\[])"
+    r"[^\s:/@\"'<>?#,]{0,128}:([^\s@\"'<>/\x00]{1,256}(?:@[^\s@\"'<>/?#,;\x00]{0,64}){0,3})@(?=[\w\[$%{.-])|([A-Za-z0-9_.~-]{20,256})@(?=[\w\[])"
 )
-_HOST_LOGIN: Final = re.compile(r",[^\s:/@\"'<>,]{1,128}:([^\s@\"'<>/,]{1,256})@(?=[\w\[])")
+_HOST_LOGIN: Final = re.compile(
+    r",[^\s:/@\"'<>,]{1,128}:([^\s@\"'<>/,]{1,256}(?:@[^\s@\"'<>/?#,;\x00]{0,64}){0,3})@(?=[\w\[])"
+)
 _SCHEME: Final = re.compile(
     r"\b(?:bearer|ssws|(?<=authorization: )(?:basic|token|apikey|key)|(?<=authorization:)(?:basic|token|apikey|key)|"
     r"authorization[\"']?[ ]?[:=][ ]?[\"']?(?:basic|digest|token|apikey|key)?)"
@@ -37,7 +39,7 @@ _NETRC: Final = re.compile(
     r"\bmachine[ \t]+\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}([^\s\x00]{3,200})"
 )
 # psexec, mysql and their like: the password follows the user
-_CLI_LOGIN: Final = re.compile(r"[ ]-u[ =]?[^\s-]\S{0,127}[ ]{1,3}-p[ =]?[\"']?([^\s\"'$%\x00]{4,128})")
+_CLI_LOGIN: Final = re.compile(r"[ ]-u[ =]?[^\s-]\S{0,127}[ ]{1,3}-p[ =]?[\"']?([^\s\"'\x00]{4,128})")
 _K8S_SECRET: Final = re.compile(r"\bkind[\"']?:[ \t]*[\"']?secret\b")
 _K8S_DATA: Final = re.compile(
     r"(?:^|\n)[ \t]*(?:string)?data:[ \t]*(?:\r?\n[ \t]+(?:[\w.-]{1,128}:[^\n]*|[A-Za-z0-9+/=]+)){1,500}+"
