@@ -14,14 +14,15 @@ from typing import Any, Final
 TOKEN: Final = re.compile(r"<([A-Z][A-Z_]{1,30}):(?=[2-7]{0,11}[A-Z])([A-Z2-7]{6,12})>")
 
 DEPTH_MAX: Final = 64  # deeper values are refused by the security service: a stack bound, far above real documents
-TEXT_CHARS_MIN: Final = 5  # nothing that a detector looks for is shorter
+TEXT_CHARS_MIN: Final = 5  # nothing that a detector looks for is shorter,
+NAMED_CHARS_MIN: Final = 4  # but for a password or a PIN under a dict key that says so
 NUMBER_MIN: Final = 1_000_000  # the smallest phone number (seven digits) as a JSON number
 
 # Plain words hold nothing that a detector looks for: each needs a digit or one of the signs that are left out here.
 _PLAIN: Final = re.compile(r"[A-Za-z\s.!?()*#\[\]{}^;]*\Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z]{1,24}(?:_[a-z]{1,24}){0,4}\Z", re.ASCII)
 _TELLING: Final = re.compile(
-    r"pass|pwd|psw|pin\b|secret|token|key|auth|cred|bearer|cookie|session|private|signature|"
+    r"pass|pwd|psw|pin(?:\b|_|[ -]?code|number)|secret|token|key|auth|cred|bearer|cookie|session|private|signature|"
     r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|salasana|heslo|jelsz|parola|[sş]ifre|"
     r"парол|密码|密碼|パスワード|비밀번호",
     re.I,
@@ -36,7 +37,7 @@ def telling(name: str) -> bool:
 def suspicious(text: str, name: str = "") -> bool:
     """Whether a string could hold a finding. name: the dict key that the string stands under, if any."""
     if len(text) < TEXT_CHARS_MIN:
-        return False
+        return len(text) >= NAMED_CHARS_MIN and name != "" and telling(name)
     return _PLAIN.match(text) is None or (name != "" and telling(name))
 
 

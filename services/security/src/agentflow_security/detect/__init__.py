@@ -9,6 +9,7 @@ from agentflow_security.detect.assignments import find_assignments
 from agentflow_security.detect.checksums import find_cards, find_ibans, find_ssns
 from agentflow_security.detect.contacts import find_emails, find_ips
 from agentflow_security.detect.findings import ENTITIES, Detector, Finding, disjoint
+from agentflow_security.detect.identities import find_identities
 from agentflow_security.detect.opaque import find_opaque
 from agentflow_security.detect.phones import find_phones
 from agentflow_security.detect.secrets import find_secrets
@@ -21,6 +22,7 @@ DETECTORS: Final[tuple[Detector, ...]] = (
     find_cards,
     find_ibans,
     find_ssns,
+    find_identities,
     find_phones,
     find_ips,
     find_secrets,

@@ -11,6 +11,15 @@ CARD: Final = "CREDIT_CARD"
 IBAN: Final = "IBAN_CODE"
 SSN: Final = "US_SSN"
 ITIN: Final = "US_ITIN"
+DE_TAX_ID: Final = "DE_TAX_ID"
+FR_NIR: Final = "FR_NIR"
+ES_NIF: Final = "ES_NIF"
+ES_NIE: Final = "ES_NIE"
+IT_FISCAL_CODE: Final = "IT_FISCAL_CODE"
+EU_VAT_ID: Final = "EU_VAT_ID"
+PASSPORT: Final = "PASSPORT"
+DATE_OF_BIRTH: Final = "DATE_OF_BIRTH"
+PIN: Final = "PIN"
 IP: Final = "IP_ADDRESS"
 API_KEY: Final = "API_KEY"
 PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of an entity
@@ -23,6 +32,15 @@ _RANK: Final = {
     CARD: 7,
     IBAN: 7,
     EMAIL: 6,
+    FR_NIR: 6,
+    IT_FISCAL_CODE: 6,
+    ES_NIF: 6,
+    ES_NIE: 6,
+    DE_TAX_ID: 6,
+    EU_VAT_ID: 6,
+    PASSPORT: 5,
+    DATE_OF_BIRTH: 5,
+    PIN: 5,
     SSN: 5,
     ITIN: 5,
     IP: 4,

@@ -1,0 +1,114 @@
+"""The page on privacy says what the code does: the same kinds, and examples that are found or not found as it says."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from agentflow_security.detect import ENTITIES, detect
+from agentflow_security.detect.identities import is_german_tax_id
+
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "privacy.md").read_text()
+
+
+def _rows(heading: str) -> list[list[str]]:
+    section = PAGE.split(f"## {heading}\n", 1)[1].split("\n## ", 1)[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+FOUND = _rows("What is found")
+NOT_FOUND = [(row[0], example) for row in _rows("What is not found") for example in re.findall(r"`([^`]+)`", row[1])]
+
+
+def kinds(text: str, name: str = "") -> set[str]:
+    return {item.entity for item in detect(text, name)}
+
+
+def test_usage_05_the_page_on_privacy_lists_every_kind_that_is_found() -> None:
+    assert {row[0].strip("`") for row in FOUND} == ENTITIES
+    assert "docs/privacy.md" in (Path(__file__).resolve().parents[2] / "README.md").read_text()
+
+
+@pytest.mark.parametrize(("kind", "example"), [(row[0], row[2]) for row in FOUND if row[2]])
+def test_usage_05_every_example_of_a_kind_is_found(kind: str, example: str) -> None:
+    assert kinds(example.strip("`")) == {kind.strip("`")}
+
+
+@pytest.mark.parametrize(("kind", "example"), NOT_FOUND)
+def test_usage_05_what_the_page_names_as_a_limit_is_one(kind: str, example: str) -> None:
+    assert kinds(example) == set(), f"docs/privacy.md says that {kind} are not found"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("Steueridentifikationsnummer 86 095 742 719", "DE_TAX_ID", "86 095 742 719"),
+        ("n\u00b0 de s\u00e9curit\u00e9 sociale : 185057800608491", "FR_NIR", "185057800608491"),
+        ("12.345.678-Z", "ES_NIF", "12.345.678-Z"),
+        ("Mi NIE es Y8063915-Z.", "ES_NIE", "Y8063915-Z"),
+        ("codice fiscale rssmra85t10a562s", "IT_FISCAL_CODE", "rssmra85t10a562s"),
+        ("VAT no. GB 123 4567 89", "EU_VAT_ID", "GB 123 4567 89"),
+        ("TVA intracommunautaire : FR 40 303 265 045", "EU_VAT_ID", "FR 40 303 265 045"),
+        ("Partita IVA: IT12345678901", "EU_VAT_ID", "IT12345678901"),
+        ("BTW-nummer NL123456789B01", "EU_VAT_ID", "NL123456789B01"),
+        ("Reisepass-Nr.: C01X00T47", "PASSPORT", "C01X00T47"),
+        ("Passeport n\u00b0 12AB34567", "PASSPORT", "12AB34567"),
+        ("Mi pasaporte es AAA123456", "PASSPORT", "AAA123456"),
+        ("geboren am 12. M\u00e4rz 1985", "DATE_OF_BIRTH", "12. M\u00e4rz 1985"),
+        ("n\u00e9e le 3 juin 1990", "DATE_OF_BIRTH", "3 juin 1990"),
+        ("fecha de nacimiento: 12 de marzo de 1985", "DATE_OF_BIRTH", "12 de marzo de 1985"),
+        ("nato il 12/03/1985", "DATE_OF_BIRTH", "12/03/1985"),
+        ("was born on March 12, 1985.", "DATE_OF_BIRTH", "March 12, 1985"),
+        ("DOB 1985-03-12", "DATE_OF_BIRTH", "1985-03-12"),
+        ("Ihre PIN lautet 4711.", "PIN", "4711"),
+        ("code PIN : 1234", "PIN", "1234"),
+    ],
+)
+def test_usage_05_identities_of_the_large_european_languages(text: str, kind: str, value: str) -> None:
+    assert [(item.entity, text[item.start : item.end]) for item in detect(text)] == [(kind, value)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kind"),
+    [
+        ("dateOfBirth", "12.03.1985", "DATE_OF_BIRTH"),
+        ("pin", "4711", "PIN"),
+        ("pin_code", "471112", "PIN"),
+        ("passport_number", "C01X00T47", "PASSPORT"),
+        ("vat_id", "DE136695976", "EU_VAT_ID"),
+        ("steuerId", "86095742719", "DE_TAX_ID"),
+    ],
+)
+def test_usage_05_a_dict_key_is_a_label(name: str, value: str, kind: str) -> None:
+    assert kinds(value, name) == {kind}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Steuer-ID: 86095742718",  # the check digit is wrong
+        "order 86095742719",
+        "1 85 05 78 006 084 36",
+        "185057800608491",
+        "DNI 12345678A, 00000000T",
+        "NIE X1234567M",
+        "RSSMRA85T10A562T",
+        "part DE136695976",
+        "Passport control 12345, passport holders 2024",
+        "the company was born in 1985, released on 12.03.1985",
+        "GPIO pin 12, pinned: 1234, PIN 2024-01, version pin = 1234.5",
+        "Its postal pin code is 342312",
+        "private 123456789, derivative 12345678",
+    ],
+)
+def test_usage_05_numbers_without_a_label_or_with_a_wrong_check_digit_stay(text: str) -> None:
+    assert kinds(text) == set()
+
+
+def test_usage_05_the_german_tax_id_follows_mod_11_10() -> None:
+    assert is_german_tax_id("86095742719")
+    assert [end for end in "0123456789" if is_german_tax_id("8609574271" + end)] == ["9"]
+    assert not is_german_tax_id("12345678903")  # no digit is repeated
