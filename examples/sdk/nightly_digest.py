@@ -3,7 +3,6 @@
 python examples/sdk/nightly_digest.py vendor_review.md
 """
 
-import os
 import sys
 
 from agentflow_sdk import Client, Workflow
@@ -28,8 +27,7 @@ flow = (
 
 def main(document_key: str) -> None:
     """Registers the workflow, and starts it by a schedule from now on."""
-    endpoint = os.environ.get("AGENTFLOW_ENDPOINT", "127.0.0.1:50051")
-    with Client(endpoint, token=os.environ.get("AGENTFLOW_TOKEN", "")) as client:
+    with Client() as client:
         client.workflows.register(flow)
         made = client.schedules.create(
             {

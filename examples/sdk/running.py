@@ -1,7 +1,6 @@
-"""What the SDK examples share: submit, watch, print. AGENTFLOW_ENDPOINT and AGENTFLOW_TOKEN say where and who."""
+"""What the SDK examples share: submit, watch, print. The stack that runs here, or AGENTFLOW_ENDPOINT."""
 
 import json
-import os
 import sys
 
 from agentflow_sdk import Client, RunEvent, Workflow
@@ -13,8 +12,7 @@ def run(flow: Workflow, argument: str = "") -> None:
     if len(sys.argv) != 2:
         raise SystemExit(f"usage: python {sys.argv[0]} <{argument or 'inputs as JSON'}>")
     inputs = {argument: sys.argv[1]} if argument else json.loads(sys.argv[1])
-    endpoint = os.environ.get("AGENTFLOW_ENDPOINT", "127.0.0.1:50051")
-    with Client(endpoint, token=os.environ.get("AGENTFLOW_TOKEN", "")) as client:
+    with Client() as client:
         submission = client.workflows.submit(flow, inputs)
         for item in client.workflows.watch(submission):
             if isinstance(item, RunEvent):

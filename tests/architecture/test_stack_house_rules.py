@@ -59,16 +59,6 @@ def package_of(service: str) -> Path:
     return ROOT / "services" / service / "src" / f"agentflow_{service}"
 
 
-@pytest.mark.parametrize("path", [path for path in python_files() if path.name == "machine.py"], ids=name_of)
-def test_machines_are_pure(path: Path) -> None:
-    found = imports(path)
-    assert {name for name in found if name.split(".")[0] in IMPURE or name in IMPURE_COMMON} == set()
-    calls = {
-        node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)
-    } & {"now", "utcnow", "today", "perf_counter", "monotonic", "time_ns"}  # fmt: skip
-    assert {call for call in calls if call != "now" or "datetime" in found} == set(), "the time is an argument"
-
-
 def test_services_do_not_know_each_other() -> None:
     packages = {f"agentflow_{service}" for service in SERVICES}
     wrong = [

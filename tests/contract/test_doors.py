@@ -74,6 +74,8 @@ DOORS = {
     "CreateBudget": ("budgets.create", "budget create"),
     "ListBudgets": ("budgets.list", "budget list"),
     "GetBudget": ("budgets.get", "budget get"),
+    "UpdateBudget": ("budgets.set", "budget set"),
+    "DeleteBudget": ("budgets.delete", "budget delete"),
 }
 
 

@@ -166,3 +166,32 @@ async def review(state: dict[str, Any], context: StepContext) -> dict[str, objec
 async def mail(name: str) -> str:
     """Somebody's address."""
     return f"{name}.doe" + "@example.com"
+
+
+ODD_VALUES: dict[str, Any] = {
+    "huge": 2**60 + 1,
+    "huger": -(2**70),
+    "nan": {"a": [1, float("nan")]},
+    "infinity": float("inf"),
+    "surrogate": {"a": "x\ud800"},
+    "key": {"\ud800": 1},
+    "digits": 10**5_000,
+}
+
+
+@function(name="t.odd_value")
+async def odd_value(name: str) -> Any:
+    """A value that JSON holds exactly, or not at all."""
+    CALLS[f"odd_value {name}"] += 1
+    return ODD_VALUES[name]
+
+
+@function(name="t.odd_error")
+async def odd_error(where: str, context: StepContext) -> None:
+    """Fails with a lone surrogate somewhere in what it says."""
+    CALLS[f"odd_error {where}"] += 1
+    context.heartbeat(0.5, "\ud83d")
+    raise {
+        "text": TerminalError("x\ud800", kind="odd"),
+        "kind": TerminalError("x", kind="odd\ud800"),
+    }[where]

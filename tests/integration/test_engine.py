@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import sys
 from typing import Any
 
@@ -17,6 +16,7 @@ from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import until
 from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.settings import SchedulerSettings
 
 pytestmark = pytest.mark.integration
 
@@ -264,7 +264,6 @@ async def test_a_run_that_looks_into_many_large_values_goes_on_and_holds_up_nobo
 
 async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(engine: Any, nats_url: str) -> None:
     """A second scheduler is let in by force (its process looks dead); both then decide, and each step runs once."""
-    conftest = importlib.import_module("agentflow_scheduler.settings")
     text = workflow(
         "{id: a, type: function, config: {function_name: t.sleep, inputs: {seconds: 0.2}}}",
         "{id: b, type: function, config: {function_name: t.add, inputs: {a: a.output}}}",
@@ -274,7 +273,7 @@ async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(en
     bucket = await engine.nc.jetstream().key_value(subjects.LEASE_BUCKET)
     for shard in range(subjects.SHARDS):
         await bucket.delete(f"shard.{shard}")
-    async with running("scheduler", conftest.SchedulerSettings(nats_url=nats_url), scheduler_app):
+    async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app):
         for key in keys:
             state = await engine.finished(key)
             assert state.status is RunStatus.COMPLETED

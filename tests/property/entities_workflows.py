@@ -31,6 +31,19 @@ def again_definition() -> dict[str, Any]:
     return parse_dict({"name": "again", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
 
 
+def nested_definition() -> dict[str, Any]:
+    """One that has something to undo before and beside a subworkflow of its own, and one in a map."""
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    sub = {"type": "subworkflow", "config": {"workflow": "child", "inputs": {"n": "{{n}}"}}}
+    nodes = [
+        {"id": "first", "type": "function", "config": WORK, "compensate_with": undo},
+        {"id": "inner", **sub, "depends_on": ["first"], "compensate_with": undo},
+        {"id": "each", "type": "map", "config": {"over": [1, 2], "body": sub}, "depends_on": ["first"]},
+        {"id": "beside", "type": "function", "config": WORK, "compensate_with": undo},
+    ]
+    return parse_dict({"name": "nested", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
+
+
 @st.composite
 def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     """One node of any type."""
@@ -41,7 +54,7 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     }
     node: dict[str, Any] = {"id": name, "type": kind, "policy": policy}
     work = draw(st.sampled_from(["function", "function", "subworkflow"]))
-    sub = {"workflow": draw(st.sampled_from(["child", "again"])), "inputs": {"n": 1}}
+    sub = {"workflow": draw(st.sampled_from(["child", "again", "nested"])), "inputs": {"n": 1}}
     config = WORK if work == "function" else sub
     if kind in {"function", "map", "loop", "subworkflow"}:
         if draw(st.integers(0, 3)) == 0:

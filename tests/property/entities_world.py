@@ -24,8 +24,8 @@ from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
 
-from .entities_checks import OVER, Logs, check_children, check_slots
-from .entities_workflows import again_definition, child_definition
+from .entities_checks import OVER, Logs, check_children, check_continued, check_slots, check_undone_first
+from .entities_workflows import again_definition, child_definition, nested_definition
 
 ROUNDS_MAX = 4_000
 
@@ -69,7 +69,7 @@ class World:
         self.fact(self.key, ev.RunSubmitted(
             org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=checked.canonical(),
             inputs=Payload(value={"go": True}), seed=kept[0], position=kept[1],
-            definitions={"child": child_definition(), "again": again_definition()},
+            definitions={"child": child_definition(), "again": again_definition(), "nested": nested_definition()},
         ))  # fmt: skip
 
     def append(self, key: RunKey, event: Any) -> int:
@@ -201,7 +201,8 @@ class World:
 
     def outside(self) -> None:
         """Something happens: a report, a timer, an answer. Nothing left: time goes on."""
-        choices: list[Any] = [*self.tasks, *self.timers.items()]
+        choices: list[Any] = [*self.tasks, *((place, t) for place, t in self.timers.items() if t.kind != "children")]
+        choices = choices or list(self.timers.items())  # hours pass only if nothing else is to come
         if self.random.random() < 0.3 or not choices:
             self.people()
         if not choices:
@@ -318,6 +319,8 @@ class World:
         self.check_concurrency(submitted.definition, log)
         self.check_saga(key, ends[0], decisions)
         check_children(self.logs, key)
+        check_undone_first(self.logs, key)
+        check_continued(self.logs, key)
 
     def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:
         """When a run ends nothing of it is under way."""
@@ -351,7 +354,9 @@ class World:
                 open_steps.discard(step)
 
     def check_saga(self, key: RunKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
-        plan = next((e for e in decisions if isinstance(e, ev.RunCompensating)), None)
+        plans = [e for e in decisions if isinstance(e, ev.RunCompensating)]
+        assert [bool(plan.children) for plan in plans] in ([], [True], [False], [True, False])
+        plan = next((e for e in plans if not e.children), None)
         if not isinstance(end, ev.RunCompleted):
             undone = set(end.uncompensated if plan is None else plan.steps)
             assert self._completed_with_undo(key, plan or end) <= undone
@@ -360,7 +365,10 @@ class World:
             assert not begun
             return
         assert list(dict.fromkeys(begun)) == [f"{step}:undo" for step in plan.steps][: len(set(begun))]
-        assert sorted([*end.compensated, *end.uncompensated]) == sorted(plan.steps)
+        given_up = {step for step in end.uncompensated if step not in plan.steps}
+        assert sorted({*end.compensated, *end.uncompensated} - given_up) == sorted(plan.steps)
+        patient = not any(isinstance(event, ev.TimerFired) and event.kind == "children" for _, event in self.logs[key])
+        assert not (given_up and patient), f"{key.run} did not wait for {given_up}"
 
     def _completed_with_undo(self, key: RunKey, until: Any) -> set[str]:
         """What had completed by this decision, of the steps that have a compensation."""

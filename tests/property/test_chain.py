@@ -16,8 +16,9 @@ from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
 from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunStatus, StepStatus
 from agentflow_scheduler import chain
+from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import ROW_STEPS, Plans
+from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Decision, Run
 from agentflow_worker import machine as worker
 

@@ -17,7 +17,7 @@ from agentflow_common.forking import Changes
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 
-from .entities_workflows import WORK, workflows
+from .entities_workflows import WORK, nodes, workflows
 from .entities_world import World
 
 MOMENTS = st.sampled_from([-1, -1, 2, 9, 25])
@@ -30,6 +30,65 @@ def test_every_run_ends_once_and_nothing_leaks(
     crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int, pause_at: int
 ) -> None:
     world = World(definition, seed, crashes)
+    world.play(cancel_at, pause_at)
+    world.check()
+
+
+def family() -> st.SearchStrategy[dict[str, Any]]:
+    """Subworkflows that have something to undo, in every place, beside a step that may fail."""
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    final = {"retry": {"max_attempts": 1}}
+
+    def placed(name: str, place: str) -> dict[str, Any]:
+        sub = {"type": "subworkflow", "config": {"workflow": name, "inputs": {"n": 1}}}
+        config = {"over": [1, 2]} if place == "map" else {"until": "iteration > 1", "max_iterations": 2}
+        if place in {"map", "loop"}:
+            return {"type": place, "config": {"body": sub, **config}}
+        timed = {"timeout_ms": 1000, "on_failure": "continue", **final}
+        return {**sub, "policy": timed} if place == "timed" else sub
+
+    def whole(below: list[dict[str, Any]]) -> dict[str, Any]:
+        before = {"id": "before", "type": "function", "config": WORK, "compensate_with": undo}
+        more = {"depends_on": ["before"], "compensate_with": undo}
+        subs = [{"id": f"s{at}", **more, **node} for at, node in enumerate(below)]
+        beside = {"id": "beside", "type": "function", "config": WORK, "policy": final, "compensate_with": undo}
+        return {"name": "w", "inputs": {"go": {"type": "boolean"}}, "dag": {"nodes": [before, *subs, beside]}}
+
+    places = st.sampled_from(["plain", "plain", "map", "loop", "timed"])
+    node = st.builds(placed, st.sampled_from(["child", "nested", "again"]), places)
+    return st.lists(node, min_size=1, max_size=3).map(whole)
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
+@given(family(), st.integers(0, 2**32), MOMENTS)
+@settings(max_examples=150, deadline=None)
+def test_engine_04_a_run_undoes_nothing_before_its_subworkflows_have_ended(
+    crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int
+) -> None:
+    world = World(definition, seed, crashes)
+    world.play(cancel_at, -1)
+    world.check()
+
+
+@st.composite
+def going_on(draw: st.DrawFn) -> dict[str, Any]:
+    """A run that is to go on as a new one beside steps of every type."""
+    beside = [draw(nodes(f"n{index}")) for index in range(draw(st.integers(1, 3)))]
+    after = draw(st.sampled_from([[], [beside[0]["id"]]]))
+    following = {"id": "next", "type": "continue_as_new", "condition": "go", "config": {"inputs": {"go": False}}}
+    chain = {"id": "chain", "type": "function", "config": WORK, "depends_on": [beside[-1]["id"]]}
+    listed = draw(st.permutations([*beside, {**following, "depends_on": after}, chain]))
+    inputs = {"go": {"type": "boolean", "default": True}}
+    return {"name": "w", "inputs": inputs, "dag": {"nodes": listed, "edges": []}}
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
+@given(going_on(), st.integers(0, 2**32), MOMENTS, st.sampled_from([-1, -1, 4]))
+@settings(max_examples=150, deadline=None)
+def test_engine_05_a_run_goes_on_as_a_new_one_once_nothing_runs(
+    crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int, pause_at: int
+) -> None:
+    world = World(definition, seed, crashes, tight=seed % 2 == 0)
     world.play(cancel_at, pause_at)
     world.check()
 

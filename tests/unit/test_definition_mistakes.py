@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import keyword
 import time
+from typing import Any
 
 import pytest
 
+from agentflow_common import expressions
 from agentflow_common.definition import parse_dict, parse_text
 from agentflow_common.definition_check import PROBLEMS_MAX
 from agentflow_common.errors import InvalidError
@@ -126,3 +129,97 @@ def test_many_mistakes_in_a_large_definition_are_told_in_time() -> None:
         parse_dict({"name": "w", "dag": {"nodes": nodes}})
     assert len(caught.value.problems) == PROBLEMS_MAX
     assert time.process_time() - began < 20
+
+
+BODY = {"type": "function", "config": {"function_name": "f"}}
+RESERVED = [
+    *(
+        "inputs",
+        "self",
+        "null",
+        "true",
+        "false",
+        "none",
+        "True",
+        "None",
+        "not",
+        "and",
+        "in",
+        "is",
+        "if",
+        "else",
+        "loop",
+    ),
+    *("for", "import", "let", "function", "package", "namespace", "return", "var", "void", "while", "as", "const"),
+]
+
+
+@pytest.mark.parametrize("name", RESERVED)
+def test_engine_10_an_id_that_expressions_read_as_something_else_is_refused_with_a_fix(name: str) -> None:
+    data = {"name": "w", "dag": {"nodes": [{"id": name, "type": "function", "config": {"function_name": "f"}}]}}
+    with pytest.raises(InvalidError) as caught:
+        parse_dict(data)
+    assert caught.value.problems[0].place == "dag.nodes[0].id"
+    assert f"call the node {name}_step" in caught.value.problems[0].fix
+    graph = {"name": "g", "entry_point": name, "nodes": [{"name": name, "function": "f"}], "edges": []}
+    with pytest.raises(InvalidError, match=f"call the node {name}_step"):
+        parse_dict(graph)
+
+
+def test_engine_10_an_id_is_free_to_templates_and_conditions_or_refused() -> None:
+    """Every word that Python, Jinja or CEL know: a node of that name can be spoken of, or can't be registered."""
+    words = {*RESERVED, *keyword.kwlist, *keyword.softkwlist, "size", "has", "int"}
+    words |= {
+        "items",
+        "values",
+        "get",
+        "map",
+        "all",
+        "filter",
+        "type",
+        "dyn",
+        "string",
+        "state",
+        "item",
+        "org",
+        "run",
+        "tags",
+    }
+    words |= {"range", "dict", "cycler", "super", "caller", "loop", "context", "environment", "result", "missing"}
+    view = {"output": {"x": 1}, "status": "completed", "error": None}
+    free = 0
+    for word in sorted(word for word in words if word.isidentifier()):
+        node = {"id": word, "type": "function", "config": {"function_name": "f"}}
+        inputs = {"a": f"{{{{{word}.output.x}}}}", "b": f"{word}.output.x"}
+        asked = f"{word}.output.x == 1 && has({word}.output.x)"
+        after = {
+            "id": "z",
+            "type": "function",
+            "condition": asked,
+            "config": {"function_name": "f", "inputs": inputs},
+        }
+        try:
+            parse_dict({"name": "w", "dag": {"nodes": [node, after]}})
+        except InvalidError as error:
+            assert f"call the node {word}_step" in str(error), word  # noqa: PT017
+            continue
+        free += 1
+        assert expressions.template(f"{{{{{word}.output.x}}}}").render({word: view}) == 1
+        assert expressions.condition(asked).holds({word: view})
+    assert free > 30
+
+
+@pytest.mark.parametrize(
+    ("name", "node"),
+    [
+        ("index", {"type": "map", "config": {"over": [1], "body": BODY}}),
+        ("previous", {"type": "loop", "config": {"max_iterations": 2, "until": "iteration > 1", "body": BODY}}),
+        ("output", {"type": "tool", "config": {"tool_name": "t"},
+                    "compensate_with": {"type": "tool", "config": {"tool_name": "u"}}}),
+    ],
+)  # fmt: skip
+def test_engine_10_an_id_that_another_node_hides_is_refused_and_free_elsewhere(name: str, node: dict[str, Any]) -> None:
+    one = {"id": name, "type": "function", "config": {"function_name": "f"}}
+    parse_dict({"name": "w", "dag": {"nodes": [one]}})
+    with pytest.raises(InvalidError, match="means something else inside the node 'other'"):
+        parse_dict({"name": "w", "dag": {"nodes": [one, {"id": "other", **node}]}})

@@ -105,7 +105,7 @@ def test_money_is_exact() -> None:
     assert models.to_nano("0.000000001") == 1
     assert models.usd(1_200_000) == Decimal("0.0012")
     for bad in ("0.0000000001", "NaN"):
-        with pytest.raises(ValueError, match="nano-USD"):
+        with pytest.raises(ValueError, match=r"not an amount|nine decimals|US dollars"):
             models.to_nano(bad)
     with pytest.raises(InvalidArgumentError, match="money"):
         calls.create_budget("lots")
@@ -178,7 +178,7 @@ def test_inputs_that_are_no_object_are_an_invalid_argument(inputs: Any) -> None:
 
 
 def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:
-    with pytest.raises(InvalidArgumentError, match=r"set_lane: an argument does not fit the request: .*99999999999"):
+    with pytest.raises(InvalidArgumentError, match=r"limit: 99,999,999,999 is out of range"):
         calls.built(control_calls.set_lane, "gpu", limit=99_999_999_999)
     assert calls.built(control_calls.set_lane, "gpu", limit=3).request.limit == 3
     with pytest.raises(InvalidArgumentError, match="set_lane: an argument does not fit"):

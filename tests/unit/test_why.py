@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import lanefold
-from agentflow_common.definition import parse_text
-from agentflow_common.events import StepError
+from agentflow_common import events as ev
+from agentflow_common import lanefold, timer_ids
+from agentflow_common.definition import parse_dict, parse_text
+from agentflow_common.events import Payload, StepError
 from agentflow_common.lanefold import LaneConfig, LaneState, Slot
+from agentflow_common.runfold import new_state
 from agentflow_common.runstate import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
 from agentflow_common.why import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
+from agentflow_scheduler.machine import decide
+from agentflow_scheduler.plan import Plans
+from agentflow_scheduler.run import Run
 
 TEXT = """\
 name: w
@@ -110,10 +115,10 @@ def lane(**fields: Any) -> LaneState:
 QUEUED = StepState(status=StepStatus.QUEUED, attempt=1, lane="acme", scheduled_at=5)
 
 
-def test_a_full_lane_tells_who_holds_it_and_the_place_in_the_queue() -> None:
+def test_engine_15_a_full_lane_tells_who_holds_it_and_the_number_in_the_queue() -> None:
     found = only(QUEUED, lanes={"acme": lane()}, visible_org="o")
     assert (found.kind, found.on, found.since) == ("lane", "acme", 5)
-    assert found.text == "lane acme is full: 2 of 1, held by run_9/s and 1 more, 2. of 2 in the queue"
+    assert found.text == "lane acme is full: 2 of 1, held by run_9/s and 1 more, number 2 of 2 in the queue"
     assert "run_8" in only(QUEUED, lanes={"acme": lane()}).text
     assert only(QUEUED).text == "waits for a slot of lane acme"
 
@@ -124,7 +129,7 @@ def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
     rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
     found = only(QUEUED, lanes={"acme": rated})
     assert (found.kind, found.until) == ("rate", NOW + lanefold.rate_wait_us(rated, NOW) // 1000)
-    assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, 2. of 2 in the queue"
+    assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, number 2 of 2 in the queue"
 
 
 def test_a_pause_by_a_pattern_names_it_and_why() -> None:
@@ -217,3 +222,54 @@ def test_engine_02_nobody_is_asked_for_an_outcome_without_which_the_run_goes_on(
     state = run(a=StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
     assert "a" in {item.step for item in explain(state, parse_text(TEXT), Surroundings(now_ms=NOW)).waiting}
     assert "a" not in {item.step for item in explain(state, parse_text(text), Surroundings(now_ms=NOW)).waiting}
+
+
+def test_engine_04_a_run_says_that_it_waits_for_subworkflows_to_undo() -> None:
+    state = run(a=StepState(status=StepStatus.CANCELLED, child="run_2"))
+    state.ending = Ending("cancelled", (), children=("a",))
+    state.undoing = {"a/1": "run_2"}
+    state.timers = {"children": TimerState("children", NOW + 3_600_000)}
+    found, steps = told(state)
+    assert found.summary == (
+        "the run waits until the subworkflow undoes what was done; then it undoes its own steps and ends as cancelled"
+    )
+    assert (steps["a"].kind, steps["a"].on, steps["a"].until) == ("subworkflow", "run_2", NOW + 3_600_000)
+    assert steps["a"].text == (
+        "waits until the run run_2 has undone its steps and ended, and goes on without that in 1 h "
+        "(agentctl workflow why run_2)"
+    )
+
+
+def test_engine_05_a_continue_as_new_says_that_it_comes_after_what_runs() -> None:
+    text = TEXT.replace(
+        "  edges:", "    - {id: again, type: continue_as_new, config: {inputs: {customer: c}}}\n  edges:"
+    )
+    state = run(a=StepState(status=StepStatus.RUNNING), ask=StepState(status=StepStatus.WAITING, waiting="approval"))
+    found = explain(state, parse_text(text), Surroundings(now_ms=NOW))
+    (again,) = [item for item in found.waiting if item.step == "again"]
+    assert (again.kind, again.on) == ("dependency", "a")
+    assert again.text == "goes on as a new run once these have ended: a (running)"
+
+
+def test_engine_15_a_loop_that_pauses_says_when_its_next_iteration_comes() -> None:
+    """By the machine itself, so that both agree on the id of the timer."""
+    body = {"type": "function", "config": {"function_name": "f"}}
+    config = {"body": body, "until": "false", "max_iterations": 3, "delay_ms": 60_000}
+    definition = parse_dict({"name": "w", "dag": {"nodes": [{"id": "a", "type": "loop", "config": config}]}})
+    own: dict[str, Any] = {"org": "o", "run": "run_1", "ts": NOW}
+    begun = ev.RunSubmitted(**own, workflow="w", version=1, definition=definition.canonical(), inputs=Payload(value={}))
+    driven = Run(new_state(begun, 1), Plans().get(begun.definition))
+    decide(driven, NOW, {})
+
+    def text() -> str:
+        waiting = explain(driven.state, definition, Surroundings(now_ms=NOW)).waiting
+        return {item.step: item.text for item in waiting}["a"]
+
+    assert text() == "is in iteration 1"
+    driven.apply(ev.StepCompleted(**own, step="a@1", attempt=1, output=Payload(value=1)), 2)
+    decide(driven, NOW, {})
+    assert text() == "is in iteration 1; the next one comes in 1 m"
+    late = NOW + 60_000
+    driven.apply(ev.TimerFired(**{**own, "ts": late}, timer=timer_ids.delay("a", 1), kind="wait", step="a"), 3)
+    decide(driven, late, {})
+    assert text() == "is in iteration 2"

@@ -246,7 +246,7 @@ def line(event: Any, began_ms: int) -> str:
     if body.get("begun"):
         facts.append(f"goes on with {body['begun']['step']}")
     undone = {"steps": "undoes" if event.type == "run.compensating" else "", "compensated": "undone:",
-              "uncompensated": "not undone:"}  # fmt: skip
+              "children": "waits until the subworkflows have undone:", "uncompensated": "not undone:"}  # fmt: skip
     facts.extend(f"{word} {', '.join(body[key])}" for key, word in undone.items() if word and body.get(key))
     seconds = max(0, event.ts - began_ms) / 1000
     return f"{seconds:9.3f}s  {event.type:<20} {event.step:<20} {'  '.join(facts)}".rstrip()

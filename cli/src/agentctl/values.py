@@ -16,6 +16,7 @@ from agentctl.failures import CliError
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\Z")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _JSON_SCALAR: Final = re.compile(r"(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)\Z")
+_FILE_NAME: Final = re.compile(r"\A(/|\./|\.\./|~/)|\.(txt|md|j2|jinja2?|prompt|tmpl|tpl|html?|ya?ml|json)\Z", re.I)
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
 
 
@@ -46,10 +47,32 @@ def text_or_file(value: str) -> str:
     return read_text(value[1:]) if value.startswith("@") and len(value) > 1 else value
 
 
-def template_text(value: str) -> str:
-    """`@file`, the path of a file that is there, or the template itself."""
-    is_path = "\n" not in value and "{" not in value and len(value) < 256 and Path(value).expanduser().is_file()
-    return read_text(value) if is_path else text_or_file(value)
+def template_text(value: str, flag: str = "--template") -> str:
+    """Returns the text of `@file` or of a file that exists, or the template itself.
+
+    CliError for what looks like the name of a file and is not there: it would become the template.
+    """
+    if value.startswith("@") and len(value) > 1:
+        return read_text(value[1:])
+    if "\n" not in value and "{" not in value and len(value) < 256 and Path(value).expanduser().is_file():
+        return read_text(value)
+    if looks_like_file(value):
+        raise CliError(
+            f"{flag} {value}: there is no such file",
+            fix=f"name a file, or pass the text itself with {_INLINE.get(flag, flag)} (it may hold {{{{variables}}}})",
+        )
+    return value
+
+
+_INLINE: Final = {"--template": "--text", "--system": "--system-text"}
+
+
+def looks_like_file(value: str) -> bool:
+    """True if a text can hardly be meant as a text: one word, or what ends as file names do."""
+    text = value.strip()
+    if not text or "\n" in text or "{" in text:
+        return False
+    return not re.search(r"\s", text) or bool(_FILE_NAME.search(text))
 
 
 def scalar(text: str) -> Any:

@@ -11,7 +11,7 @@ from agentflow_common.lanefold import LaneState
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import Answer, RunState, StepStatus
-from agentflow_scheduler import append, composite, machine, pools, recovery, run, saga, steps
+from agentflow_scheduler import append, composite, machine, pools, recovery, run, saga, steps, waits
 
 Change = tuple[Any, Any, Any]
 
@@ -56,6 +56,32 @@ def compensated_again() -> list[Change]:
         real(its_run, out, name, step)
 
     return [(saga, "_look_at_undo", look)]
+
+
+def undone_before_children() -> list[Change]:
+    """A run does not wait until its subworkflows have undone their steps."""
+    return [(saga, "undoing_steps", lambda _state: ()), (saga, "waits_for_children", lambda *_: False)]
+
+
+def ended_before_children() -> list[Change]:
+    """A run that has nothing of its own to undo does not wait for its subworkflows."""
+    real = saga.undoing_steps
+    return [(saga, "undoing_steps", lambda state: real(state) if saga._effective(state) else ())]
+
+
+def late_effects_forgotten() -> list[Change]:
+    """A subworkflow that completed before its cancel came is not undone."""
+    real = saga._may_have_effect
+
+    def may_have(step: Any) -> bool:
+        return real(step) and (step.late is None or step.status is StepStatus.COMPLETED)
+
+    return [(saga, "_may_have_effect", may_have)]
+
+
+def goes_on_beside_others() -> list[Change]:
+    """`continue_as_new` closes what runs beside it."""
+    return [(waits, "has_others", lambda *_: False)]
 
 
 def concurrency_ignored() -> list[Change]:
@@ -234,4 +260,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     parent_told_twice, late_costs_lost, children_go_on, back_edge_without_bound, paused_goes_on, no_grace,
     total_time_retried, timers_left_out, tried_again_unasked,
     window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
+    undone_before_children, ended_before_children, late_effects_forgotten, goes_on_beside_others,
 )  # fmt: skip

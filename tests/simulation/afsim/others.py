@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanefold import LaneFold
 from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunState
+from agentflow_common.runstate import UNDO, RunState
 from agentflow_common.schedulespec import trusted
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import overtaken
@@ -133,6 +133,7 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
             world.fail(f"{key.run} cost {state.cost_nano}, by its parts {cost}")
         _check_told(world, key, state, logs)
         _check_left(world, key, logs)
+        _check_undone_first(world, key, logs)
         _check_overtaken(world, key, logs)
         if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
             world.fail(f"{key.run} goes on as {state.continued_as}, which nobody submitted")
@@ -172,6 +173,30 @@ def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
             child = subjects.key_of("o", children[event.step, event.attempt])
             if not _is_told(child, message.seq, logs):
                 world.fail(f"{child.run} goes on though {event.step} of {key.run} was closed")
+
+
+def _check_undone_first(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+    """Undoing goes backwards through a family: a run begins to undo its own steps, and ends, only after its
+    subworkflows have ended. One that is cancelled by force waits for nobody."""
+    own = [m.seq for m, e in logs[key] if isinstance(e, ev.StepScheduled) and e.step.endswith(UNDO)]
+    end = next((m.seq for m, e in logs[key] if isinstance(e, ev.TERMINAL_RUN)), None)
+    if end is None or any(isinstance(e, ev.RunCancelRequested) and e.force for _, e in logs[key]):
+        return
+    for _, event in logs[key]:
+        if isinstance(event, ev.StepWaiting) and event.child:
+            ended = _ended_at(subjects.key_of("o", event.child), logs)
+            if ended is None or ended > min([end, *own]):
+                world.fail(f"{key.run} did not wait until {event.child} of {event.step} had undone its steps")
+
+
+def _ended_at(key: RunKey, logs: dict[RunKey, Log]) -> int | None:
+    """Where the log has the end of a run, or of the last one that went on in its place."""
+    for message, event in logs.get(key, ()):
+        if isinstance(event, ev.RunCompleted) and event.continued_as:
+            return _ended_at(subjects.key_of(key.org, event.continued_as), logs)
+        if isinstance(event, ev.TERMINAL_RUN):
+            return message.seq
+    return None
 
 
 def _is_told(key: RunKey, seq: int, logs: dict[RunKey, Log]) -> bool:

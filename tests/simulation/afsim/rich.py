@@ -36,15 +36,17 @@ def children() -> dict[str, dict[str, Any]]:
     }
     nested = {
         "nodes": [
+            _function("first", compensate_with=_UNDO),
             {
                 "id": "inner",
                 "type": "subworkflow",
                 "config": {"workflow": "child"},
                 "policy": {"on_failure": "continue"},
+                "compensate_with": _UNDO,
             },
             {"id": "rest", "type": "wait", "config": {"duration": "300ms"}},
         ],
-        "edges": [],
+        "edges": [{"from": "first", "to": "inner"}],
     }
     listed: list[dict[str, Any]] = [
         {"name": "child", "dag": child},
@@ -86,6 +88,8 @@ def _node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:  # noqa: 
             node["policy"]["heartbeat_ms"] = 1500
     elif kind == "subworkflow":
         node["config"] = {"workflow": rng.choice(list(CHILDREN)), "inputs": {}}
+        if rng.random() < 0.4:
+            node["compensate_with"] = _UNDO
     elif kind == "map":
         node["config"] = {
             "over": list(range(rng.choice([0, 1, 3, 7]))), "body": _work(rng),
@@ -142,7 +146,8 @@ def definition(rng: random.Random) -> dict[str, Any]:
                     given[f"from{source}"] = f"n{source}.output"
     found: dict[str, Any] = {"name": "w", "inputs": {"go": {"type": "boolean", "default": True}},
                              "dag": {"nodes": nodes, "edges": edges}}  # fmt: skip
-    if rng.random() < 0.1:
+    if rng.random() < 0.15:  # it is often due while others run
+        edges[:] = [edge for edge in edges if edge["to"] != f"n{count - 1}" or rng.random() < 0.5]
         nodes[-1] = {"id": f"n{count - 1}", "type": "continue_as_new", "condition": "go",
                      "config": {"inputs": {"go": False}}}  # fmt: skip
     back = [_back(rng, count) for _ in range(rng.choice([0, 1, 1, 2]))] if count > 1 else []

@@ -27,6 +27,7 @@ from agentflow_common.runstate import (
     node_of,
     parent_of,
     undo_key,
+    undoing_steps,
 )
 
 DECIDED = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED,
@@ -45,6 +46,10 @@ def _gives_back(event: ev.Event) -> bool:
 def is_attempt(step: StepState) -> bool:
     """Offered or running, and not a whole of which parts run."""
     return step.status in ACTIVE and step.width < 0 and step.kind != "loop"
+
+
+def _took_effect(step: StepState) -> bool:
+    return step.status is StepStatus.COMPLETED or step.late is not None
 
 
 class Rules(RunFold):
@@ -134,7 +139,8 @@ class Rules(RunFold):
         timer = isinstance(event, ev.TimerSet)
         deadline = timer and event.kind == "deadline"  # type: ignore[attr-defined]
         if state.ending is not None:
-            if key and not key.endswith(UNDO) and not isinstance(event, ev.TERMINAL_RUN):
+            named = isinstance(event, ev.RunCompensating) and state.ending.children and not event.children
+            if key and not key.endswith(UNDO) and not (named or isinstance(event, ev.TERMINAL_RUN)):
                 self.fail(f"{name} of {key} while the run is compensated")
         elif state.cancel_requested:
             if not isinstance(event, _AFTER_CANCEL) or (timer and key):
@@ -236,6 +242,8 @@ class Rules(RunFold):
                 self.fail(f"{key} completed with {bad} failed items, {allowed:g} are allowed")
 
     def _resolved(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        if self.nodes[node_of(key)].type == "continue_as_new" and event.status == "completed":
+            self._continues(state, key)
         if event.signal:
             kept = state.signals.get(event.signal, [])
             if not kept or kept[0] != event.output:
@@ -251,6 +259,14 @@ class Rules(RunFold):
                 people = {answer.by for answer in step.answers if answer.decision == "approve"} & allowed
                 if len(people) < config.required:
                     self.fail(f"{key} was approved by {sorted(people)}, {config.required} are required")
+
+    def _continues(self, state: RunState, key: str) -> None:
+        """Beside it steps may only wait, for a time, a signal or people: a subworkflow runs."""
+        for name, step in state.steps.items():
+            whole = parent_of(name) is None
+            unknown = whole and step.status is StepStatus.OUTCOME_UNKNOWN and not self._settled(step, node_of(name))
+            if unknown or (step.status in OPEN and (step.status is not StepStatus.WAITING or step.child)):
+                self.fail(f"{key} goes on as a new run while {name} is {step.status}")
 
     def _iterated(self, state: RunState, event: Any, key: str, step: StepState) -> None:
         if event.iteration != step.iteration + 1 or event.iteration > self.nodes[node_of(key)].config.max_iterations:
@@ -278,11 +294,15 @@ class Rules(RunFold):
                 self.fail(f"the edge {edge} was taken too often")
 
     def _compensating(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
+        if event.children:
+            if event.steps or not set(event.children) <= set(undoing_steps(state)):
+                self.fail(f"it waits for {event.children}, and may wait for {undoing_steps(state)}")
+            return
         place = {name: index for index, name in enumerate(state.undo)}
         if [place[name] for name in event.steps] != sorted((place[n] for n in event.steps), reverse=True):
             self.fail("the order of compensation is not the reverse of the steps' begin")
         for name in state.undo:
-            if state.steps[name].status is StepStatus.COMPLETED and name not in event.steps:
+            if _took_effect(state.steps[name]) and name not in event.steps:
                 self.fail(f"{name} took effect and is not compensated")
 
     # --- the end ---
@@ -295,7 +315,7 @@ class Rules(RunFold):
             if not event.continued_as:
                 self._complete(state)
             return
-        effects = {key for key in state.undo if state.steps[key].status is StepStatus.COMPLETED}
+        effects = {key for key in state.undo if _took_effect(state.steps[key])}
         undone = {key for key in state.undo if state.steps.get(undo_key(key), _NOBODY).status is StepStatus.COMPLETED}
         if set(event.compensated) != undone:
             self.fail(f"it says that {sorted(event.compensated)} are compensated, {sorted(undone)} are")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, tell them again, purge them.")
 
 Sequences = Annotated[
-    list[int] | None, typer.Argument(help="Sequences, as `dead list` shows them.", show_default=False, min=1)
+    list[int] | None, typer.Argument(help="As `dead list` shows them.", show_default=False, min=1, max=2**63 - 1)
 ]
 All = Annotated[bool, typer.Option("--all", help="Every letter that you may see.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")]
@@ -79,7 +79,7 @@ def list_(
 @app.command()
 @remote
 def get(
-    sequence: Annotated[int, typer.Argument(help="As `dead list` shows it.", show_default=False, min=1)],
+    sequence: Annotated[int, typer.Argument(help="As `dead list` shows it.", show_default=False, min=1, max=2**63 - 1)],
     reveal: Annotated[bool, typer.Option("--reveal", help="Show the body (permission `reveal`; audited).")] = False,
     reason: Annotated[str, typer.Option(help="Why, for the audit log.", show_default=False)] = "",
     output: Output = Format.TABLE,

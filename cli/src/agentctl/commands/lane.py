@@ -61,7 +61,10 @@ def get(name: Name, output: Output = Format.TABLE) -> None:
 def set_(
     name: Name,
     limit: Annotated[
-        int | None, typer.Option(help="Steps at a time; 0 for what workers or definitions say.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Steps at a time; 0 for what workers or definitions say.", show_default=False, min=0, max=10_000
+        ),
     ] = None,
     rate: Annotated[
         str | None,

@@ -20,11 +20,12 @@ app = typer.Typer(no_args_is_help=True, help="Create and read prompts.")
 def create(
     name: Annotated[str, typer.Argument(help="Name of the prompt.", show_default=False)],
     template: Annotated[
-        str,
-        typer.Option(help="The template, @file, or a file. Variables: {{name}}.", show_default=False),
-    ],
+        str, typer.Option(help="A file with the template (or @file). Variables: {{name}}.", show_default=False)
+    ] = "",
+    text: Annotated[str, typer.Option(help="The template itself, instead of --template.", show_default=False)] = "",
     schema: Annotated[str, typer.Option(help="JSON Schema of the inputs, or @file.", show_default=False)] = "",
-    system: Annotated[str, typer.Option(help="System message, or @file.", show_default=False)] = "",
+    system: Annotated[str, typer.Option(help="A file with the system message (or @file).", show_default=False)] = "",
+    system_text: Annotated[str, typer.Option(help="The system message itself.", show_default=False)] = "",
     description: Annotated[str, typer.Option(help="What it is for.", show_default=False)] = "",
     label: Annotated[list[str] | None, typer.Option(help="A label that points at this version.")] = None,
     task: Annotated[
@@ -35,17 +36,21 @@ def create(
             show_default=False,
         ),
     ] = "",
-    max_output_tokens: Annotated[int, typer.Option(help="0 means 1024.", min=0)] = 0,
+    max_output_tokens: Annotated[int, typer.Option(help="0 means 1024.", min=0, max=1_000_000)] = 0,
     temperature: Annotated[float, typer.Option(min=0, max=2)] = 0.0,
     output: Output = Format.TABLE,
 ) -> None:
     """Create the next version of a prompt."""
     inputs_schema = _schema(schema)
+    if bool(template) == bool(text):
+        raise CliError("give either --template FILE or --text TEXT", fix="--text takes the template itself")
+    if system and system_text:
+        raise CliError("give either --system FILE or --system-text TEXT", fix="leave one of them out")
     with open_client() as client:
         prompt = client.prompts.create(
             name,
-            values.template_text(template),
-            system=values.text_or_file(system),
+            text or values.template_text(template),
+            system=system_text or values.template_text(system, "--system"),
             description=description,
             inputs_schema=inputs_schema,
             labels=label or (),

@@ -110,7 +110,7 @@ def update(file: File, output: Output = Format.TABLE) -> None:
 def list_(
     workflow: Annotated[str, typer.Option(help="Only those of this workflow.", show_default=False)] = "",
     status: Annotated[str, typer.Option(help="active, paused, finished or broken.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(help="How many at most, by name.", min=1)] = 100,
+    limit: Annotated[int, typer.Option(help="How many at most, by name.", min=1, max=100_000)] = 100,
     output: Output = Format.TABLE,
 ) -> None:
     """List schedules with what comes next."""

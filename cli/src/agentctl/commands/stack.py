@@ -28,10 +28,12 @@ def add_to(app: typer.Typer) -> None:
 def up(
     data_dir: DataDir = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
-    port: Annotated[int, typer.Option(help="Of the gRPC API; 0: the last one used, or a free one.", min=0)] = 0,
-    http_port: Annotated[int, typer.Option(help="Of the gateway's health and metrics.", min=0)] = 0,
-    nats_port: Annotated[int, typer.Option(min=0)] = 0,
-    postgres_port: Annotated[int, typer.Option(help="0: a Unix socket only.", min=0)] = 0,
+    port: Annotated[
+        int, typer.Option(help="Of the gRPC API; 0: the last one used, or a free one.", min=0, max=65_535)
+    ] = 0,
+    http_port: Annotated[int, typer.Option(help="Of the gateway's health and metrics.", min=0, max=65_535)] = 0,
+    nats_port: Annotated[int, typer.Option(min=0, max=65_535)] = 0,
+    postgres_port: Annotated[int, typer.Option(help="0: a Unix socket only.", min=0, max=65_535)] = 0,
     load: Annotated[
         list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker.")
     ] = None,
@@ -40,7 +42,9 @@ def up(
         typer.Option(help="A folder that file tools may use; none: the current one and DATA_DIR/files."),
     ] = None,
     fsync: Annotated[bool, typer.Option("--fsync", help="Sync the log to disk before every acknowledgement.")] = False,
-    timeout: Annotated[float, typer.Option(help="Seconds that the stack may take to become ready.", min=1)] = 60.0,
+    timeout: Annotated[
+        float, typer.Option(help="Seconds that the stack may take to become ready.", min=1, max=3600)
+    ] = 60.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every part as it starts.")] = False,
 ) -> None:
     """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C."""

@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import runs, values
 from agentctl.output import Format, Output, emit, stdout
+from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Look at what runs did.")
@@ -24,7 +25,7 @@ class TraceFormat(StrEnum):
 @app.command()
 @remote
 def get(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)],
+    run: RunId,
     events: Annotated[bool, typer.Option("--events", help="Also the events (with bodies in JSON and YAML).")] = False,
     output: Annotated[TraceFormat, typer.Option("--output", "-o", help="How to print it.")] = TraceFormat.TIMELINE,
 ) -> None:
@@ -32,6 +33,7 @@ def get(
     from agentctl import render
 
     with open_client() as client:
+        run = runs.find(client, run)
         trace = client.traces.get(run, bodies=events)
     data: dict[str, Any] = trace.to_dict()
     if not events:

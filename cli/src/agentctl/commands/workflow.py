@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import session, values
+from agentctl import runs, session, values
 from agentctl.commands import workflow_again, workflow_control, workflow_versions
 from agentctl.failures import BAD_INPUT, FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note
+from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
 
 File = Annotated[str, typer.Argument(help="Definition in YAML or JSON; - reads stdin.", show_default=False)]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 
 
 def _definition(path: str) -> str:
@@ -103,15 +103,19 @@ def submit(
     ] = None,
     inputs_json: Annotated[str, typer.Option(help="All inputs as a JSON object, or @file.", show_default=False)] = "",
     budget_cents: Annotated[
-        int | None, typer.Option(help="At most this many cents for the run's model calls.", show_default=False)
+        int | None,
+        typer.Option(
+            help="At most this many cents for the run's model calls.", show_default=False, min=1, max=100_000_000
+        ),
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag to find the run by.")] = None,
     idempotency_key: Annotated[
         str, typer.Option(help="The same key is the same run, however often it is sent.", show_default=False)
     ] = "",
-    priority: Annotated[int, typer.Option(help="-100 to 100.")] = 0,
+    priority: Annotated[int, typer.Option(help="-100 to 100.", min=-100, max=100)] = 0,
     deadline: Annotated[
-        float | None, typer.Option(help="Seconds for the whole run, from now.", show_default=False)
+        float | None,
+        typer.Option(help="Seconds for the whole run, from now.", show_default=False, min=0.001, max=366 * 86_400),
     ] = None,
     watch_: Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the run ends.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait silently until the run ends.")] = False,
@@ -175,30 +179,30 @@ def list_(
     ] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1, max=100_000)] = 50,
     output: Output = Format.TABLE,
 ) -> None:
     """List runs, newest first."""
     from agentctl import render
 
-    runs: list[Any] = []
+    found: list[Any] = []
     token = ""
     with open_client() as client:
-        while len(runs) < limit:
+        while len(found) < limit:
             page = client.workflows.list(
                 status=values.word(status),
                 workflow=workflow,
                 tags=values.parse_tags(tag or ()),
-                limit=min(1000, limit - len(runs)),
+                limit=min(1000, limit - len(found)),
                 page_token=token,
             )
-            runs.extend(page)
+            found.extend(page)
             token = page.next_page_token
             if not token:
                 break
-    emit([run.to_dict() for run in runs], output, lambda: render.runs(runs))
+    emit([run.to_dict() for run in found], output, lambda: render.runs(found))
     if token:
-        note(f"there are more; this shows {len(runs)} (--limit)")
+        note(f"there are more; this shows {len(found)} (--limit)")
 
 
 @app.command()
@@ -217,6 +221,7 @@ def get(
     if reason and not reveal:
         raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
     with open_client() as client:
+        run = runs.find(client, run)
         item = client.workflows.get(run, reveal=reveal, reason=reason or ("agentctl workflow get" if reveal else ""))
     emit(item.to_dict(), output, lambda: render.run(item))
 
@@ -228,6 +233,7 @@ def watch(run: RunId, output: Output = Format.TABLE) -> None:
     from agentctl import live
 
     with open_client() as client:
+        run = runs.find(client, run)
         if output is Format.TABLE:
             _follow_to_end(client, run, output, quiet=False)
             return

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import runs, values
 from agentctl.failures import FAILED, CliError
 from agentctl.output import Format, Output, emit, note
+from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import BatchProgress, Changes, Fork
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", metavar="KEY=VALUE", help="Another input of the run; @file.")
 ]
@@ -64,6 +64,7 @@ def fork(
     """Start a new run from any step of another one, finished or not; the steps before it keep their results."""
     changes = changes_of(input_, step_input, prompt, model)
     with open_client() as client:
+        run = runs.find(client, run)
         made = client.workflows.fork(run, at, changes=changes, tags=values.parse_tags(tag or ()), idempotency_key=key)
     _made(made, output)
     if made.stale:
@@ -85,6 +86,7 @@ def retry(
     """Start a new run where a failed or cancelled one stopped; what had succeeded is not run again."""
     changes = changes_of(input_, step_input, prompt, model)
     with open_client() as client:
+        run = runs.find(client, run)
         made = client.workflows.retry(run, changes=changes, idempotency_key=key)
     _made(made, output)
 

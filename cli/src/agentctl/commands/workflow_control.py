@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import runs, values
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, clean, emit, note, table, when
+from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Answered, Client
 
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="Id of the run.", show_default=False)]
 StepName = Annotated[str, typer.Argument(metavar="STEP", help="The step.", show_default=False)]
 Target = Annotated[
-    str, typer.Argument(metavar="RUN|NAME", help="Id of a run, or the name of a workflow.", show_default=False)
+    str,
+    typer.Argument(
+        metavar="RUN|NAME",
+        help="Id of a run, the beginning of one, `last`, or the name of a workflow.",
+        show_default=False,
+    ),
 ]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)]
 As = Annotated[
@@ -44,6 +49,7 @@ def cancel(
     if grace_s and force:
         raise CliError("--grace and --force exclude each other", fix="give one of them")
     with open_client() as client:
+        run = runs.find(client, run)
         status = client.workflows.cancel(run, reason, grace_s=grace_s, force=force)
         following = _continued_as(client, run) if status.value == "completed" else ""
     said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
@@ -65,10 +71,11 @@ def _continued_as(client: Client, run: str) -> str:
 def pause(target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Offer no further step of a run; or of any run of a workflow, those to come too."""
     with open_client() as client:
-        if not target.startswith("run_"):
+        if not runs.is_run(target):
             client.workflows.pause_workflow(target, reason)
             data, said = {"workflow": target, "paused": True}, f"workflow {target} is paused"
         else:
+            target = runs.find(client, target)
             status = client.workflows.pause(target, reason)
             data = {"run_id": target, "status": status.value}
             said = f"run {target}: pause requested"
@@ -81,11 +88,12 @@ def pause(target: Target, reason: Reason = "", output: Output = Format.TABLE) ->
 def resume(target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Let a paused run, or a paused workflow, go on."""
     with open_client() as client:
-        if not target.startswith("run_"):
+        if not runs.is_run(target):
             changed = client.workflows.resume_workflow(target)
             data: dict[str, Any] = {"workflow": target, "paused": False, "changed": changed}
             said = f"workflow {target} goes on" if changed else f"workflow {target} was not paused"
         else:
+            target = runs.find(client, target)
             status = client.workflows.resume(target, reason)
             data = {"run_id": target, "status": status.value}
             said = f"run {target} had ended already: {status}" if status.is_final else f"run {target} goes on"
@@ -107,6 +115,7 @@ def signal(
     """Give a run a signal; one that no step waits for yet is kept."""
     value = values.json_value(payload, "--payload") if payload else None
     with open_client() as client:
+        run = runs.find(client, run)
         found = client.workflows.signal(run, name, value, signal_id=signal_id)
     said = "was received before, nothing changed" if found.deduplicated else "received"
     emit(found.to_dict(), output, lambda: f"signal {name} {said}")
@@ -152,6 +161,7 @@ def approve(
     """Approve a step that waits for it."""
     value = values.json_value(data, "--data") if data else None
     with open_client() as client:
+        run = runs.find(client, run)
         found = client.workflows.approve(run, step, comment, data=value, as_person=as_)
     _answered(found, step, "approved", output)
 
@@ -163,6 +173,7 @@ def reject(
     """Reject a step that waits for an approval."""
     value = values.json_value(data, "--data") if data else None
     with open_client() as client:
+        run = runs.find(client, run)
         found = client.workflows.reject(run, step, comment, data=value, as_person=as_)
     _answered(found, step, "rejected", output)
 
@@ -192,6 +203,7 @@ def resolve(
         raise CliError("say what became of it", fix="give one of --completed, --retry and --fail")
     value = values.json_value(result, "--result") if result else None
     with open_client() as client:
+        run = runs.find(client, run)
         attempt = client.workflows.resolve(run, step, values.word(chosen[0]), output=value, reason=reason)
     data = {"run_id": run, "step": step, "attempt": attempt, "outcome": chosen[0]}
     emit(data, output, lambda: f"attempt {attempt} of {step}: {chosen[0]}")
@@ -201,6 +213,7 @@ def resolve(
 def why(run: RunId, output: Output = Format.TABLE) -> None:
     """Say what each step of a run waits for."""
     with open_client() as client:
+        run = runs.find(client, run)
         found = client.workflows.why(run)
 
     def render() -> Any:

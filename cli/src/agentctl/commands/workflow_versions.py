@@ -36,7 +36,9 @@ def versions(name: Name, output: Output = Format.TABLE) -> None:
 @remote
 def label(
     name: Name,
-    version: Annotated[int, typer.Argument(help="The version; with --remove, any number.", show_default=False)],
+    version: Annotated[
+        int, typer.Argument(help="The version; with --remove, any number.", show_default=False, min=0, max=2**31 - 1)
+    ],
     label: Annotated[str, typer.Argument(help="prod, canary, ...", show_default=False)],
     percent: Annotated[int, typer.Option(help="Of the label's submissions; the rest stays.", min=1, max=100)] = 100,
     remove: Annotated[bool, typer.Option("--remove", help="Take the label away.")] = False,

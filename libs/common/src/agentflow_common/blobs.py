@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import ids, objects, subjects
+from agentflow_common import ids, jsonvalues, objects, subjects
 from agentflow_common.errors import InvalidError, RetryableError
 from agentflow_common.events import BlobRef, Payload
 
@@ -42,9 +42,10 @@ def in_line(value: Any) -> Payload | None:
 def _encoded(value: Any, what: str) -> bytes:
     try:
         return msgspec.json.encode(value)
-    except (UnicodeEncodeError, RecursionError, TypeError) as error:
+    except (ValueError, RecursionError, TypeError) as error:  # a lone surrogate, a number of thousands of digits
+        told = jsonvalues.escaped(str(error)[:120])
         raise InvalidError(
-            f"{what} is not JSON ({type(error).__name__}: {str(error)[:120]}): texts must be valid Unicode, without "
+            f"{what} is not JSON ({type(error).__name__}: {told}): texts must be valid Unicode, without "
             "lone surrogates (decode bytes with errors='replace')",
             kind="result_not_json",
         ) from error
@@ -74,7 +75,7 @@ class Blobs:
 
     async def store(self, value: Any, what: str = "payload") -> BlobRef:
         """Stores the value whatever its size; InvalidError above PAYLOAD_BYTES_MAX."""
-        return await self._put(msgspec.json.encode(value), what)
+        return await self._put(_encoded(value, what), what)
 
     async def _put(self, data: bytes, what: str) -> BlobRef:
         if len(data) > PAYLOAD_BYTES_MAX:

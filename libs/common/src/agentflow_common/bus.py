@@ -12,7 +12,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from agentflow_common import telemetry
+from agentflow_common import jsonvalues, telemetry
 from agentflow_common.errors import (
     UNREADABLE,
     AgentFlowError,
@@ -44,7 +44,11 @@ async def call(
 ) -> Reply:
     """Asks a service. Raises the AgentFlowError that it answered, RetryableError if nobody serves the verb,
     DeadlineError if no answer came in time (`retryable`: every verb may be asked again)."""
-    data = _encoder.encode(request)
+    try:
+        data = _encoder.encode(request)
+    except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, what is not JSON
+        text = jsonvalues.escaped(str(error)[:120])
+        raise InvalidError(f"{verb.subject}: the request is not JSON: {text}", kind="not_json") from error
     if len(data) > RPC_BYTES_MAX:
         raise InvalidError(
             f"{verb.subject}: the request is {len(data):,} bytes, the limit is {RPC_BYTES_MAX:,}", kind="too_large"

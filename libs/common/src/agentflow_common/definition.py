@@ -1,4 +1,4 @@
-"""The workflow definition: one schema for YAML, the SDK's builder and JSON over gRPC (DESIGN section 4).
+"""The workflow definition: one schema for YAML, the SDK's builder and JSON over gRPC.
 
 `parse_text` and `parse_dict` give a checked `Definition` or raise InvalidError with every problem, its place (with the
 line for text) and its fix. A definition is data: it is pinned inside `run.submitted`, so its canonical form is stable.

@@ -11,7 +11,13 @@ from agentflow_common import expressions
 from agentflow_common.definition import BUILT_IN, Definition, is_of_type
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
 from agentflow_common.definition_lanes import lane_findings
-from agentflow_common.definition_names import condition_findings, suggest, template_findings
+from agentflow_common.definition_names import (
+    OF_TEMPLATES,
+    condition_findings,
+    id_findings,
+    suggest,
+    template_findings,
+)
 from agentflow_common.definition_nodes import (
     AnyNode,
     ApprovalNode,
@@ -50,6 +56,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         index.setdefault(node.id, number)
     if len(index) < len(definition.dag.nodes):
         return
+    yield from _ids(definition)
     values = _Values(definition, index)
     of_parts = itertools.chain(
         _inputs(definition),
@@ -66,6 +73,20 @@ def _all(definition: Definition) -> Iterator[Finding]:
     else:
         yield first
         yield from of_parts
+
+
+def _ids(definition: Definition) -> Iterator[Finding]:
+    hidden_by: dict[str, str] = {}
+    for node in definition.dag.nodes:
+        names = set(local_names(node))
+        if isinstance(node, MapNode):
+            names.discard(node.config.item)  # said of the name that was chosen, see _map
+        if node.compensate_with is not None:
+            names |= {"output", "item", "index"} if getattr(node.config, "parallel", False) else {"output"}
+        hidden_by.update((name, node.id) for name in names)
+    for number, node in enumerate(definition.dag.nodes):
+        place: Place = ("dag", "nodes", number, "id")
+        yield from id_findings(place, node.id, in_graph=definition.graph is not None, hidden_by=hidden_by)
 
 
 def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
@@ -220,6 +241,8 @@ class _Node:
             yield (*here, "item"), f"the name {config.item!r} is taken by a node", "choose another"
         elif config.item == "index":
             yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
+        elif config.item in OF_TEMPLATES:
+            yield (*here, "item"), f"{config.item!r} is a word of templates", "choose another"
 
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config

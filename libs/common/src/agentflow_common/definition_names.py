@@ -17,6 +17,13 @@ _HYPHENED = re.compile(r"(?<![\w.-])([A-Za-z_]\w*(?:-\w+)+)\.(?:output|status|er
 _COMPARED_MAX = 500  # names: to compare one takes some 15 us
 _WRITE_CEL = "write CEL, for example classify.output.type == 'text'"
 _OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null", "undefined": "null"}
+OF_TEMPLATES = frozenset(
+    {"true", "false", "none", "True", "False", "None", "not", "and", "or", "is", "in", "if", "else"}
+)
+_OF_CONDITIONS = frozenset(
+    {"null", "as", "break", "const", "continue", "for", "function", "import", "let", "loop", "namespace", "package",
+     "return", "var", "void", "while"}
+)  # fmt: skip
 _MISTAKES = (
     (re.compile(r"\{\{"), "a condition is no template: write the name without {{ }}"),
     (re.compile(r"\b(and|or|not)\b"), "CEL writes && for and, || for or, ! for not"),
@@ -31,6 +38,20 @@ def suggest(name: str, known: Collection[str], what: str = "the steps are") -> s
     if close:
         return f"did you mean {close[0]!r}?"
     return f"{what} {', '.join(some[:12])}"
+
+
+def id_findings(place: Place, name: str, *, in_graph: bool, hidden_by: Mapping[str, str]) -> Iterator[Finding]:
+    """A node's id that templates or conditions read as something else. hidden_by: names that mean something inside one
+    node, and that node."""
+    told = ""
+    if name in OF_TEMPLATES or name in _OF_CONDITIONS:
+        told = f"{name!r} is a word of templates or conditions, which could not speak of the node"
+    elif name in {"inputs", "self"} or (in_graph and name == "state"):
+        told = f"{name!r} has a meaning of its own in templates and conditions"
+    elif name in hidden_by:
+        told = f"{name!r} means something else inside the node {hidden_by[name]!r}"
+    if told:
+        yield place, told, f"call the node {name}_step, or another name"
 
 
 def condition_findings(

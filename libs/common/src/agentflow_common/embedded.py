@@ -4,8 +4,7 @@
         connect(nats.url); DatabaseSettings(**postgres.env())
 
 Both die with this process (Linux), start again on the folder that a killed one left, and say what to do when they
-cannot.
-`start`, `stop` and `kill` may be called in any order and again.
+cannot. `start`, `stop` and `kill` may be called in any order and again.
 """
 
 from __future__ import annotations

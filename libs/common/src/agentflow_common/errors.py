@@ -9,6 +9,8 @@ from typing import Final
 
 import msgspec
 
+from agentflow_common.jsonvalues import escaped
+
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding foreign JSON may raise
 CODES: Final = frozenset(
     {
@@ -158,8 +160,10 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 def to_body(error: BaseException) -> ErrorBody:
     """The wire form of any exception; an unforeseen one is `internal` and carries its type as the kind."""
     if isinstance(error, AgentFlowError):
-        return ErrorBody(error.code, error.kind, error.message, error.retryable, error.problems, error.retry_after_ms)
-    return ErrorBody("internal", type(error).__name__, str(error) or type(error).__name__)
+        problems = tuple(Problem(escaped(p.place), escaped(p.message), escaped(p.fix)) for p in error.problems)
+        kind, message = escaped(error.kind), escaped(error.message)
+        return ErrorBody(error.code, kind, message, error.retryable, problems, error.retry_after_ms)
+    return ErrorBody("internal", type(error).__name__, escaped(str(error)) or type(error).__name__)
 
 
 def from_body(body: ErrorBody) -> AgentFlowError:

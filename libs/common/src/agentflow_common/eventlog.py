@@ -60,7 +60,7 @@ class Ack(msgspec.Struct, frozen=True):
 
 
 class Stored(msgspec.Struct, frozen=True):
-    """A message read back. ts: ms since the epoch, by the server."""
+    """A message read back; `seq` is its sequence in the stream."""
 
     subject: str
     data: bytes
@@ -111,11 +111,11 @@ class EventLog:
         if not msg.data:  # 503: no stream listens
             future.set_exception(RetryableError("the event log is not reachable", kind="log_unavailable"))
             return
-        wire = _ack_decoder.decode(msg.data)
-        if wire.error is None:
-            future.set_result(Ack(wire.stream, wire.seq, wire.duplicate))
+        ack = _ack_decoder.decode(msg.data)
+        if ack.error is None:
+            future.set_result(Ack(ack.stream, ack.seq, ack.duplicate))
         else:
-            future.set_exception(_append_error(wire.error))
+            future.set_exception(_append_error(ack.error))
 
     def _expect(self, timeout_s: float) -> tuple[str, asyncio.Future[Ack]]:
         """The next acknowledgement's token and future, which fails by itself when none comes in time."""

@@ -12,6 +12,7 @@ from typing import Final
 
 import msgspec
 
+from agentflow_common import jsonvalues
 from agentflow_common.events_base import (
     BlobRef,
     Decision,
@@ -174,7 +175,11 @@ _decoder: Final = msgspec.json.Decoder(AnyEvent)
 
 
 def encode(event: Event) -> bytes:
-    return _encoder.encode(event)
+    r"""The event as JSON. A lone surrogate in one of its texts is written out, as `\ud800`."""
+    try:
+        return _encoder.encode(event)
+    except UnicodeEncodeError:
+        return _encoder.encode(jsonvalues.escaped_all(msgspec.to_builtins(event)))
 
 
 def decode(data: bytes) -> AnyEvent:

@@ -83,18 +83,23 @@ class StepSkipped(Decision, frozen=True, tag="step.skipped"):
 
 
 class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
+    """child: the subworkflow's run that was told to end. The run waits for its end before it undoes its own steps."""
+
     step: str
     attempt: int
     reason: str = ""
+    child: str = ""
 
 
 class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
-    """bound: which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms."""
+    """bound: which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms.
+    child: as in StepCancelled."""
 
     step: str
     attempt: int
     timeout_ms: int
     bound: str = ""
+    child: str = ""
 
 
 class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):
@@ -106,7 +111,7 @@ class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):
 
 class TimerSet(Decision, frozen=True, tag="timer.set"):
     """fire_at: ms since the epoch. kind: `retry`, `step_timeout`, `step_total`, `heartbeat`, `wait`, `expire`,
-    `escalate`, `grace` or `deadline`."""
+    `escalate`, `grace`, `children` or `deadline`."""
 
     timer: str
     kind: str
@@ -217,7 +222,8 @@ class RunCancelling(Decision, frozen=True, tag="run.cancelling"):
 class RunCompensating(Decision, frozen=True, tag="run.compensating"):
     """The run has failed or is cancelled, and what its steps did is undone, the newest first, before it ends.
 
-    status: how it will end, `failed` or `cancelled`. steps: those that are undone, in order.
+    status: how it will end, `failed` or `cancelled`. steps: those that are undone, in order. children: steps whose
+    subworkflows undo first what they did; a second event names the run's own steps once these have ended.
     """
 
     status: str
@@ -225,6 +231,7 @@ class RunCompensating(Decision, frozen=True, tag="run.compensating"):
     error: StepError | None = None
     step: str = ""
     reason: str = ""
+    children: tuple[str, ...] = ()
 
 
 class RunCompleted(Decision, frozen=True, tag="run.completed"):

@@ -69,12 +69,14 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
 
 
 class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
-    """grace_ms: how long active steps may take to end by themselves. force: at once and without compensation."""
+    """grace_ms: how long active steps may take to end by themselves. force: at once and without compensation.
+    child_of: the step that cancels its subworkflow, and waits for its end."""
 
     reason: str = ""
     by: str = ""
     grace_ms: int = 0
     force: bool = False
+    child_of: ParentRef | None = None
 
 
 class RunPauseRequested(Event, frozen=True, tag="run.pause_requested"):

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 import jinja2
 import jinja2.nodes
+import msgspec
 
-from agentflow_common import jsonvalues
+from agentflow_common import jsonvalues, nullsafe
 from agentflow_common.jsonvalues import JsonError, kind_of
 from agentflow_common.sandbox import ExpressionError, NullPart
 from agentflow_common.sandbox import environment as _environment
@@ -225,21 +226,56 @@ class Condition:
         return list(self._program.functions())
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
-        """True or False. ExpressionError if it fails, or gives something else than a boolean."""
+        """True or False. ExpressionError if it fails, or gives something else than a boolean. See nullsafe.py."""
         if self._values_max and _count(dict(variables), self._values_max) > self._values_max:
             raise ExpressionError(
                 f"condition {self.text!r} goes through lists where more than {self._values_max:,} values are in sight: "
                 "let a step compute what it asks"
             )
+        given = _within_64_bits(variables)
         try:
-            value = self._program.execute(dict(variables))
+            return self._ask(given, self.text)
+        except ExpressionError:
+            text = nullsafe.rewritten(self.text, given)
+            if text == self.text:
+                raise
+        return condition(text)._ask(given, self.text)
+
+    def _ask(self, variables: dict[str, Any], shown: str) -> bool:
+        try:
+            value = self._program.execute(variables)
         except KeyError as error:
-            raise ExpressionError(f"condition {self.text!r}: there is no field {error}; use has(...) to ask") from error
+            raise ExpressionError(f"condition {shown!r}: there is no field {error}; use has(...) to ask") from error
         except Exception as error:
-            raise ExpressionError(f"condition {self.text!r}: {str(error).splitlines()[0]}") from error
+            told = jsonvalues.escaped(
+                jsonvalues.without_addresses((str(error).splitlines() or [type(error).__name__])[0])
+            )
+            raise ExpressionError(f"condition {shown!r}: {told}") from error
         if not isinstance(value, bool):
-            raise ExpressionError(f"condition {self.text!r} gave {kind_of(value)}, not true or false")
+            raise ExpressionError(f"condition {shown!r} gave {kind_of(value)}, not true or false")
         return value
+
+
+_LONG_NUMBER: Final = re.compile(rb"\d{19}")
+
+
+def _within_64_bits(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The variables with integers beyond 64 bits as texts of their digits: CEL would take them as inexact doubles."""
+    given = dict(variables)
+    try:
+        data = msgspec.json.encode(given)
+    except (ValueError, TypeError, RecursionError):
+        return given
+    return {name: _without_long(value) for name, value in given.items()} if _LONG_NUMBER.search(data) else given
+
+
+def _without_long(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_long(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_long(item) for item in value]
+    is_long = isinstance(value, int) and not -(2**63) <= value < 2**64
+    return str(value) if is_long else value
 
 
 @functools.lru_cache(maxsize=4096)
@@ -247,7 +283,7 @@ def condition(text: str) -> Condition:
     return Condition(text)
 
 
-_CEL_STRING: Final = re.compile(r"'(?:\\.|[^'\\])*'|\"(?:\\.|[^\"\\])*\"")
+_CEL_STRING: Final = nullsafe.STRING
 _CEL_MACRO: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(")
 _MACRO_VALUES_MAX: Final = (2_000, 150)  # by depth: a fraction of a second at most
 _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:output|status|error)\b")
@@ -258,7 +294,7 @@ def condition_steps(text: str) -> list[str]:
     return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
 
 
-_CEL_BOUND: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_CEL_BOUND: Final = nullsafe.BOUND
 _CEL_OWN: Final = frozenset(
     {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "timestamp", "duration",
      "optional", "math", "strings"}

@@ -13,9 +13,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 DEPTH_MAX: Final = 200  # of lists and objects within each other: every reader of the log can follow that
+INT_BITS_MAX: Final = 12_800  # about 3,850 digits: what Python and the readers of the log convert
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
 _KINDS: Final = {str: "a text", int: "a number", float: "a number", list: "a list", tuple: "a list", dict: "an object"}
+_INT_PROBLEM: Final = "an integer has more than 3,800 digits: give it as a text"
 _WORDS: Final = {None: "null", True: "true", False: "false"}
 
 
@@ -50,6 +52,17 @@ def is_storable(text: str) -> bool:
     return text.isascii() or _LONE.search(text) is None
 
 
+def escaped_all(value: Any) -> Any:
+    """Returns plain data with the lone surrogates of every text and key written out."""
+    if isinstance(value, str):
+        return escaped(value)
+    if isinstance(value, dict):
+        return {escaped_all(key): escaped_all(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [escaped_all(item) for item in value]
+    return value
+
+
 def _number_problem(value: float) -> str:
     name = "NaN" if math.isnan(value) else "infinity" if value > 0 else "-infinity"
     return f"{name} is not a JSON number: give a finite number or null"
@@ -80,7 +93,8 @@ def check(value: Any, place: str = "") -> None:  # noqa: PLR0912  (one for each 
             if not math.isfinite(item):
                 raise JsonError(here, _number_problem(item))
         elif item is None or isinstance(item, int):
-            continue
+            if item is not None and item.bit_length() > INT_BITS_MAX:
+                raise JsonError(here, _INT_PROBLEM)
         elif depth >= DEPTH_MAX:
             raise JsonError(place, f"it is nested deeper than {DEPTH_MAX} levels: flatten it")
         elif isinstance(item, dict):
@@ -106,6 +120,8 @@ def plain(value: Any, place: str = "", depth: int = 0) -> Any:  # noqa: PLR0911 
             raise JsonError(place, _text_problem(value))
         return value if type(value) is str else str.__str__(value)
     if isinstance(value, int):
+        if value.bit_length() > INT_BITS_MAX:
+            raise JsonError(place, _INT_PROBLEM)
         return value
     if isinstance(value, float):
         if not math.isfinite(value):
@@ -139,12 +155,11 @@ def text_of(value: Any) -> str:
         return value if type(value) is str else str.__str__(value)
     if value is None or isinstance(value, bool):
         return _WORDS[value]
-    if isinstance(value, int):
-        return str(value)
     return json.dumps(plain(value), ensure_ascii=False)
 
 
 __all__ = [
-    "DEPTH_MAX", "JsonError", "check", "escaped", "is_storable", "key_text", "kind_of", "plain", "text_of",
+    "DEPTH_MAX", "INT_BITS_MAX", "JsonError", "check",
+    "escaped", "escaped_all", "is_storable", "key_text", "kind_of", "plain", "text_of",
     "without_addresses",
 ]  # fmt: skip

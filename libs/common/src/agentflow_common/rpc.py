@@ -125,6 +125,7 @@ class ListPromptsRequest(_Struct, frozen=True):
     org: str
     name_prefix: str = ""
     limit: int = 100
+    after: str = ""
 
 
 class ListPromptsReply(_Struct, frozen=True):
@@ -259,10 +260,15 @@ class CreateBudgetRequest(_Struct, frozen=True):
     period: str
     name: str = ""
     scope: str = "org"
+    actor: str = ""
 
 
 class ListBudgetsRequest(_Struct, frozen=True):
+    """By name, those after `after`. limit 0: all."""
+
     org: str
+    after: str = ""
+    limit: int = 0
 
 
 class ListBudgetsReply(_Struct, frozen=True):
@@ -349,7 +355,7 @@ class TraceReply(_Struct, frozen=True):
 
 
 class TraceQueryRequest(_Struct, frozen=True):
-    """start_ms, end_ms bound the submission time; empty strings don't filter."""
+    """start_ms, end_ms bound the submission time; empty strings don't filter. Runs older than (after_ms, after_run)."""
 
     org: str
     start_ms: int = 0
@@ -358,6 +364,8 @@ class TraceQueryRequest(_Struct, frozen=True):
     workflow: str = ""
     status: str = ""
     limit: int = 50
+    after_ms: int = 0
+    after_run: str = ""
 
 
 class TraceSummary(_Struct, frozen=True):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import StepError
 from agentflow_common.runfold_facts import drop_timers
-from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState
+from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:
@@ -23,7 +24,7 @@ def _begin_attempt(state: RunState, key: str, attempt: int, ts: int) -> StepStat
     step.started_at = step.finished_at = 0
     step.due = False
     if state.timers:
-        state.timers.pop(f"retry:{key}:{attempt - 1}", None)
+        state.timers.pop(timer_ids.retry(key, attempt - 1), None)
     return step
 
 
@@ -95,8 +96,8 @@ def _resolved(state: RunState, event: ev.StepResolved) -> None:
     step.output = event.output
     step.error = event.error
     step.reason = ""
-    for kind in ("wait", "expire", "escalate"):
-        state.timers.pop(f"{kind}:{event.step}", None)
+    for timer_id in (timer_ids.wait, timer_ids.expire, timer_ids.escalate):
+        state.timers.pop(timer_id(event.step), None)
     if event.signal:
         kept = state.signals.get(event.signal, [])
         if len(kept) > 1:
@@ -111,6 +112,12 @@ def _skipped(state: RunState, event: ev.StepSkipped) -> None:
 
 def _step_cancelled(state: RunState, event: ev.StepCancelled) -> None:
     _close(state, event.step, StepStatus.CANCELLED, event.ts).reason = event.reason
+    _await_end(state, event)
+
+
+def _await_end(state: RunState, event: ev.StepCancelled | ev.StepTimedOut) -> None:
+    if event.child:
+        state.undoing[undoing_key(event.step, event.attempt)] = event.child
 
 
 def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
@@ -123,6 +130,7 @@ def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
     step.error = StepError(
         "heartbeat_timeout" if event.bound == "heartbeat" else "timeout", text, retryable=event.bound != "total"
     )
+    _await_end(state, event)
 
 
 def _undecidable(state: RunState, event: ev.StepUndecidable) -> None:
@@ -189,7 +197,7 @@ def _run_cancelling(state: RunState, _event: ev.RunCancelling) -> None:
 
 
 def _run_compensating(state: RunState, event: ev.RunCompensating) -> None:
-    state.ending = Ending(event.status, event.steps, event.error, event.step, event.reason)
+    state.ending = Ending(event.status, event.steps, event.error, event.step, event.reason, event.children)
     state.status = RunStatus.RUNNING
 
 

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import StepError
-from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of
+from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
 SIGNAL_IDS_MAX: Final = 2_000
@@ -16,8 +17,8 @@ SIGNAL_IDS_MAX: Final = 2_000
 def drop_timers(state: RunState, key: str, attempt: int) -> None:
     """Those of an attempt that is over."""
     if state.timers:
-        state.timers.pop(f"timeout:{key}:{attempt}", None)
-        state.timers.pop(f"heartbeat:{key}:{attempt}", None)
+        state.timers.pop(timer_ids.timeout(key, attempt), None)
+        state.timers.pop(timer_ids.heartbeat(key, attempt), None)
 
 
 def _submitted(_state: RunState, _event: ev.RunSubmitted) -> None:
@@ -135,7 +136,7 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
     for entity, count in event.redactions.items():
         state.redactions[entity] = state.redactions.get(entity, 0) + count
     if state.timers:
-        state.timers.pop(f"total:{event.step}", None)
+        state.timers.pop(timer_ids.total(event.step), None)
     step.status = StepStatus.COMPLETED
     step.output = event.output
     step.error = None
@@ -187,6 +188,8 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     state.input_tokens += event.input_tokens
     state.output_tokens += event.output_tokens
     step = state.steps.get(event.step)
+    if undoing_key(event.step, event.attempt) in state.undoing:
+        _undone(state, event)
     if step is None or step.attempt != event.attempt or step.status is not StepStatus.WAITING:
         return
     if event.status == "continued":
@@ -195,13 +198,24 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
     drop_timers(state, event.step, event.attempt)
     step.finished_at = event.ts
     if event.status == "completed":
-        state.timers.pop(f"total:{event.step}", None)
+        state.timers.pop(timer_ids.total(event.step), None)
         step.status = StepStatus.COMPLETED
         step.output = event.output
         step.error = None
     else:
         step.status = StepStatus.FAILED
         step.error = event.error or StepError(f"child_{event.status}", f"the run {event.child} was {event.status}")
+
+
+def _undone(state: RunState, event: ev.ChildEnded) -> None:
+    """The end of a subworkflow whose step was closed before. One that completed all the same has undone nothing."""
+    key = undoing_key(event.step, event.attempt)
+    if event.status == "continued":
+        state.undoing[key] = event.child
+        return
+    del state.undoing[key]
+    if event.status == "completed":
+        state.step(event.step).late = event.output
 
 
 def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
@@ -231,6 +245,9 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         return
     if timer.kind == "grace":
         state.cancel_grace_ms = 0
+        return
+    if timer.kind == "children":
+        state.patience_over = True
         return
     step = state.steps.get(timer.step)
     if step is None or (step.attempt != timer.attempt and timer.kind != "step_total"):

@@ -69,7 +69,8 @@ class StepState(msgspec.Struct, omit_defaults=True):
     by the fold when the step's timer has fired and what it was set for may happen. `expired`: its total time is over.
     lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. QUEUED without a lane: it
     has given its slot back, and asks anew once what is paused goes on. waiting, until, child,
-    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set.
+    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set. late: what its
+    subworkflow gave, which completed after the step had been closed.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -96,6 +97,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
     progress: float = 0.0
     progress_detail: str = ""
     beat: bool = False
+    late: Payload | None = None
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -106,6 +108,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     error: StepError | None = None
     step: str = ""
     reason: str = ""
+    children: tuple[str, ...] = ()
 
 
 class TimerState(msgspec.Struct, omit_defaults=True):
@@ -122,7 +125,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
 
     visits: how often each node of a loop has begun, from its second time on. taken: how often each back edge was taken.
     superstep, active, shared: of a graph-style workflow. undo: steps with a compensation, in the order of their begin.
-    signals: those that no step has taken yet.
+    signals: those that no step has taken yet. undoing: subworkflows that were told to end and have not, by the step and
+    attempt (`undoing_key`) that was closed. patience_over: they were waited for as long as they may be.
     """
 
     org: str
@@ -175,6 +179,8 @@ class RunState(msgspec.Struct, omit_defaults=True):
     undo: list[str] = []
     ending: Ending | None = None
     continued_as: str = ""
+    undoing: dict[str, str] = {}
+    patience_over: bool = False
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)
@@ -205,6 +211,15 @@ def visit_key(node: str, visit: int) -> str:
 
 def undo_key(key: str) -> str:
     return key + UNDO
+
+
+def undoing_key(step: str, attempt: int) -> str:
+    return f"{step}/{attempt}"
+
+
+def undoing_steps(state: RunState) -> tuple[str, ...]:
+    """The steps whose subworkflows were told to end and have not."""
+    return tuple(dict.fromkeys(key.rpartition("/")[0] for key in state.undoing))
 
 
 @lru_cache(4096)  # asked many times of a key while its step is decided
@@ -258,25 +273,39 @@ def output_of(state: RunState, key: str) -> Payload:
     return Payload(value=items)
 
 
+MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a user may hold it
+
+
 def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     """Stands for a value (or a part of one) that is stored out of line; the worker puts the value in its place."""
-    return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
+    return {MARKER: {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
 
 
 def is_marker(value: Any) -> bool:
-    return isinstance(value, dict) and len(value) == 2 and "$blob" in value and "path" in value
+    return isinstance(value, dict) and len(value) == 2 and MARKER in value and "path" in value
 
 
 def marked_ref(marker: dict[str, Any]) -> ev.BlobRef:
     """The reference in a marker; InvalidError for one that the engine did not make."""
     try:
-        return msgspec.convert(marker["$blob"], ev.BlobRef)
+        return msgspec.convert(marker[MARKER], ev.BlobRef)
     except msgspec.ValidationError as error:
-        raise InvalidError(f"`$blob` is the engine's own key: {error}", kind="reserved_key") from None
+        raise InvalidError(f"`{MARKER}` is the engine's own key: {error}", kind="reserved_key") from None
 
 
 def holds_marker(value: Any) -> bool:
-    """Whether the reserved key stands anywhere in a value: who can name a blob can read it."""
+    """True if the reserved key stands anywhere in a value: a caller that can name a blob can read it."""
     if isinstance(value, dict):
-        return "$blob" in value or any(holds_marker(item) for item in value.values())
+        return MARKER in value or any(holds_marker(item) for item in value.values())
     return isinstance(value, list | tuple) and any(holds_marker(item) for item in value)
+
+
+def marker_place(value: Any, place: str) -> str:
+    """Returns where the reserved key stands in a value (`place.field[3]`), for a message; "" if nowhere."""
+    if isinstance(value, dict):
+        if MARKER in value:
+            return place
+        return next((found for key, item in value.items() if (found := marker_place(item, f"{place}.{key}"))), "")
+    if isinstance(value, list | tuple):
+        return next((found for at, item in enumerate(value) if (found := marker_place(item, f"{place}[{at}]"))), "")
+    return ""

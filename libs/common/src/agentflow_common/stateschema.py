@@ -6,9 +6,9 @@ the linear-time dialect of CEL's `matches`, and an evaluation that goes on for t
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import math
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -36,17 +36,15 @@ class StateError(InvalidError):
         self.step = step
 
 
-class _Budget(threading.local):
-    left = EVALUATIONS_MAX
-
-
-_budget: Final = _Budget()
+# Evaluations that the look at a state under way may still make. Each look sets it first: nothing is carried over.
+_left: Final = contextvars.ContextVar("evaluations_left", default=EVALUATIONS_MAX)
 
 
 def _counted(check: Callable[..., Any]) -> Callable[..., Any]:
     def count(validator: Any, value: Any, instance: Any, schema: Any) -> Iterator[Any]:
-        _budget.left -= 1
-        if _budget.left < 0:
+        left = _left.get() - 1
+        _left.set(left)
+        if left < 0:
             raise StateError(f"the schema takes more than {EVALUATIONS_MAX:,} evaluations: simplify it")
         yield from check(validator, value, instance, schema) or ()
 
@@ -145,7 +143,7 @@ class Schema:
     def check(self, state: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
         """Raises StateError for the first violation. changed: the keys that are new or different in the state, of which
         only the names are needed if `by_key`."""
-        _budget.left = EVALUATIONS_MAX
+        _left.set(EVALUATIONS_MAX)
         try:
             missing = next((name for name in self._required if name not in state), None)
             if missing is not None:

@@ -1,4 +1,4 @@
-"""Every subject, stream, bucket and durable name of AgentFlow, and nothing else defines one (DESIGN section 2).
+"""Every subject, stream, bucket and durable name of AgentFlow. No other module defines one.
 
 `af.evt.<shard>.<org>.<run>.in`               facts from outside the scheduler
 `af.evt.<shard>.<org>.<run>.out.task.<lane>`  a step attempt offered to workers

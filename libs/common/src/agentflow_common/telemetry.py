@@ -18,6 +18,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
+from agentflow_common import jsonvalues
 from agentflow_common.settings import Settings
 
 _context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("agentflow_log_context", default=None)
@@ -76,7 +77,10 @@ class JsonFormatter(logging.Formatter):
             # type and place only: an exception's text may quote a payload
             body["error"] = record.exc_info[0].__name__
             body["where"] = _where(record.exc_info[2])
-        return msgspec.json.encode(body, enc_hook=str).decode()
+        try:
+            return msgspec.json.encode(body, enc_hook=str).decode()
+        except UnicodeEncodeError:
+            return msgspec.json.encode(jsonvalues.escaped_all(body), enc_hook=str).decode()
 
 
 def _where(tb: Any) -> list[str]:

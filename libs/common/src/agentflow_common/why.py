@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import lanefold
+from agentflow_common import lanefold, timer_ids
 from agentflow_common.definition import Definition
 from agentflow_common.definition_graph import dependencies, order_dependencies
 from agentflow_common.lanecontrols import rate_text
@@ -21,6 +21,7 @@ from agentflow_common.runstate import (
     OPEN,
     SETTLED,
     UNDO,
+    Ending,
     RunState,
     RunStatus,
     StepState,
@@ -100,7 +101,7 @@ def explain(state: RunState, definition: Definition, around: Surroundings) -> Ex
 
 def _summary(state: RunState, around: Surroundings) -> str:
     if state.ending is not None:
-        return f"the run will be {state.ending.status} once its steps are compensated"
+        return _ending(state, state.ending)
     if state.cancel_requested:
         ends = [timer.fire_at for timer in state.timers.values() if timer.kind == "grace"]
         left = f"; what still runs is closed {_in(min(ends), around.now_ms)}" if ends else ""
@@ -121,6 +122,14 @@ def _summary(state: RunState, around: Surroundings) -> str:
     return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
 
 
+def _ending(state: RunState, ending: Ending) -> str:
+    if not (ending.children and state.undoing):
+        return f"the run will be {ending.status} once its steps are compensated"
+    count = len(state.undoing)
+    first = "the subworkflow undoes" if count == 1 else f"the {count:,} subworkflows undo"
+    return f"the run waits until {first} what was done; then it undoes its own steps and ends as {ending.status}"
+
+
 def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
     """(kind, text) of what keeps any step from being offered."""
     if state.pause_requested:
@@ -137,7 +146,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
     sources = dependencies(definition)
     reads = order_dependencies(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
-    for name in nodes:
+    for name, node in nodes.items():
         key = current_key(state, name)
         step = state.steps.get(key)
         if step is not None and step.status is not StepStatus.PENDING:
@@ -147,10 +156,44 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
         waits_for: list[str] = []
         if definition.graph is None:  # an active node of a graph waits for none
             waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
-        yield _pending(state, key, waits_for, around)
+        waiting = _pending(state, key, waits_for, around)
+        if node.type == "continue_as_new" and waiting.kind == "scheduler":
+            waiting = _last(waiting, begun)
+        yield waiting
     for key, step in begun.items():
         if step.status is not StepStatus.PENDING and not _is_given_up(key, step, nodes.get(node_of(key))):
             yield _begun(state, key, step, nodes.get(node_of(key)), around)
+    yield from _undoing(state, around)
+
+
+def _undoing(state: RunState, around: Surroundings) -> Iterator[Waiting]:
+    """The subworkflows that were told to end and have not."""
+    timer = state.timers.get(timer_ids.CHILDREN)
+    bound = f", and goes on without that {_in(timer.fire_at, around.now_ms)}" if timer else ""
+    for place, child in state.undoing.items():
+        key = place.rpartition("/")[0]
+        step = state.steps.get(key)
+        text = f"waits until the run {child} has undone its steps and ended{bound} (agentctl workflow why {child})"
+        since = step.finished_at if step is not None else 0
+        yield Waiting(key, "subworkflow", text, child, timer.fire_at if timer else 0, since)
+
+
+def _last(waiting: Waiting, begun: Mapping[str, StepState]) -> Waiting:
+    """What a `continue_as_new` waits for whose turn has come: it comes after all that runs."""
+    others = [
+        (key, step.status.value) for key, step in begun.items()
+        if parent_of(key) is None and step.status is not StepStatus.PENDING
+        and (step.status is not StepStatus.WAITING or step.child)
+    ]  # fmt: skip
+    if not others:
+        return waiting
+    text = f"goes on as a new run once these have ended: {_listed(others)}"
+    return Waiting(waiting.step, "dependency", text, others[0][0])
+
+
+def _listed(steps: list[tuple[str, str]]) -> str:
+    shown = ", ".join(f"{name} ({status})" for name, status in steps[:PLACES_MAX])
+    return shown + (f" and {len(steps) - PLACES_MAX} more" if len(steps) > PLACES_MAX else "")
 
 
 def _is_given_up(key: str, step: StepState, node: Any) -> bool:
@@ -167,9 +210,7 @@ def _pending(state: RunState, key: str, waits_for: list[str], around: Surroundin
         if step is None or step.status not in SETTLED:
             undecided.append((name, step.status.value if step is not None else StepStatus.PENDING.value))
     if undecided:
-        shown = ", ".join(f"{name} ({status})" for name, status in undecided[:PLACES_MAX])
-        more = f" and {len(undecided) - PLACES_MAX} more" if len(undecided) > PLACES_MAX else ""
-        return Waiting(key, "dependency", f"waits for {shown}{more}", undecided[0][0])
+        return Waiting(key, "dependency", f"waits for {_listed(undecided)}", undecided[0][0])
     held = _held(state, around)
     if held is not None:
         return Waiting(key, *held)
@@ -209,7 +250,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     if lane.paused:
         text = _paused_lane(step.lane, *around.pauses.get(step.lane, (step.lane, "")))
         return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
-    where = f", {place}. of {len(queue)} in the queue" if place else ""
+    where = f", number {place} of {len(queue)} in the queue" if place else ""
     wait_us = lanefold.rate_wait_us(lane, around.now_ms)
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
@@ -277,7 +318,7 @@ def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> 
 
 def _retrying(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
     error = f": {step.error.type}: {step.error.message}" if step.error else ""
-    timer = state.timers.get(f"retry:{key}:{step.attempt}")
+    timer = state.timers.get(timer_ids.retry(key, step.attempt))
     kind = "budget" if step.error is not None and step.error.type.startswith("budget") else "retry"
     if step.due or timer is None:
         held = _held(state, around)
@@ -295,7 +336,7 @@ def _running(state: RunState, key: str, step: StepState, around: Surroundings) -
         text = f"{done:,} of {step.width:,} items are done, {going:,} {'is' if going == 1 else 'are'} under way"
         return Waiting(key, "running", text, since=step.started_at)
     if step.iteration:
-        due = state.timers.get(f"wait:{key}")
+        due = state.timers.get(timer_ids.delay(key, step.iteration))
         pause = f"; the next one comes {_in(due.fire_at, around.now_ms)}" if due else ""
         return Waiting(key, "running", f"is in iteration {step.iteration}{pause}", since=step.started_at)
     progress = f", {step.progress:.0%} done" if step.progress else ""

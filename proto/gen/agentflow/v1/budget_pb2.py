@@ -24,29 +24,37 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61gentflow/v1/budget.proto\x12\x0c\x61gentflow.v1\"\xe6\x01\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x06period\x18\x03 \x01(\x0e\x32\x1a.agentflow.v1.BudgetPeriod\x12\x16\n\x0elimit_nano_usd\x18\x04 \x01(\x03\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x16\n\x0espent_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x07 \x01(\x03\x12\x14\n\x0cperiod_start\x18\x08 \x01(\x03\x12\x12\n\nperiod_end\x18\t \x01(\x03\x12\x12\n\ncreated_at\x18\n \x01(\x03\"v\n\x13\x43reateBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06period\x18\x02 \x01(\x0e\x32\x1a.agentflow.v1.BudgetPeriod\x12\x16\n\x0elimit_nano_usd\x18\x03 \x01(\x03\x12\r\n\x05scope\x18\x04 \x01(\t\"<\n\x14\x43reateBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget\"\x14\n\x12ListBudgetsRequest\"<\n\x13ListBudgetsResponse\x12%\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x14.agentflow.v1.Budget\"\x1e\n\x10GetBudgetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x11GetBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget*\x94\x01\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_DAILY\x10\x01\x12\x18\n\x14\x42UDGET_PERIOD_WEEKLY\x10\x02\x12\x19\n\x15\x42UDGET_PERIOD_MONTHLY\x10\x03\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x04\x32\x88\x02\n\rBudgetService\x12U\n\x0c\x43reateBudget\x12!.agentflow.v1.CreateBudgetRequest\x1a\".agentflow.v1.CreateBudgetResponse\x12R\n\x0bListBudgets\x12 .agentflow.v1.ListBudgetsRequest\x1a!.agentflow.v1.ListBudgetsResponse\x12L\n\tGetBudget\x12\x1e.agentflow.v1.GetBudgetRequest\x1a\x1f.agentflow.v1.GetBudgetResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19\x61gentflow/v1/budget.proto\x12\x0c\x61gentflow.v1\"\xe6\x01\n\x06\x42udget\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12*\n\x06period\x18\x03 \x01(\x0e\x32\x1a.agentflow.v1.BudgetPeriod\x12\x16\n\x0elimit_nano_usd\x18\x04 \x01(\x03\x12\r\n\x05scope\x18\x05 \x01(\t\x12\x16\n\x0espent_nano_usd\x18\x06 \x01(\x03\x12\x19\n\x11reserved_nano_usd\x18\x07 \x01(\x03\x12\x14\n\x0cperiod_start\x18\x08 \x01(\x03\x12\x12\n\nperiod_end\x18\t \x01(\x03\x12\x12\n\ncreated_at\x18\n \x01(\x03\"\x96\x01\n\x13\x43reateBudgetRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12*\n\x06period\x18\x02 \x01(\x0e\x32\x1a.agentflow.v1.BudgetPeriod\x12\x16\n\x0elimit_nano_usd\x18\x03 \x01(\x03\x12\r\n\x05scope\x18\x04 \x01(\t\x12\x1e\n\x16\x61llow_unknown_workflow\x18\x05 \x01(\x08\"<\n\x14\x43reateBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget\";\n\x12ListBudgetsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"U\n\x13ListBudgetsResponse\x12%\n\x07\x62udgets\x18\x01 \x03(\x0b\x32\x14.agentflow.v1.Budget\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1e\n\x10GetBudgetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"9\n\x11GetBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget\"Q\n\x13UpdateBudgetRequest\x12\n\n\x02id\x18\x01 \x01(\t\x12\x1b\n\x0elimit_nano_usd\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x11\n\x0f_limit_nano_usd\"M\n\x14UpdateBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget\x12\x0f\n\x07\x63hanged\x18\x02 \x01(\x08\"!\n\x13\x44\x65leteBudgetRequest\x12\n\n\x02id\x18\x01 \x01(\t\"<\n\x14\x44\x65leteBudgetResponse\x12$\n\x06\x62udget\x18\x01 \x01(\x0b\x32\x14.agentflow.v1.Budget*\x94\x01\n\x0c\x42udgetPeriod\x12\x1d\n\x19\x42UDGET_PERIOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x42UDGET_PERIOD_DAILY\x10\x01\x12\x18\n\x14\x42UDGET_PERIOD_WEEKLY\x10\x02\x12\x19\n\x15\x42UDGET_PERIOD_MONTHLY\x10\x03\x12\x17\n\x13\x42UDGET_PERIOD_TOTAL\x10\x04\x32\xb6\x03\n\rBudgetService\x12U\n\x0c\x43reateBudget\x12!.agentflow.v1.CreateBudgetRequest\x1a\".agentflow.v1.CreateBudgetResponse\x12R\n\x0bListBudgets\x12 .agentflow.v1.ListBudgetsRequest\x1a!.agentflow.v1.ListBudgetsResponse\x12L\n\tGetBudget\x12\x1e.agentflow.v1.GetBudgetRequest\x1a\x1f.agentflow.v1.GetBudgetResponse\x12U\n\x0cUpdateBudget\x12!.agentflow.v1.UpdateBudgetRequest\x1a\".agentflow.v1.UpdateBudgetResponse\x12U\n\x0c\x44\x65leteBudget\x12!.agentflow.v1.DeleteBudgetRequest\x1a\".agentflow.v1.DeleteBudgetResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentflow.v1.budget_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BUDGETPERIOD']._serialized_start=634
-  _globals['_BUDGETPERIOD']._serialized_end=782
+  _globals['_BUDGETPERIOD']._serialized_start=990
+  _globals['_BUDGETPERIOD']._serialized_end=1138
   _globals['_BUDGET']._serialized_start=44
   _globals['_BUDGET']._serialized_end=274
-  _globals['_CREATEBUDGETREQUEST']._serialized_start=276
-  _globals['_CREATEBUDGETREQUEST']._serialized_end=394
-  _globals['_CREATEBUDGETRESPONSE']._serialized_start=396
-  _globals['_CREATEBUDGETRESPONSE']._serialized_end=456
-  _globals['_LISTBUDGETSREQUEST']._serialized_start=458
-  _globals['_LISTBUDGETSREQUEST']._serialized_end=478
-  _globals['_LISTBUDGETSRESPONSE']._serialized_start=480
-  _globals['_LISTBUDGETSRESPONSE']._serialized_end=540
-  _globals['_GETBUDGETREQUEST']._serialized_start=542
-  _globals['_GETBUDGETREQUEST']._serialized_end=572
-  _globals['_GETBUDGETRESPONSE']._serialized_start=574
-  _globals['_GETBUDGETRESPONSE']._serialized_end=631
-  _globals['_BUDGETSERVICE']._serialized_start=785
-  _globals['_BUDGETSERVICE']._serialized_end=1049
+  _globals['_CREATEBUDGETREQUEST']._serialized_start=277
+  _globals['_CREATEBUDGETREQUEST']._serialized_end=427
+  _globals['_CREATEBUDGETRESPONSE']._serialized_start=429
+  _globals['_CREATEBUDGETRESPONSE']._serialized_end=489
+  _globals['_LISTBUDGETSREQUEST']._serialized_start=491
+  _globals['_LISTBUDGETSREQUEST']._serialized_end=550
+  _globals['_LISTBUDGETSRESPONSE']._serialized_start=552
+  _globals['_LISTBUDGETSRESPONSE']._serialized_end=637
+  _globals['_GETBUDGETREQUEST']._serialized_start=639
+  _globals['_GETBUDGETREQUEST']._serialized_end=669
+  _globals['_GETBUDGETRESPONSE']._serialized_start=671
+  _globals['_GETBUDGETRESPONSE']._serialized_end=728
+  _globals['_UPDATEBUDGETREQUEST']._serialized_start=730
+  _globals['_UPDATEBUDGETREQUEST']._serialized_end=811
+  _globals['_UPDATEBUDGETRESPONSE']._serialized_start=813
+  _globals['_UPDATEBUDGETRESPONSE']._serialized_end=890
+  _globals['_DELETEBUDGETREQUEST']._serialized_start=892
+  _globals['_DELETEBUDGETREQUEST']._serialized_end=925
+  _globals['_DELETEBUDGETRESPONSE']._serialized_start=927
+  _globals['_DELETEBUDGETRESPONSE']._serialized_end=987
+  _globals['_BUDGETSERVICE']._serialized_start=1141
+  _globals['_BUDGETSERVICE']._serialized_end=1579
 # @@protoc_insertion_point(module_scope)

@@ -49,6 +49,16 @@ class BudgetServiceStub:
                 request_serializer=agentflow_dot_v1_dot_budget__pb2.GetBudgetRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_budget__pb2.GetBudgetResponse.FromString,
                 _registered_method=True)
+        self.UpdateBudget = channel.unary_unary(
+                '/agentflow.v1.BudgetService/UpdateBudget',
+                request_serializer=agentflow_dot_v1_dot_budget__pb2.UpdateBudgetRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_budget__pb2.UpdateBudgetResponse.FromString,
+                _registered_method=True)
+        self.DeleteBudget = channel.unary_unary(
+                '/agentflow.v1.BudgetService/DeleteBudget',
+                request_serializer=agentflow_dot_v1_dot_budget__pb2.DeleteBudgetRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_budget__pb2.DeleteBudgetResponse.FromString,
+                _registered_method=True)
 
 
 class BudgetServiceServicer:
@@ -73,6 +83,20 @@ class BudgetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UpdateBudget(self, request, context):
+        """Changes the limit. What was spent in the current period stays counted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteBudget(self, request, context):
+        """Removes the limit. Calls that are under way settle as usual.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_BudgetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -90,6 +114,16 @@ def add_BudgetServiceServicer_to_server(servicer, server):
                     servicer.GetBudget,
                     request_deserializer=agentflow_dot_v1_dot_budget__pb2.GetBudgetRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_budget__pb2.GetBudgetResponse.SerializeToString,
+            ),
+            'UpdateBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateBudget,
+                    request_deserializer=agentflow_dot_v1_dot_budget__pb2.UpdateBudgetRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_budget__pb2.UpdateBudgetResponse.SerializeToString,
+            ),
+            'DeleteBudget': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteBudget,
+                    request_deserializer=agentflow_dot_v1_dot_budget__pb2.DeleteBudgetRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_budget__pb2.DeleteBudgetResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -173,6 +207,60 @@ class BudgetService:
             '/agentflow.v1.BudgetService/GetBudget',
             agentflow_dot_v1_dot_budget__pb2.GetBudgetRequest.SerializeToString,
             agentflow_dot_v1_dot_budget__pb2.GetBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.BudgetService/UpdateBudget',
+            agentflow_dot_v1_dot_budget__pb2.UpdateBudgetRequest.SerializeToString,
+            agentflow_dot_v1_dot_budget__pb2.UpdateBudgetResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteBudget(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.BudgetService/DeleteBudget',
+            agentflow_dot_v1_dot_budget__pb2.DeleteBudgetRequest.SerializeToString,
+            agentflow_dot_v1_dot_budget__pb2.DeleteBudgetResponse.FromString,
             options,
             channel_credentials,
             insecure,

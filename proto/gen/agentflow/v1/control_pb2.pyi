@@ -450,14 +450,20 @@ class Lane(_message.Message):
     def __init__(self, name: _Optional[str] = ..., limit: _Optional[int] = ..., rate_per_s: _Optional[float] = ..., paused: _Optional[bool] = ..., reason: _Optional[str] = ..., by: _Optional[str] = ..., at: _Optional[int] = ..., keyed: _Optional[bool] = ..., active: _Optional[int] = ..., queued: _Optional[int] = ..., workers: _Optional[int] = ..., holders: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListLanesRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListLanesResponse(_message.Message):
-    __slots__ = ("lanes",)
+    __slots__ = ("lanes", "next_page_token")
     LANES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     lanes: _containers.RepeatedCompositeFieldContainer[Lane]
-    def __init__(self, lanes: _Optional[_Iterable[_Union[Lane, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, lanes: _Optional[_Iterable[_Union[Lane, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class GetLaneRequest(_message.Message):
     __slots__ = ("name",)
@@ -492,10 +498,14 @@ class SetLaneResponse(_message.Message):
     def __init__(self, lane: _Optional[_Union[Lane, _Mapping]] = ...) -> None: ...
 
 class ListVersionsRequest(_message.Message):
-    __slots__ = ("workflow",)
+    __slots__ = ("workflow", "page_size", "page_token")
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     workflow: str
-    def __init__(self, workflow: _Optional[str] = ...) -> None: ...
+    page_size: int
+    page_token: str
+    def __init__(self, workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class WorkflowVersion(_message.Message):
     __slots__ = ("version", "digest", "created_at", "created_by", "labels")
@@ -512,14 +522,16 @@ class WorkflowVersion(_message.Message):
     def __init__(self, version: _Optional[int] = ..., digest: _Optional[str] = ..., created_at: _Optional[int] = ..., created_by: _Optional[str] = ..., labels: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class ListVersionsResponse(_message.Message):
-    __slots__ = ("versions", "paused", "paused_reason")
+    __slots__ = ("versions", "paused", "paused_reason", "next_page_token")
     VERSIONS_FIELD_NUMBER: _ClassVar[int]
     PAUSED_FIELD_NUMBER: _ClassVar[int]
     PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     versions: _containers.RepeatedCompositeFieldContainer[WorkflowVersion]
     paused: bool
     paused_reason: str
-    def __init__(self, versions: _Optional[_Iterable[_Union[WorkflowVersion, _Mapping]]] = ..., paused: _Optional[bool] = ..., paused_reason: _Optional[str] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, versions: _Optional[_Iterable[_Union[WorkflowVersion, _Mapping]]] = ..., paused: _Optional[bool] = ..., paused_reason: _Optional[str] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class SetLabelRequest(_message.Message):
     __slots__ = ("workflow", "version", "label", "percent", "remove")

@@ -332,14 +332,20 @@ class SetCalendarResponse(_message.Message):
     def __init__(self, schedules: _Optional[int] = ...) -> None: ...
 
 class ListCalendarsRequest(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("page_size", "page_token")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class ListCalendarsResponse(_message.Message):
-    __slots__ = ("calendars",)
+    __slots__ = ("calendars", "next_page_token")
     CALENDARS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     calendars: _containers.RepeatedCompositeFieldContainer[Calendar]
-    def __init__(self, calendars: _Optional[_Iterable[_Union[Calendar, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, calendars: _Optional[_Iterable[_Union[Calendar, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
 
 class DeleteCalendarRequest(_message.Message):
     __slots__ = ("name",)

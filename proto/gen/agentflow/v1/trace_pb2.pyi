@@ -84,7 +84,7 @@ class TraceEvent(_message.Message):
     def __init__(self, stream: _Optional[str] = ..., sequence: _Optional[int] = ..., ts: _Optional[int] = ..., type: _Optional[str] = ..., step: _Optional[str] = ..., attempt: _Optional[int] = ..., body: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ...) -> None: ...
 
 class GetTraceResponse(_message.Message):
-    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events")
+    __slots__ = ("run_id", "workflow", "status", "trace_id", "started_at", "finished_at", "cost_nano_usd", "input_tokens", "output_tokens", "redactions", "steps", "events", "version", "unregistered")
     class RedactionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -104,6 +104,8 @@ class GetTraceResponse(_message.Message):
     REDACTIONS_FIELD_NUMBER: _ClassVar[int]
     STEPS_FIELD_NUMBER: _ClassVar[int]
     EVENTS_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     status: _workflow_pb2.RunStatus
@@ -116,23 +118,27 @@ class GetTraceResponse(_message.Message):
     redactions: _containers.ScalarMap[str, int]
     steps: _containers.RepeatedCompositeFieldContainer[TraceStep]
     events: _containers.RepeatedCompositeFieldContainer[TraceEvent]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ...) -> None: ...
+    version: int
+    unregistered: bool
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., trace_id: _Optional[str] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., redactions: _Optional[_Mapping[str, int]] = ..., steps: _Optional[_Iterable[_Union[TraceStep, _Mapping]]] = ..., events: _Optional[_Iterable[_Union[TraceEvent, _Mapping]]] = ..., version: _Optional[int] = ..., unregistered: _Optional[bool] = ...) -> None: ...
 
 class QueryTracesRequest(_message.Message):
-    __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size")
+    __slots__ = ("start_ms", "end_ms", "provider", "workflow", "status", "page_size", "page_token")
     START_MS_FIELD_NUMBER: _ClassVar[int]
     END_MS_FIELD_NUMBER: _ClassVar[int]
     PROVIDER_FIELD_NUMBER: _ClassVar[int]
     WORKFLOW_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     start_ms: int
     end_ms: int
     provider: str
     workflow: str
     status: _workflow_pb2.RunStatus
     page_size: int
-    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., provider: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., page_size: _Optional[int] = ...) -> None: ...
+    page_token: str
+    def __init__(self, start_ms: _Optional[int] = ..., end_ms: _Optional[int] = ..., provider: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
 
 class TraceSummary(_message.Message):
     __slots__ = ("run_id", "workflow", "status", "started_at", "duration_ms", "cost_nano_usd", "steps")
@@ -153,7 +159,9 @@ class TraceSummary(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., started_at: _Optional[int] = ..., duration_ms: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class QueryTracesResponse(_message.Message):
-    __slots__ = ("traces",)
+    __slots__ = ("traces", "next_page_token")
     TRACES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     traces: _containers.RepeatedCompositeFieldContainer[TraceSummary]
-    def __init__(self, traces: _Optional[_Iterable[_Union[TraceSummary, _Mapping]]] = ...) -> None: ...
+    next_page_token: str
+    def __init__(self, traces: _Optional[_Iterable[_Union[TraceSummary, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...

@@ -117,7 +117,7 @@ class ValidateWorkflowResponse(_message.Message):
     def __init__(self, valid: _Optional[bool] = ..., problems: _Optional[_Iterable[_Union[Problem, _Mapping]]] = ..., name: _Optional[str] = ..., version: _Optional[int] = ..., steps: _Optional[int] = ...) -> None: ...
 
 class SubmitWorkflowRequest(_message.Message):
-    __slots__ = ("workflow", "definition_text", "definition", "inputs", "budget_cents", "tags", "idempotency_key", "priority", "deadline_ms")
+    __slots__ = ("workflow", "definition_text", "definition", "inputs", "budget_cents", "tags", "idempotency_key", "priority", "deadline_ms", "unregistered")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -134,6 +134,7 @@ class SubmitWorkflowRequest(_message.Message):
     IDEMPOTENCY_KEY_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
     workflow: str
     definition_text: str
     definition: _struct_pb2.Struct
@@ -143,7 +144,8 @@ class SubmitWorkflowRequest(_message.Message):
     idempotency_key: str
     priority: int
     deadline_ms: int
-    def __init__(self, workflow: _Optional[str] = ..., definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., budget_cents: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., deadline_ms: _Optional[int] = ...) -> None: ...
+    unregistered: bool
+    def __init__(self, workflow: _Optional[str] = ..., definition_text: _Optional[str] = ..., definition: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., inputs: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., budget_cents: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., idempotency_key: _Optional[str] = ..., priority: _Optional[int] = ..., deadline_ms: _Optional[int] = ..., unregistered: _Optional[bool] = ...) -> None: ...
 
 class SubmitWorkflowResponse(_message.Message):
     __slots__ = ("run_id", "deduplicated")
@@ -170,7 +172,7 @@ class GetRunResponse(_message.Message):
     def __init__(self, run: _Optional[_Union[Run, _Mapping]] = ...) -> None: ...
 
 class Run(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids")
+    __slots__ = ("run_id", "workflow", "version", "status", "inputs", "output", "error", "steps", "submitted_at", "started_at", "finished_at", "cost_nano_usd", "budget_nano_usd", "tags", "redactions", "trace_id", "last_sequence", "input_tokens", "output_tokens", "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step", "continued_as", "paused_reason", "waiting_steps", "derived_run_ids", "unregistered")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -213,6 +215,7 @@ class Run(_message.Message):
     PAUSED_REASON_FIELD_NUMBER: _ClassVar[int]
     WAITING_STEPS_FIELD_NUMBER: _ClassVar[int]
     DERIVED_RUN_IDS_FIELD_NUMBER: _ClassVar[int]
+    UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -241,7 +244,8 @@ class Run(_message.Message):
     paused_reason: str
     waiting_steps: _containers.RepeatedScalarFieldContainer[str]
     derived_run_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    unregistered: bool
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., inputs: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., steps: _Optional[_Iterable[_Union[Step, _Mapping]]] = ..., submitted_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., budget_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., redactions: _Optional[_Mapping[str, int]] = ..., trace_id: _Optional[str] = ..., last_sequence: _Optional[int] = ..., input_tokens: _Optional[int] = ..., output_tokens: _Optional[int] = ..., parent_run_id: _Optional[str] = ..., parent_step: _Optional[str] = ..., origin_kind: _Optional[str] = ..., origin_run_id: _Optional[str] = ..., origin_step: _Optional[str] = ..., continued_as: _Optional[str] = ..., paused_reason: _Optional[str] = ..., waiting_steps: _Optional[_Iterable[str]] = ..., derived_run_ids: _Optional[_Iterable[str]] = ..., unregistered: _Optional[bool] = ...) -> None: ...
 
 class Step(_message.Message):
     __slots__ = ("step", "status", "attempt", "output", "error", "scheduled_at", "started_at", "finished_at", "cost_nano_usd", "provider", "model", "prompt", "type", "skip_reason", "progress", "progress_detail", "lane", "waiting_for", "waiting_until", "waiting_detail", "child_run_id", "seeded", "finish_reason")
@@ -294,7 +298,7 @@ class Step(_message.Message):
     def __init__(self, step: _Optional[str] = ..., status: _Optional[_Union[StepStatus, str]] = ..., attempt: _Optional[int] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., error: _Optional[_Union[ErrorInfo, _Mapping]] = ..., scheduled_at: _Optional[int] = ..., started_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., provider: _Optional[str] = ..., model: _Optional[str] = ..., prompt: _Optional[str] = ..., type: _Optional[str] = ..., skip_reason: _Optional[str] = ..., progress: _Optional[float] = ..., progress_detail: _Optional[str] = ..., lane: _Optional[str] = ..., waiting_for: _Optional[str] = ..., waiting_until: _Optional[int] = ..., waiting_detail: _Optional[_Union[_struct_pb2.Struct, _Mapping]] = ..., child_run_id: _Optional[str] = ..., seeded: _Optional[bool] = ..., finish_reason: _Optional[str] = ...) -> None: ...
 
 class ListRunsRequest(_message.Message):
-    __slots__ = ("status", "workflow", "page_size", "page_token", "tags")
+    __slots__ = ("status", "workflow", "page_size", "page_token", "tags", "run_id_prefix")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -307,15 +311,17 @@ class ListRunsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
+    RUN_ID_PREFIX_FIELD_NUMBER: _ClassVar[int]
     status: RunStatus
     workflow: str
     page_size: int
     page_token: str
     tags: _containers.ScalarMap[str, str]
-    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    run_id_prefix: str
+    def __init__(self, status: _Optional[_Union[RunStatus, str]] = ..., workflow: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., tags: _Optional[_Mapping[str, str]] = ..., run_id_prefix: _Optional[str] = ...) -> None: ...
 
 class RunSummary(_message.Message):
-    __slots__ = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags", "error_type")
+    __slots__ = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags", "error_type", "unregistered")
     class TagsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -332,6 +338,7 @@ class RunSummary(_message.Message):
     COST_NANO_USD_FIELD_NUMBER: _ClassVar[int]
     TAGS_FIELD_NUMBER: _ClassVar[int]
     ERROR_TYPE_FIELD_NUMBER: _ClassVar[int]
+    UNREGISTERED_FIELD_NUMBER: _ClassVar[int]
     run_id: str
     workflow: str
     version: int
@@ -341,7 +348,8 @@ class RunSummary(_message.Message):
     cost_nano_usd: int
     tags: _containers.ScalarMap[str, str]
     error_type: str
-    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., submitted_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., error_type: _Optional[str] = ...) -> None: ...
+    unregistered: bool
+    def __init__(self, run_id: _Optional[str] = ..., workflow: _Optional[str] = ..., version: _Optional[int] = ..., status: _Optional[_Union[RunStatus, str]] = ..., submitted_at: _Optional[int] = ..., finished_at: _Optional[int] = ..., cost_nano_usd: _Optional[int] = ..., tags: _Optional[_Mapping[str, str]] = ..., error_type: _Optional[str] = ..., unregistered: _Optional[bool] = ...) -> None: ...
 
 class ListRunsResponse(_message.Message):
     __slots__ = ("runs", "next_page_token")

@@ -127,6 +127,7 @@ __all__ = [
     "Label",
     "Lane",
     "NotFoundError",
+    "Page",
     "PermissionDeniedError",
     "Problem",
     "Prompt",

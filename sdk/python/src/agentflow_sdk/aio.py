@@ -253,6 +253,8 @@ class AsyncBudgets(_Resource):
     create = _method(calls.create_budget)
     get = _method(calls.get_budget)
     list = _method(calls.list_budgets)
+    set = _method(calls.update_budget)
+    delete = _method(calls.delete_budget)
 
 
 class AsyncTraces(_Resource):

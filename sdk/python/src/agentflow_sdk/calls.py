@@ -56,11 +56,11 @@ class HasRunId(Protocol):
 
 def built(build: Callable[P, Call[T]], *args: P.args, **kwargs: P.kwargs) -> Call[T]:
     """The call of these arguments. Raises InvalidArgumentError for what no field of the request can hold."""
-    inspect.signature(build).bind(*args, **kwargs)  # a TypeError here is about the call itself
+    given = inspect.signature(build).bind(*args, **kwargs)  # a TypeError here is about the call itself
     try:
         return build(*args, **kwargs)
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidArgumentError(f"{build.__name__}: an argument does not fit the request: {error}") from error
+        raise convert.unfit(build.__name__, given.arguments, error) from error
 
 
 DefinitionSource = str | Mapping[str, Any] | HasDefinition
@@ -104,6 +104,8 @@ _LIST_PROMPTS = Method("/agentflow.v1.PromptService/ListPrompts", prompt_pb2.Lis
 _CREATE_BUDGET = Method("/agentflow.v1.BudgetService/CreateBudget", budget_pb2.CreateBudgetResponse)
 _GET_BUDGET = Method("/agentflow.v1.BudgetService/GetBudget", budget_pb2.GetBudgetResponse)
 _LIST_BUDGETS = Method("/agentflow.v1.BudgetService/ListBudgets", budget_pb2.ListBudgetsResponse)
+_UPDATE_BUDGET = Method("/agentflow.v1.BudgetService/UpdateBudget", budget_pb2.UpdateBudgetResponse)
+_DELETE_BUDGET = Method("/agentflow.v1.BudgetService/DeleteBudget", budget_pb2.DeleteBudgetResponse)
 _GET_TRACE = Method("/agentflow.v1.TraceService/GetTrace", trace_pb2.GetTraceResponse)
 _QUERY_TRACES = Method("/agentflow.v1.TraceService/QueryTraces", trace_pb2.QueryTracesResponse)
 
@@ -174,9 +176,13 @@ def list_runs(
     tags: Mapping[str, str] | None = None,
     limit: int = 50,
     page_token: str = "",
+    run_id_prefix: str = "",
     timeout: float | None = None,
 ) -> Call[models.RunPage]:
-    """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000."""
+    """A page of runs, newest first. tags: runs that carry all of them. limit: 1 to 1000.
+
+    run_id_prefix: runs whose id begins with this.
+    """
     request = convert.message(
         workflow_pb2.ListRunsRequest,
         status=convert.run_status_number(status),
@@ -184,6 +190,7 @@ def list_runs(
         tags=tags or {},
         page_size=limit,
         page_token=page_token,
+        run_id_prefix=run_id_prefix,
     )
     return Call(_LIST_RUNS, request, convert.run_page, timeout)
 
@@ -261,22 +268,20 @@ def create_budget(
     *,
     name: str = "",
     scope: str = "org",
+    allow_unknown_workflow: bool = False,
     timeout: float | None = None,
 ) -> Call[models.Budget]:
-    """limit_usd: exact US dollars. period: daily, weekly, monthly or total. scope: `org` or `workflow:<name>`."""
-    try:
-        nano = models.to_nano(limit_usd)
-        if nano <= 0:
-            raise ValueError(f"{limit_usd} is not above 0")
-    except (ValueError, ArithmeticError) as error:
-        why = f"{limit_usd!r} is no number" if isinstance(error, ArithmeticError) else str(error)
-        problem = Problem("limit", why, "write US dollars, for example 1000 or 12.50")
-        raise InvalidArgumentError("the limit is not an amount of money", problems=(problem,)) from None
-    request = budget_pb2.CreateBudgetRequest(
+    """limit_usd: exact US dollars. period: daily, weekly, monthly or total. scope: `org` or `workflow:<name>`.
+
+    allow_unknown_workflow: the workflow of the scope may be registered later; without it an unknown name is refused.
+    """
+    request = convert.message(
+        budget_pb2.CreateBudgetRequest,
         name=name,
-        period=convert.budget_period_number(period),  # type: ignore[arg-type]
-        limit_nano_usd=nano,
+        period=convert.budget_period_number(period),
+        limit_nano_usd=_limit(limit_usd),
         scope=scope,
+        allow_unknown_workflow=allow_unknown_workflow,
     )
     return Call(_CREATE_BUDGET, request, lambda reply: convert.budget(reply.budget), timeout, repeatable=False)
 
@@ -287,9 +292,39 @@ def get_budget(budget: str, *, timeout: float | None = None) -> Call[models.Budg
     return Call(_GET_BUDGET, request, lambda reply: convert.budget(reply.budget), timeout)
 
 
-def list_budgets(*, timeout: float | None = None) -> Call[tuple[models.Budget, ...]]:
-    request = budget_pb2.ListBudgetsRequest()
-    return Call(_LIST_BUDGETS, request, lambda reply: tuple(convert.budget(item) for item in reply.budgets), timeout)
+def list_budgets(
+    *, limit: int = 1000, page_token: str = "", timeout: float | None = None
+) -> Call[models.Page[models.Budget]]:
+    """A page of budgets, by name. limit: 1 to 1000."""
+    request = budget_pb2.ListBudgetsRequest(page_size=limit, page_token=page_token)
+    return Call(
+        _LIST_BUDGETS, request,
+        lambda reply: models.Page(map(convert.budget, reply.budgets), reply.next_page_token), timeout,
+    )  # fmt: skip
+
+
+def update_budget(budget: str, *, limit_usd: Decimal | str | int, timeout: float | None = None) -> Call[models.Budget]:
+    """Changes the limit of a budget, by id or by name. What was spent in the current period stays counted."""
+    request = budget_pb2.UpdateBudgetRequest(id=budget, limit_nano_usd=_limit(limit_usd))
+    return Call(_UPDATE_BUDGET, request, lambda reply: convert.budget(reply.budget), timeout)
+
+
+def delete_budget(budget: str, *, timeout: float | None = None) -> Call[models.Budget]:
+    """Removes a budget, by id or by name, and returns it as it was last. Calls under way settle as usual."""
+    request = budget_pb2.DeleteBudgetRequest(id=budget)
+    return Call(_DELETE_BUDGET, request, lambda reply: convert.budget(reply.budget), timeout, repeatable=False)
+
+
+def _limit(limit_usd: Decimal | str | int) -> int:
+    """Nano-USD. Raises InvalidArgumentError for what is not an amount above zero."""
+    try:
+        nano = models.to_nano(limit_usd)
+        if nano <= 0:
+            raise ValueError(f"{limit_usd} is not above 0")
+    except ValueError as error:
+        problem = Problem("limit", str(error), "write US dollars, for example 1000 or 12.50")
+        raise InvalidArgumentError("the limit is not an amount of money", problems=(problem,)) from None
+    return nano
 
 
 # --- traces ---

@@ -90,21 +90,22 @@ def locate(base_url: str, token: str, org_id: str) -> Target:
 def config_path() -> Path:
     """Returns the path of agentctl's configuration file, whether or not it exists."""
     named = os.environ.get("AGENTFLOW_CLI_CONFIG")
-    if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(base).expanduser() / "agentflow" / "config.yaml"
+    path = Path(named or Path(os.environ.get("XDG_CONFIG_HOME") or "~/.config", "agentflow", "config.yaml"))
+    try:
+        return path.expanduser()
+    except RuntimeError:  # a user without a home, as in many containers
+        return path
 
 
 def read_config() -> dict[str, str]:
-    """Returns the known keys of the configuration file; an empty dict if there is no file.
+    """Returns the known keys of the configuration file; an empty dict if this user has none.
 
     Raises ConfigurationError that names what is wrong with the file.
     """
     path = config_path()
     try:
         text = path.read_text("utf-8")
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise _unreadable(path, str(error)) from None

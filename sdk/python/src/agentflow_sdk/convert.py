@@ -25,9 +25,29 @@ def message(kind: Any, /, **fields: Any) -> Any:
             try:
                 kind(**{name: value})
             except (TypeError, ValueError) as error:
-                text = f"{value!r:.80} " + ("is out of range" if "range" in str(error) else "does not fit")
-                raise _bad(name, text, _FITS.get(_type_of(kind, name), "see the method's signature")) from None
+                wide = "range" in str(error)
+                text = f"{value!r:.80} " + ("is out of range" if wide else "does not fit")
+                fix = _FITS.get(_type_of(kind, name), "see the method's signature")
+                raise _bad(name, text, fix + _bound(kind, name) * wide) from None
         raise
+
+
+_INT32_MAX: Final = 2**31 - 1
+
+
+def unfit(call: str, arguments: Mapping[str, Any], error: Exception) -> InvalidArgumentError:
+    """The error for arguments that a request can't hold, with the one that does not fit."""
+    several = {name: value for name, value in arguments.items() if isinstance(value, tuple | list)}
+    given = [*arguments.items(), *((name, value) for name, values in several.items() for value in values)]
+    for name, value in given:
+        if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) <= _INT32_MAX:
+            continue
+        if isinstance(value, float) and not math.isfinite(value):
+            return _bad(name, f"{value} is not a number that can be sent", "give a finite number")
+        text = f"{value:,} is out of range" if isinstance(value, int) else f"{value:g} is out of range"
+        fix = f"use at most {_INT32_MAX:,}" if abs(value) < 2**63 and isinstance(value, int) else "use a smaller number"
+        return _bad(name, text, fix)
+    return InvalidArgumentError(f"{call}: an argument does not fit the request: {error}")
 
 
 _FITS: Final = {
@@ -35,6 +55,13 @@ _FITS: Final = {
     "number": "give a whole number",
     "map": "give a dict of texts by name",
 }
+
+
+def _bound(kind: Any, name: str) -> str:
+    field = kind.DESCRIPTOR.fields_by_name[name]
+    return {field.CPPTYPE_INT32: f" of at most {2**31 - 1:,}", field.CPPTYPE_INT64: f" of at most {2**63 - 1:,}"}.get(
+        field.cpp_type, ""
+    )
 
 
 def _type_of(kind: Any, name: str) -> str:

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Any
 
 from agentflow_sdk.errors import Problem, RunFailedError
-from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Record, RunStatus, StepStatus, to_nano, usd
+from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Page, Record, RunStatus, StepStatus, to_nano, usd
 from agentflow_sdk.trace_models import Trace, TraceEvent, TraceStep, TraceSummary
 
 
@@ -274,7 +274,7 @@ class Budget(Record):
 
 
 __all__ = [
-    "NANO_PER_USD", "Budget", "BudgetPeriod", "ErrorInfo", "Prompt", "Record", "Registration", "Run", "RunEvent",
-    "RunPage", "RunStatus", "RunSummary", "Step", "StepStatus", "Submission", "Token", "Trace", "TraceEvent",
-    "TraceStep", "TraceSummary", "Validation", "to_nano", "usd",
+    "NANO_PER_USD", "Budget", "BudgetPeriod", "ErrorInfo", "Page", "Prompt", "Record", "Registration", "Run",
+    "RunEvent", "RunPage", "RunStatus", "RunSummary", "Step", "StepStatus", "Submission", "Token", "Trace",
+    "TraceEvent", "TraceStep", "TraceSummary", "Validation", "to_nano", "usd",
 ]  # fmt: skip

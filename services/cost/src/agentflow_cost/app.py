@@ -12,12 +12,15 @@ from typing import Final
 import asyncpg
 
 from agentflow_common import bus, postgres, tasks
+from agentflow_common.errors import AgentFlowError
 from agentflow_common.service import Context
 from agentflow_cost import prices
+from agentflow_cost.budget_handlers import BudgetHandlers
 from agentflow_cost.handlers import Handlers, HealthBook
 from agentflow_cost.settings import CostSettings
 from agentflow_cost.settle import Settler
 from agentflow_cost.store import Store
+from agentflow_cost.store_budgets import BudgetStore
 
 log = logging.getLogger(__name__)
 
@@ -37,12 +40,13 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
         store = Store(pool)
         handlers = Handlers(store, book, catalogue.choices(), health, context.log, context.clock)
+        budgets = BudgetHandlers(BudgetStore(pool), context.log, context.clock)
         settler = Settler(context.log, store, context.clock, health, context.health)
         queue = await settler.start()
-        async with bus.serving(settings.nats_url, SCHEMA, handlers.routes()):
+        async with bus.serving(settings.nats_url, SCHEMA, [*handlers.routes(), *budgets.routes()]):
             loops = [
                 context.guarded(settler.run(queue)),
-                context.guarded(_sweep(context, store)),
+                context.guarded(_sweep(context, store, budgets)),
             ]
             try:
                 yield
@@ -53,12 +57,13 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         await pool.close()
 
 
-async def _sweep(context: Context[CostSettings], store: Store) -> None:
+async def _sweep(context: Context[CostSettings], store: Store, budgets: BudgetHandlers) -> None:
     turn = 0
     while True:
         await asyncio.sleep(context.settings.sweep_s)
         turn += 1
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, AgentFlowError):
+            await budgets.tell()
             now = context.clock.now_ms()
             while await store.expire(now):
                 pass

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 from agentflow_common import ids, money
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.rpc import Budget, CreateBudgetRequest
@@ -35,11 +37,8 @@ def bounds(period: str, now_ms: int) -> tuple[int, int]:
 
 def check_new(request: CreateBudgetRequest) -> CreateBudgetRequest:
     """The request with its name filled in (`org-monthly`). Raises InvalidError with every problem."""
-    problems = []
+    problems = [*limit_problems(request.limit_nano)]
     workflow = request.scope.removeprefix(WORKFLOW)
-    if not 0 < request.limit_nano <= AMOUNT_NANO_MAX:
-        top = money.display(AMOUNT_NANO_MAX)
-        problems.append(Problem("limit", "is not an amount above zero", f"use more than $0 and at most {top}"))
     if request.period not in PERIODS:
         problems.append(Problem("period", f"{request.period[:40]!r} is no period", f"use {', '.join(PERIODS)}"))
     if request.scope != ORG and not (request.scope.startswith(WORKFLOW) and _is_token(workflow)):
@@ -52,8 +51,30 @@ def check_new(request: CreateBudgetRequest) -> CreateBudgetRequest:
     if problems:
         raise InvalidError(f"the budget is not valid: {problems[0]}", problems=tuple(problems))
     return CreateBudgetRequest(
-        org=request.org, limit_nano=request.limit_nano, period=request.period, name=name, scope=request.scope
-    )
+        org=request.org, limit_nano=request.limit_nano, period=request.period, name=name, scope=request.scope,
+        actor=request.actor,
+    )  # fmt: skip
+
+
+def limit_problems(limit_nano: int) -> Iterable[Problem]:
+    if not 0 < limit_nano <= AMOUNT_NANO_MAX:
+        top = money.display(AMOUNT_NANO_MAX)
+        yield Problem("limit", "is not an amount above zero", f"use more than $0 and at most {top}")
+
+
+def check_limit(limit_nano: int) -> int:
+    if problems := tuple(limit_problems(limit_nano)):
+        raise InvalidError(f"the budget is not valid: {problems[0]}", problems=problems)
+    return limit_nano
+
+
+def way_out(budget: Budget) -> str:
+    """Says how to go on once the budget is used up."""
+    fix = f"raise it (agentctl budget set {budget.name} --limit USD), remove it (agentctl budget delete {budget.name})"
+    if budget.period != "total":
+        until = datetime.fromtimestamp(budget.period_end / 1000, UTC)
+        fix += f", wait for its next period ({until:%Y-%m-%d} UTC)"
+    return f"{fix} or use a lower quality"
 
 
 def _is_token(text: str) -> bool:
@@ -92,6 +113,6 @@ def limits_for(
     for budget in budgets:
         if applies(budget, workflow):
             label = f"the {budget.period} budget {budget.name!r} ({budget.scope})"
-            fix = "create a larger budget, wait for its next period, or use a lower quality"
-            limits.append(Limit(account_of(budget, now_ms), budget.limit_nano, label, fix))
+            now = msgspec.structs.replace(budget, period_end=bounds(budget.period, now_ms)[1])
+            limits.append(Limit(account_of(budget, now_ms), budget.limit_nano, label, way_out(now)))
     return limits

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import secrets
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
@@ -14,10 +13,8 @@ from agentflow_common import events, ids, rpc, subjects
 from agentflow_common.bus import Route
 from agentflow_common.clock import Clock
 from agentflow_common.errors import (
-    AlreadyExistsError,
     BudgetExceededError,
     InvalidError,
-    NotFoundError,
     Problem,
     TerminalError,
     UnknownPriceError,
@@ -31,7 +28,6 @@ from agentflow_cost.store import Reservation, Store
 
 log = logging.getLogger(__name__)
 
-BUDGETS_MAX: Final = 200  # of one org: each is locked by every call that it covers
 CACHE_KEY_CHARS_MAX: Final = 512
 CACHE_VALUE_BYTES_MAX: Final = 1024 * 1024
 CACHE_ROWS_MAX: Final = 5_000  # of one org
@@ -66,9 +62,6 @@ class Handlers:
         return [
             (rpc.COST_ROUTE, self.route),
             (rpc.COST_CACHE_PUT, self.cache_put),
-            (rpc.BUDGET_CREATE, self.budget_create),
-            (rpc.BUDGET_LIST, self.budget_list),
-            (rpc.BUDGET_GET, self.budget_get),
         ]
 
     # --- routing ---
@@ -166,39 +159,6 @@ class Handlers:
             rows_max=CACHE_ROWS_MAX, bytes_max=CACHE_BYTES_MAX,
         )  # fmt: skip
         return rpc.Empty()
-
-    # --- budgets ---
-
-    async def budget_create(self, request: rpc.CreateBudgetRequest) -> Budget:
-        checked = budgets.check_new(request)
-        now = self._clock.now_ms()
-        start, end = budgets.bounds(checked.period, now)
-        budget = Budget(
-            id=f"bud_{secrets.token_hex(8)}", org=checked.org, name=checked.name, period=checked.period,
-            limit_nano=checked.limit_nano, scope=checked.scope, created_at=now, period_start=start, period_end=end,
-        )  # fmt: skip
-        if len(await self._store.budgets(checked.org, now)) >= BUDGETS_MAX:
-            problem = Problem("org", f"has {BUDGETS_MAX} budgets", "use fewer, wider budgets")
-            raise TerminalError("the org has too many budgets", kind="too_many_budgets", problems=(problem,))
-        if not await self._store.create_budget(budget):
-            problem = Problem(
-                "name", f"{checked.name!r} is taken", "choose another name, or get the budget that has it"
-            )
-            raise AlreadyExistsError(f"budget {checked.name!r} exists", problems=(problem,))
-        return budget
-
-    async def budget_list(self, request: rpc.ListBudgetsRequest) -> rpc.ListBudgetsReply:
-        ids.check_token(request.org, "org")
-        return rpc.ListBudgetsReply(budgets=tuple(await self._store.budgets(request.org, self._clock.now_ms())))
-
-    async def budget_get(self, request: rpc.GetBudgetRequest) -> Budget:
-        ids.check_token(request.org, "org")
-        ids.check_token(request.id, "budget")
-        found = await self._store.budgets(request.org, self._clock.now_ms(), request.id)
-        if not found:
-            problem = Problem("id", f"no budget {request.id!r}", "list the budgets for their names and ids")
-            raise NotFoundError(f"budget {request.id!r} does not exist", problems=(problem,))
-        return next((budget for budget in found if budget.id == request.id), found[0])
 
 
 def _check_owner(org: str, run: str) -> None:

@@ -219,7 +219,7 @@ def _exceeded(limit: Limit | None, accounts: Mapping[str, Account], needed: int)
         f" spent {money.display(account.spent)}, reserved {money.display(account.reserved)},"
         f" needed {money.display(needed)}"
     )
-    return BudgetExceededError(text, problems=(Problem("budget", text, limit.fix),))
+    return BudgetExceededError(f"{text}; {limit.fix}", problems=(Problem("budget", text, limit.fix),))
 
 
 def settle(settlements: Iterable[Settlement], holds: Mapping[str, Hold]) -> Changes:

@@ -17,10 +17,10 @@ import msgspec
 from agentflow_common.rpc import Budget, Candidate, RouteRequest
 from agentflow_cost import budgets as periods
 from agentflow_cost.machine import EXPIRED, HELD, RELEASED, Account, Changes, Hold, Settlement, let_go
+from agentflow_cost.store_budgets import COLUMNS as BUDGET
 
 SWEEP_BATCH: Final = 500
 _HOLD: Final = "id, org, run, amount_nano, state, accounts"
-_BUDGET: Final = "id, org, name, period, limit_nano, scope, created_at"
 _candidates: Final = msgspec.json.Decoder(tuple[Candidate, ...])
 
 
@@ -42,7 +42,7 @@ class Receipt(msgspec.Struct, frozen=True):
 
 
 class Store:
-    """Accounts, budgets, reservations, settlements in PostgreSQL, schema `cost`."""
+    """Accounts, reservations, settlements in PostgreSQL, schema `cost`."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -51,31 +51,6 @@ class Store:
     async def transaction(self) -> AsyncIterator[Transaction]:
         async with self._pool.acquire() as connection, connection.transaction():
             yield Transaction(connection)
-
-    # --- budgets ---
-
-    async def create_budget(self, budget: Budget) -> bool:
-        """False if the org has a budget of that name."""
-        done = await self._pool.execute(
-            f"INSERT INTO budgets ({_BUDGET}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
-            budget.id, budget.org, budget.name, budget.period, budget.limit_nano, budget.scope, budget.created_at,
-        )  # fmt: skip
-        return bool(done.endswith(" 1"))
-
-    async def budgets(self, org: str, now_ms: int, id_or_name: str = "") -> list[Budget]:
-        """Budgets with what the current period has spent and reserved, by name."""
-        rows = await self._pool.fetch(
-            f"SELECT {_BUDGET} FROM budgets WHERE org = $1 AND ($2 = '' OR id = $2 OR name = $2) ORDER BY name",
-            org,
-            id_or_name,
-        )
-        found = [Budget(**dict(row)) for row in rows]
-        ids = [periods.account_of(budget, now_ms) for budget in found]
-        amounts = await self._pool.fetch(
-            "SELECT id, spent_nano, reserved_nano FROM accounts WHERE id = ANY($1::text[])", ids
-        )
-        held = {row["id"]: row for row in amounts}
-        return [_with_amounts(budget, held.get(account), now_ms) for budget, account in zip(found, ids, strict=True)]
 
     # --- responses ---
 
@@ -148,10 +123,16 @@ class Store:
         await self._pool.execute("UPDATE settled SET published = true WHERE seq = ANY($1::bigint[])", list(seqs))
 
     async def drop_old(self, before_ms: int) -> None:
-        """Drops closed reservations and the accounts of ended runs that have been quiet since `before_ms`."""
+        """Drops closed reservations and the accounts of ended runs and deleted budgets that have been
+        quiet since `before_ms`."""
         await self._pool.execute(f"DELETE FROM reservations WHERE state <> '{HELD}' AND expires_at < $1", before_ms)
         await self._pool.execute(
             "DELETE FROM accounts WHERE ended AND reserved_nano = 0 AND updated_at < $1 AND starts_with(id, 'run:')",
+            before_ms,
+        )
+        await self._pool.execute(
+            "DELETE FROM accounts WHERE reserved_nano = 0 AND updated_at < $1 AND starts_with(id, 'budget:')"
+            " AND NOT EXISTS (SELECT 1 FROM budgets WHERE budgets.id = split_part(accounts.id, ':', 2))",
             before_ms,
         )
 
@@ -163,7 +144,7 @@ class Transaction:
         self._connection = connection
 
     async def budgets(self, org: str) -> list[Budget]:
-        rows = await self._connection.fetch(f"SELECT {_BUDGET} FROM budgets WHERE org = $1", org)
+        rows = await self._connection.fetch(f"SELECT {BUDGET} FROM budgets WHERE org = $1", org)
         return [Budget(**dict(row)) for row in rows]
 
     async def lock_accounts(self, ids: Sequence[str], now_ms: int) -> dict[str, Account]:
@@ -259,9 +240,3 @@ class Transaction:
 
 def _hold(row: Any) -> Hold:
     return Hold(row["id"], row["org"], row["run"], row["amount_nano"], row["state"], tuple(row["accounts"]))
-
-
-def _with_amounts(budget: Budget, row: Any, now_ms: int) -> Budget:
-    start, end = periods.bounds(budget.period, now_ms)
-    spent, reserved = (row["spent_nano"], row["reserved_nano"]) if row is not None else (0, 0)
-    return msgspec.structs.replace(budget, spent_nano=spent, reserved_nano=reserved, period_start=start, period_end=end)

@@ -10,7 +10,7 @@ from google.protobuf import struct_pb2
 from agentflow.v1 import budget_pb2, workflow_pb2
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import StepError
-from agentflow_gateway.machine import exact_number
+from agentflow_gateway.machine import NUMBER_EXACT_MAX, exact_number
 
 _RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
 _STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
@@ -55,14 +55,18 @@ def _name(table: dict[str, int], number: int, place: str) -> str:
 
 
 def set_value(target: struct_pb2.Value, value: Any, left: int = LEVELS_MAX) -> None:
-    """Writes a JSON value. Integers above 2^53 lose digits: a protobuf number is a double. What is nested too deeply
-    for a message is cut: `{"$truncated": bytes}`. left: levels of the message that the value may take."""
+    """Writes a JSON value. An integer beyond 2^53 is written as a text of its digits, since a protobuf number is a
+    double and would round it. What is nested too deeply for a message is cut: `{"$truncated": bytes}`.
+
+    left: levels of the message that the value may take."""
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):
         target.bool_value = value
     elif isinstance(value, str):
         target.string_value = value
+    elif isinstance(value, int) and abs(value) > NUMBER_EXACT_MAX:
+        target.string_value = str(value)
     elif isinstance(value, int | float):
         target.number_value = value
     elif value and left < 0:

@@ -73,7 +73,10 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
 
     async def ListRuns(self, request: Any, _context: Any) -> Any:  # noqa: N802
         status = convert.run_status_name(request.status)
-        wanted = RunFilter(statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags))
+        wanted = RunFilter(
+            statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags),
+            run_prefix=request.run_id_prefix,
+        )  # fmt: skip
         rows, token = await handlers.list_runs(
             self._deps, calls.current(), wanted, request.page_size, request.page_token
         )

@@ -226,10 +226,10 @@ async def list_runs(
     limit = machine.page_size(page_size)
     machine.check_text(wanted.workflow, "workflow", 64)
     machine.check_tags(wanted.tags)
-    filters = (
-        ",".join(wanted.statuses),
-        wanted.workflow + msgspec.json.encode(wanted.tags).decode() * bool(wanted.tags),
-    )
+    machine.check_text(wanted.run_prefix, "run_id_prefix", 64)
+    tags = msgspec.json.encode(wanted.tags).decode() * bool(wanted.tags)
+    prefix = f"/{wanted.run_prefix}" * bool(wanted.run_prefix)
+    filters = (",".join(wanted.statuses), wanted.workflow + prefix + tags)
     place = pages.read(page_token, pages.RunPlace)
     if place is not None:
         pages.check_filters((place.status, place.workflow), filters)

@@ -18,6 +18,7 @@ import msgspec
 
 from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, UnauthenticatedError
 from agentflow_common.events import RunSubmitted
+from agentflow_common.runstate import MARKER, marker_place
 
 PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator")
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
@@ -27,7 +28,6 @@ TAG_VALUE_CHARS_MAX: Final = 256
 PRIORITY_MAX: Final = 100
 BUDGET_CENTS_MAX: Final = 100_000_000  # a million dollars: beyond that a typing error is likelier than a wish
 DEADLINE_MS_MAX: Final = 366 * 86_400_000
-RESERVED_KEY: Final = "$blob"
 EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
 REASON_CHARS_MAX: Final = 500
 PAGE_SIZE_DEFAULT: Final = 50
@@ -43,7 +43,8 @@ _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePromp
                  "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",
                  "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "RotateWebhook",
                  "SetCalendar", "DeleteCalendar")  # fmt: skip
-_ADMIN: Final = ("CreateBudget", "ListDeadLetters", "GetDeadLetter", "ReplayDeadLetters", "PurgeDeadLetters",
+_ADMIN: Final = ("CreateBudget", "UpdateBudget", "DeleteBudget", "ListDeadLetters", "GetDeadLetter",
+                 "ReplayDeadLetters", "PurgeDeadLetters",
                  "GetRetention", "SetRetention", "SetLane")  # fmt: skip
 PERMISSION_OF: Final[Mapping[str, str]] = (
     dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
@@ -210,23 +211,13 @@ def check_reserved(encoded: bytes, value: Any, place: str) -> None:
 
     encoded: the value as JSON, which tells nearly always that there is nothing to look for.
     """
-    if f'"{RESERVED_KEY}"'.encode() in encoded and (found := _reserved(value, place)):
+    if f'"{MARKER}"'.encode() in encoded and (found := marker_place(value, place)):
         fix = "rename it"
         raise InvalidError(
-            f"a reserved key is used: {found}: the key `{RESERVED_KEY}` is the engine's own ({fix})",
+            f"a reserved key is used: {found}: the key `{MARKER}` is the engine's own ({fix})",
             kind="reserved_key",
-            problems=(Problem(found, f"the key `{RESERVED_KEY}` is the engine's own", fix),),
+            problems=(Problem(found, f"the key `{MARKER}` is the engine's own", fix),),
         )
-
-
-def _reserved(value: Any, place: str) -> str:
-    if isinstance(value, dict):
-        if RESERVED_KEY in value:
-            return place
-        return next((found for key, item in value.items() if (found := _reserved(item, f"{place}.{key}"))), "")
-    if isinstance(value, list):
-        return next((found for at, item in enumerate(value) if (found := _reserved(item, f"{place}[{at}]"))), "")
-    return ""
 
 
 def check_text(value: str, place: str, chars_max: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final, TypeVar
 
 import msgspec
@@ -13,6 +14,7 @@ At = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what the database takes
 Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
 _FIX: Final = "pass `next_page_token` of the previous page"
 Place = TypeVar("Place")
+Item = TypeVar("Item")
 
 
 class RunPlace(msgspec.Struct, frozen=True, array_like=True):
@@ -22,6 +24,14 @@ class RunPlace(msgspec.Struct, frozen=True, array_like=True):
     run: Text
     status: str
     workflow: str
+
+
+class NamePlace(msgspec.Struct, frozen=True, array_like=True):
+    """The last name of a page of a list that is ordered by name. kind: which list; filters: what it was made with."""
+
+    kind: str
+    name: Text
+    filters: tuple[str, ...] = ()
 
 
 def token(place: Any) -> str:
@@ -39,10 +49,29 @@ def read(text: str, kind: type[Place], field: str = "page_token", fix: str = _FI
         raise InvalidError(f"the {what} is not valid", problems=(Problem(field, "not one of ours", fix),)) from None
 
 
+def after_name(kind: str, page_token: str, filters: tuple[str, ...] = ()) -> str:
+    """The name after which the next page begins; empty for the first one."""
+    place = read(page_token, NamePlace)
+    if place is None:
+        return ""
+    check_filters((place.kind, *place.filters), (kind, *filters))
+    return place.name
+
+
+def cut(
+    kind: str, found: Sequence[Item], limit: int, name_of: Callable[[Item], str], filters: tuple[str, ...] = ()
+) -> tuple[Sequence[Item], str]:
+    """(the page, the token of the next one or empty). found: what comes after the token, by name, one more than
+    `limit` if there is more."""
+    if len(found) <= limit:
+        return found, ""
+    return found[:limit], token(NamePlace(kind, name_of(found[limit - 1]), filters))
+
+
 def check_filters(made_with: tuple[str, ...], now: tuple[str, ...]) -> None:
     """InvalidError if the token is of another query."""
     if made_with != now:
         raise InvalidError(
-            "the page token belongs to other filters",
+            "the page token belongs to another list or to other filters",
             problems=(Problem("page_token", "made with other filters", "keep the filters, or start without a token"),),
         )

@@ -12,7 +12,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, walk
 from agentflow_common.runfold import RunFold, readable
-from agentflow_common.runstate import SETTLED, RunState, StepState
+from agentflow_common.runstate import MARKER, SETTLED, RunState, StepState, is_marker
 from agentflow_gateway import archive, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -126,11 +126,10 @@ async def _filled(deps: Deps, value: Any, refs: dict[str, BlobRef], bytes_left: 
         return items, bytes_left
     if not isinstance(value, dict):
         return value, bytes_left
-    mark, path = value.get("$blob"), value.get("path")
-    if len(value) == 2 and isinstance(mark, dict) and mark.get("sha256") in refs and isinstance(path, list):
-        ref = refs[mark["sha256"]]
+    ref, path = _marked(value, refs) if is_marker(value) else (None, ())
+    if ref is not None:
         try:
-            part = walk(await deps.blobs.fetch(ref), tuple(path), "output")
+            part = walk(await deps.blobs.fetch(ref), path, "output")
         except ExpressionError:
             return value, bytes_left
         size = len(msgspec.json.encode(part))
@@ -139,6 +138,15 @@ async def _filled(deps: Deps, value: Any, refs: dict[str, BlobRef], bytes_left: 
     for name, item in value.items():
         made_fields[name], bytes_left = await _filled(deps, item, refs, bytes_left)
     return made_fields, bytes_left
+
+
+def _marked(marker: dict[str, Any], refs: dict[str, BlobRef]) -> tuple[BlobRef | None, tuple[Any, ...]]:
+    """Returns the reference and path of a marker, or None and () for a marker that the run itself did not store."""
+    mark, path = marker[MARKER], marker["path"]
+    sha256 = mark.get("sha256") if isinstance(mark, dict) else None
+    if not isinstance(sha256, str) or not isinstance(path, list):
+        return None, ()
+    return refs.get(sha256), tuple(path)
 
 
 def _size(payload: Payload | None) -> int:

@@ -29,7 +29,10 @@ class RunRow(msgspec.Struct, kw_only=True):
 
 
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
-    """Which runs of an org. Empty matches all; statuses and tags: any of, all of. since, until: ms, of submission."""
+    """Which runs of an org. Empty matches all; statuses and tags: any of, all of. since, until: ms, of submission.
+
+    run_prefix: how the id begins.
+    """
 
     statuses: tuple[str, ...] = ()
     workflow: str = ""
@@ -37,6 +40,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     since: int = 0
     until: int = 0
     error_type: str = ""
+    run_prefix: str = ""
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,29 +85,35 @@ FROM runs
 WHERE org = $1 AND ($2::text[] = '{}' OR status = ANY($2)) AND ($3 = '' OR workflow = $3)
   AND ($4 = '{}' OR (tags <> '{}' AND tags::jsonb @> $4::jsonb))
   AND ($5::bigint = 0 OR submitted_at >= $5) AND ($6::bigint = 0 OR submitted_at < $6)
-  AND ($7 = '' OR error_type = $7)
+  AND ($7 = '' OR error_type = $7) AND ($8 = '' OR starts_with(run, $8))
 """
 _LIST_RUNS: Final = f"""
 SELECT org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq, error_type
 {_MATCHING}
-  AND ($8::bigint IS NULL OR (submitted_at, run) < ($8, $9))
+  AND ($9::bigint IS NULL OR (submitted_at, run) < ($9, $10))
 ORDER BY submitted_at DESC, run DESC
-LIMIT $10
+LIMIT $11
 """
-_COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $8) AS found"  # noqa: S608  (constants alone)
+_COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $9) AS found"  # noqa: S608  (constants alone)
 ACTIVE: Final = ("pending", "running", "waiting", "paused")
 
 
 def _filter_args(org: str, wanted: RunFilter) -> tuple[Any, ...]:
     tags = msgspec.json.encode(wanted.tags).decode()
-    return org, list(wanted.statuses), wanted.workflow, tags, wanted.since, wanted.until, wanted.error_type
+    times = (wanted.since, wanted.until)
+    return org, list(wanted.statuses), wanted.workflow, tags, *times, wanted.error_type, wanted.run_prefix
 
 
 class Store:
     """The tables, over one pool whose search path is the schema."""
 
     def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = self.pool = pool
+        self._pool = pool
+
+    @property
+    def pool(self) -> asyncpg.Pool:
+        """The pool, for the other stores of this service."""
+        return self._pool
 
     async def ping(self) -> None:
         await self._pool.fetchval("SELECT 1")

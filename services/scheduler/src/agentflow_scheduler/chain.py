@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.expressions import ExpressionError
 from agentflow_scheduler.plan import PlanNode
@@ -33,7 +34,8 @@ def extend(run: Run, out: Decision) -> None:
         return
     if node.lane_key is not None:  # its slot is to be given back as soon as it is done
         return
-    if run.state.timers.keys() - {"deadline"} or any(_was_slow(run, source) for source in run.plan.waits_for(node)):
+    timed = run.state.timers.keys() - {timer_ids.DEADLINE}
+    if timed or any(_was_slow(run, source) for source in run.plan.waits_for(node)):
         return
     following = _following(run, out, node)
     if following:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
@@ -17,7 +18,7 @@ from agentflow_common.runstate import (
     iteration_key,
 )
 from agentflow_scheduler import steps
-from agentflow_scheduler.plan import PlanNode, map_items, mapped_items
+from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import holds, taken
 
@@ -29,7 +30,7 @@ WIDTH_MAX: Final = 10_000  # children of one step
 
 def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """One child for each item. Raises ExpressionError, NeedBlob."""
-    width = len(_items(node, out)[1])
+    width = len(steps.items_of(out, node, key)[1])
     if width > WIDTH_MAX:
         raise ExpressionError(f"a {_word(node)} step has at most {WIDTH_MAX} items, the list holds {width}")
     out.emit(ev.StepExpanded, step=key, width=width)
@@ -39,14 +40,6 @@ def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
 
 def _word(node: PlanNode) -> str:
     return "map" if node.kind == "map" else "parallel"
-
-
-def _items(node: PlanNode, out: Decision) -> tuple[str, list[Any], dict[str, Any]]:
-    """The name of the input that holds an item, the items, and the inputs that all children share."""
-    if node.kind == "map":
-        return node.config.item, map_items(node, out.scope), {}
-    inputs = steps.work_of(node, node.id).resolve(out.scope)
-    return *mapped_items(node, inputs, out.scope), inputs
 
 
 def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
@@ -80,7 +73,8 @@ def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
 
 
 def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int) -> None:
-    name, items, inputs = _items(node, out)
+    name, items = steps.items_of(out, node, key)
+    inputs = {} if node.kind == "map" else steps.work_of(node, node.id).resolve(out.scope)
     width = run.state.steps[key].width
     if len(items) != width:
         raise AssertionError(f"{run.state.run}/{key}: {len(items)} items, expanded to {width}")
@@ -140,12 +134,10 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
     if step.status not in OPEN:
         return
     child = step.child if step.status is StepStatus.WAITING else ""
-    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
+    awaited = "" if force else child
+    out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason, child=awaited)
     if child:
-        out.send(
-            ev.RunCancelRequested, to_org=run.state.org, to=child, reason=reason, by=f"run {run.state.run}",
-            force=force,
-        )  # fmt: skip
+        steps.cancel_child(run, out, key, step.attempt, child, reason, force=force)
     steps.release(run, out, key, step)
 
 
@@ -191,7 +183,7 @@ def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, c
             return
     delay_ms = node.config.delay_ms
     if delay_ms and not step.due and step.iteration < node.config.max_iterations:
-        timer = f"delay:{key}:{step.iteration}"
+        timer = timer_ids.delay(key, step.iteration)
         if timer not in run.state.timers:
             out.emit(ev.TimerSet, timer=timer, kind="wait", fire_at=out.now_ms + delay_ms, step=key)
         return

@@ -20,6 +20,7 @@ from agentflow_common import expressions, stateschema
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runstate import (
+    MARKER,
     RunState,
     StepStatus,
     current_key,
@@ -108,7 +109,7 @@ def _check(run: Run, out: Decision, changed: dict[str, Any]) -> None:
             text = f"state.{name} has {size:,} bytes, the limit is {VALUE_BYTES_MAX:,}: keep less in it"
             raise StateError(text, (name,))
         if holds_marker(value):
-            raise StateError(f"state.{name} holds the reserved key `$blob`", (name,))
+            raise StateError(f"state.{name} holds the reserved key `{MARKER}`", (name,))
     schema = run.plan.schema
     if schema is not None:
         schema.check(names if schema.by_key else {**out.scope.shared(), **changed}, changed)

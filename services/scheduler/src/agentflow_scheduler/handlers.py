@@ -21,7 +21,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
-from agentflow_common.eventlog import Entry, Fence
+from agentflow_common.eventlog import Entry
 from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
 from agentflow_common.runstate import RunState
@@ -38,7 +38,7 @@ from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.pools import Pools
-from agentflow_scheduler.recovery import reload
+from agentflow_scheduler.recovery import end_unplannable, reload
 from agentflow_scheduler.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
@@ -200,7 +200,8 @@ class Engine:
             return entity
         state = begin(key, event, delivery.seq)
         if state is None:  # a late word about what is over
-            return await self._reload(key) if isinstance(event, ev.RunCancelRequested | ev.SignalReceived) else None
+            heard = isinstance(event, ev.RunCancelRequested | ev.SignalReceived)
+            return await self._reload(key, delivery.seq) if heard else None
         return await self._adopt(key, state)
 
     async def _adopt(self, key: RunKey, state: State) -> Entity | None:
@@ -211,14 +212,7 @@ class Engine:
             log.exception("the definition can't be planned", extra={"org": key.org, "run": key.run})
             if not isinstance(state, RunState):
                 return None
-            text = f"the definition can't be planned: {type(error).__name__}"
-            end = ev.RunFailed(
-                org=key.org, run=key.run, ts=self._context.clock.now_ms(), seen=state.facts_seq, trace=state.trace,
-                error=StepError("undecidable", text, retryable=False),
-            )  # fmt: skip
-            fence = Fence(state.out_seq, subjects.run_out_all(key))
-            with contextlib.suppress(ConflictError):  # another scheduler was first
-                await self._log.append(Entry(subjects.out_run(key), ev.encode(end), fence=fence))
+            await end_unplannable(self._log, key, state, error, self._context.clock.now_ms())
             return None
         if isinstance(entity, Run):
             self._pools.adopt(key, entity)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agentflow_common import events as ev
+from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runstate import (
@@ -27,6 +28,7 @@ from agentflow_common.runstate import (
     blob_marker,
     current_key,
     iteration_key,
+    node_of,
     output_of,
     parent_of,
 )
@@ -52,8 +54,8 @@ def _decide(run: Run, out: Decision) -> None:
     state = run.state
     if state.status is RunStatus.PENDING:
         _start(run, out)
-    if state.deadline_ms is not None and not state.deadline_passed and "deadline" not in state.timers:
-        out.emit(ev.TimerSet, timer="deadline", kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
+    if state.deadline_ms is not None and not state.deadline_passed and timer_ids.DEADLINE not in state.timers:
+        out.emit(ev.TimerSet, timer=timer_ids.DEADLINE, kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
     if state.ending is not None:
         saga.compensate(run, out)
     elif state.cancel_requested:
@@ -109,16 +111,21 @@ def _look_around(run: Run, out: Decision) -> None:
     elif run.undecided or run.leaving or waiting:
         _tell_waiting(run, out)
         chain.extend(run, out)
-    else:
+    elif not saga.waits_for_children(run, out):
         _complete(run, out)
 
 
 def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
     """waiting: receives the steps that can't be decided yet, for want of a value or of an offer."""
-    state = run.state
-    while (run.touched or run.leaving) and out.failure is None and not state.status.terminal and not out.successor:
+    while (run.touched or run.leaving or run.last) and out.failure is None and not out.successor:
+        if run.state.status.terminal:
+            break
         if run.leaving:
             _leave_loops(run, out)
+            continue
+        if not run.touched:
+            if waiting or not _go_on(run, out):
+                break
             continue
         key = next(iter(run.touched))
         del run.touched[key]
@@ -130,6 +137,23 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
         if out.held and key in run.touched:
             del run.touched[key]
             waiting[key] = None
+
+
+def _go_on(run: Run, out: Decision) -> bool:
+    """Begins a `continue_as_new` that is due, once no other step runs or can run; False if it has to wait."""
+    if waits.has_others(run, out) or saga.waits_for_children(run, out):
+        return False
+    key = next(iter(run.last))
+    del run.last[key]
+    node = run.plan.nodes[node_of(key)]
+    try:
+        waits.begin_continue(run, out, node, key)
+    except NeedBlob:
+        run.touched[key] = None
+        raise
+    except InvalidError as error:
+        steps.undecidable(run, out, node, key, error)
+    return True
 
 
 def _leave_loops(run: Run, out: Decision) -> None:
@@ -220,7 +244,6 @@ _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
     "wait": waits.begin_wait,
     "signal": waits.begin_signal,
     "approval": waits.begin_approval,
-    "continue_as_new": waits.begin_continue,
 }
 
 
@@ -244,13 +267,13 @@ def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: St
 def _watch_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     every = node.policy.heartbeat_ms
     timers = out.scope.state.timers
-    if every is not None and step.status is StepStatus.RUNNING and f"heartbeat:{key}:{step.attempt}" not in timers:
+    if every is not None and step.status is StepStatus.RUNNING and timer_ids.heartbeat(key, step.attempt) not in timers:
         _set_heartbeat(out, node, key, step)
 
 
 def _set_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     out.emit(
-        ev.TimerSet, timer=f"heartbeat:{key}:{step.attempt}", kind="heartbeat",
+        ev.TimerSet, timer=timer_ids.heartbeat(key, step.attempt), kind="heartbeat",
         fire_at=out.now_ms + (node.policy.heartbeat_ms or 0), step=key, attempt=step.attempt,
     )  # fmt: skip
 
@@ -274,6 +297,8 @@ def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         if reason:
             out.emit(ev.StepSkipped, step=key, reason=reason)
             steps.decided(run, key)
+        elif node.kind == "continue_as_new":
+            run.last[key] = None
         elif node.kind in _BEGIN:
             _BEGIN[node.kind](run, out, node, key)
         elif node.parallel:

@@ -13,7 +13,7 @@ from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.events import Payload
 from agentflow_common.rpc_vault import ADOPT, AdoptRequest
-from agentflow_common.runstate import RunState, is_marker, parent_of
+from agentflow_common.runstate import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import RunKey
 
 ADOPT_TIMEOUT_S: Final = 5.0
@@ -104,4 +104,4 @@ class Packer:
         if is_marker(value):
             return value
         ref = await self._blobs.store(value, "a step's input")
-        return {"$blob": {"sha256": ref.sha256, "size": ref.size}, "path": []}
+        return blob_marker(ref)

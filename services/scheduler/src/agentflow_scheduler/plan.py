@@ -14,11 +14,12 @@ from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions import ExpressionError, kind_of, parse_reference
+from agentflow_common.runstate import MARKER
 from agentflow_common.stateschema import Schema
+from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.scope import RAN, Resolver, Scope, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
-ROW_STEPS: Final = 32  # that a task names beside its own
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
@@ -240,4 +241,4 @@ def map_items(node: PlanNode, scope: Scope) -> list[Any]:
 
 def _one(value: Any, scope: Scope) -> Any:
     """A value that is stored out of line as a whole; markers inside of it stay."""
-    return scope.inside(value) if isinstance(value, dict) and "$blob" in value else value
+    return scope.inside(value) if isinstance(value, dict) and MARKER in value else value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
@@ -11,13 +12,15 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.errors import RetryableError
-from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.errors import ConflictError, RetryableError
+from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.events import Payload, StepError
 from agentflow_common.logfold import LogFold
 from agentflow_common.pull import Delivery
-from agentflow_common.runfold import readable
+from agentflow_common.runfold import evolve, readable
 from agentflow_common.runstate import RunState
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler import saga
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
 from agentflow_scheduler.snapshots import load_snapshot
 
@@ -168,7 +171,42 @@ async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | No
     state: State | None = fold.finish()
     if isinstance(state, RunState) and state.continued_as:
         await _pass_on(event_log, key, events)
+    if state is None:
+        await _tell_lost(event_log, key, [event for _, event in events])
     return state
+
+
+async def _tell_lost(event_log: EventLog, key: RunKey, events: Sequence[ev.Event]) -> None:
+    """Answers a parent that cancels a subworkflow whose events are no longer in the log: it would wait for the end."""
+    for event in events:
+        if isinstance(event, ev.RunCancelRequested) and event.child_of is not None:
+            parent = event.child_of
+            error = StepError("child_lost", f"the log no longer holds the run {key.run}", retryable=False)
+            ended = ev.ChildEnded(
+                org=key.org, run=parent.run, ts=event.ts, step=parent.step, attempt=parent.attempt, child=key.run,
+                status="failed", error=error,
+            )  # fmt: skip
+            to = subjects.key_of(key.org, parent.run)
+            msg_id = f"lost:{key.run}:{parent.step}:{parent.attempt}"
+            await event_log.append(Entry(subjects.run_in(to), ev.encode(ended), msg_id=msg_id))
+
+
+async def end_unplannable(event_log: EventLog, key: RunKey, state: RunState, error: Exception, now_ms: int) -> None:
+    """Ends a run whose definition can't be planned, and tells its parent, in one append: both would wait for ever."""
+    told = StepError("undecidable", f"the definition can't be planned: {type(error).__name__}", retryable=False)
+    end = ev.RunFailed(
+        org=key.org, run=key.run, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=told,
+    )  # fmt: skip
+    fence = Fence(state.out_seq, subjects.run_out_all(key))
+    entries = [Entry(subjects.out_run(key), ev.encode(end), fence=fence)]
+    if state.parent is not None:
+        evolve(state, end, 0)
+        to = subjects.key_of(key.org, state.parent.run)
+        fields = saga.of_end(state, state.parent, Payload(), told)
+        ended = ev.ChildEnded(org=to.org, run=to.run, ts=now_ms, trace=state.trace, **fields)
+        entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
+    with contextlib.suppress(ConflictError):  # another scheduler was first
+        await event_log.append_batch(entries)
 
 
 async def _pass_on(event_log: EventLog, key: RunKey, events: Sequence[tuple[int, ev.Event]]) -> None:

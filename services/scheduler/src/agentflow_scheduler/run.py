@@ -26,6 +26,7 @@ class Run:
     says. unbegun: per expanded step, the children that were not offered yet, the next one last. open_children: those
     that are undecided. busy, waits: steps that are on their way, and those that wait for something from outside.
     released: attempts whose slot was given back. told: subworkflows that were told of a cancel with a grace period.
+    last: `continue_as_new` steps that are due and wait for the others to end.
     leaving: ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep.
     cut_off: steps were closed for an end that is not in the log.
     """
@@ -35,6 +36,7 @@ class Run:
         "cut_off",
         "decided",
         "failures",
+        "last",
         "leaving",
         "open_children",
         "plan",
@@ -62,6 +64,7 @@ class Run:
         self.unbegun: dict[str, list[int]] = {}
         self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
         self.failures: dict[str, int] = {}
+        self.last: dict[str, None] = {}
         self.leaving: dict[str, None] = {}
         self.released: dict[tuple[str, int], None] = {}
         self.told: dict[str, None] = {}

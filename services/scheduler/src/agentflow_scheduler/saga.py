@@ -1,11 +1,20 @@
-"""How a run ends: what is under way is closed, what has taken effect is undone, then one last event. Pure."""
+"""How a run ends: what is under way is closed, what has taken effect is undone, then one last event. Pure.
+
+Undoing goes backwards through a tree of runs. A subworkflow that is told to end undoes its own steps first, and then
+tells its parent that it has ended. The parent undoes nothing and does not end before that. `state.undoing` holds the
+subworkflows that it waits for, however their steps were closed: by the run's end, by a map that gave up, by a timeout.
+The wait has a bound.
+"""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+import msgspec
+
 from agentflow_common import events as ev
-from agentflow_common.events import Payload, StepError
+from agentflow_common import timer_ids
+from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.runstate import (
     ACTIVE,
     OPEN,
@@ -14,6 +23,7 @@ from agentflow_common.runstate import (
     StepState,
     StepStatus,
     undo_key,
+    undoing_steps,
 )
 from agentflow_common.subjects import SCHEDULE_PREFIX
 from agentflow_scheduler import composite, steps
@@ -22,6 +32,7 @@ from agentflow_scheduler.verdict import error_of, is_final
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
 _UNSURE: Final = frozenset({"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled"})
+CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
 
 
 def close_all(run: Run, out: Decision, reason: str, force: bool = False) -> None:
@@ -84,13 +95,10 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
             word = f"{step.child}:{state.cancel_grace_ms}"
             if word not in run.told:
                 run.told[word] = None
-                out.send(
-                    ev.RunCancelRequested, to_org=state.org, to=step.child, reason=reason, by=f"run {state.run}",
-                    grace_ms=state.cancel_grace_ms,
-                )  # fmt: skip
+                steps.cancel_child(run, out, key, step.attempt, step.child, reason, grace_ms=state.cancel_grace_ms)
         elif not _may_end_itself(step):
             composite.close(run, out, key, reason)
-    timer = f"grace:{state.cancel_grace_ms}"
+    timer = timer_ids.grace(state.cancel_grace_ms)
     if timer not in state.timers:
         out.emit(ev.TimerSet, timer=timer, kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
     return True
@@ -112,24 +120,43 @@ def _may_have_effect(step: StepState) -> bool:
     if step.status in _NO_EFFECT:
         return False
     if step.child:  # a run that did not complete undoes its own steps
-        return step.status is StepStatus.COMPLETED
+        return step.status is StepStatus.COMPLETED or step.late is not None
     return step.status is not StepStatus.FAILED or (step.error is not None and step.error.type in _UNSURE)
 
 
+def waits_for_children(run: Run, out: Decision) -> bool:
+    """True while subworkflows that were told to end have not; there is a time by which the run goes on without them."""
+    state = run.state
+    if not state.undoing or state.patience_over:
+        return False
+    if timer_ids.CHILDREN not in state.timers:
+        levels = steps.DEPTH_MAX + 1 - state.depth  # more than any of its children has
+        out.emit(ev.TimerSet, timer=timer_ids.CHILDREN, kind="children", fire_at=out.now_ms + CHILDREN_MS * levels)
+    return True
+
+
 def _begin_ending(run: Run, out: Decision, status: RunStatus, error: StepError | None, step: str, reason: str) -> None:
-    effective = _effective(run.state)
-    if not effective:
-        _end(run, out, status, error, step, reason, (), ())
+    how: dict[str, Any] = {"status": str(status), "error": error, "step": step, "reason": reason}
+    children = () if run.state.patience_over else undoing_steps(run.state)
+    effective = () if children else _effective(run.state)
+    if not (children or effective):
+        _end(run, out, status, error, step, reason, (), undoing_steps(run.state))
         return
-    out.emit(ev.RunCompensating, status=str(status), steps=effective, error=error, step=step, reason=reason)
+    out.emit(ev.RunCompensating, steps=effective, children=children, **how)
     compensate(run, out)
 
 
 def compensate(run: Run, out: Decision) -> None:
-    """Undoes one step after the other; then the run ends. Raises NeedBlob."""
+    """Undoes one step after the other, once the subworkflows have undone theirs; then the run ends. Raises NeedBlob."""
     state = run.state
     ending = state.ending
     assert ending is not None  # noqa: S101
+    if ending.children:
+        if not state.cancel_forced and waits_for_children(run, out):
+            return
+        ending = msgspec.structs.replace(ending, steps=_effective(state), children=())
+        if ending.steps and not state.cancel_forced:
+            out.emit(ev.RunCompensating, **msgspec.structs.asdict(ending))
     done: list[str] = []
     undone: list[str] = []
     for key in ending.steps:
@@ -149,6 +176,8 @@ def compensate(run: Run, out: Decision) -> None:
         if name not in run.decided:
             return
         (done if step.status is StepStatus.COMPLETED else undone).append(key)
+    if not state.cancel_forced:
+        undone.extend(undoing_steps(state))  # they were waited for in vain
     status = RunStatus(ending.status)
     _end(run, out, status, ending.error, ending.step, ending.reason, tuple(done), tuple(undone))
 
@@ -193,36 +222,43 @@ def _end(
         out.emit(ev.RunFailed, error=error, step=step, **common)
     else:
         out.emit(ev.RunCancelled, reason=reason, **common)
+    _tell_children(run, out)
     tell_parent(run, out, Payload(), error)
+
+
+def _tell_children(run: Run, out: Decision) -> None:
+    """Passes a forced cancel on to the subworkflows that still undo."""
+    state = run.state
+    if state.cancel_forced:
+        for key, child in state.undoing.items():
+            step, _, attempt = key.rpartition("/")
+            steps.cancel_child(run, out, step, int(attempt), child, state.cancel_reason, force=True)
 
 
 def tell_parent(run: Run, out: Decision, output: Payload, error: StepError | None) -> None:
     """The step or the schedule that had started this run, in the append that ends it."""
-    state = run.state
-    parent = state.parent
-    if parent is None:
-        return
-    is_schedule = parent.run.startswith(SCHEDULE_PREFIX)
+    parent = run.state.parent
+    if parent is not None:
+        out.send(ev.ChildEnded, to_org=run.state.org, to=parent.run, **of_end(run.state, parent, output, error))
+
+
+def of_end(state: RunState, parent: ParentRef, output: Payload, error: StepError | None) -> dict[str, Any]:
+    """The fields of `child.ended` for a run that is over."""
     continued = bool(state.continued_as)
-    out.send(
-        ev.ChildEnded,
-        to_org=state.org,
-        to=parent.run,
-        step=parent.step,
-        attempt=parent.attempt,
-        child=state.continued_as or state.run,
-        status="continued" if continued else str(state.status),
-        output=Payload() if is_schedule else output,
-        error=error
-        or (
-            StepError("child_cancelled", state.cancel_reason or "the subworkflow was cancelled", retryable=False)
-            if state.status is RunStatus.CANCELLED
-            else None
-        ),
-        cost_nano=state.cost_nano,
-        input_tokens=state.input_tokens,
-        output_tokens=state.output_tokens,
-    )
+    if error is None and state.status is RunStatus.CANCELLED:
+        text = state.cancel_reason or "the subworkflow was cancelled"
+        error = StepError("child_cancelled", text, retryable=False)
+    return {
+        "step": parent.step,
+        "attempt": parent.attempt,
+        "child": state.continued_as or state.run,
+        "status": "continued" if continued else str(state.status),
+        "output": Payload() if parent.run.startswith(SCHEDULE_PREFIX) else output,
+        "error": error,
+        "cost_nano": state.cost_nano,
+        "input_tokens": state.input_tokens,
+        "output_tokens": state.output_tokens,
+    }
 
 
 def totals(state: RunState, now_ms: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from agentflow_common import expressions
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, Path
 from agentflow_common.runstate import (
+    MARKER,
     RunState,
     StepStatus,
     blob_marker,
@@ -280,14 +281,15 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
         variables = {name: value for name, value in gathered(names, scope).items() if value is not _MISSING}
         value = compiled.render(variables)
         if holds_marker(value):
-            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `$blob`")
+            raise ExpressionError(f"{text[:80]}: a template may not make the reserved key `{MARKER}`")
         return value
 
     return resolve
 
 
 def holds(scope: Scope, text: str) -> bool:
-    """A condition's value; about a step that was skipped, an expression that fails is simply false."""
+    """A condition's value. A step that was skipped or failed has null as its output, of which every part is null; see
+    nullsafe.py. Raises ExpressionError, NeedBlob."""
     own = {*scope.local, "inputs"} | ({"state"} if scope.state.superstep else set())
     known = [name for name in expressions.condition_steps(text) if name not in own]
     inputs = scope.inputs()
@@ -300,10 +302,12 @@ def holds(scope: Scope, text: str) -> bool:
     variables.update(scope.local)
     try:
         return expressions.condition(text).holds(variables)
-    except ExpressionError:
-        if any(scope.status(name) != StepStatus.COMPLETED for name in known):
-            return False
-        raise
+    except ExpressionError as error:
+        nothing = [f"{name} is {scope.status(name)}" for name in known if scope.status(name) != StepStatus.COMPLETED]
+        if not nothing:
+            raise
+        told = f"{error.message} ({', '.join(nothing)}: its output is null)"
+        raise ExpressionError(told) from error
 
 
 def taken(scope: Scope, source: str, condition: str | None) -> bool:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from agentflow_common.settings import Settings
 from agentflow_common.streams import LEASE_TTL_S
-from agentflow_scheduler.plan import ROW_STEPS
+from agentflow_scheduler.bounds import ROW_STEPS
 
 
 class SchedulerSettings(Settings):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import ids
+from agentflow_common import ids, timer_ids
 from agentflow_common.definition import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
@@ -61,7 +61,7 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     over: dict[str, Any] = {}
     if parent is not None and base.endswith("]"):
         index = int(base[len(parent) + 1 : -1])
-        name, items = _items(out, node, parent)
+        name, items = items_of(out, node, parent)
         if node.kind == "map":
             local = {node.config.item: items[index], "index": index}
         else:
@@ -70,19 +70,23 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     elif parent is not None:
         local = loop_names(out.scope, parent, int(base[len(parent) + 1 :]))
     if base != key:  # a compensation speaks of what is to be undone
-        local["output"] = out.scope.look(out.scope.state.steps[base].output or Payload())
+        undone = out.scope.state.steps[base]
+        given = undone.output if undone.status is StepStatus.COMPLETED else undone.output or undone.late
+        local["output"] = out.scope.look(given or Payload())
     scope = out.scope.within(local) if local else out.scope
     if base != key:
         scope.own = parent or base  # and not of a later visit
     return scope, over
 
 
-def _items(out: Decision, node: PlanNode, parent: str) -> tuple[str, list[Any]]:
-    """(the input that is a list, its items) of what has one child an item: looked up once in a decision, however many
-    of the children it is about. Raises ExpressionError, NeedBlob."""
+def items_of(out: Decision, node: PlanNode, parent: str) -> tuple[str, list[Any]]:
+    """Returns the name of the input that holds an item, and the items, of a step that has one child an item.
+
+    They are looked up once in a decision, however many children it concerns. Raises ExpressionError, NeedBlob.
+    """
     if parent not in out.items:
         if node.kind == "map":
-            out.items[parent] = ("", map_items(node, out.scope))
+            out.items[parent] = (node.config.item, map_items(node, out.scope))
         else:
             out.items[parent] = mapped_items(node, work_of(node, parent).resolve(out.scope), out.scope)
     return out.items[parent]
@@ -139,27 +143,23 @@ def bound_all(out: Decision, node: PlanNode, key: str) -> None:
     """Begins the time that the step has for everything: attempts, children, iterations."""
     total = node.policy.total_timeout_ms
     if total is not None and parent_of(key) is None:
-        _set_timer(out, f"total:{key}", "step_total", total, key, 0)
+        _set_timer(out, timer_ids.total(key), "step_total", total, key, 0)
 
 
 def set_missing_timers(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """A crash may come between a decision and the timer that belongs to it."""
     timers = out.scope.state.timers
-    if not step.expired and not is_undo(key) and f"total:{key}" not in timers:
+    if not step.expired and not is_undo(key) and timer_ids.total(key) not in timers:
         bound_all(out, node, key)
     runs = step.status in ACTIVE or (step.status is StepStatus.WAITING and bool(step.child))
-    if runs and step.width < 0 and step.kind != "loop" and _timeout(key, step.attempt) not in timers:
+    if runs and step.width < 0 and step.kind != "loop" and timer_ids.timeout(key, step.attempt) not in timers:
         _bound_attempt(out, node, key, step.attempt)
-
-
-def _timeout(key: str, attempt: int) -> str:
-    return f"timeout:{key}:{attempt}"
 
 
 def _bound_attempt(out: Decision, node: PlanNode, key: str, attempt: int) -> None:
     """Begins the time that this attempt has."""
     if node.timeout_ms is not None:
-        _set_timer(out, _timeout(key, attempt), "step_timeout", node.timeout_ms, key, attempt)
+        _set_timer(out, timer_ids.timeout(key, attempt), "step_timeout", node.timeout_ms, key, attempt)
 
 
 def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
@@ -315,6 +315,17 @@ def start_child(
     _bound_attempt(out, node, key, attempt)
 
 
+def cancel_child(
+    run: Run, out: Decision, key: str, attempt: int, child: str, reason: str, *, grace_ms: int = 0, force: bool = False
+) -> None:
+    """Tells a subworkflow to end, together with the newest decision."""
+    state = run.state
+    out.send(
+        ev.RunCancelRequested, to_org=state.org, to=child, reason=reason, by=f"run {state.run}", grace_ms=grace_ms,
+        force=force, child_of=ev.ParentRef(state.run, key, attempt),
+    )  # fmt: skip
+
+
 def decided(run: Run, key: str) -> None:
     """The step will not change any more: those that wait for it come one closer."""
     if key in run.decided:
@@ -372,6 +383,6 @@ def _try_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepStat
     if not is_unknown(key, step):
         delay_ms = retry_delay_ms(retry_of(node, key), run.state.run, key, step.attempt, error_of(step))
     if delay_ms:
-        _set_timer(out, f"retry:{key}:{step.attempt}", "retry", delay_ms, key, step.attempt)
+        _set_timer(out, timer_ids.retry(key, step.attempt), "retry", delay_ms, key, step.attempt)
     else:
         schedule(run, out, node, key, step.attempt + 1)

@@ -10,11 +10,11 @@ import msgspec
 
 from agentflow_common import definition_times as times
 from agentflow_common import events as ev
-from agentflow_common import ids
+from agentflow_common import ids, timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError
-from agentflow_common.runstate import Answer, StepState
+from agentflow_common.runstate import Answer, StepState, StepStatus, current_key
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
@@ -46,10 +46,14 @@ def _ms(field: str, read: Callable[[Any], int], value: Any) -> int:
         raise ExpressionError(f"`{field}`: {error}") from None
 
 
+_TIMER_IDS: Final = {"wait": timer_ids.wait, "expire": timer_ids.expire, "escalate": timer_ids.escalate}
+
+
 def _timer(out: Decision, kind: str, key: str, at: int) -> None:
     """Sets a timer that is not set: at the step's begin, or after a crash that came before it."""
-    if f"{kind}:{key}" not in out.scope.state.timers:
-        out.emit(ev.TimerSet, timer=f"{kind}:{key}", kind=kind, fire_at=at, step=key, attempt=1)
+    timer = _TIMER_IDS[kind](key)
+    if timer not in out.scope.state.timers:
+        out.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=at, step=key, attempt=1)
 
 
 def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
@@ -188,12 +192,25 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
         steps.set_missing_timers(out, node, key, step)
         return
     bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
-    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
-    out.send(
-        ev.RunCancelRequested, to_org=run.state.org, to=step.child, reason="the step took too long",
-        by=f"run {run.state.run}",
-    )  # fmt: skip
+    child = step.child
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, child=child)
+    steps.cancel_child(run, out, key, step.attempt, child, "the step took too long")
     steps.failed(run, out, node, key, step)
+
+
+def has_others(run: Run, out: Decision) -> bool:
+    """True if steps run, or are to run, beside a `continue_as_new`: their results count, so it comes after them. Steps
+    that only wait, for a time, a signal or people, are closed by it."""
+    if run.busy or out.held:
+        return True
+    for name, node in run.plan.nodes.items():
+        key = current_key(run.state, name)
+        step = run.state.steps.get(key)
+        if step is None or key in run.decided or not steps.is_begun(step) or not run.is_present(key, node):
+            continue
+        if step.status is not StepStatus.WAITING or step.child:
+            return True
+    return False
 
 
 def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:

@@ -29,7 +29,7 @@ from agentflow_common.errors import AgentFlowError, DeadlineError, InvalidError,
 from agentflow_common.eventlog import EventLog
 from agentflow_common.expressions import walk
 from agentflow_common.pull import Delivery
-from agentflow_common.runstate import holds_marker, is_marker, marked_ref
+from agentflow_common.runstate import MARKER, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
@@ -210,7 +210,7 @@ class Executor:
             if flight.context.cancelled.is_set() and outcome.error is not None:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
             if outcome.error is None and holds_marker(outcome.output):
-                outcome.error = InvalidError("an output may not hold the reserved key `$blob`", kind="reserved_key")
+                outcome.error = InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
             outcome, payload = await self._pack(flight, outcome)
             if payload is not None:
                 course.keep(task.step, outcome.output)

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
+from agentflow_common import jsonvalues
 from agentflow_common.errors import (
     AgentFlowError,
     DeadlineError,
@@ -22,6 +23,7 @@ from agentflow_common.errors import (
     RetryableError,
     TerminalError,
 )
+from agentflow_common.jsonvalues import JsonError
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
 
@@ -56,7 +58,7 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         raise DeadlineError(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise _raised(registration, error) from error
-    return result if type(result) in _SCALARS else _to_json(registration, result)
+    return _storable(registration, result if type(result) in _SCALARS else _to_json(registration, result))
 
 
 def from_state(registration: Registration, inputs: dict[str, Any]) -> dict[str, Any]:
@@ -129,6 +131,28 @@ def _to_json(registration: Registration, result: Any) -> Any:
             "return dicts, lists, strings, numbers, booleans or None",
             kind="result_not_json",
         ) from error
+
+
+def _storable(registration: Registration, value: Any) -> Any:
+    """The value, if the log gives back what the step gave: NaN would come back as null, a lone surrogate not at all."""
+    try:
+        if type(value) is float or b"null" in msgspec.json.encode(value):  # null is how msgspec writes NaN
+            jsonvalues.check(value, "output")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _not_json(registration, value, error) from error
+    return value
+
+
+def _not_json(registration: Registration, value: Any, error: Exception) -> TerminalError:
+    found = error
+    try:
+        jsonvalues.check(value, "output")  # names the place, where msgspec does not
+    except JsonError as named:
+        found = named
+    text = jsonvalues.escaped(str(found)[:400])
+    return TerminalError(
+        f"{registration.kind} {registration.name} returned what JSON can't hold: {text}", kind="result_not_json"
+    )
 
 
 def _encode(value: Any) -> Any:

@@ -8,12 +8,14 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from agentflow_common import events as ev
+from agentflow_common import jsonvalues
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import ExpressionError, walk
 
 MESSAGE_CHARS_MAX: Final = 2_000
 BASES_MAX: Final = 8
+KIND_CHARS_MAX: Final = 200
 STALE_MS: Final = 2_000  # an older task is checked against the log before it runs
 _SAME_IN_JSON: Final = frozenset({str, int, bool, type(None)})
 _CLOSING: Final = (ev.StepCancelled, ev.StepTimedOut)
@@ -93,15 +95,22 @@ def to_step_error(error: BaseException) -> StepError:
         text = f"{error.message}: {problems}" if problems and problems not in error.message else error.message
         raised = error.__cause__  # by the step, where the error stands for that
         own = raised if raised is not None and type(raised).__name__ == error.kind else error
-        return StepError(error.kind, clip(text), error.retryable, error.retry_after_ms, _bases(own, error.kind))
-    kind = type(error).__name__
+        kind = _kind(error.kind)
+        return StepError(kind, clip(text), error.retryable, error.retry_after_ms, _bases(own, kind))
+    kind = _kind(type(error).__name__)
     return StepError(kind, clip(str(error) or kind), retryable=True, bases=_bases(error, kind))
 
 
+def _kind(name: str) -> str:
+    return jsonvalues.escaped(name[:KIND_CHARS_MAX])
+
+
 def _bases(error: BaseException, kind: str) -> tuple[str, ...]:
-    names = (base.__name__ for base in type(error).__mro__ if issubclass(base, Exception))
+    names = (jsonvalues.escaped(base.__name__) for base in type(error).__mro__ if issubclass(base, Exception))
     return tuple(name for name in dict.fromkeys(names) if name != kind and len(name) <= 100)[:BASES_MAX]
 
 
 def clip(text: str) -> str:
+    """Returns the text as it can stand in an event: not too long, and valid Unicode."""
+    text = jsonvalues.escaped(text)
     return text if len(text) <= MESSAGE_CHARS_MAX else text[: MESSAGE_CHARS_MAX - 1] + "\u2026"

@@ -126,7 +126,8 @@ class Reporter:
     async def error_of(self, flight: Flight, error: BaseException) -> ev.StepError:
         """How an exception stands in the log."""
         found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
-        return msgspec.structs.replace(found, message=await self._screened(flight, found.message, "error's text"))
+        message = await self._screened(flight, machine.clip(found.message), "error's text")
+        return msgspec.structs.replace(found, message=message)
 
     async def _screened(self, flight: Flight, text: str, what: str) -> str:
         """A text may quote a payload: it is protected like one, or withheld."""

@@ -154,10 +154,26 @@ class Budgets(budget_pb2_grpc.BudgetServiceServicer):
 
     def GetBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
         self._fake.enter("GetBudget", context)
+        return budget_pb2.GetBudgetResponse(budget=self._find(request.id, context))
+
+    def UpdateBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        self._fake.enter("UpdateBudget", context)
+        budget = self._find(request.id, context)
+        changed = budget.limit_nano_usd != request.limit_nano_usd
+        budget.limit_nano_usd = request.limit_nano_usd
+        return budget_pb2.UpdateBudgetResponse(budget=budget, changed=changed)
+
+    def DeleteBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
+        self._fake.enter("DeleteBudget", context)
+        budget = self._find(request.id, context)
+        self._fake.budgets.remove(budget)
+        return budget_pb2.DeleteBudgetResponse(budget=budget)
+
+    def _find(self, name: str, context: Any) -> budget_pb2.Budget:
         for budget in self._fake.budgets:
-            if request.id in (budget.id, budget.name):
-                return budget_pb2.GetBudgetResponse(budget=budget)
-        return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no budget {request.id!r}")
+            if name in (budget.id, budget.name):
+                return budget
+        return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no budget {name!r}")  # type: ignore[no-any-return]
 
 
 class Traces(trace_pb2_grpc.TraceServiceServicer):

@@ -1,0 +1,156 @@
+"""The verbs of budgets: decode, load, decide, store, tell the audit trail."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import Final
+
+from agentflow_common import events, ids, money, rpc, rpc_budgets, subjects
+from agentflow_common.bus import Route
+from agentflow_common.clock import Clock
+from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, Problem, TerminalError
+from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.events import AuditRecorded
+from agentflow_common.rpc import Budget
+from agentflow_cost import budgets
+from agentflow_cost.store_budgets import BudgetStore, Change
+
+log = logging.getLogger(__name__)
+
+BUDGETS_MAX: Final = 200  # of one org: each is locked by every call that it covers
+
+
+class BudgetHandlers:
+    """A change is durable with its row of history; the audit trail gets it at once, or by the next sweep."""
+
+    def __init__(self, store: BudgetStore, event_log: EventLog, clock: Clock) -> None:
+        self._store = store
+        self._log = event_log
+        self._clock = clock
+        self._telling = asyncio.Lock()
+
+    def routes(self) -> list[Route]:
+        return [
+            (rpc.BUDGET_CREATE, self.create),
+            (rpc.BUDGET_LIST, self.list_),
+            (rpc.BUDGET_GET, self.get),
+            (rpc_budgets.BUDGET_UPDATE, self.update),
+            (rpc_budgets.BUDGET_DELETE, self.delete),
+        ]
+
+    async def create(self, request: rpc.CreateBudgetRequest) -> Budget:
+        checked = budgets.check_new(request)
+        now = self._clock.now_ms()
+        start, end = budgets.bounds(checked.period, now)
+        budget = Budget(
+            id=f"bud_{secrets.token_hex(8)}", org=checked.org, name=checked.name, period=checked.period,
+            limit_nano=checked.limit_nano, scope=checked.scope, created_at=now, period_start=start, period_end=end,
+        )  # fmt: skip
+        if await self._store.count(checked.org) >= BUDGETS_MAX:
+            problem = Problem("org", f"has {BUDGETS_MAX} budgets", "delete some, or use fewer, wider budgets")
+            raise TerminalError("the org has too many budgets", kind="too_many_budgets", problems=(problem,))
+        change = self._change(budget, "budget.created", f"limit {money.display(budget.limit_nano)}", checked.actor)
+        if not await self._store.create(budget, change):
+            fix = f"choose another name, or change it: agentctl budget set {checked.name} --limit USD"
+            problem = Problem("name", f"{checked.name!r} is taken", fix)
+            raise AlreadyExistsError(f"budget {checked.name!r} exists", problems=(problem,))
+        await self._told(checked.org)
+        return budget
+
+    async def list_(self, request: rpc.ListBudgetsRequest) -> rpc.ListBudgetsReply:
+        ids.check_token(request.org, "org")
+        found = await self._store.page(request.org, self._clock.now_ms(), request.after, max(0, request.limit))
+        return rpc.ListBudgetsReply(budgets=tuple(found))
+
+    async def get(self, request: rpc.GetBudgetRequest) -> Budget:
+        ids.check_token(request.org, "org")
+        ids.check_token(request.id, "budget")
+        found = await self._store.find(request.org, request.id, self._clock.now_ms())
+        if found is None:
+            raise _unknown(request.id)
+        return found
+
+    async def update(self, request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.UpdateBudgetReply:
+        """Changes the limit from the next call on. What was spent and reserved stays counted."""
+        ids.check_token(request.org, "org")
+        ids.check_token(request.id, "budget")
+        if request.limit_nano is None:
+            return rpc_budgets.UpdateBudgetReply(budget=await self.get(_get(request)))
+
+        def note(before: Budget, after: Budget) -> Change:
+            detail = f"limit {money.display(before.limit_nano)} -> {money.display(after.limit_nano)}"
+            return self._change(after, "budget.changed", detail, request.actor)
+
+        limit = budgets.check_limit(request.limit_nano)
+        found = await self._store.update(request.org, request.id, limit, note)
+        if found is None:
+            raise _unknown(request.id)
+        before, after = found
+        await self._told(request.org)
+        shown = await self._store.filled(after, self._clock.now_ms())
+        return rpc_budgets.UpdateBudgetReply(budget=shown, changed=before != after)
+
+    async def delete(self, request: rpc_budgets.DeleteBudgetRequest) -> Budget:
+        """Removes the limit from the next call on. Calls under way settle on the accounts that they reserved on."""
+        ids.check_token(request.org, "org")
+        ids.check_token(request.id, "budget")
+        now = self._clock.now_ms()
+
+        def note(found: Budget) -> Change:
+            return self._change(found, "budget.deleted", f"limit {money.display(found.limit_nano)}", request.actor)
+
+        found = await self._store.delete(request.org, request.id, note)
+        if found is None:
+            raise _unknown(request.id)
+        await self._told(request.org)
+        return await self._store.filled(found, now)
+
+    def _change(self, budget: Budget, action: str, detail: str, actor: str) -> Change:
+        text = f"{budget.period} budget {budget.name} ({budget.id}) of {budget.scope}: {detail}"
+        return Change(
+            org=budget.org, budget=budget.id, action=action, detail=text, actor=actor, at=self._clock.now_ms()
+        )
+
+    # --- the audit trail ---
+
+    async def _told(self, org: str) -> None:
+        """The change stands already, so a trail that is away does not undo it: the sweep tells it later."""
+        try:
+            await self.tell(org)
+        except (AgentFlowError, OSError, TimeoutError) as error:
+            log.warning("a change of a budget is told to the audit trail later: %s", error)
+
+    async def tell(self, org: str = "") -> None:
+        """Appends the changes that the audit trail lacks, each once whatever was killed when."""
+        async with self._telling:
+            for change in await self._store.untold(org):
+                subject = subjects.audit(change.org, "")
+                record = AuditRecorded(
+                    org=change.org, run="", ts=change.at, action=change.action, actor=change.actor or "cost",
+                    reason=change.detail,
+                )  # fmt: skip
+                entry = Entry(subject, events.encode(record), msg_id=f"{change.budget}-{change.id}")
+                if not await self._in_trail(subject, entry.data, change.at):
+                    await self._log.append(entry)
+                await self._store.mark_told([change.id])
+
+    async def _in_trail(self, subject: str, data: bytes, at_ms: int) -> bool:
+        """True if an earlier attempt had come so far. Message ids are remembered for two minutes only."""
+        if self._clock.now_ms() - at_ms < MESSAGE_IDS_MS:
+            return False
+        stored = await self._log.read(subject, stream=subjects.AUDIT_STREAM)
+        return any(message.data == data for message in stored)
+
+
+MESSAGE_IDS_MS: Final = 60_000  # half of what the server remembers message ids for
+
+
+def _get(request: rpc_budgets.UpdateBudgetRequest) -> rpc.GetBudgetRequest:
+    return rpc.GetBudgetRequest(org=request.org, id=request.id)
+
+
+def _unknown(name: str) -> NotFoundError:
+    problem = Problem("id", f"no budget {name!r}", "list the budgets for their names and ids: agentctl budget list")
+    return NotFoundError(f"budget {name!r} does not exist", problems=(problem,))

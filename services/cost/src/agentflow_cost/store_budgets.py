@@ -1,0 +1,136 @@
+"""SQL of budgets and of their history. See store.py for accounts and for the order of locks."""
+# ruff: noqa: S608 - only constants of this module are put into the SQL; values travel as parameters
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import asyncpg
+import msgspec
+
+from agentflow_common.rpc import Budget
+from agentflow_cost import budgets as periods
+
+TELL_BATCH: Final = 100
+COLUMNS: Final = "id, org, name, period, limit_nano, scope, created_at"
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True):
+    """What was done to a budget. at: ms since the epoch. id: 0 until it is stored."""
+
+    id: int = 0
+    org: str
+    budget: str
+    action: str
+    detail: str
+    actor: str
+    at: int
+
+
+class BudgetStore:
+    """Budgets in PostgreSQL, schema `cost`. Each change is stored together with its row of history."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self._pool = pool
+
+    async def create(self, budget: Budget, change: Change) -> bool:
+        """False if the org has a budget of that name."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            done = await connection.execute(
+                f"INSERT INTO budgets ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
+                budget.id, budget.org, budget.name, budget.period, budget.limit_nano, budget.scope, budget.created_at,
+            )  # fmt: skip
+            if not done.endswith(" 1"):
+                return False
+            await _note(connection, change)
+            return True
+
+    async def update(
+        self, org: str, id_or_name: str, limit_nano: int, note: Callable[[Budget, Budget], Change]
+    ) -> tuple[Budget, Budget] | None:
+        """(before, after), or None if there is no such budget. Accounts are not touched: what was spent stays."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            before = await _locked(connection, org, id_or_name)
+            if before is None:
+                return None
+            after = msgspec.structs.replace(before, limit_nano=limit_nano)
+            if after != before:
+                await connection.execute("UPDATE budgets SET limit_nano = $2 WHERE id = $1", before.id, limit_nano)
+                await _note(connection, note(before, after))
+            return before, after
+
+    async def delete(self, org: str, id_or_name: str, note: Callable[[Budget], Change]) -> Budget | None:
+        """The budget that was deleted, or None. Its accounts stay until nothing is reserved on them (`drop_old`)."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            found = await _locked(connection, org, id_or_name)
+            if found is not None:
+                await connection.execute("DELETE FROM budgets WHERE id = $1", found.id)
+                await _note(connection, note(found))
+            return found
+
+    async def count(self, org: str) -> int:
+        return int(await self._pool.fetchval("SELECT count(*) FROM budgets WHERE org = $1", org))
+
+    async def page(self, org: str, now_ms: int, after: str, limit: int) -> list[Budget]:
+        """Budgets whose name comes after `after`, by name, with what the current period has spent and reserved."""
+        rows = await self._pool.fetch(
+            f'SELECT {COLUMNS} FROM budgets WHERE org = $1 AND name COLLATE "C" > $2'
+            ' ORDER BY name COLLATE "C" LIMIT $3',
+            org, after, limit or None,
+        )  # fmt: skip
+        return await self._filled([Budget(**dict(row)) for row in rows], now_ms)
+
+    async def find(self, org: str, id_or_name: str, now_ms: int) -> Budget | None:
+        """By id, else by name."""
+        row = await self._pool.fetchrow(
+            f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1",
+            org, id_or_name,
+        )  # fmt: skip
+        return (await self._filled([Budget(**dict(row))], now_ms))[0] if row is not None else None
+
+    async def filled(self, budget: Budget, now_ms: int) -> Budget:
+        return (await self._filled([budget], now_ms))[0]
+
+    async def _filled(self, found: list[Budget], now_ms: int) -> list[Budget]:
+        ids = [periods.account_of(budget, now_ms) for budget in found]
+        amounts = await self._pool.fetch(
+            "SELECT id, spent_nano, reserved_nano FROM accounts WHERE id = ANY($1::text[])", ids
+        )
+        held = {row["id"]: row for row in amounts}
+        return [_with_amounts(budget, held.get(account), now_ms) for budget, account in zip(found, ids, strict=True)]
+
+    # --- history ---
+
+    async def untold(self, org: str = "") -> list[Change]:
+        """The oldest changes that the audit trail may lack."""
+        rows = await self._pool.fetch(
+            "SELECT id, org, budget, action, detail, actor, at FROM budget_changes"
+            f" WHERE NOT published AND ($1 = '' OR org = $1) ORDER BY id LIMIT {TELL_BATCH}",
+            org,
+        )
+        return [Change(**dict(row)) for row in rows]
+
+    async def mark_told(self, ids: Sequence[int]) -> None:
+        await self._pool.execute("UPDATE budget_changes SET published = true WHERE id = ANY($1::bigint[])", list(ids))
+
+
+async def _locked(connection: Any, org: str, id_or_name: str) -> Budget | None:
+    row = await connection.fetchrow(
+        f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1 FOR UPDATE",
+        org, id_or_name,
+    )  # fmt: skip
+    return Budget(**dict(row)) if row is not None else None
+
+
+async def _note(connection: Any, change: Change) -> None:
+    await connection.execute(
+        "INSERT INTO budget_changes (org, budget, action, detail, actor, at) VALUES ($1, $2, $3, $4, $5, $6)",
+        change.org, change.budget, change.action, change.detail, change.actor, change.at,
+    )  # fmt: skip
+
+
+def _with_amounts(budget: Budget, row: Any, now_ms: int) -> Budget:
+    start, end = periods.bounds(budget.period, now_ms)
+    spent, reserved = (row["spent_nano"], row["reserved_nano"]) if row is not None else (0, 0)
+    return msgspec.structs.replace(budget, spent_nano=spent, reserved_nano=reserved, period_start=start, period_end=end)

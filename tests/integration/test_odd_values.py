@@ -1,0 +1,85 @@
+"""Values and errors at the edge of what JSON holds: exact, or refused with their place, and never executed again."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf import struct_pb2
+
+from agentflow_common.runstate import RunStatus
+from agentflow_common.service import running
+from agentflow_gateway import convert
+from agentflow_sdk import convert as sdk
+from agentflow_security.app import app as security_app
+from agentflow_security.settings import SecuritySettings
+
+pytestmark = pytest.mark.integration
+ONE = "policy: {retry: {max_attempts: 1}}"
+
+
+def calls(name: str) -> int:
+    module = next(m for known, m in list(sys.modules.items()) if known.startswith("agentflow_load_steps_"))
+    return int(module.CALLS[name])
+
+
+@pytest.fixture
+async def security(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> AsyncIterator[None]:
+    values: dict[str, Any] = {name.lower(): value for name, value in db_env.items()}
+    settings = SecuritySettings(nats_url=nats_url, AGENTFLOW_VAULT_KEY_FILE=tmp_path / "vault.key", **values)
+    async with running("security", settings, security_app):
+        yield
+
+
+def workflow(*nodes: str) -> str:
+    return "name: w\ndag:\n  nodes:\n" + "\n".join(f"    - {node}" for node in nodes)
+
+
+@pytest.mark.parametrize(("where", "kind"), [("text", "odd"), ("kind", "odd\\ud800")])
+async def test_engine_13_a_lone_surrogate_in_an_error_costs_one_attempt(engine: Any, where: str, kind: str) -> None:
+    before = calls(f"odd_error {where}")
+    node = f"{{id: s, type: function, config: {{function_name: t.odd_error, inputs: {{where: {where}}}}}, {ONE}}}"
+    state = await engine.finished(await engine.submit(workflow(node)))
+    assert (state.status, state.error.type) == (RunStatus.FAILED, kind)
+    assert calls(f"odd_error {where}") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nan", "output.a[1]: NaN is not a JSON number"),
+        ("infinity", "output: infinity is not a JSON number"),
+        ("surrogate", "output.a: a text holds the lone surrogate"),
+        ("key", "in a key, a text holds the lone surrogate"),
+        ("digits", "output: an integer has more than 3,800 digits"),
+    ],
+)
+async def test_engine_08_a_value_that_json_lacks_fails_the_step_once(
+    engine: Any, security: None, name: str, told: str
+) -> None:
+    before = calls(f"odd_value {name}")
+    node = f"{{id: s, type: function, config: {{function_name: t.odd_value, inputs: {{name: {name}}}}}}}"
+    state = await engine.finished(await engine.submit(workflow(node)))
+    assert (state.status, state.error.type) == (RunStatus.FAILED, "result_not_json")
+    assert told in state.error.message
+    assert calls(f"odd_value {name}") == before + 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("huge", 2**60 + 1), ("huger", -(2**70))])
+async def test_engine_08_an_integer_of_any_size_stays_exact_to_the_reader(
+    engine: Any, security: None, name: str, value: int
+) -> None:
+    text = workflow(
+        f"{{id: s, type: function, config: {{function_name: t.odd_value, inputs: {{name: {name}}}}}}}",
+        f"{{id: n, type: wait, depends_on: [s], config: {{duration: '{{{{0 if s.output == {value} else 99999}}}}'}}}}",
+    )
+    text += "\noutputs: {it: s.output, sum: '{{s.output + 1}}', text: 'is {{s.output}}'}\n"
+    state = await engine.finished(await engine.submit(text))
+    assert state.status is RunStatus.COMPLETED, state.error
+    assert state.output.value == {"it": value, "sum": value + 1, "text": f"is {value}"}
+    shown = struct_pb2.Value()
+    convert.set_value(shown, state.output.value)
+    assert sdk.from_value(shown) == {"it": str(value), "sum": str(value + 1), "text": f"is {value}"}
