@@ -30,8 +30,9 @@ $(STAMP): requirements.lock $(PYPROJECTS)
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: install it, or make setup PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@test -x $(BIN)/python || { echo "making $(VENV) with $(PYTHON)"; $(PYTHON) -m venv $(VENV); }
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==$(UV_VERSION)"
-	@echo "installing $$(grep -c '==' requirements.lock) locked packages"
-	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock
+	@echo "installing $$(grep -c '==' requirements.lock) locked packages; the first time this takes a minute or two"
+	@$(BIN)/uv pip install --python $(BIN)/python --compile-bytecode --require-hashes --no-deps -r requirements.lock 2>&1 \
+		| sed '/^ [-+~] /d'  # without a line for each package
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation $(addprefix -e ,$(MEMBERS))
 	@$(BIN)/python -m compileall -q $(addsuffix /src,$(filter-out proto,$(MEMBERS))) proto/gen
 	@touch $(STAMP)
