@@ -6,21 +6,18 @@ line for text) and its fix. A definition is data: it is pinned inside `run.submi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final, Literal
 
 import msgspec
 from pydantic import Field, ValidationError
 
-from agentflow_common import ids
-from agentflow_common.definition_lanes import LANE_FIXES
+from agentflow_common import definition_explain, definition_repair, definition_words, ids
 from agentflow_common.definition_nodes import (
-    BODY_TYPES,
     ITERATIONS_MAX,
     NODE_ID,
     NODE_TYPES,
     NODES_MAX,
-    UNDO_TYPES,
     AnyNode,
     ApprovalNode,
     ContinueNode,
@@ -43,8 +40,10 @@ from agentflow_common.definition_nodes import (
 )
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import kind_of
+from agentflow_common.graph_style import Authored, normalise
 
 NAME: Final = NODE_ID
+PROBLEMS_MAX: Final = 50
 BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what every template may speak of
 
 
@@ -173,40 +172,79 @@ def is_of_type(value: Any, kind: str) -> bool:
     return isinstance(value, expected[kind])
 
 
+class InvalidDefinitionError(InvalidError):
+    """A definition with mistakes; `problems` has each.
+
+    readable: the definition with stand-ins for what is wrong, None if it can't be read at all.
+    repair: what was replaced, None if nothing was.
+    """
+
+    def __init__(
+        self, problems: tuple[Problem, ...], readable: Definition | None, repair: definition_repair.Repair | None
+    ) -> None:
+        super().__init__(_headline(problems), problems=problems, kind="invalid_definition")
+        self.readable = readable
+        self.repair = repair
+
+
 def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None) -> Definition:
     """A checked definition from plain data. `lines` maps a path in the data to its line (1-based)."""
-    from agentflow_common.graph_style import normalise
-
     if not isinstance(data, dict):
         raise InvalidError(
             "the definition must be a mapping",
             problems=(Problem(_place((), lines), f"got a {type(data).__name__}", "start with `name:` and `dag:`"),),
         )
     authored = normalise(data)
-    if authored.problems:
-        found = tuple(Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems)
-        raise InvalidError(_headline(found), problems=found, kind="invalid_definition")
+    found = [Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems]
+    definition: Definition | None = None
+    repair: definition_repair.Repair | None = None
     try:
         definition = Definition.model_validate(authored.data)
     except ValidationError as error:
-        raw = error.errors(include_url=False)[:50]
-        # a list whose items are wrong is also reported as too short: that is no problem of its own
-        inner = [item for item in raw if item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2]
-        first: dict[str, Problem] = {}  # one for each place
-        for item in raw:
-            if not (inner and item["type"] == "too_short"):
-                problem = _explain(item, lines, authored.origin)
-                first.setdefault(problem.place, problem)
-        problems = tuple(first.values())
-        raise InvalidError(_headline(problems), problems=problems, kind="invalid_definition") from None
-    from agentflow_common.definition_check import check
+        places = [(definition_explain.located(item), item) for item in _of_their_own(error)]
+        known = {problem.place for problem in found}
+        for loc, item in places:
+            problem = Problem(
+                _place(loc, lines, authored.origin), *definition_explain.explained(item, loc, authored, _LEVELS)
+            )
+            if problem.place not in known and not _follows(_written(loc, authored.origin), authored):
+                found.append(problem)
+                known.add(problem.place)
+        repair = definition_repair.repaired(authored.data, [(loc, item["type"]) for loc, item in places])
+        definition = _readable(repair.data)
+    if definition is not None and not authored.problems:
+        from agentflow_common.definition_check import check
 
-    found = tuple(
-        Problem(_place(path, lines, authored.origin), message, fix) for path, message, fix in check(definition)
-    )
+        for path, message, fix in check(definition):
+            if repair is None or repair.trusts(path):
+                found.append(Problem(_place(path, lines, authored.origin), message, fix))
     if found:
-        raise InvalidError(_headline(found), problems=found, kind="invalid_definition")
+        readable = definition if not authored.problems else None
+        raise InvalidDefinitionError(tuple(found[:PROBLEMS_MAX]), readable, repair)
+    if definition is None:
+        raise AssertionError("a definition was refused without a problem")
     return definition
+
+
+def _follows(path: tuple[str | int, ...], authored: Authored) -> bool:
+    """True if a problem there follows from one that was found before the schema was asked."""
+    told = [place for place, _, _ in authored.problems]
+    return any(place and path[: len(place)] == place for place in told) or (path == ("entry_point",) and () in told)
+
+
+def _of_their_own(error: ValidationError) -> list[Any]:
+    """Pydantic's errors without those that only follow from others."""
+    raw: list[Any] = list(error.errors(include_url=False))[:PROBLEMS_MAX]
+    # a list whose items are wrong is also reported as too short
+    inner = any(item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2 for item in raw)
+    return [item for item in raw if not (inner and item["type"] == "too_short")]
+
+
+def _readable(data: dict[str, Any] | None) -> Definition | None:
+    try:
+        return None if data is None else Definition.model_validate(data)
+    except ValidationError:
+        return None
 
 
 def parse_text(text: str, source: str = "definition") -> Definition:
@@ -228,15 +266,21 @@ def _headline(problems: tuple[Problem, ...], what: str = "the workflow definitio
     return f"{what}: {problems[0]}{more}"
 
 
+def _written(
+    path: tuple[str | int, ...], origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]]
+) -> tuple[str | int, ...]:
+    """The path in the author's text."""
+    known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
+    return (*origin.get(path[:known], ()), *path[known:])
+
+
 def _place(
     path: tuple[str | int, ...],
     lines: dict[tuple[str | int, ...], int] | None,
     origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]] | None = None,
 ) -> str:
     """origin: where parts of the data stand in the author's text, if that has another shape."""
-    if origin:
-        known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
-        path = (*origin.get(path[:known], ()), *path[known:])
+    path = _written(path, origin or {})
     dotted = ""
     for part in path:
         dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
@@ -248,103 +292,19 @@ def _place(
     return f"line {lines.get(probe, 1)}{', ' + dotted if dotted else ''}"
 
 
-def _explain(
-    item: Any,
-    lines: dict[tuple[str | int, ...], int] | None,
-    origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]],
-) -> Problem:
-    """A pydantic error in the words of a definition's author."""
-    loc: tuple[str | int, ...] = tuple(item["loc"])
-    # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
-    if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
-        loc = (*loc[:3], *loc[4:])
-    for holder in ("body", "compensate_with"):
-        at = loc.index(holder) + 1 if holder in loc else len(loc)
-        if at < len(loc) and loc[at] in NODE_TYPES:
-            loc = (*loc[:at], *loc[at + 1 :])
-    if loc[-1] in {"int", "constrained-str"}:  # one of several types that a field may have
-        loc = loc[:-1]
-    if item["type"] == "union_tag_invalid":
-        loc = (*loc, "type")
-    message, fix = _told(item, loc)
-    if item["type"] in {"string_pattern_mismatch", "string_type"} and loc:
-        fix = LANE_FIXES.get(str(loc[-1]), fix)
-    return Problem(_place(loc, lines, origin), message, fix)
-
-
-def _told(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
-    """What a pydantic error says at this place, and how to mend it."""
-    kind, given = item["type"], item.get("input")
-    if kind in _TELL:
-        return _TELL[kind](item, loc)
-    message = str(item["msg"]).removeprefix("Value error, ")
-    if kind == "too_short" and loc == ("dag", "nodes"):
-        return "there are no nodes", "add at least one"
-    if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
-        message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
-    if kind == "string_type" and isinstance(given, bool):
-        return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
-    return message, ""
-
-
-def _no_type(_item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
-    what, kinds = {"body": ("body", BODY_TYPES), "compensate_with": ("compensation", UNDO_TYPES)}.get(
-        str(loc[-1]), ("node", NODE_TYPES)
-    )
-    return f"the {what} has no `type`", f"add `type:` with one of {', '.join(kinds)}"
-
-
-def _no_mapping(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
-    return f"must be a mapping, got {kind_of(item['input'])}", _shape(loc)
-
-
-def _no_list(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
-    given = item["input"]
-    return f"must be a list, got {kind_of(given)}", f"write [{given}]" if isinstance(given, str) else ""
-
-
-def _other_text(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
-    pattern = item["ctx"]["pattern"]
-    words = f": {_PATTERNS[pattern]}" if pattern in _PATTERNS else ""
-    return f"{item['input']!r} is not valid here", f"must match {pattern}{words}"
-
-
-def _other_type(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
-    kinds = item["ctx"]["expected_tags"].replace("'", "")
-    return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
-
-
-_TELL: Final[dict[str, Callable[[Any, tuple[str | int, ...]], tuple[str, str]]]] = {
-    "union_tag_invalid": _other_type,
-    "union_tag_not_found": _no_type,
-    "extra_forbidden": lambda _, loc: (
-        f"unknown field {loc[-1]!r}",
-        "remove it, or check its spelling and indentation",
-    ),
-    "missing": lambda _, loc: (f"the field {loc[-1]!r} is missing", f"add `{loc[-1]}:`"),
-    "string_pattern_mismatch": _other_text,
-    "dict_type": _no_mapping,
-    "model_type": _no_mapping,
-    "model_attributes_type": _no_mapping,
-    "tuple_type": _no_list,
+_LEVELS: Final[dict[tuple[str | int, ...], frozenset[str]]] = {  # outside of nodes: which fields may stand where
+    (): definition_words.names_of(Definition),
+    ("dag",): definition_words.names_of(Dag),
+    ("dag", "edges", "*"): definition_words.names_of(Edge),
+    ("inputs", "*"): definition_words.names_of(InputSpec),
+    ("graph",): definition_words.names_of(Graph),
+    ("graph", "state"): definition_words.names_of(StateSpec),
 }
-_PATTERNS: Final = {NODE_ID: "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"}
-
-
-def _shape(loc: tuple[str | int, ...]) -> str:
-    """What a mapping at this place looks like."""
-    if "edges" in loc:
-        return "write {from: a, to: b}"
-    if loc[0] == "inputs":
-        return "write {type: string}" if len(loc) > 1 else "write each as `name: {type: string}`"
-    if loc[0] == "outputs":
-        return "write each as `name: node.output`"
-    return "write {type: function, config: ...}" if loc[-1] == "body" else ""
-
 
 __all__ = [
     "BUILT_IN", "NAME", "NODES_MAX", "NODE_ID", "NODE_TYPES", "AnyNode", "ApprovalNode", "ContinueNode", "Dag",
-    "Definition", "Edge", "FunctionNode", "Graph", "InputSpec", "LlmNode", "LoopNode", "MapNode", "Node", "NodeId",
+    "Definition", "Edge", "FunctionNode", "Graph", "InputSpec", "InvalidDefinitionError",
+    "LlmNode", "LoopNode", "MapNode", "Node", "NodeId",
     "Policy", "Retry", "SignalNode", "StateSpec", "SubworkflowNode", "ToolNode", "WaitNode", "load_trusted",
     "parse_dict", "parse_text",
 ]  # fmt: skip

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Set
 from typing import Any
 
 from agentflow_common import expressions
-from agentflow_common.definition import BUILT_IN, Definition, is_of_type
+from agentflow_common.definition import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
+from agentflow_common.definition_fields import field_findings
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
 from agentflow_common.definition_lanes import lane_findings
 from agentflow_common.definition_names import (
@@ -36,7 +37,6 @@ from agentflow_common.definition_times import time_ms, wait_ms
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
-PROBLEMS_MAX = 50
 
 
 def check(definition: Definition) -> list[Finding]:
@@ -66,6 +66,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         values.check(("outputs",), definition.outputs),
         _parts_of_steps(definition, index),
         graph_findings(definition),
+        field_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:

@@ -81,7 +81,8 @@ def normalise(data: dict[str, Any]) -> Authored:
 
 
 def _edge(edge: Any) -> Any:
-    return {**edge, "to": "END"} if isinstance(edge, dict) and edge.get("to") in ENDS else edge
+    to = edge.get("to") if isinstance(edge, dict) else None
+    return {**edge, "to": "END"} if isinstance(to, str) and to in ENDS else edge
 
 
 def _check_names(nodes: Any, found: Authored) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import rpc
-from agentflow_common.definition import Definition, load_trusted, parse_dict
+from agentflow_common.definition import Definition, InvalidDefinitionError, load_trusted, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import lookup, machine, pinning
 from agentflow_gateway.calls import Call
@@ -48,8 +48,27 @@ async def check(deps: Deps, call: Call, source: Source, run: str = "") -> Checke
 
     run: for whom it is, which decides where a label has a canary.
     """
-    loaded, lines = await load(deps, call.org, source, run)
+    try:
+        loaded, lines = await load(deps, call.org, source, run)
+    except InvalidDefinitionError as error:
+        raise await _with_unknown_names(deps, call, error, source) from None
     return await check_loaded(deps, call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
+
+
+async def _with_unknown_names(deps: Deps, call: Call, error: InvalidDefinitionError, source: Source) -> InvalidError:
+    """The error with the tools, functions and prompts too that are not known: they are looked up in the same go."""
+    if error.readable is None:
+        return error
+    lines = None
+    if source.text is not None:
+        from agentflow_common.definition_text import load as load_text
+
+        _, lines = load_text(source.text)
+    parts: Parts = [(loaded_of(error.readable), lines, "")]
+    _, missing = await _prompts(deps, call, parts)
+    return InvalidError(
+        error.message, kind=error.kind, problems=(*error.problems, *missing, *await _unknown_names(deps, parts))
+    )
 
 
 async def check_loaded(

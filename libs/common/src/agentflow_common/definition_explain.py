@@ -1,0 +1,113 @@
+"""Pydantic's errors in the words of a definition's author. See definition.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from agentflow_common import definition_words
+from agentflow_common.definition_lanes import LANE_FIXES
+from agentflow_common.definition_nodes import BODY_TYPES, NODE_ID, NODE_TYPES, UNDO_TYPES
+from agentflow_common.expressions import kind_of
+from agentflow_common.graph_style import Authored
+
+
+def located(item: Any) -> tuple[str | int, ...]:
+    """Where a pydantic error stands in the data."""
+    loc: tuple[str | int, ...] = tuple(item["loc"])
+    # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
+    if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
+        loc = (*loc[:3], *loc[4:])
+    for holder in ("body", "compensate_with"):
+        at = loc.index(holder) + 1 if holder in loc else len(loc)
+        if at < len(loc) and loc[at] in NODE_TYPES:
+            loc = (*loc[:at], *loc[at + 1 :])
+    if loc[-1] in {"int", "constrained-str"}:  # one of several types that a field may have
+        loc = loc[:-1]
+    if item["type"] == "union_tag_invalid":
+        loc = (*loc, "type")
+    return loc
+
+
+def explained(
+    item: Any, loc: tuple[str | int, ...], authored: Authored, levels: Mapping[tuple[str | int, ...], frozenset[str]]
+) -> tuple[str, str]:
+    """A pydantic error in the words of a definition's author: what is wrong, and the fix.
+
+    levels: which fields may stand where, outside of nodes.
+    """
+    node = _node_at(authored.data, loc)
+    message, fix = _told(item, loc)
+    if item["type"] == "extra_forbidden":
+        fix = definition_words.unknown_field(loc, item.get("input"), node, levels, bool(authored.origin))
+    elif item["type"] in _NO_MAPPING:
+        fix = definition_words.shape(loc, item["input"], node.get("type") if node is not None else None)
+    if item["type"] in {"string_pattern_mismatch", "string_type"} and loc:
+        fix = LANE_FIXES.get(str(loc[-1]), fix)
+    return message, fix
+
+
+def _node_at(data: Any, loc: tuple[str | int, ...]) -> dict[str, Any] | None:
+    if loc[:2] != ("dag", "nodes") or len(loc) < 4:
+        return None
+    node = data["dag"]["nodes"][loc[2]]
+    return node if isinstance(node, dict) else None
+
+
+def _told(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+    """What a pydantic error says at this place, and how to mend it."""
+    kind, given = item["type"], item.get("input")
+    if kind in _TELL:
+        return _TELL[kind](item, loc)
+    message = str(item["msg"]).removeprefix("Value error, ")
+    if kind == "too_short" and loc == ("dag", "nodes"):
+        return "there are no nodes", "add at least one"
+    if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
+        message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
+    if kind == "string_type" and isinstance(given, bool):
+        return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
+    return message, ""
+
+
+def _no_type(_item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+    what, kinds = {"body": ("body", BODY_TYPES), "compensate_with": ("compensation", UNDO_TYPES)}.get(
+        str(loc[-1]), ("node", NODE_TYPES)
+    )
+    return f"the {what} has no `type`", f"add `type:` with one of {', '.join(kinds)}"
+
+
+def _no_mapping(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    return f"must be a mapping, got {kind_of(item['input'])}", ""
+
+
+def _no_list(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    given = item["input"]
+    return f"must be a list, got {kind_of(given)}", f"write [{given}]" if isinstance(given, str) else ""
+
+
+def _other_text(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    pattern = item["ctx"]["pattern"]
+    words = f": {_PATTERNS[pattern]}" if pattern in _PATTERNS else ""
+    return f"{item['input']!r} is not valid here", f"must match {pattern}{words}"
+
+
+def _other_type(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+    kinds = item["ctx"]["expected_tags"].replace("'", "")
+    return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
+
+
+_TELL: Final[dict[str, Callable[[Any, tuple[str | int, ...]], tuple[str, str]]]] = {
+    "union_tag_invalid": _other_type,
+    "union_tag_not_found": _no_type,
+    "extra_forbidden": lambda _, loc: (f"unknown field {loc[-1]!r}", ""),
+    "missing": lambda _, loc: (f"the field {loc[-1]!r} is missing", f"add `{loc[-1]}:`"),
+    "string_pattern_mismatch": _other_text,
+    "dict_type": _no_mapping,
+    "model_type": _no_mapping,
+    "model_attributes_type": _no_mapping,
+    "tuple_type": _no_list,
+}
+_PATTERNS: Final = {NODE_ID: "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"}
+
+
+_NO_MAPPING: Final = ("dict_type", "model_type", "model_attributes_type")

@@ -1,0 +1,88 @@
+"""Fields that conditions and templates read and that can't be there, where it is known what is there.
+
+Known are the inputs that a definition declares, the error of a step, and the output of an approval. Keys of a graph's
+state are checked in definition_state.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, Final
+
+from agentflow_common.definition import Definition
+from agentflow_common.definition_names import suggest
+from agentflow_common.definition_nodes import ApprovalNode, LoopNode, all_inputs, local_names
+
+Place = tuple[str | int, ...]
+Finding = tuple[Place, str, str]
+ERROR_FIELDS: Final = ("type", "message")
+APPROVAL_FIELDS: Final = ("approved", "decisions")
+_STRING: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
+_HAS: Final = re.compile(r"\bhas\s*\([^()]*\)")
+_READ: Final = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\.(?:(output|error)\.)?([A-Za-z_]\w*)\b(?!\s*\()")
+_TEMPLATE: Final = re.compile(r"\{\{(.*?)\}\}", re.S)
+_REFERENCE: Final = re.compile(r"[A-Za-z_][\w-]*\.(?:output|error)\.[\w.\[\]-]+\Z")
+
+
+def field_findings(definition: Definition) -> Iterator[Finding]:
+    """Yields what is read and can't be there."""
+    everywhere = _known(definition)
+    for number, node in enumerate(definition.dag.nodes):
+        here: Place = ("dag", "nodes", number)
+        own = local_names(node)
+        known = {key: fields for key, fields in everywhere.items() if key[0] not in own} if own else everywhere
+        yield from _expression((*here, "condition"), node.condition, known)
+        yield from _expression((*here, "config", "condition"), node.config.condition, known)
+        if isinstance(node, LoopNode):
+            yield from _expression((*here, "config", "until"), node.config.until, known)
+            yield from _expression((*here, "config", "while"), node.config.while_, known)
+        for name, value in all_inputs(node).items():
+            yield from _value((*here, "config", name), value, known)
+    for number, edge in enumerate(definition.dag.edges):
+        yield from _expression(("dag", "edges", number, "condition"), edge.condition, everywhere)
+    for name, value in definition.outputs.items():
+        yield from _value(("outputs", name), value, everywhere)
+
+
+Known = Mapping[tuple[str, str], Collection[str]]
+
+
+def _known(definition: Definition) -> Known:
+    """Returns the fields that are there, by (name, output or error); inputs by ("inputs", "")."""
+    known: dict[tuple[str, str], Collection[str]] = {}
+    for node in definition.dag.nodes:
+        known[node.id, "error"] = ERROR_FIELDS
+        if isinstance(node, ApprovalNode):
+            known[node.id, "output"] = APPROVAL_FIELDS
+    if definition.inputs and not any(node.id == "inputs" for node in definition.dag.nodes):
+        known["inputs", ""] = list(definition.inputs)
+    return known
+
+
+def _expression(place: Place, text: str | None, known: Known) -> Iterator[Finding]:
+    """A condition, or what stands between the braces of a template."""
+    if text is None:
+        return
+    plain = _HAS.sub("true", _STRING.sub("''", text))
+    for name, part, read in dict.fromkeys(_READ.findall(plain)):
+        fields = known.get((name, part))
+        if fields is not None and read not in fields:
+            whole = ".".join(word for word in (name, part) if word)
+            what = "the inputs are" if name == "inputs" else f"{whole} has"
+            yield place, f"{whole} has no field {read!r}", suggest(read, fields, what)
+
+
+def _value(place: Place, value: Any, known: Known) -> Iterator[Finding]:
+    if isinstance(value, str):
+        if _REFERENCE.match(value):
+            yield from _expression(place, value, known)
+        for inside in _TEMPLATE.findall(value):
+            if "default" not in inside:  # then it may be missing
+                yield from _expression(place, inside, known)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _value((*place, str(key)), item, known)
+    elif isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield from _value((*place, number), item, known)

@@ -1,0 +1,103 @@
+"""Makes a definition with mistakes readable, so that the rest of it can be checked in the same go.
+
+What the schema refuses is taken out or replaced by a stand-in. What is then found is reported only where the repair
+can't have caused it: an author may get fewer problems at once, and never a wrong one. Pure; see definition.py.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+Path = tuple[str | int, ...]
+_OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms")
+
+
+@dataclass
+class Repair:
+    """A definition without its mistakes.
+
+    data: what may be readable now; None if nothing can be done.
+    nodes: those that a stand-in replaces, or that lost a field.
+    policies: nodes whose policy was taken out.
+    edges: True if one was taken out, or lost a field.
+    """
+
+    data: dict[str, Any] | None
+    nodes: set[int] = field(default_factory=set)
+    policies: set[int] = field(default_factory=set)
+    edges: bool = False
+
+    def trusts(self, place: Path) -> bool:
+        """True if what is found at this place can't come from the repair."""
+        if place[:2] == ("dag", "nodes") and len(place) > 2:
+            number = place[2]
+            return number not in self.nodes and not (number in self.policies and place[3:4] == ("policy",))
+        return place[:1] == ("outputs",) or not self.edges
+
+
+def repaired(data: dict[str, Any], places: Iterable[tuple[Path, str]]) -> Repair:
+    """Returns the data without what is wrong. places: of the problems, with pydantic's word for each."""
+    made = Repair(copy.deepcopy(data))
+    gone: set[int] = set()
+    for place, kind in places:
+        if made.data is None:
+            break
+        if place[:2] == ("dag", "nodes") and len(place) > 2 and isinstance(place[2], int):
+            _node(made, place[2], place[3:], kind)
+        elif place[:2] == ("dag", "edges") and len(place) > 2 and isinstance(place[2], int):
+            _edge(made, place[2], place[3:], kind, gone)
+        elif place[:1] == ("inputs",) and len(place) > 1:
+            made.data["inputs"][place[1]] = {}
+        elif kind == "extra_forbidden":
+            _drop(made.data, place)
+            made.edges = made.edges or place[:1] == ("dag",)
+        elif place[:1] and place[0] in _OPTIONAL:
+            made.data.pop(str(place[0]), None)
+        elif place == ("name",):
+            made.data["name"] = "unnamed"
+        else:
+            made.data = None
+    if made.data is not None and gone:
+        edges = made.data["dag"]["edges"]
+        made.data["dag"]["edges"] = [edge for number, edge in enumerate(edges) if number not in gone]
+    return made
+
+
+def _node(made: Repair, number: int, rest: Path, kind: str) -> None:
+    if made.data is None:
+        return
+    nodes = made.data["dag"]["nodes"]
+    node = nodes[number]
+    if rest[:1] == ("policy",):
+        made.policies.add(number)
+        node.pop("policy", None)
+        return
+    made.nodes.add(number)
+    if not isinstance(node, dict) or not isinstance(node.get("id"), str) or rest[:1] == ("id",):
+        made.data = None  # whoever refers to it would seem to be wrong
+    elif kind == "extra_forbidden" and len(rest) == 1:
+        node.pop(str(rest[0]), None)
+    else:
+        nodes[number] = {"id": node["id"], "type": "wait", "config": {"duration": "1s"}}
+
+
+def _edge(made: Repair, number: int, rest: Path, kind: str, gone: set[int]) -> None:
+    if made.data is None:
+        return
+    made.edges = True
+    edge = made.data["dag"]["edges"][number]
+    if kind == "extra_forbidden" and len(rest) == 1 and isinstance(edge, dict):
+        edge.pop(str(rest[0]), None)
+    else:
+        gone.add(number)
+
+
+def _drop(data: dict[str, Any], place: Path) -> None:
+    holder: Any = data
+    for part in place[:-1]:
+        holder = holder[part]
+    if isinstance(holder, dict):
+        holder.pop(place[-1], None)

@@ -1,0 +1,210 @@
+"""What an author may have meant by a field that is unknown where it stands: a typo, another name, another place.
+
+Pure: the schema's models say which fields exist at each level. See definition.py.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, get_args
+
+from pydantic import BaseModel
+
+from agentflow_common import definition_nodes as nodes
+
+Path = tuple[str | int, ...]
+
+# Other engines' words, and short ones, for ours.
+OTHER_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
+    "timeout": ("timeout_ms",),
+    "timeout_s": ("timeout_ms",),
+    "total_timeout": ("total_timeout_ms",),
+    "heartbeat": ("heartbeat_ms",),
+    "sla": ("sla_ms",),
+    "deadline": ("deadline_ms",),
+    "expires": ("expires_ms",),
+    "escalate": ("escalate_ms",),
+    "delay": ("delay_ms", "initial_ms"),
+    "initial": ("initial_ms",),
+    "max": ("max_ms",),
+    "prompt": ("prompt_ref",),
+    "tool": ("tool_name",),
+    "function": ("function_name",),
+    "subworkflow": ("workflow",),
+    "args": ("tool_args", "function_args", "inputs"),
+    "arguments": ("tool_args", "function_args", "inputs"),
+    "params": ("tool_args", "function_args", "inputs"),
+    "parameters": ("tool_args", "function_args", "inputs"),
+    "input": ("inputs",),
+    "output": ("outputs",),
+    "with": ("inputs",),
+    "retries": ("retry", "max_attempts"),
+    "attempts": ("max_attempts",),
+    "max_retries": ("retry", "max_attempts"),
+    "when": ("condition",),
+    "if": ("condition",),
+    "needs": ("depends_on",),
+    "depends": ("depends_on",),
+    "dependencies": ("depends_on",),
+    "after": ("depends_on",),
+    "compensate": ("compensate_with",),
+    "compensation": ("compensate_with",),
+    "undo": ("compensate_with",),
+    "items": ("over",),
+    "foreach": ("for_each",),
+    "max_concurrency": ("concurrency",),
+    "parallelism": ("concurrency",),
+    "steps": ("nodes",),
+    "tasks": ("nodes",),
+    "source": ("from",),
+    "target": ("to",),
+    "tool_args": ("args",),
+    "function_args": ("args",),
+    "inputs": ("args",),
+    "config": ("args",),
+    "timer": ("duration",),
+    "sleep": ("duration",),
+    "on_error": ("on_failure",),
+    "continue_on_error": ("on_failure",),
+    "queue": ("lane",),
+    "required_approvals": ("required",),
+}
+_POLICY: Final = frozenset(nodes.Policy.model_fields)
+_RETRY: Final = frozenset(nodes.Retry.model_fields)
+_GRAPH_STYLE: Final = frozenset(
+    {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "output",
+     "max_output_tokens", "temperature", *nodes.NODE_TYPES[4:]}
+)  # fmt: skip
+
+
+def names_of(model: type[BaseModel]) -> frozenset[str]:
+    """Returns the fields of a model as an author writes them."""
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+def _by_type(union: Any) -> dict[str, type[BaseModel]]:
+    return {get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(union)}
+
+
+_NODES: Final = _by_type(nodes.AnyNode)
+_BODIES: Final = _by_type(get_args(nodes.Body)[0])
+
+
+def _config_of(models: Mapping[str, type[BaseModel]], kind: Any) -> frozenset[str]:
+    model = models.get(kind) if isinstance(kind, str) else None
+    annotation: Any = model.model_fields["config"].annotation if model is not None else None
+    return names_of(annotation) if isinstance(annotation, type) else frozenset()
+
+
+def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Path, frozenset[str]]]:
+    """Yields the levels of a node: the path below the node, and the fields that may stand there."""
+    own = names_of(nodes.ToolNode)
+    yield (), (own - {"id", "type", "config"}) | _GRAPH_STYLE if graph_style else own
+    yield ("config",), _config_of(_NODES, node.get("type"))
+    yield ("policy",), _POLICY
+    yield ("policy", "retry"), _RETRY
+    config = node.get("config")
+    body = config.get("body") if isinstance(config, Mapping) else None
+    if isinstance(body, Mapping):
+        yield ("config", "body"), frozenset({"type", "config"})
+        yield ("config", "body", "config"), _config_of(_BODIES, body.get("type"))
+    undo = node.get("compensate_with")
+    if isinstance(undo, Mapping):
+        yield ("compensate_with",), frozenset({"type", "config", "retry"})
+        yield ("compensate_with", "config"), _config_of(_BODIES, undo.get("type"))
+        yield ("compensate_with", "retry"), _RETRY
+
+
+def unknown_field(path: Path, given: Any, node: Any, outside: Mapping[Path, frozenset[str]], graph_style: bool) -> str:
+    """Returns how to mend an unknown field.
+
+    path: where it stands, in the schema's shape.
+    given: its value.
+    node: the node that holds it, None outside of nodes.
+    outside: the fields of each level outside of nodes, by path with `*` for names and numbers.
+    graph_style: the author wrote nodes as `{name: a, tool: t}`.
+    """
+    name = str(path[-1])
+    if node is None:
+        shaped = ("*" if isinstance(part, int) or path[:i] == ("inputs",) else part for i, part in enumerate(path))
+        here: Path = tuple(shaped)[:-1]
+        levels = dict(outside)
+    else:
+        here, levels = path[3:-1], dict(_levels(node, graph_style))
+    own = levels.pop(here, frozenset())
+    if found := _meant(name, own):
+        return f"did you mean {found!r}?{_hint(found, name, given)}"
+    if graph_style:
+        levels.pop(("config",), None)  # the author wrote none
+    for typos in (False, True):
+        for place, fields in levels.items():
+            if found := _meant(name, fields, typos=typos):
+                return _elsewhere(found, name, given, place, "node" if node is not None else "definition")
+    return f"remove it; the fields here are {', '.join(sorted(own))}" if own else "remove it, or check its indentation"
+
+
+def _meant(name: str, fields: frozenset[str], *, typos: bool = True) -> str:
+    """Returns the field that is meant, if it is one of these."""
+    if name in fields:
+        return name
+    if other := next((word for word in OTHER_WORDS.get(name, ()) if word in fields), ""):
+        return other
+    close = difflib.get_close_matches(name, sorted(fields), n=1, cutoff=0.75) if typos else []
+    return close[0] if close else ""
+
+
+def _elsewhere(found: str, name: str, given: Any, place: Path, whole: str) -> str:
+    as_other = "" if found == name else f", as `{found}`"
+    if not place:
+        return f"it stands in the {whole} itself{as_other}"
+    text = _written(found, given)
+    nested = text
+    for part in reversed(place):
+        nested = f"{part}: {{{nested}}}"
+    if "*" in place:
+        return f"it stands in `{'.'.join(map(str, place[:-1]))}`{as_other}"
+    return f"it stands in `{'.'.join(map(str, place))}`{as_other}: write {nested}"
+
+
+def _written(field: str, given: Any) -> str:
+    """Returns `field: value`, or `field: ...` for what is long."""
+    plain = isinstance(given, str | int | float) and not isinstance(given, bool)
+    if field == "retry":
+        return f"retry: {{max_attempts: {given if plain and isinstance(given, int) else 3}}}"
+    return f"{field}: {given}" if plain and len(str(given)) <= 40 else f"{field}: ..."
+
+
+def _hint(found: str, name: str, given: Any) -> str:
+    if found == "retry" and not isinstance(given, dict):
+        return f" Write {_written(found, given)}"
+    if found.endswith("_ms") and not name.endswith("_ms"):
+        return " It takes milliseconds, or a text such as 30s"
+    return ""
+
+
+def shape(path: Path, given: Any, kind: Any) -> str:
+    """Returns what a mapping at this place looks like. kind: the type of the node that it stands in, or None."""
+    name = path[-1]
+    if name == "retry":
+        attempts = given if isinstance(given, int) and not isinstance(given, bool) else 3
+        return f"write retry: {{max_attempts: {attempts}}}"
+    if "edges" in path:
+        return "write {from: a, to: b}"
+    if path[0] == "inputs":
+        return "write {type: string}" if len(path) > 1 else "write each as `name: {type: string}`"
+    if path[0] == "outputs":
+        return "write each as `name: node.output`"
+    return {
+        "body": "write {type: function, config: ...}",
+        "compensate_with": "write {type: function, config: ...}",
+        "policy": "write {timeout_ms: 30s, retry: {max_attempts: 3}}",
+        "dag": "write `nodes:` and `edges:` below it",
+        "config": f"write {{{_FIRST[kind]}: ...}}" if kind in _FIRST else "",
+    }.get(str(name), "")
+
+
+_FIRST: Final = {
+    "tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow", "map": "over",
+    "loop": "body", "wait": "duration", "signal": "signal", "approval": "message", "continue_as_new": "inputs",
+}  # fmt: skip
