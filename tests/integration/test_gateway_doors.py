@@ -177,6 +177,22 @@ async def test_definitions_are_immutable_and_checked_against_the_workers(stand: 
     assert problem.fix == "did you mean text_spliter?"
 
 
+async def test_usage_18_unknown_names_come_with_the_mistakes_of_the_text(stand: Stand) -> None:
+    bucket = await stand.context.nc.jetstream().key_value(subjects.REGISTRY_BUCKET)
+    await bucket.put("function.text_spliter", b"{}")
+    text = DEFINITION.replace("version: 1", "version: 1\ntagz: {}").replace("summarizer", "sumarizer")
+    validate = workflow_pb2.ValidateWorkflowRequest(definition_text=text)
+
+    async def told() -> Any:  # what was read before lives on for 2 s
+        reply = await stand.workflows.ValidateWorkflow(validate, metadata=stand.auth())
+        found = [problem.message for problem in reply.problems]
+        return found if any("text_splitter" in message for message in found) else None
+
+    found = await until(told)
+    assert any("'tagz'" in message for message in found), found
+    assert any("sumarizer" in message for message in found), found
+
+
 async def test_a_service_that_is_away_is_named(stand: Stand) -> None:
     prompts = stub(prompt_pb2_grpc.PromptServiceStub, stand.channel)
     with pytest.raises(grpc.aio.AioRpcError) as caught:

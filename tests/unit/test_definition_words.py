@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentflow_common import expressions
 from agentflow_common.definition import InvalidDefinitionError, parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 
@@ -206,3 +207,23 @@ def test_usage_18_every_field_of_a_mistaken_definition_is_looked_up_and_nothing_
                     holder[path[-1] + "x"] = holder.pop(path[-1])
                 refused = refusal(data)
                 assert refused is None or all(problem.message for problem in refused.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "judge.output.scor > 0.5",
+            "there is no field 'scor' in judge.output, which has label, score (did you mean 's",
+        ),
+        ("judge.output.deep.x == 1", "no field 'x' in judge.output.deep, which has y"),
+        ("tags.zone == 'x'", "there is no field 'zone' in tags, which has no fields (use has(...)"),
+        ("judge.output.label == 'judge.output.none' && judge.output.gone == 1", "no field 'gone' in judge.output"),
+    ],
+)
+def test_usage_18_at_run_time_the_fields_that_are_there_are_listed(text: str, told: str) -> None:
+    output = {"score": 0.1, "label": "judge.output.none", **({"deep": {"y": 2}} if "deep" in text else {})}
+    variables = {"judge": {"output": output}, "tags": {}}
+    with pytest.raises(expressions.ExpressionError) as caught:
+        expressions.condition(text).holds(variables)
+    assert told in str(caught.value)

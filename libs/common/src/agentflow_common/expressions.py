@@ -17,7 +17,7 @@ import jinja2
 import jinja2.nodes
 import msgspec
 
-from agentflow_common import jsonvalues, nullsafe
+from agentflow_common import condition_fields, jsonvalues, nullsafe
 from agentflow_common.jsonvalues import JsonError, kind_of
 from agentflow_common.sandbox import ExpressionError, NullPart
 from agentflow_common.sandbox import environment as _environment
@@ -245,7 +245,8 @@ class Condition:
         try:
             value = self._program.execute(variables)
         except KeyError as error:
-            raise ExpressionError(f"condition {shown!r}: there is no field {error}; use has(...) to ask") from error
+            key = str(error.args[0]) if error.args else ""
+            raise ExpressionError(f"condition {shown!r}: {condition_fields.missing(shown, variables, key)}") from error
         except Exception as error:
             told = jsonvalues.escaped(
                 jsonvalues.without_addresses((str(error).splitlines() or [type(error).__name__])[0])

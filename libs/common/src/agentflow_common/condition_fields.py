@@ -1,0 +1,42 @@
+"""Says what is there where a condition reads a field that is not. Pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from agentflow_common import nullsafe
+from agentflow_common.jsonvalues import escaped
+
+FIELDS_SHOWN_MAX: Final = 12
+_PATH: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*(?!\w|\s*\())+")
+
+
+def missing(text: str, variables: Mapping[str, Any], key: str) -> str:
+    """Returns `there is no field 'scor' in judge.output, which has score, label (did you mean 'score'?)`.
+
+    text: the condition. key: the field that was not found.
+    """
+    for path in _PATH.findall(nullsafe.STRING.sub("''", text)):
+        first, *parts = (part.strip() for part in path.split("."))
+        value: Any = variables.get(first)
+        walked = first
+        for part in parts:
+            if not isinstance(value, Mapping):
+                break
+            if part not in value:
+                if part == key:
+                    return _told(walked, value, key)
+                break
+            value, walked = value[part], f"{walked}.{part}"
+    return f"there is no field {key!r}; use has(...) to ask"
+
+
+def _told(place: str, value: Mapping[str, Any], key: str) -> str:
+    names = sorted(map(str, value))
+    shown = ", ".join(names[:FIELDS_SHOWN_MAX]) + (", ..." if len(names) > FIELDS_SHOWN_MAX else "")
+    close = difflib.get_close_matches(key, names[:500], n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "use has(...) to ask whether it is there"
+    return escaped(f"there is no field {key!r} in {place}, which has {shown or 'no fields'} ({hint})")
