@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import rpc
+from agentflow_common import ids, rpc
 from agentflow_common.errors import BudgetExceededError, RetryableError
 from agentflow_common.events import StepScheduled
 from agentflow_worker.context import StepContext
@@ -19,7 +19,7 @@ from agentflow_worker.settings import WorkerSettings
 from .test_worker_llm import Peers, Scripted, candidate, run
 
 TWO = (candidate("openai", "a"), candidate("openai", "b"))
-OWN = rpc.reservation_id("acme", "run_1", "s", 2)
+OWN = ids.reservation_id("acme", "run_1", "s", 2)
 
 
 def cut(text: str, input_tokens: int = 1000, output_tokens: int = 10) -> Completion:

@@ -40,6 +40,12 @@ def derived_run_id(*parts: str | int) -> str:
     return "run_d" + _base32(int.from_bytes(hashlib.sha256(data).digest()[:16], "big") >> 3, 25)
 
 
+def reservation_id(org: str, run: str, step: str, attempt: int) -> str:
+    """The name of an attempt's reservation, which the worker knows even if the reply to its question is lost."""
+    key = "\x00".join((org, run, step, str(attempt)))
+    return "rsv_" + digest(key.encode())[:32]
+
+
 def digest(data: bytes) -> str:
     """Hex SHA-256."""
     return hashlib.sha256(data).hexdigest()

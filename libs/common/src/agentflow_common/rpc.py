@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from agentflow_common import ids, subjects
+from agentflow_common import subjects
 
 Reply = TypeVar("Reply")
 
@@ -210,12 +210,6 @@ class RouteRequest(_Struct, frozen=True):
     cache_key: str = ""
     workflow: str = ""
     calls: int = 1
-
-
-def reservation_id(org: str, run: str, step: str, attempt: int) -> str:
-    """The name of an attempt's reservation, which the worker knows even if the reply to its question is lost."""
-    key = "\x00".join((org, run, step, str(attempt)))
-    return "rsv_" + ids.digest(key.encode())[:32]
 
 
 class RouteReply(_Struct, frozen=True):

@@ -108,7 +108,7 @@ class Handlers:
 
     async def _reserve(self, request: RouteRequest, candidates: tuple[Candidate, ...]) -> Reservation:
         now = self._clock.now_ms()
-        name = rpc.reservation_id(request.org, request.run, request.step, request.attempt)
+        name = ids.reservation_id(request.org, request.run, request.step, request.attempt)
         async with self._store.transaction() as transaction:
             known = await transaction.budgets(request.org)
             workflow = await self._workflow(request, known)

@@ -19,7 +19,7 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, expressions, rpc, screening, telemetry
+from agentflow_common import bus, expressions, ids, rpc, screening, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError, TerminalError
 from agentflow_common.events import LlmUsage, StepError, StepScheduled
 from agentflow_worker import machine
@@ -188,7 +188,7 @@ class _Call:
             calls=self.calls.most,
         )
         # from here on money may be reserved, even if the answer to the question is lost
-        self.reservation = rpc.reservation_id(task.org, task.run, task.step, task.attempt)
+        self.reservation = ids.reservation_id(task.org, task.run, task.step, task.attempt)
         try:
             reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
         except TerminalError:
