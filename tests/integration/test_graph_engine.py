@@ -9,6 +9,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.definition import parse_text
 from agentflow_common.eventlog import Entry
 from agentflow_common.events import Payload
 from agentflow_common.runstate import RunStatus
@@ -122,3 +123,22 @@ entry_point: big
     state = await engine.finished(key)
     assert state.status is RunStatus.COMPLETED, state.error
     assert state.output.value == {"doc": 41, "sum": 42}
+
+
+async def test_engine_12_each_append_of_nested_subgraphs_counts_once(engine: Any) -> None:
+    def graph(name: str, number: int, below: str = "") -> str:
+        nodes = [f"{{name: own, function: t.add, args: {{a: {number}}}, writes: notes}}"]
+        if below:
+            nodes.append(f"{{name: sub, workflow: {below}}}")
+            nodes.append(f"{{name: last, function: t.add, args: {{a: {number + 1}}}, writes: notes}}")
+        edges = "{from: own, to: sub}, {from: sub, to: last}" if below else ""
+        listed = ", ".join(nodes)
+        top = f"name: {name}\nentry_point: own\nstate: {{reducers: {{notes: append}}}}\n"
+        return f"{top}nodes: [{listed}]\nedges: [{edges}]\n"
+
+    children = {
+        "middle": parse_text(graph("middle", 20, "inner")).canonical(),
+        "inner": parse_text(graph("inner", 30)).canonical(),
+    }
+    state = await engine.finished(await engine.submit(graph("outer", 10, "middle"), definitions=children))
+    assert state.output.value == {"notes": [10.0, 20.0, 30.0, 21.0, 11.0]}

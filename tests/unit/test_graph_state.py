@@ -300,3 +300,85 @@ def test_a_wait_gives_nothing_to_the_state_unless_it_says_where() -> None:
     assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {}
     node["writes"] = {"at": "output.until"}
     assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {"at": 500}
+
+
+REDUCERS = {
+    "notes": "append", "lines": "extend", "n": "sum", "facts": "merge", "tags": "union", "best": "max",
+}  # fmt: skip
+BEGAN = {"notes": ["p"], "lines": ["l"], "n": 5, "facts": {"a": 1, "b": 1}, "tags": ["x"], "best": 3, "name": "old"}
+
+
+def subgraph(**node: Any) -> Game:
+    """A graph whose first superstep runs a subgraph beside a function."""
+    state = {"reducers": REDUCERS, "initial": BEGAN}
+    child = parse_dict({
+        "name": "child", "entry_point": "c", "state": {"reducers": REDUCERS},
+        "nodes": [{"name": "c", "function": "f"}], "edges": [],
+    })  # fmt: skip
+    nodes = [{"name": "start", "function": "f", "args": {}}, {"name": "beside", "function": "f", "args": {}},
+             {"name": "sub", "workflow": "child", **node}]  # fmt: skip
+    edges = [{"from": "start", "to": "beside"}, {"from": "start", "to": "sub"}]
+    graph = {"entry_point": "start", "state": state, "nodes": nodes, "edges": edges}
+    game = Game(graph, definitions={"child": child.canonical()})
+    game.done("start", {})
+    return game
+
+
+def gives(game: Game, output: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The state once the subgraph has ended."""
+    game.done("beside", beside or {})
+    game.go(
+        ev.ChildEnded(
+            org="o", run="r", ts=1, step="sub", attempt=1, child="c", status="completed", output=Payload(value=output)
+        )
+    )
+    assert game.state.status is RunStatus.COMPLETED, game.state.error
+    return {name: payload.value for name, payload in game.state.shared.items()}
+
+
+def test_engine_12_what_a_subgraph_changed_of_the_state_counts_once() -> None:
+    game = subgraph()
+    (given,) = [e for _, e in game.sends if isinstance(e, ev.RunSubmitted)]
+    assert given.inputs.value == BEGAN
+    ended = {"notes": ["p", "c"], "lines": ["l", "m", "m"], "n": 8, "facts": {"a": 2, "b": 1}, "tags": ["x", "y"],
+             "best": 7, "name": "new"}  # fmt: skip
+    assert gives(game, ended) == {**ended, "notes": ["p", "c"]}
+
+
+def test_engine_12_what_others_changed_in_the_same_superstep_stays() -> None:
+    ended = {**BEGAN, "notes": ["p", "c"], "n": 8, "facts": {"a": 1, "b": 2}}
+    beside = {"notes": "q", "lines": ["k"], "n": 10, "facts": {"a": 9}, "tags": ["z"], "best": 4, "name": "new"}
+    assert gives(subgraph(), ended, beside) == {
+        "notes": ["p", "q", "c"], "lines": ["l", "k"], "n": 18, "facts": {"a": 9, "b": 2}, "tags": ["x", "z"],
+        "best": 4, "name": "new",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        {"args": {"lines": "state.lines"}},
+        {"args": {"lines": "{{state.lines}}"}},
+        {"writes": {"lines": "output.lines"}},
+        {"args": {"lines": "state.lines"}, "writes": {"lines": "output.lines"}},
+    ],
+)
+def test_engine_12_so_it_is_if_the_key_is_passed_on_by_name(node: dict[str, Any]) -> None:
+    assert gives(subgraph(**node), {"lines": ["l", "m"]})["lines"] == ["l", "m"]
+
+
+@pytest.mark.parametrize(
+    ("node", "output"),
+    [
+        ({"args": {"lines": ["l"]}}, {"lines": ["l", "m"]}),  # it began with something else
+        ({"args": {}}, {"lines": ["l", "m"]}),
+        ({"writes": {"lines": "output.other"}}, {"other": ["l", "m"]}),
+        ({"writes": "lines"}, ["l", "m"]),
+    ],
+)
+def test_engine_12_what_a_subgraph_made_by_itself_counts_whole(node: dict[str, Any], output: Any) -> None:
+    assert gives(subgraph(**node), output)["lines"] == ["l", "l", "m"]
+
+
+def test_engine_12_a_list_that_a_subgraph_made_anew_counts_whole() -> None:
+    assert gives(subgraph(), {**BEGAN, "lines": ["m"]})["lines"] == ["l", "m"]

@@ -69,12 +69,25 @@ def test_what_follows(node: dict[str, Any], policy: dict[str, Any], status: str,
         (StepError("declined", "", False, bases=("TerminalError", "Exception")), {"retryable": ["Exception"]}, "fail"),
         (StepError("declined", "", False, bases=("TerminalError", "Exception")), {"retryable": ["declined"]}, "retry"),
         (StepError("timeout", ""), {"retryable": ["TimeoutError"]}, "retry"),
-        (StepError("heartbeat_timeout", ""), {"non_retryable": ["timeout"]}, "fail"),
+        (StepError("heartbeat_timeout", ""), {"non_retryable": ["TimeoutError"]}, "fail"),
     ],
 )
 def test_base_classes_are_meant_too(error: StepError, retry: dict[str, Any], verdict: str) -> None:
     step = StepState(status=StepStatus.FAILED, attempt=1, error=error)
     assert judge(plan_node(FUNCTION, retry=retry), "a", step) == verdict
+
+
+KINDS = ["timeout", "heartbeat_timeout", "signal_timeout", "deadline", "outcome_unknown", "undecidable", "rate_limited"]
+
+
+@pytest.mark.parametrize("meant", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:3])
+def test_engine_14_a_type_of_error_means_no_other_whose_name_is_like_it(kind: str, meant: str) -> None:
+    step = StepState(status=StepStatus.FAILED, attempt=1, error=StepError(kind, "too late"))
+    stopped = judge(plan_node(FUNCTION, retry={"non_retryable": [meant]}), "a", step)
+    assert stopped == ("fail" if kind == meant else "retry")
+    again = judge(plan_node(FUNCTION, retry={"retryable": [meant]}), "a", step)
+    assert again == ("retry" if kind == meant else "fail")
 
 
 def test_the_parts_of_a_map_are_judged_by_the_map() -> None:

@@ -209,6 +209,32 @@ def reduce(reducer: str, key: str, held: Any, given: Any, present: bool) -> Any:
     return _REDUCERS[reducer](key, held if present else None, given)
 
 
+def reduce_change(reducer: str, key: str, held: Any, began: Any, ended: Any) -> Any:
+    """A key's value after a subgraph that had begun with the parent's value `began` and gave `ended`: what it changed
+    counts, once. held: the value now; others of the same superstep may have changed it, too. Raises StateError."""
+    if _identity(began) == _identity(ended):
+        return held
+    if reducer in {"append", "extend"} and _continues(began, ended):
+        return [*_list(key, reducer, held), *ended[len(began) :]]
+    if reducer == "merge" and isinstance(began, dict) and isinstance(ended, dict):
+        changed = {name: value for name, value in ended.items() if not _is_same(began, name, value)}
+        return _merge(key, held, changed)
+    if reducer == "sum":
+        added = _number(key, reducer, ended) - _number(key, reducer, began)
+        return ended if _identity(held) == _identity(began) else _sum(key, held, added)
+    return reduce(reducer, key, held, ended, True)
+
+
+def _continues(began: Any, ended: Any) -> bool:
+    if not isinstance(began, list) or not isinstance(ended, list):
+        return False
+    return _identity(ended[: len(began)]) == _identity(began)
+
+
+def _is_same(began: dict[str, Any], name: str, value: Any) -> bool:
+    return name in began and _identity(began[name]) == _identity(value)
+
+
 def _needs(key: str, reducer: str, what: str, value: Any) -> StateError:
     return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got {expressions.kind_of(value)}", (key,))
 

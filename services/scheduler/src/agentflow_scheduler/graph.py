@@ -5,6 +5,9 @@ are decided, what they gave is merged into the shared state by the reducers, in 
 against the state's schema; then the edges that are taken name the nodes of the next superstep. A skipped or failed node
 contributes nothing. Without a next node the run completes, and the state is its output.
 
+A subgraph gives back its whole state. Of a key with which it began as the parent had it, only what it changed counts:
+what it appended is appended once.
+
 Each superstep is one decision, `graph.advanced`: what changed of the state, and who runs now. It stands before the
 steps that it begins, so a refold after a crash anywhere knows where the graph is.
 """
@@ -140,19 +143,46 @@ def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], wri
     if run.state.steps[key].width >= 0:  # a list of parts, of which some may be stored out of line
         output = out.scope.inside(output)
     reducers = run.plan.graph.state.reducers
+    lent = _lent(run.state, node)
     try:
         for name, value in _given(node, output).items():
             reducer = reducers.get(name, "replace")
             present = name in changed or name in shared
+            began = out.scope.look(shared[name]) if name in lent and name in shared else None
             held = changed.get(name)
-            if name not in changed and present and reducer != "replace":  # who replaces need not look
-                held = out.scope.look(shared[name])
-            reduced = stateschema.reduce(reducer, name, held, value, present)
-            if reducer == "replace" or not present or reduced is not held:
+            if name not in changed and present and (reducer != "replace" or began is not None):
+                held = out.scope.look(shared[name])  # who replaces need not look
+            if began is not None:
+                reduced = stateschema.reduce_change(reducer, name, held, began, value)
+            else:
+                reduced = stateschema.reduce(reducer, name, held, value, present)
+            if not present or reduced is not held or (reducer == "replace" and began is None):
                 changed[name] = reduced
                 writers[name] = key
     except InvalidError as error:
         raise StateError(f"{key}: {error.message}", step=key) from None
+
+
+def _lent(state: RunState, node: PlanNode) -> frozenset[str]:
+    """The keys of the state with which a subgraph began, and whose values it gives back by what the node writes."""
+    work = node.work
+    raw = None if work is None or work.kind != "subworkflow" else state.definitions.get(work.workflow_ref)
+    if work is None or not raw or raw.get("graph") is None or isinstance(node.writes, str):
+        return frozenset()
+    known = raw.get("inputs") or None  # one that declares none takes whatever it is given
+    sources = {key: key for key in state.shared} if node.writes is None else _written(node.writes)
+    return frozenset(
+        key
+        for key, field in sources.items()
+        if (known is None or field in known)
+        and (work.keys.get(field) == key if field in work.inputs else work.state_args and field == key)
+    )
+
+
+def _written(writes: dict[str, str]) -> dict[str, str]:
+    """By key of the state, the field of the output that is written there as it is."""
+    found = {key: expressions.parse_reference(f"node.{part}") for key, part in writes.items()}
+    return {key: str(at[2][0]) for key, at in found.items() if at is not None and len(at[2]) == 1}
 
 
 def _given(node: PlanNode, output: Any) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import OrderedDict
 from collections.abc import Collection, Mapping
 from typing import Any, Final
@@ -20,14 +21,27 @@ from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.scope import RAN, Resolver, Scope, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
+_STATE_KEY: Final = re.compile(r"\{\{\s*state(?:\.(\w+)|\['(\w+)'\])\s*\}\}\Z")
 _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel", "for_each"}
 
 
 class PlanWork:
     """What a task holds: kind, config without inputs, and the closures that give the inputs. reads: the steps that an
-    input speaks of; refs: those inputs that are a part of a step's output as it is."""
+    input speaks of; refs: those inputs that are a part of a step's output as it is; keys: those that are a key of the
+    shared state as it is."""
 
-    __slots__ = ("config", "inputs", "kind", "prompt_ref", "reads", "refs", "retry", "state_args", "workflow_ref")
+    __slots__ = (
+        "config",
+        "inputs",
+        "keys",
+        "kind",
+        "prompt_ref",
+        "reads",
+        "refs",
+        "retry",
+        "state_args",
+        "workflow_ref",
+    )
 
     def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
@@ -39,6 +53,7 @@ class PlanWork:
         known = dict.fromkeys(steps)
         self.reads = {name: frozenset(definition_graph.referenced_steps(value, known)) for name, value in given.items()}
         self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
+        self.keys = {name: key for name, value in given.items() if (key := _state_key(value))}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
@@ -53,6 +68,11 @@ class PlanWork:
 def _output_ref(value: Any) -> OutputRef | None:
     reference = parse_reference(value) if isinstance(value, str) else None
     return OutputRef(reference[0], reference[2]) if reference is not None and reference[1] == "output" else None
+
+
+def _state_key(value: Any) -> str:
+    found = _STATE_KEY.match(value) if isinstance(value, str) else None
+    return (found[1] or found[2]) if found else ""
 
 
 class PlanNode:

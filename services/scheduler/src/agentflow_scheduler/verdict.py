@@ -12,7 +12,7 @@ from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import is_undo
 
 UNDECIDABLE: Final = "undecidable"
-_ALSO_CALLED: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError", "timeout")}
+_BASES: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError",)}  # of the engine's own types
 Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
@@ -61,7 +61,7 @@ def retry_of(node: PlanNode, key: str) -> Retry:
 def _may_retry(retry: Retry, error: StepError, attempt: int) -> bool:
     if attempt >= retry.max_attempts or not attempt:
         return False
-    names = {error.type, *error.bases, *_ALSO_CALLED.get(error.type, ())}
+    names = {error.type, *error.bases, *_BASES.get(error.type, ())}
     if names.intersection(retry.non_retryable):
         return False
     if retry.retryable:  # what is final by itself is tried again only if it is meant itself
