@@ -181,6 +181,7 @@ def reject(
 def _answered(found: Answered, step: str, what: str, output: Format) -> None:
     again = " before; nothing changed" if found.repeated else ""
     said = f"{found.by} {what} {step}{again} ({found.approvals} of {found.required} approvals)"
+    said += "; no scheduler has looked at it yet" if found.pending else ""
     emit(found.to_dict(), output, lambda: said)
 
 

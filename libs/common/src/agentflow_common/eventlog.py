@@ -188,6 +188,14 @@ class EventLog:
         except NotFoundError:
             return 0
 
+    async def newest_message(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
+        """The newest message on a subject (wildcards allowed), as the stream's leader has it."""
+        try:
+            found = await self._nc.jsm().get_last_msg(stream, subject)
+        except NotFoundError:
+            return None
+        return Stored(str(found.subject), found.data or b"", int(found.seq or 0))
+
     async def read(
         self, subject: str, after_seq: int = 0, limit: int | None = None, stream: str = subjects.EVENTS_STREAM
     ) -> list[Stored]:

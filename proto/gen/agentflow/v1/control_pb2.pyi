@@ -85,12 +85,14 @@ class SignalRunRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., name: _Optional[str] = ..., payload: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., signal_id: _Optional[str] = ...) -> None: ...
 
 class SignalRunResponse(_message.Message):
-    __slots__ = ("status", "deduplicated")
+    __slots__ = ("status", "deduplicated", "pending")
     STATUS_FIELD_NUMBER: _ClassVar[int]
     DEDUPLICATED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     status: _workflow_pb2.RunStatus
     deduplicated: bool
-    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., deduplicated: _Optional[bool] = ...) -> None: ...
+    pending: bool
+    def __init__(self, status: _Optional[_Union[_workflow_pb2.RunStatus, str]] = ..., deduplicated: _Optional[bool] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class AnswerApprovalRequest(_message.Message):
     __slots__ = ("run_id", "step", "decision", "comment", "data", "as_person")
@@ -109,16 +111,18 @@ class AnswerApprovalRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., step: _Optional[str] = ..., decision: _Optional[_Union[ApprovalDecision, str]] = ..., comment: _Optional[str] = ..., data: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., as_person: _Optional[str] = ...) -> None: ...
 
 class AnswerApprovalResponse(_message.Message):
-    __slots__ = ("by", "repeated", "approvals", "required")
+    __slots__ = ("by", "repeated", "approvals", "required", "pending")
     BY_FIELD_NUMBER: _ClassVar[int]
     REPEATED_FIELD_NUMBER: _ClassVar[int]
     APPROVALS_FIELD_NUMBER: _ClassVar[int]
     REQUIRED_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     by: str
     repeated: bool
     approvals: int
     required: int
-    def __init__(self, by: _Optional[str] = ..., repeated: _Optional[bool] = ..., approvals: _Optional[int] = ..., required: _Optional[int] = ...) -> None: ...
+    pending: bool
+    def __init__(self, by: _Optional[str] = ..., repeated: _Optional[bool] = ..., approvals: _Optional[int] = ..., required: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class ListApprovalsRequest(_message.Message):
     __slots__ = ("workflow", "approver", "page_size", "page_token")
@@ -184,10 +188,12 @@ class ResolveOutcomeRequest(_message.Message):
     def __init__(self, run_id: _Optional[str] = ..., step: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., output: _Optional[_Union[_struct_pb2.Value, _Mapping]] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class ResolveOutcomeResponse(_message.Message):
-    __slots__ = ("attempt",)
+    __slots__ = ("attempt", "pending")
     ATTEMPT_FIELD_NUMBER: _ClassVar[int]
+    PENDING_FIELD_NUMBER: _ClassVar[int]
     attempt: int
-    def __init__(self, attempt: _Optional[int] = ...) -> None: ...
+    pending: bool
+    def __init__(self, attempt: _Optional[int] = ..., pending: _Optional[bool] = ...) -> None: ...
 
 class RunChanges(_message.Message):
     __slots__ = ("inputs", "prompts", "models", "step_inputs")

@@ -12,7 +12,7 @@ def signalled(message: pb.SignalRunResponse) -> made.Signalled:
 
 
 def answered(message: pb.AnswerApprovalResponse) -> made.Answered:
-    return made.Answered(**same(message, "by", "repeated", "approvals", "required"))
+    return made.Answered(**same(message, "by", "repeated", "approvals", "required", "pending"))
 
 
 def approval_page(message: pb.ListApprovalsResponse) -> made.ApprovalPage:

@@ -38,12 +38,14 @@ class ApprovalPage(Record):
 
 @dataclass(frozen=True, slots=True)
 class Answered(Record):
-    """by: in whose name the answer counts. repeated: it had been given before."""
+    """by: in whose name the answer counts. repeated: it had been given before. pending: it is recorded, and no
+    scheduler has looked at it yet."""
 
     by: str
     repeated: bool
     approvals: int
     required: int
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,12 +27,14 @@ _SAID: Final = {"approve": "approved", "reject": "rejected"}
 
 
 class Counted(msgspec.Struct, frozen=True):
-    """How an approval stands. repeated: this answer had been given before."""
+    """How an approval stands. repeated: this answer had been given before. pending: the answer is recorded, and the
+    scheduler has not looked at it yet."""
 
     by: str
     repeated: bool
     approvals: int
     required: int
+    pending: bool = False
 
 
 def check_over(state: RunState) -> None:
@@ -66,6 +68,12 @@ def check_signal(state: RunState, name: str) -> int:
     return kept
 
 
+def is_awaited(state: RunState, name: str) -> bool:
+    """True if a step waits for the signal now."""
+    waiting = (step for step in state.steps.values() if step.status is StepStatus.WAITING and step.waiting == "signal")
+    return any(step.detail.get("signal") == name for step in waiting)
+
+
 def own_names(identity: Identity) -> tuple[str, ...]:
     """The names by which a key may be an approver."""
     return tuple(dict.fromkeys(name for name in (identity.name, identity.key_id, identity.actor) if name))
@@ -83,8 +91,7 @@ def approval(state: RunState, step: str) -> StepState:
         raise NotFoundError(f"run {state.run} has no step {step[:80]!r}; {waiting}", kind="unknown_step")
     check_over(state)
     if found is not None and found.waiting == "approval":
-        told = ", ".join(f"{item.by} {_SAID.get(item.decision, item.decision)}" for item in found.answers)
-        text = f"step {step} is decided: it is {found.status.value}" + (f" ({told})" if told else "")
+        text = f"step {step} is decided: it is {found.status.value}{_told(found)}"
         raise TerminalError(text + _next_visit(state, step), kind="approval_over")
     if known.get(step) == "approval":
         raise TerminalError(f"step {step} does not wait for an approval yet; try again later", kind="not_waiting")
@@ -136,8 +143,28 @@ def check_answer(state: RunState, step: str, by: str, decision: str, *, given: b
         return Counted(by, True, approvals, int(found.detail.get("required", 1)))
     if given:
         return None
-    approval(state, step)
+    waiting = approval(state, step)
+    if is_settled(waiting):
+        raise TerminalError(f"step {step} is decided already{_told(waiting)}", kind="approval_over")
     return None
+
+
+def is_settled(step: StepState) -> bool:
+    """True if the answers of an approval decide it, whether or not the scheduler has done so yet."""
+    said = [item.decision for item in step.answers]
+    return "reject" in said or said.count("approve") >= int(step.detail.get("required", 1))
+
+
+def may_be_left_out(state: RunState, step: str) -> bool:
+    """True if the scheduler may be about to decide a step, or to end the run, without the newest answer."""
+    found = state.steps.get(step)
+    ends = state.cancel_requested or state.deadline_passed or state.ending is not None
+    return ends or found is None or not is_open(found) or found.due or is_settled(found)
+
+
+def _told(step: StepState) -> str:
+    told = ", ".join(f"{item.by} {_SAID.get(item.decision, item.decision)}" for item in step.answers)
+    return f" ({told})" if told else ""
 
 
 def check_unknown(state: RunState, step: str) -> StepState:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -16,7 +16,7 @@ from agentflow_common.eventlog import Ack, Entry, Fence
 from agentflow_common.events import Payload
 from agentflow_common.runfold_facts import SIGNALS_MAX
 from agentflow_common.runstate import RunState, StepStatus
-from agentflow_gateway import answers, machine, runs
+from agentflow_gateway import answers, heard, machine, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import ENDED, no_such_run, run_key, status_of
@@ -79,7 +79,8 @@ def check_grace(grace_ms: int, force: bool) -> None:
 
 
 async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int = 0, force: bool = False) -> str:
-    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is."""
+    """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is, and so does one
+    that ends before the scheduler knows of the cancel."""
     machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
     check_grace(grace_ms, force)
     status = await status_of(deps, run_key(call, run_id))
@@ -92,8 +93,9 @@ async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int
         **_base(deps, call, run_id), reason=reason, by=call.identity.actor, grace_ms=grace_ms, force=force
     )
     # the message id makes a double click one event
-    await _say(deps, call, event, f"cancel:{call.org}:{run_id}:{grace_ms}:{int(force)}")
-    return status
+    ack = await _say(deps, call, event, f"cancel:{call.org}:{run_id}:{grace_ms}:{int(force)}")
+    found = await heard.look(deps, call, run_id, ack.seq)
+    return (await status_of(deps, run_key(call, run_id)) or status) if found.late else status
 
 
 async def settled(deps: Deps, call: Call, run_id: str, before: str, paused: bool) -> str:
@@ -131,15 +133,24 @@ async def resume(deps: Deps, call: Call, run_id: str, reason: str) -> str:
     return state.status.value
 
 
-async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, signal_id: str) -> tuple[str, bool]:
-    """(status at that moment, whether a signal with this id was there). Refused when the run is over or full."""
+class Signalled(NamedTuple):
+    """status: at that moment. repeated: a signal with this id was there. pending: a step waits for it, and the
+    scheduler has not looked at it yet."""
+
+    status: str
+    repeated: bool = False
+    pending: bool = False
+
+
+async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, signal_id: str) -> Signalled:
+    """Gives a signal to a run. Refused when the run is over or full, or ends before the scheduler knows of it."""
     machine.check_text(signal_id, "signal_id", machine.IDEMPOTENCY_KEY_CHARS_MAX)
     stored_id = machine.stored_key(deps.secret, signal_id, screening.needs_screening(signal_id))
     body: Payload | None = None
     for _ in range(_TRIES_MAX):
         state = await loaded(deps, call, run_id)
         if stored_id and stored_id in state.signal_ids:
-            return state.status.value, True
+            return Signalled(state.status.value, repeated=True)
         kept = answers.check_signal(state, name)
         if body is None:
             body = await payload(deps, call, run_id, value, "payload")
@@ -157,8 +168,22 @@ async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, sig
             ack = await _say(deps, call, event, msg_id, fence)
         except ConflictError:
             continue
-        return state.status.value, ack.duplicate
+        return await _signalled(deps, call, state, name, ack)
     raise ConflictError(f"run {run_id} takes many signals at once and is nearly full; try again")
+
+
+async def _signalled(deps: Deps, call: Call, before: RunState, name: str, ack: Ack) -> Signalled:
+    """What became of a signal. One that no step waits for is kept, and nothing is decided about it."""
+    if ack.duplicate:
+        return Signalled(before.status.value, repeated=True)
+    awaited = answers.is_awaited(before, name)
+    found = await heard.look(deps, call, before.run, ack.seq, heard.WAIT_S_MAX if awaited else 0.0)
+    if found.late:
+        over = await heard.state(deps, call, before.run, found)
+        if not over.continued_as:  # the run that goes on is given it
+            text = f"run {before.run} ended before it took the signal: it is {over.status.value}"
+            raise TerminalError(text, kind="run_over")
+    return Signalled(before.status.value, pending=awaited and not found.known)
 
 
 async def answer(
@@ -181,15 +206,23 @@ async def answer(
         via=call.identity.actor if as_person and as_person not in answers.own_names(call.identity) else "",
     )
     digest = ids.digest(msgspec.json.encode([call.org, run_id, step, state.steps[step].attempt, by, decision]))
-    await _say(deps, call, event, f"approval:{digest}")
-    counted = answers.check_answer(await loaded(deps, call, run_id), step, by, decision, given=True)
+    ack = await _say(deps, call, event, f"approval:{digest}")
+    state = await loaded(deps, call, run_id)
+    pending = False
+    if answers.may_be_left_out(state, step):
+        found = await heard.look(deps, call, run_id, ack.seq)
+        state = await heard.state(deps, call, run_id, found)
+        pending = not found.known
+    counted = answers.check_answer(state, step, by, decision, given=True)
     if counted is None:
         raise TerminalError(f"step {step} was decided before this answer came", kind="approval_over")
-    return msgspec.structs.replace(counted, repeated=False)
+    return msgspec.structs.replace(counted, repeated=False, pending=pending)
 
 
-async def resolve(deps: Deps, call: Call, run_id: str, step: str, outcome: str, output: Any, reason: str) -> int:
-    """Tells what became of an attempt; returns its number."""
+async def resolve(
+    deps: Deps, call: Call, run_id: str, step: str, outcome: str, output: Any, reason: str
+) -> tuple[int, bool]:
+    """Tells what became of an attempt; (its number, whether the scheduler has yet to look at it)."""
     machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
     found = answers.check_unknown(state, step)
@@ -208,10 +241,11 @@ async def resolve(deps: Deps, call: Call, run_id: str, step: str, outcome: str, 
         reason=str(await protected(deps, call, run_id, reason)),
     )
     ack = await _say(deps, call, event, f"outcome:{ids.digest(f'{call.org}/{run_id}/{step}/{found.attempt}'.encode())}")
-    again = (await loaded(deps, call, run_id)).steps.get(step)
+    known = await heard.look(deps, call, run_id, ack.seq)
+    again = (await heard.state(deps, call, run_id, known)).steps.get(step)
     stays = again is not None and again.status is StepStatus.OUTCOME_UNKNOWN and again.attempt == found.attempt
     if ack.duplicate and not stays:
         raise TerminalError(f"step {step} was resolved by somebody else just now", kind="outcome_known")
-    if stays and not ack.duplicate:
-        raise TerminalError(f"the run began to end before this word on step {step} came", kind="run_ending")
-    return found.attempt
+    if (stays and not ack.duplicate) or known.late:
+        raise TerminalError(f"the run began to end before this answer on step {step} came", kind="run_ending")
+    return found.attempt, not known.known

@@ -59,10 +59,12 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
 
     async def SignalRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         payload = _value(request, "payload")
-        status, deduplicated = await controls.signal(
+        given = await controls.signal(
             self._deps, calls.current(), request.run_id, request.name, payload, request.signal_id
         )
-        return pb.SignalRunResponse(status=convert.run_status(status), deduplicated=deduplicated)
+        return pb.SignalRunResponse(
+            status=convert.run_status(given.status), deduplicated=given.repeated, pending=given.pending
+        )
 
     async def AnswerApproval(self, request: Any, _context: Any) -> Any:  # noqa: N802
         counted = await controls.answer(
@@ -76,7 +78,11 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
             request.as_person,
         )
         return pb.AnswerApprovalResponse(
-            by=counted.by, repeated=counted.repeated, approvals=counted.approvals, required=counted.required
+            by=counted.by,
+            repeated=counted.repeated,
+            approvals=counted.approvals,
+            required=counted.required,
+            pending=counted.pending,
         )
 
     async def ListApprovals(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -87,11 +93,11 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
 
     async def ResolveOutcome(self, request: Any, _context: Any) -> Any:  # noqa: N802
         outcome = _word(_OUTCOMES, request.outcome, "outcome")
-        attempt = await controls.resolve(
+        attempt, pending = await controls.resolve(
             self._deps, calls.current(), request.run_id, request.step, outcome, _value(request, "output"),
             request.reason,
         )  # fmt: skip
-        return pb.ResolveOutcomeResponse(attempt=attempt)
+        return pb.ResolveOutcomeResponse(attempt=attempt, pending=pending)
 
     async def ForkRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         made = await forks.fork(

@@ -185,7 +185,7 @@ async def update(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
         by=call.identity.actor,
     )  # fmt: skip
     await append(deps, call, key, event)
-    return await remembered(deps, key), True
+    return await _told(deps, call, state), True
 
 
 def _comparable(spec: Mapping[str, Any]) -> dict[str, Any]:
@@ -213,8 +213,17 @@ async def set_paused(deps: Deps, call: Call, name: str, paused: bool, reason: st
     kind = ev.SchedulePaused if paused else ev.ScheduleResumed
     reason = await _safe_reason(deps, call, key, reason)
     await append(deps, call, key, kind(**base(deps, call, key), reason=reason, by=call.identity.actor))
-    await remembered(deps, key)
+    await _told(deps, call, state)
     return True
+
+
+async def _told(deps: Deps, call: Call, before: ScheduleState) -> ScheduleState:
+    """The state with what was just written. NotFoundError if the schedule was deleted before that came."""
+    name = str(before.spec["name"])
+    state = await remembered(deps, key_of(call.org, name))
+    if state.deleted or state.uid != before.uid:
+        raise await no_such_schedule(deps, call.org, name)
+    return state
 
 
 class Triggered(msgspec.Struct, frozen=True):
@@ -306,6 +315,7 @@ async def backfill(
         **base(deps, call, key), id=backfill_id, start=start, end=end, overlap=overlap, by=call.identity.actor
     )
     await append(deps, call, key, event, msg_id=f"backfill:{key.run}:{state.uid}:{backfill_id}")
+    await _told(deps, call, state)
     return backfill_id, times, False
 
 

@@ -1,0 +1,223 @@
+"""An answer that is acknowledged counts: the caller is told if the scheduler had decided without it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from types import ModuleType
+from typing import Any
+
+import grpc
+import pytest
+
+from agentflow.v1 import control_pb2 as pb
+from agentflow.v1 import control_pb2_grpc, schedule_pb2, workflow_pb2
+from agentflow_common import events as ev
+from agentflow_common import subjects
+from agentflow_common.eventlog import Entry
+from agentflow_common.events import StepError
+from agentflow_common.runfold import fold
+from agentflow_common.testing.waiting import PATIENCE_S
+from agentflow_gateway import heard, schedules
+from agentflow_gateway.testing import Stand, details, standing
+from agentflow_gateway.testing_schedules import Desk
+from agentflow_sdk import AgentFlowError
+
+from .controls_world import World, built
+
+pytestmark = pytest.mark.integration
+AT: dict[str, Any] = {"org": "default", "ts": 1_700_000_000_000}
+TEXT = """\
+name: review
+version: 1
+dag:
+  nodes:
+    - {id: ask, type: approval, config: {required: 2}}
+    - {id: paid, type: signal, config: {signal: paid}}
+    - {id: lost, type: function, config: {function_name: text.stats}, policy: {on_unknown: ask}}
+"""
+
+
+@pytest.fixture
+async def stand(nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
+    monkeypatch.setattr(heard, "WAIT_S_MAX", PATIENCE_S)  # the scheduler's part is played by the test
+    monkeypatch.setattr(heard.look, "__defaults__", (PATIENCE_S,))
+    async with standing(nats_url, db_env) as running:
+        yield running
+
+
+async def begun(stand: Stand) -> str:
+    """A run that waits for an approval, for a signal and for an answer on a lost step."""
+    run = str((await stand.submit(definition_text=TEXT, inputs={})).run_id)
+    key = subjects.key_of("default", run)
+    at = {**AT, "run": run, "seen": (await log(stand, run))[0][0]}
+    await stand.append(ev.RunStarted(**at, workflow="review", version=1, steps=3), "out_run")
+    for step, detail in (("ask", {"approvers": ["ann", "bob"], "required": 2}), ("paid", {"signal": "paid"})):
+        kind = "approval" if step == "ask" else "signal"
+        await stand.append(ev.StepWaiting(**at, step=step, attempt=1, kind=kind, detail=detail), "out_step")
+    task = ev.StepScheduled(**at, step="lost", attempt=1, lane="default", kind="function", config={})
+    await stand.context.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
+    await stand.append(ev.StepOutcomeUnknown(**AT, run=run, step="lost", attempt=1), "run_in")
+    return run
+
+
+async def log(stand: Stand, run: str) -> list[tuple[int, Any]]:
+    stored = await stand.context.log.read(subjects.run_all(subjects.key_of("default", run)))
+    return [(item.seq, ev.decode(item.data)) for item in stored]
+
+
+def call(stand: Stand, run: str, control: str) -> Any:
+    make: Any = control_pb2_grpc.RunControlServiceStub
+    door, auth = make(stand.channel), stand.auth()
+    if control == "signal":
+        return door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth)
+    if control == "resolve":
+        request = pb.ResolveOutcomeRequest(run_id=run, step="lost", outcome=pb.OUTCOME_COMPLETED)
+        return door.ResolveOutcome(request, metadata=auth)
+    if control == "cancel":
+        return stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run), metadata=auth)
+    decision = pb.APPROVAL_DECISION_REJECT if control == "reject" else pb.APPROVAL_DECISION_APPROVE
+    request = pb.AnswerApprovalRequest(run_id=run, step="ask", decision=decision, as_person="bob")
+    return door.AnswerApproval(request, metadata=auth)
+
+
+KINDS: dict[str, type[ev.Event]] = {
+    "approve": ev.ApprovalGiven, "reject": ev.ApprovalGiven, "signal": ev.SignalReceived,
+    "resolve": ev.OutcomeResolved, "cancel": ev.RunCancelRequested,
+}  # fmt: skip
+
+
+async def recorded(stand: Stand, run: str, control: str) -> tuple[int, int]:
+    """(the sequence of the fact before, and of the one that the call recorded)."""
+
+    async def found() -> tuple[int, int] | None:
+        facts = [(seq, event) for seq, event in await log(stand, run) if not isinstance(event, ev.Decision)]
+        mine = [seq for seq, event in facts if isinstance(event, KINDS[control]) and getattr(event, "by", "") != "ann"]
+        return (max(seq for seq, _ in facts if seq < mine[0]), mine[0]) if mine else None
+
+    async with asyncio.timeout(PATIENCE_S):
+        while (both := await found()) is None:
+            await asyncio.sleep(0.005)
+    return both
+
+
+REFUSED = {"approve": "approval_over", "reject": "approval_over", "signal": "run_over", "resolve": "run_ending"}
+
+
+@pytest.mark.parametrize("control", [*REFUSED, "cancel"])
+async def test_engine_14_what_the_scheduler_decided_without_is_refused(stand: Stand, control: str) -> None:
+    run = await begun(stand)
+    if control == "approve":  # one more would be enough
+        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
+    asked = asyncio.ensure_future(call(stand, run, control))
+    before, _ = await recorded(stand, run, control)
+    at = {**AT, "run": run, "seen": before}
+    for step in ("ask", "paid"):
+        await stand.append(ev.StepCancelled(**at, step=step, attempt=1, reason="the run failed"), "out_step")
+    await stand.append(ev.RunFailed(**at, error=StepError("E", "another step failed")), "out_run")
+    if control == "cancel":
+        assert (await asked).status == workflow_pb2.RUN_STATUS_FAILED
+        return
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asked
+    assert (caught.value.code(), details(caught.value)[0]) == (grpc.StatusCode.FAILED_PRECONDITION, REFUSED[control])
+
+
+@pytest.mark.parametrize("control", [*REFUSED, "cancel"])
+async def test_engine_14_what_the_scheduler_knew_is_acknowledged(stand: Stand, control: str) -> None:
+    run = await begun(stand)
+    if control == "approve":
+        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
+    asked = asyncio.ensure_future(call(stand, run, control))
+    _, own = await recorded(stand, run, control)
+    await stand.append(ev.RunWaiting(**AT, run=run, steps=("ask",), seen=own), "out_run")
+    assert not getattr(await asked, "pending", False)
+
+
+async def test_engine_14_an_answer_after_those_that_decide_is_refused_before_the_scheduler_has_looked(
+    stand: Stand,
+) -> None:
+    run = await begun(stand)
+    for by in ("ann", "eve"):
+        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="reject", by=by), "run_in")
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await call(stand, run, "approve")
+    assert details(caught.value)[0] == "approval_over"
+    assert "ann rejected" in str(caught.value.details())
+    said = [event.by for _, event in await log(stand, run) if isinstance(event, ev.ApprovalGiven)]
+    assert said == ["ann", "eve"]
+
+
+async def test_engine_14_without_a_scheduler_an_answer_is_pending(nats_url: str, db_env: dict[str, str]) -> None:
+    async with standing(nats_url, db_env) as stand:
+        run = await begun(stand)
+        assert (await call(stand, run, "reject")).pending
+        assert (await call(stand, run, "signal")).pending
+        assert (await call(stand, run, "resolve")).pending
+
+
+@pytest.fixture
+async def world(harness: ModuleType, nats_url: str, db_env: dict[str, str]) -> AsyncIterator[World]:
+    async with built(harness, nats_url, db_env) as made:
+        yield made
+
+
+async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(world: World) -> None:
+    """An approval, and a rejection a moment later, to the real scheduler."""
+    node = "{id: ask, type: approval, config: {required: 1, on_reject: continue}}"
+    runs = [await world.submit(node) for _ in range(15)]
+
+    async def said(run: str, decision: str, by: str, after_s: float) -> str:
+        await asyncio.sleep(after_s)
+        try:
+            await getattr(world.flows, decision)(run, "ask", as_person=by)
+        except AgentFlowError as error:
+            if error.kind not in {"approval_over", "run_over"}:
+                raise
+            return ""
+        return by
+
+    for number, run in enumerate(runs):
+        await world.status(run, "waiting")
+        taken = await asyncio.gather(
+            said(run, "approve", "ann", 0),
+            said(run, "reject", "bob", 0.0005 * number),
+            said(run, "approve", "cy", 0.003),
+        )
+        await world.status(run, "completed")
+        key = subjects.key_of("default", run)
+        state = fold([(s.seq, ev.decode(s.data)) for s in await world.stand.context.log.read(subjects.run_all(key))])
+        assert state is not None
+        assert state.output is not None
+        counted = {item["by"] for item in state.output.value["ask"]["decisions"]}
+        assert {by for by in taken if by} == counted
+
+
+@pytest.mark.parametrize("what", ["update", "pause", "backfill"])
+async def test_engine_14_what_comes_after_a_schedule_was_deleted_is_refused(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Somebody deletes the schedule between the look at it and the fact."""
+    await desk.create(cron="@daily")
+    now = time.time_ns() // 1_000_000
+    append = schedules.append
+
+    async def deleted_before(deps: Any, call: Any, key: Any, event: Any, **more: Any) -> Any:
+        await append(deps, call, key, ev.ScheduleDeleted(org=key.org, run=key.run, ts=event.ts))
+        return await append(deps, call, key, event, **more)
+
+    monkeypatch.setattr(schedules, "append", deleted_before)
+    spec = {"name": "nightly", "workflow": "report", "inputs": {"text": "x"}, "cron": "@hourly"}
+    asked: tuple[str, Any] = {
+        "update": ("UpdateSchedule", schedule_pb2.UpdateScheduleRequest(source={"text": json.dumps(spec)})),
+        "pause": ("PauseSchedule", schedule_pb2.PauseScheduleRequest(name="nightly")),
+        "backfill": (
+            "BackfillSchedule",
+            schedule_pb2.BackfillScheduleRequest(name="nightly", start=now - 200_000_000, end=now - 1_000),
+        ),
+    }[what]
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await desk.call(*asked)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
