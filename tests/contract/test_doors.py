@@ -8,12 +8,32 @@ import pytest
 import typer.main
 
 from agentctl.main import app
-from agentflow.v1 import admin_pb2, budget_pb2, control_pb2, prompt_pb2, schedule_pb2, tool_pb2, trace_pb2, workflow_pb2
+from agentflow.v1 import (
+    admin_pb2,
+    audit_pb2,
+    budget_pb2,
+    control_pb2,
+    prompt_pb2,
+    schedule_pb2,
+    tool_pb2,
+    trace_pb2,
+    workflow_pb2,
+)
 from agentflow_sdk import Client, aio
 
 SERVICES = {
     service.name: [method.name for method in service.methods]
-    for module in (workflow_pb2, control_pb2, schedule_pb2, admin_pb2, tool_pb2, prompt_pb2, trace_pb2, budget_pb2)
+    for module in (
+        workflow_pb2,
+        control_pb2,
+        schedule_pb2,
+        admin_pb2,
+        tool_pb2,
+        prompt_pb2,
+        trace_pb2,
+        budget_pb2,
+        audit_pb2,
+    )
     for service in module.DESCRIPTOR.services_by_name.values()
 }
 # call: the clients' method, the command
@@ -64,6 +84,9 @@ DOORS = {
     "PurgeDeadLetters": ("admin.purge_dead_letters", "dead purge"),
     "GetRetention": ("admin.get_retention", "retention get"),
     "SetRetention": ("admin.set_retention", "retention set"),
+    "ListAuditEntries": ("audit.list", "audit list"),
+    "GetAuditEntry": ("audit.get", "audit get"),
+    "VerifyAuditLog": ("audit.verify", "audit verify"),
     "ListTools": ("tools.list", "tools list"),
     "GetTool": ("tools.get", "tools get"),
     "CreatePrompt": ("prompts.create", "prompt create"),

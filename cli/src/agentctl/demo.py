@@ -181,7 +181,10 @@ def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
     if data_dir != session.data_dir():
         console.print(f"  export AGENTFLOW_DATA_DIR={data_dir}")
     lines = [
-        ("agentctl workflow get " + result.run_id + " --reveal", "the originals behind the tokens (audited)"),
+        (
+            "agentctl workflow get " + result.run_id + " --reveal --reason demo",
+            "the originals behind the tokens (audited)",
+        ),
         ("agentctl trace get " + result.run_id + " --output timeline", "what happened, step by step"),
         ("make run DOC=your.pdf" if shipped else "make run", "a document of yours" if shipped else "the shipped one"),
         (f"agentctl workflow submit examples/{EXAMPLE} --help", "budgets, tags, idempotency"),

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from agentctl import failures, output, session
 from agentctl.commands import (
+    audit,
     budget,
     completion,
     config,
@@ -67,6 +68,7 @@ app.add_typer(tools.app, name="tools")
 app.add_typer(trace.app, name="trace")
 app.add_typer(schedule.app, name="schedule")
 app.add_typer(budget.app, name="budget")
+app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
 app.add_typer(lane.app, name="lane")
 app.add_typer(retention.app, name="retention")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from agentctl.failures import CliError
+from agentctl.failures import BAD_INPUT, CliError
 
 _AGO: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\Z")
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -205,3 +205,16 @@ def parse_time(text: str, now_ms: int | None = None) -> int:
             f"{text!r} is not a time", fix="write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
         ) from None
     return int(moment.astimezone(UTC).timestamp() * 1000)
+
+
+def reveal_reason(reveal: bool, reason: str) -> str:
+    """Returns the reason for `--reveal`. CliError if there is none, or if nothing is revealed."""
+    if reason and not reveal:
+        raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
+    if reveal and not reason.strip():
+        raise CliError(
+            "--reveal needs a reason: who sees originals, and why, is kept in the audit log",
+            fix='add --reason WHY, for example --reason "complaint 4711"',
+            exit_code=BAD_INPUT,
+        )
+    return reason.strip()

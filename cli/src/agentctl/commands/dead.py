@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from agentctl import values
-from agentctl.failures import BAD_INPUT, FAILED, CliError
+from agentctl.failures import FAILED
 from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.session import open_client, remote, sign
 
@@ -80,19 +80,16 @@ def list_(
 @remote
 def get(
     sequence: Annotated[int, typer.Argument(help="As `dead list` shows it.", show_default=False, min=1, max=2**63 - 1)],
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show the body (permission `reveal`; audited).")] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the audit log.", show_default=False)] = "",
+    reveal: Annotated[bool, typer.Option("--reveal", help="Show the body; needs --reason.")] = False,
+    reason: Annotated[str, typer.Option(help="Why you need the body; kept in the audit log.", show_default=False)] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show a dead letter. Its body may hold private data and needs --reveal."""
     from agentctl import render
 
-    if reason and not reveal:
-        raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
+    why = values.reveal_reason(reveal, reason)
     with open_client() as client:
-        letter = client.admin.get_dead_letter(
-            sequence, reveal=reveal, reason=reason or ("agentctl dead get" if reveal else "")
-        )
+        letter = client.admin.get_dead_letter(sequence, reveal=reveal, reason=why)
     pairs: list[tuple[str, Any]] = [
         ("sequence", str(letter.sequence)),
         ("buried", when(letter.buried_at)),

@@ -11,7 +11,7 @@ import typer
 
 from agentctl import runs, session, values
 from agentctl.commands import workflow_again, workflow_control, workflow_versions
-from agentctl.failures import BAD_INPUT, FAILED, CliError, problem_line
+from agentctl.failures import FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
@@ -210,19 +210,20 @@ def list_(
 def get(
     run: RunId,
     reveal: Annotated[
-        bool, typer.Option("--reveal", help="Show the originals of what was redacted (permission `reveal`; audited).")
+        bool, typer.Option("--reveal", help="Show the originals of what was redacted; needs --reason.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the audit log.", show_default=False)] = "",
+    reason: Annotated[
+        str, typer.Option(help="Why you need the originals; kept in the audit log.", show_default=False)
+    ] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show a run: status, steps, cost, output."""
     from agentctl import render
 
-    if reason and not reveal:
-        raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
+    why = values.reveal_reason(reveal, reason)
     with open_client() as client:
         run = runs.find(client, run)
-        item = client.workflows.get(run, reveal=reveal, reason=reason or ("agentctl workflow get" if reveal else ""))
+        item = client.workflows.get(run, reveal=reveal, reason=why)
     emit(item.to_dict(), output, lambda: render.run(item))
 
 

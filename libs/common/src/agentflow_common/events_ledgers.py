@@ -31,7 +31,10 @@ class CostSettled(Event, frozen=True, tag="cost.settled"):
 
 
 class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
-    """Stream AF_AUDIT. action: `protect`, `restore`, `block`. counts: findings by entity, never the values."""
+    """Stream AF_AUDIT. action: `protect`, `restore`, `block` and more (docs/privacy.md).
+
+    counts: findings by entity, never the values.
+    """
 
     action: str
     actor: str

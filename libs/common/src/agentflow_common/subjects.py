@@ -156,6 +156,10 @@ def audit(org: str, run: str) -> str:
     return f"af.audit.{org}.{run or '_'}"
 
 
+def audit_of(org: str) -> str:
+    return f"af.audit.{org}.*"
+
+
 def dead(origin: str, org: str, run: str, origin_seq: int) -> str:
     """One subject for each letter, so that a message is buried once by a service."""
     return f"af.dead.{origin}.{org or NOBODY}.{run or NOBODY}.{origin_seq}"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from agentflow_sdk.admin_models import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
     from agentflow_sdk.aio import AsyncClient
+    from agentflow_sdk.audit_calls import AuditEntry, AuditPage, AuditProblem, AuditVerified
     from agentflow_sdk.builder import Workflow, body
     from agentflow_sdk.client import Client
     from agentflow_sdk.control_calls import Changes
@@ -102,6 +103,10 @@ __all__ = [
     "Approval",
     "ApprovalPage",
     "AsyncClient",
+    "AuditEntry",
+    "AuditPage",
+    "AuditProblem",
+    "AuditVerified",
     "BatchFailure",
     "BatchProgress",
     "Budget",
@@ -180,6 +185,7 @@ _HOMES: Final = (
     "control_models",
     "control_calls",
     "schedule_models",
+    "audit_calls",
     "tool_calls",
 )
 

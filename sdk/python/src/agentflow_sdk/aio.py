@@ -13,6 +13,7 @@ import grpc.aio
 
 from agentflow_sdk import (
     admin_calls,
+    audit_calls,
     calls,
     channel,
     connection,
@@ -289,6 +290,12 @@ class AsyncSchedules(_Resource):
     delete_calendar = _method(schedule_calls.delete_calendar)
 
 
+class AsyncAudit(_Resource):
+    list = _method(audit_calls.list_entries)
+    get = _method(audit_calls.get_entry)
+    verify = _method(audit_calls.verify)
+
+
 class AsyncTools(_Resource):
     list = _method(tool_calls.list_tools)
     get = _method(tool_calls.get_tool)
@@ -328,6 +335,7 @@ class AsyncClient:
         self.traces = AsyncTraces(self._transport)
         self.schedules = AsyncSchedules(self._transport)
         self.admin = AsyncAdmin(self._transport)
+        self.audit = AsyncAudit(self._transport)
         self.tools = AsyncTools(self._transport)
 
     async def close(self) -> None:

@@ -11,6 +11,7 @@ import grpc
 
 from agentflow_sdk import (
     admin_calls,
+    audit_calls,
     calls,
     channel,
     connection,
@@ -281,6 +282,12 @@ class Schedules(_Resource):
     delete_calendar = _method(schedule_calls.delete_calendar)
 
 
+class Audit(_Resource):
+    list = _method(audit_calls.list_entries)
+    get = _method(audit_calls.get_entry)
+    verify = _method(audit_calls.verify)
+
+
 class Tools(_Resource):
     list = _method(tool_calls.list_tools)
     get = _method(tool_calls.get_tool)
@@ -320,6 +327,7 @@ class Client:
         self.traces = Traces(self._transport)
         self.schedules = Schedules(self._transport)
         self.admin = Admin(self._transport)
+        self.audit = Audit(self._transport)
         self.tools = Tools(self._transport)
 
     def close(self) -> None:

@@ -14,6 +14,8 @@ import grpc
 from agentflow.v1 import (
     admin_pb2,
     admin_pb2_grpc,
+    audit_pb2,
+    audit_pb2_grpc,
     budget_pb2,
     budget_pb2_grpc,
     control_pb2,
@@ -39,6 +41,7 @@ from agentflow_gateway.auth import Authenticator
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.door import Door
 from agentflow_gateway.grpc_admin import AdminService
+from agentflow_gateway.grpc_audit import AuditService
 from agentflow_gateway.grpc_budget import BudgetService
 from agentflow_gateway.grpc_control import RunControlService
 from agentflow_gateway.grpc_lanes import LaneService, VersionService
@@ -62,7 +65,9 @@ SEND_BYTES_MAX: Final = 32 * 1024 * 1024
 CHECK_EVERY_S: Final = 5.0
 START_CHECK_S: Final = 0.02  # until all is well for the first time
 START_S_MAX: Final = 10.0
-MODULES: Final = (workflow_pb2, control_pb2, prompt_pb2, budget_pb2, trace_pb2, admin_pb2, schedule_pb2, tool_pb2)
+MODULES: Final = (
+    workflow_pb2, control_pb2, prompt_pb2, budget_pb2, trace_pb2, admin_pb2, schedule_pb2, tool_pb2, audit_pb2,
+)  # fmt: skip
 SERVICES: Final = tuple(
     service.full_name for module in MODULES for service in module.DESCRIPTOR.services_by_name.values()
 )
@@ -138,6 +143,7 @@ async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
         (trace_pb2_grpc.add_TraceServiceServicer_to_server, TraceService(deps)),
         (admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(deps)),
         (schedule_pb2_grpc.add_ScheduleServiceServicer_to_server, ScheduleService(deps, http)),
+        (audit_pb2_grpc.add_AuditServiceServicer_to_server, AuditService(deps)),
         (tool_pb2_grpc.add_ToolServiceServicer_to_server, ToolService(deps)),
     )
     for add, servicer in registrations:

@@ -20,7 +20,7 @@ from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem
 from agentflow_common.events import RunSubmitted
 from agentflow_common.runstate import MARKER, marker_place
 
-PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator")
+PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator", "auditor")
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
 TAGS_MAX: Final = 32
 TAG_NAME: Final = re.compile(r"[A-Za-z0-9_./-]{1,64}\Z")
@@ -46,8 +46,12 @@ _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePromp
 _ADMIN: Final = ("CreateBudget", "UpdateBudget", "DeleteBudget", "ListDeadLetters", "GetDeadLetter",
                  "ReplayDeadLetters", "PurgeDeadLetters",
                  "GetRetention", "SetRetention", "SetLane")  # fmt: skip
+_AUDITOR: Final = ("ListAuditEntries", "GetAuditEntry", "VerifyAuditLog")
 PERMISSION_OF: Final[Mapping[str, str]] = (
-    dict.fromkeys(_READ, "read") | dict.fromkeys(_WRITE, "write") | dict.fromkeys(_ADMIN, "admin")
+    dict.fromkeys(_READ, "read")
+    | dict.fromkeys(_WRITE, "write")
+    | dict.fromkeys(_ADMIN, "admin")
+    | dict.fromkeys(_AUDITOR, "auditor")
 )
 _STORED_KEY: Final = re.compile(r"hmac:[0-9a-f]{32}\Z")
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
@@ -103,9 +107,9 @@ def key_digest(key: str) -> bytes:
 
 
 def require(identity: Identity, permission: str, what: str) -> None:
-    """`admin` includes read and write, but not `reveal` nor `operator` (what belongs to no org, or holds for all)."""
+    """`admin` includes `read`, `write` and `auditor`. It does not include `reveal`, nor `operator` (all orgs)."""
     held = identity.permissions
-    if permission in held or (permission in {"read", "write"} and "admin" in held):
+    if permission in held or (permission in {"read", "write", "auditor"} and "admin" in held):
         return
     raise PermissionDeniedError(
         f"{what} needs the permission `{permission}`; this API key has {', '.join(held) or 'none'}",

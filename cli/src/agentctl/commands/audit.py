@@ -1,0 +1,151 @@
+"""`agentctl audit`: who saw originals, what was replaced, what an administrator changed."""
+
+from __future__ import annotations
+
+import hmac
+import re
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+
+from agentctl import values
+from agentctl.failures import BAD_INPUT, FAILED, CliError
+from agentctl.output import Format, Output, clean, counts, emit, note, table, when
+from agentctl.session import open_client, remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import AuditEntry, AuditProblem
+
+app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log (permission `auditor` or `admin`).")
+
+_PAGE_MAX: Final = 1000
+_MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
+
+
+@app.command("list")
+@remote
+def list_(
+    actor: Annotated[str, typer.Option(help="Only by this actor, as the list shows it.", show_default=False)] = "",
+    action: Annotated[
+        str, typer.Option(help="Only this action: restore, protect, block, dead_purge ...", show_default=False)
+    ] = "",
+    run: Annotated[str, typer.Option(help="Only about this run.", show_default=False)] = "",
+    since: Annotated[str, typer.Option(help="Only since: 1h, 2d, or a date.", show_default=False)] = "",
+    until: Annotated[str, typer.Option(help="Only before: 1h (ago), 2d, or a date.", show_default=False)] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 50,
+    output: Output = Format.TABLE,
+) -> None:
+    """List audit entries, newest first."""
+    found: list[AuditEntry] = []
+    token = ""
+    with open_client() as client:
+        while len(found) < limit:
+            page = client.audit.list(
+                actor=actor,
+                action=action,
+                run_id=run,
+                after_ms=values.parse_time(since) if since else 0,
+                before_ms=values.parse_time(until) if until else 0,
+                limit=min(_PAGE_MAX, limit - len(found)),
+                page_token=token,
+            )
+            found.extend(page.entries)
+            token = page.next_page_token
+            if not token:
+                break
+    emit([entry.to_dict() for entry in found], output, lambda: _table(found))
+    if token:
+        note(f"there may be more; this shows {len(found)} (--limit)")
+
+
+@app.command()
+@remote
+def get(
+    sequence: Annotated[int, typer.Argument(help="As `audit list` shows it.", show_default=False, min=1)],
+    output: Output = Format.TABLE,
+) -> None:
+    """Show one audit entry."""
+    from agentctl import render
+
+    with open_client() as client:
+        entry = client.audit.get(sequence)
+    pairs: list[tuple[str, Any]] = [
+        ("sequence", str(entry.sequence)),
+        ("at", when(entry.at)),
+        ("action", entry.action),
+        ("actor", entry.actor),
+        ("run", entry.run_id),
+        ("step", entry.step),
+        ("reason", clean(entry.reason)),
+        ("values", counts(entry.counts)),
+    ]
+    emit(entry.to_dict(), output, lambda: render.fields(pairs))
+
+
+@app.command()
+@remote
+def verify(
+    against: Annotated[
+        str, typer.Option(help="SEQUENCE:DIGEST that an earlier verify printed.", show_default=False)
+    ] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Check that the audit log is whole. The exit code is 1 if it is not.
+
+    Prints SEQUENCE:DIGEST over all entries. Keep it outside of this machine. A later `--against` with it proves that
+    no entry up to there was changed, removed or added since.
+    """
+    mark = _MARK.match(against.strip()) if against else None
+    if against and mark is None:
+        raise CliError(f"--against {against}: not SEQUENCE:DIGEST", fix="pass the line that `agentctl audit verify` "
+                       "printed, for example 120:3f5a...", exit_code=BAD_INPUT)  # fmt: skip
+    problems: list[AuditProblem] = []
+    entries = 0
+    marked: str | None = None
+    with open_client() as client:
+        after, digest = 0, ""
+        stops = [int(mark[1]), 0] if mark else [0]
+        for stop in stops:
+            while True:
+                done = client.audit.verify(after_sequence=after, after_digest=digest if after else "", to_sequence=stop)
+                entries, after, digest = entries + done.entries, done.last_sequence, done.digest
+                problems.extend(done.problems)
+                if not done.more:
+                    break
+                note(f"{entries:,} entries so far")
+            if stop:
+                marked = digest if after == stop else ""
+    if mark and not int(mark[1]):
+        marked = "00" * 32
+    if mark is not None and not hmac.compare_digest(marked or "", mark[2]):
+        from agentflow_sdk import AuditProblem
+
+        problems.append(AuditProblem(int(mark[1]), "the entries up to here are not those of the earlier verify"))
+    whole = not problems
+    plain = {
+        "whole": whole,
+        "entries": entries,
+        "mark": f"{after}:{digest}",
+        "problems": [item.to_dict() for item in problems],
+    }
+    emit(plain, output, lambda: _verified(entries, f"{after}:{digest}", problems, bool(mark)))
+    if not whole:
+        raise typer.Exit(FAILED)
+
+
+def _table(found: list[AuditEntry]) -> Any:
+    rows = [
+        (str(e.sequence), when(e.at), e.action, e.actor, e.run_id, e.step, counts(e.counts), clean(e.reason))
+        for e in found
+    ]
+    return table(("SEQ", "AT", "ACTION", "ACTOR", "RUN", "STEP", "VALUES", "REASON"), rows)
+
+
+def _verified(entries: int, mark: str, problems: list[AuditProblem], compared: bool) -> Any:
+    if problems:
+        return table(("SEQ", "PROBLEM"), [(str(item.sequence or ""), item.problem) for item in problems])
+    same = "; unchanged since the earlier verify" if compared else ""
+    note(f"{entries:,} entries, no problem{same}; keep this for --against:")
+    sys.stdout.write(mark + "\n")  # in one line, whatever the width
+    return None

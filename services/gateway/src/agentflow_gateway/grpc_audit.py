@@ -1,0 +1,47 @@
+"""AuditService: the audit log of the caller's org."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow.v1 import audit_pb2 as pb
+from agentflow.v1 import audit_pb2_grpc
+from agentflow_gateway import audits, calls, machine
+from agentflow_gateway.deps import Deps
+
+
+class AuditService(audit_pb2_grpc.AuditServiceServicer):
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    async def ListAuditEntries(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        wanted = audits.Filter(
+            request.actor, request.action, request.run_id, request.after_ms, request.before_ms
+        )  # fmt: skip
+        limit = machine.page_size(request.page_size)
+        found, token = await audits.find(self._deps, calls.current(), wanted, limit, request.page_token)
+        return pb.ListAuditEntriesResponse(entries=[_entry(item) for item in found], next_page_token=token)
+
+    async def GetAuditEntry(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        found = await audits.get(self._deps, calls.current(), request.sequence)
+        return pb.GetAuditEntryResponse(entry=_entry(found))
+
+    async def VerifyAuditLog(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        done = await audits.verify(
+            self._deps, calls.current(), request.after_sequence, request.after_digest, request.to_sequence
+        )
+        return pb.VerifyAuditLogResponse(
+            entries=done.entries,
+            last_sequence=done.last_seq,
+            digest=done.digest.hex(),
+            problems=[pb.AuditProblem(sequence=seq, problem=problem) for seq, problem in done.problems],
+            more=done.more,
+        )
+
+
+def _entry(item: audits.Found) -> Any:
+    event = item.event
+    return pb.AuditEntry(
+        sequence=item.seq, at=event.ts, action=event.action, actor=event.actor, run_id=event.run, step=event.step,
+        reason=event.reason, counts=event.counts,
+    )  # fmt: skip
