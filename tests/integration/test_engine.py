@@ -178,7 +178,7 @@ async def test_undecidable_inputs_fail_the_run_with_the_reason(engine: Any) -> N
     )
     state = await engine.finished(await engine.submit(text))
     assert state.status is RunStatus.FAILED
-    assert state.error.message.startswith("b: a.output.nope"), "it names the step"
+    assert state.error.message.startswith("b: inputs.a: a.output.nope"), "it names the step, the field, the expression"
 
 
 async def test_a_definition_that_cannot_be_planned_ends_its_run(engine: Any) -> None:

@@ -97,7 +97,32 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     else:
         node["config"] = {"approvers": ["ana", "bo"], "required": draw(st.integers(1, 2)), "expires_ms": 800,
                           "on_expire": draw(st.sampled_from(["fail", "approve", "reject"]))}  # fmt: skip
+    if draw(st.integers(0, 5)) == 0:
+        _mistake(node, draw(st.integers(0, 3)))
     return node
+
+
+def _mistake(node: dict[str, Any], place: int) -> None:
+    """Puts an expression into the node that can't be computed, or not for each of its parts."""
+    kind, config = node["type"], node["config"]
+    if place == 0 and "compensate_with" in node:
+        node["compensate_with"] = {"type": "function", "config": {**WORK, "inputs": {"x": "{{1 // 0}}"}}}
+    elif place == 1:
+        node["condition"] = "1 / 0 == 1"
+    elif kind == "approval":
+        node["config"] = {**config, "escalate_ms": 100, "escalate_to": ["{{[1 // 0]}}"]}
+    elif kind == "wait":
+        node["config"] = {"duration": "{{1 // 0}}"}
+    elif kind in {"map", "loop"} and config["body"]["type"] == "function":
+        part = "index - 1" if kind == "map" else "iteration - 2"
+        body = {"type": "function", "config": {**WORK, "inputs": {"x": f"{{{{[1 // ({part})]}}}}"}}}
+        node["config"] = {**config, "body": body}
+    elif kind == "loop":
+        node["config"] = {**config, "until": "1 / (iteration - 2) > 5"}
+    elif kind == "function" and place == 2:
+        node["lane"], node["lane_limit"] = "{{org}}-{{1 // 0}}", 1
+    elif kind == "function":
+        node["config"] = {**config, "inputs": {**config.get("inputs", {}), "y": "{{ {'to': 1 // 0} }}"}}
 
 
 @st.composite

@@ -135,7 +135,7 @@ class World:
         self.recovered.discard(key)
         entity = self.memory.get(key)
         while entity is not None:
-            out = decide_entity(entity, self.now, self.fetched, self.room)
+            entity, out = self.decide(key, entity)
             self.held.pop(key, None)
             if not self.write(key, entity, out):
                 return
@@ -146,6 +146,9 @@ class World:
             if not needs and not getattr(out, "more", False):
                 break
         self.check_memory(key)
+
+    def decide(self, _key: RunKey, entity: Entity) -> tuple[Entity, Any]:
+        return entity, decide_entity(entity, self.now, self.fetched, self.room)
 
     def room(self, pool: str) -> bool:
         if self.stopped:
@@ -360,7 +363,8 @@ class World:
         if not isinstance(end, ev.RunCompleted):
             undone = set(end.uncompensated if plan is None else plan.steps)
             assert self._completed_with_undo(key, plan or end) <= undone
-        begun = [e.step for e in decisions if isinstance(e, ev.StepScheduled) and e.step.endswith(":undo")]
+        tried = (ev.StepScheduled, ev.StepUndecidable)
+        begun = [e.step for e in decisions if isinstance(e, tried) and e.step.endswith(":undo")]
         if plan is None:
             assert not begun
             return

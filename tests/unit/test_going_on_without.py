@@ -156,11 +156,11 @@ def test_engine_02_a_back_edge_of_a_failed_step_is_asked() -> None:
 
 def test_engine_02_a_graph_goes_on_behind_a_failed_node() -> None:
     top = {"graph": {"entry_point": "a", "state": {"initial": {"n": 1}}}}
-    nodes = [shaky("a"), node("b", writes={"n": "output"}), node("rescue"), node("not")]
+    nodes = [shaky("a"), node("b", writes={"n": "output"}), node("rescue"), node("other")]
     links = [
         *edges("a b"),
         {"from": "a", "to": "rescue", "condition": "a.status == 'failed'"},
-        {"from": "a", "to": "not", "condition": "a.status == 'completed'"},
+        {"from": "a", "to": "other", "condition": "a.status == 'completed'"},
     ]
     run = Driven({"nodes": nodes, "edges": links}, **top)
     run.failed("a")

@@ -11,7 +11,7 @@ from agentflow_common.lanefold import LaneState
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import Answer, RunState, StepStatus
-from agentflow_scheduler import append, composite, machine, pools, recovery, run, saga, steps, waits
+from agentflow_scheduler import append, attempts, composite, machine, pools, recovery, run, saga, steps, waits
 
 Change = tuple[Any, Any, Any]
 
@@ -204,7 +204,7 @@ def no_grace() -> list[Change]:
 
 def total_time_retried() -> list[Change]:
     """A step whose total time is over is tried again."""
-    real = machine._time_out
+    real = attempts.time_out
 
     def time_out(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
         if not step.expired or not step.attempt or step.attempt >= node.retry.max_attempts:
@@ -214,7 +214,7 @@ def total_time_retried() -> list[Change]:
         steps.release(its_run, out, key, step)
         steps.schedule(its_run, out, node, key, step.attempt + 1)
 
-    return [(machine, "_time_out", time_out)]
+    return [(attempts, "time_out", time_out)]
 
 
 def timers_left_out() -> list[Change]:

@@ -321,8 +321,7 @@ class Rules(RunFold):
             self.fail(f"it says that {sorted(event.compensated)} are compensated, {sorted(undone)} are")
         if not effects <= {*event.compensated, *event.uncompensated}:
             self.fail(f"{sorted(effects)} took effect, and the end does not tell what became of them")
-        forced = state.cancel_forced or (isinstance(event, ev.RunFailed) and event.error.type == "engine_error")
-        if effects and state.ending is None and not forced:
+        if effects and state.ending is None and not state.cancel_forced:
             self.fail(f"{sorted(effects)} took effect and were not compensated")
 
     def _complete(self, state: RunState) -> None:

@@ -13,8 +13,8 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import timer_ids
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import NextStep, OutputRef
-from agentflow_common.expressions import ExpressionError
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import NeedBlob
@@ -100,7 +100,7 @@ def _next_step(out: Decision, following: PlanNode, before: set[str]) -> NextStep
         if not work.reads[name] & before:
             try:
                 inputs[name] = resolve(out.scope)
-            except (NeedBlob, ExpressionError):
+            except (NeedBlob, InvalidError):  # the step's own turn tells what is wrong
                 return None
         elif name in work.refs:
             refs[name] = work.refs[name]

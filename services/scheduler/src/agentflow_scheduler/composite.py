@@ -18,9 +18,10 @@ from agentflow_common.runstate import (
     iteration_key,
 )
 from agentflow_scheduler import steps
+from agentflow_scheduler.faults import check_fault
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.scope import holds, taken
+from agentflow_scheduler.scope import Scope, at_field, holds, taken
 
 WIDTH_MAX: Final = 10_000  # children of one step
 
@@ -85,8 +86,9 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
             run.touched[key] = None
             return
         index = left[-1]
-        child = child_key(key, index)
+        child = out.at = child_key(key, index)
         try:
+            check_fault(run, child)
             if node.kind == "map":
                 scope = out.scope.within({name: items[index], "index": index})
                 steps.begin_attempt(run, out, node, child, 1, work.resolve(scope), scope)
@@ -97,6 +99,7 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
         left.pop()
         if out.failure is not None:
             return
+    out.at = key
 
 
 def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:
@@ -178,7 +181,7 @@ def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, c
     until = node.config.until
     if until is not None:
         scope = out.scope.within({"iteration": step.iteration, "previous": out.scope.look(output)})
-        if holds(scope, until):
+        if _holds(scope, "until", until):
             _done(run, out, key, output)
             return
     delay_ms = node.config.delay_ms
@@ -193,7 +196,7 @@ def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, c
 def _next(run: Run, out: Decision, node: PlanNode, key: str, iteration: int, last: Payload) -> None:
     ask = node.config.while_
     scope = out.scope.within({"iteration": iteration, "previous": out.scope.look(last)})
-    if ask is not None and not holds(scope, ask):
+    if ask is not None and not _holds(scope, "while", ask):
         _done(run, out, key, last)
     elif iteration > node.config.max_iterations:
         if node.config.on_max == "complete":
@@ -206,6 +209,13 @@ def _next(run: Run, out: Decision, node: PlanNode, key: str, iteration: int, las
     else:
         out.emit(ev.StepIterated, step=key, iteration=iteration)
         steps.schedule(run, out, node, iteration_key(key, iteration), 1)
+
+
+def _holds(scope: Scope, field: str, text: str) -> bool:
+    try:
+        return holds(scope, text)
+    except InvalidError as error:
+        raise at_field(field, error) from None
 
 
 def _done(run: Run, out: Decision, key: str, output: Payload) -> None:

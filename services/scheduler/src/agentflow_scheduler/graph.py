@@ -41,6 +41,7 @@ def advance(run: Run, out: Decision) -> bool:
     """Once all active nodes are decided: begins the next superstep. False if there is none, or if it fails (see
     `out.failure`). Raises NeedBlob."""
     state, plan = run.state, run.plan
+    out.at = ""
     assert plan.graph is not None  # noqa: S101
     if state.superstep and not state.active:
         return False
@@ -125,6 +126,7 @@ def _after(run: Run, out: Decision) -> tuple[dict[str, Any], list[str], list[str
     active = [node for node in run.plan.nodes.values() if current_key(run.state, node.id) in run.present]
     for node in active:
         _merge(run, out, node, changed, writers)
+    out.at = ""
     try:
         _check(run, out, changed)
     except StateError as error:
@@ -135,7 +137,7 @@ def _after(run: Run, out: Decision) -> tuple[dict[str, Any], list[str], list[str
 
 def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], writers: dict[str, str]) -> None:
     assert run.plan.graph is not None  # noqa: S101
-    key = current_key(run.state, node.id)
+    key = out.at = current_key(run.state, node.id)
     shared = run.state.shared
     if run.state.steps[key].status is not StepStatus.COMPLETED:
         return

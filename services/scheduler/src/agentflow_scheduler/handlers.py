@@ -21,19 +21,17 @@ from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
 from agentflow_common.blobs import Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
-from agentflow_common.eventlog import Entry
-from agentflow_common.events import StepError
 from agentflow_common.pull import Delivery
 from agentflow_common.runstate import RunState
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls
-from agentflow_scheduler.entities import Entity, State, begin, decide_entity, groups, host, is_over
+from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
+from agentflow_scheduler.faults import Faults, LostValueError
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.load import Load
-from agentflow_scheduler.machine import fail_run
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.packing import Packer
 from agentflow_scheduler.plan import Plans
@@ -99,7 +97,8 @@ class Engine:
             while True:
                 gone, came = await shards.follow()
                 if gone:
-                    self._forget(gone)
+                    for key in [key for key in self._entities if key.shard in gone]:
+                        self._drop(key)
                     await self._advance({})  # what is gone has left room in the worker pools
                 if came:
                     await self._join(came)
@@ -125,10 +124,6 @@ class Engine:
         # as they are by now: what was decided and refused has been read again from the log
         joined = [(key, self._entities[key]) for key in states if key in self._entities]
         await set_timers(self._log, [(key, name, timer) for key, e in joined for name, timer in e.state.timers.items()])
-
-    def _forget(self, shards: set[int]) -> None:
-        for key in [key for key in self._entities if key.shard in shards]:
-            self._drop(key)
 
     def _drop(self, key: RunKey) -> None:
         self._entities.pop(key, None)
@@ -266,14 +261,9 @@ class Engine:
             try:
                 out, turn = await self._decide_one(key, entity, now_ms, values)
             except Exception as error:
-                if not isinstance(error, RetryableError):
-                    log.exception("the run can't go on", extra={"org": key.org, "run": key.run})
-                fresh = await self._reload(key, entity.state.facts_seq)  # without what was decided and not written
-                if fresh is None or (isinstance(error, RetryableError) and self._park(key, error)):
+                if (anew := await self._decide_anew(key, entity.state.facts_seq, now_ms, values, error)) is None:
                     continue
-                if not isinstance(fresh, Run):  # a lane or a schedule: nothing to end, and others go on
-                    continue
-                entity, out, turn = await self._give_up(key, fresh, now_ms, error)
+                entity, out, turn = anew
             self._parked.pop(key, None)
             if out.decisions or out.sends:
                 turns.append(turn)
@@ -293,8 +283,32 @@ class Engine:
             entity.wanted = self._controls.lane(entity.state.lane)
         out = decide_entity(entity, now_ms, values, self._room(key, entity))
         for ref in getattr(out, "needs", ()):
-            values[ref.sha256] = await self._blobs.fetch(ref)
-        return out, await self._make_turn(key, entity, out)
+            try:
+                values[ref.sha256] = await self._blobs.fetch(ref)
+            except RetryableError as error:
+                raise LostValueError(getattr(out, "askers", {}).get(ref.sha256, ""), error) from error
+        return out, await self._packer.turn(key, entity, out)
+
+    async def _decide_anew(
+        self, key: RunKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
+    ) -> tuple[Run, Outcome, Turn] | None:
+        """After an error: reads the run again and decides it as faults.py says. None if it waits or is over, or if it
+        can't even be ended. A lane or a schedule has nothing to end."""
+        faults = Faults()
+        while True:
+            if not isinstance(error, RetryableError):
+                log.error("the run can't go on", exc_info=error, extra={"org": key.org, "run": key.run})
+            fresh = await self._reload(key, known)
+            if not isinstance(fresh, Run) or (isinstance(error, RetryableError) and self._park(key, error)):
+                return None
+            if not faults.meet(error):
+                self._drop(key)
+                return None
+            faults.tell(fresh)
+            try:
+                return fresh, *await self._decide_one(key, fresh, now_ms, values)
+            except Exception as following:
+                error = following
 
     def _is_paused(self, run: Run) -> bool:
         return self._controls.is_paused(run.state.org, run.state.workflow)
@@ -302,11 +316,6 @@ class Engine:
     def _room(self, key: RunKey, entity: Entity) -> Callable[[str], bool]:
         """Asks whether one more step may be offered to a worker pool now."""
         return self._pools.before(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded
-
-    async def _make_turn(self, key: RunKey, entity: Entity, out: Outcome) -> Turn:
-        encoded = [await self._packer.decision(entity.state, decision) for decision in out.decisions]
-        sent = [Entry(subjects.run_in(to), await self._packer.fact(key, to, fact)) for to, fact in out.sends]
-        return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
 
     def _must_wait(self, key: RunKey, entity: Entity) -> bool:
         """Whether the run is parked and its time has not come; to end it nothing needs to be fetched."""
@@ -325,14 +334,6 @@ class Engine:
         self._parked[key] = (asyncio.get_running_loop().time() + delay_s, tries)
         log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.run})
         return True
-
-    async def _give_up(self, key: RunKey, entity: Run, now_ms: int, error: Exception) -> tuple[Run, Outcome, Turn]:
-        """Ends a run that the engine can't go on with."""
-        kind, text = "engine_error", f"{type(error).__name__}; see the scheduler's log"
-        if isinstance(error, AgentFlowError):
-            kind, text = error.kind, error.message
-        out = fail_run(entity, now_ms, StepError(kind, text, retryable=False))
-        return entity, out, await self._make_turn(key, entity, out)
 
     async def _reload(self, key: RunKey, known: int = 0) -> Entity | None:
         state = await reload(self._log, key, known)

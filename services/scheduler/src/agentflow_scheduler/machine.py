@@ -21,6 +21,7 @@ from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runstate import (
     ACTIVE,
+    OPEN,
     RunState,
     RunStatus,
     StepState,
@@ -32,38 +33,50 @@ from agentflow_common.runstate import (
     output_of,
     parent_of,
 )
-from agentflow_scheduler import chain, composite, graph, saga, steps, waits
+from agentflow_scheduler import attempts, chain, composite, graph, saga, steps, waits
+from agentflow_scheduler.faults import CUT_OFF_TEXT, ENGINE_ERROR, StepFault, check_fault
 from agentflow_scheduler.plan import PlanNode, skip_reason
 from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
-from agentflow_scheduler.scope import NOT_DONE, NeedBlob, fitting, gathered
+from agentflow_scheduler.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
+from agentflow_scheduler.verdict import UNDECIDABLE, mistake
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
     """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into. take:
-    asks for room in a worker pool, see Decision."""
+    asks for room in a worker pool, see Decision.
+
+    StepFault for an error of the engine itself: the run's state holds a part of the decisions then, and is of no use;
+    it is to be read again from the log, and decided as faults.py says."""
     out = Decision(run, now_ms, blobs, take)
     try:
         if not run.state.status.terminal:
             _decide(run, out)
     except NeedBlob as need:
-        out.needs.extend(need.refs)
+        out.ask(need.refs)
+    except Exception as error:
+        raise StepFault(out.at, error) from error
     return out
 
 
 def _decide(run: Run, out: Decision) -> None:
     state = run.state
+    if run.broken is not None and run.past_help:
+        saga.fail(run, out, *run.broken, undo=False)
+        return
     if state.status is RunStatus.PENDING:
         _start(run, out)
     if state.deadline_ms is not None and not state.deadline_passed and timer_ids.DEADLINE not in state.timers:
         out.emit(ev.TimerSet, timer=timer_ids.DEADLINE, kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
-    if state.ending is not None:
+    if run.broken is not None and state.ending is None:
+        saga.fail(run, out, *run.broken)
+    elif state.ending is not None:
         saga.compensate(run, out)
     elif state.cancel_requested:
         saga.cancel(run, out)
     elif state.deadline_passed:
         error = StepError("deadline", f"the run did not end within {state.deadline_ms} ms", retryable=False)
         saga.fail(run, out, error, "")
-    elif not (run.cut_off and saga.resume(run, out)) and not _paused(run, out):
+    elif not (run.cut_off and not run.resumed and saga.resume(run, out)) and not _paused(run, out):
         _look_around(run, out)
 
 
@@ -86,6 +99,7 @@ def _paused(run: Run, out: Decision) -> bool:
         if state.status is not RunStatus.PAUSED:
             out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
         for key in run.touched:
+            out.at = key
             _release_if_over(run, out, key)
             steps.give_back(run, out, key)
         return True
@@ -104,15 +118,23 @@ def _look_around(run: Run, out: Decision) -> None:
             _look_at_touched(run, out, waiting)
     finally:  # a back edge or a graph may want a blob
         run.touched.update(waiting)
+    out.at = ""
     if out.failure is not None:
         saga.fail(run, out, *out.failure)
     elif out.successor:
         _continue_as_new(run, out)
+    elif run.undecided and not waiting and run.resumed and not _is_under_way(run, out):
+        saga.fail(run, out, StepError(ENGINE_ERROR, CUT_OFF_TEXT, retryable=False), "")
     elif run.undecided or run.leaving or waiting:
         _tell_waiting(run, out)
         chain.extend(run, out)
     elif not saga.waits_for_children(run, out):
         _complete(run, out)
+
+
+def _is_under_way(run: Run, out: Decision) -> bool:
+    waits_for = run.touched or run.leaving or run.last or run.state.undoing or out.held
+    return bool(waits_for) or any(step.status in OPEN for step in run.state.steps.values())
 
 
 def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
@@ -127,13 +149,15 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
             if waiting or not _go_on(run, out):
                 break
             continue
-        key = next(iter(run.touched))
+        key = out.at = next(iter(run.touched))
         del run.touched[key]
         try:
             _look(run, out, key)
         except NeedBlob as need:
             waiting[key] = None
-            out.needs.extend(need.refs)
+            out.ask(need.refs)
+        except InvalidError as error:
+            _give_up(run, out, key, error)
         if out.held and key in run.touched:
             del run.touched[key]
             waiting[key] = None
@@ -143,10 +167,11 @@ def _go_on(run: Run, out: Decision) -> bool:
     """Begins a `continue_as_new` that is due, once no other step runs or can run; False if it has to wait."""
     if waits.has_others(run, out) or saga.waits_for_children(run, out):
         return False
-    key = next(iter(run.last))
+    key = out.at = next(iter(run.last))
     del run.last[key]
     node = run.plan.nodes[node_of(key)]
     try:
+        check_fault(run, key)
         waits.begin_continue(run, out, node, key)
     except NeedBlob:
         run.touched[key] = None
@@ -157,11 +182,14 @@ def _go_on(run: Run, out: Decision) -> bool:
 
 
 def _leave_loops(run: Run, out: Decision) -> None:
-    name = next(iter(run.leaving))
+    name = out.at = next(iter(run.leaving))
     try:
-        composite.leave_or_repeat(run, out, run.plan.nodes[name])
+        if name in run.faults:
+            out.failure = (run.faults[name], name)
+        else:
+            composite.leave_or_repeat(run, out, run.plan.nodes[name])
     except InvalidError as error:
-        out.failure = (StepError("undecidable", f"the back edge of {name}: {error.message}", retryable=False), name)
+        out.failure = (StepError(UNDECIDABLE, f"the back edge of {name}: {error.message}", retryable=False), name)
     del run.leaving[name]
 
 
@@ -172,12 +200,36 @@ def _look(run: Run, out: Decision, key: str) -> None:
     if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
         return
     step = run.state.steps.get(key)
-    if step is None or not steps.is_begun(step):
+    if key in run.faults and steps.is_begun(step):
+        _give_up(run, out, key, InvalidError(run.faults[key].message))
+    elif step is None or not steps.is_begun(step):
         if key == current_key(run.state, node.id) and not run.left(node.id):
             _begin(run, out, node, key)
         elif _is_iteration(run, key):
             steps.schedule(run, out, node, key, 1)
+    else:
+        _look_at_begun(run, out, node, key, step)
+
+
+def _give_up(run: Run, out: Decision, key: str, error: InvalidError) -> None:
+    """Fails a step that can't be followed any further, with its parts. If it is over already, the run fails of it."""
+    node, step = run.node(key), run.state.steps.get(key)
+    assert node is not None  # noqa: S101
+    if step is not None and step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
+        out.failure = (run.faults.get(key) or mistake(key, error), key)
         return
+    composite.cancel_parts(run, out, key, "the step can't go on")
+    if step is not None and (step.status in ACTIVE or step.child) and not _holds_parts(key, step):
+        composite.close(run, out, key, "the step can't go on")  # tells who is at work on it
+    steps.undecidable(run, out, node, key, error)
+    _release_if_over(run, out, key)
+
+
+def _holds_parts(key: str, step: StepState) -> bool:
+    return step.width >= 0 or (step.kind == "loop" and parent_of(key) is None)
+
+
+def _look_at_begun(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     status = step.status
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
@@ -215,20 +267,20 @@ def _is_left_over(run: Run, key: str) -> bool:
 def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     if step.status is StepStatus.RETRYING:
         if step.expired:
-            _time_out(run, out, node, key, step)
+            attempts.time_out(run, out, node, key, step)
         elif step.due:
             steps.schedule(run, out, node, key, step.attempt + 1)
         else:
             steps.set_missing_timers(out, node, key, step)
     elif step.expired and (step.width >= 0 or step.kind == "loop"):
         composite.cancel_parts(run, out, key, "the step took too long")
-        _time_out(run, out, node, key, step)
+        attempts.time_out(run, out, node, key, step)
     elif step.width >= 0:
         composite.go_on(run, out, node, key, step)
     elif step.kind == "loop" and parent_of(key) is None:
         composite.look_at_loop(run, out, node, key, step)
     else:
-        _look_at_attempt(run, out, node, key, step)
+        attempts.look_at_attempt(run, out, node, key, step)
 
 
 _HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})
@@ -247,52 +299,10 @@ _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
 }
 
 
-def _look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    """An attempt that waits for its slot, is offered, or runs."""
-    queued = step.status is StepStatus.QUEUED and not step.expired
-    if queued and step.granted:
-        steps.set_missing_timers(out, node, key, step)
-        steps.granted(run, out, node, key, step)
-    elif queued and not step.lane:
-        steps.ask_again(run, out, node, key, step)
-    elif not (step.due or step.expired):
-        steps.set_missing_timers(out, node, key, step)
-        _watch_heartbeat(out, node, key, step)
-    elif step.reason == "heartbeat" and step.beat and not step.expired:
-        _set_heartbeat(out, node, key, step)
-    else:
-        _time_out(run, out, node, key, step)
-
-
-def _watch_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    every = node.policy.heartbeat_ms
-    timers = out.scope.state.timers
-    if every is not None and step.status is StepStatus.RUNNING and timer_ids.heartbeat(key, step.attempt) not in timers:
-        _set_heartbeat(out, node, key, step)
-
-
-def _set_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    out.emit(
-        ev.TimerSet, timer=timer_ids.heartbeat(key, step.attempt), kind="heartbeat",
-        fire_at=out.now_ms + (node.policy.heartbeat_ms or 0), step=key, attempt=step.attempt,
-    )  # fmt: skip
-
-
-def _time_out(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
-    if step.expired:
-        bound, length = "total", node.policy.total_timeout_ms
-    elif step.reason == "heartbeat":
-        bound, length = "heartbeat", node.policy.heartbeat_ms
-    else:
-        bound, length = "", node.timeout_ms
-    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
-    steps.release(run, out, key, step)
-    steps.failed(run, out, node, key, step)
-
-
 def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """Skips, expands, starts or offers a node whose sources are all decided."""
     try:
+        check_fault(run, key)
         reason = skip_reason(out.scope, node, bool(run.plan.loops) and composite.is_revisited(run, node))
         if reason:
             out.emit(ev.StepSkipped, step=key, reason=reason)
@@ -317,20 +327,12 @@ def _tell_waiting(run: Run, out: Decision) -> None:
         out.emit(ev.RunResumed)
 
 
-def fail_run(run: Run, now_ms: int, error: StepError) -> Decision:
-    """Ends a run that the engine itself can't go on with; what its steps did stays as it is, and is named."""
-    out = Decision(run, now_ms, {}, unbounded)
-    if not run.state.status.terminal:
-        saga.abort(run, out, error)
-    return out
-
-
 def _complete(run: Run, out: Decision) -> None:
     state = run.state
     plan = run.plan
     try:
         if plan.outputs:
-            output: Any = gathered(plan.outputs, out.scope)
+            output: Any = gathered(plan.outputs, out.scope, {})
         elif plan.graph is not None:
             output = out.scope.shared_by_reference()
         else:
@@ -340,14 +342,14 @@ def _complete(run: Run, out: Decision) -> None:
         if state.parent is not None:
             told = Payload(value=fitting(out.scope.inside(output), "the run's output"))
     except InvalidError as error:
-        saga.fail(run, out, StepError("undecidable", f"outputs: {error.message}", retryable=False), "")
+        saga.fail(run, out, StepError(UNDECIDABLE, at_field("outputs", error).message, retryable=False), "")
         return
     out.emit(ev.RunCompleted, output=Payload(value=output), **saga.totals(state, out.now_ms))
     saga.tell_parent(run, out, told, None)
 
 
 def _continue_as_new(run: Run, out: Decision) -> None:
-    key = out.successor
+    key = out.at = out.successor
     node = run.node(key)
     assert node is not None  # noqa: S101
     try:
@@ -356,7 +358,7 @@ def _continue_as_new(run: Run, out: Decision) -> None:
         run.touched[key] = None
         raise
     except InvalidError as error:
-        saga.fail(run, out, StepError("undecidable", f"{key}: {error.message}", retryable=False), key)
+        saga.fail(run, out, mistake(key, error), key)
         return
     if waits.idle_runs(run, key) > waits.IDLE_RUNS_MAX:
         saga.fail(run, out, StepError("idle_chain", waits.IDLE_TEXT, retryable=False), key)

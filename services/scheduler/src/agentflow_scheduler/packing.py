@@ -7,14 +7,19 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, ids, screening
+from agentflow_common import bus, ids, screening, subjects
 from agentflow_common import events as ev
 from agentflow_common.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.errors import DeadlineError, RetryableError
+from agentflow_common.eventlog import Entry
 from agentflow_common.events import Payload
 from agentflow_common.rpc_vault import ADOPT, AdoptRequest
 from agentflow_common.runstate import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.append import Turn
+from agentflow_scheduler.entities import Entity, groups
+from agentflow_scheduler.faults import at_step
+from agentflow_scheduler.outcome import Outcome
 
 ADOPT_TIMEOUT_S: Final = 5.0
 PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task
@@ -24,6 +29,20 @@ class Packer:
     def __init__(self, nc: Client, blobs: Blobs) -> None:
         self._nc = nc
         self._blobs = blobs
+
+    async def turn(self, key: RunKey, entity: Entity, out: Outcome) -> Turn:
+        """What an entity decided, as bytes. StepFault for what can't be written, RetryableError if not now."""
+        encoded = []
+        for decision in out.decisions:
+            with at_step(getattr(decision, "step", "")):
+                encoded.append(await self.decision(entity.state, decision))
+        sent = []
+        marks = getattr(out, "marks", ())
+        for number, (to, fact) in enumerate(out.sends):
+            about = out.decisions[marks[number] - 1] if marks and marks[number] else None
+            with at_step(getattr(about, "step", "")):
+                sent.append(Entry(subjects.run_in(to), await self.fact(key, to, fact)))
+        return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
 
     async def decision(self, state: Any, decision: ev.Decision) -> bytes:
         """The decision's bytes. What is stored out of line is so in the state as well: state equals fold."""

@@ -13,12 +13,13 @@ from agentflow_common import definition as df
 from agentflow_common import definition_graph, ids
 from agentflow_common.definition_lanes import per_second
 from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions import ExpressionError, kind_of, parse_reference
 from agentflow_common.runstate import MARKER
 from agentflow_common.stateschema import Schema
 from agentflow_scheduler.bounds import ROW_STEPS
-from agentflow_scheduler.scope import RAN, Resolver, Scope, compile_value, gathered, holds, taken
+from agentflow_scheduler.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
 _STATE_KEY: Final = re.compile(r"\{\{\s*state(?:\.(\w+)|\['(\w+)'\])\s*\}\}\Z")
@@ -26,22 +27,14 @@ _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel
 
 
 class PlanWork:
-    """What a task holds: kind, config without inputs, and the closures that give the inputs. reads: the steps that an
-    input speaks of; refs: those inputs that are a part of a step's output as it is; keys: those that are a key of the
-    shared state as it is."""
+    """What a task holds: kind, config without inputs, and the closures that give the inputs. fields: where an input
+    stands in the definition; reads: the steps that it speaks of; refs: those inputs that are a part of a step's output
+    as it is; keys: those that are a key of the shared state as it is."""
 
     __slots__ = (
-        "config",
-        "inputs",
-        "keys",
-        "kind",
-        "prompt_ref",
-        "reads",
-        "refs",
-        "retry",
-        "state_args",
+        "config", "fields", "inputs", "keys", "kind", "prompt_ref", "reads", "refs", "retry", "state_args",
         "workflow_ref",
-    )
+    )  # fmt: skip
 
     def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
@@ -50,6 +43,9 @@ class PlanWork:
         self.workflow_ref: str = getattr(work.config, "workflow", "")
         self.state_args: bool = work.config.state_args
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
+        own = f"{work.type}_args"  # of a tool or a function; they win over `inputs`
+        named = getattr(work.config, own, ())
+        self.fields = {name: f"{own if name in named else 'inputs'}.{name}" for name in given}
         known = dict.fromkeys(steps)
         self.reads = {name: frozenset(definition_graph.referenced_steps(value, known)) for name, value in given.items()}
         self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
@@ -58,7 +54,7 @@ class PlanWork:
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
         """Raises ExpressionError or NeedBlob."""
-        given = gathered(self.inputs, scope)
+        given = gathered(self.inputs, scope, self.fields)
         if not self.state_args:
             return given
         whole = scope.shared_by_reference()
@@ -226,13 +222,20 @@ def skip_reason(scope: Scope, node: PlanNode, revisited: bool) -> str:
     revisited: a back edge leads to the node and was taken.
     """
     if node.sources and not revisited:
-        if not any(taken(scope, source, condition) for source, condition in node.sources):
+        if not any(_is_taken(scope, source, node.id, condition) for source, condition in node.sources):
             return "no incoming edge was taken"
     elif node.reads and not revisited and all(scope.status(name) not in RAN for name in node.reads):
         return "every step that it reads was skipped"
     if node.condition is not None and not holds(scope, node.condition):
         return f"the condition is false: {node.condition}"
     return ""
+
+
+def _is_taken(scope: Scope, source: str, target: str, condition: str | None) -> bool:
+    try:
+        return taken(scope, source, condition)
+    except InvalidError as error:
+        raise at_field(f"the edge {source} -> {target}", error) from None
 
 
 def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
@@ -253,7 +256,10 @@ def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[
 
 def map_items(node: PlanNode, scope: Scope) -> list[Any]:
     """The items of a map node."""
-    items = _one(node.values["over"](scope), scope)
+    try:
+        items = _one(node.values["over"](scope), scope)
+    except InvalidError as error:
+        raise at_field("over", error) from None
     if not isinstance(items, list):
         raise ExpressionError(f"`over` must be a list, it is {kind_of(items)}")
     return items

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from agentflow_scheduler.scope import Scope
 
 _BUSY = OPEN - {StepStatus.WAITING}
 _NOTHING: frozenset[str] = frozenset()  # one for all: an empty one takes 216 bytes
+_NO_FAULTS: Mapping[str, StepError] = {}
 
 
 class Run:
@@ -28,21 +29,27 @@ class Run:
     released: attempts whose slot was given back. told: subworkflows that were told of a cancel with a grace period.
     last: `continue_as_new` steps that are due and wait for the others to end.
     leaving: ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep.
-    cut_off: steps were closed for an end that is not in the log.
+    cut_off: steps were closed for an end that is not in the log; resumed: what it was has been looked for. faults:
+    steps that fail of an error of the engine; broken: what the run itself fails of, and the step; past_help: it can't
+    be compensated either. See faults.py.
     """
 
     __slots__ = (
+        "broken",
         "busy",
         "cut_off",
         "decided",
         "failures",
+        "faults",
         "last",
         "leaving",
         "open_children",
+        "past_help",
         "plan",
         "present",
         "released",
         "remaining",
+        "resumed",
         "state",
         "told",
         "touched",
@@ -70,7 +77,10 @@ class Run:
         self.told: dict[str, None] = {}
         self.busy: dict[str, None] = {}
         self.waits: dict[str, None] = {}
-        self.cut_off = False
+        self.cut_off = self.resumed = False
+        self.faults: Mapping[str, StepError] = _NO_FAULTS
+        self.broken: tuple[StepError, str] | None = None
+        self.past_help = False
         for key, step in state.steps.items():
             self._note(key, step.status)
             if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
@@ -140,9 +150,12 @@ class Decision(Outcome):
     needs: blobs to fetch before deciding again. take: asks for room for one more step in a worker pool (the empty name:
     for one that needs none); `held`: some could not be offered now. failure: what the run fails of, and the step.
     successor: the step by which another run goes on instead. items: of expanded steps, as children asked for them.
+    at: the step that is looked at, if any. askers: the step that asked for each blob, by SHA-256.
     """
 
-    __slots__ = ("_run", "failure", "held", "items", "marks", "needs", "scope", "successor", "take")
+    __slots__ = (
+        "_run", "askers", "at", "failure", "held", "items", "marks", "needs", "scope", "successor", "take",
+    )  # fmt: skip
 
     def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
         super().__init__(run.state, now_ms, evolve, run.state.trace)
@@ -155,6 +168,14 @@ class Decision(Outcome):
         self.successor = ""
         self.items: dict[str, tuple[str, list[Any]]] = {}
         self._run = run
+        self.at = ""
+        self.askers: dict[str, str] = {}
+
+    def ask(self, refs: Iterable[BlobRef]) -> None:
+        """Notes what the step that is looked at needs."""
+        for ref in refs:
+            self.needs.append(ref)
+            self.askers.setdefault(ref.sha256, self.at)
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
         super().emit(event_type, **fields)

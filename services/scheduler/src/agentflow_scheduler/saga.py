@@ -14,6 +14,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import timer_ids
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.runstate import (
     ACTIVE,
@@ -31,7 +32,9 @@ from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.verdict import error_of, is_final
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
-_UNSURE: Final = frozenset({"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled"})
+_UNSURE: Final = frozenset(
+    {"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled", "undecidable", "engine_error"}
+)  # of the last two, an attempt before it may have had an effect
 CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
 
 
@@ -45,27 +48,33 @@ def close_all(run: Run, out: Decision, reason: str, force: bool = False) -> None
             steps.release(run, out, key, step)
 
 
-def fail(run: Run, out: Decision, error: StepError, step: str) -> None:
+def fail(run: Run, out: Decision, error: StepError, step: str, undo: bool = True) -> None:
+    """Fails the run. undo: its steps are compensated first; else it ends at once, and says what is not undone."""
     close_all(run, out, f"the run failed at {step}" if step else error.message)
-    _begin_ending(run, out, RunStatus.FAILED, error, step, "")
+    if undo:
+        _begin_ending(run, out, RunStatus.FAILED, error, step, "")
+        return
+    effective = _effective(run.state)
+    done = tuple(key for key in effective if _is_undone(run.state, key))
+    left = (*(key for key in effective if key not in done), *undoing_steps(run.state))
+    _end(run, out, RunStatus.FAILED, error, step, "", done, left)
+
+
+def _is_undone(state: RunState, key: str) -> bool:
+    undo = state.steps.get(undo_key(key))
+    return undo is not None and undo.status is StepStatus.COMPLETED
 
 
 def resume(run: Run, out: Decision) -> bool:
     """Goes on with the end of a run that has failed, when a crash came after some of its steps were closed: what it
     failed of may be a part of a closed step by now, of which nothing follows. Whether there was such an end."""
-    run.cut_off = False
+    run.resumed = True
     for key, step in run.state.steps.items():
         node = run.node(key)
         if node is not None and is_final(node, key, step):
             fail(run, out, error_of(step), key)
             return True
     return False
-
-
-def abort(run: Run, out: Decision, error: StepError) -> None:
-    """Ends the run at once, without compensation."""
-    close_all(run, out, error.message)
-    _end(run, out, RunStatus.FAILED, error, "", "", (), _effective(run.state))
 
 
 def cancel(run: Run, out: Decision) -> None:
@@ -160,7 +169,7 @@ def compensate(run: Run, out: Decision) -> None:
     done: list[str] = []
     undone: list[str] = []
     for key in ending.steps:
-        name = undo_key(key)
+        name = out.at = undo_key(key)
         step = state.steps.get(name)
         if state.cancel_forced and (step is None or step.status is not StepStatus.COMPLETED):
             if step is not None:
@@ -176,6 +185,7 @@ def compensate(run: Run, out: Decision) -> None:
         if name not in run.decided:
             return
         (done if step.status is StepStatus.COMPLETED else undone).append(key)
+    out.at = ""
     if not state.cancel_forced:
         undone.extend(undoing_steps(state))  # they were waited for in vain
     status = RunStatus(ending.status)
@@ -189,6 +199,8 @@ def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
         return
     if step.status is StepStatus.COMPLETED:
         steps.decided(run, name)
+    elif name in run.faults:
+        steps.undecidable(run, out, node, name, InvalidError(run.faults[name].message))
     elif step.status is StepStatus.RETRYING and step.due:
         steps.schedule(run, out, node, name, step.attempt + 1)
     elif step.due and step.status in ACTIVE:

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agentflow_common import expressions
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, Path
 from agentflow_common.runstate import (
@@ -45,9 +46,28 @@ class NeedBlob(Exception):
         super().__init__(", ".join(ref.sha256 for ref in self.refs[:4]))
 
 
-def gathered(resolvers: Mapping[str, Callable[[Scope], Any]], scope: Scope) -> dict[str, Any]:
+class FieldError(ExpressionError):
+    """What is wrong in a field of a definition: `tool_args.to[0]`."""
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(f"{field}: {reason}")
+        self.field = field
+        self.reason = reason
+
+
+def at_field(field: str, error: InvalidError) -> FieldError:
+    """The error with the field that it is in, or that holds the field that it is in."""
+    if not isinstance(error, FieldError):
+        return FieldError(field, error.message)
+    return FieldError(f"{field}{'' if error.field.startswith('[') else '.'}{error.field}", error.reason)
+
+
+def gathered(
+    resolvers: Mapping[str, Callable[[Scope], Any]], scope: Scope, fields: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """All of the values; those that need something fetched ask for it together, so that a run has few rounds to go.
 
+    fields: where each value stands in the definition, for the error of one that can't be computed.
     Raises ExpressionError, NeedBlob.
     """
     values: dict[str, Any] = {}
@@ -57,6 +77,8 @@ def gathered(resolvers: Mapping[str, Callable[[Scope], Any]], scope: Scope) -> d
             values[name] = resolver(scope)
         except NeedBlob as need:
             needs.update(dict.fromkeys(need.refs))
+        except InvalidError as error:
+            raise (error if fields is None else at_field(fields.get(name, name), error)) from None
     if needs:
         _bound(needs)
         raise NeedBlob(needs)
@@ -228,11 +250,11 @@ def compile_value(value: Any, steps: Collection[str]) -> Resolver:
             return _template(value, steps)
         return lambda _scope: value
     if isinstance(value, dict):
-        parts = {key: compile_value(item, steps) for key, item in value.items()}
-        return lambda scope: gathered(parts, scope)
+        parts = {str(key): compile_value(item, steps) for key, item in value.items()}
+        return lambda scope: gathered(parts, scope, {})
     if isinstance(value, list | tuple):
-        items = {str(number): compile_value(item, steps) for number, item in enumerate(value)}
-        return lambda scope: list(gathered(items, scope).values())
+        items = {f"[{number}]": compile_value(item, steps) for number, item in enumerate(value)}
+        return lambda scope: list(gathered(items, scope, {}).values())
     return lambda _scope: value
 
 

@@ -23,15 +23,16 @@ from agentflow_common.runstate import (
     parent_of,
     visit_key,
 )
+from agentflow_scheduler.faults import check_fault
 from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
 from agentflow_scheduler.run import Decision, Run, is_undo
-from agentflow_scheduler.scope import Scope, fitting
+from agentflow_scheduler.scope import Scope, at_field, fitting
 from agentflow_scheduler.verdict import (
-    UNDECIDABLE,
     error_of,
     is_unknown,
     judge,
     last_word,
+    mistake,
     retry_delay_ms,
     retry_of,
 )
@@ -47,9 +48,9 @@ def work_of(node: PlanNode, key: str) -> PlanWork:
 
 
 def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    """Closes a step whose definition can't be followed: a template, an expression, a list that is none."""
-    text = f"{key}: {error.message}"  # of many alike, which one
-    out.emit(ev.StepUndecidable, step=key, error=StepError(UNDECIDABLE, text, retryable=False))
+    """Closes a step whose definition can't be followed: a template, an expression, a list that is none. What the engine
+    could not go on with itself is closed the same way."""
+    out.emit(ev.StepUndecidable, step=key, error=run.faults.get(key) or mistake(key, error))
     failed(run, out, node, key, run.state.steps[key])
 
 
@@ -104,6 +105,7 @@ def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) ->
         run.touched[key] = None
         return False
     try:
+        check_fault(run, key)
         scope, over = local_scope(out, node, key)
         begin_attempt(run, out, node, key, attempt, {**work.resolve(scope), **over}, scope)
     except InvalidError as error:
@@ -202,7 +204,10 @@ def _set_timer(out: Decision, timer: str, kind: str, delay_ms: int, key: str, at
 def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scope: Scope) -> None:
     """Asks the lane's ledger for a slot; the task is offered when `slot.granted` has come."""
     assert node.lane_key is not None  # noqa: S101
-    lane = _lane_text(node.lane_key(scope))
+    try:
+        lane = _lane_text(node.lane_key(scope))
+    except InvalidError as error:
+        raise at_field("lane", error) from None
     entity = key_of_lane(lane)
     rank = priority(run, node)
     out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank)
@@ -233,6 +238,7 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
         run.touched[key] = None
         return
     try:
+        check_fault(run, key)
         scope, over = local_scope(out, node, key)
         offer(run, out, node, key, step.attempt, {**work_of(node, key).resolve(scope), **over})
     except InvalidError as error:
@@ -363,7 +369,9 @@ def closer(run: Run, target: str) -> None:
 def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """Retries, asks, goes on without the step, or fails what holds it."""
     verdict = judge(node, key, step)
-    if verdict == "retry":
+    if key in run.faults:
+        give_up(run, out, node, key, run.faults[key])
+    elif verdict == "retry":
         _try_again(run, out, node, key, step)
     elif verdict != "ask":
         give_up(run, out, node, key, error_of(step))

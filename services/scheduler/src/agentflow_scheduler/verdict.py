@@ -6,6 +6,7 @@ from typing import Final, Literal
 
 from agentflow_common import ids
 from agentflow_common.definition import Retry
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runstate import StepState, StepStatus, parent_of
 from agentflow_scheduler.plan import PlanNode
@@ -52,6 +53,11 @@ def is_unknown(key: str, step: StepState) -> bool:
 
 def error_of(step: StepState) -> StepError:
     return step.error or StepError("unknown", "the step failed")
+
+
+def mistake(key: str, error: InvalidError) -> StepError:
+    """What a step fails of whose definition can't be followed."""
+    return StepError(UNDECIDABLE, f"{key}: {error.message}", retryable=False)  # of many alike, which one
 
 
 def retry_of(node: PlanNode, key: str) -> Retry:

@@ -30,7 +30,7 @@ MESSAGE_CHARS_MAX: Final = 64 * 1024
 
 
 def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
-    values = gathered(node.values, out.scope)
+    values = gathered(node.values, out.scope, {})
     if "until" in values:
         until = _ms("until", times.time_ms, values["until"])
     else:
@@ -103,7 +103,7 @@ def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: Step
 
 
 def begin_approval(run: Run, out: Decision, node: PlanNode, key: str) -> None:
-    values = gathered(node.values, out.scope)
+    values = gathered(node.values, out.scope, {})
     config = node.config
     people = _names(values["approvers"])
     if config.approvers and not people:  # or else anyone could answer
@@ -158,7 +158,8 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
         else:
             _conclude(run, out, node, key, step, approved=not refusal, expired=True)
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
-        out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(node.values["escalate_to"](out.scope))))
+        people = gathered({"escalate_to": node.values["escalate_to"]}, out.scope, {})
+        out.emit(ev.ApprovalEscalated, step=key, approvers=tuple(_names(people["escalate_to"])))
     else:
         if step.until and step.reason != "expire":
             _timer(out, "expire", key, step.until)
@@ -228,7 +229,8 @@ def successor_id(run: Run, key: str) -> str:
 
 def successor_inputs(run: Run, out: Decision, node: PlanNode) -> dict[str, Any]:
     """Raises ExpressionError, InvalidError, NeedBlob."""
-    given = out.scope.inside(gathered(node.values, out.scope))
+    fields = {name: f"inputs.{name}" for name in node.values}
+    given = out.scope.inside(gathered(node.values, out.scope, fields))
     return fitting(run.plan.definition.check_inputs(given), "what the next run is given")
 
 

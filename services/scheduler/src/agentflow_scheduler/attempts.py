@@ -1,0 +1,53 @@
+"""What becomes of an attempt that waits for its slot, is offered, or runs: its bounds in time. Pure."""
+
+from __future__ import annotations
+
+from agentflow_common import events as ev
+from agentflow_common import timer_ids
+from agentflow_common.runstate import StepState, StepStatus
+from agentflow_scheduler import steps
+from agentflow_scheduler.plan import PlanNode
+from agentflow_scheduler.run import Decision, Run
+
+
+def look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    """An attempt that waits for its slot, is offered, or runs."""
+    queued = step.status is StepStatus.QUEUED and not step.expired
+    if queued and step.granted:
+        steps.set_missing_timers(out, node, key, step)
+        steps.granted(run, out, node, key, step)
+    elif queued and not step.lane:
+        steps.ask_again(run, out, node, key, step)
+    elif not (step.due or step.expired):
+        steps.set_missing_timers(out, node, key, step)
+        _watch_heartbeat(out, node, key, step)
+    elif step.reason == "heartbeat" and step.beat and not step.expired:
+        _set_heartbeat(out, node, key, step)
+    else:
+        time_out(run, out, node, key, step)
+
+
+def _watch_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    every = node.policy.heartbeat_ms
+    timers = out.scope.state.timers
+    if every is not None and step.status is StepStatus.RUNNING and timer_ids.heartbeat(key, step.attempt) not in timers:
+        _set_heartbeat(out, node, key, step)
+
+
+def _set_heartbeat(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    out.emit(
+        ev.TimerSet, timer=timer_ids.heartbeat(key, step.attempt), kind="heartbeat",
+        fire_at=out.now_ms + (node.policy.heartbeat_ms or 0), step=key, attempt=step.attempt,
+    )  # fmt: skip
+
+
+def time_out(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+    if step.expired:
+        bound, length = "total", node.policy.total_timeout_ms
+    elif step.reason == "heartbeat":
+        bound, length = "heartbeat", node.policy.heartbeat_ms
+    else:
+        bound, length = "", node.timeout_ms
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
+    steps.release(run, out, key, step)
+    steps.failed(run, out, node, key, step)

@@ -1,0 +1,150 @@
+"""Errors of the engine itself, planted in any decision: the run ends once, its step is named, and what took effect is
+undone or named. See agentflow_scheduler/faults.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from agentflow_common import events as ev
+from agentflow_common.runfold import fold
+from agentflow_common.runstate import RunStatus, StepStatus, node_of
+from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import Entity
+from agentflow_scheduler.faults import FAULTS_MAX, Faults, StepFault
+from agentflow_scheduler.run import Decision, Run
+
+from .entities_workflows import WORK, workflows
+from .entities_world import World
+
+STEPS = (
+    ev.StepScheduled, ev.StepQueued, ev.StepWaiting, ev.StepExpanded, ev.StepIterated, ev.StepJoined, ev.StepResolved,
+    ev.StepSkipped, ev.StepTimedOut, ev.TimerSet, ev.StepsReset,
+)  # fmt: skip
+RUNS = (ev.RunStarted, ev.RunWaiting, ev.RunCompensating, ev.RunCancelling, ev.RunCompleted, ev.RunPaused)
+
+
+class Faulty(World):
+    """Takes the steps that the engine takes after an error; `met` counts the errors."""
+
+    met = 0
+
+    def decide(self, key: RunKey, entity: Entity) -> tuple[Entity, Any]:
+        faults = Faults()
+        while True:
+            try:
+                return super().decide(key, entity)
+            except StepFault as error:
+                met = error
+            self.met += 1
+            if not faults.meet(met):
+                raise AssertionError(f"nobody can end {key.run}") from met
+            self.recover(key)
+            entity = self.memory[key]
+            assert isinstance(entity, Run)
+            faults.tell(entity)
+
+
+@contextmanager
+def planted(kind: type[ev.Event], step: str) -> Iterator[None]:
+    """No run can take this decision about these steps."""
+    real = Decision.emit
+
+    def emit(self: Decision, event_type: Any, /, **fields: Any) -> None:
+        about = fields.get("step", "")
+        if event_type is kind and step in {about, node_of(about)}:
+            self._state.steps.pop(about, None)  # half done
+            raise ZeroDivisionError("planted")
+        real(self, event_type, **fields)
+
+    Decision.emit = emit  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Decision.emit = real  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
+@given(
+    workflows(), st.integers(0, 2**32), st.sampled_from([-1, -1, 9]), st.sampled_from(STEPS),
+    st.sampled_from(["n0", "n1", "n2", "n1:undo", "n0[1]"]),
+)  # fmt: skip
+@settings(max_examples=200, deadline=None)
+def test_engine_01_a_run_ends_once_whatever_step_the_engine_fails_at(
+    crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int, kind: Any, step: str
+) -> None:
+    world = Faulty(definition, seed, crashes)
+    with planted(kind, step):
+        world.play(cancel_at, -1)
+    world.check()
+
+
+@given(workflows(), st.integers(0, 2**32), st.sampled_from([-1, 9]), st.sampled_from(RUNS))
+@settings(max_examples=150, deadline=None)
+def test_engine_01_a_run_ends_once_whatever_of_its_own_the_engine_fails_at(
+    definition: dict[str, Any], seed: int, cancel_at: int, kind: Any
+) -> None:
+    world = Faulty(definition, seed, crashes=False)
+    with planted(kind, ""):
+        world.play(cancel_at, -1)
+    if kind is not ev.RunCompensating:
+        world.check()
+    state = fold(world.logs[world.key])
+    assert state is not None
+    assert state.status.terminal
+
+
+def saga(**policy: Any) -> dict[str, Any]:
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    nodes = [
+        {"id": "pay", "type": "function", "config": WORK, "compensate_with": undo},
+        {"id": "tell", "type": "function", "config": WORK, "policy": policy},
+        {"id": "last", "type": "function", "config": WORK},
+    ]
+    return {"name": "w", "dag": {"nodes": nodes, "edges": [{"from": "pay", "to": "tell"},
+                                                           {"from": "tell", "to": "last"}]}}  # fmt: skip
+
+
+class Calm(Faulty):
+    """Every step succeeds."""
+
+    def report(self, key: RunKey, task: ev.StepScheduled) -> ev.AnyEvent:
+        return ev.StepCompleted(org="o", run=key.run, ts=self.now, step=task.step, attempt=task.attempt)
+
+
+def test_engine_01_the_step_is_named_and_what_was_done_is_undone() -> None:
+    world = Calm(saga(), 1, crashes=False)
+    with planted(ev.StepScheduled, "tell"):
+        world.play(-1, -1)
+    world.check()
+    end = world.logs[world.key][-1][1]
+    assert isinstance(end, ev.RunFailed)
+    assert (end.step, end.compensated, end.error.type) == ("tell", ("pay",), "engine_error")
+    assert "tell: ZeroDivisionError" in end.error.message
+    assert world.met == 1
+
+
+def test_engine_01_the_policy_of_the_step_decides_what_follows() -> None:
+    world = Calm(saga(on_failure="continue"), 1, crashes=False)
+    with planted(ev.StepScheduled, "tell"):
+        world.play(-1, -1)
+    state = fold(world.logs[world.key])
+    assert state is not None
+    assert state.status is RunStatus.COMPLETED
+    assert (state.steps["tell"].status, state.steps["last"].status) == (StepStatus.FAILED, StepStatus.COMPLETED)
+
+
+def test_engine_01_a_run_at_fault_in_too_many_places_fails_as_a_whole() -> None:
+    body = {"type": "function", "config": WORK}
+    node = {"id": "m", "type": "map", "config": {"over": list(range(50)), "body": body, "on_item_failure": "continue"}}
+    world = Calm({"name": "w", "dag": {"nodes": [node], "edges": []}}, 1, crashes=False)
+    with planted(ev.StepScheduled, "m"):
+        world.play(-1, -1)
+    world.check()
+    assert world.met == FAULTS_MAX + 1
+    assert isinstance(world.logs[world.key][-1][1], ev.RunFailed)
