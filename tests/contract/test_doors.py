@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
 import typer.main
+from google.protobuf.descriptor import FieldDescriptor
 
 from agentctl.main import app
 from agentflow.v1 import (
@@ -21,8 +23,8 @@ from agentflow.v1 import (
 )
 from agentflow_sdk import Client, aio
 
-SERVICES = {
-    service.name: [method.name for method in service.methods]
+METHODS = {
+    (service.name, method.name): method
     for module in (
         workflow_pb2,
         control_pb2,
@@ -35,7 +37,9 @@ SERVICES = {
         audit_pb2,
     )
     for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
 }
+LISTS = {name: method for (_, name), method in METHODS.items() if name.startswith(("List", "Query"))}
 # call: the clients' method, the command
 DOORS = {
     "RegisterWorkflow": ("workflows.register", "workflow register"),
@@ -103,7 +107,7 @@ DOORS = {
 
 
 def test_every_call_of_the_api_is_listed() -> None:
-    assert set(DOORS) == {name for names in SERVICES.values() for name in names}
+    assert set(DOORS) == {name for _, name in METHODS}
 
 
 @pytest.mark.parametrize("name", sorted(DOORS))
@@ -118,3 +122,36 @@ def test_both_clients_and_the_command_line_have_it(name: str) -> None:
     found: Any = typer.main.get_command(app)
     for word in command.split():
         found = found.commands[word]
+
+
+def test_engine_17_the_lists_are_found() -> None:
+    assert {
+        "ListRuns", "ListApprovals", "ListPrompts", "ListBudgets", "ListLanes", "ListVersions", "ListSchedules",
+        "ListCalendars", "ListDeadLetters", "ListTools", "QueryTraces",
+    } <= set(LISTS)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(LISTS))
+def test_engine_17_every_list_has_pages_on_the_wire(name: str) -> None:
+    method = LISTS[name]
+    assert not method.server_streaming
+    asked, answered = method.input_type.fields_by_name, method.output_type.fields_by_name
+    assert asked["page_size"].type == FieldDescriptor.TYPE_INT32
+    assert asked["page_token"].type == FieldDescriptor.TYPE_STRING
+    assert answered["next_page_token"].type == FieldDescriptor.TYPE_STRING
+
+
+@pytest.mark.parametrize("name", sorted(LISTS))
+def test_engine_17_every_list_has_pages_in_the_client_and_on_the_command_line(name: str) -> None:
+    method, command = DOORS[name]
+    group, _, verb = method.partition(".")
+    with Client("127.0.0.1:1", token="t") as client:
+        parameters = inspect.signature(getattr(getattr(client, group), verb)).parameters
+    assert {"limit", "page_token"} <= set(parameters)
+    found: Any = typer.main.get_command(app)
+    for word in command.split():
+        found = found.commands[word]
+    if hasattr(found, "commands"):
+        found = found.commands["list"]
+    options = {option for parameter in found.params for option in parameter.opts}
+    assert {"--limit", "--all", "--page-token"} <= options

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.output import Format, Output, emit, note
 from agentctl.session import open_client, remote
 
@@ -67,13 +67,21 @@ def delete(budget: Budget, output: Output = Format.TABLE) -> None:
 
 @app.command("list")
 @remote
-def list_(output: Output = Format.TABLE) -> None:
+def list_(
+    limit: paging.Limit = 200,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
+    output: Output = Format.TABLE,
+) -> None:
     """List budgets with what is spent, reserved and left."""
     from agentctl import render
 
     with open_client() as client:
-        budgets = client.budgets.list()
-    emit([item.to_dict() for item in budgets], output, lambda: render.budgets(budgets))
+        found, token = paging.collect(
+            lambda size, at: client.budgets.list(limit=size, page_token=at), limit, everything, page_token
+        )
+    emit([item.to_dict() for item in found], output, lambda: render.budgets(found))
+    paging.closing(len(found), token)
 
 
 @app.command()

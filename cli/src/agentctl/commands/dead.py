@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.failures import FAILED
 from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.session import open_client, remote, sign
@@ -58,22 +58,21 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
 @choosing
 def list_(
     chosen: dict[str, Any],
-    limit: Annotated[int, typer.Option(min=1, max=100_000)] = 50,
+    limit: paging.Limit = 50,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List dead letters, oldest first."""
-    found: list[DeadLetter] = []
-    token = ""
     with open_client() as client:
-        while len(found) < limit:
-            page = client.admin.list_dead_letters(limit=min(1000, limit - len(found)), page_token=token, **chosen)
-            found.extend(page.letters)
-            token = page.next_page_token
-            if not token:
-                break
+        found, token = paging.collect(
+            lambda size, at: client.admin.list_dead_letters(limit=size, page_token=at, **chosen),
+            limit,
+            everything,
+            page_token,
+        )
     emit([_plain(letter) for letter in found], output, lambda: _table(found))
-    if token:
-        note(f"there are more; this shows {len(found)} (--limit)")
+    paging.closing(len(found), token)
 
 
 @app.command()

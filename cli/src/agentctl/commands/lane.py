@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, note, table, when
+from agentctl.output import Format, Output, emit, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Lane
 
-LISTED_MAX: Final = 200  # by the gateway, of keyed lanes
 app = typer.Typer(no_args_is_help=True, help="Lanes: how many steps run at a time, changed live.")
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A worker pool, or the key of a lane.", show_default=False)]
 
 
 @app.command("list")
 @remote
-def list_(output: Output = Format.TABLE) -> None:
+def list_(
+    limit: paging.Limit = 200,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
+    output: Output = Format.TABLE,
+) -> None:
     """List the lanes."""
     with open_client() as client:
-        lanes = client.lanes.list()
+        lanes, token = paging.collect(
+            lambda size, at: client.lanes.list(limit=size, page_token=at), limit, everything, page_token
+        )
 
     def render() -> Any:
         rows = [
@@ -43,8 +49,7 @@ def list_(output: Output = Format.TABLE) -> None:
         return table(columns, rows, right=("LIMIT", "RATE", "ACTIVE", "QUEUED"))
 
     emit([lane.to_dict() for lane in lanes], output, render)
-    if len(lanes) >= LISTED_MAX:
-        note(f"{LISTED_MAX} keyed lanes are listed at most; `agentctl lane get NAME` shows any")
+    paging.closing(len(lanes), token)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, emit
 from agentctl.session import open_client, remote
@@ -77,15 +77,20 @@ def _schema(text: str) -> dict[str, Any] | None:
 @remote
 def list_(
     prefix: Annotated[str, typer.Option(help="Only names that start with this.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 100,
+    limit: paging.Limit = 100,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List the latest version of each prompt."""
     from agentctl import render
 
     with open_client() as client:
-        prompts = client.prompts.list(prefix, limit=limit)
-    emit([item.to_dict() for item in prompts], output, lambda: render.prompts(prompts))
+        found, token = paging.collect(
+            lambda size, at: client.prompts.list(prefix, limit=size, page_token=at), limit, everything, page_token
+        )
+    emit([item.to_dict() for item in found], output, lambda: render.prompts(found))
+    paging.closing(len(found), token)
 
 
 @app.command()

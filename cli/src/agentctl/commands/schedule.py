@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import session, values
+from agentctl import paging, session, values
+from agentctl.commands import calendar
 from agentctl.failures import BAD_INPUT, CliError
 from agentctl.output import Format, Output, emit, note, when
 from agentctl.session import open_client, remote
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
     from agentflow_sdk import Schedule, ScheduleFire, Webhook
 
 app = typer.Typer(no_args_is_help=True, help="Start runs by cron, at a time, by webhook or by NATS message.")
-calendar = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
-app.add_typer(calendar, name="calendar")
+app.add_typer(calendar.app, name="calendar")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)]
@@ -110,30 +110,27 @@ def update(file: File, output: Output = Format.TABLE) -> None:
 def list_(
     workflow: Annotated[str, typer.Option(help="Only those of this workflow.", show_default=False)] = "",
     status: Annotated[str, typer.Option(help="active, paused, finished or broken.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(help="How many at most, by name.", min=1, max=100_000)] = 100,
+    limit: paging.Limit = 100,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List schedules with what comes next."""
     from agentctl.output import table
 
-    found: list[Schedule] = []
-    token = ""
     with open_client() as client:
-        while len(found) < limit:
-            page = client.schedules.list(
-                workflow=workflow, status=values.word(status), limit=min(1000, limit - len(found)), page_token=token
-            )
-            found.extend(page)
-            token = page.next_page_token
-            if not token:
-                break
+        found, token = paging.collect(
+            lambda size, at: client.schedules.list(
+                workflow=workflow, status=values.word(status), limit=size, page_token=at
+            ),
+            limit, everything, page_token,
+        )  # fmt: skip
     rows = [
         (s.name, s.status.value, s.workflow, _starts(s.spec), when(s.next_times[0]) if s.next_times else "")
         for s in found
     ]
     emit([s.to_dict() for s in found], output, lambda: table(("name", "status", "workflow", "starts", "next"), rows))
-    if token:
-        note(f"there are more; this shows {len(found)} (--limit)")
+    paging.closing(len(found), token)
 
 
 @app.command()
@@ -287,49 +284,6 @@ def rotate(
     with open_client() as client:
         found = client.schedules.rotate_webhook(name, overlap_ms=values.parse_span(overlap), end_overlap=end_overlap)
     emit(found.to_dict(), output, lambda: _webhook(found))
-
-
-@calendar.command("set")
-@remote
-def calendar_set(
-    name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
-    dates: Annotated[
-        list[str] | None, typer.Argument(help="2030-12-25, or 12-25 for every year.", show_default=False)
-    ] = None,
-    file: Annotated[
-        str, typer.Option("--file", "-f", help="An iCalendar file (.ics), or a date a line.", show_default=False)
-    ] = "",
-) -> None:
-    """Make a calendar, or put these dates in the place of its own. Schedules that name it are told."""
-    from agentctl import holidays
-
-    dates = [*(dates or ()), *(holidays.read(values.read_text(file), file) if file else ())]
-    if not dates:
-        raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
-    with open_client() as client:
-        told = client.schedules.set_calendar(name, dates)
-    note(f"calendar {name}: {len(dates)} dates; {told} schedules were told")
-
-
-@calendar.command("list")
-@remote
-def calendar_list(output: Output = Format.TABLE) -> None:
-    """List calendars."""
-    from agentctl.output import table
-
-    with open_client() as client:
-        found = client.schedules.calendars()
-    rows = [(c.name, ", ".join(c.dates[:8]) + (" ..." if len(c.dates) > 8 else ""), when(c.updated_at)) for c in found]
-    emit([c.to_dict() for c in found], output, lambda: table(("name", "dates", "changed"), rows))
-
-
-@calendar.command("delete")
-@remote
-def calendar_delete(name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)]) -> None:
-    """Delete a calendar that no schedule names."""
-    with open_client() as client:
-        client.schedules.delete_calendar(name)
-    note(f"calendar {name}: deleted")
 
 
 # --- for people ---

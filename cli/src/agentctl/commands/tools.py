@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
@@ -24,11 +24,17 @@ Kind = Annotated[str, typer.Option(help="Only `tool` or only `function`.", show_
 def list_(
     prefix: Annotated[str, typer.Option(help="Only names that start with this.", show_default=False)] = "",
     kind: Kind = "",
+    limit: paging.Limit = 200,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List tools and functions: built-in ones and those that the workers have loaded."""
     with open_client() as client:
-        found = client.tools.list(prefix, kind=values.word(kind))
+        found, token = paging.collect(
+            lambda size, at: client.tools.list(prefix, kind=values.word(kind), limit=size, page_token=at),
+            limit, everything, page_token,
+        )  # fmt: skip
 
     def render() -> Any:
         rows = [
@@ -41,6 +47,7 @@ def list_(
     emit([tool.to_dict() for tool in found], output, render)
     if found:
         note("the arguments of one: agentctl tools get NAME")
+    paging.closing(len(found), token)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import runs, values
+from agentctl import paging, runs, values
 from agentctl.output import Format, Output, emit, stdout
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
@@ -60,19 +60,22 @@ def query(
     provider: Annotated[str, typer.Option(help="Only runs that used this provider.", show_default=False)] = "",
     status: Annotated[str, typer.Option(help="Only runs in this state.", show_default=False)] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    limit: paging.Limit = 50,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Find runs by time, provider, workflow and state."""
     from agentctl import render
 
+    start_ms, end_ms = values.parse_time(start), values.parse_time(end)
     with open_client() as client:
-        found = client.traces.query(
-            start_ms=values.parse_time(start),
-            end_ms=values.parse_time(end),
-            provider=provider,
-            workflow=workflow,
-            status=values.word(status),
-            limit=limit,
-        )
+        found, token = paging.collect(
+            lambda size, at: client.traces.query(
+                start_ms=start_ms, end_ms=end_ms, provider=provider, workflow=workflow, status=values.word(status),
+                limit=size, page_token=at,
+            ),
+            limit, everything, page_token,
+        )  # fmt: skip
     emit([item.to_dict() for item in found], output, lambda: render.trace_summaries(found))
+    paging.closing(len(found), token)

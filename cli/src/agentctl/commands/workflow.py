@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import runs, session, values
+from agentctl import paging, runs, session, values
 from agentctl.commands import workflow_again, workflow_control, workflow_versions
 from agentctl.failures import FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note
@@ -179,30 +179,24 @@ def list_(
     ] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most, newest first.", min=1, max=100_000)] = 50,
+    limit: paging.Limit = 50,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List runs, newest first."""
     from agentctl import render
 
-    found: list[Any] = []
-    token = ""
+    tags = values.parse_tags(tag or ())
     with open_client() as client:
-        while len(found) < limit:
-            page = client.workflows.list(
-                status=values.word(status),
-                workflow=workflow,
-                tags=values.parse_tags(tag or ()),
-                limit=min(1000, limit - len(found)),
-                page_token=token,
-            )
-            found.extend(page)
-            token = page.next_page_token
-            if not token:
-                break
+        found, token = paging.collect(
+            lambda size, at: client.workflows.list(
+                status=values.word(status), workflow=workflow, tags=tags, limit=size, page_token=at
+            ),
+            limit, everything, page_token,
+        )  # fmt: skip
     emit([run.to_dict() for run in found], output, lambda: render.runs(found))
-    if token:
-        note(f"there are more; this shows {len(found)} (--limit)")
+    paging.closing(len(found), token)
 
 
 @app.command()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import runs, values
+from agentctl import paging, runs, values
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.runs import RunId
@@ -125,12 +125,19 @@ def signal(
 def approvals(
     workflow: Annotated[str, typer.Option(help="Only of this workflow.", show_default=False)] = "",
     approver: Annotated[str, typer.Option(help="Only what this person may answer.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(help="How many at most, the longest waiting first.", min=1, max=1000)] = 50,
+    limit: paging.Limit = 50,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """List what waits for an approval, across runs."""
+    """List what waits for an approval, across runs, the longest waiting first."""
     with open_client() as client:
-        page = client.workflows.approvals(workflow=workflow, approver=approver, limit=limit)
+        page, token = paging.collect(
+            lambda size, at: client.workflows.approvals(
+                workflow=workflow, approver=approver, limit=size, page_token=at
+            ),
+            limit, everything, page_token,
+        )  # fmt: skip
 
     def render() -> Any:
         rows = [
@@ -150,8 +157,7 @@ def approvals(
         return table(columns, rows)
 
     emit([item.to_dict() for item in page], output, render)
-    if page.next_page_token:
-        note(f"there are more; this shows {len(page)} (--limit)")
+    paging.closing(len(page), token)
 
 
 @remote

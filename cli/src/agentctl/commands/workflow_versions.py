@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
@@ -16,10 +16,25 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.
 
 
 @remote
-def versions(name: Name, output: Output = Format.TABLE) -> None:
-    """List the versions of a workflow with their labels."""
+def versions(
+    name: Name,
+    limit: paging.Limit = 100,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """List the versions of a workflow with their labels, newest first."""
+    from dataclasses import replace
+
     with open_client() as client:
-        found = client.workflows.versions(name)
+        pages: list[Any] = []
+
+        def fetch(size: int, at: str) -> Any:
+            pages.append(client.workflows.versions(name, limit=size, page_token=at))
+            return pages[-1]
+
+        rows, token = paging.collect(fetch, limit, everything, page_token)
+    found = replace(pages[-1], versions=tuple(rows))
 
     def render() -> Any:
         if found.paused:
@@ -31,6 +46,7 @@ def versions(name: Name, output: Output = Format.TABLE) -> None:
         return table(("VERSION", "LABELS", "CREATED", "BY", "SHA256"), rows, right=("VERSION",))
 
     emit(found.to_dict(), output, render)
+    paging.closing(len(rows), token)
 
 
 @remote

@@ -373,7 +373,11 @@ class TraceSummary(_Struct, frozen=True):
 
 
 class TraceQueryReply(_Struct, frozen=True):
+    """after_ms, after_run: what to ask with for the next page; 0 and empty on the last one."""
+
     traces: tuple[TraceSummary, ...]
+    after_ms: int = 0
+    after_run: str = ""
 
 
 class TraceCountsReply(_Struct, frozen=True):

@@ -60,6 +60,7 @@ if TYPE_CHECKING:
         Budget,
         BudgetPeriod,
         ErrorInfo,
+        Page,
         Prompt,
         Registration,
         Run,
@@ -77,6 +78,7 @@ if TYPE_CHECKING:
         TraceSummary,
         Validation,
     )
+    from agentflow_sdk.paging import each, each_async
     from agentflow_sdk.retry import NO_RETRY, RetryPolicy
     from agentflow_sdk.schedule_models import (
         Calendar,
@@ -174,6 +176,8 @@ __all__ = [
     "WorkflowDiff",
     "WorkflowVersion",
     "body",
+    "each",
+    "each_async",
 ]
 
 _HOMES: Final = (
@@ -187,6 +191,7 @@ _HOMES: Final = (
     "schedule_models",
     "audit_calls",
     "tool_calls",
+    "paging",
 )
 
 

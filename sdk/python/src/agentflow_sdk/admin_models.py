@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agentflow_sdk.models import Record
@@ -33,6 +34,12 @@ class DeadLetter(Record):
 class DeadLetterPage(Record):
     letters: tuple[DeadLetter, ...] = ()
     next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[DeadLetter]:
+        return iter(self.letters)
+
+    def __len__(self) -> int:
+        return len(self.letters)
 
 
 @dataclass(frozen=True, slots=True)

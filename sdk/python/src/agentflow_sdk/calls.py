@@ -252,11 +252,14 @@ def get_prompt(name: str, version: int | str = "", *, timeout: float | None = No
 
 
 def list_prompts(
-    prefix: str = "", *, limit: int = 100, timeout: float | None = None
-) -> Call[tuple[models.Prompt, ...]]:
-    """The latest version of each prompt whose name starts with the prefix."""
-    request = prompt_pb2.ListPromptsRequest(name_prefix=prefix, page_size=limit)
-    return Call(_LIST_PROMPTS, request, lambda reply: tuple(convert.prompt(item) for item in reply.prompts), timeout)
+    prefix: str = "", *, limit: int = 100, page_token: str = "", timeout: float | None = None
+) -> Call[models.Page[models.Prompt]]:
+    """A page of the latest version of each prompt whose name starts with the prefix, by name. limit: 1 to 1000."""
+    request = prompt_pb2.ListPromptsRequest(name_prefix=prefix, page_size=limit, page_token=page_token)
+    return Call(
+        _LIST_PROMPTS, request,
+        lambda reply: models.Page(map(convert.prompt, reply.prompts), reply.next_page_token), timeout,
+    )  # fmt: skip
 
 
 # --- budgets ---
@@ -344,9 +347,13 @@ def query_traces(
     workflow: str = "",
     status: Status | None = None,
     limit: int = 50,
+    page_token: str = "",
     timeout: float | None = None,
-) -> Call[tuple[models.TraceSummary, ...]]:
-    """Runs submitted between two times (ms since the epoch, 0 for open), newest first."""
+) -> Call[models.Page[models.TraceSummary]]:
+    """A page of the runs submitted between two times (ms since the epoch, 0 for open), newest first.
+
+    limit: 1 to 1000.
+    """
     request = trace_pb2.QueryTracesRequest(
         start_ms=start_ms,
         end_ms=end_ms,
@@ -354,5 +361,6 @@ def query_traces(
         workflow=workflow,
         status=convert.run_status_number(status),  # type: ignore[arg-type]
         page_size=limit,
+        page_token=page_token,
     )
     return Call(_QUERY_TRACES, request, convert.trace_summaries, timeout)

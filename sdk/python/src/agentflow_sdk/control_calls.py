@@ -221,10 +221,13 @@ def resume_workflow(workflow: str, *, timeout: float | None = None) -> Call[bool
 # --- lanes ---
 
 
-def list_lanes(*, timeout: float | None = None) -> Call[tuple[made.Lane, ...]]:
-    """Worker pools and keyed lanes, by name."""
-    method = _method("LaneService", "ListLanes")
-    return Call(method, pb.ListLanesRequest(), lambda reply: tuple(read.lane(item) for item in reply.lanes), timeout)
+def list_lanes(*, limit: int = 200, page_token: str = "", timeout: float | None = None) -> Call[models.Page[made.Lane]]:
+    """A page of worker pools and keyed lanes, by name. limit: 1 to 1000."""
+    request = pb.ListLanesRequest(page_size=limit, page_token=page_token)
+    return Call(
+        _method("LaneService", "ListLanes"), request,
+        lambda reply: models.Page(map(read.lane, reply.lanes), reply.next_page_token), timeout,
+    )  # fmt: skip
 
 
 def get_lane(name: str, *, timeout: float | None = None) -> Call[made.Lane]:
@@ -249,10 +252,12 @@ def set_lane(
 # --- versions ---
 
 
-def list_versions(workflow: str, *, timeout: float | None = None) -> Call[made.Versions]:
-    """The registered versions of a workflow with their labels, newest first."""
-    method = _method("VersionService", "ListVersions")
-    return Call(method, pb.ListVersionsRequest(workflow=workflow), read.versions, timeout)
+def list_versions(
+    workflow: str, *, limit: int = 1000, page_token: str = "", timeout: float | None = None
+) -> Call[made.Versions]:
+    """A page of the registered versions of a workflow with their labels, newest first. limit: 1 to 1000."""
+    request = pb.ListVersionsRequest(workflow=workflow, page_size=limit, page_token=page_token)
+    return Call(_method("VersionService", "ListVersions"), request, read.versions, timeout)
 
 
 def set_label(

@@ -63,7 +63,7 @@ def versions(message: pb.ListVersionsResponse) -> made.Versions:
         made.WorkflowVersion(labels=tuple(item.labels), **same(item, "version", "digest", "created_at", "created_by"))
         for item in message.versions
     )
-    return made.Versions(found, message.paused, message.paused_reason)
+    return made.Versions(found, message.paused, message.paused_reason, message.next_page_token)
 
 
 def label(message: pb.SetLabelResponse) -> made.Label:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +30,7 @@ class ApprovalPage(Record):
     approvals: tuple[Approval, ...]
     next_page_token: str = ""
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Approval]:
         return iter(self.approvals)
 
     def __len__(self) -> int:
@@ -144,6 +145,13 @@ class Versions(Record):
     versions: tuple[WorkflowVersion, ...]
     paused: bool = False
     paused_reason: str = ""
+    next_page_token: str = ""
+
+    def __iter__(self) -> Iterator[WorkflowVersion]:
+        return iter(self.versions)
+
+    def __len__(self) -> int:
+        return len(self.versions)
 
 
 @dataclass(frozen=True, slots=True)

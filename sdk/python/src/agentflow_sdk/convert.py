@@ -337,11 +337,12 @@ def trace(message: trace_pb2.GetTraceResponse) -> models.Trace:
     )
 
 
-def trace_summaries(message: trace_pb2.QueryTracesResponse) -> tuple[models.TraceSummary, ...]:
-    return tuple(
+def trace_summaries(message: trace_pb2.QueryTracesResponse) -> models.Page[models.TraceSummary]:
+    found = (
         models.TraceSummary(
             status=run_status(item.status),
             **same(item, "run_id", "workflow", "started_at", "duration_ms", "cost_nano_usd", "steps"),
         )
         for item in message.traces
     )
+    return models.Page(found, message.next_page_token)

@@ -12,7 +12,7 @@ from agentflow_sdk import schedule_models as models
 from agentflow_sdk.calls import Call, Method, is_definition_text
 from agentflow_sdk.choices import Overlap, ScheduleState
 from agentflow_sdk.errors import InvalidArgumentError, Problem
-from agentflow_sdk.models import ErrorInfo
+from agentflow_sdk.models import ErrorInfo, Page
 
 SpecSource = str | Mapping[str, Any]
 _PREFIX: Final = "SCHEDULE_STATUS_"
@@ -181,13 +181,15 @@ def set_calendar(name: str, dates: Iterable[str], *, timeout: float | None = Non
     return Call(_SET_CALENDAR, request, lambda r: int(r.schedules), timeout)
 
 
-def calendars(*, timeout: float | None = None) -> Call[tuple[models.Calendar, ...]]:
-    """The org's calendars, by name."""
-    return Call(
-        _LIST_CALENDARS, schedule_pb2.ListCalendarsRequest(),
-        lambda r: tuple(models.Calendar(c.name, tuple(c.dates), c.updated_at, c.updated_by) for c in r.calendars),
-        timeout,
-    )  # fmt: skip
+def calendars(*, limit: int = 1000, page_token: str = "", timeout: float | None = None) -> Call[Page[models.Calendar]]:
+    """A page of the org's calendars, by name. limit: 1 to 1000."""
+    request = schedule_pb2.ListCalendarsRequest(page_size=limit, page_token=page_token)
+    return Call(_LIST_CALENDARS, request, _calendars, timeout)
+
+
+def _calendars(reply: Any) -> Page[models.Calendar]:
+    found = (models.Calendar(c.name, tuple(c.dates), c.updated_at, c.updated_by) for c in reply.calendars)
+    return Page(found, reply.next_page_token)
 
 
 def delete_calendar(name: str, *, timeout: float | None = None) -> Call[None]:

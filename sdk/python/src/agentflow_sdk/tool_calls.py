@@ -9,7 +9,7 @@ from agentflow.v1 import tool_pb2 as pb
 from agentflow_sdk import convert
 from agentflow_sdk.calls import Call, Method
 from agentflow_sdk.choices import ToolKind
-from agentflow_sdk.records import Record
+from agentflow_sdk.records import Page, Record
 
 _LIST: Final = Method("/agentflow.v1.ToolService/ListTools", pb.ListToolsResponse)
 _GET: Final = Method("/agentflow.v1.ToolService/GetTool", pb.GetToolResponse)
@@ -37,10 +37,17 @@ class Tool(Record):
     offered_at: int = 0
 
 
-def list_tools(prefix: str = "", *, kind: ToolKind = "", timeout: float | None = None) -> Call[tuple[Tool, ...]]:
-    """Returns what the workers offer, by kind and name. kind: only tools, or only functions."""
-    request = pb.ListToolsRequest(kind=kind, name_prefix=prefix)
-    return Call(_LIST, request, lambda reply: tuple(map(_tool, reply.tools)), timeout)
+def list_tools(
+    prefix: str = "",
+    *,
+    kind: ToolKind = "",
+    limit: int = 1000,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> Call[Page[Tool]]:
+    """Returns a page of what the workers offer, by kind and name. kind: only tools, or only functions."""
+    request = pb.ListToolsRequest(kind=kind, name_prefix=prefix, page_size=limit, page_token=page_token)
+    return Call(_LIST, request, lambda reply: Page(map(_tool, reply.tools), reply.next_page_token), timeout)
 
 
 def get_tool(name: str, *, kind: ToolKind = "", timeout: float | None = None) -> Call[Tool]:

@@ -8,7 +8,7 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.difference import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import calls, convert, labels, lanes, versions
+from agentflow_gateway import calls, convert, labels, lanes, machine, pages, versions
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 
@@ -17,8 +17,15 @@ class LaneService(control_pb2_grpc.LaneServiceServicer):
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
 
-    async def ListLanes(self, _request: Any, _context: Any) -> Any:  # noqa: N802
-        return pb.ListLanesResponse(lanes=[_lane(lane) for lane in await lanes.listed(self._deps)])
+    async def ListLanes(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        limit = machine.page_size(request.page_size, default=lanes.PAGE_SIZE)
+        place = pages.read(request.page_token, pages.LanePlace)
+        if place is not None:
+            pages.check_filters((place.kind,), ("lanes",))
+        after = (place.section, place.name) if place is not None else None
+        found, last = await lanes.listed(self._deps, after, limit)
+        token = pages.token(pages.LanePlace("lanes", *last)) if last is not None else ""
+        return pb.ListLanesResponse(lanes=[_lane(lane) for lane in found], next_page_token=token)
 
     async def GetLane(self, request: Any, _context: Any) -> Any:  # noqa: N802
         return pb.GetLaneResponse(lane=_lane(await lanes.known(self._deps, request.name)))
@@ -58,8 +65,13 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
         self._deps = deps
 
     async def ListVersions(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await versions.versions(self._deps, calls.current(), request.workflow)
+        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        filters = (request.workflow,)
+        after = pages.after_number("versions", request.page_token, filters)
+        found = await versions.versions(self._deps, calls.current(), request.workflow, after, limit + 1)
+        shown, token = pages.cut("versions", found.versions, limit, lambda row: str(row.version), filters)
         return pb.ListVersionsResponse(
+            next_page_token=token,
             versions=[
                 pb.WorkflowVersion(
                     version=row.version,
@@ -68,7 +80,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
                     created_by=row.created_by,
                     labels=found.labels.get(row.version, ()),
                 )
-                for row in found.versions
+                for row in shown
             ],
             paused=found.paused is not None,
             paused_reason=found.paused or "",

@@ -8,7 +8,7 @@ from agentflow.v1 import prompt_pb2 as pb
 from agentflow.v1 import prompt_pb2_grpc
 from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import calls, convert, machine
+from agentflow_gateway import calls, convert, machine, pages
 from agentflow_gateway.deps import Deps
 
 
@@ -46,9 +46,12 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
     async def ListPrompts(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = calls.current()
         limit = machine.page_size(request.page_size, default=100)
-        question = rpc.ListPromptsRequest(org=call.org, name_prefix=request.name_prefix, limit=limit)
-        reply = await call.ask(self._nc, rpc.PROMPT_LIST, question)
-        return pb.ListPromptsResponse(prompts=[_prompt(prompt) for prompt in reply.prompts])
+        filters = (request.name_prefix,)
+        after = pages.after_name("prompts", request.page_token, filters)
+        question = rpc.ListPromptsRequest(org=call.org, name_prefix=request.name_prefix, limit=limit + 1, after=after)
+        found = (await call.ask(self._nc, rpc.PROMPT_LIST, question)).prompts
+        shown, token = pages.cut("prompts", found, limit, lambda prompt: prompt.name, filters)
+        return pb.ListPromptsResponse(prompts=[_prompt(prompt) for prompt in shown], next_page_token=token)
 
 
 def _prompt(found: rpc.PromptVersion) -> Any:

@@ -143,13 +143,16 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         told = await calendars.put(self._deps, calls.current(), request.name, list(request.dates))
         return pb.SetCalendarResponse(schedules=told)
 
-    async def ListCalendars(self, _request: Any, _context: Any) -> Any:  # noqa: N802
-        rows = await self._deps.schedules.calendars(calls.current().org)
+    async def ListCalendars(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        after = pages.after_name("calendars", request.page_token)
+        found = await self._deps.schedules.calendar_page(calls.current().org, after, limit + 1)
+        shown, token = pages.cut("calendars", found, limit, lambda row: row.name)
         return pb.ListCalendarsResponse(
             calendars=[
-                pb.Calendar(name=r.name, dates=r.dates, updated_at=r.updated_at, updated_by=r.updated_by)
-                for r in rows.values()
-            ]
+                pb.Calendar(name=r.name, dates=r.dates, updated_at=r.updated_at, updated_by=r.updated_by) for r in shown
+            ],
+            next_page_token=token,
         )
 
     async def DeleteCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802

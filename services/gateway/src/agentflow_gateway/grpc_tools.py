@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentflow.v1 import tool_pb2 as pb
 from agentflow.v1 import tool_pb2_grpc
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
-from agentflow_gateway import convert
+from agentflow_gateway import convert, machine, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.registry import Offer
 
@@ -21,10 +21,14 @@ class ToolService(tool_pb2_grpc.ToolServiceServicer):
 
     async def ListTools(self, request: Any, _context: Any) -> Any:  # noqa: N802
         kinds = _kinds(request.kind)
+        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        filters = (request.kind, request.name_prefix)
+        after = pages.after_name("tools", request.page_token, filters)
         offers = await self._deps.registry.offers(
-            lambda kind, name: kind in kinds and name.startswith(request.name_prefix)
+            lambda kind, name: kind in kinds and name.startswith(request.name_prefix) and _place(kind, name) > after
         )
-        return pb.ListToolsResponse(tools=[_tool(offer) for offer in offers])
+        shown, token = pages.cut("tools", offers, limit, lambda offer: _place(offer.kind, offer.name), filters)
+        return pb.ListToolsResponse(tools=[_tool(offer) for offer in shown], next_page_token=token)
 
     async def GetTool(self, request: Any, _context: Any) -> Any:  # noqa: N802
         kinds = _kinds(request.kind)
@@ -45,6 +49,11 @@ class ToolService(tool_pb2_grpc.ToolServiceServicer):
             f"no worker offers a {what} named {name!r}; {fix}", kind="unknown_tool",
             problems=(Problem("name", f"{name!r} is not known", fix),),
         )  # fmt: skip
+
+
+def _place(kind: str, name: str) -> str:
+    """Sorts as the list does: tools first, by name."""
+    return f"{int(kind != 'tool')}{name}"
 
 
 def _kinds(asked: str) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import archive, calls, convert, machine
+from agentflow_gateway import archive, calls, convert, machine, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 
@@ -64,17 +64,28 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
                 "end_ms", "the window ends before it starts", "give start_ms <= end_ms, or 0 for no bound"
             )
             raise InvalidError(str(problem), problems=(problem,))
+        provider = machine.check_text(request.provider, "provider", 64)
+        workflow = machine.check_text(request.workflow, "workflow", 64)
+        status = convert.run_status_name(request.status)
+        filters = (str(request.start_ms), str(request.end_ms), provider, workflow, status)
+        place = pages.read(request.page_token, pages.TracePlace)
+        if place is not None:
+            pages.check_filters(place.filters, filters)
         question = rpc.TraceQueryRequest(
             org=call.org,
             start_ms=request.start_ms,
             end_ms=request.end_ms,
-            provider=machine.check_text(request.provider, "provider", 64),
-            workflow=machine.check_text(request.workflow, "workflow", 64),
-            status=convert.run_status_name(request.status),
+            provider=provider,
+            workflow=workflow,
+            status=status,
             limit=machine.page_size(request.page_size),
+            after_ms=place.submitted_at if place is not None else 0,
+            after_run=place.run if place is not None else "",
         )
         reply = await call.ask(self._deps.nc, rpc.TRACE_QUERY, question)
+        more = pages.TracePlace(reply.after_ms, reply.after_run, filters)
         return pb.QueryTracesResponse(
+            next_page_token=pages.token(more) if reply.after_run else "",
             traces=[
                 pb.TraceSummary(
                     run_id=trace.run,
@@ -86,7 +97,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
                     steps=trace.steps,
                 )
                 for trace in reply.traces
-            ]
+            ],
         )
 
 

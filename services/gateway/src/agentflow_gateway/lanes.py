@@ -22,7 +22,8 @@ from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.switches import LaneSetting
 
-LISTED_MAX: Final = 200
+PAGE_SIZE: Final = 200  # each keyed lane that is listed is read from its log
+_AT_ONCE: Final = 16
 HOLDERS_MAX: Final = 20
 _POOL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _TRIES_MAX: Final = 5
@@ -144,30 +145,49 @@ async def _ledger(deps: Deps, key: subjects.RunKey) -> LaneState | None:
             return fold.finish() if seen else None
 
 
-async def listed(deps: Deps) -> list[Lane]:
-    """Pools and keyed lanes by name, at most LISTED_MAX of either."""
-    found: dict[str, Lane] = {}
+Place = tuple[int, str]  # 0: a pool, by name; 1: a keyed lane, by the run key of its log; 2: only a setting, by name
+
+
+async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane], Place | None]:
+    """(a page of lanes by name, where the next one begins). Pools come first, then keyed lanes, then mere settings."""
     jsm = deps.nc.jsm()
     settings = await Settings.of(deps)
+    pools: dict[str, api.ConsumerInfo] = {}
     for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
         durable = str(info.config.durable_name or info.name)
         if durable.startswith(_DURABLE):
-            name = durable.removeprefix(_DURABLE)
-            set_as, setting = await settings.effective(name)
-            found[name] = Lane(name, setting, _pool(info, set_as, setting), None, set_as)
+            pools[durable.removeprefix(_DURABLE)] = info
     stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
-    for subject in sorted(stream.state.subjects or {})[:LISTED_MAX]:
-        key = subjects.parse(subject)
-        keyed = await _ledger(deps, key) if key is not None else None
-        if keyed is not None and keyed.lane:
-            set_as, setting = await settings.effective(keyed.lane)
-            pools = found[keyed.lane].pool if keyed.lane in found else None
-            found[keyed.lane] = Lane(keyed.lane, setting, pools, keyed, set_as)
-    for name in settings.names[:LISTED_MAX]:
-        set_as, setting = await settings.effective(name)
-        if name not in found and set_as == name:
-            found[name] = Lane(name, setting, set_as=name)
-    return [found[name] for name in sorted(found)]
+    keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
+    keyed = {key.run: key for key in keys}
+    of_pools = {lanefold.key_of_lane(name).run for name in pools}
+    places: list[Place] = [
+        *((0, name) for name in sorted(pools)),
+        *((1, run) for run in sorted(keyed) if run not in of_pools),
+        *((2, n) for n in sorted(settings.names) if n not in pools and lanefold.key_of_lane(n).run not in keyed),
+    ]
+    left = [place for place in places if after is None or place > after]
+    shown = left[:limit]
+    bounded = asyncio.Semaphore(_AT_ONCE)
+
+    async def read(place: Place) -> Lane | None:
+        kind, name = place
+        key = keyed.get(name if kind == 1 else lanefold.key_of_lane(name).run)
+        async with bounded:
+            state = await _ledger(deps, key) if key is not None else None
+            if kind == 1:
+                if state is None or not state.lane:
+                    return None
+                name = state.lane
+            set_as, setting = await settings.effective(name)
+        if kind == 2 and set_as != name:
+            return None  # it was deleted
+        pool = _pool(pools[name], set_as, setting) if name in pools else None
+        return Lane(name, setting, pool, state if state is not None and state.lane else None, set_as)
+
+    found = await asyncio.gather(*(read(place) for place in shown))
+    lanes = sorted((lane for lane in found if lane is not None), key=lambda lane: lane.name)
+    return lanes, shown[-1] if len(left) > limit else None
 
 
 def changed(before: LaneSetting, wanted: Wanted, by: str, now_ms: int) -> LaneSetting:
@@ -223,7 +243,8 @@ async def known(deps: Deps, name: str) -> Lane:
     """A lane that is served, used or set. NotFoundError for any other."""
     lane = await get(deps, name)
     if lane.pool is None and lane.keyed is None and not lane.setting.at:
-        names = ", ".join(repr(item.name[:80]) for item in (await listed(deps))[:12]) or "none yet"
+        some, _ = await listed(deps, None, 12)
+        names = ", ".join(repr(item.name[:80]) for item in some) or "none yet"
         raise NotFoundError(f"there is no lane {name!r}; there are {names}", kind="unknown_lane")
     return lane
 

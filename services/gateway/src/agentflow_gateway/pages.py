@@ -26,6 +26,22 @@ class RunPlace(msgspec.Struct, frozen=True, array_like=True):
     workflow: str
 
 
+class TracePlace(msgspec.Struct, frozen=True, array_like=True):
+    """The last trace of a page, and the filters that it belongs to."""
+
+    submitted_at: At
+    run: Text
+    filters: tuple[str, ...]
+
+
+class LanePlace(msgspec.Struct, frozen=True, array_like=True):
+    """The last lane of a page; see lanes.Place."""
+
+    kind: str
+    section: At
+    name: Text
+
+
 class NamePlace(msgspec.Struct, frozen=True, array_like=True):
     """The last name of a page of a list that is ordered by name. kind: which list; filters: what it was made with."""
 
@@ -45,8 +61,12 @@ def read(text: str, kind: type[Place], field: str = "page_token", fix: str = _FI
     try:
         return msgspec.json.decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), type=kind)
     except (ValueError, msgspec.MsgspecError):
-        what = field.replace("_", " ")
-        raise InvalidError(f"the {what} is not valid", problems=(Problem(field, "not one of ours", fix),)) from None
+        raise _not_ours(field, fix) from None
+
+
+def _not_ours(field: str, fix: str) -> InvalidError:
+    what = field.replace("_", " ")
+    return InvalidError(f"the {what} is not valid", problems=(Problem(field, "not one of ours", fix),))
 
 
 def after_name(kind: str, page_token: str, filters: tuple[str, ...] = ()) -> str:
@@ -56,6 +76,14 @@ def after_name(kind: str, page_token: str, filters: tuple[str, ...] = ()) -> str
         return ""
     check_filters((place.kind, *place.filters), (kind, *filters))
     return place.name
+
+
+def after_number(kind: str, page_token: str, filters: tuple[str, ...] = ()) -> int | None:
+    """The same for a list that is ordered by a number; None for its first page."""
+    name = after_name(kind, page_token, filters)
+    if name and not (name.isascii() and name.isdigit() and len(name) <= 18):
+        raise _not_ours("page_token", _FIX)
+    return int(name) if name else None
 
 
 def cut(

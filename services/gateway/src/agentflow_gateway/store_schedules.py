@@ -134,6 +134,15 @@ class ScheduleStore:
         found = [CalendarRow(**{**dict(row), "dates": tuple(msgspec.json.decode(row["dates"]))}) for row in rows]
         return {row.name: row for row in found}
 
+    async def calendar_page(self, org: str, after: str, limit: int) -> Sequence[CalendarRow]:
+        """Calendars whose name comes after `after`, by name."""
+        rows = await self._pool.fetch(
+            "SELECT name, dates, updated_at, updated_by FROM calendars "
+            'WHERE org = $1 AND name COLLATE "C" > $2 ORDER BY name COLLATE "C" LIMIT $3',
+            org, after, limit,
+        )  # fmt: skip
+        return [CalendarRow(**{**dict(row), "dates": tuple(msgspec.json.decode(row["dates"]))}) for row in rows]
+
     async def delete_calendar(self, org: str, name: str) -> bool:
         done = await self._pool.fetchval("DELETE FROM calendars WHERE org = $1 AND name = $2 RETURNING name", org, name)
         return done is not None

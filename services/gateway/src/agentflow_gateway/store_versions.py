@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 import asyncpg
 import msgspec
 
 from agentflow_gateway.labels import LabelRow
 from agentflow_gateway.store import DefinitionRow
-
-VERSIONS_MAX: Final = 1000
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,12 +20,12 @@ class VersionStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
-    async def versions(self, org: str, name: str) -> list[VersionRow]:
-        """Newest first, at most VERSIONS_MAX."""
+    async def versions(self, org: str, name: str, before: int | None, limit: int) -> list[VersionRow]:
+        """Newest first. before: only versions below this one."""
         rows = await self._pool.fetch(
             "SELECT version, digest, created_at, created_by FROM definitions "
-            "WHERE org = $1 AND name = $2 ORDER BY version DESC LIMIT $3",
-            org, name, VERSIONS_MAX,
+            "WHERE org = $1 AND name = $2 AND ($3::bigint IS NULL OR version < $3) ORDER BY version DESC LIMIT $4",
+            org, name, before, limit,
         )  # fmt: skip
         return [VersionRow(**dict(row)) for row in rows]
 

@@ -24,9 +24,10 @@ class Versions(msgspec.Struct):
     paused: str | None
 
 
-async def versions(deps: Deps, call: Call, name: str) -> Versions:
-    rows = await deps.versions.versions(call.org, _name(name))
-    if not rows:
+async def versions(deps: Deps, call: Call, name: str, before: int | None = None, limit: int = 1000) -> Versions:
+    """Newest first. before: only versions below this one."""
+    rows = await deps.versions.versions(call.org, _name(name), before, limit)
+    if not rows and before is None:
         raise await lookup.unknown_workflow(deps, call.org, name)
     marks = labels.shown(await deps.versions.labels(call.org, name))
     pause = await switches.workflow_pause(deps, call.org, name)

@@ -22,7 +22,7 @@ from agentflow_prompt.store import Store
 VERSIONS_MAX: Final = 1024  # cached immutable versions: at most 64 KiB of template each
 COMPILED_MAX: Final = 256
 REFS_MAX: Final = 1000
-LIST_MAX: Final = 1000
+LIST_MAX: Final = 1001  # a page, and one more that tells whether there is another
 RENDER_THREADS: Final = 2
 
 Value = TypeVar("Value")
@@ -89,10 +89,10 @@ class Handlers:
         limit = min(max(request.limit, 1), LIST_MAX)
         if request.name_prefix:
             ids.check_token(request.name_prefix, "name_prefix")
-        prompts = await self._store.latest(request.org, request.name_prefix, limit)
+        prompts = await self._store.latest(request.org, request.name_prefix, limit, request.after)
         own = {prompt.name for prompt in prompts}
         # a built-in that the org has not used yet is listed as the version 1 that it becomes at its first use
-        unused = [name for name in builtins.names() - own if name.startswith(request.name_prefix)]
+        unused = [n for n in builtins.names() - own if n.startswith(request.name_prefix) and n > request.after]
         prompts = [*prompts, *await self._off_loop(lambda: [_unused(name) for name in unused])]
         return rpc.ListPromptsReply(prompts=tuple(sorted(prompts, key=lambda prompt: prompt.name)[:limit]))
 

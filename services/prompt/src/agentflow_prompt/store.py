@@ -84,13 +84,14 @@ class Store:
             return None, 0
         return (_version(row) if row["version"] is not None else None), row["newest"]
 
-    async def latest(self, org: str, name_prefix: str, limit: int) -> list[PromptVersion]:
-        """The latest version of each prompt whose name starts with `name_prefix`, by name."""
+    async def latest(self, org: str, name_prefix: str, limit: int, after: str = "") -> list[PromptVersion]:
+        """The latest version of each prompt whose name starts with `name_prefix` and comes after `after`, by name."""
         rows = await self._pool.fetch(
             f"""SELECT {_COLUMNS} FROM prompts p
             JOIN versions v ON v.org = p.org AND v.name = p.name AND v.version = p.latest
-            WHERE p.org = $1 AND starts_with(p.name, $2) ORDER BY p.name COLLATE "C" LIMIT $3""",  # noqa: S608
-            org, name_prefix, limit,
+            WHERE p.org = $1 AND starts_with(p.name, $2) AND p.name COLLATE "C" > $4
+            ORDER BY p.name COLLATE "C" LIMIT $3""",  # noqa: S608
+            org, name_prefix, limit, after,
         )  # fmt: skip
         return [_version(row) for row in rows]
 

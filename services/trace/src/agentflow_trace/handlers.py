@@ -68,7 +68,7 @@ class Handlers:
             raise InvalidError("the end is before the start", problems=(Problem("end_ms", "before start_ms"),))
         await self._open()
         limit = min(max(request.limit, 1), LIMIT_MAX)
-        return rpc.TraceQueryReply(await self._store.query(request, limit))
+        return await self._store.query(request, limit)
 
     async def counts(self, request: rpc.TraceCountsRequest) -> rpc.TraceCountsReply:
         if request.stream not in self._streams:

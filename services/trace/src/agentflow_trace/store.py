@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.clickhouse import ClickHouse
-from agentflow_common.rpc import TraceCountsReply, TraceQueryRequest, TraceSummary
+from agentflow_common.rpc import TraceCountsReply, TraceQueryReply, TraceQueryRequest, TraceSummary
 from agentflow_common.subjects import EVENTS_STREAM
 from agentflow_trace import machine, rows
 from agentflow_trace.rows import Row
@@ -125,18 +125,20 @@ class Store:
         count, distinct, first, last, removed = map(int, found[0])
         return TraceCountsReply(count, distinct, first, last, removed)
 
-    async def query(self, request: TraceQueryRequest, limit: int) -> tuple[TraceSummary, ...]:
-        """Runs that match, newest submission first."""
+    async def query(self, request: TraceQueryRequest, limit: int) -> TraceQueryReply:
+        """A page of the runs that match, newest submission first."""
         where, values = _conditions(request)
         found = await self._clickhouse.query(
-            "SELECT run FROM events "  # noqa: S608 - the conditions are this file's own text
+            f"SELECT run, {_MS}(max(ts)) AS at FROM events "  # noqa: S608 - the conditions are this file's own text
             f"WHERE org = {{org:String}} AND stream = {{events:String}} AND type = 'run.submitted' {where} "
-            "ORDER BY ts DESC, run DESC LIMIT 1 BY run LIMIT {limit:UInt32}",
-            {**values, "limit": limit},
+            "GROUP BY run HAVING {after_run:String} = '' OR (at, run) < ({after_ms:Int64}, {after_run:String}) "
+            "ORDER BY at DESC, run DESC LIMIT {limit:UInt32}",
+            {**values, "limit": limit + 1, "after_ms": request.after_ms, "after_run": request.after_run},
         )
-        order = [str(run) for (run,) in found]
+        shown, more = found[:limit], len(found) > limit
+        order = [str(run) for run, _ in shown]
         if not order:
-            return ()
+            return TraceQueryReply(())
         found = await self._clickhouse.query(
             _SUMMARIES,
             {
@@ -145,7 +147,9 @@ class Store:
             },
         )  # fmt: skip
         summaries = {str(values[0]): _summary(values) for values in found}
-        return tuple(summaries[run] for run in order if run in summaries)
+        traces = tuple(summaries[run] for run in order if run in summaries)
+        last_run, last_at = shown[-1]
+        return TraceQueryReply(traces, int(last_at), str(last_run)) if more else TraceQueryReply(traces)
 
 
 _SUMMARIES: Final = f"""

@@ -1,0 +1,65 @@
+"""`agentctl schedule calendar`: named days on which schedules do not fire."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from agentctl import paging, values
+from agentctl.failures import BAD_INPUT, CliError
+from agentctl.output import Format, Output, emit, note, when
+from agentctl.session import open_client, remote
+
+app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
+
+
+@app.command("set")
+@remote
+def set_(
+    name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
+    dates: Annotated[
+        list[str] | None, typer.Argument(help="2030-12-25, or 12-25 for every year.", show_default=False)
+    ] = None,
+    file: Annotated[
+        str, typer.Option("--file", "-f", help="An iCalendar file (.ics), or a date a line.", show_default=False)
+    ] = "",
+) -> None:
+    """Make a calendar, or put these dates in the place of its own. Schedules that name it are told."""
+    from agentctl import holidays
+
+    dates = [*(dates or ()), *(holidays.read(values.read_text(file), file) if file else ())]
+    if not dates:
+        raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
+    with open_client() as client:
+        told = client.schedules.set_calendar(name, dates)
+    note(f"calendar {name}: {len(dates)} dates; {told} schedules were told")
+
+
+@app.command("list")
+@remote
+def list_(
+    limit: paging.Limit = 200,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """List calendars."""
+    from agentctl.output import table
+
+    with open_client() as client:
+        found, token = paging.collect(
+            lambda size, at: client.schedules.calendars(limit=size, page_token=at), limit, everything, page_token
+        )
+    rows = [(c.name, ", ".join(c.dates[:8]) + (" ..." if len(c.dates) > 8 else ""), when(c.updated_at)) for c in found]
+    emit([c.to_dict() for c in found], output, lambda: table(("name", "dates", "changed"), rows))
+    paging.closing(len(found), token)
+
+
+@app.command("delete")
+@remote
+def delete(name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)]) -> None:
+    """Delete a calendar that no schedule names."""
+    with open_client() as client:
+        client.schedules.delete_calendar(name)
+    note(f"calendar {name}: deleted")
