@@ -46,9 +46,9 @@ def ask(run: str, step: str = "s") -> rpc.RouteRequest:
     )  # fmt: skip
 
 
-async def create(context: Context[Any], limit: int, name: str = "all", period: str = "total") -> rpc.Budget:
-    make = rpc.CreateBudgetRequest(org=ORG, limit_nano=limit, period=period, name=name, actor="dana:key_1")
-    return await call(context.nc, rpc.BUDGET_CREATE, make)
+async def create(context: Context[Any], limit: int, name: str = "all", period: str = "total") -> rpc_budgets.Budget:
+    make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=limit, period=period, name=name, actor="dana:key_1")
+    return await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
 
 
 async def change(context: Context[Any], limit: int, name: str = "all") -> rpc_budgets.UpdateBudgetReply:
@@ -56,13 +56,13 @@ async def change(context: Context[Any], limit: int, name: str = "all") -> rpc_bu
     return await call(context.nc, rpc_budgets.BUDGET_UPDATE, wanted)
 
 
-async def delete(context: Context[Any], name: str = "all") -> rpc.Budget:
+async def delete(context: Context[Any], name: str = "all") -> rpc_budgets.Budget:
     wanted = rpc_budgets.DeleteBudgetRequest(org=ORG, id=name, actor="dana:key_1")
     return await call(context.nc, rpc_budgets.BUDGET_DELETE, wanted)
 
 
-async def get(context: Context[Any], name: str = "all") -> rpc.Budget:
-    return await call(context.nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=ORG, id=name))
+async def get(context: Context[Any], name: str = "all") -> rpc_budgets.Budget:
+    return await call(context.nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=ORG, id=name))
 
 
 async def settle(context: Context[Any], reply: rpc.RouteReply, run: str, cost: int) -> None:

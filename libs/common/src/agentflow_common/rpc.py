@@ -232,55 +232,8 @@ class Empty(_Struct, frozen=True):
     pass
 
 
-class Budget(_Struct, frozen=True):
-    """period: `daily`, `weekly`, `monthly` or `total`. scope: `org` or `workflow:<name>`. Amounts in nano-USD."""
-
-    id: str
-    org: str
-    name: str
-    period: str
-    limit_nano: int
-    scope: str = "org"
-    spent_nano: int = 0
-    reserved_nano: int = 0
-    period_start: int = 0
-    period_end: int = 0
-    created_at: int = 0
-
-
-class CreateBudgetRequest(_Struct, frozen=True):
-    org: str
-    limit_nano: int
-    period: str
-    name: str = ""
-    scope: str = "org"
-    actor: str = ""
-
-
-class ListBudgetsRequest(_Struct, frozen=True):
-    """By name, those after `after`. limit 0: all."""
-
-    org: str
-    after: str = ""
-    limit: int = 0
-
-
-class ListBudgetsReply(_Struct, frozen=True):
-    budgets: tuple[Budget, ...]
-
-
-class GetBudgetRequest(_Struct, frozen=True):
-    """id: the budget's id or name."""
-
-    org: str
-    id: str
-
-
 COST_ROUTE = Verb("cost", "route", RouteRequest, RouteReply)
 COST_CACHE_PUT = Verb("cost", "cache_put", CachePutRequest, Empty)
-BUDGET_CREATE = Verb("cost", "budget_create", CreateBudgetRequest, Budget)
-BUDGET_LIST = Verb("cost", "budget_list", ListBudgetsRequest, ListBudgetsReply)
-BUDGET_GET = Verb("cost", "budget_get", GetBudgetRequest, Budget)
 
 
 # --- trace ---

@@ -1,14 +1,58 @@
-"""Changes of budgets, asked of the cost service. Budgets themselves: see rpc.py."""
+"""Budgets, asked of the cost service; see rpc.py."""
 
 from __future__ import annotations
 
 import msgspec
 
-from agentflow_common.rpc import Budget, Verb
+from agentflow_common.rpc import Verb
 
 
 class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     pass
+
+
+class Budget(_Struct, frozen=True):
+    """period: `daily`, `weekly`, `monthly` or `total`. scope: `org` or `workflow:<name>`. Amounts in nano-USD."""
+
+    id: str
+    org: str
+    name: str
+    period: str
+    limit_nano: int
+    scope: str = "org"
+    spent_nano: int = 0
+    reserved_nano: int = 0
+    period_start: int = 0
+    period_end: int = 0
+    created_at: int = 0
+
+
+class CreateBudgetRequest(_Struct, frozen=True):
+    org: str
+    limit_nano: int
+    period: str
+    name: str = ""
+    scope: str = "org"
+    actor: str = ""
+
+
+class ListBudgetsRequest(_Struct, frozen=True):
+    """By name, those after `after`. limit 0: all."""
+
+    org: str
+    after: str = ""
+    limit: int = 0
+
+
+class ListBudgetsReply(_Struct, frozen=True):
+    budgets: tuple[Budget, ...]
+
+
+class GetBudgetRequest(_Struct, frozen=True):
+    """id: the budget's id or name."""
+
+    org: str
+    id: str
 
 
 class UpdateBudgetRequest(_Struct, frozen=True):
@@ -35,5 +79,8 @@ class DeleteBudgetRequest(_Struct, frozen=True):
     actor: str = ""
 
 
+BUDGET_CREATE = Verb("cost", "budget_create", CreateBudgetRequest, Budget)
+BUDGET_LIST = Verb("cost", "budget_list", ListBudgetsRequest, ListBudgetsReply)
+BUDGET_GET = Verb("cost", "budget_get", GetBudgetRequest, Budget)
 BUDGET_UPDATE = Verb("cost", "budget_update", UpdateBudgetRequest, UpdateBudgetReply)
 BUDGET_DELETE = Verb("cost", "budget_delete", DeleteBudgetRequest, Budget)

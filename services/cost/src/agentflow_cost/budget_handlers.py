@@ -7,13 +7,13 @@ import logging
 import secrets
 from typing import Final
 
-from agentflow_common import events, ids, money, rpc, rpc_budgets, subjects
+from agentflow_common import events, ids, money, rpc_budgets, subjects
 from agentflow_common.bus import Route
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, Problem, TerminalError
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.events import AuditRecorded
-from agentflow_common.rpc import Budget
+from agentflow_common.rpc_budgets import Budget
 from agentflow_cost import budgets
 from agentflow_cost.store_budgets import BudgetStore, Change
 
@@ -33,14 +33,14 @@ class BudgetHandlers:
 
     def routes(self) -> list[Route]:
         return [
-            (rpc.BUDGET_CREATE, self.create),
-            (rpc.BUDGET_LIST, self.list_),
-            (rpc.BUDGET_GET, self.get),
+            (rpc_budgets.BUDGET_CREATE, self.create),
+            (rpc_budgets.BUDGET_LIST, self.list_),
+            (rpc_budgets.BUDGET_GET, self.get),
             (rpc_budgets.BUDGET_UPDATE, self.update),
             (rpc_budgets.BUDGET_DELETE, self.delete),
         ]
 
-    async def create(self, request: rpc.CreateBudgetRequest) -> Budget:
+    async def create(self, request: rpc_budgets.CreateBudgetRequest) -> Budget:
         checked = budgets.check_new(request)
         now = self._clock.now_ms()
         start, end = budgets.bounds(checked.period, now)
@@ -59,12 +59,12 @@ class BudgetHandlers:
         await self._told(checked.org)
         return budget
 
-    async def list_(self, request: rpc.ListBudgetsRequest) -> rpc.ListBudgetsReply:
+    async def list_(self, request: rpc_budgets.ListBudgetsRequest) -> rpc_budgets.ListBudgetsReply:
         ids.check_token(request.org, "org")
         found = await self._store.page(request.org, self._clock.now_ms(), request.after, max(0, request.limit))
-        return rpc.ListBudgetsReply(budgets=tuple(found))
+        return rpc_budgets.ListBudgetsReply(budgets=tuple(found))
 
-    async def get(self, request: rpc.GetBudgetRequest) -> Budget:
+    async def get(self, request: rpc_budgets.GetBudgetRequest) -> Budget:
         ids.check_token(request.org, "org")
         ids.check_token(request.id, "budget")
         found = await self._store.find(request.org, request.id, self._clock.now_ms())
@@ -147,8 +147,8 @@ class BudgetHandlers:
 MESSAGE_IDS_MS: Final = 60_000  # half of what the server remembers message ids for
 
 
-def _get(request: rpc_budgets.UpdateBudgetRequest) -> rpc.GetBudgetRequest:
-    return rpc.GetBudgetRequest(org=request.org, id=request.id)
+def _get(request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.GetBudgetRequest:
+    return rpc_budgets.GetBudgetRequest(org=request.org, id=request.id)
 
 
 def _unknown(name: str) -> NotFoundError:

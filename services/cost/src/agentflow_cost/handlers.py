@@ -20,7 +20,8 @@ from agentflow_common.errors import (
     UnknownPriceError,
 )
 from agentflow_common.eventlog import EventLog
-from agentflow_common.rpc import Budget, Candidate, RouteReply, RouteRequest
+from agentflow_common.rpc import Candidate, RouteReply, RouteRequest
+from agentflow_common.rpc_budgets import Budget
 from agentflow_cost import budgets, machine
 from agentflow_cost.machine import Health, Model
 from agentflow_cost.prices import PriceBook

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentflow.v1 import budget_pb2 as pb
 from agentflow.v1 import budget_pb2_grpc
-from agentflow_common import money, rpc, rpc_budgets
+from agentflow_common import money, rpc_budgets
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_gateway import calls, convert, machine, pages
 from agentflow_gateway.calls import Call
@@ -34,7 +34,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             problems += await _scope_problems(self._deps, call, scope)
         if problems:
             raise InvalidError(f"the budget is not valid: {problems[0]}", problems=tuple(problems))
-        question = rpc.CreateBudgetRequest(
+        question = rpc_budgets.CreateBudgetRequest(
             org=call.org,
             limit_nano=request.limit_nano_usd,
             period=period,
@@ -42,20 +42,22 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             scope=scope,
             actor=call.identity.actor,
         )
-        return pb.CreateBudgetResponse(budget=_budget(await call.ask(self._nc, rpc.BUDGET_CREATE, question)))
+        return pb.CreateBudgetResponse(budget=_budget(await call.ask(self._nc, rpc_budgets.BUDGET_CREATE, question)))
 
     async def ListBudgets(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = calls.current()
         limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
         after = pages.after_name("budgets", request.page_token)
-        question = rpc.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
-        found = (await call.ask(self._nc, rpc.BUDGET_LIST, question)).budgets
+        question = rpc_budgets.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
+        found = (await call.ask(self._nc, rpc_budgets.BUDGET_LIST, question)).budgets
         shown, token = pages.cut("budgets", found, limit, lambda budget: budget.name)
         return pb.ListBudgetsResponse(budgets=[_budget(budget) for budget in shown], next_page_token=token)
 
     async def GetBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = calls.current()
-        found = await call.ask(self._nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=call.org, id=request.id))
+        found = await call.ask(
+            self._nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=call.org, id=request.id)
+        )
         return pb.GetBudgetResponse(budget=_budget(found))
 
     async def UpdateBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -96,7 +98,7 @@ async def _scope_problems(deps: Deps, call: Call, scope: str) -> list[Problem]:
     return [Problem("scope", f"no workflow {name!r} was registered or submitted", fix)]
 
 
-def _budget(found: rpc.Budget) -> Any:
+def _budget(found: rpc_budgets.Budget) -> Any:
     return pb.Budget(
         id=found.id,
         name=found.name,
