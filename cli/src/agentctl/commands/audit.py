@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import values
+from agentctl import paging, values
 from agentctl.failures import BAD_INPUT, FAILED, CliError
 from agentctl.output import Format, Output, clean, counts, emit, note, table, when
 from agentctl.session import open_client, remote
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log (permission `auditor` or `admin`).")
 
-_PAGE_MAX: Final = 1000
 _MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
 
 
@@ -33,30 +32,24 @@ def list_(
     run: Annotated[str, typer.Option(help="Only about this run.", show_default=False)] = "",
     since: Annotated[str, typer.Option(help="Only since: 1h, 2d, or a date.", show_default=False)] = "",
     until: Annotated[str, typer.Option(help="Only before: 1h (ago), 2d, or a date.", show_default=False)] = "",
-    limit: Annotated[int, typer.Option(min=1, max=1_000_000)] = 50,
+    limit: paging.Limit = 50,
+    everything: paging.All = False,
+    page_token: paging.PageToken = "",
     output: Output = Format.TABLE,
 ) -> None:
     """List audit entries, newest first."""
-    found: list[AuditEntry] = []
-    token = ""
+    after_ms = values.parse_time(since) if since else 0
+    before_ms = values.parse_time(until) if until else 0
     with open_client() as client:
-        while len(found) < limit:
-            page = client.audit.list(
-                actor=actor,
-                action=action,
-                run_id=run,
-                after_ms=values.parse_time(since) if since else 0,
-                before_ms=values.parse_time(until) if until else 0,
-                limit=min(_PAGE_MAX, limit - len(found)),
-                page_token=token,
-            )
-            found.extend(page.entries)
-            token = page.next_page_token
-            if not token:
-                break
+        found, token = paging.collect(
+            lambda size, at: client.audit.list(
+                actor=actor, action=action, run_id=run, after_ms=after_ms, before_ms=before_ms, limit=size,
+                page_token=at,
+            ),
+            limit, everything, page_token,
+        )  # fmt: skip
     emit([entry.to_dict() for entry in found], output, lambda: _table(found))
-    if token:
-        note(f"there may be more; this shows {len(found)} (--limit)")
+    paging.closing(len(found), token)
 
 
 @app.command()
