@@ -16,6 +16,7 @@ from agentctl.commands import (
     completion,
     config,
     dead,
+    keys,
     lane,
     prompt,
     retention,
@@ -70,6 +71,7 @@ app.add_typer(schedule.app, name="schedule")
 app.add_typer(budget.app, name="budget")
 app.add_typer(audit.app, name="audit")
 app.add_typer(dead.app, name="dead")
+app.add_typer(keys.app, name="keys")
 app.add_typer(lane.app, name="lane")
 app.add_typer(retention.app, name="retention")
 app.add_typer(config.app, name="config")

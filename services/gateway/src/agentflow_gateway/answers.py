@@ -122,7 +122,8 @@ def person(state: RunState, step: str, identity: Identity, as_person: str) -> st
     if approvers and by not in approvers:
         raise PermissionDeniedError(
             f"{by} may not answer step {step}: its approvers are {', '.join(approvers)}; an API key answers for the "
-            "approver whose name it has",
+            "approver whose name it has; with the permission `admin` name one of them (`--as NAME` of agentctl, "
+            "`as_person` of the API)",
             kind="not_an_approver",
         )
     return by

@@ -45,6 +45,6 @@ class Authenticator:
 def _unknown() -> UnauthenticatedError:
     return UnauthenticatedError(
         "the API key is not known or was revoked: check it, or have an administrator make one with "
-        "`python -m agentflow_gateway.keys create`",
+        "`agentctl keys create` (elsewhere than on the embedded stack: `python -m agentflow_gateway.keys create`)",
         kind="unknown_api_key",
     )

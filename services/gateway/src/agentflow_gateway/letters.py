@@ -314,7 +314,7 @@ def require_operator(call: Call, what: str) -> None:
     if "operator" not in call.identity.permissions:
         raise PermissionDeniedError(
             f"{what} holds for all orgs and needs the permission `operator`; make a key with it by "
-            "`python -m agentflow_gateway.keys create --permissions admin,operator`",
+            "`agentctl keys create --name NAME --permissions admin,operator`",
             kind="missing_permission",
         )
 

@@ -1,0 +1,128 @@
+"""`agentctl keys`: API keys of the embedded stack, made in its own database."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+
+import typer
+
+from agentctl import session
+from agentctl.failures import BAD_INPUT, UNREACHABLE, CliError
+from agentctl.output import Format, Output, emit, note, stdout, table, when
+
+if TYPE_CHECKING:
+    from agentflow_gateway.store import KeyRow, Store
+
+app = typer.Typer(no_args_is_help=True, help="API keys of the embedded stack that runs here.")
+
+DataDir = Annotated[
+    Path | None,
+    typer.Option(help="The stack's data dir; AGENTFLOW_DATA_DIR or ./.agentflow.", show_default=False),
+]
+T = TypeVar("T")
+_ORG: Final = "default"
+
+
+@app.command()
+def create(
+    name: Annotated[
+        str, typer.Option(help="Whose key it is: events and the audit log name it, approvals accept it as a person.")
+    ],
+    permissions: Annotated[
+        str, typer.Option(help="Comma-separated: read, write, admin, reveal, operator, auditor.")
+    ] = "read,write",
+    org: Annotated[str, typer.Option(help="The org that the key belongs to.")] = _ORG,
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Make a key. It is printed once, alone on stdout; the database holds its digest only."""
+    from agentflow_common.clock import SystemClock
+    from agentflow_gateway import keys
+
+    wanted = permissions.split(",")
+    now_ms = SystemClock().now_ms()
+    key_id, key = _with_store(data_dir, lambda store: keys.create(store, org, wanted, name, now_ms))
+    made = {"id": key_id, "key": key, "org": org, "name": name, "permissions": [p.strip() for p in wanted if p.strip()]}
+    note(f"{key_id} for org {org}; this is the only time that the key is shown")
+    emit(made, output, lambda: stdout().print(key, soft_wrap=True, markup=False, highlight=False))
+    note("use it: AGENTFLOW_TOKEN=KEY, `agentctl config set token -`, or Client(token=KEY)")
+
+
+@app.command("list")
+def list_(
+    org: Annotated[str, typer.Option(help="Only of this org.", show_default=False)] = "",
+    data_dir: DataDir = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """List keys, without the keys themselves."""
+    found = _with_store(data_dir, lambda store: store.list_keys(org))
+    emit([_plain(row) for row in found], output, lambda: _table(found))
+
+
+@app.command()
+def revoke(
+    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As `keys list` shows them.", show_default=False)],
+    data_dir: DataDir = None,
+) -> None:
+    """Make keys stop working, within seconds."""
+    from agentflow_common.clock import SystemClock
+
+    now_ms = SystemClock().now_ms()
+
+    async def work(store: Store) -> list[str]:
+        return [key_id for key_id in ids if not await store.revoke_key(key_id, now_ms)]
+
+    missing = _with_store(data_dir, work)
+    for key_id in ids:
+        if key_id not in missing:
+            note(f"{key_id} is revoked")
+    if missing:
+        raise CliError(f"no active key {', '.join(missing)}", fix="see `agentctl keys list`", exit_code=BAD_INPUT)
+
+
+def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
+    """Does the work on the gateway's tables of the stack that runs in the data dir."""
+    from agentctl.stack import find
+    from agentflow_common.settings import DatabaseSettings
+    from agentflow_gateway import keys
+
+    folder = session.data_dir(data_dir)
+    running = find(folder)
+    if running is None:
+        raise CliError(
+            f"no stack runs in {folder}",
+            fix="start it with `agentctl up --detach`, or name its folder with --data-dir; where the services run by "
+            "themselves, use `python -m agentflow_gateway.keys`",
+            exit_code=UNREACHABLE,
+        )
+    named: dict[str, Any] = {name.lower(): value for name, value in running.postgres.items()}
+    settings = DatabaseSettings(**named)
+
+    async def body() -> T:
+        async with keys.opened(settings) as store:
+            return await work(store)
+
+    return asyncio.run(body())
+
+
+def _plain(row: KeyRow) -> dict[str, Any]:
+    return {
+        "id": row.id,
+        "org": row.org,
+        "name": row.name,
+        "permissions": list(row.permissions),
+        "created_at": row.created_at,
+        "revoked_at": row.revoked_at,
+    }
+
+
+def _table(found: list[KeyRow]) -> Any:
+    rows = [
+        (row.id, row.name, row.org, ",".join(row.permissions), "revoked" if row.revoked_at else "active",
+         when(row.created_at))
+        for row in found
+    ]  # fmt: skip
+    return table(("ID", "NAME", "ORG", "PERMISSIONS", "STATE", "CREATED"), rows)
