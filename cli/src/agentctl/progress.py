@@ -186,7 +186,9 @@ class RunView:
         if event.type in {"step.failed", "step.undecidable"}:
             step.detail = describe_error(body.get("error") or {})
         elif event.type == "step.timed_out":
-            step.detail = f"no result in {body.get('timeout_ms')} ms"
+            what = "heartbeat" if body.get("bound") == "heartbeat" else "result"
+            cause = f"; the last error was {describe_error(body['cause'])}" if body.get("cause") else ""
+            step.detail = f"no {what} in {body.get('timeout_ms')} ms{cause}"
         elif event.type in {"step.skipped", "step.cancelled"}:
             step.detail = str(body.get("reason") or "")
 

@@ -93,13 +93,15 @@ class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
 
 class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
     """bound: which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms.
-    child: as in StepCancelled."""
+    child: as in StepCancelled. cause: of a total time that is over, the error of the last attempt, or of the part of
+    the step, that had failed before."""
 
     step: str
     attempt: int
     timeout_ms: int
     bound: str = ""
     child: str = ""
+    cause: StepError | None = None
 
 
 class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):

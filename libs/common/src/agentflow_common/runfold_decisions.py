@@ -127,6 +127,8 @@ def _timed_out(state: RunState, event: ev.StepTimedOut) -> None:
         "total": f"no result within {event.timeout_ms} ms, all attempts together",
         "heartbeat": f"no heartbeat within {event.timeout_ms} ms",
     }.get(event.bound, f"no result within {event.timeout_ms} ms")
+    if event.cause is not None:
+        text += f"; the last error was {event.cause.type}: {event.cause.message}"
     step.error = StepError(
         "heartbeat_timeout" if event.bound == "heartbeat" else "timeout", text, retryable=event.bound != "total"
     )

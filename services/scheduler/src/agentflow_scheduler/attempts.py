@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from agentflow_common import events as ev
 from agentflow_common import timer_ids
-from agentflow_common.runstate import StepState, StepStatus
+from agentflow_common.events import StepError
+from agentflow_common.runstate import StepState, StepStatus, parent_of
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
@@ -48,6 +49,17 @@ def time_out(run: Run, out: Decision, node: PlanNode, key: str, step: StepState)
         bound, length = "heartbeat", node.policy.heartbeat_ms
     else:
         bound, length = "", node.timeout_ms
-    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound)
+    cause = cause_of(run, key, step)
+    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, cause=cause)
     steps.release(run, out, key, step)
     steps.failed(run, out, node, key, step)
+
+
+def cause_of(run: Run, key: str, step: StepState) -> StepError | None:
+    """What went wrong before the total time of a step was over: in its last attempt, or in one of its parts."""
+    if not step.expired:
+        return None
+    if step.width < 0 and step.kind != "loop":
+        return step.error
+    parts = [part for name, part in run.state.steps.items() if parent_of(name) == key and part.error is not None]
+    return max(parts, key=lambda part: part.finished_at).error if parts else None

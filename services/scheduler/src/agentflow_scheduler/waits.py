@@ -194,7 +194,10 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
         return
     bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
     child = step.child
-    out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, child=child)
+    cause = step.error if step.expired else None  # of an attempt before this one
+    out.emit(
+        ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, child=child, cause=cause
+    )
     steps.cancel_child(run, out, key, step.attempt, child, "the step took too long")
     steps.failed(run, out, node, key, step)
 

@@ -28,6 +28,7 @@ MOVED: Final = {
     "run.paused": "paused",
 }  # fmt: skip
 RUN_STATUSES: Final = frozenset({"pending", *MOVED.values(), *ENDED.values()})
+_ENDED_BADLY: Final = frozenset({"failed", "retrying", "outcome_unknown"})
 _ACTIVE: Final = frozenset({"scheduled", "running"})
 _APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, never folded
 
@@ -237,14 +238,31 @@ def _decision(line: Timeline, row: Row) -> None:
             _current(line, row).status = "retrying"
     elif row.type in _CLOSED:
         attempt = _current(line, row)
+        if row.type == "step.timed_out" and attempt.error and attempt.status in _ENDED_BADLY:
+            attempt.status = "failed"  # of its own error: the time of all attempts together was over after it
+            return
         attempt.status = _CLOSED[row.type] or row.status
         attempt.finished_at = row.ts
         if attempt.started_at and not attempt.duration_ms:
             attempt.duration_ms = float(max(0, row.ts - attempt.started_at))
         if row.type == "step.timed_out":
-            attempt.error = "timeout: no result in time"
+            attempt.error = _of_time(row)
         elif row.type in {"step.undecidable", "step.resolved"}:
             attempt.error = _error(row)
+
+
+class _TimedOut(msgspec.Struct):
+    """What a row of `step.timed_out` has no column for."""
+
+    bound: str = ""
+    cause: ev.StepError | None = None
+
+
+def _of_time(row: Row) -> str:
+    """Why an attempt was over before it had a result."""
+    found = _body(row, _TimedOut)
+    text = "heartbeat_timeout: no heartbeat in time" if found.bound == "heartbeat" else "timeout: no result in time"
+    return f"{text}; the last error was {found.cause.type}: {found.cause.message}" if found.cause else text
 
 
 _OFFERED: Final = {
