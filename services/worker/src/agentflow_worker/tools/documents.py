@@ -111,15 +111,77 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
 
 
 def html_to_text(markup: str) -> tuple[str, str]:
-    """(title, text): headings, paragraphs, lists and table rows on lines of their own; scripts and styles dropped."""
+    """(title, text): headings, paragraphs, lists and table rows on lines of their own; without comments, scripts, what
+    is hidden, and the navigation around the content."""
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(markup, "html.parser")
     title = soup.title.get_text(" ", strip=True) if soup.title else ""
     if not title and (heading := soup.find("h1")) is not None:
         title = heading.get_text(" ", strip=True)
-    for tag in soup(["script", "style", "noscript", "template", "svg", "head", "title", "iframe"]):
+    _drop_unseen(soup)
+    whole = _words(soup)
+    parts = _around(soup)
+    if whole and sum(map(_words, parts)) <= WITHOUT_CONTENT * whole:  # else the page has put its content there
+        for tag in parts:
+            tag.decompose()
+    return title, _text_of(_content(soup))
+
+
+def _drop_unseen(soup: Any) -> None:
+    """Takes out what a reader of the page does not see."""
+    from bs4.element import PreformattedString
+
+    for node in soup.find_all(string=lambda string: isinstance(string, PreformattedString)):
+        node.extract()  # comments, declarations, instructions
+    for tag in soup(_UNSEEN):
         tag.decompose()
+    for tag in soup.find_all(_is_hidden):
+        if not tag.decomposed:
+            tag.decompose()
+
+
+def _is_hidden(tag: Any) -> bool:
+    style = str(tag.get("style") or "").replace(" ", "").lower()
+    hidden = tag.has_attr("hidden") or tag.get("aria-hidden") == "true"
+    return hidden or "display:none" in style or "visibility:hidden" in style
+
+
+def _around(soup: Any) -> list[Any]:
+    """The parts of a page that lead to other pages, or stand on each of them."""
+    found = [tag for tag in soup.find_all(True) if _leads_elsewhere(tag)]
+    chosen = set(map(id, found))
+    return [tag for tag in found if not any(id(parent) in chosen for parent in tag.parents)]
+
+
+def _leads_elsewhere(tag: Any) -> bool:
+    if tag.name in _AROUND or str(tag.get("role") or "").lower() in _ROLES:
+        return True
+    if tag.name in ("header", "footer"):  # those of an article belong to it
+        return tag.find_parent(["article", "main"]) is None and tag.find("h1") is None
+    names = " ".join([*(tag.get("class") or []), str(tag.get("id") or "")])
+    if names and tag.name not in ("body", "html", "main", "article") and _WIDGET.search(names):
+        return True
+    if tag.name not in ("ul", "ol", "div", "p"):
+        return False
+    links = tag.find_all("a")
+    linked = sum(len(link.get_text(" ", strip=True)) for link in links)
+    short = linked <= 25 * len(links)
+    return len(links) >= 3 and short and linked >= 0.8 * len(tag.get_text(" ", strip=True))
+
+
+def _content(soup: Any) -> Any:
+    """The element that holds the page's content, if the page names it."""
+    articles = soup.find_all("article")
+    named = soup.find("main") or soup.find(attrs={"role": "main"}) or (articles[0] if len(articles) == 1 else None)
+    return named if named is not None and _words(named) >= 0.3 * _words(soup) else soup
+
+
+def _words(tag: Any) -> int:
+    return len(tag.get_text(" ").split())
+
+
+def _text_of(soup: Any) -> str:
     for node in soup.find_all(string=True):
         if node.find_parent("pre") is None:
             node.replace_with(re.sub(r"\s+", " ", node))
@@ -136,9 +198,23 @@ def html_to_text(markup: str) -> tuple[str, str]:
         tag.insert_before("\n")
         tag.append("\n" if tag.name in ("li", "tr", "dt", "dd") else "\n\n")
     lines = [re.sub(r"[^\S\t]+", " ", line).replace("\t", "  ").strip() for line in soup.get_text().splitlines()]
-    return title, re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
+WITHOUT_CONTENT: Final = 0.8  # of a page's words may go with its navigation; more, and it was no navigation
+_UNSEEN_NAMES: Final = """
+    script style noscript template svg head title iframe button select input textarea option datalist dialog canvas
+"""
+_UNSEEN: Final = _UNSEEN_NAMES.split()
+_AROUND: Final = frozenset({"nav", "aside", "menu"})
+_ROLES: Final = frozenset(
+    {"navigation", "banner", "contentinfo", "search", "menu", "menubar", "complementary", "dialog"}
+)
+_WIDGET: Final = re.compile(
+    r"(?:^|[\s_-])(?:nav|navbar|navigation|menu|breadcrumbs?|cookies?|consent|sidebar|skip-?link|social|share|newsletter)"
+    r"(?:$|[\s_-])",
+    re.I,
+)
 _BLOCK_NAMES: Final = """
     p div section article header footer main aside nav h1 h2 h3 h4 h5 h6 ul ol li table tr blockquote pre dl dt dd
     figure figcaption form fieldset hr address

@@ -7,7 +7,17 @@ import re
 from collections import Counter
 from typing import Any, Final
 
+from agentflow_worker.providers.local import kinds
 from agentflow_worker.providers.local import text as t
+
+SAMPLE_CHARS: Final = 60_000
+UNKNOWN: Final = "unknown"
+DOUBT: Final = 2.1  # three common words that a text of any kind may use
+_REST_LABELS: Final = """
+    other others unknown none misc miscellaneous general document sonstiges andere autre otro altro overig
+"""
+_REST: Final = frozenset(_REST_LABELS.split())
+
 
 # what a payload is: the labels that a caller gets who names none
 _SHAPES: Final[dict[str, tuple[tuple[str, float], ...]]] = {
@@ -36,31 +46,30 @@ _SHAPES: Final[dict[str, tuple[tuple[str, float], ...]]] = {
 # words that stand for common labels; a label's own words always count
 _LEXICON: Final[dict[str, str]] = {
     "legal": "contract clause party parties agreement liability law court plaintiff indemnity terms breach counsel",
-    "contract": "contract clause party parties agreement term termination liability renew renewal amendment signature",
     "finance": "payment invoice revenue profit bank account cost budget price tax interest loan share market quarter",
-    "invoice": "invoice amount due total tax vat payment quantity unit price bill billing",
     "technical": "server system software api database code deploy error bug network configuration version latency",
-    "incident": "incident outage failure unavailable root cause postmortem mitigation restored impact timeline alert",
-    "report": "report review findings summary recommendation section results analysis quarter conclusion",
     "medical": "patient doctor treatment symptom diagnosis hospital medicine dose clinical disease therapy",
     "science": "study experiment hypothesis result data method theory research sample measurement",
     "sports": "team match game player score season coach league goal win championship",
     "politics": "government election minister parliament policy vote party president law campaign",
-    "news": "reported today announced yesterday officials said according spokesperson",
-    "support": "help problem issue ticket broken please error refund account login cannot work",
-    "complaint": "complaint unhappy disappointed refund terrible broken late angry unacceptable poor worst",
-    "praise": "great excellent love wonderful best amazing pleased perfect thank thanks helpful recommend happy nice",
+    "complaint": "complaint unhappy disappointed refund terrible broken late angry unacceptable poor worst "
+    "beschwerde enttäuscht verspätet kaputt defekt erstattung ärgerlich réclamation déçu retard cassé "
+    "remboursement queja decepcionado roto reembolso tarde reclamo",
+    "praise": "great excellent love wonderful best amazing pleased perfect thank thanks helpful recommend happy nice "
+    "danke großartig toll hervorragend zufrieden empfehle merci excellent génial parfait gracias "
+    "excelente genial perfecto contento",
     "insult": "idiot stupid moron loser pathetic worthless scum disgusting trash fool dumb liar shut hate",
-    "advertisement": "offer sale discount buy free order click price deal limited exclusive shop brand visit save",
-    "letter": "dear sincerely regards yours faithfully enclosed writing sir madam letter",
-    "manual": "step press button install connect device turn switch insert warning instruction figure settings manual",
-    "email": "dear regards sincerely hello subject sent wrote reply forward attached",
+    "advertisement": "offer sale discount buy free order click price deal limited exclusive shop brand visit save "
+    "angebot rabatt gratis kostenlos jetzt kaufen promotion soldes offre oferta descuento",
     "marketing": "offer sale discount buy brand campaign customer product launch exclusive free",
     "spam": "winner prize free click offer cash urgent lottery viagra guaranteed limited act now congratulations",
-    "positive": "good great excellent love happy wonderful best amazing pleased perfect fast helpful thank recommend",
-    "negative": "bad poor terrible hate awful worst disappointed broken slow problem fail failure angry unhappy wrong",
+    "positive": "good great excellent love happy wonderful best amazing pleased perfect fast helpful thank recommend "
+    "gut großartig toll zufrieden schön bon excellent parfait bueno excelente perfecto contento",
+    "negative": "bad poor terrible hate awful worst disappointed broken slow problem fail failure angry unhappy wrong "
+    "schlecht enttäuscht kaputt langsam mauvais déçu cassé lent malo decepcionado roto lento",
     "neutral": "information report states describes contains according",
-    "urgent": "urgent immediately asap critical now emergency outage deadline today blocked",
+    "urgent": "urgent immediately asap critical now emergency outage deadline today blocked "
+    "dringend sofort eilt urgence immédiatement urgente inmediatamente",
     "question": "what why how when where who which can could does",
     "simple": "short brief basic single easy plain",
     "complex": "however therefore although multiple dependency architecture trade analysis constraint interaction",
@@ -84,23 +93,49 @@ def labels_in(prompt: str) -> list[str]:
 
 
 def classify(text: str, labels: list[str] | None = None) -> dict[str, Any]:
-    """{"label", "type": the same, "score": 0..1, "scores": by label}. Without labels: the kind of content."""
-    shapes = _shape_scores(text)
-    offered = labels or list(shapes)
-    topic = Counter(t.terms(text, t.stopwords_of(t.detect_language(text)[0])))
-    total = sum(topic.values()) or 1
-    raw = {}
-    for label in offered:
-        score = shapes.get(label.strip().lower(), 0.0)
-        score += 4 * _lexicon_score(label, topic, total)
-        raw[label] = score
-    # a softmax turns scores of any size into shares; the temperature is chosen so that a clear winner reads as 0.8+
-    top = max(raw.values())
-    weights = {label: math.exp(4 * (score - top)) for label, score in raw.items()}
-    whole = sum(weights.values())
+    """{"label", "type": the same, "score": 0..1, "scores": by label}.
+
+    Without labels: the kind of content, and under "document" the kind of document, if it is text.
+    With labels, a text that nothing puts under one of them is `other` or the like, if that is a label, else `unknown`.
+    """
+    plain = t.without_tokens(text)
+    shapes = _shape_scores(plain)
+    if not labels:
+        raw = {label: 4 * score for label, score in shapes.items()}
+        made = _chosen(raw, "text")
+        return {**made, "document": kinds.document_of(plain[:SAMPLE_CHARS])[0]} if made["label"] == "text" else made
+    topic = Counter(t.terms(plain, t.stopwords_of(t.detect_language(plain)[0])))
+    rest = next((label for label in labels if label.strip().lower() in _REST), UNKNOWN)
+    raw = {label: _strength(label, plain, topic, shapes) for label in labels if label != rest}
+    return _chosen({**raw, rest: DOUBT}, rest)
+
+
+def _strength(label: str, text: str, topic: Counter[str], shapes: dict[str, float]) -> float:
+    """How much speaks for a label; DOUBT is as much as may be chance."""
+    name = label.strip().lower()
+    if name in shapes:
+        return 4 * shapes[name]
+    asked = 4 * _questions(text) if name in ("question", "questions", "frage", "pregunta") else 0.0
+    kind = kinds.kind_of(label)
+    if kind:
+        return asked + kinds.evidence(text[:SAMPLE_CHARS], kind)
+    return asked + _lexicon_score(label, topic, sum(topic.values()) or 1)
+
+
+def _chosen(raw: dict[str, float], rest: str) -> dict[str, Any]:
+    """The label that outweighs all others together, else the rest. The power makes a clear winner read as 0.8+."""
+    weights = {label: max(score, 0.0) ** 3 for label, score in raw.items()}
+    whole = sum(weights.values()) or 1.0
     scores = {label: round(weight / whole, 3) for label, weight in weights.items()}
-    best = max(offered, key=lambda label: (raw[label], -offered.index(label)))
-    return {"label": best, "type": best, "score": scores[best], "scores": scores}
+    best = max(raw, key=lambda label: raw[label])
+    label = best if weights[best] > 0.5 * whole else rest
+    return {"label": label, "type": label, "score": scores[label], "scores": scores}
+
+
+def _questions(text: str) -> float:
+    """The share of sentences that ask."""
+    found = t.sentences(text[:SAMPLE_CHARS])
+    return sum(sentence.rstrip("\"'”» )").endswith(("?", "\uff1f")) for sentence in found) / (len(found) or 1)
 
 
 def _shape_scores(text: str) -> dict[str, float]:
@@ -116,15 +151,18 @@ def _shape_scores(text: str) -> dict[str, float]:
 
 
 def _lexicon_score(label: str, topic: Counter[str], total: int) -> float:
-    names = [t.stem(word) for word in re.findall(r"[a-z]+", label.lower())]
-    terms = {t.stem(word) for name in _lexicon_names(label) for word in _LEXICON[name].split()}
-    hits = sum(n for term, n in topic.items() if term in terms)
-    own = sum(topic[name] for name in names)
-    return math.sqrt((hits + 3 * own) / total) if hits or own else 0.0
+    """Different words of the label's lexicon, and its own words, less where they are few for the text's length."""
+    own = {t.stem(word) for word in re.findall(r"[^\W\d_]+", label.lower())}
+    terms = {t.stem(word) for name in _lexicon_names(label) for word in _LEXICON[name].split()} - own
+    hits = {term: topic[term] for term in terms if topic[term]}
+    named = sum(topic[word] for word in own)
+    share = (sum(hits.values()) + 2 * named) / total
+    factor = 1.5 if share > 0.1 else min(1.0, share / 0.02)
+    return factor * (len(hits) + 2.0 * bool(named) + 0.5 * math.log2(1 + named))
 
 
 def _lexicon_names(label: str) -> list[str]:
-    words = {t.stem(word) for word in re.findall(r"[a-z]+", label.lower())}
+    words = {t.stem(word) for word in re.findall(r"[^\W\d_]+", label.lower())}
     return [name for name in _LEXICON if t.stem(name) in words]
 
 

@@ -13,6 +13,7 @@ from agentflow_worker.providers.local import summary as s
 from agentflow_worker.providers.local import text as t
 from agentflow_worker.providers.local import translate as tr
 from agentflow_worker.providers.port import Completion, CompletionRequest, OnToken, ProviderError
+from agentflow_worker.tools.documents import html_to_text
 
 MODELS: Final = ("extractive-1", "extractive-pro")
 _INLINE_CHARS_MAX: Final = 8_000  # more is worth a thread: the loop stays free
@@ -23,6 +24,9 @@ _SIDE: Final = """
     max_words max_keywords max_sentences sentences style tone audience format instruction instructions threshold title
     name
 """
+_PAGE: Final = re.compile(
+    r"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|body|article|main)\b", re.I | re.S
+)
 _SIDE_KEYS: Final = frozenset(_SIDE.split())
 _SIGNS: Final = (
     ("moderate", r"\bmoderat|\bharmful|\bpolicy violation"),
@@ -81,10 +85,15 @@ def content_of(request: CompletionRequest) -> str:
     inputs = request.inputs
     for key in _CONTENT_KEYS:
         if inputs.get(key):
-            return _flatten(inputs[key])
+            return _readable(_flatten(inputs[key]))
     rest = [_flatten(value) for key, value in inputs.items() if key not in _SIDE_KEYS]
     joined = "\n\n".join(part for part in rest if part)
-    return joined or request.text
+    return _readable(joined) or request.text
+
+
+def _readable(text: str) -> str:
+    """The text of a page in HTML; anything else as it is."""
+    return html_to_text(text)[1] if _PAGE.match(text) else text
 
 
 def _flatten(value: Any) -> str:

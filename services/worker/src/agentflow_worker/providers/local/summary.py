@@ -26,11 +26,11 @@ def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = Fals
 
     focus: what the reader cares for. pro: also weighs headings and position, and avoids saying the same thing twice.
     """
-    found = t.sentences(text)
+    found = t.prose(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)
     if not found:
-        short = t.clean(text)[:chars_max]
+        short = t.shortened(t.clean(text), chars_max)
         return {"summary": short, "sentences": [short] if short else [], "coverage": 1.0 if short else 0.0}
     vectors = _vectors(found, stop)
     order = _shortlist(found, vectors)
@@ -44,6 +44,8 @@ def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = Fals
         if pro and title:
             score *= 1 + 0.25 * min(2, sum(1 for term in vectors[i] if term in title))
         score *= 1 + 0.3 * min(2, len(wanted & vectors[i].keys()))
+        if found[i].startswith("<"):  # a token in the place of a name: it says less at the head of a summary
+            score *= 0.6
         weighted.append((score, i))
     chosen = sorted(_pick(weighted, vectors, found, sentences_max, chars_max, 0.75 if pro else 0.9))
     picked = [found[i] for i in chosen]
@@ -151,13 +153,14 @@ def _coverage(picked: list[str], found: list[str], stop: frozenset[str]) -> floa
 
 def keywords(text: str, most: int = 8) -> list[str]:
     """The phrases of one to three topic words that the text repeats, the most telling first (after RAKE, Rose 2010)."""
+    text = t.without_addresses(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)
     spelling: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
     counts: Counter[tuple[str, ...]] = Counter()
     first: dict[tuple[str, ...], int] = {}
     position = 0
-    lines = t.sentences(text) + t.headings(text)
+    lines = [line for line in t.sentences(text) if not t.is_contact(line)] + t.headings(text)
     for line in lines or [t.clean(text)]:
         for run in _runs(line, stop):
             position += len(run)

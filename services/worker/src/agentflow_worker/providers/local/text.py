@@ -9,18 +9,38 @@ import re
 from collections import Counter
 from typing import Final
 
-from agentflow_worker.providers.local.words import ABBREVIATIONS, STOPWORDS
+from agentflow_worker.providers.local.words import ABBREVIATIONS, BEFORE_ORDINALS, ENDING, MONTHS, STOPWORDS
 
 TEXT_CHARS_MAX: Final = 400_000  # beyond it the head is read: algorithms here are meant for documents
 _END: Final = re.compile(r"(?<=[.!?…。！？])[\"'”’)\]]*\s+|(?<=[。！？])")
 _LIST: Final = re.compile(r"\s*(?:[-*+•]|\d{1,3}[.)])\s+")
 _RULE: Final = re.compile(r"\s*(?:[-=_*]\s?){3,}\s*\Z")
-_TABLE: Final = re.compile(r"\s*\|.*\|\s*\Z")
+# rows of Markdown, and columns that spaces or tabs keep apart
+_TABLE: Final = re.compile(r"\s*\|.*\|\s*\Z|.*\S(?: {3,}|\t+)\S|.*[^\s.!?:] {2}\S.*[^\s.!?:] {2}\S")
 _LINK: Final = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
 _MARKS: Final = re.compile(r"(\*\*|__|~~|`)(?=\S)(.+?)(?<=\S)\1")
 _EMPHASIS: Final = re.compile(r"(?<![\w*])[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?![\w*])")
 WORD: Final = re.compile(r"<[A-Z][A-Z_]+:[A-Z2-7]+>|[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,:/-]\d+)*%?")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
+_CJK: Final = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
+# privacy tokens as they are, escaped for HTML, broken over a line, or as the placeholders that prompts speak of
+_TOKENS: Final = re.compile(
+    r"(?:<|&lt;)\s*[A-Z][A-Z_]{1,30}\s*:\s*[A-Z2-7]{6,12}\s*(?:>|&gt;)|\b[A-Z][A-Z_]{2,30}:[A-Z2-7]{6,12}\b"
+    r"|\[[A-Z][A-Z_]{2,30}_\d{1,4}\]"
+)
+_URL: Final = re.compile(r"\b(?:https?://|www\.)\S+|\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+", re.I)
+_LABEL: Final = """
+    tel telefon téléphone teléfono telefono telephone phone fax telefax mobile mobil handy cell portable móvil
+    e-?mail mail courriel correo web website webseite internet url iban bic swift konto kontonummer account
+    ust-?id ust-?idnr vat steuernummer kundennummer kundennr customer address adresse anschrift dirección indirizzo
+    postfach hrb hrp siret siren cif nif kvk contact kontakt ansprechpartner
+"""
+_CONTACT: Final = re.compile(
+    rf"\W*(?:{'|'.join(_LABEL.split())})\b(?:[ .-]?(?:no|nr|n°|nº|number|id))?\s*(?:[.:]|(?=[+<(\d]))", re.I
+)
+_PLACE: Final = re.compile(r"\b(?:[A-Z]{1,2}-)?\d{4,5}\s+[A-ZÄÖÜÉ][\w.-]+")
+_VOWELLESS: Final = re.compile(r"[bcdfghjklmnpqrstvwxz]+")  # `Bj.`, `Strs.`: no word of these languages
+_SHORT_LINE: Final = 32
 
 
 def sentences(text: str) -> list[str]:
@@ -29,6 +49,42 @@ def sentences(text: str) -> list[str]:
     for block in _blocks(text[:TEXT_CHARS_MAX]):
         found.extend(_split(block))
     return found
+
+
+def prose(text: str) -> list[str]:
+    """The sentences that say something: without contact lines, tokens and fragments, unless there is nothing else."""
+    found = sentences(text)
+    return [sentence for sentence in found if not is_contact(sentence) and _says_something(sentence)] or found
+
+
+def without_tokens(text: str) -> str:
+    """The text without privacy tokens, in any form in which they may stand in it."""
+    return _TOKENS.sub(" ", text) if ":" in text or "_" in text else text
+
+
+def without_addresses(text: str) -> str:
+    """The text without privacy tokens, URLs and mail addresses: their parts are no words."""
+    return _URL.sub(" ", without_tokens(text))
+
+
+def is_contact(line: str) -> bool:
+    """Whether a line gives a phone number, an address and the like, and says nothing else."""
+    plain = without_tokens(line)
+    rest = _URL.sub(" ", plain)
+    real = sum(len(word) > 1 for word in _LETTERS.findall(rest))
+    hidden = len(_TOKENS.findall(line)) + len(_URL.findall(plain))
+    if hidden and real < 2 + 3 * hidden:
+        return True
+    if real < 12 and _CONTACT.match(line):
+        return True
+    return real < 9 and not line.rstrip().endswith((".", "!", "?")) and _PLACE.search(line) is not None
+
+
+def _says_something(sentence: str) -> bool:
+    if _CJK.search(sentence):
+        return len(sentence) >= 8
+    ends = sentence.rstrip("\"'”’»)]").endswith((".", "!", "?", "…", ":", ";"))
+    return len(_LETTERS.findall(sentence)) >= (4 if ends else 8)
 
 
 def headings(text: str) -> list[str]:
@@ -43,6 +99,14 @@ def clean(line: str) -> str:
     return " ".join(line.split())
 
 
+def shortened(text: str, chars_max: int) -> str:
+    """The text's head, cut between two words."""
+    if len(text) <= chars_max:
+        return text
+    head = text[: chars_max + 1]
+    return (head.rsplit(None, 1)[0] if " " in head else head[:chars_max]).rstrip()
+
+
 def _blocks(text: str) -> list[str]:
     """Paragraphs and list items, each on one line."""
     blocks: list[str] = []
@@ -54,7 +118,8 @@ def _blocks(text: str) -> list[str]:
             blocks.append(clean(" ".join(held)))
             held.clear()
 
-    for line in text.splitlines():
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""], strict=False):
         if line.lstrip().startswith(("```", "~~~")):
             fenced = not fenced
             flush()
@@ -62,13 +127,26 @@ def _blocks(text: str) -> list[str]:
             continue
         elif not line.strip() or re.match(r"#{1,6}\s", line) or _RULE.match(line) or _TABLE.match(line):
             flush()
+        elif is_contact(line):
+            flush()
+            blocks.append(clean(line))
         elif _LIST.match(line):
             flush()
             held.append(_LIST.sub("", line, count=1))
         else:
             held.append(line.lstrip("> "))
+        if held and _stands_alone(line, following):
+            flush()
     flush()
     return blocks
+
+
+def _stands_alone(line: str, following: str) -> bool:
+    """Whether a line is one of a letterhead, an address or a list without marks, and no part of a wrapped text."""
+    line, following = line.strip(), following.strip()
+    if not line or not following or len(line) > _SHORT_LINE or line.endswith((",", "-", "–", "(")):
+        return False
+    return following[0].isupper() or following[0].isdigit() or following[0] in "<+"
 
 
 def _split(block: str) -> list[str]:
@@ -76,15 +154,31 @@ def _split(block: str) -> list[str]:
     start = 0
     for match in _END.finditer(block):
         head = block[start : match.start()].rstrip("\"'”’)]")
-        last = head.rsplit(None, 1)[-1].rstrip(".").lower() if head else ""
-        following = block[match.end() : match.end() + 1]
-        initial = len(last) == 1 and last.isalpha() and head.endswith(".")
-        if head.endswith(".") and (last in ABBREVIATIONS or initial or following.islower()):
+        if head.endswith(".") and _goes_on(head, block[match.end() :]):
             continue
         parts.append(block[start : match.end()].strip())
         start = match.end()
     parts.append(block[start:].strip())
     return [part for part in parts if part]
+
+
+def _goes_on(head: str, rest: str) -> bool:
+    """Whether a full stop belongs to an abbreviation or an ordinal number, and the sentence goes on after it."""
+    written = head.rsplit(None, 1)[-1].lstrip("(\"'„“«[").rstrip(".")
+    last = written.lower()
+    following = rest[:1]
+    if following.islower():
+        return True
+    word = _LETTERS.match(rest)
+    next_word = word.group().lower() if word else ""
+    if last.isdigit() and len(last) <= 2:
+        before = head.lower().split()[-2:-1]
+        return next_word in MONTHS or (bool(before) and before[0] in BEFORE_ORDINALS)
+    if last in ENDING:  # it may also be the last word: then a common word begins the next sentence
+        return not any(next_word in stopwords for stopwords in STOPWORDS.values())
+    if last in ABBREVIATIONS or (len(last) == 1 and last.isalpha()):
+        return True
+    return len(last) <= 4 and not written.isupper() and _VOWELLESS.fullmatch(last) is not None
 
 
 def words(text: str) -> list[str]:
@@ -150,7 +244,7 @@ def detect_language(text: str) -> tuple[str, float]:
     The script decides where it can. Latin scripts compare function words and the trigrams of those words, as in
     Cavnar and Trenkle, N-Gram-Based Text Categorization (1994), with profiles made of the function-word lists.
     """
-    sample = text[:20_000]
+    sample = without_tokens(text[:20_000])
     letters = _LETTERS.findall(sample.lower())
     total = sum(map(len, letters))
     if total < 3:

@@ -89,7 +89,44 @@ STOPWORDS: Final[dict[str, frozenset[str]]] = {code: frozenset(words.split()) fo
 
 # after these a full stop ends no sentence
 _ABBREVIATIONS: Final = """
-    mr mrs ms dr prof sr jr st vs etc e.g i.e eg ie no nr fig vol inc ltd co corp dept approx est al ca cf resp
-    bzw z.b usw u.a d.h jan feb mar apr jun jul aug sep sept oct nov dec a.m p.m u.s u.k mme
+    mr mrs ms dr prof sr jr st vs e.g i.e eg ie no nr nos fig figs vol approx est cf resp dept ed eds p pp sec ch par
+    rev gen col capt lt sgt hon pres gov rep sen mt ft tel fax ext phone mob
+    abs art ziff nr bd bde hg hrsg str pl tel hr fr frl dipl ing rer nat habil phil jur med bzw ca ggf vgl gem inkl exkl
+    zzgl abzgl sog allg evtl entspr insb lt mio mrd tsd z.b d.h i.d.r u.a.m o.ä s.o s.u z.t z.hd i.a i.v geb gest
+    m mm mme mlle mlles mgr me pr env tél av bd boul réf cf art chap éd p.ex c.-à-d ste
+    sra srta sres d dª dra ud uds vd vds núm pág págs tel avda admón art cap p.ej ee aprox dto
+    sig sigg dott dott.ssa sig.ra sigra ing avv arch geom rag on pag pagg tel p.es cfr art int p.zza
+    exmo exma dr dra eng av tel pág art núm
+    dhr mevr mw drs ir mr bijv nl blz tel nr t.a.v m.b.t i.v.m d.w.z o.a a.u.b
+    np tzn ul tel godz nr tj dr prof im św pl al os woj
+    t.ex bl.a dvs kl nr tel f.eks ca jf pga mht
+    esim puh nro ks mm
+    sn dr av cad sok tel no örn bkz
+    т.е т.д т.п ул тел руб стр напр им г гг акад проф д см рис
+    jan feb mar apr jun jul aug sep sept okt oct nov dec dez déc févr janv juil ene abr ago gen mag giu lug ott dic
+    mrt mei maj
 """
 ABBREVIATIONS: Final = frozenset(_ABBREVIATIONS.split())
+# these may also be the last word of a sentence
+_ENDING: Final = """
+    etc usw ecc osv enz itd itp jne ym yms vb u.a u.ä et al bl.a m.m e.a inc ltd co corp llc plc gmbh u.s u.k a.m p.m
+    a.s s.a s.l s.p.a b.v n.v i.d.r d.c
+"""
+ENDING: Final = frozenset(_ENDING.split())
+_MONTHS: Final = """
+    january february march april may june july august september october november december
+    januar jänner februar märz mai juni juli oktober dezember
+    janvier février mars avril juin juillet août septembre octobre novembre décembre
+    enero febrero marzo abril mayo junio julio agosto septiembre octubre noviembre diciembre
+    gennaio febbraio aprile maggio giugno luglio settembre ottobre dicembre
+    januari februari maart mei juni juli augustus oktober
+    stycznia lutego marca kwietnia maja czerwca lipca sierpnia września października listopada grudnia
+    jahrhundert jahrhunderts
+"""
+MONTHS: Final = frozenset(_MONTHS.split())
+# `im 2. Stock`, `den 3. plats`
+_BEFORE_ORDINALS: Final = """
+    im am der die das dem den des zum zur vom ab bis seit jeder jede jedes jeden jedem ein eine einen einem einer eines
+    ihr ihre ihren sein seine seinen unser unsere dieser diese dieses diesem diesen den det till fra fra på
+"""
+BEFORE_ORDINALS: Final = frozenset(_BEFORE_ORDINALS.split())
