@@ -180,7 +180,8 @@ def test_times_signals_approvals_and_runs() -> None:
     detail = {"approvers": ["ann", "bob"], "required": 2}
     answers = [Answer("ann", "approve", 1)]
     approval = only(StepState(waiting="approval", detail=detail, answers=answers, until=NOW + 5000, **waiting))
-    assert approval.text == "waits for an approval, 1 of 2 given; may answer: ann, bob, ends by itself in 5 s"
+    command = " (agentctl workflow approve run_1 a --as PERSON)"
+    assert approval.text == "waits for an approval, 1 of 2 given; may answer: ann, bob, ends by itself in 5 s" + command
     child = only(StepState(waiting="subworkflow", child="run_2", **waiting))
     assert (child.kind, child.on) == ("subworkflow", "run_2")
 

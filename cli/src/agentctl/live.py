@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from agentctl.output import STATUS_STYLE, clean, duration, money, note, status_text, stderr
-from agentctl.progress import RunView, StepView, line
+from agentctl.progress import RunView, StepView, answer, line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -47,6 +47,8 @@ def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = F
             on_event(item)
         elif not quiet:
             note(clean(line(item, view.submitted_ms)))
+            if command := answer(run_id, item):
+                note(f"            answer it with: {command}")
     return view
 
 
@@ -94,6 +96,8 @@ def _picture(view: RunView, now_ms: int, width: int) -> Any:
         parts.append(Text(f"  and {len(view.steps) - len(shown)} more steps", style="dim"))
     if not view.ended:
         parts.extend(_tail(step, width) for step in view.steps.values() if step.status == "running" and step.tail)
+        asked = [step.answer for step in view.steps.values() if step.answer and step.status == "waiting"]
+        parts.extend(Text(f"  {clean(command)}", overflow="ignore", no_wrap=True) for command in asked)
     if view.error:
         parts.append(Text(clean(view.error), style="red"))
     return Group(*parts)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 _TRAILING: Final = re.compile(r"[ \t]+$", re.M)
+ID_COLUMNS: Final = frozenset({"RUN", "ID", "SEQUENCE", "SEQ"})
 PIPE_COLUMNS: Final = 200  # a pipe has no width; narrow tables would cut what a script wants
 
 
@@ -91,16 +92,56 @@ def emit(data: Any, output: Format, render: Callable[[], Any]) -> None:
             stdout().print(made)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, right: Sequence[str] = (), title: str = "") -> Any:
-    """A plain table. Cells are strings or rich Text; long ones fold, they are never cut."""
+def table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    *,
+    right: Sequence[str] = (),
+    title: str = "",
+    empty: str = "",
+    less: Sequence[str] = (),
+) -> Any:
+    """A plain table. Cells are strings or rich Text; long ones fold, they are never cut, and ids stay on one line.
+
+    empty: what is said where there are no rows; then None is returned.
+    less: columns that a narrow terminal does without, the first ones first.
+    """
     from rich.table import Table
+
+    if not rows and empty:
+        note(empty)
+        return None
+    left_out = _too_many(columns, rows, less, stdout().width) if less else set()
+    if left_out:
+        rows = [[cell for name, cell in zip(columns, row, strict=True) if name not in left_out] for row in rows]
+        columns = [name for name in columns if name not in left_out]
 
     made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=title or None, title_justify="left")
     for name in columns:
-        made.add_column(name, justify="right" if name in right else "left", overflow="fold")
+        justify: Any = "right" if name in right else "left"
+        made.add_column(name, justify=justify, overflow="fold", no_wrap=name in ID_COLUMNS)
     for row in rows:
         made.add_row(*(cell if not isinstance(cell, str) else clean(cell) for cell in row))
     return made
+
+
+def _too_many(columns: Sequence[str], rows: Sequence[Sequence[Any]], less: Sequence[str], width: int) -> set[str]:
+    """Returns the columns to leave out so that the rest fits the width, as far as `less` allows."""
+    needed = {
+        name: max(len(name), *(len(str(row[number])) for row in rows)) + 2 if rows else 0
+        for number, name in enumerate(columns)
+    }
+    out: set[str] = set()
+    for name in less:
+        if sum(size for other, size in needed.items() if other not in out) <= width:
+            break
+        out.add(name)
+    return out
+
+
+def some(number: int, what: str, whats: str = "") -> str:
+    """Returns `1 step`, `2 steps`."""
+    return f"{number:,} {what if number == 1 else whats or what + 's'}"
 
 
 STATUS_STYLE: Final = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -44,7 +45,8 @@ _WAITS: Final = {
 
 @dataclass
 class StepView:
-    """detail: one line about what the step is doing or did. tail: the end of the answer being written."""
+    """detail: one line about what the step is doing or did. tail: the end of the answer being written. answer: the
+    command that a person answers a waiting step with."""
 
     name: str
     kind: str = ""
@@ -57,6 +59,7 @@ class StepView:
     cost_nano: int = 0
     width: int = 0
     children_done: int = 0
+    answer: str = ""
 
 
 @dataclass
@@ -147,6 +150,7 @@ class RunView:
             step.kind = step.kind or str(body.get("kind") or "")
             asked = detail if isinstance(detail, Mapping) else {}
             step.detail = str(asked.get("message") or asked.get("signal") or body.get("child") or "")
+            step.answer = answer(self.run_id, event)
         elif event.type == "step.queued":
             step.detail = f"waits for a slot of lane {body.get('lane')}"
         elif event.type == "step.progressed":
@@ -194,6 +198,18 @@ class RunView:
 
     def _view(self, name: str) -> StepView:
         return self.steps.setdefault(name.partition("[")[0], StepView(name.partition("[")[0]))
+
+
+def answer(run_id: str, event: Any) -> str:
+    """Returns the command that answers what a step has begun to wait for; empty for what comes by itself."""
+    if event.type != "step.waiting":
+        return ""
+    detail = event.body.get("detail")
+    if event.body.get("kind") == "approval":
+        return f"agentctl workflow approve {run_id} {shlex.quote(event.step)} --as PERSON"
+    if event.body.get("kind") == "signal" and isinstance(detail, Mapping):
+        return f"agentctl workflow signal {run_id} {shlex.quote(str(detail.get('signal', '')))}"
+    return ""
 
 
 def describe_usage(usage: Mapping[str, Any]) -> str:

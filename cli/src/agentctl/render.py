@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from agentflow_sdk import Budget, Prompt, Run, RunSummary, Trace, TraceStep, TraceSummary
 
 BAR_COLUMNS: Final = 40
+BAR_COLUMNS_MIN: Final = 12
 
 
 def fields(pairs: Sequence[tuple[str, Any]]) -> Any:
@@ -121,7 +122,7 @@ def _about(step: Any) -> str:
     return f"{step.provider}/{step.model} {step.prompt}".strip() if step.provider else run
 
 
-def runs(items: Sequence[RunSummary]) -> Any:
+def runs(items: Sequence[RunSummary], empty: str = "no runs yet: agentctl workflow submit FILE") -> Any:
     rows = [
         (
             item.run_id,
@@ -135,7 +136,7 @@ def runs(items: Sequence[RunSummary]) -> Any:
         for item in items
     ]
     columns = ("RUN", "WORKFLOW", "STATUS", "SUBMITTED", "TIME", "COST", "TAGS")
-    return table(columns, rows, right=("TIME", "COST"))
+    return table(columns, rows, right=("TIME", "COST"), empty=empty, less=("TAGS", "COST", "TIME"))
 
 
 def prompt(item: Prompt) -> None:
@@ -161,7 +162,9 @@ def prompt(item: Prompt) -> None:
 
 def prompts(items: Sequence[Prompt]) -> Any:
     rows = [(p.name, str(p.version), p.task, ", ".join(p.labels), when(p.created_at), p.description) for p in items]
-    return table(("NAME", "VERSION", "TASK", "LABELS", "CREATED", "DESCRIPTION"), rows, right=("VERSION",))
+    return table(("NAME", "VERSION", "TASK", "LABELS", "CREATED", "DESCRIPTION"), rows, right=("VERSION",),
+                 empty="no prompts of that name: agentctl prompt create NAME --template @FILE",
+                 less=("CREATED", "TASK", "LABELS"))  # fmt: skip
 
 
 def budgets(items: Sequence[Budget]) -> Any:
@@ -180,7 +183,8 @@ def budgets(items: Sequence[Budget]) -> Any:
         for item in items
     ]
     columns = ("NAME", "ID", "SCOPE", "PERIOD", "LIMIT", "SPENT", "RESERVED", "LEFT", "PERIOD ENDS")
-    return table(columns, rows, right=("LIMIT", "SPENT", "RESERVED", "LEFT"))
+    none = "no budgets yet: agentctl budget create --limit 100"
+    return table(columns, rows, right=("LIMIT", "SPENT", "RESERVED", "LEFT"), empty=none, less=("ID", "RESERVED"))
 
 
 def trace_summaries(items: Sequence[TraceSummary]) -> Any:
@@ -197,7 +201,8 @@ def trace_summaries(items: Sequence[TraceSummary]) -> Any:
         for item in items
     ]
     columns = ("RUN", "WORKFLOW", "STATUS", "STARTED", "TIME", "STEPS", "COST")
-    return table(columns, rows, right=("TIME", "STEPS", "COST"))
+    none = "no runs in that time: look further back with --start 7d"
+    return table(columns, rows, right=("TIME", "STEPS", "COST"), empty=none, less=("COST", "STEPS", "TIME"))
 
 
 def trace_head(item: Trace) -> Any:
@@ -252,18 +257,29 @@ def timeline(item: Trace) -> Any:
         about = f"{step.provider}/{step.model}" if step.provider else step.error
         if step.provider and step.finish_reason not in ("", "stop"):
             about += f" ({step.finish_reason})"
-        bar = Text(_bar(step, began, span), style=status_text(step.status.value).style)
-        rows.append((name, status_text(step.status.value), at, duration(step.duration_ms), bar, about))
-    return table(("STEP", "STATUS", "AT", "TIME", "TIMELINE", "ABOUT"), rows, right=("AT", "TIME"))
+        rows.append((name, status_text(step.status.value), at, duration(step.duration_ms), step, about))
+    columns = _bar_columns(rows, stdout().width)
+    drawn = [(*row[:4], Text(_bar(row[4], began, span, columns), style=row[1].style), row[5]) for row in rows]
+    less = ("ABOUT",) if columns == BAR_COLUMNS_MIN else ()
+    return table(("STEP", "STATUS", "AT", "TIME", "TIMELINE", "ABOUT"), drawn, right=("AT", "TIME"), less=less)
+
+
+def _bar_columns(rows: Sequence[Sequence[Any]], width: int) -> int:
+    """Returns how wide the bars may be so that the rest fits beside them."""
+    headers = ("STEP", "STATUS", "AT", "TIME", "", "ABOUT")
+    others = sum(
+        max(len(name), *(len(str(row[number])) for row in rows)) + 2 for number, name in enumerate(headers) if name
+    ) if rows else 0  # fmt: skip
+    return min(BAR_COLUMNS, max(BAR_COLUMNS_MIN, width - others - 2))
 
 
 def _end(step: TraceStep) -> int:
     return step.finished_at or step.started_at or step.scheduled_at
 
 
-def _bar(step: TraceStep, began: int, span: int) -> str:
+def _bar(step: TraceStep, began: int, span: int, columns: int) -> str:
     def column(ms: int) -> int:
-        return min(BAR_COLUMNS - 1, max(0, (ms - began) * BAR_COLUMNS // span))
+        return min(columns - 1, max(0, (ms - began) * columns // span))
 
     if not step.scheduled_at:
         return ""

@@ -8,10 +8,11 @@ import typer
 
 from agentctl import paging, values
 from agentctl.failures import BAD_INPUT, CliError
-from agentctl.output import Format, Output, emit, note, when
+from agentctl.output import Format, Output, emit, note, some, when
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
+_NONE = "no calendars yet: agentctl schedule calendar set NAME 2030-12-25"
 
 
 @app.command("set")
@@ -33,7 +34,7 @@ def set_(
         raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
     with open_client() as client:
         told = client.schedules.set_calendar(name, dates)
-    note(f"calendar {name}: {len(dates)} dates; {told} schedules were told")
+    note(f"calendar {name}: {some(len(dates), 'date')}; {some(told, 'schedule was', 'schedules were')} told")
 
 
 @app.command("list")
@@ -52,7 +53,7 @@ def list_(
             lambda size, at: client.schedules.calendars(limit=size, page_token=at), limit, everything, page_token
         )
     rows = [(c.name, ", ".join(c.dates[:8]) + (" ..." if len(c.dates) > 8 else ""), when(c.updated_at)) for c in found]
-    emit([c.to_dict() for c in found], output, lambda: table(("name", "dates", "changed"), rows))
+    emit([c.to_dict() for c in found], output, lambda: table(("NAME", "DATES", "CHANGED"), rows, empty=_NONE))
     paging.closing(len(found), token)
 
 

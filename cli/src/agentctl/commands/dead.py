@@ -32,6 +32,8 @@ _CHOICE: Final = {
     "until": "Only buried before: 1h (ago), 2d, or a date.",
 }
 
+_OTHER: Final = {"since": ("--start",), "until": ("--end",)}
+
 
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the options that choose letters; it gets them as one argument, `chosen`, for the SDK."""
@@ -48,7 +50,10 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
         }
         return command(chosen=chosen, **kwargs)
 
-    added = {name: (Annotated[str, typer.Option(help=text, show_default=False)], "") for name, text in _CHOICE.items()}
+    added = {
+        name: (Annotated[str, typer.Option(f"--{name}", *_OTHER.get(name, ()), help=text, show_default=False)], "")
+        for name, text in _CHOICE.items()
+    }
     sign(wrapper, command, added, hidden="chosen")
     return wrapper
 
@@ -194,8 +199,9 @@ def _table(letters: list[DeadLetter]) -> Any:
         )
         for item in letters
     ]
-    columns = ("seq", "buried", "origin", "reason", "run", "bytes", "replays", "subject")
-    return table(columns, rows, right=("seq", "bytes", "replays"))
+    columns = ("SEQ", "BURIED", "ORIGIN", "REASON", "RUN", "BYTES", "REPLAYS", "SUBJECT")
+    less = ("SUBJECT", "BYTES", "REPLAYS")
+    return table(columns, rows, right=("SEQ", "BYTES", "REPLAYS"), empty="there are no dead letters", less=less)
 
 
 def _outcomes(outcomes: list[DeadLetterOutcome]) -> Any:
@@ -206,4 +212,4 @@ def _outcomes(outcomes: list[DeadLetterOutcome]) -> Any:
     ]  # fmt: skip
     if len(outcomes) > SHOWN_MAX:
         rows.append(("...", f"and {len(outcomes) - SHOWN_MAX:,} more", "", "", "", ""))
-    return table(("seq", "outcome", "origin", "reason", "run", "problem"), rows, right=("seq",))
+    return table(("SEQ", "OUTCOME", "ORIGIN", "REASON", "RUN", "PROBLEM"), rows, right=("SEQ",))

@@ -46,7 +46,9 @@ def list_(
             for lane in lanes
         ]
         columns = ("LANE", "KIND", "LIMIT", "RATE", "ACTIVE", "QUEUED", "")
-        return table(columns, rows, right=("LIMIT", "RATE", "ACTIVE", "QUEUED"))
+        return table(
+            columns, rows, right=("LIMIT", "RATE", "ACTIVE", "QUEUED"), empty="no lane is known yet: none was used"
+        )
 
     emit([lane.to_dict() for lane in lanes], output, render)
     paging.closing(len(lanes), token)

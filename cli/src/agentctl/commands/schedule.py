@@ -10,7 +10,7 @@ import typer
 from agentctl import paging, session, values
 from agentctl.commands import calendar
 from agentctl.failures import BAD_INPUT, CliError
-from agentctl.output import Format, Output, emit, note, when
+from agentctl.output import Format, Output, emit, note, some, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -125,11 +125,9 @@ def list_(
             ),
             limit, everything, page_token,
         )  # fmt: skip
-    rows = [
-        (s.name, s.status.value, s.workflow, _starts(s.spec), when(s.next_times[0]) if s.next_times else "")
-        for s in found
-    ]
-    emit([s.to_dict() for s in found], output, lambda: table(("name", "status", "workflow", "starts", "next"), rows))
+    rows = [(s.name, s.status.value, s.workflow, _starts(s.spec), _next(s)) for s in found]
+    columns = ("NAME", "STATUS", "WORKFLOW", "STARTS", "NEXT")
+    emit([s.to_dict() for s in found], output, lambda: table(columns, rows, empty=_NONE))
     paging.closing(len(found), token)
 
 
@@ -212,6 +210,7 @@ def trigger(
     note(_FATES.get(found.status, _FATES["accepted"]).format(name=name, reason=found.reason))
 
 
+_NONE = "no schedules yet: agentctl schedule create -f FILE"
 _FATES = {
     "started": "it has started",
     "fired": "it is being submitted",
@@ -226,8 +225,10 @@ _FATES = {
 @remote
 def backfill(
     name: Name,
-    start: Annotated[str, typer.Option(help="2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", show_default=False)],
-    end: Annotated[str, typer.Option(help="The same; included.")] = "now",
+    start: Annotated[
+        str, typer.Option("--start", "--since", help="2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", show_default=False)
+    ],
+    end: Annotated[str, typer.Option("--end", "--until", help="The same; included.")] = "now",
     overlap: Annotated[str, typer.Option(help="buffer_all: one by one; allow: all at once.")] = "buffer_all",
     backfill_id: Annotated[
         str, typer.Option("--id", help="The same id is the same backfill.", show_default=False)
@@ -243,7 +244,7 @@ def backfill(
         )  # fmt: skip
 
     def render() -> str:
-        head = "1 time" if found.count == 1 else f"{found.count} times"
+        head = some(found.count, "time")
         head += "" if dry_run else f", backfill {found.backfill_id}"
         return "\n".join([head, *(f"  {when(at)}" for at in found.times[:10])])
 
@@ -308,6 +309,10 @@ def _starts(spec: dict[str, Any]) -> str:
     return text if zone == "UTC" or not spec.get("cron") else f"{text} ({zone})"
 
 
+def _next(found: Schedule) -> str:
+    return _local(found.next_times[0], found.spec.get("time_zone", "UTC")) if found.next_times else ""
+
+
 def _local(at: int, zone: str) -> str:
     from datetime import UTC, datetime
     from zoneinfo import ZoneInfo
@@ -343,7 +348,7 @@ def _shown(found: Schedule) -> None:
     shown = {fire.number: fire for fire in (*found.recent, *found.active)}
     if shown:
         rows = [_fire(shown[number]) for number in sorted(shown, reverse=True)]
-        console.print(table(("#", "planned", "cause", "status", "run", "error"), rows))
+        console.print(table(("#", "PLANNED", "CAUSE", "STATUS", "RUN", "ERROR"), rows))
 
 
 def _fire(fire: ScheduleFire) -> tuple[str, ...]:

@@ -42,7 +42,12 @@ def list_(
              tool.doc.partition("\n")[0])
             for tool in found
         ]  # fmt: skip
-        return table(("NAME", "TYPE", "IDEMPOTENT", "ORIGIN", "ABOUT"), rows)
+        return table(
+            ("NAME", "TYPE", "IDEMPOTENT", "ORIGIN", "ABOUT"),
+            rows,
+            empty="no worker offers such a tool",
+            less=("ORIGIN",),
+        )
 
     emit([tool.to_dict() for tool in found], output, render)
     if found:

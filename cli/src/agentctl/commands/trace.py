@@ -55,8 +55,10 @@ def get(
 @app.command()
 @remote
 def query(
-    start: Annotated[str, typer.Option(help="From: 30m, 1h, 7d (ago), a date, or a time.")] = "1h",
-    end: Annotated[str, typer.Option(help="To: now, or as --start.")] = "now",
+    start: Annotated[
+        str, typer.Option("--start", "--since", help="From: 30m, 1h, 7d (ago), a date, or a time.")
+    ] = "1h",
+    end: Annotated[str, typer.Option("--end", "--until", help="To: now, or as --start.")] = "now",
     provider: Annotated[str, typer.Option(help="Only runs that used this provider.", show_default=False)] = "",
     status: Annotated[str, typer.Option(help="Only runs in this state.", show_default=False)] = "",
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import paging, runs, session, values
+from agentctl import following, paging, runs, session, values
 from agentctl.commands import workflow_again, workflow_control, workflow_versions
 from agentctl.failures import FAILED, CliError, problem_line
-from agentctl.output import Format, Output, emit, note
+from agentctl.output import Format, Output, emit, note, some
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Run
+    pass
 
 app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
 
@@ -51,7 +51,7 @@ def validate(
 
     def render() -> Any:
         if data["valid"]:
-            return f"{source}: valid: {data['name']}@{data['version']}, {data['steps']} steps"
+            return f"{source}: valid: {data['name']}@{data['version']}, {some(data['steps'], 'step')}"
         return None
 
     if output is not Format.TABLE or data["valid"]:
@@ -61,8 +61,7 @@ def validate(
 
         for problem in data["problems"]:
             note(problem_line(SimpleNamespace(**problem), source))
-        number = len(data["problems"])
-        raise CliError(f"{source}: not valid, {number} problem{'s' if number != 1 else ''}")
+        raise CliError(f"{source}: not valid, {some(len(data['problems']), 'problem')}")
 
 
 def _validate_here(text: str) -> dict[str, Any]:
@@ -144,31 +143,12 @@ def submit(
             note(f"follow it with: agentctl workflow watch {submission.run_id}")
             return
         note(f"run {submission.run_id}")
-        _follow_to_end(client, submission.run_id, output, quiet=wait and not watch_)
+        following.to_end(client, submission.run_id, output, quiet=wait and not watch_)
 
 
 def _is_file(text: str) -> bool:
     """What looks like a path is one, so that a misspelt file is not looked up as a workflow's name."""
     return text == "-" or "/" in text or text.endswith((".yaml", ".yml", ".json")) or Path(text).is_file()
-
-
-def _follow_to_end(client: Client, run_id: str, output: Format, *, quiet: bool) -> None:
-    from agentctl import live, render
-
-    try:
-        live.follow(client, run_id, quiet=quiet)
-    except KeyboardInterrupt:
-        note(f"\nthe run goes on; follow it with: agentctl workflow watch {run_id}")
-        raise
-    run = client.workflows.wait(run_id, timeout=30)  # the API's answer may lag the last event by a moment
-    note("")
-    emit(run.to_dict(), output, lambda: render.run(run))
-    exit_by(run)
-
-
-def exit_by(run: Run) -> None:
-    if run.status != "completed":
-        raise typer.Exit(FAILED)
 
 
 @app.command("list")
@@ -195,7 +175,9 @@ def list_(
             ),
             limit, everything, page_token,
         )  # fmt: skip
-    emit([run.to_dict() for run in found], output, lambda: render.runs(found))
+    filtered = bool(status or workflow or tag)
+    none = "no run fits: leave out a filter" if filtered else "no runs yet: agentctl workflow submit FILE"
+    emit([run.to_dict() for run in found], output, lambda: render.runs(found, none))
     paging.closing(len(found), token)
 
 
@@ -230,11 +212,11 @@ def watch(run: RunId, output: Output = Format.TABLE) -> None:
     with open_client() as client:
         run = runs.find(client, run)
         if output is Format.TABLE:
-            _follow_to_end(client, run, output, quiet=False)
+            following.to_end(client, run, output)
             return
         view = live.follow(client, run, on_event=lambda event: _print_event(event, output))
         if not view.ended:
-            exit_by(client.workflows.get(run))
+            following.exit_by(client.workflows.get(run))
         elif view.status != "completed":
             raise typer.Exit(FAILED)
 

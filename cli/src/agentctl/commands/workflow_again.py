@@ -9,7 +9,7 @@ import typer
 
 from agentctl import runs, values
 from agentctl.failures import FAILED, CliError
-from agentctl.output import Format, Output, emit, note
+from agentctl.output import Format, Output, emit, note, some
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
@@ -26,6 +26,7 @@ Prompts = Annotated[list[str] | None, typer.Option("--prompt", metavar="STEP=REF
 Models = Annotated[
     list[str] | None, typer.Option("--model", metavar="STEP=PROVIDER/MODEL", help="Another model of a step.")
 ]
+Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the new run ends.")]
 Key = Annotated[str, typer.Option("--idempotency-key", help="The same key is the same new run.", show_default=False)]
 
 
@@ -59,6 +60,7 @@ def fork(
     model: Models = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag of the new run.")] = None,
     key: Key = "",
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Start a new run from any step of another one, finished or not; the steps before it keep their results."""
@@ -66,11 +68,10 @@ def fork(
     with open_client() as client:
         run = runs.find(client, run)
         made = client.workflows.fork(run, at, changes=changes, tags=values.parse_tags(tag or ()), idempotency_key=key)
-    _made(made, output)
     if made.stale:
-        note(
-            f"kept although they had read an input that changed: {', '.join(made.stale)} (fork at one of them instead)"
-        )
+        stale = ", ".join(made.stale)
+        note(f"kept although they had read an input that changed: {stale} (fork at one of them instead)")
+    _made(made, output, watch)
 
 
 @remote
@@ -81,6 +82,7 @@ def retry(
     prompt: Prompts = None,
     model: Models = None,
     key: Key = "",
+    watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Start a new run where a failed or cancelled one stopped; what had succeeded is not run again."""
@@ -88,14 +90,22 @@ def retry(
     with open_client() as client:
         run = runs.find(client, run)
         made = client.workflows.retry(run, changes=changes, idempotency_key=key)
-    _made(made, output)
+    _made(made, output, watch)
 
 
-def _made(made: Fork, output: Format) -> None:
+def _made(made: Fork, output: Format, watch: bool) -> None:
     if made.deduplicated:
         note("this was asked for before: nothing new was started")
+    kept = f"{some(len(made.kept), 'step')} {'keeps its' if len(made.kept) == 1 else 'keep their'} result"
+    if watch:
+        from agentctl import following
+
+        note(f"run {made.run_id}; {kept}")
+        with open_client() as client:
+            following.to_end(client, made.run_id, output)
+        return
     emit(made.to_dict(), output, lambda: made.run_id)
-    note(f"{len(made.kept)} steps keep their result; follow it with: agentctl workflow watch {made.run_id}")
+    note(f"{kept}; follow it with: agentctl workflow watch {made.run_id}")
 
 
 @remote
@@ -105,8 +115,15 @@ def batch(
     workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
     error_type: Annotated[str, typer.Option(help="Only runs that failed with this error.", show_default=False)] = "",
-    since: Annotated[str, typer.Option(help="Submitted since: 1h, 7d, 2030-01-31.", show_default=False)] = "",
-    older_than: Annotated[str, typer.Option(help="Submitted before: 1h, 7d, 2030-01-31.", show_default=False)] = "",
+    since: Annotated[
+        str, typer.Option("--since", "--start", help="Submitted since: 1h, 7d, 2030-01-31.", show_default=False)
+    ] = "",
+    older_than: Annotated[
+        str,
+        typer.Option(
+            "--older-than", "--until", "--end", help="Submitted before: 1h, 7d, 2030-01-31.", show_default=False
+        ),
+    ] = "",
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would be done.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show it, which is the default.")] = False,
     limit: Annotated[int, typer.Option(help="At most so many runs.", min=1, max=100_000)] = 10_000,
@@ -170,7 +187,7 @@ def _followed(stream: Any, action: str, execute: bool, output: Format) -> dict[s
 
         if not execute:
             shown = len(first.sample) if first is not None else 0
-            note(f"{action}: {total['matched']:,} runs (showing {shown}); nothing was done, --yes does it")
+            note(f"{action}: {some(total['matched'], 'run')} (showing {shown}); nothing was done, --yes does it")
             return render.runs(first.sample) if first is not None and first.sample else None
         for failure in total["failures"]:
             note(f"{failure['run_id']}: {failure['message']}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -28,6 +29,7 @@ Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_de
 As = Annotated[
     str, typer.Option("--as", metavar="PERSON", help="Answer in this name (permission `admin`).", show_default=False)
 ]
+_COMMAND: Final = re.compile(r" \((agentctl [^()]*)\)")
 Comment = Annotated[str, typer.Option(help="A word for the log.", show_default=False)]
 Data = Annotated[
     str, typer.Option(metavar="JSON", help="Goes into the step's output; @file for a file.", show_default=False)
@@ -154,7 +156,7 @@ def approvals(
             for item in page
         ]
         columns = ("RUN", "WORKFLOW", "STEP", "APPROVED", "APPROVERS", "SINCE", "EXPIRES", "MESSAGE")
-        return table(columns, rows)
+        return table(columns, rows, empty="nothing waits for an approval", less=("EXPIRES", "SINCE", "WORKFLOW"))
 
     emit([item.to_dict() for item in page], output, render)
     paging.closing(len(page), token)
@@ -228,11 +230,19 @@ def why(run: RunId, output: Output = Format.TABLE) -> None:
             note(clean(found.summary))
         if not found.waiting:
             return None if found.summary else "no step waits"
-        return table(("STEP", "WAITS FOR", ""), [(item.step, item.kind, item.text) for item in found.waiting])
+        return table(("STEP", "WAITS FOR", ""), [(item.step, item.kind, asked(item.text)[0]) for item in found.waiting])
 
     emit(found.to_dict(), output, render)
+    if output is Format.TABLE:
+        for command in dict.fromkeys(command for item in found.waiting for command in asked(item.text)[1]):
+            note(f"  {command}")
     if found.more:
         note(f"and {found.more:,} more steps")
+
+
+def asked(text: str) -> tuple[str, list[str]]:
+    """Returns a text without the commands in it, and the commands: a line of their own can be copied."""
+    return _COMMAND.sub("", text), _COMMAND.findall(text)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -43,7 +43,7 @@ def versions(
             (str(item.version), ", ".join(item.labels), when(item.created_at), item.created_by, item.digest[:12])
             for item in found.versions
         ]
-        return table(("VERSION", "LABELS", "CREATED", "BY", "SHA256"), rows, right=("VERSION",))
+        return table(("VERSION", "LABELS", "CREATED", "BY", "SHA256"), rows, right=("VERSION",), less=("SHA256", "BY"))
 
     emit(found.to_dict(), output, render)
     paging.closing(len(rows), token)

@@ -308,7 +308,8 @@ def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> 
         required = int(step.detail.get("required", 1))
         yes = sum(answer.decision == "approve" for answer in step.answers)
         who = ", ".join(map(str, step.detail.get("approvers", ()))) or "anyone with the permission `write`"
-        text = f"waits for an approval, {yes} of {required} given; may answer: {who}{ends}"
+        command = f"agentctl workflow approve {state.run} {shlex.quote(key)} --as PERSON"
+        text = f"waits for an approval, {yes} of {required} given; may answer: {who}{ends} ({command})"
         return Waiting(key, "approval", text, "", step.until, since, dict(step.detail))
     if step.waiting == "subworkflow":
         text = f"waits for the run {step.child}{ends} (agentctl workflow why {step.child})"
