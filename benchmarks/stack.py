@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Literal
 
 import msgspec
-import nats
 from nats.aio.client import Client
 
 from agentflow_common import events as ev
@@ -23,6 +22,7 @@ from agentflow_common import ids, subjects, subprocesses
 from agentflow_common.definition import parse_dict
 from agentflow_common.embedded import NatsServer
 from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.natsclient import connect
 
 HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512
@@ -150,7 +150,7 @@ async def engine(
             "LOG_LEVEL": "WARNING",
             **settings,
         }
-        nc = await nats.connect(server.url)
+        nc = await connect(server.url, "benchmark")
         log = EventLog(nc)
         stack = Engine(nc, log, durability, env, run_dir)
         try:

@@ -97,9 +97,10 @@ class World:
             self.start(slot)
 
     def _context(self, name: str, settings: Any, process: Process, client: Client) -> Context[Any]:
-        context: Context[Any] = Context(
-            name, settings, client, SimpleNamespace(set_part=lambda *_: None), asyncio.Event()
-        )  # type: ignore[arg-type]
+        health: Any = SimpleNamespace(set_part=lambda *_: None, fail=lambda _: None, alive=True)
+        context: Context[Any] = Context(name, settings, client, health)
+        probes: Any = SimpleNamespace(add=lambda *_, **__: None)
+        context.probes = probes
         context.clock = SimClock(self.server, process)
         return context
 

@@ -6,13 +6,14 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from agentflow_common import jsonvalues, telemetry
+from agentflow_common import jsonvalues, natsclient, subjects, telemetry
 from agentflow_common.errors import (
     UNREADABLE,
     AgentFlowError,
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 Reply = TypeVar("Reply")
 CONCURRENCY_MAX: Final = 64  # handlers of one verb at once in one process; more wait in the subscription
+RETRY_AFTER_MS: Final = 500
 RPC_BYTES_MAX: Final = 7 * 1024 * 1024  # below the server's max_payload of 8 MiB
 _encoder: Final = msgspec.json.Encoder()
 
@@ -42,8 +44,8 @@ Route = tuple[Verb[Any], Handler]
 async def call(
     nc: Client, verb: Verb[Reply], request: Any, *, trace: str = "", timeout_s: float | None = None
 ) -> Reply:
-    """Asks a service. Raises the AgentFlowError that it answered, RetryableError if nobody serves the verb,
-    DeadlineError if no answer came in time (`retryable`: every verb may be asked again)."""
+    """Asks a service. Raises the AgentFlowError that it answered, RetryableError if nobody serves the verb or NATS is
+    away, DeadlineError if no answer came in time (`retryable`: every verb may be asked again)."""
     try:
         data = _encoder.encode(request)
     except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, what is not JSON
@@ -61,10 +63,20 @@ async def call(
         try:
             msg = await nc.request(verb.subject, data, timeout=limit, headers=headers)
         except nats.errors.NoRespondersError as error:
-            raise RetryableError(f"the {verb.service} service is not running", kind="service_unavailable") from error
+            raise RetryableError(
+                f"the {verb.service} service is not running",
+                kind="service_unavailable",
+                retry_after_ms=RETRY_AFTER_MS,
+            ) from error
         except (nats.errors.TimeoutError, TimeoutError) as error:
             raise DeadlineError(
-                f"{verb.service}.{verb.name} did not answer in {limit:g} s", kind="rpc_timeout"
+                f"{verb.service}.{verb.name} did not answer in {limit:g} s",
+                kind="rpc_timeout",
+                retry_after_ms=RETRY_AFTER_MS,
+            ) from error
+        except nats.errors.Error as error:
+            raise RetryableError(
+                "NATS is not reachable; try again", kind="log_unavailable", retry_after_ms=RETRY_AFTER_MS
             ) from error
     answer = msgspec.json.decode(msg.data, type=_answer_type(verb.reply))
     if answer.error is not None:
@@ -83,14 +95,24 @@ def _answer_type(reply: type[Any]) -> type[Any]:
 
 
 @contextlib.asynccontextmanager
-async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncIterator[NatsBroker]:
-    """Answers the verbs, shared with the other processes of the service (queue group), until the block ends."""
-    from faststream.nats import NatsBroker  # 0.3 s of start-up that those who only call need not pay
+async def serving(
+    url: str,
+    service: str,
+    routes: Sequence[Route],
+    token: str = "",
+    closed: Callable[[], None] | None = None,
+) -> AsyncIterator[NatsBroker]:
+    """Answers the verbs, shared with the other processes of the service (queue group), until the block ends.
 
-    broker = NatsBroker(url, max_reconnect_attempts=-1, reconnect_time_wait=1, logger=None, apply_types=False)
+    token: this process alone answers questions on `subjects.rpc_self(service, token)`. closed: called when the
+    connection has ended for good.
+    """
+    broker = _broker(url, service, closed)
     for verb, handler in routes:
         subscriber = broker.subscriber(verb.subject, queue=f"af-{service}", max_workers=CONCURRENCY_MAX, decoder=_whole)
         subscriber(_endpoint(verb, handler))
+    if token:
+        broker.subscriber(subjects.rpc_self(service, token), decoder=_whole)(_here)
     async with broker:
         await broker.start()
         connection = await broker.connect()
@@ -99,7 +121,42 @@ async def serving(url: str, service: str, routes: Sequence[Route]) -> AsyncItera
         yield broker
 
 
+def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBroker:
+    """Returns FastStream's broker on a connection of `natsclient`. FastStream's own connection knows the credentials of
+    one URL only, and stops coming back when a server refuses it."""
+    from faststream.nats import NatsBroker  # 0.3 s of start-up that those who only call need not pay
+
+    class Broker(NatsBroker):
+        async def _connect(self) -> Client:
+            connection = await natsclient.connect(url, f"agentflow-{service}-rpc", closed)
+            self.config.connect(connection)
+            return connection
+
+        async def stop(
+            self,
+            exc_type: type[BaseException] | None = None,
+            exc_val: BaseException | None = None,
+            exc_tb: TracebackType | None = None,
+        ) -> None:
+            connection = self._connection
+            try:
+                await super().stop(exc_type, exc_val, exc_tb)
+            except (nats.errors.Error, ExceptionGroup) as error:  # there is no server to take leave of
+                log.debug("the broker could not take leave", exc_info=error)
+            if connection is not None and not connection.is_closed:
+                await connection.close()
+            self._connection = None
+
+    return Broker(logger=None, apply_types=False)
+
+
+async def _here(_message: NatsMessage) -> bytes:
+    return b""
+
+
 def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awaitable[bytes]]:
+    from agentflow_common import transient  # with the drivers, which those who only call need not load
+
     decoder = msgspec.json.Decoder(verb.request)
 
     async def answer(message: NatsMessage) -> bytes:
@@ -123,9 +180,13 @@ def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awai
                 status = error.code
                 reply = _encoder.encode({"error": to_body(error)})
             except Exception as error:
-                status = "internal"
-                log.exception("%s failed", verb.subject)
-                body = ErrorBody("internal", type(error).__name__, f"{verb.service} failed; see its log", True)
+                known = transient.as_retryable(error)
+                if known is not None:
+                    body = to_body(known)
+                else:
+                    log.exception("%s failed", verb.subject)
+                    body = ErrorBody("internal", type(error).__name__, f"{verb.service} failed; see its log", True)
+                status = body.code
                 reply = _encoder.encode({"error": body})
         telemetry.RPC_SECONDS.labels(f"{verb.service}.{verb.name}", status).observe(time.perf_counter() - began)
         return reply

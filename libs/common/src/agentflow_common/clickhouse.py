@@ -28,7 +28,13 @@ Result = TypeVar("Result")
 
 OPEN_S_MAX: Final = 30.0  # a predecessor that is being killed may hold the embedded engine's lock for a moment
 QUERY_S_MAX: Final = 20.0  # a question never holds up ingestion for longer: both share the thread
+CONNECT_S_MAX: Final = 5
+ANSWER_S_MAX: Final = 60  # a server that went away without a word holds up the thread for so long at most
+BUSY_S_MAX: Final = QUERY_S_MAX + 5.0  # an embedded engine that works on one call for longer counts as lost
+RETRY_AFTER_MS: Final = 1_000
 _SESSION_LOCKED: Final = 373
+_NO_DATABASE: Final = (60, 81)  # unknown table, unknown database
+_AWAY: Final = (3, 159, 202, 203, 209, 210, 236, 241, 242, 243, 252, 373, 394, 425, 516, 999)  # full, busy or stopping
 
 # One insert is one part, or a prefix of it: whole blocks, in order, acknowledged when they are stored.
 _INSERT_SETTINGS: Final[dict[str, Any]] = {
@@ -54,6 +60,9 @@ class ClickHouse:
         self._thread = ThreadPoolExecutor(1, "clickhouse")
         self._client: Any = None
         self._types: dict[str, Any] = {}
+        self._asking = ThreadPoolExecutor(1, "clickhouse-probe")
+        self._asker: Any = None
+        self._busy_since = 0.0
 
     @property
     def embedded(self) -> bool:
@@ -113,15 +122,7 @@ class ClickHouse:
             shutil.rmtree(self._spool, ignore_errors=True)  # the engine is ours now, so nobody else spools
             self._spool.mkdir(mode=0o700)
         else:
-            client = clickhouse_connect.get_client(
-                host=settings.clickhouse_host,
-                port=settings.clickhouse_port_used,
-                username=settings.clickhouse_user,
-                password=settings.clickhouse_password,
-                **tls.for_clickhouse(settings),
-                session_id=self._session or None,
-                query_retries=0,  # an insert whose answer was lost must be looked up, not sent again
-            )
+            client = self._connect_server(self._session)
         try:
             name = settings.clickhouse_database
             found = client.query("SELECT count() FROM system.databases WHERE name = {name:String}", {"name": name})
@@ -132,6 +133,42 @@ class ClickHouse:
             client.close()
             raise
         self._client = client
+
+    def _connect_server(self, session: str) -> Any:
+        import clickhouse_connect
+
+        settings = self._settings
+        return clickhouse_connect.get_client(
+            host=settings.clickhouse_host,
+            port=settings.clickhouse_port_used,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password,
+            **tls.for_clickhouse(settings),
+            session_id=session or None,
+            connect_timeout=CONNECT_S_MAX,
+            send_receive_timeout=ANSWER_S_MAX,
+            query_retries=0,  # an insert whose answer was lost must be looked up, not sent again
+        )
+
+    async def probe(self) -> None:
+        """Returns if ClickHouse answers a query. A server is asked beside the work in hand; the embedded engine has one
+        thread, so work that it does is an answer, unless it takes longer than BUSY_S_MAX."""
+        if self._client is None:
+            raise RetryableError(self._advice(), kind="clickhouse_unavailable")
+        if not self._path:
+            await asyncio.get_running_loop().run_in_executor(self._asking, self._ask)
+        elif not 0.0 < time.monotonic() - self._busy_since < BUSY_S_MAX:
+            await self._call(self._query, "SELECT 1", {})
+
+    def _ask(self) -> None:
+        if self._asker is None:
+            self._asker = self._connect_server("")
+        try:
+            self._asker.query("SELECT 1", settings={"max_execution_time": 1})
+        except Exception:
+            self._asker.close()
+            self._asker = None
+            raise
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """The rows of a SELECT; values are bound by name: `{org:String}`."""
@@ -185,6 +222,7 @@ class ClickHouse:
     async def close(self) -> None:
         await self._call(self._close)
         self._thread.shutdown(wait=False)
+        self._asking.shutdown(wait=False)
 
     def _close(self) -> None:
         if self._client is not None:
@@ -193,12 +231,45 @@ class ClickHouse:
 
     async def _call(self, function: Callable[..., Result], *args: Any) -> Result:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, functools.partial(function, *args))
+        return await loop.run_in_executor(self._thread, functools.partial(self._timed, function, *args))
+
+    def _timed(self, function: Callable[..., Result], *args: Any) -> Result:
+        """On the thread. RetryableError if ClickHouse is away, full or overloaded: nothing is wrong with the call."""
+        self._busy_since = time.monotonic()
+        try:
+            return function(*args)
+        except Exception as error:
+            if _is_away(error):
+                raise RetryableError(
+                    "ClickHouse is not reachable or can't take the query now; try again",
+                    kind="clickhouse_unavailable",
+                    retry_after_ms=RETRY_AFTER_MS,
+                ) from error
+            raise
+        finally:
+            self._busy_since = 0.0
+
+
+def _code(error: BaseException) -> Any:
+    """ClickHouse's number of the error, also of one that `_timed` has translated."""
+    return getattr(error.__cause__ if isinstance(error, RetryableError) else error, "code", None)
+
+
+def _is_away(error: Exception) -> bool:
+    from clickhouse_connect.driver.exceptions import OperationalError
+
+    code = getattr(error, "code", None)
+    return isinstance(error, OSError) or code in _AWAY or (isinstance(error, OperationalError) and code is None)
 
 
 def session_locked(error: BaseException) -> bool:
-    """Whether a server refused because another request of the same session is still running."""
-    return getattr(error, "code", None) == _SESSION_LOCKED
+    """True if a server refused because another request of the same session is still running."""
+    return bool(_code(error) == _SESSION_LOCKED)
+
+
+def has_no_tables(error: BaseException) -> bool:
+    """True if the database or a table of it is gone: the server came back without its data."""
+    return _code(error) in _NO_DATABASE
 
 
 async def migrate(clickhouse: ClickHouse, folder: Path) -> list[str]:

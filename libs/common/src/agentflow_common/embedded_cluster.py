@@ -2,10 +2,12 @@
 
     with NatsCluster(folder) as cluster:
         connect(cluster.url)                    # all nodes; services take it as NATS_URL with AGENTFLOW_REPLICAS=3
+        connect(cluster.nodes[0].url)           # one of them: it tells its clients the addresses of the others
         cluster.nodes[0].kill(); cluster.nodes[0].start(); cluster.nodes[1].pause(); cluster.nodes[1].resume()
 
 A node that was killed starts again on its ports and its store. With `routes`, the nodes reach each other by addresses
-of the caller's choosing (a proxy that can be cut, see testing/links.py) and tell nobody their own.
+of the caller's choosing (a proxy that can be cut, see testing/links.py) and tell nobody their own. With `password`,
+clients need it and the user USER; they stand in the URLs.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from typing import Final, Literal, Self
 from agentflow_common.embedded import NatsServer
 
 HOST: Final = "127.0.0.1"
+USER: Final = "agentflow"
 Routes = Callable[[int], Sequence[str]]
 
 
@@ -38,13 +41,20 @@ class ClusterNode(NatsServer):
         *,
         advertise: str = "",
         durability: Literal["default", "fsync"] = "default",
+        password: str = "",
     ) -> None:
         super().__init__(store_dir, durability=durability, staged=False)  # with replicas the server does so itself
+        self.password = password
         self.cluster = cluster
         self.server_name = server_name
         self.cluster_port = cluster_port
         self.routes = list(routes)
         self.advertise = advertise
+
+    @property
+    def url(self) -> str:
+        credentials = f"{USER}:{self.password}@" if self.password else ""
+        return f"nats://{credentials}{HOST}:{self.port}"
 
     def _config(self) -> str:
         routes = ", ".join(json.dumps(f"nats-route://{route}") for route in self.routes)
@@ -57,7 +67,17 @@ class ClusterNode(NatsServer):
         ]
         if self.advertise:
             lines += [f"  advertise: {json.dumps(self.advertise)}", "  no_advertise: true"]
-        return super()._config() + "\n".join([*lines, "}"]) + "\n"
+        lines += ["}", "lame_duck_duration: 30s", "lame_duck_grace_period: 300ms"]
+        if self.password:
+            lines.append(f"authorization {{ user: {USER}, password: {json.dumps(self.password)} }}")
+        return super()._config() + "\n".join(lines) + "\n"
+
+    def retire(self) -> None:
+        """A graceful stop: its clients are asked to go to other servers, a few at a time, then it ends."""
+        if self.process is not None:
+            self.process.send_signal(signal.SIGUSR2)
+            self.process.wait()
+            self.process = None
 
     def pause(self) -> None:
         """SIGSTOP: it hangs, its connections stay."""
@@ -84,6 +104,7 @@ class NatsCluster:
         durability: Literal["default", "fsync"] = "default",
         routes: Routes | None = None,
         advertise: str = "",
+        password: str = "",
     ) -> None:
         ports = free_ports(size)
         self.nodes = [
@@ -95,6 +116,7 @@ class NatsCluster:
                 routes(i) if routes else [f"{HOST}:{port}" for j, port in enumerate(ports) if j != i],
                 advertise=advertise,
                 durability=durability,
+                password=password,
             )
             for i in range(size)
         ]

@@ -4,25 +4,55 @@ from __future__ import annotations
 
 import http.server
 import threading
-from typing import Any
+import time
+from typing import Any, Final
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+STILL_S_MAX: Final = 3.5  # without a beat: the service's loop answers nobody
+STUCK_S_MAX: Final = 60.0  # without a beat: a restart is the only help
+
 
 class Health:
-    """What a service says of itself. `ready` flips once its consumers and stores are there; `parts` says why not."""
+    """What a service says of itself. `ready` flips once its consumers and stores are there; `parts` says why not.
+
+    A service that calls `beat` must go on with it: one that has stopped is neither ready nor, after STUCK_S_MAX, alive.
+    """
 
     def __init__(self, service: str, version: str) -> None:
         self.service = service
         self.version = version
         self.parts: dict[str, str] = {}
-        self.alive = True
+        self.failed = ""
+        self._alive = True
         self._ready = False
+        self._beat_at = 0.0
+
+    @property
+    def alive(self) -> bool:
+        return self._alive and self._still_s() < STUCK_S_MAX
+
+    @alive.setter
+    def alive(self, alive: bool) -> None:
+        self._alive = alive
 
     @property
     def ready(self) -> bool:
-        return self._ready and all(state == "ok" for state in self.parts.values())
+        well = self._ready and self._alive and self._still_s() < STILL_S_MAX
+        return well and all(state == "ok" for state in self.parts.values())
+
+    def beat(self) -> None:
+        """Called by the service's loop while it turns."""
+        self._beat_at = time.monotonic()
+
+    def _still_s(self) -> float:
+        return time.monotonic() - self._beat_at if self._beat_at else 0.0
+
+    def fail(self, why: str) -> None:
+        """The service can't go on: it is not alive any more."""
+        self.failed = self.failed or why
+        self._alive = False
 
     def set_ready(self) -> None:
         self._ready = True
@@ -33,7 +63,12 @@ class Health:
 
     def body(self) -> dict[str, Any]:
         status = "ready" if self.ready else "not ready"
-        return {"service": self.service, "version": self.version, "status": status, "parts": self.parts}
+        parts = dict(self.parts)
+        if self._still_s() >= STILL_S_MAX:
+            parts["loop"] = f"stands still for {self._still_s():.0f} s"
+        if self.failed:
+            parts["service"] = f"ends: {self.failed}"
+        return {"service": self.service, "version": self.version, "status": status, "parts": parts}
 
 
 def start(health: Health, host: str, port: int) -> tuple[http.server.ThreadingHTTPServer, int]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import socket
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
@@ -15,6 +16,33 @@ from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
 _CONNECT_TRIES_MAX = 40
+CONNECT_S_MAX: Final = 5.0
+QUERY_S_MAX: Final = 30.0
+SILENT_S_MAX: Final = 10  # a server that went away without a word: its connections break after that
+PING_S_MAX: Final = 1.0
+
+
+class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg is not typed
+    """asyncpg's pool with a bound for waiting for a connection, and for giving one back whose server is silent."""
+
+    def acquire(self, *, timeout: float | None = None) -> Any:
+        return super().acquire(timeout=QUERY_S_MAX if timeout is None else timeout)
+
+
+async def _bounded(connection: Any) -> None:
+    """Lets a connection break whose server went away without a word; the kernel alone waits a quarter of an hour."""
+    found = connection._transport.get_extra_info("socket")
+    if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    found.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        ("TCP_KEEPIDLE", SILENT_S_MAX // 2),
+        ("TCP_KEEPINTVL", 1),
+        ("TCP_KEEPCNT", SILENT_S_MAX // 2),
+        ("TCP_USER_TIMEOUT", SILENT_S_MAX * 1000),
+    ):
+        if hasattr(socket, option):  # Linux
+            found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
 async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
@@ -22,7 +50,15 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
     ssl_argument = tls.for_postgres(settings)
     for attempt in range(_CONNECT_TRIES_MAX):
         try:
-            return await asyncpg.create_pool(
+            return await Pool(
+                None,
+                connection_class=asyncpg.Connection,
+                record_class=asyncpg.Record,
+                max_queries=50_000,
+                max_inactive_connection_lifetime=300.0,
+                loop=None,
+                setup=None,
+                init=_bounded,
                 host=settings.db_host,
                 port=settings.db_port,
                 user=settings.db_user,
@@ -32,13 +68,20 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
                 min_size=1,
                 max_size=settings.db_pool_max,
                 server_settings={"search_path": schema, "application_name": f"agentflow-{schema}"},
-                command_timeout=30,
+                timeout=CONNECT_S_MAX,
+                command_timeout=QUERY_S_MAX,
             )
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             if attempt == _CONNECT_TRIES_MAX - 1:
                 raise
             await asyncio.sleep(0.25)
     raise AssertionError("unreachable")
+
+
+async def ping(pool: asyncpg.Pool) -> None:
+    """Returns if the database answers a query. A connection that does not answer is closed, not put back."""
+    async with pool.acquire(timeout=PING_S_MAX) as connection:
+        await connection.fetchval("SELECT 1", timeout=PING_S_MAX)
 
 
 def migrations_dir(package_file: str) -> Path:

@@ -21,7 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common.wire import Message, hand_over, parse_headers
+from agentflow_common.wire import Connection, Message, hand_over, parse_headers
 
 log = logging.getLogger(__name__)
 
@@ -94,8 +94,17 @@ class _Puller:
         self._lost = ""
         self._last_heard = asyncio.get_running_loop().time()
         self._sub = await hand_over(self._nc, self._inbox + ".*", self._on_message)
+        if isinstance(self._nc, Connection):
+            self._nc.followers.add(self._moved)
+
+    def _moved(self) -> None:
+        """The connection has come to a server that does not know the open requests."""
+        self._lost = "the connection has moved"
+        self._arrived.set()
 
     async def _unsubscribe(self) -> None:
+        if isinstance(self._nc, Connection):
+            self._nc.followers.discard(self._moved)
         if self._sub is not None:
             with contextlib.suppress(nats.errors.Error):
                 await self._sub.unsubscribe()

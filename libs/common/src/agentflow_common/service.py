@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import logging
 import os
@@ -11,20 +12,27 @@ import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
-import nats.errors
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
-from agentflow_common import __version__, httpd, tasks, telemetry
+from agentflow_common import __version__, bus, httpd, natsclient, subjects, tasks, telemetry
 from agentflow_common.clock import Clock, SystemClock
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.eventlog import EventLog
+from agentflow_common.natsclient import connect
+from agentflow_common.probes import ANSWER_S_MAX, Probes
 from agentflow_common.settings import Settings
 from agentflow_common.streams import ensure_streams
-from agentflow_common.wire import Connection
 
+if TYPE_CHECKING:
+    import asyncpg
+
+__all__ = ["Context", "connect", "main", "running"]
+
+RPC_DEAD_S_MAX: Final = 60.0  # without an answer to itself, while its own connection carries questions: it starts anew
 log = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -32,9 +40,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 class Context(Generic[SettingsT]):
     """What an app is given: its settings, the connection, the log, a clock and its health."""
 
-    def __init__(
-        self, name: str, settings: SettingsT, nc: Client, health: httpd.Health, stopping: asyncio.Event
-    ) -> None:
+    def __init__(self, name: str, settings: SettingsT, nc: Client, health: httpd.Health) -> None:
         self.name = name
         self.settings = settings
         self.nc = nc
@@ -42,146 +48,125 @@ class Context(Generic[SettingsT]):
         self.clock: Clock = SystemClock()
         self.health = health
         self.ports: dict[str, int] = {}
-        self.stopping = stopping
+        self.stopping = asyncio.Event()
+        self.started = asyncio.Event()  # set when the service has said that it is ready
+        self.probes = Probes(health, self.fail)
+
+    def fail(self, why: str) -> None:
+        """Ends the service, visibly: it is not alive any more, and its supervisor starts it again."""
+        if self.health.alive:
+            log.error("the service stops: %s", why)
+            self.health.fail(why)
+            self.stopping.set()
 
     def guarded(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """A background task whose unforeseen end stops the service: its supervisor starts it again."""
+        """Runs background work that never ends by itself. If it does, the service stops."""
         task = asyncio.ensure_future(work)
 
         def ended(done: asyncio.Task[None]) -> None:
-            if not done.cancelled() and (error := done.exception()) is not None:
-                log.error("background work failed; the service stops", exc_info=error)
-                self.health.alive = False
-                self.stopping.set()
+            if done.cancelled():
+                return
+            error = done.exception()
+            if error is not None:
+                log.error("background work failed", exc_info=error)
+            self.fail(f"background work ended ({type(error).__name__ if error else task.get_name()})")
 
         task.add_done_callback(ended)
         return task
+
+    @contextlib.asynccontextmanager
+    async def background(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+        """`guarded` until the block ends."""
+        task = self.guarded(work)
+        try:
+            yield
+        finally:
+            await tasks.stop([task])
+
+    @contextlib.asynccontextmanager
+    async def serving(self, routes: Sequence[bus.Route]) -> AsyncIterator[None]:
+        """Answers the verbs until the block ends, and asks itself through the server whether it does."""
+        token = os.urandom(8).hex()
+        closed = functools.partial(self.fail, "NATS has ended the connection that answers questions")
+        async with bus.serving(self.settings.nats_url, self.name, routes, token, closed):
+
+            async def ask() -> None:
+                await self.nc.request(subjects.rpc_self(self.name, token), b"", timeout=ANSWER_S_MAX)
+
+            self.probes.add("rpc", ask, "questions to this service are not answered", fatal_s=RPC_DEAD_S_MAX)
+            yield
+
+    def needs_log(self, stream: str = subjects.EVENTS_STREAM) -> None:
+        """Ready only while the stream answers."""
+        jsm = self.nc.jsm()
+        self.probes.add("log", lambda: jsm.stream_info(stream), f"the stream {stream} does not answer")
+
+    def needs_postgres(self, pool: asyncpg.Pool) -> None:
+        """Ready only while PostgreSQL answers a query."""
+        from agentflow_common import postgres  # not every service needs its driver
+
+        self.probes.add("postgres", functools.partial(postgres.ping, pool), "PostgreSQL does not answer")
 
 
 App = Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]]
 
 
-class _Watch:
-    """What is told of a connection: refused credentials are an error at the start, and later a matter of readiness."""
+async def _watch_connection(context: Context[Any]) -> None:
+    """The service's own connection must carry a question to the server and back; lost for good, it ends the service."""
+    nc = context.nc
+    subject = subjects.rpc_self(context.name, os.urandom(8).hex())
 
-    def __init__(self, nc: Connection, servers: Sequence[str], health: httpd.Health | None) -> None:
-        self._nc = nc
-        self._servers = servers
-        self._health = health
-        self._refusals = 0
-        self.connected = False
-        self.refused = asyncio.Event()
+    async def answer(message: Msg) -> None:
+        await message.respond(b"")
 
-    async def on_error(self, error: Exception) -> None:
-        if self.connected and not self._nc.is_connected:
-            self._nc.drop()
-        if not _is_refusal(error):
-            log.warning("nats: %s", type(error).__name__)
-            return
-        self._refusals += 1
-        refused = self._refusals == len(self._servers)  # one of many may be wrong
-        if refused and not self.connected:
-            self.refused.set()
-        elif refused:
-            log.error(_refusal(self._servers))
-            self._tell("credentials refused; see NATS_URL")
+    await nc.subscribe(subject, cb=answer)
 
-    async def on_reconnect(self) -> None:
-        self._refusals = 0
-        self._tell("ok")
+    async def ask() -> None:
+        if isinstance(nc, natsclient.NatsConnection) and nc.is_lost:
+            context.fail("the connection to NATS is lost for good")
+        if not nc.is_connected:
+            raise ConnectionError
+        await nc.request(subject, b"", timeout=ANSWER_S_MAX)
 
-    def _tell(self, state: str) -> None:
-        if self._health is not None:
-            self._health.set_part("nats", state)
+    def advice() -> str:
+        return getattr(nc, "trouble", "") or "NATS does not answer"
 
-
-async def connect(
-    url: str, name: str, health: httpd.Health | None = None, closed: Callable[[], None] | None = None
-) -> Client:
-    """A connection that waits for the server and then never gives up on it. url: several with commas between them.
-
-    A server that hangs keeps its connections: pings find that out within 9 s, and another server is asked.
-    UnauthenticatedError if the credentials are refused at the start; later, `health` says so. closed: called when the
-    connection has ended for good, by `close` or because a server took the credentials back.
-    """
-    servers = url.split(",")
-    nc = Connection()
-    watch = _Watch(nc, servers, health)
-
-    async def on_close() -> None:
-        if closed is not None and watch.connected:
-            closed()
-
-    attempt = nc.connect(
-        servers,
-        name=name,
-        max_reconnect_attempts=-1,
-        reconnect_time_wait=0.25,  # type: ignore[arg-type]  # it goes to asyncio.sleep
-        ping_interval=3,
-        max_outstanding_pings=2,
-        error_cb=watch.on_error,
-        reconnected_cb=watch.on_reconnect,
-        closed_cb=on_close,
-        pending_size=64 * 1024 * 1024,
-        allow_reconnect=True,
-    )
-    waiters = [asyncio.ensure_future(attempt), asyncio.ensure_future(watch.refused.wait())]
-    try:
-        await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-        if not waiters[0].done():
-            raise UnauthenticatedError(_refusal(servers), kind="nats_credentials_refused")
-        await waiters[0]
-        watch.connected = True
-    finally:
-        await tasks.stop(waiters)
-        if not watch.connected:
-            await nc.close()
-    await watch.on_reconnect()
-    return nc
-
-
-def _is_refusal(error: Exception) -> bool:
-    """The server says it in words: Authorization Violation, User Authentication Revoked or Expired."""
-    told = str(error).lower()
-    return isinstance(error, nats.errors.Error) and ("authorization" in told or "authentication" in told)
-
-
-def _refusal(servers: Sequence[str]) -> str:
-    """Without the credentials themselves."""
-    places = ", ".join(server.rpartition("@")[2].removeprefix("nats://") for server in servers)
-    return (
-        f"NATS at {places} refuses the credentials: set NATS_URL to nats://TOKEN@HOST:PORT or "
-        "nats://USER:PASSWORD@HOST:PORT with those of the server's `authorization`"
-    )
+    context.probes.add("nats", ask, advice)
 
 
 @contextlib.asynccontextmanager
 async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncIterator[Context[SettingsT]]:
     """The service, in this process, until the block ends (tests use it too)."""
     health = httpd.Health(name, __version__)
-    stopping = asyncio.Event()
+    started: list[Context[SettingsT]] = []
 
     def closed() -> None:
-        if health.alive:
-            log.error("NATS has ended the connection; the service stops")
-            health.alive = False
-            stopping.set()
+        for context in started:
+            context.fail("NATS has ended the connection")
 
-    nc = await connect(settings.nats_url, f"agentflow-{name}", health, closed)
-    context = Context(name, settings, nc, health, stopping)
+    nc = await connect(settings.nats_url, f"agentflow-{name}", closed)
+    context = Context(name, settings, nc, health)
+    started.append(context)
     server, port = httpd.start(health, settings.http_host, settings.http_port)
     context.ports["http"] = port
+    context.probes.start()
     try:
         await ensure_streams(nc, settings.replicas)
         await context.log.start()
+        await _watch_connection(context)
         async with app(context):
+            await context.probes.first()
             health.set_ready()
             _announce(context)
             log.info("ready", extra={"ports": context.ports})
-            yield context
-            health.alive = False
+            context.started.set()
+            try:
+                yield context
+            finally:
+                health.alive = False
     finally:
         health.alive = False
+        await context.probes.stop()
         server.shutdown()
         server.server_close()
         await nc.close()

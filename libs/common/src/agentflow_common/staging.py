@@ -22,11 +22,11 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Final, Protocol
 
-import nats
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
 from agentflow_common.eventlog import ATOMIC_BATCH_MAX, EventLog
+from agentflow_common.natsclient import connect
 from agentflow_common.pull import Delivery
 
 log = logging.getLogger(__name__)
@@ -157,7 +157,7 @@ async def mend(url: str, since_ms: int) -> int:
 
     since_ms: when the server started.
     """
-    nc = await nats.connect(url)
+    nc = await connect(url, "agentflow-staging")
     try:
         jsm = nc.jsm()
         try:

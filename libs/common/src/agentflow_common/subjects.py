@@ -148,6 +148,11 @@ def rpc(service: str, verb: str) -> str:
     return f"af.rpc.{service}.{verb}"
 
 
+def rpc_self(service: str, token: str) -> str:
+    """Where one process of a service answers itself: that it is reached at all."""
+    return f"af.rpc.{service}.self.{token}"
+
+
 def cost_ledger(org: str, run: str) -> str:
     return f"af.cost.{org}.{run}"
 

@@ -125,6 +125,11 @@ class Connection(Client):
     def __init__(self) -> None:
         super().__init__()
         self._ps = _Reader(self)
+        self.followers: set[Callable[[], None]] = set()  # called when it has come to a server again
+
+    def moved(self) -> None:
+        for follower in list(self.followers):
+            follower()
 
     def drop(self) -> None:
         """Closes the socket of an attempt to come back that failed: nats-py leaves it open."""

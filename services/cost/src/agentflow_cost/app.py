@@ -9,10 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-import asyncpg
-
-from agentflow_common import bus, postgres, tasks
-from agentflow_common.errors import AgentFlowError
+from agentflow_common import postgres, tasks, transient
 from agentflow_common.service import Context
 from agentflow_cost import prices
 from agentflow_cost.budget_handlers import BudgetHandlers
@@ -43,7 +40,8 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         budgets = BudgetHandlers(BudgetStore(pool), context.log, context.clock)
         settler = Settler(context.log, store, context.clock, health, context.health)
         queue = await settler.start()
-        async with bus.serving(settings.nats_url, SCHEMA, [*handlers.routes(), *budgets.routes()]):
+        context.needs_postgres(pool)
+        async with context.serving([*handlers.routes(), *budgets.routes()]):
             loops = [
                 context.guarded(settler.run(queue)),
                 context.guarded(_sweep(context, store, budgets)),
@@ -62,7 +60,7 @@ async def _sweep(context: Context[CostSettings], store: Store, budgets: BudgetHa
     while True:
         await asyncio.sleep(context.settings.sweep_s)
         turn += 1
-        with contextlib.suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError, AgentFlowError):
+        with contextlib.suppress(*transient.WEATHER):
             await budgets.tell()
             now = context.clock.now_ms()
             while await store.expire(now):

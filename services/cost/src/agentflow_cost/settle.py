@@ -15,13 +15,10 @@ from typing import Final, NamedTuple
 
 import asyncpg
 import msgspec
-import nats.errors
 from nats.js import api
-from nats.js.errors import APIError
 
-from agentflow_common import events, subjects, telemetry
+from agentflow_common import events, subjects, telemetry, transient
 from agentflow_common.clock import Clock
-from agentflow_common.errors import AgentFlowError
 from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.events import CostSettled, LlmUsage, StepCompleted, StepFailed
 from agentflow_common.httpd import Health as ServiceHealth
@@ -39,20 +36,11 @@ ACK_PENDING_MAX: Final = 2000
 CREDIT: Final = 1000  # messages in hand: half of what the server lets all processes hold
 IDLE_S: Final = 5.0
 RETRY_S: Final = 0.5
-RETRY_S_MAX: Final = 5.0
+RETRY_S_MAX: Final = 2.0
 START_TRIES_MAX: Final = 20
 _LLM: Final = b'"llm":{'  # the field; a node's type in run.submitted is `"type":"llm"`
 _TERMINAL: Final = tuple(events.event_type(kind).encode() for kind in events.TERMINAL_RUN)
-_BAD_DATA: Final = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError)
-_NOT_YET: Final = (nats.errors.Error, APIError, TimeoutError)
-_TRANSIENT: Final = (
-    asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-    OSError,
-    TimeoutError,
-    AgentFlowError,
-    nats.errors.Error,
-)
+_BAD_DATA: Final = (*transient.BAD_VALUE, asyncpg.IntegrityConstraintViolationError)
 
 
 class Item(NamedTuple):
@@ -88,7 +76,7 @@ class Settler:
         for _ in range(START_TRIES_MAX - 1):
             try:
                 return await self._open()
-            except _NOT_YET as error:
+            except transient.WEATHER as error:
                 log.warning("settlement consumer not there yet: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_S)
         return await self._open()
@@ -123,7 +111,7 @@ class Settler:
     async def _restart(self, queue: WorkQueue) -> WorkQueue:
         await queue.stop()
         while True:
-            with contextlib.suppress(*_NOT_YET):
+            with contextlib.suppress(*transient.WEATHER):
                 return await self.start()
 
     async def _process(self, batch: Sequence[Delivery]) -> None:
@@ -134,7 +122,7 @@ class Settler:
             try:
                 await self._take_effect(found)
                 break
-            except _TRANSIENT as error:
+            except transient.WEATHER as error:
                 self._service.set_part("settle", f"waiting: {type(error).__name__}")
                 log.warning("settlement waits: %s", type(error).__name__, extra={"events": len(found.items)})
                 await asyncio.sleep(wait_s)

@@ -8,7 +8,6 @@ import secrets
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-import asyncpg
 import grpc
 
 from agentflow.v1 import (
@@ -31,7 +30,6 @@ from agentflow.v1 import (
     workflow_pb2,
     workflow_pb2_grpc,
 )
-from agentflow_common import tasks
 from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.httpd import Health
@@ -54,7 +52,6 @@ from agentflow_gateway.load import Load
 from agentflow_gateway.projection import ApprovalProjection, Projection
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store import Store
 from agentflow_gateway.store_approvals import ApprovalStore
 from agentflow_gateway.store_schedules import ScheduleStore
 from agentflow_gateway.store_versions import VersionStore
@@ -62,7 +59,7 @@ from agentflow_gateway.watch import Watchers
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
 SEND_BYTES_MAX: Final = 32 * 1024 * 1024
-CHECK_EVERY_S: Final = 5.0
+CHECK_EVERY_S: Final = 0.5
 START_CHECK_S: Final = 0.02  # until all is well for the first time
 START_S_MAX: Final = 10.0
 MODULES: Final = (
@@ -93,22 +90,23 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             secret=await store.secret("submission_digest", secrets.token_bytes(32)),
             schedules=ScheduleStore(store.pool),
         )
-        context.health.set_part("postgres", "starting")
+        context.needs_postgres(store.pool)
+        context.needs_log()
         for kind in (ApprovalProjection, Projection):  # the runs last: an empty list of them makes both start over
             projection = kind(deps, context.health)
             context.health.set_part(projection.part, "starting")
             await projection.ensure()
-            await stack.enter_async_context(_task(projection.run()))
-        await stack.enter_async_context(_task(load.run()))
-        await stack.enter_async_context(_task(letters.watch_held(context.nc)))
-        http_port = await stack.enter_async_context(schedule_app.serving(deps, context.health))
+            await stack.enter_async_context(context.background(projection.run()))
+        await stack.enter_async_context(context.background(load.run()))
+        await stack.enter_async_context(context.background(letters.watch_held(context.nc)))
+        http_port = await stack.enter_async_context(schedule_app.serving(deps, context))
         context.ports["api_http"] = http_port
         server, health, port = await _serve(deps, f"{settings.api_host}:{http_port}")
         context.ports["grpc"] = port
         stack.push_async_callback(server.stop, settings.shutdown_grace_s)
         stack.push_async_callback(health.enter_graceful_shutdown)
         well = asyncio.Event()
-        await stack.enter_async_context(_task(_watch_health(store, context.health, health, well)))
+        await stack.enter_async_context(context.background(_watch_health(context.health, health, well)))
         with contextlib.suppress(TimeoutError):  # then /readyz and the health service say what is missing
             async with asyncio.timeout(START_S_MAX):
                 await well.wait()
@@ -160,30 +158,15 @@ async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
     return server, checks, port
 
 
-async def _watch_health(store: Store, health: Health, servicer: Any, up: asyncio.Event) -> None:
-    """Keeps readiness and the gRPC health service in step with Postgres and the projection; `up`: all is well."""
+async def _watch_health(health: Health, servicer: Any, up: asyncio.Event) -> None:
+    """Keeps the gRPC health service in step with readiness; `up`: all is well for the first time."""
     from grpc_health.v1 import health_pb2
 
     while True:
-        try:
-            async with asyncio.timeout(CHECK_EVERY_S):
-                await store.ping()
-            health.set_part("postgres", "ok")
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            health.set_part("postgres", f"not reachable ({type(error).__name__})")
-        well = all(state == "ok" for state in health.parts.values())
+        well = health.alive and all(state == "ok" for state in health.parts.values())
         status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
         for name in ("", *SERVICES):
             await servicer.set(name, status)
         if well:
             up.set()
         await asyncio.sleep(CHECK_EVERY_S if up.is_set() else START_CHECK_S)
-
-
-@contextlib.asynccontextmanager
-async def _task(body: Any) -> AsyncIterator[None]:
-    task = asyncio.create_task(body)
-    try:
-        yield
-    finally:
-        await tasks.stop([task])

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 
 from agentflow_common import bus
-from agentflow_common.errors import DeadlineError
+from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.rpc import Verb
 from agentflow_gateway.machine import Identity
 
@@ -41,8 +41,15 @@ class Call:
         return min(longest_s, left)
 
     async def ask(self, nc: Client, verb: Verb[Reply], request: Any) -> Reply:
-        """Asks a service within the call's deadline and trace."""
-        return await bus.call(nc, verb, request, trace=self.trace, timeout_s=self.timeout_s(verb.timeout_s))
+        """Asks a service within the call's deadline and trace. RetryableError if it is away, or did not answer although
+        the client's deadline left it the time; DeadlineError if it did not."""
+        timeout_s = self.timeout_s(verb.timeout_s)
+        try:
+            return await bus.call(nc, verb, request, trace=self.trace, timeout_s=timeout_s)
+        except DeadlineError as error:
+            if error.kind != "rpc_timeout" or timeout_s < verb.timeout_s:
+                raise
+            raise RetryableError(error.message, kind=error.kind, retry_after_ms=error.retry_after_ms) from error
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("agentflow_gateway_call")

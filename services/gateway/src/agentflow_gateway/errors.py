@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from typing import Any, Final
 
-import asyncpg
 import grpc
-import nats.errors
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from agentflow_common.errors import AgentFlowError, RetryableError
+from agentflow_common import transient
+from agentflow_common.errors import AgentFlowError
 
 log = logging.getLogger(__name__)
 
@@ -24,29 +22,16 @@ DETAILS_BYTES_MAX: Final = 3500
 FIELD_CHARS_MAX: Final = 300
 DOMAIN: Final = "agentflow"
 
-_DATABASE_DOWN: Final = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.TooManyConnectionsError,
-)
-
 
 def known(error: BaseException) -> AgentFlowError:
     """The AgentFlowError that the client gets for any exception. What is unforeseen is logged under an id."""
     if isinstance(error, AgentFlowError):
+        if error.code == "unavailable" and error.retry_after_ms is None:
+            error.retry_after_ms = transient.RETRY_AFTER_MS
         return error
-    if isinstance(error, _DATABASE_DOWN):
-        log.warning("a backend is not reachable", extra={"error": type(error).__name__})
-        return RetryableError(
-            "the database is not reachable; try again", kind="database_unavailable", retry_after_ms=500
-        )
-    if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return RetryableError("a backend did not answer in time; try again", kind="backend_timeout", retry_after_ms=500)
-    if isinstance(error, nats.errors.Error):
-        log.warning("nats is not reachable", extra={"error": type(error).__name__})
-        return RetryableError("the event log is not reachable; try again", kind="log_unavailable", retry_after_ms=500)
+    passing = transient.as_retryable(error)
+    if passing is not None:
+        return passing
     incident = os.urandom(6).hex()
     log.error("unexpected error", exc_info=error, extra={"incident": incident})
     return AgentFlowError(f"an unexpected error; the gateway's log has it as incident {incident}", kind="internal")

@@ -9,26 +9,19 @@ import logging
 from collections.abc import Sequence
 from typing import ClassVar, Final
 
-import asyncpg
-import nats.errors
 from nats.js import api
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
-from agentflow_common import subjects
-from agentflow_common.errors import AgentFlowError
+from agentflow_common import subjects, transient
 from agentflow_common.httpd import Health
-from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.pull import Delivery, WorkQueue
 from agentflow_gateway.deps import Deps
 
 log = logging.getLogger(__name__)
 
 _WAIT_S: Final = 5.0
 _BACKOFF_S: Final = 0.1
-_BACKOFF_S_MAX: Final = 5.0
-_TROUBLE: Final = (
-    PullError, AgentFlowError, nats.errors.Error, APIError, OSError, TimeoutError, asyncpg.PostgresError,
-    asyncpg.InterfaceError,
-)  # fmt: skip
+_BACKOFF_S_MAX: Final = 2.0  # readiness comes back within that
 
 
 class Follower(abc.ABC):
@@ -89,7 +82,7 @@ class Follower(abc.ABC):
                         await self.apply(batch)
                         queue.release(len(batch))
                     backoff_s = _BACKOFF_S
-            except _TROUBLE as error:
+            except transient.WEATHER as error:
                 self._health.set_part(self.part, f"retrying after {type(error).__name__}")
                 log.warning(
                     "following the log is interrupted", extra={"part": self.part, "error": type(error).__name__}

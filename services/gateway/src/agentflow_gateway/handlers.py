@@ -8,11 +8,10 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, money, rpc, screening, subjects
+from agentflow_common import ids, money, rpc, screening, subjects, transient
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.eventlog import Entry, Fence
 from agentflow_gateway import archive, definitions, machine, pages
@@ -175,7 +174,7 @@ async def _remember(deps: Deps, event: ev.RunSubmitted) -> None:
         submitted_at=event.ts,
         tags=event.tags,
     )
-    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with contextlib.suppress(*transient.WEATHER):
         await deps.store.put_runs([row])
 
 

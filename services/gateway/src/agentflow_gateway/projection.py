@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import asyncpg
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import subjects, transient
 from agentflow_common.pull import Delivery
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
@@ -64,11 +63,11 @@ class Projection(Follower):
                 await self.bury(delivery)
         try:
             await self._merge(facts)
-        except asyncpg.DataError:  # one of them holds what no table can: a NUL, a number out of range
+        except transient.BAD_VALUE:  # one of them holds what no table can: a NUL, a number out of range
             for fact, delivery in zip(facts, decoded, strict=True):
                 try:
                     await self._merge([fact])
-                except asyncpg.DataError:
+                except transient.BAD_VALUE:
                     await self.bury(delivery)
         for delivery in batch:
             await self._deps.log.ack(delivery)

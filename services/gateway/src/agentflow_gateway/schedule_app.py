@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from typing import Any
 
 from agentflow_common import tasks
-from agentflow_common.httpd import Health
+from agentflow_common.service import Context
 from agentflow_gateway import triggers
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.firing import Firing
@@ -16,15 +16,16 @@ from agentflow_gateway.triggers_nats import Listeners
 
 
 @contextlib.asynccontextmanager
-async def serving(deps: Deps, health: Health) -> AsyncIterator[int]:
+async def serving(deps: Deps, context: Context[Any]) -> AsyncIterator[int]:
     """Until the block ends; gives the HTTP port."""
+    health = context.health
     for part in ("schedules", "schedule_list"):
         health.set_part(part, "starting")
     async with triggers.serving(deps) as port:
         work = [
-            asyncio.create_task(Firing(deps, health).run()),
-            asyncio.create_task(ScheduleList(deps, health).run()),
-            asyncio.create_task(Listeners(deps).run()),
+            context.guarded(Firing(deps, health).run()),
+            context.guarded(ScheduleList(deps, health).run()),
+            context.guarded(Listeners(deps).run()),
         ]
         try:
             yield port

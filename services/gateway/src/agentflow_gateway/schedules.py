@@ -8,11 +8,10 @@ import os
 from collections.abc import Mapping
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import expressions, firetimes, ids, rpc, schedulespec, screening, subjects
+from agentflow_common import expressions, firetimes, ids, rpc, schedulespec, screening, subjects, transient
 from agentflow_common.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -362,7 +361,7 @@ async def remembered(deps: Deps, key: RunKey) -> ScheduleState:
     state = await load_schedule(deps.log, key)
     if state is None:
         raise NotFoundError("the schedule is not in the log any more", kind="unknown_schedule")
-    with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+    with contextlib.suppress(*transient.WEATHER):
         await deps.schedules.put([row_of(state)])
     deps.schedules_changed.set()
     return state

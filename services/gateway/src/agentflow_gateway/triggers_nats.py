@@ -13,7 +13,6 @@ import logging
 import os
 from typing import Any, Final
 
-import asyncpg
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
@@ -21,10 +20,10 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common import ids, telemetry
+from agentflow_common import ids, telemetry, transient
 from agentflow_common import tasks as background
-from agentflow_common.errors import UNREADABLE, AgentFlowError, PermissionDeniedError
-from agentflow_common.pull import Delivery, PullError, WorkQueue
+from agentflow_common.errors import UNREADABLE, PermissionDeniedError
+from agentflow_common.pull import Delivery, WorkQueue
 from agentflow_gateway import errors, machine, schedules, subjectrules
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -39,7 +38,6 @@ CREDIT: Final = 32
 QUEUE: Final = "agentflow-triggers"
 _LOOK_EVERY_S: Final = 2.0
 _PENDING_MAX: Final = 1_000  # core messages that wait for one listener; beyond that the client drops and says so
-_ERRORS: Final = (AgentFlowError, nats.errors.Error, APIError, PullError, TimeoutError, OSError)
 
 
 def durable_of(row: ScheduleRow) -> str:
@@ -58,7 +56,7 @@ class Listeners:
         """Until cancelled."""
         try:
             while True:
-                with contextlib.suppress(OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with contextlib.suppress(*transient.WEATHER):
                     await self._look()
                 self._deps.schedules_changed.clear()
                 with contextlib.suppress(TimeoutError):
@@ -83,7 +81,7 @@ class Listeners:
                 self._tasks[key] = (row, asyncio.create_task(self._listen(row)))
 
     async def _remove(self, row: ScheduleRow) -> None:
-        with contextlib.suppress(*_ERRORS, NotFoundError):
+        with contextlib.suppress(*transient.WEATHER):
             stream = await self._stream_of(row.subject)
             if stream:
                 await self._deps.nc.jsm().delete_consumer(stream, durable_of(row))
@@ -112,7 +110,7 @@ class Listeners:
                 else:
                     await self._subscribe(row)
                 backoff_s = 0.2
-            except _ERRORS as error:
+            except transient.WEATHER as error:
                 why = error.description if isinstance(error, APIError) else ""
                 known = {"schedule": row.name, "error": type(error).__name__, "why": why or ""}
                 log.warning("a listener begins again", extra=known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from agentflow_common import bus, postgres
+from agentflow_common import postgres
 from agentflow_common.service import Context
 from agentflow_prompt.handlers import Handlers
 from agentflow_prompt.settings import PromptSettings
@@ -21,7 +21,8 @@ async def app(context: Context[PromptSettings]) -> AsyncIterator[None]:
     try:
         await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
         handlers = Handlers(Store(pool), context.clock)
-        async with bus.serving(context.settings.nats_url, SCHEMA, handlers.routes()):
+        context.needs_postgres(pool)
+        async with context.serving(handlers.routes()):
             yield
     finally:
         if handlers is not None:

@@ -28,6 +28,7 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     told = report(loads, engine.load, context.clock)
     work = (leases.keep(), controls.watch(), engine.run(), engine.trimmer.run(), told)
     loops = [context.guarded(one) for one in work]
+    context.needs_log()
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import bus, postgres, rpc, rpc_vault
+from agentflow_common import bus, postgres, rpc, rpc_vault, subjects
 from agentflow_common.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers
@@ -31,9 +31,10 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
             (rpc.RESTORE, handlers.restore),
             (rpc_vault.ADOPT, handlers.adopt),
         ]
-        async with bus.serving(settings.nats_url, "security", routes):
-            # begins once the loop is free again, that is after the service has said that it is ready
-            warming = asyncio.create_task(asyncio.to_thread(warm))
+        context.needs_postgres(pool)
+        context.needs_log(subjects.AUDIT_STREAM)
+        async with context.serving(routes):
+            warming = asyncio.create_task(_warm(context.started))
             try:
                 yield
             finally:
@@ -41,3 +42,9 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
                 await asyncio.wait([warming])
     finally:
         await pool.close()
+
+
+async def _warm(started: asyncio.Event) -> None:
+    """Loads the detectors once the service has said that it is ready."""
+    await started.wait()
+    await asyncio.to_thread(warm)

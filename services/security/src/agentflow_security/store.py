@@ -8,6 +8,7 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from agentflow_common import transient
 from agentflow_common.errors import RetryableError
 
 SCHEMA: Final = "security"
@@ -87,7 +88,9 @@ class Store:
 def _reachable() -> Iterator[None]:
     try:
         yield
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+    except (*transient.TRANSIENT, asyncpg.PostgresError) as error:
         raise RetryableError(
-            "the token vault is not reachable; nothing was passed on, ask again", kind="vault_unavailable"
+            "the token vault is not reachable; nothing was passed on, ask again",
+            kind="vault_unavailable",
+            retry_after_ms=transient.RETRY_AFTER_MS,
         ) from error

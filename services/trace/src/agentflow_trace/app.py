@@ -7,8 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agentflow_common import bus, postgres, subjects, tasks
 from agentflow_common import clickhouse as ch
+from agentflow_common import postgres, subjects, tasks
 from agentflow_common.service import Context
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
@@ -17,7 +17,6 @@ from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore
 
-SERVICE: Final = "trace"
 STREAMS: Final = (subjects.EVENTS_STREAM, subjects.COST_STREAM, subjects.AUDIT_STREAM)
 
 
@@ -36,16 +35,16 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     context.health.set_part("clickhouse", "opening")
     loops: list[asyncio.Task[None]] = []
     try:
-        async with bus.serving(context.settings.nats_url, SERVICE, handlers.routes()):
+        async with context.serving(handlers.routes()):
             await clickhouse.open()
             await ch.migrate(clickhouse, postgres.migrations_dir(__file__))
             for ingest in streams:
                 await ingest.prepare()
             await retention.begin(streams[0].held_at_start)
-            context.health.set_part("clickhouse", "ok")
+            context.probes.add("clickhouse", clickhouse.probe, "ClickHouse does not answer")
             handlers.opened.set()
-            loops += [asyncio.create_task(ingest.run(), name=f"trace-{ingest.stream}") for ingest in streams]
-            loops.append(asyncio.create_task(retention.run(), name="trace-retention"))
+            loops += [context.guarded(ingest.run()) for ingest in streams]
+            loops.append(context.guarded(retention.run()))
             yield
     finally:
         await tasks.stop(loops)

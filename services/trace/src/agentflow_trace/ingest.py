@@ -34,8 +34,9 @@ WAIT_S: Final = 2.0  # an idle look at the stream, which is when a silent server
 BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; the tail's credit stops behind them
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 GAP_INLINE_MAX: Final = 1_000  # longer stretches of removed messages are filled by ClickHouse itself
-PAUSE_S_MAX: Final = 5.0
+PAUSE_S_MAX: Final = 2.0  # readiness comes back within that, and a second more
 WATCH_S: Final = 0.5
+NO_TABLES_S_MAX: Final = 15.0
 
 
 class Ingest:
@@ -131,15 +132,21 @@ class Ingest:
             await self._look_up()
 
     async def _look_up(self) -> None:
-        """After a failure nobody knows whether the insert took effect: ClickHouse does."""
+        """After a failure nobody knows whether the insert took effect: ClickHouse does. RuntimeError if it has lost its
+        tables: they are made, and filled from the log, when the service starts."""
+        began = asyncio.get_running_loop().time()
         while True:
             try:
                 self._set_position((await self._store.position(self.stream)).last)
             except Exception as error:
+                gone = clickhouse.has_no_tables(error)
+                if gone and asyncio.get_running_loop().time() - began > NO_TABLES_S_MAX:
+                    raise RuntimeError("ClickHouse has come back without its tables") from error
                 if not clickhouse.session_locked(error):
                     log.warning("ClickHouse does not answer", extra={"error_type": type(error).__name__})
                 await asyncio.sleep(1.0)
             else:
+                self._report(self.stream, "ok")
                 return
 
     # --- reading the log ---

@@ -59,6 +59,7 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
         context.guarded(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
     ]
     loops += [context.guarded(_heartbeats(context, executor)), context.guarded(lanes.keep())]
+    context.needs_log()
     try:
         yield
     finally:

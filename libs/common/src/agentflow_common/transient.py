@@ -1,0 +1,65 @@
+"""Errors that pass by themselves: a server that is away, that restarts, fails over, or has no room just now.
+
+The one place that knows them. `TRANSIENT` is for `except` and `suppress`; `as_retryable` gives what a caller is told.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+import asyncpg
+import nats.errors
+from asyncpg.exceptions import _base as client_errors
+
+from agentflow_common.errors import AgentFlowError, RetryableError
+from agentflow_common.pull import PullError
+
+log = logging.getLogger(__name__)
+
+RETRY_AFTER_MS: Final = 500
+
+DATABASE: Final[tuple[type[Exception], ...]] = (
+    asyncpg.PostgresConnectionError,  # 08: the connection broke
+    asyncpg.OperatorInterventionError,  # 57: it stops, crashed, starts, or cancelled the query
+    asyncpg.InsufficientResourcesError,  # 53: no disk, no memory, too many connections
+    asyncpg.TransactionRollbackError,  # 40: a deadlock, a conflict
+    asyncpg.PostgresSystemError,  # 58: the operating system failed it
+    asyncpg.InvalidAuthorizationSpecificationError,  # 28: credentials that are being changed
+    asyncpg.ReadOnlySQLTransactionError,  # it has become a standby
+    asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,  # its tables changed; a new statement follows
+    asyncpg.InterfaceError,  # the client: connection closed, pool closing; but see BAD_VALUE
+    asyncpg.InternalClientError,  # the client: an answer to a query that is gone
+)
+NATS: Final[tuple[type[Exception], ...]] = (nats.errors.Error, PullError)
+TRANSIENT: Final[tuple[type[Exception], ...]] = (*DATABASE, *NATS, RetryableError, OSError, TimeoutError)
+BAD_VALUE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, client_errors.DataError)
+"""What the database, or its driver, says of values that no table can hold."""
+WEATHER: Final[tuple[type[Exception], ...]] = (*TRANSIENT, AgentFlowError, asyncpg.PostgresError)
+"""What a loop that follows the log bears, tells readiness, and tries again after."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """True if the same call may succeed later."""
+    return isinstance(error, TRANSIENT) and not isinstance(error, BAD_VALUE)
+
+
+def as_retryable(error: BaseException) -> RetryableError | None:
+    """The error that a caller gets, with a time to come again; None if the error does not pass by itself."""
+    if isinstance(error, RetryableError):
+        return error
+    if not is_transient(error):
+        return None
+    log.warning("a server is not reachable", extra={"error": type(error).__name__})
+    if isinstance(error, NATS):
+        return RetryableError(
+            "the event log is not reachable; try again", kind="log_unavailable", retry_after_ms=RETRY_AFTER_MS
+        )
+    if isinstance(error, TimeoutError):
+        return RetryableError(
+            "a backend did not answer in time; try again", kind="backend_timeout", retry_after_ms=RETRY_AFTER_MS
+        )
+    return RetryableError(
+        "the database is not reachable; try again", kind="database_unavailable", retry_after_ms=RETRY_AFTER_MS
+    )

@@ -1,0 +1,173 @@
+"""Readiness says what is true: a service that does not answer, or lacks what it needs, is not ready.
+
+One that can't come back ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agentflow_common import bus, rpc
+from agentflow_common.embedded import NatsServer, PostgresServer
+from agentflow_common.errors import AgentFlowError, RetryableError
+from agentflow_common.httpd import STILL_S_MAX, STUCK_S_MAX, Health
+from agentflow_common.natsclient import connect
+from agentflow_common.service import Context, running
+from agentflow_common.settings import Settings
+from agentflow_common.testing.waiting import until
+from agentflow_prompt.app import app as prompt_app
+from agentflow_prompt.settings import PromptSettings
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def nats(tmp_path: Path) -> Iterator[NatsServer]:
+    with NatsServer(tmp_path / "nats") as found:
+        yield found
+
+
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
+    with PostgresServer(tmp_path / "pg", durable=False) as found:
+        yield found
+
+
+def settings(nats: NatsServer, postgres: PostgresServer) -> PromptSettings:
+    return PromptSettings(nats_url=nats.url, **{key.lower(): value for key, value in postgres.env().items()})
+
+
+async def answer(nats: NatsServer) -> AgentFlowError | None:
+    """What the prompt service answers when it is asked directly; None: what it should."""
+    nc = await connect(nats.url, "test")
+    try:
+        await bus.call(nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org="default"), timeout_s=5.0)
+    except AgentFlowError as error:
+        return error
+    finally:
+        await nc.close()
+    return None
+
+
+async def test_cluster_01_readiness_follows_what_answers(nats: NatsServer, postgres: PostgresServer) -> None:
+    async with running("prompt", settings(nats, postgres), prompt_app) as context:
+        health = context.health
+        assert health.ready and await answer(nats) is None
+        for stop in (postgres.kill, postgres.stop):
+            stop()
+            await until(lambda: not health.ready, what="it says that it is ready without PostgreSQL")
+            assert set(_wrong(health)) == {"postgres"}
+            failed = await answer(nats)
+            assert isinstance(failed, RetryableError)
+            assert (failed.code, failed.kind) == ("unavailable", "database_unavailable")
+            assert failed.retry_after_ms
+            postgres.start()
+            await until(lambda: health.ready, what="it does not see that PostgreSQL is back")
+            assert await answer(nats) is None
+        for stop in (nats.kill, nats.stop):
+            stop()
+            await until(lambda: not health.ready, what="it says that it is ready without NATS")
+            assert set(_wrong(health)) <= {"nats", "rpc"}
+            nats.start()
+            await until(lambda: health.ready, what="it does not see that NATS is back")
+            assert await answer(nats) is None
+        assert health.alive and not context.stopping.is_set()
+
+
+def _wrong(health: Health) -> dict[str, str]:
+    return {part: state for part, state in health.parts.items() if state != "ok"}
+
+
+async def test_cluster_01_a_service_ends_when_the_connection_that_answers_is_closed_for_good(nats: NatsServer) -> None:
+    held: list[Any] = []
+
+    @contextlib.asynccontextmanager
+    async def app(context: Context[Settings]) -> AsyncIterator[None]:
+        async with context.serving([(rpc.PROMPT_LIST, _list)]):
+            yield
+
+    async with running("prompt", Settings(nats_url=nats.url), _holding(app, held)) as context:
+        assert context.health.ready
+        await held[0].close()
+        await context.stopping.wait()
+        assert not context.health.alive
+        assert "the connection that answers questions" in context.health.body()["parts"]["service"]
+
+
+def _holding(app: Any, held: list[Any]) -> Any:
+    """Keeps the connection on which the service answers."""
+
+    @contextlib.asynccontextmanager
+    async def spied(context: Context[Any]) -> AsyncIterator[None]:
+        real = bus.natsclient.connect
+
+        async def connecting(*args: Any) -> Any:
+            held.append(await real(*args))
+            return held[-1]
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bus.natsclient, "connect", connecting)
+            async with app(context):
+                yield
+
+    return spied
+
+
+async def _list(_request: rpc.ListPromptsRequest) -> rpc.ListPromptsReply:
+    return rpc.ListPromptsReply(prompts=())
+
+
+async def test_cluster_01_a_service_that_does_not_reach_itself_is_not_ready(nats: NatsServer) -> None:
+    """Its own connection is open, the subscriptions of the other one are gone."""
+    held: list[Any] = []
+
+    @contextlib.asynccontextmanager
+    async def app(context: Context[Settings]) -> AsyncIterator[None]:
+        async with context.serving([(rpc.PROMPT_LIST, _list)]):
+            yield
+
+    async with running("prompt", Settings(nats_url=nats.url), _holding(app, held)) as context:
+        assert context.health.ready
+        for sid in list(held[0]._subs):
+            await held[0]._send_unsubscribe(sid)
+        await until(lambda: not context.health.ready, what="it says that it is ready and answers nobody")
+        assert set(_wrong(context.health)) == {"rpc"}
+        assert context.nc.is_connected and held[0].is_connected
+
+
+@pytest.mark.parametrize("how", ["by an error", "by itself"])
+async def test_cluster_01_a_service_ends_when_work_in_the_background_ended(nats: NatsServer, how: str) -> None:
+    async def work() -> None:
+        await asyncio.sleep(0)
+        if how == "by an error":
+            raise RuntimeError("unforeseen")
+
+    @contextlib.asynccontextmanager
+    async def app(context: Context[Settings]) -> AsyncIterator[None]:
+        async with context.background(work()):
+            yield
+
+    async with running("test", Settings(nats_url=nats.url), app) as context:
+        await context.stopping.wait()
+        assert not context.health.alive and not context.health.ready
+
+
+def test_cluster_01_a_loop_that_stands_still_is_not_ready_and_at_last_not_alive() -> None:
+    health = Health("test", "1")
+    health.set_ready()
+    assert health.ready and health.alive, "a service without a loop of its own"
+    health.beat()
+    assert health.ready and health.alive
+    health._beat_at -= STILL_S_MAX
+    assert not health.ready and health.alive
+    assert "loop" in health.body()["parts"]
+    health._beat_at -= STUCK_S_MAX
+    assert not health.alive
+    health.beat()
+    assert health.ready and health.alive
