@@ -35,7 +35,7 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
 
 @pytest.fixture
 def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path / "pg", durable=False) as found:
+    with PostgresServer(tmp_path / "pg") as found:
         yield found
 
 

@@ -139,6 +139,9 @@ def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBr
             exc_tb: TracebackType | None = None,
         ) -> None:
             connection = self._connection
+            if connection is not None and connection.is_closed:
+                for subscriber in self.subscribers:
+                    setattr(subscriber, "subscription", None)  # noqa: B010  (gone with the connection; not typed)
             try:
                 await super().stop(exc_type, exc_val, exc_tb)
             except (nats.errors.Error, ExceptionGroup) as error:  # there is no server to take leave of

@@ -15,6 +15,7 @@ from agentflow_common import tls
 from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
+logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # a traceback for each look at a server that is away
 _CONNECT_TRIES_MAX = 40
 CONNECT_S_MAX: Final = 5.0
 QUERY_S_MAX: Final = 30.0
