@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,13 @@ def nats(tmp_path: Path) -> Iterator[NatsServer]:
 
 
 @pytest.fixture
-def postgres(tmp_path: Path) -> Iterator[PostgresServer]:
-    with PostgresServer(tmp_path / "pg") as found:
-        yield found
+def postgres() -> Iterator[PostgresServer]:
+    """A server of this test's own, in a folder that another pytest session does not tidy away."""
+    with (
+        tempfile.TemporaryDirectory(prefix="agentflow-pg-", ignore_cleanup_errors=True) as folder,
+        PostgresServer(Path(folder) / "data") as server,
+    ):
+        yield server
 
 
 def settings(nats: NatsServer, postgres: PostgresServer) -> PromptSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import time
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 Reply = TypeVar("Reply")
 CONCURRENCY_MAX: Final = 64  # handlers of one verb at once in one process; more wait in the subscription
 RETRY_AFTER_MS: Final = 500
+AWAY_S_MAX: Final = 2.0  # a question waits so long for the connection to come back
 RPC_BYTES_MAX: Final = 7 * 1024 * 1024  # below the server's max_payload of 8 MiB
 _encoder: Final = msgspec.json.Encoder()
 
@@ -61,6 +63,7 @@ async def call(
         if headers:
             headers["traceparent"] = span.traceparent
         try:
+            await _connected(nc, min(limit, AWAY_S_MAX))
             msg = await nc.request(verb.subject, data, timeout=limit, headers=headers)
         except nats.errors.NoRespondersError as error:
             raise RetryableError(
@@ -83,6 +86,15 @@ async def call(
         raise from_body(answer.error)
     reply: Reply = answer.ok
     return reply
+
+
+async def _connected(nc: Client, wait_s: float) -> None:
+    """Returns once there is a server; nats-py would keep the question and let the asker wait for all of its time."""
+    deadline = time.monotonic() + wait_s
+    while nc.is_reconnecting:
+        if time.monotonic() > deadline:
+            raise nats.errors.ConnectionReconnectingError
+        await asyncio.sleep(0.02)
 
 
 _types: dict[type[Any], type[Any]] = {}

@@ -1,0 +1,175 @@
+"""What a client of the gateway is told when a server behind it goes away: UNAVAILABLE, and when to come again."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import FieldDescriptor, MethodDescriptor
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from agentflow_common import ids, transient
+from agentflow_common.embedded import PostgresServer
+from agentflow_common.errors import AgentFlowError, RetryableError
+from agentflow_common.testing.servers import NatsLike
+from agentflow_common.testing.waiting import until
+from agentflow_gateway import errors
+from agentflow_gateway.app import MODULES
+from agentflow_gateway.testing import DEFINITION, Stand, standing
+
+pytestmark = pytest.mark.integration
+
+METHODS: list[MethodDescriptor] = [
+    method
+    for module in MODULES
+    for service in module.DESCRIPTOR.services_by_name.values()
+    for method in service.methods
+]
+NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
+QUERIES_MIN = 8  # calls that wait in a query of their own when the database dies
+
+
+@pytest.fixture
+def postgres() -> Iterator[PostgresServer]:
+    """A server of this test's own, in a folder that another pytest session does not tidy away."""
+    with (
+        tempfile.TemporaryDirectory(prefix="agentflow-pg-", ignore_cleanup_errors=True) as folder,
+        PostgresServer(Path(folder) / "data") as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+async def stand(nats_url: str, postgres: PostgresServer) -> AsyncIterator[Stand]:
+    async with standing(nats_url, postgres.env(), key_cache_s=600.0) as found:
+        yield found
+
+
+def request_for(method: MethodDescriptor) -> Any:
+    """A request that gets past the checks of most methods: every text is filled in."""
+    request = message_factory.GetMessageClass(method.input_type)()
+    known = {"run_id": ids.new_run_id(), "definition_text": DEFINITION, "org_id": "default"}
+    for field in method.input_type.fields:
+        if field.type == FieldDescriptor.TYPE_STRING and not field.is_repeated and field.containing_oneof is None:
+            setattr(request, field.name, known.get(field.name, "" if "token" in field.name else "review"))
+    return request
+
+
+async def call(stand: Stand, method: MethodDescriptor) -> grpc.aio.AioRpcError | None:
+    """The error of one call; None if it went well."""
+    path = f"/{method.containing_service.full_name}/{method.name}"
+    reply = message_factory.GetMessageClass(method.output_type)
+    kind = stand.channel.unary_stream if method.server_streaming else stand.channel.unary_unary
+    invoke: Any = kind(path, lambda request: request.SerializeToString(), reply.FromString)
+    try:
+        if method.server_streaming:
+            async for _ in invoke(request_for(method), metadata=stand.auth()):
+                pass
+        else:
+            await invoke(request_for(method), metadata=stand.auth())
+    except grpc.aio.AioRpcError as error:
+        return error
+    return None
+
+
+def check(found: dict[str, grpc.aio.AioRpcError | None]) -> set[str]:
+    """The methods that answered UNAVAILABLE, each with a time to come again; none answered an internal error."""
+    bad = {name: error.details() for name, error in found.items() if error is not None and error.code() in NEVER}
+    assert bad == {}
+    away = {name: error for name, error in found.items() if error and error.code() is grpc.StatusCode.UNAVAILABLE}
+    for name, error in away.items():
+        status: Any = rpc_status.from_call(error)
+        hints = [item for item in status.details if item.Is(error_details_pb2.RetryInfo.DESCRIPTOR)]
+        assert hints, f"{name}: {error.details()} without a time to come again"
+    return set(away)
+
+
+async def all_calls(stand: Stand) -> dict[str, grpc.aio.AioRpcError | None]:
+    answers = await asyncio.gather(*(call(stand, method) for method in METHODS))
+    return {method.full_name: answer for method, answer in zip(METHODS, answers, strict=True)}
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+async def test_cluster_09_every_method_says_unavailable_when_postgresql_dies_under_its_query(
+    stand: Stand, postgres: PostgresServer, how: str
+) -> None:
+    env = postgres.env()
+    lock = await asyncpg.connect(
+        host=env["DB_HOST"], port=int(env["DB_PORT"]), user=env["DB_USER"], password=env["DB_PASSWORD"]
+    )
+    await until(lambda: stand.context.health.ready)
+    before = check(await all_calls(stand))
+    tables = await lock.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'gateway'")
+    transaction = lock.transaction()
+    await transaction.start()
+    for row in tables:
+        await lock.execute(f'LOCK TABLE gateway."{row["tablename"]}" IN ACCESS EXCLUSIVE MODE')
+    calls = asyncio.create_task(all_calls(stand))
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    async def enough() -> bool:
+        return int(await lock.fetchval(waiting)) >= min(QUERIES_MIN, stand.context.settings.db_pool_max)
+
+    await until(enough, what="too few calls wait in a query")
+    postgres.kill() if how == "killed" else postgres.stop()
+    under = check(await calls)
+    assert len(under) >= QUERIES_MIN, f"only {under} met the outage"
+    without = check(await all_calls(stand))
+    assert len(without) >= QUERIES_MIN
+    lock.terminate()
+    postgres.start()
+    await until(lambda: stand.context.health.ready)
+    assert check(await all_calls(stand)) == before
+
+
+async def test_cluster_09_every_method_says_unavailable_when_a_key_can_not_be_looked_up(
+    nats_url: str, postgres: PostgresServer
+) -> None:
+    async with standing(nats_url, postgres.env(), key_cache_s=0.0) as stand:
+        postgres.kill()
+        assert check(await all_calls(stand)) == {method.full_name for method in METHODS}
+
+
+async def test_cluster_09_every_method_says_unavailable_when_nats_is_away(
+    nats_server: NatsLike, db_env: dict[str, str]
+) -> None:
+    async with standing(nats_server.url, db_env, key_cache_s=600.0) as stand:
+        await until(lambda: stand.context.health.ready)
+        check(await all_calls(stand))
+        nats_server.kill()
+        async with asyncio.TaskGroup() as group:
+            calls = group.create_task(all_calls(stand))
+            away = check(await calls)
+            assert len(away) >= QUERIES_MIN
+            nats_server.start()
+        await until(lambda: stand.context.health.ready)
+
+
+def test_cluster_09_what_passes_by_itself_is_told_apart_from_what_does_not() -> None:
+    passing: list[Exception] = [
+        asyncpg.AdminShutdownError("x"), asyncpg.CrashShutdownError("x"), asyncpg.CannotConnectNowError("x"),
+        asyncpg.ConnectionDoesNotExistError("x"), asyncpg.InterfaceError("connection is closed"),
+        asyncpg.TooManyConnectionsError("x"), asyncpg.DeadlockDetectedError("x"), asyncpg.DiskFullError("x"),
+        asyncpg.QueryCanceledError("x"), asyncpg.InvalidPasswordError("x"), ConnectionResetError(), TimeoutError(),
+    ]  # fmt: skip
+    for error in passing:
+        told = errors.known(error)
+        assert (told.code, bool(told.retry_after_ms), told.retryable) == ("unavailable", True, True), error
+    lasting: list[Exception] = [
+        asyncpg.exceptions._base.DataError("value out of range"), asyncpg.DataError("x"), ValueError("x"),
+        asyncpg.UndefinedTableError("x"), asyncpg.UniqueViolationError("x"), KeyError("x"),
+    ]  # fmt: skip
+    for error in lasting:
+        assert transient.as_retryable(error) is None, error
+        assert errors.known(error).code == "internal"
+    hinted = errors.known(RetryableError("the event log is not reachable", kind="log_unavailable"))
+    assert hinted.retry_after_ms
+    assert errors.known(AgentFlowError("x")).retry_after_ms is None
