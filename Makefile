@@ -103,8 +103,8 @@ logs: ## follow the logs of the embedded stack
 	@test -d "$(DATA)/logs" || { echo "no stack has run in $(DATA): make up" >&2; exit 1; }
 	@tail -n 20 -F $(DATA)/logs/*.log
 
-backup: setup ## archive the data dir while the stack is stopped; starts it again if it ran
-	@$(BIN)/python -m agentctl.stack.backup "$(DATA)"
+backup: setup ## agentctl backup create: stops the stack for the copy and starts it again
+	@$(BIN)/agentctl backup create --data-dir "$(DATA)"
 
 migrate-up: up ## apply database migrations: every service does so when it starts
 	@echo "the services apply their migrations at start; they are up to date"

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from agentctl import failures, output, session
 from agentctl.commands import (
     audit,
+    backup,
     budget,
     completion,
     config,
@@ -74,6 +75,7 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(keys.app, name="keys")
 app.add_typer(lane.app, name="lane")
 app.add_typer(retention.app, name="retention")
+app.add_typer(backup.app, name="backup")
 app.add_typer(config.app, name="config")
 app.add_typer(completion.app, name="completion")
 stack.add_to(app)

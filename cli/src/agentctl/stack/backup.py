@@ -1,62 +1,205 @@
-"""`python -m agentctl.stack.backup [DATA_DIR] [TARGET]`: one archive of everything that a stack knows.
+"""One archive of everything that a stack knows, with a checksum of every file, and the way back.
 
 The three stores are copied while nothing writes, so the copy is of one moment: a running stack is stopped for the time
-of the copy and started again. To restore, unpack the archive where no stack runs and name it as the data dir.
+of the copy and started again. The vault's key goes into a file of its own, unless it is asked for in the archive:
+who holds both can read every original.
 """
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
-import sys
-import tarfile
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any, Final
+
+import msgspec
 
 from agentctl.stack import control
-from agentctl.stack.layout import Layout, Lock, default_data_dir, options_of
+from agentctl.stack import layout as files
+from agentctl.stack.archive import Key, Manifest, Say, check, fingerprint, unpack, write
+from agentctl.stack.layout import Layout, Lock, options_of
 from agentflow_common.embedded import StackError
 
-_LEFT_OUT = {"run", "logs", "stack.lock", "stack.json"}
+# Not of the data, or made anew at the next start: a copied dev key would open the stack that goes on here
+_LEFT_OUT: Final = frozenset({"run", "logs", "stack.lock", "stack.json", "dev.key", "nats.token", "vault.key"})
+_KEY_SUFFIX: Final = ".vault.key"
 
 
-def backup(data_dir: Path, target: Path | None = None) -> Path:
-    """Writes `<data_dir>-<UTC time>.tar.gz` (0600: it holds the keys) beside the data dir, or `target`."""
+class Backup(msgspec.Struct, frozen=True):
+    """key_file: the copy of the vault's key; None if it is in the archive, or if there is none."""
+
+    archive: Path
+    key: Key
+    key_file: Path | None
+    size: int
+    files: int
+
+
+def create(
+    data_dir: Path,
+    target: Path | None = None,
+    *,
+    key_file: Path | None = None,
+    with_key: bool = False,
+    force: bool = False,
+    say: Say = lambda _: None,
+) -> Backup:
+    """Writes `<data_dir>-<UTC time>.tar.gz` beside the data dir, or `target`, and the vault's key beside it, or to
+    `key_file`. Both are 0600. StackError says what is in the way."""
     layout = Layout(data_dir)
     if not (layout.nats / "jetstream").is_dir():
         raise StackError(f"{layout.root} holds no stack's data; name the folder that `agentctl up --data-dir` used")
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
-    archive = target or layout.root.with_name(f"{layout.root.name.lstrip('.')}-{stamp}.tar.gz")
+    archive = (target or layout.root.with_name(f"{layout.root.name.lstrip('.')}-{stamp}.tar.gz")).absolute()
+    keep = None if with_key else (key_file or archive.with_name(archive.name + _KEY_SUFFIX)).absolute()
+    for path in filter(None, (archive, keep)):
+        _check_place(layout, path, force)
+    with _standing_still(layout, say):
+        key = layout.vault_key.read_bytes() if layout.vault_key.exists() else b""
+        where: Key = "none" if not key else "inside" if with_key else "separate"
+        with _whole(archive) as output:
+            left_out = _LEFT_OUT - {layout.vault_key.name} if where == "inside" else _LEFT_OUT
+            count = write(layout.root, left_out, output, where, key, say)
+        if where == "separate" and keep is not None:
+            with _whole(keep) as output:
+                output.write(key)
+    return Backup(archive, where, keep if where == "separate" else None, archive.stat().st_size, count)
+
+
+def verify(archive: Path, key_file: Path | None = None) -> Manifest:
+    """Reads the archive to its end. StackError if a file is missing, changed or added, or the key is another one."""
+    manifest = check(archive)
+    if key_file is not None:
+        _check_key(archive, manifest, key_file)
+    return manifest
+
+
+def restore(
+    archive: Path,
+    data_dir: Path,
+    *,
+    key_file: Path | None = None,
+    force: bool = False,
+    say: Say = lambda _: None,
+) -> Path | None:
+    """Unpacks an archive as the data dir, checked file by file. Returns where `force` has put an older data dir.
+
+    Nothing is in the data dir's place before everything is checked. StackError says what is in the way.
+    """
+    layout = Layout(data_dir)
+    there = layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir()))
+    if there and not force:
+        raise StackError(f"{layout.root} is not empty: choose another --data-dir, or move it aside with --force")
+    if there and Lock(layout.lock).held():
+        raise StackError(f"a stack runs in {layout.root}: stop it first with `agentctl down`")
+    building = layout.root.with_name(f".{layout.root.name}.restoring-{os.getpid()}")
+    building.mkdir(parents=True, mode=0o700)
+    try:
+        manifest = unpack(archive, building, say)
+        _place_key(archive, manifest, building, key_file)
+        _point(building, layout)
+        older = _aside(layout) if there else None
+        if layout.root.is_dir():
+            layout.root.rmdir()  # an empty one
+        building.rename(layout.root)
+    except OSError as error:
+        raise StackError(f"{archive} could not be restored to {layout.root}: {error}") from error
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    return older
+
+
+# --- on the way ---
+
+
+def _check_place(layout: Layout, path: Path, force: bool) -> None:
+    if path == layout.root or layout.root in path.parents:
+        raise StackError(f"{path} is inside the data dir; write the backup somewhere else")
+    if not path.parent.is_dir():
+        raise StackError(f"there is no folder {path.parent}; make it first")
+    if path.exists() and not force:
+        raise StackError(f"{path} is there already; choose another name, or replace it with --force")
+
+
+@contextlib.contextmanager
+def _standing_still(layout: Layout, say: Say) -> Iterator[None]:
+    """Stops a running stack, keeps others from starting it, and starts it again as it was."""
     running = control.find(layout.root)
     if running is not None:
+        say("stopping the stack for the copy")
         control.down(layout.root)
     lock = Lock(layout.lock)
     if not lock.take():
         raise StackError(f"a stack is starting in {layout.root}; try again when it is ready")
     try:
-        partial = archive.with_name(archive.name + ".part")
-        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file, tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as tar:
-            for entry in sorted(layout.root.iterdir()):
-                if entry.name not in _LEFT_OUT:
-                    tar.add(entry, arcname=f"{layout.root.name}/{entry.name}")
-        partial.replace(archive)
+        yield
     finally:
         lock.release()
         if running is not None:
+            say("starting the stack again")
             control.start(options_of(layout.options_json.read_bytes()))
-    return archive
 
 
-def main() -> int:
-    arguments = [Path(item) for item in sys.argv[1:]]
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """A new file, readable by the owner alone from the first byte on, that takes its name when it is on the disk."""
+    partial = path.with_name(path.name + ".part")
+    partial.unlink(missing_ok=True)
     try:
-        archive = backup(arguments[0] if arguments else default_data_dir(), *arguments[1:2])
-    except StackError as error:
-        print(error, file=sys.stderr)
-        return 1
-    print(f"{archive} ({archive.stat().st_size / 1e6:.1f} MB)")
-    return 0
+        descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise StackError(f"{path} cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-if __name__ == "__main__":
-    sys.exit(main())
+def _check_key(archive: Path, manifest: Manifest, key_file: Path) -> bytes:
+    try:
+        key = key_file.read_bytes()
+    except OSError as error:
+        raise StackError(f"the vault's key cannot be read from {key_file}: {error.strerror}") from error
+    if manifest.key != "none" and fingerprint(key) != manifest.key_sha256:
+        raise StackError(f"{key_file} is not the key of the vault in {archive}; pass the one that belongs to it")
+    return key
+
+
+def _place_key(archive: Path, manifest: Manifest, building: Path, key_file: Path | None) -> None:
+    """Without its key the security service makes another one and then refuses the vault: so it must be there."""
+    if manifest.key == "inside" and key_file is None:
+        _check_key(archive, manifest, building / "vault.key")
+        return
+    if manifest.key == "none" and key_file is None:
+        return
+    beside = archive.with_name(archive.name + _KEY_SUFFIX)
+    source = key_file or beside
+    if key_file is None and not beside.exists():
+        raise StackError(
+            f"the vault's key is not in {archive} and not in {beside}: pass the key file of this backup with --key-file"
+        )
+    key = _check_key(archive, manifest, source)
+    with _whole(building / "vault.key") as output:
+        output.write(key)
+
+
+def _point(building: Path, layout: Layout) -> None:
+    """Makes the kept options name the new place."""
+    path = building / layout.options_json.name
+    with contextlib.suppress(FileNotFoundError):
+        options = options_of(path.read_bytes())
+        made: dict[str, Any] = files.plain(msgspec.structs.replace(options, data_dir=layout.root))
+        files.write(path, made)
+
+
+def _aside(layout: Layout) -> Path:
+    stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
+    older = layout.root.with_name(f"{layout.root.name}.before-restore-{stamp}")
+    layout.root.rename(older)
+    return older
