@@ -17,7 +17,7 @@ from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
-    pass
+    from agentflow_common.toolargs import Signature
 
 app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
 
@@ -40,7 +40,8 @@ def validate(
     ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Check a definition without a server; problems come with file and line."""
+    """Check a definition without a server; problems come with file and line. Of tools and functions, the built-in ones
+    are known."""
     text = _definition(file)
     source = session.state.source
     if server:
@@ -65,16 +66,37 @@ def validate(
 
 
 def _validate_here(text: str) -> dict[str, Any]:
-    from agentflow_common.definition import parse_text
-    from agentflow_common.errors import InvalidError
+    from agentflow_common import toolargs
+    from agentflow_common.definition import parse_dict
+    from agentflow_common.definition_text import load
+    from agentflow_common.errors import InvalidError, Problem
 
     try:
-        definition = parse_text(text)
+        data, lines = load(text)
+        definition = parse_dict(data, lines)
+        found = [
+            Problem(toolargs.place_of(path, lines), message, fix)
+            for path, message, fix in toolargs.findings(definition, _built_in())
+        ]
+        if found:
+            raise InvalidError("the arguments don't fit", problems=tuple(found))
     except InvalidError as error:
         problems = [{"place": p.place, "message": p.message, "fix": p.fix} for p in error.problems]
         return {"valid": False, "problems": problems, "name": "", "version": 0, "steps": 0}
     steps = len(definition.dag.nodes)
     return {"valid": True, "problems": [], "name": definition.name, "version": definition.version, "steps": steps}
+
+
+def _built_in() -> dict[tuple[str, str], Signature]:
+    """What the tools and functions that come with a worker take; nothing where no worker is installed."""
+    from agentflow_common.toolargs import Signature
+
+    try:
+        from agentflow_worker.registry import built_in_registry
+    except ImportError:
+        return {}
+    offers = built_in_registry().describe()
+    return {(o["kind"], o["name"]): Signature(o["schema"], tuple(o["unchecked"])) for o in offers}
 
 
 @app.command()

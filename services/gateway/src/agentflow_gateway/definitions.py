@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import rpc
+from agentflow_common import rpc, toolargs
 from agentflow_common.definition import Definition, InvalidDefinitionError, load_trusted, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import lookup, machine, pinning
@@ -66,9 +66,9 @@ async def _with_unknown_names(deps: Deps, call: Call, error: InvalidDefinitionEr
         _, lines = load_text(source.text)
     parts: Parts = [(loaded_of(error.readable), lines, "")]
     _, missing = await _prompts(deps, call, parts)
-    return InvalidError(
-        error.message, kind=error.kind, problems=(*error.problems, *missing, *await _unknown_names(deps, parts))
-    )
+    trusts = error.repair.trusts if error.repair is not None else _any
+    unknown = (*await _unknown_names(deps, parts), *await _unfit_arguments(deps, parts, trusts))
+    return InvalidError(error.message, kind=error.kind, problems=(*error.problems, *missing, *unknown))
 
 
 async def check_loaded(
@@ -89,7 +89,7 @@ async def check_loaded(
         pinned_definitions, unfit = subworkflows.definitions, subworkflows.problems
     parts: Parts = [(loaded, lines, "")]
     parts += [(item, None, f"{pinning.title(item.definition)}: ") for item in nested.values()]
-    problems = await _unknown_names(deps, parts)
+    problems = (*await _unknown_names(deps, parts), *await _unfit_arguments(deps, parts))
     pinned, missing = await _prompts(deps, call, parts)
     if found := (*missing, *problems, *unfit):
         more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
@@ -189,6 +189,37 @@ async def _unknown_names(deps: Deps, parts: Parts) -> tuple[Problem, ...]:
             missing = machine.missing_names(places, await deps.registry.names(kind, fresh=True), kind)
         problems += missing
     return problems
+
+
+def _any(_place: Path) -> bool:
+    return True
+
+
+async def _unfit_arguments(deps: Deps, parts: Parts, trusts: Callable[[Path], bool] = _any) -> tuple[Problem, ...]:
+    """What is wrong with the arguments of tools and functions that workers offer, at the places that are trusted."""
+    wanted = {
+        (kind, name) for loaded, _, _ in parts for kind in toolargs.NAMED_BY for name in loaded.uses.get(kind, ())
+    }
+    if not wanted:
+        return ()
+    known = await deps.registry.signatures(wanted)
+    if all(deps.registry.fits(loaded.digest) for loaded, _, _ in parts):
+        return ()
+    if any(_arguments(parts, known, trusts)):  # a worker may have come since the cache was read
+        known = await deps.registry.signatures(wanted, fresh=True)
+    found = tuple(_arguments(parts, known, trusts))
+    for loaded, _, _ in parts if not found and trusts is _any else ():
+        deps.registry.remember_fitting(loaded.digest, known)
+    return found
+
+
+def _arguments(
+    parts: Parts, signatures: Mapping[tuple[str, str], toolargs.Signature], trusts: Callable[[Path], bool]
+) -> Iterator[Problem]:
+    for loaded, lines, prefix in parts:
+        for path, text, fix in toolargs.findings(loaded.definition, signatures):
+            if trusts(path):
+                yield Problem(prefix + toolargs.place_of(path, lines), text, fix)
 
 
 async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str], tuple[Problem, ...]]:

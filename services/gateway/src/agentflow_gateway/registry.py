@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -12,17 +12,19 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
+from agentflow_common.toolargs import Signature
 
 _FRESH_S: Final = 2.0
 _PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."
 _STREAM: Final = f"KV_{subjects.REGISTRY_BUCKET}"
+_FITTING_MAX: Final = 4_096  # definitions that are remembered as fitting
 _TOGETHER_MAX: Final = 64  # requests for entries that are on their way at a time
 
 
 class Offer(msgspec.Struct, frozen=True):
     """A tool or function as a worker published it.
 
-    schema: JSON Schema of the arguments. offered_at: ms since the epoch.
+    schema: JSON Schema of the arguments. offered_at: ms since the epoch. unchecked: see toolargs.Signature.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Offer(msgspec.Struct, frozen=True):
     doc: str = ""
     built_in: bool = False
     offered_at: int = 0
+    unchecked: tuple[str, ...] | None = None
 
 
 class Registry:
@@ -41,6 +44,9 @@ class Registry:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
         self._keys: frozenset[str] = frozenset()
+        self._seq = 0  # of the newest entry
+        self._signatures: dict[tuple[str, str], Signature] = {}
+        self._fitting: set[str] = set()
         self._read_at = float("-inf")
 
     async def names(self, kind: str, *, fresh: bool = False) -> frozenset[str]:
@@ -60,18 +66,45 @@ class Registry:
 
         async def one(kind: str, name: str) -> Offer | None:
             async with slots:
-                try:
-                    message = await self._nc.jsm().get_last_msg(_STREAM, f"{_PREFIX}{kind}.{name}")
-                except NotFoundError:
-                    return None
-            if not message.data:  # the entry was deleted
-                return None
-            at = int(message.time.timestamp() * 1000) if message.time is not None else 0
-            told = msgspec.json.decode(message.data, type=dict[str, Any])
-            return msgspec.convert({**told, "kind": kind, "name": name, "offered_at": at}, Offer)
+                return await self._offer(kind, name)
 
         found = await asyncio.gather(*(one(kind, name) for kind, name in chosen))
         return sorted((offer for offer in found if offer is not None), key=lambda o: (o.kind != "tool", o.name))
+
+    async def signatures(
+        self, wanted: Collection[tuple[str, str]], *, fresh: bool = False
+    ) -> dict[tuple[str, str], Signature]:
+        """What is known of the arguments of these (kind, name). An entry is read once until any changes."""
+        keys = await self._read(fresh)
+        unread = [place for place in wanted if place not in self._signatures and ".".join(place) in keys]
+        signatures = self._signatures  # a change meanwhile begins another
+        for offer in await asyncio.gather(*(self._offer(*place) for place in unread)):
+            if offer is not None:
+                signatures[offer.kind, offer.name] = Signature(offer.schema, offer.unchecked)
+        return {place: signatures[place] for place in wanted if place in signatures}
+
+    def fits(self, digest: str) -> bool:
+        """True if the definition's arguments were found to fit what the workers offer, and that has not changed."""
+        return digest in self._fitting
+
+    def remember_fitting(self, digest: str, known: Mapping[tuple[str, str], Signature]) -> None:
+        """known: what it was compared with; nothing is remembered if that has changed."""
+        if any(self._signatures.get(place) is not signature for place, signature in known.items()):
+            return
+        if len(self._fitting) >= _FITTING_MAX:
+            self._fitting.clear()
+        self._fitting.add(digest)
+
+    async def _offer(self, kind: str, name: str) -> Offer | None:
+        try:
+            message = await self._nc.jsm().get_last_msg(_STREAM, f"{_PREFIX}{kind}.{name}")
+        except NotFoundError:
+            return None
+        if not message.data:  # the entry was deleted
+            return None
+        at = int(message.time.timestamp() * 1000) if message.time is not None else 0
+        told = msgspec.json.decode(message.data, type=dict[str, Any])
+        return msgspec.convert({**told, "kind": kind, "name": name, "offered_at": at}, Offer)
 
     async def _read(self, fresh: bool) -> frozenset[str]:
         now = time.monotonic()
@@ -80,6 +113,8 @@ class Registry:
                 # one request: the client's kv.keys() may end before its first key when the loop is busy
                 info = await self._nc.jsm().stream_info(_STREAM, subjects_filter=f"{_PREFIX}>")
                 self._keys = frozenset(name.removeprefix(_PREFIX) for name in info.state.subjects or {})
+                if info.state.last_seq != self._seq:
+                    self._seq, self._signatures, self._fitting = info.state.last_seq, {}, set()
             except NotFoundError:
                 self._keys = frozenset()
             self._read_at = now

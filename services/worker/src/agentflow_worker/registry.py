@@ -86,6 +86,31 @@ class Registration:
                 schema.get("properties", {}).get(parameter.name, {}).setdefault("default", parameter.default)
         return schema
 
+    def unchecked(self) -> list[str]:
+        """Arguments that are converted by code of their type, which the schema does not describe."""
+        core: Any = self.adapter.core_schema
+        named = {item["ref"]: item for item in core.get("definitions", ())}
+        fields = _fields_of(core, named)
+        return [p.name for p in self.parameters if p.name not in fields or _runs_code(fields[p.name], named)]
+
+
+def _fields_of(core: Any, named: dict[str, Any]) -> dict[str, Any]:
+    while core.get("type") in {"definitions", "definition-ref"}:
+        core = core["schema"] if core["type"] == "definitions" else named.get(core["schema_ref"], {})
+    return dict(core.get("fields", {}))
+
+
+def _runs_code(part: Any, named: dict[str, Any], seen: frozenset[str] = frozenset()) -> bool:
+    """True if a validator of the author stands anywhere in a core schema."""
+    if isinstance(part, dict):
+        ref = part.get("schema_ref")
+        if isinstance(ref, str) and ref not in seen and _runs_code(named.get(ref), named, seen | {ref}):
+            return True
+        if str(part.get("type", "")).startswith("function-"):
+            return True
+        return any(_runs_code(value, named, seen) for key, value in part.items() if key != "metadata")
+    return isinstance(part, list | tuple) and any(_runs_code(item, named, seen) for item in part)
+
 
 def tool(
     name: str | None = None, *, idempotent: bool = False, reveal: tuple[str, ...] = ()
@@ -208,7 +233,9 @@ class Registry:
         return len(self._items)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Each registration as JSON: kind, name, idempotent, reveal, schema, doc, built_in. Sorted by kind and name."""
+        """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked, doc, built_in.
+
+        They are sorted by kind and name."""
         return [
             {
                 "kind": item.kind,
@@ -216,6 +243,7 @@ class Registry:
                 "idempotent": item.idempotent,
                 "reveal": list(item.reveal),
                 "schema": item.schema(),
+                "unchecked": item.unchecked(),
                 "doc": item.doc,
                 "built_in": item.call.__module__.partition(".")[0] == _OWN_PACKAGE,
             }
@@ -264,11 +292,17 @@ class Registry:
         return added
 
 
-def default_registry(load: tuple[str, ...] = ()) -> Registry:
-    """The built-in tools and functions, those of entry points, and those of the modules in `load`."""
+def built_in_registry() -> Registry:
+    """Returns the tools and functions that come with the worker."""
     registry = Registry()
     for name in BUILT_IN_MODULES:
         registry.add_module(importlib.import_module(name))
+    return registry
+
+
+def default_registry(load: tuple[str, ...] = ()) -> Registry:
+    """The built-in tools and functions, those of entry points, and those of the modules in `load`."""
+    registry = built_in_registry()
     registry.load_entry_points()
     for target in load:
         registry.load_module(target)

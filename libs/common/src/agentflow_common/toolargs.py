@@ -1,0 +1,220 @@
+"""Arguments of tools and functions against the schemas that workers publish, before any step runs. Pure.
+
+What a definition holds is checked as far as it is known: names always, values unless they are templates or references.
+A worker converts what it is given, such as the text `5` for a number. So a value is at fault only if no conversion
+makes it fit.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, Final
+
+import msgspec
+
+from agentflow_common import expressions
+from agentflow_common.definition import Definition
+from agentflow_common.definition_nodes import AnyNode, Work, arguments
+
+NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
+DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker
+_TRUTHS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"})
+_TIMES: Final = frozenset({"date-time", "date", "time", "duration"})  # numbers are times, too
+Place = tuple[str | int, ...]
+Finding = tuple[Place, str, str]  # (place in the definition, what is wrong, how to fix it)
+
+
+class Signature(msgspec.Struct, frozen=True):
+    """What a worker says of a callable. schema: JSON Schema of the arguments object. unchecked: arguments whose values
+    the schema does not describe, because the worker converts them by code of its own; None: it does not say which."""
+
+    schema: dict[str, Any] = {}
+    unchecked: tuple[str, ...] | None = None
+
+
+def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signature]) -> Iterator[Finding]:
+    """Yields what is wrong with the arguments in a definition. signatures: by (kind, name), those that are known."""
+    steps = frozenset(node.id for node in definition.dag.nodes)
+    for number, work in definition.works():
+        name = getattr(work.config, NAMED_BY[work.type]) if work.type in NAMED_BY else ""
+        signature = signatures.get((work.type, name))
+        if signature is not None and signature.schema.get("type") == "object":
+            here: Place = ("dag", "nodes", number, *work.path)
+            yield from _of_work(here, work, name, definition.dag.nodes[number], signature, steps)
+
+
+def place_of(path: Place, lines: Mapping[Place, int] | None) -> str:
+    """Returns the place as its author reads it, with the line of the nearest part that has one."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    graph = (*path[1:3], *(("args", *path[5:]) if len(path) > 5 else ()))  # `nodes` of a graph that is written as one
+    for written in (path, graph):
+        for end in range(len(written), 1, -1):
+            if lines and end > 1 + (written is path) and written[:end] in lines:
+                return f"line {lines[written[:end]]}, {text}"
+    return text
+
+
+def _of_work(
+    here: Place, work: Work, name: str, node: AnyNode, signature: Signature, steps: Collection[str]
+) -> Iterator[Finding]:
+    schema = signature.schema
+    known: dict[str, Any] = schema.get("properties", {})
+    required: list[str] = schema.get("required", [])
+    given = arguments(work)
+    own = f"{work.type}_args"
+    listed = ", ".join(arg + ("" if arg in required else "?") for arg in known) or "none"
+    for arg, value in given.items():
+        place = (*here, own if arg in getattr(work.config, own) else "inputs", arg)
+        if arg not in known:
+            if schema.get("additionalProperties") is False:
+                close = difflib.get_close_matches(arg, known, n=1)
+                fix = f"did you mean {close[0]!r}?" if close else f"the arguments are: {listed}"
+                yield place, f"{work.type} {name!r} has no argument {arg!r}", fix
+        elif signature.unchecked is not None and arg not in signature.unchecked:
+            check = _Check(schema, steps)
+            for at, part in _parts(node, work, arg, value):
+                if text := check.mismatch(known[arg], part, 0):
+                    yield (*place, *at), f"{arg} of {work.type} {name!r}: {text}", "change the value"
+    if not work.config.state_args:  # else the shared state may give them
+        for arg in required:
+            if arg not in given:
+                fix = f"add it to `{own}`; the arguments are: {listed}"
+                yield here, f"{work.type} {name!r} needs the argument {arg!r}", fix
+
+
+def _parts(node: AnyNode, work: Work, arg: str, value: Any) -> Iterator[tuple[Place, Any]]:
+    """The value that a call is given; of a parallel step each call is given one item of a list."""
+    config: Any = node.config
+    spread = work.path == ("config",) and getattr(config, "parallel", False) and config.for_each in {None, arg}
+    if spread and isinstance(value, list | tuple):
+        for number, item in enumerate(value):
+            yield (number,), item
+    else:
+        yield (), value
+
+
+class _Check:
+    """root: the schema that `$ref` points into."""
+
+    def __init__(self, root: Mapping[str, Any], steps: Collection[str]) -> None:
+        self._root = root
+        self._steps = steps
+
+    def mismatch(self, schema: Any, value: Any, depth: int) -> str:
+        """Says why a value can't fit; empty if it may."""
+        if not isinstance(schema, dict) or depth > DEPTH_MAX or self._is_open(value):
+            return ""
+        if "$ref" in schema:
+            return self.mismatch(self._target(str(schema["$ref"])), value, depth + 1)
+        for word in ("anyOf", "oneOf"):
+            texts = [self.mismatch(option, value, depth + 1) for option in schema.get(word, ())]
+            if texts and all(texts):
+                return " and ".join(dict.fromkeys(texts))
+        for option in schema.get("allOf", ()):
+            if text := self.mismatch(option, value, depth + 1):
+                return text
+        return _choice(schema, value) or _type(schema, value) or _bounds(schema, value) or self._inside(
+            schema, value, depth
+        )  # fmt: skip
+
+    def _is_open(self, value: Any) -> bool:
+        """True for a template or a reference: its value is known at run time."""
+        if not isinstance(value, str):
+            return False
+        reference = expressions.parse_reference(value)
+        return expressions.is_template(value) or (reference is not None and reference[0] in self._steps)
+
+    def _target(self, ref: str) -> Any:
+        found: Any = self._root
+        for part in ref.removeprefix("#/").split("/"):
+            found = found.get(part) if isinstance(found, dict) else None
+        return found
+
+    def _inside(self, schema: dict[str, Any], value: Any, depth: int) -> str:
+        if isinstance(value, list | tuple):
+            for number, item in enumerate(value):
+                if text := self.mismatch(schema.get("items"), item, depth + 1):
+                    return f"[{number}] {text}"
+        if not isinstance(value, dict):
+            return ""
+        known: dict[str, Any] = schema.get("properties", {})
+        others = schema.get("additionalProperties")
+        for name, item in value.items():
+            if name not in known and others is False:
+                return f"{name!r} is not one of its fields ({', '.join(known)})"
+            if text := self.mismatch(known.get(name, others), item, depth + 1):
+                return f"{name}: {text}"
+        missing = [name for name in schema.get("required", ()) if name not in value]
+        return f"the field {missing[0]!r} is missing" if missing else ""
+
+
+def _choice(schema: dict[str, Any], value: Any) -> str:
+    allowed = schema.get("enum", [schema["const"]] if "const" in schema else None)
+    if allowed is None or str(value) in map(str, allowed):
+        return ""
+    return f"{_shown(value)} is not one of {', '.join(map(_shown, allowed))}"
+
+
+def _type(schema: dict[str, Any], value: Any) -> str:
+    kinds = schema.get("type", ())
+    kinds = [kinds] if isinstance(kinds, str) else kinds
+    if not kinds or any(_FITS[kind](value, schema) if kind in _FITS else True for kind in kinds):
+        return ""
+    return f"{_shown(value)} is not {' or '.join(_A[kind] for kind in kinds)}"
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if isinstance(value, str | int | float) else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def _is_whole(value: Any) -> bool:
+    number = _number(value)
+    return number is not None and math.isfinite(number) and number == int(number)
+
+
+_FITS: Final[dict[str, Callable[[Any, dict[str, Any]], bool]]] = {
+    "string": lambda value, schema: isinstance(value, str) or (
+        schema.get("format") in _TIMES and isinstance(value, int | float)
+    ),
+    "integer": lambda value, _: _is_whole(value),
+    "number": lambda value, _: _number(value) is not None,
+    "boolean": lambda value, _: isinstance(value, bool) or str(value).lower() in _TRUTHS or value in (0, 1),
+    "null": lambda value, _: value is None,
+    "array": lambda value, _: isinstance(value, list | tuple),
+    "object": lambda value, _: isinstance(value, dict),
+}  # fmt: skip
+_A: Final = {
+    "string": "a text", "integer": "a whole number", "number": "a number", "boolean": "true or false", "null": "null",
+    "array": "a list", "object": "an object",
+}  # fmt: skip
+
+
+def _bounds(schema: dict[str, Any], value: Any) -> str:
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, int | float):
+        for word, fails, text in (
+            ("minimum", value.__lt__, "less than"), ("maximum", value.__gt__, "more than"),
+            ("exclusiveMinimum", value.__le__, "not more than"), ("exclusiveMaximum", value.__ge__, "not less than"),
+        ):  # fmt: skip
+            if word in schema and fails(schema[word]) is True:
+                return f"{_shown(value)} is {text} {schema[word]}"
+    length = len(value) if isinstance(value, str | list | tuple) else None
+    unit = "characters" if isinstance(value, str) else "items"
+    for word in ("minLength", "minItems"):
+        if length is not None and word in schema and length < schema[word]:
+            return f"it has {length} {unit}, {schema[word]} are the least"
+    for word in ("maxLength", "maxItems"):
+        if length is not None and word in schema and length > schema[word]:
+            return f"it has {length} {unit}, {schema[word]} are the most"
+    return ""
+
+
+def _shown(value: Any) -> str:
+    text = msgspec.json.encode(value, enc_hook=str).decode()
+    return text if len(text) <= 60 else text[:57] + "..."
