@@ -95,7 +95,8 @@ SOON = (
     "late_costs_lost", "no_grace", "parent_never_told", "parent_told_twice", "paused_goes_on", "slot_kept_on_cancel",
     "total_time_retried", "window_leaks", "row_without_fence", "row_over_when_reported",
     "row_from_its_head", "row_of_anything", "begun_unheeded", "shared_between_steps", "slot_kept_for_the_row",
-    "window_loses_the_row",
+    "window_loses_the_row", "mistake_uncompensated", "mistake_fatal", "failure_skips_what_follows",
+    "failure_never_asked",
 )  # fmt: skip
 
 

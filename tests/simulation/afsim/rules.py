@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+from afsim import failing
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition import Definition
@@ -61,6 +62,7 @@ class Rules(RunFold):
         self.look = look
         self.nodes = {node.id: node for node in definition.dag.nodes}
         self.sources = dependencies(definition)
+        self.edges = definition.dag.edges
         self.bounds = {f"{e.source}->{e.target}": e.max_iterations for e in definition.dag.edges if e.max_iterations}
         self.supersteps = definition.graph.max_supersteps if definition.graph else None
         self.effective: Counter[tuple[str, int]] = Counter()
@@ -283,7 +285,11 @@ class Rules(RunFold):
             if not self._settled(state.steps.get(current_key(state, name)), name):
                 self.fail(f"{name} is run again before it was over")
 
+    def _skipped(self, state: RunState, _event: Any, key: str, _step: StepState) -> None:
+        failing.check_skipped(self, state, key)
+
     def _advanced(self, state: RunState, event: Any, _key: str, _step: StepState) -> None:
+        failing.check_advanced(self, state, event)
         if self.supersteps is not None and event.superstep > self.supersteps:
             self.fail(f"superstep {event.superstep} of {self.supersteps}")
         for name in state.active:
@@ -315,6 +321,8 @@ class Rules(RunFold):
             if not event.continued_as:
                 self._complete(state)
             return
+        if isinstance(event, ev.RunFailed):
+            failing.check_failed(self, state, event)
         effects = {key for key in state.undo if _took_effect(state.steps[key])}
         undone = {key for key in state.undo if state.steps.get(undo_key(key), _NOBODY).status is StepStatus.COMPLETED}
         if set(event.compensated) != undone:
@@ -336,6 +344,7 @@ class Rules(RunFold):
 
 _CHECKS: dict[type[ev.Event], Any] = {
     ev.StepJoined: Rules._joined,
+    ev.StepSkipped: Rules._skipped,
     ev.StepResolved: Rules._resolved,
     ev.StepIterated: Rules._iterated,
     ev.StepsReset: Rules._reset,

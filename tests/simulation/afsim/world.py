@@ -18,6 +18,7 @@ import agentflow_worker.app
 from afsim import checker, rich, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
+from afsim.mistakes import twisted
 from afsim.people import People
 from afsim.server import Server
 from afsim.shell import SimClock, scheduler_settings, small_engine, worker_settings
@@ -160,7 +161,7 @@ class World:
         self.server.append(subjects.run_in(key), ev.encode(event), "gateway")
 
     def _submit_plain(self, index: int) -> None:
-        found = parse_dict(workload.definition(self.rng))
+        found = parse_dict(twisted(workload.definition(self.rng), 0.05))
         key = subjects.key_of("o", f"run_{index}")
         self.submit(key, found.canonical(), deadline_ms=self.rng.choice([None, None, 2_000, 15_000]))
         if self.rng.random() < 0.25:
@@ -169,7 +170,7 @@ class World:
             self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
 
     def _submit_rich(self, index: int) -> None:
-        found = parse_dict(rich.definition(self.rng))
+        found = parse_dict(twisted(rich.definition(self.rng), 0.12))
         key = subjects.key_of("o", f"run_{index}")
         self.submit(
             key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),

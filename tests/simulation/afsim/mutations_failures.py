@@ -1,0 +1,77 @@
+"""Bugs to plant in what follows when a step fails. See mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from agentflow_common.runstate import StepStatus
+from agentflow_scheduler import composite, graph, plan, saga, steps
+from agentflow_scheduler.run import is_undo
+from agentflow_scheduler.scope import holds
+from agentflow_scheduler.verdict import mistake
+
+Change = tuple[Any, Any, Any]
+
+
+def mistake_uncompensated() -> list[Change]:
+    """A template that can't be computed ends the run at once: nothing is undone."""
+    real = steps.undecidable
+
+    def undecidable(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
+        if is_undo(key):
+            real(its_run, out, node, key, error)
+        else:
+            saga.fail(its_run, out, mistake(key, error), key, undo=False)
+
+    return [(steps, "undecidable", undecidable)]
+
+
+def mistake_fatal() -> list[Change]:
+    """A template that can't be computed fails the run, whatever the policy of its step says."""
+    real = steps.undecidable
+
+    def undecidable(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
+        real(its_run, out, node, key, error)
+        if not is_undo(key):
+            out.failure = (mistake(key, error), key)
+
+    return [(steps, "undecidable", undecidable)]
+
+
+def mistake_tried_again() -> list[Change]:
+    """A compensation that can't be computed is waited for: the others are never run."""
+    real = steps.give_up
+
+    def give_up(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
+        if not (is_undo(key) and error.type == "undecidable"):
+            real(its_run, out, node, key, error)
+
+    return [(steps, "give_up", give_up)]
+
+
+def failure_skips_what_follows() -> list[Change]:
+    """Behind a step that failed, and without which the run goes on, everything is skipped."""
+
+    def taken(scope: Any, source: str, condition: str | None) -> bool:
+        status = scope.status(source)
+        if status == StepStatus.COMPLETED:
+            return condition is None or holds(scope, condition)
+        return status == StepStatus.FAILED and condition is not None and holds(scope, condition)
+
+    return [(module, "taken", taken) for module in (plan, composite, graph)]
+
+
+def failure_never_asked() -> list[Change]:
+    """No condition is asked about a step that failed."""
+
+    def taken(scope: Any, source: str, condition: str | None) -> bool:
+        done = scope.status(source) == StepStatus.COMPLETED
+        return condition is None or (done and holds(scope, condition))
+
+    return [(module, "taken", taken) for module in (plan, composite, graph)]
+
+
+ALL: tuple[Callable[[], list[Change]], ...] = (
+    mistake_uncompensated, mistake_fatal, mistake_tried_again, failure_skips_what_follows, failure_never_asked,
+)  # fmt: skip
