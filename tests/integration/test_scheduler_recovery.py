@@ -20,7 +20,7 @@ from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import snapshots
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.recovery import recover
+from agentflow_scheduler.recovery import recover, reload
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.snapshots import load_snapshot, save_snapshot
 from agentflow_worker.app import app as worker_app
@@ -183,3 +183,14 @@ async def test_a_timer_is_set_though_nobody_heard_that_it_was_decided(
         key = await engine.submit("name: w\ndag:\n  nodes: [{id: w, type: wait, config: {duration: 200ms}}]\n")
         assert (await engine.finished(key)).status is RunStatus.COMPLETED
     assert unheard
+
+
+async def test_engine_04_a_fact_that_left_the_log_meanwhile_is_not_waited_for(log: EventLog) -> None:
+    """A late cancel of a run that is purged before the scheduler reads about it."""
+    await ensure_streams(log.nc)
+    key = subjects.key_of("o", "run_1")
+    late = ev.RunCancelRequested(org="o", run="run_1", ts=1, child_of=ev.ParentRef("run_0", "sub", 1))
+    ack = await log.append(Entry(subjects.run_in(key), ev.encode(late)))
+    await log.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_all(key))
+    assert await reload(log, key, ack.seq) is None
+    assert await log.read(subjects.run_in(subjects.key_of("o", "run_0"))) == []  # what is gone says nothing

@@ -8,7 +8,7 @@ from agentflow_sdk.convert import from_struct, from_value, run_status, run_summa
 
 
 def signalled(message: pb.SignalRunResponse) -> made.Signalled:
-    return made.Signalled(run_status(message.status), message.deduplicated)
+    return made.Signalled(run_status(message.status), message.deduplicated, message.pending)
 
 
 def answered(message: pb.AnswerApprovalResponse) -> made.Answered:

@@ -51,10 +51,12 @@ class Answered(Record):
 
 @dataclass(frozen=True, slots=True)
 class Signalled(Record):
-    """status: the run's, when the signal was recorded. deduplicated: a signal with this id was there."""
+    """status: the run's, when the signal was recorded. deduplicated: a signal with this id was there. pending: a step
+    waits for it, and no scheduler has looked at it yet."""
 
     status: RunStatus
     deduplicated: bool = False
+    pending: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,6 +157,8 @@ async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | No
         stored = await event_log.read(subjects.run_all(key))
         if known <= (stored[-1].seq if stored else 0):
             break
+        if await event_log.newest(subjects.run_all(key)) < known:  # it left the log meanwhile
+            break
         if asyncio.get_running_loop().time() > deadline:
             raise RetryableError(f"a replica of the log lags: {known} is not there", kind="log_lags")
         await asyncio.sleep(0.1)
