@@ -80,6 +80,15 @@ def test_usage_08_a_template_that_names_no_file_is_refused(cli: Cli, tmp_path: P
     assert cli.json("prompt", "get", "r")["template"] == "Say {{x}}"
 
 
+def test_usage_10_completed_asks_for_the_result(cli: Cli) -> None:
+    told = cli("workflow", "resolve", "run_1", "pay", "--completed", code=2).stderr
+    assert "--result JSON" in told and "--result null" in told, told
+    told = cli("workflow", "resolve", "run_1", "pay", "--completed", "--result", "paid", code=2).stderr
+    assert "--result: not JSON" in told, told
+    for result in ("null", '{"paid": 7}'):  # both are sent: there is no such run
+        assert "run_1" in cli("workflow", "resolve", "run_1", "pay", "--completed", "--result", result, code=2).stderr
+
+
 def _numeric_options() -> list[tuple[tuple[str, ...], str]]:
     """Every command with each of its options that takes a number."""
     found: list[tuple[tuple[str, ...], str]] = []

@@ -358,6 +358,32 @@ async def test_a_person_resolves_an_unknown_outcome(world: World) -> None:
         assert (told.kind, f"agentctl workflow resolve {run} pay" in told.text) == ("outcome", True)
         with pytest.raises(FailedPreconditionError, match="is known"):
             await world.flows.resolve(run, "hold", "fail")
+        with pytest.raises(InvalidArgumentError, match="output of step pay is not given"):
+            await world.flows.resolve(run, "pay", "completed")
         assert await world.flows.resolve(run, "pay", outcome, output=output, reason="the bank says so") == 1
         done = await world.flows.wait(run, timeout=PATIENCE_S)
         assert done.output == {"after": expected}, done.error
+
+
+async def test_usage_10_a_completed_step_has_the_output_that_was_given_even_null(world: World) -> None:
+    text = workflow(
+        "{id: hold, type: signal, config: {signal: go}}",
+        "{id: pay, type: tool, config: {tool_name: t.pay, tool_args: {amount: 7}}, policy: {on_unknown: ask}}",
+        edges="{from: hold, to: pay}",
+    )
+    run = (await world.flows.submit(text)).run_id
+    claim = ev.ClaimTaken(org="default", run=run, ts=1, step="pay", attempt=1, worker="gone")
+    subject = subjects.claim(subjects.key_of("default", run), "pay", 1)
+    await world.stand.context.log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
+    await world.flows.signal(run, "go")
+    await world.reaches(run, lambda item: item.waiting_steps == ("pay",))
+    (told,) = [item for item in (await world.flows.why(run)).waiting if item.step == "pay"]
+    assert "--completed --result JSON" in told.text
+    with pytest.raises(InvalidArgumentError, match="not given") as caught:
+        await world.flows.resolve(run, "pay", "completed")
+    assert "--result null" in caught.value.problems[0].fix
+    with pytest.raises(InvalidArgumentError, match="for the outcome `completed`"):
+        await world.flows.resolve(run, "pay", "fail", output=3)
+    assert await world.flows.resolve(run, "pay", "completed", output=None) == 1
+    done = await world.flows.wait(run, timeout=PATIENCE_S)
+    assert (done.status, done.step("pay").output) == (RunStatus.COMPLETED, None)

@@ -75,6 +75,7 @@ def call(stand: Stand, run: str, control: str) -> Any:
         return door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth)
     if control == "resolve":
         request = pb.ResolveOutcomeRequest(run_id=run, step="lost", outcome=pb.OUTCOME_COMPLETED)
+        request.output.number_value = 5
         return door.ResolveOutcome(request, metadata=auth)
     if control == "cancel":
         return stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run), metadata=auth)

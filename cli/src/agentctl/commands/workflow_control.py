@@ -201,8 +201,13 @@ def resolve(
     retry: Annotated[bool, typer.Option("--retry", help="It took no effect: run it again.")] = False,
     fail: Annotated[bool, typer.Option("--fail", help="Take it for failed.")] = False,
     result: Annotated[
-        str, typer.Option(metavar="JSON", help="Its output, with --completed; @file for a file.", show_default=False)
-    ] = "",
+        str | None,
+        typer.Option(
+            metavar="JSON",
+            help="Its output, needed with --completed; null if it has none; @file for a file.",
+            show_default=False,
+        ),
+    ] = None,
     reason: Reason = "",
     output: Output = Format.TABLE,
 ) -> None:
@@ -210,10 +215,12 @@ def resolve(
     chosen = [word for word, given in (("completed", completed), ("retry", retry), ("fail", fail)) if given]
     if len(chosen) != 1:
         raise CliError("say what became of it", fix="give one of --completed, --retry and --fail")
-    value = values.json_value(result, "--result") if result else None
+    if completed and result is None:
+        raise CliError("--completed needs the step's output", fix="add --result JSON; --result null if it has none")
+    given = {} if result is None else {"output": values.json_value(result, "--result")}
     with open_client() as client:
         run = runs.find(client, run)
-        attempt = client.workflows.resolve(run, step, values.word(chosen[0]), output=value, reason=reason)
+        attempt = client.workflows.resolve(run, step, values.word(chosen[0]), reason=reason, **given)
     data = {"run_id": run, "step": step, "attempt": attempt, "outcome": chosen[0]}
     emit(data, output, lambda: f"attempt {attempt} of {step}: {chosen[0]}")
 

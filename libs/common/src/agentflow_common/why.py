@@ -229,7 +229,7 @@ def _begun(state: RunState, key: str, step: StepState, node: Any, around: Surrou
     if step.status is StepStatus.OUTCOME_UNKNOWN:
         text = (
             f"attempt {step.attempt} was begun by a worker that vanished, and nobody knows whether it took effect: "
-            f"agentctl workflow resolve {state.run} {key} --completed | --retry | --fail"
+            f"agentctl workflow resolve {state.run} {key} --completed --result JSON | --retry | --fail"
         )
         return Waiting(key, "outcome", text, since=step.finished_at)
     return _running(state, key, step, around)

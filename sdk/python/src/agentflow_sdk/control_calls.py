@@ -49,6 +49,16 @@ class Changes:
         return message
 
 
+class _Unset:
+    """The type of UNSET."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Final = _Unset()  # an argument that was not given, where None means null
+
+
 def _set(request: Any, name: str, value: Any) -> None:
     """Puts a JSON value into a field of type Value; None leaves it out."""
     if value is not None:
@@ -122,17 +132,19 @@ def list_approvals(
 
 
 def resolve(
-    run: RunRef, step: str, outcome: Outcome, *, output: Any = None, reason: str = "", timeout: float | None = None
+    run: RunRef, step: str, outcome: Outcome, *, output: Any = UNSET, reason: str = "", timeout: float | None = None
 ) -> Call[int]:
     """Tells what became of an attempt whose worker vanished; returns the attempt's number.
 
-    outcome: `completed` (with its output), `retry` (it took no effect) or `fail`.
+    outcome: `completed`, `retry` (it took no effect) or `fail`. output: of a completed step; it must be given, None for
+    a step without an output.
     """
     request = pb.ResolveOutcomeRequest(
         run_id=run_id_of(run), step=step, reason=reason,
         outcome=f"OUTCOME_{_choice(outcome, _OUTCOMES, 'outcome')}",
     )  # fmt: skip
-    _set(request, "output", output)
+    if output is not UNSET:
+        request.output.CopyFrom(convert.to_value(output, "output"))
     return Call(_runs("ResolveOutcome"), request, lambda reply: int(reply.attempt), timeout)
 
 

@@ -220,12 +220,20 @@ async def answer(
 
 
 async def resolve(
-    deps: Deps, call: Call, run_id: str, step: str, outcome: str, output: Any, reason: str
+    deps: Deps, call: Call, run_id: str, step: str, outcome: str, output: Any, has_output: bool, reason: str
 ) -> tuple[int, bool]:
-    """Tells what became of an attempt; (its number, whether the scheduler has yet to look at it)."""
+    """Tells what became of an attempt; (its number, whether the scheduler has yet to look at it).
+
+    has_output: an output was given, which may be null.
+    """
     machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
     found = answers.check_unknown(state, step)
+    if outcome == "completed" and not has_output:
+        fix = "give its output as JSON (agentctl: --result JSON), or null if it has none (--result null)"
+        raise InvalidError(
+            f"the output of step {step} is not given: {fix}", problems=(Problem("output", "not given", fix),)
+        )
     if output is not None and outcome != "completed":
         raise InvalidError(
             "an output is for the outcome `completed`",

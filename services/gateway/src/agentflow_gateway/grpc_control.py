@@ -95,7 +95,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         outcome = _word(_OUTCOMES, request.outcome, "outcome")
         attempt, pending = await controls.resolve(
             self._deps, calls.current(), request.run_id, request.step, outcome, _value(request, "output"),
-            request.reason,
+            request.HasField("output"), request.reason,
         )  # fmt: skip
         return pb.ResolveOutcomeResponse(attempt=attempt, pending=pending)
 
