@@ -39,7 +39,7 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
     running = stack.find(data_dir)
     if running is None:
         note("starting the stack ...")
-        info = stack.start(stack.Options(data_dir=data_dir))
+        info = stack.start(stack.remembered(stack.Options(data_dir=data_dir), frozenset()))
         note(f"the stack is ready at {info.grpc} after {duration((time.monotonic() - began) * 1000)}")
     else:
         note(f"the stack runs already, at {running.grpc}")

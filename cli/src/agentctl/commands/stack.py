@@ -33,21 +33,34 @@ def up(
     ] = 0,
     http_port: Annotated[int, typer.Option(help="Of the gateway's health and metrics.", min=0, max=65_535)] = 0,
     nats_port: Annotated[int, typer.Option(min=0, max=65_535)] = 0,
-    postgres_port: Annotated[int, typer.Option(help="0: a Unix socket only.", min=0, max=65_535)] = 0,
+    postgres_port: Annotated[
+        int | None, typer.Option(help="0: a Unix socket only.", min=0, max=65_535, show_default=False)
+    ] = None,
     load: Annotated[
-        list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker.")
+        list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker; '': none.")
     ] = None,
     file_root: Annotated[
         list[Path] | None,
         typer.Option(help="A folder that file tools may use; none: the current one and DATA_DIR/files."),
     ] = None,
-    fsync: Annotated[bool, typer.Option("--fsync", help="Sync the log to disk before every acknowledgement.")] = False,
+    fsync: Annotated[
+        bool | None,
+        typer.Option(
+            "--fsync/--no-fsync", help="Sync the log to disk before every acknowledgement.", show_default=False
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Restart a stack that runs with other settings than these.")
+    ] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds that the stack may take to become ready.", min=1, max=3600)
     ] = 60.0,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every part as it starts.")] = False,
 ) -> None:
-    """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C."""
+    """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C.
+
+    What is not given is as in the last start: ports, --load, --file-root, --fsync.
+    """
     from agentctl import stack
 
     options = stack.Options(
@@ -56,14 +69,16 @@ def up(
         grpc_port=port,
         http_port=http_port,
         nats_port=nats_port,
-        postgres_port=postgres_port,
+        postgres_port=postgres_port or 0,
         durability="fsync" if fsync else "default",
-        load=[_loadable(item) for item in load or ()],
-        file_roots=[str(root.expanduser().absolute()) for root in file_root or ()],
+        load=[_loadable(item) for item in load or () if item],
+        file_roots=[_folder(root) for root in file_root or ()],
         ready_timeout_s=timeout,
         verbose=verbose,
     )
-    code = _guarded(lambda: stack.up(options))
+    named = {"load": load, "file_roots": file_root, "durability": fsync, "postgres_port": postgres_port}
+    given = frozenset(name for name, value in named.items() if value is not None)
+    code = _guarded(lambda: stack.up(options, given, restart=restart))
     if code:
         raise typer.Exit(code)
 
@@ -76,6 +91,13 @@ def _loadable(item: str) -> str:
     if not file.is_file():
         raise CliError(f"--load {item}: there is no such file", fix="name a .py file, or a module that can be imported")
     return str(file)
+
+
+def _folder(root: Path) -> str:
+    folder = root.expanduser().absolute()
+    if not folder.is_dir():
+        raise CliError(f"--file-root {root}: there is no such folder", fix="name a folder that is there")
+    return str(folder)
 
 
 def _guarded(action: Any) -> Any:

@@ -4,7 +4,10 @@ For the command line (they print, and return an exit code):
 
     up(Options(data_dir=..., detach=True, grpc_port=0, load=["my_tools.py"])) -> int
         Foreground: runs until SIGTERM or SIGINT. Detached: returns once every part is ready; on failure prints the end
-        of the failing part's log and returns 1. On a data dir that already runs: prints its endpoints, returns 0.
+        of the failing part's log and returns 1. On a data dir that already runs: prints its endpoints, returns 0; if
+        it runs with other settings than asked for, says so and returns 1 (restart=True: restarts it with them).
+    remembered(options, given) -> Options
+        The options, with what is not in `given` as the last start had it.
 
 For programs (they raise StackError, which says what to do):
 
@@ -26,6 +29,7 @@ For programs (they raise StackError, which says what to do):
      "services": {name: {"pid", "http": URL}}, "dev_key_file", "data_dir", "started_at", "ready_s", "version"}
 """
 
+from agentctl.stack.choices import remembered
 from agentctl.stack.control import down, find, start, status, up
 from agentctl.stack.layout import (
     SERVICES,
@@ -47,6 +51,7 @@ __all__ = [
     "default_data_dir",
     "down",
     "find",
+    "remembered",
     "start",
     "status",
     "up",

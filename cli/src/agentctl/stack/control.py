@@ -22,6 +22,7 @@ import msgspec
 import psutil
 
 from agentctl.stack import layout as files
+from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
 from agentctl.stack.supervisor import AlreadyRunningError, Supervisor, end_leftovers
 from agentflow_common import subprocesses
@@ -59,6 +60,17 @@ def start(options: Options) -> StackInfo:
             start_new_session=True,
             env={**os.environ, **options.env},
         )
+    try:
+        return _started(options, layout, child, log_file)
+    except KeyboardInterrupt:  # nobody waits for it any more
+        with contextlib.suppress(ProcessLookupError):
+            child.terminate()
+        child.wait()
+        raise
+
+
+def _started(options: Options, layout: Layout, child: subprocess.Popen[bytes], log_file: Path) -> StackInfo:
+    """The stack once it is ready. Raises StackError with the reason, and ends a child that is late."""
     deadline = time.monotonic() + options.ready_timeout_s + 10.0
     while time.monotonic() < deadline:
         info = find(layout.root)
@@ -76,24 +88,41 @@ def start(options: Options) -> StackInfo:
 
 
 def serve(options: Options, ready: Callable[[StackInfo, dict[str, float]], None]) -> None:
-    """Runs the stack in this process until SIGTERM or SIGINT. Raises StackError, AlreadyRunningError."""
+    """Runs the stack in this process until SIGTERM or SIGINT. Raises StackError, AlreadyRunningError.
 
-    async def body() -> None:
+    Raises KeyboardInterrupt if a second SIGINT forced the stop.
+    """
+
+    async def body() -> bool:
         supervisor = Supervisor(options)
         await supervisor.run(lambda info: ready(info, supervisor.timings))
+        return supervisor.forced
 
-    asyncio.run(body())
+    if asyncio.run(body()):
+        raise KeyboardInterrupt
 
 
-def up(options: Options) -> int:
-    """Starts (and, unless detached, runs) the stack; prints; returns the exit code."""
+def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool = False) -> int:
+    """Starts (and, unless detached, runs) the stack; prints; returns the exit code.
+
+    given: the options that were named; the others are those of the last start. A stack that runs with other settings
+    than those is restarted, or refused with what to do.
+    """
     from agentctl.stack.show import endpoints, failure, timings
 
     running = find(options.data_dir)
     if running is not None:
-        endpoints(running, "already running")
-        return 0
+        different = _differences(running, options, given)
+        if not different:
+            endpoints(running, "already running")
+            return 0
+        if not restart:
+            failure(_refusal(running, different))
+            return 1
     try:
+        options = remembered(options, given)
+        if running is not None:
+            down(options.data_dir)
         if options.detach:
             endpoints(start(options), "ready")
         else:
@@ -106,11 +135,34 @@ def up(options: Options) -> int:
 
             serve(options, ready)
     except AlreadyRunningError:
-        endpoints(start(options), "already running")
+        running = start(options)  # another command was faster
+        if different := _differences(running, options, given):
+            failure(_refusal(running, different))
+            return 1
+        endpoints(running, "already running")
     except StackError as error:
         failure(str(error))
         return 1
     return 0
+
+
+def _differences(running: StackInfo, options: Options, given: frozenset[str]) -> list[str]:
+    layout = Layout(options.data_dir)
+    try:
+        has = files.options_of(layout.options_json.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return []
+    then = files.read(layout.environment_json, Environment)
+    found = differences(running, has, then, options, given, {**os.environ, **options.env})
+    return found + (edited(has, running.started_at) if "load" in given else [])
+
+
+def _refusal(running: StackInfo, different: list[str]) -> str:
+    lines = "\n".join(f"  {line}" for line in different)
+    return (
+        f"the stack in {running.data_dir} already runs, with other settings than asked for:\n{lines}\n"
+        "restart it with these: the same command with --restart (runs go on where they were)"
+    )
 
 
 def down(data_dir: Path | str) -> bool:

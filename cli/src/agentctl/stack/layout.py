@@ -133,6 +133,7 @@ class Layout:
         self.stack_json = self.root / "stack.json"
         self.ports_json = self.root / "ports.json"
         self.options_json = self.root / "options.json"
+        self.environment_json = self.root / "environment.json"
         self.state_json = self.run / "state.json"
         self.lock = self.root / "stack.lock"
         self.dev_key = self.root / "dev.key"

@@ -14,10 +14,11 @@ from typing import Final
 
 from agentctl.stack import fulldisk
 from agentctl.stack import layout as files
+from agentctl.stack.choices import environment_of
 from agentctl.stack.environment import services_environment, token
 from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
-from agentflow_common import subprocesses
+from agentflow_common import subprocesses, tasks
 from agentflow_common.embedded import NatsServer, PostgresServer, StackError
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Supervisor:
         self.layout = files.Layout(options.data_dir)
         self.lock = files.Lock(self.layout.lock)
         self.stop_asked = asyncio.Event()
+        self.forced = False  # by a second Ctrl-C
         self.servers: list[Server] = []
         self.services: list[Service] = []
         self.timings: dict[str, float] = {}
@@ -59,13 +61,15 @@ class Supervisor:
         if not await self._locked():
             raise AlreadyRunningError(f"a stack already runs in {self.layout.root}")
         loop = asyncio.get_running_loop()
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        for signum in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(signum, self.stop_asked.set)
+        loop.add_signal_handler(signal.SIGINT, self._interrupt)
         loop.add_signal_handler(signal.SIGCHLD, self._reap)
-        housekeeping = asyncio.gather(self._housekeeping(), self._watch_disk())
+        housekeeping = [asyncio.create_task(self._housekeeping()), asyncio.create_task(self._watch_disk())]
         try:
             end_leftovers(self.layout)
             files.write(self.layout.options_json, files.plain(self.options))
+            files.write(self.layout.environment_json, environment_of({**os.environ, **self.options.env}))
             await self._start_all()
             info = await self._until_ready()
             if info is not None:
@@ -78,10 +82,23 @@ class Supervisor:
             self._save()
             raise
         finally:
-            housekeeping.cancel()
+            await tasks.stop(housekeeping)
             self.layout.stack_json.unlink(missing_ok=True)
             await self._stop_all()
             self.lock.release()
+
+    def _interrupt(self) -> None:
+        """Ctrl-C: the first asks for a clean stop, the second one forces it."""
+        if not self.stop_asked.is_set():
+            log.warning("stopping; press Ctrl-C again to force it")
+            self.stop_asked.set()
+            return
+        self.forced = True
+        for part in (*self.services, *self.servers):
+            process = part.process
+            if process is not None and process.poll() is None:
+                # PostgreSQL's immediate shutdown ends its children too; the next start recovers from its log
+                process.send_signal(signal.SIGQUIT if part.name == files.POSTGRES else signal.SIGKILL)
 
     async def _locked(self) -> bool:
         """A `status` that just looks holds the lock for an instant: not an answer yet."""
@@ -263,7 +280,7 @@ class Supervisor:
         for service in self.services:
             service.kill()
         for server in reversed(self.servers):
-            server.stop()
+            await asyncio.to_thread(server.stop)  # so that a second Ctrl-C is heard meanwhile
         with contextlib.suppress(OSError):
             if self.state.phase == "stopping":
                 self.layout.state_json.unlink(missing_ok=True)

@@ -368,9 +368,10 @@ class PostgresServer(_Server):
     def _run(self, *arguments: str) -> None:
         user = self._user()
         extra: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
-        done = subprocess.run(  # noqa: S603 (our own binaries)
-            arguments, capture_output=True, check=False, env=subprocesses.without_pg(), cwd="/", **extra
-        )
+        done = subprocess.run(  # noqa: S603 (our own binaries; in a session of its own, so that Ctrl-C leaves it alone)
+            arguments, capture_output=True, check=False, env=subprocesses.without_pg(), cwd="/",
+            start_new_session=True, **extra,
+        )  # fmt: skip
         if done.returncode != 0:
             raise StackError(f"initdb failed for {self.folder}:\n{done.stderr.decode(errors='replace')[-2000:]}")
 

@@ -1,0 +1,111 @@
+"""Compares what a start asks for with what runs already and with what the last start had."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from agentctl.stack import layout as files
+from agentctl.stack.layout import Layout, Options, StackInfo
+from agentflow_common.embedded import StackError
+
+KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
+_WATCHED: Final = re.compile(r"(AGENTFLOW_\w+|\w+_API_KEY|\w+_BASE_URL)\Z")
+# the command line's own, what tests use, and what the stack decides itself
+_NOT_WATCHED: Final = re.compile(
+    r"AGENTFLOW_(ENDPOINT|TOKEN|ORG_ID|CLI_CONFIG|CONFIG|DATA_DIR|RUN_DIR|DEV_KEY_FILE|VAULT_KEY_FILE|DURABILITY|REPLICAS|"
+    r"FILE_ROOTS|TEST_\w+)\Z"
+)
+
+
+class Environment(msgspec.Struct, frozen=True):
+    """`environment.json`: what of the environment the services were started with. Values are told by digests alone."""
+
+    salt: str
+    digests: dict[str, str]
+
+
+def environment_of(variables: Mapping[str, str], salt: str = "") -> Environment:
+    salt = salt or secrets.token_hex(16)
+    watched = {n: v for n, v in variables.items() if v and _WATCHED.match(n) and not _NOT_WATCHED.match(n)}
+    return Environment(salt, {name: _digest(salt, value) for name, value in sorted(watched.items())})
+
+
+def _digest(salt: str, value: str) -> str:
+    return hmac.new(bytes.fromhex(salt), value.encode(errors="surrogateescape"), hashlib.sha256).hexdigest()[:32]
+
+
+def remembered(options: Options, given: frozenset[str]) -> Options:
+    """The options, with what was not given as the last start in this data dir had it."""
+    layout = Layout(options.data_dir)
+    try:
+        last = files.options_of(layout.options_json.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return options
+    kept: dict[str, Any] = {name: getattr(last, name) for name in KEPT if name not in given}
+    for item in kept.get("load", ()):
+        if (item.endswith(".py") or os.sep in item) and not Path(item).is_file():
+            raise StackError(
+                f"--load {item} of the last start: there is no such file any more; "
+                "name what to load with --load, or nothing with --load ''"
+            )
+    return msgspec.structs.replace(options, **kept)
+
+
+def differences(
+    info: StackInfo, running: Options, then: Environment | None, asked: Options, given: frozenset[str],
+    variables: Mapping[str, str],
+) -> list[str]:  # fmt: skip
+    """What is asked for and is not so in the stack that runs, one line each. given: options that were named."""
+    found = []
+    if "load" in given and list(asked.load) != list(running.load):
+        found.append(_differs("--load", asked.load, running.load))
+    if "file_roots" in given and list(asked.file_roots) != list(running.file_roots):
+        found.append(_differs("--file-root", asked.file_roots, running.file_roots))
+    if "durability" in given and asked.durability != running.durability:
+        wanted, there = (
+            f"--{'' if mode == 'fsync' else 'no-'}fsync" for mode in (asked.durability, running.durability)
+        )
+        found.append(f"{wanted}: it runs with {there}")
+    ports = (
+        ("--port", asked.grpc_port, _port(info.grpc)),
+        ("--http-port", asked.http_port, _port(info.http)),
+        ("--nats-port", asked.nats_port, _port(info.nats)),
+    )
+    found += [f"{name} {port}: it listens on {there}" for name, port, there in ports if port and port != there]
+    if "postgres_port" in given and asked.postgres_port != running.postgres_port:
+        found.append(f"--postgres-port {asked.postgres_port}: it runs with {running.postgres_port}")
+    if then is not None:
+        now = environment_of(variables, then.salt).digests
+        for name, digest in now.items():
+            if then.digests.get(name) != digest:
+                why = "was not set" if name not in then.digests else "had another value"
+                found.append(f"{name}: it {why} when the stack was started")
+    return found
+
+
+def edited(running: Options, started_at: float) -> list[str]:
+    """Files with tools that were changed since the stack was started, one line each. started_at: s since the epoch."""
+    found = []
+    for item in running.load:
+        path = Path(item)
+        if item.endswith(".py") and path.is_file() and path.stat().st_mtime > started_at:
+            found.append(f"--load {item}: the file was changed after the stack was started")
+    return found
+
+
+def _differs(name: str, asked: Any, running: Any) -> str:
+    wanted, there = (", ".join(map(str, items)) or "nothing" for items in (asked, running))
+    return f"{name} {wanted}: it runs with {there}"
+
+
+def _port(address: str) -> int:
+    return int(address.rsplit(":", 1)[1])
