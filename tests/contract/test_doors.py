@@ -63,6 +63,7 @@ DOORS = {
     "ResumeWorkflow": ("workflows.resume_workflow", "workflow resume"),
     "ListVersions": ("workflows.versions", "workflow versions"),
     "SetLabel": ("workflows.label", "workflow label"),
+    "DeleteWorkflow": ("workflows.delete", "workflow delete"),
     "DiffWorkflows": ("workflows.diff", "workflow diff"),
     "ListLanes": ("lanes.list", "lane list"),
     "GetLane": ("lanes.get", "lane get"),

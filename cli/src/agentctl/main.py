@@ -7,7 +7,6 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from agentctl import failures, output, session
 from agentctl.commands import (
@@ -17,8 +16,10 @@ from agentctl.commands import (
     completion,
     config,
     dead,
+    init,
     keys,
     lane,
+    logs,
     prompt,
     retention,
     schedule,
@@ -27,9 +28,10 @@ from agentctl.commands import (
     trace,
     workflow,
 )
+from agentctl.hints import Group
 
 
-class _Root(TyperGroup):
+class _Root(Group):
     """Turns what a command raises into one clear message and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -64,21 +66,23 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 the run failed or was cancelled, 2 bad input, 3 not reachable, 4 no access, "
     "130 interrupted.",
 )
-app.add_typer(workflow.app, name="workflow")
-app.add_typer(prompt.app, name="prompt")
-app.add_typer(tools.app, name="tools")
-app.add_typer(trace.app, name="trace")
-app.add_typer(schedule.app, name="schedule")
-app.add_typer(budget.app, name="budget")
-app.add_typer(audit.app, name="audit")
-app.add_typer(dead.app, name="dead")
-app.add_typer(keys.app, name="keys")
-app.add_typer(lane.app, name="lane")
-app.add_typer(retention.app, name="retention")
-app.add_typer(backup.app, name="backup")
-app.add_typer(config.app, name="config")
-app.add_typer(completion.app, name="completion")
+app.add_typer(workflow.app, name="workflow", cls=Group)
+app.add_typer(prompt.app, name="prompt", cls=Group)
+app.add_typer(tools.app, name="tools", cls=Group)
+app.add_typer(trace.app, name="trace", cls=Group)
+app.add_typer(schedule.app, name="schedule", cls=Group)
+app.add_typer(budget.app, name="budget", cls=Group)
+app.add_typer(audit.app, name="audit", cls=Group)
+app.add_typer(dead.app, name="dead", cls=Group)
+app.add_typer(keys.app, name="keys", cls=Group)
+app.add_typer(lane.app, name="lane", cls=Group)
+app.add_typer(retention.app, name="retention", cls=Group)
+app.add_typer(backup.app, name="backup", cls=Group)
+app.add_typer(config.app, name="config", cls=Group)
+app.add_typer(completion.app, name="completion", cls=Group)
 stack.add_to(app)
+app.command()(logs.logs)
+app.command()(init.init)
 
 
 def _version(asked: bool) -> None:

@@ -64,11 +64,14 @@ def reset(debug: bool, **flags: str) -> None:
     state.source = ""
 
 
-def sign(wrapper: Any, command: Callable[..., Any], added: Mapping[str, tuple[Any, Any]], hidden: str = "") -> None:
+def sign(
+    wrapper: Any, command: Callable[..., Any], added: Mapping[str, tuple[Any, Any]], hidden: str | tuple[str, ...] = ()
+) -> None:
     """Gives the wrapper of a command the command's parameters without `hidden`, and more options.
     added: by name their annotation and default."""
     hints = get_type_hints(command, include_extras=True)
-    own = [p for p in inspect.signature(command).parameters.values() if p.name != hidden]
+    unseen = (hidden,) if isinstance(hidden, str) else hidden
+    own = [p for p in inspect.signature(command).parameters.values() if p.name not in unseen]
     parameters = [p.replace(annotation=hints[p.name]) for p in own]
     extra = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)

@@ -10,6 +10,7 @@ import typer
 from agentctl import paging, session, values
 from agentctl.commands import calendar
 from agentctl.failures import BAD_INPUT, CliError
+from agentctl.hints import Group
 from agentctl.output import Format, Output, emit, note, some, when
 from agentctl.session import open_client, remote
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from agentflow_sdk import Schedule, ScheduleFire, Webhook
 
 app = typer.Typer(no_args_is_help=True, help="Start runs by cron, at a time, by webhook or by NATS message.")
-app.add_typer(calendar.app, name="calendar")
+app.add_typer(calendar.app, name="calendar", cls=Group)
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.", show_default=False)]
 Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)]

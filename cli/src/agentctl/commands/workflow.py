@@ -110,8 +110,6 @@ def register(file: File, output: Output = Format.TABLE) -> None:
     emit(result.to_dict(), output, lambda: f"{result.name}@{result.version} {what}  sha256 {result.digest}")
 
 
-@app.command()
-@remote
 def submit(
     workflow: Annotated[
         str, typer.Argument(help="A definition file, a registered NAME, NAME@VERSION or NAME@LABEL, or - for stdin.")
@@ -166,6 +164,16 @@ def submit(
             return
         note(f"run {submission.run_id}")
         following.to_end(client, submission.run_id, output, quiet=wait and not watch_)
+
+
+def run(**kwargs: Any) -> None:
+    """Start a run and show its progress until it ends: `submit --watch`. The exit code is 0 only if it completed."""
+    submit(**kwargs, watch_=True)
+
+
+session.sign(run, submit, {}, hidden=("watch_", "wait"))
+app.command()(remote(submit))
+app.command()(remote(run))
 
 
 def _is_file(text: str) -> bool:

@@ -150,6 +150,23 @@ def _lines(changes: list[dict[str, Any]]) -> list[str]:
     return lines(made)
 
 
+@remote
+def delete(
+    version: Annotated[str, typer.Argument(metavar="NAME@VERSION", help="One version.", show_default=False)],
+    output: Output = Format.TABLE,
+) -> None:
+    """Delete one version of a workflow that nothing uses any more; runs that have ended keep their copy."""
+    name, _, number = version.partition("@")
+    if not number.isdecimal():
+        fix = "write agentctl workflow delete NAME@VERSION, for example digest@3; see: agentctl workflow versions NAME"
+        raise CliError(f"{version!r} names no version", fix=fix)
+    with open_client() as client:
+        left = client.workflows.delete(name, int(number))
+    data = {"workflow": name, "deleted": int(number), "versions": list(left)}
+    rest = f"; left: {', '.join(map(str, left))}" if left else "; no version is left"
+    emit(data, output, lambda: f"{name}@{number} is deleted{rest}")
+
+
 def add_to(app: typer.Typer) -> None:
-    for command in (versions, label, diff):
+    for command in (versions, label, diff, delete):
         app.command()(command)

@@ -44,6 +44,20 @@ BATCH_ACTION_RESUME: BatchAction
 BATCH_ACTION_RETRY: BatchAction
 BATCH_ACTION_SIGNAL: BatchAction
 
+class DeleteWorkflowRequest(_message.Message):
+    __slots__ = ("workflow", "version")
+    WORKFLOW_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    workflow: str
+    version: int
+    def __init__(self, workflow: _Optional[str] = ..., version: _Optional[int] = ...) -> None: ...
+
+class DeleteWorkflowResponse(_message.Message):
+    __slots__ = ("versions",)
+    VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    versions: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, versions: _Optional[_Iterable[int]] = ...) -> None: ...
+
 class PauseRunRequest(_message.Message):
     __slots__ = ("run_id", "reason")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

@@ -763,6 +763,11 @@ class VersionServiceStub:
                 request_serializer=agentflow_dot_v1_dot_control__pb2.DiffWorkflowsRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_control__pb2.DiffWorkflowsResponse.FromString,
                 _registered_method=True)
+        self.DeleteWorkflow = channel.unary_unary(
+                '/agentflow.v1.VersionService/DeleteWorkflow',
+                request_serializer=agentflow_dot_v1_dot_control__pb2.DeleteWorkflowRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_control__pb2.DeleteWorkflowResponse.FromString,
+                _registered_method=True)
 
 
 class VersionServiceServicer:
@@ -788,6 +793,14 @@ class VersionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteWorkflow(self, request, context):
+        """Deletes one version, which nothing may use: no label, schedule, unfinished run or other definition. Runs that have
+        ended keep their copy. The number stays taken: other content is never registered under it. Permission `admin`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_VersionServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -805,6 +818,11 @@ def add_VersionServiceServicer_to_server(servicer, server):
                     servicer.DiffWorkflows,
                     request_deserializer=agentflow_dot_v1_dot_control__pb2.DiffWorkflowsRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_control__pb2.DiffWorkflowsResponse.SerializeToString,
+            ),
+            'DeleteWorkflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteWorkflow,
+                    request_deserializer=agentflow_dot_v1_dot_control__pb2.DeleteWorkflowRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_control__pb2.DeleteWorkflowResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -888,6 +906,33 @@ class VersionService:
             '/agentflow.v1.VersionService/DiffWorkflows',
             agentflow_dot_v1_dot_control__pb2.DiffWorkflowsRequest.SerializeToString,
             agentflow_dot_v1_dot_control__pb2.DiffWorkflowsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteWorkflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.VersionService/DeleteWorkflow',
+            agentflow_dot_v1_dot_control__pb2.DeleteWorkflowRequest.SerializeToString,
+            agentflow_dot_v1_dot_control__pb2.DeleteWorkflowResponse.FromString,
             options,
             channel_credentials,
             insecure,

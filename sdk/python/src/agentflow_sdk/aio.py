@@ -163,6 +163,7 @@ class AsyncWorkflows(_Resource):
     label = _method(control_calls.set_label)
     remove_label = _method(control_calls.remove_label)
     diff = _method(control_calls.diff)
+    delete = _method(control_calls.delete_workflow)
 
     async def batch(
         self,

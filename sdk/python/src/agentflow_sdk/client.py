@@ -152,6 +152,7 @@ class Workflows(_Resource):
     label = _method(control_calls.set_label)
     remove_label = _method(control_calls.remove_label)
     diff = _method(control_calls.diff)
+    delete = _method(control_calls.delete_workflow)
 
     def batch(
         self, action: BatchAction, *, timeout: float | None = None, **options: Unpack[BatchOptions]

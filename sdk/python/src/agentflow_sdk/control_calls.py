@@ -286,6 +286,17 @@ def remove_label(workflow: str, label: str, *, timeout: float | None = None) -> 
     return Call(_method("VersionService", "SetLabel"), request, lambda reply: bool(reply.changed), timeout)
 
 
+def delete_workflow(workflow: str, version: int, *, timeout: float | None = None) -> Call[tuple[int, ...]]:
+    """Deletes one version of a workflow; returns the versions that are left. Needs the permission `admin`.
+
+    Raises FailedPreconditionError with the names of the labels, schedules, runs and workflows that still use it. The
+    number stays taken: other content is never registered under it.
+    """
+    request = pb.DeleteWorkflowRequest(workflow=workflow, version=version)
+    method = _method("VersionService", "DeleteWorkflow")
+    return Call(method, request, lambda reply: tuple(reply.versions), timeout, repeatable=False)
+
+
 def diff(old: str, new: str, *, timeout: float | None = None) -> Call[made.WorkflowDiff]:
     """What differs between two definitions: `name@version` or `name@label`, the id of a run, or YAML or JSON text."""
     request = pb.DiffWorkflowsRequest(old=_definition(old), new=_definition(new))

@@ -243,9 +243,10 @@ async def register(deps: Deps, call: Call, source: Source) -> tuple[Checked, boo
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
     there = await deps.store.add_definition(call.org, row, deps.clock.now_ms(), call.identity.actor)
     if there is not None and there.digest != checked.digest:
-        newest = (await deps.store.definition_versions(call.org, definition.name))[0]
+        newest = await deps.store.newest_number(call.org, definition.name)
+        stands = "is registered with" if there.digest else "was deleted, had"
         raise AlreadyExistsError(
-            f"version {definition.version} of {definition.name!r} is registered with another content and can't change; "
+            f"version {definition.version} of {definition.name!r} {stands} another content and can't change; "
             f"raise `version` to {newest + 1} and register again",
             kind="version_taken",
             problems=(Problem("version", f"{definition.version} is taken", f"set it to {newest + 1}"),),

@@ -8,7 +8,7 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.difference import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import calls, convert, labels, lanes, machine, pages, versions
+from agentflow_gateway import calls, convert, deletion, labels, lanes, machine, pages, versions
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 
@@ -98,6 +98,10 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
             canary_percent=row.canary_percent,
             changed=changed,
         )
+
+    async def DeleteWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
+        left = await deletion.delete(self._deps, calls.current(), request.workflow, request.version)
+        return pb.DeleteWorkflowResponse(versions=left)
 
     async def DiffWorkflows(self, request: Any, _context: Any) -> Any:  # noqa: N802
         old, new = _source(request.old, "old"), _source(request.new, "new")

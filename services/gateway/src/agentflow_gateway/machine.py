@@ -45,7 +45,7 @@ _WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePromp
                  "SetCalendar", "DeleteCalendar")  # fmt: skip
 _ADMIN: Final = ("CreateBudget", "UpdateBudget", "DeleteBudget", "ListDeadLetters", "GetDeadLetter",
                  "ReplayDeadLetters", "PurgeDeadLetters",
-                 "GetRetention", "SetRetention", "SetLane")  # fmt: skip
+                 "GetRetention", "SetRetention", "SetLane", "DeleteWorkflow")  # fmt: skip
 _AUDITOR: Final = ("ListAuditEntries", "GetAuditEntry", "VerifyAuditLog")
 PERMISSION_OF: Final[Mapping[str, str]] = (
     dict.fromkeys(_READ, "read")

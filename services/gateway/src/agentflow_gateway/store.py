@@ -31,7 +31,7 @@ class RunRow(msgspec.Struct, kw_only=True):
 class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     """Which runs of an org. Empty matches all; statuses and tags: any of, all of. since, until: ms, of submission.
 
-    run_prefix: how the id begins.
+    run_prefix: how the id begins. version: of the workflow, 0 for any.
     """
 
     statuses: tuple[str, ...] = ()
@@ -41,6 +41,7 @@ class RunFilter(msgspec.Struct, frozen=True, kw_only=True):
     until: int = 0
     error_type: str = ""
     run_prefix: str = ""
+    version: int = 0
 
 
 class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,22 +87,32 @@ WHERE org = $1 AND ($2::text[] = '{}' OR status = ANY($2)) AND ($3 = '' OR workf
   AND ($4 = '{}' OR (tags <> '{}' AND tags::jsonb @> $4::jsonb))
   AND ($5::bigint = 0 OR submitted_at >= $5) AND ($6::bigint = 0 OR submitted_at < $6)
   AND ($7 = '' OR error_type = $7) AND ($8 = '' OR starts_with(run, $8))
+  AND ($9::int = 0 OR version = $9)
 """
 _LIST_RUNS: Final = f"""
 SELECT org, run, workflow, version, status, submitted_at, started_at, finished_at, cost_nano, tags, seq, error_type
 {_MATCHING}
-  AND ($9::bigint IS NULL OR (submitted_at, run) < ($9, $10))
+  AND ($10::bigint IS NULL OR (submitted_at, run) < ($10, $11))
 ORDER BY submitted_at DESC, run DESC
-LIMIT $11
+LIMIT $12
 """
-_COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $9) AS found"  # noqa: S608  (constants alone)
+_COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $10) AS found"  # noqa: S608  (constants alone)
 ACTIVE: Final = ("pending", "running", "waiting", "paused")
 
 
 def _filter_args(org: str, wanted: RunFilter) -> tuple[Any, ...]:
     tags = msgspec.json.encode(wanted.tags).decode()
     times = (wanted.since, wanted.until)
-    return org, list(wanted.statuses), wanted.workflow, tags, *times, wanted.error_type, wanted.run_prefix
+    return (
+        org,
+        list(wanted.statuses),
+        wanted.workflow,
+        tags,
+        *times,
+        wanted.error_type,
+        wanted.run_prefix,
+        wanted.version,
+    )
 
 
 class Store:
@@ -171,13 +182,29 @@ class Store:
     # --- definitions ---
 
     async def add_definition(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> DefinitionRow | None:
-        """Stores a version. Returns None if it is new, else what stands there (nothing was changed)."""
+        """Stores a version. Returns None if it is new, else what stands there, or stood there before it was deleted
+        (nothing was changed)."""
         created = await self._pool.fetchval(
             "INSERT INTO definitions (org, name, version, digest, canonical, created_at, created_by) "
-            "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (org, name, version) DO NOTHING RETURNING version",
+            "SELECT $1, $2, $3::int, $4, $5, $6::bigint, $7 WHERE NOT EXISTS (SELECT 1 FROM deleted_definitions "
+            "WHERE org = $1 AND name = $2 AND version = $3 AND digest <> $4) "
+            "ON CONFLICT (org, name, version) DO NOTHING RETURNING version",
             org, row.name, row.version, row.digest, row.canonical, now_ms, by,
         )  # fmt: skip
-        return None if created is not None else await self.find_definition(org, row.name, row.version)
+        if created is not None:
+            return None
+        there = await self.find_definition(org, row.name, row.version)
+        return there or DefinitionRow(name=row.name, version=row.version, digest="", canonical="")
+
+    async def newest_number(self, org: str, name: str) -> int:
+        """The highest version number that was ever used, 0 for none."""
+        return int(
+            await self._pool.fetchval(
+                "SELECT COALESCE(max(version), 0) FROM (SELECT version FROM definitions WHERE org = $1 AND name = $2 "
+                "UNION ALL SELECT version FROM deleted_definitions WHERE org = $1 AND name = $2) AS used",
+                org, name,
+            )
+        )  # fmt: skip
 
     async def find_definition(self, org: str, name: str, version: int | None) -> DefinitionRow | None:
         """version None: the latest."""

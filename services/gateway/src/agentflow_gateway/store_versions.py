@@ -16,6 +16,14 @@ class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
     created_by: str
 
 
+class Users(msgspec.Struct, frozen=True, kw_only=True):
+    """What uses a version of a workflow, by name."""
+
+    labels: list[str]
+    schedules: list[str]
+    workflows: list[str]
+
+
 class VersionStore:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
@@ -51,6 +59,46 @@ class VersionStore:
             org, name, version,
         )  # fmt: skip
         return DefinitionRow(**dict(row)) if row is not None else None
+
+    async def users(self, org: str, name: str, version: int, *, is_latest: bool) -> Users:
+        """What uses a version: by its number, and by the name alone if it is the latest."""
+        refs = [f"{name}@{version}", *([name] if is_latest else [])]
+        labels = await self._pool.fetch(
+            "SELECT label FROM labels WHERE org = $1 AND name = $2 AND (version = $3 OR canary_version = $3) "
+            "ORDER BY label",
+            org, name, version,
+        )  # fmt: skip
+        schedules = await self._pool.fetch(
+            "SELECT name FROM schedules WHERE org = $1 AND workflow = ANY($2::text[]) "
+            "AND status NOT IN ('deleted', 'finished') ORDER BY name LIMIT 100",
+            org, refs,
+        )  # fmt: skip
+        callers = await self._pool.fetch(
+            "SELECT name || '@' || version AS caller FROM definitions WHERE org = $1 "
+            "AND NOT (name = $2 AND version = $3) "
+            "AND EXISTS (SELECT 1 FROM unnest($4::text[]) AS part WHERE strpos(canonical, part) > 0) "
+            "ORDER BY name, version LIMIT 100",
+            org, name, version, [f'"workflow":"{ref}"' for ref in refs],
+        )  # fmt: skip
+        return Users(
+            labels=[str(row["label"]) for row in labels],
+            schedules=[str(row["name"]) for row in schedules],
+            workflows=[str(row["caller"]) for row in callers],
+        )
+
+    async def delete_definition(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> bool:
+        """Deletes the version and keeps its number taken. False if it is not there; asyncpg's
+        ForeignKeyViolationError if a label points at it."""
+        gone = await self._pool.fetchval(
+            "WITH gone AS (DELETE FROM definitions WHERE org = $1 AND name = $2 AND version = $3 AND digest = $4 "
+            "RETURNING org, name, version, digest) "
+            "INSERT INTO deleted_definitions (org, name, version, digest, deleted_at, deleted_by) "
+            "SELECT org, name, version, digest, $5::bigint, $6 FROM gone ON CONFLICT (org, name, version) DO UPDATE "
+            "SET digest = EXCLUDED.digest, deleted_at = EXCLUDED.deleted_at, deleted_by = EXCLUDED.deleted_by "
+            "RETURNING version",
+            org, row.name, row.version, row.digest, now_ms, by,
+        )  # fmt: skip
+        return gone is not None
 
     async def put_label(
         self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str

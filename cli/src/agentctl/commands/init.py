@@ -1,0 +1,48 @@
+"""`agentctl init`: a small project that runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+from agentctl.failures import CliError
+from agentctl.output import note
+
+TEMPLATE: Final = Path(__file__).resolve().parents[1] / "project"
+FILES: Final = ("README.md", "workflow.yaml", "tools.py", "notes/first.md")
+MARK: Final = "PROJECT"
+
+
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.", show_default=False)],
+) -> None:
+    """Make a small project: a workflow, functions of its own, a README. It runs as it stands."""
+    folder = folder.expanduser()
+    if folder.is_file():
+        raise CliError(f"{folder}: is a file", fix="name a folder")
+    there = [name for name in FILES if (folder / name).exists()]
+    if there:
+        raise CliError(f"{folder} has {', '.join(there)} already", fix="name a new folder: nothing is written over")
+    name = project_name(folder)
+    for file in FILES:
+        text = (TEMPLATE / file).read_text("utf-8").replace(MARK, name)
+        target = folder / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, "utf-8")
+    note(f"{folder} holds a project:")
+    for file in FILES:
+        note(f"  {file}")
+    note("\nrun it:")
+    if folder.resolve() != Path.cwd():
+        note(f"  cd {folder}")
+    note("  agentctl up --detach --load tools.py")
+    note("  agentctl workflow run workflow.yaml -i name=Ada")
+
+
+def project_name(folder: Path) -> str:
+    """Returns the folder's name as a workflow's name: letters, digits and `_`, no digit first."""
+    name = re.sub(r"[^A-Za-z0-9]+", "_", folder.resolve().name).strip("_").lower()[:40]
+    return name if name and not name[0].isdigit() else f"project_{name}".rstrip("_")

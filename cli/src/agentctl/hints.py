@@ -1,0 +1,38 @@
+"""Groups of commands that say where a command stands that is looked for in the wrong group."""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+from typer.core import TyperGroup
+
+
+class Group(TyperGroup):
+    """Typer suggests names of the same group; this one looks into all the others too."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
+            own = difflib.get_close_matches(args[0], list(self.commands), n=1)
+            found = elsewhere(ctx.find_root().command, args[0])
+            if found and not own:
+                ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, found))}?")
+        return super().resolve_command(ctx, args)
+
+
+def elsewhere(root: Any, name: str) -> list[str]:
+    """Returns the commands of that name in all groups, in full: `agentctl workflow submit`. Close names if there is no
+    command of that very name."""
+    paths = list(_paths(root, root.name or "agentctl"))
+    exact = [path for path in paths if path.rpartition(" ")[2] == name]
+    if exact:
+        return exact[:3]
+    last = {path.rpartition(" ")[2]: path for path in reversed(paths)}
+    return [last[close] for close in difflib.get_close_matches(name, list(last), n=1, cutoff=0.75)]
+
+
+def _paths(group: Any, path: str) -> Any:
+    for name, command in group.commands.items():
+        yield f"{path} {name}"
+        if hasattr(command, "commands"):
+            yield from _paths(command, f"{path} {name}")
