@@ -106,6 +106,28 @@ async def test_a_failure_that_is_final_fails_the_run_or_goes_on(engine: Any) -> 
     assert went_on.output.value == {"bad": None, "good": 2}
 
 
+async def test_engine_02_what_stands_behind_a_failed_step_runs(engine: Any) -> None:
+    policy = "policy: {on_failure: continue}"
+    text = workflow(
+        f"{{id: bad, type: function, config: {{function_name: t.broken}}, {policy}}}",
+        "{id: next, type: function, config: {function_name: t.total, inputs: {numbers: '{{[bad.output, 4]}}'}}}",
+        "{id: last, type: function, config: {function_name: t.add, inputs: {a: next.output}}}",
+        "{id: beside, type: function, depends_on: [bad], config: {function_name: t.add, inputs: {a: 1}}}",
+        "{id: rescue, type: function, condition: \"bad.status == 'failed'\", config: {function_name: t.add}}",
+        "{id: never, type: function, config: {function_name: t.add}}",
+        edges="{from: bad, to: next}, {from: next, to: last}, {from: bad, to: never, condition: bad.error == null}",
+        top="outputs: {last: last.output, kind: '{{bad.error.type}}', none: bad.output.x}",
+    )
+    state = await engine.finished(await engine.submit(text))
+    assert state.status is RunStatus.COMPLETED, state.error
+    assert state.output.value == {"last": 4, "kind": "broken", "none": None}
+    ended = {name: str(step.status) for name, step in state.steps.items()}
+    assert ended.pop("bad") == "failed"
+    assert ended.pop("never") == "skipped"
+    assert set(ended) == {"next", "last", "beside", "rescue"}
+    assert set(ended.values()) == {"completed"}
+
+
 async def test_a_declared_timeout_stops_the_step(engine: Any) -> None:
     text = workflow(
         "{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}, "

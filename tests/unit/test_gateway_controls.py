@@ -200,6 +200,15 @@ def test_the_last_word_of_a_batch_says_whether_an_approval_is_open() -> None:
     assert approvals_of([(1, ev.StepWaiting(**at, kind="wait"))]) == []
 
 
+def test_engine_01_an_approval_whose_escalation_cannot_be_computed_is_no_longer_listed() -> None:
+    at: dict[str, Any] = {"org": "o", "run": "r", "ts": 1, "step": "ask"}
+    log = [
+        (1, ev.StepWaiting(**at, attempt=1, kind="approval")),
+        (2, ev.StepUndecidable(**at, error=ev.StepError("undecidable", "ask: escalate_to[0]: {{x}}"))),
+    ]
+    assert [row.open for row in approvals_of(log)] == [False]
+
+
 def test_an_answer_to_an_earlier_visit_is_told_which_one_waits() -> None:
     over = StepState(
         status=StepStatus.COMPLETED, waiting="approval", answers=(Answer("ann", "reject", 1),), detail={"required": 1}

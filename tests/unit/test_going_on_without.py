@@ -154,6 +154,16 @@ def test_engine_02_a_back_edge_of_a_failed_step_is_asked() -> None:
     assert "c" in run.given
 
 
+def test_engine_02_in_a_loop_the_newest_outcome_counts_also_if_it_is_not_known() -> None:
+    back = {"from": "b", "to": "a", "condition": "b.status == 'completed'", "max_iterations": 2}
+    run = Driven({"nodes": [node("a"), shaky("b"), node("c", inputs={"x": "b.output"})],
+                  "edges": [*edges("a b", "b c"), back]})  # fmt: skip
+    run.done("a", "b", "a#2", output=1)
+    run.tell(ev.StepOutcomeUnknown(org="o", run="r", ts=1, step="b#2", attempt=1))
+    assert "a#3" not in run.given, "the condition speaks of the second visit"
+    assert run.given["c"] == {"x": None}
+
+
 def test_engine_02_a_graph_goes_on_behind_a_failed_node() -> None:
     top = {"graph": {"entry_point": "a", "state": {"initial": {"n": 1}}}}
     nodes = [shaky("a"), node("b", writes={"n": "output"}), node("rescue"), node("other")]

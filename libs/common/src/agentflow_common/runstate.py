@@ -250,7 +250,7 @@ def newest_key(state: RunState, node: str) -> str:
     visit = state.visits.get(node, 1)
     while visit > 1:
         step = state.steps.get(visit_key(node, visit))
-        if step is not None and step.status in SETTLED:
+        if step is not None and (step.status in SETTLED or step.status is StepStatus.OUTCOME_UNKNOWN):
             break
         visit -= 1
     return visit_key(node, visit)

@@ -106,7 +106,7 @@ def approvals_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[ApprovalRow]:
     for seq, event in batch:
         if isinstance(event, ev.StepWaiting) and event.kind == "approval":
             row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=True)
-        elif isinstance(event, ev.StepResolved | ev.StepCancelled | ev.StepTimedOut):
+        elif isinstance(event, ev.StepResolved | ev.StepCancelled | ev.StepTimedOut | ev.StepUndecidable):
             row = ApprovalRow(org=event.org, run=event.run, step=event.step, since=event.ts, seq=seq, open=False)
         else:
             continue
