@@ -70,7 +70,7 @@ def first_failure(mutation: str, seeds: range) -> int | None:
 
 
 def test_a_failing_seed_comes_with_the_line_that_plays_it_again() -> None:
-    """In whichever process it was played."""
+    """In whichever process it was played. An even seed plays what changes of the rich workflows leave alone."""
     command = [
         sys.executable,
         str(HERE / "run.py"),
@@ -79,14 +79,14 @@ def test_a_failing_seed_comes_with_the_line_that_plays_it_again() -> None:
         "--jobs",
         "2",
         "--start",
-        "5",
+        "0",
         "--seeds",
         "2",
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 1, done.stderr
     lines = [line.strip() for line in done.stdout.splitlines()]
-    assert "reproduce: .venv/bin/python tests/simulation/run.py --seed 5 --mutation no_fence" in lines
+    assert "reproduce: .venv/bin/python tests/simulation/run.py --seed 0 --mutation no_fence" in lines
     assert lines[-1].startswith("2 seeds, ")
 
 
