@@ -19,7 +19,7 @@ DATA ?= .agentflow
 LOAD ?=
 
 .PHONY: help setup lock run test test-fast test-all lint types format bench bench-peers proto images up down dev-up dev-down status logs \
-	simulate backup migrate-up k8s-deploy install-cli clean
+	simulate fuzz backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,10 @@ test-all: setup ## everything, and other examples of each property
 simulate: setup ## the engine on virtual time with seeded faults: SEEDS=1000 from START=0, or SEED=42 alone; JOBS=all processors
 	@$(BIN)/python tests/simulation/run.py $(if $(filter-out file,$(origin JOBS)),--jobs "$(JOBS)") \
 		$(if $(SEED),--seed "$(SEED)",--seeds "$(or $(SEEDS),1000)" --start "$(or $(START),0)")
+
+fuzz: setup ## odd workflows through the engine's code: CASES=20000 from START=0, or CASE=42 alone; JOBS=all processors
+	@$(BIN)/python tests/fuzz/run.py $(if $(filter-out file,$(origin JOBS)),--jobs "$(JOBS)") \
+		$(if $(CASE),--case "$(CASE)",--cases "$(or $(CASES),20000)" --start "$(or $(START),0)")
 
 lint: setup ## ruff and mypy
 	@$(BIN)/ruff check .

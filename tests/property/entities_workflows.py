@@ -44,6 +44,11 @@ def nested_definition() -> dict[str, Any]:
     return parse_dict({"name": "nested", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
 
 
+def subworkflows() -> dict[str, Any]:
+    """Definitions that a run may start, by reference."""
+    return {"child": child_definition(), "again": again_definition(), "nested": nested_definition()}
+
+
 @st.composite
 def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     """One node of any type."""

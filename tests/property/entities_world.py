@@ -25,7 +25,7 @@ from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run
 
 from .entities_checks import OVER, Logs, check_children, check_continued, check_slots, check_undone_first
-from .entities_workflows import again_definition, child_definition, nested_definition
+from .entities_workflows import subworkflows
 
 ROUNDS_MAX = 4_000
 
@@ -46,16 +46,14 @@ class World:
         kept: tuple[Payload, SeedPosition | None] = (Payload(), None),
     ) -> None:
         self.random = random.Random(seed)
-        self.crashes = crashes
-        self.tight = tight
+        self.crashes, self.tight = crashes, tight
         self.stored: dict[str, Any] = {}
         self.fetched: dict[str, Any] = {}
         self.held: dict[RunKey, None] = {}  # they have more to offer than there was room for
         self.stopped = False  # their workflows are paused
         self.passed_on: set[tuple[RunKey, int]] = set()
         self.late: list[tuple[RunKey, ev.AnyEvent]] = []  # grants that lanes will tell again
-        self.now = 1_000_000
-        self.seq = 0
+        self.now, self.seq = 1_000_000, 0
         self.logs: Logs = {}
         self.memory: dict[RunKey, Entity] = {}
         self.unseen: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
@@ -65,12 +63,14 @@ class World:
         self.timers: dict[tuple[RunKey, str], ev.TimerSet] = {}
         self.key = subjects.key_of("o", "run_1")
         self.definition = definition
-        checked = parse_dict(definition)
-        self.fact(self.key, ev.RunSubmitted(
-            org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=checked.canonical(),
-            inputs=Payload(value={"go": True}), seed=kept[0], position=kept[1],
-            definitions={"child": child_definition(), "again": again_definition(), "nested": nested_definition()},
-        ))  # fmt: skip
+        self.fact(self.key, self.submission(kept))
+
+    def submission(self, kept: tuple[Payload, SeedPosition | None]) -> ev.RunSubmitted:
+        return ev.RunSubmitted(
+            org="o", run="run_1", ts=self.now, workflow="w", version=1, inputs=Payload(value={"go": True}),
+            definition=parse_dict(self.definition).canonical(), definitions=subworkflows(), seed=kept[0],
+            position=kept[1],
+        )  # fmt: skip
 
     def append(self, key: RunKey, event: Any) -> int:
         self.seq += 1

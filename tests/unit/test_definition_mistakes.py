@@ -11,6 +11,7 @@ import pytest
 from agentflow_common import expressions
 from agentflow_common.definition import parse_dict, parse_text
 from agentflow_common.definition_check import PROBLEMS_MAX
+from agentflow_common.definition_graph import dependencies, loops
 from agentflow_common.errors import InvalidError
 
 FN = "type: function, config: {function_name: f}"
@@ -223,3 +224,42 @@ def test_engine_10_an_id_that_another_node_hides_is_refused_and_free_elsewhere(n
     parse_dict({"name": "w", "dag": {"nodes": [one]}})
     with pytest.raises(InvalidError, match="means something else inside the node 'other'"):
         parse_dict({"name": "w", "dag": {"nodes": [one, {"id": "other", **node}]}})
+
+
+def reading(**edges: Any) -> dict[str, Any]:
+    """a -> c -> back to a, and b that reads a and that c waits for."""
+    fn = {"type": "function", "config": {"function_name": "f"}}
+    middle = {"id": "b", "type": "function", "config": {"function_name": "f", "inputs": {"x": "a.output"}}}
+    back = {"from": "c", "to": "a", "condition": "c.output.more", "max_iterations": 2, **edges}
+    return {"name": "w", "dag": {"nodes": [{"id": "a", **fn}, middle, {"id": "c", **fn}],
+                                 "edges": [{"from": "a", "to": "c"}, {"from": "b", "to": "c"}, back]}}  # fmt: skip
+
+
+def test_a_node_that_reads_a_loop_and_that_the_loop_waits_for_is_a_part_of_it() -> None:
+    """It waited until the loop was left, and the loop for it: the run hung."""
+    definition = parse_dict(reading())
+    assert loops(definition, dependencies(definition))[0].body == ("a", "b", "c")
+
+
+def test_a_loop_that_waits_for_what_comes_after_it_is_refused() -> None:
+    with pytest.raises(InvalidError, match="form a cycle"):
+        parse_dict(
+            {
+                "name": "w",
+                "dag": {
+                    "nodes": [
+                        {"id": "a", "type": "function", "config": {"function_name": "f"}},
+                        {"id": "c", "type": "function", "config": {"function_name": "f"}},
+                        {
+                            "id": "after",
+                            "type": "function",
+                            "config": {"function_name": "f", "inputs": {"x": "a.output"}},
+                        },
+                    ],
+                    "edges": [
+                        {"from": "a", "to": "c"},
+                        {"from": "c", "to": "a", "condition": "after.output.more", "max_iterations": 2},
+                    ],
+                },
+            }
+        )

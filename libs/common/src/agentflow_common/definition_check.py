@@ -10,7 +10,7 @@ from typing import Any
 from agentflow_common import expressions
 from agentflow_common.definition import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
 from agentflow_common.definition_fields import field_findings
-from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies
+from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
 from agentflow_common.definition_lanes import lane_findings
 from agentflow_common.definition_names import (
     OF_TEMPLATES,
@@ -334,7 +334,7 @@ def _order(definition: Definition) -> Iterator[Finding]:
     sources = dependencies(definition)
     found = loops(definition, sources)
     reads = order_dependencies(definition, sources, found)
-    cycle = find_cycle({name: {s for s, _ in sources[name]} | set(reads[name]) for name in sources})
+    cycle = find_cycle(waiting(sources, reads, found))
     if cycle:
         text = f"the nodes form a cycle: {' -> '.join(cycle)}"
         yield ("dag", "edges"), text, "remove one of these edges or references, or give the edge back `max_iterations`"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agentflow_common import expressions
-from agentflow_common.definition import Definition
+from agentflow_common.definition import Definition, Edge
 from agentflow_common.definition_nodes import AnyNode, LoopNode, all_inputs
 
 
@@ -41,20 +41,32 @@ def dependencies(definition: Definition) -> Sources:
 
 
 def loops(definition: Definition, sources: Sources) -> list[Loop]:
-    """The back edges, the innermost first. A body is empty if the target does not lead to the source."""
+    """The back edges, the innermost first. A body is empty if the target does not lead to the source.
+
+    A node that reads one of a loop's and that another of the loop's waits for lies between them, as if by edges: what
+    comes after a loop waits until it is left, and the loop would wait for that node."""
     back = [edge for edge in definition.dag.edges if edge.max_iterations is not None]
     if not back or definition.graph is not None:
         return []
-    targets: dict[str, list[str]] = {name: [] for name in sources}
-    for name, into in sources.items():
-        for source, _ in into:
-            if source in targets:
-                targets[source].append(name)
-    plain = {name: [source for source, _ in into if source in sources] for name, into in sources.items()}
+    waits = {name: [source for source, _ in into if source in sources] for name, into in sources.items()}
+    found: list[Loop] = []
+    while True:
+        before, found = found, _between(back, waits)
+        if [loop.body for loop in before] == [loop.body for loop in found]:
+            return found
+        reads = order_dependencies(definition, sources, found, at_end=False)
+        waits = {name: list(dict.fromkeys([*into, *reads[name]])) for name, into in waits.items()}
+
+
+def _between(back: list[Edge], waits: Mapping[str, list[str]]) -> list[Loop]:
+    targets: dict[str, list[str]] = {name: [] for name in waits}
+    for name, into in waits.items():
+        for source in into:
+            targets[source].append(name)
     found: list[Loop] = []
     for edge in back:
-        between = _reach(edge.target, targets) & _reach(edge.source, plain)
-        body = tuple(name for name in sources if name in between) if edge.source in between else ()
+        between = _reach(edge.target, targets) & _reach(edge.source, waits)
+        body = tuple(name for name in waits if name in between) if edge.source in between else ()
         found.append(Loop(edge.source, edge.target, edge.condition, edge.max_iterations or 1, body))
     return sorted(found, key=lambda loop: len(loop.body))
 
@@ -71,11 +83,12 @@ def _reach(start: str, follow: Mapping[str, list[str]]) -> set[str]:
 
 
 def order_dependencies(
-    definition: Definition, sources: Sources | None = None, found: list[Loop] | None = None
+    definition: Definition, sources: Sources | None = None, found: list[Loop] | None = None, *, at_end: bool = True
 ) -> dict[str, list[str]]:
     """Per node the steps that it reads (inputs, conditions) and that no edge makes a direct source.
 
     Inside a loop a node that reads a later one reads what that had given in the iteration before: it waits for nobody.
+    at_end: what the conditions of back edges read counts, too.
     """
     reads: dict[str, list[str]] = {}
     sources = dependencies(definition) if sources is None else sources
@@ -87,7 +100,7 @@ def order_dependencies(
             continue
         into = sources[node.id]
         direct = {name for name, _ in into}
-        names = [*_reads(node, into, sources), *_reads_at_end(node.id, found, sources)]
+        names = [*_reads(node, into, sources), *(_reads_at_end(node.id, found, sources) if at_end else ())]
         names = [n for n in dict.fromkeys(names) if n not in direct and n != node.id]
         for body, _ in inside:
             if node.id in body:
@@ -141,6 +154,17 @@ def referenced_steps(value: Any, known: Mapping[str, Any]) -> Iterator[str]:
             yield reference[0]
         elif expressions.is_template(value):
             yield from (name for name in expressions.template(value).variables if name in known)
+
+
+def waiting(sources: Sources, reads: Mapping[str, list[str]], found: list[Loop]) -> dict[str, set[str]]:
+    """Per node all that it waits for; what comes after a loop waits for the loop's end."""
+    waits = {name: {source for source, _ in into} | set(reads[name]) for name, into in sources.items()}
+    for loop in found:
+        body = set(loop.body)
+        for name, into in waits.items():
+            if name not in body and into & body:
+                into.add(loop.source)
+    return waits
 
 
 def find_cycle(waiting: Mapping[str, set[str]]) -> list[str]:

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -100,6 +101,9 @@ class Template:
                 raise ExpressionError(
                     f"`{type(node).__name__.lower()}` is not allowed here: only {{{{ expressions }}}} are"
                 )
+        for number in tree.find_all(jinja2.nodes.Const):
+            if isinstance(number.value, float) and not math.isfinite(number.value):
+                raise ExpressionError(f"{self._shown}: a number in it is too large")
         names = list(tree.find_all(jinja2.nodes.Name))
         self.variables = frozenset(name.name for name in names)
         self.fields = frozenset(

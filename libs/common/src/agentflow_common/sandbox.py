@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import jinja2
@@ -187,6 +187,17 @@ def of_text(function: Callable[..., Any], read: Callable[[Any], str] = text_of) 
     return filtered
 
 
+def _listed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Returns the filter with a list in the place of what Jinja computes when somebody asks."""
+
+    @functools.wraps(function)
+    def filtered(*args: Any, **kwargs: Any) -> Any:
+        found = function(*args, **kwargs)
+        return list(found) if isinstance(found, Iterator) else found
+
+    return filtered
+
+
 def urlencode(value: Any) -> str:
     """Percent-encodes a text, or writes an object or a list of pairs as a query."""
     from urllib.parse import quote
@@ -238,7 +249,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
             _grows(obj.count(args[0]), args[1])
         elif isinstance(obj, str) and name == "join" and args:
             _grows(len(args[0]), obj)
-        return method(*args, **kwargs)
+        found = method(*args, **kwargs)
+        return list(found) if isinstance(obj, Mapping) and name != "get" else found
 
     def call(self, _context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
         if obj == self.invoke:
@@ -269,13 +281,20 @@ def _tojson(value: Any) -> str:
     return json.dumps(jsonvalues.plain(value), ensure_ascii=False)
 
 
+@jinja2.pass_context
+def _finalize(_context: Any, value: Any) -> str:
+    return text_of(value)
+
+
 def _made() -> Sandbox:
-    environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, finalize=text_of)
+    # nothing is computed when a template is compiled: Jinja would write constants in Python's way
+    environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_finalize, optimized=False)
     environment.globals.clear()
     for name in _NO_FILTERS:
         environment.filters.pop(name, None)
     for name in TEXT_FILTERS:
         environment.filters[name] = of_text(environment.filters[name])
+    environment.filters = {name: _listed(function) for name, function in environment.filters.items()}
     environment.filters.update(
         replace=_replace, join=_join, tojson=_tojson, string=text_of, urlencode=urlencode, attr=lookup
     )

@@ -9,6 +9,7 @@ template that is never rendered never computes.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -333,6 +334,9 @@ def refuse(tree: nodes.Template) -> None:
     """Raises RefusedError for what reaches outside the template."""
     for node in tree.find_all(tuple(_REFUSED)):
         raise RefusedError(f"'{_REFUSED[type(node)]}' is not allowed; a prompt stands in one template", node.lineno)
+    for number in tree.find_all(nodes.Const):
+        if isinstance(number.value, float) and not math.isfinite(number.value):
+            raise RefusedError("a number is too large; use a smaller one", number.lineno)
     known = _FILTERS | {"_counted"}
     for filter_ in tree.find_all(nodes.Filter):
         if filter_.name not in known:

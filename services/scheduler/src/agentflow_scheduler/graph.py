@@ -37,6 +37,14 @@ from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import taken
 
 
+class EdgeError(InvalidError):
+    """The condition of an edge can't be decided. step: the one that the edge leads out of."""
+
+    def __init__(self, message: str, step: str) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 def advance(run: Run, out: Decision) -> bool:
     """Once all active nodes are decided: begins the next superstep. False if there is none, or if it fails (see
     `out.failure`). Raises NeedBlob."""
@@ -233,7 +241,8 @@ def _route(run: Run, out: Decision, active: list[PlanNode], changed: dict[str, A
             try:
                 is_taken = taken(scope, edge.source, edge.condition)
             except InvalidError as error:
-                raise InvalidError(f"the edge {edge.source} -> {edge.target}: {error.message}") from None
+                told = f"the edge {edge.source} -> {edge.target}: {error.message}"
+                raise EdgeError(told, current_key(run.state, edge.source)) from None
             if is_taken:
                 targets.add(edge.target)
                 if edge.max_iterations is not None:

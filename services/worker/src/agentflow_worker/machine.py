@@ -96,7 +96,7 @@ def to_step_error(error: BaseException) -> StepError:
         raised = error.__cause__  # by the step, where the error stands for that
         own = raised if raised is not None and type(raised).__name__ == error.kind else error
         kind = _kind(error.kind)
-        return StepError(kind, clip(text), error.retryable, error.retry_after_ms, _bases(own, kind))
+        return StepError(kind, clip(text or kind), error.retryable, error.retry_after_ms, _bases(own, kind))
     kind = _kind(type(error).__name__)
     return StepError(kind, clip(str(error) or kind), retryable=True, bases=_bases(error, kind))
 
