@@ -26,6 +26,7 @@ STEPS = (
     ev.StepScheduled, ev.StepQueued, ev.StepWaiting, ev.StepExpanded, ev.StepIterated, ev.StepJoined, ev.StepResolved,
     ev.StepSkipped, ev.StepTimedOut, ev.TimerSet, ev.StepsReset,
 )  # fmt: skip
+ALWAYS = 1 << 30
 RUNS = (ev.RunStarted, ev.RunWaiting, ev.RunCompensating, ev.RunCancelling, ev.RunCompleted, ev.RunPaused)
 
 
@@ -51,13 +52,16 @@ class Faulty(World):
 
 
 @contextmanager
-def planted(kind: type[ev.Event], step: str) -> Iterator[None]:
-    """No run can take this decision about these steps."""
+def planted(kind: type[ev.Event], step: str, times: int = ALWAYS) -> Iterator[None]:
+    """No run can take this decision about these steps, so many times."""
     real = Decision.emit
+    left = times
 
     def emit(self: Decision, event_type: Any, /, **fields: Any) -> None:
+        nonlocal left
         about = fields.get("step", "")
-        if event_type is kind and step in {about, node_of(about)}:
+        if event_type is kind and left and step in {about, node_of(about)}:
+            left -= 1
             self._state.steps.pop(about, None)  # half done
             raise ZeroDivisionError("planted")
         real(self, event_type, **fields)
@@ -72,25 +76,27 @@ def planted(kind: type[ev.Event], step: str) -> Iterator[None]:
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])
 @given(
     workflows(), st.integers(0, 2**32), st.sampled_from([-1, -1, 9]), st.sampled_from(STEPS),
-    st.sampled_from(["n0", "n1", "n2", "n1:undo", "n0[1]"]),
+    st.sampled_from(["n0", "n1", "n2", "n1:undo", "n0[1]"]), st.sampled_from([1, 3, ALWAYS]),
 )  # fmt: skip
 @settings(max_examples=200, deadline=None)
 def test_engine_01_a_run_ends_once_whatever_step_the_engine_fails_at(
-    crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int, kind: Any, step: str
+    crashes: bool, definition: dict[str, Any], seed: int, cancel_at: int, kind: Any, step: str, times: int
 ) -> None:
-    world = Faulty(definition, seed, crashes)
-    with planted(kind, step):
+    world = Faulty(definition, seed, crashes, tight=seed % 2 == 0)
+    with planted(kind, step, times):
         world.play(cancel_at, -1)
     world.check()
 
 
-@given(workflows(), st.integers(0, 2**32), st.sampled_from([-1, 9]), st.sampled_from(RUNS))
+@given(
+    workflows(), st.integers(0, 2**32), st.sampled_from([-1, 9]), st.sampled_from(RUNS), st.sampled_from([1, 2, ALWAYS])
+)
 @settings(max_examples=150, deadline=None)
 def test_engine_01_a_run_ends_once_whatever_of_its_own_the_engine_fails_at(
-    definition: dict[str, Any], seed: int, cancel_at: int, kind: Any
+    definition: dict[str, Any], seed: int, cancel_at: int, kind: Any, times: int
 ) -> None:
-    world = Faulty(definition, seed, crashes=False)
-    with planted(kind, ""):
+    world = Faulty(definition, seed, crashes=seed % 2 == 0)
+    with planted(kind, "", times):
         world.play(cancel_at, -1)
     if kind is not ev.RunCompensating:
         world.check()
