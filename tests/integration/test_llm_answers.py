@@ -69,12 +69,17 @@ def of_other_types(name: str) -> list[Any]:
             {"choices": [{"index": 0, "delta": "text"}]},
             {"choices": [{"index": 0, "delta": {}, "finish_reason": {"why": 1}}]},
             {"choices": [], "usage": [1]},
+            {"choices": [{"index": 0, "delta": {"tool_calls": "none"}}]},
+            {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0, "function": {"arguments": 7}}]}}]},
+            {"choices": [{"index": 0, "delta": {"tool_calls": [{"index": [], "function": {"name": "f"}}]}}]},
         ],
         "anthropic": [
             {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": 7}},
             {"type": "content_block_delta", "index": 0, "delta": "text"},
             {"type": "message_delta", "delta": {"stop_reason": ["end_turn"]}, "usage": {"output_tokens": 3}},
             {"type": "message_delta", "delta": {}, "usage": 3},
+            {"type": "content_block_delta", "index": 1, "delta": {"type": "input_json_delta", "partial_json": 7}},
+            {"type": "content_block_start", "index": 1, "content_block": {"type": "tool_use", "id": 7, "name": "f"}},
         ],
         "google": [
             {"candidates": [{"content": {"parts": [{"text": 7}]}}]},
@@ -82,12 +87,16 @@ def of_other_types(name: str) -> list[Any]:
             {"candidates": [{"content": {"parts": "text"}}]},
             {"candidates": [{"finishReason": 1}]},
             {"usageMetadata": "many"},
+            {"candidates": [{"content": {"parts": [{"functionCall": "f"}]}}]},
+            {"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": [1]}}]}}]},
         ],
         "cohere": [
             {"type": "content-delta", "index": 0, "delta": {"message": {"content": {"text": 7}}}},
             {"type": "content-delta", "index": 0, "delta": "text"},
             {"type": "message-end", "delta": {"finish_reason": 7}},
             {"type": "message-end", "delta": {"usage": "many"}},
+            {"type": "tool-call-delta", "index": 0, "delta": {"message": {"tool_calls": "none"}}},
+            {"type": "tool-call-start", "index": 0, "delta": {"message": {"tool_calls": {"function": {"name": 7}}}}},
         ],
     }[name]
 
@@ -126,6 +135,30 @@ async def test_llm_01_an_event_that_is_no_json_object_is_an_error_of_the_provide
     assert (error.kind, error.retryable) == ("malformed_answer", True)
     assert case.live == ["Hel"]
     assert "not json" not in caplog.text  # an answer is a payload: no log quotes it
+
+
+async def test_llm_01_what_the_sdk_alone_can_t_read_is_in_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    async with wire_server() as wire:
+        case = Case("cohere", wire)
+        odd = {"type": "content-delta", "index": "secret", "delta": {"message": {"content": {"text": "secret"}}}}
+        placed(case, odd)
+        with caplog.at_level(logging.DEBUG):
+            assert (await case.ask()).text == "Helsecretlo"  # read here all the same
+        assert "secret" not in caplog.text
+        await case.providers.close()
+
+
+async def test_llm_01_an_answer_without_end_is_an_error_of_the_provider(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentflow_worker.providers.answer.ANSWER_CHARS_MAX", 1000)
+    monkeypatch.setattr("agentflow_worker.providers.reading.EVENT_BYTES_MAX", 4000)
+    case.wire.chunks = answer_of(case.name, ["x" * 100] * 11, (11, 7))
+    assert (await case.fails()).kind == "malformed_answer"
+    case.wire.chunks = ["data: " + "x" * 5000]
+    assert (await case.fails()).kind == "malformed_answer"
+    case.wire.headers, case.wire.chunks = JSON_TYPE, ["[" + " " * 5000]
+    assert (await case.fails()).kind == "malformed_answer"
 
 
 async def test_llm_01_comments_of_a_proxy_are_no_part_of_the_answer(case: Case) -> None:
@@ -197,6 +230,21 @@ async def test_llm_01_a_whole_answer_where_a_stream_was_asked_is_read(case: Case
     assert made.finish_reason == ("tool_calls" if tool else "stop")
     assert [json.loads(call["arguments"]) for call in made.tool_calls] == ([{"city": "Köln"}] if tool else [])
     assert case.live == ["Hello"]
+
+
+async def test_llm_01_a_whole_answer_of_another_shape_is_an_error_of_the_provider(case: Case) -> None:
+    case.wire.headers = JSON_TYPE
+    bodies = {
+        "openai": ['{"choices": "none"}', '{"choices": [{"message": "Hi"}]}', '{"choices": [7]}', '{"choices": null}'],
+        "anthropic": ['{"content": "Hi"}', '{"content": [{"type": "text", "text": 7}]}', '{"stop_reason": 7}', "{}"],
+        "google": ['{"candidates": "none"}', '{"candidates": [{"content": "Hi"}]}', '{"candidates": [7]}', "{}"],
+        "cohere": ['{"message": "Hi"}', '{"message": {"content": [7]}}', '{"finish_reason": 7}', '{"message": null}'],
+    }
+    for body in bodies[case.name]:
+        case.wire.chunks = [body]
+        error = await case.fails()
+        assert error.kind in ("malformed_answer", "server_error"), body
+        assert error.retryable
 
 
 # --- 10 ---

@@ -106,6 +106,17 @@ def test_llm_01_what_a_step_reserved_is_given_back_when_it_times_out_while_its_r
     assert world.client.workflows.wait(run, timeout=180).status == "completed"
 
 
+def test_llm_10_a_stream_without_a_reason_and_with_half_a_character_is_paid_once_and_whole(world: World) -> None:
+    before = world.money()[0]
+    world.all_answer(pieces=["Boats \ud83d", "\ude00 came\ud83d."], tokens=(100, 10), finish=None)
+    run = world.run("model: openai/gpt-4o-mini")
+    assert run.status == "completed", run.error
+    (step,) = run.steps
+    assert step.output["text"] == "Boats \U0001f600 came\ufffd."
+    assert (step.output["finish_reason"], step.attempt, len(world.wires["openai"].asked)) == ("unknown", 1, 1)
+    settled(world, before + run.cost_nano_usd)
+
+
 def test_llm_12_when_every_provider_refuses_the_step_fails_with_what_each_of_them_said(world: World) -> None:
     before = world.money()[0]
     world.all_answer(429, wait="7")

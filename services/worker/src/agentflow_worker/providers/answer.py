@@ -34,6 +34,7 @@ from agentflow_worker.providers.surrogates import Joiner, mended
 log = logging.getLogger(__name__)
 
 TOOL_CALLS_MAX: Final = 128
+ANSWER_CHARS_MAX: Final = 8 * 1024 * 1024  # of the text, and of the arguments of one tool call; a step holds less
 
 _WORDS: Final = {
     STOP: "stop end_turn stop_sequence complete eos eos_token end_of_text",
@@ -95,6 +96,7 @@ class Answer:
         self._status = 200
         self._error: Any = None
         self._refused = False
+        self._chars = 0
         self.thought = False
         self.ended = False
         self.input_tokens = 0
@@ -106,7 +108,10 @@ class Answer:
         """A piece of the text. TypeError for what is no text; null is none."""
         if text is None:
             return
-        self._say(self._joiner.push(reading.text(text)))
+        self._chars += len(reading.text(text))
+        if self._chars > ANSWER_CHARS_MAX:
+            raise ValueError("the answer is too long")
+        self._say(self._joiner.push(text))
 
     def tool(self, index: Any, name: Any = None, arguments: Any = None, call_id: Any = None) -> None:
         """A piece of a tool call: its name and id come once, its arguments in pieces."""
@@ -118,6 +123,8 @@ class Answer:
         if isinstance(arguments, dict):
             arguments = json.dumps(arguments, ensure_ascii=False)
         call.arguments += call.joiner.push(reading.text(arguments or ""))
+        if len(call.arguments) > ANSWER_CHARS_MAX:
+            raise ValueError("the arguments of a tool call are too long")
 
     def count(self, input_tokens: Any = None, output_tokens: Any = None) -> None:
         """Tokens that the provider reports; what is no count is left out and estimated later."""
@@ -224,7 +231,7 @@ class Answer:
         self._status = response.status_code
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "text/html" or kind.endswith("json"):
-            self._read_whole(await response.aread(), kind)
+            self._read_whole(await reading.body_of(response), kind)
             raise _Whole
         original = response.aiter_bytes
 

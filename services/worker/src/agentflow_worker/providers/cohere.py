@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 import cohere
@@ -21,6 +22,16 @@ from agentflow_worker.providers.port import (
     turns,
 )
 from agentflow_worker.providers.reading import fields, listed
+
+
+def _quotes_no_answer(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_QUOTING)
+
+
+# the SDK logs what it can't read in full, by the root logger too: an answer is a payload, which no log may hold
+_QUOTING: Final = ("Skipping SSE event", "Failed to parse SSE", "Unexpected error processing SSE")
+for _name in (None, "cohere.core.pydantic_utilities"):
+    logging.getLogger(_name).addFilter(_quotes_no_answer)
 
 
 class CohereProvider:

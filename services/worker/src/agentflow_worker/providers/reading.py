@@ -1,4 +1,4 @@
-"""Reading what a provider sends: server-sent events, JSON that may be odd, and fields that may be null. Pure."""
+"""Reading what a provider sends: server-sent events, JSON that may be odd, and fields that may be null."""
 
 from __future__ import annotations
 
@@ -47,6 +47,16 @@ class Events:
             data, self._data, self._bytes = b"\n".join(self._data), [], 0
             self._take(data)
         return not line.startswith(b":")
+
+
+async def body_of(response: Any) -> bytes:
+    """The whole body of a response. ValueError for one that is too long."""
+    body = b""
+    async for data in response.aiter_bytes():
+        body += data
+        if len(body) > EVENT_BYTES_MAX:
+            raise ValueError("the answer is too long")
+    return body
 
 
 def decoded(data: bytes) -> Any:
