@@ -10,6 +10,12 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
+
+from agentflow_worker.providers import Completion, CompletionRequest, ProviderError, Providers
+from agentflow_worker.settings import WorkerSettings
+
+JSON_TYPE = {"content-type": "application/json"}
 KEY = "-".join(["test", "key"])
 NAMES = ("openai", "anthropic", "google", "cohere")
 WORDS = {
@@ -248,3 +254,23 @@ def error_of(name: str, message: str, code: str = "") -> list[str]:
         "cohere": {"message": message},
     }
     return [json.dumps(bodies[name])]
+
+
+class Case:
+    """One provider, its server, and the pieces of text that viewers saw."""
+
+    def __init__(self, name: str, wire: Wire) -> None:
+        self.name, self.wire = name, wire
+        self.live: list[str] = []
+        url = wire.url + ("/v1" if name == "openai" else "")
+        settings: dict[str, Any] = {f"{name}_api_key": KEY, f"{name}_base_url": url}
+        self.providers = Providers(WorkerSettings(**settings))
+
+    async def ask(self, **changes: Any) -> Completion:
+        request = CompletionRequest(**{"model": "m", "text": "Say it", "timeout_s": 60.0, **changes})
+        return await self.providers.get(self.name).complete(request, self.live.append)
+
+    async def fails(self) -> ProviderError:
+        with pytest.raises(ProviderError) as caught:
+            await self.ask()
+        return caught.value
