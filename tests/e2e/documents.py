@@ -39,6 +39,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "cost_optimised": {"document_key": "examples/data/vendor_review.md"},
     "document_analysis": {"document_key": "examples/data/vendor_review.md"},
     "hierarchical_summary": {"document_key": "examples/data/vendor_review.md"},
+    "long_answer": {"document": "examples/data/vendor_review.md"},
     "map_reduce": {"document_key": "examples/data/vendor_review.pdf"},
     "nightly_digest": {"document_key": "examples/data/vendor_review.md", "day": "2030-12-24"},
     "order": {"email": "@".join(("ann", "example.org")), "article": "rope"},

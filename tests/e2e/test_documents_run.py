@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import nats
 import pytest
 import yaml
 
+from agentflow_common import subjects
 from agentflow_common.testing.waiting import until_now
 
 from . import documents
@@ -83,7 +86,61 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
         with made.client() as client:
             client.workflows.register(GIVEN)
             client.workflows.label("one_customer", "prod", 1)
+            client.workflows.run("one_customer@prod", {"customer": "ann"})
         yield made
+
+
+def latest_run(checkout: Checkout) -> str:
+    with checkout.client() as client:
+        (run,) = until_now(lambda: list(client.workflows.list(limit=1)))
+        return str(run.run_id)
+
+
+def spare_key(checkout: Checkout) -> str:
+    """The id of a key that a document may revoke."""
+    made = checkout.run(["agentctl", "keys", "create", "--name", "spare", "-o", "json"])
+    return str(json.loads(made.stdout)["id"])
+
+
+def dead_letter(checkout: Checkout) -> str:
+    """The sequence of a dead letter: what a service found on a subject of the log and could not read."""
+
+    async def bury() -> None:
+        client = await nats.connect(checkout.stack.nats_url)
+        key = subjects.key_of("default", "run_unreadable")
+        await client.jetstream().publish(subjects.out_run(key), b"not an event")
+        await client.close()
+
+    asyncio.run(bury())
+    with checkout.client() as client:
+        found = until_now(lambda: client.admin.list_dead_letters(limit=1).letters)
+    return str(found[0].sequence)
+
+
+def audit_entry(checkout: Checkout) -> str:
+    listed = json.loads(checkout.run(["agentctl", "audit", "list", "--limit", "1", "-o", "json"]).stdout)
+    return f"audit get {listed[0]['sequence']}"
+
+
+def audit_digest(checkout: Checkout) -> str:
+    return checkout.run(["agentctl", "audit", "verify"]).stdout.strip()
+
+
+PLACEHOLDERS: dict[str, Callable[[Checkout], str]] = {
+    r"\bRUN\b": latest_run,
+    r"\bSEQ\b": dead_letter,
+    r"key_0123456789ab": spare_key,
+    r"audit get 120": audit_entry,
+    r"120:3f5a\.\.\.": audit_digest,
+}
+
+
+def resolved(checkout: Checkout, text: str) -> str:
+    """The commands with what stands for an id replaced by one that is there."""
+    for placeholder, find in PLACEHOLDERS.items():
+        if re.search(placeholder, text):
+            text = re.sub(placeholder, find(checkout), text)
+    return documents.shell(text)
 
 
 def answered(client: Client, workflow: str) -> bool:
@@ -128,7 +185,7 @@ def run_block(checkout: Checkout, block: Block) -> None:
         for program in ("curl", "openssl"):
             if program in block.text and shutil.which(program) is None:
                 pytest.skip(f"{block.place} needs {program}")
-        done = checkout.run(["bash", "-euo", "pipefail", "-c", documents.shell(block.text)])
+        done = checkout.run(["bash", "-euo", "pipefail", "-c", resolved(checkout, block.text)])
     elif block.language == "python":
         done = checkout.run([sys.executable, "-W", "error", "-c", block.text])
     else:
