@@ -160,6 +160,9 @@ def test_usage_02_a_url_login_with_an_at_sign_leaves_nothing() -> None:
         "f'password={x}'",
         "token = foo1(bar2)",
         "key = a[b2]",
+        "secret_key=hashlib.sha256(session.encode()).digest()",
+        "secret:[a-zA-Z0-9/_+=.@-]+$",
+        "password_cb = CFUNCTYPE(c_int, STRING)",
     ],
 )
 def test_usage_02_code_and_messages_are_not_passwords(text: str) -> None:

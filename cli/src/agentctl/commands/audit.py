@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import paging, values
+from agentctl import paging, runs, values
 from agentctl.failures import BAD_INPUT, FAILED, CliError
 from agentctl.output import Format, Output, clean, counts, emit, note, table, when
 from agentctl.session import open_client, remote
@@ -29,7 +29,9 @@ def list_(
     action: Annotated[
         str, typer.Option(help="Only this action: restore, protect, block, dead_purge ...", show_default=False)
     ] = "",
-    run: Annotated[str, typer.Option(help="Only about this run.", show_default=False)] = "",
+    run: Annotated[
+        str, typer.Option(help="Only about this run: its id, the beginning of it, or `last`.", show_default=False)
+    ] = "",
     since: Annotated[str, typer.Option(help="Only since: 1h, 2d, or a date.", show_default=False)] = "",
     until: Annotated[str, typer.Option(help="Only before: 1h (ago), 2d, or a date.", show_default=False)] = "",
     limit: paging.Limit = 50,
@@ -41,9 +43,10 @@ def list_(
     after_ms = values.parse_time(since) if since else 0
     before_ms = values.parse_time(until) if until else 0
     with open_client() as client:
+        about = runs.find(client, run) if run else ""
         found, token = paging.collect(
             lambda size, at: client.audit.list(
-                actor=actor, action=action, run_id=run, after_ms=after_ms, before_ms=before_ms, limit=size,
+                actor=actor, action=action, run_id=about, after_ms=after_ms, before_ms=before_ms, limit=size,
                 page_token=at,
             ),
             limit, everything, page_token,

@@ -131,7 +131,11 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
     elif (value is None or not value.quoted) and sep in {"=", ":", ">"}:
         begin, head = (value.start, value.end) if value is not None else (tail.end(), tail.end())
         end = whole(text, begin, head, before)
-        if end > head and _is_whole(text, Value(begin, end, False), kind, bare):
+        if (
+            end > head
+            and text[end : end + 1] not in {"(", "["}
+            and _is_whole(text, Value(begin, end, False), kind, bare)
+        ):
             yield Finding(begin, end, entity)
 
 

@@ -39,8 +39,11 @@ _WHOLE: Final = re.compile(rf"{_PLAIN}(?:(?:{_SPECIAL}){_PLAIN})*+")
 _WHOLE_APOSTROPHE: Final = re.compile(rf"{_PLAIN}(?:(?:{_SPECIAL}|'(?=\w)){_PLAIN})*+")
 _WHOLE_FIELD: Final = re.compile(r"[^\s\"'`<>;&#\\\x00]*+")  # of a form or a URL's query
 _FIELD: Final = re.compile(r"[?&;][\w.%\[\]-]{0,40}\Z")
-# Operators, calls and subscripts: source code, not a value
-_CODE: Final = re.compile(r"->|=>|::|&&|\|\||<<|>>|[!=]=|[\w)\]][(\[][^()\[\]]*[)\]](?:[.(\[]|\Z)")
+# Operators, calls, subscripts and regular expressions: source code, not a value
+_CODE: Final = re.compile(
+    r"->|=>|::|&&|\|\||<<|>>|[!=]=|[\w)\]][(\[][^()\[\]]*[)\]](?:[.(\[]|\Z)|\[\^?[aA0]-[zZ9]|\\[dDwWsSbB]|\(\?|\[\^"
+)
+_CALL: Final = re.compile(r"(?P<name>[A-Za-z_][\w.]*)[(\[](?P<closed>[^()\[\]]*[)\]])?")
 _MAY_GO_ON: Final = frozenset("&<;([{\\'|,.:)")
 _LINE_CHARS, _WHOLE_CHARS_MAX = 200, 256
 
@@ -94,7 +97,12 @@ def whole(text: str, start: int, end: int, before: str) -> int:
 
 def is_code(value: str) -> bool:
     """True for operators and calls, as source code has them where a value could stand."""
-    return _CODE.search(value) is not None
+    if _CODE.search(value):
+        return True
+    call = _CALL.match(value)
+    return call is not None and (
+        not call["closed"] or "." in call["name"] or not any(c.isdigit() for c in call["name"])
+    )
 
 
 @lru_cache(maxsize=64)
