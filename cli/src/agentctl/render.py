@@ -55,6 +55,11 @@ def output(value: Any, order: Sequence[str] = ()) -> Any:
     return Group(*parts)
 
 
+def title(item: Run | RunSummary | Trace) -> str:
+    """`name@version`, and whether the run has a definition of its own under that name."""
+    return f"{item.workflow}@{item.version}{' (unregistered definition)' * item.unregistered}"
+
+
 def run(item: Run) -> None:
     console = stdout()
     error = f"{item.error.type}: {item.error.message}" if item.error else ""
@@ -62,7 +67,7 @@ def run(item: Run) -> None:
     tokens = f"{item.input_tokens:,} in, {item.output_tokens:,} out" if item.input_tokens or item.output_tokens else ""
     pairs = [
         ("run", item.run_id),
-        ("workflow", f"{item.workflow}@{item.version}"),
+        ("workflow", title(item)),
         ("status", status_text(item.status.value)),
         ("error", error),
         ("paused", item.paused_reason),
@@ -126,7 +131,7 @@ def runs(items: Sequence[RunSummary], empty: str = "no runs yet: agentctl workfl
     rows = [
         (
             item.run_id,
-            f"{item.workflow}@{item.version}",
+            title(item),
             status_text(item.status.value),
             when(item.submitted_at),
             duration(max(0, item.finished_at - item.submitted_at)) if item.finished_at else "",
@@ -210,7 +215,7 @@ def trace_head(item: Trace) -> Any:
     return fields(
         [
             ("run", item.run_id),
-            ("workflow", item.workflow),
+            ("workflow", title(item) if item.version else item.workflow),
             ("status", status_text(item.status.value)),
             ("started", when(item.started_at)),
             ("duration", duration(item.finished_at - item.started_at) if item.finished_at else ""),

@@ -136,6 +136,10 @@ def submit(
         float | None,
         typer.Option(help="Seconds for the whole run, from now.", show_default=False, min=0.001, max=366 * 86_400),
     ] = None,
+    unregistered: Annotated[
+        bool,
+        typer.Option("--unregistered", help="Accept a file whose name and version are registered with other content."),
+    ] = False,
     watch_: Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the run ends.")] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Wait silently until the run ends.")] = False,
     output: Output = Format.TABLE,
@@ -155,6 +159,7 @@ def submit(
             idempotency_key=idempotency_key,
             priority=priority,
             deadline_s=deadline,
+            unregistered=unregistered,
         )
         if submission.deduplicated:
             note("this idempotency key was used before: nothing new was started")

@@ -137,6 +137,7 @@ def submit(
     idempotency_key: str = "",
     priority: int = 0,
     deadline_s: float | None = None,
+    unregistered: bool = False,
     timeout: float | None = None,
 ) -> Call[models.Submission]:
     """Starts a run and returns at once.
@@ -145,6 +146,8 @@ def submit(
     or text.
     budget_cents: at most this much for the run's model calls. deadline_s: for the whole run, from submission.
     idempotency_key: the same key is the same run; without one, a random key makes the retries of this call safe.
+    unregistered: accepts a definition whose name and version are registered with other content; the run is marked.
+    Raises AlreadyExistsError for one without it.
     """
     if isinstance(workflow, str) and not is_definition_text(workflow):
         source: dict[str, Any] = {"workflow": workflow}
@@ -159,6 +162,7 @@ def submit(
         priority=priority,
         budget_cents=budget_cents,
         deadline_ms=None if deadline_s is None else round(deadline_s * 1000),
+        unregistered=unregistered,
     )
     return Call(_SUBMIT, request, lambda reply: models.Submission(reply.run_id, reply.deduplicated), timeout)
 

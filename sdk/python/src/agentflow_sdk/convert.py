@@ -251,7 +251,7 @@ def run(message: workflow_pb2.Run) -> models.Run:
         derived_run_ids=tuple(message.derived_run_ids),
         **same(message, "cost_nano_usd", "trace_id", "last_sequence", "input_tokens", "output_tokens"),
         **same(message, "parent_run_id", "parent_step", "origin_kind", "origin_run_id", "origin_step"),
-        **same(message, "continued_as", "paused_reason"),
+        **same(message, "continued_as", "paused_reason", "unregistered"),
     )
 
 
@@ -260,6 +260,7 @@ def run_summary(message: workflow_pb2.RunSummary) -> models.RunSummary:
         status=run_status(message.status),
         tags=dict(message.tags),
         **same(message, "run_id", "workflow", "version", "submitted_at", "finished_at", "cost_nano_usd", "error_type"),
+        **same(message, "unregistered"),
     )
 
 
@@ -333,7 +334,7 @@ def trace(message: trace_pb2.GetTraceResponse) -> models.Trace:
         steps=steps,
         events=events,
         **same(message, "run_id", "workflow", "trace_id", "started_at", "finished_at", "cost_nano_usd"),
-        **same(message, "input_tokens", "output_tokens"),
+        **same(message, "input_tokens", "output_tokens", "version", "unregistered"),
     )
 
 

@@ -74,6 +74,7 @@ class Run(Record):
     """A run as it stands. redactions: findings of the security service by entity. last_sequence: newest event held.
 
     origin_kind: `fork`, `retry`, `continue` or `schedule`. derived_run_ids: forks and retries of this run.
+    unregistered: its definition is not the one that is registered under its name and version.
     """
 
     run_id: str
@@ -104,6 +105,7 @@ class Run(Record):
     paused_reason: str = ""
     waiting_steps: tuple[str, ...] = ()
     derived_run_ids: tuple[str, ...] = ()
+    unregistered: bool = False
 
     @property
     def cost_usd(self) -> Decimal:
@@ -144,6 +146,7 @@ class RunSummary(Record):
     cost_nano_usd: int = 0
     tags: dict[str, str] = field(default_factory=dict)
     error_type: str = ""
+    unregistered: bool = False
 
     @property
     def cost_usd(self) -> Decimal:

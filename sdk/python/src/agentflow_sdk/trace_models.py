@@ -54,7 +54,7 @@ class TraceEvent(Record):
 
 @dataclass(frozen=True, slots=True)
 class Trace(Record):
-    """Everything that happened to a run."""
+    """Everything that happened to a run. unregistered: as of a `Run`."""
 
     run_id: str
     workflow: str
@@ -68,6 +68,8 @@ class Trace(Record):
     redactions: dict[str, int] = field(default_factory=dict)
     steps: tuple[TraceStep, ...] = ()
     events: tuple[TraceEvent, ...] = ()
+    version: int = 0
+    unregistered: bool = False
 
     @property
     def cost_usd(self) -> Decimal:

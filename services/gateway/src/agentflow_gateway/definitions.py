@@ -235,6 +235,53 @@ async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str]
     return dict(reply.pinned), machine.missing_prompts(places, reply.missing, names)
 
 
+UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content
+UNREGISTERED: Final = "unregistered"
+
+
+def same_content(row: DefinitionRow, digest: str) -> bool:
+    """True if the registered definition has this digest; read again, because an older version may have written it."""
+    return row.digest == digest or _registered(row.canonical).digest == digest
+
+
+async def is_registered(deps: Deps, org: str, name: str, version: int, canonical: dict[str, Any]) -> bool:
+    """True if this very definition is registered under that name and version."""
+    row = await deps.store.find_definition(org, name, version)
+    if row is None:
+        return False
+    text = msgspec.json.encode(canonical, order="sorted").decode()
+    return row.canonical == text or same_content(row, load_trusted(canonical).digest())
+
+
+async def check_name(deps: Deps, call: Call, source: Source, checked: Checked, unregistered: bool) -> dict[str, str]:
+    """The tags that mark a run whose definition is not the one that is registered under its name and version.
+
+    AlreadyExistsError if there is such a one, and `unregistered` does not accept it.
+    """
+    if source.ref:
+        return {}
+    definition = checked.definition
+    row = await deps.store.find_definition(call.org, definition.name, definition.version)
+    if row is None or same_content(row, checked.digest):
+        return {}
+    if unregistered:
+        return {UNREGISTERED_TAG: UNREGISTERED}
+    raise await _version_taken(deps, call, definition, "or submit it as it is with --unregistered, which marks the run")
+
+
+async def _version_taken(
+    deps: Deps, call: Call, definition: Definition, otherwise: str, *, deleted: bool = False
+) -> AlreadyExistsError:
+    newest = await deps.store.newest_number(call.org, definition.name)
+    stands = "was deleted, had" if deleted else "is registered with"
+    fix = f"raise `version` to {newest + 1}, {otherwise}"
+    return AlreadyExistsError(
+        f"version {definition.version} of {definition.name!r} {stands} another content and can't change; {fix}",
+        kind="version_taken",
+        problems=(Problem("version", f"{definition.version} is taken", fix),),
+    )
+
+
 async def register(deps: Deps, call: Call, source: Source) -> tuple[Checked, bool]:
     """Stores the definition; False if this very one was there. AlreadyExistsError if its version holds another."""
     checked = await check(deps, call, source)
@@ -242,15 +289,8 @@ async def register(deps: Deps, call: Call, source: Source) -> tuple[Checked, boo
     text = msgspec.json.encode(checked.canonical, order="sorted").decode()
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
     there = await deps.store.add_definition(call.org, row, deps.clock.now_ms(), call.identity.actor)
-    if there is not None and there.digest != checked.digest:
-        newest = await deps.store.newest_number(call.org, definition.name)
-        stands = "is registered with" if there.digest else "was deleted, had"
-        raise AlreadyExistsError(
-            f"version {definition.version} of {definition.name!r} {stands} another content and can't change; "
-            f"raise `version` to {newest + 1} and register again",
-            kind="version_taken",
-            problems=(Problem("version", f"{definition.version} is taken", f"set it to {newest + 1}"),),
-        )
+    if there is not None and not (there.digest and same_content(there, checked.digest)):
+        raise await _version_taken(deps, call, definition, "and register again", deleted=not there.digest)
     return checked, there is None
 
 

@@ -161,7 +161,10 @@ async def _begin(
         prompts=state.prompts | {ref: ref for ref in changes.prompts.values()},
         budget_nano=state.budget_nano,
         deadline_ms=state.deadline_ms,
-        tags=state.tags | await _tags(deps, call, run, new.tags) | {runs.ORIGIN_TAG: origin},
+        tags=state.tags
+        | await _tags(deps, call, run, new.tags)
+        | {runs.ORIGIN_TAG: origin}
+        | await _marks(deps, call, state, canonical),
         idempotency_key=machine.stored_key(deps.secret, new.key, controls.sensitive(new.key)),
         priority=state.priority,
         submitted_by=call.identity.actor,
@@ -174,6 +177,14 @@ async def _begin(
     begun, deduplicated = await handlers.begin(deps, call, event)
     stale = forking.stale_steps(definition, seed, changes.inputs)
     return Forked(begun, deduplicated, seed.kept, stale)
+
+
+async def _marks(deps: Deps, call: Call, state: RunState, canonical: dict[str, Any]) -> dict[str, str]:
+    """The mark of a fork whose definition was changed while its name and version are registered."""
+    row = await deps.store.find_definition(call.org, state.workflow, state.version)
+    if row is None or await definitions.is_registered(deps, call.org, state.workflow, state.version, canonical):
+        return {}
+    return {definitions.UNREGISTERED_TAG: definitions.UNREGISTERED}
 
 
 async def _tags(deps: Deps, call: Call, run: str, tags: dict[str, str]) -> dict[str, str]:

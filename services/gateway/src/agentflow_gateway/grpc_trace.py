@@ -9,9 +9,9 @@ import nats.errors
 
 from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
-from agentflow_common import rpc, subjects
+from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import archive, calls, convert, machine, pages
+from agentflow_gateway import archive, calls, convert, definitions, machine, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 
@@ -48,6 +48,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
             redactions=found.redactions,
             steps=[_step(step) for step in found.steps],
         )
+        await _tell_definition(self._deps, call.org, found, response)
         for event in found.events:
             response.events.append(_event(event, request.include_bodies))
         if response.ByteSize() > MESSAGE_BYTES_MAX:
@@ -99,6 +100,18 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
                 for trace in reply.traces
             ],
         )
+
+
+async def _tell_definition(deps: Deps, org: str, found: rpc.TraceReply, response: Any) -> None:
+    """Sets the version of the run's definition, and whether it is the one that is registered under it."""
+    first = next((event for event in found.events if event.type == "run.submitted" and event.body), None)
+    if first is None:
+        return
+    submitted = events.try_decode(first.body.encode())
+    if isinstance(submitted, events.RunSubmitted):
+        response.version = submitted.version
+        known = await definitions.is_registered(deps, org, submitted.workflow, submitted.version, submitted.definition)
+        response.unregistered = not known
 
 
 async def _newest_seq(deps: Deps, key: subjects.RunKey) -> int:

@@ -53,6 +53,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             priority=request.priority,
             budget_cents=request.budget_cents if request.HasField("budget_cents") else None,
             deadline_ms=request.deadline_ms if request.HasField("deadline_ms") else None,
+            unregistered=request.unregistered,
         )
         inputs = convert.from_struct(request.inputs, "inputs")
         run, deduplicated = await handlers.submit(self._deps, calls.current(), _source(request), inputs, submission)
@@ -108,6 +109,7 @@ def summary(row: RunRow) -> Any:
         cost_nano_usd=row.cost_nano,
         tags=row.tags,
         error_type=row.error_type,
+        unregistered=definitions.UNREGISTERED_TAG in row.tags,
     )
 
 
@@ -154,6 +156,7 @@ def _run(view: runs.RunView) -> Any:
         paused_reason=state.pause_reason if state.status is RunStatus.PAUSED or state.pause_requested else "",
         waiting_steps=[key for key, step in state.steps.items() if _waits(state, step)],
         derived_run_ids=view.derived,
+        unregistered=view.unregistered,
     )
     convert.set_value(run.inputs, view.inputs)
     if state.output is not None:

@@ -67,8 +67,11 @@ async def submit(
     digest = machine.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
     if first is not None:
         return same(first, digest)
+    marks = await definitions.check_name(deps, call, source, checked, request.unregistered)
     await deps.load.admit(call.org, deps.clock.now_ms())
     event = await _event(deps, call, run, checked, full, request, digest)
+    if marks:
+        event = msgspec.structs.replace(event, tags=event.tags | marks)
     if fired is not None:
         event = msgspec.structs.replace(event, parent=fired.parent, origin=fired.origin)
     return await begin(deps, call, event)

@@ -71,13 +71,17 @@ class Identity(msgspec.Struct, frozen=True):
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """A submission's scalars, already plain. budget_cents, deadline_ms: None when absent."""
+    """A submission's scalars, already plain. budget_cents, deadline_ms: None when absent.
+
+    unregistered: accepts a definition whose name and version are registered with other content.
+    """
 
     idempotency_key: str = ""
     tags: dict[str, str] = {}
     priority: int = 0
     budget_cents: int | None = None
     deadline_ms: int | None = None
+    unregistered: bool = False
 
 
 # --- who ---

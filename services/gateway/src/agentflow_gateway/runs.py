@@ -13,7 +13,7 @@ from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import ExpressionError, walk
 from agentflow_common.runfold import RunFold, readable
 from agentflow_common.runstate import MARKER, SETTLED, RunState, StepState, is_marker
-from agentflow_gateway import archive, machine
+from agentflow_gateway import archive, definitions, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
@@ -27,7 +27,8 @@ ORIGIN_TAG: Final = "agentflow.origin"  # leads from a run to its forks: tags ar
 
 class RunView(msgspec.Struct):
     """A run ready to be shown. outputs: by step. last_seq: the newest event that it holds. seeded: steps whose result
-    is another run's. derived: forks and retries of this run."""
+    is another run's. derived: forks and retries of this run. unregistered: its definition is not the one that is
+    registered under its name and version."""
 
     state: RunState
     inputs: Any
@@ -36,6 +37,7 @@ class RunView(msgspec.Struct):
     last_seq: int
     seeded: frozenset[str] = frozenset()
     derived: tuple[str, ...] = ()
+    unregistered: bool = False
 
 
 class Folded(msgspec.Struct, frozen=True):
@@ -90,7 +92,10 @@ async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str
     output, left = await _filled(deps, output, _own_refs(state), left)
     outputs = await _step_outputs(deps, state, left)
     derived = await deps.store.list_runs(call.org, RunFilter(tags={ORIGIN_TAG: run_id}), None, DERIVED_MAX)
-    found = RunView(state, inputs, output, outputs, loaded.last_seq, loaded.seeded, tuple(row.run for row in derived))
+    known = await definitions.is_registered(deps, call.org, state.workflow, state.version, state.definition)
+    found = RunView(
+        state, inputs, output, outputs, loaded.last_seq, loaded.seeded, tuple(row.run for row in derived), not known
+    )
     return await _revealed(deps, call, found, reason) if reveal else found
 
 

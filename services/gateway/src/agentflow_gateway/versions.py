@@ -72,6 +72,8 @@ async def changes(deps: Deps, call: Call, old: Source | str, new: Source | str) 
 async def _canonical(deps: Deps, call: Call, source: Source | str) -> tuple[dict[str, Any], str]:
     if isinstance(source, str):
         state = await controls.loaded(deps, call, source)
-        return state.definition, f"{source} ({state.workflow}@{state.version})"
+        known = await definitions.is_registered(deps, call.org, state.workflow, state.version, state.definition)
+        title = f"{state.workflow}@{state.version}" + ("" if known else ", not the registered definition")
+        return state.definition, f"{source} ({title})"
     loaded, _ = await definitions.load(deps, call.org, source)
     return loaded.canonical, f"{loaded.definition.name}@{loaded.definition.version}"
