@@ -241,6 +241,16 @@ def test_a_node_that_reads_a_loop_and_that_the_loop_waits_for_is_a_part_of_it() 
     assert loops(definition, dependencies(definition))[0].body == ("a", "b", "c")
 
 
+def test_a_cycle_through_what_a_loop_reads_is_refused() -> None:
+    """b reads d, which comes after it: what b waits for depends on its place in the loop, and that on what it reads."""
+    data = reading()
+    data["dag"]["nodes"][1]["config"]["inputs"]["y"] = "d.output"
+    data["dag"]["nodes"].append({"id": "d", "type": "function", "config": {"function_name": "f"}})
+    data["dag"]["edges"].append({"from": "b", "to": "d"})
+    with pytest.raises(InvalidError, match="form a cycle"):
+        parse_dict(data)
+
+
 def test_a_loop_that_waits_for_what_comes_after_it_is_refused() -> None:
     with pytest.raises(InvalidError, match="form a cycle"):
         parse_dict(

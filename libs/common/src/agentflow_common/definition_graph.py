@@ -48,14 +48,18 @@ def loops(definition: Definition, sources: Sources) -> list[Loop]:
     back = [edge for edge in definition.dag.edges if edge.max_iterations is not None]
     if not back or definition.graph is not None:
         return []
-    waits = {name: [source for source, _ in into if source in sources] for name, into in sources.items()}
-    found: list[Loop] = []
+    edges = {name: [source for source, _ in into if source in sources] for name, into in sources.items()}
+    found = by_edges = _between(back, edges)
+    seen = [by_edges]
     while True:
-        before, found = found, _between(back, waits)
-        if [loop.body for loop in before] == [loop.body for loop in found]:
-            return found
         reads = order_dependencies(definition, sources, found, at_end=False)
-        waits = {name: list(dict.fromkeys([*into, *reads[name]])) for name, into in waits.items()}
+        following = _between(back, {name: list(dict.fromkeys([*into, *reads[name]])) for name, into in edges.items()})
+        if following == found:
+            return found
+        if following in seen:  # what is read depends on the loop, and the loop on it: a cycle, which is refused
+            return by_edges
+        seen.append(following)
+        found = following
 
 
 def _between(back: list[Edge], waits: Mapping[str, list[str]]) -> list[Loop]:
