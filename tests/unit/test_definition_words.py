@@ -67,7 +67,7 @@ def problems(text: str) -> list[str]:
         ("function_name:", "functon_name:", "config.body.config.functon_name: unknown field"),
         ("retry: {max_attempts: 3}", "retry: 3", "policy.retry: must be a mapping, got a number (write retry: {max_"),
         ("policy: {quality", "retry: 3\n      policy: {quality", "stands in `policy`: write policy: {retry: {max_at"),
-        ("policy: {quality", "timeout: 90s\n      policy: {quality", "`policy`, as `timeout_ms`: write policy: {time"),
+        ("policy: {quality", "timeout: 90\n      policy: {quality", "as `timeout_ms`: write policy: {timeout_ms: 90s}"),
         ("policy: {quality: Gold", "quality: Gold\n      policy: {cache: true", "write policy: {quality: Gold}"),
         ("max_attempts: 3", "max_atempts: 3", "did you mean 'max_attempts'?"),
         ("max_attempts: 3", "attempts: 3", "did you mean 'max_attempts'?"),
@@ -227,3 +227,8 @@ def test_usage_18_at_run_time_the_fields_that_are_there_are_listed(text: str, to
     with pytest.raises(expressions.ExpressionError) as caught:
         expressions.condition(text).holds(variables)
     assert told in str(caught.value)
+
+
+def test_usage_18_a_misspelt_field_is_not_told_as_missing_too() -> None:
+    for old, new in (("prompt_ref:", "prompt:"), ("function_name:", "functon_name:"), ("tool_name:", "tool:")):
+        assert len(problems(TEXT.replace(old, new, 1))) == 1

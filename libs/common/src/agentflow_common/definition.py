@@ -202,14 +202,16 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
         definition = Definition.model_validate(authored.data)
     except ValidationError as error:
         places = [(definition_explain.located(item), item) for item in _of_their_own(error)]
+        told = [(loc, item, *definition_explain.explained(item, loc, authored, _LEVELS)) for loc, item in places]
         known = {problem.place for problem in found}
-        for loc, item in places:
-            problem = Problem(
-                _place(loc, lines, authored.origin), *definition_explain.explained(item, loc, authored, _LEVELS)
+        for loc, item, message, fix in told:
+            misspelt = item["type"] == "missing" and any(
+                other[:-1] == loc[:-1] and text.startswith(f"did you mean {loc[-1]!r}?") for other, _, _, text in told
             )
-            if problem.place not in known and not _follows(_written(loc, authored.origin), authored):
-                found.append(problem)
-                known.add(problem.place)
+            place = _place(loc, lines, authored.origin)
+            if place not in known and not misspelt and not _follows(_written(loc, authored.origin), authored):
+                found.append(Problem(place, message, fix))
+                known.add(place)
         repair = definition_repair.repaired(authored.data, [(loc, item["type"]) for loc, item in places])
         definition = _readable(repair.data)
     if definition is not None and not authored.problems:

@@ -170,6 +170,8 @@ def _elsewhere(found: str, name: str, given: Any, place: Path, whole: str) -> st
 def _written(field: str, given: Any) -> str:
     """Returns `field: value`, or `field: ...` for what is long."""
     plain = isinstance(given, str | int | float) and not isinstance(given, bool)
+    if field.endswith("_ms") and plain and not isinstance(given, str):
+        return f"{field}: {given}s"  # a bare number is meant as seconds where other engines have no unit in the name
     if field == "retry":
         return f"retry: {{max_attempts: {given if plain and isinstance(given, int) else 3}}}"
     return f"{field}: {given}" if plain and len(str(given)) <= 40 else f"{field}: ..."
