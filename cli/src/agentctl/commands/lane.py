@@ -8,7 +8,7 @@ import typer
 
 from agentctl import paging, values
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, table, when
+from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -90,6 +90,7 @@ def set_(
     with open_client() as client:
         lane = client.lanes.set(name, limit=limit, rate_per_s=rate_per_s)
     emit(lane.to_dict(), output, lambda: _fields(lane))
+    _unused(lane)
 
 
 @app.command()
@@ -103,6 +104,7 @@ def pause(
     with open_client() as client:
         lane = client.lanes.set(name, paused=True, reason=reason)
     emit(lane.to_dict(), output, lambda: _fields(lane))
+    _unused(lane)
 
 
 @app.command()
@@ -112,6 +114,12 @@ def resume(name: Name, output: Output = Format.TABLE) -> None:
     with open_client() as client:
         lane = client.lanes.set(name, paused=False)
     emit(lane.to_dict(), output, lambda: _fields(lane))
+
+
+def _unused(lane: Lane) -> None:
+    """A name may come later, or be a pattern; a misspelt one would hold for nothing without a word."""
+    if not (lane.workers or lane.active or lane.queued):
+        note(f"no worker serves {lane.name} and nothing waits in it now; the setting holds once something does")
 
 
 def _rate(rate_per_s: float) -> str:

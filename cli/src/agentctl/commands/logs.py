@@ -32,7 +32,9 @@ def logs(
         str, typer.Option("--since", "--start", help="10m, 1h (ago), or a date.", show_default=False)
     ] = "",
     level: Annotated[str, typer.Option(help="From this level on: debug, info, warning or error.")] = "info",
-    limit: Annotated[int, typer.Option("--limit", "-n", help="The last lines; 0 for all.", min=0)] = 200,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", help="The last lines; 0 for all.", min=0, max=100_000_000)
+    ] = 200,
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
