@@ -96,7 +96,7 @@ SOON = (
     "total_time_retried", "window_leaks", "row_without_fence", "row_over_when_reported",
     "row_from_its_head", "row_of_anything", "begun_unheeded", "shared_between_steps", "slot_kept_for_the_row",
     "window_loses_the_row", "mistake_uncompensated", "mistake_fatal", "failure_skips_what_follows",
-    "failure_never_asked",
+    "failure_never_asked", "undone_before_children", "ended_before_children", "goes_on_beside_others",
 )  # fmt: skip
 
 
