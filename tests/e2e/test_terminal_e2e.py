@@ -165,6 +165,7 @@ def test_usage_16_an_empty_list_says_so_and_is_empty_json(platform: Platform) ->
         (("prompt", "list", "--prefix", "nothing_"), "no prompts"),
         (("trace", "query", "--start", "2020-01-01", "--end", "2020-01-02"), "no runs in that time"),
         (("tools", "list", "--prefix", "nothing."), "no worker offers"),
+        (("audit", "list", "--start", "2020-01-01", "--end", "2020-01-02"), "no audit entry fits"),
     ):
         done = platform.cli(*arguments)
         assert (done.returncode, done.stdout) == (0, ""), arguments

@@ -32,8 +32,12 @@ def list_(
     run: Annotated[
         str, typer.Option(help="Only about this run: its id, the beginning of it, or `last`.", show_default=False)
     ] = "",
-    since: Annotated[str, typer.Option(help="Only since: 1h, 2d, or a date.", show_default=False)] = "",
-    until: Annotated[str, typer.Option(help="Only before: 1h (ago), 2d, or a date.", show_default=False)] = "",
+    since: Annotated[
+        str, typer.Option("--since", "--start", help="Only since: 1h, 2d, or a date.", show_default=False)
+    ] = "",
+    until: Annotated[
+        str, typer.Option("--until", "--end", help="Only before: 1h (ago), 2d, or a date.", show_default=False)
+    ] = "",
     limit: paging.Limit = 50,
     everything: paging.All = False,
     page_token: paging.PageToken = "",
@@ -135,7 +139,12 @@ def _table(found: list[AuditEntry]) -> Any:
         (str(e.sequence), when(e.at), e.action, e.actor, e.run_id, e.step, counts(e.counts), clean(e.reason))
         for e in found
     ]
-    return table(("SEQ", "AT", "ACTION", "ACTOR", "RUN", "STEP", "VALUES", "REASON"), rows)
+    return table(
+        ("SEQ", "AT", "ACTION", "ACTOR", "RUN", "STEP", "VALUES", "REASON"),
+        rows,
+        empty="no audit entry fits",
+        less=("STEP",),
+    )
 
 
 def _verified(entries: int, mark: str, problems: list[AuditProblem], compared: bool) -> Any:

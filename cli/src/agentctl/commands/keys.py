@@ -125,4 +125,4 @@ def _table(found: list[KeyRow]) -> Any:
          when(row.created_at))
         for row in found
     ]  # fmt: skip
-    return table(("ID", "NAME", "ORG", "PERMISSIONS", "STATE", "CREATED"), rows)
+    return table(("ID", "NAME", "ORG", "PERMISSIONS", "STATE", "CREATED"), rows, less=("CREATED", "ORG"))
