@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -14,9 +16,10 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import bus, rpc
+from agentflow_common import bus, rpc, service, subjects
 from agentflow_common.embedded import NatsServer, PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
+from agentflow_common.eventlog import Entry
 from agentflow_common.httpd import STILL_S_MAX, STUCK_S_MAX, Health
 from agentflow_common.natsclient import connect
 from agentflow_common.service import Context, running
@@ -24,6 +27,10 @@ from agentflow_common.settings import Settings
 from agentflow_common.testing.waiting import until
 from agentflow_prompt.app import app as prompt_app
 from agentflow_prompt.settings import PromptSettings
+from agentflow_trace import ingest
+from agentflow_trace.app import app as trace_app
+from agentflow_trace.settings import TraceSettings
+from tests.support.clickhouse_server import ClickHouseServer
 
 pytestmark = pytest.mark.integration
 
@@ -176,3 +183,65 @@ def test_cluster_01_a_loop_that_stands_still_is_not_ready_and_at_last_not_alive(
     assert not health.alive
     health.beat()
     assert health.ready and health.alive
+
+
+async def test_cluster_01_a_service_ends_when_nats_came_back_without_the_log(
+    nats: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It makes the log when it starts again."""
+    monkeypatch.setattr(service, "GONE_S_MAX", 1.0)
+
+    @contextlib.asynccontextmanager
+    async def app(context: Context[Settings]) -> AsyncIterator[None]:
+        context.needs_log()
+        yield
+
+    async with running("test", Settings(nats_url=nats.url), app) as context:
+        assert context.health.ready
+        await context.nc.jsm().delete_stream(subjects.EVENTS_STREAM)
+        await until(lambda: not context.health.ready)
+        await context.stopping.wait()
+        assert not context.health.alive
+    async with running("test", Settings(nats_url=nats.url), app) as context:
+        assert context.health.ready
+
+
+async def test_cluster_09_traces_say_unavailable_while_clickhouse_is_away(nats: NatsServer, tmp_path: Path) -> None:
+    with ClickHouseServer(tmp_path / "clickhouse") as clickhouse:
+        wanted = {name.lower(): value for name, value in clickhouse.env.items()}
+        settings: Any = TraceSettings(nats_url=nats.url, **wanted)  # type: ignore[arg-type]
+        async with running("trace", settings, trace_app) as context:
+            assert context.health.ready
+            ask = functools.partial(bus.call, context.nc, rpc.TRACE_COUNTS, rpc.TraceCountsRequest())
+            await ask()
+            for stop in (clickhouse.kill, clickhouse.stop):
+                stop()
+                with pytest.raises(RetryableError) as caught:
+                    await ask()
+                assert (caught.value.code, caught.value.kind) == ("unavailable", "clickhouse_unavailable")
+                assert caught.value.retry_after_ms
+                await until(lambda: not context.health.ready, what="it says that it is ready without ClickHouse")
+                assert "clickhouse" in _wrong(context.health)
+                clickhouse.start()
+                await until(lambda: context.health.ready, what="it does not see that ClickHouse is back")
+                await ask()
+
+
+async def test_cluster_01_a_trace_service_ends_when_clickhouse_came_back_without_its_tables(
+    nats: NatsServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ingest, "NO_TABLES_S_MAX", 1.0)
+    server = ClickHouseServer(tmp_path / "clickhouse")
+    with server:
+        wanted = {name.lower(): value for name, value in server.env.items()}
+        settings: Any = TraceSettings(nats_url=nats.url, **wanted)  # type: ignore[arg-type]
+        async with running("trace", settings, trace_app) as context:
+            server.kill()
+            shutil.rmtree(server.folder)
+            server.start()
+            await context.log.append(Entry(subjects.audit("default", ""), b"{}"))
+            await context.stopping.wait()
+        async with running("trace", settings, trace_app) as context:
+            await until(lambda: context.health.ready)
+            counts = await bus.call(context.nc, rpc.TRACE_COUNTS, rpc.TraceCountsRequest(subjects.AUDIT_STREAM))
+            assert counts.rows == 1

@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 0.75  # with ANSWER_S_MAX and GRACE_S: a loss shows within about 3 s
 AGAIN_S: Final = 0.25  # after a question that failed
+FIRST_AGAIN_S: Final = 0.02  # and until the first answer: a start takes no longer than it must
 ANSWER_S_MAX: Final = 1.0
 GRACE_S: Final = 1.5
 BEAT_S: Final = 0.5
@@ -78,7 +79,7 @@ class Probes:
                     self._lost(part, why)
                 if fatal_s is not None and failed_s >= fatal_s:
                     self._fail(f"{part}: {why} for {failed_s:.0f} s")
-                await asyncio.sleep(AGAIN_S)
+                await asyncio.sleep(AGAIN_S if answered.is_set() else FIRST_AGAIN_S)
             else:
                 failing_since = 0.0
                 if self._health.parts.get(part) != "ok":

@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import msgspec
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from agentflow_common import __version__, bus, httpd, natsclient, subjects, tasks, telemetry
 from agentflow_common.clock import Clock, SystemClock
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Context", "connect", "main", "running"]
 
+GONE_S_MAX: Final = 20.0  # a cluster that starts knows its streams only when it has a leader
 RPC_DEAD_S_MAX: Final = 60.0  # without an answer to itself, while its own connection carries questions: it starts anew
 log = logging.getLogger(__name__)
 SettingsT = TypeVar("SettingsT", bound=Settings)
@@ -97,9 +100,21 @@ class Context(Generic[SettingsT]):
             yield
 
     def needs_log(self, stream: str = subjects.EVENTS_STREAM) -> None:
-        """Ready only while the stream answers."""
-        jsm = self.nc.jsm()
-        self.probes.add("log", lambda: jsm.stream_info(stream), f"the stream {stream} does not answer")
+        """Ready only while the stream answers. If it is gone, the service ends: it is made when a service starts."""
+        jsm, gone_at = self.nc.jsm(), 0.0
+
+        async def ask() -> None:
+            nonlocal gone_at
+            try:
+                await jsm.stream_info(stream)
+            except NotFoundError:
+                gone_at = gone_at or time.monotonic()
+                if time.monotonic() - gone_at > GONE_S_MAX:
+                    self.fail(f"NATS has come back without the stream {stream}")
+                raise
+            gone_at = 0.0
+
+        self.probes.add("log", ask, f"the stream {stream} does not answer")
 
     def needs_postgres(self, pool: asyncpg.Pool) -> None:
         """Ready only while PostgreSQL answers a query."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from agentflow_common import postgres, tasks, transient
+from agentflow_common import postgres, subjects, tasks, transient
 from agentflow_common.service import Context
 from agentflow_cost import prices
 from agentflow_cost.budget_handlers import BudgetHandlers
@@ -41,6 +41,7 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
         settler = Settler(context.log, store, context.clock, health, context.health)
         queue = await settler.start()
         context.needs_postgres(pool)
+        context.needs_log(subjects.COST_STREAM)
         async with context.serving([*handlers.routes(), *budgets.routes()]):
             loops = [
                 context.guarded(settler.run(queue)),

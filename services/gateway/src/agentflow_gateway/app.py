@@ -34,6 +34,7 @@ from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
 from agentflow_common.httpd import Health
 from agentflow_common.service import Context
+from agentflow_common.streams import patiently
 from agentflow_gateway import keys, letters, schedule_app
 from agentflow_gateway.auth import Authenticator
 from agentflow_gateway.deps import Deps
@@ -93,9 +94,9 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
         context.needs_postgres(store.pool)
         context.needs_log()
         for kind in (ApprovalProjection, Projection):  # the runs last: an empty list of them makes both start over
-            projection = kind(deps, context.health)
-            context.health.set_part(projection.part, "starting")
-            await projection.ensure()
+            projection = kind(deps)
+            await patiently(projection.ensure)
+            projection.watched(context.probes)
             await stack.enter_async_context(context.background(projection.run()))
         await stack.enter_async_context(context.background(load.run()))
         await stack.enter_async_context(context.background(letters.watch_held(context.nc)))

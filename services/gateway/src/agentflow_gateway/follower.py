@@ -13,15 +13,16 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects, transient
-from agentflow_common.httpd import Health
-from agentflow_common.pull import Delivery, WorkQueue
+from agentflow_common.probes import Probes
+from agentflow_common.pull import Delivery, PullError, WorkQueue
 from agentflow_gateway.deps import Deps
 
 log = logging.getLogger(__name__)
 
 _WAIT_S: Final = 5.0
+_ANSWER_S_MAX: Final = 2.0  # of JetStream, which may have no leader: it is asked again
 _BACKOFF_S: Final = 0.1
-_BACKOFF_S_MAX: Final = 2.0  # readiness comes back within that
+_BACKOFF_S_MAX: Final = 1.0  # readiness comes back within that
 
 
 class Follower(abc.ABC):
@@ -37,9 +38,19 @@ class Follower(abc.ABC):
     ack_wait_s: ClassVar[float] = 30.0
     ack_pending_max: ClassVar[int]
 
-    def __init__(self, deps: Deps, health: Health) -> None:
+    def __init__(self, deps: Deps) -> None:
         self._deps = deps
-        self._health = health
+        self.trouble = "starting"  # why it does not follow at the moment
+
+    def watched(self, probes: Probes) -> None:
+        """Lets readiness tell when the log is not followed for longer than a moment."""
+        probes.add(self.part, self._is_following, lambda: self.trouble or "the log does not deliver")
+
+    async def _is_following(self) -> None:
+        """Asks the leader of the consumer: without one nothing is delivered, and nothing says so for a while."""
+        if self.trouble:
+            raise PullError(self.trouble)
+        await self._deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, self.durable)
 
     @abc.abstractmethod
     async def apply(self, batch: Sequence[Delivery]) -> None:
@@ -51,7 +62,7 @@ class Follower(abc.ABC):
 
     async def ensure(self) -> None:
         """Makes the consumer; makes it again from the first event if what it had filled is empty."""
-        jsm = self._deps.nc.jsm()
+        jsm = self._deps.nc.jsm(timeout=_ANSWER_S_MAX)
         if await self.empty():
             with contextlib.suppress(NotFoundError):
                 info = await jsm.consumer_info(subjects.EVENTS_STREAM, self.durable)
@@ -75,7 +86,7 @@ class Follower(abc.ABC):
             try:
                 await self.ensure()
                 await queue.start()
-                self._health.set_part(self.part, "ok")
+                self.trouble = ""
                 while True:
                     batch = await queue.batch(wait_s=_WAIT_S)
                     if batch:
@@ -83,7 +94,7 @@ class Follower(abc.ABC):
                         queue.release(len(batch))
                     backoff_s = _BACKOFF_S
             except transient.WEATHER as error:
-                self._health.set_part(self.part, f"retrying after {type(error).__name__}")
+                self.trouble = f"retrying after {type(error).__name__}"
                 log.warning(
                     "following the log is interrupted", extra={"part": self.part, "error": type(error).__name__}
                 )

@@ -18,15 +18,11 @@ from agentflow_gateway.triggers_nats import Listeners
 @contextlib.asynccontextmanager
 async def serving(deps: Deps, context: Context[Any]) -> AsyncIterator[int]:
     """Until the block ends; gives the HTTP port."""
-    health = context.health
-    for part in ("schedules", "schedule_list"):
-        health.set_part(part, "starting")
+    followers = (Firing(deps), ScheduleList(deps))
+    for follower in followers:
+        follower.watched(context.probes)
     async with triggers.serving(deps) as port:
-        work = [
-            context.guarded(Firing(deps, health).run()),
-            context.guarded(ScheduleList(deps, health).run()),
-            context.guarded(Listeners(deps).run()),
-        ]
+        work = [context.guarded(follower.run()) for follower in (*followers, Listeners(deps))]
         try:
             yield port
         finally:

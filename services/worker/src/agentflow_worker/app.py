@@ -60,6 +60,7 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     ]
     loops += [context.guarded(_heartbeats(context, executor)), context.guarded(lanes.keep())]
     context.needs_log()
+    context.probes.add("lanes", lanes.answer, "a lane does not deliver")
     try:
         yield
     finally:

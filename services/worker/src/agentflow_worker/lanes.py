@@ -75,6 +75,11 @@ class Lanes:
         finally:
             await self._tail.stop()
 
+    async def answer(self) -> None:
+        """Raises if the consumer of a lane has no leader: it delivers nothing then."""
+        for lane in self._lanes:
+            await self._jsm.consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(lane))
+
     async def _read(self, wait_s: float) -> bool:
         """Takes what was set since; whether anything was."""
         batch = await self._tail.batch(wait_s)

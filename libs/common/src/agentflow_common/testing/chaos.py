@@ -257,17 +257,22 @@ class Chaos:
             link.heal()
 
     async def healthy(self) -> None:
-        """Waits until every stream and every durable consumer of events has a leader, and replicas as far as it."""
+        """Waits until `is_healthy`."""
         await until(self._is_healthy, HEALTHY_S_MAX, "the cluster's replicas do not come together")
 
     async def _is_healthy(self) -> bool:
-        try:
-            groups = [info.cluster for info in await self._nc.jsm().streams_info()]
-            consumers = await self._nc.jsm().consumers_info(subjects.EVENTS_STREAM)
-        except (nats.errors.Error, APIError, TimeoutError):
-            return False
-        groups += [info.cluster for info in consumers if info.config.durable_name]
-        return all(group is not None and _is_whole(group) for group in groups)
+        return await is_healthy(self._nc)
+
+
+async def is_healthy(nc: Client) -> bool:
+    """True if every stream and every durable consumer of events has a leader, and replicas as far as it."""
+    try:
+        groups = [info.cluster for info in await nc.jsm().streams_info()]
+        consumers = await nc.jsm().consumers_info(subjects.EVENTS_STREAM)
+    except (nats.errors.Error, APIError, TimeoutError):
+        return False
+    groups += [info.cluster for info in consumers if info.config.durable_name]
+    return all(group is not None and _is_whole(group) for group in groups)
 
 
 def _is_whole(group: api.ClusterInfo) -> bool:
