@@ -42,8 +42,8 @@ async def flaky(context: StepContext, failures: int) -> int:
 
 
 @function(name="t.broken")
-async def broken() -> None:
-    """Fails for good."""
+async def broken(a: int = 0, b: int = 0) -> None:
+    """Fails for good, whatever it is given."""
     raise TerminalError("broken", kind="broken")
 
 

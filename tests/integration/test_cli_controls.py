@@ -127,7 +127,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert "not JSON" in (await cli("workflow", "signal", run, "go", "--payload", "{a", code=2)).stderr
     await cli("workflow", "signal", run, "go", "--payload", '{"amount": 6}', "--id", "s1")
     await cli.becomes(run, "failed")
-    assert "run is over: it is failed: invalid_arguments" in (await cli("workflow", "why", run)).stderr
+    assert "run is over: it is failed: broken" in (await cli("workflow", "why", run)).stderr
 
     retried = (await cli.json("workflow", "retry", run))["run_id"]
     again = await cli("workflow", "retry", run)
