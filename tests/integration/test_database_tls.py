@@ -14,9 +14,11 @@ import asyncpg
 import pytest
 
 from agentflow_common import postgres, tls
-from agentflow_common.errors import InvalidError
+from agentflow_common.clickhouse import ClickHouse
+from agentflow_common.errors import InvalidError, RetryableError
 from agentflow_common.settings import ClickHouseSettings, DatabaseSettings
-from tests.support.tls_front import Authority, postgres_front, server_context
+from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.tls_front import Authority, plain_front, postgres_front, server_context
 
 pytestmark = pytest.mark.integration
 
@@ -96,6 +98,50 @@ async def test_cluster_03_a_server_that_asks_for_a_client_certificate_gets_it(
         assert await one({**env, "DB_SSL_CERT": client, "DB_SSL_KEY": client}) == 1
         with pytest.raises((ssl.SSLError, OSError, asyncpg.PostgresError)):
             await one(env)
+
+
+async def answer(**fields: object) -> object:
+    """Opens the client of the trace service, asks it for 1, and closes it."""
+    client = ClickHouse(ClickHouseSettings.model_validate(fields))
+    try:
+        await client.open(timeout_s=5)
+        return (await client.query("SELECT 1"))[0][0]
+    finally:
+        await client.close()
+
+
+async def test_cluster_03_clickhouse_is_spoken_to_by_https_and_verified(authority: Authority, tmp_path: Path) -> None:
+    server = ClickHouseServer(tmp_path / "clickhouse").start()
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await asyncio.open_connection("127.0.0.1", server.port)
+
+    try:
+        context = server_context(authority.issue("clickhouse", "localhost"))
+        async with plain_front(context, connect) as port:
+            there = {"clickhouse_host": "localhost", "clickhouse_port": port, "clickhouse_secure": True}
+            assert await answer(**there, clickhouse_ca_cert=authority.ca) == 1
+            assert await answer(**there, clickhouse_verify=False) == 1
+            for wrong in (there, {**there, "clickhouse_ca_cert": Authority(tmp_path / "other").ca}):
+                with pytest.raises(RetryableError, match=r"https://localhost:\d+: check .*CLICKHOUSE_CA_CERT"):
+                    await answer(**wrong)
+        both = server_context(authority.issue("clickhouse", "localhost"), clients=authority.ca)
+        async with plain_front(both, connect) as port:
+            there = {"clickhouse_host": "localhost", "clickhouse_port": port, "clickhouse_secure": True}
+            there |= {"clickhouse_ca_cert": authority.ca}
+            assert await answer(**there, clickhouse_client_cert=authority.issue("client")) == 1
+            with pytest.raises(RetryableError):
+                await answer(**there)
+    finally:
+        server.stop()
+
+
+def test_cluster_03_the_port_of_clickhouse_follows_the_protocol() -> None:
+    assert ClickHouseSettings().clickhouse_port_used == 8123
+    assert ClickHouseSettings(clickhouse_secure=True).clickhouse_port_used == 8443
+    assert ClickHouseSettings(clickhouse_secure=True, clickhouse_port=9440).clickhouse_port_used == 9440
+    with pytest.raises(InvalidError, match="CLICKHOUSE_SECURE=true"):
+        tls.for_clickhouse(ClickHouseSettings(clickhouse_ca_cert=Path(__file__)))
 
 
 def settings(**fields: str) -> DatabaseSettings:
