@@ -195,3 +195,16 @@ async def odd_error(where: str, context: StepContext) -> None:
         "text": TerminalError("x\ud800", kind="odd"),
         "kind": TerminalError("x", kind="odd\ud800"),
     }[where]
+
+
+@tool(name="t.odd_payment", idempotent=False)
+async def odd_payment() -> float:
+    """Pays, and gives what JSON lacks."""
+    return float("nan")
+
+
+@tool(name="t.text_payment", idempotent=False)
+async def text_payment() -> str:
+    """Pays, and gives a text that has to be examined before it is stored."""
+    CALLS["text_payment"] += 1
+    return "paid; a receipt went to jo.doe" + "@example.com"

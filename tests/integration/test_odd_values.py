@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from google.protobuf import struct_pb2
 
+from agentflow_common import events as ev
 from agentflow_common.runstate import RunStatus
 from agentflow_common.service import running
 from agentflow_gateway import convert
@@ -66,6 +67,32 @@ async def test_engine_08_a_value_that_json_lacks_fails_the_step_once(
     assert (state.status, state.error.type) == (RunStatus.FAILED, "result_not_json")
     assert told in state.error.message
     assert calls(f"odd_value {name}") == before + 1
+
+
+async def test_engine_04_a_step_whose_result_json_lacks_has_acted_and_is_undone(engine: Any) -> None:
+    undo = "compensate_with: {type: function, config: {function_name: t.add, inputs: {a: 1}}}"
+    tool = "{id: s, type: tool, config: {tool_name: t.odd_payment, tool_args: {}}, " + undo + "}"
+    key = await engine.submit(workflow(tool))
+    state = await engine.finished(key)
+    assert (state.status, state.error.type, state.error.retryable) == (RunStatus.FAILED, "result_not_json", False)
+    assert "the step took effect" in state.error.message
+    assert (await engine.until(key, ev.RunFailed)).compensated == ("s",)
+
+
+async def test_engine_04_an_effect_is_not_repeated_because_its_result_could_not_be_examined(
+    engine: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agentflow_worker.reports.PATIENCE_S", 0.1)  # and there is no security service
+    before = calls("text_payment")
+    policy = "policy: {retry: {max_attempts: 3, initial_ms: 1}}"
+    undo = "compensate_with: {type: function, config: {function_name: t.add, inputs: {a: 1}}}"
+    key = await engine.submit(
+        workflow(f"{{id: s, type: tool, config: {{tool_name: t.text_payment, tool_args: {{}}}}, {policy}, {undo}}}")
+    )
+    state = await engine.finished(key)
+    assert (state.status, state.error.retryable, state.steps["s"].attempt) == (RunStatus.FAILED, False, 1)
+    assert calls("text_payment") == before + 1
+    assert (await engine.until(key, ev.RunFailed)).compensated == ("s",)
 
 
 @pytest.mark.parametrize(("name", "value"), [("huge", 2**60 + 1), ("huger", -(2**70))])

@@ -42,7 +42,8 @@ class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     kind: node type. config: the node's configuration without its inputs. inputs: resolved values by name; a value that
     is stored out of line is `{"$blob": {"sha256", "size"}, "path": [...]}` and the worker resolves it.
     heartbeat_ms: the attempt is lost without a heartbeat for so long. undo: the step has a compensation. then: steps
-    that follow one by one; the worker may go on with them for as long as the scheduler decides nothing else.
+    that follow one by one; the worker may go on with them for as long as the scheduler decides nothing else. unsure: an
+    earlier attempt may have taken effect.
     """
 
     step: str
@@ -60,6 +61,7 @@ class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     heartbeat_ms: int | None = None
     undo: bool = False
     then: tuple[NextStep, ...] = ()
+    unsure: bool = False
 
 
 class StepExpanded(Decision, frozen=True, tag="step.expanded"):
@@ -124,12 +126,14 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
 
 class StepQueued(Decision, frozen=True, tag="step.queued"):
     """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it. lane: empty if it
-    gave a slot back that it was granted while its run or its workflow is paused; it asks anew when that goes on."""
+    gave a slot back that it was granted while its run or its workflow is paused; it asks anew when that goes on.
+    unsure: an earlier attempt may have taken effect."""
 
     step: str
     attempt: int
     lane: str
     priority: int = 0
+    unsure: bool = False
 
 
 class StepWaiting(Decision, frozen=True, tag="step.waiting"):

@@ -197,7 +197,8 @@ class StepCompleted(Event, frozen=True, tag="step.completed"):
 
 
 class StepFailed(Event, frozen=True, tag="step.failed"):
-    """An attempt failed; the scheduler alone decides what follows. llm: what failed calls had cost."""
+    """An attempt failed; the scheduler alone decides what follows. llm: what failed calls had cost. effect: it may have
+    taken effect all the same, as it had returned and its result could not be kept, or its workers were lost."""
 
     step: str
     attempt: int
@@ -206,6 +207,7 @@ class StepFailed(Event, frozen=True, tag="step.failed"):
     started_at: int = 0
     duration_ms: float = 0.0
     llm: LlmUsage | None = None
+    effect: bool = False
 
 
 class StepOutcomeUnknown(Event, frozen=True, tag="step.outcome_unknown"):

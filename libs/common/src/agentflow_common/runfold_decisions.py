@@ -33,12 +33,14 @@ def _queued(state: RunState, event: ev.StepQueued) -> None:
     step.status = StepStatus.QUEUED
     step.lane = event.lane
     step.granted = False
+    step.unsure = step.unsure or event.unsure
 
 
 def _scheduled(state: RunState, event: ev.StepScheduled) -> None:
     step = _begin_attempt(state, event.step, event.attempt, event.ts)
     step.status = StepStatus.SCHEDULED
     step.kind = event.kind
+    step.unsure = step.unsure or event.unsure
     if step.beat or step.progress:
         step.beat, step.progress, step.progress_detail = False, 0.0, ""
     if event.undo and event.attempt == 1:

@@ -165,6 +165,7 @@ def _failed(state: RunState, event: ev.StepFailed) -> None:
     drop_timers(state, event.step, event.attempt)
     step.status = StepStatus.FAILED
     step.error = event.error
+    step.unsure = step.unsure or event.effect
     step.started_at = event.started_at or step.started_at
     step.finished_at = event.ts
     step.llm = event.llm

@@ -70,7 +70,8 @@ class StepState(msgspec.Struct, omit_defaults=True):
     lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. QUEUED without a lane: it
     has given its slot back, and asks anew once what is paused goes on. waiting, until, child,
     detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set. late: what its
-    subworkflow gave, which completed after the step had been closed.
+    subworkflow gave, which completed after the step had been closed. unsure: an attempt that failed, or one
+    before it, may have taken effect.
     """
 
     status: StepStatus = StepStatus.PENDING
@@ -98,6 +99,7 @@ class StepState(msgspec.Struct, omit_defaults=True):
     progress_detail: str = ""
     beat: bool = False
     late: Payload | None = None
+    unsure: bool = False
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -29,12 +29,9 @@ from agentflow_common.runstate import (
 from agentflow_common.subjects import SCHEDULE_PREFIX
 from agentflow_scheduler import composite, steps
 from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.verdict import error_of, is_final
+from agentflow_scheduler.verdict import error_of, is_final, is_unsure
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
-_UNSURE: Final = frozenset(
-    {"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled", "undecidable", "engine_error"}
-)  # of the last two, an attempt before it may have had an effect
 CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
 
 
@@ -130,7 +127,7 @@ def _may_have_effect(step: StepState) -> bool:
         return False
     if step.child:  # a run that did not complete undoes its own steps
         return step.status is StepStatus.COMPLETED or step.late is not None
-    return step.status is not StepStatus.FAILED or (step.error is not None and step.error.type in _UNSURE)
+    return step.status is not StepStatus.FAILED or is_unsure(step)
 
 
 def waits_for_children(run: Run, out: Decision) -> bool:

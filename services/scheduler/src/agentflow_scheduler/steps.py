@@ -30,6 +30,7 @@ from agentflow_scheduler.scope import Scope, at_field, fitting
 from agentflow_scheduler.verdict import (
     error_of,
     is_unknown,
+    is_unsure,
     judge,
     last_word,
     mistake,
@@ -184,6 +185,7 @@ def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, input
         priority=priority(run, node),
         heartbeat_ms=None if undoing else node.policy.heartbeat_ms,
         undo=node.undo is not None and not undoing,
+        unsure=attempt > 1 and is_unsure(state.steps.get(key)),
     )
     _bound_attempt(out, node, key, attempt)
 
@@ -210,7 +212,8 @@ def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scop
         raise at_field("lane", error) from None
     entity = key_of_lane(lane)
     rank = priority(run, node)
-    out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank)
+    unsure = attempt > 1 and is_unsure(run.state.steps.get(key))
+    out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank, unsure=unsure)
     out.send(
         ev.LaneRequested, to_org=entity.org, to=entity.run, lane=lane, holder_org=run.state.org,
         holder_run=run.state.run, step=key, attempt=attempt, priority=rank, limit=node.lane_limit,

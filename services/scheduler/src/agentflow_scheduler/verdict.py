@@ -14,6 +14,9 @@ from agentflow_scheduler.run import is_undo
 
 UNDECIDABLE: Final = "undecidable"
 _BASES: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError",)}  # of the engine's own types
+_UNSURE: Final = frozenset(
+    {"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled", "undecidable", "engine_error"}
+)  # of the last two, an attempt before it may have had an effect
 Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
@@ -49,6 +52,11 @@ def is_final(node: PlanNode, key: str, step: StepState) -> bool:
 def is_unknown(key: str, step: StepState) -> bool:
     """Whether it may have taken effect; a compensation bears to be repeated."""
     return step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key)
+
+
+def is_unsure(step: StepState | None) -> bool:
+    """Whether an attempt of the step that failed, the last one or one before it, may have taken effect."""
+    return step is not None and (step.unsure or (step.error is not None and step.error.type in _UNSURE))
 
 
 def error_of(step: StepState) -> StepError:

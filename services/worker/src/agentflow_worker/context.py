@@ -25,6 +25,7 @@ class StepContext:
     attempt: 1 for the first. cancelled: set when the run is cancelled or the step timed out; a synchronous callable
     polls `context.cancelled.is_set()`, an asynchronous one is also cancelled the asyncio way.
     llm_usage: set by an LLM step that was cancelled, with what its calls had cost by then.
+    returned: the callable has returned, so what it does is done, whatever becomes of its result.
     """
 
     org: str
@@ -38,6 +39,7 @@ class StepContext:
     on_heartbeat: Callable[[float | None, str], None] = no_heartbeat
     loop: asyncio.AbstractEventLoop | None = None
     llm_usage: LlmUsage | None = None
+    returned: bool = False
 
     @property
     def idempotency_key(self) -> str:

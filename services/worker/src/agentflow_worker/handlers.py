@@ -224,8 +224,9 @@ class Executor:
                 self._tell(flight, outcome.error)
                 report = ev.StepFailed(
                     org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-                    error=await self._reports.error_of(flight, outcome.error), worker=self._settings.worker_id,
-                    started_at=int(flight.started * 1000), duration_ms=duration_ms, llm=outcome.llm, trace=task.trace,
+                    error=await self._reports.error_of(flight, outcome.error, once=self._must_claim(task)),
+                    worker=self._settings.worker_id, started_at=int(flight.started * 1000), duration_ms=duration_ms,
+                    llm=outcome.llm, trace=task.trace, effect=flight.context.returned,
                 )  # fmt: skip
             return await self._report(flight, course, report)
 

@@ -58,6 +58,7 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
         raise DeadlineError(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
     except (Exception, SystemExit, KeyboardInterrupt) as error:
         raise _raised(registration, error) from error
+    context.returned = True
     return _storable(registration, result if type(result) in _SCALARS else _to_json(registration, result))
 
 

@@ -21,6 +21,7 @@ from agentflow_worker.llm import LlmStepError
 from agentflow_worker.settings import WorkerSettings
 
 PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
+EFFECT_TEXT: Final = "; the step took effect and only its result is lost, so it is not tried again"
 Result = TypeVar("Result")
 
 
@@ -102,6 +103,7 @@ class Reporter:
         event = ev.StepFailed(
             org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
             error=ev.StepError("worker_lost", text, retryable=False), worker=self._worker, trace=task.trace,
+            effect=True,
         )  # fmt: skip
         await self.send(flight, event, "end")
 
@@ -123,10 +125,13 @@ class Reporter:
         )  # fmt: skip
         await self._log.append(Entry(subjects.run_in(flight.key), ev.encode(event)))
 
-    async def error_of(self, flight: Flight, error: BaseException) -> ev.StepError:
-        """How an exception stands in the log."""
+    async def error_of(self, flight: Flight, error: BaseException, *, once: bool = False) -> ev.StepError:
+        """How an exception stands in the log. once: the step must not silently happen twice, so it is not tried again
+        if only its result is lost."""
         found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
         message = await self._screened(flight, machine.clip(found.message), "error's text")
+        if once and flight.context.returned:
+            return msgspec.structs.replace(found, message=machine.clip(message + EFFECT_TEXT), retryable=False)
         return msgspec.structs.replace(found, message=message)
 
     async def _screened(self, flight: Flight, text: str, what: str) -> str:
