@@ -40,6 +40,7 @@ pytestmark = [
 ]
 
 WRONG_S_MAX = 5.0
+PACE_S = 2.0  # between submissions: they go on for as long as servers restart
 AWAY_S = 3.0  # longer than readiness takes to notice
 ENDS_S_MAX = 240.0
 Work = Callable[[], object]
@@ -116,7 +117,7 @@ class Platform:
         for number in range(0, total, batch):
             await self.runs.submit_all(min(batch, total - number), 0.05)
             if not restarting.done():
-                await asyncio.sleep(0.5)
+                await asyncio.sleep(PACE_S)
 
     async def _all_done(self) -> bool:
         self.processes.check()
