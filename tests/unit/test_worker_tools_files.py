@@ -244,3 +244,36 @@ async def test_usage_13_file_list_stays_in_the_allowed_folders(tree: Path) -> No
 async def test_usage_13_a_pattern_that_leads_elsewhere_is_refused(tree: Path, pattern: str) -> None:
     with pytest.raises(InvalidError, match="pattern"):
         await call("file.list", tree, path=".", pattern=pattern)
+
+
+async def test_a_root_above_the_stack_s_own_folder_does_not_open_it(tmp_path: Path) -> None:
+    """A stack is started in a project, and its keys and databases lie there in `.agentflow`."""
+    data = tmp_path / ".agentflow"
+    (data / "files").mkdir(parents=True)
+    (data / "dev.key").write_text("the key to everything")
+    (data / "files" / "note.txt").write_text("a note")
+    (tmp_path / "report.txt").write_text("a report")
+    (tmp_path / "link.txt").symlink_to(data / "dev.key")
+    roots = (tmp_path, data / "files")
+    settings = {"data_dir": data, "file_roots": roots}
+
+    async def tool(name: str, **args: Any) -> Any:
+        made = WorkerSettings(**settings)
+        return await invoke(REGISTRY.get("tool", name), args, StepContext("o", "r", "s", 1, made))
+
+    assert (await tool("file.read", path="report.txt"))["text"] == "a report"
+    assert (await tool("file.read", path="note.txt"))["text"] == "a note"
+    assert (await tool("file.read", path=str(data / "files" / "note.txt")))["text"] == "a note"
+    with pytest.raises(PermissionDeniedError, match="outside the allowed folders"):
+        await tool("file.read", path=str(data / "dev.key"))
+    for path in (".agentflow/dev.key", "link.txt"):  # the other root has no such file
+        with pytest.raises((PermissionDeniedError, NotFoundError)):
+            await tool("file.read", path=path)
+    with pytest.raises(PermissionDeniedError):
+        await tool("file.write", path=".agentflow/dev.key", content="mine")
+    with pytest.raises((PermissionDeniedError, NotFoundError)):
+        await tool("file.list", path=".agentflow")
+    listed = await tool("file.list", path=str(tmp_path), pattern="**/.*/*")
+    assert "dev.key" not in str(listed)
+    assert (await tool("file.list", path=str(data / "files")))["count"] == 1
+    assert (data / "dev.key").read_text() == "the key to everything"

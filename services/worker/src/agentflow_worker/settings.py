@@ -57,6 +57,11 @@ class WorkerSettings(Settings):
     threads_max: int = Field(16, validation_alias=_env("WORKER_THREADS_MAX", "threads_max"), ge=1, le=256)
 
     file_roots: Folders = Field((), validation_alias=_env("AGENTFLOW_FILE_ROOTS", "file_roots"))
+    data_dir: Path | None = Field(
+        None,
+        validation_alias=_env("AGENTFLOW_DATA_DIR", "data_dir"),
+        description="the embedded stack's own folder: file tools touch it only in roots that lie inside of it",
+    )
     file_bytes_max: int = Field(32 * 1024 * 1024, validation_alias=_env("AGENTFLOW_FILE_BYTES_MAX", "file_bytes_max"))
     text_chars_max: int = Field(2_000_000, validation_alias=_env("AGENTFLOW_TEXT_CHARS_MAX", "text_chars_max"))
 

@@ -14,12 +14,15 @@ def resolve(
     *,
     writing: bool = False,
     folder: bool = False,
+    denied: Path | None = None,
     setting: str = "AGENTFLOW_FILE_ROOTS",
 ) -> Path:
-    """The real path of `path`: absolute, or relative to the first root that has it (writing: to the first root).
+    """Returns the real path of `path`: absolute, or relative to the first root that has it.
 
-    folder: it has to be a folder. PermissionDeniedError outside the roots, NotFoundError if there is no such file (or
-    folder) to read.
+    writing: relative to the first root, and the file need not exist.
+    folder: it has to be a folder.
+    denied: a folder that no root above it opens; see `is_allowed`.
+    Raises PermissionDeniedError outside the roots, NotFoundError if there is no such file (or folder) to read.
     """
     if not roots:
         raise TerminalError(
@@ -31,9 +34,10 @@ def resolve(
     asked = Path(path)
     if ".." in asked.parts:
         raise _outside(path, roots, setting)
-    candidates = [asked] if asked.is_absolute() else [root / asked for root in real_roots]
+    bases = real_roots[:1] if writing else real_roots
+    candidates = [asked] if asked.is_absolute() else [root / asked for root in bases]
     try:
-        inside = [real for real in (c.resolve() for c in candidates) if any(real.is_relative_to(r) for r in real_roots)]
+        inside = [real for real in (c.resolve() for c in candidates) if is_allowed(real, real_roots, denied)]
     except (OSError, RuntimeError) as error:
         raise PermissionDeniedError(
             f"{path!r} can't be resolved ({type(error).__name__})", kind="path_invalid"
@@ -49,6 +53,20 @@ def resolve(
     raise NotFoundError(
         f"there is no {what} {path!r} under {_listed(roots)}: check the name, or add its folder to {setting}",
         kind="file_not_found",
+    )
+
+
+def is_allowed(real: Path, real_roots: Sequence[Path], denied: Path | None = None) -> bool:
+    """True if a real path lies in a root, and that root does not open it by merely standing above `denied`.
+
+    The folder where a stack was started is a root, and its data dir with keys and databases often lies in it. A root
+    inside of the data dir (`files/`) is named on purpose and stays open.
+    """
+    barred = None if denied is None else denied.expanduser().resolve()
+    return any(
+        real.is_relative_to(root)
+        and not (barred is not None and barred.is_relative_to(root) and real.is_relative_to(barred))
+        for root in real_roots
     )
 
 

@@ -28,7 +28,7 @@ def file_read(
     Returns {"text", "pages": n, "content_type", "bytes", "name", "title", "encoding", "sha256", "truncated"}.
     """
     settings = context.settings
-    real = resolve(path, settings.file_roots)
+    real = resolve(path, settings.file_roots, denied=settings.data_dir)
     data = read_bytes(real, settings.file_bytes_max)
     return describe(documents.parse(data, real.name, encoding), data, real.name, settings.text_chars_max, max_chars)
 
@@ -84,7 +84,7 @@ def file_write(path: str, content: Any, context: StepContext, overwrite: bool = 
     Returns {"name", "bytes", "sha256", "written": false if the file held this already}.
     """
     settings = context.settings
-    real = resolve(path, settings.file_roots, writing=True)
+    real = resolve(path, settings.file_roots, writing=True, denied=settings.data_dir)
     data = content.encode() if isinstance(content, str) else msgspec.json.format(msgspec.json.encode(content), indent=2)
     if len(data) > settings.file_bytes_max:
         raise InvalidError(

@@ -11,7 +11,7 @@ from typing import Any, Final
 from agentflow_common.errors import InvalidError, Problem, TerminalError
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import tool
-from agentflow_worker.tools.confine import resolve
+from agentflow_worker.tools.confine import is_allowed, resolve
 
 FILES_MAX: Final = 1000
 LOOKED_AT_MAX: Final = 100_000
@@ -33,8 +33,9 @@ def file_list(path: str, context: StepContext, pattern: str = "*", max_files: in
     if not 1 <= max_files <= FILES_MAX:
         raise InvalidError(f"max_files is {max_files}: give a number from 1 to {FILES_MAX}", kind="invalid_argument")
     roots = [root.expanduser().resolve() for root in context.settings.file_roots]
-    folder = resolve(path, context.settings.file_roots, folder=True)
-    walk = _Walk(folder, parts, roots)
+    denied = context.settings.data_dir
+    folder = resolve(path, context.settings.file_roots, folder=True, denied=denied)
+    walk = _Walk(folder, parts, roots, denied)
     files: list[dict[str, Any]] = []
     truncated = False
     for below, size in walk.files():
@@ -80,10 +81,11 @@ def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
 class _Walk:
     """The files below a folder, in the order of their paths. unreadable: folders that could not be looked into."""
 
-    def __init__(self, folder: Path, parts: list[str], roots: Sequence[Path]) -> None:
+    def __init__(self, folder: Path, parts: list[str], roots: Sequence[Path], denied: Path | None) -> None:
         self._folder = folder
         self._parts = parts
         self._roots = roots
+        self._denied = denied
         self._looked_at = 0
         self.unreadable = 0
 
@@ -125,7 +127,7 @@ class _Walk:
         """None for what is no file inside the allowed folders: a link that leads out, a device, one that has gone."""
         try:
             real = Path(entry.path).resolve()
-            if not real.is_file() or not any(real.is_relative_to(root) for root in self._roots):
+            if not real.is_file() or not is_allowed(real, self._roots, self._denied):
                 return None
             return real.stat().st_size
         except (OSError, RuntimeError):
