@@ -121,6 +121,21 @@ async def test_round_trip_isolation_audit_and_restart(settings: SecuritySettings
             pass
 
 
+async def test_the_reason_of_a_restore_is_examined_before_it_is_written(settings: SecuritySettings) -> None:
+    async with _running(settings) as context:
+        kept = await _protect(context, DOCUMENT)
+        request = rpc.RestoreRequest(
+            org="acme", run="run_1", value=kept.value, actor="mary", reason=f"{EMAIL} asks for the card {CARD}"
+        )
+        assert (await bus.call(context.nc, rpc.RESTORE, request)).value == DOCUMENT
+        written = [audit for audit in await _audits(context) if audit.action == "restore"][-1]
+        assert EMAIL not in written.reason
+        assert "1111" not in written.reason
+        assert re.fullmatch(r"<EMAIL_ADDRESS:\w+> asks for the card <CREDIT_CARD:\w+>", written.reason)
+        back = await _restore(context, written.reason)
+        assert back.value == request.reason, "who may see originals sees whom the case was about"
+
+
 async def test_detectors_are_warmed_after_readiness(
     settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class ProtectRequest(_Struct, frozen=True):
     """Replace what is sensitive in every string of `value` by reversible tokens of this run.
 
-    purpose: `input`, `output`, `prompt`, `completion` or `error`.
+    purpose: `input`, `output`, `prompt`, `completion`, `error` or `reason`.
     """
 
     org: str

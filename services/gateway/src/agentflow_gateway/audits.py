@@ -16,7 +16,7 @@ from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError, Problem, RetryableError
 from agentflow_common.errors import NotFoundError as MissingError
 from agentflow_common.eventlog import Entry, Stored
-from agentflow_gateway import machine, pages
+from agentflow_gateway import controls, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 
@@ -83,7 +83,9 @@ async def find(deps: Deps, call: Call, wanted: Filter, limit: int, page_token: s
     if place is not None:
         pages.check_filters((place.made_with,), (wanted.words(),))
     high = place.seq - 1 if place is not None else await deps.log.last_seq(subjects.AUDIT_STREAM)
-    await _record(deps, call, "audit_list", wanted.words())
+    await _record(
+        deps, call, "audit_list", await controls.protected(deps, call, controls.NO_RUN, wanted.words(), "reason")
+    )
     subject = subjects.audit(call.org, wanted.run) if wanted.run else subjects.audit_of(call.org)
     found: list[Found] = []
     window, floor = WINDOW, high - SCANNED_MAX

@@ -28,6 +28,7 @@ _APPEND_S: Final = 10.0
 SETTLE_S_MAX: Final = 1.0
 _LOOK_S: Final = 0.01
 _LOOK_S_MAX: Final = 0.16
+NO_RUN: Final = "controls"  # whose tokens stand in what concerns no run
 
 
 async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
@@ -46,6 +47,12 @@ async def protected(deps: Deps, call: Call, run_id: str, value: Any, purpose: st
         return value
     request = rpc.ProtectRequest(org=call.org, run=run_id, value=value, purpose=purpose)
     return (await call.ask(deps.nc, rpc.PROTECT, request)).value
+
+
+async def safe_reason(deps: Deps, call: Call, reason: str) -> str:
+    """The reason of a change that concerns no run, without what is sensitive in it. InvalidError if it is too long."""
+    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    return str(await protected(deps, call, NO_RUN, reason, "reason"))
 
 
 async def payload(deps: Deps, call: Call, run_id: str, value: Any, place: str, purpose: str = "input") -> Payload:

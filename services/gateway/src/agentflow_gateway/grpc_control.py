@@ -19,7 +19,6 @@ from agentflow_gateway import (
     forks,
     labels,
     lookup,
-    machine,
     switches,
 )
 from agentflow_gateway.deps import Deps
@@ -175,8 +174,8 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
             )
 
     async def PauseWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        machine.check_text(request.reason, "reason", machine.REASON_CHARS_MAX)
-        await self._set_pause(request.workflow, request.reason, True)
+        reason = await controls.safe_reason(self._deps, calls.current(), request.reason)
+        await self._set_pause(request.workflow, reason, True)
         return pb.PauseWorkflowResponse()
 
     async def ResumeWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802

@@ -17,7 +17,7 @@ from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX,
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.runfold import readable
 from agentflow_common.why import Pool
-from agentflow_gateway import machine, switches
+from agentflow_gateway import controls, machine, switches
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.switches import LaneSetting
@@ -226,7 +226,7 @@ def check_kind(lane: Lane, wanted: Wanted) -> None:
 async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
     machine.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
-    machine.check_text(wanted.reason, "reason", machine.REASON_CHARS_MAX)
+    wanted = msgspec.structs.replace(wanted, reason=await controls.safe_reason(deps, call, wanted.reason))
     key = control_key(check_name(name))
     check_kind(await get(deps, name), wanted)
     for _ in range(_TRIES_MAX):

@@ -80,6 +80,10 @@ class Handlers:
                 raise InvalidError(
                     f"a restore needs {what}", problems=(Problem(what, "is empty", "say who restores and why"),)
                 )
+        told = ProtectRequest(
+            org=request.org, run=request.run, value=request.reason, step=request.step, purpose="reason"
+        )
+        reason = str((await self.protect(told)).value)  # people write whom a case is about
         size = len(_encoded(request.value))
         tokens = machine.tokens_in(request.value)
         sealed = await self._store.get(request.org, request.run, sorted(tokens)) if tokens else {}
@@ -89,7 +93,7 @@ class Handlers:
             return machine.restore(request.value, originals, PAYLOAD_BYTES_MAX)
 
         restored = await _apart(work, size)
-        await self._audit(request, "restore", request.actor, request.reason, restored.counts)
+        await self._audit(request, "restore", request.actor, reason, restored.counts)
         for entity, count in restored.counts.items():
             RESTORED.labels(entity).inc(count)
         return RestoreReply(value=restored.value, restored=restored.total)
