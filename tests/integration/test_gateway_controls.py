@@ -286,19 +286,6 @@ async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_t
     assert (await refusal(run()))[1] == "unknown_label"
 
 
-async def test_the_reason_of_a_pause_holds_tokens_alone(stand: Stand) -> None:
-    door, auth = controls(stand), stand.auth()
-    await waiting(stand)
-    bucket = await stand.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
-    reason = f"{EMAIL} asked for it"
-    await door.PauseWorkflow(pb.PauseWorkflowRequest(workflow="review", reason=reason), metadata=auth)
-    await lanes(stand).SetLane(pb.SetLaneRequest(name="acme 42", paused=True, reason=reason), metadata=auth)
-    for key in ("workflow.default.review", control_key("acme 42")):
-        value = (await bucket.get(key)).value
-        assert EMAIL.encode() not in value, key
-        assert b"<EMAIL_ADDRESS:ABCDEF> asked for it" in value, key
-
-
 async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_watches(stand: Stand) -> None:
     door, auth = controls(stand), stand.auth()
     await waiting(stand)

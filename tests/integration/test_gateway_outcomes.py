@@ -13,7 +13,8 @@ from agentflow.v1 import control_pb2_grpc
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.eventlog import Entry
-from agentflow_gateway.testing import Stand, details, standing
+from agentflow_common.lanecontrols import control_key
+from agentflow_gateway.testing import EMAIL, Stand, details, standing
 
 pytestmark = pytest.mark.integration
 TEXT = """\
@@ -87,3 +88,18 @@ async def test_a_word_is_refused_once_the_run_is_compensated(stand: Stand) -> No
         await door.ResolveOutcome(request, metadata=stand.auth())
     assert (caught.value.code(), details(caught.value)[0]) == (grpc.StatusCode.FAILED_PRECONDITION, "run_ending")
     assert await words(stand, run) == []
+
+
+async def test_the_reason_of_a_pause_holds_tokens_alone(stand: Stand) -> None:
+    door: Any = control_pb2_grpc.RunControlServiceStub(stand.channel)  # type: ignore[no-untyped-call]
+    lanes: Any = control_pb2_grpc.LaneServiceStub(stand.channel)  # type: ignore[no-untyped-call]
+    auth = stand.auth()
+    await stand.submit(definition_text=TEXT, inputs={})
+    bucket = await stand.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+    reason = f"{EMAIL} asked for it"
+    await door.PauseWorkflow(pb.PauseWorkflowRequest(workflow="pay", reason=reason), metadata=auth)
+    await lanes.SetLane(pb.SetLaneRequest(name="acme 42", paused=True, reason=reason), metadata=auth)
+    for key in ("workflow.default.pay", control_key("acme 42")):
+        value = (await bucket.get(key)).value or b""
+        assert EMAIL.encode() not in value, key
+        assert b"<EMAIL_ADDRESS:ABCDEF> asked for it" in value, key

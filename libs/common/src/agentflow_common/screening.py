@@ -7,6 +7,7 @@ is False would have come back from it unchanged: callers may skip the question. 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
 # `<EMAIL_ADDRESS:7Q2M4K>`: a Presidio entity name and 6 to 12 letters of base 32, at least one of them no digit, so
@@ -23,10 +24,18 @@ _PLAIN: Final = re.compile(r"[A-Za-z\s.!?()*#\[\]{}^;]*\Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z]{1,24}(?:_[a-z]{1,24}){0,4}\Z", re.ASCII)
 _TELLING: Final = re.compile(
     r"pass|pwd|psw|pin(?:\b|_|[ -]?code|number)|secret|token|key|auth|cred|bearer|cookie|session|private|signature|"
-    r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|salasana|heslo|jelsz|parola|[sş]ifre|"
-    r"парол|密码|密碼|パスワード|비밀번호",
+    r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|kodeord|salasana|heslo|jelsz|parola|[sş]ifre|"
+    r"\bmdp\b|\bpw\b|парол|密码|密碼|パスワード|비밀번호",
     re.I,
 )
+# Keys that say nothing about their value: `{"password": {"value": ...}}`, `{"name": "password", "value": ...}`
+_BARE_NAMES: Final = frozenset({
+    "value", "val", "values", "answer", "old", "new", "current", "previous", "plain", "raw", "confirm", "confirmation",
+    "repeat", "number", "no", "nr",
+})  # fmt: skip
+_LABELED_NAMES: Final = frozenset(["value", "val", "values", "answer"])
+_LABELS: Final = ("name", "key", "label", "field", "question", "variable", "property", "attribute")
+_LABEL_CHARS_MAX: Final = 80
 
 
 def telling(name: str) -> bool:
@@ -51,6 +60,25 @@ def suspicious_number(number: float) -> bool:
     return abs(number) >= NUMBER_MIN and (isinstance(number, int) or number.is_integer())
 
 
+def name_of(node: Mapping[str, Any], key: str, name: str) -> str:
+    """Returns the name that a value of a dict stands under: its key, or what says more where the key says nothing.
+
+    name: the name that the dict itself stands under.
+    """
+    low = key.lower()
+    if low not in _BARE_NAMES:
+        return key
+    said = [name] if name else []
+    if low in _LABELED_NAMES:
+        for label in _LABELS:
+            text = node.get(label)
+            if isinstance(text, str) and 0 < len(text) <= _LABEL_CHARS_MAX and label != key:
+                if telling(text):
+                    return text
+                said.append(text.rstrip(" ?:.*"))
+    return " ".join(said) or key
+
+
 def needs_screening(value: Any) -> bool:
     """False only if no string, dict key or number in the JSON value could hold anything that a detector looks for."""
     stack: list[tuple[Any, str, int]] = [(value, "", 0)]
@@ -70,7 +98,7 @@ def needs_screening(value: Any) -> bool:
             for key, item in node.items():
                 if not isinstance(key, str) or suspicious_key(key):
                     return True
-                stack.append((item, key, depth + 1))
+                stack.append((item, name_of(node, key, name), depth + 1))
         elif isinstance(node, list | tuple):
             stack.extend((item, name, depth + 1) for item in node)
         else:

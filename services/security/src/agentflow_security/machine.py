@@ -14,7 +14,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.errors import BlockedError, InvalidError, Problem
-from agentflow_common.screening import DEPTH_MAX, TOKEN, suspicious_key, suspicious_number
+from agentflow_common.screening import DEPTH_MAX, TOKEN, name_of, suspicious_key, suspicious_number
 from agentflow_security.detect import DETECTORS, Detector, detect
 
 FINDINGS_MAX: Final = 50_000  # in one value: each is a row of the vault
@@ -97,7 +97,10 @@ class _Protect:
                 problems=(Problem("value", "nested too deeply", "flatten it, or put it in a file and pass its key"),),
             )
         if isinstance(node, dict):
-            return {self._key(key): self.node(item, _name(key), depth + 1) for key, item in node.items()}
+            return {
+                self._key(key): self.node(item, _name(name_of(node, key, name)), depth + 1)
+                for key, item in node.items()
+            }
         if isinstance(node, list | tuple):
             return [self.node(item, name, depth + 1) for item in node]
         raise InvalidError(f"a {type(node).__name__} is not a JSON value")

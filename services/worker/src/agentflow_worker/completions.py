@@ -101,6 +101,8 @@ def covered(value: Any, safe_text: str) -> bool:
     if isinstance(value, list):
         return all(covered(item, safe_text) for item in value)
     if isinstance(value, dict):
+        if any(screening.name_of(value, key, "") != key for key in value):  # the text does not join them
+            return not screening.needs_screening(value)
         # a telling key (`password`) makes its value suspicious, which the value alone does not show
         return not any(screening.telling(key) or screening.suspicious_key(key) for key in value) and all(
             covered(item, safe_text) for item in value.values()

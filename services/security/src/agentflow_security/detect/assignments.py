@@ -12,13 +12,13 @@ from typing import Final
 
 from agentflow_security.detect.findings import API_KEY, PASSWORD, Finding, words
 from agentflow_security.detect.randomness import entropy, is_filler, is_uuid, looks_random, worded
-from agentflow_security.detect.sentences import in_sentence, is_about, is_phrase, names, phrase_at
+from agentflow_security.detect.sentences import in_sentence, is_about, is_phrase, names, phrase_at, spoken
 from agentflow_security.detect.values import CHARS_MAX, Value, is_code, value_at, whole
 from agentflow_security.detect.wraps import goes_on, rest_of_key
 
 _KEYWORD: Final = re.compile(
     r"(?P<pass>passw(?:or[dt])?(?![a-z]{1,3}less)|passwd|passphrase|passcode|pwd|"
-    r"pass(?=[\"'`]?[ ]{0,4}[=:]))|"
+    r"pass(?=[\"'`]?[ ]{0,4}[=:])|(?<![a-z])pw(?=[\"'`]?[ ]{0,4}[=:]))|"
     r"(?P<strong>secret|token|api[_\- .]?key|access[_\- .]?key|private[_\- .]?key|auth[_\- .]?key|account[_\- .]?key|"
     r"(?:consumer|encryption|signing|master|license|subscription|client|shared)[_\- .]?key|"
     r"credential|oauth|bearer|\bpat\b|[_-]pat\b)|"
@@ -48,7 +48,8 @@ _TAIL: Final = re.compile(
     r"[ \t]{0,2}:[ \t]{0,2}(?:str|[sS]tring|&(?:'static )?str)(?=[ \t]{0,2}=))?"
     r"(?P<sep>"
     r"\s{0,4}\{?\s{0,12}(?:value|default)\"?[ \t]{0,4}[:=]\s{0,4}"
-    r"|\s{0,8}(?:[.:?+!=|]{0,3}=>?|->|\|\|:?|:{1,2}|>|\|)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
+    r"|\s{0,8}(?:[.:?+!=|]{0,3}=>?|->|\|\|:?|:{1,2}(?:[*_]{1,3}(?=\s))?|>|\|)(?:\s{0,2}=)?\s{0,12}(?:=[ \t]{0,4})?"
+    r"|[ \t]{0,2}[\u2013\u2014\u2192][ \t]{0,2}|[ ]?(?:\u662f|\u4e3a|\u70ba|\u306f|\ub294|\uc740)[ ]{0,2}"
     r"|\s{0,2},\s{0,8}(?=\\{0,2}[\"'`])"
     r"|[ \t]{0,2}\([ \t]{0,2}(?=\\{0,2}[\"'`])"
     r"|[ \t]{1,3}(?:is|was|are|:|ist|lautet|est|es|è|é|jest)[: \t]{1,3}"
@@ -59,6 +60,11 @@ _REFERENCE: Final = re.compile(
     r"[$%@{<#&*,;:)\]}]|\.[$\"']|(?:env|process|os|var|self|this|config|settings|secrets|data|params|req|request|ctx|module|local|options)\.|"
     r"(?:get_?env|env|vault|secret|ref|arn|https?|file|/|\./|~/|\.\./|!|--)[(:/]",
     re.I,
+)
+_SIGNED: Final = re.compile(r"[$@{<#&*%](?!\Z)")  # what a password may begin with, as references do
+_TEMPLATE: Final = re.compile(
+    r"[$%@#]?[({][({%]|[$%@#][({]|<%|\$[A-Z0-9_]+\Z|%[A-Z0-9_]+%|&#?\w+;|\*{2}|->|::|[({]\w*[.\[(]|<[\w -]+>\Z|"
+    r"\{[\w.]*\}|#[0-9a-fA-F]{3,8}\Z|[@$]\w+\.\w|[&*]\w+[.\[(-]"
 )
 _CHAIN: Final = re.compile(r"[A-Za-z_]\w*(?:(?:\.|->|::)[A-Za-z_]\w*)+\Z")
 _STOP: Final = words(
@@ -83,7 +89,7 @@ _LINE_END: Final = re.compile(r"[ \t]{0,3}\r?\n[ \t]{0,8}")
 _DSN: Final = re.compile(r"[ ]?;[ ]?[A-Za-z][A-Za-z _]{1,30}=|;?[\"']?[ ]?\Z")  # `...;Password=x;Database=y`
 _FILE_NAME: Final = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,5}\Z")
 _ANOTHER_NAME: Final = re.compile(r"[A-Za-z_]\w*_(?:key|token|secret|auth|id)\Z")
-_UNSAID: Final = words("is was are ist lautet est es è é jest - |") | {""}
+_UNSAID: Final = words("is was are ist lautet est es è é jest - \u2013 \u2014 \u2192 是 为 為 は 는 은 |") | {""}
 _SPECIAL: Final = re.compile(r"[^\w.-]")
 _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)", re.I)
 
@@ -111,7 +117,7 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
     rest = tail["rest"]
     if rest and (_REST.match(low, match.end()) or _REST_CAMEL.match(rest)):
         return
-    sep = tail["sep"].strip()
+    sep = tail["sep"].strip().rstrip("*_")
     value = value_at(text, tail.end(), kind)
     before = low[max(0, start - 24) : start]
     if value is not None and kind != "pass" and sep in {"=", ":"} and not value.quoted:
@@ -142,7 +148,7 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
 def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:
     """Judges a bare word with special characters inside, of which the part before them says too little."""
     value = text[found.start : found.end]
-    if value[0] == "\\" or is_code(value) or _REFERENCE.match(value) or _SPECIAL.split(value)[0].lower() in _STOP:
+    if value[0] == "\\" or is_code(value) or _refers(value, kind, False) or _SPECIAL.split(value)[0].lower() in _STOP:
         return False
     if kind == "pass":
         return len(value) >= 6 and _is_password(text, found, value, True)
@@ -152,6 +158,10 @@ def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:
 def _under_key(text: str, name: str) -> Iterator[Finding]:
     low = name.lower()
     matches = [*_KEYWORD.finditer(low + "="), *names(low)]
+    if not matches:
+        name = spoken(name)  # `mot_de_passe`, `userSenha`
+        low = name.lower()
+        matches = [*names(low)]
     if not matches:
         return
     match = matches[-1]
@@ -181,9 +191,21 @@ def _rest_of(text: str, value: Value) -> int:
     return 0
 
 
+def _refers(value: str, kind: str, quoted: bool) -> bool:
+    """True if a value only says where the real one is: `$DB_PASSWORD`, `{{inputs.password}}`, `env:PASSWORD`."""
+    if _REFERENCE.match(value) is None:
+        return False
+    if kind != "pass" or not _SIGNED.match(value) or _TEMPLATE.search(value):
+        return True
+    given = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
+    if not quoted:
+        given = given and any(c.isupper() for c in value) and any(c.islower() for c in value)
+    return not given
+
+
 def _judge(text: str, found: Value, kind: str, sep: str, bare: bool) -> bool:
     value = text[found.start : found.end]
-    if is_filler(value) or _REFERENCE.match(value) or _FILL_IN.match(value):
+    if is_filler(value) or _refers(value, kind, found.quoted) or _FILL_IN.match(value):
         return False
     if value.lower() in _STOP:
         dsn = kind == "pass" and sep == "=" and _DSN.match(text, found.end) is not None
@@ -249,7 +271,7 @@ def _varied(value: str) -> bool:
 
 
 def _is_password(text: str, found: Value, value: str, said: bool) -> bool:  # noqa: PLR0911  a list of reasons
-    if len(value) < 4 or len(value) > 128:
+    if len(value) < 4 or (len(value) > 128 and (not found.quoted or any(c.isspace() for c in value))):
         return False
     varied = any(not c.isalpha() and c not in "_-. " for c in value) and any(c.isalpha() for c in value)
     if not said:

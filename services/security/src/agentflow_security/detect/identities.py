@@ -22,6 +22,7 @@ from agentflow_security.detect.findings import (
     PIN,
     Finding,
 )
+from agentflow_security.detect.sentences import spoken
 
 _LABEL_CHARS: Final = 48
 _EDGE: Final = r"(?<![0-9A-Za-z])"
@@ -168,7 +169,7 @@ def find_identities(text: str, low: str, name: str) -> Iterator[Finding]:
 
 def _words(name: str) -> str:
     """`dateOfBirth`, `date_of_birth` as `date of birth`."""
-    return re.sub(r"[_\-.]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name)).lower()
+    return spoken(name).lower()
 
 
 def _under_key(text: str, named: str) -> Iterator[Finding]:

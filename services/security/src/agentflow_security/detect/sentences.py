@@ -12,13 +12,14 @@ from agentflow_security.detect.values import Value, is_code, value_at, whole
 # Names of a password that are not English; the first word of each must stand in the text before the pattern is tried.
 _HINTS: Final = (
     "kennwort", "contrase", "mot de passe", "senha", "palavra", "clave", "wachtwoord", "hasło", "haslo", "hasła",
-    "lösenord", "adgangskode", "passord", "salasana", "heslo", "jelszó", "parola", "şifre", "парол", "密码", "密碼",
+    "lösenord", "adgangskode", "kodeord", "mdp", "passord", "salasana", "heslo", "jelszó", "jelszo", "parola",
+    "şifre", "парол", "密码", "密碼",
     "パスワード", "비밀번호",
 )  # fmt: skip
 FOREIGN: Final = re.compile(
     r"(?P<pass>kennw(?:ort|örter)|contrase[nñ]as?|mots? de passe|\bsenhas?\b|\bpalavra[- ]passe|"
-    r"\bclave(?: de acceso| secreta)|(?<!palabra )\bclave(?= es )|wachtwoord|\bhas[lł](?:o|em|a)\b|lösenord|"
-    r"adgangskode|passord|salasana(?: on)?|\bheslo\b|jelszó|"
+    r"\bclave(?: de acceso| acceso| secreta)|(?<!palabra )\bclave(?= es )|wachtwoord|\bhas[lł](?:o|em|a)\b|lösenord|"
+    r"adgangskode|\bkodeord|\bmdp(?=\Z|[ ]?[:=])|passord|salasana(?: on)?|\bheslo\b|jelsz[óo]|"
     r"\bparola(?= d.accesso|[ ]?[:=])|\bşifre|парол[ьяюе]|密码|密碼|パスワード|비밀번호)"
 )
 _VERBS: Final = "is|was|are|ist|lautet|war|heißt|heisst|wird|est|était|es|era|è|é|sarà|será"
@@ -62,6 +63,11 @@ def names(low: str) -> Iterator[re.Match[str]]:
     """The places where a password is named in another language than English."""
     if any(hint in low for hint in _HINTS):
         yield from FOREIGN.finditer(low)
+
+
+def spoken(name: str) -> str:
+    """Returns a dict key as words: `userSenha` is `user Senha`, `mot_de_passe` is `mot de passe`."""
+    return re.sub(r"[_\-.]+", " ", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name))
 
 
 def in_sentence(text: str, low: str, start: int, end: int) -> Finding | None:
