@@ -168,6 +168,14 @@ async def mail(name: str) -> str:
     return f"{name}.doe" + "@example.com"
 
 
+def nested(depth: int) -> Any:
+    """A list in a list in a list."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 ODD_VALUES: dict[str, Any] = {
     "huge": 2**60 + 1,
     "huger": -(2**70),
@@ -176,6 +184,9 @@ ODD_VALUES: dict[str, Any] = {
     "surrogate": {"a": "x\ud800"},
     "key": {"\ud800": 1},
     "digits": 10**5_000,
+    "deep": nested(100),
+    "deeper": nested(500),
+    "bottomless": nested(100_000),
 }
 
 

@@ -69,6 +69,17 @@ async def test_engine_08_a_value_that_json_lacks_fails_the_step_once(
     assert calls(f"odd_value {name}") == before + 1
 
 
+@pytest.mark.parametrize("name", ["deep", "deeper", "bottomless"])
+async def test_engine_13_a_value_that_is_nested_too_deeply_fails_its_step_once(
+    engine: Any, security: None, name: str
+) -> None:
+    before = calls(f"odd_value {name}")
+    node = f"{{id: s, type: function, config: {{function_name: t.odd_value, inputs: {{name: {name}}}}}, {ONE}}}"
+    state = await engine.finished(await engine.submit(workflow(node)))
+    assert (state.status, state.error.type in {"too_deep", "result_not_json"}) == (RunStatus.FAILED, True)
+    assert calls(f"odd_value {name}") == before + 1
+
+
 async def test_engine_04_a_step_whose_result_json_lacks_has_acted_and_is_undone(engine: Any) -> None:
     undo = "compensate_with: {type: function, config: {function_name: t.add, inputs: {a: 1}}}"
     tool = "{id: s, type: tool, config: {tool_name: t.odd_payment, tool_args: {}}, " + undo + "}"

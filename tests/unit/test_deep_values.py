@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from agentflow.v1 import workflow_pb2 as pb
+from agentflow_common.runstate import MARKER, holds_marker, marker_place
 from agentflow_gateway import convert as gateway
 from agentflow_sdk import convert as sdk
 from agentflow_sdk.errors import InvalidArgumentError
@@ -38,3 +39,12 @@ def test_what_is_too_deep_to_be_sent_is_refused_with_its_place(kinds: str, deepe
     pb.SubmitWorkflowRequest.FromString(request.SerializeToString())
     with pytest.raises(InvalidArgumentError, match="nested deeper than 30 objects or 45 lists"):
         sdk.to_struct({"x": nested(kinds, deepest + 1)}, "inputs")
+
+
+def test_engine_13_the_reserved_key_is_found_however_deep_it_is() -> None:
+    value = {"first": [1], "deep": nested("ol", 5_000)}
+    assert not holds_marker(value)
+    assert marker_place(value, "x") == ""
+    value["list"] = [1, {MARKER: 1}, {MARKER: 2}]
+    assert holds_marker(value)
+    assert marker_place(value, "x") == "x.list[1]"

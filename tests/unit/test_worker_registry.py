@@ -218,7 +218,11 @@ def test_load_on_the_command_line_adds_to_the_environment(monkeypatch: pytest.Mo
         parse(["--nope"])
 
 
-@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration])
+class OutOfTheOrdinary(BaseException):
+    """What `except Exception` does not catch."""
+
+
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, StopIteration, OutOfTheOrdinary])
 async def test_what_would_end_a_process_or_never_arrive_is_a_failure_of_the_step(error: type[BaseException]) -> None:
     @function()
     def blocking() -> None:
@@ -228,8 +232,7 @@ async def test_what_would_end_a_process_or_never_arrive_is_a_failure_of_the_step
     async def waiting() -> None:
         raise error("gone")
 
-    calls = [blocking] if error is GeneratorExit else [blocking, waiting]
-    for call in calls:
+    for call in (blocking, waiting):
         with pytest.raises(RetryableError, match=r"gone|StopIteration") as caught:
             await asyncio.wait_for(invoke(registered(call), {}, context()), 5)
         assert caught.value.kind in (error.__name__, "RuntimeError")
@@ -246,3 +249,14 @@ async def test_an_error_without_a_text_is_still_told() -> None:
 
     with pytest.raises(RetryableError, match="raised Mute"):
         await invoke(registered(breaks), {}, context())
+
+
+@pytest.mark.parametrize(("error", "told"), [(MemoryError, "raised MemoryError"), (TimeoutError, "timed out")])
+async def test_an_error_that_says_nothing_ends_with_its_name(error: type[Exception], told: str) -> None:
+    @function(name="f")
+    async def breaks() -> None:
+        raise error
+
+    with pytest.raises(AgentFlowError) as caught:
+        await invoke(registered(breaks), {}, context())
+    assert caught.value.message == f"f {told}"

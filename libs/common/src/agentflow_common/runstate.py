@@ -297,17 +297,27 @@ def marked_ref(marker: dict[str, Any]) -> ev.BlobRef:
 
 def holds_marker(value: Any) -> bool:
     """True if the reserved key stands anywhere in a value: a caller that can name a blob can read it."""
-    if isinstance(value, dict):
-        return MARKER in value or any(holds_marker(item) for item in value.values())
-    return isinstance(value, list | tuple) and any(holds_marker(item) for item in value)
+    stack = [value]
+    while stack:  # a value may be nested deeper than functions can call themselves
+        item = stack.pop()
+        if isinstance(item, dict):
+            if MARKER in item:
+                return True
+            stack.extend(item.values())
+        elif isinstance(item, list | tuple):
+            stack.extend(item)
+    return False
 
 
 def marker_place(value: Any, place: str) -> str:
     """Returns where the reserved key stands in a value (`place.field[3]`), for a message; "" if nowhere."""
-    if isinstance(value, dict):
-        if MARKER in value:
-            return place
-        return next((found for key, item in value.items() if (found := marker_place(item, f"{place}.{key}"))), "")
-    if isinstance(value, list | tuple):
-        return next((found for at, item in enumerate(value) if (found := marker_place(item, f"{place}[{at}]"))), "")
+    stack = [(value, place)]
+    while stack:
+        item, here = stack.pop()
+        if isinstance(item, dict):
+            if MARKER in item:
+                return here
+            stack.extend((inner, f"{here}.{key}") for key, inner in reversed(item.items()))
+        elif isinstance(item, list | tuple):
+            stack.extend((inner, f"{here}[{at}]") for at, inner in reversed(list(enumerate(item))))
     return ""

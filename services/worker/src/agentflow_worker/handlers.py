@@ -209,8 +209,6 @@ class Executor:
                 return None  # the scheduler has closed this attempt; only money spent or held is worth a late word
             if flight.context.cancelled.is_set() and outcome.error is not None:
                 outcome.error = TerminalError("the step was stopped", kind="cancelled")
-            if outcome.error is None and holds_marker(outcome.output):
-                outcome.error = InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
             outcome, payload = await self._pack(flight, outcome)
             if payload is not None:
                 course.keep(task.step, outcome.output)
@@ -343,6 +341,8 @@ class Executor:
     async def _pack(self, flight: Flight, outcome: Outcome) -> tuple[Outcome, ev.Payload | None]:
         """The output as the log takes it, screened; None for an error, and for an output that can't be written."""
         try:
+            if outcome.error is None and holds_marker(outcome.output):
+                raise InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
             # run_llm has protected its own
             if outcome.error is None and flight.task.kind != "llm" and screening.needs_screening(outcome.output):
                 outcome = await self._screen(flight, outcome)
@@ -352,7 +352,7 @@ class Executor:
             return outcome, in_line(output) or await patiently(lambda: self._blobs.pack(output, "the step's output"))
         except AgentFlowError as error:
             outcome.error = error
-        except (ValueError, TypeError, RecursionError) as error:  # half a character, a value too deep
+        except Exception as error:  # half a character, a value too deep: of no use to run it again
             text = f"the step's output can't be written as JSON ({type(error).__name__}): return valid text and numbers"
             outcome.error = TerminalError(text, kind="result_not_json")
         return outcome, None

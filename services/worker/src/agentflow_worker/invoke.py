@@ -55,8 +55,10 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
     except AgentFlowError:
         raise
     except TimeoutError as error:
-        raise DeadlineError(f"{registration.name} timed out: {error}", kind="TimeoutError") from error
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        raise DeadlineError(f"{registration.name} timed out{_words(error)}", kind="TimeoutError") from error
+    except asyncio.CancelledError:
+        raise
+    except BaseException as error:
         raise _raised(registration, error) from error
     context.returned = True
     return _storable(registration, result if type(result) in _SCALARS else _to_json(registration, result))
@@ -86,11 +88,15 @@ def _unless_cancelled(context: StepContext, registration: Registration, argument
 def _raised(registration: Registration, error: BaseException) -> RetryableError:
     """What a step raises is its own failure, `sys.exit()` too: it ends the attempt, never the worker."""
     kind = type(error).__name__
+    return RetryableError(f"{registration.name} raised {kind}{_words(error)}", kind=kind)
+
+
+def _words(error: BaseException) -> str:
     try:
         text = str(error)
     except Exception:
         text = "(its text can't be made)"
-    return RetryableError(f"{registration.name} raised {kind}: {text}", kind=kind)
+    return f": {text}" if text else ""
 
 
 def validate(registration: Registration, args: dict[str, Any]) -> dict[str, Any]:
