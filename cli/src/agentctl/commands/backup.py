@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +15,7 @@ from agentctl.failures import FAILED, CliError
 from agentctl.output import Format, Output, emit, note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 app = typer.Typer(no_args_is_help=True, help="Copy the embedded stack's data, check a copy, restore it.")
 
@@ -129,6 +132,22 @@ def _guarded(action: Callable[[], Any]) -> Any:
     from agentctl.stack import StackError
 
     try:
-        return action()
+        with _ended_cleanly():
+            return action()
     except StackError as error:
         raise CliError(str(error), exit_code=FAILED) from error
+
+
+@contextlib.contextmanager
+def _ended_cleanly() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the work as Ctrl-C does: a stack that was stopped for the copy is started again, and
+    nothing half-written stays."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import hashlib
 import io
 import os
@@ -21,6 +22,8 @@ MANIFEST: Final = "MANIFEST.json"
 _MANIFEST_BYTES_MAX: Final = 256 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _SAY_EVERY_BYTES: Final = 256 * 1024 * 1024
+# What is wrong with the disk or the permissions, not with the archive
+_NO_DAMAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 _FOLDER, _FILE, _LINK = "folder", "file", "link"
 
 Say = Callable[[str], None]
@@ -55,7 +58,9 @@ def write(root: Path, left_out: frozenset[str], output: IO[bytes], where: Key, k
     with tarfile.open(fileobj=output, mode="w:gz", compresslevel=1) as tar:
         for path in _paths(root, left_out):
             name = path.relative_to(root).as_posix()
-            member = tar.gettarinfo(path, f"{root.name}/{name}")
+            # a folder of the data dir may be a link to another disk: what is there belongs to the stack
+            place = path.resolve(strict=True) if path.parent == root else path
+            member = tar.gettarinfo(place, f"{root.name}/{name}")
             if member is None or not (member.isfile() or member.isdir() or member.issym()):
                 continue  # sockets
             if member.isfile():
@@ -89,7 +94,7 @@ def _paths(root: Path, left_out: frozenset[str]) -> Iterator[Path]:
         if entry.name in left_out:
             continue
         yield entry
-        if entry.is_dir() and not entry.is_symlink():
+        if entry.is_dir():
             yield from sorted(entry.rglob("*"))
 
 
@@ -127,6 +132,7 @@ def check(archive: Path) -> Manifest:
         manifest: Manifest | None = None
         for member in tar:
             name = _inner(member)
+            _check_order(member, name, found, manifest)
             if name == MANIFEST:
                 manifest = _manifest(tar, member)
             elif name:
@@ -144,16 +150,30 @@ def _reading(archive: Path) -> Iterator[tarfile.TarFile]:
             yield tar
     except FileNotFoundError:
         raise StackError(f"there is no file {archive}") from None
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, EOFError, OSError, ValueError, TypeError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno in _NO_DAMAGE:
+            raise StackError(f"{archive} cannot be read or unpacked: {error}") from error
         raise StackError(f"{archive} is damaged or not a backup: {error}") from error
 
 
 def _inner(member: tarfile.TarInfo) -> str:
-    """The path below the data dir's name; StackError for one that leads elsewhere."""
+    """The path below the data dir's name; StackError for one that leads elsewhere.
+
+    What stands directly in the data dir is never a link: the stack would take another folder for its own.
+    """
     path = PurePosixPath(member.name)
-    if path.is_absolute() or ".." in path.parts or not (member.isfile() or member.isdir() or member.issym()):
+    known = member.isfile() or member.isdir() or (member.issym() and len(path.parts) > 2)
+    if path.is_absolute() or ".." in path.parts or not known:
         raise StackError(f"the archive holds {member.name!r}, which is not part of a backup")
     return PurePosixPath(*path.parts[1:]).as_posix() if len(path.parts) > 1 else ""
+
+
+def _check_order(member: tarfile.TarInfo, name: str, found: dict[str, Item], manifest: Manifest | None) -> None:
+    """StackError for a second member of one name, which could be written through a link that the first one made, and
+    for a member behind the manifest."""
+    if name in found or manifest is not None:
+        why = "twice" if name in found else "behind its manifest"
+        raise StackError(f"the archive holds {member.name!r} {why}; this is not a backup")
 
 
 def _bare(member: tarfile.TarInfo) -> Item:
@@ -210,6 +230,7 @@ def unpack(archive: Path, building: Path, say: Say) -> Manifest:
     with _reading(archive) as tar:
         for member in tar:
             name = _inner(member)
+            _check_order(member, name, found, manifest)
             if name == MANIFEST:
                 manifest = _manifest(tar, member)
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import glob
 import os
 import shutil
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from agentctl.stack import control
 from agentctl.stack import layout as files
 from agentctl.stack.archive import Key, Manifest, Say, check, fingerprint, unpack, write
 from agentctl.stack.layout import Layout, Lock, options_of
+from agentflow_common import __version__, subprocesses
 from agentflow_common.embedded import StackError
 
 # Not of the data, or made anew at the next start: a copied dev key would open the stack that goes on here
@@ -89,16 +91,20 @@ def restore(
 
     Nothing is in the data dir's place before everything is checked. StackError says what is in the way.
     """
-    layout = Layout(data_dir)
+    layout = Layout(data_dir.resolve())
     there = layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir()))
     if there and not force:
         raise StackError(f"{layout.root} is not empty: choose another --data-dir, or move it aside with --force")
-    if there and Lock(layout.lock).held():
+    lock = Lock(layout.lock)
+    if layout.root.is_dir() and there and not lock.take():  # held until the folder is aside: nothing starts meanwhile
         raise StackError(f"a stack runs in {layout.root}: stop it first with `agentctl down`")
     building = layout.root.with_name(f".{layout.root.name}.restoring-{os.getpid()}")
-    building.mkdir(parents=True, mode=0o700)
     try:
+        _clear(layout, say)
+        building.mkdir(parents=True, mode=0o700)
         manifest = unpack(archive, building, say)
+        if manifest.version != __version__:
+            say(f"the archive is of version {manifest.version}, this is {__version__}; a version reads older data only")
         _place_key(archive, manifest, building, key_file)
         _point(building, layout)
         older = _aside(layout) if there else None
@@ -108,6 +114,7 @@ def restore(
     except OSError as error:
         raise StackError(f"{archive} could not be restored to {layout.root}: {error}") from error
     finally:
+        lock.release()
         shutil.rmtree(building, ignore_errors=True)
     return older
 
@@ -196,6 +203,15 @@ def _point(building: Path, layout: Layout) -> None:
         options = options_of(path.read_bytes())
         made: dict[str, Any] = files.plain(msgspec.structs.replace(options, data_dir=layout.root))
         files.write(path, made)
+
+
+def _clear(layout: Layout, say: Say) -> None:
+    """Removes what restores that were killed have left: it may hold the vault's key."""
+    for left in layout.root.parent.glob(f".{glob.escape(layout.root.name)}.restoring-*"):
+        pid = left.name.rpartition("-")[2]
+        if pid.isdecimal() and not subprocesses.is_running(int(pid)):
+            say(f"removing {left}, left by a restore that was killed")
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def _aside(layout: Layout) -> Path:
