@@ -33,6 +33,23 @@ def test_inputs_are_json_where_they_look_like_it(text: str, value: object) -> No
 
 
 @pytest.mark.parametrize(
+    ("text", "told"), [("9" * 5_000, "more than 4,300 digits"), ("[" * 100_000 + "]" * 100_000, "nested too deeply")]
+)
+def test_engine_08_json_that_python_can_t_read_is_refused_with_what_to_do(text: str, told: str, tmp_path: Path) -> None:
+    file = tmp_path / "x.json"
+    file.write_text(text)
+    readers = [
+        lambda: values.parse_inputs([], f'{{"k": {text}}}'), lambda: values.parse_inputs([f"k=@{file}"]),
+        lambda: values.json_value(text, "--payload"),
+    ]  # fmt: skip
+    if text.startswith("9"):  # what looks like a list, and can't be read as one, is a text
+        readers.append(lambda: values.parse_inputs([f"k={text}"]))
+    for read in readers:
+        with pytest.raises(CliError, match=told):
+            read()
+
+
+@pytest.mark.parametrize(
     ("text", "rate"), [("5", 5.0), ("5/s", 5.0), ("300/m", 5.0), (" 0.5 / S ", 0.5), ("36/h", 0.01), ("0", 0.0)]
 )
 def test_a_rate(text: str, rate: float) -> None:

@@ -97,3 +97,37 @@ def test_engine_07_every_json_text_is_read_as_json_with_a_line_for_each_value(
 def test_engine_13_the_sdk_names_where_a_lone_surrogate_stands(value: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="lone surrogate"):
         to_struct(value, "inputs")
+
+
+@pytest.mark.parametrize("form", ["k: {}", '{{"k": {}}}'])
+@pytest.mark.parametrize(
+    ("value", "told"), [("9" * 5_000, "more than 4,300 digits"), ("[" * 50_000 + "]" * 50_000, "nested deeper than")]
+)
+def test_engine_08_what_python_can_t_read_is_refused_in_the_words_of_json(form: str, value: str, told: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        load(form.format(value))
+    assert told in str(caught.value.problems)
+    assert "sys." not in str(caught.value.problems)
+
+
+def test_engine_08_the_sdk_refuses_a_long_integer_in_a_few_words() -> None:
+    for digits in (400, 5_000):
+        with pytest.raises(InvalidArgumentError) as caught:
+            to_struct({"n": 10**digits}, "inputs")
+        (problem,) = caught.value.problems
+        assert problem.place == "inputs.n"
+        assert len(str(problem)) < 200
+
+
+@pytest.mark.parametrize("text", ["- " * 50_000 + "1", "? " * 50_000 + "1", "a: " + "[" * 50_000, "{a: " * 50_000])
+def test_engine_08_no_depth_of_a_text_ends_the_process(text: str) -> None:
+    with pytest.raises(InvalidError, match="nested deeper than 60 levels"):
+        load(text)
+
+
+def test_engine_08_what_is_as_deep_as_may_be_is_read() -> None:
+    assert load("[" * 60 + "1" + "]" * 60)[0]
+    assert load("a: " + "[" * 59 + "1" + "]" * 59)[0]
+    for text in ("[" * 61 + "1" + "]" * 61, "a: " + "[" * 60 + "1" + "]" * 60):
+        with pytest.raises(InvalidError, match="nested deeper than 60 levels"):
+            load(text)

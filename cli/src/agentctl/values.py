@@ -75,14 +75,29 @@ def looks_like_file(value: str) -> bool:
     return not re.search(r"\s", text) or bool(_FILE_NAME.search(text))
 
 
+def decoded(text: str) -> Any:
+    """Returns a JSON value. ValueError that says what is wrong with the text."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except RecursionError:
+        raise ValueError("it is nested too deeply: flatten it, or write it as a text") from None
+    except ValueError:  # Python reads no longer ones
+        raise ValueError("an integer in it has more than 4,300 digits: write it as a text, in quotes") from None
+
+
 def scalar(text: str) -> Any:
     """JSON where it looks like JSON (numbers, true, false, null, quoted, {...}, [...]), else the text itself."""
     stripped = text.strip()
     if _JSON_SCALAR.match(stripped):
-        return json.loads(stripped)
+        try:
+            return decoded(stripped)
+        except ValueError as error:
+            raise CliError(f"{stripped[:20]}...: not JSON: {error}") from None
     if stripped[:1] in ('"', "{", "[") and stripped[-1:] in ('"', "}", "]"):
         try:
-            return json.loads(stripped)
+            return decoded(stripped)
         except ValueError:
             return text
     return text
@@ -113,7 +128,7 @@ def parse_inputs(pairs: Iterable[str], whole: str = "", strings: Container[str] 
     out: dict[str, Any] = {}
     if whole:
         try:
-            data = json.loads(text_or_file(whole))
+            data = decoded(text_or_file(whole))
         except ValueError as error:
             raise CliError(f"--inputs-json: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
         if not isinstance(data, dict):
@@ -136,7 +151,7 @@ def _from_file(path: str) -> Any:
     suffix = Path(path).suffix.lower()
     if suffix == ".json":
         try:
-            return json.loads(text)
+            return decoded(text)
         except ValueError as error:
             raise CliError(f"{path}: not JSON: {error}", fix="mend it, or rename it to pass it as text") from None
     return text
@@ -156,7 +171,7 @@ def parse_tags(pairs: Iterable[str]) -> dict[str, str]:
 def json_value(text: str, flag: str) -> Any:
     """A JSON value, or that of a file by `@file`."""
     try:
-        return json.loads(text_or_file(text))
+        return decoded(text_or_file(text))
     except ValueError as error:
         raise CliError(f"{flag}: not JSON: {error}", fix="write for example '{\"amount\": 7}' or '\"text\"'") from None
 

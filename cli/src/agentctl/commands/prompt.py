@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
@@ -65,7 +64,7 @@ def _schema(text: str) -> dict[str, Any] | None:
     if not text:
         return None
     try:
-        data = json.loads(values.text_or_file(text))
+        data = values.decoded(values.text_or_file(text))
     except ValueError as error:
         raise CliError(f"--schema: not JSON: {error}", fix='write {"type": "object", ...}, or @file.json') from None
     if not isinstance(data, dict):

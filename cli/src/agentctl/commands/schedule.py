@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -200,7 +199,7 @@ def trigger(
     value: Any = None
     if payload:
         try:
-            value = json.loads(values.text_or_file(payload))
+            value = values.decoded(values.text_or_file(payload))
         except ValueError as error:
             raise CliError(f"--payload: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
     with open_client() as client:

@@ -72,9 +72,7 @@ def _no_constant(name: str) -> NoReturn:
 
 def _yaml(text: str, source: str) -> tuple[Any, Lines]:
     try:
-        aliases = sum(1 for event in yaml.parse(text, Loader=_Loader) if isinstance(event, yaml.AliasEvent))
-        if aliases > ALIASES_MAX:
-            raise _bad(source, "line 1", f"{aliases} aliases", f"at most {ALIASES_MAX} are allowed")
+        _bound(text, source)
         root = yaml.compose(text, Loader=_Loader)
         lines: Lines = {}
         if root is not None:
@@ -86,12 +84,31 @@ def _yaml(text: str, source: str) -> tuple[Any, Lines]:
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "line 1"
         raise _bad(source, place, f"not YAML: {error.problem or error.context}", _fix(error, text)) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _bad(source, "line 1", f"nested deeper than {DEPTH_MAX} levels", "flatten it") from None
+    except (yaml.YAMLError, ValueError) as error:
         told = jsonvalues.escaped(str(error)[:200])
+        if "integer string conversion" in told:  # Python reads no longer ones
+            told = "an integer has more than 4,300 digits"
+            raise _bad(source, "line 1", told, "write it in quotes, as a text") from None
         raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {told}", "") from None
     if root is None:
         raise _bad(source, "line 1", "the text is empty", "start with `name:` and `dag:`")
     return data, lines
+
+
+def _bound(text: str, source: str) -> None:
+    """Raises InvalidError for too many aliases, or for what lies too deep: the composer calls itself for each level, in
+    C, and would end the process."""
+    aliases = depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        aliases += isinstance(event, yaml.AliasEvent)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEPTH_MAX + 1:
+            line = event.start_mark.line + 1 if event.start_mark else 1
+            raise _bad(source, f"line {line}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
+    if aliases > ALIASES_MAX:
+        raise _bad(source, "line 1", f"{aliases} aliases", f"at most {ALIASES_MAX} are allowed")
 
 
 def _character(match: re.Match[str]) -> str:

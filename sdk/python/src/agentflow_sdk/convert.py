@@ -13,6 +13,7 @@ from agentflow_sdk import models
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
 _INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
+_DIGITS_SHOWN: Final = 40
 _LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 
 
@@ -133,7 +134,9 @@ def _check_text(text: str, place: str) -> None:
 
 def _number(value: float, place: str) -> float:
     if isinstance(value, int) and abs(value) > _INT_EXACT_MAX:
-        raise _bad(place, f"{value} does not fit in a JSON number exactly", "send it as a string")
+        digits = math.ceil(value.bit_length() * math.log10(2))
+        told = str(value) if digits <= _DIGITS_SHOWN else f"an integer of some {digits:,} digits"
+        raise _bad(place, f"{told} does not fit in a JSON number exactly", "send it as a string")
     if not math.isfinite(value):
         raise _bad(place, f"{value} is not JSON", "send null or a string")
     return value
