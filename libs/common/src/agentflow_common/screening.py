@@ -10,6 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from agentflow_common.private_words import PASSWORD_WORDS
+
 # `<EMAIL_ADDRESS:7Q2M4K>`: a Presidio entity name and 6 to 12 letters of base 32, at least one of them no digit, so
 # that a card number written in angle brackets is not taken for a token.
 TOKEN: Final = re.compile(r"<([A-Z][A-Z_]{1,30}):(?=[2-7]{0,11}[A-Z])([A-Z2-7]{6,12})>")
@@ -24,8 +26,8 @@ _PLAIN: Final = re.compile(r"[A-Za-z\s.!?()*#\[\]{}^;]*\Z", re.ASCII)
 _NAME: Final = re.compile(r"[a-z]{1,24}(?:_[a-z]{1,24}){0,4}\Z", re.ASCII)
 _TELLING: Final = re.compile(
     r"pass|pwd|psw|pin(?:\b|_|[ -]?code|number)|secret|token|key|auth|cred|bearer|cookie|session|private|signature|"
-    r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|kodeord|salasana|heslo|jelsz|parola|[sş]ifre|"
-    r"\bmdp\b|\bpw\b|парол|密码|密碼|パスワード|비밀번호",
+    r"kennw|contrase|senha|clave|wachtwoord|has[lł]o|l[oö]senord|adgangskode|kodeord|salasana|heslo|jelsz|parola|geslo|parool|[sş]ifre|"
+    r"\bmdp\b|\bpw\b|" + "|".join(re.escape(word) for word in PASSWORD_WORDS),
     re.I,
 )
 # Keys that say nothing about their value: `{"password": {"value": ...}}`, `{"name": "password", "value": ...}`

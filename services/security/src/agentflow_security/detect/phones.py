@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final
 
+from agentflow_common.private_words import PHONE_WORDS
 from agentflow_security.detect.findings import PHONE, Finding
 from agentflow_security.detect.wraps import breaks, line_before
 
+_WORDS: Final = "|".join(re.escape(word) for word in PHONE_WORDS)
 _CANDIDATE: Final = re.compile(
     r"(?:(?<![\w$€£¥/@#+-])(?<![0-9][.,:])(?:(?<![0-9][ ])|(?=[+(]))|(?<=/)(?=\+))"
     r"(?:(?:\+|00)[ ]?)?(?:\([0-9+]{1,5}\)|[0-9]{1,16}+)"
@@ -24,7 +26,7 @@ _BEFORE: Final = re.compile(
     r"rufnummer|\brufnr\b|durchwahl|\btfno\b|\btelf\b|\btlfn?\b|\bpuhelin|\bcall(?:ed|ing|s)?\b|\bdial(?:ed)?\b|"
     r"\bappele[zr]\b|\bllam(?:e|a|ar)\b|\bchiam(?:a|are|ami)\b|\bligue\b|\bzadzwoń\b|\bтел(?:ефон)?\b|"  # noqa: RUF001
     r"\bring\b|whats ?app|\bsms\b|\btext(?:ed)?\b|hotline|help ?line|land ?line|msisdn|caller|"
-    r"\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b)"
+    r"\bcep\b|\b(?:reach|contact)(?:ed|ing)? (?:me|us|him|her|them)?\b|" + _WORDS + ")"
     r"(?P<between>[^0-9]{0,28})\Z"
     r"|\b(?:office|home|work|direct|voice|pager|contact|desk|switchboard|portable|fixe|gsm|fon|festnetz|fijo|komórka|"
     r"puh|ruf|kom)(?: number| no\.?| line|\.)?[ \t]?(?: is| est|:|-|=)?\s{0,3}\Z"
@@ -32,7 +34,7 @@ _BEFORE: Final = re.compile(
 _BEFORE_WORD: Final = re.compile(
     r"phone|\bt[eé]l|mobil|\bmob\b|m[oó]vil|handy|\bcel|\bfax|\bcall|\bdial|\bring\b|whats|\bsms\b|\btext|line\b|"
     r"msisdn|reach|contact|office|home|work|direct|voice|pager|rufn|durchwahl|\btfno|\btlf|\bpuh|appele|llam|chiam|ligue|"
-    r"zadzwoń|\bтел|desk|switchboard|portable|\bfixe|\bgsm|\bfon\b|festnetz|fijo|\bkom|\bruf"  # noqa: RUF001
+    r"zadzwoń|\bтел|desk|switchboard|portable|\bfixe|\bgsm|\bfon\b|festnetz|fijo|\bkom|\bruf|\bcep\b|" + _WORDS  # noqa: RUF001
 )
 _AFTER: Final = re.compile(r"[ ]?[-(\[,][ ]?(?:office|fax|home|mobile|cell|work|phone|tel|direct)\b")
 _OTHER: Final = re.compile(
@@ -41,7 +43,7 @@ _OTHER: Final = re.compile(
 )
 _NAME: Final = re.compile(
     r"phone|\bt[eé]l\b|mobile?|\bm[oó]vil\b|\bcel(?:l|ular)|\bfax|msisdn|whats ?app|\bsms\b|caller|contact number|"
-    r"t[eé]l[eé]?f[oó]o?n|telem[oó]vel|rufnummer|durchwahl|handy|\bportable\b|\btlf\b|\btfno\b"
+    r"t[eé]l[eé]?f[oó]o?n|telem[oó]vel|rufnummer|durchwahl|handy|\bportable\b|\btlf\b|\btfno\b|" + _WORDS
 )
 _DATE: Final = re.compile(
     r"(?:19|20)[0-9]{2}[ ]?-[ ]?(?:19|20)[0-9]{2}\Z|"

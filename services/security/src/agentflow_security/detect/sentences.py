@@ -1,4 +1,4 @@
-"""Passwords in running text, in the larger European languages: `Das Kennwort für das WLAN ist ...`. Pure."""
+"""Passwords in running text, in other languages than English: `Das Kennwort für das WLAN ist ...`. Pure."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
+from agentflow_common.private_words import PASSWORD_WORDS
 from agentflow_security.detect.findings import PASSWORD, Finding
 from agentflow_security.detect.values import Value, is_code, value_at, whole
 
 # Names of a password that are not English; the first word of each must stand in the text before the pattern is tried.
 _HINTS: Final = (
     "kennwort", "contrase", "mot de passe", "senha", "palavra", "clave", "wachtwoord", "hasło", "haslo", "hasła",
-    "lösenord", "adgangskode", "kodeord", "mdp", "passord", "salasana", "heslo", "jelszó", "jelszo", "parola",
-    "şifre", "парол", "密码", "密碼",
-    "パスワード", "비밀번호",
+    "lösenord", "adgangskode", "kodeord", "mdp", "passord", "salasana", "heslo", "jelszó", "jelszo", "parola", "geslo",
+    "parool", *PASSWORD_WORDS,
 )  # fmt: skip
 FOREIGN: Final = re.compile(
     r"(?P<pass>kennw(?:ort|örter)|contrase[nñ]as?|mots? de passe|\bsenhas?\b|\bpalavra[- ]passe|"
     r"\bclave(?: de acceso| acceso| secreta)|(?<!palabra )\bclave(?= es )|wachtwoord|\bhas[lł](?:o|em|a)\b|lösenord|"
     r"adgangskode|\bkodeord|\bmdp(?=\Z|[ ]?[:=])|passord|salasana(?: on)?|\bheslo\b|jelsz[óo]|"
-    r"\bparola(?= d.accesso|[ ]?[:=])|\bşifre|парол[ьяюе]|密码|密碼|パスワード|비밀번호)"
+    r"\bparola(?= d.accesso|[ ]?[:=])|\b(?:geslo|parool)(?=\Z|[ ]?[:=])|κωδικός πρόσβασης|парол[аеиьюя]|"
+    + "|".join(re.escape(word) for word in PASSWORD_WORDS)
+    + ")"
 )
 _VERBS: Final = "is|was|are|ist|lautet|war|heißt|heisst|wird|est|était|es|era|è|é|sarà|será"
-_MORE_VERBS: Final = "to|jest|będzie|är|er|je|sera"  # words that mean something else in English
+_MORE_VERBS: Final = (
+    "este|adalah|là|είναι|هي|היא|है|คือ|yra|to|jest|będzie|är|er|je|sera"  # words that mean something else in English
+)
 
 
 def _sentence(verbs: str) -> re.Pattern[str]:

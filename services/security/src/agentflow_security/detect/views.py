@@ -1,7 +1,8 @@
 """The same text as other eyes read it: escapes decoded, invisible characters gone. Pure.
 
-A detector sees plain text only. `4111%201111...`, `jane&#64;example.com`, `4111\\u00a01111` or full-width digits become
-plain in a second view, whose findings are mapped back to the original by an offset table.
+A detector sees plain text only, with spaces around words of scripts without spaces (`电话138...`). `4111%201111...`,
+`jane&#64;example.com`, `4111\\u00a01111` or full-width digits become plain in a second view, whose findings are
+mapped back to the original by an offset table.
 """
 
 from __future__ import annotations
@@ -12,7 +13,11 @@ from array import array
 from functools import lru_cache
 from typing import Final, NamedTuple
 
+# Thai, kana, Chinese and Korean letters: words in them have no spaces around, and yet they end a value in ASCII.
+_CLOSE: Final = r"\u0e00-\u0e7f\u3041-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_ASCII: Final = r"0-9A-Za-z\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
 _ESCAPED: Final = re.compile(
+    rf"(?<=[{_CLOSE}])(?=[{_ASCII}+(])|(?<=[{_ASCII})])(?=[{_CLOSE}])|"
     r"(?:%[2-7][0-9A-Fa-f])"  # URL encoding of printable ASCII
     r"|&(?:#[0-9]{2,6}|#[xX][0-9A-Fa-f]{2,5}|nbsp|amp|quot|apos|lt|gt|commat|colon|equals|period|lowbar|shy);"
     r"|=(?:40|3D|2E|3A)(?![0-9A-Fa-f])"  # quoted-printable, the characters that matter in mail headers
@@ -36,6 +41,8 @@ class View(NamedTuple):
 
 
 def _decode(piece: str) -> str:
+    if not piece:
+        return " "
     head = piece[0]
     if head == "%":
         return chr(int(piece[1:], 16))
