@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
+import sys
 from typing import Any
 
 import msgspec
@@ -264,3 +266,18 @@ async def test_a_cancelled_call_leaves_what_it_had_cost() -> None:
     assert context.llm_usage is not None
     assert context.llm_usage.attempts[0].error == "cancelled"
     assert context.llm_usage.cost_nano > 0
+
+
+def test_llm_01_httpx_is_whole_before_the_sdk_of_openai_looks_at_it() -> None:
+    """That SDK asks the modules that are loaded for httpx, which another SDK may be importing in a thread just then."""
+    code = (
+        "import sys, importlib.abc\n"
+        "class Watch(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'openai':\n"
+        "            print('httpx' in sys.modules and hasattr(sys.modules['httpx'], 'TimeoutException'))\n"
+        "sys.meta_path.insert(0, Watch())\n"
+        "import agentflow_worker.providers.openai\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "True"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
+import httpx  # noqa: F401  (whole before the SDK looks at it: another SDK may be importing it in a thread meanwhile)
 import openai
 
 from agentflow_worker.providers.answer import HOOKS, Answer, Format
