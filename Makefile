@@ -15,7 +15,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 MEMBERS := libs/common proto sdk/python $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml)) cli
 PYPROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
 SOURCES := libs services sdk cli $(wildcard benchmarks)
-DATA ?= .agentflow
+DATA ?= $(or $(AGENTFLOW_DATA_DIR),.agentflow)
 LOAD ?=
 
 .PHONY: help setup lock run test test-fast test-all lint types format bench bench-peers proto images up down dev-up dev-down status logs \
@@ -44,8 +44,8 @@ lock: ## pin the newest versions that the pyprojects allow, with hashes (make lo
 		$$(sed -n 's/^name = "\(.*\)"/--no-emit-package \1/p' $(PYPROJECTS)) -o requirements.lock
 	@! grep -nE '://|file:|^-e |^agent(flow|ctl)' requirements.lock || { echo "requirements.lock is not portable" >&2; exit 1; }
 
-run: setup ## run the document analysis on the shipped document, or on DOC=path (text, Markdown, HTML, PDF)
-	@$(BIN)/agentctl demo $(if $(DOC),--doc "$(DOC)")
+run: setup ## run the document analysis on the shipped document, or on DOC=path (text, Markdown, HTML, PDF); DATA=DIR
+	@$(BIN)/agentctl demo --data-dir "$(DATA)" $(if $(DOC),--doc "$(DOC)")
 
 test: setup ## fast and integration tests, JOBS=2 files at a time
 	@$(PYTEST) -m "not slow"
@@ -90,7 +90,7 @@ images: ## container image of every service (needs Docker)
 	@for service in $(notdir $(wildcard services/*)); do \
 		docker build --file deploy/docker/Dockerfile --build-arg SERVICE=$$service --tag agentflow/$$service:dev . ; done
 
-up: setup ## start the embedded stack in the background (DATA=.agentflow)
+up: setup ## start the embedded stack in the background; DATA=DIR says where its data is, here and below (.agentflow)
 	@$(BIN)/agentctl up --detach --data-dir "$(DATA)" $(addprefix --load ,$(LOAD))
 
 down: setup ## stop it
@@ -105,7 +105,7 @@ status: setup ## health of every part
 
 logs: ## follow the logs of the embedded stack
 	@test -d "$(DATA)/logs" || { echo "no stack has run in $(DATA): make up" >&2; exit 1; }
-	@tail -n 20 -F $(DATA)/logs/*.log
+	@tail -n 20 -F "$(DATA)"/logs/*.log
 
 backup: setup ## agentctl backup create: stops the stack for the copy and starts it again
 	@$(BIN)/agentctl backup create --data-dir "$(DATA)"

@@ -192,5 +192,6 @@ def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
         ("agentctl down", "stop the stack; its data stays"),
     ]
     width = max(len(command) for command, _ in lines)
+    beside = width + 4 + max(len(why) for _, why in lines) <= console.width
     for command, why in lines:
-        console.print(f"  {command:<{width}}  {why}")
+        console.print(f"  {command:<{width}}  {why}" if beside else f"  {command}\n      {why}", soft_wrap=True)

@@ -143,7 +143,7 @@ def _table(found: list[AuditEntry]) -> Any:
         ("SEQ", "AT", "ACTION", "ACTOR", "RUN", "STEP", "VALUES", "REASON"),
         rows,
         empty="no audit entry fits",
-        less=("STEP",),
+        less=("STEP", "REASON", "VALUES", "RUN"),  # `audit get` has the rest; who did what is left
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,6 +58,8 @@ def validate(
 
     if output is not Format.TABLE or data["valid"]:
         emit(data, output, render)
+    for told in () if server else _not_built_in(text):
+        note(told)
     if not data["valid"]:
         from types import SimpleNamespace
 
@@ -85,6 +88,27 @@ def _validate_here(text: str) -> dict[str, Any]:
         return {"valid": False, "problems": problems, "name": "", "version": 0, "steps": 0}
     steps = len(definition.dag.nodes)
     return {"valid": True, "problems": [], "name": definition.name, "version": definition.version, "steps": steps}
+
+
+def _not_built_in(text: str) -> Iterator[str]:
+    """Says which tools and functions of a valid definition are not checked here: perhaps a worker offers them."""
+    import difflib
+
+    from agentflow_common.definition import parse_text
+    from agentflow_common.errors import InvalidError
+    from agentflow_common.toolargs import NAMED_BY
+
+    known = _built_in()
+    try:
+        used = {
+            (w.type, getattr(w.config, NAMED_BY[w.type])) for _, w in parse_text(text).works() if w.type in NAMED_BY
+        }
+    except InvalidError:
+        return
+    for kind, name in sorted(used - known.keys()) if known else ():
+        near = difflib.get_close_matches(name, [other for of, other in known if of == kind], 1, 0.8)
+        meant = f" (did you mean {near[0]!r}?)" if near else ""
+        yield f"{kind} {name!r} is not built in{meant}; --server asks whether a worker offers it"
 
 
 def _built_in() -> dict[tuple[str, str], Signature]:

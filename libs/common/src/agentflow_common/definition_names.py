@@ -112,7 +112,8 @@ def template_findings(
     for name, field in sorted(template.fields):
         if name in steps and name not in names and name not in inputs and field not in STEP_FIELDS:
             told = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
-            yield place, told, f"write {name}.output.{field}"
+            near = difflib.get_close_matches(field, STEP_FIELDS, 1, 0.7)
+            yield place, told, f"write {name}.{near[0]}" if near else f"write {name}.output.{field}"
 
 
 def _hyphened(text: str, steps: Collection[str]) -> str:

@@ -54,8 +54,9 @@ class AgentFlowError(Exception):
         self.retry_after_s = retry_after_s
 
     def __str__(self) -> str:
-        lines = [self.message, *(f"  {problem}" for problem in self.problems)]
-        return "\n".join(lines)
+        # a server repeats its first problem in the message, for clients that read nothing else
+        told = next((self.message.removesuffix(f": {p}") for p in self.problems if self.message.endswith(f": {p}")), "")
+        return "\n".join([told or self.message, *(f"  {problem}" for problem in self.problems)])
 
 
 class InvalidArgumentError(AgentFlowError):

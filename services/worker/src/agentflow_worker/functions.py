@@ -120,7 +120,7 @@ async def text_join(items: list[Any], separator: str = "\n\n", field: str = "tex
 
 @function("text_stats")
 async def text_stats(text: str) -> dict[str, Any]:
-    """{"characters", "words", "sentences", "lines", "average_sentence_words"}."""
+    """Measures a text. Returns {"characters", "words", "sentences", "lines", "average_sentence_words"}."""
     words = len(text.split())
     sentences = len([part for part in _SENTENCE.split(text.strip()) if part])
     return {

@@ -166,7 +166,7 @@ def _encode(value: Any) -> Any:
     dump = getattr(value, "model_dump", None)
     if dump is not None:
         return dump(mode="json")
-    raise TypeError(f"a {type(value).__name__} is in it")
+    raise TypeError(f"a value of the type {type(value).__name__} is in it")
 
 
 async def offload(call: Any, threads_max: int = 16) -> Any:

@@ -77,7 +77,7 @@ def ledger_reverse(entry: str, context: StepContext, ledger: str = "main") -> di
 
 @tool("ledger.balance", idempotent=True)
 def ledger_balance(account: str, context: StepContext, ledger: str = "main") -> dict[str, Any]:
-    """{"account", "balance", "bookings": how many concern it}."""
+    """Says what is in an account. Returns {"account", "balance", "bookings": how many concern it}."""
     with _opened(context, ledger) as book:
         concerned = sum(account in {booking.source, booking.target} for booking in book.bookings.values())
         return {"account": account, "balance": book.balance(account), "bookings": concerned}
