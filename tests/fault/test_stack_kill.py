@@ -17,6 +17,7 @@ from agentctl.stack.testing import RunningStack, running_stack
 from agentflow_common import subprocesses
 from agentflow_common.embedded import StackError
 from agentflow_common.testing.waiting import until_now
+from agentflow_sdk import Client, RunStatus
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
@@ -64,6 +65,33 @@ def test_each_killed_service_comes_back_on_its_ports(stack: RunningStack) -> Non
         assert part.port == before[name].port
         assert "SIGKILL" in part.detail
     until_now(lambda: stack.info.services["worker"].pid == stack.status()["worker"].pid)
+
+
+ASK = """
+name: ask
+inputs: {text: {type: string}}
+dag:
+  nodes:
+    - {id: go, type: signal, config: {signal: go}}
+    - id: ask
+      type: llm
+      depends_on: [go]
+      config: {prompt_ref: summarizer, inputs: {content: "{{text}}"}}
+      policy: {retry: {max_attempts: 1}}
+"""
+
+
+@pytest.mark.parametrize("name", ["cost", "prompt", "security"])
+def test_cluster_01_a_service_that_is_killed_fails_no_model_call(stack: RunningStack, name: str) -> None:
+    for part in stack.status():
+        stack.wait_ready(part)
+    text = "Three boats came in before noon, and jo.doe" + "@example.com wrote it down."
+    with Client(stack.grpc, token=stack.dev_key) as client:
+        run = client.workflows.submit(ASK, inputs={"text": text})
+        stack.kill(name)
+        client.workflows.signal(run, "go")
+        done = client.workflows.wait(run)
+    assert (done.status, done.error) == (RunStatus.COMPLETED, None)
 
 
 async def test_killed_servers_come_back_with_their_data(stack: RunningStack) -> None:

@@ -87,7 +87,10 @@ async def test_llm_01_a_fault_of_ours_after_the_reservation_names_it_and_what_wa
     assert (error.usage.reservation, error.usage.cost_nano > 0, len(error.usage.attempts)) == ("res-1", True, 1)
 
 
-async def test_llm_01_a_reply_that_was_lost_may_have_reserved_and_a_refusal_has_not() -> None:
+async def test_llm_01_a_reply_that_was_lost_may_have_reserved_and_a_refusal_has_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agentflow_worker.llm.PATIENCE_S", 0.0)
     peers = Peers(candidate("openai", "a"))
     peers.fails["cost.route"] = RetryableError("no reply", kind="service_unavailable")
     lost = await fails(peers, Scripted())
@@ -285,3 +288,26 @@ async def test_llm_13_a_cached_answer_says_how_it_had_ended() -> None:
     peers.cached = peers.requests("cost.cache_put")[0].value
     again = await run(peers, Scripted(), cache=True)
     assert (again.output["finish_reason"], again.usage.finish_reason) == ("stop", "stop")
+
+
+@pytest.mark.parametrize("verb", [rpc.PROMPT_RENDER, rpc.PROTECT, rpc.COST_ROUTE])
+async def test_llm_01_a_service_that_restarts_costs_no_attempt(verb: rpc.Verb[Any]) -> None:
+    peers = Peers(candidate("openai", "a"))
+    ask, away = peers.ask, ["service_unavailable", "rpc_timeout", "database_unavailable"]
+
+    async def restarting(asked: rpc.Verb[Any], request: Any, *, trace: str = "") -> Any:
+        if asked is verb and away:
+            raise RetryableError("away", kind=away.pop())
+        return await ask(asked, request, trace=trace)
+
+    peers.ask = restarting  # type: ignore[method-assign]
+    provider = Scripted("It took 94 minutes.")
+    made = await run(peers, provider)
+    assert (made.output["text"], len(provider.requests), away) == ("It took 94 minutes.", 1, [])
+
+
+async def test_llm_06_what_a_service_answers_is_not_waited_for_here() -> None:
+    peers = Peers(candidate("openai", "a"))
+    peers.fails["cost.route"] = RetryableError("reservations are in the way", kind="budget_held")
+    assert (await fails(peers, Scripted())).error.type == "budget_held"
+    assert len(peers.requests("cost.route")) == 1

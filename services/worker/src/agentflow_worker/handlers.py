@@ -333,7 +333,7 @@ class Executor:
             org=task.org, run=task.run, value=hidden, actor=f"worker/{task.step}", step=task.step,
             reason=f"{task.kind} {task.config.get(f'{task.kind}_name')} needs {', '.join(sorted(hidden))}",
         )  # fmt: skip
-        reply = await bus.call(self._nc, rpc.RESTORE, request, trace=flight.context.trace)
+        reply = await patiently(lambda: bus.call(self._nc, rpc.RESTORE, request, trace=flight.context.trace))
         return {**inputs, **reply.value}
 
     # --- after ---

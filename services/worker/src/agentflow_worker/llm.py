@@ -12,7 +12,7 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Container
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -38,6 +38,12 @@ STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` 
 CACHE_TTL_S: Final = 3600
 CACHE_FORM: Final = 2
 PATIENCE_S: Final = 20.0
+AWAY: Final = frozenset(
+    {
+        "service_unavailable", "rpc_timeout", "log_unavailable", "database_unavailable", "backend_timeout",
+        "vault_unavailable", "audit_unavailable",
+    }
+)  # errors of a part of the platform that restarts  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -147,7 +153,7 @@ class _Call:
                 task=str(config.get("task", "")),
             )
         request = rpc.RenderRequest(org=task.org, run=task.run, step=task.step, ref=task.prompt, inputs=self.inputs)
-        reply: rpc.RenderReply = await self.deps.ask(rpc.PROMPT_RENDER, request, trace=self.trace)
+        reply: rpc.RenderReply = await self._ask(rpc.PROMPT_RENDER, request)
         return reply
 
     async def _protect(self, value: Any, purpose: str, count: bool = True) -> Any:
@@ -155,7 +161,7 @@ class _Call:
             return value
         task = self.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, step=task.step, value=value, purpose=purpose)
-        reply: rpc.ProtectReply = await self.deps.ask(rpc.PROTECT, request, trace=self.trace)
+        reply: rpc.ProtectReply = await self._ask(rpc.PROTECT, request)
         if count:
             for entity, n in reply.counts.items():
                 self.redactions[entity] = self.redactions.get(entity, 0) + n
@@ -190,7 +196,7 @@ class _Call:
         # from here on money may be reserved, even if the answer to the question is lost
         self.reservation = ids.reservation_id(task.org, task.run, task.step, task.attempt)
         try:
-            reply: rpc.RouteReply = await self.deps.ask(rpc.COST_ROUTE, request, trace=self.trace)
+            reply: rpc.RouteReply = await self._ask(rpc.COST_ROUTE, request)
         except TerminalError:
             self.reservation = ""  # it was refused
             raise
@@ -232,19 +238,24 @@ class _Call:
             value["json"] = parsed
         if completion.tool_calls:
             value["tool_calls"] = list(completion.tool_calls)
+        # it is paid for: a service that is away for a moment must not cost it
         value = await self._patiently(lambda: self._protect(value, "completion"))
         answered = {"provider": candidate.provider, "model": candidate.model}
         return {**value, **answered, "finish_reason": completion.finish_reason}
 
-    async def _patiently(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """The answer is paid for: a service that is away for a moment must not cost it."""
+    async def _ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
+        """Asks a service. That it restarts just now is no failure of the step: it is asked again for a while."""
+        return await self._patiently(lambda: self.deps.ask(verb, request, trace=self.trace), AWAY)
+
+    async def _patiently(self, work: Callable[[], Awaitable[Any]], kinds: Container[str] | None = None) -> Any:
+        """Work that is tried again for a while after an error that passes. kinds: of these errors only."""
         deadline = time.monotonic() + PATIENCE_S
         delay_s = 0.1
         while True:
             try:
                 return await work()
-            except RetryableError:
-                if time.monotonic() + delay_s > deadline:
+            except RetryableError as error:
+                if time.monotonic() + delay_s > deadline or (kinds is not None and error.kind not in kinds):
                     raise
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, 2.0)
