@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
 
 from agentflow_common import events as ev
+from agentflow_common import expressions
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import Payload
+from agentflow_common.expressions import ExpressionError
 from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunStatus
 from agentflow_scheduler.machine import decide
@@ -203,3 +206,27 @@ def test_engine_01_a_wait_for_people_that_fails_is_over() -> None:
     late = ev.ApprovalGiven(org="o", run="r", ts=99, step="bad", decision="approve", by="ana")
     run.run.apply(late, run.append(late))
     assert run.run.state.status is RunStatus.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        ("{{ n | map('x') | list }}", "a number is not a list"),
+        ("{{ 'a' in n }}", "a number is not a list"),
+        ("{{ xs | sum }}", "+ takes no number and a text"),
+        ("{{ xs + 1 }}", "+ takes no list and a number"),
+        ("{{ s + 1 }}", "+ takes no text and a number"),
+        ("{{ s * 1.5 }}", "* takes no text or list and a number"),
+        ("{{ n < s }}", "a number and a text can't be compared"),
+        ("{{ xs | sort }}", "can't be compared"),
+        ("{{ -s }}", "- takes no text"),
+        ("{{ s | round }}", "a text can't be rounded"),
+        ("{{ n / 0 }}", "a division by zero"),
+        ("{{ n % 0 }}", "a division by zero"),
+    ],
+)  # fmt: skip
+def test_engine_11_a_mistake_in_computing_is_told_in_the_words_of_json(template: str, told: str) -> None:
+    with pytest.raises(ExpressionError) as caught:
+        expressions.template(template).render({"n": 3, "s": "abc", "xs": [1, "a"]})
+    assert told in caught.value.message
+    assert not re.search(r"Error|'(int|str|list|dict)'", caught.value.message)

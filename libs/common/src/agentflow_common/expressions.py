@@ -20,6 +20,7 @@ import msgspec
 
 from agentflow_common import condition_fields, jsonvalues, nullsafe
 from agentflow_common.jsonvalues import JsonError, kind_of
+from agentflow_common.python_words import in_words
 from agentflow_common.sandbox import ExpressionError, NullPart
 from agentflow_common.sandbox import environment as _environment
 
@@ -142,8 +143,7 @@ class Template:
         except JsonError as error:
             raise ExpressionError(f"{self._shown}: the result is not a JSON value: {error}") from error
         except Exception as error:
-            told = jsonvalues.escaped(jsonvalues.without_addresses(str(error)))
-            raise ExpressionError(f"{self._shown}: {type(error).__name__}: {told}") from error
+            raise ExpressionError(f"{self._shown}: {in_words(error)}") from error
         if not jsonvalues.is_storable(text):
             raise ExpressionError(f"{self._shown}: the result holds a lone surrogate, which is not valid Unicode")
         if len(text) > RESULT_CHARS_MAX:
