@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,9 +18,10 @@ from typer.testing import CliRunner
 from agentctl import demo, output
 from agentctl.commands import audit
 from agentctl.main import app
+from agentflow_common import schedulespec
 from agentflow_common.definition import parse_text
 from agentflow_common.errors import InvalidError
-from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem
+from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem, calls
 from agentflow_worker.registry import built_in_registry
 
 ROOT = Path(__file__).parents[2]
@@ -117,3 +119,51 @@ def test_an_error_of_the_sdk_says_each_problem_once() -> None:
 def test_every_built_in_tool_begins_with_what_it_does() -> None:
     for offer in built_in_registry().describe():
         assert offer["doc"][:1].isalpha(), offer["name"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        (
+            "name: x\ninputs: {n: {type: float}}\ndag: {nodes: [{id: a, type: wait, config: {duration: 1s}}]}",
+            "'number'",
+        ),
+        ("name: x\ninputs: {n: {type: str}}\ndag: {nodes: [{id: a, type: wait, config: {duration: 1s}}]}", "'string'"),
+        (
+            "name: x\ndag: {nodes: [{id: a, type: llm, config: {prompt_ref: p}, policy: {quality: gold}}]}",
+            "'Gold'",
+        ),
+    ],
+)
+def test_a_word_that_other_systems_use_is_led_to_ours(text: str, fix: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        parse_text(text)
+    assert caught.value.problems[0].fix == f"did you mean {fix}?"
+
+
+@pytest.mark.parametrize("read", [parse_text, schedulespec.parse_text])
+@pytest.mark.parametrize(("text", "kind"), [("hello", "a text"), ("[a]", "a list"), ("3", "a number")])
+def test_what_is_no_mapping_is_named_in_words(read: Callable[[str], object], text: str, kind: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        read(text)
+    assert caught.value.problems[0].message == f"got {kind}"
+
+
+def test_a_node_that_says_twice_what_it_does_is_not_asked_for_more() -> None:
+    text = "name: x\nentry_point: a\nnodes:\n  - {name: a, type: tool, tool: file.read, args: {path: a.md}}\n"
+    with pytest.raises(InvalidError) as caught:
+        parse_text(text)
+    assert [problem.fix for problem in caught.value.problems] == ["remove `type`"]
+
+
+def test_a_choice_of_a_schedule_says_what_was_given() -> None:
+    with pytest.raises(InvalidError) as caught:
+        schedulespec.parse_text("name: x\nworkflow: w\ncron: '@daily'\noverlap: wait\n")
+    assert "input should be" in caught.value.problems[0].message
+    assert "got 'wait'" in caught.value.problems[0].message
+
+
+def test_an_amount_that_is_none_has_one_fix() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        calls.create_budget("abc")
+    assert str(caught.value).count("write") == 1

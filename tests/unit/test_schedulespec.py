@@ -59,7 +59,11 @@ deadline: 1h
         ({"windows": "9-17"}, "windows", "'9-17' is not a window"),
         ({"holidays": ["2030-13-01"]}, "holidays", "'2030-13-01' is not a date"),
         ({"start_at": "soon"}, "start_at", "'soon' is not a time"),
-        ({"overlap": "queue"}, "overlap", "Input should be 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow'"),
+        (
+            {"overlap": "queue"},
+            "overlap",
+            "input should be 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow', got 'queue'",
+        ),
         ({"every": "1h"}, "every", "unknown field 'every'"),
         ({"end_at": "2030-01-01", "start_at": "2030-01-02"}, "end_at", "'2030-01-01' is before `start_at`"),
         ({"cron": "*/90 * * * *"}, "cron", "'*/90 * * * *' has a step of 90 in the minute, which has 60 values"),

@@ -192,7 +192,7 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
     if not isinstance(data, dict):
         raise InvalidError(
             "the definition must be a mapping",
-            problems=(Problem(_place((), lines), f"got a {type(data).__name__}", "start with `name:` and `dag:`"),),
+            problems=(Problem(_place((), lines), f"got {kind_of(data)}", "start with `name:` and `dag:`"),),
         )
     authored = normalise(data)
     found = [Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -66,7 +68,20 @@ def _told(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
         message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
     if kind == "string_type" and isinstance(given, bool):
         return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
-    return message, ""
+    return message, _meant(str(given), item["ctx"]["expected"]) if kind == "literal_error" else ""
+
+
+# What other languages call the types of JSON.
+_TYPES: Final = {"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number",
+                 "bool": "boolean", "list": "array", "dict": "object", "map": "object"}  # fmt: skip
+
+
+def _meant(given: str, expected: str) -> str:
+    """The fix for a word that is none of the expected ones, which pydantic lists in quotes."""
+    words = {word.lower(): word for word in re.findall(r"'([^']+)'", expected)}
+    low = _TYPES.get(given.lower(), given.lower())
+    near = difflib.get_close_matches(low, words, n=1, cutoff=0.7)
+    return f"did you mean {words[near[0]]!r}?" if near else ""
 
 
 def _no_type(_item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:

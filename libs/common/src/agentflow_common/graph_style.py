@@ -16,6 +16,8 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
+from agentflow_common.expressions import kind_of
+
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
 ENDS: Final = frozenset({"END", "__end__"})
@@ -103,9 +105,7 @@ def _node(node: Any, number: int, found: Authored) -> Any:
     here: Place = ("dag", *there)
     found.origin[here] = there
     if not isinstance(node, dict):
-        found.problems.append(
-            (there, f"a node is a mapping, got a {type(node).__name__}", "write {name: ..., tool: ...}")
-        )
+        found.problems.append((there, f"a node is a mapping, got {kind_of(node)}", "write {name: ..., tool: ...}"))
         return node
     kinds = [kind for kind in (*_WORKS, *_OTHERS) if kind in node]
     made = {key: value for key, value in node.items() if key not in {*kinds, "name", "args"}}
@@ -128,7 +128,6 @@ def _node(node: Any, number: int, found: Authored) -> Any:
     if "type" in made or "config" in made:
         field = "type" if "type" in made else "config"
         found.problems.append(((*there, field), f"`{kind}` says it already", f"remove `{field}`"))
-        return made
     if kind in _WORKS:
         made["type"], made["config"] = _work(kind, node, made, here, there, found)
     else:

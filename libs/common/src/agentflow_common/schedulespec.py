@@ -164,7 +164,7 @@ class Spec(_Model):
 def parse(data: Any, lines: Mapping[tuple[str | int, ...], int] | None = None) -> Spec:
     """A checked Spec from plain data; `lines` maps a path to its line."""
     if not isinstance(data, dict):
-        place = Problem("schedule", f"got a {type(data).__name__}", "start with `name:` and `workflow:`")
+        place = Problem("schedule", f"got {expressions.kind_of(data)}", "start with `name:` and `workflow:`")
         raise InvalidError("the schedule must be a mapping", problems=(place,), kind="invalid_schedule")
     try:
         spec = Spec.model_validate(data)
@@ -244,6 +244,7 @@ def _explain(item: Any, lines: Mapping[tuple[str | int, ...], int] | None) -> Pr
     elif item["type"] == "string_pattern_mismatch":
         message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
     elif item["type"] == "literal_error":
+        message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"[:200]
         fix = _ELSEWHERE.get(str(item["input"]).lower(), "or a range, mon-fri" if "weekdays" in path else "")
     elif item["type"] in _SHAPES:
         message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]

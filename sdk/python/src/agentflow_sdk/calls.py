@@ -329,7 +329,8 @@ def _limit(limit_usd: Decimal | str | int) -> int:
         if nano <= 0:
             raise ValueError(f"{limit_usd} is not above 0")
     except ValueError as error:
-        problem = Problem("limit", str(error), "write US dollars, for example 1000 or 12.50")
+        wrong, _, fix = str(error).partition("; ")
+        problem = Problem("limit", wrong, fix or "write US dollars, for example 1000 or 12.50")
         raise InvalidArgumentError("the limit is not an amount of money", problems=(problem,)) from None
     return nano
 

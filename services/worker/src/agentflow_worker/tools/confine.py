@@ -50,8 +50,9 @@ def resolve(
         if real.is_dir() if folder else real.is_file():
             return real
     what = "folder" if folder else "file"
+    how = " (`agentctl up --file-root`)" if setting == "AGENTFLOW_FILE_ROOTS" else ""
     raise NotFoundError(
-        f"there is no {what} {path!r} under {_listed(roots)}: check the name, or add its folder to {setting}",
+        f"there is no {what} {path!r} under {_listed(roots)}: check the name, or add its folder to {setting}{how}",
         kind="file_not_found",
     )
 
