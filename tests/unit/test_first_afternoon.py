@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agentctl import demo, output
+from agentctl import demo, output, runs
 from agentctl.commands import audit
+from agentctl.failures import CliError
 from agentctl.main import app
 from agentflow_common import schedulespec
 from agentflow_common.definition import parse_text
@@ -167,3 +168,11 @@ def test_an_amount_that_is_none_has_one_fix() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         calls.create_budget("abc")
     assert str(caught.value).count("write") == 1
+
+
+@pytest.mark.parametrize("text", ["run_", "run_k35"])
+def test_a_beginning_of_an_id_that_is_too_short_is_told(text: str) -> None:
+    client: Any = None  # no server is asked
+    with pytest.raises(CliError) as caught:
+        runs.find(client, text)
+    assert "at least 4 characters" in str(caught.value.fix)

@@ -17,6 +17,7 @@ LAST: Final = ("last", "@last")
 _LOOKED_AT_MAX: Final = 50
 _SHOWN_MAX: Final = 5
 _WHOLE: Final = re.compile(r"run_[0-9a-z]{26}\Z")
+_TOO_SHORT: Final = re.compile(r"run_[0-9a-z]{0,3}\Z")
 _BEGINNING: Final = re.compile(r"(run_)?[0-9a-z]{4,26}\Z")
 
 RunId = Annotated[
@@ -37,6 +38,10 @@ def find(client: Client, text: str) -> str:
     """
     if text in LAST:
         return _told(_last(client))
+    if _TOO_SHORT.match(text):
+        raise CliError(
+            f"{text}: too short for the beginning of a run's id", fix="write at least 4 characters after run_"
+        )
     if _WHOLE.match(text) or not _BEGINNING.match(text):
         return text
     prefix = text if text.startswith("run_") else f"run_{text}"
