@@ -158,7 +158,7 @@ def test_errors_are_one_clear_message(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     result = cli("workflow", "submit", cli.flow, code=2)
     assert f"{cli.flow}:7: dag.nodes[1].config.prompt_ref: the prompt 'p@1' does not exist (create it)" in result.stderr
     assert "Traceback" not in result.stderr
-    assert "no run" in cli("workflow", "get", "run_x", code=2).stderr
+    assert "no run" in cli("workflow", "get", "run_xyzw", code=2).stderr
     assert "API key" in cli("workflow", "list", "--token", "wrong", code=4).stderr
     assert "org" in cli("workflow", "list", "--org-id", "other", code=4).stderr
     assert "agentctl up" in cli("workflow", "list", "--endpoint", "127.0.0.1:1", code=3).stderr
