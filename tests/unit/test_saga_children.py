@@ -169,6 +169,22 @@ def test_engine_04_a_subworkflow_that_took_too_long_is_waited_for_at_the_end() -
     assert isinstance(made[-1], ev.RunCompleted)
 
 
+def test_engine_04_of_two_subworkflows_that_completed_for_one_step_the_end_names_the_one_that_stays() -> None:
+    run = begun({"timeout_ms": 1000, "retry": {"max_attempts": 2, "initial_ms": 0}})
+    fired = ev.TimerFired(org="o", run="r", ts=9_000, timer="timeout:sub:1", kind="step_timeout", step="sub", attempt=1)
+    tell(run, fired)
+    tell(run, ended("sub", "completed", output=Payload(value={"id": "the first"})))  # before its cancel came
+    assert run.state.steps["sub"].attempt == 2
+    tell(run, ended("sub", "completed", attempt=2, output=Payload(value={"id": "the second"})))
+    made = tell(run, failed("beside"))
+    assert [(d.step, d.inputs["booking"]) for d in made if isinstance(d, ev.StepScheduled)] == [
+        ("sub:undo", "the second")
+    ]
+    tell(run, completed("sub:undo"))
+    made = tell(run, completed("before:undo"))
+    assert (made[-1].compensated, made[-1].uncompensated) == (("before",), ("sub",))
+
+
 def play(raw: dict[str, Any], keys: list[str]) -> tuple[list[Any], Run]:
     """A run in which the subworkflows of these steps have completed."""
     child = parse_dict(

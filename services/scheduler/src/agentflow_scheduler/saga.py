@@ -59,7 +59,7 @@ def fail(run: Run, out: Decision, error: StepError, step: str, undo: bool = True
 
 def _is_undone(state: RunState, key: str) -> bool:
     undo = state.steps.get(undo_key(key))
-    return undo is not None and undo.status is StepStatus.COMPLETED
+    return undo is not None and undo.status is StepStatus.COMPLETED and not _acted_twice(state.steps[key])
 
 
 def resume(run: Run, out: Decision) -> bool:
@@ -130,6 +130,11 @@ def _may_have_effect(step: StepState) -> bool:
     return step.status is not StepStatus.FAILED or is_unsure(step)
 
 
+def _acted_twice(step: StepState) -> bool:
+    """Whether two runs of a subworkflow completed, one of them after its step had given it up: one is undone."""
+    return bool(step.child) and step.late is not None and step.status is StepStatus.COMPLETED
+
+
 def waits_for_children(run: Run, out: Decision) -> bool:
     """True while subworkflows that were told to end have not; there is a time by which the run goes on without them."""
     state = run.state
@@ -181,7 +186,7 @@ def compensate(run: Run, out: Decision) -> None:
         _look_at_undo(run, out, name, step)
         if name not in run.decided:
             return
-        (done if step.status is StepStatus.COMPLETED else undone).append(key)
+        (done if _is_undone(state, key) else undone).append(key)
     out.at = ""
     if not state.cancel_forced:
         undone.extend(undoing_steps(state))  # they were waited for in vain
