@@ -193,11 +193,12 @@ async def cli(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_usage_04_the_command_line_reads_and_verifies_the_audit_log(stand: Stand, cli: Cli) -> None:
-    sequences = [await write(stand, n) for n in range(3)]
+    run = "run_" + "k7" * 13
+    sequences = [await write(stand, n, run=run) for n in range(3)]
     listed = json.loads((await cli("audit", "list", "--action", "restore", "-o", "json")).stdout)
     assert [item["sequence"] for item in listed] == sequences[::-1]
     since = json.loads(
-        (await cli("audit", "list", "--since", "2026-09-21T14:13:22Z", "--run", "run_1", "-o", "json")).stdout
+        (await cli("audit", "list", "--since", "2026-09-21T14:13:22Z", "--run", run, "-o", "json")).stdout
     )
     assert [item["reason"] for item in since] == ["case 2"]
     assert "case 1" in (await cli("audit", "get", str(sequences[1]))).stdout
