@@ -40,6 +40,7 @@ pytestmark = [
 ]
 
 WRONG_S_MAX = 5.0
+BESIDE_OTHERS_S_MAX = 15.0  # of the short tests, which share the processors with other tests: wall time says less there
 PACE_S = 2.0  # between submissions: they go on for as long as servers restart
 AWAY_S = 3.0  # longer than readiness takes to notice
 ENDS_S_MAX = 240.0
@@ -86,8 +87,11 @@ class Platform:
         self.truth = truth
         self._effects = effects
 
-    async def play(self, total: int, restart_all: Callable[[], Any]) -> None:
-        """Runs are submitted for as long as the servers restart; then all must end well."""
+    async def play(self, total: int, restart_all: Callable[[], Any], wrong_s_max: float) -> None:
+        """Submits runs for as long as the servers restart; then all must end well.
+
+        wrong_s_max: how long readiness may differ from the truth.
+        """
         watching = asyncio.create_task(self.truth.watch())
         work: list[asyncio.Task[None]] = []
         try:
@@ -109,7 +113,7 @@ class Platform:
         assert await unanswered(self.nc) == {}
         self._check_effects()
         print(f"\n{total} runs; answers {dict(self.runs.codes)}; wrong for s: {self.truth.wrong_s}")
-        late = {name: seconds for name, seconds in self.truth.wrong_s.items() if seconds > WRONG_S_MAX}
+        late = {name: seconds for name, seconds in self.truth.wrong_s.items() if seconds > wrong_s_max}
         assert late == {}, "\n".join(self.truth.story)
 
     async def _submit(self, total: int, restarting: asyncio.Task[None]) -> None:
@@ -178,7 +182,9 @@ async def _restart_nodes(hands: Hands, nc: Client, plan: Sequence[tuple[ClusterN
     await until(partial(is_healthy, nc), what="the cluster's replicas do not come together")
 
 
-async def _nats(tmp_path: Path, hands: Hands, postgres: PostgresServer, total: int, hows: Sequence[str]) -> None:
+async def _nats(
+    tmp_path: Path, hands: Hands, postgres: PostgresServer, total: int, hows: Sequence[str], wrong_s_max: float
+) -> None:
     cluster = NatsCluster(tmp_path / "nats", password=secrets.token_hex(12))
     await hands.do(cluster.start)
     try:
@@ -186,7 +192,7 @@ async def _nats(tmp_path: Path, hands: Hands, postgres: PostgresServer, total: i
         env = {**postgres.env(), "CLICKHOUSE_PATH": str(tmp_path / "clickhouse")}
         known = cluster.nodes[0].url
         async with platform(tmp_path, known, cluster.url, env, len(cluster.nodes)) as stand:
-            await stand.play(total, partial(_restart_nodes, hands, stand.nc, plan))
+            await stand.play(total, partial(_restart_nodes, hands, stand.nc, plan), wrong_s_max)
     finally:
         await hands.do(cluster.stop)
 
@@ -194,14 +200,14 @@ async def _nats(tmp_path: Path, hands: Hands, postgres: PostgresServer, total: i
 async def test_cluster_01_runs_outlive_each_server_of_nats_of_which_one_is_known(
     tmp_path: Path, hands: Hands, postgres: PostgresServer
 ) -> None:
-    await _nats(tmp_path, hands, postgres, 40, ["killed"])
+    await _nats(tmp_path, hands, postgres, 40, ["killed"], BESIDE_OTHERS_S_MAX)
 
 
 @pytest.mark.slow
 async def test_cluster_01_200_runs_outlive_every_server_of_nats_restarting_twice_each_way(
     tmp_path: Path, hands: Hands, postgres: PostgresServer
 ) -> None:
-    await _nats(tmp_path, hands, postgres, 200, ["retired", "killed", "stopped", "killed"])
+    await _nats(tmp_path, hands, postgres, 200, ["retired", "killed", "stopped", "killed"], WRONG_S_MAX)
 
 
 async def _restart_stores(hands: Hands, plan: Sequence[tuple[Work, Work]]) -> None:
@@ -212,7 +218,9 @@ async def _restart_stores(hands: Hands, plan: Sequence[tuple[Work, Work]]) -> No
         await asyncio.sleep(WRONG_S_MAX)
 
 
-async def _stores(tmp_path: Path, hands: Hands, postgres: PostgresServer, total: int, rounds: int) -> None:
+async def _stores(
+    tmp_path: Path, hands: Hands, postgres: PostgresServer, total: int, rounds: int, wrong_s_max: float
+) -> None:
     nats = NatsServer(tmp_path / "nats", token=secrets.token_hex(12))
     clickhouse = ClickHouseServer(tmp_path / "clickhouse")
     await hands.do(nats.start)
@@ -226,7 +234,7 @@ async def _stores(tmp_path: Path, hands: Hands, postgres: PostgresServer, total:
         ]
         env = {**postgres.env(), **clickhouse.env}
         async with platform(tmp_path, nats.url, nats.url, env, 1) as stand:
-            await stand.play(total, partial(_restart_stores, hands, plan * rounds))
+            await stand.play(total, partial(_restart_stores, hands, plan * rounds), wrong_s_max)
     finally:
         await hands.do(clickhouse.stop)
         await hands.do(nats.stop)
@@ -235,11 +243,11 @@ async def _stores(tmp_path: Path, hands: Hands, postgres: PostgresServer, total:
 async def test_cluster_01_runs_outlive_postgresql_and_clickhouse(
     tmp_path: Path, hands: Hands, postgres: PostgresServer
 ) -> None:
-    await _stores(tmp_path, hands, postgres, 40, 1)
+    await _stores(tmp_path, hands, postgres, 40, 1, BESIDE_OTHERS_S_MAX)
 
 
 @pytest.mark.slow
 async def test_cluster_01_200_runs_outlive_postgresql_and_clickhouse_restarting_twice_each_way(
     tmp_path: Path, hands: Hands, postgres: PostgresServer
 ) -> None:
-    await _stores(tmp_path, hands, postgres, 200, 2)
+    await _stores(tmp_path, hands, postgres, 200, 2, WRONG_S_MAX)

@@ -67,7 +67,7 @@ def gated(node: str, gate: str) -> str:
 
 
 def opened(gate: str) -> None:
-    next(m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_steps_")).GATES[gate].set()
+    next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_")).GATES[gate].set()
 
 
 @contextlib.asynccontextmanager

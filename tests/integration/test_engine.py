@@ -23,7 +23,7 @@ pytestmark = pytest.mark.integration
 
 def steps() -> Any:
     """The module that the worker loaded."""
-    return next(m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_steps_"))
+    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def workflow(*nodes: str, edges: str = "", top: str = "") -> str:

@@ -28,7 +28,7 @@ HANGS = "{id: hangs, type: function, config: {function_name: t.sleep, inputs: {s
 
 def steps() -> Any:
     """The module that the worker loaded."""
-    return next(m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_steps_"))
+    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def paid(name: str, step: str = "paid", after: str = "") -> str:

@@ -39,7 +39,7 @@ def keyed(seconds: float, more: str = "lane_limit: 2,") -> str:
 
 def steps() -> Any:
     """The module that the worker loaded."""
-    return next(m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_steps_"))
+    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 class Lanes:

@@ -23,7 +23,7 @@ ONE = "policy: {retry: {max_attempts: 1}}"
 
 
 def calls(name: str) -> int:
-    module = next(m for known, m in list(sys.modules.items()) if known.startswith("agentflow_load_steps_"))
+    module = next(m for known, m in sys.modules.copy().items() if known.startswith("agentflow_load_steps_"))
     return int(module.CALLS[name])
 
 

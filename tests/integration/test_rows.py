@@ -34,7 +34,7 @@ STEPS = Path(__file__).with_name("row_steps.py")
 
 def steps() -> Any:
     """The module that the worker loaded."""
-    return [m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_row_steps_")][-1]
+    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_row_steps_")][-1]
 
 
 def step(name: str, call: str, inputs: str = "", more: str = "", kind: str = "function") -> str:

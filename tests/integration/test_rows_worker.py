@@ -44,7 +44,7 @@ class Workers:
         )
         context = await lifetime.enter_async_context(running("worker", settings, worker_app))
         await self.stack.enter_async_context(lifetime)
-        module = [m for known, m in list(sys.modules.items()) if known.startswith("agentflow_load_row_steps_")][-1]
+        module = [m for known, m in sys.modules.copy().items() if known.startswith("agentflow_load_row_steps_")][-1]
         return Worker(lifetime, context, module)
 
 

@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 
 def steps() -> Any:
     """The module that the worker loaded."""
-    return [m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_worker_steps_")][-1]
+    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_worker_steps_")][-1]
 
 
 class Bench:

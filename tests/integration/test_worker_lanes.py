@@ -29,7 +29,7 @@ LANE = "slots"
 
 def steps() -> Any:
     """The module that the workers loaded."""
-    return [m for name, m in list(sys.modules.items()) if name.startswith("agentflow_load_worker_steps_")][-1]
+    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_worker_steps_")][-1]
 
 
 class Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -37,7 +38,8 @@ def setup(folder: Path, code: int) -> subprocess.CompletedProcess[str]:
         (folder / member).mkdir(parents=True)
         (folder / member / "pyproject.toml").touch()
     command = ["make", "setup", f"PYTHON={sys.executable}"]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    env = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}  # not a child
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
 def test_usage_20_the_first_setup_prints_no_line_for_each_package(tmp_path: Path) -> None:
