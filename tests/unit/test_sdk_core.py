@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
+import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from agentflow_sdk import (
 )
 from agentflow_sdk.channel import metadata, parse_endpoint
 from agentflow_sdk.convert import from_struct, to_struct
-from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError
+from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError, from_rpc_error
 from agentflow_sdk.watching import WatchState
 
 POLICY = RetryPolicy(attempts_max=3, initial_s=0.1, delay_s_max=1.0)
@@ -201,3 +202,22 @@ def test_an_argument_that_does_not_fit_is_named(given: dict[str, Any], fix: str)
         calls.submit("w", {}, **given)
     assert (caught.value.problems[0].place, fix in caught.value.problems[0].fix) == (next(iter(given)), True)
     assert calls.submit("w", {}, tags=MappingProxyType({"team": "a"})).request.tags == {"team": "a"}
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "kind", "told"),
+    [
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", DeadlineExceededError, "a longer `timeout`"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "Stream removed (Deadline Exceeded)", DeadlineExceededError, "h:1 did not"),
+        (grpc.StatusCode.DEADLINE_EXCEEDED, "prompt.list did not answer in 9 s", DeadlineExceededError, "prompt.list"),
+        (grpc.StatusCode.UNKNOWN, "Stream removed", UnavailableError, "can't reach AgentFlow at h:1"),
+    ],
+)
+def test_cluster_09_what_grpc_says_itself_is_told_with_what_to_do(
+    code: grpc.StatusCode, words: str, kind: type[Exception], told: str
+) -> None:
+    error = SimpleNamespace(code=lambda: code, details=lambda: words, trailing_metadata=lambda: ())
+    made = from_rpc_error(error, "h:1")
+    assert type(made) is kind
+    assert told in made.message
+    assert "Stream removed (Deadline" not in made.message

@@ -180,6 +180,10 @@ def from_rpc_error(error: Any, endpoint: str) -> AgentFlowError:
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY:
             details = value
+    if code == "unknown" and message.lower().startswith("stream removed"):  # gRPC's word for a connection that broke
+        code = "unavailable"
+    if code == "deadline_exceeded" and _is_own_deadline(message):
+        message = f"AgentFlow at {endpoint} did not answer in time; try again, or give the call a longer `timeout`"
     if code == "unavailable" and _is_transport_noise(message):
         message = f"can't reach AgentFlow at {endpoint} ({_brief(message)}); is it running?"
     return from_status(code, message, details)
@@ -187,7 +191,13 @@ def from_rpc_error(error: Any, endpoint: str) -> AgentFlowError:
 
 def _is_transport_noise(message: str) -> bool:
     lowered = message.lower()
-    return any(word in lowered for word in ("failed to connect", "connection", "dns", "socket", "handshake", "goaway"))
+    words = ("failed to connect", "connection", "dns", "socket", "handshake", "goaway", "stream removed")
+    return any(word in lowered for word in words)
+
+
+def _is_own_deadline(message: str) -> bool:
+    """Whether gRPC itself gave up waiting, and no server said what did not answer."""
+    return not message or message.lower().startswith(("deadline exceeded", "stream removed"))
 
 
 def _brief(message: str) -> str:
