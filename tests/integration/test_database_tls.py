@@ -15,7 +15,7 @@ import pytest
 
 from agentflow_common import postgres, tls
 from agentflow_common.clickhouse import ClickHouse
-from agentflow_common.errors import InvalidError, RetryableError
+from agentflow_common.errors import InvalidError, RetryableError, UnauthenticatedError
 from agentflow_common.settings import ClickHouseSettings, DatabaseSettings
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.tls_front import Authority, plain_front, postgres_front, server_context
@@ -96,7 +96,7 @@ async def test_cluster_03_a_server_that_asks_for_a_client_certificate_gets_it(
         env |= {"DB_SSL_ROOT_CERT": str(authority.ca)}
         client = str(authority.issue("client"))
         assert await one({**env, "DB_SSL_CERT": client, "DB_SSL_KEY": client}) == 1
-        with pytest.raises((ssl.SSLError, OSError, asyncpg.PostgresError)):
+        with pytest.raises((ssl.SSLError, OSError, asyncpg.PostgresError, UnauthenticatedError)):
             await one(env)
 
 

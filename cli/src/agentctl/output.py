@@ -62,6 +62,12 @@ def stderr() -> Console:
     return console
 
 
+def done(plain: Any, output: Format) -> None:
+    """Prints what a command has changed, for scripts; a person reads the note."""
+    if output is not Format.TABLE:
+        emit(plain, output, str)
+
+
 def note(message: str) -> None:
     """A message for the person at the terminal."""
     sys.stderr.write(message + "\n")

@@ -12,7 +12,7 @@ import typer
 
 from agentctl import session
 from agentctl.failures import FAILED, CliError
-from agentctl.output import Format, Output, emit, note
+from agentctl.output import Format, Output, done, emit, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -94,6 +94,7 @@ def restore(
     data_dir: DataDir = None,
     key_file: KeyFile = None,
     force: Annotated[bool, typer.Option("--force", help="Move a data dir that is there aside.")] = False,
+    output: Output = Format.TABLE,
 ) -> None:
     """Unpack an archive as a data dir, checked file by file. No stack may run there."""
     from agentctl.stack import backup
@@ -101,6 +102,7 @@ def restore(
     folder = session.data_dir(data_dir)
     path = archive.expanduser().absolute()
     older = _guarded(lambda: backup.restore(path, folder, key_file=_path(key_file), force=force, say=note))
+    done({"data_dir": str(folder), "older": str(older or "")}, output)
     if older is not None:
         note(f"what was there is in {older}")
     note(f"restored to {folder}; start it with `agentctl up --detach --data-dir {folder}`")

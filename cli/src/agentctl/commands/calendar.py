@@ -8,7 +8,7 @@ import typer
 
 from agentctl import paging, values
 from agentctl.failures import BAD_INPUT, CliError
-from agentctl.output import Format, Output, emit, note, some, when
+from agentctl.output import Format, Output, done, emit, note, some, when
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
@@ -25,6 +25,7 @@ def set_(
     file: Annotated[
         str, typer.Option("--file", "-f", help="An iCalendar file (.ics), or a date a line.", show_default=False)
     ] = "",
+    output: Output = Format.TABLE,
 ) -> None:
     """Make a calendar, or put these dates in the place of its own. Schedules that name it are told."""
     from agentctl import holidays
@@ -34,6 +35,7 @@ def set_(
         raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
     with open_client() as client:
         told = client.schedules.set_calendar(name, dates)
+    done({"name": name, "dates": dates, "schedules_told": told}, output)
     note(f"calendar {name}: {some(len(dates), 'date')}; {some(told, 'schedule was', 'schedules were')} told")
 
 
@@ -59,8 +61,12 @@ def list_(
 
 @app.command("delete")
 @remote
-def delete(name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)]) -> None:
+def delete(
+    name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
+    output: Output = Format.TABLE,
+) -> None:
     """Delete a calendar that no schedule names."""
     with open_client() as client:
         client.schedules.delete_calendar(name)
+    done({"name": name, "deleted": True}, output)
     note(f"calendar {name}: deleted")

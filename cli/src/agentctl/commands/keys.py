@@ -11,7 +11,7 @@ import typer
 
 from agentctl import session
 from agentctl.failures import BAD_INPUT, UNREACHABLE, CliError
-from agentctl.output import Format, Output, emit, note, stdout, table, when
+from agentctl.output import Format, Output, done, emit, note, stdout, table, when
 
 if TYPE_CHECKING:
     from agentflow_gateway.store import KeyRow, Store
@@ -66,6 +66,7 @@ def list_(
 def revoke(
     ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As `keys list` shows them.", show_default=False)],
     data_dir: DataDir = None,
+    output: Output = Format.TABLE,
 ) -> None:
     """Make keys stop working, within seconds."""
     from agentflow_common.clock import SystemClock
@@ -76,6 +77,7 @@ def revoke(
         return [key_id for key_id in ids if not await store.revoke_key(key_id, now_ms)]
 
     missing = _with_store(data_dir, work)
+    done({"revoked": [key_id for key_id in ids if key_id not in missing], "unknown": missing}, output)
     for key_id in ids:
         if key_id not in missing:
             note(f"{key_id} is revoked")

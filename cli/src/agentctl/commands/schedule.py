@@ -10,7 +10,7 @@ from agentctl import paging, session, values
 from agentctl.commands import calendar
 from agentctl.failures import BAD_INPUT, CliError
 from agentctl.hints import Group
-from agentctl.output import Format, Output, emit, note, some, when
+from agentctl.output import Format, Output, done, emit, note, some, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -170,19 +170,21 @@ def next_(
 
 @app.command()
 @remote
-def pause(name: Name, reason: Reason = "") -> None:
+def pause(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Start no further runs. Times that pass are not made up for."""
     with open_client() as client:
         changed = client.schedules.pause(name, reason)
+    done({"name": name, "paused": True, "changed": changed}, output)
     note(f"schedule {name}: paused" if changed else f"schedule {name} was paused already")
 
 
 @app.command()
 @remote
-def resume(name: Name, reason: Reason = "") -> None:
+def resume(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Go on after a pause."""
     with open_client() as client:
         changed = client.schedules.resume(name, reason)
+    done({"name": name, "paused": False, "changed": changed}, output)
     note(f"schedule {name}: active" if changed else f"schedule {name} was not paused")
 
 
@@ -255,10 +257,11 @@ def backfill(
 
 @app.command()
 @remote
-def delete(name: Name, reason: Reason = "") -> None:
+def delete(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Delete a schedule; its runs go on to their end."""
     with open_client() as client:
         client.schedules.delete(name, reason)
+    done({"name": name, "deleted": True}, output)
     note(f"schedule {name}: deleted")
 
 

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import nats.errors
 
 from agentflow_common import tasks
-from agentflow_common.errors import UnauthenticatedError
+from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
 from agentflow_common.wire import Connection
 
 log = logging.getLogger(__name__)
@@ -24,6 +24,7 @@ RECONNECT_WAIT_S: Final = 0.25
 PING_EVERY_S: Final = 3
 PINGS_LOST_MAX: Final = 2  # a server that hangs keeps its connections: pings find that out within 9 s
 PENDING_BYTES_MAX: Final = 64 * 1024 * 1024  # unsent while no server is there
+_SCHEMES: Final = frozenset({"nats", "tls", "ws", "wss"})
 REFUSED: Final = "credentials refused; see NATS_URL"
 
 
@@ -49,10 +50,31 @@ def _options(uri: SplitResult | None) -> dict[str, str | None]:
 
 
 def read(url: str) -> tuple[list[str], Credentials]:
-    """The servers of a NATS_URL (several with commas between them), without and with their credentials."""
-    parsed = [urlsplit(one if "://" in one else f"nats://{one}") for one in (part.strip() for part in url.split(","))]
+    """The servers of a NATS_URL (several with commas between them), without and with their credentials.
+
+    InvalidError for what is no address; it does not repeat the value, which may hold credentials.
+    """
+    parsed = [_address(part.strip()) for part in url.split(",")]
     parsed = [uri if uri.port else uri._replace(netloc=f"{uri.netloc}:4222") for uri in parsed]
     return [f"{uri.scheme}://{uri.netloc.rpartition('@')[2]}" for uri in parsed], Credentials(parsed)
+
+
+def _address(text: str) -> SplitResult:
+    wrong = ""
+    try:
+        uri = urlsplit(text if "://" in text else f"nats://{text}")
+        _ = uri.port
+    except ValueError:
+        wrong = "has a port that is no number from 0 to 65535, or brackets that do not close"
+    else:
+        if not uri.hostname:
+            wrong = "names no host"
+        elif uri.scheme not in _SCHEMES:
+            wrong = f"begins with {uri.scheme}://"
+    if wrong:
+        fix = "set it to nats://HOST:PORT, with TOKEN@ or USER:PASSWORD@ before the host"
+        raise InvalidError(f"NATS_URL {wrong}: {fix}", problems=(Problem("NATS_URL", wrong, fix),))
+    return uri
 
 
 class NatsConnection(Connection):
@@ -90,7 +112,8 @@ class _Watch:
         if self.connected and not self._nc.is_connected:
             self._nc.drop()
         if not _is_refusal(error):
-            log.warning("nats: %s", type(error).__name__)
+            what = str(error) if isinstance(error, OSError) else type(error).__name__
+            log.warning("NATS at %s (NATS_URL): %s", _places(self._servers), what)
             return
         self._refusals += 1
         if self._refusals != len(self._servers):  # one of many may be wrong
@@ -157,8 +180,11 @@ def _is_refusal(error: Exception) -> bool:
 
 def _refusal(servers: Sequence[str]) -> str:
     """Without the credentials themselves."""
-    places = ", ".join(server.removeprefix("nats://") for server in servers)
     return (
-        f"NATS at {places} refuses the credentials: set NATS_URL to nats://TOKEN@HOST:PORT or "
+        f"NATS at {_places(servers)} refuses the credentials: set NATS_URL to nats://TOKEN@HOST:PORT or "
         "nats://USER:PASSWORD@HOST:PORT with those of the server's `authorization`"
     )
+
+
+def _places(servers: Sequence[str]) -> str:
+    return ", ".join(server.removeprefix("nats://") for server in servers)

@@ -12,6 +12,7 @@ from typing import Any, Final
 import asyncpg
 
 from agentflow_common import tls
+from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
 from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,10 @@ async def _bounded(connection: Any) -> None:
 
 
 async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
-    """A pool whose search path is the service's schema; waits up to 10 s for the server."""
+    """A pool whose search path is the service's schema; waits up to 10 s for the server.
+
+    UnauthenticatedError and InvalidError name the settings that are wrong, without the password.
+    """
     ssl_argument = tls.for_postgres(settings)
     for attempt in range(_CONNECT_TRIES_MAX):
         try:
@@ -72,8 +76,21 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
                 timeout=CONNECT_S_MAX,
                 command_timeout=QUERY_S_MAX,
             )
+        except asyncpg.InvalidAuthorizationSpecificationError as error:  # a wrong password is one of them
+            raise UnauthenticatedError(
+                f"PostgreSQL at {settings.db_host}:{settings.db_port} refuses user {settings.db_user!r}: "
+                "set DB_USER and DB_PASSWORD, and see the server's pg_hba.conf",
+                kind="postgres_credentials_refused",
+            ) from error
+        except asyncpg.InvalidCatalogNameError as error:
+            told = f"PostgreSQL at {settings.db_host}:{settings.db_port} has no database {settings.db_name!r}"
+            fix = "set DB_NAME, or create the database"
+            raise InvalidError(f"{told}: {fix}", problems=(Problem("DB_NAME", "unknown database", fix),)) from error
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             if attempt == _CONNECT_TRIES_MAX - 1:
+                log.error(  # noqa: TRY400  (the traceback follows)
+                    "PostgreSQL at %s:%d does not answer: set DB_HOST and DB_PORT", settings.db_host, settings.db_port
+                )
                 raise
             await asyncio.sleep(0.25)
     raise AssertionError("unreachable")

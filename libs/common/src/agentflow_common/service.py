@@ -218,12 +218,25 @@ def main(name: str, settings: SettingsT, app: App[SettingsT]) -> None:
     telemetry.setup(name, settings)
 
     async def body() -> None:
-        stop = asyncio.Event()
+        stop, started = asyncio.Event(), asyncio.Event()
         loop = asyncio.get_running_loop()
         for signum in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(signum, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, _log_tasks)
+        serving, asked = asyncio.ensure_future(serve(stop, started)), asyncio.ensure_future(stop.wait())
+        await asyncio.wait({serving, asked}, return_when=asyncio.FIRST_COMPLETED)
+        asked.cancel()
+        if not serving.done() and not started.is_set():  # it waits for a server that may never come
+            log.info("stopping before the service was ready")
+            serving.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await serving
+            return
+        await serving
+
+    async def serve(stop: asyncio.Event, started: asyncio.Event) -> None:
         async with running(name, settings, app) as context:
+            started.set()
             gc.freeze()  # modules and models stay: looking through them took a tenth of a busy worker's time
             waiters = [asyncio.ensure_future(stop.wait()), asyncio.ensure_future(context.stopping.wait())]
             await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Final, Literal, TypeVar
 
-from pydantic import Field, FilePath, ValidationError
+from pydantic import Field, FilePath, ValidationError, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -15,6 +15,7 @@ from pydantic_settings import (
 )
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
+LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 def load(kind: type[SettingsT]) -> SettingsT:
@@ -37,7 +38,7 @@ class Settings(BaseSettings):
     nats_url: str = "nats://127.0.0.1:4222"
     default_org_id: str = "default"
     http_host: str = "127.0.0.1"
-    http_port: int = Field(0, description="port of /healthz, /readyz and /metrics; 0 picks a free one")
+    http_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 picks a free one")
     log_level: str = "INFO"
     log_format: Literal["json", "text"] = "json"
     durability: Literal["default", "fsync"] = Field("default", alias="AGENTFLOW_DURABILITY")
@@ -46,6 +47,13 @@ class Settings(BaseSettings):
         None, alias="AGENTFLOW_RUN_DIR", description="where a service writes the ports that it chose"
     )
     otlp_endpoint: str = Field("", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+
+    @field_validator("log_level")
+    @classmethod
+    def _known_level(cls, value: str) -> str:
+        if value.upper() not in LOG_LEVELS:
+            raise ValueError(f"use one of {', '.join(LOG_LEVELS)}")
+        return value.upper()
 
     @classmethod
     def settings_customise_sources(
@@ -69,7 +77,7 @@ class DatabaseSettings(Settings):
     """
 
     db_host: str = "127.0.0.1"
-    db_port: int = 5432
+    db_port: int = Field(5432, ge=1, le=65535)
     db_user: str = "postgres"
     db_password: str = ""
     db_name: str = "postgres"

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from agentflow_common.errors import TerminalError
+from agentflow_common.errors import InvalidError, TerminalError
 from agentflow_security.settings import SecuritySettings
 
 _KEY_BYTES: Final = 32
@@ -28,7 +28,7 @@ _ORGS_CACHED_MAX: Final = 1024
 
 
 def load_master(settings: SecuritySettings) -> bytes:
-    """The master key from the environment, else from the key file, made if missing. RuntimeError if it is no key."""
+    """The master key from the environment, else from the key file, made if missing. InvalidError if it is no key."""
     text = settings.vault_key.get_secret_value()
     if text:
         return _decode(text, "AGENTFLOW_VAULT_KEY")
@@ -63,7 +63,7 @@ def _decode(text: str, what: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:
-        raise RuntimeError(f"{what} must hold {_KEY_BYTES} bytes in base64; make one with: openssl rand -base64 32")
+        raise InvalidError(f"{what} must hold {_KEY_BYTES} bytes in base64; make one with: openssl rand -base64 32")
     return key
 
 
