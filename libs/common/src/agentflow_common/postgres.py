@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import logging
 import socket
+import ssl
 from pathlib import Path
 from typing import Any, Final
 
@@ -86,6 +87,10 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
             told = f"PostgreSQL at {settings.db_host}:{settings.db_port} has no database {settings.db_name!r}"
             fix = "set DB_NAME, or create the database"
             raise InvalidError(f"{told}: {fix}", problems=(Problem("DB_NAME", "unknown database", fix),)) from error
+        except ssl.SSLCertVerificationError as error:  # waiting would not make it trusted
+            told = f"PostgreSQL at {settings.db_host}:{settings.db_port} is not trusted ({error.verify_message})"
+            fix = "name its authority in DB_SSL_ROOT_CERT, or its name in DB_HOST"
+            raise InvalidError(f"{told}: {fix}", problems=(Problem("DB_SSL_ROOT_CERT", told, fix),)) from error
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             if attempt == _CONNECT_TRIES_MAX - 1:
                 log.error(  # noqa: TRY400  (the traceback follows)
