@@ -6,8 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Files of tests at a time: one more than the processors of a small machine, since tests that restart servers mostly wait.
-JOBS ?= 3
+JOBS ?= 2
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
 UV_VERSION := 0.13.8
 # The newest of the interpreters that are here and new enough; override with `make setup PYTHON=...`.
@@ -48,7 +47,7 @@ lock: ## pin the newest versions that the pyprojects allow, with hashes (make lo
 run: setup ## run the document analysis on the shipped document, or on DOC=path (text, Markdown, HTML, PDF); DATA=DIR
 	@$(BIN)/agentctl demo --data-dir "$(DATA)" $(if $(DOC),--doc "$(DOC)")
 
-test: setup ## fast and integration tests, JOBS=3 files at a time
+test: setup ## fast and integration tests, JOBS=2 files at a time
 	@$(PYTEST) -m "not slow"
 
 test-fast: setup ## tests that start no server
