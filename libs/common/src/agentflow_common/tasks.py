@@ -1,4 +1,4 @@
-"""Ending background tasks for sure.
+"""Ending background tasks for sure, and trying work again for a while.
 
 On Python 3.11 `asyncio.wait_for` returns its result, and forgets the cancellation, when both come in one turn of the
 loop (python/cpython#86296, mended in 3.12), and nats-py waits by it. A task that was cancelled once may therefore go
@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, Container, Iterable
+from typing import Any, Final, TypeVar
+
+from agentflow_common.errors import RetryableError
 
 log = logging.getLogger(__name__)
 AGAIN_S: Final = 0.5
+PAUSE_S: Final = 0.1  # before the second try; it doubles
+Result = TypeVar("Result")
 
 
 async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -26,3 +30,25 @@ async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in done:
             if not task.cancelled() and task.exception() is not None:
                 log.debug("a task ended while it was stopped", exc_info=task.exception())
+
+
+async def patiently(
+    work: Callable[[], Awaitable[Result]], patience_s: float, pause_s_max: float, *, kinds: Container[str] | None = None
+) -> Result:
+    """Returns what the work returns. After a RetryableError it is tried again, as long as there is patience.
+
+    pause_s_max: the longest pause between two tries.
+    kinds: only errors of these kinds are tried again; None: all.
+    Raises the last RetryableError, and every other error at once.
+    """
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    pause_s = PAUSE_S
+    while True:
+        try:
+            return await work()
+        except RetryableError as error:
+            if loop.time() + pause_s > deadline or (kinds is not None and error.kind not in kinds):
+                raise
+        await asyncio.sleep(pause_s)
+        pause_s = min(pause_s * 2, pause_s_max)

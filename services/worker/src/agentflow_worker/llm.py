@@ -11,16 +11,15 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import time
-from collections.abc import Awaitable, Callable, Container
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, expressions, ids, rpc, screening, telemetry
-from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError, TerminalError
+from agentflow_common import bus, expressions, ids, rpc, screening, tasks, telemetry
+from agentflow_common.errors import AgentFlowError, InvalidError, TerminalError
 from agentflow_common.events import LlmUsage, StepError, StepScheduled
 from agentflow_worker import machine
 from agentflow_worker.calls import Calls, Publish
@@ -38,6 +37,7 @@ STRUCTURED: Final = frozenset({"local", "sim"})  # providers that read `inputs` 
 CACHE_TTL_S: Final = 3600
 CACHE_FORM: Final = 2
 PATIENCE_S: Final = 20.0
+PAUSE_S_MAX: Final = 2.0
 AWAY: Final = frozenset(
     {
         "service_unavailable", "rpc_timeout", "log_unavailable", "database_unavailable", "backend_timeout",
@@ -239,26 +239,15 @@ class _Call:
         if completion.tool_calls:
             value["tool_calls"] = list(completion.tool_calls)
         # it is paid for: a service that is away for a moment must not cost it
-        value = await self._patiently(lambda: self._protect(value, "completion"))
+        value = await tasks.patiently(lambda: self._protect(value, "completion"), PATIENCE_S, PAUSE_S_MAX)
         answered = {"provider": candidate.provider, "model": candidate.model}
         return {**value, **answered, "finish_reason": completion.finish_reason}
 
     async def _ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
         """Asks a service. That it restarts just now is no failure of the step: it is asked again for a while."""
-        return await self._patiently(lambda: self.deps.ask(verb, request, trace=self.trace), AWAY)
-
-    async def _patiently(self, work: Callable[[], Awaitable[Any]], kinds: Container[str] | None = None) -> Any:
-        """Work that is tried again for a while after an error that passes. kinds: of these errors only."""
-        deadline = time.monotonic() + PATIENCE_S
-        delay_s = 0.1
-        while True:
-            try:
-                return await work()
-            except RetryableError as error:
-                if time.monotonic() + delay_s > deadline or (kinds is not None and error.kind not in kinds):
-                    raise
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, 2.0)
+        return await tasks.patiently(
+            lambda: self.deps.ask(verb, request, trace=self.trace), PATIENCE_S, PAUSE_S_MAX, kinds=AWAY
+        )
 
     async def _remember(self, cache_key: str, output: dict[str, Any]) -> None:
         request = rpc.CachePutRequest(

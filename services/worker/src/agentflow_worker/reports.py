@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agentflow_common import bus, rpc, screening, subjects
+from agentflow_common import bus, rpc, screening, subjects, tasks
 from agentflow_common import events as ev
 from agentflow_common.clock import Clock
 from agentflow_common.errors import ConflictError, RetryableError
@@ -21,23 +20,14 @@ from agentflow_worker.llm import LlmStepError
 from agentflow_worker.settings import WorkerSettings
 
 PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
+PAUSE_S_MAX: Final = 5.0
 EFFECT_TEXT: Final = "; the step took effect and only its result is lost, so it is not tried again"
 Result = TypeVar("Result")
 
 
 async def patiently(work: Callable[[], Awaitable[Result]]) -> Result:
     """Work is done and must not be done twice: what follows is tried again for a while."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE_S
-    delay_s = 0.1
-    while True:
-        try:
-            return await work()
-        except RetryableError:
-            if loop.time() + delay_s > deadline:
-                raise
-            await asyncio.sleep(delay_s)
-            delay_s = min(delay_s * 2, 5.0)
+    return await tasks.patiently(work, PATIENCE_S, PAUSE_S_MAX)
 
 
 class Reporter:
