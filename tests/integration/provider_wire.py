@@ -32,7 +32,7 @@ class Wire:
 
     cut: break the connection after the chunks.
     replies: chunks of one answer after the other; when they are used up, `chunks` follow.
-    stalled: set once an answer waits for ever after its chunks; hold makes it do so.
+    stalled: set once an answer waits forever after its chunks; hold makes it do so.
     """
 
     url: str = ""

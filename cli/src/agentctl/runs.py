@@ -34,7 +34,7 @@ def is_run(text: str) -> bool:
 def find(client: Client, text: str) -> str:
     """Returns the id of the run. Raises CliError if no run, or more than one, is meant.
 
-    What is no beginning of an id is returned as it is: the server says what is wrong with it.
+    A text that can't be the beginning of an id is returned unchanged: the server says what is wrong with it.
     """
     if text in LAST:
         return _told(_last(client))

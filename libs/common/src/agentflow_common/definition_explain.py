@@ -77,7 +77,7 @@ _TYPES: Final = {"str": "string", "text": "string", "int": "integer", "float": "
 
 
 def _meant(given: str, expected: str) -> str:
-    """The fix for a word that is none of the expected ones, which pydantic lists in quotes."""
+    """Returns the fix for a word that is not an expected one; pydantic lists those in quotes."""
     words = {word.lower(): word for word in re.findall(r"'([^']+)'", expected)}
     low = _TYPES.get(given.lower(), given.lower())
     near = difflib.get_close_matches(low, words, n=1, cutoff=0.7)

@@ -77,7 +77,7 @@ def _node(made: Repair, number: int, rest: Path, kind: str) -> None:
         return
     made.nodes.add(number)
     if not isinstance(node, dict) or not isinstance(node.get("id"), str) or rest[:1] == ("id",):
-        made.data = None  # whoever refers to it would seem to be wrong
+        made.data = None  # a reference to it would be reported, too
     elif kind == "extra_forbidden" and len(rest) == 1:
         node.pop(str(rest[0]), None)
     else:

@@ -194,7 +194,7 @@ async def _tell_lost(event_log: EventLog, key: RunKey, events: Sequence[ev.Event
 
 
 async def end_unplannable(event_log: EventLog, key: RunKey, state: RunState, error: Exception, now_ms: int) -> None:
-    """Ends a run whose definition can't be planned, and tells its parent, in one append: both would wait for ever."""
+    """Ends a run whose definition can't be planned, and tells its parent, in one append: both would wait forever."""
     told = StepError("undecidable", f"the definition can't be planned: {type(error).__name__}", retryable=False)
     end = ev.RunFailed(
         org=key.org, run=key.run, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=told,

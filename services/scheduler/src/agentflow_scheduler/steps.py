@@ -49,8 +49,8 @@ def work_of(node: PlanNode, key: str) -> PlanWork:
 
 
 def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    """Closes a step whose definition can't be followed: a template, an expression, a list that is none. What the engine
-    could not go on with itself is closed the same way."""
+    """Closes a step whose definition can't be followed: a template, an expression, a value that is not a list. An error
+    of the engine itself closes its step the same way."""
     out.emit(ev.StepUndecidable, step=key, error=run.faults.get(key) or mistake(key, error))
     failed(run, out, node, key, run.state.steps[key])
 

@@ -69,7 +69,7 @@ def is_empty(completion: Completion) -> bool:
 def objection(
     completion: Completion, *, provider: str, limit: int, on_truncated: str, wants_json: bool
 ) -> ProviderError | None:
-    """Why an answer that came whole is none that the step may pass on; None if it may.
+    """Returns why the step may not pass on an answer that came whole; None if it may.
 
     completion: what all calls for this answer said together.
     limit: how many output tokens a call may take.

@@ -244,7 +244,7 @@ class _Call:
         return {**value, **answered, "finish_reason": completion.finish_reason}
 
     async def _ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
-        """Asks a service. That it restarts just now is no failure of the step: it is asked again for a while."""
+        """Asks a service. A service that restarts is asked again for a while: that does not fail the step."""
         return await tasks.patiently(
             lambda: self.deps.ask(verb, request, trace=self.trace), PATIENCE_S, PAUSE_S_MAX, kinds=AWAY
         )

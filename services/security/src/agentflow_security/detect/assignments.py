@@ -146,7 +146,7 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
 
 
 def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:
-    """Judges a bare word with special characters inside, of which the part before them says too little."""
+    """Judges a bare word with special characters inside. The part before them alone says too little."""
     value = text[found.start : found.end]
     if value[0] == "\\" or is_code(value) or _refers(value, kind, False) or _SPECIAL.split(value)[0].lower() in _STOP:
         return False

@@ -105,7 +105,7 @@ class Answer:
     # --- what the formats tell ---
 
     def push(self, text: Any) -> None:
-        """A piece of the text. TypeError for what is no text; null is none."""
+        """Adds a piece of the text; null adds nothing. Raises TypeError for another type."""
         if text is None:
             return
         self._chars += len(reading.text(text))
