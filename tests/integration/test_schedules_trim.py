@@ -42,6 +42,9 @@ async def test_what_stands_before_a_checkpoint_or_the_end_goes_and_nothing_is_fo
                     await asyncio.sleep(0.05)
             state = await desk.until(lambda state: state.skipped == {"overlap": 5 * EVERY - 1})
             assert state.number == 1
+            # asked again while the server still knows the id of its message: what was decided of it has left the log
+            told = await desk.call("TriggerSchedule", asked[EVERY])
+            assert told.status == "skipped"
             assert any(isinstance(ev.decode(stored.data), ev.ScheduleListed) for stored in await left(desk))
         async with running("scheduler", settings, scheduler_app):  # it reads what is left
             child = next(iter(state.active.values())).child

@@ -20,6 +20,7 @@ from agentflow_gateway.schedules import Triggered
 
 WAIT_S_MAX: Final = 1.5  # who calls a webhook waits for it
 WAITING_MAX: Final = 256  # that wait at one door; others hear that they were accepted
+REMEMBER_S_MAX: Final = 0.5  # and then for what its schedule remembers
 _LOOK_S: Final = 0.01
 _LOOK_S_MAX: Final = 0.16
 _CHUNK: Final = 500
@@ -68,7 +69,10 @@ class Watch:
 
 
 async def learn(deps: Deps, triggered: Triggered, wait_s: float = WAIT_S_MAX) -> Fate:
-    """What is known after at most `wait_s`; the trigger itself is durable, so no trouble is raised."""
+    """Returns what is known after `wait_s`, and REMEMBER_S_MAX for the schedule's memory, at most.
+
+    The trigger itself is durable, so no trouble is raised.
+    """
     fate = Fate()
     with contextlib.suppress(TimeoutError, AgentFlowError, nats.errors.Error):
         async with asyncio.timeout(wait_s):
@@ -87,11 +91,16 @@ async def learn(deps: Deps, triggered: Triggered, wait_s: float = WAIT_S_MAX) ->
                     break
                 await asyncio.sleep(look_s)
                 look_s = min(_LOOK_S_MAX, look_s * 2)
+    if fate.status != "accepted":
+        return fate
+    with contextlib.suppress(TimeoutError, AgentFlowError, nats.errors.Error):
+        async with asyncio.timeout(REMEMBER_S_MAX):  # what was decided may have left the log since it was asked first
+            return await _earlier(deps, triggered)
     return fate
 
 
 async def _earlier(deps: Deps, triggered: Triggered) -> Fate:
-    """Of one that had come long before: what the schedule remembers, and whether there is a run."""
+    """Returns what the schedule remembers of a trigger, and whether there is a run of it."""
     state = await load_schedule(deps.log, triggered.key)
     cause = (triggered.kind, triggered.trigger_id)
     if state is None or any((waiting.cause, waiting.id) == cause for waiting in state.inbox):
