@@ -1,0 +1,253 @@
+"""Finds the constructions that CONTRIBUTING's rules of prose rule out, in documents, docstrings and messages.
+
+    python -m tests.architecture.prose [PATH...]     lists what is left in these files or folders (default: everything)
+    python -m tests.architecture.prose --all PATH    adds comments and the docstrings of private functions
+    python -m tests.architecture.prose --update      lowers the numbers in prose_left.json to what is left
+
+A document is a markdown file outside its code. A docstring counts if it opens a module or belongs to something public.
+A message is any other string of at least three words in a package's source. Text in backticks is never looked at.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import re
+import sys
+import tokenize
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.architecture.test_stack_house_rules import ROOT, SQL, name_of, tracked
+
+LEFT = Path(__file__).with_name("prose_left.json")
+WORDS_MAX = 40  # the upper bound of a sentence in a document or a module's docstring; the aim is 25
+NOT_PROSE = ("CHANGELOG.md", "docs/adr/", "examples/data/")
+PARTS = ("libs", "services", "sdk", "cli", "benchmarks")  # their Python is read; of the tests only the documents are
+
+_FIRST = re.compile(r"(?:What|Whether|Which|Who|Whose|How (?:many|much|long|often))\b")
+_FIRST_REMEDY = "begin with a verb: `Returns ...`, `Marks ...`, `True if ...`; or with a noun for a module or a class"
+_COMPARED = "longer|more|less|fewer|later|earlier|sooner|faster|slower|better|worse"
+_ENTRY_REMEDY = "explain each field by a comment on its own line"
+# Each pattern with what to write in its place. A space stands for any white space; "there is no x" is plain English.
+_RULES = {
+    "of which": "make two sentences, or name the thing again",
+    "of whom": "make two sentences, or name the person again",
+    "who(?:m|se)?ever": "name it: `the client that ...`, `the caller`",
+    "whatever (?:is|are|was|were)": "name it: `every event that is ...`",
+    "(?:there )?(?:is|are|was|were) (?-i:none)": "`is not one`, `has none`, `does not exist`",
+    f"(?:there )?(?:is|are|was|were) no (?!(?:{_COMPARED})\\b)\\w+": "`is not a ...`, `has no ...`",
+    "nobody's": "`has no owner`, `belongs to no one`",
+    "his": "`its`, `their`",
+    "its own word": "`its own message`, `its own report`",
+    "told": "`reported`, `notified`, `answered`, `explained`",
+    "tell(?:s|ing)? of": "`reports`, `lists`, `describes`",
+    "(?:a|the|this|that|no|any|every|another|late|last) words? (?:about|on|of it|came|comes|from|was late)": (
+        "`message`, `report`, `verdict`, `answer`"
+    ),
+    "without a word": "`silently`, `without a message`",
+    "held": "`kept`, `reserved`, `stored`, `locked`, `blocked`",
+    "mend(?:s|ed|ing)?": "`fix`, `repair`",
+    "for ever": "`forever`",
+    "ought": "`should`, `must`",
+    "be it": "`whether it is ... or ...`",
+    "sa(?:y|ys|id) (?:\\w+ )?of": "`says about`, `states`, `describes`",
+    "what bec(?:omes?|ame) of": "`the outcome of`, `what happened to`",
+}
+_PATTERNS = [
+    (re.compile(r"(?<![\w-])(?:" + text.replace(" ", r"\s+") + r")(?![\w-])", re.IGNORECASE), remedy)
+    for text, remedy in _RULES.items()
+]
+_ENTRY = re.compile(r"(?:^|[.;]\s+)([a-z_]+(?:, [a-z_]+)*):\s")
+_ENTRIES_MAX = 2
+_SENTENCE_END = re.compile(r"(?<=[.!?])[\"')*_]*\s+|\n\s*\n|\n\s*(?:[-*]|\d+\.)\s|\n {4,}")
+_CODE = re.compile(r"``[^`]+``|`[^`]+`")
+_FENCE = re.compile(r"^( *)(```|~~~)[^\n]*\n.*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+_LINK = re.compile(r"\]\([^)]*\)")
+_NEW_ITEM = re.compile(r"\s*(?:[-*+]|\d+\.|#+|>|\|)\s")
+
+
+class Finding(NamedTuple):
+    path: str
+    line: int
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}: {self.text} -> {self.remedy}"
+
+
+class Passage(NamedTuple):
+    line: int  # of its first character
+    text: str
+    is_docstring: bool = False
+    bounded: bool = False  # its sentences have an upper bound
+    is_class: bool = False
+
+
+def _blank(match: re.Match[str]) -> str:
+    """Returns a placeholder of the same size and lines, so that later matches keep their place."""
+    return re.sub(r"[^`\n]", "x", match[0])
+
+
+def _erase(match: re.Match[str]) -> str:
+    return "\n" * match[0].count("\n")
+
+
+def judge(path: str, passage: Passage) -> Iterator[Finding]:
+    text = _CODE.sub(_blank, passage.text)
+
+    def finding(start: int, end: int, remedy: str) -> Finding:
+        around = " ".join(passage.text[max(0, start - 30) : end + 30].split())
+        return Finding(path, passage.line + text.count("\n", 0, start), f"...{around}...", remedy)
+
+    first = _FIRST.match(text.lstrip()) if passage.is_docstring else None
+    if first:
+        start = len(text) - len(text.lstrip())
+        yield finding(start, start + first.end(), _FIRST_REMEDY)
+    if passage.is_class and "Args:\n" not in text and len(entries := list(_ENTRY.finditer(text))) > _ENTRIES_MAX:
+        yield finding(entries[0].start(1), entries[0].end(), _ENTRY_REMEDY)
+    for pattern, remedy in _PATTERNS:
+        for match in pattern.finditer(text):
+            if not match[0].lower().startswith("there"):
+                yield finding(match.start(), match.end(), remedy)
+    if passage.bounded:
+        at = 0
+        for sentence in _SENTENCE_END.split(text):
+            at = text.index(sentence, at)
+            words = len(re.findall(r"\S*\w\S*", sentence))
+            if words > WORDS_MAX:
+                yield finding(at, at + 30, f"a sentence of {words} words: make it two (aim at 25)")
+            at += len(sentence)
+
+
+def _paragraphs(text: str) -> Iterator[Passage]:
+    """Yields the paragraphs, list items, headings and cells of tables of a markdown text."""
+    text = _LINK.sub("]", _COMMENT.sub(_erase, _FENCE.sub(_erase, text)))
+    begin, rows = 1, list[str]()
+    for number, row in enumerate([*text.split("\n"), ""], 1):
+        if not row.strip() or _NEW_ITEM.match(row):
+            if rows:
+                yield Passage(begin, "\n".join(rows), bounded=True)
+            begin, rows = number, []
+        if row.lstrip().startswith("|"):
+            for cell in re.split(r"(?<!\\)\|", row):
+                yield Passage(number, cell, bounded=True)
+        elif row.strip():
+            begin, rows = (begin, [*rows, row]) if rows else (number, [row])
+
+
+def _string(node: ast.Constant | ast.JoinedStr) -> str:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else ""
+    parts = (part.value if isinstance(part, ast.Constant) else "`x`" for part in node.values)
+    return "".join(str(part) for part in parts)
+
+
+def _is_public(node: ast.AST) -> bool:
+    if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        commands = (ast.unparse(decorator) for decorator in node.decorator_list)
+        return not node.name.startswith("_") or any(re.search(r"\.(command|callback)\b", text) for text in commands)
+    return not isinstance(node, ast.ClassDef) or not node.name.startswith("_")
+
+
+def _is_message(text: str) -> bool:
+    words = len(re.findall(r"[A-Za-z]{2,}", text))
+    word_list = words > WORDS_MAX and not re.search(r"[.,:;]", text)
+    return words > 2 and " " in text and not word_list and not SQL.match(text)
+
+
+def _passages(node: ast.AST, public: bool, every: bool) -> Iterator[Passage]:
+    """Yields the docstrings of what is public, or every docstring, and the messages of everything."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
+            if isinstance(child.value.value, str) and (public or every):
+                module = isinstance(node, ast.Module) and child is node.body[0]
+                is_class = isinstance(node, ast.ClassDef)
+                yield Passage(child.value.lineno, child.value.value, True, bounded=module, is_class=is_class)
+        elif isinstance(child, ast.Constant | ast.JoinedStr):
+            text = _string(child)
+            if _is_message(text):
+                yield Passage(child.lineno, text)
+        elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            yield from _passages(child, public and not in_function and _is_public(child), every)
+        else:
+            yield from _passages(child, public, every)
+
+
+def _comments(text: str) -> Iterator[Passage]:
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        if token.type == tokenize.COMMENT:
+            yield Passage(token.start[0], token.string)
+
+
+def findings(path: Path, every: bool = False) -> list[Finding]:
+    """Returns the findings in one file. every: comments and private docstrings count too."""
+    text = path.read_text()
+    passages = list(_paragraphs(text) if path.suffix == ".md" else _passages(ast.parse(text), True, every))
+    if every and path.suffix == ".py":
+        passages += _comments(text)
+    return sorted(finding for passage in passages for finding in judge(name_of(path), passage))
+
+
+def is_prose(path: Path) -> bool:
+    name = name_of(path)
+    if path.suffix == ".md":
+        return not name.startswith(NOT_PROSE)
+    return path.suffix == ".py" and name.startswith(PARTS) and path != Path(__file__)
+
+
+def package_of(name: str) -> str:
+    """Returns the package in whose total a file counts. It survives a move of the file inside the package."""
+    folders = name.split("/")[:-1]
+    return "/".join(folders[:2] if folders[:1] and folders[0] in ("libs", "services", "sdk") else folders[:1]) or "."
+
+
+def left() -> Counter[str]:
+    """Returns the number of findings in each package that has any."""
+    return Counter(package_of(f.path) for path in tracked() if is_prose(path) for f in findings(path))
+
+
+def allowed() -> dict[str, int]:
+    found: dict[str, int] = json.loads(LEFT.read_text())
+    return found
+
+
+def _update() -> None:
+    now = left()
+    before = allowed() if LEFT.exists() else dict(now)
+    kept = {package: min(count, now[package]) for package, count in sorted(before.items()) if now[package]}
+    LEFT.write_text(json.dumps(kept, indent=2) + "\n")
+
+
+def _chosen(names: list[str]) -> list[Path]:
+    paths = [Path(name).resolve() for name in names]
+    for path in paths:
+        if not path.exists():
+            sys.exit(f"{path} does not exist: give files or folders of the repository")
+    return [path for path in tracked() if is_prose(path) and any(path.is_relative_to(given) for given in paths)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.architecture.prose", description=__doc__)
+    parser.add_argument("paths", nargs="*", default=[str(ROOT)])
+    parser.add_argument("--all", action="store_true", help="add comments and private docstrings, which do not count")
+    parser.add_argument("--update", action="store_true", help="lower the numbers in prose_left.json")
+    arguments = parser.parse_args()
+    if arguments.update:
+        _update()
+        return 0
+    found = [finding for path in _chosen(arguments.paths) for finding in findings(path, arguments.all)]
+    for finding in found:
+        print(finding)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
