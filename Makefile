@@ -18,7 +18,7 @@ SOURCES := libs services sdk cli $(wildcard benchmarks)
 DATA ?= $(or $(AGENTFLOW_DATA_DIR),.agentflow)
 LOAD ?=
 
-.PHONY: help setup lock run test test-fast test-all lint types format bench bench-peers proto images up down dev-up dev-down status logs \
+.PHONY: help setup lock run test test-fast test-all lint types format docs bench bench-peers proto images up down dev-up dev-down status logs \
 	simulate fuzz backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
@@ -75,6 +75,9 @@ types: setup ## mypy alone
 format: setup ## let ruff fix what it can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
+
+docs: setup ## write the parts of docs/ that are made from the code
+	@$(BIN)/python -m tests.docs
 
 bench: setup ## benchmarks as JSON lines; ONLY=engine runs one group
 	@$(BIN)/python -m benchmarks $(addprefix --only ,$(ONLY))

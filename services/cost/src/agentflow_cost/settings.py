@@ -10,7 +10,11 @@ from agentflow_common.settings import DatabaseSettings
 
 
 class CostSettings(DatabaseSettings):
-    """models_file: another models.yaml. sweep_s: how often expired reservations are given back."""
+    """The database, and what routes and prices models."""
 
-    models_file: Path | None = Field(None, alias="AGENTFLOW_MODELS_FILE")
-    sweep_s: float = Field(30.0, alias="AGENTFLOW_COST_SWEEP_S", gt=0)
+    models_file: Path | None = Field(
+        None, alias="AGENTFLOW_MODELS_FILE", description="a `models.yaml` that replaces the built-in list of models"
+    )
+    sweep_s: float = Field(
+        30.0, alias="AGENTFLOW_COST_SWEEP_S", gt=0, description="how often expired reservations are released"
+    )

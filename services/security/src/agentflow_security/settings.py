@@ -12,5 +12,11 @@ from agentflow_common.settings import DatabaseSettings
 class SecuritySettings(DatabaseSettings):
     """The master key comes from the environment, or from a file that the first start makes (mode 0600)."""
 
-    vault_key: SecretStr = Field(SecretStr(""), alias="AGENTFLOW_VAULT_KEY", description="32 bytes in base64")
-    vault_key_file: Path = Field(Path("~/.agentflow/vault.key"), alias="AGENTFLOW_VAULT_KEY_FILE")
+    vault_key: SecretStr = Field(
+        SecretStr(""), alias="AGENTFLOW_VAULT_KEY", description="master key of the vault: 32 bytes in base64"
+    )
+    vault_key_file: Path = Field(
+        Path("~/.agentflow/vault.key"),
+        alias="AGENTFLOW_VAULT_KEY_FILE",
+        description="file of the master key; the first start makes it (0600) if there is no key",
+    )

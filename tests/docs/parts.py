@@ -1,0 +1,51 @@
+"""The parts of docs/ that are made from the code, and how they get into their files.
+
+A part is a whole file, or what stands between two remarks in a page that is written by hand:
+
+    <!-- made by `make docs`: NAME -->
+    <!-- end: NAME -->
+
+To add one, write a function that returns its text and name it in `PARTS`. `make docs` writes all of them, and
+`test_parts_are_fresh.py` fails for one that is not what the code says now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from tests.docs import settings
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+
+
+class Part(NamedTuple):
+    path: str  # the file, below the repository's root
+    section: str  # the name in the two remarks; empty: the whole file
+    make: Callable[[], str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.path}#{self.section}" if self.section else self.path
+
+
+PARTS: Final = (Part("docs/settings.md", "settings", settings.table),)
+
+
+def now(part: Part) -> str:
+    """Returns the file as it is; empty if there is none yet."""
+    path = ROOT / part.path
+    return path.read_text("utf-8") if path.exists() else ""
+
+
+def wanted(part: Part) -> str:
+    """Returns the file as it should be."""
+    if not part.section:
+        return part.make()
+    start, end = f"<!-- made by `make docs`: {part.section} -->\n", f"<!-- end: {part.section} -->"
+    before, found, rest = now(part).partition(start)
+    _, closed, after = rest.partition(end)
+    if not found or not closed:
+        raise ValueError(f"{part.path} has no section {part.section!r}: write {start.strip()} and {end} into it")
+    return f"{before}{start}\n{part.make().strip()}\n\n{end}{after}"
