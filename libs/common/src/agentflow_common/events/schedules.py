@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.events_base import Decision, Event, Payload, StepError
+from agentflow_common.events.base import Decision, Event, Payload, StepError
 
 
 class ScheduleCreated(Event, frozen=True, tag="schedule.created"):

@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common import jsonvalues
-from agentflow_common.events_base import (
+from agentflow_common.events.base import (
     BlobRef,
     Decision,
     Event,
@@ -22,7 +22,18 @@ from agentflow_common.events_base import (
     Payload,
     StepError,
 )
-from agentflow_common.events_decisions import (
+from agentflow_common.events.ledgers import (
+    AuditRecorded,
+    ClaimTaken,
+    CostSettled,
+    LaneCheckpointed,
+    LaneConfigured,
+    LaneGranted,
+    LaneRefused,
+    LaneReleased,
+    LaneRequested,
+)
+from agentflow_common.events.run_decisions import (
     ApprovalEscalated,
     GraphAdvanced,
     NextStep,
@@ -50,7 +61,7 @@ from agentflow_common.events_decisions import (
     StepWaiting,
     TimerSet,
 )
-from agentflow_common.events_facts import (
+from agentflow_common.events.run_facts import (
     ApprovalGiven,
     BegunStep,
     ChildEnded,
@@ -72,18 +83,7 @@ from agentflow_common.events_facts import (
     StepStarted,
     TimerFired,
 )
-from agentflow_common.events_ledgers import (
-    AuditRecorded,
-    ClaimTaken,
-    CostSettled,
-    LaneCheckpointed,
-    LaneConfigured,
-    LaneGranted,
-    LaneRefused,
-    LaneReleased,
-    LaneRequested,
-)
-from agentflow_common.events_schedules import (
+from agentflow_common.events.schedules import (
     ScheduleBackfilled,
     ScheduleBackfillRequested,
     ScheduleBuffered,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.events_base import Decision, Event
+from agentflow_common.events.base import Decision, Event
 
 
 class ClaimTaken(Event, frozen=True, tag="claim.taken"):

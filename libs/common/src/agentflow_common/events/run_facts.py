@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.events_base import Event, LlmUsage, Payload, StepError
+from agentflow_common.events.base import Event, LlmUsage, Payload, StepError
 
 
 class ParentRef(msgspec.Struct, frozen=True):

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.events_base import Decision, Payload, StepError
+from agentflow_common.events.base import Decision, Payload, StepError
 
 
 class RunStarted(Decision, frozen=True, tag="run.started"):
