@@ -8,7 +8,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.pull import Delivery, Tail
+from agentflow_common.log.consumers import Delivery, Tail
 from benchmarks.stack import Engine
 
 SILENCE_S_MAX = 120.0  # a run of an engine that works says something in less; a longer workflow brings its own bound

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from agentflow_common.definition import parse_dict
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from benchmarks.drive import drive, outputs
 from benchmarks.output import Emit
 from benchmarks.stack import SERVICES, Engine, chain, engine, fanout, node

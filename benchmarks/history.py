@@ -9,7 +9,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry, Fence, Stored
+from agentflow_common.log.event_log import Entry, Fence, Stored
 
 
 class Line(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.pull import Tail
+from agentflow_common.log.consumers import Tail
 from benchmarks.drive import arrivals, drive
 from benchmarks.output import Emit
 from benchmarks.stack import HELD_LANE, Engine, chain, engine, fanout

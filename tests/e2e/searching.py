@@ -11,7 +11,7 @@ from nats.js.errors import NotFoundError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.event_log import EventLog
 
 
 def spellings(value: str) -> set[bytes]:

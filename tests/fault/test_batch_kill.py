@@ -11,7 +11,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.testing.waiting import until
 from agentflow_sdk import AgentFlowError, AsyncClient
 

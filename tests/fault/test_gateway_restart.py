@@ -14,7 +14,7 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.app import app

@@ -15,7 +15,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import schedulelog, schedulespec, subjects
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.schedulefold import ScheduleState, schedule_id
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AgentFlowError, AsyncClient

@@ -20,10 +20,10 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.definition import parse_dict
 from agentflow_common.embedded import NatsServer
-from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.log.event_log import Entry, EventLog, Fence
+from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import RunStatus
-from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.chaos import ServiceProcess
 from agentflow_common.testing.links import Links

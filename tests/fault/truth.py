@@ -27,7 +27,7 @@ from agentflow_common import bus, ids, rpc, rpc_budgets, subjects, tasks
 from agentflow_common import events as ev
 from agentflow_common.definition import parse_dict
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb
 from agentflow_common.testing.waiting import PATIENCE_S
 

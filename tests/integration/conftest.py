@@ -17,8 +17,8 @@ from nats.aio.client import Client
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.definition import parse_text
-from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.events import Payload
+from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunState
 from agentflow_common.service import running

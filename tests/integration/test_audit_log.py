@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 from agentctl.main import app
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_gateway import audits
 from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (

@@ -13,7 +13,7 @@ import pytest
 from agentflow_common import events, rpc, rpc_budgets, service, subjects
 from agentflow_common.bus import call
 from agentflow_common.errors import AlreadyExistsError, BudgetExceededError, NotFoundError, TerminalError
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.service import Context
 from agentflow_common.testing.waiting import until
 from agentflow_cost.app import app

@@ -13,10 +13,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from agentflow_common import deadletters, ids, lanefold, service, subjects
 from agentflow_common import events as ev
-from agentflow_common.eventlog import Entry
-from agentflow_common.pull import Delivery
+from agentflow_common import ids, lanefold, service, subjects
+from agentflow_common.log import dead_letters
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import Entry
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import letters
 from agentflow_gateway.testing import Stand, standing
@@ -248,7 +249,7 @@ async def test_each_replay_is_told_once_and_its_number_is_bounded(
         assert (first.sequence, second.replays) == (letter.sequence, 1)
         (outcome,) = (await admin.admin.replay_dead_letters([letter.sequence])).outcomes
         assert (outcome.outcome, outcome.sequence) == ("already_replayed", second.origin_sequence)
-        for replays in range(2, deadletters.REPLAYS_MAX + 1):
+        for replays in range(2, dead_letters.REPLAYS_MAX + 1):
             (current,) = await place.buried(admin, 1)
             assert (await admin.admin.replay_dead_letters(all=True)).count("replayed") == 1
             await until(lambda current=current: _changed(admin, current))
@@ -259,7 +260,7 @@ async def test_each_replay_is_told_once_and_its_number_is_bounded(
         for made in (dry, refused):
             assert made.count("refused") == 1 and "repair" in made.outcomes[0].problem
         told = [s for s in await place.log.read(subjects.run_in(live)) if s.data == b"never readable"]
-        assert len(told) == 1 + deadletters.REPLAYS_MAX
+        assert len(told) == 1 + dead_letters.REPLAYS_MAX
 
 
 async def _changed(admin: AsyncClient, letter: DeadLetter) -> bool:

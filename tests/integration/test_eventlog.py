@@ -12,13 +12,14 @@ import nats
 import pytest
 from nats.js import api
 
-from agentflow_common import groupcommit, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
-from agentflow_common.eventlog import Entry, EventLog, Fence
-from agentflow_common.groupcommit import GroupCommit
-from agentflow_common.pull import WorkQueue
+from agentflow_common.log import group_commit
+from agentflow_common.log.consumers import WorkQueue
+from agentflow_common.log.event_log import Entry, EventLog, Fence
+from agentflow_common.log.group_commit import GroupCommit
+from agentflow_common.log.streams import ensure_streams
 from agentflow_common.service import connect
-from agentflow_common.streams import ensure_streams
 from agentflow_common.testing.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
@@ -197,7 +198,7 @@ async def test_appends_of_a_group_share_batches_and_repeating_a_refused_one_writ
 
 async def test_a_group_never_exceeds_what_the_server_takes(log: EventLog, monkeypatch: pytest.MonkeyPatch) -> None:
     await ensure_streams(log.nc)
-    monkeypatch.setattr(groupcommit, "BATCH_BYTES_MAX", 200_000)
+    monkeypatch.setattr(group_commit, "BATCH_BYTES_MAX", 200_000)
     group = GroupCommit(log)
     body = b"x" * 9_000
     entries = [Entry(subjects.run_in(KEY), body, msg_id=f"l{i}") for i in range(1100)]

@@ -10,8 +10,8 @@ import pytest
 from agentflow_common import subjects
 from agentflow_common.embedded import NatsServer
 from agentflow_common.errors import RetryableError
-from agentflow_common.eventlog import Entry, EventLog
-from agentflow_common.streams import ensure_streams
+from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.log.streams import ensure_streams
 
 pytestmark = pytest.mark.integration
 

@@ -13,7 +13,7 @@ import pytest
 from agentflow.v1 import prompt_pb2, prompt_pb2_grpc, trace_pb2, trace_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.testing.waiting import until
 from agentflow_gateway.store import RunFilter
 from agentflow_gateway.testing import (

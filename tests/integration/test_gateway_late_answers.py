@@ -16,8 +16,8 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc, schedule_pb2, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
 from agentflow_common.events import StepError
+from agentflow_common.log.event_log import Entry
 from agentflow_common.runfold import fold
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway import heard, schedules

@@ -14,9 +14,9 @@ from google.protobuf import json_format
 from agentflow.v1 import workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.blobs import Blobs
 from agentflow_common.errors import RetryableError
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.blobs import Blobs
+from agentflow_common.log.event_log import Entry
 from agentflow_common.runstate import blob_marker
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing import (

@@ -19,8 +19,8 @@ import pytest
 from agentflow_common import bus, rpc, service, subjects
 from agentflow_common.embedded import NatsServer, PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
-from agentflow_common.eventlog import Entry
 from agentflow_common.httpd import STILL_S_MAX, STUCK_S_MAX, Health
+from agentflow_common.log.event_log import Entry
 from agentflow_common.natsclient import connect
 from agentflow_common.service import Context, running
 from agentflow_common.settings import Settings

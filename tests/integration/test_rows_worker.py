@@ -15,9 +15,9 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import ConflictError
-from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.events import NextStep, OutputRef
-from agentflow_common.groupcommit import GroupCommit
+from agentflow_common.log.event_log import Entry, EventLog, Fence
+from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker import flight

@@ -16,7 +16,7 @@ import pytest
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules, webhooks

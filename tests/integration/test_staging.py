@@ -17,8 +17,8 @@ import pytest
 from agentflow_common import staging, subjects
 from agentflow_common.embedded import NatsServer
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import Entry, EventLog
-from agentflow_common.streams import ensure_streams
+from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.log.streams import ensure_streams
 from agentflow_common.testing.waiting import until
 
 pytestmark = [

@@ -13,9 +13,9 @@ from nats.aio.client import Client
 from agentflow_common import subjects
 from agentflow_common.embedded_cluster import NatsCluster
 from agentflow_common.errors import RetryableError, TerminalError
-from agentflow_common.eventlog import Entry, EventLog
+from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.log.streams import ensure_streams
 from agentflow_common.service import connect
-from agentflow_common.streams import ensure_streams
 
 # nats-py forgets the writer of a connection whose server accepted it and said nothing
 LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")

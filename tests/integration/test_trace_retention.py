@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from agentflow_common import events as ev
 from agentflow_common import rpc, rpc_archive, service, subjects
 from agentflow_common.errors import InvalidError, NotFoundError
-from agentflow_common.eventlog import Entry, EventLog, Fence
+from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runfold import RunFold, fold, readable
 from agentflow_common.runstate import RunState
 from agentflow_common.testing.waiting import PATIENCE_S, until
@@ -101,7 +101,7 @@ class World:
 @pytest.fixture
 async def world(nats_url: str, tmp_path: Path) -> AsyncIterator[World]:
     nc = await service.connect(nats_url, "test")
-    from agentflow_common.streams import ensure_streams
+    from agentflow_common.log.streams import ensure_streams
 
     await ensure_streams(nc)
     world = World(nc, tmp_path / "clickhouse")
@@ -295,7 +295,7 @@ async def test_dropped_rows_come_back_with_those_of_purged_runs(world: World) ->
         assert (await world.report()).lost_to_seq == 0
     # the log is made anew: what was archived of the old one is still told
     await world.nc.jsm().delete_stream(subjects.EVENTS_STREAM)
-    from agentflow_common.streams import ensure_streams
+    from agentflow_common.log.streams import ensure_streams
 
     await ensure_streams(world.nc)
     await _write(world, _messages(subjects.key_of("acme", "run_new"), TS))

@@ -20,8 +20,8 @@ from nats.aio.client import Client
 from agentflow_common import clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
-from agentflow_common.eventlog import Ack, Entry, EventLog
-from agentflow_common.streams import ensure_streams
+from agentflow_common.log.event_log import Ack, Entry, EventLog
+from agentflow_common.log.streams import ensure_streams
 from agentflow_common.testing import servers
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, rows

@@ -10,10 +10,10 @@ import nats
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import wire
+from agentflow_common.log import fast_path
+from agentflow_common.log.fast_path import Connection, parse_headers
 from agentflow_common.testing.servers import NatsLike
 from agentflow_common.testing.waiting import until
-from agentflow_common.wire import Connection, parse_headers
 
 pytestmark = pytest.mark.integration
 Seen = tuple[str, str, bytes, dict[str, str] | None]
@@ -32,7 +32,7 @@ async def connections(url: str) -> AsyncIterator[tuple[Connection, Client]]:
 
 async def follow(nc: Client, subject: str) -> list[Seen]:
     seen: list[Seen] = []
-    await wire.hand_over(nc, subject, lambda m: seen.append((m.subject, m.reply, bytes(m.data), m.headers)))
+    await fast_path.hand_over(nc, subject, lambda m: seen.append((m.subject, m.reply, bytes(m.data), m.headers)))
     await settled(nc)
     return seen
 
@@ -63,7 +63,7 @@ async def test_both_clients_send_and_take_the_same(nats_server: NatsLike) -> Non
     async with connections(nats_server.url) as (fast, plain):
         by_fast, by_plain = await follow(fast, "t.>"), await follow(plain, "t.>")
         for message in MESSAGES:
-            await wire.send(fast, **message)
+            await fast_path.send(fast, **message)
         await arrived(by_plain, len(MESSAGES))
         for message in MESSAGES:
             await plain.publish(
@@ -82,7 +82,7 @@ async def test_a_subject_that_would_break_the_line_is_refused(nats_server: NatsL
     async with connections(nats_server.url) as (fast, _):
         for subject in ("", "a b", "a\r\nPUB b 1\r\nx"):
             with pytest.raises(nats.errors.BadSubjectError):
-                await wire.send(fast, subject, b"x")
+                await fast_path.send(fast, subject, b"x")
 
 
 async def test_statuses_reach_both_alike(nats_server: NatsLike) -> None:
@@ -96,11 +96,13 @@ async def test_statuses_reach_both_alike(nats_server: NatsLike) -> None:
         found = []
         for nc in (fast, plain):
             seen = await follow(nc, "back.*")
-            await wire.send(nc, "nobody.listens", b"", "back.1")
+            await fast_path.send(nc, "nobody.listens", b"", "back.1")
             await arrived(seen, 1)
-            await wire.send(nc, "$JS.API.DIRECT.GET.S", b'{"seq":1,"batch":9,"next_by_subj":"s.>"}', "back.2")
+            await fast_path.send(nc, "$JS.API.DIRECT.GET.S", b'{"seq":1,"batch":9,"next_by_subj":"s.>"}', "back.2")
             await arrived(seen, 5)
-            await wire.send(nc, "$JS.API.CONSUMER.MSG.NEXT.S.C", b'{"batch":1,"no_wait":true,"expires":1}', "back.3")
+            await fast_path.send(
+                nc, "$JS.API.CONSUMER.MSG.NEXT.S.C", b'{"batch":1,"no_wait":true,"expires":1}', "back.3"
+            )
             await arrived(seen, 6)
             # nats-py takes a header for the description of a status that has none
             found.append(
@@ -126,9 +128,9 @@ async def test_a_callback_that_fails_stops_nobody(nats_server: NatsLike) -> None
                 if message.data == b"bad":
                     raise ValueError("planted")
 
-            await wire.hand_over(nc, "f.x", take)
+            await fast_path.hand_over(nc, "f.x", take)
             for data in (b"bad", b"good"):
-                await wire.send(nc, "f.x", data)
+                await fast_path.send(nc, "f.x", data)
             await arrived(taken, 2)
             assert taken == [b"bad", b"good"]
             assert nc.is_connected
@@ -165,10 +167,10 @@ async def test_what_is_sent_while_the_server_is_away_arrives_when_it_is_back(nat
         seen = await follow(fast, "r.>")
         nats_server.kill()
         await until(lambda: not fast.is_connected)
-        await wire.send(fast, "r.1", b"x")
+        await fast_path.send(fast, "r.1", b"x")
         nats_server.start()
         await until(lambda: [data for _, _, data, _ in seen] == [b"x"])
-        await wire.send(fast, "r.2", b"y")
+        await fast_path.send(fast, "r.2", b"y")
         await until(lambda: len(seen) == 2)
     finally:
         await fast.close()

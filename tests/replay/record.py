@@ -21,8 +21,8 @@ import nats
 from agentctl import stack
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import EventLog
 from agentflow_common.lanefold import LaneState
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.runfold import readable
 from agentflow_common.runstate import RunState
 from agentflow_scheduler.entities import State, folding

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.eventlog import Stored
 from agentflow_common.events import Payload
+from agentflow_common.log.event_log import Stored
 from agentflow_common.runfold import fold
 from agentflow_common.runstate import RunStatus
 from benchmarks import history

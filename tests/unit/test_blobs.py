@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.blobs import in_line
 from agentflow_common.errors import InvalidError
+from agentflow_common.log.blobs import in_line
 
 
 def test_a_text_that_is_no_unicode_is_an_error_of_its_step() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.staging import torn
 
 OLD, STARTED, YOUNG = 1_000, 2_000, 3_000

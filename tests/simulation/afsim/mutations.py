@@ -9,8 +9,9 @@ from typing import Any
 from afsim import mutations_failures, mutations_rows, mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
-from agentflow_common import eventlog, pull, runfold, runfold_facts, runstate
 from agentflow_common import events as ev
+from agentflow_common import runfold, runfold_facts, runstate
+from agentflow_common.log import consumers, event_log
 from agentflow_common.runstate import RunState, StepStatus
 from agentflow_scheduler import append, composite, handlers, machine, run, shards, snapshots, steps, verdict
 from agentflow_worker import handlers as worker
@@ -78,7 +79,7 @@ def no_message_id() -> list[Change]:
     """A report that is written again is written twice."""
     real = reports.Entry
 
-    def entry(subject: str, data: bytes, msg_id: str = "", **rest: Any) -> eventlog.Entry:
+    def entry(subject: str, data: bytes, msg_id: str = "", **rest: Any) -> event_log.Entry:
         return real(subject, data, **rest)
 
     return [(reports, "Entry", entry)]
@@ -193,7 +194,7 @@ def skip_unordered() -> list[Change]:
 
 def heartbeats_unheeded() -> list[Change]:
     """A tail does not notice that its last delivery was lost."""
-    return [(pull.Tail, "_on_heartbeat", lambda _self, _last: None)]
+    return [(consumers.Tail, "_on_heartbeat", lambda _self, _last: None)]
 
 
 def holes_unheeded() -> list[Change]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentflow_common import runfold_facts
-from agentflow_common.eventlog import Ack
+from agentflow_common.log.event_log import Ack
 from agentflow_scheduler import chain, pools
 from agentflow_worker import machine, reports
 from agentflow_worker.machine import Position

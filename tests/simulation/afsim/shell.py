@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import agentflow_common.blobs
-import agentflow_common.groupcommit
-import agentflow_common.objects
+import agentflow_common.log.blobs
+import agentflow_common.log.group_commit
+import agentflow_common.log.object_reads
 import agentflow_scheduler.app
 import agentflow_scheduler.append
 import agentflow_scheduler.chain
@@ -136,14 +136,14 @@ def small_engine(world: World) -> Iterator[None]:
     time = SimTime(world.loop)
     with patched(
         (subjects, "SHARDS", 2),
-        (agentflow_common.blobs, "INLINE_BYTES_MAX", 800),
-        (agentflow_common.objects, "read", read),
+        (agentflow_common.log.blobs, "INLINE_BYTES_MAX", 800),
+        (agentflow_common.log.object_reads, "read", read),
         (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
         (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
         (agentflow_scheduler.append, "BATCH_MIN", 2),
-        (agentflow_common.groupcommit, "ATOMIC_BATCH_MAX", 5),
-        (agentflow_common.groupcommit, "BATCH_MIN", 2),
+        (agentflow_common.log.group_commit, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_common.log.group_commit, "BATCH_MIN", 2),
         (agentflow_scheduler.load, "resident_bytes", lambda: 0),
         (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),

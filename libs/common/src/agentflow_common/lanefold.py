@@ -1,7 +1,7 @@
 """What may be known of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
 
 A lane is an entity in the log, as a run is: its `in` holds what attempts ask of it and give back, its `out` who was
-given a slot, and the two interleave as in logfold.py: a decision says which facts it had seen. Each request and release
+given a slot, and the two interleave as in log/fold.py: a decision says which facts it had seen. Each request and release
 is part of a fenced append of its run, so each stands in the log once.
 """
 
@@ -16,7 +16,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError
-from agentflow_common.logfold import LogFold
+from agentflow_common.log.fold import LogFold
 from agentflow_common.runstate import TimerState
 from agentflow_common.subjects import RunKey
 

@@ -16,7 +16,7 @@ import nats.errors
 
 from agentflow_common import tasks
 from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
-from agentflow_common.wire import Connection
+from agentflow_common.log.fast_path import Connection
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 `evolve(state, event, seq)` records facts and decisions; it decides nothing, reads no clock and needs no definition. The
 scheduler, the gateway's answers and every replay use this one fold, so they agree bit for bit. Facts and decisions are
-folded in the order in which the scheduler lived them (logfold.py).
+folded in the order in which the scheduler lived them (log/fold.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
-from agentflow_common.logfold import LogFold
+from agentflow_common.log.fold import LogFold
 from agentflow_common.runfold_decisions import DECISIONS
 from agentflow_common.runfold_facts import FACTS
 from agentflow_common.runstate import RunState, StepState

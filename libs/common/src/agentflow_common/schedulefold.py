@@ -1,6 +1,6 @@
 """What may be known of a schedule, and the fold of its events: shared by the scheduler and the gateway's answers.
 
-Facts (`...in`) and decisions (`...out.*`) interleave as in logfold.py: a decision says which facts it had seen.
+Facts (`...in`) and decisions (`...out.*`) interleave as in log/fold.py: a decision says which facts it had seen.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.events import Payload, StepError
-from agentflow_common.logfold import LogFold
+from agentflow_common.log.fold import LogFold
 from agentflow_common.runstate import TimerState
 from agentflow_common.schedulechange import keeps_times
 

@@ -13,7 +13,7 @@ import nats.errors
 from asyncpg.exceptions import _base as client_errors
 
 from agentflow_common.errors import AgentFlowError, RetryableError
-from agentflow_common.pull import PullError
+from agentflow_common.log.consumers import PullError
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from agentflow_common.errors import (
     TerminalError,
     UnknownPriceError,
 )
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Candidate, RouteReply, RouteRequest
 from agentflow_common.rpc_budgets import Budget
 from agentflow_cost import budgets, machine

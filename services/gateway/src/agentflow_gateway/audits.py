@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError, Problem, RetryableError
 from agentflow_common.errors import NotFoundError as MissingError
-from agentflow_common.eventlog import Entry, Stored
+from agentflow_common.log.event_log import Entry, Stored
 from agentflow_gateway import controls, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

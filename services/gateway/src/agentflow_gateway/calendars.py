@@ -8,7 +8,7 @@ import logging
 from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulespec, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, TerminalError
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.schedulelog import load_schedule
 from agentflow_common.schedulespec import HOLIDAYS_MAX
 from agentflow_gateway import machine

@@ -12,8 +12,8 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, screening, subjects
 from agentflow_common.errors import ConflictError, DeadlineError, InvalidError, Problem, TerminalError
-from agentflow_common.eventlog import Ack, Entry, Fence
 from agentflow_common.events import Payload
+from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.runfold_facts import SIGNALS_MAX
 from agentflow_common.runstate import RunState, StepStatus
 from agentflow_gateway import answers, heard, machine, runs

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from nats.aio.client import Client
 
-from agentflow_common.blobs import Blobs
 from agentflow_common.clock import Clock
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.blobs import Blobs
+from agentflow_common.log.event_log import EventLog
 from agentflow_gateway.load import Load
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings

@@ -17,8 +17,8 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import firetimes, rpc, schedulespec, screening, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError
-from agentflow_common.eventlog import Entry
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import Entry
 from agentflow_common.schedulespec import Spec
 from agentflow_gateway import errors, handlers
 from agentflow_gateway.calls import Call

@@ -20,13 +20,14 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common import deadletters, ids, rpc, subjects, telemetry
 from agentflow_common import events as ev
-from agentflow_common.deadletters import DeadLetter
+from agentflow_common import ids, rpc, subjects, telemetry
 from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, RetryableError, TerminalError
 from agentflow_common.errors import NotFoundError as MissingError
-from agentflow_common.eventlog import Entry
-from agentflow_common.pull import Delivery
+from agentflow_common.log import dead_letters
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.dead_letters import DeadLetter
+from agentflow_common.log.event_log import Entry
 from agentflow_gateway import machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -91,7 +92,7 @@ async def find(deps: Deps, call: Call, wanted: Filter, limit: int) -> tuple[list
         while not (tail.caught_up.is_set() and not tail.buffered):
             call.timeout_s(WAIT_S)  # the caller's deadline
             for delivery in await tail.batch(WAIT_S):
-                letter = deadletters.read(delivery)
+                letter = dead_letters.read(delivery)
                 if wanted.matches(letter):
                     found.append(letter)
                 if len(found) == limit:
@@ -115,7 +116,7 @@ async def get(deps: Deps, call: Call, seq: int) -> tuple[DeadLetter, bytes]:
     if subject.split(".")[3:4][0] not in _orgs(call.identity):
         raise _no_such_letter(seq)
     delivery = Delivery(subject, reply.data, seq, int(at.timestamp() * 1000), 1, 0, "", found)
-    return deadletters.read(delivery), reply.data
+    return dead_letters.read(delivery), reply.data
 
 
 async def body_of(deps: Deps, call: Call, letter: DeadLetter, data: bytes, reason: str) -> tuple[str, bool]:
@@ -171,7 +172,7 @@ async def replay(
 async def _replay(deps: Deps, call: Call, letter: DeadLetter, repaired: bytes, dry_run: bool) -> Outcome:
     if not letter.replayable:
         raise TerminalError("not a fact: the scheduler takes its decisions again by itself; purge the letter")
-    if letter.replays >= deadletters.REPLAYS_MAX and not repaired:
+    if letter.replays >= dead_letters.REPLAYS_MAX and not repaired:
         raise TerminalError(f"it has died {letter.replays + 1} times: repair its body, or purge it")
     _, data = await get(deps, call, letter.seq)
     if repaired:
@@ -186,8 +187,8 @@ async def _replay(deps: Deps, call: Call, letter: DeadLetter, repaired: bytes, d
     if dry_run:
         return Outcome(letter, "would_replay")
     headers = {
-        deadletters.REPLAY_OF: str(letter.origin_seq),
-        deadletters.REPLAYS: str(0 if repaired else letter.replays + 1),
+        dead_letters.REPLAY_OF: str(letter.origin_seq),
+        dead_letters.REPLAYS: str(0 if repaired else letter.replays + 1),
     }
     entry = Entry(letter.subject, data, msg_id=f"replay-{letter.origin_seq}", headers=headers)
     ack = await deps.log.append(entry, call.timeout_s(10.0))
@@ -204,7 +205,7 @@ async def _told_before(deps: Deps, letter: DeadLetter) -> int:
     try:
         while not (tail.caught_up.is_set() and not tail.buffered):
             for delivery in await tail.batch(WAIT_S):
-                if (delivery.headers or {}).get(deadletters.REPLAY_OF) == str(letter.origin_seq):
+                if (delivery.headers or {}).get(dead_letters.REPLAY_OF) == str(letter.origin_seq):
                     return delivery.seq
         return 0
     finally:

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
-from agentflow_common.pull import PullError, Tail
+from agentflow_common.log.consumers import PullError, Tail
 from agentflow_gateway.admission import Admission, Bounds, Report
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store import Store

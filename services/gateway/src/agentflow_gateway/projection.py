@@ -12,7 +12,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, transient
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event

@@ -21,8 +21,8 @@ from agentflow_common.errors import (
     Problem,
     TerminalError,
 )
-from agentflow_common.eventlog import Ack, Entry, Fence
 from agentflow_common.firetimes import Timetable
+from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, schedule_id
 from agentflow_common.schedulelog import load_schedule
 from agentflow_common.schedulespec import Spec

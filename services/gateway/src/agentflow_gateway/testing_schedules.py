@@ -13,7 +13,7 @@ from agentflow.v1 import schedule_pb2 as pb
 from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulelog, subjects
-from agentflow_common.eventlog import Entry
+from agentflow_common.log.event_log import Entry
 from agentflow_common.schedulefold import ScheduleState
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules

@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 from agentflow_common import events as ev
 from agentflow_common import subjects, tasks
 from agentflow_common.errors import UNREADABLE, OverloadedError
-from agentflow_common.eventlog import Stored
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import Stored
 from agentflow_common.runfold import readable
 from agentflow_gateway import archive
 from agentflow_gateway.calls import Call

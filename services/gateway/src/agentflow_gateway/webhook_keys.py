@@ -14,7 +14,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import firetimes, schedulespec, subjects
 from agentflow_common.errors import ConflictError, InvalidError, OverloadedError, Problem, TerminalError
-from agentflow_common.eventlog import Fence
+from agentflow_common.log.event_log import Fence
 from agentflow_common.schedulefold import ScheduleState
 from agentflow_common.schedulespec import DAY_MS, Spec
 from agentflow_gateway import schedules, webhooks

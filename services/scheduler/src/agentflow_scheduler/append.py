@@ -17,8 +17,8 @@ from typing import Final
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
-from agentflow_common.groupcommit import BATCH_MIN
+from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
+from agentflow_common.log.group_commit import BATCH_MIN
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.lanes import Lane

@@ -15,7 +15,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.lanecontrols import PREFIX, config_for, name_of, workflow_of
 from agentflow_common.lanefold import LaneConfig
-from agentflow_common.pull import PullError, Tail
+from agentflow_common.log.consumers import PullError, Tail
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0

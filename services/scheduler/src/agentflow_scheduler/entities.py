@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import lanefold, schedulefold, subjects
 from agentflow_common.errors import InvalidError
 from agentflow_common.lanefold import LaneFold, LaneState
-from agentflow_common.logfold import LogFold
+from agentflow_common.log.fold import LogFold
 from agentflow_common.runfold import RunFold, new_state
 from agentflow_common.runstate import RunState
 from agentflow_common.schedulefold import ScheduleFold, ScheduleState

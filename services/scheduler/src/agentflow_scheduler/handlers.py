@@ -19,9 +19,9 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, telemetry
-from agentflow_common.blobs import Blobs
 from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
-from agentflow_common.pull import Delivery
+from agentflow_common.log.blobs import Blobs
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.runstate import RunState
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey

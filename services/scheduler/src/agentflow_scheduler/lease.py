@@ -27,7 +27,7 @@ from nats.js.kv import KeyValue
 
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE, AgentFlowError
-from agentflow_common.eventlog import EventLog, Stored
+from agentflow_common.log.event_log import EventLog, Stored
 from agentflow_scheduler.balance import assign
 
 log = logging.getLogger(__name__)

@@ -13,10 +13,10 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
-from agentflow_common.eventlog import Entry, EventLog, Fence
 from agentflow_common.events import Payload, StepError
-from agentflow_common.logfold import LogFold
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import Entry, EventLog, Fence
+from agentflow_common.log.fold import LogFold
 from agentflow_common.runfold import evolve, readable
 from agentflow_common.runstate import RunState
 from agentflow_common.subjects import RunKey

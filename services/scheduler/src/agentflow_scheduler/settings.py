@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from agentflow_common.log.streams import LEASE_TTL_S
 from agentflow_common.settings import Settings
-from agentflow_common.streams import LEASE_TTL_S
 from agentflow_scheduler.bounds import ROW_STEPS
 
 

@@ -16,8 +16,9 @@ import nats.errors
 from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import objects, tasks
+from agentflow_common import tasks
 from agentflow_common.lanefold import LaneState
+from agentflow_common.log import object_reads
 from agentflow_common.runstate import RunState
 from agentflow_common.schedulefold import ScheduleState
 from agentflow_scheduler.entities import State
@@ -49,7 +50,7 @@ class Snapshot(msgspec.Struct):
 async def load_snapshot(store: ObjectStore, shard: int) -> Snapshot:
     """The shard's snapshot; an empty one (sequence 0) if there is none, or none that this version reads."""
     try:
-        found = decode_snapshot(await objects.read(store, _name(shard)))
+        found = decode_snapshot(await object_reads.read(store, _name(shard)))
     except (NotFoundError, ObjectNotFoundError):
         return Snapshot(SNAPSHOT_VERSION, 0, [])
     if found is None:

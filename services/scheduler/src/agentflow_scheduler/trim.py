@@ -16,7 +16,7 @@ import nats.errors
 from nats.js.errors import APIError
 
 from agentflow_common import subjects
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.schedules import Schedule

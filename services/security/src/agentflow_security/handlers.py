@@ -14,11 +14,11 @@ import nats.errors
 from prometheus_client import Counter
 
 from agentflow_common import ids, subjects
-from agentflow_common.blobs import PAYLOAD_BYTES_MAX
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, Problem, RetryableError
-from agentflow_common.eventlog import Entry, EventLog
 from agentflow_common.events import AuditRecorded, encode
+from agentflow_common.log.blobs import PAYLOAD_BYTES_MAX
+from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.rpc import ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
 from agentflow_common.rpc_vault import AdoptReply, AdoptRequest
 from agentflow_common.screening import needs_screening

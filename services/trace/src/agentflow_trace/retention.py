@@ -20,10 +20,11 @@ import nats.errors
 from nats.aio.client import Client
 from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotFoundError
 
-from agentflow_common import objects, subjects, telemetry
+from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, Problem, RetryableError
-from agentflow_common.eventlog import EventLog
+from agentflow_common.log import object_reads
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc_archive import RetentionReply, SetRetentionRequest
 from agentflow_trace.ingest import Ingest
@@ -299,7 +300,7 @@ class Retention:
         try:
             version = (await store.get_info(name)).nuid or ""
             if self._snapshots.get(shard, ("", None))[0] != version:
-                found = msgspec.msgpack.decode(await objects.read(store, name), type=_Snapshot)
+                found = msgspec.msgpack.decode(await object_reads.read(store, name), type=_Snapshot)
                 self._snapshots[shard] = (version, frozenset((item.org, item.run) for item in found.runs))
         except (NotFoundError, ObjectNotFoundError):
             return frozenset()

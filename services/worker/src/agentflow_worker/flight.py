@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext

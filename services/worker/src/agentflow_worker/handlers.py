@@ -23,12 +23,12 @@ import msgspec
 
 from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
-from agentflow_common.blobs import Blobs, in_line
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, DeadlineError, InvalidError, TerminalError
-from agentflow_common.eventlog import EventLog
 from agentflow_common.expressions import walk
-from agentflow_common.pull import Delivery
+from agentflow_common.log.blobs import Blobs, in_line
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.event_log import EventLog
 from agentflow_common.runstate import MARKER, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine

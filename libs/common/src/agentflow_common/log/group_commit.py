@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from agentflow_common.eventlog import ATOMIC_BATCH_MAX, Ack, Entry, EventLog
+from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Ack, Entry, EventLog
 
 BATCH_MIN: Final = 4  # from here on a batch is cheaper than a sync for each (measured)
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024  # what the server stages for one batch

@@ -12,8 +12,9 @@ from nats.aio.client import Client
 from nats.js import api
 from nats.js.errors import APIError, BadRequestError, NoStreamResponseError, ServiceUnavailableError
 
-from agentflow_common import deadletters, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import RetryableError, TerminalError
+from agentflow_common.log import dead_letters
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -84,7 +85,7 @@ async def _ensure(nc: Client, replicas: int) -> None:
         api.StreamConfig(
             name=subjects.DEAD_STREAM,
             subjects=list(subjects.DEAD_SUBJECTS),
-            max_msgs=deadletters.MESSAGES_MAX,
+            max_msgs=dead_letters.MESSAGES_MAX,
             **common,
         ),
     ]

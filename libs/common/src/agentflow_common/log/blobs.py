@@ -13,9 +13,10 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import ids, jsonvalues, objects, subjects
+from agentflow_common import ids, jsonvalues, subjects
 from agentflow_common.errors import InvalidError, RetryableError
 from agentflow_common.events import BlobRef, Payload
+from agentflow_common.log import object_reads
 
 INLINE_BYTES_MAX: Final = 64 * 1024
 PAYLOAD_BYTES_MAX: Final = 4 * 1024 * 1024  # one step's output or one run's inputs, as JSON
@@ -105,7 +106,7 @@ class Blobs:
         try:
             with _reachable():
                 bucket = await self._bucket()
-                data = await objects.read(bucket, ref.sha256)
+                data = await object_reads.read(bucket, ref.sha256)
         except (NotFoundError, ObjectNotFoundError) as error:
             raise RetryableError(f"blob {ref.sha256[:12]} is not in the object store", kind="blob_missing") from error
         if ids.digest(data) != ref.sha256:

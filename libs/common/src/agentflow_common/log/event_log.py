@@ -1,7 +1,7 @@
 """The event log: JetStream as the store of events and the queue of work (ADR 0001).
 
 An append is durable when its future resolves, and not before. Three kinds: `publish` is pipelined (many in flight, one
-round trip each), `append` awaits one, `append_batch` is all or nothing; groupcommit.py makes batches of what comes in
+round trip each), `append` awaits one, `append_batch` is all or nothing; log/group_commit.py makes batches of what comes in
 one by one. A fence (`Fence`) makes the append of a writer that has not seen the newest message of its subject fail with
 `ConflictError`; nothing is written then.
 """
@@ -20,10 +20,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from agentflow_common import deadletters, subjects, telemetry, wire
+from agentflow_common import subjects, telemetry
 from agentflow_common.errors import ConflictError, RetryableError
-from agentflow_common.pull import Delivery, Tail
-from agentflow_common.wire import Message
+from agentflow_common.log import dead_letters, fast_path
+from agentflow_common.log.consumers import Delivery, Tail
+from agentflow_common.log.fast_path import Message
 
 ACK_TIMEOUT_S: Final = 5.0
 SWEEP_S: Final = 0.25  # how late an acknowledgement's deadline may be noticed: one timer serves all that are awaited
@@ -101,7 +102,7 @@ class EventLog:
 
     async def start(self) -> None:
         if not self._started:
-            await wire.hand_over(self._nc, self._inbox + ".*", self._on_ack)
+            await fast_path.hand_over(self._nc, self._inbox + ".*", self._on_ack)
             self._started = True
 
     def _on_ack(self, msg: Msg | Message) -> None:
@@ -141,7 +142,7 @@ class EventLog:
         """Sends now, resolves when durable; the caller bounds how many it leaves in flight. The future fails like
         `append` does, with RetryableError `append_unknown` when no acknowledgement came in time."""
         token, future = self._expect(timeout_s)
-        await wire.send(self._nc, entry.subject, entry.data, f"{self._inbox}.{token}", _headers(entry))
+        await fast_path.send(self._nc, entry.subject, entry.data, f"{self._inbox}.{token}", _headers(entry))
         return future
 
     async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
@@ -163,7 +164,7 @@ class EventLog:
             if last:
                 headers["Nats-Batch-Commit"] = "1"
             reply = f"{self._inbox}.{token}" if last else ""
-            await wire.send(self._nc, entry.subject, entry.data, reply, headers)
+            await fast_path.send(self._nc, entry.subject, entry.data, reply, headers)
             if number % FLUSH_EVERY == 0:
                 await asyncio.sleep(0)  # these leave: the server stages them while the others are put together
         return await future
@@ -245,7 +246,7 @@ class EventLog:
                 if stored is not None and not hole:
                     chunk.append(stored)
 
-        sub = await wire.hand_over(self._nc, inbox, on_message)
+        sub = await fast_path.hand_over(self._nc, inbox, on_message)
         try:
             body = {"seq": start, "batch": want, "next_by_subj": subject}
             await self._nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
@@ -270,11 +271,11 @@ class EventLog:
     async def bury(self, origin: str, delivery: Delivery, why: str) -> None:
         """Keeps what the service `origin` can't use with the dead letters, once, with its place and the reason."""
         entry = Entry(
-            deadletters.place(origin, delivery),
+            dead_letters.place(origin, delivery),
             delivery.data,
             msg_id=f"dead-{origin}-{delivery.seq}",
             fence=Fence(0),
-            headers=deadletters.headers(delivery, why),
+            headers=dead_letters.headers(delivery, why),
         )
         with contextlib.suppress(ConflictError):  # its letter is there already
             if not (await self.append(entry)).duplicate:
@@ -282,7 +283,7 @@ class EventLog:
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
-        await wire.send(self._nc, delivery.reply, b"+ACK")
+        await fast_path.send(self._nc, delivery.reply, b"+ACK")
 
     async def in_progress(self, delivery: Delivery) -> None:
         """Asks the queue for another `ack_wait`."""

@@ -21,7 +21,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common.wire import Connection, Message, hand_over, parse_headers
+from agentflow_common.log.fast_path import Connection, Message, hand_over, parse_headers
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import subjects
-from agentflow_common.pull import Delivery
+from agentflow_common.log.consumers import Delivery
 
 REPLAYS_MAX: Final = 5  # what has died so often will die again: repair it, or purge it
 MESSAGES_MAX: Final = 100_000  # of AF_DEAD; beyond it the oldest go
