@@ -17,8 +17,9 @@ sys.path.insert(0, str(HERE))
 
 from affuzz.world import play  # noqa: E402
 
-from agentflow_common import expressions, jsonvalues  # noqa: E402
-from agentflow_common import sandbox as templates  # noqa: E402
+from agentflow_common import jsonvalues
+from agentflow_common.expressions import language as expressions  # noqa: E402
+from agentflow_common.expressions import sandbox as templates  # noqa: E402
 from agentflow_gateway import convert  # noqa: E402
 from agentflow_scheduler import graph  # noqa: E402
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.expressions import ExpressionError, condition
+from agentflow_common.expressions.language import ExpressionError, condition
 
 SKIPPED = {"output": None, "error": None, "status": "skipped"}
 GIVEN: dict[str, Any] = {

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import expressions
 from agentflow_common.definition import parse_dict, parse_text
 from agentflow_common.definition_check import PROBLEMS_MAX
 from agentflow_common.definition_graph import dependencies, loops
 from agentflow_common.errors import InvalidError
+from agentflow_common.expressions import language as expressions
 
 FN = "type: function, config: {function_name: f}"
 

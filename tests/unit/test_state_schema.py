@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from jsonschema.validators import Draft202012Validator
 from referencing import Registry
 
-from agentflow_common.expressions import condition_keys
-from agentflow_common.stateschema import Schema, StateError, reduce
+from agentflow_common.expressions.language import condition_keys
+from agentflow_common.expressions.state_schema import Schema, StateError, reduce
 
 # --- reducers ---
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import expressions
 from agentflow_common.definition import parse_dict
 from agentflow_common.events import Payload
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunStatus
 from agentflow_scheduler.machine import decide

@@ -13,10 +13,11 @@ import yaml
 from affuzz import definitions, prompts, values
 from agentflow.v1 import workflow_pb2
 from agentflow_common import events as ev
-from agentflow_common import expressions, ids
+from agentflow_common import ids
 from agentflow_common.definition import Definition, parse_dict, parse_text
 from agentflow_common.errors import InvalidError, RetryableError, TerminalError
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
+from agentflow_common.expressions import language as expressions
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, PAYLOAD_BYTES_MAX, in_line
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import UNDO, holds_marker, is_marker, marked_ref

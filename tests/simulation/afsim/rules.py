@@ -13,7 +13,7 @@ from agentflow_common.definition import Definition
 from agentflow_common.definition_graph import dependencies
 from agentflow_common.definition_nodes import works
 from agentflow_common.events import Payload
-from agentflow_common.expressions import walk
+from agentflow_common.expressions.language import walk
 from agentflow_common.runfold import RunFold
 from agentflow_common.runstate import (
     ACTIVE,

@@ -39,7 +39,7 @@ from agentflow_common.definition_nodes import (
     works,
 )
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.expressions import kind_of
+from agentflow_common.expressions.language import kind_of
 from agentflow_common.graph_style import Authored, normalise
 
 NAME: Final = NODE_ID

@@ -7,7 +7,6 @@ import itertools
 from collections.abc import Iterator, Set
 from typing import Any
 
-from agentflow_common import expressions
 from agentflow_common.definition import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
 from agentflow_common.definition_fields import field_findings
 from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
@@ -34,6 +33,7 @@ from agentflow_common.definition_nodes import (
 )
 from agentflow_common.definition_state import END, graph_findings
 from agentflow_common.definition_times import time_ms, wait_ms
+from agentflow_common.expressions import language as expressions
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]

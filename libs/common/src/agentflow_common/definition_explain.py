@@ -10,7 +10,7 @@ from typing import Any, Final
 from agentflow_common import definition_words
 from agentflow_common.definition_lanes import LANE_FIXES
 from agentflow_common.definition_nodes import BODY_TYPES, NODE_ID, NODE_TYPES, UNDO_TYPES
-from agentflow_common.expressions import kind_of
+from agentflow_common.expressions.language import kind_of
 from agentflow_common.graph_style import Authored
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from agentflow_common import expressions
 from agentflow_common.definition import Definition, Edge
 from agentflow_common.definition_nodes import AnyNode, LoopNode, all_inputs
+from agentflow_common.expressions import language as expressions
 
 
 class Loop(NamedTuple):

@@ -7,8 +7,8 @@ import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 
-from agentflow_common import expressions
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions.language import ExpressionError
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]

@@ -6,12 +6,12 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from agentflow_common import expressions
 from agentflow_common.definition import Definition
 from agentflow_common.definition_names import suggest
 from agentflow_common.definition_nodes import AnyNode, all_inputs, works
-from agentflow_common.expressions import ExpressionError
-from agentflow_common.stateschema import Schema, StateError
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.state_schema import Schema, StateError
 
 END = "END"
 _KINDS = {

@@ -14,12 +14,12 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import expressions
 from agentflow_common.definition import Definition, parse_dict
 from agentflow_common.definition_graph import dependencies, order_dependencies
 from agentflow_common.definition_nodes import all_inputs
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import SeedPosition
+from agentflow_common.expressions import language as expressions
 from agentflow_common.runstate import (
     SETTLED,
     UNDO,

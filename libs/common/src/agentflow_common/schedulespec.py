@@ -15,9 +15,10 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from agentflow_common import expressions, firetimes
+from agentflow_common import firetimes
 from agentflow_common.definition_nodes import NODE_ID, Duration, duration_ms
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.expressions import language as expressions
 from agentflow_common.firetimes import Timetable
 
 SOURCES_MAX: Final = 20

@@ -14,9 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import expressions
 from agentflow_common.definition import Definition
 from agentflow_common.definition_nodes import AnyNode, Work, arguments
+from agentflow_common.expressions import language as expressions
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
 DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker

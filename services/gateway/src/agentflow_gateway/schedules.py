@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import expressions, firetimes, ids, rpc, schedulespec, screening, subjects, transient
+from agentflow_common import firetimes, ids, rpc, schedulespec, screening, subjects, transient
 from agentflow_common.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -21,6 +21,7 @@ from agentflow_common.errors import (
     Problem,
     TerminalError,
 )
+from agentflow_common.expressions import language as expressions
 from agentflow_common.firetimes import Timetable
 from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, schedule_id

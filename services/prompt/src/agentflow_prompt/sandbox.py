@@ -21,8 +21,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from agentflow_common import jsonvalues
-from agentflow_common.jsonvalues import JsonError
-from agentflow_common.sandbox import (
+from agentflow_common.expressions.sandbox import (
     TEXT_FILTERS,
     Absent,
     ExpressionError,
@@ -34,6 +33,7 @@ from agentflow_common.sandbox import (
     sliced,
     urlencode,
 )
+from agentflow_common.jsonvalues import JsonError
 from agentflow_prompt.meter import INT_BITS_MAX, VALUE_WEIGHT_MAX, BoundError, bounded, metered, tick_now, weigh
 
 OUTPUT_CHARS_MAX: Final = 2 * 1024 * 1024

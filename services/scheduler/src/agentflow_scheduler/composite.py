@@ -8,7 +8,7 @@ from agentflow_common import events as ev
 from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runstate import (
     OPEN,
     StepState,

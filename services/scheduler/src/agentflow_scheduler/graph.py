@@ -19,9 +19,11 @@ from typing import Any
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import expressions, stateschema
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions import state_schema
+from agentflow_common.expressions.state_schema import KEYS_MAX, VALUE_BYTES_MAX, StateError
 from agentflow_common.runstate import (
     MARKER,
     RunState,
@@ -31,7 +33,6 @@ from agentflow_common.runstate import (
     output_of,
     visit_key,
 )
-from agentflow_common.stateschema import KEYS_MAX, VALUE_BYTES_MAX, StateError
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import taken
@@ -163,9 +164,9 @@ def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], wri
             if name not in changed and present and (reducer != "replace" or began is not None):
                 held = out.scope.look(shared[name])  # who replaces need not look
             if began is not None:
-                reduced = stateschema.reduce_change(reducer, name, held, began, value)
+                reduced = state_schema.reduce_change(reducer, name, held, began, value)
             else:
-                reduced = stateschema.reduce(reducer, name, held, value, present)
+                reduced = state_schema.reduce(reducer, name, held, value, present)
             if not present or reduced is not held or (reducer == "replace" and began is None):
                 changed[name] = reduced
                 writers[name] = key

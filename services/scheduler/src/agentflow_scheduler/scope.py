@@ -12,10 +12,11 @@ from typing import Any, Final, TypeVar
 
 import msgspec
 
-from agentflow_common import expressions
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import BlobRef, Payload
-from agentflow_common.expressions import ExpressionError, Path
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions.language import ExpressionError, Path
+from agentflow_common.expressions.state_schema import VALUE_BYTES_MAX
 from agentflow_common.runstate import (
     MARKER,
     RunState,
@@ -28,7 +29,6 @@ from agentflow_common.runstate import (
     node_of,
     output_of,
 )
-from agentflow_common.stateschema import VALUE_BYTES_MAX
 
 LOOK_BYTES_MAX: Final = 32 * 1024 * 1024  # of values stored out of line that are looked into at once
 NOT_DONE: Final = frozenset({StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN})

@@ -9,7 +9,7 @@ from agentflow_common import ids, timer_ids
 from agentflow_common.definition import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
 from agentflow_common.runstate import (

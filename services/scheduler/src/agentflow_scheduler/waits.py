@@ -13,7 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids, timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions import ExpressionError
+from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runstate import Answer, StepState, StepStatus, current_key
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode

@@ -25,7 +25,7 @@ from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, DeadlineError, InvalidError, TerminalError
-from agentflow_common.expressions import walk
+from agentflow_common.expressions.language import walk
 from agentflow_common.log.blobs import Blobs, in_line
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import EventLog

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from agentflow_common import nullsafe
+from agentflow_common.expressions import null_safe
 from agentflow_common.jsonvalues import escaped
 
 FIELDS_SHOWN_MAX: Final = 12
@@ -19,7 +19,7 @@ def missing(text: str, variables: Mapping[str, Any], key: str) -> str:
 
     text: the condition. key: the field that was not found.
     """
-    for path in _PATH.findall(nullsafe.STRING.sub("''", text)):
+    for path in _PATH.findall(null_safe.STRING.sub("''", text)):
         first, *parts = (part.strip() for part in path.split("."))
         value: Any = variables.get(first)
         walked = first

@@ -14,8 +14,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import expressions, schemarefs
 from agentflow_common.errors import InvalidError
+from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions import schema_refs
 
 KEYS_MAX: Final = 1_000
 VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: what the object store takes
@@ -122,9 +123,9 @@ class Schema:
         if schema.get("type", "object") != "object":
             raise StateError("the state is an object: give the schema `type: object` and `properties`")
         for ref in _values(schema, "$ref"):
-            if schemarefs.at(schema, ref) is schemarefs.NOWHERE:
+            if schema_refs.at(schema, ref) is schema_refs.NOWHERE:
                 raise StateError(f"{ref[:80]!r} leads nowhere: a `$ref` names a place in the schema, as #/$defs/...")
-        if place := schemarefs.endless(schema):
+        if place := schema_refs.endless(schema):
             raise StateError(
                 f"the references from {place[:80]!r} lead back to it without end: a `$ref` may lead back from a part "
                 "of the value only, as `properties: {child: {$ref: '#'}}` does"

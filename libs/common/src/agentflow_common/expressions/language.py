@@ -18,11 +18,12 @@ import jinja2
 import jinja2.nodes
 import msgspec
 
-from agentflow_common import condition_fields, jsonvalues, nullsafe
+from agentflow_common import jsonvalues
+from agentflow_common.expressions import missing_fields, null_safe
+from agentflow_common.expressions.python_words import in_words
+from agentflow_common.expressions.sandbox import ExpressionError, NullPart
+from agentflow_common.expressions.sandbox import environment as _environment
 from agentflow_common.jsonvalues import JsonError, kind_of
-from agentflow_common.python_words import in_words
-from agentflow_common.sandbox import ExpressionError, NullPart
-from agentflow_common.sandbox import environment as _environment
 
 REFERENCE: Final = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
@@ -230,7 +231,7 @@ class Condition:
         return list(self._program.functions())
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
-        """True or False. ExpressionError if it fails, or gives something else than a boolean. See nullsafe.py."""
+        """True or False. ExpressionError if it fails, or gives something else than a boolean. See expressions/null_safe.py."""
         if self._values_max and _count(dict(variables), self._values_max) > self._values_max:
             raise ExpressionError(
                 f"condition {self.text!r} goes through lists where more than {self._values_max:,} values are in sight: "
@@ -240,7 +241,7 @@ class Condition:
         try:
             return self._ask(given, self.text)
         except ExpressionError:
-            text = nullsafe.rewritten(self.text, given)
+            text = null_safe.rewritten(self.text, given)
             if text == self.text:
                 raise
         return condition(text)._ask(given, self.text)
@@ -250,7 +251,7 @@ class Condition:
             value = self._program.execute(variables)
         except KeyError as error:
             key = str(error.args[0]) if error.args else ""
-            raise ExpressionError(f"condition {shown!r}: {condition_fields.missing(shown, variables, key)}") from error
+            raise ExpressionError(f"condition {shown!r}: {missing_fields.missing(shown, variables, key)}") from error
         except Exception as error:
             told = jsonvalues.escaped(
                 jsonvalues.without_addresses((str(error).splitlines() or [type(error).__name__])[0])
@@ -288,7 +289,7 @@ def condition(text: str) -> Condition:
     return Condition(text)
 
 
-_CEL_STRING: Final = nullsafe.STRING
+_CEL_STRING: Final = null_safe.STRING
 _CEL_MACRO: Final = re.compile(r"\.\s*(?:map|filter|all|exists|exists_one)\s*\(")
 _MACRO_VALUES_MAX: Final = (2_000, 150)  # by depth: a fraction of a second at most
 _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:output|status|error)\b")
@@ -299,7 +300,7 @@ def condition_steps(text: str) -> list[str]:
     return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
 
 
-_CEL_BOUND: Final = nullsafe.BOUND
+_CEL_BOUND: Final = null_safe.BOUND
 _CEL_OWN: Final = frozenset(
     {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "timestamp", "duration",
      "optional", "math", "strings"}

@@ -1,0 +1,1 @@
+"""References, templates, conditions and JSON Schemas that a definition holds, evaluated in bounded time."""
