@@ -12,7 +12,7 @@ from typing import Any
 import nats
 import pytest
 
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runstate import RunStatus
 from agentflow_common.testing import servers

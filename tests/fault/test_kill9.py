@@ -14,7 +14,7 @@ from nats.aio.client import Client
 
 from agentflow_common import subjects
 from agentflow_common.bus import call
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
 from agentflow_common.runstate import RunState, RunStatus, StepStatus

@@ -13,7 +13,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import lanefold, subjects
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.lanefold import LaneState, key_of_lane
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.testing.waiting import until

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition_times import TIME_MS_MAX
+from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.runstate import RunStatus, TimerState
 from agentflow_scheduler.timers import set_timers
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common import forking
-from agentflow_common.definition import Definition, parse_dict
+from agentflow_common.definition.model import Definition, parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.forking import Changes, Seed
 from agentflow_common.runfold import fold, new_state

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common import forking
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload
 from agentflow_common.forking import Changes

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition import parse_dict
-from agentflow_common.definition_graph import dependencies
+from agentflow_common.definition.dependencies import dependencies
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runfold import RunFold, fold, new_state
 from agentflow_common.runstate import RunStatus, StepStatus, parent_of

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.definition import parse_dict, parse_text
-from agentflow_common.definition_check import PROBLEMS_MAX
-from agentflow_common.definition_graph import dependencies, loops
+from agentflow_common.definition.checks.definition import PROBLEMS_MAX
+from agentflow_common.definition.dependencies import dependencies, loops
+from agentflow_common.definition.model import parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.expressions import language as expressions
 

@@ -20,7 +20,7 @@ from agentctl.commands import audit
 from agentctl.failures import CliError
 from agentctl.main import app
 from agentflow_common import schedulespec
-from agentflow_common.definition import parse_text
+from agentflow_common.definition.model import parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem, calls
 from agentflow_worker.registry import built_in_registry

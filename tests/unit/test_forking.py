@@ -9,7 +9,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import forking
-from agentflow_common.definition import Definition, parse_text
+from agentflow_common.definition.model import Definition, parse_text
 from agentflow_common.errors import InvalidError, NotFoundError, TerminalError
 from agentflow_common.events import Payload
 from agentflow_common.forking import Changes

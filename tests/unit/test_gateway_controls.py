@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition import Definition, parse_text
+from agentflow_common.definition.model import Definition, parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanefold import LaneState
 from agentflow_common.runstate import Answer, RunState, StepState, StepStatus

@@ -8,7 +8,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import forking, why
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import BlobRef, Payload, StepError
 from agentflow_common.runfold import new_state
 from agentflow_common.runstate import RunState, RunStatus

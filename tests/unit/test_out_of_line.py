@@ -10,7 +10,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition import parse_text
+from agentflow_common.definition.model import parse_text
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunStatus, blob_marker

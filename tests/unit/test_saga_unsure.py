@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runfold import new_state
 from agentflow_common.runstate import RunStatus

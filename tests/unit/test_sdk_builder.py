@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.definition import NODE_TYPES, parse_dict, parse_text
+from agentflow_common.definition.model import NODE_TYPES, parse_dict, parse_text
 from agentflow_sdk import InvalidArgumentError, Workflow, body
 
 

@@ -10,10 +10,10 @@ import pytest
 from pydantic import BaseModel, BeforeValidator, Field
 from typing_extensions import TypedDict
 
-from agentflow_common import toolargs
-from agentflow_common.definition import parse_dict
+from agentflow_common.definition.checks import tool_arguments
+from agentflow_common.definition.checks.tool_arguments import Signature
+from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import InvalidError
-from agentflow_common.toolargs import Signature
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import validate
 from agentflow_worker.registry import Registration, Registry, default_registry, tool
@@ -66,7 +66,7 @@ KNOWN = registered(note, open_ended)
 SIGNATURES = {place: Signature(found.schema(), tuple(found.unchecked())) for place, found in KNOWN.items()}
 
 
-def found(arguments: dict[str, Any], name: str = "note", **node: Any) -> list[toolargs.Finding]:
+def found(arguments: dict[str, Any], name: str = "note", **node: Any) -> list[tool_arguments.Finding]:
     config = {"tool_name": name, "tool_args": arguments, **node.pop("config", {})}
     whole = {"id": "a", "type": "tool", "config": config, **node}
     before = {"id": "before", "type": "tool", "config": {"tool_name": "open", "tool_args": {"first": 1}}}
@@ -74,7 +74,7 @@ def found(arguments: dict[str, Any], name: str = "note", **node: Any) -> list[to
         "name": "w", "inputs": {"x": {"type": "any"}},
         "dag": {"nodes": [before, whole], "edges": [{"from": "before", "to": "a"}]},
     })  # fmt: skip
-    return list(toolargs.findings(definition, SIGNATURES))
+    return list(tool_arguments.findings(definition, SIGNATURES))
 
 
 RIGHT: list[dict[str, Any]] = [
@@ -152,7 +152,7 @@ def test_engine_16_bodies_and_compensations_are_checked() -> None:
     undo = {"type": "tool", "config": {"tool_name": "note", "tool_args": {"text": 5}}}
     mapped = {"id": "a", "type": "map", "config": {"over": [1], "body": body}, "compensate_with": undo}
     definition = parse_dict({"name": "w", "dag": {"nodes": [mapped], "edges": []}})
-    places = [place for place, _, _ in toolargs.findings(definition, SIGNATURES)]
+    places = [place for place, _, _ in tool_arguments.findings(definition, SIGNATURES)]
     assert places == [
         ("dag", "nodes", 0, "config", "body", "config", "tool_args", "txet"),
         ("dag", "nodes", 0, "config", "body", "config"),
@@ -163,14 +163,16 @@ def test_engine_16_bodies_and_compensations_are_checked() -> None:
 def test_engine_16_the_shared_state_may_give_what_is_missing() -> None:
     nodes = [{"name": "a", "tool": "note"}]
     definition = parse_dict({"name": "w", "entry_point": "a", "nodes": nodes, "edges": []})
-    assert list(toolargs.findings(definition, SIGNATURES)) == []
+    assert list(tool_arguments.findings(definition, SIGNATURES)) == []
 
 
 def test_engine_16_of_a_worker_that_does_not_say_what_it_converts_names_alone_are_checked() -> None:
     old = {place: Signature(signature.schema) for place, signature in SIGNATURES.items()}
     nodes = [{"id": "a", "type": "tool", "config": {"tool_name": "note", "tool_args": {"text": 5, "cuont": 1}}}]
     definition = parse_dict({"name": "w", "dag": {"nodes": nodes, "edges": []}})
-    assert [message for _, message, _ in toolargs.findings(definition, old)] == ["tool 'note' has no argument 'cuont'"]
+    assert [message for _, message, _ in tool_arguments.findings(definition, old)] == [
+        "tool 'note' has no argument 'cuont'"
+    ]
 
 
 def test_engine_16_built_in_tools_say_what_they_take() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition import load_trusted, parse_dict
+from agentflow_common.definition.model import load_trusted, parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runfold import fold, new_state
 from agentflow_common.runstate import RunState, RunStatus

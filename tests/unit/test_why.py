@@ -8,7 +8,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import lanefold, timer_ids
-from agentflow_common.definition import parse_dict, parse_text
+from agentflow_common.definition.model import parse_dict, parse_text
 from agentflow_common.events import Payload, StepError
 from agentflow_common.lanefold import LaneConfig, LaneState, Slot
 from agentflow_common.runfold import new_state

@@ -110,7 +110,7 @@ def word(text: str) -> Any:
 
 def text_inputs(definition: str) -> frozenset[str]:
     """The inputs that a definition declares as strings; none if it can't be read (the server says what is wrong)."""
-    from agentflow_common.definition_text import load
+    from agentflow_common.definition.yaml_text import load
     from agentflow_common.errors import InvalidError
 
     try:

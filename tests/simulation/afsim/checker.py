@@ -16,7 +16,7 @@ from afsim.rules import Rules, is_attempt, missing_timers
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition import load_trusted
+from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload
 from agentflow_common.lanefold import LaneConfig, LaneState

@@ -9,9 +9,9 @@ from typing import Any
 from afsim import failing
 from afsim.workload import mark
 from agentflow_common import events as ev
-from agentflow_common.definition import Definition
-from agentflow_common.definition_graph import dependencies
-from agentflow_common.definition_nodes import works
+from agentflow_common.definition.dependencies import dependencies
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes import works
 from agentflow_common.events import Payload
 from agentflow_common.expressions.language import walk
 from agentflow_common.runfold import RunFold

@@ -18,7 +18,7 @@ from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
-    from agentflow_common.toolargs import Signature
+    from agentflow_common.definition.checks.tool_arguments import Signature
 
 app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
 
@@ -69,17 +69,17 @@ def validate(
 
 
 def _validate_here(text: str) -> dict[str, Any]:
-    from agentflow_common import toolargs
-    from agentflow_common.definition import parse_dict
-    from agentflow_common.definition_text import load
+    from agentflow_common.definition.checks import tool_arguments
+    from agentflow_common.definition.model import parse_dict
+    from agentflow_common.definition.yaml_text import load
     from agentflow_common.errors import InvalidError, Problem
 
     try:
         data, lines = load(text)
         definition = parse_dict(data, lines)
         found = [
-            Problem(toolargs.place_of(path, lines), message, fix)
-            for path, message, fix in toolargs.findings(definition, _built_in())
+            Problem(tool_arguments.place_of(path, lines), message, fix)
+            for path, message, fix in tool_arguments.findings(definition, _built_in())
         ]
         if found:
             raise InvalidError("the arguments don't fit", problems=tuple(found))
@@ -94,9 +94,9 @@ def _not_built_in(text: str) -> Iterator[str]:
     """Says which tools and functions of a valid definition are not checked here: perhaps a worker offers them."""
     import difflib
 
-    from agentflow_common.definition import parse_text
+    from agentflow_common.definition.checks.tool_arguments import NAMED_BY
+    from agentflow_common.definition.model import parse_text
     from agentflow_common.errors import InvalidError
-    from agentflow_common.toolargs import NAMED_BY
 
     known = _built_in()
     try:
@@ -113,7 +113,7 @@ def _not_built_in(text: str) -> Iterator[str]:
 
 def _built_in() -> dict[tuple[str, str], Signature]:
     """What the tools and functions that come with a worker take; nothing where no worker is installed."""
-    from agentflow_common.toolargs import Signature
+    from agentflow_common.definition.checks.tool_arguments import Signature
 
     try:
         from agentflow_worker.registry import built_in_registry

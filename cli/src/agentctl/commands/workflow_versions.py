@@ -105,8 +105,8 @@ def _text(source: str) -> str | None:
 
 
 def _diff_here(left: str, right: str, old: str, new: str) -> dict[str, Any]:
-    from agentflow_common.definition import parse_text
-    from agentflow_common.difference import ABSENT, diff
+    from agentflow_common.definition.diff import ABSENT, diff
+    from agentflow_common.definition.model import parse_text
     from agentflow_common.errors import InvalidError
 
     parsed = []
@@ -135,7 +135,7 @@ def _diff_here(left: str, right: str, old: str, new: str) -> dict[str, Any]:
 
 
 def _lines(changes: list[dict[str, Any]]) -> list[str]:
-    from agentflow_common.difference import ABSENT, Change, FieldChange, lines
+    from agentflow_common.definition.diff import ABSENT, Change, FieldChange, lines
 
     def put(value: Any) -> Any:
         return ABSENT if value is None else value

@@ -16,7 +16,7 @@ import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from agentflow_common import firetimes
-from agentflow_common.definition_nodes import NODE_ID, Duration, duration_ms
+from agentflow_common.definition.nodes import NODE_ID, Duration, duration_ms
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.firetimes import Timetable
@@ -181,7 +181,7 @@ def parse(data: Any, lines: Mapping[tuple[str | int, ...], int] | None = None) -
 
 def parse_text(text: str, source: str = "schedule") -> Spec:
     """From YAML or JSON."""
-    from agentflow_common.definition_text import load
+    from agentflow_common.definition.yaml_text import load
 
     data, lines = load(text, source)
     return parse(data, lines)

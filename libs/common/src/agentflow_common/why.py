@@ -13,8 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import lanefold, timer_ids
-from agentflow_common.definition import Definition
-from agentflow_common.definition_graph import dependencies, order_dependencies
+from agentflow_common.definition.dependencies import dependencies, order_dependencies
+from agentflow_common.definition.model import Definition
 from agentflow_common.lanecontrols import rate_text
 from agentflow_common.lanefold import LaneState, slot_key
 from agentflow_common.runstate import (

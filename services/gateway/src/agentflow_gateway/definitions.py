@@ -9,8 +9,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import rpc, toolargs
-from agentflow_common.definition import Definition, InvalidDefinitionError, load_trusted, parse_dict
+from agentflow_common import rpc
+from agentflow_common.definition.checks import tool_arguments
+from agentflow_common.definition.model import Definition, InvalidDefinitionError, load_trusted, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import lookup, machine, pinning
 from agentflow_gateway.calls import Call
@@ -61,7 +62,7 @@ async def _with_unknown_names(deps: Deps, call: Call, error: InvalidDefinitionEr
         return error
     lines = None
     if source.text is not None:
-        from agentflow_common.definition_text import load as load_text
+        from agentflow_common.definition.yaml_text import load as load_text
 
         _, lines = load_text(source.text)
     parts: Parts = [(loaded_of(error.readable), lines, "")]
@@ -162,7 +163,7 @@ async def load(deps: Deps, org: str, source: Source, run: str = "") -> tuple[Loa
 
 
 def _parse_text(text: str) -> tuple[Loaded, Lines]:
-    from agentflow_common.definition_text import load
+    from agentflow_common.definition.yaml_text import load
 
     data, lines = load(text)
     return loaded_of(parse_dict(data, lines)), lines
@@ -198,7 +199,7 @@ def _any(_place: Path) -> bool:
 async def _unfit_arguments(deps: Deps, parts: Parts, trusts: Callable[[Path], bool] = _any) -> tuple[Problem, ...]:
     """What is wrong with the arguments of tools and functions that workers offer, at the places that are trusted."""
     wanted = {
-        (kind, name) for loaded, _, _ in parts for kind in toolargs.NAMED_BY for name in loaded.uses.get(kind, ())
+        (kind, name) for loaded, _, _ in parts for kind in tool_arguments.NAMED_BY for name in loaded.uses.get(kind, ())
     }
     if not wanted:
         return ()
@@ -214,12 +215,12 @@ async def _unfit_arguments(deps: Deps, parts: Parts, trusts: Callable[[Path], bo
 
 
 def _arguments(
-    parts: Parts, signatures: Mapping[tuple[str, str], toolargs.Signature], trusts: Callable[[Path], bool]
+    parts: Parts, signatures: Mapping[tuple[str, str], tool_arguments.Signature], trusts: Callable[[Path], bool]
 ) -> Iterator[Problem]:
     for loaded, lines, prefix in parts:
-        for path, text, fix in toolargs.findings(loaded.definition, signatures):
+        for path, text, fix in tool_arguments.findings(loaded.definition, signatures):
             if trusts(path):
-                yield Problem(prefix + toolargs.place_of(path, lines), text, fix)
+                yield Problem(prefix + tool_arguments.place_of(path, lines), text, fix)
 
 
 async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str], tuple[Problem, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentflow_common import why
-from agentflow_common.definition import Definition, load_trusted
+from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.lanefold import LaneState
 from agentflow_common.runstate import RunState, StepStatus, node_of
 from agentflow_common.why import Explanation, Surroundings

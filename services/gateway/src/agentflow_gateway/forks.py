@@ -10,7 +10,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import forking, ids, rpc, rpc_vault, subjects
-from agentflow_common.definition import Definition, load_trusted
+from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
 from agentflow_common.forking import Changes, Seed

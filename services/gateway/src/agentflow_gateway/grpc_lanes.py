@@ -6,7 +6,7 @@ from typing import Any
 
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
-from agentflow_common.difference import ABSENT
+from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_gateway import calls, convert, deletion, labels, lanes, machine, pages, versions
 from agentflow_gateway.definitions import Source

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common.definition import Definition
-from agentflow_common.definition_graph import dependencies
+from agentflow_common.definition.dependencies import dependencies
+from agentflow_common.definition.model import Definition
 from agentflow_common.errors import NotFoundError, Problem
 
 DEPTH_MAX: Final = 8  # runs that stand in each other, the submitted one not counted

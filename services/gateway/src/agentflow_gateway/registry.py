@@ -12,7 +12,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
-from agentflow_common.toolargs import Signature
+from agentflow_common.definition.checks.tool_arguments import Signature
 
 _FRESH_S: Final = 2.0
 _PREFIX: Final = f"$KV.{subjects.REGISTRY_BUCKET}."

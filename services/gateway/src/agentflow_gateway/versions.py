@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.difference import Change, diff
+from agentflow_common.definition.diff import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
 from agentflow_gateway import controls, definitions, labels, lookup, switches
 from agentflow_gateway.calls import Call

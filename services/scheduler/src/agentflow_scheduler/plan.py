@@ -9,10 +9,11 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import definition as df
-from agentflow_common import definition_graph, ids
-from agentflow_common.definition_lanes import per_second
-from agentflow_common.definition_nodes import Work, all_inputs, arguments, works
+from agentflow_common import ids
+from agentflow_common.definition import dependencies
+from agentflow_common.definition import model as df
+from agentflow_common.definition.checks.lanes import per_second
+from agentflow_common.definition.nodes import Work, all_inputs, arguments, works
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import ExpressionError, kind_of, parse_reference
@@ -47,7 +48,7 @@ class PlanWork:
         named = getattr(work.config, own, ())
         self.fields = {name: f"{own if name in named else 'inputs'}.{name}" for name in given}
         known = dict.fromkeys(steps)
-        self.reads = {name: frozenset(definition_graph.referenced_steps(value, known)) for name, value in given.items()}
+        self.reads = {name: frozenset(dependencies.referenced_steps(value, known)) for name, value in given.items()}
         self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
         self.keys = {name: key for name, value in given.items() if (key := _state_key(value))}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
@@ -117,7 +118,7 @@ class PlanNode:
         self.sources = sources
         self.reads = reads
         self.targets: list[str] = []
-        self.back: list[definition_graph.Loop] = []
+        self.back: list[dependencies.Loop] = []
         self.condition: str | None = node.condition or node.config.condition
         keyed = "{{" in node.lane
         self.lane: str = node.pool if keyed else node.lane
@@ -152,9 +153,9 @@ class Plan:
 
     def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
         definition = df.load_trusted(raw)
-        sources = definition_graph.dependencies(definition)
-        loops = definition_graph.loops(definition, sources)
-        reads = definition_graph.order_dependencies(definition, sources, loops)
+        sources = dependencies.dependencies(definition)
+        loops = dependencies.loops(definition, sources)
+        reads = dependencies.order_dependencies(definition, sources, loops)
         self.raw = raw
         self.row_steps = row_steps
         self.definition = definition

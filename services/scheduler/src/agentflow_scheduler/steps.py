@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common import ids, timer_ids
-from agentflow_common.definition import load_trusted
+from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError

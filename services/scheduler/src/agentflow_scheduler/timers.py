@@ -12,7 +12,7 @@ from nats.js.errors import APIError
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition_times import TIME_MS_MAX
+from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.subjects import RunKey
 

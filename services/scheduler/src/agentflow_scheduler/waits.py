@@ -8,9 +8,9 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import definition_times as times
 from agentflow_common import events as ev
 from agentflow_common import ids, timer_ids
+from agentflow_common.definition import durations as times
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError

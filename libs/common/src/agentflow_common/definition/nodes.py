@@ -1,4 +1,4 @@
-"""The nodes of a workflow definition: what each type takes. See definition.py for the whole."""
+"""The nodes of a workflow definition: what each type takes. See definition/model.py for the whole."""
 
 from __future__ import annotations
 

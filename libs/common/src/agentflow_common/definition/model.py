@@ -12,8 +12,12 @@ from typing import Any, Final, Literal
 import msgspec
 from pydantic import Field, ValidationError
 
-from agentflow_common import definition_explain, definition_repair, definition_words, ids
-from agentflow_common.definition_nodes import (
+from agentflow_common import ids
+from agentflow_common.definition import field_hints
+from agentflow_common.definition import problems as definition_problems
+from agentflow_common.definition import repair as definition_repair
+from agentflow_common.definition.graph_style import Authored, normalise
+from agentflow_common.definition.nodes import (
     ITERATIONS_MAX,
     NODE_ID,
     NODE_TYPES,
@@ -40,7 +44,6 @@ from agentflow_common.definition_nodes import (
 )
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions.language import kind_of
-from agentflow_common.graph_style import Authored, normalise
 
 NAME: Final = NODE_ID
 PROBLEMS_MAX: Final = 50
@@ -201,8 +204,8 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
     try:
         definition = Definition.model_validate(authored.data)
     except ValidationError as error:
-        places = [(definition_explain.located(item), item) for item in _of_their_own(error)]
-        told = [(loc, item, *definition_explain.explained(item, loc, authored, _LEVELS)) for loc, item in places]
+        places = [(definition_problems.located(item), item) for item in _of_their_own(error)]
+        told = [(loc, item, *definition_problems.explained(item, loc, authored, _LEVELS)) for loc, item in places]
         known = {problem.place for problem in found}
         for loc, item, message, fix in told:
             misspelt = item["type"] == "missing" and any(
@@ -215,7 +218,7 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
         repair = definition_repair.repaired(authored.data, [(loc, item["type"]) for loc, item in places])
         definition = _readable(repair.data)
     if definition is not None and not authored.problems:
-        from agentflow_common.definition_check import check
+        from agentflow_common.definition.checks.definition import check
 
         for path, message, fix in check(definition):
             if repair is None or repair.trusts(path):
@@ -251,7 +254,7 @@ def _readable(data: dict[str, Any] | None) -> Definition | None:
 
 def parse_text(text: str, source: str = "definition") -> Definition:
     """A checked definition from YAML or JSON text; places name the line."""
-    from agentflow_common.definition_text import load
+    from agentflow_common.definition.yaml_text import load
 
     data, lines = load(text, source)
     return parse_dict(data, lines)
@@ -295,12 +298,12 @@ def _place(
 
 
 _LEVELS: Final[dict[tuple[str | int, ...], frozenset[str]]] = {  # outside of nodes: which fields may stand where
-    (): definition_words.names_of(Definition),
-    ("dag",): definition_words.names_of(Dag),
-    ("dag", "edges", "*"): definition_words.names_of(Edge),
-    ("inputs", "*"): definition_words.names_of(InputSpec),
-    ("graph",): definition_words.names_of(Graph),
-    ("graph", "state"): definition_words.names_of(StateSpec),
+    (): field_hints.names_of(Definition),
+    ("dag",): field_hints.names_of(Dag),
+    ("dag", "edges", "*"): field_hints.names_of(Edge),
+    ("inputs", "*"): field_hints.names_of(InputSpec),
+    ("graph",): field_hints.names_of(Graph),
+    ("graph", "state"): field_hints.names_of(StateSpec),
 }
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""What can be wrong with a graph-style workflow: its entry, its edges, its state. See definition_check.py."""
+"""What can be wrong with a graph-style workflow: its entry, its edges, its state. See definition/checks/definition.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from agentflow_common.definition import Definition
-from agentflow_common.definition_names import suggest
-from agentflow_common.definition_nodes import AnyNode, all_inputs, works
+from agentflow_common.definition.checks.names import suggest
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes import AnyNode, all_inputs, works
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.expressions.state_schema import Schema, StateError

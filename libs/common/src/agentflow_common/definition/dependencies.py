@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from agentflow_common.definition import Definition, Edge
-from agentflow_common.definition_nodes import AnyNode, LoopNode, all_inputs
+from agentflow_common.definition.model import Definition, Edge
+from agentflow_common.definition.nodes import AnyNode, LoopNode, all_inputs
 from agentflow_common.expressions import language as expressions
 
 

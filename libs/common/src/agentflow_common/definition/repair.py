@@ -1,7 +1,7 @@
 """Makes a definition with mistakes readable, so that the rest of it can be checked in the same go.
 
 What the schema refuses is taken out or replaced by a stand-in. What is then found is reported only where the repair
-can't have caused it: an author may get fewer problems at once, and never a wrong one. Pure; see definition.py.
+can't have caused it: an author may get fewer problems at once, and never a wrong one. Pure; see definition/model.py.
 """
 
 from __future__ import annotations

@@ -7,18 +7,20 @@ import itertools
 from collections.abc import Iterator, Set
 from typing import Any
 
-from agentflow_common.definition import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
-from agentflow_common.definition_fields import field_findings
-from agentflow_common.definition_graph import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
-from agentflow_common.definition_lanes import lane_findings
-from agentflow_common.definition_names import (
+from agentflow_common.definition.checks.fields import field_findings
+from agentflow_common.definition.checks.graph import END, graph_findings
+from agentflow_common.definition.checks.lanes import lane_findings
+from agentflow_common.definition.checks.names import (
     OF_TEMPLATES,
     condition_findings,
     id_findings,
     suggest,
     template_findings,
 )
-from agentflow_common.definition_nodes import (
+from agentflow_common.definition.dependencies import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
+from agentflow_common.definition.durations import time_ms, wait_ms
+from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
+from agentflow_common.definition.nodes import (
     AnyNode,
     ApprovalNode,
     ContinueNode,
@@ -31,8 +33,6 @@ from agentflow_common.definition_nodes import (
     local_names,
     works,
 )
-from agentflow_common.definition_state import END, graph_findings
-from agentflow_common.definition_times import time_ms, wait_ms
 from agentflow_common.expressions import language as expressions
 
 Place = tuple[str | int, ...]

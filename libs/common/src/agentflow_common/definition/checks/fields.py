@@ -1,7 +1,7 @@
 """Fields that conditions and templates read and that can't be there, where it is known what is there.
 
 Known are the inputs that a definition declares, the error of a step, and the output of an approval. Keys of a graph's
-state are checked in definition_state.py.
+state are checked in definition/checks/graph.py.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Final
 
-from agentflow_common.definition import Definition
-from agentflow_common.definition_names import suggest
-from agentflow_common.definition_nodes import ApprovalNode, LoopNode, all_inputs, local_names
+from agentflow_common.definition.checks.names import suggest
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes import ApprovalNode, LoopNode, all_inputs, local_names
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]

@@ -1,4 +1,4 @@
-"""Graph-style workflow text, as mini-LangGraph has it, brought to the schema of definition.py.
+"""Graph-style workflow text, as mini-LangGraph has it, brought to the schema of definition/model.py.
 
     nodes: [{name: review, function: review_code}, {name: fix, tool: code.fix, args: {code: state.code}}]
     edges: [{from: review, to: fix, condition: state.score < 0.8}, {from: fix, to: review}]

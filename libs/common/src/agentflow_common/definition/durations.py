@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from agentflow_common.definition_nodes import DURATION_MS_MAX, duration_ms
+from agentflow_common.definition.nodes import DURATION_MS_MAX, duration_ms
 from agentflow_common.expressions.language import kind_of
 
 TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262

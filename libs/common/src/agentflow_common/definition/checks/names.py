@@ -1,4 +1,4 @@
-"""What the names in conditions and templates mean: a step, an input, or nothing. See definition_check.py."""
+"""What the names in conditions and templates mean: a step, an input, or nothing. See definition/checks/definition.py."""
 
 from __future__ import annotations
 

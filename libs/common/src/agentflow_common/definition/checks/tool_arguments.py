@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common.definition import Definition
-from agentflow_common.definition_nodes import AnyNode, Work, arguments
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes import AnyNode, Work, arguments
 from agentflow_common.expressions import language as expressions
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}

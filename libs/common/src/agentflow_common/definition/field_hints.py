@@ -1,6 +1,6 @@
 """What an author may have meant by a field that is unknown where it stands: a typo, another name, another place.
 
-Pure: the schema's models say which fields exist at each level. See definition.py.
+Pure: the schema's models say which fields exist at each level. See definition/model.py.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from agentflow_common import definition_nodes as nodes
+from agentflow_common.definition import nodes
 
 Path = tuple[str | int, ...]
 

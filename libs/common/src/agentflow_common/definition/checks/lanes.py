@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agentflow_common.definition_nodes import AnyNode, works
+from agentflow_common.definition.nodes import AnyNode, works
 from agentflow_common.lanecontrols import RATE_MAX
 
 LANE_FIXES: Final = {  # of fields whose text has a shape

@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of a definition's author. See definition.py."""
+"""Pydantic's errors in the words of a definition's author. See definition/model.py."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from agentflow_common import definition_words
-from agentflow_common.definition_lanes import LANE_FIXES
-from agentflow_common.definition_nodes import BODY_TYPES, NODE_ID, NODE_TYPES, UNDO_TYPES
+from agentflow_common.definition import field_hints
+from agentflow_common.definition.checks.lanes import LANE_FIXES
+from agentflow_common.definition.graph_style import Authored
+from agentflow_common.definition.nodes import BODY_TYPES, NODE_ID, NODE_TYPES, UNDO_TYPES
 from agentflow_common.expressions.language import kind_of
-from agentflow_common.graph_style import Authored
 
 
 def located(item: Any) -> tuple[str | int, ...]:
@@ -41,9 +41,9 @@ def explained(
     node = _node_at(authored.data, loc)
     message, fix = _told(item, loc)
     if item["type"] == "extra_forbidden":
-        fix = definition_words.unknown_field(loc, item.get("input"), node, levels, bool(authored.origin))
+        fix = field_hints.unknown_field(loc, item.get("input"), node, levels, bool(authored.origin))
     elif item["type"] in _NO_MAPPING:
-        fix = definition_words.shape(loc, item["input"], node.get("type") if node is not None else None)
+        fix = field_hints.shape(loc, item["input"], node.get("type") if node is not None else None)
     if item["type"] in {"string_pattern_mismatch", "string_type"} and loc:
         fix = LANE_FIXES.get(str(loc[-1]), fix)
     return message, fix
