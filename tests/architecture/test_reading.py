@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import runstate, timer_ids
+from agentflow_common.runs import state as run_state
+from agentflow_common.runs import timer_ids
 from tests.architecture.test_stack_house_rules import (
     IMPURE,
     IMPURE_COMMON,
@@ -218,7 +219,7 @@ def test_house_14_the_key_of_a_marker_is_spelled_in_one_place() -> None:
         f"{name_of(path)}:{node.lineno}"
         for path in sources()
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.Constant) and node.value == runstate.MARKER and path.name != "runstate.py"
+        if isinstance(node, ast.Constant) and node.value == run_state.MARKER and path.name != "runstate.py"
     ]
     assert wrong == []
 

@@ -20,8 +20,8 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, EventLog, Fence, Stored
-from agentflow_common.runfold import RunFold
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import RunFold
+from agentflow_common.runs.state import RunState
 from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.waiting import PATIENCE_S, until
 

@@ -25,8 +25,8 @@ from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.runfold import RunFold
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runs.fold import RunFold
+from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.chaos import Chaos, ClusterStack
 

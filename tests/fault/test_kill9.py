@@ -17,7 +17,7 @@ from agentflow_common.bus import call
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
-from agentflow_common.runstate import RunState, RunStatus, StepStatus
+from agentflow_common.runs.state import RunState, RunStatus, StepStatus
 from agentflow_sdk import AsyncClient
 
 from .killing import DRIVE_S_MAX, Processes, Told, drive, submit

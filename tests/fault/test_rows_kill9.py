@@ -17,7 +17,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runs.state import RunStatus, StepStatus
 
 from .killing import Processes, Told, drive, submit
 

@@ -19,8 +19,8 @@ from agentflow_common import ids, subjects
 from agentflow_common.definition.model import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, EventLog, Fence
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.state import RunState
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing_schedules import Desk, opened

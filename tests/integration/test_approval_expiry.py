@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runs.state import RunStatus, StepStatus
 
 pytestmark = pytest.mark.integration
 

@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler import handlers, steps
 
 pytestmark = pytest.mark.integration

@@ -16,7 +16,7 @@ from agentflow_common import events as ev
 from agentflow_common import rpc_vault, subjects
 from agentflow_common.lanecontrols import control_key
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runfold_facts import SIGNALS_MAX
+from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.testing.waiting import until
 from agentflow_gateway.testing import EMAIL, Stand, details, standing
 

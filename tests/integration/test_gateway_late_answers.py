@@ -18,7 +18,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import StepError
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runfold import fold
+from agentflow_common.runs.fold import fold
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway import heard, schedules
 from agentflow_gateway.testing import Stand, details, standing

@@ -17,7 +17,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runstate import blob_marker
+from agentflow_common.runs.state import blob_marker
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing import (
     DEFINITION,

@@ -16,7 +16,7 @@ from agentflow_common import lanefold, subjects
 from agentflow_common.lanecontrols import control_key
 from agentflow_common.lanefold import LaneState, key_of_lane
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.state import RunStatus
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import lanes

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from agentflow_common import events as ev
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.state import RunStatus
 from agentflow_common.service import running
 from agentflow_gateway import convert
 from agentflow_sdk import convert as sdk

@@ -17,7 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanecontrols import control_key
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runstate import RunState, RunStatus, StepStatus
+from agentflow_common.runs.state import RunState, RunStatus, StepStatus
 from agentflow_common.service import running
 from agentflow_common.testing.servers import NatsServer
 from agentflow_common.testing.waiting import PATIENCE_S, until

@@ -14,8 +14,8 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Ack, Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.state import RunStatus
 from agentflow_common.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import snapshots

@@ -6,7 +6,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.runstate import UNDO
+from agentflow_common.runs.state import UNDO
 from agentflow_common.subjects import RunKey
 
 Logs = dict[RunKey, list[tuple[int, ev.AnyEvent]]]

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunStatus, StepStatus
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler import chain
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.machine import decide

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunStatus, StepStatus, node_of
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.state import RunStatus, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.faults import FAULTS_MAX, Faults, StepFault

@@ -11,12 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common import forking
 from agentflow_common.definition.model import Definition, parse_dict
 from agentflow_common.events import Payload, StepError
-from agentflow_common.forking import Changes, Seed
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunState, RunStatus, node_of, parent_of
+from agentflow_common.runs import fork as forking
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.fork import Changes, Seed
+from agentflow_common.runs.state import RunState, RunStatus, node_of, parent_of
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run

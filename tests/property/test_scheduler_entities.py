@@ -9,13 +9,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common import forking
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload
-from agentflow_common.forking import Changes
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs import fork as forking
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.fork import Changes
+from agentflow_common.runs.state import RunStatus
 
 from .entities_workflows import WORK, nodes, workflows
 from .entities_world import World

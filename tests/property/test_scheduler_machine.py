@@ -15,8 +15,8 @@ from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runfold import RunFold, fold, new_state
-from agentflow_common.runstate import RunStatus, StepStatus, parent_of
+from agentflow_common.runs.fold import RunFold, fold, new_state
+from agentflow_common.runs.state import RunStatus, StepStatus, parent_of
 from agentflow_common.testing.attempts import begun_by
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans

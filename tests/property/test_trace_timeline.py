@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common import runfold, subjects
+from agentflow_common import subjects
+from agentflow_common.runs import fold as run_fold
 from agentflow_trace import machine, rows
 
 IDS: dict[str, Any] = {"org": "acme", "run": "run_1"}
@@ -86,7 +87,7 @@ def test_the_timeline_and_the_runs_state_agree(drawn: list[tuple[type[ev.Event],
             log.append(kind(**IDS, ts=seq, **fields, seen=seen))
         else:
             log.append(kind(**IDS, ts=seq, **fields))
-    state = runfold.fold(list(enumerate(log, 1)))  # type: ignore[arg-type]
+    state = run_fold.fold(list(enumerate(log, 1)))  # type: ignore[arg-type]
     line = machine.fold(rows.of("AF_EVENTS", SUBJECT, ev.encode(event), seq, seq) for seq, event in enumerate(log, 1))
     assert state is not None
     assert line.status == state.status

@@ -23,8 +23,8 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanefold import LaneState
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.runfold import readable
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import readable
+from agentflow_common.runs.state import RunState
 from agentflow_scheduler.entities import State, folding
 
 HISTORIES = Path(__file__).with_name("histories")

@@ -12,7 +12,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
 from agentflow_scheduler.plan import Plans

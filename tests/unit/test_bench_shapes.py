@@ -12,8 +12,8 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Stored
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.state import RunStatus
 from benchmarks import history
 from benchmarks import workflow_shapes as shapes
 from benchmarks.wfformat import scaled

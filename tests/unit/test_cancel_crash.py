@@ -6,8 +6,8 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import StepStatus
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Decision, Run

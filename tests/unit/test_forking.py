@@ -8,13 +8,13 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import forking
 from agentflow_common.definition.model import Definition, parse_text
 from agentflow_common.errors import InvalidError, NotFoundError, TerminalError
 from agentflow_common.events import Payload
-from agentflow_common.forking import Changes
-from agentflow_common.runfold import new_state
-from agentflow_common.runstate import RunState, RunStatus, StepState, StepStatus
+from agentflow_common.runs import fork as forking
+from agentflow_common.runs.fold import new_state
+from agentflow_common.runs.fork import Changes
+from agentflow_common.runs.state import RunState, RunStatus, StepState, StepStatus
 
 DIAMOND = """\
 name: w

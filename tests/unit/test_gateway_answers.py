@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from agentflow_common.errors import PermissionDeniedError
-from agentflow_common.runstate import RunState, StepState, StepStatus
+from agentflow_common.runs.state import RunState, StepState, StepStatus
 from agentflow_gateway import answers, machine
 
 

@@ -12,8 +12,8 @@ from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition, parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanefold import LaneState
-from agentflow_common.runstate import Answer, RunState, StepState, StepStatus
-from agentflow_common.why import Pool
+from agentflow_common.runs.explain import Pool
+from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
 from agentflow_gateway import answers, batch, lanes, pinning
 from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.lanes import Wanted

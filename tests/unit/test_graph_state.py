@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import forking, why
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import BlobRef, Payload, StepError
-from agentflow_common.runfold import new_state
-from agentflow_common.runstate import RunState, RunStatus
+from agentflow_common.runs import explain as explaining
+from agentflow_common.runs import fork as forking
+from agentflow_common.runs.fold import new_state
+from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Decision, Run
@@ -258,7 +259,7 @@ def test_a_graph_whose_steps_were_undone_is_tried_again_from_its_beginning() -> 
 def test_an_active_node_waits_for_no_other() -> None:
     definition = parse_dict({"name": "w", **ring(state={"initial": {"n": 0}})})
     state = RunState("o", "r", status=RunStatus.RUNNING, superstep=1, active=("a",))
-    told = why.explain(state, definition, why.Surroundings(1))
+    told = explaining.explain(state, definition, explaining.Surroundings(1))
     assert [(item.step, item.kind) for item in told.waiting] == [("a", "scheduler")]
 
 

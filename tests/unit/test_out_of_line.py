@@ -12,8 +12,8 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.model import parse_text
 from agentflow_common.events import BlobRef, Payload
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunStatus, blob_marker
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import RunStatus, blob_marker
 from agentflow_scheduler import scope
 from agentflow_scheduler.entities import overtaken
 from agentflow_scheduler.machine import decide

@@ -9,8 +9,8 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runfold import new_state
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.fold import new_state
+from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run

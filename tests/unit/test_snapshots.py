@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.state import RunState
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.snapshots import Saver, Snapshot, decode_snapshot, encode_snapshot
 

@@ -9,8 +9,8 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import StepError
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunStatus, StepState, StepStatus
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import RunStatus, StepState, StepStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import PlanNode, Plans
 from agentflow_scheduler.run import Run

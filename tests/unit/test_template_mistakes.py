@@ -13,8 +13,8 @@ from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunStatus
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run

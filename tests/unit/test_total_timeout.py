@@ -10,9 +10,9 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.model import load_trusted, parse_dict
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runfold import fold, new_state
-from agentflow_common.runstate import RunState, RunStatus
-from agentflow_common.why import Surroundings, explain
+from agentflow_common.runs.explain import Surroundings, explain
+from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run

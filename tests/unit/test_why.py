@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import lanefold, timer_ids
+from agentflow_common import lanefold
 from agentflow_common.definition.model import parse_dict, parse_text
 from agentflow_common.events import Payload, StepError
 from agentflow_common.lanefold import LaneConfig, LaneState, Slot
-from agentflow_common.runfold import new_state
-from agentflow_common.runstate import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
-from agentflow_common.why import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
+from agentflow_common.runs.fold import new_state
+from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.run import Run

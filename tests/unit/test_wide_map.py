@@ -8,7 +8,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
-from agentflow_common.runfold import new_state
+from agentflow_common.runs.fold import new_state
 from agentflow_scheduler import steps
 from agentflow_scheduler.machine import decide
 from agentflow_scheduler.plan import Plans

@@ -19,8 +19,8 @@ from agentflow_common.errors import InvalidError, RetryableError, TerminalError
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.expressions import language as expressions
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, PAYLOAD_BYTES_MAX, in_line
-from agentflow_common.runfold import RunFold
-from agentflow_common.runstate import UNDO, holds_marker, is_marker, marked_ref
+from agentflow_common.runs.fold import RunFold
+from agentflow_common.runs.state import UNDO, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_gateway import convert
 from agentflow_sdk import convert as sdk

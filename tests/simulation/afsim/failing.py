@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.runstate import RunState, StepState, StepStatus, current_key, node_of, parent_of
+from agentflow_common.runs.state import RunState, StepState, StepStatus, current_key, node_of, parent_of
 
 _RAN = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}
 _NOBODY = StepState()

@@ -10,9 +10,11 @@ from afsim import mutations_failures, mutations_rows, mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
 from agentflow_common import events as ev
-from agentflow_common import runfold, runfold_facts, runstate
 from agentflow_common.log import consumers, event_log
-from agentflow_common.runstate import RunState, StepStatus
+from agentflow_common.runs import fold as run_fold
+from agentflow_common.runs import fold_facts
+from agentflow_common.runs import state as run_state
+from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_scheduler import append, composite, handlers, machine, run, shards, snapshots, steps, verdict
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
@@ -42,7 +44,7 @@ def no_timers_on_recovery() -> list[Change]:
     real = handlers.set_timers
 
     async def set_timers(log: Any, timers: Any) -> None:
-        recovering = all(isinstance(timer, runstate.TimerState) for _, _, timer in timers)
+        recovering = all(isinstance(timer, run_state.TimerState) for _, _, timer in timers)
         if not recovering:
             await real(log, timers)
 
@@ -53,10 +55,10 @@ def seen_ignored() -> list[Change]:
     """The fold takes facts as they stand in the log, and not as the scheduler had seen them."""
 
     def add(self: Any, event: ev.AnyEvent, seq: int) -> None:
-        if isinstance(event, ev.Decision) or type(event) in runfold.FACTS:
+        if isinstance(event, ev.Decision) or type(event) in run_fold.FACTS:
             self._apply(seq, event)
 
-    return [(runfold.RunFold, "add", add)]
+    return [(run_fold.RunFold, "add", add)]
 
 
 def retry_without_limit() -> list[Change]:
@@ -122,7 +124,7 @@ def joined_twice() -> list[Change]:
 
 def cancel_ignored() -> list[Change]:
     """A cancel is written down and not acted upon."""
-    real = runfold.evolve
+    real = run_fold.evolve
 
     def evolve(state: RunState, event: ev.Event, seq: int) -> None:
         real(state, event, seq)
@@ -138,7 +140,7 @@ def late_reports_count() -> list[Change]:
         step = state.steps.get(key)
         return None if step is None or step.status is StepStatus.CANCELLED else step
 
-    return [(runfold_facts, "_active", active)]
+    return [(fold_facts, "_active", active)]
 
 
 def unknown_append_ignored() -> list[Change]:
@@ -183,8 +185,8 @@ def skip_unordered() -> list[Change]:
 
     def decided(its_run: Any, key: str) -> None:
         real(its_run, key)
-        if machine.parent_of(key) is None and not key.endswith(runstate.UNDO):
-            for target in its_run.plan.nodes[runstate.node_of(key)].targets:
+        if machine.parent_of(key) is None and not key.endswith(run_state.UNDO):
+            for target in its_run.plan.nodes[run_state.node_of(key)].targets:
                 if its_run.left(target) > 0:
                     its_run.remaining[target] = 0
                     its_run.touched[target] = None

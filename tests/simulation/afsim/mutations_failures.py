@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentflow_common.runstate import StepStatus
+from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler import composite, graph, plan, saga, steps
 from agentflow_scheduler.run import is_undo
 from agentflow_scheduler.scope import holds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from agentflow_common import runfold_facts
 from agentflow_common.log.event_log import Ack
+from agentflow_common.runs import fold_facts
 from agentflow_scheduler import chain, pools
 from agentflow_worker import machine, reports
 from agentflow_worker.machine import Position
@@ -68,7 +68,7 @@ def row_of_anything() -> list[Change]:
 
 def begun_unheeded() -> list[Change]:
     """The fold doesn't see what a worker goes on with."""
-    return [(runfold_facts, "_begun", lambda *_: None)]
+    return [(fold_facts, "_begun", lambda *_: None)]
 
 
 def shared_between_steps() -> list[Change]:

@@ -8,9 +8,9 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import schedulefold
 from agentflow_common.lanefold import LaneState
-from agentflow_common.runfold_decisions import DECISIONS
-from agentflow_common.runfold_facts import FACTS
-from agentflow_common.runstate import Answer, RunState, StepStatus
+from agentflow_common.runs.fold_decisions import DECISIONS
+from agentflow_common.runs.fold_facts import FACTS
+from agentflow_common.runs.state import Answer, RunState, StepStatus
 from agentflow_scheduler import append, attempts, composite, machine, pools, recovery, run, saga, steps, waits
 
 Change = tuple[Any, Any, Any]

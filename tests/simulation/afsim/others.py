@@ -10,8 +10,8 @@ from afsim.people import SCHEDULE
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanefold import LaneFold
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import UNDO, RunState
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.state import UNDO, RunState
 from agentflow_common.schedulespec import trusted
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import overtaken

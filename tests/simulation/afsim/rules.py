@@ -14,8 +14,8 @@ from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes import works
 from agentflow_common.events import Payload
 from agentflow_common.expressions.language import walk
-from agentflow_common.runfold import RunFold
-from agentflow_common.runstate import (
+from agentflow_common.runs.fold import RunFold
+from agentflow_common.runs.state import (
     ACTIVE,
     OPEN,
     UNDO,

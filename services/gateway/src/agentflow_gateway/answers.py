@@ -17,8 +17,8 @@ from agentflow_common.errors import (
     Problem,
     TerminalError,
 )
-from agentflow_common.runfold_facts import SIGNALS_MAX, asks
-from agentflow_common.runstate import RunState, StepState, StepStatus, node_of
+from agentflow_common.runs.fold_facts import SIGNALS_MAX, asks
+from agentflow_common.runs.state import RunState, StepState, StepStatus, node_of
 from agentflow_gateway import machine
 from agentflow_gateway.machine import Identity
 

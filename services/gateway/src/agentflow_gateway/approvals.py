@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from agentflow_common import subjects
-from agentflow_common.runstate import RunState, StepState
+from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import answers, machine, pages, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

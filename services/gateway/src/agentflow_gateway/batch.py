@@ -15,7 +15,7 @@ import msgspec
 
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.forking import Changes
+from agentflow_common.runs.fork import Changes
 from agentflow_gateway import controls, errors, forks, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

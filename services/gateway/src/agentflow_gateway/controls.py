@@ -14,8 +14,8 @@ from agentflow_common import ids, rpc, screening, subjects
 from agentflow_common.errors import ConflictError, DeadlineError, InvalidError, Problem, TerminalError
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Ack, Entry, Fence
-from agentflow_common.runfold_facts import SIGNALS_MAX
-from agentflow_common.runstate import RunState, StepStatus
+from agentflow_common.runs.fold_facts import SIGNALS_MAX
+from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_gateway import answers, heard, machine, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from agentflow_common import why
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.lanefold import LaneState
-from agentflow_common.runstate import RunState, StepStatus, node_of
-from agentflow_common.why import Explanation, Surroundings
+from agentflow_common.runs import explain as explaining
+from agentflow_common.runs.explain import Explanation, Surroundings
+from agentflow_common.runs.state import RunState, StepStatus, node_of
 from agentflow_gateway import controls, lanes, switches
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -18,7 +18,7 @@ async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explan
     state = await controls.loaded(deps, call, run_id)
     definition = load_trusted(state.definition)
     if state.status.terminal:
-        return state, why.explain(state, definition, Surroundings(deps.clock.now_ms()))
+        return state, explaining.explain(state, definition, Surroundings(deps.clock.now_ms()))
     pause = await switches.workflow_pause(deps, call.org, state.workflow)
     keyed: dict[str, LaneState] = {}
     for name in _queued_in(state):
@@ -36,7 +36,7 @@ async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explan
         schedulers=deps.load.schedulers,
         visible_org=call.org,
     )
-    return state, why.explain(state, definition, around)
+    return state, explaining.explain(state, definition, around)
 
 
 def _queued_in(state: RunState) -> list[str]:

@@ -9,13 +9,14 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import forking, ids, rpc, rpc_vault, subjects
+from agentflow_common import ids, rpc, rpc_vault, subjects
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
-from agentflow_common.forking import Changes, Seed
-from agentflow_common.runfold import fold
-from agentflow_common.runstate import RunState, StepState
+from agentflow_common.runs import fork as forking
+from agentflow_common.runs.fold import fold
+from agentflow_common.runs.fork import Changes, Seed
+from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import controls, definitions, handlers, machine, runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

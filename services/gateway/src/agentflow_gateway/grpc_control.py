@@ -8,7 +8,7 @@ from typing import Any, Final
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.errors import InvalidError, OverloadedError, Problem
-from agentflow_common.forking import Changes
+from agentflow_common.runs.fork import Changes
 from agentflow_gateway import (
     approvals,
     batch,

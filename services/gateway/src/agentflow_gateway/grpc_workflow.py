@@ -11,7 +11,7 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage
-from agentflow_common.runstate import SETTLED, RunState, RunStatus, StepState, StepStatus
+from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
 from agentflow_gateway import calls, controls, convert, definitions, handlers, runs
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps

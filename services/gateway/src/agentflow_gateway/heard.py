@@ -20,8 +20,8 @@ from nats.js.errors import APIError
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import DeadlineError, RetryableError
-from agentflow_common.runfold import readable
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import readable
+from agentflow_common.runs.state import RunState
 from agentflow_gateway import runs
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

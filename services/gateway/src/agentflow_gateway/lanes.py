@@ -15,8 +15,8 @@ from agentflow_common import lanefold, subjects
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
 from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_for, name_of
 from agentflow_common.lanefold import LaneFold, LaneState
-from agentflow_common.runfold import readable
-from agentflow_common.why import Pool
+from agentflow_common.runs.explain import Pool
+from agentflow_common.runs.fold import readable
 from agentflow_gateway import controls, machine, switches
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

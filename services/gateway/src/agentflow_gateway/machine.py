@@ -18,7 +18,7 @@ import msgspec
 
 from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, UnauthenticatedError
 from agentflow_common.events import RunSubmitted
-from agentflow_common.runstate import MARKER, marker_place
+from agentflow_common.runs.state import MARKER, marker_place
 
 PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator", "auditor")
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256

@@ -11,8 +11,8 @@ from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions.language import ExpressionError, walk
-from agentflow_common.runfold import RunFold, readable
-from agentflow_common.runstate import MARKER, SETTLED, RunState, StepState, is_marker
+from agentflow_common.runs.fold import RunFold, readable
+from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
 from agentflow_gateway import archive, definitions, machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

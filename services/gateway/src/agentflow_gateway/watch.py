@@ -17,7 +17,7 @@ from agentflow_common import subjects, tasks
 from agentflow_common.errors import UNREADABLE, OverloadedError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
-from agentflow_common.runfold import readable
+from agentflow_common.runs.fold import readable
 from agentflow_gateway import archive
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from agentflow_common import events as ev
-from agentflow_common import timer_ids
 from agentflow_common.events import StepError
-from agentflow_common.runstate import StepState, StepStatus, parent_of
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import StepState, StepStatus, parent_of
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run

@@ -12,9 +12,9 @@ from typing import Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import NextStep, OutputRef
+from agentflow_common.runs import timer_ids
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run
 from agentflow_scheduler.scope import NeedBlob

@@ -12,8 +12,8 @@ from agentflow_common import lanefold, schedulefold, subjects
 from agentflow_common.errors import InvalidError
 from agentflow_common.lanefold import LaneFold, LaneState
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runfold import RunFold, new_state
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import RunFold, new_state
+from agentflow_common.runs.state import RunState
 from agentflow_common.schedulefold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
 from agentflow_scheduler.lanes import Lane, decide_lane

@@ -24,7 +24,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import state_schema
 from agentflow_common.expressions.state_schema import KEYS_MAX, VALUE_BYTES_MAX, StateError
-from agentflow_common.runstate import (
+from agentflow_common.runs.state import (
     MARKER,
     RunState,
     StepStatus,

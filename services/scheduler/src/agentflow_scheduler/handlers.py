@@ -22,7 +22,7 @@ from agentflow_common import subjects, telemetry
 from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError, RetryableError
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.state import RunState
 from agentflow_common.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn

@@ -16,10 +16,10 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import timer_ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runstate import (
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import (
     ACTIVE,
     OPEN,
     RunState,

@@ -14,7 +14,7 @@ from agentflow_common.events import Payload
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc_vault import ADOPT, AdoptRequest
-from agentflow_common.runstate import RunState, blob_marker, is_marker, parent_of
+from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Turn
 from agentflow_scheduler.entities import Entity, groups

@@ -18,7 +18,7 @@ from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import ExpressionError, kind_of, parse_reference
 from agentflow_common.expressions.state_schema import Schema
-from agentflow_common.runstate import MARKER
+from agentflow_common.runs.state import MARKER
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
 

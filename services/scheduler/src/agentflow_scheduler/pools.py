@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from agentflow_common import events as ev
-from agentflow_common.runstate import ACTIVE
+from agentflow_common.runs.state import ACTIVE
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.fairness import Budget, Waiter, Window
 from agentflow_scheduler.run import Run

@@ -17,8 +17,8 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runfold import evolve, readable
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.fold import evolve, readable
+from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler import saga
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken

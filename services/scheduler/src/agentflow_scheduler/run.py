@@ -9,8 +9,8 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
-from agentflow_common.runfold import evolve
-from agentflow_common.runstate import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
+from agentflow_common.runs.fold import evolve
+from agentflow_common.runs.state import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.plan import Plan, PlanNode
 from agentflow_scheduler.scope import Scope

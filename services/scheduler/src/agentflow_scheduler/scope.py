@@ -17,7 +17,7 @@ from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError, Path
 from agentflow_common.expressions.state_schema import VALUE_BYTES_MAX
-from agentflow_common.runstate import (
+from agentflow_common.runs.state import (
     MARKER,
     RunState,
     StepStatus,

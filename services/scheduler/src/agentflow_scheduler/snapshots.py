@@ -19,7 +19,7 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import tasks
 from agentflow_common.lanefold import LaneState
 from agentflow_common.log import object_reads
-from agentflow_common.runstate import RunState
+from agentflow_common.runs.state import RunState
 from agentflow_common.schedulefold import ScheduleState
 from agentflow_scheduler.entities import State
 

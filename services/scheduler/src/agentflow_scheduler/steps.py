@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import ids, timer_ids
+from agentflow_common import ids
 from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.lanecontrols import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanefold import key_of_lane
-from agentflow_common.runstate import (
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import (
     ACTIVE,
     UNDO,
     RunState,

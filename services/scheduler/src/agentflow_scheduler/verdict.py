@@ -8,7 +8,7 @@ from agentflow_common import ids
 from agentflow_common.definition.model import Retry
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
-from agentflow_common.runstate import StepState, StepStatus, parent_of
+from agentflow_common.runs.state import StepState, StepStatus, parent_of
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import is_undo
 

@@ -9,12 +9,13 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, timer_ids
+from agentflow_common import ids
 from agentflow_common.definition import durations as times
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError
-from agentflow_common.runstate import Answer, StepState, StepStatus, current_key
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import Answer, StepState, StepStatus, current_key
 from agentflow_scheduler import steps
 from agentflow_scheduler.plan import PlanNode
 from agentflow_scheduler.run import Decision, Run

@@ -29,7 +29,7 @@ from agentflow_common.expressions.language import walk
 from agentflow_common.log.blobs import Blobs, in_line
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.runstate import MARKER, holds_marker, is_marker, marked_ref
+from agentflow_common.runs.state import MARKER, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat

@@ -41,7 +41,7 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     """A client asked for a run. definition: the pinned definition as JSON. prompts: ref -> pinned `name@version`.
 
     parent: the step that started this run as a subworkflow. origin: the run that this one was forked from or continues.
-    seed: `{step key: StepState}` of the origin's steps that are not run again (forking.py), always in line. position:
+    seed: `{step key: StepState}` of the origin's steps that are not run again (runs/fork.py), always in line. position:
     where those steps leave the run. definitions: pinned definitions of subworkflows by reference. depth: how many
     parents stand above. signals: by name, those that the origin had kept and no step of it had taken.
     """

@@ -1,4 +1,4 @@
-"""How the scheduler's decisions change a run's state. See runfold.py."""
+"""How the scheduler's decisions change a run's state. See runs/fold.py."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import timer_ids
 from agentflow_common.events import StepError
-from agentflow_common.runfold_facts import drop_timers
-from agentflow_common.runstate import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.fold_facts import drop_timers
+from agentflow_common.runs.state import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:

@@ -1,4 +1,4 @@
-"""How facts from outside change a run's state. See runfold.py."""
+"""How facts from outside change a run's state. See runs/fold.py."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from agentflow_common import events as ev
-from agentflow_common import timer_ids
 from agentflow_common.events import StepError
-from agentflow_common.runstate import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
 SIGNAL_IDS_MAX: Final = 2_000

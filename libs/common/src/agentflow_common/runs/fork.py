@@ -20,7 +20,7 @@ from agentflow_common.definition.nodes import all_inputs
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import SeedPosition
 from agentflow_common.expressions import language as expressions
-from agentflow_common.runstate import (
+from agentflow_common.runs.state import (
     SETTLED,
     UNDO,
     RunState,

@@ -14,9 +14,9 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runfold_decisions import DECISIONS
-from agentflow_common.runfold_facts import FACTS
-from agentflow_common.runstate import RunState, StepState
+from agentflow_common.runs.fold_decisions import DECISIONS
+from agentflow_common.runs.fold_facts import FACTS
+from agentflow_common.runs.state import RunState, StepState
 
 
 def evolve(state: RunState, event: ev.Event, seq: int) -> None:

@@ -12,12 +12,13 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import lanefold, timer_ids
+from agentflow_common import lanefold
 from agentflow_common.definition.dependencies import dependencies, order_dependencies
 from agentflow_common.definition.model import Definition
 from agentflow_common.lanecontrols import rate_text
 from agentflow_common.lanefold import LaneState, slot_key
-from agentflow_common.runstate import (
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import (
     OPEN,
     SETTLED,
     UNDO,

@@ -1,4 +1,4 @@
-"""What may be known of a run: the folded state, and how to read it. runfold.py folds it from the log."""
+"""What may be known of a run: the folded state, and how to read it. runs/fold.py folds it from the log."""
 
 from __future__ import annotations
 
