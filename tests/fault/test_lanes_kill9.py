@@ -12,9 +12,10 @@ import nats
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import lanefold, subjects
+from agentflow_common import subjects
 from agentflow_common.definition.model import parse_dict
-from agentflow_common.lanefold import LaneState, key_of_lane
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.testing.waiting import until
 
@@ -64,7 +65,7 @@ def definition() -> dict[str, Any]:
 async def idle(log: EventLog, lane: str) -> LaneState | None:
     """The lane's state, once nothing holds it or waits for it."""
     key = key_of_lane(lane)
-    state = lanefold.fold(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
+    state = lane_fold.fold(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
     return state if state.idle else None
 
 

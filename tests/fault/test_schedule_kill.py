@@ -14,9 +14,11 @@ import nats
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import schedulelog, schedulespec, subjects
+from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.schedulefold import ScheduleState, schedule_id
+from agentflow_common.schedules import load as schedule_log
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fold import ScheduleState, schedule_id
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AgentFlowError, AsyncClient
 
@@ -78,7 +80,7 @@ async def test_every_second_fires_once_however_often_processes_die(processes: Pr
 
         async def state_when(holds: Any) -> ScheduleState:
             async def held() -> ScheduleState | None:
-                state = await schedulelog.load_schedule(log, key)
+                state = await schedule_log.load_schedule(log, key)
                 return state if state is not None and holds(state) else None
 
             found = await until(held, 3 * PATIENCE_S)
@@ -100,7 +102,7 @@ async def test_every_second_fires_once_however_often_processes_die(processes: Pr
         events = [ev.decode(stored.data) for stored in await log.read(subjects.run_all(key))]
         fired = [event for event in events if isinstance(event, ev.ScheduleFired)]
         skipped = [event for event in events if isinstance(event, ev.ScheduleSkipped)]
-        planned = schedulespec.trusted(state.spec).timetable(state.anchor).between(0, state.position, 10_000)
+        planned = schedule_spec.trusted(state.spec).timetable(state.anchor).between(0, state.position, 10_000)
         assert skipped == [], "everything lies within the catch-up window"
         assert [event.at for event in fired] == planned, "a time was lost or fired twice"
         assert len(planned) >= ROUNDS * 2 + 5

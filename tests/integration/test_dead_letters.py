@@ -14,7 +14,8 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import ids, lanefold, service, subjects
+from agentflow_common import ids, service, subjects
+from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
@@ -156,7 +157,7 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
 async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Place, harness: Any) -> None:
     admin = await place.client("admin", "operator", "read")
     text = SLEEPS.replace("id: s, type: function,", 'id: s, type: function, lane: "{{org}}-calls",')
-    lane = lanefold.key_of_lane(f"{ORG}-calls")
+    lane = lane_fold.key_of_lane(f"{ORG}-calls")
     asks: dict[str, Any] = {
         "type": "lane.requested",
         "org": lane.org,

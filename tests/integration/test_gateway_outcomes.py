@@ -12,7 +12,7 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanecontrols import control_key
+from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway.testing import EMAIL, Stand, details, standing
 

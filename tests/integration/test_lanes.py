@@ -12,9 +12,10 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import lanefold, subjects
-from agentflow_common.lanecontrols import control_key
-from agentflow_common.lanefold import LaneState, key_of_lane
+from agentflow_common import subjects
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.controls import control_key
+from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.service import running
@@ -54,7 +55,7 @@ class Lanes:
         return found
 
     async def state(self, lane: str) -> LaneState:
-        return lanefold.fold(key_of_lane(lane), await self.events(lane))
+        return lane_fold.fold(key_of_lane(lane), await self.events(lane))
 
     async def until(self, lane: str, holds: Any, timeout_s: float = PATIENCE_S) -> LaneState:
         async with asyncio.timeout(timeout_s):
@@ -65,7 +66,7 @@ class Lanes:
     async def most(self, lane: str) -> int:
         """The most slots that were ever held at a time."""
         events, key = await self.events(lane), key_of_lane(lane)
-        return max((len(lanefold.fold(key, events[:count]).holders) for count in range(len(events) + 1)), default=0)
+        return max((len(lane_fold.fold(key, events[:count]).holders) for count in range(len(events) + 1)), default=0)
 
     async def set(self, name: str, **setting: Any) -> None:
         bucket = await self.engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)

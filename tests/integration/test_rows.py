@@ -15,7 +15,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanecontrols import control_key
+from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus
 from agentflow_common.service import running

@@ -13,7 +13,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanecontrols import LIMIT_MAX, control_key
+from agentflow_common.lanes.controls import LIMIT_MAX, control_key
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.service import running

@@ -16,7 +16,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
-from agentflow_common.lanefold import LaneConfig, LaneState
+from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.state import OPEN, UNDO, RunState, StepStatus, node_of, parent_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken

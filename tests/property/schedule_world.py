@@ -6,8 +6,8 @@ import random
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common import schedulespec
-from agentflow_common.schedulefold import TIMER, ScheduleFold, schedule_id
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fold import TIMER, ScheduleFold, schedule_id
 from agentflow_scheduler.schedules import ACTIVE_MAX, DECISIONS_MAX, Schedule, decide_schedule
 
 T0 = 1_795_245_600_000
@@ -38,8 +38,8 @@ class World:
         self.seq += 1
         self.log.append((self.seq, event))
 
-    def spec(self) -> schedulespec.Spec:
-        return schedulespec.trusted(self.folded().spec)
+    def spec(self) -> schedule_spec.Spec:
+        return schedule_spec.trusted(self.folded().spec)
 
     def folded(self) -> Any:
         fold = ScheduleFold()
@@ -169,7 +169,7 @@ class World:
 
 
 def spec_of(**more: Any) -> dict[str, Any]:
-    return schedulespec.parse({"name": NAME, "workflow": "report", "cron": "@every 5s", **more}).canonical()
+    return schedule_spec.parse({"name": NAME, "workflow": "report", "cron": "@every 5s", **more}).canonical()
 
 
 def decided(world: World) -> tuple[list[int], list[tuple[int, int, int]]]:

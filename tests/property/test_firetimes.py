@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from agentflow_common.firetimes import (
+from agentflow_common.schedules.fire_times import (
     Every,
     Opening,
     Timetable,

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.lanefold import LaneConfig, LaneFold, LaneState, Slot, key_of_lane, new_state, slot_key
+from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, Slot, key_of_lane, new_state, slot_key
 from agentflow_scheduler import lanes
 from agentflow_scheduler.lanes import Lane, decide_lane
 
@@ -199,8 +199,8 @@ def test_a_lane_lives_through_anything(seed: int, limit: int, rate: float | None
     draw = world.random
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lanes, "CHECKPOINT_EVENTS", data.draw(st.sampled_from([5, 20, 3000])))
-        patch.setattr("agentflow_common.lanefold.CHECKPOINT_SLOTS", data.draw(st.integers(1, 4)))
-        patch.setattr("agentflow_common.lanefold.SERVED_MAX", data.draw(st.integers(1, 4)))
+        patch.setattr("agentflow_common.lanes.fold.CHECKPOINT_SLOTS", data.draw(st.integers(1, 4)))
+        patch.setattr("agentflow_common.lanes.fold.SERVED_MAX", data.draw(st.integers(1, 4)))
         patch.setattr(lanes, "QUEUE_MAX", data.draw(st.sampled_from([5, 100])))
         patch.setattr(lanes, "GRANTS_MAX", data.draw(st.sampled_from([1, 3, 300])))
         for _ in range(data.draw(st.integers(1, 60))):

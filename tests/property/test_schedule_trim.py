@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common import firetimes
-from agentflow_common.schedulechange import keeps_times
-from agentflow_common.schedulefold import ScheduleFold, ScheduleState
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules.changes import keeps_times
+from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_scheduler import schedules
 from agentflow_scheduler.schedules import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
 
@@ -134,7 +134,7 @@ def test_another_holiday_far_away_loses_no_time_that_is_late() -> None:
 
     change(holidays=["01-01", "12-25"])
     assert [event.at for event in world.of(ev.ScheduleFired)] == [T0 + 5_000, T0 + 10_000]
-    today = firetimes.from_ms(T0).strftime("%m-%d")
+    today = fire_times.from_ms(T0).strftime("%m-%d")
     change(holidays=["12-25", today])
     change(holidays=["12-25"])
     assert len(world.of(ev.ScheduleFired)) == 2, "of a day that was closed or opened meanwhile only what comes counts"
@@ -145,7 +145,7 @@ def test_another_holiday_far_away_loses_no_time_that_is_late() -> None:
 def test_a_calendar_counts_by_the_days_that_it_adds_or_takes() -> None:
     spec, day = {"cron": ["@daily"], "calendars": ["bank"]}, 86_400_000
     stretch = range(T0, T0 + day)
-    today = firetimes.from_ms(T0).strftime("%Y-%m-%d")
+    today = fire_times.from_ms(T0).strftime("%Y-%m-%d")
 
     def kept(old: list[str], new: list[str], **more: Any) -> bool:
         return keeps_times(spec, {"bank": old}, {**spec, **more}, {"bank": new}, stretch)

@@ -21,7 +21,7 @@ import nats
 from agentctl import stack
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanefold import LaneState
+from agentflow_common.lanes.fold import LaneState
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.fold import readable
 from agentflow_common.runs.state import RunState

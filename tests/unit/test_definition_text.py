@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.values import text_inputs
-from agentflow_common import schedulespec
 from agentflow_common.definition import model
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError
+from agentflow_common.schedules import spec as schedule_spec
 from agentflow_sdk.convert import to_struct
 from agentflow_sdk.errors import InvalidArgumentError
 
@@ -34,7 +34,7 @@ def test_engine_07_what_json_dumps_writes_is_read_everywhere(indent: Any) -> Non
     assert found.dag.nodes[0].config.inputs == {"x": 100_000.0}
     assert text_inputs(text) == {"n"}
     schedule = {"name": "s", "workflow": "w", "cron": "0 9 * * *", "inputs": {"x": "\U0001f600"}}
-    assert schedulespec.parse_text(json.dumps(schedule, indent=indent)).inputs == {"x": "\U0001f600"}
+    assert schedule_spec.parse_text(json.dumps(schedule, indent=indent)).inputs == {"x": "\U0001f600"}
 
 
 def test_engine_07_json_within_yaml_is_read_too() -> None:

@@ -19,9 +19,9 @@ from agentctl import demo, output, runs
 from agentctl.commands import audit
 from agentctl.failures import CliError
 from agentctl.main import app
-from agentflow_common import schedulespec
 from agentflow_common.definition.model import parse_text
 from agentflow_common.errors import InvalidError
+from agentflow_common.schedules import spec as schedule_spec
 from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem, calls
 from agentflow_worker.registry import built_in_registry
 
@@ -142,7 +142,7 @@ def test_a_word_that_other_systems_use_is_led_to_ours(text: str, fix: str) -> No
     assert caught.value.problems[0].fix == f"did you mean {fix}?"
 
 
-@pytest.mark.parametrize("read", [parse_text, schedulespec.parse_text])
+@pytest.mark.parametrize("read", [parse_text, schedule_spec.parse_text])
 @pytest.mark.parametrize(("text", "kind"), [("hello", "a text"), ("[a]", "a list"), ("3", "a number")])
 def test_what_is_no_mapping_is_named_in_words(read: Callable[[str], object], text: str, kind: str) -> None:
     with pytest.raises(InvalidError) as caught:
@@ -159,7 +159,7 @@ def test_a_node_that_says_twice_what_it_does_is_not_asked_for_more() -> None:
 
 def test_a_choice_of_a_schedule_says_what_was_given() -> None:
     with pytest.raises(InvalidError) as caught:
-        schedulespec.parse_text("name: x\nworkflow: w\ncron: '@daily'\noverlap: wait\n")
+        schedule_spec.parse_text("name: x\nworkflow: w\ncron: '@daily'\noverlap: wait\n")
     assert "input should be" in caught.value.problems[0].message
     assert "got 'wait'" in caught.value.problems[0].message
 

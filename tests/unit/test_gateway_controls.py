@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition, parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
-from agentflow_common.lanefold import LaneState
+from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
 from agentflow_gateway import answers, batch, lanes, pinning

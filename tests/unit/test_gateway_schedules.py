@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import schedulespec
 from agentflow_common.errors import InvalidError, PermissionDeniedError, UnauthenticatedError
+from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import machine, subjectrules, webhooks
 from agentflow_gateway.firing import variables
 from agentflow_gateway.settings import GatewaySettings
@@ -128,7 +128,7 @@ def test_other_orgs_than_the_default_one_are_kept_to_their_own_subjects() -> Non
 
 
 def test_what_templates_are_given() -> None:
-    spec = schedulespec.parse({"name": "n", "workflow": "w", "cron": "@daily", "time_zone": "America/New_York"})
+    spec = schedule_spec.parse({"name": "n", "workflow": "w", "cron": "@daily", "time_zone": "America/New_York"})
     event = ev.ScheduleFired(
         org="o", run="sched_1", ts=1, number=7, child="run_1", at=1_793_581_200_000, cause="webhook", name="n",
         spec=spec.canonical(), id="d1",
@@ -156,7 +156,7 @@ def test_an_id_that_was_told_may_be_sent_again_in_the_place_of_the_one_that_it_s
 
 def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> None:
     def carried(trigger: dict[str, Any], known: dict[str, Any]) -> Any:
-        spec = schedulespec.parse({"name": "n", "workflow": "w", "cron": "@daily", "trigger": trigger})
+        spec = schedule_spec.parse({"name": "n", "workflow": "w", "cron": "@daily", "trigger": trigger})
         return webhooks.carried(spec.canonical(), spec, {"trigger": known}).get("trigger")
 
     rotated = {"webhook": True, "key_version": 2, "old_key_until": "2030-01-01"}

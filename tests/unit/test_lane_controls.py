@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_common.lanecontrols import config_for, control_key, name_of, rate_text
-from agentflow_common.lanefold import LaneConfig, key_of_lane
+from agentflow_common.lanes.controls import config_for, control_key, name_of, rate_text
+from agentflow_common.lanes.fold import LaneConfig, key_of_lane
 
 
 @given(st.text(min_size=1, max_size=60))

@@ -6,21 +6,21 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import schedulespec
 from agentflow_common.errors import InvalidError
+from agentflow_common.schedules import spec as schedule_spec
 
 GOOD: dict[str, Any] = {"name": "nightly", "workflow": "report@stable", "cron": "30 2 * * *"}
 
 
 def problems(**more: Any) -> list[tuple[str, str]]:
     with pytest.raises(InvalidError) as caught:
-        schedulespec.parse({**GOOD, **more})
+        schedule_spec.parse({**GOOD, **more})
     assert caught.value.kind == "invalid_schedule"
     return [(p.place, p.message) for p in caught.value.problems]
 
 
 def test_a_file_with_everything_in_it() -> None:
-    spec = schedulespec.parse_text(
+    spec = schedule_spec.parse_text(
         """
 name: nightly
 workflow: report@stable
@@ -45,9 +45,9 @@ deadline: 1h
     assert spec.weekdays == ("mon", "tue")
     assert spec.holidays == ("2030-12-25", "01-01")
     assert (spec.jitter_ms, spec.catchup_window_ms, spec.deadline_ms) == (30_000, 7_200_000, 3_600_000)
-    assert schedulespec.trusted(spec.canonical()) == spec
-    assert schedulespec.parse(spec.canonical()) == spec
-    assert "overlap" not in schedulespec.parse(GOOD).canonical()
+    assert schedule_spec.trusted(spec.canonical()) == spec
+    assert schedule_spec.parse(spec.canonical()) == spec
+    assert "overlap" not in schedule_spec.parse(GOOD).canonical()
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_what_is_wrong_is_told_with_its_place(more: dict[str, Any], place: str, 
 
 def test_a_problem_in_a_file_names_its_line() -> None:
     with pytest.raises(InvalidError) as caught:
-        schedulespec.parse_text("name: x\nworkflow: report\ncron: 99 * * * *\n")
+        schedule_spec.parse_text("name: x\nworkflow: report\ncron: 99 * * * *\n")
     assert caught.value.problems[0].place == "line 3, cron"
 
 
@@ -100,15 +100,15 @@ def test_inputs_are_rendered_from_the_fire_and_its_trigger() -> None:
         "plain": "p",
     }
     variables = {"schedule": {"time": "2030-01-01T00:00:00+00:00", "number": 7}, "trigger": {"payload": {"a": [1]}}}
-    found = schedulespec.render(inputs, variables)
+    found = schedule_spec.render(inputs, variables)
     assert found == {"at": "2030-01-01T00:00:00+00:00", "n": 7, "x": [[1], 1], "plain": "p"}
     with pytest.raises(InvalidError, match="no field 'b'"):
-        schedulespec.render({"x": "{{ trigger.payload.b }}"}, variables | {"trigger": {"payload": {}}})
+        schedule_spec.render({"x": "{{ trigger.payload.b }}"}, variables | {"trigger": {"payload": {}}})
 
 
 def test_a_spec_that_would_not_fit_an_event_is_refused() -> None:
     with pytest.raises(InvalidError, match="the limit is 60,000"):
-        schedulespec.parse({**GOOD, "inputs": {str(n): "x" * 1000 for n in range(100)}})
+        schedule_spec.parse({**GOOD, "inputs": {str(n): "x" * 1000 for n in range(100)}})
 
 
 @pytest.mark.parametrize(
@@ -128,13 +128,13 @@ def test_a_spec_that_would_not_fit_an_event_is_refused() -> None:
 )
 def test_what_to_write_instead_is_told(more: dict[str, Any], fix: str) -> None:
     with pytest.raises(InvalidError) as caught:
-        schedulespec.parse({**GOOD, **more})
+        schedule_spec.parse({**GOOD, **more})
     assert fix in caught.value.problems[0].fix
 
 
 def test_methods_of_a_mapping_are_no_misspelt_fields() -> None:
     inputs = {"a": "{{ schedule.items() | list }}", "b": "{{ trigger.payload.anything.at.all }}", "c": "{{ trigger }}"}
-    assert schedulespec.parse({**GOOD, "inputs": inputs}).inputs == inputs
+    assert schedule_spec.parse({**GOOD, "inputs": inputs}).inputs == inputs
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_methods_of_a_mapping_are_no_misspelt_fields() -> None:
     ],
 )
 def test_weekdays_by_name_and_by_range(given: Any, days: tuple[str, ...]) -> None:
-    assert schedulespec.parse({**GOOD, "weekdays": given}).weekdays == days
+    assert schedule_spec.parse({**GOOD, "weekdays": given}).weekdays == days
 
 
 @pytest.mark.parametrize("wrong", ["monsoon", "mon-", "-fri", "mon-fri-sun", "1-5", "", "mon,tue"])

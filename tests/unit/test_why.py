@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import lanefold
 from agentflow_common.definition.model import parse_dict, parse_text
 from agentflow_common.events import Payload, StepError
-from agentflow_common.lanefold import LaneConfig, LaneState, Slot
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.fold import LaneConfig, LaneState, Slot
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
 from agentflow_common.runs.fold import new_state
@@ -129,7 +129,7 @@ def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
     assert (paused.kind, "agentctl lane resume acme" in paused.text) == ("paused_lane", True)
     rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
     found = only(QUEUED, lanes={"acme": rated})
-    assert (found.kind, found.until) == ("rate", NOW + lanefold.rate_wait_us(rated, NOW) // 1000)
+    assert (found.kind, found.until) == ("rate", NOW + lane_fold.rate_wait_us(rated, NOW) // 1000)
     assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, number 2 of 2 in the queue"
 
 

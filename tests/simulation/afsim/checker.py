@@ -19,7 +19,7 @@ from agentflow_common import subjects
 from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload
-from agentflow_common.lanefold import LaneConfig, LaneState
+from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import RunKey

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common import schedulefold
-from agentflow_common.lanefold import LaneState
+from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import Answer, RunState, StepStatus
+from agentflow_common.schedules import fold as schedule_fold
 from agentflow_scheduler import append, attempts, composite, machine, pools, recovery, run, saga, steps, waits
 
 Change = tuple[Any, Any, Any]
@@ -243,7 +243,7 @@ def window_leaks() -> list[Change]:
 
 def fired_again() -> list[Change]:
     """A schedule that fires out of its buffer forgets up to when it had decided."""
-    real = schedulefold._DECISIONS[ev.ScheduleFired]
+    real = schedule_fold._DECISIONS[ev.ScheduleFired]
 
     def fired(state: Any, event: Any) -> None:
         before = state.position
@@ -251,7 +251,7 @@ def fired_again() -> list[Change]:
         if event.number % 4 == 0:
             state.position = min(before, state.position)
 
-    return [(schedulefold._DECISIONS, ev.ScheduleFired, fired)]
+    return [(schedule_fold._DECISIONS, ev.ScheduleFired, fired)]
 
 
 ALL: tuple[Callable[[], list[Change]], ...] = (

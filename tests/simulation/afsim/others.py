@@ -9,10 +9,10 @@ from afsim import rich
 from afsim.people import SCHEDULE
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanefold import LaneFold
+from agentflow_common.lanes.fold import LaneFold
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState
-from agentflow_common.schedulespec import trusted
+from agentflow_common.schedules.spec import trusted
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import overtaken
 

@@ -13,8 +13,8 @@ from afsim.server import Message
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import Payload, StepError
-from agentflow_common.lanecontrols import control_key
-from agentflow_common.schedulespec import Spec
+from agentflow_common.lanes.controls import control_key
+from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
 
 if TYPE_CHECKING:

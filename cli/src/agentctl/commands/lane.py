@@ -123,7 +123,7 @@ def _unused(lane: Lane) -> None:
 
 
 def _rate(rate_per_s: float) -> str:
-    from agentflow_common.lanecontrols import rate_text
+    from agentflow_common.lanes.controls import rate_text
 
     return rate_text(rate_per_s)
 

@@ -6,11 +6,13 @@ from __future__ import annotations
 import logging
 
 from agentflow_common import events as ev
-from agentflow_common import firetimes, schedulespec, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, TerminalError
 from agentflow_common.log.event_log import Entry
-from agentflow_common.schedulelog import load_schedule
-from agentflow_common.schedulespec import HOLIDAYS_MAX
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.load import load_schedule
+from agentflow_common.schedules.spec import HOLIDAYS_MAX
 from agentflow_gateway import machine
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -25,7 +27,7 @@ async def put(deps: Deps, call: Call, name: str, dates: list[str]) -> int:
     problems = []
     for number, text in enumerate(dates):
         try:
-            firetimes.parse_holiday(text)
+            fire_times.parse_holiday(text)
         except ValueError as error:
             problems.append(Problem(f"dates[{number}]", str(error)))
     if not 0 < len(dates) <= HOLIDAYS_MAX:
@@ -75,7 +77,7 @@ async def reconcile(deps: Deps) -> None:
 
 
 async def _tell(deps: Deps, row: ScheduleRow, by: str) -> None:
-    spec = schedulespec.trusted(row.spec)
+    spec = schedule_spec.trusted(row.spec)
     known = await deps.schedules.calendars(row.org)
     dates = {name: known[name].dates for name in spec.calendars if name in known}
     key = subjects.key_of(row.org, row.id)

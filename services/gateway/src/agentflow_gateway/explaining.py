@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentflow_common.definition.model import Definition, load_trusted
-from agentflow_common.lanefold import LaneState
+from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs import explain as explaining
 from agentflow_common.runs.explain import Explanation, Surroundings
 from agentflow_common.runs.state import RunState, StepStatus, node_of

@@ -13,7 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import StepError
-from agentflow_common.schedulelog import load_schedule
+from agentflow_common.schedules.load import load_schedule
 from agentflow_gateway import handlers
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.schedules import Triggered

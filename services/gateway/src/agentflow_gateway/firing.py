@@ -15,11 +15,13 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import firetimes, rpc, schedulespec, screening, subjects, telemetry
+from agentflow_common import rpc, screening, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
-from agentflow_common.schedulespec import Spec
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.spec import Spec
 from agentflow_gateway import errors, handlers
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Source
@@ -97,7 +99,7 @@ class Firing(Follower):
             raise AlreadyExistsError(f"this trigger had started {event.child} before", kind="duplicate_trigger")
         with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
             call = self._call(event, span.traceparent)
-            spec = schedulespec.trusted(event.spec)
+            spec = schedule_spec.trusted(event.spec)
             inputs, tags = await self._inputs(call, event, spec)
             submission = Submission(
                 tags={**tags, "schedule": event.name},
@@ -112,7 +114,7 @@ class Firing(Follower):
         """(inputs, tags) of the run: templates filled in, tokens of the schedule's vault turned back, to become the
         run's own when it is submitted."""
         payload = await self._deps.blobs.unpack(event.payload)
-        inputs = schedulespec.render(spec.inputs, variables(event, spec, payload))
+        inputs = schedule_spec.render(spec.inputs, variables(event, spec, payload))
         if not screening.contains_token([inputs, spec.tags]):
             return inputs, spec.tags
         request = rpc.RestoreRequest(
@@ -125,7 +127,7 @@ class Firing(Follower):
 
 def variables(event: ev.ScheduleFired, spec: Spec, payload: Any) -> dict[str, Any]:
     """What a schedule's templates may speak of. time (ISO 8601) and date are in the schedule's zone. Pure."""
-    moment = firetimes.from_ms(event.at, firetimes.zone(spec.time_zone))
+    moment = fire_times.from_ms(event.at, fire_times.zone(spec.time_zone))
     return {
         "schedule": {
             "name": event.name,

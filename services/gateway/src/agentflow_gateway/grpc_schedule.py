@@ -8,9 +8,10 @@ import msgspec
 
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow.v1 import schedule_pb2_grpc
-from agentflow_common import firetimes, schedulespec
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.schedulefold import Fire, ScheduleState
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fold import Fire, ScheduleState
 from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhook_keys
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.fates import WAIT_S_MAX, Watch
@@ -114,12 +115,12 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
             table, timed = spec.timetable(now_ms, dates), 0
         else:
             state = await schedules.find(self._deps, calls.current(), request.name)
-            spec, table, timed = schedulespec.trusted(state.spec), schedules.table_of(state), state.timed
+            spec, table, timed = schedule_spec.trusted(state.spec), schedules.table_of(state), state.timed
         after = request.after or now_ms
-        if not 0 < after <= firetimes.LAST_MS:
+        if not 0 < after <= fire_times.LAST_MS:
             fix = "give ms since the epoch, up to the year 2200, or 0 for now"
             raise InvalidError(f"after {after} is out of range", problems=(Problem("after", "out of range", fix),))
-        found = table.between(after + 1, 2**62, min(times, schedulespec.left(spec.canonical(), timed)))
+        found = table.between(after + 1, 2**62, min(times, schedule_spec.left(spec.canonical(), timed)))
         return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
 
     async def GetWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -161,7 +162,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
 
     def _schedule(self, state: ScheduleState, times: int) -> Any:
         """With everything; see _row for what lists show."""
-        times = min(times, schedulespec.left(state.spec, state.timed))
+        times = min(times, schedule_spec.left(state.spec, state.timed))
         message = _row(schedules.row_of(state), self._deps.clock.now_ms(), times)
         message.updated_at, message.paused_reason = state.updated_at, state.paused_reason
         message.buffered, message.backfills = len(state.buffer), len(state.backfills)
@@ -177,7 +178,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return message
 
 
-def _spec(source: Any) -> schedulespec.Spec:
+def _spec(source: Any) -> schedule_spec.Spec:
     kind = source.WhichOneof("source")
     text = source.text if kind == "text" else None
     return schedules.read_spec(text, convert.from_struct(source.data, "schedule") if kind == "data" else None)
@@ -202,7 +203,7 @@ def _row(row: ScheduleRow, now_ms: int, times: int = 1) -> Any:
     )
     convert.set_struct(message.spec, row.spec)
     if row.status == "active":
-        table = schedulespec.trusted(row.spec).timetable(row.anchor, row.calendars)
+        table = schedule_spec.trusted(row.spec).timetable(row.anchor, row.calendars)
         message.next_times.extend(table.between(now_ms + 1, 2**62, times))
     return message
 

@@ -11,10 +11,11 @@ import msgspec
 from nats.js import api
 from nats.js.errors import NotFoundError as StreamNotFoundError
 
-from agentflow_common import lanefold, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
-from agentflow_common.lanecontrols import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_for, name_of
-from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MAX, control_key, name_for, name_of
+from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
 from agentflow_gateway import controls, machine, switches
@@ -128,7 +129,7 @@ def _pool(info: api.ConsumerInfo, set_as: str, setting: LaneSetting) -> Pool:
 
 async def ledger(deps: Deps, name: str) -> LaneState | None:
     """A keyed lane as its log says, or None if nothing was ever asked of it."""
-    return await _ledger(deps, lanefold.key_of_lane(name))
+    return await _ledger(deps, lane_fold.key_of_lane(name))
 
 
 async def _ledger(deps: Deps, key: subjects.RunKey) -> LaneState | None:
@@ -160,11 +161,11 @@ async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane
     stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
     keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
     keyed = {key.run: key for key in keys}
-    of_pools = {lanefold.key_of_lane(name).run for name in pools}
+    of_pools = {lane_fold.key_of_lane(name).run for name in pools}
     places: list[Place] = [
         *((0, name) for name in sorted(pools)),
         *((1, run) for run in sorted(keyed) if run not in of_pools),
-        *((2, n) for n in sorted(settings.names) if n not in pools and lanefold.key_of_lane(n).run not in keyed),
+        *((2, n) for n in sorted(settings.names) if n not in pools and lane_fold.key_of_lane(n).run not in keyed),
     ]
     left = [place for place in places if after is None or place > after]
     shown = left[:limit]
@@ -172,7 +173,7 @@ async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane
 
     async def read(place: Place) -> Lane | None:
         kind, name = place
-        key = keyed.get(name if kind == 1 else lanefold.key_of_lane(name).run)
+        key = keyed.get(name if kind == 1 else lane_fold.key_of_lane(name).run)
         async with bounded:
             state = await _ledger(deps, key) if key is not None else None
             if kind == 1:

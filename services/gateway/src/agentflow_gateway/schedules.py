@@ -11,7 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import firetimes, ids, rpc, schedulespec, screening, subjects, transient
+from agentflow_common import ids, rpc, screening, subjects, transient
 from agentflow_common.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -22,11 +22,13 @@ from agentflow_common.errors import (
     TerminalError,
 )
 from agentflow_common.expressions import language as expressions
-from agentflow_common.firetimes import Timetable
 from agentflow_common.log.event_log import Ack, Entry, Fence
-from agentflow_common.schedulefold import INBOX_MAX, ScheduleState, child_id, schedule_id
-from agentflow_common.schedulelog import load_schedule
-from agentflow_common.schedulespec import Spec
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fire_times import Timetable
+from agentflow_common.schedules.fold import INBOX_MAX, ScheduleState, child_id, schedule_id
+from agentflow_common.schedules.load import load_schedule
+from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
 from agentflow_gateway import definitions, machine, subjectrules, webhooks
 from agentflow_gateway.calls import Call
@@ -50,9 +52,9 @@ def key_of(org: str, name: str) -> RunKey:
 
 def read_spec(text: str | None, data: dict[str, Any] | None) -> Spec:
     if text is not None:
-        return schedulespec.parse_text(text)
+        return schedule_spec.parse_text(text)
     if data is not None:
-        return schedulespec.parse(data)
+        return schedule_spec.parse(data)
     fix = "set `text` (YAML or JSON) or `data`"
     raise InvalidError(f"no schedule was given: {fix}", problems=(Problem("source", "not set", fix),))
 
@@ -72,7 +74,7 @@ async def no_such_schedule(deps: Deps, org: str, name: str) -> NotFoundError:
 
 
 def table_of(state: ScheduleState) -> Timetable:
-    return schedulespec.trusted(state.spec).timetable(state.anchor, state.calendars)
+    return schedule_spec.trusted(state.spec).timetable(state.anchor, state.calendars)
 
 
 # --- create, update, delete ---
@@ -243,8 +245,8 @@ async def trigger(
 ) -> Triggered:
     """Asks for a run. TerminalError if the schedule is paused and nobody asks by hand."""
     machine.check_text(trigger_id, "trigger_id", ID_CHARS_MAX)
-    if overlap and overlap not in schedulespec.OVERLAPS:
-        fix = f"use {', '.join(schedulespec.OVERLAPS)}"
+    if overlap and overlap not in schedule_spec.OVERLAPS:
+        fix = f"use {', '.join(schedule_spec.OVERLAPS)}"
         raise InvalidError(
             f"overlap {overlap[:40]!r} is not known ({fix})", problems=(Problem("overlap", "not known", fix),)
         )
@@ -284,7 +286,7 @@ async def backfill(
     problems = []
     if overlap not in {"allow", "buffer_all"}:
         problems.append(Problem("overlap", f"{overlap[:40]!r} is not for backfills", "use buffer_all or allow"))
-    if not 0 < start <= firetimes.LAST_MS or not 0 < end <= firetimes.LAST_MS:
+    if not 0 < start <= fire_times.LAST_MS or not 0 < end <= fire_times.LAST_MS:
         problems.append(Problem("start", "out of range", "give two times between 1970 and now, in ms since the epoch"))
     elif start > end:
         problems.append(Problem("start", "not before the end", "give two times, the earlier one first"))

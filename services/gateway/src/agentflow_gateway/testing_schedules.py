@@ -12,9 +12,11 @@ from typing import Any
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow.v1 import schedule_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
-from agentflow_common import firetimes, schedulelog, subjects
+from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from agentflow_common.schedulefold import ScheduleState
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import load as schedule_log
+from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules
 from agentflow_gateway.testing import Stand, standing, stub
@@ -36,7 +38,7 @@ FAR = "@at 2090-01-01T00:00:00"
 
 def ms(text: str) -> int:
     """UTC"""
-    return firetimes.parse_time(text, UTC)
+    return fire_times.parse_time(text, UTC)
 
 
 class Desk:
@@ -67,7 +69,7 @@ class Desk:
         return await until(decided)
 
     async def state(self, name: str = "nightly") -> ScheduleState:
-        state = await schedulelog.load_schedule(self.stand.context.log, schedules.key_of("default", name))
+        state = await schedule_log.load_schedule(self.stand.context.log, schedules.key_of("default", name))
         if state is None:
             raise LookupError(name)
         return state

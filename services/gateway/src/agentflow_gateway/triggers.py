@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from prometheus_client import Counter
 
-from agentflow_common import firetimes, schedulespec, telemetry
+from agentflow_common import telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import calls, errors, machine, schedules, webhook_keys, webhooks
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -67,7 +69,7 @@ class Told(msgspec.Struct, frozen=True, omit_defaults=True):
 
 def told(triggered: Triggered, name: str, fate: Fate, old_until: int = 0) -> Told:
     """Pure."""
-    at = firetimes.from_ms(old_until).isoformat(timespec="seconds")
+    at = fire_times.from_ms(old_until).isoformat(timespec="seconds")
     warning = f"signed with the old secret, which is void from {at} on: use the new one" if old_until else ""
     look = f"send it again with `X-Delivery-Id: {triggered.trigger_id}`, or see: agentctl schedule get {name}"
     error = {} if fate.error is None else {"kind": fate.error.type, "message": fate.error.message}
@@ -124,7 +126,7 @@ class Webhooks:
         org, name = str(request.path_params["org"]), str(request.path_params["name"])
         body = await _body(request)
         row = await self._row(org, name)
-        spec = schedulespec.trusted(row.spec) if row is not None else None
+        spec = schedule_spec.trusted(row.spec) if row is not None else None
         now_ms = self._deps.clock.now_ms()
         if row is None or spec is None:  # refused below, after as much work
             known = Keys(0, (webhooks.secret_of(self._deps.secret, org, name, "", 0),))

@@ -12,11 +12,13 @@ from typing import Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import firetimes, schedulespec, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, InvalidError, OverloadedError, Problem, TerminalError
 from agentflow_common.log.event_log import Fence
-from agentflow_common.schedulefold import ScheduleState
-from agentflow_common.schedulespec import DAY_MS, Spec
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fold import ScheduleState
+from agentflow_common.schedules.spec import DAY_MS, Spec
 from agentflow_gateway import schedules, webhooks
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps
@@ -38,7 +40,7 @@ def keys_of(master: bytes, org: str, uid: str, spec: Spec, now_ms: int) -> Keys:
     trigger = spec.trigger
     until = 0
     if trigger.old_key_until and trigger.key_version > 1:
-        until = firetimes.parse_time(trigger.old_key_until, firetimes.zone(spec.time_zone))
+        until = fire_times.parse_time(trigger.old_key_until, fire_times.zone(spec.time_zone))
     versions = [trigger.key_version] + ([trigger.key_version - 1] if until > now_ms else [])
     secrets = tuple(webhooks.secret_of(master, org, spec.name, uid, version) for version in versions)
     return Keys(trigger.key_version, secrets, until if until > now_ms else 0)
@@ -46,7 +48,7 @@ def keys_of(master: bytes, org: str, uid: str, spec: Spec, now_ms: int) -> Keys:
 
 def keys(deps: Deps, state: ScheduleState) -> Keys:
     """TerminalError if the schedule has no webhook."""
-    spec = schedulespec.trusted(state.spec)
+    spec = schedule_spec.trusted(state.spec)
     if not spec.trigger.webhook:
         raise TerminalError(
             f"the schedule {state.name!r} has no webhook: add `trigger: {{webhook: true}}`", kind="no_webhook"
@@ -72,7 +74,7 @@ async def rotate(deps: Deps, call: Call, name: str, overlap_ms: int, end_overlap
         if end_overlap and not known.old_until:
             return state
         if overlap_ms and known.old_until:
-            at = firetimes.from_ms(known.old_until).isoformat(timespec="seconds")
+            at = fire_times.from_ms(known.old_until).isoformat(timespec="seconds")
             raise TerminalError(
                 f"the secret of {name!r} was changed already, and the one before is good until {at}: end that overlap "
                 "first (`agentctl schedule rotate NAME --end-overlap`), or rotate without one, which voids both",
@@ -81,7 +83,7 @@ async def rotate(deps: Deps, call: Call, name: str, overlap_ms: int, end_overlap
         trigger = {**state.spec["trigger"], "key_version": known.version + (0 if end_overlap else 1)}
         trigger.pop("old_key_until", None)
         if overlap_ms:
-            trigger["old_key_until"] = firetimes.from_ms(deps.clock.now_ms() + overlap_ms).isoformat()
+            trigger["old_key_until"] = fire_times.from_ms(deps.clock.now_ms() + overlap_ms).isoformat()
         event = ev.ScheduleUpdated(
             **schedules.base(deps, call, key), by=call.identity.actor,
             spec={**state.spec, "trigger": trigger}, calendars=state.calendars,

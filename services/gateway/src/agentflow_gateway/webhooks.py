@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
-from agentflow_common.schedulespec import Spec
+from agentflow_common.schedules.spec import Spec
 from agentflow_gateway.machine import check_text
 
 REPLAY_S: Final = 300

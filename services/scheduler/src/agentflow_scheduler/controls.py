@@ -13,8 +13,8 @@ from nats.js.errors import APIError
 
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
-from agentflow_common.lanecontrols import PREFIX, config_for, name_of, workflow_of
-from agentflow_common.lanefold import LaneConfig
+from agentflow_common.lanes.controls import PREFIX, config_for, name_of, workflow_of
+from agentflow_common.lanes.fold import LaneConfig
 from agentflow_common.log.consumers import PullError, Tail
 
 log = logging.getLogger(__name__)

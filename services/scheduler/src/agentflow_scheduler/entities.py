@@ -8,13 +8,15 @@ from typing import Any
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import lanefold, schedulefold, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import InvalidError
-from agentflow_common.lanefold import LaneFold, LaneState
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold import RunFold, new_state
 from agentflow_common.runs.state import RunState
-from agentflow_common.schedulefold import ScheduleFold, ScheduleState
+from agentflow_common.schedules import fold as schedule_fold
+from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
 from agentflow_scheduler.lanes import Lane, decide_lane
 from agentflow_scheduler.machine import decide
@@ -54,11 +56,11 @@ def begin(key: RunKey, event: ev.AnyEvent, seq: int) -> State | None:
     if key.run.startswith(LANE_PREFIX):
         if not isinstance(event, ev.LaneRequested | ev.LaneConfigured):
             return None
-        state = lanefold.new_state(key)
-        lanefold.evolve(state, event, seq)
+        state = lane_fold.new_state(key)
+        lane_fold.evolve(state, event, seq)
         return state
     if key.run.startswith(SCHEDULE_PREFIX):
-        return schedulefold.new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
+        return schedule_fold.new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
     return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanefold import (
+from agentflow_common.lanes.fold import (
     RATE_TIMER,
     LaneConfig,
     LaneState,

@@ -15,11 +15,12 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, schedulespec, subjects
+from agentflow_common import ids, subjects
 from agentflow_common.events import Payload
-from agentflow_common.firetimes import Timetable
-from agentflow_common.schedulefold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
-from agentflow_common.schedulespec import Spec
+from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.fire_times import Timetable
+from agentflow_common.schedules.fold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
+from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.outcome import Outcome
 
@@ -62,7 +63,7 @@ class Schedule:
     def _read(self) -> None:
         state = self.state
         if self._raw is not state.spec or self._anchor != state.anchor or self._calendars is not state.calendars:
-            self._spec = schedulespec.trusted(state.spec)
+            self._spec = schedule_spec.trusted(state.spec)
             self._table = self._spec.timetable(state.anchor, state.calendars)
             self._raw, self._anchor, self._calendars = state.spec, state.anchor, state.calendars
 
@@ -79,7 +80,7 @@ class Schedule:
     def next_at(self) -> int | None:
         """The next planned time that is not decided; None if there is none, or `runs_max` times have fired."""
         state = self.state
-        return self.table.next(state.position) if schedulespec.left(state.spec, state.timed) else None
+        return self.table.next(state.position) if schedule_spec.left(state.spec, state.timed) else None
 
     def due(self, at: int) -> int:
         """When the planned time `at` fires: jitter moves it, by an amount of its own, and never past the next time."""

@@ -20,7 +20,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.ids import check_token
-from agentflow_common.lanecontrols import LIMIT_MAX, PREFIX, config_for, name_of, workflow_of
+from agentflow_common.lanes.controls import LIMIT_MAX, PREFIX, config_for, name_of, workflow_of
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import patiently
 from agentflow_worker.settings import WorkerSettings

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import lanefold
 from agentflow_common.definition.dependencies import dependencies, order_dependencies
 from agentflow_common.definition.model import Definition
-from agentflow_common.lanecontrols import rate_text
-from agentflow_common.lanefold import LaneState, slot_key
+from agentflow_common.lanes import fold as lane_fold
+from agentflow_common.lanes.controls import rate_text
+from agentflow_common.lanes.fold import LaneState, slot_key
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import (
     OPEN,
@@ -252,7 +252,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
         text = _paused_lane(step.lane, *around.pauses.get(step.lane, (step.lane, "")))
         return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
     where = f", number {place} of {len(queue)} in the queue" if place else ""
-    wait_us = lanefold.rate_wait_us(lane, around.now_ms)
+    wait_us = lane_fold.rate_wait_us(lane, around.now_ms)
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
         following = f"the next one {_in(until, around.now_ms)}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from agentflow_common.definition.nodes import AnyNode, works
-from agentflow_common.lanecontrols import RATE_MAX
+from agentflow_common.lanes.controls import RATE_MAX
 
 LANE_FIXES: Final = {  # of fields whose text has a shape
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",

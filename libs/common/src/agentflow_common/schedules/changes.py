@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from agentflow_common.firetimes import from_ms, parse_holiday
+from agentflow_common.schedules.fire_times import from_ms, parse_holiday
 
 _TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "runs_max")
 _DAY_MS: Final = 86_400_000

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from agentflow_common.lanefold import LaneConfig
+from agentflow_common.lanes.fold import LaneConfig
 
 PREFIX: Final = "lane."
 LIMIT_MAX: Final = 10_000

@@ -15,11 +15,11 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from agentflow_common import firetimes
 from agentflow_common.definition.nodes import NODE_ID, Duration, duration_ms
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
-from agentflow_common.firetimes import Timetable
+from agentflow_common.schedules import fire_times
+from agentflow_common.schedules.fire_times import Timetable
 
 SOURCES_MAX: Final = 20
 HOLIDAYS_MAX: Final = 1_000
@@ -83,8 +83,8 @@ def _checked(check: Callable[[str], Any]) -> BeforeValidator:
 
 Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Days = Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], BeforeValidator(_weekdays)]
-Windows = Annotated[tuple[str, ...], _checked(firetimes.parse_window), BeforeValidator(_listed)]
-Dates = Annotated[tuple[str, ...], _checked(firetimes.parse_holiday), BeforeValidator(_texts)]
+Windows = Annotated[tuple[str, ...], _checked(fire_times.parse_window), BeforeValidator(_listed)]
+Dates = Annotated[tuple[str, ...], _checked(fire_times.parse_holiday), BeforeValidator(_texts)]
 Moment = Annotated[str, BeforeValidator(_moment)]
 Wait = Annotated[int, BeforeValidator(duration_ms)]
 
@@ -156,7 +156,7 @@ class Spec(_Model):
     def timetable(self, anchor_ms: int, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Timetable:
         """anchor_ms: from where `@every` counts. calendars: the dates of those that `calendars` names."""
         named = [day for name in self.calendars for day in (calendars or {}).get(name, ())]
-        return firetimes.timetable(
+        return fire_times.timetable(
             self.cron, self.time_zone, anchor_ms, self.windows, self.weekdays, (*self.holidays, *named),
             self.start_at, self.end_at,
         )  # fmt: skip
@@ -268,20 +268,20 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
             message, _, fix = str(error).partition(": ")
             found.append(Problem(_place(path, lines), message, fix))
 
-    attempt(("time_zone",), partial(firetimes.zone, spec.time_zone))
+    attempt(("time_zone",), partial(fire_times.zone, spec.time_zone))
     if found:
         return found
-    tz = firetimes.zone(spec.time_zone)
+    tz = fire_times.zone(spec.time_zone)
     for number, text in enumerate(spec.cron):
         place: tuple[str | int, ...] = ("cron", number) if len(spec.cron) > 1 else ("cron",)
         attempt(place, partial(_check_source, text, tz))
     for field in ("start_at", "end_at"):
         if text := getattr(spec, field):
-            attempt((field,), partial(firetimes.parse_time, text, tz))
+            attempt((field,), partial(fire_times.parse_time, text, tz))
     if spec.start_at and spec.end_at and not found:
         attempt(("end_at",), partial(_check_order, spec.start_at, spec.end_at, tz))
     if spec.trigger.old_key_until:
-        attempt(("trigger", "old_key_until"), partial(firetimes.parse_time, spec.trigger.old_key_until, tz))
+        attempt(("trigger", "old_key_until"), partial(fire_times.parse_time, spec.trigger.old_key_until, tz))
     if spec.trigger.subject:
         attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
     for path, text in _strings(spec.inputs, ("inputs",)):
@@ -293,13 +293,13 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
 
 
 def _check_source(text: str, tz: tzinfo) -> None:
-    firetimes.parse_source(text, tz)
+    fire_times.parse_source(text, tz)
     if not text.lstrip().startswith("@"):
-        firetimes.check_steps(text)
+        fire_times.check_steps(text)
 
 
 def _check_order(start_at: str, end_at: str, tz: tzinfo) -> None:
-    if firetimes.parse_time(end_at, tz) < firetimes.parse_time(start_at, tz):
+    if fire_times.parse_time(end_at, tz) < fire_times.parse_time(start_at, tz):
         raise ValueError(f"{end_at!r} is before `start_at`: give the later time")
 
 

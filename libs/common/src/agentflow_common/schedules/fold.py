@@ -16,7 +16,7 @@ from agentflow_common import ids, subjects
 from agentflow_common.events import Payload, StepError
 from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.state import TimerState
-from agentflow_common.schedulechange import keeps_times
+from agentflow_common.schedules.changes import keeps_times
 
 TIMER: Final = "fire"
 RECENT_MAX: Final = 20  # fires that are remembered for people

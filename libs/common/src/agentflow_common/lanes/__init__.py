@@ -1,0 +1,1 @@
+"""Keyed lanes: the fold of a lane's log, and the limits that operators set."""

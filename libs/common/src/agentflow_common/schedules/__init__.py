@@ -1,0 +1,1 @@
+"""Schedules: their definition, their fire times, and the fold of their log."""
