@@ -37,7 +37,7 @@ def test_cluster_01_one_place_opens_connections_to_nats() -> None:
     openers = {"nats.connect", "NatsBroker", "Client", "NatsConnection"}
     found = {_name(path): sorted(openers & _calls(path)) for path in _files()}
     opened = {name: calls for name, calls in found.items() if calls and name != NATS_HOME}
-    assert opened.pop("libs/common/src/agentflow_common/bus.py") == ["NatsBroker"], "on a connection of natsclient"
+    assert opened.pop("libs/common/src/agentflow_common/rpc/bus.py") == ["NatsBroker"], "on a connection of natsclient"
     assert opened.pop("libs/common/src/agentflow_common/log/fast_path.py") == ["Client"], (
         "the class that natsclient makes"
     )

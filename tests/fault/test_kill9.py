@@ -13,10 +13,10 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import subjects
-from agentflow_common.bus import call
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
+from agentflow_common.rpc.bus import call
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus
 from agentflow_sdk import AsyncClient
 

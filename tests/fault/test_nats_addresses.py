@@ -11,10 +11,11 @@ from typing import Any
 import nats.errors
 import pytest
 
-from agentflow_common import bus, rpc
+from agentflow_common import rpc
 from agentflow_common.embedded_cluster import ClusterNode, NatsCluster
 from agentflow_common.errors import RetryableError
 from agentflow_common.natsclient import NatsConnection, connect, read
+from agentflow_common.rpc import bus
 from agentflow_common.testing.waiting import until
 
 pytestmark = [

@@ -23,12 +23,13 @@ from nats.aio.client import Client
 import agentflow_common
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
-from agentflow_common import bus, ids, rpc, rpc_budgets, subjects, tasks
 from agentflow_common import events as ev
+from agentflow_common import ids, rpc, subjects, tasks
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.rpc import Verb
+from agentflow_common.rpc import Verb, bus
+from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.testing.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")

@@ -13,9 +13,10 @@ import pytest
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
-from agentflow_common import rpc_vault, subjects
+from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
+from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.testing.waiting import until
 from agentflow_gateway.testing import EMAIL, Stand, details, standing

@@ -11,8 +11,8 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import rpc, service
-from agentflow_common.bus import call
 from agentflow_common.errors import InvalidError, NotFoundError
+from agentflow_common.rpc.bus import call
 from agentflow_prompt.app import app
 from agentflow_prompt.settings import PromptSettings
 

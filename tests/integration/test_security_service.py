@@ -14,9 +14,11 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agentflow_common import bus, httpd, rpc, rpc_vault, service, subjects
+from agentflow_common import httpd, rpc, service, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
+from agentflow_common.rpc import bus
+from agentflow_common.rpc import vault as rpc_vault
 from agentflow_security import app as security_app
 from agentflow_security import machine
 from agentflow_security.app import app

@@ -7,8 +7,9 @@ from typing import Any
 
 from nats.aio.client import Client
 
-from agentflow_common import bus, rpc
+from agentflow_common import rpc
 from agentflow_common.errors import DeadlineError, RetryableError
+from agentflow_common.rpc import bus
 from agentflow_common.testing.waiting import PATIENCE_S, until
 
 

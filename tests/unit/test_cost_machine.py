@@ -11,7 +11,7 @@ import pytest
 
 from agentflow_common.errors import BudgetExceededError, InvalidError, TerminalError, UnknownPriceError
 from agentflow_common.rpc import RouteRequest
-from agentflow_common.rpc_budgets import Budget, CreateBudgetRequest
+from agentflow_common.rpc.budgets import Budget, CreateBudgetRequest
 from agentflow_cost import budgets, machine, prices
 from agentflow_cost.machine import Account, Health, Limit, Price, Rate
 

@@ -20,13 +20,14 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from agentflow_common import __version__, bus, httpd, natsclient, subjects, tasks, telemetry
+from agentflow_common import __version__, httpd, natsclient, subjects, tasks, telemetry
 from agentflow_common.clock import Clock, SystemClock
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.natsclient import connect
 from agentflow_common.probes import ANSWER_S_MAX, Probes
+from agentflow_common.rpc import bus
 from agentflow_common.settings import Settings
 
 if TYPE_CHECKING:

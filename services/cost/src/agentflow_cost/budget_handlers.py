@@ -7,13 +7,14 @@ import logging
 import secrets
 from typing import Final
 
-from agentflow_common import events, ids, money, rpc_budgets, subjects
-from agentflow_common.bus import Route
+from agentflow_common import events, ids, money, subjects
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import AuditRecorded
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.rpc_budgets import Budget
+from agentflow_common.rpc import budgets as rpc_budgets
+from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc.bus import Route
 from agentflow_cost import budgets
 from agentflow_cost.store_budgets import BudgetStore, Change
 

@@ -10,7 +10,6 @@ from typing import Final
 import msgspec
 
 from agentflow_common import events, ids, rpc, subjects
-from agentflow_common.bus import Route
 from agentflow_common.clock import Clock
 from agentflow_common.errors import (
     BudgetExceededError,
@@ -21,7 +20,8 @@ from agentflow_common.errors import (
 )
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Candidate, RouteReply, RouteRequest
-from agentflow_common.rpc_budgets import Budget
+from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc.bus import Route
 from agentflow_cost import budgets, machine
 from agentflow_cost.machine import Health, Model
 from agentflow_cost.prices import PriceBook

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from agentflow_common import events as ev
-from agentflow_common import rpc_archive, subjects
+from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Stored
+from agentflow_common.rpc import archive as rpc_archive
 from agentflow_gateway import calls
 from agentflow_gateway.deps import Deps
 

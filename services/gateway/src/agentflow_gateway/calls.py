@@ -8,9 +8,8 @@ from typing import Any, TypeVar
 
 from nats.aio.client import Client
 
-from agentflow_common import bus
 from agentflow_common.errors import DeadlineError, RetryableError
-from agentflow_common.rpc import Verb
+from agentflow_common.rpc import Verb, bus
 from agentflow_gateway.machine import Identity
 
 Reply = TypeVar("Reply")

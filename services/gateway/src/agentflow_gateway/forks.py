@@ -9,10 +9,11 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, rpc_vault, subjects
+from agentflow_common import ids, rpc, subjects
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
+from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed

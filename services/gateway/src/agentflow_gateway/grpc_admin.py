@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from agentflow.v1 import admin_pb2 as pb
 from agentflow.v1 import admin_pb2_grpc
-from agentflow_common import rpc_archive
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
+from agentflow_common.rpc import archive as rpc_archive
 from agentflow_gateway import calls, letters, machine
 from agentflow_gateway.deps import Deps
 

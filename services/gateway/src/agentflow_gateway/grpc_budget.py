@@ -7,8 +7,9 @@ from typing import Any, Final
 
 from agentflow.v1 import budget_pb2 as pb
 from agentflow.v1 import budget_pb2_grpc
-from agentflow_common import money, rpc_budgets
+from agentflow_common import money
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_gateway import calls, convert, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

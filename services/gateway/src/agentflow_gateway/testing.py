@@ -14,9 +14,11 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
-from agentflow_common import bus, rpc, rpc_vault, subjects
 from agentflow_common import events as ev
+from agentflow_common import rpc, subjects
 from agentflow_common.log.event_log import Entry
+from agentflow_common.rpc import bus
+from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app

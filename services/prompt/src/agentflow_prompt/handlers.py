@@ -11,10 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
 from agentflow_common import ids, rpc
-from agentflow_common.bus import Route
 from agentflow_common.clock import Clock
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.rpc import PromptVersion
+from agentflow_common.rpc.bus import Route
 from agentflow_prompt import builtins, machine
 from agentflow_prompt.machine import Compiled, Ref
 from agentflow_prompt.store import Store

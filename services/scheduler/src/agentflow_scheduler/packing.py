@@ -7,13 +7,14 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import bus, ids, screening, subjects
 from agentflow_common import events as ev
+from agentflow_common import ids, screening, subjects
 from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.events import Payload
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.log.event_log import Entry
-from agentflow_common.rpc_vault import ADOPT, AdoptRequest
+from agentflow_common.rpc import bus
+from agentflow_common.rpc.vault import ADOPT, AdoptRequest
 from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Turn

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import bus, postgres, rpc, rpc_vault, subjects
+from agentflow_common import postgres, rpc, subjects
+from agentflow_common.rpc import bus
+from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers

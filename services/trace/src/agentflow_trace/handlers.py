@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
-from agentflow_common import rpc, rpc_archive, subjects
-from agentflow_common.bus import Route
+from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, RetryableError
+from agentflow_common.rpc import archive as rpc_archive
+from agentflow_common.rpc.bus import Route
 from agentflow_trace import machine
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.retention import Retention

@@ -21,14 +21,15 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import bus, rpc, screening, subjects, telemetry
 from agentflow_common import events as ev
+from agentflow_common import rpc, screening, subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, DeadlineError, InvalidError, TerminalError
 from agentflow_common.expressions.language import walk
 from agentflow_common.log.blobs import Blobs, in_line
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.rpc import bus
 from agentflow_common.runs.state import MARKER, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
