@@ -22,7 +22,7 @@ from agentflow_common import ids, subjects, subprocesses
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.embedded import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence
-from agentflow_common.natsclient import connect
+from agentflow_common.runtime.nats_client import connect
 
 HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512

@@ -91,8 +91,10 @@ def test_every_service_has_the_same_rooms(service: str) -> None:
     package = package_of(service)
     assert [room for room in ROOMS if not (package / room).exists()] == []
     assert (ROOT / "services" / service / "README.md").exists()
-    wiring = {"agentflow_common.service.main", "agentflow_common.service"}
-    assert imports(package / "__main__.py") & wiring, "__main__ starts the service by agentflow_common.service.main"
+    wiring = {"agentflow_common.runtime.service.main", "agentflow_common.runtime.service"}
+    assert imports(package / "__main__.py") & wiring, (
+        "__main__ starts the service by agentflow_common.runtime.service.main"
+    )
     sql = [
         f"{name_of(path)}:{node.lineno}"
         for path in package.rglob("*.py")

@@ -14,8 +14,8 @@ import pytest
 from agentflow_common import rpc
 from agentflow_common.embedded_cluster import ClusterNode, NatsCluster
 from agentflow_common.errors import RetryableError
-from agentflow_common.natsclient import NatsConnection, connect, read
 from agentflow_common.rpc import bus
+from agentflow_common.runtime.nats_client import NatsConnection, connect, read
 from agentflow_common.testing.waiting import until
 
 pytestmark = [

@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import tasks
 from agentflow_common.embedded import NatsServer, PostgresServer
 from agentflow_common.embedded_cluster import ClusterNode, NatsCluster
-from agentflow_common.natsclient import connect
+from agentflow_common.runtime import tasks
+from agentflow_common.runtime.nats_client import connect
 from agentflow_common.testing.chaos import is_healthy
 from agentflow_common.testing.waiting import until
 from tests.support.clickhouse_server import ClickHouseServer

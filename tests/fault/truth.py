@@ -24,12 +24,13 @@ import agentflow_common
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, subjects, tasks
+from agentflow_common import ids, rpc, subjects
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus
 from agentflow_common.rpc import budgets as rpc_budgets
+from agentflow_common.runtime import tasks
 from agentflow_common.testing.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")

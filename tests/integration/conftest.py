@@ -21,7 +21,7 @@ from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunState
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing_schedules import Desk, opened
 from agentflow_scheduler.app import app as scheduler_app

@@ -11,7 +11,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.testing import Stand, standing
 from agentflow_scheduler.app import app as scheduler_app

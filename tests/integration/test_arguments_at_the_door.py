@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import until
 from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import AsyncClient, InvalidArgumentError

@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from agentctl.main import app
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.testing import standing
 from agentflow_scheduler.app import app as scheduler_app

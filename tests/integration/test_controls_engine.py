@@ -13,7 +13,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry, Fence
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
 from agentflow_sdk.errors import AlreadyExistsError, InvalidArgumentError

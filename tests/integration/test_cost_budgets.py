@@ -10,12 +10,13 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agentflow_common import events, rpc, service, subjects
+from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import BudgetExceededError, InvalidError, NotFoundError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.rpc.bus import call
-from agentflow_common.service import Context
+from agentflow_common.runtime import service
+from agentflow_common.runtime.service import Context
 from agentflow_common.testing.waiting import until
 from agentflow_cost.app import app
 from agentflow_cost.budget_handlers import BudgetHandlers

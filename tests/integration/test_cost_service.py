@@ -10,12 +10,13 @@ import asyncpg
 import nats
 import pytest
 
-from agentflow_common import events, rpc, service, subjects
+from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import AlreadyExistsError, BudgetExceededError, NotFoundError, TerminalError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.rpc.bus import call
-from agentflow_common.service import Context
+from agentflow_common.runtime import service
+from agentflow_common.runtime.service import Context
 from agentflow_common.testing.waiting import until
 from agentflow_cost.app import app
 from agentflow_cost.settings import CostSettings

@@ -14,11 +14,12 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common import ids, service, subjects
+from agentflow_common import ids, subjects
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
+from agentflow_common.runtime import service
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import letters
 from agentflow_gateway.testing import Stand, standing

@@ -16,7 +16,7 @@ from agentflow_common.definition.model import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, Fence
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings

@@ -11,7 +11,7 @@ from agentflow_common import rpc, subjects
 from agentflow_common.definition.model import parse_text
 from agentflow_common.rpc import bus
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
 

@@ -18,7 +18,7 @@ from agentflow_common.lanes.controls import control_key
 from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import lanes
 from agentflow_scheduler.app import app as scheduler_app

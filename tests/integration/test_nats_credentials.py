@@ -16,7 +16,7 @@ import pytest
 
 from agentflow_common.embedded import NatsServer
 from agentflow_common.errors import UnauthenticatedError
-from agentflow_common.service import Context, running
+from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings
 from agentflow_common.testing.waiting import PATIENCE_S, until
 

@@ -10,9 +10,10 @@ import msgspec
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import rpc, service
+from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.rpc.bus import call
+from agentflow_common.runtime import service
 from agentflow_prompt.app import app
 from agentflow_prompt.settings import PromptSettings
 

@@ -18,7 +18,7 @@ from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.servers import NatsServer
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.app import app as scheduler_app

@@ -18,7 +18,7 @@ from agentflow_common.errors import ConflictError
 from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker import flight
 from agentflow_worker.app import app as worker_app

@@ -16,7 +16,7 @@ from agentflow_common.log.event_log import Ack, Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler import snapshots
 from agentflow_scheduler.app import app as scheduler_app

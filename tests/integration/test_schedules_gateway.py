@@ -13,7 +13,7 @@ import pytest
 from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway import schedules
 from agentflow_gateway.testing import EMAIL, details

@@ -10,7 +10,7 @@ from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Stored
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_gateway import schedules as gateway_schedules
 from agentflow_gateway.testing_schedules import FAR, Desk, opened
 from agentflow_scheduler import schedules, trim

@@ -14,11 +14,12 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agentflow_common import httpd, rpc, service, subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
 from agentflow_common.rpc import bus
 from agentflow_common.rpc import vault as rpc_vault
+from agentflow_common.runtime import health_server, service
 from agentflow_security import app as security_app
 from agentflow_security import machine
 from agentflow_security.app import app
@@ -141,7 +142,7 @@ async def test_the_reason_of_a_restore_is_examined_before_it_is_written(settings
 async def test_detectors_are_warmed_after_readiness(
     settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healths: list[httpd.Health] = []
+    healths: list[health_server.Health] = []
     seen: list[bool] = []
     done = threading.Event()
 

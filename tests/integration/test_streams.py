@@ -15,7 +15,7 @@ from agentflow_common.embedded_cluster import NatsCluster
 from agentflow_common.errors import RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.service import connect
+from agentflow_common.runtime.service import connect
 
 # nats-py forgets the writer of a connection whose server accepted it and said nothing
 LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")

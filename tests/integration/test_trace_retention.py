@@ -15,12 +15,13 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import events as ev
-from agentflow_common import rpc, service, subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.rpc import archive as rpc_archive
 from agentflow_common.runs.fold import RunFold, fold, readable
 from agentflow_common.runs.state import RunState
+from agentflow_common.runtime import service
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app

@@ -17,11 +17,12 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common import clickhouse, ids, rpc, service, subjects
 from agentflow_common import events as ev
+from agentflow_common import ids, rpc, subjects
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
 from agentflow_common.log.event_log import Ack, Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
+from agentflow_common.runtime import clickhouse, service
 from agentflow_common.testing import servers
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, rows

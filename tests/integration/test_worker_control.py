@@ -15,7 +15,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings

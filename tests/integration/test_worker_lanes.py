@@ -16,7 +16,7 @@ from agentflow_common import subjects
 from agentflow_common.lanes.controls import LIMIT_MAX, control_key
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.service import running
+from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker import lanes
 from agentflow_worker.app import app as worker_app

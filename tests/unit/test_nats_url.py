@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common import natsclient
 from agentflow_common.errors import InvalidError
+from agentflow_common.runtime import nats_client
 
 HIDDEN = "Sup3r" + "S3cret"
 
@@ -18,7 +18,7 @@ HIDDEN = "Sup3r" + "S3cret"
 )  # fmt: skip
 def test_what_is_no_address_names_the_variable_and_hides_the_value(url: str) -> None:
     with pytest.raises(InvalidError) as refused:
-        natsclient.read(url)
+        nats_client.read(url)
     assert "NATS_URL" in str(refused.value)
     assert HIDDEN not in str(refused.value)
 
@@ -34,4 +34,4 @@ def test_what_is_no_address_names_the_variable_and_hides_the_value(url: str) -> 
     ],
 )
 def test_addresses_are_read_without_their_credentials(url: str, servers: list[str]) -> None:
-    assert natsclient.read(url)[0] == servers
+    assert nats_client.read(url)[0] == servers

@@ -27,7 +27,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload
-from agentflow_common.service import Context
+from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import RunKey
 
 FAULTS_S = 25.0  # virtual seconds of trouble

@@ -18,8 +18,9 @@ from agentctl.stack.choices import environment_of
 from agentctl.stack.environment import services_environment, token
 from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
-from agentflow_common import subprocesses, tasks
+from agentflow_common import subprocesses
 from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+from agentflow_common.runtime import tasks
 
 log = logging.getLogger(__name__)
 

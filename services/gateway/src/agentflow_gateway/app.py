@@ -31,10 +31,10 @@ from agentflow.v1 import (
     workflow_pb2_grpc,
 )
 from agentflow_common.errors import RetryableError
-from agentflow_common.httpd import Health
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.streams import patiently
-from agentflow_common.service import Context
+from agentflow_common.runtime.health_server import Health
+from agentflow_common.runtime.service import Context
 from agentflow_gateway import keys, letters, schedule_app
 from agentflow_gateway.auth import Authenticator
 from agentflow_gateway.deps import Deps

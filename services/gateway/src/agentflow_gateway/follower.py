@@ -12,9 +12,10 @@ from typing import ClassVar, Final
 from nats.js import api
 from nats.js.errors import NotFoundError
 
-from agentflow_common import subjects, transient
+from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery, PullError, WorkQueue
-from agentflow_common.probes import Probes
+from agentflow_common.runtime import transient
+from agentflow_common.runtime.probes import Probes
 from agentflow_gateway.deps import Deps
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,10 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, money, rpc, screening, subjects, transient
+from agentflow_common import ids, money, rpc, screening, subjects
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, Fence
+from agentflow_common.runtime import transient
 from agentflow_gateway import archive, definitions, machine, pages
 from agentflow_gateway.calls import Call
 from agentflow_gateway.definitions import Checked, Source

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import subjects, transient
+from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery
+from agentflow_common.runtime import transient
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event

@@ -6,8 +6,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agentflow_common import tasks
-from agentflow_common.service import Context
+from agentflow_common.runtime import tasks
+from agentflow_common.runtime.service import Context
 from agentflow_gateway import triggers
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.firing import Firing

@@ -19,7 +19,7 @@ from agentflow_common import rpc, subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus
 from agentflow_common.rpc import vault as rpc_vault
-from agentflow_common.service import Context, running
+from agentflow_common.runtime.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings

@@ -20,10 +20,11 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
-from agentflow_common import ids, telemetry, transient
-from agentflow_common import tasks as background
+from agentflow_common import ids, telemetry
 from agentflow_common.errors import UNREADABLE, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
+from agentflow_common.runtime import tasks as background
+from agentflow_common.runtime import transient
 from agentflow_gateway import errors, machine, schedules, subjectrules
 from agentflow_gateway.calls import Call
 from agentflow_gateway.deps import Deps

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from agentflow_common import postgres
-from agentflow_common.service import Context
+from agentflow_common.runtime import postgres
+from agentflow_common.runtime.service import Context
 from agentflow_prompt.handlers import Handlers
 from agentflow_prompt.settings import PromptSettings
 from agentflow_prompt.store import Store

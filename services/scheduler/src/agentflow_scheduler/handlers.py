@@ -23,7 +23,7 @@ from agentflow_common.errors import AgentFlowError, ConflictError, InvalidError,
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import RunState
-from agentflow_common.service import Context
+from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls

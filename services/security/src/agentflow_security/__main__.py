@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentflow_common.service import main
+from agentflow_common.runtime.service import main
 from agentflow_common.settings import load
 from agentflow_security.app import app
 from agentflow_security.settings import SecuritySettings

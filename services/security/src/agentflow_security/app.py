@@ -6,10 +6,11 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import postgres, rpc, subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.rpc import bus
 from agentflow_common.rpc import vault as rpc_vault
-from agentflow_common.service import Context
+from agentflow_common.runtime import postgres
+from agentflow_common.runtime.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers
 from agentflow_security.settings import SecuritySettings

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from agentflow_common.service import main
+from agentflow_common.runtime.service import main
 from agentflow_common.settings import load
 from agentflow_worker.app import app
 from agentflow_worker.settings import WorkerSettings

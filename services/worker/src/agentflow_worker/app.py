@@ -15,10 +15,11 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from agentflow_common import subjects, tasks, telemetry
+from agentflow_common import subjects, telemetry
 from agentflow_common.log.consumers import PullError, WorkQueue
 from agentflow_common.log.streams import patiently
-from agentflow_common.service import Context
+from agentflow_common.runtime import tasks
+from agentflow_common.runtime.service import Context
 from agentflow_worker.handlers import Executor
 from agentflow_worker.lanes import Lanes
 from agentflow_worker.llm import LlmDeps

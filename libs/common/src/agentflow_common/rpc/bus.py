@@ -14,7 +14,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from agentflow_common import jsonvalues, natsclient, subjects, telemetry
+from agentflow_common import jsonvalues, subjects, telemetry
 from agentflow_common.errors import (
     UNREADABLE,
     AgentFlowError,
@@ -26,6 +26,7 @@ from agentflow_common.errors import (
     to_body,
 )
 from agentflow_common.rpc import Verb
+from agentflow_common.runtime import nats_client
 
 if TYPE_CHECKING:
     from faststream.nats import NatsBroker, NatsMessage
@@ -140,7 +141,7 @@ def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBr
 
     class Broker(NatsBroker):
         async def _connect(self) -> Client:
-            connection = await natsclient.connect(url, f"agentflow-{service}-rpc", closed)
+            connection = await nats_client.connect(url, f"agentflow-{service}-rpc", closed)
             self.config.connect(connection)
             return connection
 
@@ -170,7 +171,7 @@ async def _here(_message: NatsMessage) -> bytes:
 
 
 def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awaitable[bytes]]:
-    from agentflow_common import transient  # with the drivers, which those who only call need not load
+    from agentflow_common.runtime import transient  # with the drivers, which those who only call need not load
 
     decoder = msgspec.json.Decoder(verb.request)
 

@@ -29,7 +29,7 @@ from nats.js.errors import APIError
 
 from agentflow_common import subjects, subprocesses
 from agentflow_common.embedded_cluster import NatsCluster
-from agentflow_common.service import connect
+from agentflow_common.runtime.service import connect
 from agentflow_common.testing.links import Link, Links
 from agentflow_common.testing.waiting import until
 

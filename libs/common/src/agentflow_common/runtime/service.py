@@ -20,14 +20,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from agentflow_common import __version__, httpd, natsclient, subjects, tasks, telemetry
+from agentflow_common import __version__, subjects, telemetry
 from agentflow_common.clock import Clock, SystemClock
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.natsclient import connect
-from agentflow_common.probes import ANSWER_S_MAX, Probes
 from agentflow_common.rpc import bus
+from agentflow_common.runtime import health_server, nats_client, tasks
+from agentflow_common.runtime.nats_client import connect
+from agentflow_common.runtime.probes import ANSWER_S_MAX, Probes
 from agentflow_common.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 class Context(Generic[SettingsT]):
     """What an app is given: its settings, the connection, the log, a clock and its health."""
 
-    def __init__(self, name: str, settings: SettingsT, nc: Client, health: httpd.Health) -> None:
+    def __init__(self, name: str, settings: SettingsT, nc: Client, health: health_server.Health) -> None:
         self.name = name
         self.settings = settings
         self.nc = nc
@@ -119,7 +120,7 @@ class Context(Generic[SettingsT]):
 
     def needs_postgres(self, pool: asyncpg.Pool) -> None:
         """Ready only while PostgreSQL answers a query."""
-        from agentflow_common import postgres  # not every service needs its driver
+        from agentflow_common.runtime import postgres  # not every service needs its driver
 
         self.probes.add("postgres", functools.partial(postgres.ping, pool), "PostgreSQL does not answer")
 
@@ -138,7 +139,7 @@ async def _watch_connection(context: Context[Any]) -> None:
     await nc.subscribe(subject, cb=answer)
 
     async def ask() -> None:
-        if isinstance(nc, natsclient.NatsConnection) and nc.is_lost:
+        if isinstance(nc, nats_client.NatsConnection) and nc.is_lost:
             context.fail("the connection to NATS is lost for good")
         if not nc.is_connected:
             raise ConnectionError
@@ -153,7 +154,7 @@ async def _watch_connection(context: Context[Any]) -> None:
 @contextlib.asynccontextmanager
 async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncIterator[Context[SettingsT]]:
     """The service, in this process, until the block ends (tests use it too)."""
-    health = httpd.Health(name, __version__)
+    health = health_server.Health(name, __version__)
     started: list[Context[SettingsT]] = []
 
     def closed() -> None:
@@ -163,7 +164,7 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
     nc = await connect(settings.nats_url, f"agentflow-{name}", closed)
     context = Context(name, settings, nc, health)
     started.append(context)
-    server, port = httpd.start(health, settings.http_host, settings.http_port)
+    server, port = health_server.start(health, settings.http_host, settings.http_port)
     context.ports["http"] = port
     context.probes.start()
     try:
