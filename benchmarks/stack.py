@@ -18,9 +18,10 @@ import msgspec
 from nats.aio.client import Client
 
 from agentflow_common import events as ev
-from agentflow_common import ids, subjects, subprocesses
+from agentflow_common import ids, subjects
 from agentflow_common.definition.model import parse_dict
-from agentflow_common.embedded import NatsServer
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runtime.nats_client import connect
 
@@ -56,7 +57,7 @@ class Engine:
         """Starts a service; `ready` waits for it."""
         (self._run_dir / f"{name}.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", f"agentflow_{name}"]
-        self._processes[name] = subprocesses.spawn(command, env=self._env, output=2)
+        self._processes[name] = processes.spawn(command, env=self._env, output=2)
 
     def check(self) -> None:
         """Raises RuntimeError if a service that was started has ended by itself."""

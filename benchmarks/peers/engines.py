@@ -18,8 +18,8 @@ from urllib.parse import quote
 
 import asyncpg
 
-from agentflow_common import subprocesses
-from agentflow_common.embedded import PostgresServer
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import PostgresServer
 from benchmarks.peers import install
 
 START_S_MAX = 90.0
@@ -157,7 +157,7 @@ class Restate:
             command = [str(python), "-m", "benchmarks.peers.programs.restate_service", port]
             log = folder / "service.log"
             service = stack.enter_context(_child(command, log, env | {"PYTHONPATH": str(install.ROOT)}))
-            if not await asyncio.to_thread(subprocesses.wait_until, lambda: _listens(port), service, START_S_MAX):
+            if not await asyncio.to_thread(processes.wait_until, lambda: _listens(port), service, START_S_MAX):
                 raise MeasurementError(f"its service did not start: {log.read_text(errors='replace')[-2000:]}")
             async with program(python, "restate_chain", folder, str(folder / "bench"), port) as running:
                 running.about["versions"]["restate-server"] = _output([str(server), "--version"], env).split()[-1]
@@ -239,11 +239,11 @@ def _folder(name: str) -> Any:
 def _child(command: list[str], log: Path, env: dict[str, str]) -> Any:
     """A server that ends with us."""
     with log.open("wb") as output:
-        process = subprocesses.spawn(command, env=env, output=output, cwd=log.parent)
+        process = processes.spawn(command, env=env, output=output, cwd=log.parent)
     try:
         yield process
     finally:
-        subprocesses.stop(process)
+        processes.stop(process)
 
 
 def _output(command: list[str], env: dict[str, str]) -> str:

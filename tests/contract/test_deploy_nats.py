@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentflow_common.embedded import NatsServer, nats_binary
+from agentflow_common.embedded.servers import NatsServer, nats_binary
 from agentflow_common.testing.waiting import PATIENCE_S, until_now
 from tests.contract.manifests import DEPLOY, kustomized
 

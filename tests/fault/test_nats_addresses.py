@@ -12,7 +12,7 @@ import nats.errors
 import pytest
 
 from agentflow_common import rpc
-from agentflow_common.embedded_cluster import ClusterNode, NatsCluster
+from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.errors import RetryableError
 from agentflow_common.rpc import bus
 from agentflow_common.runtime.nats_client import NatsConnection, connect, read

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
-from agentflow_common.embedded import NatsServer, PostgresServer
-from agentflow_common.embedded_cluster import ClusterNode, NatsCluster
+from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
+from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.nats_client import connect
 from agentflow_common.testing.chaos import is_healthy

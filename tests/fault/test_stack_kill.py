@@ -14,8 +14,8 @@ import pytest
 
 from agentctl import stack as agentstack
 from agentctl.stack.testing import RunningStack, running_stack
-from agentflow_common import subprocesses
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import StackError
 from agentflow_common.testing.waiting import until_now
 from agentflow_sdk import Client, RunStatus
 
@@ -112,7 +112,7 @@ async def test_killed_servers_come_back_with_their_data(stack: RunningStack) -> 
 async def test_after_a_killed_supervisor_the_next_start_has_data_and_ports(stack: RunningStack) -> None:
     before, pids = stack.info, {name: part.pid for name, part in stack.status().items()}
     os.kill(before.pid, signal.SIGKILL)
-    until_now(lambda: not any(map(subprocesses.is_running, pids.values())), what="children outlive it")
+    until_now(lambda: not any(map(processes.is_running, pids.values())), what="children outlive it")
     assert agentstack.find(stack.data_dir) is None
     assert {part.state for part in agentstack.status(stack.data_dir)} == {"stopped"}
     stack.start()

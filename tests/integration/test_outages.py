@@ -17,7 +17,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agentflow_common import ids
-from agentflow_common.embedded import PostgresServer
+from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.runtime import transient
 from agentflow_common.testing.servers import NatsLike

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import rpc, subjects
-from agentflow_common.embedded import NatsServer, PostgresServer
+from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus

@@ -19,7 +19,7 @@ from agentctl.main import app
 from agentctl.stack import backup
 from agentctl.stack.layout import Layout
 from agentctl.stack.testing import running_stack
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client
 
 pytestmark = pytest.mark.integration

@@ -13,7 +13,7 @@ import nats
 import pytest
 from nats.js.api import PubAck
 
-from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
 from agentflow_common.testing import servers
 from agentflow_common.testing.waiting import until
 

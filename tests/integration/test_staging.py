@@ -14,8 +14,9 @@ from pathlib import Path
 import nats
 import pytest
 
-from agentflow_common import staging, subjects
-from agentflow_common.embedded import NatsServer
+from agentflow_common import subjects
+from agentflow_common.embedded import batch_staging
+from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
@@ -23,7 +24,7 @@ from agentflow_common.testing.waiting import until
 
 pytestmark = [
     pytest.mark.integration,
-    pytest.mark.skipif(not staging._has_ram(), reason="this machine has no RAM disk"),
+    pytest.mark.skipif(not batch_staging._has_ram(), reason="this machine has no RAM disk"),
 ]
 
 
@@ -143,7 +144,7 @@ async def test_staging_is_in_memory_and_leaves_nothing_behind(tmp_path: Path) ->
         async with connected(server) as log:
             await log.append_batch([entry("a", n) for n in range(3)])
         assert link_of(server).resolve().parent == home
-        assert home.is_relative_to(staging.RAM)
+        assert home.is_relative_to(batch_staging.RAM)
     assert not home.exists()
     assert not link_of(server).is_symlink()
     assert not (server.folder / "staging").exists()
@@ -164,7 +165,7 @@ async def test_the_staging_of_a_folder_that_is_gone_is_swept(tmp_path: Path) -> 
 
 
 async def test_without_a_ram_disk_batches_are_staged_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(staging, "RAM", tmp_path / "none")
+    monkeypatch.setattr(batch_staging, "RAM", tmp_path / "none")
     with NatsServer(tmp_path / "n") as server:
         assert not (server.folder / "staging").exists()
         async with connected(server) as log:

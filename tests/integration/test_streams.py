@@ -11,7 +11,7 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import subjects
-from agentflow_common.embedded_cluster import NatsCluster
+from agentflow_common.embedded.cluster import NatsCluster
 from agentflow_common.errors import RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Self
 
-from agentflow_common import subprocesses
+from agentflow_common.embedded import processes
 
 START_S_MAX: Final = 60.0
 UNKNOWN: Final = "1002"
@@ -50,10 +50,8 @@ class ClickHouseServer:
     def start(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as output:
-            self.process = subprocesses.spawn(
-                [sys.executable, __file__, str(self.folder), str(self.port)], output=output
-            )
-        if not subprocesses.wait_until(self._answers, self.process, START_S_MAX):
+            self.process = processes.spawn([sys.executable, __file__, str(self.folder), str(self.port)], output=output)
+        if not processes.wait_until(self._answers, self.process, START_S_MAX):
             raise AssertionError("the ClickHouse server did not start")
         return self
 
@@ -66,7 +64,7 @@ class ClickHouseServer:
 
     def stop(self) -> None:
         if self.process is not None:
-            subprocesses.stop(self.process, signal.SIGTERM)
+            processes.stop(self.process, signal.SIGTERM)
             self.process = None
 
     def kill(self) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agentflow_common.embedded.batch_staging import torn
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.staging import torn
 
 OLD, STARTED, YOUNG = 1_000, 2_000, 3_000
 

@@ -39,7 +39,7 @@ from agentctl.stack.layout import (
     StackInfo,
     default_data_dir,
 )
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 __all__ = [
     "SERVICES",

@@ -9,7 +9,7 @@ import time
 
 from agentctl.stack.control import serve
 from agentctl.stack.layout import StackInfo, options_of
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 log = logging.getLogger("agentctl.stack")
 

@@ -16,7 +16,7 @@ from typing import IO, Final, Literal
 import msgspec
 
 from agentflow_common import __version__
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 MANIFEST: Final = "MANIFEST.json"
 _MANIFEST_BYTES_MAX: Final = 256 * 1024 * 1024

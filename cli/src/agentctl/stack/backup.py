@@ -22,8 +22,9 @@ from agentctl.stack import control
 from agentctl.stack import layout as files
 from agentctl.stack.archive import Key, Manifest, Say, check, fingerprint, unpack, write
 from agentctl.stack.layout import Layout, Lock, options_of
-from agentflow_common import __version__, subprocesses
-from agentflow_common.embedded import StackError
+from agentflow_common import __version__
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import StackError
 
 # Not of the data, or made anew at the next start: a copied dev key would open the stack that goes on here
 _LEFT_OUT: Final = frozenset({"run", "logs", "stack.lock", "stack.json", "dev.key", "nats.token", "vault.key"})
@@ -209,7 +210,7 @@ def _clear(layout: Layout, say: Say) -> None:
     """Removes what restores that were killed have left: it may hold the vault's key."""
     for left in layout.root.parent.glob(f".{glob.escape(layout.root.name)}.restoring-*"):
         pid = left.name.rpartition("-")[2]
-        if pid.isdecimal() and not subprocesses.is_running(int(pid)):
+        if pid.isdecimal() and not processes.is_running(int(pid)):
             say(f"removing {left}, left by a restore that was killed")
             shutil.rmtree(left, ignore_errors=True)
 

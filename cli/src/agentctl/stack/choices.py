@@ -15,7 +15,7 @@ import msgspec
 
 from agentctl.stack import layout as files
 from agentctl.stack.layout import Layout, Options, StackInfo
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
 _WATCHED: Final = re.compile(r"(AGENTFLOW_\w+|\w+_API_KEY|\w+_BASE_URL)\Z")

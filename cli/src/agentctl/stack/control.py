@@ -25,8 +25,8 @@ from agentctl.stack import layout as files
 from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
 from agentctl.stack.supervisor import AlreadyRunningError, Supervisor, end_leftovers
-from agentflow_common import subprocesses
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import StackError
 
 DOWN_S_MAX: Final = 40.0
 PROBE_S_MAX: Final = 2.0
@@ -36,7 +36,7 @@ def find(data_dir: Path | str) -> StackInfo | None:
     """The running, ready stack of this data dir."""
     layout = Layout(data_dir)
     info = files.read(layout.stack_json, StackInfo)
-    return info if info is not None and subprocesses.is_running(info.pid) and Lock(layout.lock).held() else None
+    return info if info is not None and processes.is_running(info.pid) and Lock(layout.lock).held() else None
 
 
 def start(options: Options) -> StackInfo:
@@ -174,12 +174,12 @@ def down(data_dir: Path | str) -> bool:
     lock = Lock(layout.lock)
     if not lock.held() or state is None:
         return bool(end_leftovers(layout))
-    if subprocesses.is_running(state.pid, "", state.start_time):
+    if processes.is_running(state.pid, "", state.start_time):
         os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + DOWN_S_MAX
     while lock.held():
         if time.monotonic() > deadline:
-            if subprocesses.is_running(state.pid, "", state.start_time):
+            if processes.is_running(state.pid, "", state.start_time):
                 os.kill(state.pid, signal.SIGKILL)
             end_leftovers(layout)
             break
@@ -204,7 +204,7 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
     result = PartStatus(name=name, state="stopped", restarts=part.restarts, detail=part.detail)
     try:
         process = psutil.Process(part.pid)
-        if not part.running or not subprocesses.is_running(part.pid, part.match, part.start_time):
+        if not part.running or not processes.is_running(part.pid, part.match, part.start_time):
             raise psutil.NoSuchProcess(part.pid)
         result.pid = part.pid
         result.uptime_s = round(files.now() - process.create_time(), 1)

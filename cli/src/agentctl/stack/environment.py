@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from agentctl.stack.layout import Layout, Options
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 # What the stack decides itself: the user's values would point the services at other servers.
 _OURS = ("NATS_URL", "DB_", "CLICKHOUSE_", "HTTP_PORT", "HTTP_HOST", "API_HOST", "API_PORT", "WORKER_LOAD")

@@ -14,8 +14,8 @@ from typing import Final
 import msgspec
 
 from agentctl.stack import layout as files
-from agentflow_common import subprocesses
-from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
 
 log = logging.getLogger(__name__)
 
@@ -75,7 +75,7 @@ class Supervised:
             self._again(str(error))
             return
         self.record.pid = process.pid
-        self.record.start_time = subprocesses.started_at(process.pid) or files.now()
+        self.record.start_time = processes.started_at(process.pid) or files.now()
         self.record.running = True
         self.changed()
 
@@ -156,12 +156,12 @@ class Service(Supervised):
         self.layout.announcement(self.name).unlink(missing_ok=True)
         log_file = self.layout.log(self.name)
         files.rotate(log_file)
-        free = {key: str(port if port and subprocesses.port_is_free(port) else 0) for key, port in self.ports.items()}
+        free = {key: str(port if port and processes.port_is_free(port) else 0) for key, port in self.ports.items()}
         env = {**self.env, "HTTP_PORT": free.get("http", "0")}
         if self.name == "gateway":
             env |= {"API_PORT": free.get("grpc", "0"), "API_HTTP_PORT": free.get("api_http", "0")}
         with log_file.open("ab") as output:
-            self._process = subprocesses.spawn(
+            self._process = processes.spawn(
                 [sys.executable, "-m", f"agentflow_{self.name}"], env=env, output=output, cwd=Path.cwd()
             )
         return self._process

@@ -18,8 +18,8 @@ from agentctl.stack.choices import environment_of
 from agentctl.stack.environment import services_environment, token
 from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
-from agentflow_common import subprocesses
-from agentflow_common.embedded import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
 from agentflow_common.runtime import tasks
 
 log = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class Supervisor:
         self._changed = asyncio.Event()
         self._began = time.monotonic()
         self._last = files.Ports()
-        self.state = files.State(pid=os.getpid(), start_time=subprocesses.started_at(os.getpid()) or files.now())
+        self.state = files.State(pid=os.getpid(), start_time=processes.started_at(os.getpid()) or files.now())
 
     async def run(self, on_ready: Callable[[files.StackInfo], None] = lambda _info: None) -> None:
         try:
@@ -107,7 +107,7 @@ class Supervisor:
             if self.lock.take():
                 return True
             found = files.read(self.layout.state_json, files.State)
-            if found is not None and subprocesses.is_running(found.pid, "", found.start_time):
+            if found is not None and processes.is_running(found.pid, "", found.start_time):
                 return False
             await asyncio.sleep(0.05)
         return False
@@ -121,7 +121,7 @@ class Supervisor:
         self._require_free("--http-port", options.http_port)
         self._require_free("--nats-port", options.nats_port)
         self._require_free("--postgres-port", options.postgres_port)
-        last_nats = self._last.nats if subprocesses.port_is_free(self._last.nats) else 0
+        last_nats = self._last.nats if processes.port_is_free(self._last.nats) else 0
         nats = NatsServer(
             layout.nats,
             options.nats_port or last_nats,
@@ -159,7 +159,7 @@ class Supervisor:
 
     @staticmethod
     def _require_free(option: str, port: int) -> None:
-        if port and not subprocesses.port_is_free(port):
+        if port and not processes.port_is_free(port):
             raise StackError(f"{option} {port}: the port is in use; choose another, or 0 for any free one")
 
     async def _until_ready(self) -> files.StackInfo | None:
@@ -299,7 +299,7 @@ def end_leftovers(layout: files.Layout) -> list[str]:
         if part is None or part.pid <= 0:
             continue
         signum = {files.POSTGRES: signal.SIGINT, files.NATS: signal.SIGTERM}.get(name, signal.SIGKILL)
-        if subprocesses.end_leftover(part.pid, part.match, part.start_time, signum, 10.0):
+        if processes.end_leftover(part.pid, part.match, part.start_time, signum, 10.0):
             log.warning("ended %s (pid %d), left by a supervisor that was killed", name, part.pid)
             left.append(name)
     return left

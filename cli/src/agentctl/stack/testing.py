@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from agentctl.stack import control
 from agentctl.stack.layout import SERVICES, Layout, Options, PartStatus, StackInfo
-from agentflow_common.embedded import StackError
+from agentflow_common.embedded.servers import StackError
 
 
 class RunningStack:

@@ -1,7 +1,7 @@
 """Appends that share the disk's time: while one group is on its way, the next one gathers.
 
 Under fsync an append of its own costs the server a sync, an atomic batch one for all; a batch has a price of its own,
-too (1 to 2 ms of the server; more where it is staged on disk, see staging.py), so a few go out as single publishes.
+too (1 to 2 ms of the server; more where it is staged on disk, see embedded/batch_staging.py), so a few go out as single publishes.
 What is about to be ready is waited for: for as long as each pass of the loop brings more.
 
 Entries need a message id (or a fence): a group that was refused, or whose outcome is unknown, fails for all that wait

@@ -27,8 +27,9 @@ from nats.aio.client import Client
 from nats.js import api
 from nats.js.errors import APIError
 
-from agentflow_common import subjects, subprocesses
-from agentflow_common.embedded_cluster import NatsCluster
+from agentflow_common import subjects
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.cluster import NatsCluster
 from agentflow_common.runtime.service import connect
 from agentflow_common.testing.links import Link, Links
 from agentflow_common.testing.waiting import until
@@ -60,7 +61,7 @@ class ServiceProcess:
 
     def start(self) -> None:
         with self.log_file.open("ab") as output:
-            self.process = subprocesses.spawn(
+            self.process = processes.spawn(
                 [sys.executable, "-m", f"agentflow_{self._service}"], env=self._env, output=output
             )
 
@@ -80,7 +81,7 @@ class ServiceProcess:
         if self.process is None:
             return 0
         self.signal(signal.SIGCONT)
-        code = subprocesses.stop(self.process, timeout_s=20.0)
+        code = processes.stop(self.process, timeout_s=20.0)
         self.process = None
         return code
 

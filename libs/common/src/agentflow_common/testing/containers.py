@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from agentflow_common.embedded import PAYLOAD_MAX, StackError
+from agentflow_common.embedded.servers import PAYLOAD_MAX, StackError
 
 NATS_IMAGE: Final = "nats:2.12-alpine"
 POSTGRES_IMAGE: Final = "postgres:18-alpine"

@@ -16,7 +16,7 @@ from typing import Any, Literal, Protocol, Self
 
 import asyncpg
 
-from agentflow_common.embedded import NatsServer, PostgresServer
+from agentflow_common.embedded.servers import NatsServer, PostgresServer
 
 
 class NatsLike(Protocol):

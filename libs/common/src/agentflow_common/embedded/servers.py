@@ -24,9 +24,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
 
-from agentflow_common import subprocesses
+from agentflow_common.embedded import processes
+from agentflow_common.embedded.batch_staging import Staging
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.staging import Staging
 
 NATS_START_S_MAX: Final = 30.0  # a big store is checked at start
 POSTGRES_START_S_MAX: Final = 60.0  # replaying the write-ahead log after a crash
@@ -103,7 +103,7 @@ class NatsServer(_Server):
 
     port: 0 lets the server choose; a restart of this object keeps the port, so clients come back by themselves.
     durability: `fsync` syncs every message before its acknowledgement. token: clients must hold it (it is in the URL).
-    staged: atomic batches are staged in memory, where there is a RAM disk (staging.py).
+    staged: atomic batches are staged in memory, where there is a RAM disk (embedded/batch_staging.py).
     """
 
     name = "nats-server"
@@ -143,11 +143,11 @@ class NatsServer(_Server):
         config.touch(mode=0o600)
         config.write_text(self._config())
         with self.log_file.open("ab") as output:
-            self.process = subprocesses.spawn(
+            self.process = processes.spawn(
                 [nats_binary(), "-c", str(config)], output=output, death_signal=signal.SIGTERM
             )
         ports = self.folder / f"nats-server_{self.process.pid}.ports"
-        if not subprocesses.wait_until(lambda: self._read_ports(ports), self.process, NATS_START_S_MAX):
+        if not processes.wait_until(lambda: self._read_ports(ports), self.process, NATS_START_S_MAX):
             self.kill()
             raise self._failed(self.log_file, "did not start")
         self._staging.use()
@@ -188,7 +188,7 @@ class NatsServer(_Server):
 
     def stop(self) -> None:
         if self.process is not None:
-            subprocesses.stop(self.process, signal.SIGTERM)
+            processes.stop(self.process, signal.SIGTERM)
             self.process = None
             self._staging.leave()
 
@@ -283,17 +283,17 @@ class PostgresServer(_Server):
             self.prepare()
         self._end_leftover()
         self.initialise()
-        user, binary, env = self._user(), postgres_bin(), subprocesses.without_pg()
+        user, binary, env = self._user(), postgres_bin(), processes.without_pg()
         listen = "127.0.0.1" if self.port else ""
         args = [str(binary / "postgres"), "-D", str(self.folder), "-k", str(self.socket_dir), "-h", listen]
         args += ["-p", str(self.port or 5432)]
         for name, value in (_SETTINGS if self.durable else _SETTINGS | _UNSAFE).items():
             args += ["-c", f"{name}={value}"]
         with self.log_file.open("ab") as output:
-            self.process = subprocesses.spawn(
+            self.process = processes.spawn(
                 args, output=output, death_signal=signal.SIGINT, user=user, cwd=self.folder, env=env
             )
-        if not subprocesses.wait_until(self._is_ready, self.process, POSTGRES_START_S_MAX):
+        if not processes.wait_until(self._is_ready, self.process, POSTGRES_START_S_MAX):
             self.kill()
             raise self._failed(self.log_file, "did not start")
         return self
@@ -323,8 +323,8 @@ class PostgresServer(_Server):
             self.folder.chmod(0o700)
             if user is not None:
                 os.chown(self.folder, *user)
-                subprocesses.open_prefix(self.folder)
-                subprocesses.open_prefix(postgres_bin() / "postgres")
+                processes.open_prefix(self.folder)
+                processes.open_prefix(postgres_bin() / "postgres")
         except OSError as error:
             raise StackError(
                 f"PostgreSQL cannot use {self.folder}: {error.strerror} ({error.filename}); choose another --data-dir"
@@ -338,7 +338,7 @@ class PostgresServer(_Server):
         except (OSError, ValueError):
             pid_file.unlink(missing_ok=True)
             return
-        if not subprocesses.end_leftover(pid, f"-D {self.folder} ", None, signal.SIGINT, 10.0):
+        if not processes.end_leftover(pid, f"-D {self.folder} ", None, signal.SIGINT, 10.0):
             pid_file.unlink(missing_ok=True)
 
     def _init(self, binary: Path, user: tuple[int, int] | None) -> None:
@@ -369,7 +369,7 @@ class PostgresServer(_Server):
         user = self._user()
         extra: dict[str, Any] = {} if user is None else {"user": user[0], "group": user[1], "extra_groups": []}
         done = subprocess.run(  # noqa: S603 (our own binaries; in a session of its own, so that Ctrl-C leaves it alone)
-            arguments, capture_output=True, check=False, env=subprocesses.without_pg(), cwd="/",
+            arguments, capture_output=True, check=False, env=processes.without_pg(), cwd="/",
             start_new_session=True, **extra,
         )  # fmt: skip
         if done.returncode != 0:
@@ -391,7 +391,7 @@ class PostgresServer(_Server):
     def stop(self) -> None:
         """A fast shutdown: clients are cut off, nothing committed is lost."""
         if self.process is not None:
-            subprocesses.stop(self.process, signal.SIGINT, 15.0)
+            processes.stop(self.process, signal.SIGINT, 15.0)
             self.process = None
         if self._temporary is not None:
             shutil.rmtree(self._temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""NATS and PostgreSQL as child processes, for one machine, tests and benchmarks."""
