@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE))
 
 from affuzz.world import play  # noqa: E402
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.expressions import language as expressions  # noqa: E402
 from agentflow_common.expressions import sandbox as templates  # noqa: E402
 from agentflow_gateway import convert  # noqa: E402
@@ -80,7 +80,7 @@ class Nameless(graph.EdgeError):
 
 
 PLANTED: dict[str, Callable[[pytest.MonkeyPatch], None]] = {
-    "results_are_not_made_plain": lambda patch: patch.setattr(jsonvalues, "plain", unchanged),
+    "results_are_not_made_plain": lambda patch: patch.setattr(json_values, "plain", unchanged),
     "methods_show": lambda patch: patch.setattr(templates.Sandbox, "getattr", lambda _, obj, name: getattr(obj, name)),
     "an_edge_without_a_step": lambda patch: patch.setattr(graph, "EdgeError", Nameless),
     "a_filter_raises_in_the_machine": lambda patch: patch.setattr(expressions.Template, "render", raising),

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from agentflow_common.jsonvalues import escaped
+from agentflow_common.json_values import escaped
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding foreign JSON may raise
 CODES: Final = frozenset(

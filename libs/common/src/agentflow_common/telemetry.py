@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 from prometheus_client import Counter, Gauge, Histogram
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.settings import Settings
 
 _context: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("agentflow_log_context", default=None)
@@ -80,7 +80,7 @@ class JsonFormatter(logging.Formatter):
         try:
             return msgspec.json.encode(body, enc_hook=str).decode()
         except UnicodeEncodeError:
-            return msgspec.json.encode(jsonvalues.escaped_all(body), enc_hook=str).decode()
+            return msgspec.json.encode(json_values.escaped_all(body), enc_hook=str).decode()
 
 
 def _where(tb: Any) -> list[str]:

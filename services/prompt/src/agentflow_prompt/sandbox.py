@@ -20,7 +20,7 @@ from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.expressions.sandbox import (
     TEXT_FILTERS,
     Absent,
@@ -33,7 +33,7 @@ from agentflow_common.expressions.sandbox import (
     sliced,
     urlencode,
 )
-from agentflow_common.jsonvalues import JsonError
+from agentflow_common.json_values import JsonError
 from agentflow_prompt.meter import INT_BITS_MAX, VALUE_WEIGHT_MAX, BoundError, bounded, metered, tick_now, weigh
 
 OUTPUT_CHARS_MAX: Final = 2 * 1024 * 1024
@@ -69,7 +69,7 @@ def to_text(value: Any) -> str:
         return str(value)  # StrictUndefined: raises, naming the variable
     if value is None or isinstance(value, bool | int | float | Mapping | list | tuple):
         try:
-            return jsonvalues.text_of(bounded(value))
+            return json_values.text_of(bounded(value))
         except JsonError as error:
             raise SecurityError(f"a value can't be written into a prompt: {error.message}") from None
     raise SecurityError(f"a {type(value).__name__} can't be written into a prompt; write a text, a number or a list")

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.errors import (
     AgentFlowError,
     DeadlineError,
@@ -23,7 +23,7 @@ from agentflow_common.errors import (
     RetryableError,
     TerminalError,
 )
-from agentflow_common.jsonvalues import JsonError
+from agentflow_common.json_values import JsonError
 from agentflow_worker.context import StepContext
 from agentflow_worker.registry import Registration
 
@@ -144,7 +144,7 @@ def _storable(registration: Registration, value: Any) -> Any:
     """The value, if the log gives back what the step gave: NaN would come back as null, a lone surrogate not at all."""
     try:
         if type(value) is float or b"null" in msgspec.json.encode(value):  # null is how msgspec writes NaN
-            jsonvalues.check(value, "output")
+            json_values.check(value, "output")
     except (ValueError, TypeError, RecursionError) as error:
         raise _not_json(registration, value, error) from error
     return value
@@ -153,10 +153,10 @@ def _storable(registration: Registration, value: Any) -> Any:
 def _not_json(registration: Registration, value: Any, error: Exception) -> TerminalError:
     found = error
     try:
-        jsonvalues.check(value, "output")  # names the place, where msgspec does not
+        json_values.check(value, "output")  # names the place, where msgspec does not
     except JsonError as named:
         found = named
-    text = jsonvalues.escaped(str(found)[:400])
+    text = json_values.escaped(str(found)[:400])
     return TerminalError(
         f"{registration.kind} {registration.name} returned what JSON can't hold: {text}", kind="result_not_json"
     )

@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError, walk
@@ -102,15 +102,15 @@ def to_step_error(error: BaseException) -> StepError:
 
 
 def _kind(name: str) -> str:
-    return jsonvalues.escaped(name[:KIND_CHARS_MAX])
+    return json_values.escaped(name[:KIND_CHARS_MAX])
 
 
 def _bases(error: BaseException, kind: str) -> tuple[str, ...]:
-    names = (jsonvalues.escaped(base.__name__) for base in type(error).__mro__ if issubclass(base, Exception))
+    names = (json_values.escaped(base.__name__) for base in type(error).__mro__ if issubclass(base, Exception))
     return tuple(name for name in dict.fromkeys(names) if name != kind and len(name) <= 100)[:BASES_MAX]
 
 
 def clip(text: str) -> str:
     """Returns the text as it can stand in an event: not too long, and valid Unicode."""
-    text = jsonvalues.escaped(text)
+    text = json_values.escaped(text)
     return text if len(text) <= MESSAGE_CHARS_MAX else text[: MESSAGE_CHARS_MAX - 1] + "\u2026"

@@ -12,7 +12,7 @@ from typing import Any, Final, NoReturn
 
 import yaml
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.errors import InvalidError, Problem
 
 TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
@@ -87,7 +87,7 @@ def _yaml(text: str, source: str) -> tuple[Any, Lines]:
     except RecursionError:
         raise _bad(source, "line 1", f"nested deeper than {DEPTH_MAX} levels", "flatten it") from None
     except (yaml.YAMLError, ValueError) as error:
-        told = jsonvalues.escaped(str(error)[:200])
+        told = json_values.escaped(str(error)[:200])
         if "integer string conversion" in told:  # Python reads no longer ones
             told = "an integer has more than 4,300 digits"
             raise _bad(source, "line 1", told, "write it in quotes, as a text") from None
@@ -167,7 +167,7 @@ class _Json:
 
     def _text(self, sign: str) -> str:
         text: str = json.loads(sign)
-        if not jsonvalues.is_storable(text):
+        if not json_values.is_storable(text):
             raise _bad(self._source, f"line {self._line}", *_SURROGATE)
         return text
 
@@ -201,7 +201,7 @@ def _walk(node: Any, path: Path, lines: Lines, source: str) -> None:
             source, f"line {line}", f"{name} is not a type of JSON", "write a text, a number, a list or a mapping"
         )
     if isinstance(node, yaml.ScalarNode):
-        if not jsonvalues.is_storable(node.value):
+        if not json_values.is_storable(node.value):
             raise _bad(source, f"line {line}", *_SURROGATE)
         if node.tag == _TAG + "float" and not _is_finite(node.value):
             raise _bad(source, f"line {line}", f"{node.value} is not a JSON number", "use a finite number or null")

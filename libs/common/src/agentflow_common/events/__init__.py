@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.events.base import (
     BlobRef,
     Decision,
@@ -179,7 +179,7 @@ def encode(event: Event) -> bytes:
     try:
         return _encoder.encode(event)
     except UnicodeEncodeError:
-        return _encoder.encode(jsonvalues.escaped_all(msgspec.to_builtins(event)))
+        return _encoder.encode(json_values.escaped_all(msgspec.to_builtins(event)))
 
 
 def decode(data: bytes) -> AnyEvent:

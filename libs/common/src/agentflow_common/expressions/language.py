@@ -18,12 +18,12 @@ import jinja2
 import jinja2.nodes
 import msgspec
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.expressions import missing_fields, null_safe
 from agentflow_common.expressions.python_words import in_words
 from agentflow_common.expressions.sandbox import ExpressionError, NullPart
 from agentflow_common.expressions.sandbox import environment as _environment
-from agentflow_common.jsonvalues import JsonError, kind_of
+from agentflow_common.json_values import JsonError, kind_of
 
 REFERENCE: Final = re.compile(
     r"([A-Za-z_][A-Za-z0-9_-]*)\.(output|status|error)((?:\.[A-Za-z_][A-Za-z0-9_-]*|\.\d+|\[\d+\])*)\Z"
@@ -88,7 +88,7 @@ class Template:
         if len(text) > TEMPLATE_CHARS_MAX:
             raise ExpressionError(f"a template holds at most {TEMPLATE_CHARS_MAX} characters, this has {len(text)}")
         self._text = text
-        self._shown = jsonvalues.escaped(text[:80])
+        self._shown = json_values.escaped(text[:80])
         try:
             self._compile(_environment.parse(text))
         except jinja2.TemplateSyntaxError as error:
@@ -145,7 +145,7 @@ class Template:
             raise ExpressionError(f"{self._shown}: the result is not a JSON value: {error}") from error
         except Exception as error:
             raise ExpressionError(f"{self._shown}: {in_words(error)}") from error
-        if not jsonvalues.is_storable(text):
+        if not json_values.is_storable(text):
             raise ExpressionError(f"{self._shown}: the result holds a lone surrogate, which is not valid Unicode")
         if len(text) > RESULT_CHARS_MAX:
             raise ExpressionError(f"{self._shown}: the result is longer than {RESULT_CHARS_MAX} characters")
@@ -161,7 +161,7 @@ class Template:
         if isinstance(value, jinja2.Undefined):
             value._fail_with_undefined_error()
         # what a template only looks up is a value of the log as it stands, of any size
-        return value if self._only_looks and not isinstance(value, tuple) else jsonvalues.plain(value)
+        return value if self._only_looks and not isinstance(value, tuple) else json_values.plain(value)
 
 
 @functools.lru_cache(maxsize=4096)
@@ -253,8 +253,8 @@ class Condition:
             key = str(error.args[0]) if error.args else ""
             raise ExpressionError(f"condition {shown!r}: {missing_fields.missing(shown, variables, key)}") from error
         except Exception as error:
-            told = jsonvalues.escaped(
-                jsonvalues.without_addresses((str(error).splitlines() or [type(error).__name__])[0])
+            told = json_values.escaped(
+                json_values.without_addresses((str(error).splitlines() or [type(error).__name__])[0])
             )
             raise ExpressionError(f"condition {shown!r}: {told}") from error
         if not isinstance(value, bool):

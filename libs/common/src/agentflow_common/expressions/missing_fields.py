@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from agentflow_common.expressions import null_safe
-from agentflow_common.jsonvalues import escaped
+from agentflow_common.json_values import escaped
 
 FIELDS_SHOWN_MAX: Final = 12
 _PATH: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*(?!\w|\s*\())+")

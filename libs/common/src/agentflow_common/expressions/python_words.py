@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 
 _KINDS: Final = {
     "int": "a number", "float": "a number", "bool": "a boolean", "str": "a text", "list": "a list", "tuple": "a list",
@@ -28,7 +28,7 @@ _ARTICLE: Final = re.compile(r"\bno (?:a|an) ")
 
 def in_words(error: Exception) -> str:
     """Returns the error's text, without Python's names of types where it is a common mistake."""
-    told = jsonvalues.escaped(jsonvalues.without_addresses(str(error)))
+    told = json_values.escaped(json_values.without_addresses(str(error)))
     if isinstance(error, ZeroDivisionError):
         return "a division by zero; `a / b if b else 0` asks first"
     if isinstance(error, TypeError):

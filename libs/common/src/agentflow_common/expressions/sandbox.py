@@ -18,9 +18,9 @@ from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from agentflow_common import jsonvalues
+from agentflow_common import json_values
 from agentflow_common.errors import InvalidError
-from agentflow_common.jsonvalues import kind_of, text_of
+from agentflow_common.json_values import kind_of, text_of
 
 TEXT_CHARS_MAX: Final = 8 * 1024 * 1024  # of a text that is put together: twice the largest output of a step
 GROWTH_CHARS_MAX: Final = 256 * 1024
@@ -278,7 +278,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
 
 def _tojson(value: Any) -> str:
-    return json.dumps(jsonvalues.plain(value), ensure_ascii=False)
+    return json.dumps(json_values.plain(value), ensure_ascii=False)
 
 
 @jinja2.pass_context

@@ -13,7 +13,7 @@ from nats.aio.client import Client
 from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import ids, jsonvalues, subjects
+from agentflow_common import ids, json_values, subjects
 from agentflow_common.errors import InvalidError, RetryableError
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.log import object_reads
@@ -44,7 +44,7 @@ def _encoded(value: Any, what: str) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (ValueError, RecursionError, TypeError) as error:  # a lone surrogate, a number of thousands of digits
-        told = jsonvalues.escaped(str(error)[:120])
+        told = json_values.escaped(str(error)[:120])
         raise InvalidError(
             f"{what} is not JSON ({type(error).__name__}: {told}): texts must be valid Unicode, without "
             "lone surrogates (decode bytes with errors='replace')",

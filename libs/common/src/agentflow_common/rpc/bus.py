@@ -14,7 +14,7 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-from agentflow_common import jsonvalues, subjects, telemetry
+from agentflow_common import json_values, subjects, telemetry
 from agentflow_common.errors import (
     UNREADABLE,
     AgentFlowError,
@@ -52,7 +52,7 @@ async def call(
     try:
         data = _encoder.encode(request)
     except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, what is not JSON
-        text = jsonvalues.escaped(str(error)[:120])
+        text = json_values.escaped(str(error)[:120])
         raise InvalidError(f"{verb.subject}: the request is not JSON: {text}", kind="not_json") from error
     if len(data) > RPC_BYTES_MAX:
         raise InvalidError(
