@@ -17,7 +17,17 @@ LINES_MAX = 400
 # Files that were longer when the rule came. A number may only go down; remove the line when it reaches LINES_MAX.
 LONGER: dict[str, int] = {}
 IMPURE = {"asyncio", "time", "random", "secrets", "uuid", "socket", "threading", "nats", "asyncpg", "httpx", "requests"}
-IMPURE_COMMON = {"agentflow_common." + name for name in ("bus", "eventlog", "pull", "postgres", "service", "blobs")}
+IMPURE_COMMON = {
+    "agentflow_common." + name
+    for name in (
+        "rpc.bus",
+        "runtime.postgres",
+        "runtime.service",
+        "log.event_log",
+        "log.consumers",
+        "log.blobs",
+    )
+}
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.$/}-])/(?:work|root|home|Users)/[\w.-]")
 SQL = re.compile(r"\s*(?:SELECT\s|INSERT INTO\s|UPDATE \w+ SET\s|DELETE FROM\s|WITH \w+ AS)")
@@ -98,11 +108,11 @@ def test_every_service_has_the_same_rooms(service: str) -> None:
     sql = [
         f"{name_of(path)}:{node.lineno}"
         for path in package.rglob("*.py")
-        if "store" not in path.stem
+        if not any(part.startswith("store") for part in path.relative_to(package).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and SQL.match(node.value)
     ]
-    assert sql == [], "SQL lives in store.py"
+    assert sql == [], "SQL lives in store.py or store/"
 
 
 def test_files_stay_short() -> None:

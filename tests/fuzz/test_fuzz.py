@@ -17,7 +17,7 @@ sys.path.insert(0, str(HERE))
 
 from affuzz.world import play  # noqa: E402
 
-from agentflow_common import json_values
+from agentflow_common import json_values  # noqa: E402
 from agentflow_common.expressions import language as expressions  # noqa: E402
 from agentflow_common.expressions import sandbox as templates  # noqa: E402
 from agentflow_gateway import convert  # noqa: E402

@@ -231,7 +231,7 @@ class Condition:
         return list(self._program.functions())
 
     def holds(self, variables: Mapping[str, Any]) -> bool:
-        """True or False. ExpressionError if it fails, or gives something else than a boolean. See expressions/null_safe.py."""
+        """Returns the condition's boolean. Raises ExpressionError if it fails or gives another type."""
         if self._values_max and _count(dict(variables), self._values_max) > self._values_max:
             raise ExpressionError(
                 f"condition {self.text!r} goes through lists where more than {self._values_max:,} values are in sight: "

@@ -1,8 +1,8 @@
 """What may be known of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
 
-A lane is an entity in the log, as a run is: its `in` holds what attempts ask of it and give back, its `out` who was
-given a slot, and the two interleave as in log/fold.py: a decision says which facts it had seen. Each request and release
-is part of a fenced append of its run, so each stands in the log once.
+A lane is an entity in the log, as a run is. Its `in` holds the requests and releases of attempts. Its `out` holds
+the grants. The two interleave as in log/fold.py: a decision says which facts it had seen. Each request and release is
+part of a fenced append of its run, so each stands in the log once.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The event log: JetStream as the store of events and the queue of work (ADR 0001).
 
 An append is durable when its future resolves, and not before. Three kinds: `publish` is pipelined (many in flight, one
-round trip each), `append` awaits one, `append_batch` is all or nothing; log/group_commit.py makes batches of what comes in
-one by one. A fence (`Fence`) makes the append of a writer that has not seen the newest message of its subject fail with
+round trip each), `append` awaits one, `append_batch` is all or nothing. log/group_commit.py makes batches of single
+appends. A fence (`Fence`) makes the append of a writer that has not seen the newest message of its subject fail with
 `ConflictError`; nothing is written then.
 """
 

@@ -1,8 +1,8 @@
 """Appends that share the disk's time: while one group is on its way, the next one gathers.
 
-Under fsync an append of its own costs the server a sync, an atomic batch one for all; a batch has a price of its own,
-too (1 to 2 ms of the server; more where it is staged on disk, see embedded/batch_staging.py), so a few go out as single publishes.
-What is about to be ready is waited for: for as long as each pass of the loop brings more.
+Under fsync each single append costs the server a sync; an atomic batch costs one sync for all. A batch has a price of
+its own (1 to 2 ms of the server; more where it is staged on disk, see embedded/batch_staging.py). So a few appends go
+out as single publishes. The group waits for more as long as each pass of the loop brings more.
 
 Entries need a message id (or a fence): a group that was refused, or whose outcome is unknown, fails for all that wait
 in it, and each then repeats its own entry, which the id makes harmless.

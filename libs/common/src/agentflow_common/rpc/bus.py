@@ -1,4 +1,4 @@
-"""Request/reply over NATS: FastStream serves, a typed `call` asks. Fact streams go through `log/consumers.py` instead."""
+"""Request/reply over NATS: FastStream serves, a typed `call` asks. Facts go through log/consumers.py instead."""
 
 from __future__ import annotations
 

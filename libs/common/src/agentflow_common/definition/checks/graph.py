@@ -1,4 +1,4 @@
-"""What can be wrong with a graph-style workflow: its entry, its edges, its state. See definition/checks/definition.py."""
+"""Checks of a graph-style workflow: its entry, its edges, its shared state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the names in conditions and templates mean: a step, an input, or nothing. See definition/checks/definition.py."""
+"""Checks of the names in conditions and templates: each is a step, an input, or unknown."""
 
 from __future__ import annotations
 
