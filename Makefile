@@ -18,8 +18,8 @@ SOURCES := libs services sdk cli $(wildcard benchmarks)
 DATA ?= $(or $(AGENTFLOW_DATA_DIR),.agentflow)
 LOAD ?=
 
-.PHONY: help setup lock run test test-fast test-all lint types format docs bench bench-peers proto images up down dev-up dev-down status logs \
-	simulate fuzz backup migrate-up k8s-deploy install-cli clean
+.PHONY: help setup lock run test test-fast test-all lint types format docs bench bench-peers proto picture images up down \
+	dev-up dev-down status logs simulate fuzz backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
 	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ bench-peers: setup ## ours beside Restate, DBOS, LangGraph, Temporal, each in it
 proto: setup ## generate proto/gen from proto/agentflow
 	@$(BIN)/python -m grpc_tools.protoc -I proto --python_out=proto/gen --pyi_out=proto/gen --grpc_python_out=proto/gen \
 		proto/agentflow/v1/*.proto
+
+picture: setup ## record a real `make run` as the README's picture
+	@$(BIN)/python docs/images/record.py
 
 images: ## container image of every service (needs Docker)
 	@for service in $(notdir $(wildcard services/*)); do \

@@ -13,6 +13,10 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "examples/README.md"]
 )
+LINKING = sorted(
+    {*DOCUMENTS, *ROOT.glob("services/*/README.md"), ROOT / "sdk/python/README.md", ROOT / "cli/README.md"}
+)
+README_LINES_MAX = 180
 
 
 def blocks(path: Path, language: str) -> list[str]:
@@ -26,13 +30,38 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert (path.parent / target).exists(), f"{path.name} links to {target}"
 
 
+def anchors(path: Path) -> set[str]:
+    """Returns the anchors that a page's headings get: lower case, without punctuation, a dash for each space."""
+    prose = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.M | re.S)
+    headings = [heading.lower() for heading in re.findall(r"^#+ (.*)$", prose, re.M)]
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_into_a_page_name_one_of_its_headings(path: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#\s]*)#([^)\s]+)\)", path.read_text()):
+        if "://" not in target:
+            page = (path.parent / target).resolve() if target else path
+            assert anchor in anchors(page), f"{path.name} links to {target}#{anchor}"
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set(re.findall(r"\]\(([^)#\s]+)", (ROOT / "docs/README.md").read_text()))
+    pages = {page.name for page in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert pages - listed == set()
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_text().splitlines()) <= README_LINES_MAX
+
+
 def test_the_readme_shows_a_workflow_that_is_valid() -> None:
     (text,) = blocks(ROOT / "README.md", "yaml")
     assert parse_text(text).name == "read_document"
 
 
 def test_the_readme_builds_a_workflow_that_is_valid() -> None:
-    first, _ = blocks(ROOT / "README.md", "python")
+    (first,) = blocks(ROOT / "README.md", "python")
     flow = first.split("\nwith Client", 1)[0]
     names: dict[str, object] = {}
     exec(compile(flow, "README.md", "exec"), names)

@@ -20,8 +20,11 @@ DOCUMENTS = sorted(
 RUN = ("yaml", "sh", "python", "js")
 SHOWN = ("mermaid", "text", "json", "sql", "promql", "proto")  # pictures, output, data
 _BLOCK = re.compile(
-    r"(?:<!-- not run: (?P<reason>[^\n]+?) -->\n\n?)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.M | re.S
+    r"(?:<!-- (?:not run: (?P<reason>[^\n]+?)|exit code (?P<code>\d+)) -->\n\n?)?"
+    r"^```(?P<language>\w*)\n(?P<text>.*?)^```$",
+    re.M | re.S,
 )
+TUTORIAL = ROOT / "docs/tutorial.md"  # has a stack of its own: `test_tutorial_e2e.py`
 _NAMED = re.compile(r"# ([\w./-]+\.(?:ya?ml|py))\n")
 # `make` would install again what runs the test
 STAND_INS = {"make run DOC=": "agentctl demo --doc ", "make run": "agentctl demo"}
@@ -65,12 +68,13 @@ dag:
 
 @dataclass(frozen=True)
 class Block:
-    """An example. place: `README.md:12`. reason: why it is not run, empty if it is."""
+    """An example of a document."""
 
-    place: str
+    place: str  # `README.md:12`
     language: str
     text: str
-    reason: str
+    reason: str  # why it is not run; empty if it is
+    code: int = 0  # the exit code that a shell block ends with
 
     @property
     def file(self) -> str:
@@ -90,7 +94,9 @@ def blocks(path: Path) -> list[Block]:
     found = []
     for match in _BLOCK.finditer(text):
         line = text.count("\n", 0, match.start("text"))
-        found.append(Block(f"{name}:{line}", match["language"], match["text"], match["reason"] or ""))
+        found.append(
+            Block(f"{name}:{line}", match["language"], match["text"], match["reason"] or "", int(match["code"] or 0))
+        )
     return found
 
 

@@ -22,7 +22,7 @@ from agentflow_common import subjects
 from agentflow_common.testing.waiting import until_now
 
 from . import documents
-from .documents import DOCUMENTS, GIVEN, INPUTS, ROOT, RUN, SHOWN, Block, all_blocks, blocks
+from .documents import DOCUMENTS, GIVEN, INPUTS, ROOT, RUN, SHOWN, TUTORIAL, Block, all_blocks, blocks
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client
@@ -31,6 +31,11 @@ pytestmark = pytest.mark.e2e
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 NOT_RUN_MAX = 8  # blocks that a document may keep from this test: each says why
 COMMAND_S_MAX = 180.0
+
+
+def shared_blocks() -> list[Block]:
+    """The examples that share one stack."""
+    return [block for path in DOCUMENTS if path != TUTORIAL for block in blocks(path)]
 
 
 @dataclass
@@ -64,7 +69,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
     shutil.copy(ROOT / "examples/data/vendor_review.pdf", here / "contract.pdf")
     shutil.copytree(ROOT / "examples/data/posts", folder / "data/agentflow/buckets/posts")
     loads = [ROOT / "tests/e2e/document_tools.py"]
-    for number, block in enumerate(all_blocks()):
+    for number, block in enumerate(shared_blocks()):
         if block.loads:
             loads.append(folder / f"module_{number}.py")
             loads[-1].write_text(block.text)
@@ -191,10 +196,12 @@ def run_block(checkout: Checkout, block: Block) -> None:
     else:
         return  # Node needs its packages: `test_the_node_example`
     said = f"{done.stdout[-2000:]}\n{done.stderr[-3000:]}"
-    assert done.returncode == 0, f"{block.place}: exit code {done.returncode}\n{said}"
+    assert done.returncode == block.code, f"{block.place}: exit code {done.returncode}\n{said}"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if path != TUTORIAL], ids=lambda path: str(path.relative_to(ROOT))
+)
 def test_usage_12_every_example_of_a_document_runs_to_its_end(checkout: Checkout, path: Path) -> None:
     for block in blocks(path):
         if block.language in RUN and not block.reason:
@@ -225,7 +232,7 @@ def test_usage_12_every_shipped_program_runs_to_its_end(checkout: Checkout, path
 def test_usage_13_what_the_documents_load_is_there(checkout: Checkout) -> None:
     with checkout.client() as client:
         offered = {tool.name for tool in client.tools.list()}
-    loaded = [block for block in all_blocks() if block.loads]
+    loaded = [block for block in shared_blocks() if block.loads]
     assert loaded
     for block in loaded:
         names = set(re.findall(r'@(?:tool|function)\((?:name=)?"([\w.]+)"', block.text))
@@ -244,7 +251,7 @@ def test_usage_12_the_node_example_runs_as_it_stands(checkout: Checkout) -> None
         pytest.skip("the npm registry did not answer in time")
     if done.returncode != 0:
         pytest.skip(f"npm install failed: {done.stderr.strip().splitlines()[-1:]}")
-    programs = [block for block in all_blocks() if block.language == "js"]
+    programs = [block for block in shared_blocks() if block.language == "js"]
     assert programs
     for block in programs:
         (checkout.folder / "example.js").write_text(block.text)
