@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.docs import settings
+from tests.docs import permissions, settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -30,7 +30,10 @@ class Part(NamedTuple):
         return f"{self.path}#{self.section}" if self.section else self.path
 
 
-PARTS: Final = (Part("docs/settings.md", "settings", settings.table),)
+PARTS: Final = (
+    Part("docs/keys-and-permissions.md", "calls", permissions.table),
+    Part("docs/settings.md", "settings", settings.table),
+)
 
 
 def now(part: Part) -> str:

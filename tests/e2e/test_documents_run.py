@@ -131,7 +131,16 @@ def audit_digest(checkout: Checkout) -> str:
     return checkout.run(["agentctl", "audit", "verify"]).stdout.strip()
 
 
+def open_approval(checkout: Checkout) -> str:
+    """The newest run, once a step of it waits for an approval."""
+    run = latest_run(checkout)
+    with checkout.client() as client:
+        until_now(lambda: any(item.run_id == run for item in client.workflows.approvals()))
+    return f"approve {run} approve"
+
+
 PLACEHOLDERS: dict[str, Callable[[Checkout], str]] = {
+    r"approve RUN approve\b": open_approval,
     r"\bRUN\b": latest_run,
     r"\bSEQ\b": dead_letter,
     r"key_0123456789ab": spare_key,
