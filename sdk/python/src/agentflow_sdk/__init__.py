@@ -1,11 +1,39 @@
-"""Python SDK of AgentFlow: `Client` and `AsyncClient`, typed answers and errors, and the `Workflow` builder.
+"""The Python SDK of AgentFlow: build a workflow, run it, follow it, steer it.
+
+Build a workflow with `Workflow`. Each call adds a node or sets something of the node before it:
 
 >>> from agentflow_sdk import Client, Workflow
->>> with Client() as client:  # the stack that runs here, or what AGENTFLOW_ENDPOINT names  # doctest: +SKIP
-...     run = client.workflows.run("document_analysis", {"document_key": "report.pdf"})
-...     print(run.output, run.cost_usd)
+>>> flow = (
+...     Workflow("refund")
+...     .input("article", "string")
+...     .tool("find", "orders.find", article="{{article}}")
+...     .approval("approve", "Refund {{find.output.cents}} cents?")
+...     .depends_on("find")
+...     .output("cents", "find.output.cents")
+... )
+>>> print(flow.to_yaml().splitlines()[0])
+name: refund
 
-Names are loaded when first used, so that building a workflow does not wait for gRPC.
+Run it with a `Client`, or with an `AsyncClient`, which has the same methods to await. `Client()`
+finds the stack that runs here. `AGENTFLOW_ENDPOINT` and `AGENTFLOW_TOKEN` name another one. This
+example uses the fake server of `agentflow_sdk.testing`, so it needs no stack:
+
+>>> from agentflow_sdk.testing import FakeAgentFlow
+>>> with FakeAgentFlow() as server, Client(server.endpoint, server.token) as client:
+...     server.outputs["find"] = {"cents": 4250}  # what the step returns
+...     run = client.workflows.submit(flow, {"article": "rope"})
+...     answered = client.workflows.approve(run, "approve")
+...     client.workflows.wait(run).output
+{'cents': 4250}
+
+Every error is an `AgentFlowError`, and `InvalidArgumentError.problems` lists each place and its fix:
+
+>>> Workflow("empty").retry(3)
+Traceback (most recent call last):
+agentflow_sdk.errors.InvalidArgumentError: retry: there is no node to apply it to
+  retry: there is no node to apply it to (add a node first)
+
+Names are loaded when they are first used, so building a workflow does not wait for gRPC.
 """
 
 from __future__ import annotations
