@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.docs import permissions, settings
+from tests.docs import detection, permissions, settings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -31,6 +31,9 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
+    Part("docs/detection.md", "kinds", detection.kinds),
+    Part("docs/detection.md", "languages", detection.languages),
+    Part("docs/detection.md", "vendors", detection.vendors),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
     Part("docs/settings.md", "settings", settings.table),
 )
