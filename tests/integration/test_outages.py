@@ -22,7 +22,7 @@ from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.runtime import transient
 from agentflow_common.testing.servers import NatsLike
 from agentflow_common.testing.waiting import until
-from agentflow_gateway import errors
+from agentflow_gateway.api import errors
 from agentflow_gateway.app import MODULES
 from agentflow_gateway.testing import DEFINITION, Stand, standing
 

@@ -21,7 +21,8 @@ from agentflow_common.errors import (
     Problem,
     UnauthenticatedError,
 )
-from agentflow_gateway import convert, errors, machine, pages
+from agentflow_gateway import machine
+from agentflow_gateway.api import convert, errors, pages
 from agentflow_gateway.machine import Identity, Submission
 from agentflow_gateway.progress import Progress
 from agentflow_gateway.projection import rows_of

@@ -36,19 +36,19 @@ from agentflow_common.log.streams import patiently
 from agentflow_common.runtime.health_server import Health
 from agentflow_common.runtime.service import Context
 from agentflow_gateway import keys, letters, schedule_app
-from agentflow_gateway.auth import Authenticator
+from agentflow_gateway.api.auth import Authenticator
+from agentflow_gateway.api.door import Door
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.door import Door
-from agentflow_gateway.grpc_admin import AdminService
-from agentflow_gateway.grpc_audit import AuditService
-from agentflow_gateway.grpc_budget import BudgetService
-from agentflow_gateway.grpc_control import RunControlService
-from agentflow_gateway.grpc_lanes import LaneService, VersionService
-from agentflow_gateway.grpc_prompt import PromptService
-from agentflow_gateway.grpc_schedule import ScheduleService
-from agentflow_gateway.grpc_tools import ToolService
-from agentflow_gateway.grpc_trace import TraceService
-from agentflow_gateway.grpc_workflow import WorkflowService
+from agentflow_gateway.grpc_services.admin_service import AdminService
+from agentflow_gateway.grpc_services.audit_service import AuditService
+from agentflow_gateway.grpc_services.budget_service import BudgetService
+from agentflow_gateway.grpc_services.control_service import RunControlService
+from agentflow_gateway.grpc_services.lane_service import LaneService, VersionService
+from agentflow_gateway.grpc_services.prompt_service import PromptService
+from agentflow_gateway.grpc_services.schedule_service import ScheduleService
+from agentflow_gateway.grpc_services.tool_service import ToolService
+from agentflow_gateway.grpc_services.trace_service import TraceService
+from agentflow_gateway.grpc_services.workflow_service import WorkflowService
 from agentflow_gateway.load import Load
 from agentflow_gateway.projection import ApprovalProjection, Projection
 from agentflow_gateway.registry import Registry

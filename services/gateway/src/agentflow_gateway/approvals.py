@@ -8,8 +8,9 @@ import msgspec
 
 from agentflow_common import subjects
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import answers, machine, pages, runs
-from agentflow_gateway.calls import Call
+from agentflow_gateway import answers, machine, runs
+from agentflow_gateway.api import pages
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 _LOOKED_AT_MAX = 500  # rows of one page that turn out to be over, or another's

@@ -10,7 +10,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Stored
 from agentflow_common.rpc import archive as rpc_archive
-from agentflow_gateway import calls
+from agentflow_gateway.api import call_context
 from agentflow_gateway.deps import Deps
 
 READ_CHUNK: Final = 500
@@ -40,7 +40,7 @@ async def archived(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
     while more:
         request = rpc_archive.ArchiveRequest(org=key.org, run=key.run, after_seq=after)
         try:
-            page = await calls.current().ask(deps.nc, rpc_archive.ARCHIVED, request)
+            page = await call_context.current().ask(deps.nc, rpc_archive.ARCHIVED, request)
         except RetryableError as error:
             if await unheard_of(deps, key, error):
                 return

@@ -16,8 +16,9 @@ from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError, Problem, RetryableError
 from agentflow_common.errors import NotFoundError as MissingError
 from agentflow_common.log.event_log import Entry, Stored
-from agentflow_gateway import controls, machine, pages
-from agentflow_gateway.calls import Call
+from agentflow_gateway import controls, machine
+from agentflow_gateway.api import pages
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 WINDOW: Final = 1_000  # sequences that are read at first, backwards; doubled while they hold too little

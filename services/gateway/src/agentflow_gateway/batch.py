@@ -16,8 +16,9 @@ import msgspec
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import controls, errors, forks, machine, pages
-from agentflow_gateway.calls import Call
+from agentflow_gateway import controls, forks, machine
+from agentflow_gateway.api import errors, pages
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store import ACTIVE, RunFilter, RunRow
 

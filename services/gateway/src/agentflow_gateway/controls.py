@@ -17,7 +17,7 @@ from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_gateway import answers, heard, machine, runs
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import ENDED, no_such_run, run_key, status_of
 

@@ -14,7 +14,7 @@ from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.model import Definition, InvalidDefinitionError, load_trusted, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import lookup, machine, pinning
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store import DefinitionRow
 

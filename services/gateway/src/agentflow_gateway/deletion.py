@@ -9,7 +9,7 @@ import asyncpg
 
 from agentflow_common.errors import ConflictError, InvalidError, Problem, TerminalError
 from agentflow_gateway import labels, lookup
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store import ACTIVE, RunFilter
 from agentflow_gateway.store_versions import Users

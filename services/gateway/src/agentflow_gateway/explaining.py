@@ -8,7 +8,7 @@ from agentflow_common.runs import explain as explaining
 from agentflow_common.runs.explain import Explanation, Surroundings
 from agentflow_common.runs.state import RunState, StepStatus, node_of
 from agentflow_gateway import controls, lanes, switches
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 _LANES_MAX = 50  # of one run that are looked up

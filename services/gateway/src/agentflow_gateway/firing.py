@@ -22,8 +22,9 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.spec import Spec
-from agentflow_gateway import errors, handlers
-from agentflow_gateway.calls import Call
+from agentflow_gateway import handlers
+from agentflow_gateway.api import errors
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.machine import Identity, Submission

@@ -19,7 +19,7 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import controls, definitions, handlers, machine, runs
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import first_event, no_such_run, run_key
 

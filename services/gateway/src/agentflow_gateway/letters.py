@@ -29,7 +29,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway import machine
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 HELD_EVERY_S: Final = 10.0

@@ -14,7 +14,7 @@ from agentflow_common.expressions.language import ExpressionError, walk
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
 from agentflow_gateway import archive, definitions, machine
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 from agentflow_gateway.store import RunFilter

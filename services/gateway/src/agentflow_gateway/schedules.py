@@ -32,7 +32,7 @@ from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
 from agentflow_gateway import definitions, machine, subjectrules, webhooks
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store_schedules import ScheduleRow

@@ -21,8 +21,9 @@ from agentflow_common import telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_gateway import calls, errors, machine, schedules, webhook_keys, webhooks
-from agentflow_gateway.calls import Call
+from agentflow_gateway import machine, schedules, webhook_keys, webhooks
+from agentflow_gateway.api import call_context, errors
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.fates import Fate, Watch
 from agentflow_gateway.machine import Identity
@@ -139,7 +140,7 @@ class Webhooks:
         parent = machine.caller_trace(headers)
         with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
             call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
-            calls.enter(call)
+            call_context.enter(call)
             found = await schedules.trigger(self._deps, call, name, "webhook", _payload(body), trigger_id=delivery)
             return found, known.old_until if which else 0
 

@@ -25,8 +25,9 @@ from agentflow_common.errors import UNREADABLE, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
 from agentflow_common.runtime import tasks as background
 from agentflow_common.runtime import transient
-from agentflow_gateway import errors, machine, schedules, subjectrules
-from agentflow_gateway.calls import Call
+from agentflow_gateway import machine, schedules, subjectrules
+from agentflow_gateway.api import errors
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.store_schedules import ScheduleRow

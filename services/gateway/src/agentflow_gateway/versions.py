@@ -9,7 +9,7 @@ import msgspec
 from agentflow_common.definition.diff import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
 from agentflow_gateway import controls, definitions, labels, lookup, switches
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.labels import LabelRow

@@ -20,7 +20,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.schedules.spec import DAY_MS, Spec
 from agentflow_gateway import schedules, webhooks
-from agentflow_gateway.calls import Call
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 OVERLAP_MS_MAX: Final = 30 * DAY_MS

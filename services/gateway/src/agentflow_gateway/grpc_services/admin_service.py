@@ -10,7 +10,8 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc import archive as rpc_archive
-from agentflow_gateway import calls, letters, machine
+from agentflow_gateway import letters, machine
+from agentflow_gateway.api import call_context
 from agentflow_gateway.deps import Deps
 
 KEEP_MS_MAX: Final = 100 * 366 * 86_400_000
@@ -23,13 +24,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ListDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
         limit = machine.page_size(request.page_size)
         wanted = _filter(request.filter, letters.read_page_token(request.page_token))
-        found, more = await letters.find(self._deps, calls.current(), wanted, limit)
+        found, more = await letters.find(self._deps, call_context.current(), wanted, limit)
         return pb.ListDeadLettersResponse(
             letters=[_letter(letter) for letter in found], next_page_token=letters.page_token(more)
         )
 
     async def GetDeadLetter(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         letter, data = await letters.get(self._deps, call, request.sequence)
         response = pb.GetDeadLetterResponse(letter=_letter(letter))
         if request.reveal:
@@ -41,7 +42,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ReplayDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
         done, more = await letters.replay(
             self._deps,
-            calls.current(),
+            call_context.current(),
             _filter(request.filter),
             dry_run=request.dry_run,
             repaired=request.repaired_body,
@@ -49,15 +50,17 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ReplayDeadLettersResponse(outcomes=[_outcome(item) for item in done], more=more)
 
     async def PurgeDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        done, more = await letters.purge(self._deps, calls.current(), _filter(request.filter), dry_run=request.dry_run)
+        done, more = await letters.purge(
+            self._deps, call_context.current(), _filter(request.filter), dry_run=request.dry_run
+        )
         return pb.PurgeDeadLettersResponse(outcomes=[_outcome(item) for item in done], more=more)
 
     async def GetRetention(self, _request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await calls.current().ask(self._deps.nc, rpc_archive.RETENTION_GET, Empty())
+        found = await call_context.current().ask(self._deps.nc, rpc_archive.RETENTION_GET, Empty())
         return pb.GetRetentionResponse(retention=_retention(found))
 
     async def SetRetention(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         letters.require_operator(call, "SetRetention")
         if not 0 <= request.keep_ms <= KEEP_MS_MAX:
             fix = "give ms, for example 604800000 for 7 days, or 0 for ever"

@@ -11,7 +11,8 @@ from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import archive, calls, convert, definitions, machine, pages
+from agentflow_gateway import archive, definitions, machine
+from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
 
@@ -23,7 +24,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         self._deps = deps
 
     async def GetTrace(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         key = run_key(call, request.run_id)
         newest = await _newest_seq(self._deps, key)  # 0: only the archive may know it
         question = rpc.TraceRequest(org=call.org, run=request.run_id, min_seq=newest)
@@ -59,7 +60,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
         return response
 
     async def QueryTraces(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):
             problem = Problem(
                 "end_ms", "the window ends before it starts", "give start_ms <= end_ms, or 0 for no bound"
@@ -119,7 +120,7 @@ async def _newest_seq(deps: Deps, key: subjects.RunKey) -> int:
     subject = f"$JS.API.DIRECT.GET.{subjects.EVENTS_STREAM}"
     body = msgspec.json.encode({"last_by_subj": subjects.run_all(key)})
     try:
-        reply = await deps.nc.request(subject, body, timeout=calls.current().timeout_s(10.0))
+        reply = await deps.nc.request(subject, body, timeout=call_context.current().timeout_s(10.0))
     except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
         raise RetryableError("the event log is not reachable", kind="log_unavailable") from error
     return int((reply.headers or {}).get("Nats-Sequence", "0"))

@@ -6,7 +6,8 @@ from typing import Any
 
 from agentflow.v1 import audit_pb2 as pb
 from agentflow.v1 import audit_pb2_grpc
-from agentflow_gateway import audits, calls, machine
+from agentflow_gateway import audits, machine
+from agentflow_gateway.api import call_context
 from agentflow_gateway.deps import Deps
 
 
@@ -19,16 +20,16 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
             request.actor, request.action, request.run_id, request.after_ms, request.before_ms
         )  # fmt: skip
         limit = machine.page_size(request.page_size)
-        found, token = await audits.find(self._deps, calls.current(), wanted, limit, request.page_token)
+        found, token = await audits.find(self._deps, call_context.current(), wanted, limit, request.page_token)
         return pb.ListAuditEntriesResponse(entries=[_entry(item) for item in found], next_page_token=token)
 
     async def GetAuditEntry(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await audits.get(self._deps, calls.current(), request.sequence)
+        found = await audits.get(self._deps, call_context.current(), request.sequence)
         return pb.GetAuditEntryResponse(entry=_entry(found))
 
     async def VerifyAuditLog(self, request: Any, _context: Any) -> Any:  # noqa: N802
         done = await audits.verify(
-            self._deps, calls.current(), request.after_sequence, request.after_digest, request.to_sequence
+            self._deps, call_context.current(), request.after_sequence, request.after_digest, request.to_sequence
         )
         return pb.VerifyAuditLogResponse(
             entries=done.entries,

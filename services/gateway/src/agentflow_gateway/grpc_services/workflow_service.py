@@ -12,7 +12,8 @@ from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
-from agentflow_gateway import calls, controls, convert, definitions, handlers, runs
+from agentflow_gateway import controls, definitions, handlers, runs
+from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
@@ -29,14 +30,14 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
         self._watchers = watchers
 
     async def RegisterWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        checked, created = await definitions.register(self._deps, calls.current(), _source(request))
+        checked, created = await definitions.register(self._deps, call_context.current(), _source(request))
         definition = checked.definition
         return pb.RegisterWorkflowResponse(
             name=definition.name, version=definition.version, digest=checked.digest, created=created
         )
 
     async def ValidateWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        checked, problems = await definitions.problems_of(self._deps, calls.current(), _source(request))
+        checked, problems = await definitions.problems_of(self._deps, call_context.current(), _source(request))
         if checked is None:
             return pb.ValidateWorkflowResponse(
                 problems=[pb.Problem(place=p.place, message=p.message, fix=p.fix) for p in problems]
@@ -56,12 +57,14 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             unregistered=request.unregistered,
         )
         inputs = convert.from_struct(request.inputs, "inputs")
-        run, deduplicated = await handlers.submit(self._deps, calls.current(), _source(request), inputs, submission)
+        run, deduplicated = await handlers.submit(
+            self._deps, call_context.current(), _source(request), inputs, submission
+        )
         return pb.SubmitWorkflowResponse(run_id=run, deduplicated=deduplicated)
 
     async def GetRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         view = await runs.view(
-            self._deps, calls.current(), request.run_id, reveal=request.reveal, reason=request.reveal_reason
+            self._deps, call_context.current(), request.run_id, reveal=request.reveal, reason=request.reveal_reason
         )
         response = pb.GetRunResponse(run=_run(view))
         if response.ByteSize() > MESSAGE_BYTES_MAX:
@@ -79,12 +82,14 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             run_prefix=request.run_id_prefix,
         )  # fmt: skip
         rows, token = await handlers.list_runs(
-            self._deps, calls.current(), wanted, request.page_size, request.page_token
+            self._deps, call_context.current(), wanted, request.page_size, request.page_token
         )
         return pb.ListRunsResponse(runs=[summary(row) for row in rows], next_page_token=token)
 
     async def WatchRun(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802
-        items = self._watchers.watch(calls.current(), request.run_id, request.after_sequence, request.include_tokens)
+        items = self._watchers.watch(
+            call_context.current(), request.run_id, request.after_sequence, request.include_tokens
+        )
         try:
             async for item in items:
                 yield _token(item) if isinstance(item, Token) else _event(item)
@@ -93,7 +98,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
 
     async def CancelRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         status = await controls.cancel(
-            self._deps, calls.current(), request.run_id, request.reason, request.grace_ms, request.force
+            self._deps, call_context.current(), request.run_id, request.reason, request.grace_ms, request.force
         )
         return pb.CancelRunResponse(status=convert.run_status(status))
 

@@ -9,20 +9,10 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.errors import InvalidError, OverloadedError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import (
-    approvals,
-    batch,
-    calls,
-    controls,
-    convert,
-    explaining,
-    forks,
-    labels,
-    lookup,
-    switches,
-)
+from agentflow_gateway import approvals, batch, controls, explaining, forks, labels, lookup, switches
+from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.grpc_workflow import summary
+from agentflow_gateway.grpc_services.workflow_service import summary
 from agentflow_gateway.store import RunFilter
 from agentflow_gateway.switches import WorkflowPause
 
@@ -45,13 +35,13 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         self._batches = 0
 
     async def PauseRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call, run = calls.current(), request.run_id
+        call, run = call_context.current(), request.run_id
         before = await controls.pause(self._deps, call, run, request.reason)
         status = await controls.settled(self._deps, call, run, before, paused=True)
         return pb.PauseRunResponse(status=convert.run_status(status))
 
     async def ResumeRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call, run = calls.current(), request.run_id
+        call, run = call_context.current(), request.run_id
         before = await controls.resume(self._deps, call, run, request.reason)
         status = await controls.settled(self._deps, call, run, before, paused=False)
         return pb.ResumeRunResponse(status=convert.run_status(status))
@@ -59,7 +49,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
     async def SignalRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         payload = _value(request, "payload")
         given = await controls.signal(
-            self._deps, calls.current(), request.run_id, request.name, payload, request.signal_id
+            self._deps, call_context.current(), request.run_id, request.name, payload, request.signal_id
         )
         return pb.SignalRunResponse(
             status=convert.run_status(given.status), deduplicated=given.repeated, pending=given.pending
@@ -68,7 +58,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
     async def AnswerApproval(self, request: Any, _context: Any) -> Any:  # noqa: N802
         counted = await controls.answer(
             self._deps,
-            calls.current(),
+            call_context.current(),
             request.run_id,
             request.step,
             _word(_DECISIONS, request.decision, "decision"),
@@ -86,33 +76,38 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
 
     async def ListApprovals(self, request: Any, _context: Any) -> Any:  # noqa: N802
         found, token = await approvals.listed(
-            self._deps, calls.current(), request.workflow, request.approver, request.page_size, request.page_token
+            self._deps,
+            call_context.current(),
+            request.workflow,
+            request.approver,
+            request.page_size,
+            request.page_token,
         )
         return pb.ListApprovalsResponse(approvals=[_approval(item) for item in found], next_page_token=token)
 
     async def ResolveOutcome(self, request: Any, _context: Any) -> Any:  # noqa: N802
         outcome = _word(_OUTCOMES, request.outcome, "outcome")
         attempt, pending = await controls.resolve(
-            self._deps, calls.current(), request.run_id, request.step, outcome, _value(request, "output"),
+            self._deps, call_context.current(), request.run_id, request.step, outcome, _value(request, "output"),
             request.HasField("output"), request.reason,
         )  # fmt: skip
         return pb.ResolveOutcomeResponse(attempt=attempt, pending=pending)
 
     async def ForkRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         made = await forks.fork(
-            self._deps, calls.current(), request.run_id, request.at, _changes(request.changes),
+            self._deps, call_context.current(), request.run_id, request.at, _changes(request.changes),
             request.idempotency_key, dict(request.tags),
         )  # fmt: skip
         return pb.ForkRunResponse(run_id=made.run, deduplicated=made.deduplicated, kept=made.kept, stale=made.stale)
 
     async def RetryRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
         made = await forks.retry(
-            self._deps, calls.current(), request.run_id, _changes(request.changes), request.idempotency_key
+            self._deps, call_context.current(), request.run_id, _changes(request.changes), request.idempotency_key
         )
         return pb.RetryRunResponse(run_id=made.run, deduplicated=made.deduplicated, kept=made.kept)
 
     async def ExplainRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state, found = await explaining.explain(self._deps, calls.current(), request.run_id)
+        state, found = await explaining.explain(self._deps, call_context.current(), request.run_id)
         response = pb.ExplainRunResponse(
             status=convert.run_status(state.status.value), summary=found.summary, more=found.more
         )
@@ -156,7 +151,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
 
     async def _batch(self, order: batch.Order, wanted: RunFilter, request: Any) -> AsyncIterator[Any]:
         found = batch.run(
-            self._deps, calls.current(), order, wanted, execute=request.execute, limit=request.limit,
+            self._deps, call_context.current(), order, wanted, execute=request.execute, limit=request.limit,
             cursor=request.cursor,
         )  # fmt: skip
         async for progress in found:
@@ -174,7 +169,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
             )
 
     async def PauseWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        reason = await controls.safe_reason(self._deps, calls.current(), request.reason)
+        reason = await controls.safe_reason(self._deps, call_context.current(), request.reason)
         await self._set_pause(request.workflow, reason, True)
         return pb.PauseWorkflowResponse()
 
@@ -182,7 +177,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         return pb.ResumeWorkflowResponse(changed=await self._set_pause(request.workflow, "", False))
 
     async def _set_pause(self, workflow: str, reason: str, paused: bool) -> bool:
-        call = calls.current()
+        call = call_context.current()
         ref = labels.parse_ref(workflow)
         if ref.version is not None or ref.label:
             raise InvalidError(

@@ -10,8 +10,9 @@ from agentflow.v1 import budget_pb2_grpc
 from agentflow_common import money
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.rpc import budgets as rpc_budgets
-from agentflow_gateway import calls, convert, machine, pages
-from agentflow_gateway.calls import Call
+from agentflow_gateway import machine
+from agentflow_gateway.api import call_context, convert, pages
+from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 
 WORKFLOW: Final = "workflow:"
@@ -24,7 +25,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
         self._nc = deps.nc
 
     async def CreateBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         problems = []
         period = convert.period_name(request.period)
         if not period:
@@ -46,7 +47,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
         return pb.CreateBudgetResponse(budget=_budget(await call.ask(self._nc, rpc_budgets.BUDGET_CREATE, question)))
 
     async def ListBudgets(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
         after = pages.after_name("budgets", request.page_token)
         question = rpc_budgets.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
@@ -55,14 +56,14 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
         return pb.ListBudgetsResponse(budgets=[_budget(budget) for budget in shown], next_page_token=token)
 
     async def GetBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         found = await call.ask(
             self._nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=call.org, id=request.id)
         )
         return pb.GetBudgetResponse(budget=_budget(found))
 
     async def UpdateBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         limit = request.limit_nano_usd if request.HasField("limit_nano_usd") else None
         if limit is None:
             problem = Problem("limit_nano_usd", "not set", "give the new limit in nano-USD (1 USD = 10^9)")
@@ -76,7 +77,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
         return pb.UpdateBudgetResponse(budget=_budget(reply.budget), changed=reply.changed)
 
     async def DeleteBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         question = rpc_budgets.DeleteBudgetRequest(org=call.org, id=request.id, actor=call.identity.actor)
         return pb.DeleteBudgetResponse(budget=_budget(await call.ask(self._nc, rpc_budgets.BUDGET_DELETE, question)))
 

@@ -8,7 +8,8 @@ from typing import Any, Final
 from agentflow.v1 import tool_pb2 as pb
 from agentflow.v1 import tool_pb2_grpc
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
-from agentflow_gateway import convert, machine, pages
+from agentflow_gateway import machine
+from agentflow_gateway.api import convert, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.registry import Offer
 

@@ -8,7 +8,8 @@ from agentflow.v1 import prompt_pb2 as pb
 from agentflow.v1 import prompt_pb2_grpc
 from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import calls, convert, machine, pages
+from agentflow_gateway import machine
+from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.deps import Deps
 
 
@@ -17,7 +18,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
         self._nc = deps.nc
 
     async def CreatePrompt(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         if request.max_output_tokens < 0:
             place = "max_output_tokens"
             problem = Problem(place, f"{request.max_output_tokens} is negative", "give at least 1, or 0 for 1024")
@@ -38,13 +39,13 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
         return pb.CreatePromptResponse(prompt=_prompt(await call.ask(self._nc, rpc.PROMPT_CREATE, question)))
 
     async def GetPrompt(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         ref = f"{request.name}@{request.version}" if request.version else request.name
         found = await call.ask(self._nc, rpc.PROMPT_GET, rpc.GetPromptRequest(org=call.org, ref=ref))
         return pb.GetPromptResponse(prompt=_prompt(found))
 
     async def ListPrompts(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = calls.current()
+        call = call_context.current()
         limit = machine.page_size(request.page_size, default=100)
         filters = (request.name_prefix,)
         after = pages.after_name("prompts", request.page_token, filters)

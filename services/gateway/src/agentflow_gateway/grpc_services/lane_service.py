@@ -8,7 +8,8 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import calls, convert, deletion, labels, lanes, machine, pages, versions
+from agentflow_gateway import deletion, labels, lanes, machine, versions
+from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 
@@ -37,7 +38,7 @@ class LaneService(control_pb2_grpc.LaneServiceServicer):
             paused=request.paused if request.HasField("paused") else None,
             reason=request.reason,
         )
-        lane = await lanes.set_lane(self._deps, calls.current(), request.name, wanted)
+        lane = await lanes.set_lane(self._deps, call_context.current(), request.name, wanted)
         return pb.SetLaneResponse(lane=_lane(lane))
 
 
@@ -56,7 +57,7 @@ def _lane(lane: lanes.Lane) -> Any:
         active=(pool.active if pool is not None else 0) + (len(keyed.holders) if keyed is not None else 0),
         queued=(pool.queued if pool is not None else 0) + (len(keyed.queue) if keyed is not None else 0),
         workers=pool.asking if pool is not None else 0,
-        holders=lanes.holders(lane, calls.current().org),
+        holders=lanes.holders(lane, call_context.current().org),
     )
 
 
@@ -68,7 +69,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
         limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
         filters = (request.workflow,)
         after = pages.after_number("versions", request.page_token, filters)
-        found = await versions.versions(self._deps, calls.current(), request.workflow, after, limit + 1)
+        found = await versions.versions(self._deps, call_context.current(), request.workflow, after, limit + 1)
         shown, token = pages.cut("versions", found.versions, limit, lambda row: str(row.version), filters)
         return pb.ListVersionsResponse(
             next_page_token=token,
@@ -88,7 +89,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
 
     async def SetLabel(self, request: Any, _context: Any) -> Any:  # noqa: N802
         row, changed = await versions.set_label(
-            self._deps, calls.current(), request.workflow, request.label, request.version, request.percent,
+            self._deps, call_context.current(), request.workflow, request.label, request.version, request.percent,
             request.remove,
         )  # fmt: skip
         row = row or labels.LabelRow(label=request.label, version=0)
@@ -100,12 +101,12 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
         )
 
     async def DeleteWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        left = await deletion.delete(self._deps, calls.current(), request.workflow, request.version)
+        left = await deletion.delete(self._deps, call_context.current(), request.workflow, request.version)
         return pb.DeleteWorkflowResponse(versions=left)
 
     async def DiffWorkflows(self, request: Any, _context: Any) -> Any:  # noqa: N802
         old, new = _source(request.old, "old"), _source(request.new, "new")
-        found, old_name, new_name = await versions.changes(self._deps, calls.current(), old, new)
+        found, old_name, new_name = await versions.changes(self._deps, call_context.current(), old, new)
         response = pb.DiffWorkflowsResponse(old_name=old_name, new_name=new_name)
         for change in found:
             message = response.changes.add(kind=change.kind, what=change.what, name=change.name)

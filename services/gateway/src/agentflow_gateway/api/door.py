@@ -18,8 +18,9 @@ from prometheus_client import Counter, Histogram
 
 from agentflow_common import telemetry
 from agentflow_common.errors import InvalidError, OverloadedError
-from agentflow_gateway import calls, errors, machine
-from agentflow_gateway.auth import Authenticator
+from agentflow_gateway import machine
+from agentflow_gateway.api import call_context, errors
+from agentflow_gateway.api.auth import Authenticator
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                             retry_after_ms=250,
                         )
                     visit.trace = telemetry.trace_id(span.traceparent)
-                    calls.enter(calls.Call(identity, span.traceparent, _deadline(context)))
+                    call_context.enter(call_context.Call(identity, span.traceparent, _deadline(context)))
                     request = _parse(handler, data)
                     visit.run = _run_of(request)
                     reply = await handler.unary_unary(request, context)
@@ -138,7 +139,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:
                 trace = span.traceparent
             visit.trace = telemetry.trace_id(trace)
-            calls.enter(calls.Call(identity, trace, None))
+            call_context.enter(call_context.Call(identity, trace, None))
             inner: Any = None
             try:
                 request = _parse(handler, data)

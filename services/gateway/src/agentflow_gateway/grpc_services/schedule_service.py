@@ -12,7 +12,8 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import Fire, ScheduleState
-from agentflow_gateway import calendars, calls, convert, machine, pages, schedules, triggers, webhook_keys
+from agentflow_gateway import calendars, machine, schedules, triggers, webhook_keys
+from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.fates import WAIT_S_MAX, Watch
 from agentflow_gateway.schedules import TIMES_MAX
@@ -42,16 +43,16 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         self._watch = Watch(deps)
 
     async def CreateSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state, created = await schedules.create(self._deps, calls.current(), _spec(request.source))
+        state, created = await schedules.create(self._deps, call_context.current(), _spec(request.source))
         return pb.CreateScheduleResponse(schedule=self._schedule(state, TIMES_DEFAULT), created=created)
 
     async def UpdateSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state, changed = await schedules.update(self._deps, calls.current(), _spec(request.source))
+        state, changed = await schedules.update(self._deps, call_context.current(), _spec(request.source))
         return pb.UpdateScheduleResponse(schedule=self._schedule(state, TIMES_DEFAULT), changed=changed)
 
     async def GetSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         times = _count(request.times, TIMES_SHOWN_MAX)
-        state = await schedules.find(self._deps, calls.current(), request.name)
+        state = await schedules.find(self._deps, call_context.current(), request.name)
         return pb.GetScheduleResponse(schedule=self._schedule(state, times))
 
     async def ListSchedules(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -66,7 +67,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         if place is not None:
             pages.check_filters((place.kind, place.filters), filters)
         after = "" if place is None else place.name
-        org = calls.current().org
+        org = call_context.current().org
         rows = await self._deps.schedules.list(org, request.workflow, status, after, limit + 1)
         token = pages.token(_Place(rows[limit - 1].name, *filters)) if len(rows) > limit else ""
         now_ms = self._deps.clock.now_ms()
@@ -74,20 +75,20 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return pb.ListSchedulesResponse(schedules=shown, next_page_token=token)
 
     async def PauseSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        changed = await schedules.set_paused(self._deps, calls.current(), request.name, True, request.reason)
+        changed = await schedules.set_paused(self._deps, call_context.current(), request.name, True, request.reason)
         return pb.PauseScheduleResponse(changed=changed)
 
     async def ResumeSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        changed = await schedules.set_paused(self._deps, calls.current(), request.name, False, request.reason)
+        changed = await schedules.set_paused(self._deps, call_context.current(), request.name, False, request.reason)
         return pb.ResumeScheduleResponse(changed=changed)
 
     async def TriggerSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         payload = convert.from_value(request.payload, "payload") if request.HasField("payload") else None
         found = await schedules.trigger(
-            self._deps, calls.current(), request.name, "manual", payload, trigger_id=request.trigger_id,
+            self._deps, call_context.current(), request.name, "manual", payload, trigger_id=request.trigger_id,
             overlap=request.overlap,
         )  # fmt: skip
-        fate = await self._watch.fate(found, calls.current().timeout_s(2 * WAIT_S_MAX) / 2)
+        fate = await self._watch.fate(found, call_context.current().timeout_s(2 * WAIT_S_MAX) / 2)
         run = "" if fate.status in {"skipped", "refused"} else found.run
         return pb.TriggerScheduleResponse(
             trigger_id=found.trigger_id, run_id=run, status=fate.status, reason=fate.reason,
@@ -96,14 +97,14 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
 
     async def BackfillSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
         backfill_id, times, known = await schedules.backfill(
-            self._deps, calls.current(), request.name, request.start, request.end, request.overlap,
+            self._deps, call_context.current(), request.name, request.start, request.end, request.overlap,
             request.backfill_id, request.dry_run,
         )  # fmt: skip
         shown = times[:TIMES_SHOWN_MAX]
         return pb.BackfillScheduleResponse(backfill_id=backfill_id, count=len(times), times=shown, known=known)
 
     async def DeleteSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        await schedules.delete(self._deps, calls.current(), request.name, request.reason)
+        await schedules.delete(self._deps, call_context.current(), request.name, request.reason)
         return pb.DeleteScheduleResponse()
 
     async def PreviewSchedule(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -111,10 +112,10 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         now_ms = self._deps.clock.now_ms()
         if request.WhichOneof("what") == "source":
             spec = _spec(request.source)
-            dates = await schedules.calendar_dates(self._deps, calls.current().org, spec)
+            dates = await schedules.calendar_dates(self._deps, call_context.current().org, spec)
             table, timed = spec.timetable(now_ms, dates), 0
         else:
-            state = await schedules.find(self._deps, calls.current(), request.name)
+            state = await schedules.find(self._deps, call_context.current(), request.name)
             spec, table, timed = schedule_spec.trusted(state.spec), schedules.table_of(state), state.timed
         after = request.after or now_ms
         if not 0 < after <= fire_times.LAST_MS:
@@ -124,11 +125,11 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return pb.PreviewScheduleResponse(times=found, time_zone=spec.time_zone)
 
     async def GetWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        return self._webhook(await schedules.find(self._deps, calls.current(), request.name))
+        return self._webhook(await schedules.find(self._deps, call_context.current(), request.name))
 
     async def RotateWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
         state = await webhook_keys.rotate(
-            self._deps, calls.current(), request.name, request.overlap_ms, request.end_overlap
+            self._deps, call_context.current(), request.name, request.overlap_ms, request.end_overlap
         )
         return pb.RotateWebhookResponse(webhook=self._webhook(state))
 
@@ -141,13 +142,13 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         )  # fmt: skip
 
     async def SetCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        told = await calendars.put(self._deps, calls.current(), request.name, list(request.dates))
+        told = await calendars.put(self._deps, call_context.current(), request.name, list(request.dates))
         return pb.SetCalendarResponse(schedules=told)
 
     async def ListCalendars(self, request: Any, _context: Any) -> Any:  # noqa: N802
         limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
         after = pages.after_name("calendars", request.page_token)
-        found = await self._deps.schedules.calendar_page(calls.current().org, after, limit + 1)
+        found = await self._deps.schedules.calendar_page(call_context.current().org, after, limit + 1)
         shown, token = pages.cut("calendars", found, limit, lambda row: row.name)
         return pb.ListCalendarsResponse(
             calendars=[
@@ -157,7 +158,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         )
 
     async def DeleteCalendar(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        await calendars.remove(self._deps, calls.current(), request.name)
+        await calendars.remove(self._deps, call_context.current(), request.name)
         return pb.DeleteCalendarResponse()
 
     def _schedule(self, state: ScheduleState, times: int) -> Any:

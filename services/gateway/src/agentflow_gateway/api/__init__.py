@@ -1,0 +1,1 @@
+"""The boundary of the gRPC API: who calls, within which bounds, and how an error leaves."""
