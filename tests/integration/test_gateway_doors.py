@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.testing.waiting import until
-from agentflow_gateway.store import RunFilter
+from agentflow_gateway.store.runs import RunFilter
 from agentflow_gateway.testing import (
     DEFINITION,
     EMAIL,

@@ -19,7 +19,7 @@ from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission
 from agentflow_gateway.lanes import Wanted
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.projection import approvals_of, rows_of
-from agentflow_gateway.store import RunFilter
+from agentflow_gateway.store.runs import RunFilter
 from agentflow_gateway.switches import LaneSetting
 
 # --- admission ---

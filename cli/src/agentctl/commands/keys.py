@@ -14,7 +14,7 @@ from agentctl.failures import BAD_INPUT, UNREACHABLE, CliError
 from agentctl.output import Format, Output, done, emit, note, stdout, table, when
 
 if TYPE_CHECKING:
-    from agentflow_gateway.store import KeyRow, Store
+    from agentflow_gateway.store.runs import KeyRow, Store
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the embedded stack that runs here.")
 

@@ -53,9 +53,9 @@ from agentflow_gateway.load import Load
 from agentflow_gateway.projection import ApprovalProjection, Projection
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store_approvals import ApprovalStore
-from agentflow_gateway.store_schedules import ScheduleStore
-from agentflow_gateway.store_versions import VersionStore
+from agentflow_gateway.store.approvals import ApprovalStore
+from agentflow_gateway.store.schedules import ScheduleStore
+from agentflow_gateway.store.versions import VersionStore
 from agentflow_gateway.watch import Watchers
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024

@@ -20,7 +20,7 @@ from agentflow_gateway import controls, forks, machine
 from agentflow_gateway.api import errors, pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.store import ACTIVE, RunFilter, RunRow
+from agentflow_gateway.store.runs import ACTIVE, RunFilter, RunRow
 
 LIMIT_DEFAULT: Final = 10_000
 LIMIT_MAX: Final = 100_000

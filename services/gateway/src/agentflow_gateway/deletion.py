@@ -11,8 +11,8 @@ from agentflow_common.errors import ConflictError, InvalidError, Problem, Termin
 from agentflow_gateway import labels, lookup
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.store import ACTIVE, RunFilter
-from agentflow_gateway.store_versions import Users
+from agentflow_gateway.store.runs import ACTIVE, RunFilter
+from agentflow_gateway.store.versions import Users
 
 NAMED_MAX: Final = 5  # of each kind, in the error
 

@@ -13,10 +13,10 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_gateway.load import Load
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store import Store
-from agentflow_gateway.store_approvals import ApprovalStore
-from agentflow_gateway.store_schedules import ScheduleStore
-from agentflow_gateway.store_versions import VersionStore
+from agentflow_gateway.store.approvals import ApprovalStore
+from agentflow_gateway.store.runs import Store
+from agentflow_gateway.store.schedules import ScheduleStore
+from agentflow_gateway.store.versions import VersionStore
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Checked, Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
-from agentflow_gateway.store import RunFilter, RunRow
+from agentflow_gateway.store.runs import RunFilter, RunRow
 
 log = logging.getLogger(__name__)
 KEY_USES_MAX: Final = 100

@@ -23,7 +23,7 @@ from agentflow_common.runtime import postgres
 from agentflow_common.settings import DatabaseSettings
 from agentflow_gateway import machine
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store import SCHEMA, Store
+from agentflow_gateway.store.runs import SCHEMA, Store
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from agentflow_common.errors import UNREADABLE
 from agentflow_common.log.consumers import PullError, Tail
 from agentflow_gateway.admission import Admission, Bounds, Report
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store import Store
+from agentflow_gateway.store.runs import Store
 
 log = logging.getLogger(__name__)
 

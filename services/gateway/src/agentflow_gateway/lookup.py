@@ -7,7 +7,7 @@ import difflib
 from agentflow_common.errors import NotFoundError
 from agentflow_gateway import labels
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.store import DefinitionRow
+from agentflow_gateway.store.runs import DefinitionRow
 
 
 async def find(deps: Deps, org: str, ref: str, run: str = "") -> DefinitionRow:

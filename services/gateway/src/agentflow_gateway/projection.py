@@ -17,8 +17,8 @@ from agentflow_common.runtime import transient
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event
-from agentflow_gateway.store import RunRow
-from agentflow_gateway.store_approvals import ApprovalRow
+from agentflow_gateway.store.approvals import ApprovalRow
+from agentflow_gateway.store.runs import RunRow
 
 
 def rows_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[RunRow]:

@@ -17,7 +17,7 @@ from agentflow_gateway import archive, definitions, machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.handlers import no_such_run, run_key
-from agentflow_gateway.store import RunFilter
+from agentflow_gateway.store.runs import RunFilter
 
 STEP_OUTPUT_BYTES_MAX: Final = 256 * 1024  # one step's output in an answer; larger: {"$truncated": bytes}
 ANSWER_BYTES_MAX: Final = 3 * 1024 * 1024  # clients' default limit is 4 MiB: step outputs beyond it are left out

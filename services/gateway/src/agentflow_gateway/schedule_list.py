@@ -9,7 +9,7 @@ from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery
 from agentflow_gateway import calendars
 from agentflow_gateway.follower import Follower
-from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.store.schedules import ScheduleRow
 
 
 def row_of(event: ev.ScheduleListed) -> ScheduleRow:

@@ -35,7 +35,7 @@ from agentflow_gateway import definitions, machine, subjectrules, webhooks
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.store.schedules import ScheduleRow
 
 SCHEDULES_MAX: Final = 10_000  # of one org
 TIMES_MAX: Final = 1_000

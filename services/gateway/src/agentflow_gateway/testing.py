@@ -23,7 +23,7 @@ from agentflow_common.runtime.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store import Store
+from agentflow_gateway.store.runs import Store
 
 EMAIL = "@".join(("jane.doe", "example.org"))
 DEFINITION = """\

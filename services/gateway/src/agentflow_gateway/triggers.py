@@ -28,7 +28,7 @@ from agentflow_gateway.deps import Deps
 from agentflow_gateway.fates import Fate, Watch
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX, Triggered
-from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.store.schedules import ScheduleRow
 from agentflow_gateway.webhook_keys import Keys
 
 if TYPE_CHECKING:

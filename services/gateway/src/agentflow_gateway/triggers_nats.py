@@ -30,7 +30,7 @@ from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Identity
-from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.store.schedules import ScheduleRow
 from agentflow_gateway.triggers import TRIGGERS
 
 log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.labels import LabelRow
-from agentflow_gateway.store_versions import VersionRow
+from agentflow_gateway.store.versions import VersionRow
 
 
 class Versions(msgspec.Struct):

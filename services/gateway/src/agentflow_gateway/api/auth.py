@@ -8,7 +8,7 @@ from typing import Final
 
 from agentflow_common.errors import UnauthenticatedError
 from agentflow_gateway.machine import Identity, key_digest
-from agentflow_gateway.store import Store
+from agentflow_gateway.store.runs import Store
 
 _CACHE_MAX: Final = 10_000
 _KEY_CHARS_MAX: Final = 512

@@ -13,7 +13,7 @@ from agentflow_gateway import approvals, batch, controls, explaining, forks, lab
 from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.grpc_services.workflow_service import summary
-from agentflow_gateway.store import RunFilter
+from agentflow_gateway.store.runs import RunFilter
 from agentflow_gateway.switches import WorkflowPause
 
 BATCHES_MAX: Final = 8  # at once; each reads runs' logs as fast as it can

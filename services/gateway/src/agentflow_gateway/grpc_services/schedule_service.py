@@ -17,7 +17,7 @@ from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.fates import WAIT_S_MAX, Watch
 from agentflow_gateway.schedules import TIMES_MAX
-from agentflow_gateway.store_schedules import ScheduleRow
+from agentflow_gateway.store.schedules import ScheduleRow
 
 TIMES_DEFAULT: Final = 5
 TIMES_SHOWN_MAX: Final = 100

@@ -17,7 +17,7 @@ from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
-from agentflow_gateway.store import RunFilter, RunRow
+from agentflow_gateway.store.runs import RunFilter, RunRow
 from agentflow_gateway.watch import Seen, Token, Watchers
 
 MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value

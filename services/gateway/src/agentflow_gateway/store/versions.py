@@ -6,7 +6,7 @@ import asyncpg
 import msgspec
 
 from agentflow_gateway.labels import LabelRow
-from agentflow_gateway.store import DefinitionRow
+from agentflow_gateway.store.runs import DefinitionRow
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
