@@ -20,7 +20,8 @@ from agentflow_common.events import StepError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold import fold
 from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_gateway import heard, schedules
+from agentflow_gateway import schedules
+from agentflow_gateway.runs import fact_results
 from agentflow_gateway.testing import Stand, details, standing
 from agentflow_gateway.testing_schedules import Desk
 from agentflow_sdk import AgentFlowError
@@ -42,8 +43,8 @@ dag:
 
 @pytest.fixture
 async def stand(nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
-    monkeypatch.setattr(heard, "WAIT_S_MAX", PATIENCE_S)  # the scheduler's part is played by the test
-    monkeypatch.setattr(heard.look, "__defaults__", (PATIENCE_S,))
+    monkeypatch.setattr(fact_results, "WAIT_S_MAX", PATIENCE_S)  # the scheduler's part is played by the test
+    monkeypatch.setattr(fact_results.look, "__defaults__", (PATIENCE_S,))
     async with standing(nats_url, db_env) as running:
         yield running
 

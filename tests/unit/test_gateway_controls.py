@@ -14,11 +14,12 @@ from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedErro
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
-from agentflow_gateway import answers, batch, lanes, pinning
+from agentflow_gateway import lanes, pinning
 from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.lanes import Wanted
 from agentflow_gateway.machine import Identity
-from agentflow_gateway.projection import approvals_of, rows_of
+from agentflow_gateway.runs import approval_rules, batch
+from agentflow_gateway.runs.projection import approvals_of, rows_of
 from agentflow_gateway.store.runs import RunFilter
 from agentflow_gateway.switches import LaneSetting
 
@@ -100,20 +101,23 @@ def run(**steps: StepState) -> RunState:
 @pytest.mark.parametrize("name", ["", "a b", "9", "x" * 65, "päid"])
 def test_a_signal_s_name_is_checked(name: str) -> None:
     with pytest.raises(InvalidError):
-        answers.check_signal(run(), name)
+        approval_rules.check_signal(run(), name)
 
 
 def test_who_may_answer_is_decided_by_the_key_s_names() -> None:
     waiting = StepState(status=StepStatus.WAITING, waiting="approval", detail={"approvers": ["key_1", "bob"]})
     state = run(ask=waiting)
     ann = Identity("key_1", "o", ("write",), "ann")
-    assert answers.person(state, "ask", ann, "") == "key_1", "the id is a name too"
-    assert answers.person(run(ask=StepState(status=StepStatus.WAITING, waiting="approval")), "ask", ann, "") == "ann"
+    assert approval_rules.person(state, "ask", ann, "") == "key_1", "the id is a name too"
+    assert (
+        approval_rules.person(run(ask=StepState(status=StepStatus.WAITING, waiting="approval")), "ask", ann, "")
+        == "ann"
+    )
     for who, as_person in ((ann, "bob"), (Identity("key_2", "o", ("write",), "eve"), ""), (ann, "ann")):
         with pytest.raises(AgentFlowError):
-            answers.person(state, "ask", who, as_person)
+            approval_rules.person(state, "ask", who, as_person)
     admin = Identity("key_3", "o", ("admin",), "root")
-    assert answers.person(state, "ask", admin, "bob") == "bob"
+    assert approval_rules.person(state, "ask", admin, "bob") == "bob"
 
 
 # --- batches ---
@@ -216,9 +220,9 @@ def test_an_answer_to_an_earlier_visit_is_told_which_one_waits() -> None:
     state = run(ask=over)
     state.steps["ask#2"] = StepState(status=StepStatus.WAITING, waiting="approval")
     with pytest.raises(AgentFlowError, match=r"ann has rejected step ask already; .*; step ask#2 waits now"):
-        answers.check_answer(state, "ask", "ann", "approve")
+        approval_rules.check_answer(state, "ask", "ann", "approve")
     with pytest.raises(AgentFlowError, match=r"step ask is decided: .*; step ask#2 waits now"):
-        answers.check_answer(state, "ask", "bob", "approve")
+        approval_rules.check_answer(state, "ask", "bob", "approve")
 
 
 # --- nesting ---

@@ -24,8 +24,8 @@ from agentflow_common.errors import (
 from agentflow_gateway import machine
 from agentflow_gateway.api import convert, errors, pages
 from agentflow_gateway.machine import Identity, Submission
-from agentflow_gateway.progress import Progress
-from agentflow_gateway.projection import rows_of
+from agentflow_gateway.runs.progress import Progress
+from agentflow_gateway.runs.projection import rows_of
 
 READER = Identity("key_1", "acme", ("read",))
 ADMIN = Identity("key_2", "acme", ("admin",), "ops")

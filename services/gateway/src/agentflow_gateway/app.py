@@ -50,13 +50,13 @@ from agentflow_gateway.grpc_services.tool_service import ToolService
 from agentflow_gateway.grpc_services.trace_service import TraceService
 from agentflow_gateway.grpc_services.workflow_service import WorkflowService
 from agentflow_gateway.load import Load
-from agentflow_gateway.projection import ApprovalProjection, Projection
 from agentflow_gateway.registry import Registry
+from agentflow_gateway.runs.projection import ApprovalProjection, Projection
+from agentflow_gateway.runs.watch import Watchers
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.approvals import ApprovalStore
 from agentflow_gateway.store.schedules import ScheduleStore
 from agentflow_gateway.store.versions import VersionStore
-from agentflow_gateway.watch import Watchers
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
 SEND_BYTES_MAX: Final = 32 * 1024 * 1024

@@ -14,8 +14,8 @@ from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import StepError
 from agentflow_common.schedules.load import load_schedule
-from agentflow_gateway import handlers
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.runs import submit
 from agentflow_gateway.schedules import Triggered
 
 WAIT_S_MAX: Final = 1.5  # who calls a webhook waits for it
@@ -110,5 +110,5 @@ async def _earlier(deps: Deps, triggered: Triggered) -> Fate:
     fire = next((fire for fire in state.recent if fire.child == triggered.run), None)
     if fire is not None and fire.status in {"starting", "refused"}:
         return Fate("refused", error=fire.error) if fire.status == "refused" else Fate("fired", triggered.run)
-    there = await handlers.status_of(deps, subjects.key_of(triggered.key.org, triggered.run)) is not None
+    there = await submit.status_of(deps, subjects.key_of(triggered.key.org, triggered.run)) is not None
     return Fate("started", triggered.run) if there else Fate("skipped")

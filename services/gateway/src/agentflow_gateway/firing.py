@@ -22,12 +22,12 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.spec import Spec
-from agentflow_gateway import handlers
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.machine import Identity, Submission
+from agentflow_gateway.runs import submit
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ class Firing(Follower):
     async def _start(self, event: ev.ScheduleFired) -> None:
         deps = self._deps
         parent = ev.ParentRef(run=event.run, step="", attempt=event.number)
-        first = await handlers.first_event(deps, subjects.key_of(event.org, event.child))
+        first = await submit.first_event(deps, subjects.key_of(event.org, event.child))
         if first is not None and first.parent == parent:
             return  # it was submitted, and the word of it was lost
         if first is not None:
@@ -108,8 +108,8 @@ class Firing(Follower):
                 budget_cents=spec.budget_cents,
                 deadline_ms=spec.deadline_ms,
             )
-            fired = handlers.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
-            await handlers.submit(deps, call, Source(ref=spec.workflow), inputs, submission, fired=fired)
+            fired = submit.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
+            await submit.submit(deps, call, Source(ref=spec.workflow), inputs, submission, fired=fired)
 
     async def _inputs(self, call: Call, event: ev.ScheduleFired, spec: Spec) -> tuple[dict[str, Any], dict[str, str]]:
         """(inputs, tags) of the run: templates filled in, tokens of the schedule's vault turned back, to become the

@@ -18,9 +18,10 @@ from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MA
 from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
-from agentflow_gateway import controls, machine, switches
+from agentflow_gateway import machine, switches
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.runs import controls
 from agentflow_gateway.switches import LaneSetting
 
 PAGE_SIZE: Final = 200  # each keyed lane that is listed is read from its log

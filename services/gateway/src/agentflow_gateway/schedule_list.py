@@ -1,4 +1,4 @@
-"""The list of schedules: a durable consumer of `schedule.listed` that puts them into Postgres, like projection.py."""
+"""The list of schedules: a durable consumer of `schedule.listed` that puts them into Postgres, like runs/projection.py."""
 
 from __future__ import annotations
 

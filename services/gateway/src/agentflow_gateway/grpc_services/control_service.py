@@ -9,10 +9,11 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.errors import InvalidError, OverloadedError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import approvals, batch, controls, explaining, forks, labels, lookup, switches
+from agentflow_gateway import labels, lookup, switches
 from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.grpc_services.workflow_service import summary
+from agentflow_gateway.runs import batch, controls, explain, forks, open_approvals
 from agentflow_gateway.store.runs import RunFilter
 from agentflow_gateway.switches import WorkflowPause
 
@@ -75,7 +76,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         )
 
     async def ListApprovals(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found, token = await approvals.listed(
+        found, token = await open_approvals.listed(
             self._deps,
             call_context.current(),
             request.workflow,
@@ -107,7 +108,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         return pb.RetryRunResponse(run_id=made.run, deduplicated=made.deduplicated, kept=made.kept)
 
     async def ExplainRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state, found = await explaining.explain(self._deps, call_context.current(), request.run_id)
+        state, found = await explain.explain(self._deps, call_context.current(), request.run_id)
         response = pb.ExplainRunResponse(
             status=convert.run_status(state.status.value), summary=found.summary, more=found.more
         )
@@ -213,7 +214,7 @@ def _changes(message: Any) -> Changes:
     )
 
 
-def _approval(item: approvals.OpenApproval) -> Any:
+def _approval(item: open_approvals.OpenApproval) -> Any:
     step = item.found
     return pb.Approval(
         run_id=item.state.run,

@@ -12,13 +12,15 @@ from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
-from agentflow_gateway import controls, definitions, handlers, runs
+from agentflow_gateway import definitions
 from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
+from agentflow_gateway.runs import controls, submit
+from agentflow_gateway.runs import view as run_view
+from agentflow_gateway.runs.watch import Seen, Token, Watchers
 from agentflow_gateway.store.runs import RunFilter, RunRow
-from agentflow_gateway.watch import Seen, Token, Watchers
 
 MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value
 EVENT_BYTES_MAX: Final = 3_500_000  # of a watched event, below the 4 MiB that clients take by default
@@ -57,13 +59,13 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             unregistered=request.unregistered,
         )
         inputs = convert.from_struct(request.inputs, "inputs")
-        run, deduplicated = await handlers.submit(
+        run, deduplicated = await submit.submit(
             self._deps, call_context.current(), _source(request), inputs, submission
         )
         return pb.SubmitWorkflowResponse(run_id=run, deduplicated=deduplicated)
 
     async def GetRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        view = await runs.view(
+        view = await run_view.view(
             self._deps, call_context.current(), request.run_id, reveal=request.reveal, reason=request.reveal_reason
         )
         response = pb.GetRunResponse(run=_run(view))
@@ -81,7 +83,7 @@ class WorkflowService(workflow_pb2_grpc.WorkflowServiceServicer):
             statuses=(status,) if status else (), workflow=request.workflow, tags=dict(request.tags),
             run_prefix=request.run_id_prefix,
         )  # fmt: skip
-        rows, token = await handlers.list_runs(
+        rows, token = await submit.list_runs(
             self._deps, call_context.current(), wanted, request.page_size, request.page_token
         )
         return pb.ListRunsResponse(runs=[summary(row) for row in rows], next_page_token=token)
@@ -133,7 +135,7 @@ def _waits(state: RunState, step: StepState) -> bool:
     return step.status is StepStatus.WAITING or unknown
 
 
-def _run(view: runs.RunView) -> Any:
+def _run(view: run_view.RunView) -> Any:
     state = view.state
     run = pb.Run(
         run_id=state.run,
@@ -166,7 +168,7 @@ def _run(view: runs.RunView) -> Any:
     convert.set_value(run.inputs, view.inputs)
     if state.output is not None:
         convert.set_value(run.output, view.output)
-    for key, step in runs.pending_steps(state).items():
+    for key, step in run_view.pending_steps(state).items():
         message = _step(key, step, state.prompts)
         message.seeded = key in view.seeded and step.status in SETTLED
         if key in view.outputs:

@@ -8,10 +8,12 @@ import msgspec
 
 from agentflow_common import subjects
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import answers, machine, runs
+from agentflow_gateway import machine
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.runs import approval_rules
+from agentflow_gateway.runs import view as run_view
 
 _LOOKED_AT_MAX = 500  # rows of one page that turn out to be over, or another's
 
@@ -47,7 +49,7 @@ async def listed(
                 return found, pages.token(after) if after else ""
             after = _Place(row.since, row.run, row.step)
             if row.run not in folded:
-                loaded = await runs.load(deps, subjects.key_of(call.org, row.run))
+                loaded = await run_view.load(deps, subjects.key_of(call.org, row.run))
                 folded[row.run] = None if loaded is None else loaded.state
             item = _open(folded[row.run], row.step, workflow, approver)
             if item is not None:
@@ -59,7 +61,7 @@ async def listed(
 
 def _open(state: RunState | None, key: str, workflow: str, approver: str) -> OpenApproval | None:
     step = None if state is None else state.steps.get(key)
-    if state is None or step is None or state.status.terminal or not answers.is_open(step):
+    if state is None or step is None or state.status.terminal or not approval_rules.is_open(step):
         return None
     approvers = step.detail.get("approvers", ())
     if (workflow and state.workflow != workflow) or (approver and approvers and approver not in approvers):

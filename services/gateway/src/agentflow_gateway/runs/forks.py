@@ -18,10 +18,12 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import controls, definitions, handlers, machine, runs
+from agentflow_gateway import definitions, machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import first_event, no_such_run, run_key
+from agentflow_gateway.runs import controls, submit
+from agentflow_gateway.runs import view as run_view
+from agentflow_gateway.runs.submit import first_event, no_such_run, run_key
 
 _LIGHT_BYTES: Final = 1024  # smaller outputs stay in the seed: a reference is hardly shorter
 _BEGINS: Final = (
@@ -53,7 +55,7 @@ async def fork(
     digest = _digest(deps, [call.org, run_id, "fork", at, changes, tags])
     if (there := await _there(deps, call, "fork", run_id, key, digest)) is not None:
         return there
-    log = await runs.events(deps, run_key(call, run_id))
+    log = await run_view.events(deps, run_key(call, run_id))
     state = fold(log)
     if state is None:
         raise no_such_run(run_id)
@@ -115,7 +117,7 @@ async def _there(
             kind="idempotency_key_reused",
         )
     seed = Seed(msgspec.convert(first.seed.value or {}, dict[str, StepState]))
-    return Forked(handlers.same(first, digest)[0], True, seed.kept)
+    return Forked(submit.same(first, digest)[0], True, seed.kept)
 
 
 def _before(log: list[tuple[int, ev.AnyEvent]], at: str) -> RunState | None:
@@ -165,7 +167,7 @@ async def _begin(
         deadline_ms=state.deadline_ms,
         tags=state.tags
         | await _tags(deps, call, run, new.tags)
-        | {runs.ORIGIN_TAG: origin}
+        | {run_view.ORIGIN_TAG: origin}
         | await _marks(deps, call, state, canonical),
         idempotency_key=machine.stored_key(deps.secret, new.key, controls.sensitive(new.key)),
         priority=state.priority,
@@ -176,7 +178,7 @@ async def _begin(
         definitions=state.definitions,
         position=seed.position,
     )
-    begun, deduplicated = await handlers.begin(deps, call, event)
+    begun, deduplicated = await submit.begin(deps, call, event)
     stale = forking.stale_steps(definition, seed, changes.inputs)
     return Forked(begun, deduplicated, seed.kept, stale)
 

@@ -19,11 +19,11 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import readable
 from agentflow_common.runtime import tasks
-from agentflow_gateway import archive
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import no_such_run, run_key
-from agentflow_gateway.progress import Progress
+from agentflow_gateway.runs import archive
+from agentflow_gateway.runs.progress import Progress
+from agentflow_gateway.runs.submit import no_such_run, run_key
 
 log = logging.getLogger(__name__)
 

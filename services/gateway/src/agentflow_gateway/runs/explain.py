@@ -7,9 +7,10 @@ from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs import explain as explaining
 from agentflow_common.runs.explain import Explanation, Surroundings
 from agentflow_common.runs.state import RunState, StepStatus, node_of
-from agentflow_gateway import controls, lanes, switches
+from agentflow_gateway import lanes, switches
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.runs import controls
 
 _LANES_MAX = 50  # of one run that are looked up
 

@@ -22,10 +22,10 @@ from agentflow_common import subjects
 from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.runs.fold import readable
 from agentflow_common.runs.state import RunState
-from agentflow_gateway import runs
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import no_such_run, run_key
+from agentflow_gateway.runs import view as run_view
+from agentflow_gateway.runs.submit import no_such_run, run_key
 
 WAIT_S_MAX: Final = 2.0  # that a caller waits for the scheduler; it takes milliseconds while one is there
 _LOOK_S: Final = 0.005
@@ -63,7 +63,7 @@ async def state(deps: Deps, call: Call, run_id: str, heard: Heard) -> RunState:
     """How the run stands, with the decision that was seen: replicas of the log may lag behind its leader."""
     wait_s = _LOOK_S
     while True:
-        found = await runs.load(deps, run_key(call, run_id))
+        found = await run_view.load(deps, run_key(call, run_id))
         if found is None:
             raise no_such_run(run_id)
         if found.last_seq >= heard.seq:

@@ -16,10 +16,12 @@ from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_gateway import answers, heard, machine, runs
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.handlers import ENDED, no_such_run, run_key, status_of
+from agentflow_gateway.runs import approval_rules, fact_results
+from agentflow_gateway.runs import view as run_view
+from agentflow_gateway.runs.submit import ENDED, no_such_run, run_key, status_of
 
 GRACE_MS_MAX: Final = 24 * 3_600_000
 _FENCED_FROM: Final = SIGNALS_MAX - 100  # nearly full: from here on no two signals may be counted at once
@@ -32,7 +34,7 @@ NO_RUN: Final = "controls"  # whose tokens stand in what concerns no run
 
 
 async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
-    found = await runs.load(deps, run_key(call, run_id))
+    found = await run_view.load(deps, run_key(call, run_id))
     if found is None:
         raise no_such_run(run_id)
     return found.state
@@ -101,7 +103,7 @@ async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int
     )
     # the message id makes a double click one event
     ack = await _say(deps, call, event, f"cancel:{call.org}:{run_id}:{grace_ms}:{int(force)}")
-    found = await heard.look(deps, call, run_id, ack.seq)
+    found = await fact_results.look(deps, call, run_id, ack.seq)
     return (await status_of(deps, run_key(call, run_id)) or status) if found.late else status
 
 
@@ -158,7 +160,7 @@ async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, sig
         state = await loaded(deps, call, run_id)
         if stored_id and stored_id in state.signal_ids:
             return Signalled(state.status.value, repeated=True)
-        kept = answers.check_signal(state, name)
+        kept = approval_rules.check_signal(state, name)
         if body is None:
             body = await payload(deps, call, run_id, value, "payload")
         event = ev.SignalReceived(
@@ -183,10 +185,10 @@ async def _signalled(deps: Deps, call: Call, before: RunState, name: str, ack: A
     """What became of a signal. One that no step waits for is kept, and nothing is decided about it."""
     if ack.duplicate:
         return Signalled(before.status.value, repeated=True)
-    awaited = answers.is_awaited(before, name)
-    found = await heard.look(deps, call, before.run, ack.seq, heard.WAIT_S_MAX if awaited else 0.0)
+    awaited = approval_rules.is_awaited(before, name)
+    found = await fact_results.look(deps, call, before.run, ack.seq, fact_results.WAIT_S_MAX if awaited else 0.0)
     if found.late:
-        over = await heard.state(deps, call, before.run, found)
+        over = await fact_results.state(deps, call, before.run, found)
         if not over.continued_as:  # the run that goes on is given it
             text = f"run {before.run} ended before it took the signal: it is {over.status.value}"
             raise TerminalError(text, kind="run_over")
@@ -195,13 +197,13 @@ async def _signalled(deps: Deps, call: Call, before: RunState, name: str, ack: A
 
 async def answer(
     deps: Deps, call: Call, run_id: str, step: str, decision: str, comment: str, data: Any, as_person: str
-) -> answers.Counted:
+) -> approval_rules.Counted:
     """Records one person's answer to one approval step, and says how it now stands."""
     machine.check_text(comment, "comment", machine.REASON_CHARS_MAX)
     machine.check_text(as_person, "as_person", 100)
     state = await loaded(deps, call, run_id)
-    by = answers.person(state, step, call.identity, as_person)
-    if (there := answers.check_answer(state, step, by, decision)) is not None:
+    by = approval_rules.person(state, step, call.identity, as_person)
+    if (there := approval_rules.check_answer(state, step, by, decision)) is not None:
         return there
     event = ev.ApprovalGiven(
         **_base(deps, call, run_id),
@@ -210,17 +212,17 @@ async def answer(
         by=by,
         comment=str(await protected(deps, call, run_id, comment)),
         data=Payload() if data is None else await payload(deps, call, run_id, data, "data"),
-        via=call.identity.actor if as_person and as_person not in answers.own_names(call.identity) else "",
+        via=call.identity.actor if as_person and as_person not in approval_rules.own_names(call.identity) else "",
     )
     digest = ids.digest(msgspec.json.encode([call.org, run_id, step, state.steps[step].attempt, by, decision]))
     ack = await _say(deps, call, event, f"approval:{digest}")
     state = await loaded(deps, call, run_id)
     pending = False
-    if answers.may_be_left_out(state, step):
-        found = await heard.look(deps, call, run_id, ack.seq)
-        state = await heard.state(deps, call, run_id, found)
+    if approval_rules.may_be_left_out(state, step):
+        found = await fact_results.look(deps, call, run_id, ack.seq)
+        state = await fact_results.state(deps, call, run_id, found)
         pending = not found.known
-    counted = answers.check_answer(state, step, by, decision, given=True)
+    counted = approval_rules.check_answer(state, step, by, decision, given=True)
     if counted is None:
         raise TerminalError(f"step {step} was decided before this answer came", kind="approval_over")
     return msgspec.structs.replace(counted, repeated=False, pending=pending)
@@ -235,7 +237,7 @@ async def resolve(
     """
     machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
-    found = answers.check_unknown(state, step)
+    found = approval_rules.check_unknown(state, step)
     if outcome == "completed" and not has_output:
         fix = "give its output as JSON (agentctl: --result JSON), or null if it has none (--result null)"
         raise InvalidError(
@@ -256,8 +258,8 @@ async def resolve(
         reason=str(await protected(deps, call, run_id, reason)),
     )
     ack = await _say(deps, call, event, f"outcome:{ids.digest(f'{call.org}/{run_id}/{step}/{found.attempt}'.encode())}")
-    known = await heard.look(deps, call, run_id, ack.seq)
-    again = (await heard.state(deps, call, run_id, known)).steps.get(step)
+    known = await fact_results.look(deps, call, run_id, ack.seq)
+    again = (await fact_results.state(deps, call, run_id, known)).steps.get(step)
     stays = again is not None and again.status is StepStatus.OUTCOME_UNKNOWN and again.attempt == found.attempt
     if ack.duplicate and not stays:
         raise TerminalError(f"step {step} was resolved by somebody else just now", kind="outcome_known")

@@ -16,7 +16,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.runtime import transient
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
-from agentflow_gateway.handlers import STATUS_BY_TYPE, first_event
+from agentflow_gateway.runs.submit import STATUS_BY_TYPE, first_event
 from agentflow_gateway.store.approvals import ApprovalRow
 from agentflow_gateway.store.runs import RunRow
 

@@ -1,0 +1,1 @@
+"""What the API does to runs: submit, show, watch, control, fork, list."""
