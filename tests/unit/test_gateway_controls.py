@@ -14,8 +14,9 @@ from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedErro
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
-from agentflow_gateway import lanes, pinning
+from agentflow_gateway import lanes
 from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
+from agentflow_gateway.definitions import pin_subworkflows
 from agentflow_gateway.lanes import Wanted
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.runs import approval_rules, batch
@@ -242,7 +243,7 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
     made = [
         workflow(f"w{at}", *(f"w{c}" for c in sorted(kids) if c < len(children))) for at, kids in enumerate(children)
     ]
-    found = {item.name: pinning.Found(item, {}, item.name) for item in made}
+    found = {item.name: pin_subworkflows.Found(item, {}, item.name) for item in made}
 
     def deepest(name: str, above: tuple[str, ...]) -> int | None:
         """Runs below; None for a cycle."""
@@ -251,14 +252,14 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
         below = [deepest(ref, (*above, name)) for ref in found[name].definition.workflow_refs()]
         return None if None in below else max((1 + depth for depth in below if depth is not None), default=0)
 
-    problems = pinning.nesting(made[0], "w0", found)
+    problems = pin_subworkflows.nesting(made[0], "w0", found)
     expected = deepest("w0", ())
     if expected is None:
         assert "would start itself without a bound" in problems[0].message
         chain = problems[0].message.split(": ")[1].split(" -> ")
         assert chain[0] == chain[-1] and len(chain) > 1
     else:
-        assert bool(problems) == (expected > pinning.DEPTH_MAX)
+        assert bool(problems) == (expected > pin_subworkflows.DEPTH_MAX)
 
 
 @pytest.mark.parametrize(
@@ -282,10 +283,10 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
 async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded: bool) -> None:
     other = workflow("other", "r")
 
-    async def find(ref: str) -> pinning.Found:
+    async def find(ref: str) -> pin_subworkflows.Found:
         assert ref != "r" or "other" in node, "its own name is this very definition, registered or not"
         made, digest = (other, "other") if ref == "other" else (root, "root")
-        return pinning.Found(made, made.canonical(), digest)
+        return pin_subworkflows.Found(made, made.canonical(), digest)
 
     nodes = [
         "{id: must, type: wait, config: {duration: 1}}",
@@ -293,7 +294,7 @@ async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded:
         f"{{id: s, {node}}}",
     ]
     root = parse_text(f"name: r\ndag: {{nodes: [{', '.join(nodes)}]}}\n")
-    pinned = await pinning.pin(root, "root", find)
+    pinned = await pin_subworkflows.pin(root, "root", find)
     told = [problem.message for problem in pinned.problems]
     assert (not told) is bounded, told
     assert bounded or "would start itself without a bound: " in told[0]
@@ -302,14 +303,16 @@ async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded:
 
 
 async def test_more_subworkflows_than_may_be_pinned_are_refused() -> None:
-    async def find(ref: str) -> pinning.Found:
-        return pinning.Found(workflow(ref), {}, ref)
+    async def find(ref: str) -> pin_subworkflows.Found:
+        return pin_subworkflows.Found(workflow(ref), {}, ref)
 
-    root = workflow("top", *(f"w{at}" for at in range(pinning.COUNT_MAX + 1)))
-    pinned = await pinning.pin(root, "top", find)
-    assert f"more than {pinning.COUNT_MAX} subworkflows" in pinned.problems[0].message
-    fits = await pinning.pin(workflow("top", *(f"w{at}" for at in range(pinning.COUNT_MAX))), "top", find)
-    assert (fits.problems, len(fits.definitions)) == ((), pinning.COUNT_MAX)
+    root = workflow("top", *(f"w{at}" for at in range(pin_subworkflows.COUNT_MAX + 1)))
+    pinned = await pin_subworkflows.pin(root, "top", find)
+    assert f"more than {pin_subworkflows.COUNT_MAX} subworkflows" in pinned.problems[0].message
+    fits = await pin_subworkflows.pin(
+        workflow("top", *(f"w{at}" for at in range(pin_subworkflows.COUNT_MAX))), "top", find
+    )
+    assert (fits.problems, len(fits.definitions)) == ((), pin_subworkflows.COUNT_MAX)
 
 
 async def test_arguments_of_a_subworkflow_are_checked_before_it_starts() -> None:
@@ -318,14 +321,14 @@ async def test_arguments_of_a_subworkflow_are_checked_before_it_starts() -> None
         "dag: {nodes: [{id: n, type: function, config: {function_name: f}}]}\n"
     )
 
-    async def find(_ref: str) -> pinning.Found:
-        return pinning.Found(child, {}, "leaf")
+    async def find(_ref: str) -> pin_subworkflows.Found:
+        return pin_subworkflows.Found(child, {}, "leaf")
 
     text = "name: top\ndag: {nodes: [{id: s, type: subworkflow, config: {workflow: leaf, inputs: {c: 1}}}]}\n"
-    problems = (await pinning.pin(parse_text(text), "top", find)).problems
+    problems = (await pin_subworkflows.pin(parse_text(text), "top", find)).problems
     assert [str(item).split(" (")[0] for item in problems] == [
         "dag.nodes[0].config.inputs.c: leaf@1 has no such input",
         "dag.nodes[0].config.inputs: leaf@1 needs the input 'a'",
     ]
     graph = parse_text("name: top\nentry_point: s\nnodes: [{name: s, workflow: leaf}]\n")
-    assert not (await pinning.pin(graph, "top", find)).problems, "its inputs come from the shared state"
+    assert not (await pin_subworkflows.pin(graph, "top", find)).problems, "its inputs come from the shared state"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from agentflow_common.errors import InvalidError
-from agentflow_gateway import labels
-from agentflow_gateway.labels import LabelRow, WorkflowRef
+from agentflow_gateway.definitions import labels
+from agentflow_gateway.definitions.labels import LabelRow, WorkflowRef
 
 
 @pytest.mark.parametrize("ref", ["", "a@", "a@0", "a@X", "a b", "a@1@2", "*", "a.b", "a@-x", "a@" + "x" * 33])

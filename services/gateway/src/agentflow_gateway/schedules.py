@@ -31,9 +31,10 @@ from agentflow_common.schedules.fold import INBOX_MAX, ScheduleState, child_id, 
 from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
-from agentflow_gateway import definitions, machine, subjectrules, webhooks
+from agentflow_gateway import machine, subjectrules, webhooks
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.definitions import Source
+from agentflow_gateway.definitions import check as definitions
+from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store.schedules import ScheduleRow
 

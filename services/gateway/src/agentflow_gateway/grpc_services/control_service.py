@@ -9,8 +9,9 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.errors import InvalidError, OverloadedError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import labels, lookup, switches
+from agentflow_gateway import switches
 from agentflow_gateway.api import call_context, convert
+from agentflow_gateway.definitions import labels, lookup
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.grpc_services.workflow_service import summary
 from agentflow_gateway.runs import batch, controls, explain, forks, open_approvals

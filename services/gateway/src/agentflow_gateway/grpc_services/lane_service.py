@@ -8,9 +8,10 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import deletion, labels, lanes, machine, versions
+from agentflow_gateway import lanes, machine
 from agentflow_gateway.api import call_context, convert, pages
-from agentflow_gateway.definitions import Source
+from agentflow_gateway.definitions import deletion, labels, versions
+from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.deps import Deps
 
 

@@ -11,8 +11,9 @@ from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import definitions, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
+from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.submit import no_such_run, run_key

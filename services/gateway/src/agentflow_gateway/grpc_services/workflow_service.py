@@ -12,9 +12,9 @@ from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import telemetry
 from agentflow_common.events import LlmUsage
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
-from agentflow_gateway import definitions
 from agentflow_gateway.api import call_context, convert
-from agentflow_gateway.definitions import Source
+from agentflow_gateway.definitions import check as definitions
+from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
 from agentflow_gateway.runs import controls, submit

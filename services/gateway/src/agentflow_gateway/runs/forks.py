@@ -18,8 +18,9 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import definitions, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.runs import controls, submit
 from agentflow_gateway.runs import view as run_view

@@ -15,10 +15,11 @@ from agentflow_common import ids, money, rpc, screening, subjects
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, Fence
 from agentflow_common.runtime import transient
-from agentflow_gateway import definitions, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.definitions import Checked, Source
+from agentflow_gateway.definitions import check as definitions
+from agentflow_gateway.definitions.check import Checked, Source
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Submission
 from agentflow_gateway.runs import archive

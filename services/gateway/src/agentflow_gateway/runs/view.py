@@ -13,8 +13,9 @@ from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions.language import ExpressionError, walk
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
-from agentflow_gateway import definitions, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.submit import no_such_run, run_key

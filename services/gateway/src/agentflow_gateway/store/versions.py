@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
-from agentflow_gateway.labels import LabelRow
+from agentflow_gateway.definitions.labels import LabelRow
 from agentflow_gateway.store.runs import DefinitionRow
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 
 from agentflow_common.errors import NotFoundError
-from agentflow_gateway import labels
+from agentflow_gateway.definitions import labels
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store.runs import DefinitionRow
 

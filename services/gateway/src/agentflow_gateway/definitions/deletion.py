@@ -8,8 +8,8 @@ from typing import Final
 import asyncpg
 
 from agentflow_common.errors import ConflictError, InvalidError, Problem, TerminalError
-from agentflow_gateway import labels, lookup
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.definitions import labels, lookup
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store.runs import ACTIVE, RunFilter
 from agentflow_gateway.store.versions import Users

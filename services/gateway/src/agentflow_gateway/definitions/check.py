@@ -13,8 +13,9 @@ from agentflow_common import rpc
 from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.model import Definition, InvalidDefinitionError, load_trusted, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
-from agentflow_gateway import lookup, machine, pinning
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.definitions import lookup, pin_subworkflows
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.store.runs import DefinitionRow
 
@@ -78,18 +79,18 @@ async def check_loaded(
     definition = loaded.definition
     nested: dict[str, Loaded] = {}
 
-    async def find(ref: str) -> pinning.Found:
+    async def find(ref: str) -> pin_subworkflows.Found:
         row = await lookup.find(deps, call.org, ref, run)
         there = nested[ref] = _registered(row.canonical)
-        return pinning.Found(there.definition, there.canonical, there.digest)
+        return pin_subworkflows.Found(there.definition, there.canonical, there.digest)
 
     pinned_definitions: dict[str, dict[str, Any]] = {}
     unfit: tuple[Problem, ...] = ()
     if "subworkflow" in loaded.uses:
-        subworkflows = await pinning.pin(definition, loaded.digest, find)
+        subworkflows = await pin_subworkflows.pin(definition, loaded.digest, find)
         pinned_definitions, unfit = subworkflows.definitions, subworkflows.problems
     parts: Parts = [(loaded, lines, "")]
-    parts += [(item, None, f"{pinning.title(item.definition)}: ") for item in nested.values()]
+    parts += [(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]
     problems = (*await _unknown_names(deps, parts), *await _unfit_arguments(deps, parts))
     pinned, missing = await _prompts(deps, call, parts)
     if found := (*missing, *problems, *unfit):

@@ -8,11 +8,13 @@ import msgspec
 
 from agentflow_common.definition.diff import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
-from agentflow_gateway import definitions, labels, lookup, switches
+from agentflow_gateway import switches
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.definitions import Source
+from agentflow_gateway.definitions import check as definitions
+from agentflow_gateway.definitions import labels, lookup
+from agentflow_gateway.definitions.check import Source
+from agentflow_gateway.definitions.labels import LabelRow
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.labels import LabelRow
 from agentflow_gateway.runs import controls
 from agentflow_gateway.store.versions import VersionRow
 
