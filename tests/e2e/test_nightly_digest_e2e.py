@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agentflow_common.testing.waiting import until_now
-from agentflow_gateway.webhooks import sign
+from agentflow_gateway.schedules.webhook_signatures import sign
 
 from .conftest import EXAMPLES, Platform
 

@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway import schedules
+from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.testing import EMAIL, details
 from agentflow_gateway.testing_schedules import FAR, Desk, ms, opened
 from agentflow_scheduler.app import app as scheduler_app

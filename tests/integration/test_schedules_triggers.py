@@ -19,7 +19,8 @@ from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway import schedules, webhooks
+from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.schedules import webhook_signatures
 from agentflow_gateway.testing import details
 from agentflow_gateway.testing_schedules import WORKFLOW, Desk, opened, register
 from agentflow_scheduler.app import app as scheduler_app
@@ -50,7 +51,7 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
 
             return await until(told)
 
-        signed = webhooks.sign(hook.secret, body, now)
+        signed = webhook_signatures.sign(hook.secret, body, now)
         run = await started(x_agentflow_signature=signed)
         assert (await desk.submitted(run)).inputs.value["text"] == "seven"
         assert await started(x_agentflow_signature=signed) == run  # replayed: the same delivery
@@ -61,8 +62,8 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
 
         refused = [
             await post(),
-            await post(x_agentflow_signature=webhooks.sign("whk_wrong", body, now)),
-            await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 3600)),
+            await post(x_agentflow_signature=webhook_signatures.sign("whk_wrong", body, now)),
+            await post(x_agentflow_signature=webhook_signatures.sign(hook.secret, body, now - 3600)),
             await post(b'{"order": "eight"}', x_agentflow_signature=signed),
             await post(authorization="Bearer whk_wrong"),
             await post(path=url + "x", x_agentflow_signature=signed),
@@ -71,11 +72,15 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
         assert [answer.status_code for answer in refused] == [401] * 7
         assert all(hook.secret not in answer.text for answer in refused)
         bad = b"{"
-        assert (await post(bad, x_agentflow_signature=webhooks.sign(hook.secret, bad, now))).status_code == 400
+        assert (
+            await post(bad, x_agentflow_signature=webhook_signatures.sign(hook.secret, bad, now))
+        ).status_code == 400
         big = b'"' + b"x" * 300_000 + b'"'
-        assert (await post(big, x_agentflow_signature=webhooks.sign(hook.secret, big, now))).status_code == 413
+        assert (
+            await post(big, x_agentflow_signature=webhook_signatures.sign(hook.secret, big, now))
+        ).status_code == 413
         await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
-        paused = await post(x_agentflow_signature=webhooks.sign(hook.secret, body, now - 1))
+        paused = await post(x_agentflow_signature=webhook_signatures.sign(hook.secret, body, now - 1))
         assert paused.status_code == 409 and paused.json()["error"]["kind"] == "schedule_paused"
     assert (await desk.state()).number == 3
     for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):

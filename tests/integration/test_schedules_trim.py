@@ -11,7 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runtime.service import running
-from agentflow_gateway import schedules as gateway_schedules
+from agentflow_gateway.schedules import commands as gateway_schedules
 from agentflow_gateway.testing_schedules import FAR, Desk, opened
 from agentflow_scheduler import schedules, trim
 from agentflow_scheduler.app import app as scheduler_app

@@ -11,16 +11,17 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError, PermissionDeniedError, UnauthenticatedError
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_gateway import machine, subjectrules, webhooks
-from agentflow_gateway.firing import variables
+from agentflow_gateway import machine
+from agentflow_gateway.schedules import subject_rules, webhook_signatures
+from agentflow_gateway.schedules.firing import variables
+from agentflow_gateway.schedules.subject_listeners import payload_of
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.triggers_nats import payload_of
 
 MASTER = b"m" * 32
-SECRET = webhooks.secret_of(MASTER, "acme", "nightly", "u1", 1)
+SECRET = webhook_signatures.secret_of(MASTER, "acme", "nightly", "u1", 1)
 BODY = b'{"order": 7}'
 NOW = 1_800_000_000
-OLD = webhooks.sign(SECRET, BODY, NOW - 301)
+OLD = webhook_signatures.sign(SECRET, BODY, NOW - 301)
 
 
 def hub(body: bytes, secret: str = SECRET) -> str:
@@ -29,33 +30,39 @@ def hub(body: bytes, secret: str = SECRET) -> str:
 
 def test_a_secret_is_of_one_org_one_schedule_one_life_and_one_version() -> None:
     others = [
-        webhooks.secret_of(MASTER, "acme2", "nightly", "u1", 1),
-        webhooks.secret_of(MASTER, "acme", "nightly2", "u1", 1),
-        webhooks.secret_of(MASTER, "acme", "nightly", "u2", 1),
-        webhooks.secret_of(MASTER, "acme", "nightly", "u1", 2),
-        webhooks.secret_of(b"n" * 32, "acme", "nightly", "u1", 1),
+        webhook_signatures.secret_of(MASTER, "acme2", "nightly", "u1", 1),
+        webhook_signatures.secret_of(MASTER, "acme", "nightly2", "u1", 1),
+        webhook_signatures.secret_of(MASTER, "acme", "nightly", "u2", 1),
+        webhook_signatures.secret_of(MASTER, "acme", "nightly", "u1", 2),
+        webhook_signatures.secret_of(b"n" * 32, "acme", "nightly", "u1", 1),
     ]
     assert len({SECRET, *others}) == 6
-    assert webhooks.secret_of(MASTER, "acme", "nightly", "u1", 1) == SECRET
+    assert webhook_signatures.secret_of(MASTER, "acme", "nightly", "u1", 1) == SECRET
 
 
 @pytest.mark.parametrize(
     ("headers", "delivery"),
     [
-        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW - 299), "x-delivery-id": "d1"}, "d1"),
+        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW - 299), "x-delivery-id": "d1"}, "d1"),
         ({"x-hub-signature-256": hub(BODY), "x-github-delivery": "g1"}, "g1"),
         ({"authorization": f"Bearer {SECRET}", "idempotency-key": "k1"}, "k1"),
         ({"authorization": f"bearer  {SECRET} "}, ""),
     ],
 )
 def test_a_delivery_that_is_signed_is_taken(headers: dict[str, str], delivery: str) -> None:
-    assert webhooks.verify(headers, BODY, SECRET, NOW) == delivery
+    assert webhook_signatures.verify(headers, BODY, SECRET, NOW) == delivery
 
 
 def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
-    first = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW)
-    again = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW + 9)
-    other = webhooks.verify({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW + 1)}, BODY, SECRET, NOW)
+    first = webhook_signatures.verify(
+        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW
+    )
+    again = webhook_signatures.verify(
+        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW + 9
+    )
+    other = webhook_signatures.verify(
+        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW + 1)}, BODY, SECRET, NOW
+    )
     assert first == again != other
 
 
@@ -64,10 +71,10 @@ def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
     [
         ({}, "send `x-agentflow-signature`"),
         ({"x-agentflow-signature": "t=1"}, "is not `t="),
-        ({"x-agentflow-signature": webhooks.sign("whk_other", BODY, NOW)}, "does not fit"),
-        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY + b" ", NOW)}, "does not fit"),
+        ({"x-agentflow-signature": webhook_signatures.sign("whk_other", BODY, NOW)}, "does not fit"),
+        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY + b" ", NOW)}, "does not fit"),
         ({"x-agentflow-signature": OLD}, "older than 300 s"),
-        ({"x-agentflow-signature": webhooks.sign(SECRET, BODY, NOW + 301)}, "from the future"),
+        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW + 301)}, "from the future"),
         (
             {"x-agentflow-signature": OLD.replace(str(NOW - 301), str(NOW))},
             "not fit",
@@ -78,18 +85,21 @@ def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
         ({"authorization": "Bearer"}, "key does not fit"),
         ({"authorization": f"Basic {SECRET}"}, "send `x-agentflow-signature`"),
         # a wrong signature is not saved by a right key beside it
-        ({"x-agentflow-signature": webhooks.sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"}, "does not fit"),
+        (
+            {"x-agentflow-signature": webhook_signatures.sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"},
+            "does not fit",
+        ),
     ],
 )
 def test_any_other_delivery_is_refused(headers: dict[str, str], told: str) -> None:
     with pytest.raises(UnauthenticatedError, match=told) as caught:
-        webhooks.verify(headers, BODY, SECRET, NOW)
+        webhook_signatures.verify(headers, BODY, SECRET, NOW)
     assert SECRET not in str(caught.value)
 
 
 def test_a_delivery_id_is_bounded() -> None:
     with pytest.raises(InvalidError):
-        webhooks.verify({"authorization": f"Bearer {SECRET}", "x-delivery-id": "d" * 201}, BODY, SECRET, NOW)
+        webhook_signatures.verify({"authorization": f"Bearer {SECRET}", "x-delivery-id": "d" * 201}, BODY, SECRET, NOW)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +117,7 @@ def test_a_delivery_id_is_bounded() -> None:
     ],
 )
 def test_what_a_pattern_covers(pattern: str, subject: str, covered: bool) -> None:
-    assert subjectrules.covers(pattern, subject) is covered
+    assert subject_rules.covers(pattern, subject) is covered
 
 
 def settings(**more: Any) -> GatewaySettings:
@@ -115,16 +125,16 @@ def settings(**more: Any) -> GatewaySettings:
 
 
 def test_other_orgs_than_the_default_one_are_kept_to_their_own_subjects() -> None:
-    subjectrules.check_allowed("orders.created", "default", settings())
-    subjectrules.check_allowed("acme.orders", "acme", settings())
+    subject_rules.check_allowed("orders.created", "default", settings())
+    subject_rules.check_allowed("acme.orders", "acme", settings())
     with pytest.raises(PermissionDeniedError, match=r"acme\.>"):
-        subjectrules.check_allowed("orders.created", "acme", settings())
+        subject_rules.check_allowed("orders.created", "acme", settings())
     listed = settings(trigger_subjects="shared.>, tenants.{org}.*")
-    subjectrules.check_allowed("shared.news.today", "acme", listed)
-    subjectrules.check_allowed("tenants.acme.orders", "acme", listed)
+    subject_rules.check_allowed("shared.news.today", "acme", listed)
+    subject_rules.check_allowed("tenants.acme.orders", "acme", listed)
     for org, subject in (("acme", "tenants.other.orders"), ("default", "orders.created"), ("acme", "tenants.*.orders")):
         with pytest.raises(PermissionDeniedError):
-            subjectrules.check_allowed(subject, org, listed)
+            subject_rules.check_allowed(subject, org, listed)
 
 
 def test_what_templates_are_given() -> None:
@@ -157,7 +167,7 @@ def test_an_id_that_was_told_may_be_sent_again_in_the_place_of_the_one_that_it_s
 def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> None:
     def carried(trigger: dict[str, Any], known: dict[str, Any]) -> Any:
         spec = schedule_spec.parse({"name": "n", "workflow": "w", "cron": "@daily", "trigger": trigger})
-        return webhooks.carried(spec.canonical(), spec, {"trigger": known}).get("trigger")
+        return webhook_signatures.carried(spec.canonical(), spec, {"trigger": known}).get("trigger")
 
     rotated = {"webhook": True, "key_version": 2, "old_key_until": "2030-01-01"}
     assert carried({"webhook": True}, rotated) == rotated

@@ -145,7 +145,7 @@ class People:
         self.say(self.schedule, ev.ScheduleDeleted(**self.names(self.schedule)))
 
     def _fire(self, key: RunKey, fired: ev.ScheduleFired) -> None:
-        """What agentflow_gateway.firing does: submit once, tell the schedule once."""
+        """What agentflow_gateway.schedules.firing does: submit once, tell the schedule once."""
         child = subjects.key_of("o", fired.child)
         names = {**self.names(key), "number": fired.number, "child": fired.child}
         if not self.world.server.newest.get(subjects.run_in(child)):

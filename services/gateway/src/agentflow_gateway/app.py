@@ -35,7 +35,7 @@ from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.streams import patiently
 from agentflow_common.runtime.health_server import Health
 from agentflow_common.runtime.service import Context
-from agentflow_gateway import keys, letters, schedule_app
+from agentflow_gateway import keys, letters
 from agentflow_gateway.api.auth import Authenticator
 from agentflow_gateway.api.door import Door
 from agentflow_gateway.deps import Deps
@@ -53,6 +53,7 @@ from agentflow_gateway.load import Load
 from agentflow_gateway.registry import Registry
 from agentflow_gateway.runs.projection import ApprovalProjection, Projection
 from agentflow_gateway.runs.watch import Watchers
+from agentflow_gateway.schedules import wiring as schedule_wiring
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.approvals import ApprovalStore
 from agentflow_gateway.store.schedules import ScheduleStore
@@ -100,7 +101,7 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             await stack.enter_async_context(context.background(projection.run()))
         await stack.enter_async_context(context.background(load.run()))
         await stack.enter_async_context(context.background(letters.watch_held(context.nc)))
-        http_port = await stack.enter_async_context(schedule_app.serving(deps, context))
+        http_port = await stack.enter_async_context(schedule_wiring.serving(deps, context))
         context.ports["api_http"] = http_port
         server, health, port = await _serve(deps, f"{settings.api_host}:{http_port}")
         context.ports["grpc"] = port

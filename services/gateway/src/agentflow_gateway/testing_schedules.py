@@ -18,7 +18,7 @@ from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import load as schedule_log
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway import schedules
+from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.testing import Stand, standing, stub
 
 WORKFLOW = """\

@@ -12,11 +12,13 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import Fire, ScheduleState
-from agentflow_gateway import calendars, machine, schedules, triggers, webhook_keys
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.fates import WAIT_S_MAX, Watch
-from agentflow_gateway.schedules import TIMES_MAX
+from agentflow_gateway.schedules import calendars, webhook_secrets, webhook_server
+from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.schedules.commands import TIMES_MAX
+from agentflow_gateway.schedules.trigger_results import WAIT_S_MAX, Watch
 from agentflow_gateway.store.schedules import ScheduleRow
 
 TIMES_DEFAULT: Final = 5
@@ -128,14 +130,14 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return self._webhook(await schedules.find(self._deps, call_context.current(), request.name))
 
     async def RotateWebhook(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state = await webhook_keys.rotate(
+        state = await webhook_secrets.rotate(
             self._deps, call_context.current(), request.name, request.overlap_ms, request.end_overlap
         )
         return pb.RotateWebhookResponse(webhook=self._webhook(state))
 
     def _webhook(self, state: ScheduleState) -> Any:
-        found = webhook_keys.keys(self._deps, state)
-        path = triggers.PATH.format(org=state.org, name=state.name)
+        found = webhook_secrets.keys(self._deps, state)
+        path = webhook_server.PATH.format(org=state.org, name=state.name)
         return pb.GetWebhookResponse(
             path=path, secret=found.secrets[0], address=self._http, key_version=found.version,
             old_secret_until=found.old_until,

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery
-from agentflow_gateway import calendars
 from agentflow_gateway.follower import Follower
+from agentflow_gateway.schedules import calendars
 from agentflow_gateway.store.schedules import ScheduleRow
 
 

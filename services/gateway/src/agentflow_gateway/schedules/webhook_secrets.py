@@ -19,9 +19,10 @@ from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.schedules.spec import DAY_MS, Spec
-from agentflow_gateway import schedules, webhooks
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.schedules import webhook_signatures
 
 OVERLAP_MS_MAX: Final = 30 * DAY_MS
 _TRIES: Final = 5  # against what else is said to the schedule at the same moment
@@ -42,7 +43,7 @@ def keys_of(master: bytes, org: str, uid: str, spec: Spec, now_ms: int) -> Keys:
     if trigger.old_key_until and trigger.key_version > 1:
         until = fire_times.parse_time(trigger.old_key_until, fire_times.zone(spec.time_zone))
     versions = [trigger.key_version] + ([trigger.key_version - 1] if until > now_ms else [])
-    secrets = tuple(webhooks.secret_of(master, org, spec.name, uid, version) for version in versions)
+    secrets = tuple(webhook_signatures.secret_of(master, org, spec.name, uid, version) for version in versions)
     return Keys(trigger.key_version, secrets, until if until > now_ms else 0)
 
 

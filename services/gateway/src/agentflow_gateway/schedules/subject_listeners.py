@@ -25,13 +25,15 @@ from agentflow_common.errors import UNREADABLE, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
 from agentflow_common.runtime import tasks as background
 from agentflow_common.runtime import transient
-from agentflow_gateway import machine, schedules, subjectrules
+from agentflow_gateway import machine
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.machine import Identity
+from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.schedules import subject_rules
+from agentflow_gateway.schedules.webhook_server import TRIGGERS
 from agentflow_gateway.store.schedules import ScheduleRow
-from agentflow_gateway.triggers import TRIGGERS
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +100,7 @@ class Listeners:
     async def _listen(self, row: ScheduleRow) -> None:
         """Until cancelled; trouble is retried."""
         try:
-            subjectrules.check_allowed(row.subject, row.org, self._deps.settings)
+            subject_rules.check_allowed(row.subject, row.org, self._deps.settings)
         except PermissionDeniedError as error:
             log.warning("a schedule's subject is not open to its org any more", extra={"schedule": row.name})
             TRIGGERS.labels("subject", error.code).inc()

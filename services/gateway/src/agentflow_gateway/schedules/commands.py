@@ -31,11 +31,12 @@ from agentflow_common.schedules.fold import INBOX_MAX, ScheduleState, child_id, 
 from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
-from agentflow_gateway import machine, subjectrules, webhooks
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.deps import Deps
+from agentflow_gateway.schedules import subject_rules, webhook_signatures
 from agentflow_gateway.store.schedules import ScheduleRow
 
 SCHEDULES_MAX: Final = 10_000  # of one org
@@ -95,7 +96,7 @@ async def _prepare(deps: Deps, call: Call, spec: Spec, known: ScheduleState | No
     encoded = msgspec.json.encode(spec.inputs)
     machine.check_reserved(encoded, spec.inputs, "inputs")
     if spec.trigger.subject:
-        subjectrules.check_allowed(spec.trigger.subject, call.org, deps.settings)
+        subject_rules.check_allowed(spec.trigger.subject, call.org, deps.settings)
     calendars = await calendar_dates(deps, call.org, spec)
     now_ms = deps.clock.now_ms()
     if spec.cron and spec.timetable(now_ms, calendars).next(now_ms) is None:
@@ -106,7 +107,7 @@ async def _prepare(deps: Deps, call: Call, spec: Spec, known: ScheduleState | No
             problems=(Problem("cron", "no time is left", fix),),
         )
     await _check_workflow(deps, call, spec)
-    plain = spec.canonical() if known is None else webhooks.carried(spec.canonical(), spec, known.spec)
+    plain = spec.canonical() if known is None else webhook_signatures.carried(spec.canonical(), spec, known.spec)
     value = {"inputs": plain.get("inputs", {}), "tags": spec.tags, "description": spec.description}
     if screening.needs_screening(value):
         run = schedule_id(call.org, spec.name)
@@ -153,7 +154,7 @@ async def create(deps: Deps, call: Call, spec: Spec) -> tuple[ScheduleState, boo
     for _ in range(_TRIES):
         state = await load_schedule(deps.log, key)
         if state is not None and not state.deleted:
-            if state.spec == webhooks.carried(prepared.spec, spec, state.spec):
+            if state.spec == webhook_signatures.carried(prepared.spec, spec, state.spec):
                 return state, False
             raise AlreadyExistsError(
                 f"there is a schedule {spec.name!r} already, with another spec: change it with "

@@ -8,11 +8,11 @@ from typing import Any
 
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
-from agentflow_gateway import triggers
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.firing import Firing
-from agentflow_gateway.schedule_list import ScheduleList
-from agentflow_gateway.triggers_nats import Listeners
+from agentflow_gateway.schedules import webhook_server
+from agentflow_gateway.schedules.firing import Firing
+from agentflow_gateway.schedules.projection import ScheduleList
+from agentflow_gateway.schedules.subject_listeners import Listeners
 
 
 @contextlib.asynccontextmanager
@@ -21,7 +21,7 @@ async def serving(deps: Deps, context: Context[Any]) -> AsyncIterator[int]:
     followers = (Firing(deps), ScheduleList(deps))
     for follower in followers:
         follower.watched(context.probes)
-    async with triggers.serving(deps) as port:
+    async with webhook_server.serving(deps) as port:
         work = [context.guarded(follower.run()) for follower in (*followers, Listeners(deps))]
         try:
             yield port

@@ -16,7 +16,7 @@ from agentflow_common.events import StepError
 from agentflow_common.schedules.load import load_schedule
 from agentflow_gateway.deps import Deps
 from agentflow_gateway.runs import submit
-from agentflow_gateway.schedules import Triggered
+from agentflow_gateway.schedules.commands import Triggered
 
 WAIT_S_MAX: Final = 1.5  # who calls a webhook waits for it
 WAITING_MAX: Final = 256  # that wait at one door; others hear that they were accepted

@@ -1,6 +1,6 @@
-"""Runs that start from outside: webhooks over HTTP here, messages in triggers_nats.py.
+"""Runs that start from outside: webhooks over HTTP here, messages in schedules/subject_listeners.py.
 
-`POST /api/v1/triggers/<org>/<schedule>` with a JSON body (or none) and a signature (webhooks.py) asks the schedule for
+`POST /api/v1/triggers/<org>/<schedule>` with a JSON body (or none) and a signature (schedules/webhook_signatures.py) asks the schedule for
 a run. Once that is durable in the log, the answer tells what the schedule made of it, if it decides soon: 200 if no run
 comes of it, else 202. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
 """
@@ -21,15 +21,17 @@ from agentflow_common import telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_gateway import machine, schedules, webhook_keys, webhooks
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, errors
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.deps import Deps
-from agentflow_gateway.fates import Fate, Watch
 from agentflow_gateway.machine import Identity
-from agentflow_gateway.schedules import PAYLOAD_BYTES_MAX, Triggered
+from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.schedules import webhook_secrets, webhook_signatures
+from agentflow_gateway.schedules.commands import PAYLOAD_BYTES_MAX, Triggered
+from agentflow_gateway.schedules.trigger_results import Fate, Watch
+from agentflow_gateway.schedules.webhook_secrets import Keys
 from agentflow_gateway.store.schedules import ScheduleRow
-from agentflow_gateway.webhook_keys import Keys
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -130,13 +132,13 @@ class Webhooks:
         spec = schedule_spec.trusted(row.spec) if row is not None else None
         now_ms = self._deps.clock.now_ms()
         if row is None or spec is None:  # refused below, after as much work
-            known = Keys(0, (webhooks.secret_of(self._deps.secret, org, name, "", 0),))
+            known = Keys(0, (webhook_signatures.secret_of(self._deps.secret, org, name, "", 0),))
         else:
-            known = webhook_keys.keys_of(self._deps.secret, org, row.uid, spec, now_ms)
+            known = webhook_secrets.keys_of(self._deps.secret, org, row.uid, spec, now_ms)
         headers = {key.lower(): value for key, value in request.headers.items()}
-        delivery, which = webhooks.verify_any(headers, body, known.secrets, now_ms / 1000)
+        delivery, which = webhook_signatures.verify_any(headers, body, known.secrets, now_ms / 1000)
         if row is None or spec is None or not spec.trigger.webhook:
-            raise webhooks.refusal("the key does not fit")
+            raise webhook_signatures.refusal("the key does not fit")
         parent = machine.caller_trace(headers)
         with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
             call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
