@@ -16,7 +16,7 @@ from agentctl.main import app
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from agentflow_gateway import audits
+from agentflow_gateway.operations import audit_log
 from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AsyncClient,
@@ -75,8 +75,8 @@ async def whole(admin: AsyncClient) -> AuditVerified:
 async def test_usage_04_the_audit_log_is_listed_newest_first_by_filter_and_page(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audits, "WINDOW", 3)  # many windows, small reads
-    monkeypatch.setattr(audits, "READ_MAX", 4)
+    monkeypatch.setattr(audit_log, "WINDOW", 3)  # many windows, small reads
+    monkeypatch.setattr(audit_log, "READ_MAX", 4)
     sequences = [await write(stand, n, run=f"run_{n % 3}") for n in range(12)]
     await write(stand, 99, org="other")
     async with client(stand, "admin") as admin:
@@ -100,8 +100,8 @@ async def test_usage_04_the_audit_log_is_listed_newest_first_by_filter_and_page(
 
 
 async def test_usage_04_a_long_log_is_searched_in_bounded_parts(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audits, "WINDOW", 2)
-    monkeypatch.setattr(audits, "SCANNED_MAX", 4)
+    monkeypatch.setattr(audit_log, "WINDOW", 2)
+    monkeypatch.setattr(audit_log, "SCANNED_MAX", 4)
     wanted = await write(stand, 1, action="block")
     for n in range(2, 12):
         await write(stand, n)
@@ -144,8 +144,8 @@ async def test_usage_04_only_auditors_and_administrators_read_the_audit_log_and_
 async def test_usage_04_a_deleted_and_a_foreign_entry_are_noticed(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(audits, "VERIFIED_MAX", 4)
-    monkeypatch.setattr(audits, "READ_MAX", 2)
+    monkeypatch.setattr(audit_log, "VERIFIED_MAX", 4)
+    monkeypatch.setattr(audit_log, "READ_MAX", 2)
     sequences = [await write(stand, n) for n in range(9)]
     async with client(stand, "auditor") as auditor:
         first = await auditor.audit.verify()

@@ -14,15 +14,15 @@ from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedErro
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
-from agentflow_gateway import lanes
-from agentflow_gateway.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
+from agentflow_gateway.backpressure.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.definitions import pin_subworkflows
-from agentflow_gateway.lanes import Wanted
 from agentflow_gateway.machine import Identity
+from agentflow_gateway.operations import lanes
+from agentflow_gateway.operations.controls_bucket import LaneSetting
+from agentflow_gateway.operations.lanes import Wanted
 from agentflow_gateway.runs import approval_rules, batch
 from agentflow_gateway.runs.projection import approvals_of, rows_of
 from agentflow_gateway.store.runs import RunFilter
-from agentflow_gateway.switches import LaneSetting
 
 # --- admission ---
 

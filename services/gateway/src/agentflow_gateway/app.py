@@ -35,10 +35,11 @@ from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.streams import patiently
 from agentflow_common.runtime.health_server import Health
 from agentflow_common.runtime.service import Context
-from agentflow_gateway import keys, letters
+from agentflow_gateway import keys
 from agentflow_gateway.api.auth import Authenticator
 from agentflow_gateway.api.door import Door
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.backpressure.load_reports import Load
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.grpc_services.admin_service import AdminService
 from agentflow_gateway.grpc_services.audit_service import AuditService
 from agentflow_gateway.grpc_services.budget_service import BudgetService
@@ -49,8 +50,7 @@ from agentflow_gateway.grpc_services.schedule_service import ScheduleService
 from agentflow_gateway.grpc_services.tool_service import ToolService
 from agentflow_gateway.grpc_services.trace_service import TraceService
 from agentflow_gateway.grpc_services.workflow_service import WorkflowService
-from agentflow_gateway.load import Load
-from agentflow_gateway.registry import Registry
+from agentflow_gateway.operations import dead_letters
 from agentflow_gateway.runs.projection import ApprovalProjection, Projection
 from agentflow_gateway.runs.watch import Watchers
 from agentflow_gateway.schedules import wiring as schedule_wiring
@@ -58,6 +58,7 @@ from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.approvals import ApprovalStore
 from agentflow_gateway.store.schedules import ScheduleStore
 from agentflow_gateway.store.versions import VersionStore
+from agentflow_gateway.worker_registry import Registry
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
 SEND_BYTES_MAX: Final = 32 * 1024 * 1024
@@ -100,7 +101,7 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             projection.watched(context.probes)
             await stack.enter_async_context(context.background(projection.run()))
         await stack.enter_async_context(context.background(load.run()))
-        await stack.enter_async_context(context.background(letters.watch_held(context.nc)))
+        await stack.enter_async_context(context.background(dead_letters.watch_held(context.nc)))
         http_port = await stack.enter_async_context(schedule_wiring.serving(deps, context))
         context.ports["api_http"] = http_port
         server, health, port = await _serve(deps, f"{settings.api_host}:{http_port}")

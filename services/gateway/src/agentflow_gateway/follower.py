@@ -16,7 +16,7 @@ from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery, PullError, WorkQueue
 from agentflow_common.runtime import transient
 from agentflow_common.runtime.probes import Probes
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 log = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidE
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import lookup, pin_subworkflows
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.runs import DefinitionRow
 
 CANONICAL_BYTES_MAX: Final = 2 * 1024 * 1024  # it is pinned in `run.submitted`; the server takes messages of 8 MiB

@@ -10,7 +10,7 @@ import asyncpg
 from agentflow_common.errors import ConflictError, InvalidError, Problem, TerminalError
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import labels, lookup
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.runs import ACTIVE, RunFilter
 from agentflow_gateway.store.versions import Users
 

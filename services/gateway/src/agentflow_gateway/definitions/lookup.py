@@ -6,7 +6,7 @@ import difflib
 
 from agentflow_common.errors import NotFoundError
 from agentflow_gateway.definitions import labels
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.runs import DefinitionRow
 
 

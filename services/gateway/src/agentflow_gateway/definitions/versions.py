@@ -8,13 +8,13 @@ import msgspec
 
 from agentflow_common.definition.diff import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
-from agentflow_gateway import switches
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions import labels, lookup
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.definitions.labels import LabelRow
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import controls_bucket
 from agentflow_gateway.runs import controls
 from agentflow_gateway.store.versions import VersionRow
 
@@ -33,7 +33,7 @@ async def versions(deps: Deps, call: Call, name: str, before: int | None = None,
     if not rows and before is None:
         raise await lookup.unknown_workflow(deps, call.org, name)
     marks = labels.shown(await deps.versions.labels(call.org, name))
-    pause = await switches.workflow_pause(deps, call.org, name)
+    pause = await controls_bucket.workflow_pause(deps, call.org, name)
     return Versions(rows, marks, None if pause is None else pause.reason)
 
 

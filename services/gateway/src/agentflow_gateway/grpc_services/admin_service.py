@@ -10,9 +10,10 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc import archive as rpc_archive
-from agentflow_gateway import letters, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import dead_letters
 
 KEEP_MS_MAX: Final = 100 * 366 * 86_400_000
 
@@ -23,24 +24,24 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def ListDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
         limit = machine.page_size(request.page_size)
-        wanted = _filter(request.filter, letters.read_page_token(request.page_token))
-        found, more = await letters.find(self._deps, call_context.current(), wanted, limit)
+        wanted = _filter(request.filter, dead_letters.read_page_token(request.page_token))
+        found, more = await dead_letters.find(self._deps, call_context.current(), wanted, limit)
         return pb.ListDeadLettersResponse(
-            letters=[_letter(letter) for letter in found], next_page_token=letters.page_token(more)
+            letters=[_letter(letter) for letter in found], next_page_token=dead_letters.page_token(more)
         )
 
     async def GetDeadLetter(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        letter, data = await letters.get(self._deps, call, request.sequence)
+        letter, data = await dead_letters.get(self._deps, call, request.sequence)
         response = pb.GetDeadLetterResponse(letter=_letter(letter))
         if request.reveal:
-            response.body, response.truncated = await letters.body_of(
+            response.body, response.truncated = await dead_letters.body_of(
                 self._deps, call, letter, data, request.reveal_reason
             )
         return response
 
     async def ReplayDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        done, more = await letters.replay(
+        done, more = await dead_letters.replay(
             self._deps,
             call_context.current(),
             _filter(request.filter),
@@ -50,7 +51,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ReplayDeadLettersResponse(outcomes=[_outcome(item) for item in done], more=more)
 
     async def PurgeDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        done, more = await letters.purge(
+        done, more = await dead_letters.purge(
             self._deps, call_context.current(), _filter(request.filter), dry_run=request.dry_run
         )
         return pb.PurgeDeadLettersResponse(outcomes=[_outcome(item) for item in done], more=more)
@@ -61,7 +62,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     async def SetRetention(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        letters.require_operator(call, "SetRetention")
+        dead_letters.require_operator(call, "SetRetention")
         if not 0 <= request.keep_ms <= KEEP_MS_MAX:
             fix = "give ms, for example 604800000 for 7 days, or 0 for ever"
             raise InvalidError("not a retention", problems=(Problem("keep_ms", f"{request.keep_ms}", fix),))
@@ -70,9 +71,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.SetRetentionResponse(retention=_retention(found))
 
 
-def _filter(message: Any, after_seq: int = 0) -> letters.Filter:
-    return letters.check_filter(
-        letters.Filter(
+def _filter(message: Any, after_seq: int = 0) -> dead_letters.Filter:
+    return dead_letters.check_filter(
+        dead_letters.Filter(
             sequences=frozenset(message.sequences),
             origin=message.origin,
             reason=message.reason,
@@ -101,7 +102,7 @@ def _letter(letter: DeadLetter) -> Any:
     )
 
 
-def _outcome(item: letters.Outcome) -> Any:
+def _outcome(item: dead_letters.Outcome) -> Any:
     return pb.DeadLetterOutcome(
         letter=_letter(item.letter), outcome=item.outcome, sequence=item.seq, problem=item.problem
     )

@@ -6,9 +6,10 @@ from typing import Any
 
 from agentflow.v1 import audit_pb2 as pb
 from agentflow.v1 import audit_pb2_grpc
-from agentflow_gateway import audits, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import audit_log
 
 
 class AuditService(audit_pb2_grpc.AuditServiceServicer):
@@ -16,19 +17,19 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         self._deps = deps
 
     async def ListAuditEntries(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        wanted = audits.Filter(
+        wanted = audit_log.Filter(
             request.actor, request.action, request.run_id, request.after_ms, request.before_ms
         )  # fmt: skip
         limit = machine.page_size(request.page_size)
-        found, token = await audits.find(self._deps, call_context.current(), wanted, limit, request.page_token)
+        found, token = await audit_log.find(self._deps, call_context.current(), wanted, limit, request.page_token)
         return pb.ListAuditEntriesResponse(entries=[_entry(item) for item in found], next_page_token=token)
 
     async def GetAuditEntry(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await audits.get(self._deps, call_context.current(), request.sequence)
+        found = await audit_log.get(self._deps, call_context.current(), request.sequence)
         return pb.GetAuditEntryResponse(entry=_entry(found))
 
     async def VerifyAuditLog(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        done = await audits.verify(
+        done = await audit_log.verify(
             self._deps, call_context.current(), request.after_sequence, request.after_digest, request.to_sequence
         )
         return pb.VerifyAuditLogResponse(
@@ -40,7 +41,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         )
 
 
-def _entry(item: audits.Found) -> Any:
+def _entry(item: audit_log.Found) -> Any:
     event = item.event
     return pb.AuditEntry(
         sequence=item.seq, at=event.ts, action=event.action, actor=event.actor, run_id=event.run, step=event.step,

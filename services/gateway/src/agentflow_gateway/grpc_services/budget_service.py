@@ -13,7 +13,7 @@ from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 WORKFLOW: Final = "workflow:"
 LIMIT_NANO_MAX: Final = 9 * 10**18  # what a signed 64-bit column holds, rounded down to whole billions of dollars

@@ -9,14 +9,14 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.errors import InvalidError, OverloadedError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import switches
 from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import labels, lookup
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.grpc_services.workflow_service import summary
+from agentflow_gateway.operations import controls_bucket
+from agentflow_gateway.operations.controls_bucket import WorkflowPause
 from agentflow_gateway.runs import batch, controls, explain, forks, open_approvals
 from agentflow_gateway.store.runs import RunFilter
-from agentflow_gateway.switches import WorkflowPause
 
 BATCHES_MAX: Final = 8  # at once; each reads runs' logs as fast as it can
 
@@ -189,7 +189,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         if paused and not await self._deps.store.knows_workflow(call.org, ref.name):
             raise await lookup.unknown_workflow(self._deps, call.org, ref.name)
         wanted = WorkflowPause(paused, reason, call.identity.actor, self._deps.clock.now_ms())
-        return await switches.set_workflow_pause(self._deps, call.org, ref.name, wanted)
+        return await controls_bucket.set_workflow_pause(self._deps, call.org, ref.name, wanted)
 
 
 def _value(request: Any, name: str) -> Any:

@@ -8,11 +8,12 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import lanes, machine
+from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.definitions import deletion, labels, versions
 from agentflow_gateway.definitions.check import Source
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import lanes
 
 
 class LaneService(control_pb2_grpc.LaneServiceServicer):

@@ -10,7 +10,7 @@ from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 
 class PromptService(prompt_pb2_grpc.PromptServiceServicer):

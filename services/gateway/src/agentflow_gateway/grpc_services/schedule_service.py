@@ -14,7 +14,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import Fire, ScheduleState
 from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import calendars, webhook_secrets, webhook_server
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules.commands import TIMES_MAX

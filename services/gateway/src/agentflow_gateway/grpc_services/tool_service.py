@@ -10,8 +10,8 @@ from agentflow.v1 import tool_pb2_grpc
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
 from agentflow_gateway import machine
 from agentflow_gateway.api import convert, pages
-from agentflow_gateway.deps import Deps
-from agentflow_gateway.registry import Offer
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.worker_registry import Offer
 
 KINDS: Final = ("tool", "function")
 

@@ -14,7 +14,7 @@ from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError
 from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.definitions import check as definitions
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.submit import no_such_run, run_key
 

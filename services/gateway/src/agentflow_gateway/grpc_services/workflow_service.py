@@ -15,7 +15,7 @@ from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState,
 from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.machine import Submission
 from agentflow_gateway.runs import controls, submit
 from agentflow_gateway.runs import view as run_view

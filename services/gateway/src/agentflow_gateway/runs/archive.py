@@ -11,7 +11,7 @@ from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Stored
 from agentflow_common.rpc import archive as rpc_archive
 from agentflow_gateway.api import call_context
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 READ_CHUNK: Final = 500
 

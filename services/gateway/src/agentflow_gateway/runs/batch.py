@@ -19,7 +19,7 @@ from agentflow_common.runs.fork import Changes
 from agentflow_gateway import machine
 from agentflow_gateway.api import errors, pages
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import controls, forks
 from agentflow_gateway.store.runs import ACTIVE, RunFilter, RunRow
 

@@ -18,7 +18,7 @@ from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import approval_rules, fact_results
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submit import ENDED, no_such_run, run_key, status_of

@@ -7,9 +7,9 @@ from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs import explain as explaining
 from agentflow_common.runs.explain import Explanation, Surroundings
 from agentflow_common.runs.state import RunState, StepStatus, node_of
-from agentflow_gateway import lanes, switches
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import controls_bucket, lanes
 from agentflow_gateway.runs import controls
 
 _LANES_MAX = 50  # of one run that are looked up
@@ -20,7 +20,7 @@ async def explain(deps: Deps, call: Call, run_id: str) -> tuple[RunState, Explan
     definition = load_trusted(state.definition)
     if state.status.terminal:
         return state, explaining.explain(state, definition, Surroundings(deps.clock.now_ms()))
-    pause = await switches.workflow_pause(deps, call.org, state.workflow)
+    pause = await controls_bucket.workflow_pause(deps, call.org, state.workflow)
     keyed: dict[str, LaneState] = {}
     for name in _queued_in(state):
         ledger = await lanes.ledger(deps, name)

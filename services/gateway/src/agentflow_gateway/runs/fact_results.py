@@ -23,7 +23,7 @@ from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.runs.fold import readable
 from agentflow_common.runs.state import RunState
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submit import no_such_run, run_key
 

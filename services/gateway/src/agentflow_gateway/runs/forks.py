@@ -21,7 +21,7 @@ from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import controls, submit
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submit import first_event, no_such_run, run_key

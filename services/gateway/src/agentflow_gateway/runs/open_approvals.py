@@ -11,7 +11,7 @@ from agentflow_common.runs.state import RunState, StepState
 from agentflow_gateway import machine
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import approval_rules
 from agentflow_gateway.runs import view as run_view
 

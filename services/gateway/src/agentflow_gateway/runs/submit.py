@@ -20,7 +20,7 @@ from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Checked, Source
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.machine import Submission
 from agentflow_gateway.runs import archive
 from agentflow_gateway.store.runs import RunFilter, RunRow

@@ -16,7 +16,7 @@ from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.submit import no_such_run, run_key
 from agentflow_gateway.store.runs import RunFilter

@@ -20,7 +20,7 @@ from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import readable
 from agentflow_common.runtime import tasks
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.progress import Progress
 from agentflow_gateway.runs.submit import no_such_run, run_key

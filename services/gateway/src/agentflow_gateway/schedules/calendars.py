@@ -15,7 +15,7 @@ from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import HOLIDAYS_MAX
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.schedules import CALENDARS_MAX, CalendarRow, ScheduleRow
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,7 @@ from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import subject_rules, webhook_signatures
 from agentflow_gateway.store.schedules import ScheduleRow
 

@@ -28,7 +28,7 @@ from agentflow_common.runtime import transient
 from agentflow_gateway import machine
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import subject_rules

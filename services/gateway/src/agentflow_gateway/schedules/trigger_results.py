@@ -14,7 +14,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import StepError
 from agentflow_common.schedules.load import load_schedule
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import submit
 from agentflow_gateway.schedules.commands import Triggered
 

@@ -20,7 +20,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.schedules.spec import DAY_MS, Spec
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import webhook_signatures
 

@@ -24,7 +24,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, errors
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import webhook_secrets, webhook_signatures

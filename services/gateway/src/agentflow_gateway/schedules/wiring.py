@@ -8,7 +8,7 @@ from typing import Any
 
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import webhook_server
 from agentflow_gateway.schedules.firing import Firing
 from agentflow_gateway.schedules.projection import ScheduleList

@@ -10,13 +10,13 @@ from nats.aio.client import Client
 from agentflow_common.clock import Clock
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import EventLog
-from agentflow_gateway.load import Load
-from agentflow_gateway.registry import Registry
+from agentflow_gateway.backpressure.load_reports import Load
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.approvals import ApprovalStore
 from agentflow_gateway.store.runs import Store
 from agentflow_gateway.store.schedules import ScheduleStore
 from agentflow_gateway.store.versions import VersionStore
+from agentflow_gateway.worker_registry import Registry
 
 
 @dataclass(slots=True)

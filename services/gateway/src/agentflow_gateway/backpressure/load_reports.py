@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.log.consumers import PullError, Tail
-from agentflow_gateway.admission import Admission, Bounds, Report
+from agentflow_gateway.backpressure.admission import Admission, Bounds, Report
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.runs import Store
 

@@ -14,7 +14,7 @@ from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE, ConflictError, RetryableError
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 _TRIES_MAX: Final = 5
 T = TypeVar("T", bound=msgspec.Struct)

@@ -30,7 +30,7 @@ from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 
 HELD_EVERY_S: Final = 10.0
 CHANGED_MAX: Final = 500  # letters that one call replays or purges

@@ -19,7 +19,7 @@ from agentflow_common.log.event_log import Entry, Stored
 from agentflow_gateway import machine
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import controls
 
 WINDOW: Final = 1_000  # sequences that are read at first, backwards; doubled while they hold too little

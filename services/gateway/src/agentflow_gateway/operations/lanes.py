@@ -18,11 +18,12 @@ from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, RATE_MA
 from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
-from agentflow_gateway import machine, switches
+from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.deps import Deps
+from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.operations import controls_bucket
+from agentflow_gateway.operations.controls_bucket import LaneSetting
 from agentflow_gateway.runs import controls
-from agentflow_gateway.switches import LaneSetting
 
 PAGE_SIZE: Final = 200  # each keyed lane that is listed is read from its log
 _AT_ONCE: Final = 16
@@ -81,14 +82,14 @@ class Settings:
 
     @classmethod
     async def of(cls, deps: Deps) -> Settings:
-        return cls(deps, [name_of(key) for key in await switches.keys(deps, PREFIX)])
+        return cls(deps, [name_of(key) for key in await controls_bucket.keys(deps, PREFIX)])
 
     async def effective(self, name: str) -> tuple[str, LaneSetting]:
         """What holds for a lane, and the name or pattern that it is set by; empty if nothing is set."""
         names = self.names
         while (set_as := name_for(name, names)) is not None:
             if set_as not in self._read:
-                self._read[set_as], _ = await switches.read(self._deps, control_key(set_as), LaneSetting)
+                self._read[set_as], _ = await controls_bucket.read(self._deps, control_key(set_as), LaneSetting)
             setting = self._read[set_as]
             if setting is not None:
                 return set_as, setting
@@ -232,10 +233,10 @@ async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     key = control_key(check_name(name))
     check_kind(await get(deps, name), wanted)
     for _ in range(_TRIES_MAX):
-        found, revision = await switches.read(deps, key, LaneSetting)
+        found, revision = await controls_bucket.read(deps, key, LaneSetting)
         before = found or (await effective(deps, name))[1]  # what a pattern says holds until the lane has its own
         after = changed(before, wanted, call.identity.actor, deps.clock.now_ms())
-        if after is not before and not await switches.write(deps, key, after, revision):
+        if after is not before and not await controls_bucket.write(deps, key, after, revision):
             continue
         return await get(deps, name)
     raise ConflictError("others change this lane just now; try again")

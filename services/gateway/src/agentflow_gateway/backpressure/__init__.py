@@ -1,0 +1,1 @@
+"""Whether another run is accepted, by what the schedulers have in hand."""

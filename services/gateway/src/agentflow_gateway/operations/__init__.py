@@ -1,0 +1,1 @@
+"""What operators do: dead letters, lanes, pauses, the audit log."""
