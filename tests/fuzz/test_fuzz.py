@@ -21,7 +21,7 @@ from agentflow_common import json_values  # noqa: E402
 from agentflow_common.expressions import language as expressions  # noqa: E402
 from agentflow_common.expressions import sandbox as templates  # noqa: E402
 from agentflow_gateway.api import convert  # noqa: E402
-from agentflow_scheduler import graph  # noqa: E402
+from agentflow_scheduler.runs import graph  # noqa: E402
 
 FAST_CASES = 600
 REGRESSIONS = [

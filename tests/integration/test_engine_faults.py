@@ -12,7 +12,8 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_scheduler import handlers, steps
+from agentflow_scheduler import handlers
+from agentflow_scheduler.runs import attempts
 
 pytestmark = pytest.mark.integration
 
@@ -77,7 +78,7 @@ async def test_engine_01_what_means_a_list_or_a_text_is_one(engine: Any, templat
 async def test_engine_01_an_error_of_the_engine_is_the_failure_of_its_step(
     engine: Any, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    real = steps.offer
+    real = attempts.offer
 
     def offer(run: Any, out: Any, node: Any, key: str, *rest: Any) -> None:
         real(run, out, node, key, *rest)
@@ -85,7 +86,7 @@ async def test_engine_01_an_error_of_the_engine_is_the_failure_of_its_step(
             run.state.steps.clear()  # half of what it was about to do
             raise ZeroDivisionError
 
-    monkeypatch.setattr(steps, "offer", offer)
+    monkeypatch.setattr(attempts, "offer", offer)
     loaded().UNDONE.clear()
     rules = f"{{on_failure: {policy}, timeout_ms: 60s}}"  # a step with a timeout is offered by the scheduler
     bad = f"{{id: bad, type: function, config: {{function_name: t.add}}, policy: {rules}}}"

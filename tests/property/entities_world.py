@@ -21,8 +21,8 @@ from agentflow_common.runs.state import OPEN, UNDO, RunState, StepStatus, node_o
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes import Lane
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 
 from .entities_checks import OVER, Logs, check_children, check_continued, check_slots, check_undone_first
 from .entities_workflows import subworkflows

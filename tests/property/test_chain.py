@@ -15,11 +15,11 @@ from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_scheduler import chain
 from agentflow_scheduler.bounds import ROW_STEPS
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.runs import chain
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Decision, Run
 from agentflow_worker import machine as worker
 
 OWN: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 1_000}

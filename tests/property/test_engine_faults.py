@@ -1,5 +1,5 @@
 """Errors of the engine itself, planted in any decision: the run ends once, its step is named, and what took effect is
-undone or named. See agentflow_scheduler/faults.py."""
+undone or named. See agentflow_scheduler/runs/faults.py."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
-from agentflow_scheduler.faults import FAULTS_MAX, Faults, StepFault
-from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.runs.faults import FAULTS_MAX, Faults, StepFault
+from agentflow_scheduler.runs.run import Decision, Run
 
 from .entities_workflows import WORK, workflows
 from .entities_world import World

@@ -17,9 +17,9 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus, visit_key
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 
 SUPERSTEPS_MAX = 12
 CONDITIONS = [

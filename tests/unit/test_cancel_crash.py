@@ -8,9 +8,9 @@ from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import StepStatus
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Decision, Run
 
 WORK = {"function_name": "f"}
 

@@ -13,9 +13,9 @@ from agentflow_common.runs import explain as explaining
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunState, RunStatus
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Decision, Run
 
 
 class Game:

@@ -12,10 +12,10 @@ from agentflow_common.definition.model import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.waits import IDLE_RUNS_MAX
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.waits import IDLE_RUNS_MAX
 
 AGAIN = {"id": "again", "type": "continue_as_new", "config": {"inputs": {"n": "{{n + 1}}"}}}
 SKIPPED = {"id": "work", "type": "function", "condition": "false", "config": {"function_name": "f"}}

@@ -15,9 +15,9 @@ from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 
 TEXT = """\
 name: w

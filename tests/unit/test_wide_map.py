@@ -9,10 +9,10 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.runs.fold import new_state
-from agentflow_scheduler import steps
-from agentflow_scheduler.machine import decide
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 
 ITEMS = 200
 AT: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 3}
@@ -28,8 +28,8 @@ EACH = {
 def test_the_items_are_looked_up_once_in_a_decision(node: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     looked: list[str] = []
     for name in ("map_items", "mapped_items"):
-        real = getattr(steps, name)
-        monkeypatch.setattr(steps, name, lambda *args, real=real: looked.append("") or real(*args))
+        real = getattr(attempts, name)
+        monkeypatch.setattr(attempts, name, lambda *args, real=real: looked.append("") or real(*args))
     text = {"name": "w", "inputs": {"items": {"type": "array"}}, "dag": {"nodes": [node]}}
     definition = parse_dict(text).canonical()
     submitted = ev.RunSubmitted(

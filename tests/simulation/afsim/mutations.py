@@ -15,7 +15,8 @@ from agentflow_common.runs import fold as run_fold
 from agentflow_common.runs import fold_facts
 from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_scheduler import append, composite, handlers, machine, run, shards, snapshots, steps, verdict
+from agentflow_scheduler import append, handlers, shards, snapshots
+from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 
@@ -156,16 +157,16 @@ def unknown_append_ignored() -> list[Change]:
 
 def fan_out_not_resumed() -> list[Change]:
     """Children of a parallel step that were not offered when the scheduler crashed are never offered."""
-    real_expand, real_room = composite.expand, composite._room
+    real_expand, real_room = expansion.expand, expansion._room
 
     def expand(its_run: Any, out: Any, node: Any, key: str) -> None:
-        its_run.unbegun[key] = list(reversed(range(len(composite._items(node, out)[1]))))
+        its_run.unbegun[key] = list(reversed(range(len(expansion._items(node, out)[1]))))
         real_expand(its_run, out, node, key)
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
         return real_room(its_run, node, key, width) if key in its_run.unbegun else 0
 
-    return [(composite, "expand", expand), (machine._BEGIN, "map", expand), (composite, "_room", room)]
+    return [(expansion, "expand", expand), (machine._BEGIN, "map", expand), (expansion, "_room", room)]
 
 
 def tail_from_the_end() -> list[Change]:
@@ -181,7 +182,7 @@ def tail_from_the_end() -> list[Change]:
 
 def skip_unordered() -> list[Change]:
     """A step is offered when one of the steps that it waits for is decided."""
-    real = steps.decided
+    real = attempts.decided
 
     def decided(its_run: Any, key: str) -> None:
         real(its_run, key)
@@ -191,7 +192,7 @@ def skip_unordered() -> list[Change]:
                     its_run.remaining[target] = 0
                     its_run.touched[target] = None
 
-    return [(steps, "decided", decided)]
+    return [(attempts, "decided", decided)]
 
 
 def heartbeats_unheeded() -> list[Change]:

@@ -11,20 +11,21 @@ from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import Answer, RunState, StepStatus
 from agentflow_common.schedules import fold as schedule_fold
-from agentflow_scheduler import append, attempts, composite, machine, pools, recovery, run, saga, steps, waits
+from agentflow_scheduler import append, pools, recovery
+from agentflow_scheduler.runs import attempt_bounds, attempts, ending, expansion, machine, run, waits
 
 Change = tuple[Any, Any, Any]
 
 
 def slot_kept_on_cancel() -> list[Change]:
     """A step that is cancelled does not give its slot back."""
-    real = steps.release
+    real = attempts.release
 
     def release(its_run: Any, out: Any, key: str, step: Any) -> None:
         if step.status is not StepStatus.CANCELLED:
             real(its_run, out, key, step)
 
-    return [(steps, "release", release)]
+    return [(attempts, "release", release)]
 
 
 def lane_limit_ignored() -> list[Change]:
@@ -39,44 +40,44 @@ def sent_afterwards() -> list[Change]:
 
 def compensated_forward() -> list[Change]:
     """Compensations run in the order of the steps."""
-    real = saga._effective
-    return [(saga, "_effective", lambda state: tuple(reversed(real(state))))]
+    real = ending._effective
+    return [(ending, "_effective", lambda state: tuple(reversed(real(state))))]
 
 
 def compensated_again() -> list[Change]:
     """After a crash a compensation that was done is done again."""
-    real = saga._look_at_undo
+    real = ending._look_at_undo
 
     def look(its_run: Any, out: Any, name: str, step: Any) -> None:
         known = name in its_run.unbegun
         its_run.unbegun[name] = []
         node = its_run.node(name)
         if not known and step.status is StepStatus.COMPLETED and step.attempt == 1:
-            steps.schedule(its_run, out, node, name, 2)
+            attempts.schedule(its_run, out, node, name, 2)
         real(its_run, out, name, step)
 
-    return [(saga, "_look_at_undo", look)]
+    return [(ending, "_look_at_undo", look)]
 
 
 def undone_before_children() -> list[Change]:
     """A run does not wait until its subworkflows have undone their steps."""
-    return [(saga, "undoing_steps", lambda _state: ()), (saga, "waits_for_children", lambda *_: False)]
+    return [(ending, "undoing_steps", lambda _state: ()), (ending, "waits_for_children", lambda *_: False)]
 
 
 def ended_before_children() -> list[Change]:
     """A run that has nothing of its own to undo does not wait for its subworkflows."""
-    real = saga.undoing_steps
-    return [(saga, "undoing_steps", lambda state: real(state) if saga._effective(state) else ())]
+    real = ending.undoing_steps
+    return [(ending, "undoing_steps", lambda state: real(state) if ending._effective(state) else ())]
 
 
 def late_effects_forgotten() -> list[Change]:
     """A subworkflow that completed before its cancel came is not undone."""
-    real = saga._may_have_effect
+    real = ending._may_have_effect
 
     def may_have(step: Any) -> bool:
         return real(step) and (step.late is None or step.status is StepStatus.COMPLETED)
 
-    return [(saga, "_may_have_effect", may_have)]
+    return [(ending, "_may_have_effect", may_have)]
 
 
 def goes_on_beside_others() -> list[Change]:
@@ -86,18 +87,18 @@ def goes_on_beside_others() -> list[Change]:
 
 def concurrency_ignored() -> list[Change]:
     """A map offers all its items at once."""
-    real = composite._room
+    real = expansion._room
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
         real(its_run, node, key, width)
         return len(its_run.unbegun[key])
 
-    return [(composite, "_room", room)]
+    return [(expansion, "_room", room)]
 
 
 def too_many_failures() -> list[Change]:
     """A map tolerates any number of failed items."""
-    return [(composite, "_gave_up", lambda *_: False)]
+    return [(expansion, "_gave_up", lambda *_: False)]
 
 
 def signal_taken_twice() -> list[Change]:
@@ -128,18 +129,18 @@ def one_person_counts_twice() -> list[Change]:
 
 def parent_never_told() -> list[Change]:
     """A subworkflow ends in silence."""
-    return [(saga, "tell_parent", lambda *_: None)]
+    return [(ending, "tell_parent", lambda *_: None)]
 
 
 def parent_told_twice() -> list[Change]:
     """A subworkflow says twice that it has ended."""
-    real = saga.tell_parent
+    real = ending.tell_parent
 
     def tell(*args: Any) -> None:
         real(*args)
         real(*args)
 
-    return [(saga, "tell_parent", tell)]
+    return [(ending, "tell_parent", tell)]
 
 
 def late_costs_lost() -> list[Change]:
@@ -178,13 +179,13 @@ def successors_go_on() -> list[Change]:
 
 def back_edge_without_bound() -> list[Change]:
     """A back edge is taken as long as its condition holds."""
-    real = composite.leave_or_repeat
+    real = expansion.leave_or_repeat
 
     def leave(its_run: Any, out: Any, node: Any) -> None:
         node.back = [loop._replace(max_iterations=12) for loop in node.back]
         real(its_run, out, node)
 
-    return [(composite, "leave_or_repeat", leave)]
+    return [(expansion, "leave_or_repeat", leave)]
 
 
 def paused_goes_on() -> list[Change]:
@@ -194,46 +195,46 @@ def paused_goes_on() -> list[Change]:
 
 def slot_kept_in_pause() -> list[Change]:
     """A paused run keeps the slots that it is granted."""
-    return [(steps, "give_back", lambda *_: None)]
+    return [(attempts, "give_back", lambda *_: None)]
 
 
 def no_grace() -> list[Change]:
     """A cancel with a grace period closes what runs at once."""
-    return [(saga, "_wait_for_active", lambda *_: False)]
+    return [(ending, "_wait_for_active", lambda *_: False)]
 
 
 def total_time_retried() -> list[Change]:
     """A step whose total time is over is tried again."""
-    real = attempts.time_out
+    real = attempt_bounds.time_out
 
     def time_out(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
         if not step.expired or not step.attempt or step.attempt >= node.retry.max_attempts:
             real(its_run, out, node, key, step)
             return
         out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=0, bound="total")
-        steps.release(its_run, out, key, step)
-        steps.schedule(its_run, out, node, key, step.attempt + 1)
+        attempts.release(its_run, out, key, step)
+        attempts.schedule(its_run, out, node, key, step.attempt + 1)
 
-    return [(attempts, "time_out", time_out)]
+    return [(attempt_bounds, "time_out", time_out)]
 
 
 def timers_left_out() -> list[Change]:
     """A timer that a crash kept from being set is never set."""
-    return [(steps, "set_missing_timers", lambda *_: None)]
+    return [(attempts, "set_missing_timers", lambda *_: None)]
 
 
 def tried_again_unasked() -> list[Change]:
     """A step of which nobody knows whether it took effect is tried again without asking."""
-    real = steps.failed
+    real = attempts.failed
 
     def failed(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
         asks = step.status is StepStatus.OUTCOME_UNKNOWN and node.policy.on_unknown == "ask"
         if asks and step.attempt < node.retry.max_attempts:
-            steps.schedule(its_run, out, node, key, step.attempt + 1)
+            attempts.schedule(its_run, out, node, key, step.attempt + 1)
         else:
             real(its_run, out, node, key, step)
 
-    return [(steps, "failed", failed)]
+    return [(attempts, "failed", failed)]
 
 
 def window_leaks() -> list[Change]:

@@ -14,11 +14,11 @@ import agentflow_common.log.group_commit
 import agentflow_common.log.object_reads
 import agentflow_scheduler.app
 import agentflow_scheduler.append
-import agentflow_scheduler.chain
 import agentflow_scheduler.lanes
 import agentflow_scheduler.lease
 import agentflow_scheduler.load
 import agentflow_scheduler.packing
+import agentflow_scheduler.runs.chain
 import agentflow_scheduler.schedules
 import agentflow_worker.app
 import agentflow_worker.flight
@@ -159,6 +159,6 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_worker.flight, "time", time),
         (agentflow_worker.flight, "COURSE_S_MAX", 3.0),
         (agentflow_worker.flight, "OLD_S", 1.0),
-        (agentflow_scheduler.chain, "SLOW_MS", 3000),
+        (agentflow_scheduler.runs.chain, "SLOW_MS", 3000),
     ):
         yield

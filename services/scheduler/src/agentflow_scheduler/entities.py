@@ -19,10 +19,10 @@ from agentflow_common.schedules import fold as schedule_fold
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
 from agentflow_scheduler.lanes import Lane, decide_lane
-from agentflow_scheduler.machine import decide
 from agentflow_scheduler.outcome import Outcome
-from agentflow_scheduler.plan import Plans
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.machine import decide
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.schedules import Schedule, decide_schedule
 
 State = RunState | LaneState | ScheduleState

@@ -28,16 +28,16 @@ from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
-from agentflow_scheduler.faults import Faults, LostValueError
 from agentflow_scheduler.lanes import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.load import Load
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.packing import Packer
-from agentflow_scheduler.plan import Plans
 from agentflow_scheduler.pools import Pools
 from agentflow_scheduler.recovery import end_unplannable, reload
-from agentflow_scheduler.run import Run, unbounded
+from agentflow_scheduler.runs.faults import Faults, LostValueError
+from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
 from agentflow_scheduler.timers import purge_timers, set_timers
@@ -292,7 +292,7 @@ class Engine:
     async def _decide_anew(
         self, key: RunKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
     ) -> tuple[Run, Outcome, Turn] | None:
-        """After an error: reads the run again and decides it as faults.py says. None if it waits or is over, or if it
+        """After an error: reads the run again and decides it as runs/faults.py says. None if it waits or is over, or if it
         can't even be ended. A lane or a schedule has nothing to end."""
         faults = Faults()
         while True:

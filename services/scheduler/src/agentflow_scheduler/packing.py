@@ -19,8 +19,8 @@ from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Turn
 from agentflow_scheduler.entities import Entity, groups
-from agentflow_scheduler.faults import at_step
 from agentflow_scheduler.outcome import Outcome
+from agentflow_scheduler.runs.faults import at_step
 
 ADOPT_TIMEOUT_S: Final = 5.0
 PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large task

@@ -8,7 +8,7 @@ from agentflow_common import events as ev
 from agentflow_common.runs.state import ACTIVE
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.fairness import Budget, Waiter, Window
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.run import Run
 
 
 def _nothing(_pool: str) -> bool:

@@ -20,8 +20,8 @@ from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler import saga
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
+from agentflow_scheduler.runs import ending
 from agentflow_scheduler.snapshots import load_snapshot
 
 log = logging.getLogger(__name__)
@@ -204,7 +204,7 @@ async def end_unplannable(event_log: EventLog, key: RunKey, state: RunState, err
     if state.parent is not None:
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)
-        fields = saga.of_end(state, state.parent, Payload(), told)
+        fields = ending.of_end(state, state.parent, Payload(), told)
         ended = ev.ChildEnded(org=to.org, run=to.run, ts=now_ms, trace=state.trace, **fields)
         entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
     with contextlib.suppress(ConflictError):  # another scheduler was first

@@ -17,11 +17,11 @@ from agentflow_common.runs.state import (
     current_key,
     iteration_key,
 )
-from agentflow_scheduler import steps
-from agentflow_scheduler.faults import check_fault
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.scope import Scope, at_field, holds, taken
+from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.faults import check_fault
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.scope import Scope, at_field, holds, taken
 
 WIDTH_MAX: Final = 10_000  # children of one step
 
@@ -31,7 +31,7 @@ WIDTH_MAX: Final = 10_000  # children of one step
 
 def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """One child for each item. Raises ExpressionError, NeedBlob."""
-    width = len(steps.items_of(out, node, key)[1])
+    width = len(attempts.items_of(out, node, key)[1])
     if width > WIDTH_MAX:
         raise ExpressionError(f"a {_word(node)} step has at most {WIDTH_MAX} items, the list holds {width}")
     out.emit(ev.StepExpanded, step=key, width=width)
@@ -46,15 +46,15 @@ def _word(node: PlanNode) -> str:
 def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """Offers children that were not offered yet, as many as may run at once; joins when all are decided."""
     if step.status is not StepStatus.RUNNING:  # after a crash it may be joined already
-        steps.decided(run, key)
+        attempts.decided(run, key)
         return
     if node.kind == "map" and _gave_up(run, out, node, key, step):
         return
     if node.policy.total_timeout_ms is not None:
-        steps.set_missing_timers(out, node, key, step)
+        attempts.set_missing_timers(out, node, key, step)
     if not run.open_children[key]:
         out.emit(ev.StepJoined, step=key, status="completed")
-        steps.decided(run, key)
+        attempts.decided(run, key)
         return
     room = _room(run, node, key, step.width)
     if room > 0:
@@ -66,7 +66,7 @@ def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
     left = run.unbegun.get(key)
     if left is None:
         known = run.state.steps
-        left = [i for i in reversed(range(width)) if not steps.is_begun(known.get(child_key(key, i)))]
+        left = [i for i in reversed(range(width)) if not attempts.is_begun(known.get(child_key(key, i)))]
         run.unbegun[key] = left
     bound = node.config.concurrency if node.kind == "map" else None
     under_way = run.open_children[key] - len(left)
@@ -74,15 +74,15 @@ def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
 
 
 def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int) -> None:
-    name, items = steps.items_of(out, node, key)
-    inputs = {} if node.kind == "map" else steps.work_of(node, node.id).resolve(out.scope)
+    name, items = attempts.items_of(out, node, key)
+    inputs = {} if node.kind == "map" else attempts.work_of(node, node.id).resolve(out.scope)
     width = run.state.steps[key].width
     if len(items) != width:
         raise AssertionError(f"{run.state.run}/{key}: {len(items)} items, expanded to {width}")
-    work = steps.work_of(node, key)
+    work = attempts.work_of(node, key)
     left = run.unbegun[key]
     for _ in range(room):
-        if not out.may_offer(steps.pool_of(node, work)):
+        if not out.may_offer(attempts.pool_of(node, work)):
             run.touched[key] = None
             return
         index = left[-1]
@@ -91,11 +91,11 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
             check_fault(run, child)
             if node.kind == "map":
                 scope = out.scope.within({name: items[index], "index": index})
-                steps.begin_attempt(run, out, node, child, 1, work.resolve(scope), scope)
+                attempts.begin_attempt(run, out, node, child, 1, work.resolve(scope), scope)
             else:
-                steps.begin_attempt(run, out, node, child, 1, {**inputs, name: items[index]}, out.scope)
+                attempts.begin_attempt(run, out, node, child, 1, {**inputs, name: items[index]}, out.scope)
         except InvalidError as error:
-            steps.undecidable(run, out, node, child, error)
+            attempts.undecidable(run, out, node, child, error)
         left.pop()
         if out.failure is not None:
             return
@@ -118,7 +118,7 @@ def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState)
     error = StepError(first.type if first else "item_failed", text, retryable=False)
     cancel_parts(run, out, key, "the map has failed")
     out.emit(ev.StepJoined, step=key, status="failed", error=error)
-    steps.give_up(run, out, node, key, error)
+    attempts.give_up(run, out, node, key, error)
     return True
 
 
@@ -140,8 +140,8 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
     awaited = "" if force else child
     out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason, child=awaited)
     if child:
-        steps.cancel_child(run, out, key, step.attempt, child, reason, force=force)
-    steps.release(run, out, key, step)
+        attempts.cancel_child(run, out, key, step.attempt, child, reason, force=force)
+    attempts.release(run, out, key, step)
 
 
 # --- loop steps ---
@@ -151,31 +151,31 @@ def iterate(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """The first iteration, if `while` holds. Raises ExpressionError, NeedBlob."""
     _next(run, out, node, key, 1, Payload())
     if run.state.steps[key].status is StepStatus.RUNNING:
-        steps.bound_all(out, node, key)
+        attempts.bound_all(out, node, key)
 
 
 def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """After an iteration: the next one, or the end of the step."""
     if step.status is not StepStatus.RUNNING:
-        steps.decided(run, key)
+        attempts.decided(run, key)
         return
-    steps.set_missing_timers(out, node, key, step)
+    attempts.set_missing_timers(out, node, key, step)
     part = iteration_key(key, step.iteration)
     child = run.state.steps.get(part)
     if child is None:
-        steps.schedule(run, out, node, part, 1)
+        attempts.schedule(run, out, node, part, 1)
     elif part in run.decided:
         try:
             _judge(run, out, node, key, step, child)
         except InvalidError as error:
-            steps.undecidable(run, out, node, key, error)
+            attempts.undecidable(run, out, node, key, error)
 
 
 def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, child: StepState) -> None:
     if child.status is not StepStatus.COMPLETED:
         error = child.error or StepError("iteration_failed", "the iteration did not complete", retryable=False)
         out.emit(ev.StepResolved, step=key, attempt=0, status="failed", error=error)
-        steps.give_up(run, out, node, key, error)
+        attempts.give_up(run, out, node, key, error)
         return
     output = child.output or Payload()
     until = node.config.until
@@ -205,10 +205,10 @@ def _next(run: Run, out: Decision, node: PlanNode, key: str, iteration: int, las
             text = f"the loop did not end within {node.config.max_iterations} iterations"
             error = StepError("max_iterations", text, retryable=False)
             out.emit(ev.StepResolved, step=key, attempt=0, status="failed", output=last, error=error)
-            steps.give_up(run, out, node, key, error)
+            attempts.give_up(run, out, node, key, error)
     else:
         out.emit(ev.StepIterated, step=key, iteration=iteration)
-        steps.schedule(run, out, node, iteration_key(key, iteration), 1)
+        attempts.schedule(run, out, node, iteration_key(key, iteration), 1)
 
 
 def _holds(scope: Scope, field: str, text: str) -> bool:
@@ -220,7 +220,7 @@ def _holds(scope: Scope, field: str, text: str) -> bool:
 
 def _done(run: Run, out: Decision, key: str, output: Payload) -> None:
     out.emit(ev.StepResolved, step=key, attempt=0, status="completed", output=output)
-    steps.decided(run, key)
+    attempts.decided(run, key)
 
 
 # --- back edges ---
@@ -239,7 +239,7 @@ def leave_or_repeat(run: Run, out: Decision, node: PlanNode) -> None:
             break
         left.extend(run.plan.exits[loop.edge])
     for target in left:
-        steps.closer(run, target)
+        attempts.closer(run, target)
 
 
 def _within(inner: Any, outer: Any) -> bool:

@@ -16,10 +16,10 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import Answer, StepState, StepStatus, current_key
-from agentflow_scheduler import steps
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.scope import Scope, fitting, gathered
+from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.scope import Scope, fitting, gathered
 
 APPROVERS_MAX: Final = 200
 IDLE_RUNS_MAX: Final = 1_000
@@ -60,12 +60,12 @@ def _timer(out: Decision, kind: str, key: str, at: int) -> None:
 def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
     payload = output if isinstance(output, Payload) else Payload(value=output)
     out.emit(ev.StepResolved, step=key, attempt=1, status="completed", output=payload, signal=signal)
-    steps.decided(run, key)
+    attempts.decided(run, key)
 
 
 def _fail(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
     out.emit(ev.StepResolved, step=key, attempt=1, status="failed", error=error)
-    steps.give_up(run, out, node, key, error)
+    attempts.give_up(run, out, node, key, error)
 
 
 def look_at_wait(run: Run, out: Decision, _node: PlanNode, key: str, step: StepState) -> None:
@@ -175,7 +175,7 @@ def _conclude(run: Run, out: Decision, node: PlanNode, key: str, step: StepState
     try:
         output = fitting({"decisions": decisions, **verdict}, "what the answers hold")
     except InvalidError as error:
-        steps.undecidable(run, out, node, key, error)
+        attempts.undecidable(run, out, node, key, error)
     else:
         _resolve(run, out, key, output)
 
@@ -191,7 +191,7 @@ def _told(answer: Answer, scope: Scope) -> dict[str, Any]:
 def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """A subworkflow that takes too long is cancelled; its end itself is a fact."""
     if not step.due:
-        steps.set_missing_timers(out, node, key, step)
+        attempts.set_missing_timers(out, node, key, step)
         return
     bound, length = ("total", node.policy.total_timeout_ms) if step.expired else ("", node.timeout_ms)
     child = step.child
@@ -199,8 +199,8 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
     out.emit(
         ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, child=child, cause=cause
     )
-    steps.cancel_child(run, out, key, step.attempt, child, "the step took too long")
-    steps.failed(run, out, node, key, step)
+    attempts.cancel_child(run, out, key, step.attempt, child, "the step took too long")
+    attempts.failed(run, out, node, key, step)
 
 
 def has_others(run: Run, out: Decision) -> bool:
@@ -211,7 +211,7 @@ def has_others(run: Run, out: Decision) -> bool:
     for name, node in run.plan.nodes.items():
         key = current_key(run.state, name)
         step = run.state.steps.get(key)
-        if step is None or key in run.decided or not steps.is_begun(step) or not run.is_present(key, node):
+        if step is None or key in run.decided or not attempts.is_begun(step) or not run.is_present(key, node):
             continue
         if step.status is not StepStatus.WAITING or step.child:
             return True
@@ -262,7 +262,7 @@ def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, A
         inputs=Payload(value=inputs),
         digest=state.digest,
         prompts=state.prompts,
-        budget_nano=steps.budget_left(state),
+        budget_nano=attempts.budget_left(state),
         deadline_ms=state.deadline_ms,
         tags=state.tags,
         priority=state.priority,

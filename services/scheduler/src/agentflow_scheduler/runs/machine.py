@@ -33,12 +33,12 @@ from agentflow_common.runs.state import (
     output_of,
     parent_of,
 )
-from agentflow_scheduler import attempts, chain, composite, graph, saga, steps, waits
-from agentflow_scheduler.faults import CUT_OFF_TEXT, ENGINE_ERROR, StepFault, check_fault
-from agentflow_scheduler.plan import PlanNode, skip_reason
-from agentflow_scheduler.run import Decision, Run, is_undo, unbounded
-from agentflow_scheduler.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
-from agentflow_scheduler.verdict import UNDECIDABLE, mistake
+from agentflow_scheduler.runs import attempt_bounds, attempts, chain, ending, expansion, graph, waits
+from agentflow_scheduler.runs.faults import CUT_OFF_TEXT, ENGINE_ERROR, StepFault, check_fault
+from agentflow_scheduler.runs.plan import PlanNode, skip_reason
+from agentflow_scheduler.runs.run import Decision, Run, is_undo, unbounded
+from agentflow_scheduler.runs.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
+from agentflow_scheduler.runs.verdict import UNDECIDABLE, mistake
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
@@ -46,7 +46,7 @@ def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str]
     asks for room in a worker pool, see Decision.
 
     StepFault for an error of the engine itself: the run's state holds a part of the decisions then, and is of no use;
-    it is to be read again from the log, and decided as faults.py says."""
+    it is to be read again from the log, and decided as runs/faults.py says."""
     out = Decision(run, now_ms, blobs, take)
     try:
         if not run.state.status.terminal:
@@ -61,22 +61,22 @@ def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str]
 def _decide(run: Run, out: Decision) -> None:
     state = run.state
     if run.broken is not None and run.past_help:
-        saga.fail(run, out, *run.broken, undo=False)
+        ending.fail(run, out, *run.broken, undo=False)
         return
     if state.status is RunStatus.PENDING:
         _start(run, out)
     if state.deadline_ms is not None and not state.deadline_passed and timer_ids.DEADLINE not in state.timers:
         out.emit(ev.TimerSet, timer=timer_ids.DEADLINE, kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
     if run.broken is not None and state.ending is None:
-        saga.fail(run, out, *run.broken)
+        ending.fail(run, out, *run.broken)
     elif state.ending is not None:
-        saga.compensate(run, out)
+        ending.compensate(run, out)
     elif state.cancel_requested:
-        saga.cancel(run, out)
+        ending.cancel(run, out)
     elif state.deadline_passed:
         error = StepError("deadline", f"the run did not end within {state.deadline_ms} ms", retryable=False)
-        saga.fail(run, out, error, "")
-    elif not (run.cut_off and not run.resumed and saga.resume(run, out)) and not _paused(run, out):
+        ending.fail(run, out, error, "")
+    elif not (run.cut_off and not run.resumed and ending.resume(run, out)) and not _paused(run, out):
         _look_around(run, out)
 
 
@@ -101,7 +101,7 @@ def _paused(run: Run, out: Decision) -> bool:
         for key in run.touched:
             out.at = key
             _release_if_over(run, out, key)
-            steps.give_back(run, out, key)
+            attempts.give_back(run, out, key)
         return True
     if state.status is RunStatus.PAUSED:
         out.emit(ev.RunResumed)
@@ -120,15 +120,15 @@ def _look_around(run: Run, out: Decision) -> None:
         run.touched.update(waiting)
     out.at = ""
     if out.failure is not None:
-        saga.fail(run, out, *out.failure)
+        ending.fail(run, out, *out.failure)
     elif out.successor:
         _continue_as_new(run, out)
     elif run.undecided and not waiting and run.resumed and not _is_under_way(run, out):
-        saga.fail(run, out, StepError(ENGINE_ERROR, CUT_OFF_TEXT, retryable=False), "")
+        ending.fail(run, out, StepError(ENGINE_ERROR, CUT_OFF_TEXT, retryable=False), "")
     elif run.undecided or run.leaving or waiting:
         _tell_waiting(run, out)
         chain.extend(run, out)
-    elif not saga.waits_for_children(run, out):
+    elif not ending.waits_for_children(run, out):
         _complete(run, out)
 
 
@@ -165,7 +165,7 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
 
 def _go_on(run: Run, out: Decision) -> bool:
     """Begins a `continue_as_new` that is due, once no other step runs or can run; False if it has to wait."""
-    if waits.has_others(run, out) or saga.waits_for_children(run, out):
+    if waits.has_others(run, out) or ending.waits_for_children(run, out):
         return False
     key = out.at = next(iter(run.last))
     del run.last[key]
@@ -177,7 +177,7 @@ def _go_on(run: Run, out: Decision) -> bool:
         run.touched[key] = None
         raise
     except InvalidError as error:
-        steps.undecidable(run, out, node, key, error)
+        attempts.undecidable(run, out, node, key, error)
     return True
 
 
@@ -187,7 +187,7 @@ def _leave_loops(run: Run, out: Decision) -> None:
         if name in run.faults:
             out.failure = (run.faults[name], name)
         else:
-            composite.leave_or_repeat(run, out, run.plan.nodes[name])
+            expansion.leave_or_repeat(run, out, run.plan.nodes[name])
     except InvalidError as error:
         out.failure = (StepError(UNDECIDABLE, f"the back edge of {name}: {error.message}", retryable=False), name)
     del run.leaving[name]
@@ -200,13 +200,13 @@ def _look(run: Run, out: Decision, key: str) -> None:
     if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
         return
     step = run.state.steps.get(key)
-    if key in run.faults and steps.is_begun(step):
+    if key in run.faults and attempts.is_begun(step):
         _give_up(run, out, key, InvalidError(run.faults[key].message))
-    elif step is None or not steps.is_begun(step):
+    elif step is None or not attempts.is_begun(step):
         if key == current_key(run.state, node.id) and not run.left(node.id):
             _begin(run, out, node, key)
         elif _is_iteration(run, key):
-            steps.schedule(run, out, node, key, 1)
+            attempts.schedule(run, out, node, key, 1)
     else:
         _look_at_begun(run, out, node, key, step)
 
@@ -218,10 +218,10 @@ def _give_up(run: Run, out: Decision, key: str, error: InvalidError) -> None:
     if step is not None and step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         out.failure = (run.faults.get(key) or mistake(key, error), key)
         return
-    composite.cancel_parts(run, out, key, "the step can't go on")
+    expansion.cancel_parts(run, out, key, "the step can't go on")
     if step is not None and (step.status in ACTIVE or step.child) and not _holds_parts(key, step):
-        composite.close(run, out, key, "the step can't go on")  # tells who is at work on it
-    steps.undecidable(run, out, node, key, error)
+        expansion.close(run, out, key, "the step can't go on")  # tells who is at work on it
+    attempts.undecidable(run, out, node, key, error)
     _release_if_over(run, out, key)
 
 
@@ -234,9 +234,9 @@ def _look_at_begun(run: Run, out: Decision, node: PlanNode, key: str, step: Step
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
             out.successor = key  # only the end is missing
-        steps.decided(run, key)
+        attempts.decided(run, key)
     elif status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
-        steps.failed(run, out, node, key, step)
+        attempts.failed(run, out, node, key, step)
     elif status is StepStatus.WAITING:
         _AWAITED[step.waiting](run, out, node, key, step)
     else:
@@ -247,7 +247,7 @@ def _release_if_over(run: Run, out: Decision, key: str) -> None:
     """Gives back the slot of an attempt that is over, whatever follows: others wait for it."""
     step = run.state.steps.get(key)
     if step is not None and step.lane and step.status not in _HOLDS_SLOT:
-        steps.release(run, out, key, step)
+        attempts.release(run, out, key, step)
 
 
 def _is_iteration(run: Run, key: str) -> bool:
@@ -267,20 +267,20 @@ def _is_left_over(run: Run, key: str) -> bool:
 def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     if step.status is StepStatus.RETRYING:
         if step.expired:
-            attempts.time_out(run, out, node, key, step)
+            attempt_bounds.time_out(run, out, node, key, step)
         elif step.due:
-            steps.schedule(run, out, node, key, step.attempt + 1)
+            attempts.schedule(run, out, node, key, step.attempt + 1)
         else:
-            steps.set_missing_timers(out, node, key, step)
+            attempts.set_missing_timers(out, node, key, step)
     elif step.expired and (step.width >= 0 or step.kind == "loop"):
-        composite.cancel_parts(run, out, key, "the step took too long")
-        attempts.time_out(run, out, node, key, step)
+        expansion.cancel_parts(run, out, key, "the step took too long")
+        attempt_bounds.time_out(run, out, node, key, step)
     elif step.width >= 0:
-        composite.go_on(run, out, node, key, step)
+        expansion.go_on(run, out, node, key, step)
     elif step.kind == "loop" and parent_of(key) is None:
-        composite.look_at_loop(run, out, node, key, step)
+        expansion.look_at_loop(run, out, node, key, step)
     else:
-        attempts.look_at_attempt(run, out, node, key, step)
+        attempt_bounds.look_at_attempt(run, out, node, key, step)
 
 
 _HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})
@@ -291,8 +291,8 @@ _AWAITED: Final[dict[str, Callable[[Run, Decision, PlanNode, str, StepState], ob
     "subworkflow": waits.look_at_child,
 }
 _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
-    "map": composite.expand,
-    "loop": composite.iterate,
+    "map": expansion.expand,
+    "loop": expansion.iterate,
     "wait": waits.begin_wait,
     "signal": waits.begin_signal,
     "approval": waits.begin_approval,
@@ -303,20 +303,20 @@ def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
     """Skips, expands, starts or offers a node whose sources are all decided."""
     try:
         check_fault(run, key)
-        reason = skip_reason(out.scope, node, bool(run.plan.loops) and composite.is_revisited(run, node))
+        reason = skip_reason(out.scope, node, bool(run.plan.loops) and expansion.is_revisited(run, node))
         if reason:
             out.emit(ev.StepSkipped, step=key, reason=reason)
-            steps.decided(run, key)
+            attempts.decided(run, key)
         elif node.kind == "continue_as_new":
             run.last[key] = None
         elif node.kind in _BEGIN:
             _BEGIN[node.kind](run, out, node, key)
         elif node.parallel:
-            composite.expand(run, out, node, key)
+            expansion.expand(run, out, node, key)
         else:
-            steps.schedule(run, out, node, key, 1)
+            attempts.schedule(run, out, node, key, 1)
     except InvalidError as error:
-        steps.undecidable(run, out, node, key, error)
+        attempts.undecidable(run, out, node, key, error)
 
 
 def _tell_waiting(run: Run, out: Decision) -> None:
@@ -342,10 +342,10 @@ def _complete(run: Run, out: Decision) -> None:
         if state.parent is not None:
             told = Payload(value=fitting(out.scope.inside(output), "the run's output"))
     except InvalidError as error:
-        saga.fail(run, out, StepError(UNDECIDABLE, at_field("outputs", error).message, retryable=False), "")
+        ending.fail(run, out, StepError(UNDECIDABLE, at_field("outputs", error).message, retryable=False), "")
         return
-    out.emit(ev.RunCompleted, output=Payload(value=output), **saga.totals(state, out.now_ms))
-    saga.tell_parent(run, out, told, None)
+    out.emit(ev.RunCompleted, output=Payload(value=output), **ending.totals(state, out.now_ms))
+    ending.tell_parent(run, out, told, None)
 
 
 def _continue_as_new(run: Run, out: Decision) -> None:
@@ -358,19 +358,19 @@ def _continue_as_new(run: Run, out: Decision) -> None:
         run.touched[key] = None
         raise
     except InvalidError as error:
-        saga.fail(run, out, mistake(key, error), key)
+        ending.fail(run, out, mistake(key, error), key)
         return
     if waits.idle_runs(run, key) > waits.IDLE_RUNS_MAX:
-        saga.fail(run, out, StepError("idle_chain", waits.IDLE_TEXT, retryable=False), key)
+        ending.fail(run, out, StepError("idle_chain", waits.IDLE_TEXT, retryable=False), key)
         return
     following = waits.successor_id(run, key)
-    saga.close_all(run, out, "the run goes on as a new one")
+    ending.close_all(run, out, "the run goes on as a new one")
     out.emit(
         ev.RunCompleted, output=Payload(value={"continued_as": following}), continued_as=following,
-        **saga.totals(run.state, out.now_ms),
+        **ending.totals(run.state, out.now_ms),
     )  # fmt: skip
     waits.start_successor(run, out, following, inputs, waits.idle_runs(run, key))
-    saga.tell_parent(run, out, Payload(), None)
+    ending.tell_parent(run, out, Payload(), None)
 
 
 def _by_value(state: RunState, key: str) -> Any:

@@ -13,7 +13,7 @@ from typing import Final
 
 from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError
 from agentflow_common.events import StepError
-from agentflow_scheduler.run import Run
+from agentflow_scheduler.runs.run import Run
 
 ENGINE_ERROR: Final = "engine_error"
 CUT_OFF_TEXT: Final = "the run was being ended for an error of the engine when its scheduler stopped"

@@ -15,9 +15,9 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.runs import timer_ids
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.scope import NeedBlob
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.scope import NeedBlob
 
 BYTES_MAX: Final = 16 * 1024  # of what they add to the task
 SLOW_MS: Final = 50  # after a step that took longer a task of its own costs next to nothing

@@ -12,8 +12,8 @@ from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runs.fold import evolve
 from agentflow_common.runs.state import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
 from agentflow_scheduler.outcome import Outcome
-from agentflow_scheduler.plan import Plan, PlanNode
-from agentflow_scheduler.scope import Scope
+from agentflow_scheduler.runs.plan import Plan, PlanNode
+from agentflow_scheduler.runs.scope import Scope
 
 _BUSY = OPEN - {StepStatus.WAITING}
 _NOTHING: frozenset[str] = frozenset()  # one for all: an empty one takes 216 bytes
@@ -31,7 +31,7 @@ class Run:
     leaving: ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep.
     cut_off: steps were closed for an end that is not in the log; resumed: what it was has been looked for. faults:
     steps that fail of an error of the engine; broken: what the run itself fails of, and the step; past_help: it can't
-    be compensated either. See faults.py.
+    be compensated either. See runs/faults.py.
     """
 
     __slots__ = (

@@ -9,8 +9,8 @@ from agentflow_common.definition.model import Retry
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs.state import StepState, StepStatus, parent_of
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import is_undo
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import is_undo
 
 UNDECIDABLE: Final = "undecidable"
 _BASES: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError",)}  # of the engine's own types

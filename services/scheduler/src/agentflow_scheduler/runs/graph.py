@@ -33,9 +33,9 @@ from agentflow_common.runs.state import (
     output_of,
     visit_key,
 )
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.scope import taken
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.scope import taken
 
 
 class EdgeError(InvalidError):

@@ -6,21 +6,21 @@ from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import StepState, StepStatus, parent_of
-from agentflow_scheduler import steps
-from agentflow_scheduler.plan import PlanNode
-from agentflow_scheduler.run import Decision, Run
+from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import Decision, Run
 
 
 def look_at_attempt(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
     """An attempt that waits for its slot, is offered, or runs."""
     queued = step.status is StepStatus.QUEUED and not step.expired
     if queued and step.granted:
-        steps.set_missing_timers(out, node, key, step)
-        steps.granted(run, out, node, key, step)
+        attempts.set_missing_timers(out, node, key, step)
+        attempts.granted(run, out, node, key, step)
     elif queued and not step.lane:
-        steps.ask_again(run, out, node, key, step)
+        attempts.ask_again(run, out, node, key, step)
     elif not (step.due or step.expired):
-        steps.set_missing_timers(out, node, key, step)
+        attempts.set_missing_timers(out, node, key, step)
         _watch_heartbeat(out, node, key, step)
     elif step.reason == "heartbeat" and step.beat and not step.expired:
         _set_heartbeat(out, node, key, step)
@@ -51,8 +51,8 @@ def time_out(run: Run, out: Decision, node: PlanNode, key: str, step: StepState)
         bound, length = "", node.timeout_ms
     cause = cause_of(run, key, step)
     out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=length or 0, bound=bound, cause=cause)
-    steps.release(run, out, key, step)
-    steps.failed(run, out, node, key, step)
+    attempts.release(run, out, key, step)
+    attempts.failed(run, out, node, key, step)
 
 
 def cause_of(run: Run, key: str, step: StepState) -> StepError | None:

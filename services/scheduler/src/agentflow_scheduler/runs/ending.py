@@ -27,9 +27,9 @@ from agentflow_common.runs.state import (
     undoing_steps,
 )
 from agentflow_common.subjects import SCHEDULE_PREFIX
-from agentflow_scheduler import composite, steps
-from agentflow_scheduler.run import Decision, Run
-from agentflow_scheduler.verdict import error_of, is_final, is_unsure
+from agentflow_scheduler.runs import attempts, expansion
+from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.verdict import error_of, is_final, is_unsure
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
 CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
@@ -37,12 +37,12 @@ CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to u
 
 def close_all(run: Run, out: Decision, reason: str, force: bool = False) -> None:
     for key in [*run.busy, *run.waits]:
-        composite.close(run, out, key, reason, force)
+        expansion.close(run, out, key, reason, force)
     for key, step in list(run.state.steps.items()):
         if step.status in OPEN:  # expanded and iterating ones
             out.emit(ev.StepCancelled, step=key, attempt=step.attempt, reason=reason)
         if step.lane and step.status not in OPEN:
-            steps.release(run, out, key, step)
+            attempts.release(run, out, key, step)
 
 
 def fail(run: Run, out: Decision, error: StepError, step: str, undo: bool = True) -> None:
@@ -101,9 +101,9 @@ def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
             word = f"{step.child}:{state.cancel_grace_ms}"
             if word not in run.told:
                 run.told[word] = None
-                steps.cancel_child(run, out, key, step.attempt, step.child, reason, grace_ms=state.cancel_grace_ms)
+                attempts.cancel_child(run, out, key, step.attempt, step.child, reason, grace_ms=state.cancel_grace_ms)
         elif not _may_end_itself(step):
-            composite.close(run, out, key, reason)
+            expansion.close(run, out, key, reason)
     timer = timer_ids.grace(state.cancel_grace_ms)
     if timer not in state.timers:
         out.emit(ev.TimerSet, timer=timer, kind="grace", fire_at=out.now_ms + state.cancel_grace_ms)
@@ -141,7 +141,7 @@ def waits_for_children(run: Run, out: Decision) -> bool:
     if not state.undoing or state.patience_over:
         return False
     if timer_ids.CHILDREN not in state.timers:
-        levels = steps.DEPTH_MAX + 1 - state.depth  # more than any of its children has
+        levels = attempts.DEPTH_MAX + 1 - state.depth  # more than any of its children has
         out.emit(ev.TimerSet, timer=timer_ids.CHILDREN, kind="children", fire_at=out.now_ms + CHILDREN_MS * levels)
     return True
 
@@ -175,13 +175,13 @@ def compensate(run: Run, out: Decision) -> None:
         step = state.steps.get(name)
         if state.cancel_forced and (step is None or step.status is not StepStatus.COMPLETED):
             if step is not None:
-                composite.close(run, out, name, "the run was cancelled by force")
+                expansion.close(run, out, name, "the run was cancelled by force")
             undone.append(key)
             continue
         if step is None:
             node = run.node(key)
             assert node is not None  # noqa: S101
-            steps.schedule(run, out, node, name, 1)
+            attempts.schedule(run, out, node, name, 1)
             step = state.steps[name]
         _look_at_undo(run, out, name, step)
         if name not in run.decided:
@@ -200,18 +200,18 @@ def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
     if name in run.decided:
         return
     if step.status is StepStatus.COMPLETED:
-        steps.decided(run, name)
+        attempts.decided(run, name)
     elif name in run.faults:
-        steps.undecidable(run, out, node, name, InvalidError(run.faults[name].message))
+        attempts.undecidable(run, out, node, name, InvalidError(run.faults[name].message))
     elif step.status is StepStatus.RETRYING and step.due:
-        steps.schedule(run, out, node, name, step.attempt + 1)
+        attempts.schedule(run, out, node, name, step.attempt + 1)
     elif step.due and step.status in ACTIVE:
         out.emit(ev.StepTimedOut, step=name, attempt=step.attempt, timeout_ms=node.timeout_ms or 0)
-        steps.failed(run, out, node, name, step)
+        attempts.failed(run, out, node, name, step)
     elif step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}:
-        steps.failed(run, out, node, name, step)
+        attempts.failed(run, out, node, name, step)
     elif step.status in ACTIVE:
-        steps.set_missing_timers(out, node, name, step)
+        attempts.set_missing_timers(out, node, name, step)
 
 
 # --- the end ---
@@ -246,7 +246,7 @@ def _tell_children(run: Run, out: Decision) -> None:
     if state.cancel_forced:
         for key, child in state.undoing.items():
             step, _, attempt = key.rpartition("/")
-            steps.cancel_child(run, out, step, int(attempt), child, state.cancel_reason, force=True)
+            attempts.cancel_child(run, out, step, int(attempt), child, state.cancel_reason, force=True)
 
 
 def tell_parent(run: Run, out: Decision, output: Payload, error: StepError | None) -> None:

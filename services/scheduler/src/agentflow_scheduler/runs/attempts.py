@@ -24,11 +24,11 @@ from agentflow_common.runs.state import (
     parent_of,
     visit_key,
 )
-from agentflow_scheduler.faults import check_fault
-from agentflow_scheduler.plan import PlanNode, PlanWork, map_items, mapped_items
-from agentflow_scheduler.run import Decision, Run, is_undo
-from agentflow_scheduler.scope import Scope, at_field, fitting
-from agentflow_scheduler.verdict import (
+from agentflow_scheduler.runs.faults import check_fault
+from agentflow_scheduler.runs.plan import PlanNode, PlanWork, map_items, mapped_items
+from agentflow_scheduler.runs.run import Decision, Run, is_undo
+from agentflow_scheduler.runs.scope import Scope, at_field, fitting
+from agentflow_scheduler.runs.verdict import (
     error_of,
     is_unknown,
     is_unsure,

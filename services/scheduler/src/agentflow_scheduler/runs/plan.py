@@ -20,7 +20,7 @@ from agentflow_common.expressions.language import ExpressionError, kind_of, pars
 from agentflow_common.expressions.state_schema import Schema
 from agentflow_common.runs.state import MARKER
 from agentflow_scheduler.bounds import ROW_STEPS
-from agentflow_scheduler.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
+from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
 _STATE_KEY: Final = re.compile(r"\{\{\s*state(?:\.(\w+)|\['(\w+)'\])\s*\}\}\Z")
@@ -148,7 +148,7 @@ class PlanNode:
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
     roots: nodes that wait for none. exits: nodes that come one closer when the loop of a back edge is left, once for
-    each edge that leads out of it. row_steps: see chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by
+    each edge that leads out of it. row_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by
     source, schema: of its state, and no node waits for another."""
 
     def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:

@@ -1,0 +1,1 @@
+"""The run machine: what happens next in a run, as pure functions of its folded state."""
