@@ -13,8 +13,9 @@ from agentflow_common.log.event_log import Stored
 from agentflow_common.runtime.service import running
 from agentflow_gateway.schedules import commands as gateway_schedules
 from agentflow_gateway.testing_schedules import FAR, Desk, opened
-from agentflow_scheduler import schedules, trim
+from agentflow_scheduler import trim
 from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.schedules import machine as schedules
 from agentflow_scheduler.settings import SchedulerSettings
 
 pytestmark = pytest.mark.integration

@@ -20,7 +20,7 @@ from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.state import OPEN, UNDO, RunState, StepStatus, node_of, parent_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
-from agentflow_scheduler.lanes import Lane
+from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 

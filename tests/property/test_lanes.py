@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, Slot, key_of_lane, new_state, slot_key
-from agentflow_scheduler import lanes
-from agentflow_scheduler.lanes import Lane, decide_lane
+from agentflow_scheduler.lanes import machine as lanes
+from agentflow_scheduler.lanes.machine import Lane, decide_lane
 
 KEY = key_of_lane("acme-7")
 

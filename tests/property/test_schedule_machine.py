@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.schedules.fold import RECENT_MAX, TIMER, ScheduleFold, new_state
-from agentflow_scheduler.schedules import CHECKPOINT_EVERY, DECISIONS_MAX, Schedule, decide_schedule
+from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, DECISIONS_MAX, Schedule, decide_schedule
 
 from .schedule_world import BASE, NAME, POLICIES, T0, World, decided, spec_of
 

@@ -13,8 +13,8 @@ from agentflow_common import events as ev
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.changes import keeps_times
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
-from agentflow_scheduler import schedules
-from agentflow_scheduler.schedules import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
+from agentflow_scheduler.schedules import machine as schedules
+from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
 
 from .schedule_world import BASE, POLICIES, T0, World, spec_of
 

@@ -14,12 +14,12 @@ import agentflow_common.log.group_commit
 import agentflow_common.log.object_reads
 import agentflow_scheduler.app
 import agentflow_scheduler.append
-import agentflow_scheduler.lanes
+import agentflow_scheduler.lanes.machine
 import agentflow_scheduler.lease
 import agentflow_scheduler.load
 import agentflow_scheduler.packing
 import agentflow_scheduler.runs.chain
-import agentflow_scheduler.schedules
+import agentflow_scheduler.schedules.machine
 import agentflow_worker.app
 import agentflow_worker.flight
 import agentflow_worker.handlers
@@ -149,8 +149,8 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
         (agentflow_worker.handlers.Executor, "_call", call),
-        (agentflow_scheduler.lanes, "CHECKPOINT_EVENTS", 25),
-        (agentflow_scheduler.schedules, "CHECKPOINT_EVERY", 9),
+        (agentflow_scheduler.lanes.machine, "CHECKPOINT_EVENTS", 25),
+        (agentflow_scheduler.schedules.machine, "CHECKPOINT_EVERY", 9),
         (agentflow_worker.app, "LlmDeps", llm),
         (agentflow_worker.app, "Lanes", FixedLanes),
         (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),

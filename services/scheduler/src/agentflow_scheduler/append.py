@@ -21,8 +21,8 @@ from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Ack, Entry, EventLo
 from agentflow_common.log.group_commit import BATCH_MIN
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity
-from agentflow_scheduler.lanes import Lane
-from agentflow_scheduler.schedules import subject_of_schedule
+from agentflow_scheduler.lanes.machine import Lane
+from agentflow_scheduler.schedules.machine import subject_of_schedule
 
 CHAIN_MAX: Final = 3
 _RUN_FACTS: Final = (

@@ -18,12 +18,12 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
-from agentflow_scheduler.lanes import Lane, decide_lane
+from agentflow_scheduler.lanes.machine import Lane, decide_lane
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.schedules import Schedule, decide_schedule
+from agentflow_scheduler.schedules.machine import Schedule, decide_schedule
 
 State = RunState | LaneState | ScheduleState
 _BEGIN = (ev.RunSubmitted, ev.LaneRequested, ev.LaneConfigured, ev.ScheduleCreated)

@@ -28,7 +28,7 @@ from agentflow_common.subjects import RunKey
 from agentflow_scheduler.append import Appender, Turn
 from agentflow_scheduler.controls import Controls
 from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
-from agentflow_scheduler.lanes import Lane
+from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.load import Load
 from agentflow_scheduler.outcome import Outcome

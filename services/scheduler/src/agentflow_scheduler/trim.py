@@ -18,8 +18,8 @@ from nats.js.errors import APIError
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.lanes import Lane
-from agentflow_scheduler.schedules import Schedule
+from agentflow_scheduler.lanes.machine import Lane
+from agentflow_scheduler.schedules.machine import Schedule
 
 log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0

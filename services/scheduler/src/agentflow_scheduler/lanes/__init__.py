@@ -1,0 +1,1 @@
+"""The machine of keyed lanes: who gets the next slot."""

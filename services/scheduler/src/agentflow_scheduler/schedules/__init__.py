@@ -1,0 +1,1 @@
+"""The machine of schedules: when the next run is due."""
