@@ -25,7 +25,7 @@ from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.testing_schedules import Desk, opened
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.controls import Controls
+from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.lanes import Lanes

@@ -12,7 +12,6 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_scheduler import handlers
 from agentflow_scheduler.runs import attempts
 
 pytestmark = pytest.mark.integration
@@ -110,19 +109,19 @@ async def test_engine_01_an_error_that_leaves_nothing_to_do_ends_its_run_alone(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even its end can be decided: the others go on, and so does it once the engine is mended."""
-    real = handlers.decide_entity
+    real = engine.decide_entity
 
     def decide_entity(entity: Any, *rest: Any) -> Any:
         if getattr(entity.state, "workflow", "") == "w" and entity.state.started_at:
             raise ZeroDivisionError
         return real(entity, *rest)
 
-    monkeypatch.setattr(handlers, "decide_entity", decide_entity)
+    monkeypatch.setattr(engine, "decide_entity", decide_entity)
     key = await engine.submit(saga("{id: bad, type: function, config: {function_name: t.broken}}"))
     await engine.until(key, ev.StepCompleted)
     for other in [await engine.submit(QUICK) for _ in range(10)]:
         assert (await engine.finished(other)).status is RunStatus.COMPLETED
-    monkeypatch.setattr(handlers, "decide_entity", real)
+    monkeypatch.setattr(engine, "decide_entity", real)
     cancel = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="enough")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(cancel)))
     end = (await engine.finished(key)).status
@@ -135,8 +134,8 @@ async def test_engine_01_a_value_that_is_lost_is_the_failure_of_the_step_that_as
     async def fetch(_self: Any, _ref: Any) -> Any:
         raise RetryableError("the object store has it no more", kind="blob_missing")
 
-    monkeypatch.setattr(handlers, "PARK_TRIES_MAX", 1)
-    monkeypatch.setattr("agentflow_scheduler.handlers.Blobs.fetch", fetch)
+    monkeypatch.setattr(engine, "PARK_TRIES_MAX", 1)
+    monkeypatch.setattr("agentflow_scheduler.engine.engine.Blobs.fetch", fetch)
     loaded().UNDONE.clear()
     big = "{id: bad, type: function, config: {function_name: t.big, inputs: {size: 30000}}}"
     last = "{id: last, type: function, config: {function_name: t.add, inputs: {a: '{{bad.output | length}}'}}}"

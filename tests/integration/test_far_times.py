@@ -10,7 +10,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.runs.state import RunStatus, TimerState
-from agentflow_scheduler.timers import set_timers
+from agentflow_scheduler.engine.timers import set_timers
 
 pytestmark = pytest.mark.integration
 

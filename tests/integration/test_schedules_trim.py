@@ -13,8 +13,8 @@ from agentflow_common.log.event_log import Stored
 from agentflow_common.runtime.service import running
 from agentflow_gateway.schedules import commands as gateway_schedules
 from agentflow_gateway.testing_schedules import FAR, Desk, opened
-from agentflow_scheduler import trim
 from agentflow_scheduler.app import app as scheduler_app
+from agentflow_scheduler.engine import log_trim
 from agentflow_scheduler.schedules import machine as schedules
 from agentflow_scheduler.settings import SchedulerSettings
 
@@ -30,7 +30,7 @@ async def test_what_stands_before_a_checkpoint_or_the_end_goes_and_nothing_is_fo
     nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(schedules, "CHECKPOINT_EVERY", EVERY)
-    monkeypatch.setattr(trim, "EVERY_S", 0.05)
+    monkeypatch.setattr(log_trim, "EVERY_S", 0.05)
     settings = SchedulerSettings(nats_url=nats_url)
     async with opened(nats_url, db_env) as desk:
         async with running("scheduler", settings, scheduler_app):

@@ -15,7 +15,8 @@ from agentflow_common.runs import fold as run_fold
 from agentflow_common.runs import fold_facts
 from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_scheduler import append, handlers, shards, snapshots
+from agentflow_scheduler import shards, snapshots
+from agentflow_scheduler.engine import append, engine
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
@@ -42,14 +43,14 @@ def ack_before_report() -> list[Change]:
 
 def no_timers_on_recovery() -> list[Change]:
     """Timers that were decided, and not yet set when the scheduler crashed, are not set by the next one."""
-    real = handlers.set_timers
+    real = engine.set_timers
 
     async def set_timers(log: Any, timers: Any) -> None:
         recovering = all(isinstance(timer, run_state.TimerState) for _, _, timer in timers)
         if not recovering:
             await real(log, timers)
 
-    return [(handlers, "set_timers", set_timers)]
+    return [(engine, "set_timers", set_timers)]
 
 
 def seen_ignored() -> list[Change]:
@@ -94,7 +95,7 @@ def no_reload() -> list[Change]:
     async def reload(self: Any, key: Any) -> Any:
         return self._entities.get(key)
 
-    return [(handlers.Engine, "_reload", reload)]
+    return [(engine.Engine, "_reload", reload)]
 
 
 def shared_timer_names() -> list[Change]:

@@ -13,11 +13,11 @@ import agentflow_common.log.blobs
 import agentflow_common.log.group_commit
 import agentflow_common.log.object_reads
 import agentflow_scheduler.app
-import agentflow_scheduler.append
+import agentflow_scheduler.engine.append
+import agentflow_scheduler.engine.load_report
+import agentflow_scheduler.engine.packing
 import agentflow_scheduler.lanes.machine
 import agentflow_scheduler.lease
-import agentflow_scheduler.load
-import agentflow_scheduler.packing
 import agentflow_scheduler.runs.chain
 import agentflow_scheduler.schedules.machine
 import agentflow_worker.app
@@ -138,13 +138,13 @@ def small_engine(world: World) -> Iterator[None]:
         (subjects, "SHARDS", 2),
         (agentflow_common.log.blobs, "INLINE_BYTES_MAX", 800),
         (agentflow_common.log.object_reads, "read", read),
-        (agentflow_scheduler.packing, "INLINE_BYTES_MAX", 800),
-        (agentflow_scheduler.packing, "PACK_BYTES_MIN", 300),
-        (agentflow_scheduler.append, "ATOMIC_BATCH_MAX", 5),
-        (agentflow_scheduler.append, "BATCH_MIN", 2),
+        (agentflow_scheduler.engine.packing, "INLINE_BYTES_MAX", 800),
+        (agentflow_scheduler.engine.packing, "PACK_BYTES_MIN", 300),
+        (agentflow_scheduler.engine.append, "ATOMIC_BATCH_MAX", 5),
+        (agentflow_scheduler.engine.append, "BATCH_MIN", 2),
         (agentflow_common.log.group_commit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.log.group_commit, "BATCH_MIN", 2),
-        (agentflow_scheduler.load, "resident_bytes", lambda: 0),
+        (agentflow_scheduler.engine.load_report, "resident_bytes", lambda: 0),
         (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),

@@ -9,10 +9,10 @@ from agentflow_common import subjects
 from agentflow_common.log.streams import patiently
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
-from agentflow_scheduler.controls import Controls
-from agentflow_scheduler.handlers import Engine
+from agentflow_scheduler.engine.controls import Controls
+from agentflow_scheduler.engine.engine import Engine
+from agentflow_scheduler.engine.load_report import report
 from agentflow_scheduler.lease import Leases
-from agentflow_scheduler.load import report
 from agentflow_scheduler.settings import SchedulerSettings
 
 

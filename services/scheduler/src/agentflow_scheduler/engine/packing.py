@@ -17,7 +17,7 @@ from agentflow_common.rpc import bus
 from agentflow_common.rpc.vault import ADOPT, AdoptRequest
 from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.append import Turn
+from agentflow_scheduler.engine.append import Turn
 from agentflow_scheduler.entities import Entity, groups
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.faults import at_step

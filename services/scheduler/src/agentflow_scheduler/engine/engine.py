@@ -25,23 +25,23 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import RunKey
-from agentflow_scheduler.append import Appender, Turn
-from agentflow_scheduler.controls import Controls
+from agentflow_scheduler.engine.append import Appender, Turn
+from agentflow_scheduler.engine.controls import Controls
+from agentflow_scheduler.engine.load_report import Load
+from agentflow_scheduler.engine.log_trim import Trimmer
+from agentflow_scheduler.engine.packing import Packer
+from agentflow_scheduler.engine.pools import Pools
+from agentflow_scheduler.engine.timers import purge_timers, set_timers
 from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.lease import Leases
-from agentflow_scheduler.load import Load
 from agentflow_scheduler.outcome import Outcome
-from agentflow_scheduler.packing import Packer
-from agentflow_scheduler.pools import Pools
 from agentflow_scheduler.recovery import end_unplannable, reload
 from agentflow_scheduler.runs.faults import Faults, LostValueError
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import Shards
-from agentflow_scheduler.timers import purge_timers, set_timers
-from agentflow_scheduler.trim import Trimmer
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log

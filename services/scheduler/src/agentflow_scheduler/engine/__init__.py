@@ -1,0 +1,1 @@
+"""The scheduler's loop: take what arrived, fold it, decide, append."""
