@@ -12,7 +12,7 @@ import time
 from agentflow_common import ids, subjects
 from agentflow_common.log.consumers import WorkQueue
 from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Entry
-from agentflow_scheduler.snapshots import save_snapshot
+from agentflow_scheduler.shards.snapshots import save_snapshot
 from benchmarks.drive import SILENCE_S_MAX, drive
 from benchmarks.history import Line, copy, tasks, template
 from benchmarks.output import Emit

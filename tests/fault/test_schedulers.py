@@ -28,7 +28,7 @@ from agentflow_common.testing.attempts import begun_by
 from agentflow_common.testing.chaos import ServiceProcess
 from agentflow_common.testing.links import Links
 from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_scheduler.lease import Holder
+from agentflow_scheduler.shards.leases import Holder
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 

@@ -23,7 +23,7 @@ from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.log_trim import Cut, Trimmer
 from agentflow_scheduler.lanes import machine as lanes
-from agentflow_scheduler.snapshots import load_snapshot
+from agentflow_scheduler.shards.snapshots import load_snapshot
 from agentflow_worker.app import app as worker_app
 
 pytestmark = pytest.mark.integration

@@ -193,7 +193,7 @@ async def _is(world: World, because: str = "", **fields: Any) -> bool:
 
 async def test_what_is_not_safe_to_purge_stays_and_is_told(world: World) -> None:
     """A consumer that has not seen it, a snapshot that calls it unfinished, a word since: each holds a run back."""
-    from agentflow_scheduler.snapshots import save_snapshot
+    from agentflow_scheduler.shards.snapshots import save_snapshot
 
     slow, snapped, spoken, free, running = (subjects.key_of("acme", f"run_{name}") for name in "abcde")
     jsm, js = world.nc.jsm(), world.nc.jetstream()

@@ -9,7 +9,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentflow_scheduler.balance import assign
+from agentflow_scheduler.shards.balance import assign
 
 MEMBERS = st.sets(st.text("abcdef0123456789", min_size=1, max_size=12), min_size=1, max_size=9)
 

@@ -8,7 +8,7 @@ import msgspec
 
 from agentflow_common.runs.state import RunState
 from agentflow_scheduler.entities import State
-from agentflow_scheduler.snapshots import Saver, Snapshot, decode_snapshot, encode_snapshot
+from agentflow_scheduler.shards.snapshots import Saver, Snapshot, decode_snapshot, encode_snapshot
 
 ONE: dict[str, Any] = {"name": "one", "dag": {"nodes": ["x" * 1000]}}
 TWO: dict[str, Any] = {"name": "two"}

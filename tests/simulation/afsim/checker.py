@@ -25,7 +25,7 @@ from agentflow_common.runs.state import UNDO, RunState, StepStatus, node_of
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.snapshots import Snapshot
+from agentflow_scheduler.shards.snapshots import Snapshot
 
 if TYPE_CHECKING:
     from afsim.world import World

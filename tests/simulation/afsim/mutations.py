@@ -15,9 +15,9 @@ from agentflow_common.runs import fold as run_fold
 from agentflow_common.runs import fold_facts
 from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_scheduler import shards, snapshots
 from agentflow_scheduler.engine import append, engine
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
+from agentflow_scheduler.shards import shards, snapshots
 from agentflow_worker import handlers as worker
 from agentflow_worker import reports
 

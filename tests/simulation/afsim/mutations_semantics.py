@@ -11,9 +11,9 @@ from agentflow_common.runs.fold_decisions import DECISIONS
 from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import Answer, RunState, StepStatus
 from agentflow_common.schedules import fold as schedule_fold
-from agentflow_scheduler import recovery
 from agentflow_scheduler.engine import append, pools
 from agentflow_scheduler.runs import attempt_bounds, attempts, ending, expansion, machine, run, waits
+from agentflow_scheduler.shards import recovery
 
 Change = tuple[Any, Any, Any]
 

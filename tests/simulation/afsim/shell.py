@@ -17,9 +17,9 @@ import agentflow_scheduler.engine.append
 import agentflow_scheduler.engine.load_report
 import agentflow_scheduler.engine.packing
 import agentflow_scheduler.lanes.machine
-import agentflow_scheduler.lease
 import agentflow_scheduler.runs.chain
 import agentflow_scheduler.schedules.machine
+import agentflow_scheduler.shards.leases
 import agentflow_worker.app
 import agentflow_worker.flight
 import agentflow_worker.handlers
@@ -145,7 +145,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_common.log.group_commit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.log.group_commit, "BATCH_MIN", 2),
         (agentflow_scheduler.engine.load_report, "resident_bytes", lambda: 0),
-        (agentflow_scheduler.lease, "new_token", lambda: str(PROCESS.get())),
+        (agentflow_scheduler.shards.leases, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
         (agentflow_worker.handlers.Executor, "_call", call),

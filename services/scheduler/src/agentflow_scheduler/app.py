@@ -12,8 +12,8 @@ from agentflow_common.runtime.service import Context
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.engine.engine import Engine
 from agentflow_scheduler.engine.load_report import report
-from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.settings import SchedulerSettings
+from agentflow_scheduler.shards.leases import Leases
 
 
 @contextlib.asynccontextmanager

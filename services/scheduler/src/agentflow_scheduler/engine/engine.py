@@ -34,14 +34,14 @@ from agentflow_scheduler.engine.pools import Pools
 from agentflow_scheduler.engine.timers import purge_timers, set_timers
 from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
-from agentflow_scheduler.lease import Leases
 from agentflow_scheduler.outcome import Outcome
-from agentflow_scheduler.recovery import end_unplannable, reload
 from agentflow_scheduler.runs.faults import Faults, LostValueError
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run, unbounded
 from agentflow_scheduler.settings import SchedulerSettings
-from agentflow_scheduler.shards import Shards
+from agentflow_scheduler.shards.leases import Leases
+from agentflow_scheduler.shards.recovery import end_unplannable, reload
+from agentflow_scheduler.shards.shards import Shards
 
 log = logging.getLogger(__name__)
 ROUNDS_MAX: Final = 50  # tries of one turn before the engine starts over from the log

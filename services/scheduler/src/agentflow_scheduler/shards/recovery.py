@@ -22,7 +22,7 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
 from agentflow_scheduler.runs import ending
-from agentflow_scheduler.snapshots import load_snapshot
+from agentflow_scheduler.shards.snapshots import load_snapshot
 
 log = logging.getLogger(__name__)
 

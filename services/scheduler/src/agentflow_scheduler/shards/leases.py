@@ -28,7 +28,7 @@ from nats.js.kv import KeyValue
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE, AgentFlowError
 from agentflow_common.log.event_log import EventLog, Stored
-from agentflow_scheduler.balance import assign
+from agentflow_scheduler.shards.balance import assign
 
 log = logging.getLogger(__name__)
 RELEASE_S_MAX: Final = 3.0  # a stop does not wait for servers that do not answer: the leases age out

@@ -21,10 +21,10 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_common.runtime import tasks
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import State
-from agentflow_scheduler.lease import Leases
-from agentflow_scheduler.recovery import Recovered, recover
 from agentflow_scheduler.settings import SchedulerSettings
-from agentflow_scheduler.snapshots import Saver
+from agentflow_scheduler.shards.leases import Leases
+from agentflow_scheduler.shards.recovery import Recovered, recover
+from agentflow_scheduler.shards.snapshots import Saver
 
 log = logging.getLogger(__name__)
 GATHER_S: Final = 0.0003  # of silence end the facts of a turn under fsync: a turn is one sync, however many it serves
