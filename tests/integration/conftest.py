@@ -28,8 +28,8 @@ from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.app import app as worker_app
-from agentflow_worker.lanes import Lanes
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks.lane_queues import Lanes
 
 STEPS = Path(__file__).with_name("steps.py")
 

@@ -304,7 +304,7 @@ async def test_two_schedulers_share_the_shards_and_a_stale_one_writes_nothing(en
 
 
 async def test_a_step_that_ends_its_workers_is_given_up(engine: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("agentflow_worker.handlers.DELIVERIES_MAX", 0)  # as if it had been delivered so often
+    monkeypatch.setattr("agentflow_worker.tasks.executor.DELIVERIES_MAX", 0)  # as if it had been delivered so often
     text = workflow("{id: f, type: function, config: {function_name: t.add}, policy: {retry: {max_attempts: 3}}}")
     state = await engine.finished(await engine.submit(text))
     assert (state.status, state.error.type, state.steps["f"].attempt) == (RunStatus.FAILED, "worker_lost", 1)

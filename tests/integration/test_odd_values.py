@@ -93,7 +93,7 @@ async def test_engine_04_a_step_whose_result_json_lacks_has_acted_and_is_undone(
 async def test_engine_04_an_effect_is_not_repeated_because_its_result_could_not_be_examined(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agentflow_worker.reports.PATIENCE_S", 0.1)  # and there is no security service
+    monkeypatch.setattr("agentflow_worker.tasks.reports.PATIENCE_S", 0.1)  # and there is no security service
     before = calls("text_payment")
     policy = "policy: {retry: {max_attempts: 3, initial_ms: 1}}"
     undo = "compensate_with: {type: function, config: {function_name: t.add, inputs: {a: 1}}}"

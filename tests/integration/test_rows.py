@@ -24,9 +24,9 @@ from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
-from agentflow_worker import flight
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks import attempt
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("row_steps.py")
@@ -54,7 +54,7 @@ def three(call: str = "r.pass") -> str:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker goes on however long it takes, so that a test may hold it in the middle."""
-    monkeypatch.setattr(flight, "COURSE_S_MAX", 60.0)
+    monkeypatch.setattr(attempt, "COURSE_S_MAX", 60.0)
 
 
 @pytest.fixture

@@ -20,9 +20,9 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_worker import flight
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks import attempt
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("row_steps.py")
@@ -123,7 +123,7 @@ class Worker:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(flight, "COURSE_S_MAX", 60.0)
+    monkeypatch.setattr(attempt, "COURSE_S_MAX", 60.0)
 
 
 @pytest.fixture

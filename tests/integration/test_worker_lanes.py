@@ -18,9 +18,9 @@ from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_worker import lanes
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks import lane_queues
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("worker_steps.py")
@@ -146,7 +146,7 @@ async def test_a_deleted_setting_is_none_a_broken_one_changes_nothing_a_pattern_
 async def test_a_consumer_that_somebody_changed_is_set_right_again(
     nats_url: str, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lanes, "RECHECK_S", 0.3)
+    monkeypatch.setattr(lane_queues, "RECHECK_S", 0.3)
     settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
     async with running("worker", settings, worker_app) as context:
         found = Lane(context.log)

@@ -9,7 +9,7 @@ import pytest
 
 from agentflow_common import screening
 from agentflow_security import machine
-from agentflow_worker.completions import covered
+from agentflow_worker.models.completions import covered
 
 
 def protected(value: Any) -> Any:

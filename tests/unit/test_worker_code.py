@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from agentflow_common.errors import InvalidError
-from agentflow_worker.code import fixes
-from agentflow_worker.code.complexity import cyclomatic
+from agentflow_worker.builtins.code import fixes
+from agentflow_worker.builtins.code.complexity import cyclomatic
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import invoke
 from agentflow_worker.registry import default_registry

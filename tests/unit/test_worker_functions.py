@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentflow_common.errors import InvalidError
+from agentflow_worker.builtins.functions import split_text
 from agentflow_worker.context import StepContext
-from agentflow_worker.functions import split_text
 from agentflow_worker.invoke import invoke
 from agentflow_worker.registry import default_registry
 from agentflow_worker.settings import WorkerSettings

@@ -15,7 +15,7 @@ from agentflow_common import rpc
 from agentflow_common.errors import AgentFlowError, BlockedError, BudgetExceededError, RetryableError
 from agentflow_common.events import StepScheduled
 from agentflow_worker.context import StepContext
-from agentflow_worker.llm import LlmDeps, LlmResult, LlmStepError, run_llm
+from agentflow_worker.models.llm_step import LlmDeps, LlmResult, LlmStepError, run_llm
 from agentflow_worker.providers import Completion, CompletionRequest, OnToken, ProviderError, Providers
 from agentflow_worker.settings import WorkerSettings
 

@@ -12,7 +12,7 @@ from agentflow_common import ids, rpc
 from agentflow_common.errors import BudgetExceededError, RetryableError
 from agentflow_common.events import StepScheduled
 from agentflow_worker.context import StepContext
-from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
+from agentflow_worker.models.llm_step import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.providers import Completion, CompletionRequest, OnToken, ProviderError, Providers
 from agentflow_worker.settings import WorkerSettings
 
@@ -90,7 +90,7 @@ async def test_llm_01_a_fault_of_ours_after_the_reservation_names_it_and_what_wa
 async def test_llm_01_a_reply_that_was_lost_may_have_reserved_and_a_refusal_has_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("agentflow_worker.llm.PATIENCE_S", 0.0)
+    monkeypatch.setattr("agentflow_worker.models.llm_step.PATIENCE_S", 0.0)
     peers = Peers(candidate("openai", "a"))
     peers.fails["cost.route"] = RetryableError("no reply", kind="service_unavailable")
     lost = await fails(peers, Scripted())

@@ -18,8 +18,8 @@ from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_scheduler.engine import append, engine
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_scheduler.shards import shards, snapshots
-from agentflow_worker import handlers as worker
-from agentflow_worker import reports
+from agentflow_worker.tasks import executor as worker
+from agentflow_worker.tasks import reports
 
 Change = tuple[Any, str, Any]
 

@@ -9,8 +9,9 @@ from agentflow_common.log.event_log import Ack
 from agentflow_common.runs import fold_facts
 from agentflow_scheduler.engine import pools
 from agentflow_scheduler.runs import chain
-from agentflow_worker import machine, reports
+from agentflow_worker import machine
 from agentflow_worker.machine import Position
+from agentflow_worker.tasks import reports
 
 Change = tuple[Any, Any, Any]
 

@@ -21,15 +21,15 @@ import agentflow_scheduler.runs.chain
 import agentflow_scheduler.schedules.machine
 import agentflow_scheduler.shards.leases
 import agentflow_worker.app
-import agentflow_worker.flight
-import agentflow_worker.handlers
+import agentflow_worker.tasks.attempt
+import agentflow_worker.tasks.executor
 from afsim import checker
 from afsim.loop import PROCESS, Process, SimLoop
 from afsim.server import Server
 from agentflow_common import subjects
 from agentflow_scheduler.settings import SchedulerSettings
-from agentflow_worker.lanes import Lanes
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks.lane_queues import Lanes
 
 if TYPE_CHECKING:
     from afsim.world import World
@@ -118,7 +118,7 @@ def small_engine(world: World) -> Iterator[None]:
         world.executors.append(made)
         return made
 
-    real_call = agentflow_worker.handlers.Executor._call
+    real_call = agentflow_worker.tasks.executor.Executor._call
 
     async def call(self: Any, flight: Any) -> Any:
         outcome = await real_call(self, flight)
@@ -148,17 +148,17 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.shards.leases, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
-        (agentflow_worker.handlers.Executor, "_call", call),
+        (agentflow_worker.tasks.executor.Executor, "_call", call),
         (agentflow_scheduler.lanes.machine, "CHECKPOINT_EVENTS", 25),
         (agentflow_scheduler.schedules.machine, "CHECKPOINT_EVERY", 9),
         (agentflow_worker.app, "LlmDeps", llm),
         (agentflow_worker.app, "Lanes", FixedLanes),
         (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
         (agentflow_worker.app, "time", time),
-        (agentflow_worker.handlers, "time", time),
-        (agentflow_worker.flight, "time", time),
-        (agentflow_worker.flight, "COURSE_S_MAX", 3.0),
-        (agentflow_worker.flight, "OLD_S", 1.0),
+        (agentflow_worker.tasks.executor, "time", time),
+        (agentflow_worker.tasks.attempt, "time", time),
+        (agentflow_worker.tasks.attempt, "COURSE_S_MAX", 3.0),
+        (agentflow_worker.tasks.attempt, "OLD_S", 1.0),
         (agentflow_scheduler.runs.chain, "SLOW_MS", 3000),
     ):
         yield

@@ -20,11 +20,11 @@ from agentflow_common.log.consumers import PullError, WorkQueue
 from agentflow_common.log.streams import patiently
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
-from agentflow_worker.handlers import Executor
-from agentflow_worker.lanes import Lanes
-from agentflow_worker.llm import LlmDeps
+from agentflow_worker.models.llm_step import LlmDeps
 from agentflow_worker.registry import Registry, default_registry
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks.executor import Executor
+from agentflow_worker.tasks.lane_queues import Lanes
 
 log = logging.getLogger(__name__)
 CANCEL_POLL_TURNS: Final = 3

@@ -32,7 +32,11 @@ log = logging.getLogger(__name__)
 
 Kind = Literal["tool", "function"]
 ENTRY_POINT_GROUP: Final = "agentflow.tools"
-BUILT_IN_MODULES: Final = ("agentflow_worker.tools", "agentflow_worker.functions", "agentflow_worker.code")
+BUILT_IN_MODULES: Final = (
+    "agentflow_worker.tools",
+    "agentflow_worker.builtins.functions",
+    "agentflow_worker.builtins.code",
+)
 _OWN_PACKAGE: Final = __name__.partition(".")[0]
 _MARK: Final = "__agentflow_registration__"
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}\Z")

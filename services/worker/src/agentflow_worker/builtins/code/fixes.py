@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from agentflow_common.errors import InvalidError
-from agentflow_worker.code.issues import default_values, is_mutable, used_names
-from agentflow_worker.code.source import FunctionNode, parse
+from agentflow_worker.builtins.code.issues import default_values, is_mutable, used_names
+from agentflow_worker.builtins.code.source import FunctionNode, parse
 
 ROUND_MAX: Final = 500  # changes of one round
 SINGLE_MAX: Final = 50

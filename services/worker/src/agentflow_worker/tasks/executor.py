@@ -34,12 +34,12 @@ from agentflow_common.runs.state import MARKER, holds_marker, is_marker, marked_
 from agentflow_common.subjects import RunKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
-from agentflow_worker.flight import Course, Elsewhere, Flight, Pulse
 from agentflow_worker.invoke import StepContext, from_state, invoke
-from agentflow_worker.llm import LlmDeps, LlmStepError, run_llm
+from agentflow_worker.models.llm_step import LlmDeps, LlmStepError, run_llm
 from agentflow_worker.registry import Registry
-from agentflow_worker.reports import Reporter, patiently
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks.attempt import Course, Elsewhere, Flight, Pulse
+from agentflow_worker.tasks.reports import Reporter, patiently
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.rpc import bus
 from agentflow_common.runtime import tasks
 from agentflow_worker import machine
-from agentflow_worker.flight import Flight
-from agentflow_worker.llm import LlmStepError
+from agentflow_worker.models.llm_step import LlmStepError
 from agentflow_worker.settings import WorkerSettings
+from agentflow_worker.tasks.attempt import Flight
 
 PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
 PAUSE_S_MAX: Final = 5.0

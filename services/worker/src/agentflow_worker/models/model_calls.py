@@ -17,8 +17,8 @@ from typing import Final
 from agentflow_common import rpc, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError
 from agentflow_common.events import LlmAttempt, StepScheduled
-from agentflow_worker.completions import GO_ON, billed, cost_nano, counted, objection
-from agentflow_worker.live import LiveStream
+from agentflow_worker.models.completions import GO_ON, billed, cost_nano, counted, objection
+from agentflow_worker.models.live_tokens import LiveStream
 from agentflow_worker.providers import Completion, CompletionRequest, Provider, ProviderError, Providers
 from agentflow_worker.providers.port import CONTEXT_LENGTH, EMPTY, LENGTH, MALFORMED, TRUNCATED
 

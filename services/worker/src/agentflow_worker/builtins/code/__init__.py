@@ -14,9 +14,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field
 
-from agentflow_worker.code import fixes, issues
-from agentflow_worker.code.complexity import cyclomatic, nesting, rank
-from agentflow_worker.code.source import Function, argument_names, code_lines, functions, parse
+from agentflow_worker.builtins.code import fixes, issues
+from agentflow_worker.builtins.code.complexity import cyclomatic, nesting, rank
+from agentflow_worker.builtins.code.source import Function, argument_names, code_lines, functions, parse
 from agentflow_worker.invoke import offload
 from agentflow_worker.registry import function
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 from typing import Final
 
-from agentflow_worker.code.source import own_nodes
+from agentflow_worker.builtins.code.source import own_nodes
 
 _ONE: Final = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert)
 RANKS: Final = ((5, "A"), (10, "B"), (20, "C"), (30, "D"), (40, "E"))

@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from agentflow_worker.code.complexity import cyclomatic, nesting
-from agentflow_worker.code.source import SCOPES, Function, FunctionNode, argument_names
+from agentflow_worker.builtins.code.complexity import cyclomatic, nesting
+from agentflow_worker.builtins.code.source import SCOPES, Function, FunctionNode, argument_names
 
 HIGH, MEDIUM, LOW = "high", "medium", "low"
 WEIGHTS: Final = {HIGH: 5.0, MEDIUM: 2.0, LOW: 0.5}

@@ -25,9 +25,9 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.rpc import bus
 from agentflow_common.runtime import tasks
 from agentflow_worker import machine
-from agentflow_worker.calls import Calls, Publish
-from agentflow_worker.completions import covered, is_empty, parse_json
 from agentflow_worker.context import StepContext
+from agentflow_worker.models.completions import covered, is_empty, parse_json
+from agentflow_worker.models.model_calls import Calls, Publish
 from agentflow_worker.providers import Completion, CompletionRequest, Providers
 from agentflow_worker.providers.port import STOP, TOOL_CALLS
 from agentflow_worker.settings import WorkerSettings

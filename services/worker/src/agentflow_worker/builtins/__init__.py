@@ -1,0 +1,1 @@
+"""Functions that every worker offers: they compute and touch nothing."""
