@@ -22,7 +22,8 @@ from agentctl.main import app
 from agentflow_common.definition.model import parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem, calls
+from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem
+from agentflow_sdk.calls import workflows as calls
 from agentflow_worker.registry import built_in_registry
 
 ROOT = Path(__file__).parents[2]

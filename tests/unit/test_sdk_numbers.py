@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_sdk import InvalidArgumentError, admin_calls, calls, control_calls, models, schedule_calls
+from agentflow_sdk import InvalidArgumentError, models
+from agentflow_sdk.calls import admin as admin_calls
+from agentflow_sdk.calls import controls as control_calls
+from agentflow_sdk.calls import schedules as schedule_calls
+from agentflow_sdk.calls import workflows as calls
 from agentflow_sdk.models import to_nano
 
 

@@ -44,10 +44,11 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from agentflow_sdk.admin_models import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
     from agentflow_sdk.aio import AsyncClient
-    from agentflow_sdk.audit_calls import AuditEntry, AuditPage, AuditProblem, AuditVerified
     from agentflow_sdk.builder import Workflow, body
+    from agentflow_sdk.calls.audit import AuditEntry, AuditPage, AuditProblem, AuditVerified
+    from agentflow_sdk.calls.controls import Changes
+    from agentflow_sdk.calls.tools import Tool
     from agentflow_sdk.client import Client
-    from agentflow_sdk.control_calls import Changes
     from agentflow_sdk.control_models import (
         Answered,
         Approval,
@@ -120,7 +121,6 @@ if TYPE_CHECKING:
         ScheduleTriggered,
         Webhook,
     )
-    from agentflow_sdk.tool_calls import Tool
 
 __version__ = "0.1.0"
 

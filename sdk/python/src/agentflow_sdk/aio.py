@@ -11,19 +11,14 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, 
 import grpc
 import grpc.aio
 
-from agentflow_sdk import (
-    admin_calls,
-    audit_calls,
-    calls,
-    channel,
-    connection,
-    control_calls,
-    control_convert,
-    methods,
-    schedule_calls,
-    tool_calls,
-)
-from agentflow_sdk.calls import Call, DefinitionSource, RunRef
+from agentflow_sdk import channel, connection, control_convert, methods
+from agentflow_sdk.calls import admin as admin_calls
+from agentflow_sdk.calls import audit as audit_calls
+from agentflow_sdk.calls import controls as control_calls
+from agentflow_sdk.calls import schedules as schedule_calls
+from agentflow_sdk.calls import tools as tool_calls
+from agentflow_sdk.calls import workflows as calls
+from agentflow_sdk.calls.workflows import Call, DefinitionSource, RunRef
 from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
 from agentflow_sdk.control_models import BatchProgress
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error

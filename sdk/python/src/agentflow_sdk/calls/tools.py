@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from agentflow.v1 import tool_pb2 as pb
 from agentflow_sdk import convert
-from agentflow_sdk.calls import Call, Method
+from agentflow_sdk.calls.workflows import Call, Method
 from agentflow_sdk.choices import ToolKind
 from agentflow_sdk.records import Page, Record
 

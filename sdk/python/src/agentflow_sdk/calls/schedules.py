@@ -9,7 +9,7 @@ from typing import Any, Final
 from agentflow.v1 import schedule_pb2
 from agentflow_sdk import convert
 from agentflow_sdk import schedule_models as models
-from agentflow_sdk.calls import Call, Method, is_definition_text
+from agentflow_sdk.calls.workflows import Call, Method, is_definition_text
 from agentflow_sdk.choices import Overlap, ScheduleState
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 from agentflow_sdk.models import ErrorInfo, Page

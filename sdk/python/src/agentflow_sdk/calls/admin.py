@@ -7,7 +7,7 @@ from typing import Any
 
 from agentflow.v1 import admin_pb2
 from agentflow_sdk import admin_models as models
-from agentflow_sdk.calls import Call, Method
+from agentflow_sdk.calls.workflows import Call, Method
 
 
 def _admin(name: str, reply: Any) -> Method:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agentflow.v1 import audit_pb2 as pb
-from agentflow_sdk.calls import Call, Method
+from agentflow_sdk.calls.workflows import Call, Method
 from agentflow_sdk.records import Record
 
 _LIST: Final = Method("/agentflow.v1.AuditService/ListAuditEntries", pb.ListAuditEntriesResponse)

@@ -1,4 +1,4 @@
-"""The calls that control runs, lanes and versions, as data; see calls.py."""
+"""The calls that control runs, lanes and versions, as data; see calls/workflows.py."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow_sdk import control_convert as read
 from agentflow_sdk import control_models as made
 from agentflow_sdk import convert, models
-from agentflow_sdk.calls import Call, Method, RunRef, run_id_of
+from agentflow_sdk.calls.workflows import Call, Method, RunRef, run_id_of
 from agentflow_sdk.choices import BatchAction, Outcome, Status
 from agentflow_sdk.errors import InvalidArgumentError, Problem
 
@@ -304,7 +304,7 @@ def diff(old: str, new: str, *, timeout: float | None = None) -> Call[made.Workf
 
 
 def _definition(text: str) -> Any:
-    from agentflow_sdk.calls import is_definition_text
+    from agentflow_sdk.calls.workflows import is_definition_text
 
     if is_definition_text(text):
         return pb.DefinitionSource(definition_text=text)
