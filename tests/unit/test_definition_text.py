@@ -14,7 +14,7 @@ from agentflow_common.definition import model
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_sdk.convert import to_struct
+from agentflow_sdk.convert.workflows import to_struct
 from agentflow_sdk.errors import InvalidArgumentError
 
 DATA = {

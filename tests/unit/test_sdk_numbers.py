@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_sdk import InvalidArgumentError, models
+from agentflow_sdk import InvalidArgumentError
 from agentflow_sdk.calls import admin as admin_calls
 from agentflow_sdk.calls import controls as control_calls
 from agentflow_sdk.calls import schedules as schedule_calls
 from agentflow_sdk.calls import workflows as calls
-from agentflow_sdk.models import to_nano
+from agentflow_sdk.models import workflows as models
+from agentflow_sdk.models.workflows import to_nano
 
 
 @pytest.mark.parametrize(

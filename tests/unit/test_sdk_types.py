@@ -73,7 +73,7 @@ def test_usage_19_help_shows_a_method_as_itself(client: type) -> None:
     workflows = client("127.0.0.1:1", token="x").workflows
     text = pydoc.plain(pydoc.render_doc(workflows.get))
     assert "get(run: " in text
-    assert "agentflow_sdk.models.Run" in text
+    assert "agentflow_sdk.models.workflows.Run" in text
     assert "A run as it stands" in text
     assert "Call[" not in text
     assert workflows.get is workflows.get

@@ -42,31 +42,12 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from agentflow_sdk.admin_models import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
     from agentflow_sdk.aio import AsyncClient
     from agentflow_sdk.builder import Workflow, body
     from agentflow_sdk.calls.audit import AuditEntry, AuditPage, AuditProblem, AuditVerified
     from agentflow_sdk.calls.controls import Changes
     from agentflow_sdk.calls.tools import Tool
     from agentflow_sdk.client import Client
-    from agentflow_sdk.control_models import (
-        Answered,
-        Approval,
-        ApprovalPage,
-        BatchFailure,
-        BatchProgress,
-        Change,
-        Explanation,
-        FieldChange,
-        Fork,
-        Label,
-        Lane,
-        Signalled,
-        Versions,
-        Waiting,
-        WorkflowDiff,
-        WorkflowVersion,
-    )
     from agentflow_sdk.errors import (
         AbortedError,
         AgentFlowError,
@@ -85,7 +66,38 @@ if TYPE_CHECKING:
         UnauthenticatedError,
         UnavailableError,
     )
-    from agentflow_sdk.models import (
+    from agentflow_sdk.models.admin import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
+    from agentflow_sdk.models.controls import (
+        Answered,
+        Approval,
+        ApprovalPage,
+        BatchFailure,
+        BatchProgress,
+        Change,
+        Explanation,
+        FieldChange,
+        Fork,
+        Label,
+        Lane,
+        Signalled,
+        Versions,
+        Waiting,
+        WorkflowDiff,
+        WorkflowVersion,
+    )
+    from agentflow_sdk.models.schedules import (
+        Calendar,
+        Schedule,
+        ScheduleBackfill,
+        ScheduleChange,
+        ScheduleFire,
+        SchedulePage,
+        SchedulePreview,
+        ScheduleStatus,
+        ScheduleTriggered,
+        Webhook,
+    )
+    from agentflow_sdk.models.workflows import (
         Budget,
         BudgetPeriod,
         ErrorInfo,
@@ -109,18 +121,6 @@ if TYPE_CHECKING:
     )
     from agentflow_sdk.paging import each, each_async
     from agentflow_sdk.retry import NO_RETRY, RetryPolicy
-    from agentflow_sdk.schedule_models import (
-        Calendar,
-        Schedule,
-        ScheduleBackfill,
-        ScheduleChange,
-        ScheduleFire,
-        SchedulePage,
-        SchedulePreview,
-        ScheduleStatus,
-        ScheduleTriggered,
-        Webhook,
-    )
 
 __version__ = "0.1.0"
 

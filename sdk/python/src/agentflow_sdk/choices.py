@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypedDict
 
-from agentflow_sdk.models import BudgetPeriod, RunStatus
+from agentflow_sdk.models.workflows import BudgetPeriod, RunStatus
 
 Quality = Literal["Gold", "Silver", "Bronze"]
 Backoff = Literal["fixed", "linear", "exponential"]

@@ -9,7 +9,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, 
 
 import grpc
 
-from agentflow_sdk import channel, connection, control_convert, methods
+from agentflow_sdk import channel, connection, methods
 from agentflow_sdk.calls import admin as admin_calls
 from agentflow_sdk.calls import audit as audit_calls
 from agentflow_sdk.calls import controls as control_calls
@@ -18,9 +18,10 @@ from agentflow_sdk.calls import tools as tool_calls
 from agentflow_sdk.calls import workflows as calls
 from agentflow_sdk.calls.workflows import Call, DefinitionSource, RunRef
 from agentflow_sdk.choices import BatchAction, BatchOptions, SubmitOptions
-from agentflow_sdk.control_models import BatchProgress
+from agentflow_sdk.convert import controls as control_convert
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
-from agentflow_sdk.models import Run, RunEvent, Token
+from agentflow_sdk.models.controls import BatchProgress
+from agentflow_sdk.models.workflows import Run, RunEvent, Token
 from agentflow_sdk.retry import RetryPolicy
 from agentflow_sdk.watching import WatchState
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 if TYPE_CHECKING:
-    from agentflow_sdk.models import Run
+    from agentflow_sdk.models.workflows import Run
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from agentflow.v1 import workflow_pb2
-from agentflow_sdk import convert
+from agentflow_sdk.convert import workflows as convert
 from agentflow_sdk.errors import (
     AbortedError,
     AgentFlowError,
@@ -18,7 +18,7 @@ from agentflow_sdk.errors import (
     ResourceExhaustedError,
     UnavailableError,
 )
-from agentflow_sdk.models import RunEvent, Token
+from agentflow_sdk.models.workflows import RunEvent, Token
 from agentflow_sdk.retry import RetryPolicy
 
 _DROPPED: Final = (AbortedError, CancelledError, InternalError)

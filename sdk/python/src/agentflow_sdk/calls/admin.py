@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from agentflow.v1 import admin_pb2
-from agentflow_sdk import admin_models as models
 from agentflow_sdk.calls.workflows import Call, Method
+from agentflow_sdk.models import admin as models
 
 
 def _admin(name: str, reply: Any) -> Method:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from agentflow.v1 import audit_pb2 as pb
 from agentflow_sdk.calls.workflows import Call, Method
-from agentflow_sdk.records import Record
+from agentflow_sdk.models.records import Record
 
 _LIST: Final = Method("/agentflow.v1.AuditService/ListAuditEntries", pb.ListAuditEntriesResponse)
 _GET: Final = Method("/agentflow.v1.AuditService/GetAuditEntry", pb.GetAuditEntryResponse)

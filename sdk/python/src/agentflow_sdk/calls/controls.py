@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any, Final, get_args
 
 from agentflow.v1 import control_pb2 as pb
-from agentflow_sdk import control_convert as read
-from agentflow_sdk import control_models as made
-from agentflow_sdk import convert, models
 from agentflow_sdk.calls.workflows import Call, Method, RunRef, run_id_of
 from agentflow_sdk.choices import BatchAction, Outcome, Status
+from agentflow_sdk.convert import controls as read
+from agentflow_sdk.convert import workflows as convert
 from agentflow_sdk.errors import InvalidArgumentError, Problem
+from agentflow_sdk.models import controls as made
+from agentflow_sdk.models import workflows as models
 
 ACTIONS: Final = get_args(BatchAction)
 _OUTCOMES: Final = get_args(Outcome)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from agentflow.v1 import schedule_pb2
-from agentflow_sdk import convert
-from agentflow_sdk import schedule_models as models
 from agentflow_sdk.calls.workflows import Call, Method, is_definition_text
 from agentflow_sdk.choices import Overlap, ScheduleState
+from agentflow_sdk.convert import workflows as convert
 from agentflow_sdk.errors import InvalidArgumentError, Problem
-from agentflow_sdk.models import ErrorInfo, Page
+from agentflow_sdk.models import schedules as models
+from agentflow_sdk.models.workflows import ErrorInfo, Page
 
 SpecSource = str | Mapping[str, Any]
 _PREFIX: Final = "SCHEDULE_STATUS_"

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from agentflow.v1 import tool_pb2 as pb
-from agentflow_sdk import convert
 from agentflow_sdk.calls.workflows import Call, Method
 from agentflow_sdk.choices import ToolKind
-from agentflow_sdk.records import Page, Record
+from agentflow_sdk.convert import workflows as convert
+from agentflow_sdk.models.records import Page, Record
 
 _LIST: Final = Method("/agentflow.v1.ToolService/ListTools", pb.ListToolsResponse)
 _GET: Final = Method("/agentflow.v1.ToolService/GetTool", pb.GetToolResponse)

@@ -14,9 +14,10 @@ from decimal import Decimal
 from typing import Any, Generic, ParamSpec, Protocol, TypeVar, runtime_checkable
 
 from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
-from agentflow_sdk import convert, models
 from agentflow_sdk.choices import Period, Status
+from agentflow_sdk.convert import workflows as convert
 from agentflow_sdk.errors import InvalidArgumentError, Problem
+from agentflow_sdk.models import workflows as models
 
 T = TypeVar("T")
 P = ParamSpec("P")

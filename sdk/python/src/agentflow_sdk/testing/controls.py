@@ -11,7 +11,7 @@ import grpc
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow.v1 import workflow_pb2 as wf
-from agentflow_sdk.convert import from_struct, from_value
+from agentflow_sdk.convert.workflows import from_struct, from_value
 from agentflow_sdk.errors import Problem
 from agentflow_sdk.testing.details import refuse
 from agentflow_sdk.testing.runs import FakeRun

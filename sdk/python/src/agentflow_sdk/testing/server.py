@@ -25,7 +25,7 @@ from agentflow.v1 import (
     workflow_pb2,
     workflow_pb2_grpc,
 )
-from agentflow_sdk.convert import from_struct, to_value
+from agentflow_sdk.convert.workflows import from_struct, to_value
 from agentflow_sdk.errors import STATUS_DETAILS_KEY, Problem
 from agentflow_sdk.testing.controls import Controls
 from agentflow_sdk.testing.details import refuse, status_details

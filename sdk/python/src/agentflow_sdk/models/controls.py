@@ -1,4 +1,4 @@
-"""What the API answers about controls of runs, lanes and versions. See models.py."""
+"""What the API answers about controls of runs, lanes and versions. See models/workflows.py."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentflow_sdk.models import RunSummary
-from agentflow_sdk.records import Record, RunStatus
+from agentflow_sdk.models.records import Record, RunStatus
+from agentflow_sdk.models.workflows import RunSummary
 
 
 @dataclass(frozen=True, slots=True)

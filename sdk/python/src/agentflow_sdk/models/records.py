@@ -1,4 +1,4 @@
-"""What the answers of the API are made of: plain data, states, exact money. See models.py."""
+"""What the answers of the API are made of: plain data, states, exact money. See models/workflows.py."""
 
 from __future__ import annotations
 

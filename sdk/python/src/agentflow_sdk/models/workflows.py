@@ -12,8 +12,8 @@ from decimal import Decimal
 from typing import Any
 
 from agentflow_sdk.errors import Problem, RunFailedError
-from agentflow_sdk.records import NANO_PER_USD, BudgetPeriod, Page, Record, RunStatus, StepStatus, to_nano, usd
-from agentflow_sdk.trace_models import Trace, TraceEvent, TraceStep, TraceSummary
+from agentflow_sdk.models.records import NANO_PER_USD, BudgetPeriod, Page, Record, RunStatus, StepStatus, to_nano, usd
+from agentflow_sdk.models.traces import Trace, TraceEvent, TraceStep, TraceSummary
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agentflow_sdk.models import Record
+from agentflow_sdk.models.workflows import Record
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from agentflow_sdk.models import ErrorInfo, Record
+from agentflow_sdk.models.workflows import ErrorInfo, Record
 
 
 class ScheduleStatus(StrEnum):

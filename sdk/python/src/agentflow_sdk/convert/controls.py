@@ -1,10 +1,10 @@
-"""Answers about controls into models; see convert.py."""
+"""Answers about controls into models; see convert/workflows.py."""
 
 from __future__ import annotations
 
 from agentflow.v1 import control_pb2 as pb
-from agentflow_sdk import control_models as made
-from agentflow_sdk.convert import from_struct, from_value, run_status, run_summary, same
+from agentflow_sdk.convert.workflows import from_struct, from_value, run_status, run_summary, same
+from agentflow_sdk.models import controls as made
 
 
 def signalled(message: pb.SignalRunResponse) -> made.Signalled:

@@ -9,8 +9,8 @@ from typing import Any, Final
 from google.protobuf import struct_pb2
 
 from agentflow.v1 import budget_pb2, prompt_pb2, trace_pb2, workflow_pb2
-from agentflow_sdk import models
 from agentflow_sdk.errors import InvalidArgumentError, Problem
+from agentflow_sdk.models import workflows as models
 
 _INT_EXACT_MAX: Final = 2**53  # JSON numbers on the wire are doubles
 _DIGITS_SHOWN: Final = 40

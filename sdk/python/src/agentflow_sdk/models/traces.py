@@ -1,4 +1,4 @@
-"""What the API answers about traces. See models.py."""
+"""What the API answers about traces. See models/workflows.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
-from agentflow_sdk.records import Record, RunStatus, StepStatus, usd
+from agentflow_sdk.models.records import Record, RunStatus, StepStatus, usd
 
 
 @dataclass(frozen=True, slots=True)

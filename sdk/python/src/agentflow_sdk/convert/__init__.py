@@ -1,0 +1,1 @@
+"""Protobuf messages to plain Python and back."""
