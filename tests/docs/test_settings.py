@@ -10,7 +10,7 @@ import pytest
 
 from agentctl import session
 from agentflow_common.settings import Settings
-from agentflow_sdk import connection
+from agentflow_sdk.transport import connection
 from agentflow_worker.settings import WorkerSettings
 from tests.docs import settings
 from tests.docs.parts import ROOT

@@ -17,7 +17,7 @@ from agentflow_common.runtime.service import running
 from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
 from agentflow_sdk.errors import AlreadyExistsError, InvalidArgumentError
-from agentflow_sdk.retry import NO_RETRY
+from agentflow_sdk.transport.retry import NO_RETRY
 from agentflow_worker.app import app as worker_app
 
 from .controls_world import World, add, built, gated, opened, workflow

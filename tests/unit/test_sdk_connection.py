@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from agentctl import session
-from agentflow_sdk import AsyncClient, Client, ConfigurationError, connection
+from agentflow_sdk import AsyncClient, Client, ConfigurationError
+from agentflow_sdk.transport import connection
 
 CLIENTS = [Client, AsyncClient]
 

@@ -15,11 +15,11 @@ from agentflow.v1 import workflow_pb2
 from agentflow_sdk import InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError
 from agentflow_sdk.calls import controls as control_calls
 from agentflow_sdk.calls import workflows as calls
-from agentflow_sdk.channel import metadata, parse_endpoint
 from agentflow_sdk.convert.workflows import from_struct, to_struct
 from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError, from_rpc_error
 from agentflow_sdk.models import workflows as models
-from agentflow_sdk.watching import WatchState
+from agentflow_sdk.transport.channel import metadata, parse_endpoint
+from agentflow_sdk.transport.watching import WatchState
 
 POLICY = RetryPolicy(attempts_max=3, initial_s=0.1, delay_s_max=1.0)
 

@@ -10,7 +10,7 @@ import typer
 from agentctl.output import note
 
 if TYPE_CHECKING:
-    from agentflow_sdk.paging import Paged
+    from agentflow_sdk.transport.paging import Paged
 
 T = TypeVar("T")
 PAGE_MAX: Final = 1000  # what the API gives at once

@@ -1,6 +1,6 @@
 """Finds the AgentFlow that a command talks to, and the key for it.
 
-Flags win; the other places are those of the SDK's `Client()` (`agentflow_sdk.connection`).
+Flags win; the other places are those of the SDK's `Client()` (`agentflow_sdk.transport.connection`).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 import typer
 
 from agentctl.failures import NO_ACCESS, UNREACHABLE, CliError
-from agentflow_sdk import connection
-from agentflow_sdk.connection import KEYS, Target, config_path, data_dir, read_config, read_stack, stack_token
+from agentflow_sdk.transport import connection
+from agentflow_sdk.transport.connection import KEYS, Target, config_path, data_dir, read_config, read_stack, stack_token
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client
@@ -119,7 +119,7 @@ def write_config(values: Mapping[str, str]) -> Path:
 
 
 def resolve(flags: Mapping[str, str] | None = None) -> Target:
-    """Returns where commands connect: what the flags say, then what `agentflow_sdk.connection` finds."""
+    """Returns where commands connect: what the flags say, then what `agentflow_sdk.transport.connection` finds."""
     flags = state.flags if flags is None else flags
     target = connection.resolve(flags, ENVIRONMENT)
     named = {key: f"--{key.replace('_', '-')}" for key in KEYS if flags.get(key)}

@@ -12,7 +12,7 @@ import typer
 from agentctl import session
 from agentctl.failures import CliError
 from agentctl.output import Format, Output, emit, note
-from agentflow_sdk import connection
+from agentflow_sdk.transport import connection
 
 app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
 
@@ -35,7 +35,7 @@ def set_(
         value = sys.stdin.readline()
     value = value.strip()
     if key is Key.ENDPOINT and value:
-        from agentflow_sdk.channel import parse_endpoint
+        from agentflow_sdk.transport.channel import parse_endpoint
 
         try:
             parse_endpoint(value)

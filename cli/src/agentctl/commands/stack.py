@@ -178,8 +178,8 @@ def _remote_status(folder: Path, output: Format) -> None:
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-    from agentflow_sdk import channel
     from agentflow_sdk.errors import from_rpc_error
+    from agentflow_sdk.transport import channel
 
     endpoint = channel.parse_endpoint(target.endpoint)
     opened = (

@@ -119,8 +119,8 @@ if TYPE_CHECKING:
         TraceSummary,
         Validation,
     )
-    from agentflow_sdk.paging import each, each_async
-    from agentflow_sdk.retry import NO_RETRY, RetryPolicy
+    from agentflow_sdk.transport.paging import each, each_async
+    from agentflow_sdk.transport.retry import NO_RETRY, RetryPolicy
 
 __version__ = "0.1.0"
 

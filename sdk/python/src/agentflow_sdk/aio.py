@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack, 
 import grpc
 import grpc.aio
 
-from agentflow_sdk import channel, connection, methods
+from agentflow_sdk import methods
 from agentflow_sdk.calls import admin as admin_calls
 from agentflow_sdk.calls import audit as audit_calls
 from agentflow_sdk.calls import controls as control_calls
@@ -24,8 +24,9 @@ from agentflow_sdk.convert import controls as control_convert
 from agentflow_sdk.errors import AgentFlowError, from_rpc_error
 from agentflow_sdk.models.controls import BatchProgress
 from agentflow_sdk.models.workflows import Run, RunEvent, Token
-from agentflow_sdk.retry import RetryPolicy
-from agentflow_sdk.watching import WatchState
+from agentflow_sdk.transport import channel, connection
+from agentflow_sdk.transport.retry import RetryPolicy
+from agentflow_sdk.transport.watching import WatchState
 
 T = TypeVar("T")
 P = ParamSpec("P")

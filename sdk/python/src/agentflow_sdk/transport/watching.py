@@ -19,7 +19,7 @@ from agentflow_sdk.errors import (
     UnavailableError,
 )
 from agentflow_sdk.models.workflows import RunEvent, Token
-from agentflow_sdk.retry import RetryPolicy
+from agentflow_sdk.transport.retry import RetryPolicy
 
 _DROPPED: Final = (AbortedError, CancelledError, InternalError)
 _BACKOFF: Final = RetryPolicy(initial_s=0.1, delay_s_max=3.0)

@@ -1,0 +1,1 @@
+"""How calls reach the server: channel, retries, pages and watches."""
