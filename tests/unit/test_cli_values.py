@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from agentctl import demo, failures, session, values
 from agentctl.commands import retention
-from agentctl.commands.config import mask
+from agentctl.commands.local.config import mask
 from agentctl.failures import CliError
 from agentctl.main import app
 from agentctl.output import clean, duration

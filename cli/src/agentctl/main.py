@@ -9,25 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from agentctl import failures, output, session
-from agentctl.commands import (
-    audit,
-    backup,
-    budget,
-    completion,
-    config,
-    dead,
-    init,
-    keys,
-    lane,
-    logs,
-    prompt,
-    retention,
-    schedule,
-    stack,
-    tools,
-    trace,
-    workflow,
-)
+from agentctl.commands import audit, budget, dead, lane, prompt, retention, tools, trace
+from agentctl.commands.local import backup, completion, config, init, keys, logs, stack
+from agentctl.commands.schedule import schedules as schedule
+from agentctl.commands.workflow import run as workflow
 from agentctl.hints import Group
 
 

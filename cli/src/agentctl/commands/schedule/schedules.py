@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import paging, session, values
-from agentctl.commands import calendar
+from agentctl.commands.schedule import calendars as calendar
 from agentctl.failures import BAD_INPUT, CliError
 from agentctl.hints import Group
 from agentctl.output import Format, Output, done, emit, note, some, when

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from agentctl import session, values
-from agentctl.commands.stack import DataDir
+from agentctl.commands.local.stack import DataDir
 from agentctl.failures import UNREACHABLE, CliError
 from agentctl.output import Format, Output, clean, some
 

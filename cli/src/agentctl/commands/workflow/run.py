@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import following, paging, runs, session, values
-from agentctl.commands import workflow_again, workflow_control, workflow_versions
+from agentctl.commands.workflow import control as workflow_control
+from agentctl.commands.workflow import derive as workflow_derive
+from agentctl.commands.workflow import versions as workflow_versions
 from agentctl.failures import FAILED, CliError, problem_line
 from agentctl.output import Format, Output, emit, note, some
 from agentctl.runs import RunId
@@ -290,5 +292,5 @@ def _print_event(event: Any, output: Format) -> None:
     sys.stdout.flush()
 
 
-for _part in (workflow_control, workflow_again, workflow_versions):
+for _part in (workflow_control, workflow_derive, workflow_versions):
     _part.add_to(app)

@@ -1,0 +1,1 @@
+"""Commands about this machine: the embedded stack, its keys, logs and backups, and the command line itself."""

@@ -1,0 +1,1 @@
+"""`agentctl schedule`: schedules and their calendars."""

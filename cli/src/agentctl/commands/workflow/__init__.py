@@ -1,0 +1,1 @@
+"""`agentctl workflow`: definitions and runs."""
