@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentctl.render import _about, _with_their_parts
+from agentctl.display.render import _about, _with_their_parts
 from agentflow_sdk.models.workflows import ErrorInfo, Step, StepStatus
 
 

@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 from agentctl import demo, failures, session, values
 from agentctl.commands import retention
 from agentctl.commands.local.config import mask
+from agentctl.display.output import clean, duration
+from agentctl.display.progress import RunView, line
 from agentctl.failures import CliError
 from agentctl.main import app
-from agentctl.output import clean, duration
-from agentctl.progress import RunView, line
 from agentflow_sdk import InvalidArgumentError, Problem, RunEvent, RunStatus, Token
 
 
@@ -248,7 +248,7 @@ def test_the_demo_judges_the_document_before_anything_starts(tmp_path: Path) -> 
 def test_the_live_view_draws_every_state() -> None:
     from rich.console import Console
 
-    from agentctl import live
+    from agentctl.display import live
 
     event, view = Events(), RunView("run_1")
     names = [f"s{number}" for number in range(40)]

@@ -15,8 +15,9 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agentctl import demo, output, runs
+from agentctl import demo, runs
 from agentctl.commands import audit
+from agentctl.display import output
 from agentctl.failures import CliError
 from agentctl.main import app
 from agentflow_common.definition.model import parse_text

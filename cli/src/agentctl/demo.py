@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agentctl import session
+from agentctl.display.output import counts, duration, money, note, stdout
 from agentctl.failures import FAILED, INTERRUPTED, CliError
-from agentctl.output import counts, duration, money, note, stdout
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -114,7 +114,7 @@ def _remove(copy: Path) -> None:
 def _show(client: Client, definition: str, document: Path, data_dir: Path, shipped: bool) -> int:
     import yaml
 
-    from agentctl import live, render
+    from agentctl.display import live, render
 
     registration = client.workflows.register(definition)
     submission = client.workflows.submit(
@@ -146,7 +146,7 @@ def _heading(console: Console, text: str) -> None:
 
 def _cost(console: Console, result: Run) -> None:
     """Where the price comes from is part of it: which model answered, and what it used."""
-    from agentctl.output import table
+    from agentctl.display.output import table
 
     tokens = f"{result.input_tokens:,} tokens in, {result.output_tokens:,} out"
     _heading(console, f"Cost: {money(result.cost_nano_usd)} for {tokens}")
@@ -162,7 +162,7 @@ def _cost(console: Console, result: Run) -> None:
 
 
 def _timeline(console: Console, client: Client, result: Run) -> None:
-    from agentctl import render
+    from agentctl.display import render
 
     _heading(console, f"Timeline: {duration(result.duration_ms)}")
     try:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from agentctl.display.output import Format, emit, note
 from agentctl.failures import FAILED
-from agentctl.output import Format, emit, note
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Run
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def to_end(client: Client, run_id: str, output: Format, *, quiet: bool = False) -> None:
     """Shows the run until it ends, then prints it. Exits with 1 unless it completed."""
-    from agentctl import live, render
+    from agentctl.display import live, render
 
     try:
         live.follow(client, run_id, quiet=quiet)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from agentctl.display.output import note, when
 from agentctl.failures import CliError
-from agentctl.output import note, when
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, RunSummary

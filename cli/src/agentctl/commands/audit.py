@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import paging, runs, values
+from agentctl import runs, values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, clean, counts, emit, note, table, when
 from agentctl.failures import BAD_INPUT, FAILED, CliError
-from agentctl.output import Format, Output, clean, counts, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show one audit entry."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         entry = client.audit.get(sequence)

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from agentctl import paging, values
-from agentctl.output import Format, Output, emit, note
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, note
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Create, read, change and delete budgets.")
@@ -29,7 +30,7 @@ def create(
     output: Output = Format.TABLE,
 ) -> None:
     """Create a budget. The limit is in US dollars."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         budget = client.budgets.create(
@@ -44,7 +45,7 @@ def create(
 @remote
 def set_(budget: Budget, limit: Annotated[str, Usd], output: Output = Format.TABLE) -> None:
     """Change the limit of a budget. What was spent in this period stays counted."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         item = client.budgets.set(budget, limit_usd=limit)
@@ -57,7 +58,7 @@ def set_(budget: Budget, limit: Annotated[str, Usd], output: Output = Format.TAB
 @remote
 def delete(budget: Budget, output: Output = Format.TABLE) -> None:
     """Delete a budget: its limit ends, and calls under way settle as usual."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         item = client.budgets.delete(budget)
@@ -74,7 +75,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List budgets with what is spent, reserved and left."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         found, token = paging.collect(
@@ -88,7 +89,7 @@ def list_(
 @remote
 def get(budget: Budget, output: Output = Format.TABLE) -> None:
     """Show a budget."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         item = client.budgets.get(budget)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import paging, values
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, clean, emit, note, table, when
 from agentctl.failures import FAILED
-from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.session import open_client, remote, sign
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show a dead letter. Its body may hold private data and needs --reveal."""
-    from agentctl import render
+    from agentctl.display import render
 
     why = values.reveal_reason(reveal, reason)
     with open_client() as client:

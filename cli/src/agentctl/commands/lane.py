@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import paging, values
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, note, table, when
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _rate(rate_per_s: float) -> str:
 
 
 def _fields(lane: Lane) -> Any:
-    from agentctl import render
+    from agentctl.display import render
 
     pairs: list[tuple[str, Any]] = [
         ("lane", lane.name),

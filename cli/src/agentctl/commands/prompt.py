@@ -6,9 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import paging, values
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Create and read prompts.")
@@ -82,7 +83,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List the latest version of each prompt."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         found, token = paging.collect(
@@ -100,7 +101,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show a prompt version."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         prompt = client.prompts.get(name, version)

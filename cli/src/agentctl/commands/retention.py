@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from agentctl.display.output import Format, Output, emit, when
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def set_(
 
 
 def _fields(found: Retention) -> Any:
-    from agentctl import render
+    from agentctl.display import render
 
     lost = f"runs purged between {found.lost_from_sequence:,} and {found.lost_to_sequence:,} are in no archive"
     pairs: list[tuple[str, Any]] = [

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import paging, values
-from agentctl.output import Format, Output, emit, note, table, when
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -69,8 +70,8 @@ def get(
 
 
 def _shown(tool: Tool) -> None:
-    from agentctl import render
-    from agentctl.output import clean, stdout
+    from agentctl.display import render
+    from agentctl.display.output import clean, stdout
 
     console = stdout()
     pairs = [

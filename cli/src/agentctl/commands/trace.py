@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import paging, runs, values
-from agentctl.output import Format, Output, emit, stdout
+from agentctl import runs, values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, stdout
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
@@ -30,7 +31,7 @@ def get(
     output: Annotated[TraceFormat, typer.Option("--output", "-o", help="How to print it.")] = TraceFormat.TIMELINE,
 ) -> None:
     """Show the trace of a run."""
-    from agentctl import render
+    from agentctl.display import render
 
     with open_client() as client:
         run = runs.find(client, run)
@@ -68,7 +69,7 @@ def query(
     output: Output = Format.TABLE,
 ) -> None:
     """Find runs by time, provider, workflow and state."""
-    from agentctl import render
+    from agentctl.display import render
 
     start_ms, end_ms = values.parse_time(start), values.parse_time(end)
     with open_client() as client:

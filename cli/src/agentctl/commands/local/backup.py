@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import session
+from agentctl.display.output import Format, Output, done, emit, note
 from agentctl.failures import FAILED, CliError
-from agentctl.output import Format, Output, done, emit, note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

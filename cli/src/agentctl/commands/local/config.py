@@ -10,8 +10,8 @@ from typing import Annotated
 import typer
 
 from agentctl import session
+from agentctl.display.output import Format, Output, emit, note
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, note
 from agentflow_sdk.transport import connection
 
 app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
@@ -54,7 +54,7 @@ def set_(
 @app.command()
 def show(output: Output = Format.TABLE) -> None:
     """Show the settings in force and where each comes from; the token is masked."""
-    from agentctl.render import fields
+    from agentctl.display.render import fields
 
     target = session.resolve()
     shown = {"endpoint": target.endpoint, "org_id": target.org_id, "token": mask(target.token)}

@@ -8,8 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from agentctl.display.output import note
 from agentctl.failures import CliError
-from agentctl.output import note
 
 TEMPLATE: Final = Path(__file__).resolve().parents[1] / "project"
 FILES: Final = ("README.md", "workflow.yaml", "tools.py", "notes/first.md")

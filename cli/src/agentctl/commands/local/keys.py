@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 import typer
 
 from agentctl import session
+from agentctl.display.output import Format, Output, done, emit, note, stdout, table, when
 from agentctl.failures import BAD_INPUT, UNREACHABLE, CliError
-from agentctl.output import Format, Output, done, emit, note, stdout, table, when
 
 if TYPE_CHECKING:
     from agentflow_gateway.store.runs import KeyRow, Store

@@ -13,8 +13,8 @@ import typer
 
 from agentctl import session, values
 from agentctl.commands.local.stack import DataDir
+from agentctl.display.output import Format, Output, clean, some
 from agentctl.failures import UNREACHABLE, CliError
-from agentctl.output import Format, Output, clean, some
 
 if TYPE_CHECKING:
     from agentctl.stack.logs import Line

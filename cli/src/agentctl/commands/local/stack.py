@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from agentctl import session
+from agentctl.display.output import Format, Output, duration, emit, note, stdout, table
 from agentctl.failures import FAILED, UNREACHABLE, CliError
-from agentctl.output import Format, Output, duration, emit, note, stdout, table
 
 DataDir = Annotated[
     Path | None,

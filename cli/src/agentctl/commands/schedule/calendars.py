@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from agentctl import paging, values
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, done, emit, note, some, when
 from agentctl.failures import BAD_INPUT, CliError
-from agentctl.output import Format, Output, done, emit, note, some, when
 from agentctl.session import open_client, remote
 
 app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
@@ -48,7 +49,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List calendars."""
-    from agentctl.output import table
+    from agentctl.display.output import table
 
     with open_client() as client:
         found, token = paging.collect(

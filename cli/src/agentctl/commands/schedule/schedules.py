@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import paging, session, values
+from agentctl import session, values
 from agentctl.commands.schedule import calendars as calendar
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, done, emit, note, some, when
 from agentctl.failures import BAD_INPUT, CliError
 from agentctl.hints import Group
-from agentctl.output import Format, Output, done, emit, note, some, when
 from agentctl.session import open_client, remote
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List schedules with what comes next."""
-    from agentctl.output import table
+    from agentctl.display.output import table
 
     with open_client() as client:
         found, token = paging.collect(
@@ -294,7 +295,7 @@ def rotate(
 
 
 def _webhook(found: Webhook) -> Any:
-    from agentctl import render
+    from agentctl.display import render
 
     until = f"good until {when(found.old_secret_until)}" if found.old_secret_until else ""
     pairs = [("url", f"http://{found.address}{found.path}"), ("secret", found.secret), ("old secret", until)]
@@ -325,7 +326,7 @@ def _local(at: int, zone: str) -> str:
 
 
 def _fields(found: Schedule) -> Any:
-    from agentctl import render
+    from agentctl.display import render
 
     zone = found.spec.get("time_zone", "UTC")
     pairs: list[tuple[str, Any]] = [
@@ -344,7 +345,7 @@ def _fields(found: Schedule) -> Any:
 
 
 def _shown(found: Schedule) -> None:
-    from agentctl.output import stdout, table
+    from agentctl.display.output import stdout, table
 
     console = stdout()
     console.print(_fields(found))

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import paging, runs, values
+from agentctl import runs, values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, clean, emit, note, table, when
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, clean, emit, note, table, when
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 

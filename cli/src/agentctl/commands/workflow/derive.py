@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import runs, values
+from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError
-from agentctl.output import Format, Output, emit, note, some
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
@@ -183,7 +183,7 @@ def _followed(stream: Any, action: str, execute: bool, output: Format) -> dict[s
         raise
 
     def render() -> Any:
-        from agentctl import render
+        from agentctl.display import render
 
         if not execute:
             shown = len(first.sample) if first is not None else 0

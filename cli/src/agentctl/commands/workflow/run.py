@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import following, paging, runs, session, values
+from agentctl import following, runs, session, values
 from agentctl.commands.workflow import control as workflow_control
 from agentctl.commands.workflow import derive as workflow_derive
 from agentctl.commands.workflow import versions as workflow_versions
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError, problem_line
-from agentctl.output import Format, Output, emit, note, some
 from agentctl.runs import RunId
 from agentctl.session import open_client, remote
 
@@ -226,7 +227,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List runs, newest first."""
-    from agentctl import render
+    from agentctl.display import render
 
     tags = values.parse_tags(tag or ())
     with open_client() as client:
@@ -255,7 +256,7 @@ def get(
     output: Output = Format.TABLE,
 ) -> None:
     """Show a run: status, steps, cost, output."""
-    from agentctl import render
+    from agentctl.display import render
 
     why = values.reveal_reason(reveal, reason)
     with open_client() as client:
@@ -268,7 +269,7 @@ def get(
 @remote
 def watch(run: RunId, output: Output = Format.TABLE) -> None:
     """Follow a run to its end. -o json prints one JSON object for each event; exit code 0 only if it completed."""
-    from agentctl import live
+    from agentctl.display import live
 
     with open_client() as client:
         run = runs.find(client, run)

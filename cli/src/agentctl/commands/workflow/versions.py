@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from agentctl import paging, values
+from agentctl import values
+from agentctl.display import paging
+from agentctl.display.output import Format, Output, emit, note, table, when
 from agentctl.failures import CliError
-from agentctl.output import Format, Output, emit, note, table, when
 from agentctl.session import open_client, remote
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the workflow.", show_default=False)]

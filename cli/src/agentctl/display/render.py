@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from agentctl.output import clean, counts, duration, money, status_text, stdout, table, when
+from agentctl.display.output import clean, counts, duration, money, status_text, stdout, table, when
 
 if TYPE_CHECKING:
     from agentflow_sdk import Budget, Prompt, Run, RunSummary, Trace, TraceStep, TraceSummary

@@ -6,8 +6,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from agentctl.output import STATUS_STYLE, clean, duration, money, note, status_text, stderr
-from agentctl.progress import RunView, StepView, answer, line
+from agentctl.display.output import STATUS_STYLE, clean, duration, money, note, status_text, stderr
+from agentctl.display.progress import RunView, StepView, answer, line
 
 if TYPE_CHECKING:
     from rich.console import Console

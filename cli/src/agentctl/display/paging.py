@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
-from agentctl.output import note
+from agentctl.display.output import note
 
 if TYPE_CHECKING:
     from agentflow_sdk.transport.paging import Paged
