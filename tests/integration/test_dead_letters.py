@@ -21,7 +21,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime import service
 from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway.operations import dead_letters
+from agentflow_gateway.operations import dead_letters as gateway_letters
 from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AsyncClient,
@@ -244,7 +244,7 @@ async def test_each_replay_is_told_once_and_its_number_is_bounded(
             raise RuntimeError("killed between append and removal")
 
         with monkeypatch.context() as patch:
-            patch.setattr(dead_letters, "_remove", cut_short)
+            patch.setattr(gateway_letters, "_remove", cut_short)
             with pytest.raises(Exception, match="unexpected"):
                 await admin.admin.replay_dead_letters([letter.sequence])
         first, second = await place.buried(admin, 2)

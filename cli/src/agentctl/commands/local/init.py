@@ -11,7 +11,7 @@ import typer
 from agentctl.display.output import note
 from agentctl.failures import CliError
 
-TEMPLATE: Final = Path(__file__).resolve().parents[1] / "project"
+TEMPLATE: Final = Path(__file__).resolve().parents[2] / "project"
 FILES: Final = ("README.md", "workflow.yaml", "tools.py", "notes/first.md")
 MARK: Final = "PROJECT"
 

@@ -1,4 +1,6 @@
-"""Backpressure: whether another run is taken, by what the schedulers have in hand. Pure; backpressure/load_reports.py feeds it.
+"""Decides whether another run is accepted, by the load that the schedulers report. Pure.
+
+backpressure/load_reports.py feeds it.
 
 Each scheduler tells about once a second what it holds. What this gateway has accepted counts as if it were all still
 there until every scheduler has told of a time by which it must have seen it (SETTLE_MS): until then a run may count

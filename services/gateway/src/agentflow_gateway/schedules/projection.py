@@ -1,4 +1,4 @@
-"""The list of schedules: a durable consumer of `schedule.listed` that puts them into Postgres, like runs/projection.py."""
+"""The list of schedules: a durable consumer puts each `schedule.listed` into Postgres, as runs/projection.py does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Runs that start from outside: webhooks over HTTP here, messages in schedules/subject_listeners.py.
 
-`POST /api/v1/triggers/<org>/<schedule>` with a JSON body (or none) and a signature (schedules/webhook_signatures.py) asks the schedule for
-a run. Once that is durable in the log, the answer tells what the schedule made of it, if it decides soon: 200 if no run
-comes of it, else 202. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
+`POST /api/v1/triggers/<org>/<schedule>` asks the schedule for a run. It has a JSON body (or none) and a signature
+(schedules/webhook_signatures.py). Once the request is durable in the log, the answer says what the schedule decided,
+if it decides soon: 200 if no run starts, else 202. Every refusal has a JSON body `{"error": {"kind", "message", ...}}`.
 """
 
 from __future__ import annotations

@@ -292,8 +292,10 @@ class Engine:
     async def _decide_anew(
         self, key: RunKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
     ) -> tuple[Run, Outcome, Turn] | None:
-        """After an error: reads the run again and decides it as runs/faults.py says. None if it waits or is over, or if it
-        can't even be ended. A lane or a schedule has nothing to end."""
+        """Reads the run again after an error and decides it as runs/faults.py says.
+
+        Returns None if the run waits, is over, or can't be ended. A lane or a schedule has nothing to end.
+        """
         faults = Faults()
         while True:
             if not isinstance(error, RetryableError):

@@ -148,8 +148,8 @@ class PlanNode:
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
     roots: nodes that wait for none. exits: nodes that come one closer when the loop of a back edge is left, once for
-    each edge that leads out of it. row_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the edges by
-    source, schema: of its state, and no node waits for another."""
+    each edge that leads out of it. row_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the
+    edges by source, schema: of its state, and no node waits for another."""
 
     def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
         definition = df.load_trusted(raw)
