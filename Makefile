@@ -14,7 +14,7 @@ PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
 MEMBERS := libs/common proto sdk/python $(patsubst %/pyproject.toml,%,$(wildcard services/*/pyproject.toml)) cli
 PYPROJECTS := pyproject.toml $(addsuffix /pyproject.toml,$(MEMBERS))
-SOURCES := libs services sdk cli $(wildcard benchmarks)
+SOURCES := libs services sdk cli tests/support $(wildcard benchmarks)
 DATA ?= $(or $(AGENTFLOW_DATA_DIR),.agentflow)
 LOAD ?=
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from agentflow_common.testing import servers
+from tests.support import servers
 
 # fixtures fork servers while gRPC's threads run; its fork handlers then crash now and then in the child, before exec
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -56,7 +56,7 @@ def db_env(pg: servers.PostgresLike) -> Iterator[dict[str, str]]:
 
 def _start(server: servers.NatsLike | servers.PostgresLike) -> None:
     if servers.backend() == "testcontainers":
-        from agentflow_common.testing.containers import NoDockerError
+        from tests.support.containers import NoDockerError
 
         try:
             server.start()

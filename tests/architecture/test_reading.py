@@ -65,7 +65,7 @@ PURE = [path for path in sources() if path.name == "machine.py" or claims_purity
 
 def test_house_02_every_module_that_says_it_is_pure_is_looked_at() -> None:
     assert len(PURE) > 40
-    assert {"steps.py", "saga.py", "fold_facts.py", "state_schema.py", "timer_ids.py"} <= {p.name for p in PURE}
+    assert {"attempts.py", "ending.py", "fold_facts.py", "state_schema.py", "timer_ids.py"} <= {p.name for p in PURE}
 
 
 @pytest.mark.parametrize("path", PURE, ids=name_of)
@@ -225,7 +225,7 @@ def test_house_13_the_items_of_a_map_are_looked_up_in_one_place() -> None:
         for node in ast.walk(tree(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"map_items", "mapped_items"}
     ]  # fmt: skip
-    assert callers == ["steps.py", "steps.py"]
+    assert callers == ["attempts.py", "attempts.py"]
 
 
 def test_house_14_the_key_of_a_marker_is_spelled_in_one_place() -> None:

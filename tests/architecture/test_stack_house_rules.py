@@ -12,7 +12,17 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVICES = ("gateway", "scheduler", "worker", "cost", "security", "prompt", "trace")
-ROOMS = ("__main__.py", "app.py", "handlers.py", "settings.py")
+# What a service is decides which rooms it has. Most answer questions over NATS.
+ANSWERS = ("__main__.py", "app.py", "handlers.py", "settings.py", "machine.py", "store.py")
+ROOMS = {
+    "gateway": ("__main__.py", "app.py", "settings.py", "api/door.py", "grpc_services", "store"),
+    "scheduler": ("__main__.py", "app.py", "settings.py", "engine/engine.py", "runs/machine.py", "shards/recovery.py"),
+    "worker": ("__main__.py", "app.py", "settings.py", "tasks/executor.py", "machine.py", "registry.py"),
+    "cost": ANSWERS,
+    "security": ANSWERS,
+    "prompt": ANSWERS,
+    "trace": ANSWERS,
+}
 LINES_MAX = 400
 # Files that were longer when the rule came. A number may only go down; remove the line when it reaches LINES_MAX.
 LONGER: dict[str, int] = {}
@@ -97,9 +107,9 @@ def test_common_knows_no_service_and_the_sdk_knows_only_the_api() -> None:
 
 
 @pytest.mark.parametrize("service", SERVICES)
-def test_every_service_has_the_same_rooms(service: str) -> None:
+def test_every_service_has_the_rooms_of_its_kind(service: str) -> None:
     package = package_of(service)
-    assert [room for room in ROOMS if not (package / room).exists()] == []
+    assert [room for room in ROOMS[service] if not (package / room).exists()] == []
     assert (ROOT / "services" / service / "README.md").exists()
     wiring = {"agentflow_common.runtime.service.main", "agentflow_common.runtime.service"}
     assert imports(package / "__main__.py") & wiring, (

@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from agentflow_common.embedded.servers import NatsServer, nats_binary
-from agentflow_common.testing.waiting import PATIENCE_S, until_now
 from tests.contract.manifests import DEPLOY, kustomized
+from tests.support.waiting import PATIENCE_S, until_now
 
 WORD = "p" + "w" * 3
 SECOND_NS = 1_000_000_000

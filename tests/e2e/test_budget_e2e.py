@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.e2e
 FLOW = """

@@ -19,7 +19,7 @@ import pytest
 import yaml
 
 from agentflow_common import subjects
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 from . import documents
 from .documents import DOCUMENTS, GIVEN, INPUTS, ROOT, RUN, SHOWN, TUTORIAL, Block, all_blocks, blocks

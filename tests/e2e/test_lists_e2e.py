@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.testing.waiting import until_now
 from agentflow_sdk import AsyncClient, Client, InvalidArgumentError, each, each_async
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.e2e
 

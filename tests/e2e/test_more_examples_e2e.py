@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 from .conftest import EXAMPLES, Platform
 

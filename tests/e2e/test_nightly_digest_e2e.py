@@ -14,8 +14,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentflow_common.testing.waiting import until_now
 from agentflow_gateway.schedules.webhook_signatures import sign
+from tests.support.waiting import until_now
 
 from .conftest import EXAMPLES, Platform
 

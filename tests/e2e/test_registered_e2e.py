@@ -9,8 +9,8 @@ import grpc
 import pytest
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
-from agentflow_common.testing.waiting import until_now
 from agentflow_sdk import AlreadyExistsError, Changes, Client
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.e2e
 FLOW = """\

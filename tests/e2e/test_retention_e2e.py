@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.testing.waiting import PATIENCE_S, until_now
+from tests.support.waiting import PATIENCE_S, until_now
 
 from .conftest import EXAMPLES, Platform, buckets_in, options
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 from .conftest import EXAMPLES, Platform
 

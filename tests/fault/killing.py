@@ -22,8 +22,8 @@ from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, EventLog, Fence, Stored
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunState
-from agentflow_common.testing.attempts import begun_by
-from agentflow_common.testing.waiting import PATIENCE_S, until
+from tests.support.attempts import begun_by
+from tests.support.waiting import PATIENCE_S, until
 
 DRIVE_S_MAX = 300.0  # the tests take seconds; machines of CI are slow and busy
 

@@ -12,8 +12,8 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.testing.waiting import until
 from agentflow_sdk import AgentFlowError, AsyncClient
+from tests.support.waiting import until
 
 from .killing import Processes
 

@@ -27,8 +27,8 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_common.testing.attempts import begun_by
-from agentflow_common.testing.chaos import Chaos, ClusterStack
+from tests.support.attempts import begun_by
+from tests.support.chaos import Chaos, ClusterStack
 
 # nats-py forgets the writer of a connection whose server accepted it and said nothing
 LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")

@@ -15,7 +15,7 @@ import pytest
 from agentflow_common.definition.model import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.testing import servers
+from tests.support import servers
 
 from .killing import Processes, Told, drive, submit
 

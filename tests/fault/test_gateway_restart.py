@@ -16,9 +16,9 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 

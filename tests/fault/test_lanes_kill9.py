@@ -17,7 +17,7 @@ from agentflow_common.definition.model import parse_dict
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.testing.waiting import until
+from tests.support.waiting import until
 
 from .killing import Processes, drive, submit
 

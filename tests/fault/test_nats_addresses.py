@@ -16,7 +16,7 @@ from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.errors import RetryableError
 from agentflow_common.rpc import bus
 from agentflow_common.runtime.nats_client import NatsConnection, connect, read
-from agentflow_common.testing.waiting import until
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,

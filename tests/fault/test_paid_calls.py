@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agentctl.stack.testing import running_stack
-from agentflow_common.testing.waiting import PATIENCE_S, until_now
 from agentflow_sdk import Client
+from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 WORKFLOW = """

@@ -25,9 +25,9 @@ from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from agentflow_common.runtime import tasks
 from agentflow_common.runtime.nats_client import connect
-from agentflow_common.testing.chaos import is_healthy
-from agentflow_common.testing.waiting import until
+from tests.support.chaos import is_healthy
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.waiting import until
 
 from .killing import Processes
 from .truth import SERVICES, Runs, Truth, unanswered

@@ -24,11 +24,11 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.testing.attempts import begun_by
-from agentflow_common.testing.chaos import ServiceProcess
-from agentflow_common.testing.links import Links
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.shards.leases import Holder
+from tests.support.attempts import begun_by
+from tests.support.chaos import ServiceProcess
+from tests.support.links import Links
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 

@@ -20,7 +20,6 @@ import msgspec
 import nats.errors
 from nats.aio.client import Client
 
-import agentflow_common
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import events as ev
@@ -31,7 +30,7 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus
 from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.runtime import tasks
-from agentflow_common.testing.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")
 ASK_S_MAX: Final = 2.0
@@ -226,12 +225,11 @@ def readyz(port: int) -> tuple[bool, dict[str, str]]:
 
 
 def verbs() -> list[Verb[Any]]:
-    """Every verb that any module of agentflow_common defines."""
+    """Returns every verb that any module of agentflow_common.rpc defines."""
     found: dict[str, Verb[Any]] = {}
-    for module in pkgutil.iter_modules(agentflow_common.__path__):
-        if module.name.startswith("rpc"):
-            members = vars(importlib.import_module(f"agentflow_common.{module.name}")).values()
-            found.update({member.subject: member for member in members if isinstance(member, Verb)})
+    for module in (rpc.__name__, *(f"{rpc.__name__}.{inner.name}" for inner in pkgutil.iter_modules(rpc.__path__))):
+        members = vars(importlib.import_module(module)).values()
+        found.update({member.subject: member for member in members if isinstance(member, Verb)})
     return list(found.values())
 
 

@@ -22,14 +22,14 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway.testing_schedules import Desk, opened
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.lane_queues import Lanes
+from tests.support.gateway_schedules import Desk, opened
+from tests.support.waiting import PATIENCE_S, until
 
 STEPS = Path(__file__).with_name("steps.py")
 

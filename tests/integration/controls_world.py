@@ -12,11 +12,11 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_gateway.testing import Stand, standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_sdk import AsyncClient
 from agentflow_worker.app import app as worker_app
+from tests.support.gateway import Stand, standing
+from tests.support.waiting import PATIENCE_S
 
 
 class World:

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import until
-from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import AsyncClient, InvalidArgumentError
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from tests.support.gateway import Stand, standing
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -17,7 +17,6 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway.operations import audit_log
-from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AsyncClient,
     AuditEntry,
@@ -26,6 +25,7 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
+from tests.support.gateway import Stand, standing
 
 pytestmark = pytest.mark.integration
 

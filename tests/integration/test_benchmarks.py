@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from agentflow_common.testing.waiting import until
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from agentctl.main import app
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_gateway.testing import standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_worker.app import app as worker_app
+from tests.support.gateway import standing
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

@@ -14,11 +14,11 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry, Fence
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
 from agentflow_sdk.errors import AlreadyExistsError, InvalidArgumentError
 from agentflow_sdk.transport.retry import NO_RETRY
 from agentflow_worker.app import app as worker_app
+from tests.support.waiting import PATIENCE_S, until
 
 from .controls_world import World, add, built, gated, opened, workflow
 

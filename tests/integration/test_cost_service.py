@@ -17,9 +17,9 @@ from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.rpc.bus import call
 from agentflow_common.runtime import service
 from agentflow_common.runtime.service import Context
-from agentflow_common.testing.waiting import until
 from agentflow_cost.app import app
 from agentflow_cost.settings import CostSettings
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 ORG = "acme"

@@ -20,9 +20,7 @@ from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime import service
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.operations import dead_letters as gateway_letters
-from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AsyncClient,
     Client,
@@ -31,6 +29,8 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
+from tests.support.gateway import Stand, standing
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000

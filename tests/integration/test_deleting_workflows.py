@@ -6,8 +6,6 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agentflow_common.testing.waiting import until
-from agentflow_gateway.testing import Stand, standing
 from agentflow_sdk import (
     AlreadyExistsError,
     AsyncClient,
@@ -15,6 +13,8 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
+from tests.support.gateway import Stand, standing
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

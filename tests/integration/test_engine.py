@@ -14,9 +14,9 @@ from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, Fence
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import until
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -15,7 +15,7 @@ from agentflow_common.definition.model import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_common.testing.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

@@ -20,7 +20,7 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime.service import connect
-from agentflow_common.testing.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 KEY = subjects.key_of("o", "run_1")

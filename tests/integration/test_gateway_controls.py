@@ -18,8 +18,8 @@ from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
-from agentflow_common.testing.waiting import until
-from agentflow_gateway.testing import EMAIL, Stand, details, standing
+from tests.support.gateway import EMAIL, Stand, details, standing
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 CODE = grpc.StatusCode

@@ -14,9 +14,8 @@ from agentflow.v1 import prompt_pb2, prompt_pb2_grpc, trace_pb2, trace_pb2_grpc,
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from agentflow_common.testing.waiting import until
 from agentflow_gateway.store.runs import RunFilter
-from agentflow_gateway.testing import (
+from tests.support.gateway import (
     DEFINITION,
     EMAIL,
     Stand,
@@ -25,6 +24,7 @@ from agentflow_gateway.testing import (
     standing,
     stub,
 )
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

@@ -19,12 +19,12 @@ from agentflow_common import subjects
 from agentflow_common.events import StepError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold import fold
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_gateway.runs import fact_results
 from agentflow_gateway.schedules import commands as schedules
-from agentflow_gateway.testing import Stand, details, standing
-from agentflow_gateway.testing_schedules import Desk
 from agentflow_sdk import AgentFlowError
+from tests.support.gateway import Stand, details, standing
+from tests.support.gateway_schedules import Desk
+from tests.support.waiting import PATIENCE_S
 
 from .controls_world import World, built
 

@@ -14,7 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
-from agentflow_gateway.testing import EMAIL, Stand, details, standing
+from tests.support.gateway import EMAIL, Stand, details, standing
 
 pytestmark = pytest.mark.integration
 TEXT = """\

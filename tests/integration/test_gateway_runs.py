@@ -18,8 +18,7 @@ from agentflow_common.errors import RetryableError
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import blob_marker
-from agentflow_common.testing.waiting import PATIENCE_S, until
-from agentflow_gateway.testing import (
+from tests.support.gateway import (
     DEFINITION,
     EMAIL,
     Stand,
@@ -28,6 +27,7 @@ from agentflow_gateway.testing import (
     details,
     standing,
 )
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 

@@ -22,7 +22,7 @@ from agentflow.v1 import prompt_pb2 as prompts
 from agentflow.v1 import workflow_pb2 as workflows
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

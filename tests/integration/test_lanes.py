@@ -19,12 +19,12 @@ from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.log_trim import Cut, Trimmer
 from agentflow_scheduler.lanes import machine as lanes
 from agentflow_scheduler.shards.snapshots import load_snapshot
 from agentflow_worker.app import app as worker_app
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

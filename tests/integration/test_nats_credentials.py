@@ -18,7 +18,7 @@ from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.errors import UnauthenticatedError
 from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings
-from agentflow_common.testing.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 

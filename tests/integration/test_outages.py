@@ -20,11 +20,11 @@ from agentflow_common import ids
 from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.runtime import transient
-from agentflow_common.testing.servers import NatsLike
-from agentflow_common.testing.waiting import until
 from agentflow_gateway.api import errors
 from agentflow_gateway.app import MODULES
-from agentflow_gateway.testing import DEFINITION, Stand, standing
+from tests.support.gateway import DEFINITION, Stand, standing
+from tests.support.servers import NatsLike
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

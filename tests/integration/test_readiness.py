@@ -26,13 +26,13 @@ from agentflow_common.runtime.health_server import STILL_S_MAX, STUCK_S_MAX, Hea
 from agentflow_common.runtime.nats_client import connect
 from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings
-from agentflow_common.testing.waiting import until
 from agentflow_prompt.app import app as prompt_app
 from agentflow_prompt.settings import PromptSettings
 from agentflow_trace import ingest
 from agentflow_trace.app import app as trace_app
 from agentflow_trace.settings import TraceSettings
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

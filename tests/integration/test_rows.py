@@ -19,14 +19,14 @@ from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.servers import NatsServer
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import attempt
+from tests.support.servers import NatsServer
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("row_steps.py")

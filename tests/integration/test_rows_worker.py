@@ -19,10 +19,10 @@ from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import attempt
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("row_steps.py")

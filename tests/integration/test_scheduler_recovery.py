@@ -17,13 +17,13 @@ from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import snapshots
 from agentflow_scheduler.shards.recovery import recover, reload
 from agentflow_scheduler.shards.snapshots import load_snapshot, save_snapshot
 from agentflow_worker.app import app as worker_app
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

@@ -15,11 +15,11 @@ from typer.testing import CliRunner, Result
 from agentctl.main import app
 from agentflow.v1 import workflow_pb2
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
-from agentflow_gateway.testing import Stand, standing
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_sdk import AlreadyExistsError, AsyncClient, Client, InvalidArgumentError, NotFoundError, ScheduleStatus
+from tests.support.gateway import Stand, standing
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 

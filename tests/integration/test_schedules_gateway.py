@@ -14,12 +14,12 @@ from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.schedules import commands as schedules
-from agentflow_gateway.testing import EMAIL, details
-from agentflow_gateway.testing_schedules import FAR, Desk, ms, opened
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.gateway import EMAIL, details
+from tests.support.gateway_schedules import FAR, Desk, ms, opened
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 

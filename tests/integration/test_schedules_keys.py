@@ -12,9 +12,9 @@ import pytest
 from nats.js import api
 
 from agentflow.v1 import schedule_pb2 as pb
-from agentflow_common.testing.waiting import until
-from agentflow_gateway.testing import details
-from agentflow_gateway.testing_schedules import Desk
+from tests.support.gateway import details
+from tests.support.gateway_schedules import Desk
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

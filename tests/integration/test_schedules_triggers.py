@@ -18,13 +18,13 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import webhook_signatures
-from agentflow_gateway.testing import details
-from agentflow_gateway.testing_schedules import WORKFLOW, Desk, opened, register
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.gateway import details
+from tests.support.gateway_schedules import WORKFLOW, Desk, opened, register
+from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 

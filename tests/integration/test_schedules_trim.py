@@ -12,11 +12,11 @@ from agentflow_common import subjects
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runtime.service import running
 from agentflow_gateway.schedules import commands as gateway_schedules
-from agentflow_gateway.testing_schedules import FAR, Desk, opened
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine import log_trim
 from agentflow_scheduler.schedules import machine as schedules
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.gateway_schedules import FAR, Desk, opened
 
 pytestmark = pytest.mark.integration
 EVERY = 12  # decisions between two checkpoints

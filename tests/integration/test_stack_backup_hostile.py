@@ -23,7 +23,7 @@ from agentctl.stack import backup
 from agentctl.stack.layout import Layout, Lock
 from agentctl.stack.testing import running_stack
 from agentflow_common.embedded.servers import StackError
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.integration
 

@@ -10,8 +10,8 @@ from typer.testing import CliRunner, Result
 
 from agentctl.main import app
 from agentctl.stack.testing import running_stack
-from agentflow_common.testing.waiting import until_now
 from agentflow_sdk import Client, PermissionDeniedError, UnauthenticatedError
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.integration
 

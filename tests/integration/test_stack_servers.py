@@ -14,8 +14,8 @@ import pytest
 from nats.js.api import PubAck
 
 from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
-from agentflow_common.testing import servers
-from agentflow_common.testing.waiting import until
+from tests.support import servers
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 

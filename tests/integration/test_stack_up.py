@@ -17,8 +17,8 @@ from agentctl.stack.choices import differences, environment_of, remembered
 from agentctl.stack.control import down, find
 from agentctl.stack.layout import Layout, Options, StackInfo
 from agentflow_common.embedded.servers import StackError
-from agentflow_common.testing.waiting import until_now
 from agentflow_sdk import Client
+from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.integration
 

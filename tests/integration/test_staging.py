@@ -20,7 +20,7 @@ from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.testing.waiting import until
+from tests.support.waiting import until
 
 pytestmark = [
     pytest.mark.integration,

@@ -22,10 +22,10 @@ from agentflow_common.rpc import archive as rpc_archive
 from agentflow_common.runs.fold import RunFold, fold, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime import service
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
+from tests.support.waiting import PATIENCE_S, until
 
 from .trace_world import ask
 

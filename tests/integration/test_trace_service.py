@@ -23,12 +23,12 @@ from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, 
 from agentflow_common.log.event_log import Ack, Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime import clickhouse, service
-from agentflow_common.testing import servers
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
+from tests.support import servers
+from tests.support.waiting import PATIENCE_S, until
 
 from .trace_world import ask
 

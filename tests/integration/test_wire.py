@@ -12,8 +12,8 @@ from nats.aio.client import Client
 
 from agentflow_common.log import fast_path
 from agentflow_common.log.fast_path import Connection, parse_headers
-from agentflow_common.testing.servers import NatsLike
-from agentflow_common.testing.waiting import until
+from tests.support.servers import NatsLike
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 Seen = tuple[str, str, bytes, dict[str, str] | None]

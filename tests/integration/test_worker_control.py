@@ -16,9 +16,9 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("worker_steps.py")

@@ -17,10 +17,10 @@ from agentflow_common.lanes.controls import LIMIT_MAX, control_key
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime.service import running
-from agentflow_common.testing.waiting import PATIENCE_S
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import lane_queues
+from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
 STEPS = Path(__file__).with_name("worker_steps.py")

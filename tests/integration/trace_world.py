@@ -10,7 +10,7 @@ from nats.aio.client import Client
 from agentflow_common import rpc
 from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.rpc import bus
-from agentflow_common.testing.waiting import PATIENCE_S, until
+from tests.support.waiting import PATIENCE_S, until
 
 
 async def ask(nc: Client, verb: rpc.Verb[Any], request: Any) -> Any:

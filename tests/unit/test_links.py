@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agentflow_common.testing.links import HOST, Link, Links
+from tests.support.links import HOST, Link, Links
 
 
 @pytest.fixture

@@ -210,16 +210,16 @@ __all__ = [
 
 _HOMES: Final = (
     "errors",
-    "models",
-    "retry",
+    "models.workflows",
+    "transport.retry",
     "builder",
-    "admin_models",
-    "control_models",
-    "control_calls",
-    "schedule_models",
-    "audit_calls",
-    "tool_calls",
-    "paging",
+    "models.admin",
+    "models.controls",
+    "calls.controls",
+    "models.schedules",
+    "calls.audit",
+    "calls.tools",
+    "transport.paging",
 )
 
 

@@ -17,9 +17,9 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import load as schedule_log
 from agentflow_common.schedules.fold import ScheduleState
-from agentflow_common.testing.waiting import PATIENCE_S, until
 from agentflow_gateway.schedules import commands as schedules
-from agentflow_gateway.testing import Stand, standing, stub
+from tests.support.gateway import Stand, standing, stub
+from tests.support.waiting import PATIENCE_S, until
 
 WORKFLOW = """\
 name: report
@@ -77,7 +77,7 @@ class Desk:
     async def until(self, holds: Any, name: str = "nightly", timeout_s: float = PATIENCE_S) -> ScheduleState:
         """The schedule's state, once it is as wanted."""
         async with asyncio.timeout(timeout_s):
-            while not holds(state := await self.state(name)):  # noqa: ASYNC110  (another process writes)
+            while not holds(state := await self.state(name)):
                 await asyncio.sleep(0.05)
             return state
 

@@ -50,7 +50,7 @@ def backend() -> Literal["embedded", "testcontainers"]:
 def nats(folder: Path, durability: Literal["default", "fsync"] = "default") -> NatsLike:
     """A nats-server of the chosen backend, not started."""
     if backend() == "testcontainers":
-        from agentflow_common.testing.containers import NatsContainer
+        from tests.support.containers import NatsContainer
 
         return NatsContainer(folder, durability)
     return NatsServer(folder, durability=durability)
@@ -59,7 +59,7 @@ def nats(folder: Path, durability: Literal["default", "fsync"] = "default") -> N
 def postgres(folder: Path) -> PostgresLike:
     """A PostgreSQL of the chosen backend, without fsync, not started."""
     if backend() == "testcontainers":
-        from agentflow_common.testing.containers import PostgresContainer
+        from tests.support.containers import PostgresContainer
 
         return PostgresContainer()
     return PostgresServer(folder, durable=False)

@@ -31,8 +31,8 @@ from agentflow_common import subjects
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.cluster import NatsCluster
 from agentflow_common.runtime.service import connect
-from agentflow_common.testing.links import Link, Links
-from agentflow_common.testing.waiting import until
+from tests.support.links import Link, Links
+from tests.support.waiting import until
 
 log = logging.getLogger(__name__)
 NODES: Final = 3

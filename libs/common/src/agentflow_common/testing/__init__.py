@@ -1,1 +1,0 @@
-"""Real servers, fake clocks and event builders for tests."""
