@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from agentflow_common.testing.waiting import until_now
+from tests.support.waiting import until_now
 
 from .documents import TUTORIAL, Block, blocks
 
