@@ -19,6 +19,7 @@ from tests.architecture.test_stack_house_rules import ROOT, tracked
 COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "hints",
         "ids",
         "money",
         "clock",

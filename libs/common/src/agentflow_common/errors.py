@@ -5,7 +5,8 @@ The codes are those of gRPC in lower case, so that every door (gRPC, HTTP, CLI, 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, Self
 
 import msgspec
 
@@ -30,7 +31,7 @@ CODES: Final = frozenset(
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that is wrong: where it stands, what it is and how to mend it."""
+    """One thing that is wrong: its place, what is wrong with it, and how to fix it."""
 
     place: str
     message: str
@@ -63,6 +64,18 @@ class AgentFlowError(Exception):
         self.kind = kind or _snake(type(self).__name__)
         self.problems = problems
         self.retry_after_ms = retry_after_ms
+
+    @classmethod
+    def at(cls, place: str, message: str, fix: str = "", *, kind: str = "") -> Self:
+        """Returns the error of a single problem; its message ends with the fix."""
+        return cls(f"{message}: {fix}" if fix else message, kind=kind, problems=(Problem(place, message, fix),))
+
+    @classmethod
+    def of(cls, problems: Sequence[Problem], about: str = "", *, kind: str = "") -> Self:
+        """Returns the error of at least one problem. Its message names the first one and counts the others."""
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        head = f"{about}: " if about else ""
+        return cls(f"{head}{problems[0]}{more}", kind=kind, problems=tuple(problems))
 
 
 class RetryableError(AgentFlowError):
