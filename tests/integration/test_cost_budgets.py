@@ -170,13 +170,13 @@ async def test_usage_09_a_change_is_told_once_whatever_was_killed_when(
     try:
         # killed between the append and the mark: the server knows the message id for two minutes
         await pool.execute("UPDATE budget_changes SET published = false")
-        await BudgetHandlers(BudgetStore(pool), context.log, context.clock).tell()
+        await BudgetHandlers(BudgetStore(pool), context.log, context.clock).report_changes()
         assert len(await trail(context)) == 1
         # later than that, the trail itself knows the change: the same bytes under an id that the server forgot
         (told,) = await trail(context)
         await pool.execute("UPDATE budget_changes SET published = false, budget = 'bud_other'")
         late = _Late(context.clock.now_ms() + 10 * 60_000)
-        await BudgetHandlers(BudgetStore(pool), context.log, late).tell()
+        await BudgetHandlers(BudgetStore(pool), context.log, late).report_changes()
         assert await trail(context) == [told]
         assert await pool.fetchval("SELECT count(*) FROM budget_changes WHERE NOT published") == 0
         # killed between the change and the append: the next one tells both, in order

@@ -63,7 +63,7 @@ async def _sweep(context: Context[CostSettings], store: Store, budgets: BudgetHa
         await asyncio.sleep(context.settings.sweep_s)
         turn += 1
         with contextlib.suppress(*transient.WEATHER):
-            await budgets.tell()
+            await budgets.report_changes()
             now = context.clock.now_ms()
             while await store.expire(now):
                 pass

@@ -1,4 +1,4 @@
-"""The verbs of budgets: decode, load, decide, store, tell the audit trail."""
+"""The verbs of budgets: decode, load, decide, store, report to the audit log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ BUDGETS_MAX: Final = 200  # of one org: each is locked by every call that it cov
 
 
 class BudgetHandlers:
-    """A change is durable with its row of history; the audit trail gets it at once, or by the next sweep."""
+    """Creates, changes and deletes budgets.
+
+    A change is durable together with its row of history. It reaches the audit log at once, or by
+    the next sweep.
+    """
 
     def __init__(self, store: BudgetStore, event_log: EventLog, clock: Clock) -> None:
         self._store = store
@@ -57,7 +61,7 @@ class BudgetHandlers:
             fix = f"choose another name, or change it: agentctl budget set {checked.name} --limit USD"
             problem = Problem("name", f"{checked.name!r} is taken", fix)
             raise AlreadyExistsError(f"budget {checked.name!r} exists", problems=(problem,))
-        await self._told(checked.org)
+        await self._report_now(checked.org)
         return budget
 
     async def list_(self, request: rpc_budgets.ListBudgetsRequest) -> rpc_budgets.ListBudgetsReply:
@@ -74,7 +78,10 @@ class BudgetHandlers:
         return found
 
     async def update(self, request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.UpdateBudgetReply:
-        """Changes the limit from the next call on. What was spent and reserved stays counted."""
+        """Changes the limit from the next call on.
+
+        Money that was spent or reserved still counts.
+        """
         ids.check_token(request.org, "org")
         ids.check_token(request.id, "budget")
         if request.limit_nano is None:
@@ -89,12 +96,15 @@ class BudgetHandlers:
         if found is None:
             raise _unknown(request.id)
         before, after = found
-        await self._told(request.org)
+        await self._report_now(request.org)
         shown = await self._store.filled(after, self._clock.now_ms())
         return rpc_budgets.UpdateBudgetReply(budget=shown, changed=before != after)
 
     async def delete(self, request: rpc_budgets.DeleteBudgetRequest) -> Budget:
-        """Removes the limit from the next call on. Calls under way settle on the accounts that they reserved on."""
+        """Removes the limit from the next call on.
+
+        Open calls settle on the accounts of their reservation.
+        """
         ids.check_token(request.org, "org")
         ids.check_token(request.id, "budget")
         now = self._clock.now_ms()
@@ -105,7 +115,7 @@ class BudgetHandlers:
         found = await self._store.delete(request.org, request.id, note)
         if found is None:
             raise _unknown(request.id)
-        await self._told(request.org)
+        await self._report_now(request.org)
         return await self._store.filled(found, now)
 
     def _change(self, budget: Budget, action: str, detail: str, actor: str) -> Change:
@@ -114,38 +124,44 @@ class BudgetHandlers:
             org=budget.org, budget=budget.id, action=action, detail=text, actor=actor, at=self._clock.now_ms()
         )
 
-    # --- the audit trail ---
+    # --- the audit log ---
 
-    async def _told(self, org: str) -> None:
-        """The change stands already, so a trail that is away does not undo it: the sweep tells it later."""
+    async def _report_now(self, org: str) -> None:
+        """Reports changes now if the audit log can be reached.
+
+        They are stored, so the sweep can do it later.
+        """
         try:
-            await self.tell(org)
+            await self.report_changes(org)
         except (AgentFlowError, OSError, TimeoutError) as error:
-            log.warning("a change of a budget is told to the audit trail later: %s", error)
+            log.warning("a change of a budget will be reported to the audit log later: %s", error)
 
-    async def tell(self, org: str = "") -> None:
-        """Appends the changes that the audit trail lacks, each once whatever was killed when."""
+    async def report_changes(self, org: str = "") -> None:
+        """Appends the changes that the audit log lacks, each once, even after a crash at any point."""
         async with self._telling:
-            for change in await self._store.untold(org):
+            for change in await self._store.unreported(org):
                 subject = subjects.audit(change.org, "")
                 record = AuditRecorded(
                     org=change.org, run="", ts=change.at, action=change.action, actor=change.actor or "cost",
                     reason=change.detail,
                 )  # fmt: skip
                 entry = Entry(subject, events.encode(record), msg_id=f"{change.budget}-{change.id}")
-                if not await self._in_trail(subject, entry.data, change.at):
+                if not await self._is_reported(subject, entry.data, change.at):
                     await self._log.append(entry)
-                await self._store.mark_told([change.id])
+                await self._store.mark_reported([change.id])
 
-    async def _in_trail(self, subject: str, data: bytes, at_ms: int) -> bool:
-        """True if an earlier attempt had come so far. Message ids are remembered for two minutes only."""
+    async def _is_reported(self, subject: str, data: bytes, at_ms: int) -> bool:
+        """True if an earlier attempt appended it.
+
+        The server remembers message ids for two minutes only.
+        """
         if self._clock.now_ms() - at_ms < MESSAGE_IDS_MS:
             return False
         stored = await self._log.read(subject, stream=subjects.AUDIT_STREAM)
         return any(message.data == data for message in stored)
 
 
-MESSAGE_IDS_MS: Final = 60_000  # half of what the server remembers message ids for
+MESSAGE_IDS_MS: Final = 60_000  # half of the time for which the server remembers message ids
 
 
 def _get(request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.GetBudgetRequest:

@@ -1,4 +1,4 @@
-"""Budgets: their checks, their periods in UTC and the accounts that they are held against. Pure."""
+"""Checks of budgets, their periods in UTC, and the accounts that they limit. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _DAY: Final = timedelta(days=1)
 
 
 def bounds(period: str, now_ms: int) -> tuple[int, int]:
-    """Start and end (exclusive) of the current period, ms since the epoch; weeks start on Monday; `total` is (0, 0)."""
+    """Returns start and end (exclusive) of the current period in ms since the epoch.
+
+    Weeks start on Monday. The period `total` is (0, 0).
+    """
     if period == "total":
         return 0, 0
     start = datetime.fromtimestamp(now_ms / 1000, UTC).replace(hour=0, minute=0, second=0, microsecond=0)
@@ -36,13 +39,16 @@ def bounds(period: str, now_ms: int) -> tuple[int, int]:
 
 
 def check_new(request: CreateBudgetRequest) -> CreateBudgetRequest:
-    """The request with its name filled in (`org-monthly`). Raises InvalidError with every problem."""
+    """Returns the request with a name (`org-monthly` if it has none).
+
+    Raises InvalidError with every problem.
+    """
     problems = [*limit_problems(request.limit_nano)]
     workflow = request.scope.removeprefix(WORKFLOW)
     if request.period not in PERIODS:
-        problems.append(Problem("period", f"{request.period[:40]!r} is no period", f"use {', '.join(PERIODS)}"))
+        problems.append(Problem("period", f"{request.period[:40]!r} is not a period", f"use {', '.join(PERIODS)}"))
     if request.scope != ORG and not (request.scope.startswith(WORKFLOW) and _is_token(workflow)):
-        problems.append(Problem("scope", f"{request.scope[:80]!r} is no scope", "use 'org' or 'workflow:<name>'"))
+        problems.append(Problem("scope", f"{request.scope[:80]!r} is not a scope", "use 'org' or 'workflow:<name>'"))
     if not _is_token(request.org):
         problems.append(Problem("org", "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"))
     name = request.name or f"{request.scope.replace(':', '-')[:50]}-{request.period}"
@@ -69,7 +75,7 @@ def check_limit(limit_nano: int) -> int:
 
 
 def way_out(budget: Budget) -> str:
-    """Says how to go on once the budget is used up."""
+    """Says what to do once the budget is used up."""
     fix = f"raise it (agentctl budget set {budget.name} --limit USD), remove it (agentctl budget delete {budget.name})"
     if budget.period != "total":
         until = datetime.fromtimestamp(budget.period_end / 1000, UTC)
@@ -98,7 +104,7 @@ def run_account(org: str, run: str) -> str:
 
 
 def accounts_for(org: str, run: str, budgets: Iterable[Budget], workflow: str, now_ms: int) -> tuple[str, ...]:
-    """Every account that a call of the run is charged to, in the order in which they are locked."""
+    """Returns every account to which a call of the run is charged, in the order of their locks."""
     own = (account_of(budget, now_ms) for budget in budgets if applies(budget, workflow))
     return tuple(sorted({run_account(org, run), *own}))
 

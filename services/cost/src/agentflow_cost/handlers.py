@@ -40,7 +40,10 @@ HealthBook = dict[tuple[str, str], Health]
 
 
 class Handlers:
-    """One per process. health: shared with the settler, which learns it from what calls reported."""
+    """Answers the questions of the cost service. There is one in each process.
+
+    health: shared with the settler, which updates it from the reports of calls.
+    """
 
     def __init__(
         self,
@@ -79,7 +82,7 @@ class Handlers:
         try:
             reservation = await self._reserve(request, candidates)
         except BudgetExceededError:
-            # what others reserved and never used may be in the way: their time may be over
+            # reservations that others never used may block this one, and their time may be over
             if not await self._store.expire(self._clock.now_ms()):
                 raise
             reservation = await self._reserve(request, candidates)
@@ -88,7 +91,10 @@ class Handlers:
         )
 
     async def _candidates(self, request: RouteRequest) -> tuple[Candidate, ...]:
-        """Best first. A model of the tier without a known price is left out; if none has one, the call is refused."""
+        """Returns the candidates, best first. A model without a known price is left out.
+
+        Refuses the call if no model of the tier has a price.
+        """
         now = self._clock.now_ms()
         wanted = machine.reorder(machine.wanted(request, self._models), self._health, now)
         if any(self._book.override(provider, model) is None for provider, model in wanted):
@@ -100,7 +106,9 @@ class Handlers:
                 price = self._book.quote(provider, model, now)
             except UnknownPriceError as error:
                 refusal = error
-                log.warning("no price: not a candidate", extra={"provider": provider, "model": model})
+                log.warning(
+                    "the model has no known price: it is not a candidate", extra={"provider": provider, "model": model}
+                )
                 continue
             found.append(machine.candidate(provider, model, price, request))
         if not found and refusal is not None:
@@ -131,7 +139,7 @@ class Handlers:
             return reservation
 
     async def _workflow(self, request: RouteRequest, known: Sequence[Budget]) -> str:
-        """The run's workflow: asked for only if a budget is about one, and then read from the log if nobody said it."""
+        """Returns the run's workflow if a budget needs it: from the request, or else from the log."""
         if request.workflow or not any(budget.scope.startswith(budgets.WORKFLOW) for budget in known):
             return request.workflow
         key = (request.org, request.run)

@@ -1,8 +1,12 @@
-"""The arithmetic of cost, with no I/O, clock or chance: estimates, routes, admission, settlement, health.
+"""The arithmetic of cost, with no I/O, clock or chance: estimates, routes, admission, settlement,
+health.
 
-Money is an integer number of nano-USD. An account holds what was spent and what is reserved; a limit is held against an
-account; a hold is a reservation on several accounts at once. The law that everything here serves: as long as every
-actual cost is at most what was reserved for it, spent + reserved never passes a limit.
+Money is an integer number of nano-USD. An account counts the money that was spent and the money
+that is reserved. A limit applies to one account. A hold is a reservation on several accounts at
+once.
+
+One law rules this module. While every actual cost is at most the amount reserved for it, spent plus
+reserved never passes a limit.
 """
 
 from __future__ import annotations
@@ -18,8 +22,8 @@ from agentflow_common.rpc import Candidate, RouteRequest
 
 OFFLINE: Final = "local"
 TIERS: Final = ("Gold", "Silver", "Bronze")
-FRAMING_TOKENS: Final = 32  # what a provider adds around a system text and one message
-CONTINUATION_TOKENS: Final = 256  # more than the request to go on with an answer takes
+FRAMING_TOKENS: Final = 32  # added by a provider around a system text and one message
+CONTINUATION_TOKENS: Final = 256  # more than a request to continue an answer needs
 CALLS_MAX: Final = 10
 PROMPT_BYTES_MAX: Final = 64 * 1024 * 1024
 OUTPUT_TOKENS_MAX: Final = 1_000_000
@@ -37,7 +41,7 @@ EXPIRED: Final = "expired"
 
 
 class Rate(NamedTuple):
-    """Nano-USD for 10^6 tokens, for calls of at least `from_tokens` input tokens."""
+    """A price in nano-USD for 10^6 model tokens, for calls of at least `from_tokens` input tokens."""
 
     from_tokens: int
     input_nano: int
@@ -45,7 +49,10 @@ class Rate(NamedTuple):
 
 
 class Price(NamedTuple):
-    """Rates by size of the input, ascending; the first starts at 0. Crossing into one applies it to all tokens."""
+    """Rates by size of the input, ascending; the first starts at 0.
+
+    A call pays one rate for all its tokens.
+    """
 
     rates: tuple[Rate, ...]
 
@@ -69,32 +76,32 @@ class Account(NamedTuple):
 
 
 class Limit(NamedTuple):
-    """limit: nano-USD. label: how people know it (`the budget of this run`)."""
+    """The most that an account may spend."""
 
     account: str
-    limit: int
-    label: str
+    limit: int  # nano-USD
+    label: str  # its name in messages: `the budget of this run`
     fix: str
 
 
 class Hold(NamedTuple):
-    """A reservation. accounts: what it is reserved on, and where its cost goes."""
+    """A reservation."""
 
     id: str
     org: str
     run: str
     amount: int
     state: str
-    accounts: tuple[str, ...]
+    accounts: tuple[str, ...]  # the amount is reserved on these, and the cost is charged to them
 
 
 class Settlement(NamedTuple):
-    """A step event that cost something. seq: its sequence in AF_EVENTS. fallback: accounts if its hold is unknown."""
+    """A step event with a cost."""
 
-    seq: int
+    seq: int  # in AF_EVENTS
     reservation: str
     cost: int
-    fallback: tuple[str, ...]
+    fallback: tuple[str, ...]  # accounts, if its hold is unknown
 
 
 class Delta(msgspec.Struct):
@@ -103,20 +110,21 @@ class Delta(msgspec.Struct):
 
 
 class Changes(msgspec.Struct):
-    """accounts: what to add. holds: new states. reserved: by sequence, what had been reserved for the settlement."""
+    """The effects of settlements on accounts and holds."""
 
-    accounts: dict[str, Delta]
-    holds: dict[str, str]
-    reserved: dict[int, int]
+    accounts: dict[str, Delta]  # amounts to add
+    holds: dict[str, str]  # new states
+    reserved: dict[int, int]  # by sequence: the amount that had been reserved for the settlement
 
 
-# --- what a call may cost ---
+# --- the cost of a call ---
 
 
 def estimate(price: Price, prompt_bytes: int, max_output_tokens: int, calls: int = 1) -> tuple[Rate, int]:
-    """The rate and the most that an answer can cost: no tokenizer makes more tokens than there are UTF-8 bytes.
+    """Returns the rate and the highest cost of an answer.
 
-    calls: how many the answer may take; each reads the prompt and what the ones before it said.
+    No tokenizer makes more tokens than there are UTF-8 bytes. calls: the number of calls that the
+    answer may take; each reads the prompt and the texts of the calls before it.
     """
     input_tokens = prompt_bytes + FRAMING_TOKENS
     read = [input_tokens + n * (max_output_tokens + CONTINUATION_TOKENS) for n in range(calls)]
@@ -124,7 +132,7 @@ def estimate(price: Price, prompt_bytes: int, max_output_tokens: int, calls: int
 
 
 def cost_of(rate: Rate, input_tokens: int, output_tokens: int) -> int:
-    """Nano-USD, rounded up."""
+    """Returns the cost in nano-USD, rounded up."""
     return -(-(input_tokens * rate.input_nano + output_tokens * rate.output_nano) // TOKENS_PER_PRICE)
 
 
@@ -132,7 +140,7 @@ def check_request(request: RouteRequest) -> None:
     """Raises InvalidError for amounts and names that can't be priced."""
     problems = []
     if request.quality not in TIERS:
-        problems.append(Problem("quality", f"{request.quality[:40]!r} is no quality", f"use {', '.join(TIERS)}"))
+        problems.append(Problem("quality", f"{request.quality[:40]!r} is not a quality", f"use {', '.join(TIERS)}"))
     if not 0 <= request.prompt_bytes <= PROMPT_BYTES_MAX:
         problems.append(Problem("prompt_bytes", "out of range", f"use 0 to {PROMPT_BYTES_MAX:,}"))
     if not 1 <= request.max_output_tokens <= OUTPUT_TOKENS_MAX:
@@ -140,9 +148,9 @@ def check_request(request: RouteRequest) -> None:
     if not 1 <= request.calls <= CALLS_MAX:
         problems.append(Problem("calls", "out of range", f"use 1 to {CALLS_MAX}"))
     if request.run_budget_nano is not None and not 0 <= request.run_budget_nano <= AMOUNT_NANO_MAX:
-        problems.append(Problem("run_budget_nano", "out of range", "use an amount in nano-USD, or none"))
+        problems.append(Problem("run_budget_nano", "out of range", "use an amount in nano-USD, or leave it out"))
     if not 0 <= request.attempt < 2**31 or not request.step or "\x00" in request.step or "\x00" in request.workflow:
-        problems.append(Problem("step", "no valid step and attempt", "name the step and its attempt"))
+        problems.append(Problem("step", "is not a valid step and attempt", "name the step and its attempt"))
     if request.model and not all(request.model.partition("/")):
         problems.append(Problem("model", f"{request.model[:80]!r} names no provider", "write provider/model"))
     if problems:
@@ -150,9 +158,10 @@ def check_request(request: RouteRequest) -> None:
 
 
 def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, str]]:
-    """(provider, model) that may answer, best first; the offline one only if it is pinned or there is no other.
+    """Returns the (provider, model) pairs that may answer, best first.
 
-    Raises TerminalError when no worker can call any.
+    The offline provider is one of them only if it is pinned or there is no other. Raises
+    TerminalError if no worker can call any model.
     """
     callable_ = set(request.providers)
     if request.model:
@@ -161,7 +170,7 @@ def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, st
             raise _unreachable(request, f"the model is pinned to {request.model}, and no worker can call {provider!r}")
         return [(provider, model)]
     found = [(m.provider, m.model) for m in models if request.quality in m.tiers and m.provider in callable_]
-    # the offline provider is no substitute for a model that is away: it answers where there is no other, or if pinned
+    # the offline provider does not replace a model that fails: it answers if there is no other, or if it is pinned
     found = [model for model in found if model[0] != OFFLINE] or found
     if not found:
         raise _unreachable(
@@ -192,9 +201,10 @@ def candidate(provider: str, model: str, price: Price, request: RouteRequest) ->
 def admit(
     candidates: Sequence[Candidate], limits: Iterable[Limit], accounts: Mapping[str, Account]
 ) -> tuple[tuple[Candidate, ...], int]:
-    """The candidates that fit every limit, in their order, and the amount to reserve: the dearest of them.
+    """Returns the candidates that fit every limit, in their order, and the amount to reserve.
 
-    Raises BudgetExceededError, naming the limit with the least room, if none fits.
+    The amount is that of the most expensive one. Raises BudgetExceededError if no candidate fits;
+    the error names the limit with the least room.
     """
     tightest: Limit | None = None
     room = AMOUNT_NANO_MAX
@@ -212,7 +222,7 @@ def admit(
 
 def _exceeded(limit: Limit | None, accounts: Mapping[str, Account], needed: int) -> BudgetExceededError:
     if limit is None:
-        return BudgetExceededError(f"the call may cost {money.display(needed)}, more than any budget can hold")
+        return BudgetExceededError(f"the call may cost {money.display(needed)}, more than any budget can cover")
     account = accounts.get(limit.account, Account(limit.account))
     text = (
         f"{limit.label} does not cover this call: limit {money.display(limit.limit)},"
@@ -223,8 +233,11 @@ def _exceeded(limit: Limit | None, accounts: Mapping[str, Account], needed: int)
 
 
 def settle(settlements: Iterable[Settlement], holds: Mapping[str, Hold]) -> Changes:
-    """Adds each cost to the accounts of its hold and gives back what was reserved, once: a hold that is no longer held
-    gives nothing back (it expired, or another event of the same attempt settled it), but the money is still counted."""
+    """Adds each cost to the accounts of its hold, and gives back the reserved amount once.
+
+    A hold that has ended gives nothing back: it expired, or another event of the same attempt
+    settled it. The cost is still counted.
+    """
     changes = Changes({}, {}, {})
     for settlement in settlements:
         hold = holds.get(settlement.reservation)
@@ -239,7 +252,7 @@ def settle(settlements: Iterable[Settlement], holds: Mapping[str, Hold]) -> Chan
 
 
 def let_go(holds: Iterable[Hold], state: str) -> Changes:
-    """Gives back what the holds reserve, unspent. state: RELEASED or EXPIRED."""
+    """Gives back the amounts of unused holds. state: RELEASED or EXPIRED."""
     changes = Changes({}, {}, {})
     for hold in holds:
         if hold.state == HELD and hold.id not in changes.holds:
@@ -256,7 +269,7 @@ def _add(changes: Changes, accounts: Iterable[str], spent: int, reserved: int) -
 
 
 def apply(accounts: Mapping[str, Account], changes: Changes) -> dict[str, Account]:
-    """The accounts after the changes."""
+    """Returns the accounts after the changes."""
     after = dict(accounts)
     for name, delta in changes.accounts.items():
         old = after.get(name, Account(name))
@@ -268,14 +281,16 @@ def apply(accounts: Mapping[str, Account], changes: Changes) -> dict[str, Accoun
 
 
 class Health(NamedTuple):
-    """failures: in a row. until: ms since the epoch when the cool-down ends."""
+    """The recent failures of a model."""
 
-    failures: int = 0
-    until: int = 0
+    failures: int = 0  # in a row
+    until: int = 0  # end of the cool-down, ms since the epoch
 
 
 def after_attempt(health: Health, ok: bool, now_ms: int) -> Health:
-    """Three failures in a row cool a model down, longer with each further one; one success clears it."""
+    """Three failures in a row cool a model down, longer with each further one; one success clears
+    it.
+    """
     if ok:
         return Health()
     failures = health.failures + 1
@@ -288,5 +303,5 @@ def after_attempt(health: Health, ok: bool, now_ms: int) -> Health:
 def reorder(
     models: Sequence[tuple[str, str]], health: Mapping[tuple[str, str], Health], now_ms: int
 ) -> list[tuple[str, str]]:
-    """Models in cool-down go last: they are still better than no answer."""
+    """Puts models in cool-down last: they are still better than no answer."""
     return sorted(models, key=lambda model: health.get(model, Health()).until > now_ms)

@@ -1,7 +1,10 @@
-"""What a model costs: overrides of models.yaml first, then the package genai-prices. Never a guess and never zero.
+"""Prices of models: first the overrides of models.yaml, then the package genai-prices.
 
-genai-prices takes about a third of a second and 70 MB to import (measured with 0.2.3), so that happens on a thread when
-the first call of a model without an override needs it: a stack with `local` models alone never pays for it.
+A price is never a guess and never zero.
+
+Importing genai-prices takes about a third of a second and 70 MB (measured with 0.2.3). It happens
+on a thread, when the first call of a model without an override needs it. A stack that has only
+`local` models never pays for it.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ QUOTES_MAX: Final = 2048
 
 
 class PriceLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """USD for 10^6 tokens, as decimal text."""
+    """A price in USD for 10^6 model tokens, as decimal text."""
 
     input: str
     output: str
@@ -38,7 +41,7 @@ class ModelLine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Catalogue(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """models.yaml."""
+    """The contents of models.yaml."""
 
     models: tuple[ModelLine, ...]
     prices: dict[str, PriceLine] = {}
@@ -56,14 +59,14 @@ def _flat(line: PriceLine) -> Price:
 
 
 def default_file() -> Path:
-    """`services/cost/models.yaml` in a checkout, `<package>/models.yaml` in a wheel."""
+    """Returns `services/cost/models.yaml` in a checkout, `<package>/models.yaml` in a wheel."""
     package = Path(__file__).resolve().parent
     inside = package / "models.yaml"
     return inside if inside.is_file() else package.parents[1] / "models.yaml"
 
 
 def load(file: Path | None) -> Catalogue:
-    """Raises ValueError, naming the file, for what is not a catalogue."""
+    """Reads a catalogue. Raises ValueError, which names the file, for any other content."""
     import yaml
 
     path = file or default_file()
@@ -80,7 +83,7 @@ def load(file: Path | None) -> Catalogue:
 
 
 class PriceBook:
-    """Quotes prices. `ready()` before `quote()` for models without an override."""
+    """Quotes prices. Await `ready()` before `quote()` for models without an override."""
 
     def __init__(self, catalogue: Catalogue) -> None:
         self._overrides = catalogue.overrides()
@@ -104,7 +107,7 @@ class PriceBook:
             raise
 
     def quote(self, provider: str, model: str, now_ms: int) -> Price:
-        """Raises UnknownPriceError."""
+        """Returns the price of a model. Raises UnknownPriceError."""
         own = self.override(provider, model)
         if own is not None:
             return own
@@ -126,7 +129,7 @@ class PriceBook:
         except LookupError:
             raise unknown(provider, model) from None
         prices = info.get_prices(datetime.fromtimestamp(now_ms / 1000, UTC))
-        if getattr(prices, "requests_kcount", None):  # a fee for each request has no place in a price by tokens
+        if getattr(prices, "requests_kcount", None):  # a price by tokens can't include a fee for each request
             raise unknown(provider, model)
         price = from_parts(getattr(prices, "input_mtok", None), getattr(prices, "output_mtok", None))
         if price is None:
@@ -135,7 +138,10 @@ class PriceBook:
 
 
 def from_parts(input_mtok: Any, output_mtok: Any) -> Price | None:
-    """A price of genai-prices (a decimal, or tiers by input tokens); None if a part is missing or all of it is zero."""
+    """Converts a price of genai-prices (a decimal, or tiers by input tokens).
+
+    Returns None if a part is missing or everything is zero.
+    """
     steps_in, steps_out = _steps(input_mtok), _steps(output_mtok)
     if not steps_in or not steps_out:
         return None

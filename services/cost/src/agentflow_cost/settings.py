@@ -1,4 +1,4 @@
-"""What the cost service reads from the environment."""
+"""Settings of the cost service, read from the environment."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentflow_common.settings import DatabaseSettings
 
 
 class CostSettings(DatabaseSettings):
-    """The database, and what routes and prices models."""
+    """The database, and the routes and prices of models."""
 
     models_file: Path | None = Field(
         None, alias="AGENTFLOW_MODELS_FILE", description="a `models.yaml` that replaces the built-in list of models"

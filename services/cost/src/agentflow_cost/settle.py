@@ -1,8 +1,11 @@
-"""Settlement: what calls really cost, taken from the event log, exactly once in effect.
+"""Settlement: counts the actual cost of calls from the event log, exactly once in effect.
 
-A batch is settled in one transaction that records each event's sequence, then written to the ledger AF_COST under the
-message id `settle-<seq>`, then acknowledged. Whatever is delivered again finds its sequence recorded; if the ledger may
-lack it (a crash in between), the ledger itself is asked, because message ids are remembered for two minutes only.
+A batch is settled in one transaction that records each event's sequence. It is then written to
+the ledger AF_COST under the message id `settle-<seq>`, and acknowledged after that.
+
+An event that is delivered again finds its sequence recorded. After a crash in between, the ledger
+may lack it. Then the ledger itself is read, because the server remembers message ids for two
+minutes only.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ log = logging.getLogger(__name__)
 DURABLE: Final = subjects.durable("cost", "settle")
 ACK_WAIT_S: Final = 30.0
 ACK_PENDING_MAX: Final = 2000
-CREDIT: Final = 1000  # messages in hand: half of what the server lets all processes hold
+CREDIT: Final = 1000  # unacknowledged messages: half of what the server allows for all processes
 IDLE_S: Final = 5.0
 RETRY_S: Final = 0.5
 RETRY_S_MAX: Final = 2.0
@@ -45,7 +48,7 @@ _BAD_DATA: Final = (*transient.BAD_VALUE, asyncpg.IntegrityConstraintViolationEr
 
 
 class Item(NamedTuple):
-    """A step event that tells what model calls cost."""
+    """A step event with the cost of model calls."""
 
     delivery: Delivery
     event: StepCompleted | StepFailed
@@ -53,15 +56,15 @@ class Item(NamedTuple):
 
 
 class Sorted(NamedTuple):
-    """What a batch holds. ended: (org, run). poison: what can't be read, and why."""
+    """A batch, sorted by what to do with each message."""
 
     items: list[Item]
-    ended: list[tuple[str, str]]
-    poison: list[tuple[Delivery, str]]
+    ended: list[tuple[str, str]]  # (org, run)
+    poison: list[tuple[Delivery, str]]  # unreadable messages, each with the reason
 
 
 class Settler:
-    """One per process; processes share the durable consumer."""
+    """Settles step events. There is one in each process; all share the durable consumer."""
 
     def __init__(
         self, event_log: EventLog, store: Store, clock: Clock, health: HealthBook, service: ServiceHealth
@@ -73,12 +76,15 @@ class Settler:
         self._service = service
 
     async def start(self) -> WorkQueue:
-        """Makes the durable consumer if it is not there, and opens it; waits for a server that can't do it yet."""
+        """Creates the durable consumer if it is missing, and opens it.
+
+        Waits until the server can do it.
+        """
         for _ in range(START_TRIES_MAX - 1):
             try:
                 return await self._open()
             except transient.WEATHER as error:
-                log.warning("settlement consumer not there yet: %s", type(error).__name__)
+                log.warning("the settlement consumer can't be created yet, trying again: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_S)
         return await self._open()
 
@@ -97,12 +103,12 @@ class Settler:
         return queue
 
     async def run(self, queue: WorkQueue) -> None:
-        """Settles until cancelled; makes the consumer again if it is lost."""
+        """Settles until cancelled. Creates the consumer again if it is lost."""
         while True:
             try:
                 batch = await queue.batch(IDLE_S)
             except PullError as error:
-                log.warning("settlement consumer made again: %s", error)
+                log.warning("the settlement consumer was lost and is created again: %s", error)
                 queue = await self._restart(queue)
                 continue
             if batch:
@@ -116,7 +122,10 @@ class Settler:
                 return await self.start()
 
     async def _process(self, batch: Sequence[Delivery]) -> None:
-        """Makes the batch's effects durable, however long the stores are away, then acknowledges it."""
+        """Makes the batch's effects durable, then acknowledges it.
+
+        Waits for stores that are down.
+        """
         found = sort(batch)
         wait_s = RETRY_S
         while True:
@@ -125,7 +134,9 @@ class Settler:
                 break
             except transient.WEATHER as error:
                 self._service.set_part("settle", f"waiting: {type(error).__name__}")
-                log.warning("settlement waits: %s", type(error).__name__, extra={"events": len(found.items)})
+                log.warning(
+                    "settlement waits for a store: %s", type(error).__name__, extra={"events": len(found.items)}
+                )
                 await asyncio.sleep(wait_s)
                 wait_s = min(wait_s * 2, RETRY_S_MAX)
         self._service.set_part("settle", "ok")
@@ -134,13 +145,13 @@ class Settler:
         telemetry.QUEUE_LAG.labels("cost.settle").set(batch[-1].pending)
 
     async def _take_effect(self, found: Sorted) -> None:
-        """Idempotent."""
+        """Settles the items, records the ends of runs, and writes the ledger. Idempotent."""
         for delivery, why in found.poison:
             await self._bury(delivery, why)
         try:
             await self._settle(found.items)
         except _BAD_DATA:
-            for item in found.items:  # find the one that the database refuses
+            for item in found.items:  # find the item that the database refuses
                 try:
                     await self._settle([item])
                 except _BAD_DATA as error:
@@ -149,7 +160,7 @@ class Settler:
             await self._store.end_runs(found.ended, self._clock.now_ms())
 
     async def _bury(self, delivery: Delivery, why: str) -> None:
-        log.error("event can't be settled; kept in the dead letters", extra={"seq": delivery.seq, "why": why})
+        log.error("an event can't be settled and is now a dead letter", extra={"seq": delivery.seq, "why": why})
         await self._log.bury("cost", delivery, why)
 
     async def _settle(self, items: Sequence[Item]) -> None:
@@ -162,7 +173,7 @@ class Settler:
                 self._learn(item)
 
     async def _record(self, items: Sequence[Item]) -> dict[int, Receipt]:
-        """One transaction: the sequences, the accounts, the reservations."""
+        """Records sequences, accounts and reservations in one transaction."""
         now = self._clock.now_ms()
         known = await self._store.holds(i.usage.reservation for i in items if i.usage.reservation)
         async with self._store.transaction() as transaction:
@@ -171,7 +182,7 @@ class Settler:
                 hold = _own(known, item)
                 fallback: tuple[str, ...] = ()
                 if hold is None and item.usage.cost_nano:
-                    # no such reservation: the money is spent all the same
+                    # the reservation is unknown, but the money is spent
                     org = item.event.org
                     fallback = budgets.accounts_for(
                         org, item.event.run, await transaction.budgets(org), "", item.event.ts
@@ -189,7 +200,7 @@ class Settler:
             return await transaction.receipts([s.seq for s in settlements], fresh)
 
     async def _publish(self, items: Sequence[Item], receipts: dict[int, Receipt]) -> None:
-        """Appends to the ledger what it lacks, all in flight at once."""
+        """Appends the settlements that the ledger lacks, all in flight at once."""
         missing = {item.delivery.seq: item for item in items if not receipts[item.delivery.seq].published}
         for seq in [seq for seq in missing if not receipts[seq].fresh]:
             if await self._in_ledger(missing[seq]):
@@ -232,13 +243,16 @@ class Settler:
 
 
 def _own(known: dict[str, Hold], item: Item) -> Hold | None:
-    """The event's reservation, if it is one of its own run."""
+    """Returns the event's reservation if it belongs to the event's run."""
     hold = known.get(item.usage.reservation)
     return hold if hold is not None and (hold.org, hold.run) == (item.event.org, item.event.run) else None
 
 
 def sort(batch: Sequence[Delivery]) -> Sorted:
-    """Looks for bytes before it decodes: nearly every message is none of this service's business."""
+    """Sorts a batch.
+
+    Most messages are irrelevant here, so it searches the raw bytes before it decodes.
+    """
     found = Sorted([], [], [])
     for delivery in batch:
         decided = delivery.subject.endswith(".out.run")

@@ -1,7 +1,8 @@
 """All SQL of the cost service.
 
-Locks are taken in one order everywhere: accounts by id, then reservations by id. A transaction that decides about money
-first reads what names its accounts, then locks them, then reads again what it decides on.
+Locks are taken in one order everywhere: accounts by id, then reservations by id. A transaction
+that decides about money first finds its accounts, then locks them, and then reads again the values
+on which it decides.
 """
 # ruff: noqa: S608 - only constants of this module are put into the SQL; values travel as parameters
 
@@ -26,19 +27,19 @@ _candidates: Final = msgspec.json.Decoder(tuple[Candidate, ...])
 
 
 class Reservation(msgspec.Struct, frozen=True):
-    """What was promised to a step attempt."""
+    """The amount that is reserved for a step attempt, and the models that it may call."""
 
     id: str
-    amount: int
+    amount: int  # nano-USD
     candidates: tuple[Candidate, ...]
 
 
 class Receipt(msgspec.Struct, frozen=True):
-    """A settled event. reserved: nano-USD given back. published: the ledger has it."""
+    """A settled event."""
 
     seq: int
-    reserved: int
-    published: bool
+    reserved: int  # nano-USD that were given back
+    published: bool  # the ledger has it
     fresh: bool
 
 
@@ -82,10 +83,10 @@ class Store:
                 org, rows_max, bytes_max,
             )  # fmt: skip
 
-    # --- giving back ---
+    # --- release ---
 
     async def expire(self, now_ms: int) -> int:
-        """Gives back what reservations hold whose time is over (at most SWEEP_BATCH); drops responses past theirs."""
+        """Releases expired reservations, at most SWEEP_BATCH, and drops expired responses."""
         await self._pool.execute("DELETE FROM responses WHERE expires_at <= $1", now_ms)
         rows = await self._pool.fetch(
             f"SELECT {_HOLD} FROM reservations WHERE state = '{HELD}' AND expires_at <= $1 LIMIT {SWEEP_BATCH}", now_ms
@@ -93,7 +94,10 @@ class Store:
         return await self._let_go([_hold(row) for row in rows], EXPIRED, now_ms)
 
     async def end_runs(self, runs: Sequence[tuple[str, str]], now_ms: int) -> int:
-        """Marks runs (org, run) as ended, so that nothing more is reserved for them, and gives back what they hold."""
+        """Marks runs (org, run) as ended and releases their reservations.
+
+        Nothing more is reserved for them.
+        """
         ids = sorted({periods.run_account(org, run) for org, run in runs})
         rows = await self._pool.fetch(
             "WITH ended AS (UPDATE accounts SET ended = true WHERE id IN"
@@ -124,8 +128,9 @@ class Store:
         await self._pool.execute("UPDATE settled SET published = true WHERE seq = ANY($1::bigint[])", list(seqs))
 
     async def drop_old(self, before_ms: int) -> None:
-        """Drops closed reservations and the accounts of ended runs and deleted budgets that have been
-        quiet since `before_ms`."""
+        """Drops closed reservations, and accounts of ended runs and deleted budgets, unused since
+        `before_ms`.
+        """
         await self._pool.execute(f"DELETE FROM reservations WHERE state <> '{HELD}' AND expires_at < $1", before_ms)
         await self._pool.execute(
             "DELETE FROM accounts WHERE ended AND reserved_nano = 0 AND updated_at < $1 AND starts_with(id, 'run:')",
@@ -149,7 +154,10 @@ class Transaction:
         return [Budget(**dict(row)) for row in rows]
 
     async def lock_accounts(self, ids: Sequence[str], now_ms: int) -> dict[str, Account]:
-        """The accounts, made if they are new and locked until the transaction ends. ids: sorted."""
+        """Returns the accounts, locked until the transaction ends.
+
+        New ones are created. ids: sorted.
+        """
         await self._connection.execute(
             "INSERT INTO accounts (id, updated_at) SELECT id, $2 FROM unnest($1::text[]) AS new (id)"
             " WHERE NOT EXISTS (SELECT 1 FROM accounts known WHERE known.id = new.id) ORDER BY id"
@@ -170,7 +178,7 @@ class Transaction:
         return {row["id"]: _hold(row) for row in rows}
 
     async def held(self, reservation: str) -> Reservation | None:
-        """The reservation if it still holds. Call with its run's account locked."""
+        """Returns the reservation if it is still active. Call with its run's account locked."""
         row = await self._connection.fetchrow(
             f"SELECT amount_nano, candidates FROM reservations WHERE id = $1 AND state = '{HELD}'", reservation
         )
@@ -181,8 +189,11 @@ class Transaction:
     async def hold(
         self, request: RouteRequest, reservation: Reservation, accounts: Sequence[str], expires_at: int
     ) -> None:
-        """Reserves the amount on every account; a reservation of the same attempt that had ended holds again."""
-        # one statement: the locks of a whole org are held while it runs
+        """Reserves the amount on every account.
+
+        An ended reservation of the same attempt becomes active again.
+        """
+        # one statement, because it blocks the accounts of a whole org while it runs
         await self._connection.execute(
             "WITH held AS (INSERT INTO reservations"
             " (id, org, run, step, attempt, state, amount_nano, accounts, candidates, expires_at)"
@@ -195,7 +206,10 @@ class Transaction:
         )  # fmt: skip
 
     async def record(self, settlements: Sequence[Settlement], owners: Sequence[tuple[str, str]]) -> set[int]:
-        """Records events as settled; returns the sequences that had not been. owners: (org, run) of each."""
+        """Records events as settled.
+
+        Returns the sequences that are new. owners: (org, run) of each event.
+        """
         rows = await self._connection.fetch(
             "INSERT INTO settled (seq, org, run, cost_nano, reserved_nano)"
             " SELECT seq, org, run, cost, 0 FROM unnest($1::bigint[], $2::text[], $3::text[], $4::bigint[])"

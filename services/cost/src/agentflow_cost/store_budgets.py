@@ -17,25 +17,28 @@ COLUMNS: Final = "id, org, name, period, limit_nano, scope, created_at"
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """What was done to a budget. at: ms since the epoch. id: 0 until it is stored."""
+    """A change of a budget."""
 
-    id: int = 0
+    id: int = 0  # 0 until it is stored
     org: str
     budget: str
     action: str
     detail: str
     actor: str
-    at: int
+    at: int  # ms since the epoch
 
 
 class BudgetStore:
-    """Budgets in PostgreSQL, schema `cost`. Each change is stored together with its row of history."""
+    """Budgets in PostgreSQL, schema `cost`.
+
+    Each change is stored together with its row of history.
+    """
 
     def __init__(self, pool: asyncpg.Pool) -> None:
         self._pool = pool
 
     async def create(self, budget: Budget, change: Change) -> bool:
-        """False if the org has a budget of that name."""
+        """Stores a new budget. Returns False if the org has a budget of that name."""
         async with self._pool.acquire() as connection, connection.transaction():
             done = await connection.execute(
                 f"INSERT INTO budgets ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING",
@@ -49,7 +52,10 @@ class BudgetStore:
     async def update(
         self, org: str, id_or_name: str, limit_nano: int, note: Callable[[Budget, Budget], Change]
     ) -> tuple[Budget, Budget] | None:
-        """(before, after), or None if there is no such budget. Accounts are not touched: what was spent stays."""
+        """Changes the limit. Returns the budget (before, after), or None if it does not exist.
+
+        Accounts are not touched, so the money already spent still counts.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             before = await _locked(connection, org, id_or_name)
             if before is None:
@@ -61,7 +67,10 @@ class BudgetStore:
             return before, after
 
     async def delete(self, org: str, id_or_name: str, note: Callable[[Budget], Change]) -> Budget | None:
-        """The budget that was deleted, or None. Its accounts stay until nothing is reserved on them (`drop_old`)."""
+        """Deletes a budget and returns it, or None.
+
+        Its accounts stay until nothing is reserved on them (`drop_old`).
+        """
         async with self._pool.acquire() as connection, connection.transaction():
             found = await _locked(connection, org, id_or_name)
             if found is not None:
@@ -73,7 +82,7 @@ class BudgetStore:
         return int(await self._pool.fetchval("SELECT count(*) FROM budgets WHERE org = $1", org))
 
     async def page(self, org: str, now_ms: int, after: str, limit: int) -> list[Budget]:
-        """Budgets whose name comes after `after`, by name, with what the current period has spent and reserved."""
+        """Returns budgets after the name `after`, by name, with the amounts of the current period."""
         rows = await self._pool.fetch(
             f'SELECT {COLUMNS} FROM budgets WHERE org = $1 AND name COLLATE "C" > $2'
             ' ORDER BY name COLLATE "C" LIMIT $3',
@@ -82,7 +91,7 @@ class BudgetStore:
         return await self._filled([Budget(**dict(row)) for row in rows], now_ms)
 
     async def find(self, org: str, id_or_name: str, now_ms: int) -> Budget | None:
-        """By id, else by name."""
+        """Returns a budget by id, or else by name."""
         row = await self._pool.fetchrow(
             f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1",
             org, id_or_name,
@@ -102,8 +111,8 @@ class BudgetStore:
 
     # --- history ---
 
-    async def untold(self, org: str = "") -> list[Change]:
-        """The oldest changes that the audit trail may lack."""
+    async def unreported(self, org: str = "") -> list[Change]:
+        """Returns the oldest changes that the audit log may lack."""
         rows = await self._pool.fetch(
             "SELECT id, org, budget, action, detail, actor, at FROM budget_changes"
             f" WHERE NOT published AND ($1 = '' OR org = $1) ORDER BY id LIMIT {TELL_BATCH}",
@@ -111,7 +120,7 @@ class BudgetStore:
         )
         return [Change(**dict(row)) for row in rows]
 
-    async def mark_told(self, ids: Sequence[int]) -> None:
+    async def mark_reported(self, ids: Sequence[int]) -> None:
         await self._pool.execute("UPDATE budget_changes SET published = true WHERE id = ANY($1::bigint[])", list(ids))
 
 
