@@ -1,7 +1,8 @@
-"""The prompts that AgentFlow ships: `services/prompt/prompts/*.yaml` in a checkout, `<package>/prompts` in a wheel.
+"""The built-in prompts: `services/prompt/prompts/*.yaml` in a checkout, `<package>/prompts` in a
+wheel.
 
-An org gets a built-in as its own version 1 when it first asks for the name; if it has a prompt of that name, that one
-wins.
+An org gets a built-in prompt as its own version 1 when it first asks for the name. If the org has a
+prompt of that name, its own prompt is used.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def folder() -> Path:
 
 @functools.cache
 def names() -> frozenset[str]:
-    """The file names are the prompt names, so that knowing them needs no parsing."""
+    """Returns the prompt names. They are the file names, so nothing has to be parsed."""
     return frozenset(file.stem for file in folder().glob("*.yaml"))
 
 
@@ -38,5 +39,5 @@ def _body(name: str) -> dict[str, Any]:
 
 
 def load(org: str, name: str) -> CreatePromptRequest:
-    """The built-in as the request that creates it for an org."""
+    """Returns the request that creates the built-in prompt for an org."""
     return msgspec.convert({**_body(name), "org": org, "name": name, "created_by": AUTHOR}, CreatePromptRequest)

@@ -22,14 +22,14 @@ from agentflow_prompt.store import Store
 VERSIONS_MAX: Final = 1024  # cached immutable versions: at most 64 KiB of template each
 COMPILED_MAX: Final = 256
 REFS_MAX: Final = 1000
-LIST_MAX: Final = 1001  # a page, and one more that tells whether there is another
+LIST_MAX: Final = 1001  # a page, and one more, which shows whether there is another page
 RENDER_THREADS: Final = 2
 
 Value = TypeVar("Value")
 
 
 class Lru(OrderedDict[Hashable, Value]):
-    """The newest `size` entries; safe for threads."""
+    """Keeps the `size` entries that were used last. It is safe for threads."""
 
     def __init__(self, size: int) -> None:
         super().__init__()
@@ -52,7 +52,10 @@ class Lru(OrderedDict[Hashable, Value]):
 
 
 class Handlers:
-    """One per process. Rendering runs on threads of its own: a template's two seconds never stop the service."""
+    """Answers the questions of the prompt service. There is one in each process.
+
+    Templates are rendered on separate threads, so that their two seconds never stop the service.
+    """
 
     def __init__(self, store: Store, clock: Clock) -> None:
         self._store = store
@@ -76,7 +79,7 @@ class Handlers:
     async def create(self, request: rpc.CreatePromptRequest) -> PromptVersion:
         checked = await self._off_loop(lambda: machine.check_new(request))
         version = await self._store.create(checked, machine.sha256(checked), self._clock.now_ms())
-        if version is None:  # only a built-in may be declined
+        if version is None:  # only a built-in prompt may be declined
             raise AssertionError("a new version was declined")
         return version
 
@@ -91,7 +94,7 @@ class Handlers:
             ids.check_token(request.name_prefix, "name_prefix")
         prompts = await self._store.latest(request.org, request.name_prefix, limit, request.after)
         own = {prompt.name for prompt in prompts}
-        # a built-in that the org has not used yet is listed as the version 1 that it becomes at its first use
+        # a built-in prompt that the org has not used yet is listed as version 1, which it becomes at its first use
         unused = [n for n in builtins.names() - own if n.startswith(request.name_prefix) and n > request.after]
         prompts = [*prompts, *await self._off_loop(lambda: [_unused(name) for name in unused])]
         return rpc.ListPromptsReply(prompts=tuple(sorted(prompts, key=lambda prompt: prompt.name)[:limit]))
@@ -153,7 +156,10 @@ class Handlers:
         return version
 
     async def _find_or_none(self, org: str, ref: Ref) -> tuple[PromptVersion | None, int]:
-        """What the store holds now; a built-in becomes the org's version 1 when its name is first asked for."""
+        """Returns the stored version and the latest number.
+
+        Stores a built-in prompt at its first use.
+        """
         version, latest = await self._store.find(org, ref)
         if latest == 0 and ref.name in builtins.names():
             request = machine.check_new(builtins.load(org, ref.name))
@@ -167,5 +173,5 @@ class Handlers:
 
 @functools.cache
 def _unused(name: str) -> PromptVersion:
-    """Returns a built-in as the version 1 that it becomes; the same for every org."""
+    """Returns a built-in prompt as its version 1, which is the same for every org."""
     return machine.version_of(machine.check_new(builtins.load("default", name)), 1, 0)

@@ -1,7 +1,7 @@
-"""What a prompt is, with no I/O, clock or chance: its checks, its references, its identity, its rendering.
+"""Prompts, with no I/O, clock or chance: their checks, references, identity and rendering.
 
-A prompt version is immutable. Its identity is the SHA-256 of what a model sees and how it is asked; a version made from
-identical content is the same version.
+A prompt version is immutable. Its identity is the SHA-256 of the texts and parameters that a model
+gets. A version made from identical content is the same version.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ environment: Final = PromptEnvironment()
 
 
 class Ref(NamedTuple):
-    """A parsed reference; at most one of version and label is set, neither means the latest version."""
+    """A parsed reference.
+
+    At most one of version and label is set; without both it is the latest version.
+    """
 
     name: str
     version: int | None = None
@@ -53,7 +56,7 @@ class Compiled(NamedTuple):
 
 
 def parse_ref(text: str) -> Ref:
-    """`name`, `name@3`, `name@label`. Raises InvalidError."""
+    """Parses `name`, `name@3` or `name@label`. Raises InvalidError."""
     name, at, rest = text.partition("@")
     ids.check_token(name, "prompt")
     if not at or rest == LATEST:
@@ -65,13 +68,17 @@ def parse_ref(text: str) -> Ref:
     raise InvalidError(
         f"prompt reference {text[:120]!r} is not valid",
         problems=(
-            Problem("prompt_ref", "the part after '@' is no version and no label", "write name, name@3 or name@label"),
+            Problem(
+                "prompt_ref", "the part after '@' is neither a version nor a label", "write name, name@3 or name@label"
+            ),
         ),
     )
 
 
 def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
-    """latest: the newest version of the name, 0 if there is none."""
+    """Returns the error for an unknown prompt. latest: the newest version of the name, 0 if there
+    is none.
+    """
     name = ref.name if isinstance(ref, Ref) else str(ref)
     if latest:
         why, fix = f"{name!r} has versions 1 to {latest}", f"use {name}@{latest}, or a label that exists"
@@ -81,7 +88,7 @@ def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
 
 
 def check_new(request: CreatePromptRequest) -> CreatePromptRequest:
-    """The request with its defaults filled in. Raises InvalidError with every problem at once."""
+    """Returns the request with its defaults. Raises InvalidError with every problem at once."""
     problems = [*_check_fields(request), *schema.check(request.inputs_schema)]
     for place, source in (("template", request.template), ("system", request.system)):
         problem = check_template(place, source)
@@ -105,13 +112,15 @@ def _check_fields(request: CreatePromptRequest) -> list[Problem]:
         except InvalidError as error:
             problems.extend(error.problems)
     if not request.template.strip():
-        problems.append(Problem("template", "is empty", "write what the model is asked"))
+        problems.append(Problem("template", "is empty", "write the text that the model is asked"))
     if len(request.description) > DESCRIPTION_CHARS_MAX or "\x00" in request.description:
         problems.append(
             Problem("description", f"longer than {DESCRIPTION_CHARS_MAX} characters or not text", "shorten it")
         )
     if request.task and request.task not in TASKS:
-        problems.append(Problem("task", f"{request.task[:40]!r} is no task", f"use one of {', '.join(TASKS)}, or none"))
+        problems.append(
+            Problem("task", f"{request.task[:40]!r} is not a task", f"use one of {', '.join(TASKS)}, or leave it out")
+        )
     if not 0 <= request.max_output_tokens <= OUTPUT_TOKENS_MAX:
         problems.append(Problem("max_output_tokens", "out of range", f"use 1 to {OUTPUT_TOKENS_MAX:,}"))
     if not 0.0 <= request.temperature <= 2.0:
@@ -120,7 +129,9 @@ def _check_fields(request: CreatePromptRequest) -> list[Problem]:
         problems.append(Problem("labels", f"more than {LABELS_MAX}", "use fewer"))
     problems.extend(
         Problem(
-            "labels", f"{label[:40]!r} is no label", "start with a letter; letters, digits, '_', '.', '-'; not 'latest'"
+            "labels",
+            f"{label[:40]!r} is not a label",
+            "start with a letter; letters, digits, '_', '.', '-'; not 'latest'",
         )
         for label in request.labels
         if label == LATEST or not _LABEL.match(label)
@@ -129,12 +140,12 @@ def _check_fields(request: CreatePromptRequest) -> list[Problem]:
 
 
 def check_template(place: str, source: str) -> Problem | None:
-    """What is wrong with a template, with its line; None for a sound one."""
+    """Returns the problem of a template, with its line, or None."""
     size = len(source.encode())
     if size > TEMPLATE_BYTES_MAX:
         return Problem(place, f"is {size:,} bytes", f"keep it under {TEMPLATE_BYTES_MAX:,}; pass long text as an input")
     if "\x00" in source:
-        return Problem(place, "holds a NUL character", "remove it")
+        return Problem(place, "contains a NUL character", "remove it")
     try:
         environment.from_string(source)
     except TemplateSyntaxError as error:
@@ -144,7 +155,7 @@ def check_template(place: str, source: str) -> Problem | None:
     except RefusedError as error:
         return Problem(f"{place} line {error.lineno}", *_split(str(error)))
     except (RecursionError, MemoryError, SyntaxError, ValueError, OverflowError):
-        return Problem(place, "is nested too deeply or holds a number that is too long", "simplify it")
+        return Problem(place, "is nested too deeply or contains a number that is too long", "simplify it")
     return None
 
 
@@ -158,11 +169,13 @@ def _syntax_fix(message: str) -> str:
         return "close every {% if %}, {% for %} and {{ }} in the order in which they were opened"
     if "unknown tag" in message:
         return "prompts have if, for, set, macro, filter, call and raw"
-    return "write {{ name }} for a value and {% raw %}...{% endraw %} around braces that are meant as text"
+    return "write {{ name }} for a value and {% raw %}...{% endraw %} around braces that are text"
 
 
 def version_of(request: CreatePromptRequest, version: int, created_at: int) -> PromptVersion:
-    """Returns the checked request as the version that it makes. created_at: ms since the epoch, 0 if not yet."""
+    """Returns the version that the checked request makes. created_at: ms since the epoch, 0 if not
+    stored yet.
+    """
     return PromptVersion(
         name=request.name,
         version=version,
@@ -181,7 +194,7 @@ def version_of(request: CreatePromptRequest, version: int, created_at: int) -> P
 
 
 def sha256(request: CreatePromptRequest) -> str:
-    """The identity of the content: a change of any part is a new version."""
+    """Returns the identity of the content. A change of any part makes a new version."""
     parts = {
         "template": request.template,
         "system": request.system,
@@ -195,7 +208,9 @@ def sha256(request: CreatePromptRequest) -> str:
 
 
 def required_names(source: str) -> frozenset[str]:
-    """Variables that the template needs: those it reads, without those it has a default or a test for."""
+    """Returns the variables that the template needs: those that it reads without a default or a
+    test.
+    """
     tree = environment.parse(source)
     optional = {
         node.node.name
@@ -215,7 +230,10 @@ def compile_prompt(template: str, system: str) -> Compiled:
 
 
 def check_inputs(ref: str, inputs: dict[str, Any], inputs_schema: dict[str, Any], required: frozenset[str]) -> None:
-    """Raises InvalidError that lists every input that is missing or does not fit the schema."""
+    """Checks inputs.
+
+    Raises InvalidError with every input that is missing or does not fit the schema.
+    """
     if inputs_schema:
         problems = schema.check_inputs(inputs_schema, inputs)
     else:
@@ -233,7 +251,10 @@ def check_inputs(ref: str, inputs: dict[str, Any], inputs_schema: dict[str, Any]
 
 
 def render(ref: str, place: str, template: Template, inputs: dict[str, Any]) -> str:
-    """The text. Raises InvalidError with the template's line; never with an input's value."""
+    """Returns the rendered text.
+
+    Raises InvalidError with the template's line. The error never contains an input's value.
+    """
     chunks: list[str] = []
     total = 0
     try:
@@ -271,7 +292,7 @@ def _failed(ref: str, place: str, error: Exception, text: str) -> InvalidError:
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == "<template>"]
     where = f"{place} line {lines[-1]}" if lines else place
     what, fix = _split(text)
-    fix = fix or "change what the template does there"
+    fix = fix or "change the template at this line"
     return InvalidError(
         f"prompt {ref} can't be rendered: {where}: {what}", kind="prompt_render", problems=(Problem(where, what, fix),)
     )

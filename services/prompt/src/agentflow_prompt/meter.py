@@ -1,4 +1,4 @@
-"""What one rendering of a prompt may use up: how heavy a value gets, how much work is done, how long it takes."""
+"""Bounds of one rendering of a prompt: the weight of a value, the amount of work, and the time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from jinja2.exceptions import SecurityError
 
-VALUE_WEIGHT_MAX: Final = 8 * 1024 * 1024  # characters plus 16 for each element: what one value may hold
+VALUE_WEIGHT_MAX: Final = 8 * 1024 * 1024  # of one value: its characters plus 16 for each element
 WORK_MAX: Final = 200_000  # iterations, calls, filters and operators of one rendering
 RENDER_S_MAX: Final = 2.0
 INT_BITS_MAX: Final = 256
@@ -22,7 +22,7 @@ class BoundError(SecurityError):
 
 
 class Meter:
-    """What one rendering has used up. deadline: of `time.monotonic`."""
+    """Counts the work of one rendering and checks its deadline, a time of `time.monotonic`."""
 
     __slots__ = ("deadline", "left")
 
@@ -58,7 +58,10 @@ def tick_now() -> None:
 
 
 def weigh(value: Any, limit: int = VALUE_WEIGHT_MAX) -> int:
-    """Characters plus a fee for each element, counting shared parts as often as they appear; stops above `limit`."""
+    """Returns the characters of a value plus a fee for each element; stops above `limit`.
+
+    Shared parts count as often as they appear.
+    """
     total = 0
     stack = [value]
     while stack and total <= limit:

@@ -1,8 +1,11 @@
-"""A Jinja2 dialect that a stranger's template can run in: bounded in size, in work and in what it can reach.
+"""A Jinja2 dialect for untrusted templates: bounded in size, in work and in the objects it can
+reach.
 
-How the bounds hold: a value can only grow through an operator, a filter, a call, a container literal or a capture, and
-each of them goes through a meter here that refuses a result heavier than `VALUE_WEIGHT_MAX`, counts one unit of work
-and looks at the deadline. Filters, tests, methods and globals are allow-lists. Nothing is folded at compile time, so a
+A value can only grow through an operator, a filter, a call, a container literal or a capture. Each
+of them goes through a meter. The meter refuses a result heavier than `VALUE_WEIGHT_MAX`, counts one
+unit of work, and checks the deadline.
+
+Filters, tests, methods and globals are allow-lists. Nothing is computed at compile time, so a
 template that is never rendered never computes.
 """
 
@@ -56,17 +59,17 @@ _METHODS: Final[dict[type, frozenset[str]]] = {
 _OF_LOOPS: Final = frozenset(
     {"index", "index0", "revindex", "revindex0", "first", "last", "length", "depth", "depth0", "previtem", "nextitem"}
 )
-SELF: Final = "self\u00b7"  # Jinja has a `self` of its own; an input may have that name all the same
+SELF: Final = "self\u00b7"  # Jinja defines a `self`; with this name an input may be called `self` too
 
 
 def to_text(value: Any) -> str:
-    """Returns how a value reads in a prompt: text as it is, null, lists and objects as JSON."""
+    """Returns a value as text for a prompt: texts as they are, null, lists and objects as JSON."""
     if isinstance(value, str):
         return value if type(value) is str else str.__str__(value)
     if isinstance(value, NullPart):
         return "null"
     if isinstance(value, Undefined):
-        return str(value)  # StrictUndefined: raises, naming the variable
+        return str(value)  # StrictUndefined raises an error that names the variable
     if value is None or isinstance(value, bool | int | float | Mapping | list | tuple):
         try:
             return json_values.text_of(bounded(value))
@@ -89,7 +92,10 @@ def _join(parts: Iterable[str]) -> str:
 
 
 def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter with inputs and result weighed. Widths are bounded: padding is how a filter makes much of little."""
+    """Wraps a filter so that its inputs and its result are weighed.
+
+    Widths are bounded, because padding makes a long text from a short one.
+    """
 
     @functools.wraps(function)
     def guarded(*args: Any, **kwargs: Any) -> Any:
@@ -108,7 +114,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             args, kwargs = _join_arguments(*args, **kwargs)
             _check_product(len(args[1]), len(args[2]))
         result = function(*args, **kwargs)
-        if isinstance(result, Iterator):  # map, select ...: lazy, so the work is counted as it is done
+        if isinstance(result, Iterator):  # map, select ... are lazy: their work is counted when it is done
             return bounded(list(_counted(result)))
         return bounded(result)
 
@@ -118,7 +124,7 @@ def _guarded(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 def _join_arguments(
     context: Any, value: Any, d: Any = "", attribute: str | int | None = None
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of Jinja's `join`, with each item as it reads in a prompt."""
+    """Returns the arguments of Jinja's `join`, with each item as text for a prompt."""
     items = (item if attribute is None else _field(item, attribute) for item in _counted(value))
     return (context, bounded([to_text(item) for item in items]), to_text(d)), {}
 
@@ -203,7 +209,10 @@ class _Generator(CodeGenerator):
 
 
 class PromptEnvironment(ImmutableSandboxedEnvironment):
-    """The environment of every prompt. Its `concat`, operators, calls and loops are metered (see the module)."""
+    """The environment of every prompt.
+
+    Its `concat`, operators, calls and loops are metered (see the module).
+    """
 
     code_generator_class = _Generator
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%", "**"})
@@ -242,14 +251,14 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         return self.getattr(obj, argument) if isinstance(obj, LoopContext | Namespace) else lookup(obj, argument)
 
     def sliced(self, *parts: Any) -> Any:
-        """A part of a text or a list, `x[1:3]`."""
+        """Returns a part of a text or a list, `x[1:3]`."""
         try:
             return self.meter(sliced(*parts))
         except ExpressionError as error:
             raise SecurityError(error.message) from None
 
     def invoke(self, obj: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls a method of a value: what a prompt writes as `obj.name(...)`."""
+        """Calls a method of a value, for `obj.name(...)` in a prompt."""
         for jinjas_own in ("_loop_vars", "_block_vars"):
             kwargs.pop(jinjas_own, None)
         for value in args:
@@ -276,7 +285,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
         elif operator == "*":
             _check_times(left, right)
         elif operator == "%" and isinstance(left, str):
-            raise BoundError("'%' formats no text here; write the values between braces or use '~'")
+            raise BoundError("'%' does not format text here; write the values between braces or use '~'")
         elif operator == "+" and hasattr(left, "__len__") and hasattr(right, "__len__"):
             _check_product(len(left) + len(right), 1)
         return bounded(super().call_binop(context, operator, left, right))
@@ -294,7 +303,7 @@ class PromptEnvironment(ImmutableSandboxedEnvironment):
 
 def _items(values: Any) -> Any:
     if isinstance(values, Undefined):
-        iter(values)  # StrictUndefined: raises, naming the variable
+        iter(values)  # StrictUndefined raises an error that names the variable
     if isinstance(values, str | Mapping | list | tuple | range) or hasattr(values, "__iter__"):
         return values
     raise TemplateRuntimeError(f"a {type(values).__name__} can't be looped over; pass a list")
@@ -323,7 +332,7 @@ _REFUSED: Final[dict[type[nodes.Node], str]] = {
 
 
 class RefusedError(SecurityError):
-    """A construct that prompts don't have. lineno: where it stands."""
+    """The template uses a construct that prompts don't have, at the line `lineno`."""
 
     def __init__(self, message: str, lineno: int) -> None:
         super().__init__(message)
@@ -331,9 +340,9 @@ class RefusedError(SecurityError):
 
 
 def refuse(tree: nodes.Template) -> None:
-    """Raises RefusedError for what reaches outside the template."""
+    """Raises RefusedError if the template uses anything outside of it."""
     for node in tree.find_all(tuple(_REFUSED)):
-        raise RefusedError(f"'{_REFUSED[type(node)]}' is not allowed; a prompt stands in one template", node.lineno)
+        raise RefusedError(f"'{_REFUSED[type(node)]}' is not allowed; a prompt is one template", node.lineno)
     for number in tree.find_all(nodes.Const):
         if isinstance(number.value, float) and not math.isfinite(number.value):
             raise RefusedError("a number is too large; use a smaller one", number.lineno)

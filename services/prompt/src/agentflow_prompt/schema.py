@@ -1,4 +1,6 @@
-"""JSON Schema 2020-12 for prompt inputs: no network, no backtracking regular expressions, bounded size."""
+"""JSON Schema 2020-12 for prompt inputs: no network, no backtracking regular expressions, bounded
+size.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ _VALUE_KEYWORDS: Final = frozenset({"enum", "const", "default", "examples"})  # 
 
 
 def check(inputs_schema: dict[str, Any]) -> list[Problem]:
-    """What is wrong with a schema itself; an empty one says nothing and is sound."""
+    """Returns the problems of a schema. An empty schema is valid."""
     if not inputs_schema:
         return []
     if len(msgspec.json.encode(inputs_schema)) > SCHEMA_BYTES_MAX:
@@ -29,12 +31,12 @@ def check(inputs_schema: dict[str, Any]) -> list[Problem]:
     except RecursionError:
         return [Problem("inputs_schema", "is nested too deeply", "describe less")]
     if inputs_schema.get("type", "object") != "object":
-        return [Problem("inputs_schema.type", "inputs are an object", "write type: object")]
+        return [Problem("inputs_schema.type", "the inputs are an object", "write type: object")]
     return _refused(inputs_schema, "inputs_schema")
 
 
 def _refused(node: Any, place: str) -> list[Problem]:
-    """Keywords that could reach the network or run for ever on a short text."""
+    """Returns keywords that could reach the network or run without end on a short text."""
     found: list[Problem] = []
     if isinstance(node, list):
         for number, item in enumerate(node):
@@ -56,7 +58,10 @@ def _refused(node: Any, place: str) -> list[Problem]:
 
 
 def check_inputs(inputs_schema: dict[str, Any], inputs: dict[str, Any]) -> list[Problem]:
-    """Every place where the inputs do not fit, at most PROBLEMS_MAX; messages carry no input values."""
+    """Returns the places where the inputs do not fit, at most PROBLEMS_MAX.
+
+    No message has an input's value.
+    """
     from jsonschema.validators import Draft202012Validator
     from referencing import Registry
     from referencing.exceptions import Unresolvable

@@ -1,4 +1,4 @@
-"""What the prompt service reads from the environment."""
+"""Settings of the prompt service, read from the environment."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from agentflow_common.settings import DatabaseSettings
 
 
 class PromptSettings(DatabaseSettings):
-    """Nothing of its own yet: the database, NATS and the common settings."""
+    """The settings of the database, of NATS and of every service."""
 
     db_pool_max: int = Field(4, description="connections to PostgreSQL that one process opens at most")

@@ -25,7 +25,10 @@ class Store:
     async def create(
         self, request: CreatePromptRequest, sha256: str, now_ms: int, *, only_first: bool = False
     ) -> PromptVersion | None:
-        """The new version, or the latest one if its content is the same. only_first: None if the name has versions."""
+        """Stores and returns a new version, or returns the latest one if its content is the same.
+
+        only_first: returns None if the name has versions.
+        """
         key = (request.org, request.name)
         async with self._pool.acquire() as connection, connection.transaction():
             await connection.execute("INSERT INTO prompts (org, name) VALUES ($1, $2) ON CONFLICT DO NOTHING", *key)
@@ -69,7 +72,11 @@ class Store:
         )
 
     async def find(self, org: str, ref: Ref) -> tuple[PromptVersion | None, int]:
-        """The version that a reference names now (or None), and the name's latest version number (0: no such name)."""
+        """Returns the version that a reference names now, or None, and the name's latest version
+        number.
+
+        The number is 0 if there is no such name.
+        """
         row = await self._pool.fetchrow(
             f"""SELECT p.latest AS newest, {_COLUMNS}
             FROM prompts p
@@ -85,7 +92,10 @@ class Store:
         return (_version(row) if row["version"] is not None else None), row["newest"]
 
     async def latest(self, org: str, name_prefix: str, limit: int, after: str = "") -> list[PromptVersion]:
-        """The latest version of each prompt whose name starts with `name_prefix` and comes after `after`, by name."""
+        """Returns the latest version of each prompt, by name.
+
+        Names start with `name_prefix` and come after `after`.
+        """
         rows = await self._pool.fetch(
             f"""SELECT {_COLUMNS} FROM prompts p
             JOIN versions v ON v.org = p.org AND v.name = p.name AND v.version = p.latest
