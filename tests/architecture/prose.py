@@ -69,6 +69,7 @@ _CODE = re.compile(r"``[^`]+``|`[^`]+`")
 _FENCE = re.compile(r"^( *)(```|~~~)[^\n]*\n.*?^\1\2[^\n]*$", re.MULTILINE | re.DOTALL)
 _COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
 _LINK = re.compile(r"\]\([^)]*\)")
+_TARGET = re.compile(r"^\[[^\]\n]+\]: \S+$", re.MULTILINE)
 _NEW_ITEM = re.compile(r"\s*(?:[-*+]|\d+\.|#+|>|\|)\s")
 
 
@@ -128,7 +129,7 @@ def judge(path: str, passage: Passage) -> Iterator[Finding]:
 
 def _paragraphs(text: str) -> Iterator[Passage]:
     """Yields the paragraphs, list items, headings and cells of tables of a markdown text."""
-    text = _LINK.sub("]", _COMMENT.sub(_erase, _FENCE.sub(_erase, text)))
+    text = _LINK.sub("]", _TARGET.sub(_erase, _COMMENT.sub(_erase, _FENCE.sub(_erase, text))))
     begin, rows = 1, list[str]()
     for number, row in enumerate([*text.split("\n"), ""], 1):
         if not row.strip() or _NEW_ITEM.match(row):
