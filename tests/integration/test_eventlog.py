@@ -83,6 +83,16 @@ async def test_reading_more_than_one_batch_gives_everything_in_order(log: EventL
     assert await log.last(subjects.out_run(KEY)) is None
 
 
+async def test_a_tail_of_nothing_says_at_once_that_it_has_caught_up(log: EventLog) -> None:
+    """A worker that starts reads what operators have set, and mostly nothing is."""
+    await ensure_streams(log.nc)
+    tail = log.tail([subjects.ALL_INS])
+    async with asyncio.timeout(PATIENCE_S):
+        assert await tail.batch(10 * PATIENCE_S) == []
+    assert tail.caught_up.is_set()
+    await tail.stop()
+
+
 async def test_a_tail_survives_the_death_of_the_server(nats_server: Any) -> None:
     nc = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     await ensure_streams(nc)

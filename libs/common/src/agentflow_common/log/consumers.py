@@ -229,9 +229,15 @@ class Tail(_Puller):
             self._arrived.set()
 
     async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
-        """What has arrived, in order; empty after `wait_s` seconds of nothing. Survives a lost consumer."""
+        """What has arrived, in order; empty after `wait_s` seconds of nothing. Survives a lost consumer.
+
+        Empty at once if the tail has just found that there is nothing to catch up with.
+        """
         if self._sub is None:
+            knew = self.caught_up.is_set()
             await self._restart()
+            if self.caught_up.is_set() and not knew:
+                return []
         if not self._buffer:
             await self._wait(wait_s)
         taken, self._buffer = self._buffer, []

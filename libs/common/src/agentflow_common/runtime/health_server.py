@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.server
+import selectors
+import socket
 import threading
 import time
 from typing import Any, Final
@@ -71,8 +73,37 @@ class Health:
         return {"service": self.service, "version": self.version, "status": status, "parts": parts}
 
 
-def start(health: Health, host: str, port: int) -> tuple[http.server.ThreadingHTTPServer, int]:
-    """Serves on a daemon thread; returns the server and the port that it got."""
+class HealthServer(http.server.ThreadingHTTPServer):
+    """Serves on a thread of its own. `stop` ends it at once: `serve_forever` looks for that every half second only."""
+
+    daemon_threads = True
+
+    def __init__(self, host: str, port: int, handler: type[http.server.BaseHTTPRequestHandler]) -> None:
+        super().__init__((host, port), handler)
+        self._asked_to_stop, self._ask_to_stop = socket.socketpair()
+        self._thread = threading.Thread(target=self._serve, name="httpd", daemon=True)
+        self._thread.start()
+
+    @property
+    def port(self) -> int:
+        return int(self.server_address[1])
+
+    def stop(self) -> None:
+        self._ask_to_stop.close()
+        self._thread.join()
+        self._asked_to_stop.close()
+        self.server_close()
+
+    def _serve(self) -> None:
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            selector.register(self._asked_to_stop, selectors.EVENT_READ)
+            while all(key.fileobj is self for key, _ in selector.select()):
+                self._handle_request_noblock()  # type: ignore[attr-defined]  # what serve_forever calls
+
+
+def start(health: Health, host: str, port: int) -> HealthServer:
+    """Serves from now on."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -96,7 +127,4 @@ def start(health: Health, host: str, port: int) -> tuple[http.server.ThreadingHT
         def log_message(self, *_args: Any) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, name="httpd", daemon=True).start()
-    return server, int(server.server_address[1])
+    return HealthServer(host, port, Handler)

@@ -164,8 +164,8 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
     nc = await connect(settings.nats_url, f"agentflow-{name}", closed)
     context = Context(name, settings, nc, health)
     started.append(context)
-    server, port = health_server.start(health, settings.http_host, settings.http_port)
-    context.ports["http"] = port
+    server = health_server.start(health, settings.http_host, settings.http_port)
+    context.ports["http"] = server.port
     context.probes.start()
     try:
         await ensure_streams(nc, settings.replicas)
@@ -184,8 +184,7 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
     finally:
         health.alive = False
         await context.probes.stop()
-        server.shutdown()
-        server.server_close()
+        server.stop()
         await nc.close()
 
 
