@@ -13,9 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "examples/README.md"]
 )
-LINKING = sorted(
-    {*DOCUMENTS, *ROOT.glob("services/*/README.md"), ROOT / "sdk/python/README.md", ROOT / "cli/README.md"}
-)
+PACKAGE_READMES = sorted([*ROOT.glob("services/*/README.md"), ROOT / "sdk/python/README.md", ROOT / "cli/README.md"])
+LINKING = sorted({*DOCUMENTS, *PACKAGE_READMES})
 README_LINES_MAX = 180
 
 
@@ -23,7 +22,7 @@ def blocks(path: Path, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", path.read_text(), re.M | re.S)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", LINKING, ids=lambda path: str(path.relative_to(ROOT)))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", path.read_text()):
         if "://" not in target:
@@ -43,6 +42,14 @@ def test_links_into_a_page_name_one_of_its_headings(path: Path) -> None:
         if "://" not in target:
             page = (path.parent / target).resolve() if target else path
             assert anchor in anchors(page), f"{path.name} links to {target}#{anchor}"
+
+
+@pytest.mark.parametrize("path", PACKAGE_READMES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_readme_of_a_package_names_modules_that_are_there(path: Path) -> None:
+    bases = [path.parent, ROOT, *path.parent.glob("src/*"), ROOT / "libs/common/src/agentflow_common"]
+    bases += [folder for folder in path.parent.glob("src/*/*") if folder.is_dir()]
+    named = re.findall(r"`([\w./-]+(?:\.py|/))`", path.read_text())
+    assert [name for name in named if not any((base / name).exists() for base in bases)] == []
 
 
 def test_the_index_lists_every_page() -> None:
