@@ -8,7 +8,7 @@ import sys
 import time
 from typing import Any
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.log.event_log import Entry
 from benchmarks.drive import drive, outputs
 from benchmarks.output import Emit

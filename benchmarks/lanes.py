@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from benchmarks.drive import drive
 from benchmarks.output import Emit
 from benchmarks.stack import Engine, chain, engine

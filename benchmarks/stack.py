@@ -19,7 +19,7 @@ from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 
 
 class Task(NamedTuple):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(

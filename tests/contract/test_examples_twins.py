@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.definition.model import Definition, parse_dict, parse_text
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.parse import parse_dict, parse_text
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))

@@ -12,7 +12,7 @@ from typing import Any
 import nats
 import pytest
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.state import RunStatus
 from tests.support import servers

@@ -13,7 +13,7 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import TRACE_COUNTS, TraceCountsRequest
 from agentflow_common.rpc.bus import call

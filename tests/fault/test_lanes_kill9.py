@@ -13,7 +13,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import EventLog

@@ -15,7 +15,7 @@ import nats
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.state import RunStatus, StepStatus
 

@@ -24,7 +24,7 @@ from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus

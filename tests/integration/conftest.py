@@ -16,7 +16,7 @@ from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runs.fold import fold

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import rpc, subjects
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.rpc import bus
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running

@@ -9,7 +9,8 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.definition.durations import TIME_MS_MAX
-from agentflow_common.runs.state import RunStatus, TimerState
+from agentflow_common.log.timers import TimerState
+from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.engine.timers import set_timers
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus

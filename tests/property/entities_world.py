@@ -14,7 +14,7 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.state import OPEN, UNDO, RunState, StepStatus, node_of, parent_of

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus

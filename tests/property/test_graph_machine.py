@@ -11,7 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import Definition, parse_dict
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold, new_state

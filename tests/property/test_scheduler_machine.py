@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.fold import RunFold, fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus, parent_of

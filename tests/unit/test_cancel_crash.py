@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler.runs.machine import decide

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common.definition.diff import ABSENT, Change, FieldChange, diff, lines
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 
 OLD = """\
 name: review

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 
 FUNCTION = {"type": "function", "config": {"function_name": "f"}}

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentctl.values import text_inputs
-from agentflow_common.definition import model
+from agentflow_common.definition import parse
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
@@ -29,7 +29,7 @@ DATA = {
 def test_engine_07_what_json_dumps_writes_is_read_everywhere(indent: Any) -> None:
     text = json.dumps(DATA, indent=indent)
     assert "\\ud83d\\ude00" in text
-    found = model.parse_text(text)
+    found = parse.parse_text(text)
     assert found.description == DATA["description"]
     assert found.dag.nodes[0].config.inputs == {"x": 100_000.0}
     assert text_inputs(text) == {"n"}
@@ -45,7 +45,7 @@ def test_engine_07_json_within_yaml_is_read_too() -> None:
 def test_engine_07_problems_in_json_name_their_line() -> None:
     text = json.dumps({**DATA, "name": "not a name"}, indent=2).replace('"function"', '"nope"')
     with pytest.raises(InvalidError) as caught:
-        model.parse_text(text)
+        parse.parse_text(text)
     places = {problem.place for problem in caught.value.problems}
     assert {"line 2, name", "line 14, dag.nodes[0].type"} <= places
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.definition.model import InvalidDefinitionError, parse_dict, parse_text
+from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.expressions import language as expressions
 

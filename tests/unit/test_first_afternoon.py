@@ -20,7 +20,7 @@ from agentctl.commands import audit
 from agentctl.display import output
 from agentctl.failures import CliError
 from agentctl.main import app
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import Definition, parse_text
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import InvalidError, NotFoundError, TerminalError
 from agentflow_common.events import Payload
 from agentflow_common.runs import fork as forking

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import Definition, parse_text
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus

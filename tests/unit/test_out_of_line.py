@@ -10,7 +10,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_text
+from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, blob_marker

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError

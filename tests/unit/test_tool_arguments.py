@@ -12,7 +12,7 @@ from typing_extensions import TypedDict
 
 from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.checks.tool_arguments import Signature
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 from agentflow_worker.context import StepContext
 from agentflow_worker.invoke import validate

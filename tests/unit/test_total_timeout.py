@@ -8,7 +8,8 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import load_trusted, parse_dict
+from agentflow_common.definition.model import load_trusted
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.explain import Surroundings, explain
 from agentflow_common.runs.fold import fold, new_state

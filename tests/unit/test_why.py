@@ -7,14 +7,15 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.model import parse_dict, parse_text
+from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.events import Payload, StepError
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneConfig, LaneState, Slot
+from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
 from agentflow_common.runs.fold import new_state
-from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus, TimerState
+from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run

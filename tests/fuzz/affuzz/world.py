@@ -14,7 +14,8 @@ from affuzz import definitions, prompts, values
 from agentflow.v1 import workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import ids
-from agentflow_common.definition.model import Definition, parse_dict, parse_text
+from agentflow_common.definition.model import Definition
+from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.errors import InvalidError, RetryableError, TerminalError
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.expressions import language as expressions

@@ -9,7 +9,7 @@ import json
 import random
 from typing import Any
 
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 
 _TEMPLATES = (

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 from afsim.workload import row
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 
 LANES = {"{{org}}-one": 1, "{{org}}-two": 2}  # keyed lanes and their limits

@@ -25,7 +25,7 @@ from afsim.shell import SimClock, scheduler_settings, small_engine, worker_setti
 from afsim.workload import Effects
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.definition.model import parse_dict
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import RunKey

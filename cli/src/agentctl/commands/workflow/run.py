@@ -73,7 +73,7 @@ def validate(
 
 def _validate_here(text: str) -> dict[str, Any]:
     from agentflow_common.definition.checks import tool_arguments
-    from agentflow_common.definition.model import parse_dict
+    from agentflow_common.definition.parse import parse_dict
     from agentflow_common.definition.yaml_text import load
     from agentflow_common.errors import InvalidError, Problem
 
@@ -98,7 +98,7 @@ def _not_built_in(text: str) -> Iterator[str]:
     import difflib
 
     from agentflow_common.definition.checks.tool_arguments import NAMED_BY
-    from agentflow_common.definition.model import parse_text
+    from agentflow_common.definition.parse import parse_text
     from agentflow_common.errors import InvalidError
 
     known = _built_in()

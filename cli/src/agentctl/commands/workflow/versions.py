@@ -107,7 +107,7 @@ def _text(source: str) -> str | None:
 
 def _diff_here(left: str, right: str, old: str, new: str) -> dict[str, Any]:
     from agentflow_common.definition.diff import ABSENT, diff
-    from agentflow_common.definition.model import parse_text
+    from agentflow_common.definition.parse import parse_text
     from agentflow_common.errors import InvalidError
 
     parsed = []

@@ -10,11 +10,11 @@ from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+from agentflow_common.definition.checks.lanes import RATE_MAX
 from agentflow_common.lanes.fold import LaneConfig
 
 PREFIX: Final = "lane."
 LIMIT_MAX: Final = 10_000
-RATE_MAX: Final = 100_000.0
 NAME_MAX: Final = 256  # characters of a lane's key
 _UNSAFE: Final = re.compile(rb"[^A-Za-z0-9_-]")
 _QUOTED: Final = re.compile(rb"=([0-9A-F]{2})")

@@ -17,7 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runs.state import TimerState
+from agentflow_common.log.timers import TimerState
 from agentflow_common.subjects import RunKey
 
 RATE_TIMER: Final = "rate"

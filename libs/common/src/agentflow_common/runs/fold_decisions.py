@@ -7,9 +7,10 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
+from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.fold_facts import drop_timers
-from agentflow_common.runs.state import Ending, RunState, RunStatus, StepState, StepStatus, TimerState, undoing_key
+from agentflow_common.runs.state import Ending, RunState, RunStatus, StepState, StepStatus, undoing_key
 
 
 def _run_started(state: RunState, event: ev.RunStarted) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.definition.dependencies import dependencies, order_dependencies
-from agentflow_common.definition.model import Definition, parse_dict
+from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes import all_inputs
+from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import SeedPosition
 from agentflow_common.expressions import language as expressions

@@ -12,6 +12,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OriginRef, ParentRef, Payload, StepError
+from agentflow_common.log.timers import TimerState
 
 UNDO: Final = ":undo"
 
@@ -111,15 +112,6 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str = ""
     reason: str = ""
     children: tuple[str, ...] = ()
-
-
-class TimerState(msgspec.Struct, omit_defaults=True):
-    """A timer that is set and has not fired. fire_at: ms since the epoch."""
-
-    kind: str
-    fire_at: int
-    step: str = ""
-    attempt: int = 0
 
 
 class RunState(msgspec.Struct, omit_defaults=True):

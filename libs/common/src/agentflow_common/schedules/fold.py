@@ -15,7 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.events import Payload, StepError
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runs.state import TimerState
+from agentflow_common.log.timers import TimerState
 from agentflow_common.schedules.changes import keeps_times
 
 TIMER: Final = "fire"

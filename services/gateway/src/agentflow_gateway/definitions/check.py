@@ -11,7 +11,8 @@ import msgspec
 
 from agentflow_common import rpc
 from agentflow_common.definition.checks import tool_arguments
-from agentflow_common.definition.model import Definition, InvalidDefinitionError, load_trusted, parse_dict
+from agentflow_common.definition.model import Definition, load_trusted
+from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call

@@ -11,9 +11,9 @@ import msgspec
 
 from agentflow_common import ids
 from agentflow_common.definition import dependencies
-from agentflow_common.definition import model as df
 from agentflow_common.definition.checks.lanes import per_second
-from agentflow_common.definition.nodes import Work, all_inputs, arguments, works
+from agentflow_common.definition.model import Edge, load_trusted
+from agentflow_common.definition.nodes import AnyNode, Policy, Retry, Work, all_inputs, arguments, works
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import ExpressionError, kind_of, parse_reference
@@ -37,7 +37,7 @@ class PlanWork:
         "workflow_ref",
     )  # fmt: skip
 
-    def __init__(self, work: Work, retry: df.Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
+    def __init__(self, work: Work, retry: Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
         self.retry = retry
         self.prompt_ref: str = getattr(work.config, "prompt_ref", "")
@@ -106,14 +106,12 @@ class PlanNode:
         "writes",
     )
 
-    def __init__(
-        self, node: df.AnyNode, sources: list[tuple[str, str | None]], reads: list[str], steps: Collection[str]
-    ):
+    def __init__(self, node: AnyNode, sources: list[tuple[str, str | None]], reads: list[str], steps: Collection[str]):
         self.id: str = node.id
         self.kind: str = node.type
         self.config: Any = node.config
-        self.policy: df.Policy = node.policy
-        self.retry: df.Retry = node.policy.retry
+        self.policy: Policy = node.policy
+        self.retry: Retry = node.policy.retry
         self.timeout_ms: int | None = node.policy.timeout_ms
         self.sources = sources
         self.reads = reads
@@ -152,7 +150,7 @@ class Plan:
     edges by source, schema: of its state, and no node waits for another."""
 
     def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
-        definition = df.load_trusted(raw)
+        definition = load_trusted(raw)
         sources = dependencies.dependencies(definition)
         loops = dependencies.loops(definition, sources)
         reads = dependencies.order_dependencies(definition, sources, loops)
@@ -167,7 +165,7 @@ class Plan:
         }
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
         self.roots = [name for name, count in self.waits.items() if not count]
-        self.outgoing: dict[str, list[df.Edge]] = {}
+        self.outgoing: dict[str, list[Edge]] = {}
         self.schema: Schema | None = None
         if self.graph is not None:
             for edge in definition.dag.edges:

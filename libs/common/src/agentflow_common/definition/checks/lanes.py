@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from agentflow_common.definition.nodes import AnyNode, works
-from agentflow_common.lanes.controls import RATE_MAX
 
 LANE_FIXES: Final = {  # of fields whose text has a shape
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",
@@ -14,7 +13,8 @@ LANE_FIXES: Final = {  # of fields whose text has a shape
     "lane_rate": "write how many in a second, a minute or an hour: 10/s, 100/m, 500/h",
 }
 RATE_S = {"s": 1, "m": 60, "h": 3600}
-RATE_MIN = 1 / 86_400  # once a day
+RATE_MIN: Final = 1 / 86_400  # once a day
+RATE_MAX: Final = 100_000.0
 
 
 def per_second(rate: str) -> float:

@@ -1,0 +1,138 @@
+"""From text or plain data to a checked definition.
+
+`parse_text` and `parse_dict` return a `Definition`, or raise InvalidDefinitionError with every problem: its place
+(with the line, for text), what is wrong, and how to fix it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from agentflow_common.definition import field_hints
+from agentflow_common.definition import problems as definition_problems
+from agentflow_common.definition import repair as definition_repair
+from agentflow_common.definition.checks.definition import check
+from agentflow_common.definition.graph_style import Authored, normalise
+from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, InputSpec, StateSpec
+from agentflow_common.definition.yaml_text import load
+from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.expressions.language import kind_of
+
+_LEVELS: Final[dict[tuple[str | int, ...], frozenset[str]]] = {  # outside of nodes: which fields may stand where
+    (): field_hints.names_of(Definition),
+    ("dag",): field_hints.names_of(Dag),
+    ("dag", "edges", "*"): field_hints.names_of(Edge),
+    ("inputs", "*"): field_hints.names_of(InputSpec),
+    ("graph",): field_hints.names_of(Graph),
+    ("graph", "state"): field_hints.names_of(StateSpec),
+}
+
+
+class InvalidDefinitionError(InvalidError):
+    """A definition with mistakes; `problems` has each.
+
+    readable: the definition with stand-ins for what is wrong, None if it can't be read at all.
+    repair: what was replaced, None if nothing was.
+    """
+
+    def __init__(
+        self, problems: tuple[Problem, ...], readable: Definition | None, repair: definition_repair.Repair | None
+    ) -> None:
+        first = InvalidError.of(problems, "the workflow definition is not valid")
+        super().__init__(first.message, problems=problems, kind="invalid_definition")
+        self.readable = readable
+        self.repair = repair
+
+
+def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None) -> Definition:
+    """A checked definition from plain data. `lines` maps a path in the data to its line (1-based)."""
+    if not isinstance(data, dict):
+        raise InvalidError.at(
+            _place((), lines), f"the definition must be a mapping, got {kind_of(data)}", "start with `name:` and `dag:`"
+        )
+    authored = normalise(data)
+    found = [Problem(_place(path, lines), message, fix) for path, message, fix in authored.problems]
+    definition: Definition | None = None
+    repair: definition_repair.Repair | None = None
+    try:
+        definition = Definition.model_validate(authored.data)
+    except ValidationError as error:
+        places = [(definition_problems.located(item), item) for item in _of_their_own(error)]
+        told = [(loc, item, *definition_problems.explained(item, loc, authored, _LEVELS)) for loc, item in places]
+        known = {problem.place for problem in found}
+        for loc, item, message, fix in told:
+            misspelt = item["type"] == "missing" and any(
+                other[:-1] == loc[:-1] and text.startswith(f"did you mean {loc[-1]!r}?") for other, _, _, text in told
+            )
+            place = _place(loc, lines, authored.origin)
+            if place not in known and not misspelt and not _follows(_written(loc, authored.origin), authored):
+                found.append(Problem(place, message, fix))
+                known.add(place)
+        repair = definition_repair.repaired(authored.data, [(loc, item["type"]) for loc, item in places])
+        definition = _readable(repair.data)
+    if definition is not None and not authored.problems:
+        for path, message, fix in check(definition):
+            if repair is None or repair.trusts(path):
+                found.append(Problem(_place(path, lines, authored.origin), message, fix))
+    if found:
+        readable = definition if not authored.problems else None
+        raise InvalidDefinitionError(tuple(found[:PROBLEMS_MAX]), readable, repair)
+    if definition is None:
+        raise AssertionError("a definition was refused without a problem")
+    return definition
+
+
+def _follows(path: tuple[str | int, ...], authored: Authored) -> bool:
+    """True if a problem there follows from one that was found before the schema was asked."""
+    told = [place for place, _, _ in authored.problems]
+    return any(place and path[: len(place)] == place for place in told) or (path == ("entry_point",) and () in told)
+
+
+def _of_their_own(error: ValidationError) -> list[Any]:
+    """Pydantic's errors without those that only follow from others."""
+    raw: list[Any] = list(error.errors(include_url=False))[:PROBLEMS_MAX]
+    # a list whose items are wrong is also reported as too short
+    inner = any(item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2 for item in raw)
+    return [item for item in raw if not (inner and item["type"] == "too_short")]
+
+
+def _readable(data: dict[str, Any] | None) -> Definition | None:
+    try:
+        return None if data is None else Definition.model_validate(data)
+    except ValidationError:
+        return None
+
+
+def parse_text(text: str, source: str = "definition") -> Definition:
+    """A checked definition from YAML or JSON text; places name the line."""
+    data, lines = load(text, source)
+    return parse_dict(data, lines)
+
+
+def _written(
+    path: tuple[str | int, ...], origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]]
+) -> tuple[str | int, ...]:
+    """The path in the author's text."""
+    known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
+    return (*origin.get(path[:known], ()), *path[known:])
+
+
+def _place(
+    path: tuple[str | int, ...],
+    lines: dict[tuple[str | int, ...], int] | None,
+    origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]] | None = None,
+) -> str:
+    """origin: where parts of the data stand in the author's text, if that has another shape."""
+    path = _written(path, origin or {})
+    dotted = ""
+    for part in path:
+        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
+    if lines is None:
+        return dotted or "definition"
+    probe = path
+    while probe not in lines and probe:
+        probe = probe[:-1]
+    return f"line {lines.get(probe, 1)}{', ' + dotted if dotted else ''}"
