@@ -19,11 +19,11 @@ from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
+from agentflow_common.connections.nats_client import connect
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence
-from agentflow_common.runtime.nats_client import connect
 
 HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512

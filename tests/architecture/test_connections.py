@@ -7,10 +7,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = ("libs/*/src", "services/*/src", "cli/src", "benchmarks")
-NATS_HOME = "libs/common/src/agentflow_common/runtime/nats_client.py"
-ERRORS_HOME = "libs/common/src/agentflow_common/runtime/transient.py"
+NATS_HOME = "libs/common/src/agentflow_common/connections/nats_client.py"
+ERRORS_HOME = "libs/common/src/agentflow_common/connections/transient.py"
 DRIVER_ERRORS = {"InterfaceError", "PostgresConnectionError", "CannotConnectNowError", "TooManyConnectionsError"}
-STARTING = {"libs/common/src/agentflow_common/runtime/postgres.py"}  # waits for a server that starts
+STARTING = {"libs/common/src/agentflow_common/connections/postgres.py"}  # waits for a server that starts
 
 
 def _files() -> list[Path]:

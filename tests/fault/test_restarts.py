@@ -21,10 +21,10 @@ from typing import Any
 import pytest
 from nats.aio.client import Client
 
+from agentflow_common import tasks
+from agentflow_common.connections.nats_client import connect
 from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.embedded.servers import NatsServer, PostgresServer
-from agentflow_common.runtime import tasks
-from agentflow_common.runtime.nats_client import connect
 from tests.support.chaos import is_healthy
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.waiting import until

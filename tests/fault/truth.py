@@ -23,13 +23,12 @@ from nats.aio.client import Client
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow.v1 import workflow_pb2_grpc
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, subjects
+from agentflow_common import ids, rpc, subjects, tasks
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus
 from agentflow_common.rpc import budgets as rpc_budgets
-from agentflow_common.runtime import tasks
 from tests.support.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")

@@ -13,9 +13,9 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from agentflow_common.connections import postgres, tls
+from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.errors import InvalidError, RetryableError, UnauthenticatedError
-from agentflow_common.runtime import postgres, tls
-from agentflow_common.runtime.clickhouse import ClickHouse
 from agentflow_common.settings import ClickHouseSettings, DatabaseSettings
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.tls_front import Authority, plain_front, postgres_front, server_context

@@ -17,9 +17,9 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from agentflow_common import ids
+from agentflow_common.connections import transient
 from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
-from agentflow_common.runtime import transient
 from agentflow_gateway.api import errors
 from agentflow_gateway.app import MODULES
 from tests.support.gateway import DEFINITION, Stand, standing

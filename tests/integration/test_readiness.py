@@ -17,13 +17,13 @@ from typing import Any
 import pytest
 
 from agentflow_common import rpc, subjects
+from agentflow_common.connections.nats_client import connect
 from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus
 from agentflow_common.runtime import service
 from agentflow_common.runtime.health_server import STILL_S_MAX, STUCK_S_MAX, Health
-from agentflow_common.runtime.nats_client import connect
 from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings
 from agentflow_prompt.app import app as prompt_app

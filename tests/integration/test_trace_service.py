@@ -19,10 +19,11 @@ from nats.aio.client import Client
 
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, subjects
+from agentflow_common.connections import clickhouse
 from agentflow_common.errors import DeadlineError, InvalidError, NotFoundError, RetryableError
 from agentflow_common.log.event_log import Ack, Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
-from agentflow_common.runtime import clickhouse, service
+from agentflow_common.runtime import service
 from agentflow_trace import rebuild, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from agentflow_common.connections import nats_client
 from agentflow_common.errors import InvalidError
-from agentflow_common.runtime import nats_client
 
 HIDDEN = "Sup3r" + "S3cret"
 

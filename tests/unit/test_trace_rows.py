@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.runtime import postgres
+from agentflow_common.connections import postgres
 from agentflow_trace import rows
 
 KEY = subjects.key_of("acme", "run_1")

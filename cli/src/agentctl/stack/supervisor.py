@@ -18,9 +18,9 @@ from agentctl.stack.choices import environment_of
 from agentctl.stack.environment import services_environment, token
 from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
+from agentflow_common import tasks
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
-from agentflow_common.runtime import tasks
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from agentflow_common import subjects
-from agentflow_common.runtime import postgres, tasks, transient
+from agentflow_common import subjects, tasks
+from agentflow_common.connections import postgres, transient
 from agentflow_common.runtime.service import Context
 from agentflow_cost import prices
 from agentflow_cost.budget_handlers import BudgetHandlers

@@ -22,10 +22,10 @@ from nats.js import api
 
 from agentflow_common import events, subjects, telemetry
 from agentflow_common.clock import Clock
+from agentflow_common.connections import transient
 from agentflow_common.events import CostSettled, LlmUsage, StepCompleted, StepFailed
 from agentflow_common.log.consumers import Delivery, PullError, WorkQueue
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.runtime import transient
 from agentflow_common.runtime.health_server import Health as ServiceHealth
 from agentflow_cost import budgets, machine
 from agentflow_cost.handlers import HealthBook

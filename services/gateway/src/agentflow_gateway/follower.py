@@ -13,8 +13,8 @@ from nats.js import api
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
+from agentflow_common.connections import transient
 from agentflow_common.log.consumers import Delivery, PullError, WorkQueue
-from agentflow_common.runtime import transient
 from agentflow_common.runtime.probes import Probes
 from agentflow_gateway.dependencies import Deps
 

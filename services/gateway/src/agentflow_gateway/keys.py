@@ -18,8 +18,8 @@ from pathlib import Path
 
 from agentflow_common import ids
 from agentflow_common.clock import SystemClock
+from agentflow_common.connections import postgres
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.runtime import postgres
 from agentflow_common.settings import DatabaseSettings
 from agentflow_gateway import machine
 from agentflow_gateway.settings import GatewaySettings

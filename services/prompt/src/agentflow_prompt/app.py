@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from agentflow_common.runtime import postgres
+from agentflow_common.connections import postgres
 from agentflow_common.runtime.service import Context
 from agentflow_prompt.handlers import Handlers
 from agentflow_prompt.settings import PromptSettings

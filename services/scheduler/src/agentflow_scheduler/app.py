@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator
 
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.log.streams import patiently
-from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.engine.engine import Engine

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from agentflow_common import rpc, subjects
+from agentflow_common.connections import postgres
 from agentflow_common.rpc import bus
 from agentflow_common.rpc import vault as rpc_vault
-from agentflow_common.runtime import postgres
 from agentflow_common.runtime.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers

@@ -8,8 +8,8 @@ from typing import Any, Final, NamedTuple
 
 import asyncpg
 
+from agentflow_common.connections import transient
 from agentflow_common.errors import RetryableError
-from agentflow_common.runtime import transient
 
 SCHEMA: Final = "security"
 _ROWS_MAX: Final = 5_000  # in one statement

@@ -1,5 +1,5 @@
+from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.runtime import service
-from agentflow_common.runtime.clickhouse import ClickHouse
 from agentflow_common.settings import load
 from agentflow_trace.settings import TraceSettings
 

@@ -7,9 +7,9 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agentflow_common import subjects
-from agentflow_common.runtime import clickhouse as ch
-from agentflow_common.runtime import postgres, tasks
+from agentflow_common import subjects, tasks
+from agentflow_common.connections import clickhouse as ch
+from agentflow_common.connections import postgres
 from agentflow_common.runtime.service import Context
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest

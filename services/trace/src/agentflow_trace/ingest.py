@@ -16,10 +16,10 @@ from nats.js.errors import APIError
 from prometheus_client import Counter
 
 from agentflow_common import subjects, telemetry
+from agentflow_common.connections import clickhouse
 from agentflow_common.errors import DeadlineError
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.runtime import clickhouse
 from agentflow_trace import rows
 from agentflow_trace.rows import Row
 from agentflow_trace.settings import TraceSettings

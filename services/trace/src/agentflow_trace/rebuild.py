@@ -10,8 +10,8 @@ import asyncio
 import sys
 
 from agentflow_common import subjects
+from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.errors import RetryableError
-from agentflow_common.runtime.clickhouse import ClickHouse
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore

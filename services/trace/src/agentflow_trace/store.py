@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final, NamedTuple
 
+from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.rpc import TraceCountsReply, TraceQueryReply, TraceQueryRequest, TraceSummary
-from agentflow_common.runtime.clickhouse import ClickHouse
 from agentflow_common.subjects import EVENTS_STREAM
 from agentflow_trace import machine, rows
 from agentflow_trace.rows import Row

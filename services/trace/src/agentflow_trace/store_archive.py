@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, Final, NamedTuple
 
-from agentflow_common.runtime.clickhouse import ClickHouse
+from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.subjects import ALL_EVENTS, EVENTS_STREAM
 from agentflow_trace import machine, rows
 

@@ -15,10 +15,9 @@ import nats.errors
 from nats.aio.msg import Msg
 from nats.js.errors import APIError
 
-from agentflow_common import subjects, telemetry
+from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.log.consumers import PullError, WorkQueue
 from agentflow_common.log.streams import patiently
-from agentflow_common.runtime import tasks
 from agentflow_common.runtime.service import Context
 from agentflow_worker.models.llm_step import LlmDeps
 from agentflow_worker.registry import Registry, default_registry

@@ -25,9 +25,9 @@ from typing import Final, Protocol
 from nats.js.errors import NotFoundError
 
 from agentflow_common import subjects
+from agentflow_common.connections.nats_client import connect
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, EventLog
-from agentflow_common.runtime.nats_client import connect
 
 log = logging.getLogger(__name__)
 RAM: Final = Path("/dev/shm")  # noqa: S108  (a folder of our own is made in it)

@@ -15,6 +15,7 @@ import nats.errors
 from nats.aio.client import Client
 
 from agentflow_common import json_values, subjects, telemetry
+from agentflow_common.connections import nats_client
 from agentflow_common.errors import (
     UNREADABLE,
     AgentFlowError,
@@ -26,7 +27,6 @@ from agentflow_common.errors import (
     to_body,
 )
 from agentflow_common.rpc import Verb
-from agentflow_common.runtime import nats_client
 
 if TYPE_CHECKING:
     from faststream.nats import NatsBroker, NatsMessage
@@ -171,7 +171,7 @@ async def _here(_message: NatsMessage) -> bytes:
 
 
 def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awaitable[bytes]]:
-    from agentflow_common.runtime import transient  # with the drivers, which those who only call need not load
+    from agentflow_common.connections import transient  # with the drivers, which those who only call need not load
 
     decoder = msgspec.json.Decoder(verb.request)
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from agentflow_common.runtime import tasks
+from agentflow_common import tasks
 from agentflow_common.runtime.health_server import Health
 
 log = logging.getLogger(__name__)

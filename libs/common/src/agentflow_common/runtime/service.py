@@ -20,14 +20,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
 
-from agentflow_common import __version__, subjects, telemetry
+from agentflow_common import __version__, subjects, tasks, telemetry
 from agentflow_common.clock import Clock, SystemClock
+from agentflow_common.connections import nats_client
+from agentflow_common.connections.nats_client import connect
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.rpc import bus
-from agentflow_common.runtime import health_server, nats_client, tasks
-from agentflow_common.runtime.nats_client import connect
+from agentflow_common.runtime import health_server
 from agentflow_common.runtime.probes import ANSWER_S_MAX, Probes
 from agentflow_common.settings import Settings
 
@@ -120,7 +121,7 @@ class Context(Generic[SettingsT]):
 
     def needs_postgres(self, pool: asyncpg.Pool) -> None:
         """Ready only while PostgreSQL answers a query."""
-        from agentflow_common.runtime import postgres  # not every service needs its driver
+        from agentflow_common.connections import postgres  # not every service needs its driver
 
         self.probes.add("postgres", functools.partial(postgres.ping, pool), "PostgreSQL does not answer")
 

@@ -11,8 +11,8 @@ from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from agentflow_common.connections import transient
 from agentflow_common.errors import AgentFlowError
-from agentflow_common.runtime import transient
 
 log = logging.getLogger(__name__)
 

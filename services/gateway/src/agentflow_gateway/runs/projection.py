@@ -12,8 +12,8 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.connections import transient
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.runtime import transient
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.runs.submit import STATUS_BY_TYPE, first_event

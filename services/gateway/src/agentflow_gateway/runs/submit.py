@@ -12,9 +12,9 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, money, rpc, screening, subjects
+from agentflow_common.connections import transient
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, Fence
-from agentflow_common.runtime import transient
 from agentflow_gateway import machine
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call

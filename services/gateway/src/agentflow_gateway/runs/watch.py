@@ -13,12 +13,11 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.errors import UNREADABLE, OverloadedError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import readable
-from agentflow_common.runtime import tasks
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import archive

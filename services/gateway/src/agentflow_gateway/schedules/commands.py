@@ -12,6 +12,7 @@ import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, screening, subjects
+from agentflow_common.connections import transient
 from agentflow_common.errors import (
     AlreadyExistsError,
     ConflictError,
@@ -23,7 +24,6 @@ from agentflow_common.errors import (
 )
 from agentflow_common.expressions import language as expressions
 from agentflow_common.log.event_log import Ack, Entry, Fence
-from agentflow_common.runtime import transient
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fire_times import Timetable

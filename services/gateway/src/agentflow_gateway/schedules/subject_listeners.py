@@ -21,10 +21,10 @@ from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
 from agentflow_common import ids, telemetry
+from agentflow_common import tasks as background
+from agentflow_common.connections import transient
 from agentflow_common.errors import UNREADABLE, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
-from agentflow_common.runtime import tasks as background
-from agentflow_common.runtime import transient
 from agentflow_gateway import machine
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call

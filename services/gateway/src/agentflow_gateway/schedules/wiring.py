@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agentflow_common.runtime import tasks
+from agentflow_common import tasks
 from agentflow_common.runtime.service import Context
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import webhook_server

@@ -14,11 +14,10 @@ import nats.errors
 from nats.js.errors import APIError
 from nats.js.object_store import ObjectStore
 
-from agentflow_common import subjects
+from agentflow_common import subjects, tasks
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.runtime import tasks
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.settings import SchedulerSettings

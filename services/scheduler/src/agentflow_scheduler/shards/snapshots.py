@@ -16,10 +16,10 @@ import nats.errors
 from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
+from agentflow_common import tasks
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.log import object_reads
 from agentflow_common.runs.state import RunState
-from agentflow_common.runtime import tasks
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_scheduler.entities import State
 

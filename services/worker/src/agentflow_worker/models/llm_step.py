@@ -18,12 +18,11 @@ from typing import Any, Final
 import msgspec
 from nats.aio.client import Client
 
-from agentflow_common import ids, rpc, screening, telemetry
+from agentflow_common import ids, rpc, screening, tasks, telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, TerminalError
 from agentflow_common.events import LlmUsage, StepError, StepScheduled
 from agentflow_common.expressions import language as expressions
 from agentflow_common.rpc import bus
-from agentflow_common.runtime import tasks
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext
 from agentflow_worker.models.completions import covered, is_empty, parse_json

@@ -9,13 +9,12 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import rpc, screening, subjects
+from agentflow_common import rpc, screening, subjects, tasks
 from agentflow_common.clock import Clock
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log.event_log import Ack, Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.rpc import bus
-from agentflow_common.runtime import tasks
 from agentflow_worker import machine
 from agentflow_worker.models.llm_step import LlmStepError
 from agentflow_worker.settings import WorkerSettings

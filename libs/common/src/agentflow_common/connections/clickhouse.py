@@ -19,8 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from agentflow_common.connections import tls
 from agentflow_common.errors import RetryableError
-from agentflow_common.runtime import tls
 from agentflow_common.settings import ClickHouseSettings
 
 log = logging.getLogger(__name__)

@@ -14,9 +14,9 @@ from urllib.parse import SplitResult, urlsplit
 
 import nats.errors
 
+from agentflow_common import tasks
 from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
 from agentflow_common.log.fast_path import Connection
-from agentflow_common.runtime import tasks
 
 log = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from agentflow_common.connections import tls
 from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
-from agentflow_common.runtime import tls
 from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
