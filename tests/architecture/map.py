@@ -20,6 +20,7 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
         "hints",
+        "tasks",
         "ids",
         "money",
         "clock",
@@ -34,7 +35,9 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
     ("log", "expressions"),
     ("definition",),
     ("runs", "lanes", "schedules"),
-    ("runtime", "rpc"),
+    ("connections",),
+    ("rpc",),
+    ("runtime",),
     ("embedded",),
 )
 PACKAGES = (

@@ -31,7 +31,7 @@ IMPURE_COMMON = {
     "agentflow_common." + name
     for name in (
         "rpc.bus",
-        "runtime.postgres",
+        "connections.postgres",
         "runtime.service",
         "log.event_log",
         "log.consumers",

@@ -1,1 +1,1 @@
-"""What every service runs on: its life, its health, its telemetry, and its connections to NATS and databases."""
+"""What every service runs on: its start and end, its health and its probes."""
