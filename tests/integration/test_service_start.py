@@ -87,6 +87,6 @@ def test_a_vault_key_that_is_none_is_told_without_it(nats_url: str, db_env: dict
     process = started("security", tmp_path, NATS_URL=nats_url, AGENTFLOW_VAULT_KEY=HIDDEN, **db_env)
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "AGENTFLOW_VAULT_KEY must hold 32 bytes" in output
+    assert "AGENTFLOW_VAULT_KEY must be 32 bytes" in output
     assert HIDDEN not in output
     assert "Traceback" not in output

@@ -20,7 +20,10 @@ from agentflow_security.vault import Vault, load_master
 
 @contextlib.asynccontextmanager
 async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
-    """Serves PROTECT and RESTORE while the block runs. RuntimeError if the master key is not the vault's."""
+    """Serves PROTECT and RESTORE while the block runs.
+
+    Raises RuntimeError if the vault was sealed under another master key.
+    """
     settings = context.settings
     vault = Vault(load_master(settings))
     pool = await postgres.connect(settings, SCHEMA)
@@ -48,6 +51,6 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
 
 
 async def _warm(started: asyncio.Event) -> None:
-    """Loads the detectors once the service has said that it is ready."""
+    """Loads the detectors once the service has reported that it is ready."""
     await started.wait()
     await asyncio.to_thread(warm)

@@ -1,4 +1,7 @@
-"""PROTECT and RESTORE: examine, keep in the vault, audit, and only then answer. Every failure answers without text."""
+"""PROTECT and RESTORE: examine, store in the vault, audit, and only then answer.
+
+No answer to a failure contains the text.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +33,12 @@ from agentflow_security.vault import Vault
 
 log = logging.getLogger(__name__)
 
-FINDINGS: Final = Counter("security_findings", "Sensitive values replaced by tokens", ["entity"])
-RESTORED: Final = Counter("security_restored", "Tokens put back", ["entity"])
+FINDINGS: Final = Counter("security_findings", "Sensitive values replaced by vault tokens", ["entity"])
+RESTORED: Final = Counter("security_restored", "Vault tokens replaced by their originals", ["entity"])
 BLOCKED: Final = Counter("security_blocked", "Texts that could not be examined and were not passed on")
 
 ACTOR: Final = "security"
-_THREAD_BYTES_MIN: Final = 32 * 1024  # about 10 ms of detection: longer texts leave the event loop
+_THREAD_BYTES_MIN: Final = 32 * 1024  # about 10 ms of detection: longer texts are examined on a thread
 _COLLISION_ROUNDS_MAX: Final = 16
 Result = TypeVar("Result")
 
@@ -73,7 +76,10 @@ class Handlers:
         return ProtectReply(value=outcome.value, counts=outcome.counts)
 
     async def restore(self, request: RestoreRequest) -> RestoreReply:
-        """Puts back what this org's run had put away; unknown tokens stay. Audited before the answer."""
+        """Puts back the originals of this org's run; unknown vault tokens stay.
+
+        The audit record is written before the answer.
+        """
         _check_place(request.org, request.run)
         for what in ("actor", "reason"):
             if not getattr(request, what).strip():
@@ -83,7 +89,7 @@ class Handlers:
         told = ProtectRequest(
             org=request.org, run=request.run, value=request.reason, step=request.step, purpose="reason"
         )
-        reason = str((await self.protect(told)).value)  # people write whom a case is about
+        reason = str((await self.protect(told)).value)  # a reason may name the person of a case
         size = len(_encoded(request.value))
         tokens = machine.tokens_in(request.value)
         sealed = await self._store.get(request.org, request.run, sorted(tokens)) if tokens else {}
@@ -99,7 +105,10 @@ class Handlers:
         return RestoreReply(value=restored.value, restored=restored.total)
 
     async def adopt(self, request: AdoptRequest) -> AdoptReply:
-        """Keeps what one run's tokens stand for under another run of the org too. Asking again changes nothing."""
+        """Stores the originals of one run's vault tokens for another run of the org too.
+
+        Idempotent.
+        """
         _check_place(request.org, request.run)
         _check_place(request.org, request.origin)
         org, run, after, adopted = request.org, request.run, "", 0
@@ -114,18 +123,21 @@ class Handlers:
                 return made
 
             if taken := await self._store.put(org, run, await asyncio.to_thread(reseal)):
-                raise BlockedError(f"{len(taken)} tokens of {request.origin} stand for other values in {run}")
+                raise BlockedError(f"{len(taken)} vault tokens of {request.origin} stand for other values in {run}")
             adopted, after = adopted + len(rows), rows[-1][0]
         if adopted:
             whose = ProtectRequest(org=org, run=run, value=None)
             key = _key(org, run, "", "adopt", request.origin)
-            await self._audit(whose, "adopt", ACTOR, f"tokens of {request.origin}", {"TOKENS": adopted}, key)
+            await self._audit(whose, "adopt", ACTOR, f"vault tokens of {request.origin}", {"TOKENS": adopted}, key)
         return AdoptReply(adopted=adopted)
 
     async def _examined(
         self, request: ProtectRequest, size: int, refused: AbstractSet[tuple[bytes, str]] = frozenset()
     ) -> Protected:
-        """The protected value, or BlockedError: what can't be examined is not passed on."""
+        """Returns the protected value.
+
+        Raises BlockedError if it can't be examined: then it is not passed on.
+        """
         org, run = request.org, request.run
 
         def digest(entity: str, value: str) -> bytes:
@@ -148,7 +160,10 @@ class Handlers:
             ) from error
 
     async def _kept(self, request: ProtectRequest, outcome: Protected, size: int) -> Protected:
-        """Makes the vault rows durable; where a token belongs to another value, protects again with a longer one."""
+        """Makes the vault rows durable.
+
+        If a vault token belongs to another value, the value is protected again with a longer one.
+        """
         refused: set[tuple[bytes, str]] = set()
         kept: set[tuple[str, bytes]] = set()
         for _ in range(_COLLISION_ROUNDS_MAX):
@@ -167,7 +182,7 @@ class Handlers:
             kept.update((token, secret.digest) for token, secret in fresh.items() if token not in taken)
             refused.update((fresh[token].digest, token) for token in taken)
             outcome = await self._examined(request, size, refused)
-        raise BlockedError("no free token ids in this run; the text is not passed on")
+        raise BlockedError("this run has no free ids for vault tokens; the text is not passed on")
 
     async def _audit(
         self,
@@ -178,7 +193,10 @@ class Handlers:
         counts: dict[str, int],
         msg_id: str = "",
     ) -> None:
-        """Durable on return. RetryableError if the audit log can't be written: then nothing is answered either."""
+        """Appends an audit record, durable on return.
+
+        Raises RetryableError if the audit log can't be written. Then the question is not answered.
+        """
         record = AuditRecorded(
             org=request.org,
             run=request.run,

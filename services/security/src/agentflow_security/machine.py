@@ -1,7 +1,8 @@
-"""What happens to a JSON value: findings become tokens, tokens become what they stood for. Pure: no I/O, no clock.
+"""Replaces findings in a JSON value by vault tokens, and vault tokens by originals.
 
-Walks dicts (keys too), lists, strings and numbers. A string is scanned again after its findings became tokens, until
-nothing more is found, so that protecting what was protected changes nothing.
+Pure: no I/O, no clock. Walks dicts (keys too), lists, strings and numbers. A string is scanned
+again after its findings became vault tokens, until nothing more is found. Protecting a protected
+value therefore changes nothing.
 """
 
 from __future__ import annotations
@@ -18,41 +19,44 @@ from agentflow_common.screening import DEPTH_MAX, TOKEN, name_of, suspicious_key
 from agentflow_security.detect import DETECTORS, Detector, detect
 
 FINDINGS_MAX: Final = 50_000  # in one value: each is a row of the vault
-_PASSES_MAX: Final = 16  # over one string; each pass turns at least one more character into a token
+_PASSES_MAX: Final = 16  # over one string; each pass replaces at least one more character
 _ID_CHARS_MIN, _ID_CHARS_MAX = 6, 12
-_NUMBER_MAX: Final = 10**19  # longer numbers are no card and no phone
+_NUMBER_MAX: Final = 10**19  # longer numbers are neither cards nor phone numbers
 _LETTER: Final = re.compile("[A-Z]")
 
-# What a token stands for, in the vault: one letter for the JSON type, then the text
+# An original in the vault is one letter for the JSON type, then the text.
 _STRING, _INTEGER, _FLOAT = "s", "i", "f"
 
 
 class Secret(NamedTuple):
-    """What a token stands for. value: the JSON type's letter and the text. digest: keyed, of run, entity and value."""
+    """The original of a vault token."""
 
     entity: str
-    value: str
-    digest: bytes
+    value: str  # the JSON type's letter and the text
+    digest: bytes  # keyed, of run, entity and value
 
 
 class Protected(NamedTuple):
-    """value: same shape as given. counts: occurrences by entity. secrets: token -> what it stands for."""
+    """A value after its findings were replaced."""
 
-    value: Any
-    counts: dict[str, int]
-    secrets: dict[str, Secret]
+    value: Any  # of the same shape as the original
+    counts: dict[str, int]  # occurrences by entity
+    secrets: dict[str, Secret]  # by vault token
 
 
 Digest = Callable[[str, str], bytes]  # (entity, typed value) -> keyed digest
 
 
 def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
-    """`<ENTITY:ID>`, the id being the shortest usable beginning of the digest in base 32; `longer` steps over the
-    lengths that belong to other values. BlockedError past the last length."""
+    """Returns the vault token `<ENTITY:ID>`.
+
+    The id is the shortest usable beginning of the digest in base 32. `longer` skips lengths that
+    belong to other values. Raises BlockedError past the last length.
+    """
     text = base64.b32encode(digest).decode()
     usable = [n for n in range(_ID_CHARS_MIN, _ID_CHARS_MAX + 1) if _LETTER.search(text, 0, n)]
     if longer >= len(usable):
-        raise BlockedError(f"no free token id is left for a value of entity {entity} in this run")
+        raise BlockedError(f"no free id is left for a vault token of entity {entity} in this run")
     return f"<{entity}:{text[: usable[longer]]}>"
 
 
@@ -62,9 +66,11 @@ def protect(
     refused: AbstractSet[tuple[bytes, str]] = frozenset(),
     detectors: tuple[Detector, ...] = DETECTORS,
 ) -> Protected:
-    """refused: (digest, token) pairs that can't be, because the vault holds the token for another value.
+    """Replaces the findings in a value by vault tokens.
 
-    Raises InvalidError for a value too deep or with too many findings; whatever a detector raises passes through.
+    refused: (digest, vault token) pairs whose token already stands for another value in the vault.
+    Raises InvalidError for a value that is too deep or has too many findings. Errors of detectors
+    pass through.
     """
     walk = _Protect(digest, refused, detectors)
     out = walk.node(value, "", 0)
@@ -149,7 +155,7 @@ class _Protect:
         longer = 0
         token = token_of(entity, digest)
         while token in self.secrets or (digest, token) in self._refused:
-            longer += 1  # another value, of this payload or in the vault, has it
+            longer += 1  # another value has it, in this payload or in the vault
             token = token_of(entity, digest, longer)
         self._tokens[entity, value] = token
         self.secrets[token] = Secret(entity, value, digest)
@@ -157,12 +163,12 @@ class _Protect:
 
 
 def _name(key: str) -> str:
-    """A dict key as context for its value: the entity in a token says nothing about the value beside it."""
+    """Returns a dict key as context for its value, without entities: they do not describe the value."""
     return TOKEN.sub(" ", key) if "<" in key else key
 
 
 def tokens_in(value: Any) -> set[str]:
-    """Every token in the strings and dict keys of a JSON value."""
+    """Returns every vault token in the strings and dict keys of a JSON value."""
     tokens: set[str] = set()
     stack: list[Any] = [value]
     while stack:
@@ -179,15 +185,18 @@ def tokens_in(value: Any) -> set[str]:
 
 
 class Restored(NamedTuple):
-    """total: occurrences put back. counts: the same by entity."""
+    """A value after its vault tokens were replaced by originals."""
 
     value: Any
-    total: int
-    counts: dict[str, int]
+    total: int  # replaced occurrences
+    counts: dict[str, int]  # the same by entity
 
 
 def restore(value: Any, originals: Mapping[str, str], chars_max: int) -> Restored:
-    """originals: token -> typed value. Unknown tokens stay. chars_max: bound on what is put back in all."""
+    """Replaces vault tokens by originals; unknown ones stay.
+
+    originals: typed values by vault token. chars_max: the most characters to put back in total.
+    """
     walk = _Restore(originals, chars_max)
     out = walk.node(value, 0)
     return Restored(out, sum(walk.counts.values()), dict(walk.counts))
@@ -212,7 +221,7 @@ class _Restore:
 
     def _text(self, text: str) -> Any:
         typed = self._originals.get(text)
-        if typed is not None and typed[0] != _STRING:  # the token stands where a number stood
+        if typed is not None and typed[0] != _STRING:  # the vault token replaced a number
             self._count(text, typed)
             return int(typed[1:]) if typed[0] == _INTEGER else float(typed[1:])
         return self._plain(text)

@@ -10,7 +10,10 @@ from agentflow_common.settings import DatabaseSettings
 
 
 class SecuritySettings(DatabaseSettings):
-    """The master key comes from the environment, or from a file that the first start makes (mode 0600)."""
+    """The database, and the vault's master key: from the environment, or from a file.
+
+    The first start creates the file (mode 0600).
+    """
 
     vault_key: SecretStr = Field(
         SecretStr(""), alias="AGENTFLOW_VAULT_KEY", description="master key of the vault: 32 bytes in base64"

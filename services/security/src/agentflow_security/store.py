@@ -1,4 +1,4 @@
-"""All SQL of the security service: the token vault. Rows are written once and never changed."""
+"""All SQL of the security service: the vault. Rows are written once and never changed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ class Store:
         self._pool = pool
 
     async def claim_key(self, fingerprint: bytes) -> None:
-        """Ties the vault to its master key at the first start. RuntimeError if it was filled under another one."""
+        """Ties the vault to its master key at the first start.
+
+        Raises RuntimeError if it was filled under another key.
+        """
         await self._pool.execute(
             "INSERT INTO vault_key (id, fingerprint) VALUES (1, $1) ON CONFLICT DO NOTHING", fingerprint
         )
@@ -40,9 +43,12 @@ class Store:
             )
 
     async def put(self, org: str, run: str, rows: Sequence[Row]) -> set[str]:
-        """Writes the rows that are not there yet, durable on return. Returns the tokens that stand for other values."""
+        """Writes the new rows, durable on return.
+
+        Returns the vault tokens that stand for other values.
+        """
         taken: set[str] = set()
-        ordered = sorted(rows)  # one order for everybody: concurrent inserts of the same tokens can't deadlock
+        ordered = sorted(rows)  # one order for all callers: concurrent inserts of the same tokens can't deadlock
         with _reachable():
             for first in range(0, len(ordered), _ROWS_MAX):
                 taken |= await self._put(org, run, ordered[first : first + _ROWS_MAX])
@@ -65,7 +71,10 @@ class Store:
         return {row.token for row in rows if held.get(row.token) != row.digest}
 
     async def get(self, org: str, run: str, tokens: Sequence[str]) -> Mapping[str, bytes]:
-        """token -> ciphertext for the tokens of this org's run; the others are left out."""
+        """Returns ciphertexts by vault token.
+
+        Tokens that this org's run does not have are left out.
+        """
         with _reachable():
             rows: list[Any] = await self._pool.fetch(
                 "SELECT token, ciphertext FROM vault WHERE org = $1 AND run = $2 AND token = ANY($3::text[])",
@@ -74,7 +83,7 @@ class Store:
         return {row["token"]: row["ciphertext"] for row in rows}
 
     async def page(self, org: str, run: str, after: str) -> list[tuple[str, str, bytes]]:
-        """(token, entity, ciphertext) of a run in the order of tokens, those behind `after`, at most _ROWS_MAX."""
+        """Returns (vault token, entity, ciphertext) of a run after the token `after`, at most _ROWS_MAX."""
         with _reachable():
             rows: list[Any] = await self._pool.fetch(
                 "SELECT token, entity, ciphertext FROM vault WHERE org = $1 AND run = $2 AND token > $3 "
@@ -90,7 +99,7 @@ def _reachable() -> Iterator[None]:
         yield
     except (*transient.TRANSIENT, asyncpg.PostgresError) as error:
         raise RetryableError(
-            "the token vault is not reachable; nothing was passed on, ask again",
+            "the vault is not reachable; nothing was passed on, ask again",
             kind="vault_unavailable",
             retry_after_ms=transient.RETRY_AFTER_MS,
         ) from error

@@ -1,6 +1,7 @@
-"""Keys and seals: a master key, per-org keys derived from it by HKDF, AES-256-GCM for values, HMAC for token names.
+"""Keys and seals: a master key, org keys by HKDF, AES-256-GCM for values, HMAC for token names.
 
-No database here. The associated data binds a ciphertext to its org, run and token: a row moved elsewhere won't open.
+This module uses no database. The associated data binds a ciphertext to its org, run and vault
+token: a row that is moved elsewhere can't be opened.
 """
 
 from __future__ import annotations
@@ -28,7 +29,11 @@ _ORGS_CACHED_MAX: Final = 1024
 
 
 def load_master(settings: SecuritySettings) -> bytes:
-    """The master key from the environment, else from the key file, made if missing. InvalidError if it is no key."""
+    """Returns the master key from the environment, or else from the key file, which it creates if
+    missing.
+
+    Raises InvalidError if the value is not a key.
+    """
     text = settings.vault_key.get_secret_value()
     if text:
         return _decode(text, "AGENTFLOW_VAULT_KEY")
@@ -39,8 +44,10 @@ def load_master(settings: SecuritySettings) -> bytes:
 
 
 def _create(path: Path) -> None:
-    """Writes a new key beside its place and links it there: two services that start at once agree on one key, and
-    neither ever reads half of it."""
+    """Writes a new key to a temporary file and links it to its place.
+
+    Two services that start at once therefore agree on one key, and neither reads half of it.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
@@ -63,12 +70,12 @@ def _decode(text: str, what: str) -> bytes:
     except (binascii.Error, ValueError):
         key = b""
     if len(key) != _KEY_BYTES:
-        raise InvalidError(f"{what} must hold {_KEY_BYTES} bytes in base64; make one with: openssl rand -base64 32")
+        raise InvalidError(f"{what} must be {_KEY_BYTES} bytes in base64; make one with: openssl rand -base64 32")
     return key
 
 
 class Vault:
-    """Seals and opens values, and names them: all of it depends on the master key alone."""
+    """Seals, opens and names values. All of this depends on the master key alone."""
 
     def __init__(self, master: bytes) -> None:
         self._master = master
@@ -80,11 +87,14 @@ class Vault:
 
     @property
     def fingerprint(self) -> bytes:
-        """Tells one master key from another and nothing else about it."""
+        """Returns a value that differs for each master key and reveals nothing else about it."""
         return self._derive(b"fingerprint")
 
     def digest(self, org: str, run: str, entity: str, value: str) -> bytes:
-        """The keyed digest that a token's id is cut from: same org, run, entity and value, same digest."""
+        """Returns the keyed digest from which a vault token's id is cut.
+
+        The same org, run, entity and value always have the same digest.
+        """
         message = b"".join(len(part).to_bytes(4, "big") + part for part in map(_utf8, (run, entity, value)))
         return hmac.digest(self._naming(org), message, "sha256")
 
@@ -93,7 +103,11 @@ class Vault:
         return nonce + self._sealing(org).encrypt(nonce, _utf8(value), _bound(org, run, token))
 
     def open(self, org: str, run: str, token: str, sealed: bytes) -> str:
-        """Raises TerminalError `vault_unreadable` if the key, the place or the bytes are not those of the seal."""
+        """Returns the original.
+
+        Raises TerminalError `vault_unreadable` if the key, the place or the bytes have changed
+        since the value was sealed.
+        """
         nonce, body = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
             plain = self._sealing(org).decrypt(nonce, body, _bound(org, run, token))

@@ -1,4 +1,7 @@
-"""Finding what is sensitive in a string: pure functions, linear in the text. `detect(text, name)` is the only door."""
+"""Detection of sensitive parts of a string: pure functions, linear in the text.
+
+Call `detect(text, name)`.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,10 @@ DETECTORS: Final[tuple[Detector, ...]] = (
 
 
 def detect(text: str, name: str = "", detectors: tuple[Detector, ...] = DETECTORS) -> list[Finding]:
-    """Disjoint findings in order. name: the dict key that the text stands under. Tokens are never found again."""
+    """Returns disjoint findings in order. Vault tokens are never found again.
+
+    name: the dict key whose value is the text.
+    """
     if not suspicious(text, name):
         return []
     findings = _scan(text, name, detectors)
@@ -47,7 +53,10 @@ def detect(text: str, name: str = "", detectors: tuple[Detector, ...] = DETECTOR
 
 
 def warm() -> None:
-    """Loads what the detectors load at their first use: the numbering plans take some 0.3 s."""
+    """Loads the data of the detectors before their first use.
+
+    The numbering plans take about 0.3 s.
+    """
     detect("09 99 99 99 99 is a number of no country")  # so all of them are asked
     detect(
         "call +44 20 7946 0958 or 020 7946 0958, user@host.example, GB82 WEST 1234, key=0a1B2c3D, -----BEGIN, 10.0.0.1"
@@ -55,14 +64,17 @@ def warm() -> None:
 
 
 def _scan(text: str, name: str, detectors: tuple[Detector, ...]) -> list[Finding]:
-    # a token becomes as many NULs: offsets hold, and no pattern takes a NUL
+    # a vault token becomes as many NULs: offsets stay right, and no pattern matches a NUL
     masked = TOKEN.sub(lambda m: "\0" * (m.end() - m.start()), text) if "<" in text else text
     low = lowered(masked)
     return [found for detector in detectors for found in detector(masked, low, name)]
 
 
 def _outside(found: Finding, tokens: list[tuple[int, int]]) -> list[Finding]:
-    """The parts of a finding that are not inside tokens (a finding may stretch over one, as a PEM block does)."""
+    """Returns the parts of a finding outside vault tokens.
+
+    A PEM block, for example, may include one.
+    """
     parts: list[Finding] = []
     start = found.start
     for a, b in tokens:

@@ -1,7 +1,8 @@
-"""Secrets that are told by the name they stand under: `password=...`, `"api_key": "..."`, `<Token>...</Token>`. Pure.
+"""Secrets after a name: `password=...`, `"api_key": "..."`, `<Token>...</Token>`.
 
-A name alone proves nothing (`token_count: 12`, `password: string`), so the value is judged too: how strictly depends on
-the name (a password may be a word, a `key` must look random) and on what stands between the two.
+Pure. A name alone proves nothing (`token_count: 12`, `password: string`), so the value is judged
+too. How strictly depends on the name, and on the text between the two. A password may be a word; a
+`key` must look random.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ _KEYWORD: Final = re.compile(
     r"credential|oauth|bearer|\bpat\b|[_-]pat\b)|"
     r"(?P<weak>key|auth|access|private|login|signature|\bsig\b|jwt|webhook|cookie|session)"
 )
-# Names that speak about a secret without holding one
+# Names that describe a secret without containing one
 _REST: Final = re.compile(
     r"[_-]?(?:s?(?:label|field|hint|placeholder|length|len|policy|name|names|reset|url|uri|file|path|type|min|max|regex|expir\w*|"
     r"count|limit|endpoint|error|message|msg|text|title|prompt|input|form|id|ids|ttl|age|strength|algorithm|alg|size|ref|"
@@ -61,7 +62,7 @@ _REFERENCE: Final = re.compile(
     r"(?:get_?env|env|vault|secret|ref|arn|https?|file|/|\./|~/|\.\./|!|--)[(:/]",
     re.I,
 )
-_SIGNED: Final = re.compile(r"[$@{<#&*%](?!\Z)")  # what a password may begin with, as references do
+_SIGNED: Final = re.compile(r"[$@{<#&*%](?!\Z)")  # a password may begin with these signs, and so may a reference
 _TEMPLATE: Final = re.compile(
     r"[$%@#]?[({][({%]|[$%@#][({]|<%|\$[A-Z0-9_]+\Z|%[A-Z0-9_]+%|&#?\w+;|\*{2}|->|::|[({]\w*[.\[(]|<[\w -]+>\Z|"
     r"\{[\w.]*\}|#[0-9a-fA-F]{3,8}\Z|[@$]\w+\.\w|[&*]\w+[.\[(-]"
@@ -81,7 +82,7 @@ _PLACEHOLDER: Final = re.compile(r"(?:change[_-]?(?:me|it)|your|example|sample|t
 _FILL_IN: Final = re.compile(
     r"(?:<|\[)?(?:your|insert|replace|enter|put)[-_ ](?:[a-z]{1,12}[-_ ]?){1,6}[0-9x]{0,4}(?:>|\])?\Z", re.I
 )
-# What documents write into a key so that nobody takes it for a live one
+# Words that documents write into a key to mark it as an example
 _DISCLAIMED: Final = re.compile(r"example(?:key|secret|token)?|sample|dummy|fake", re.I)
 _AWS: Final = re.compile(r"[A-Za-z0-9/+]{36,64}\Z")
 _AWS_CHARS: Final = 40
@@ -95,7 +96,7 @@ _SPEAKS: Final = re.compile(r"(?:^|[\W_])(?:passw|passphrase|pwd|secret|token)",
 
 
 def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
-    """Judges what follows every telling name in the text, and the whole text if it stands under a telling dict key."""
+    """Judges the value after every name of a secret, and the whole text if its dict key is such a name."""
     if name:
         yield from _under_key(text, name)
     for match in _KEYWORD.finditer(low):
@@ -107,7 +108,7 @@ def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
 
 
 def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterator[Finding]:
-    """Judges the value that follows one telling name."""
+    """Judges the value that follows one name of a secret."""
     start, entity = match.start(), PASSWORD if kind == "pass" else API_KEY
     tail = _TAIL.match(text, match.end())
     if kind == "pass" and (given := in_sentence(text, low, start, match.end())):
@@ -146,7 +147,10 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
 
 
 def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:
-    """Judges a bare word with special characters inside. The part before them alone says too little."""
+    """Judges a bare word with special characters inside.
+
+    The part before them is not enough to judge.
+    """
     value = text[found.start : found.end]
     if value[0] == "\\" or is_code(value) or _refers(value, kind, False) or _SPECIAL.split(value)[0].lower() in _STOP:
         return False
@@ -179,7 +183,10 @@ def _under_key(text: str, name: str) -> Iterator[Finding]:
 
 
 def _rest_of(text: str, value: Value) -> int:
-    """Where a key ends that the end of its line has cut; 0 if it goes on nowhere, or is none."""
+    """Returns the end of a key that a line break has cut.
+
+    Returns 0 if it does not continue, or is not a key.
+    """
     end = _LINE_END.match(text, value.end)
     rest = rest_of_key(text, end.end()) if end else ""
     if end is None or not rest or "." in text[value.start : value.end]:
@@ -192,7 +199,7 @@ def _rest_of(text: str, value: Value) -> int:
 
 
 def _refers(value: str, kind: str, quoted: bool) -> bool:
-    """True if a value only says where the real one is: `$DB_PASSWORD`, `{{inputs.password}}`, `env:PASSWORD`."""
+    """True if a value only refers to the real one: `$DB_PASSWORD`, `{{inputs.password}}`, `env:PASSWORD`."""
     if _REFERENCE.match(value) is None:
         return False
     if kind != "pass" or not _SIGNED.match(value) or _TEMPLATE.search(value):
@@ -224,7 +231,10 @@ def _judge(text: str, found: Value, kind: str, sep: str, bare: bool) -> bool:
 
 
 def _is_key(value: str, kind: str, bare: bool) -> bool:
-    """After a separator: a token may be anything without words, a bare `key` must look random."""
+    """True if a value after a separator is a key.
+
+    A `token` may be anything without words; a bare `key` must look random.
+    """
     if is_uuid(value):
         return kind == "strong" or not bare
     if value.isdigit():
@@ -234,32 +244,35 @@ def _is_key(value: str, kind: str, bare: bool) -> bool:
             looks_random(value, letters_only=True) or _opaque(value) or _is_aws_secret(value) or _is_disclaimed(value)
         )
     if _FILE_NAME.search(value) or ("/" in value and worded(value) > 0.2):
-        return False  # an object's key in a bucket
+        return False  # the key of an object in a bucket
     return len(value) >= 12 and looks_random(value, letters_only=not bare and len(value) >= 20)
 
 
 def _is_key_after_blank(value: str, kind: str, bare: bool) -> bool:
-    """`token x9...` in running text: long and random, and more than the word `key` before it."""
+    """True for `token x9...` in running text: long and random, after more than the word `key`."""
     if len(value) < 16 or (kind == "weak" and bare):
         return False
     return looks_random(value) or (kind == "strong" and (is_uuid(value) or _is_aws_secret(value)))
 
 
 def _is_aws_secret(value: str) -> bool:
-    """40 characters of base 64, or some more or less with a digit, whatever words chance has put in."""
+    """True for 40 characters of base 64, or about as many with a digit.
+
+    Words may occur in it by chance.
+    """
     if _AWS.match(value) is None or value.islower() or value.isupper():
         return False
     return len(value) == _AWS_CHARS or (any(c.isdigit() for c in value) and sum(c.isupper() for c in value) >= 8)
 
 
 def _is_disclaimed(value: str) -> bool:
-    """Random but for a word such as EXAMPLE: whether it is live, nobody can tell by it."""
+    """True if a value is random except for a word such as EXAMPLE. It may be a live key."""
     rest = _DISCLAIMED.sub("", value)
     return 12 <= len(rest) < len(value) and looks_random(rest) and worded(rest) <= 0.3
 
 
 def _opaque(value: str) -> bool:
-    """Long, without words: hex, base 32 or base 64 that happens to hold no digit or little variety."""
+    """True for a long value without words: hex, base 32 or base 64 with no digit or little variety."""
     if len(value) >= 20 and re.fullmatch(r"[A-Za-z0-9+/=_-]+", value):
         unworded = sum(c.isdigit() for c in value) >= 2 or worded(value) <= 0.5
         return unworded and entropy(value) >= 3.0 and not re.search(r"[a-z]{3,}[_-][a-z]{3,}", value)

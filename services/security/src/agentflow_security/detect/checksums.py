@@ -1,6 +1,7 @@
-"""What proves itself by arithmetic: cards (Luhn) and IBANs (mod 97); US identity numbers by their ranges. Pure.
+"""Values with a checksum: cards (Luhn) and IBANs (mod 97); US identity numbers by their ranges.
 
-Digits may be split by single spaces, dashes or a line break with its indentation, as PDF text extraction leaves them.
+Pure. Digits may be split by single spaces, dashes or a line break with its indentation, as PDF text
+extraction leaves them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _CARD_SHAPES: Final = {
 }  # fmt: skip
 _CARD_MIN, _CARD_MAX = 12, 19
 _GROUPS_MAX: Final = 7  # five as printed, and two line breaks
-# What the numbers in `issuer_fits` begin with
+# The first digits of the numbers in `issuer_fits`
 _BEGINNINGS: Final = frozenset(["18", "21", *map(str, range(22, 28)), "30", *map(str, range(34, 70)), "81", "97"])
 
 
@@ -42,7 +43,7 @@ def luhn(digits: str) -> bool:
 
 
 def issuer_fits(digits: str) -> tuple[bool, bool]:  # noqa: PLR0911  a table of ranges
-    """(a network issues such numbers, and one of its usual lengths makes that telling without a word about cards)."""
+    """Returns (a network issues such numbers, the length is usual enough to need no label about cards)."""
     n = len(digits)
     two, three, four, six = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6])
     if digits[0] == "4":  # Visa; 13 is historic, 19 rare
@@ -69,7 +70,7 @@ def issuer_fits(digits: str) -> tuple[bool, bool]:  # noqa: PLR0911  a table of 
 
 
 def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
-    """Runs of 12 to 19 digits, whole or in groups, that Luhn and the issuer ranges confirm."""
+    """Finds runs of 12 to 19 digits, in one piece or in groups, that Luhn and the issuer ranges confirm."""
     groups = [m.span() for m in _DIGITS.finditer(text)]
     ends = list(accumulate((b - a for a, b in groups), initial=0))
     first = 0
@@ -88,7 +89,7 @@ def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
 
 
 def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], first: int) -> int:
-    """The group after the longest card that begins with group `first`; 0 if none does."""
+    """Returns the group after the longest card that begins with group `first`; 0 if there is no card."""
     start = groups[first][0]
     if start and (text[start - 1].isalnum() or text[start - 1] == "_" or _decimal(text, start)):
         return 0
@@ -121,7 +122,7 @@ def _is_card(digits: str) -> bool:
 
 
 def _rewrapped(piece: str) -> bool:
-    """Whether the digits have a card's grouping once a line break inside one group is taken out."""
+    """True if the digits have a card's grouping without the line break inside one group."""
     for joiner in ("", " "):
         flat = re.sub(r"[ \t]*\r?\n[ \t]*", joiner, piece)
         sizes = tuple(len(g) for g in re.split(r"[^0-9]+", flat))
@@ -172,7 +173,10 @@ def mod97(iban: str) -> bool:
 
 
 def find_ibans(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
-    """A country code, two check digits and as many characters as the country has, confirmed by ISO 7064 mod 97-10."""
+    """Finds a country code, two check digits and the country's number of characters.
+
+    ISO 7064 mod 97-10 confirms them.
+    """
     for match in _IBAN_START.finditer(text):
         head = match.group().replace(" ", "").upper()
         length = _IBAN_LENGTH.get(head[:2])
@@ -211,7 +215,7 @@ _SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(
 
 
 def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
-    """SSN and ITIN with separators; nine plain digits only where a word says so."""
+    """Finds SSN and ITIN with separators. Nine plain digits need a label."""
     for match in _SSN.finditer(text):
         digits = re.sub(r"[^0-9]", "", match.group())
         entity = _identity(digits)
@@ -229,7 +233,9 @@ def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
 
 
 def _identity(digits: str) -> str:
-    """US_SSN, US_ITIN or nothing: https://www.ssa.gov/employer/randomization.html and IRS ITIN group ranges."""
+    """Returns US_SSN, US_ITIN or nothing, by https://www.ssa.gov/employer/randomization.html and
+    IRS ITIN group ranges.
+    """
     area, group, serial = digits[:3], int(digits[3:5]), digits[5:]
     if area in {"000", "666"} or group == 0 or serial == "0000":
         return ""

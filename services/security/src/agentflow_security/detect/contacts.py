@@ -26,7 +26,7 @@ _URL_LOGIN: Final = re.compile(r"://[^\s/@\"'<>]{0,128}:\Z")
 
 
 def find_emails(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
-    """Every `@` with a plausible local part before it and a domain with an alphabetic top level after it."""
+    """Finds every `@` between a plausible local part and a domain with an alphabetic top level."""
     at = text.find("@")
     floor = 0
     while at >= 0:
@@ -41,7 +41,7 @@ def find_emails(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: A
 
 
 def _local_start(text: str, at: int, floor: int) -> int:
-    """Where the local part before text[at] begins; `at` if there is none."""
+    """Returns the start of the local part before text[at]; `at` if there is none."""
     start = at
     limit = max(floor, at - _LOCAL_CHARS_MAX)
     if at - 1 > floor and text[at - 1] == '"':  # "john doe"@example.com
@@ -49,7 +49,7 @@ def _local_start(text: str, at: int, floor: int) -> int:
         return opening if 0 <= opening < at - 2 else at
     while start > limit and _LOCAL.match(text[start - 1]):
         start -= 1
-    # what stands before an address in URLs, parameters, quotes and Markdown is no part of it
+    # signs before an address in URLs, parameters, quotes and Markdown do not belong to it
     piece = text[start:at]
     for sign in ("=", "&", "?", "/", "'", "`", "|", "*", "{", "}", "^", "$", "!", "#"):
         cut = piece.rfind(sign)
@@ -64,7 +64,10 @@ def _local_start(text: str, at: int, floor: int) -> int:
 
 
 def _is_login(text: str, low: str, start: int, at: int, end: int) -> bool:
-    """`scheme://user:password@host` and `git@host:path` are no addresses; the password is another detector's find."""
+    """True for `scheme://user:password@host` and `git@host:path`, which are not addresses.
+
+    Another detector finds the password.
+    """
     if start and text[start - 1] == ":" and _URL_LOGIN.search(text, max(0, start - 140), start):
         return True
     if low.startswith("://", start - 3) and end < len(text) and text[end] in "/:":
@@ -87,7 +90,10 @@ _V6: Final = re.compile(
 
 
 def find_ips(text: str, low: str, name: str) -> Iterator[Finding]:
-    """IPv4 and IPv6 with their prefix length; four-part version numbers, C++ scopes and slices are left alone."""
+    """Finds IPv4 and IPv6 with their prefix length.
+
+    Four-part version numbers, C++ scopes and slices are left alone.
+    """
     if text.count(".") >= 3:
         for match in _V4.finditer(text):
             if not _is_version(low, match, name):

@@ -1,4 +1,4 @@
-"""What a detector answers, and how overlapping answers become disjoint ones. Pure."""
+"""Findings of detectors, and how overlapping findings become disjoint ones. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ API_KEY: Final = "API_KEY"
 PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of an entity
 PRIVATE_KEY: Final = "PRIVATE_KEY"
 
-# Among findings of equal length the more certain entity names the token: a checksum beats a shape.
+# Among findings of equal length the more certain entity names the vault token: a checksum beats a form.
 _RANK: Final = {
     PRIVATE_KEY: 9,
     API_KEY: 8,
@@ -51,20 +51,23 @@ ENTITIES: Final = frozenset(_RANK)
 
 
 class Finding(NamedTuple):
-    """text[start:end] is an `entity`."""
+    """A part of a text: text[start:end] is an `entity`."""
 
     start: int
     end: int
     entity: str
 
 
-# (text, its lower-case form of the same length, the dict key it stands under or "") -> findings
+# (text, its lower-case form of the same length, the dict key of the text or "") -> findings
 Detector = Callable[[str, str, str], Iterable[Finding]]
 
 
 def disjoint(findings: Iterable[Finding]) -> list[Finding]:
-    """Overlapping findings merged, in order: the span is their union (nothing found is left over at an edge), the
-    entity that of the longest, then of the most certain."""
+    """Merges overlapping findings and returns them in order.
+
+    The span is the union, so that no part is left over at an edge. The entity is that of the
+    longest finding, then of the most certain one.
+    """
     merged: list[Finding] = []
     best = (0, 0)
     for item in sorted(findings):
@@ -81,5 +84,5 @@ def disjoint(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def words(text: str) -> frozenset[str]:
-    """A list of words as a set."""
+    """Returns a list of words as a set."""
     return frozenset(text.split())

@@ -1,6 +1,7 @@
-"""The secrets that begin with a prefix of their vendor: one line each, the literal and what follows it. Pure data.
+"""Secrets that begin with a prefix of their vendor: one line each, the literal and the rest.
 
-The formats are those that the vendors document, or publish for GitHub's secret scanning partners.
+Pure data. The formats are those that the vendors document, or publish for GitHub's secret scanning
+partners.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from agentflow_security.detect.findings import words
 class Format(NamedTuple):
     literal: str
     pattern: re.Pattern[str]
-    certain: bool  # False: the body must look random too, because ordinary words may share the prefix
+    certain: bool  # if False the body must look random too, because ordinary words may have the prefix
 
 
 def _formats(certain: bool, *lines: str) -> list[Format]:
-    """Each line: the literal, a blank, the regular expression of what follows it."""
+    """Parses lines of a literal, a blank, and the regular expression of the rest."""
     out = []
     for line in lines:
         literal, _, tail = line.partition(" ")

@@ -1,7 +1,7 @@
 """Identity numbers of European countries, passports, dates of birth, VAT ids and PINs. Pure.
 
-A number with a strong checksum and a shape of its own is found anywhere. The others need a label before them, or a
-telling dict key.
+A number with a strong checksum and an unmistakable form is found anywhere. The others need a label
+before them, or a dict key that names them.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ _NAMES: Final = (
     ),
     (re.compile(r"\b(?:pin|geheimzahl)(?: ?(?:code|number|nummer))?\Z"), re.compile(r"[0-9]{4,8}\Z"), PIN),
 )
-# A pattern is tried only where the text holds one of these
+# A pattern is tried only if the text contains one of these
 _LABELLED: Final = (
     (_VAT, EU_VAT_ID, ("vat", "ust", "umsatzst", "tva", "iva", "btw", "moms", "nip", "dph", "alv", "cif", "nif")),
     (_PASSPORT, PASSPORT, ("pass", "paspoort", "paszport", "pasaporte")),
@@ -152,7 +152,7 @@ _LABELLED: Final = (
 
 
 def find_identities(text: str, low: str, name: str) -> Iterator[Finding]:
-    """Everything in this file that stands in the text, and the whole text if its dict key says what it is."""
+    """Finds identity numbers in the text, and takes the whole text if its dict key names one."""
     named = _words(name) if name else ""
     if named:
         yield from _under_key(text, named)
@@ -168,7 +168,7 @@ def find_identities(text: str, low: str, name: str) -> Iterator[Finding]:
 
 
 def _words(name: str) -> str:
-    """`dateOfBirth`, `date_of_birth` as `date of birth`."""
+    """Returns `dateOfBirth` and `date_of_birth` as `date of birth`."""
     return spoken(name).lower()
 
 
@@ -193,7 +193,7 @@ def _german(text: str, low: str, named: str) -> Iterator[Finding]:
 
 
 def is_german_tax_id(digits: str) -> bool:
-    """ISO 7064 mod 11,10, and among the first ten digits one or two are repeated."""
+    """True if ISO 7064 mod 11,10 fits, and one or two of the first ten digits are repeated."""
     if not 7 <= len(set(digits[:10])) <= 9:
         return False
     product = 10

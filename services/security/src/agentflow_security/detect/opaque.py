@@ -1,7 +1,7 @@
-"""Keys that nothing announces: a lone string of mixed case and digits as only a generator writes it. Pure.
+"""Keys without a label: a single string of mixed case and digits, as only a generator writes it.
 
-Kept strict, because documents hold many harmless opaque strings: digests and commit ids (hex), UUIDs, object ids,
-base 64 of pictures, minified code.
+Pure. The rules are strict, because documents contain many harmless opaque strings: digests and
+commit ids (hex), UUIDs, object ids, base 64 of pictures, minified code.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ _IDS: Final = words(
 
 
 def find_opaque(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
-    """Words of 24 to 100 characters that mix digits and both cases without order, or a prefix and a random body."""
+    """Finds words of 24 to 100 characters with an unordered mix of digits and cases, or a prefix
+    and a random body.
+    """
     for match in _WORD.finditer(text):
         word = match.group().rstrip("=_-+")
         if not _CHARS_MIN <= len(word) <= _CHARS_MAX or is_uuid(word) or word.startswith("AAAA"):
@@ -65,7 +67,7 @@ def _is_prefixed(word: str) -> bool:
 
 
 def _in_block(text: str, start: int, end: int) -> bool:
-    """Whether the word is a line of its own and as long as such lines are, or the short last one under such a line."""
+    """True if the word is a full line of a block of base 64, or the short last line below a full one."""
     line = text.rfind("\n", max(0, start - 16), start) + 1 or (0 if start <= 16 else -1)
     if line < 0 or text[line:start].strip() or (end < len(text) and text[end] not in "\r\n") or "\n" not in text:
         return False

@@ -1,4 +1,7 @@
-"""Telephone numbers: a shape, then the numbering plans of Google's libphonenumber, or a word that says so. Pure."""
+"""Telephone numbers: a form that Google's libphonenumber confirms, or a label before the digits.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -61,11 +64,11 @@ _GROUP: Final = re.compile(r"[0-9]+")
 _SIGNS: Final = re.compile(r"[^0-9+]+")
 _EXTENDED: Final = re.compile(r"[A-Za-z#]")
 _EXTENSION: Final = re.compile(r"[ ,]{0,2}(?:ext\.?|extension|x|#)[ .:]{0,2}[0-9]{1,6}\Z", re.I)
-# Where a national number (leading 0 or grouped) may come from when no country code says so; by numbers of users.
+# Possible countries of a national number (leading 0 or grouped), the largest numbers of users first.
 _REGIONS: Final = (
     "US", "GB", "DE", "FR", "IT", "ES", "IN", "AU", "NL", "CH", "ZA", "BR", "TR", "JP", "PH", "SE", "BE", "PL",
 )  # fmt: skip
-# A number's beginning at the end of a line: forms that say what they are, and any digits after a word like `phone`.
+# The first part of a number at the end of a line: unmistakable forms, and any digits after a word like `phone`.
 _HEAD: Final = re.compile(
     r"(?<![\w$€£¥/@#+.,-])(?:(?P<plain>\+[0-9]{1,3}|00[1-9][0-9]{0,2})(?:[ ./()-]{0,3}[0-9]{1,5}){0,5}"
     r"|(?:1[-. ])?(?:\([2-9][0-9]{2}\)(?:[ -]?[2-9][0-9]{2})?"
@@ -80,19 +83,22 @@ _LAST_GROUP: Final = re.compile(r"[^0-9]*[0-9]+[^0-9]*\Z")
 _WORD_AFTER: Final = re.compile(r"[ ]{0,2}[^\W\d_]")
 _TAIL_DIGITS_MIN: Final = 3  # fewer may be the number of a list's next item
 _HEAD_CHARS: Final = 24
-_GROUPS_TOO_MANY: Final = 4  # words of digits that may follow a number and are none of it
-# A parse costs some 30 us a region; past this many different numbers in one text the shape alone decides.
+_GROUPS_TOO_MANY: Final = 4  # groups of digits that may follow a number and do not belong to it
+# A parse costs about 30 us a region; after this many different numbers in one text the form alone decides.
 _LOOKUPS_MAX: Final = 2000
 
 
 class _Plans:
-    """The numbering plans, asked at most so often for one text; then None."""
+    """Asks the numbering plans, with a limit for each text; after that the answer is None."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], bool] = {}
 
     def ask(self, question: str, number: str) -> bool | None:
-        """question: `valid`, `possible` (with a country code), `mobile`, `national` (without)."""
+        """Answers a question about a number.
+
+        Questions: `valid`, `possible` (with a country code), `mobile`, `national` (without one).
+        """
         known = self._known.get((question, number))
         if known is None and len(self._known) < _LOOKUPS_MAX:
             known = self._known[question, number] = _ask(question, number)
@@ -100,7 +106,7 @@ class _Plans:
 
 
 def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
-    """International numbers, common national forms, and any plausible digits next to a word like `phone`."""
+    """Finds international numbers, common national forms, and digits next to a word like `phone`."""
     named = bool(name) and _NAME.search(name.lower().replace("_", " ")) is not None
     plans = _Plans()
     for match in _CANDIDATE.finditer(text):
@@ -132,7 +138,7 @@ def _said(low: str, start: int, end: int) -> bool:
 
 
 def _is_phone(body: str, compact: str, size: int, plans: _Plans) -> bool:
-    """Whether the shape says it, and the numbering plans agree."""
+    """True if the digits have the form of a number and the numbering plans agree."""
     grouped = len(compact) < len(body.strip())
     if body[0] == "+":
         return size >= 8 and plans.ask("possible" if grouped else "valid", compact) is not False
@@ -149,13 +155,16 @@ def _is_phone(body: str, compact: str, size: int, plans: _Plans) -> bool:
 
 
 def _counts(groups: list[str]) -> bool:
-    """True for `01 02 03 04 05`: without a word such as `phone` before it, this is a list of numbers."""
+    """True for `01 02 03 04 05`, which is a list of numbers unless a word such as `phone` is before it."""
     numbers = [int(group) for group in groups]
     return len(numbers) > 3 and all(b - a == 1 for a, b in itertools.pairwise(numbers))
 
 
 def _prefix(body: str, plans: _Plans) -> int:
-    """The length of the valid number that a longer row of groups begins with (`+44 20 7946 0958 12 times`), or 0."""
+    """Returns the length of the valid number at the start of a longer row of groups, or 0.
+
+    An example is `+44 20 7946 0958 12 times`.
+    """
     for _ in range(_GROUPS_TOO_MANY):
         last = _LAST_GROUP.search(body)
         if last is None or last.start() == 0:
@@ -167,7 +176,7 @@ def _prefix(body: str, plans: _Plans) -> int:
 
 
 def _broken(text: str, low: str, named: bool, plans: _Plans) -> Iterator[Finding]:
-    """Numbers that a line break has cut in two, as PDF text has them."""
+    """Finds numbers that a line break has cut in two, as in the text of PDF files."""
     worded = named or _BEFORE_WORD.search(low) is not None
     for broken in breaks(text):
         if not (text[broken.end].isdigit() or text[broken.end] == "("):
@@ -197,7 +206,11 @@ def _broken(text: str, low: str, named: bool, plans: _Plans) -> Iterator[Finding
 
 
 def _is_broken_phone(head: re.Match[str], tail: str, plans: _Plans, *, said: bool, alone: bool) -> bool:
-    """said: a word like `phone` stands before the head. alone: the tail counts nothing that follows it (`12 boxes`)."""
+    """True if head and tail are one number.
+
+    said: a word like `phone` is before the head. alone: no noun follows the tail (as in `12
+    boxes`).
+    """
     first, rest = _SIGNS.sub("", head.group()), _SIGNS.sub("", tail)
     size = len(first) + len(rest) - first.count("+")
     if not 7 <= size <= 15:
@@ -208,7 +221,7 @@ def _is_broken_phone(head: re.Match[str], tail: str, plans: _Plans, *, said: boo
         first = "+" + first[2:] if first.startswith("00") else first
         whole = plans.ask("valid", first + rest)
         fits = whole or (whole is None and 10 <= size <= 13)
-        # where numbers have no fixed length, both may be valid
+        # if numbers have no fixed length, both may be valid
         return fits and ((alone and len(rest) >= _TAIL_DIGITS_MIN) or not plans.ask("valid", first))
     joint = "" if head.group()[-1] in "-." else " "
     return _NANP.fullmatch(head.group() + joint + tail) is not None
@@ -216,8 +229,12 @@ def _is_broken_phone(head: re.Match[str], tail: str, plans: _Plans, *, said: boo
 
 @lru_cache(maxsize=4096)
 def _ask(question: str, number: str) -> bool:
-    """`possible` is for numbers written in groups, as people write them. Without a country code: valid in a large
-    country; of plain digits, which may be anything, only a mobile number."""
+    """Asks libphonenumber.
+
+    `possible` is for numbers in groups, as people write them. Without a country code the number has
+    to be valid in a large country. Plain digits may be anything, so they have to be a mobile
+    number.
+    """
     import phonenumbers
 
     regions = (None,) if question in {"valid", "possible"} else _REGIONS

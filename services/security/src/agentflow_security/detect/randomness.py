@@ -1,4 +1,4 @@
-"""Whether a string looks drawn at random, as keys are, and not written by a person. Pure."""
+"""Tells random strings, such as keys, from strings that a person wrote. Pure."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _ORDERED: Final = re.compile(
 
 
 def entropy(text: str) -> float:
-    """Shannon entropy in bits a character."""
+    """Returns the Shannon entropy in bits a character."""
     size = len(text)
     return -sum(n / size * math.log2(n / size) for n in Counter(text).values()) if size else 0.0
 
 
 def is_filler(value: str) -> bool:
-    """`xxxxxxxx`, `********`, `000000`, `<your key>`: nothing that anyone has to hide."""
+    """True for `xxxxxxxx`, `********`, `000000`, `<your key>` and other harmless fillers."""
     kinds = set(value.lower()) - set("-_. =")
     if len(kinds) <= 2:
         return True
@@ -47,9 +47,9 @@ def is_uuid(value: str) -> bool:
 
 
 def looks_random(value: str, *, letters_only: bool = False) -> bool:
-    """A mix of digits and letters with the entropy of its length and few pronounceable words.
+    """True for a mix of digits and letters with enough entropy and few pronounceable words.
 
-    letters_only: whether a body without any digit may pass, by its changes of case.
+    letters_only: a body without any digit may pass, by its changes of case.
     """
     size = len(value)
     if size < 8 or is_filler(value):
@@ -66,12 +66,12 @@ def looks_random(value: str, *, letters_only: bool = False) -> bool:
 
 
 def worded(value: str) -> float:
-    """The share of the characters that are part of pronounceable words."""
+    """Returns the share of characters in pronounceable words."""
     return sum(len(word) for word in _WORD.findall(value) if _pronounceable(word)) / max(1, len(value))
 
 
 def _pronounceable(word: str) -> bool:
-    """Vowels as often as in a language; hex and `abcd...` are no words."""
+    """True if vowels are as frequent as in a language. Hex and `abcd...` are not words."""
     low = word.lower()
     if len(low) < 4 or not set(low) - _HEX or _ORDERED.search(low):
         return False
@@ -79,6 +79,6 @@ def _pronounceable(word: str) -> bool:
 
 
 def transitions(value: str) -> float:
-    """The share of neighbouring characters that differ in class (lower, upper, digit, other)."""
+    """Returns the share of neighbouring characters that differ in class (lower, upper, digit, other)."""
     classes = ["l" if c.islower() else "u" if c.isupper() else "d" if c.isdigit() else "o" for c in value]
     return sum(a != b for a, b in itertools.pairwise(classes)) / max(1, len(value) - 1)

@@ -1,6 +1,7 @@
-"""Secrets that tell what they are: vendors' prefixes, private keys, password hashes, logins in URLs, headers. Pure.
+"""Secrets with an unmistakable form: prefixes, private keys, password hashes, logins, headers.
 
-A pattern runs only where its literal stands in the text, so a text without secrets costs one substring search each.
+Pure. A pattern runs only if the text contains its literal. A text without secrets therefore costs
+one substring search for each pattern.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _BASIC_USER: Final = re.compile(r"(?:[ ]-u|--user)[ =]{1,2}[\"']?[^\s:\"']{1,128
 _NETRC: Final = re.compile(
     r"\bmachine[ \t]+\S{1,200}\s{1,8}login\s{1,8}\S{1,200}\s{1,8}password\s{1,8}([^\s\x00]{3,200})"
 )
-# psexec, mysql and their like: the password follows the user
+# psexec, mysql and similar commands: the password follows the user
 _CLI_LOGIN: Final = re.compile(r"[ ]-u[ =]?[^\s-]\S{0,127}[ ]{1,3}-p[ =]?[\"']?([^\s\"'\x00]{4,128})")
 _K8S_SECRET: Final = re.compile(r"\bkind[\"']?:[ \t]*[\"']?secret\b")
 _K8S_DATA: Final = re.compile(
@@ -59,7 +60,7 @@ _AZURE: Final = re.compile(r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-
 
 
 def find_secrets(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
-    """Everything in this file that stands in the text."""
+    """Finds the secrets of this module in the text."""
     yield from _prefixed(text)
     if "\n" in text:
         yield from _broken(text)
@@ -95,7 +96,7 @@ def _prefixed(text: str) -> Iterator[Finding]:
 
 
 def _broken(text: str) -> Iterator[Finding]:
-    """Prefixed keys that the end of a line has cut, as PDF text has them: found once the line break is taken out."""
+    """Finds keys with a prefix that a line break has cut in two, as in the text of PDF files."""
     for broken in breaks(text):
         start = _key_start(text, broken.start)
         formats = _BY_BEGINNING.get(text[start : start + 2])
@@ -111,7 +112,7 @@ def _broken(text: str) -> Iterator[Finding]:
 
 
 def _key_start(text: str, end: int) -> int:
-    """Where the run of a key's characters that ends at text[end] begins."""
+    """Returns the start of the run of key characters that ends at text[end]."""
     start = end
     floor = max(0, end - _HEAD_CHARS_MAX)
     while start > floor and (text[start - 1].isalnum() or text[start - 1] in "_-.+/"):
@@ -127,7 +128,7 @@ def _word_start(text: str, start: int) -> int:
 
 
 def _pem(text: str) -> Iterator[Finding]:
-    """From BEGIN to END, or, cut off, as far as the base 64 goes."""
+    """Finds blocks from BEGIN to END. A block that is cut off reaches to the end of its base 64."""
     floor = 0
     for match in _PEM.finditer(text):
         if match.start() < floor:
@@ -151,7 +152,9 @@ def _jwt(text: str) -> Iterator[Finding]:
 
 
 def _url_logins(text: str) -> Iterator[Finding]:
-    """The password of `scheme://user:password@host`, of every host in a list; a bare token before the @ too."""
+    """Finds passwords in `scheme://user:password@host`, for every host of a list, and a bare token
+    before the @.
+    """
     at = text.find("://")
     while at >= 0:
         match = _URL_LOGIN.match(text, at + 3, min(len(text), at + 400))
@@ -181,7 +184,7 @@ def _headers(text: str, low: str) -> Iterator[Finding]:
 
 
 def _manifests(text: str, low: str) -> Iterator[Finding]:
-    """The base 64 values of a Kubernetes Secret."""
+    """Finds the base 64 values of a Kubernetes Secret."""
     if "kind" not in low or _K8S_SECRET.search(low) is None:
         return
     for block in _K8S_DATA.finditer(text):

@@ -1,4 +1,7 @@
-"""Passwords in running text, in other languages than English: `Das Kennwort für das WLAN ist ...`. Pure."""
+"""Passwords in running text, in other languages than English: `Das Kennwort für das WLAN ist ...`.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ _MORE_VERBS: Final = (
 
 
 def _sentence(verbs: str) -> re.Pattern[str]:
-    """`... für das neue WLAN ist `: at most five words and the verb, or some words and a colon."""
+    """Matches `... für das neue WLAN ist `: at most five words and the verb, or some words and a colon."""
     word = r"[ ]{1,2}[^\W\d_][\w'\u2019.-]{0,19}"
     adverb = r"(?:[ ]{1,2}(?:nun|jetzt|now|maintenant|ahora))?"
     return re.compile(
@@ -51,7 +54,7 @@ _ABOUT: Final = re.compile(
     r"[0-9][0-9.,:/-]*\Z",
     re.IGNORECASE,
 )
-# What a message or a label says of passwords in general
+# Words in messages and labels about passwords in general
 _GENERAL: Final = re.compile(
     r"\b(?:must|should|can(?:not|'t)?|may|will|is|are|was|has|have|not|no|at|least|most|than|min|max|minimum|maximum|characters?|chars?|"
     r"digits?|letters?|long|short|invalid|incorrect|wrong|enter|your|please|expired?|required|optional|days?|hours?|minutes?|"
@@ -64,7 +67,7 @@ _CHARS_MIN, _CHARS_QUOTED_MAX = 6, 64
 
 
 def names(low: str) -> Iterator[re.Match[str]]:
-    """The places where a password is named in another language than English."""
+    """Finds the words for a password in languages other than English."""
     if any(hint in low for hint in _HINTS):
         yield from FOREIGN.finditer(low)
 
@@ -75,7 +78,7 @@ def spoken(name: str) -> str:
 
 
 def in_sentence(text: str, low: str, start: int, end: int) -> Finding | None:
-    """The password that a sentence gives after the name text[start:end]."""
+    """Returns the password that a sentence gives after the name text[start:end]."""
     match = (_SENTENCE_FOREIGN if FOREIGN.match(low, start) else _SENTENCE).match(low, end)
     if match is None and _CHANGED.search(low, max(0, start - 32), start):
         match = _SENTENCE_CHANGED.match(low, end)
@@ -89,7 +92,9 @@ def in_sentence(text: str, low: str, start: int, end: int) -> Finding | None:
 
 
 def _is_given(text: str, value: Value) -> bool:
-    """True if the word has a digit among letters or a special character inside: a plain word describes the password."""
+    """True if the word has a digit among letters or a special character inside: a plain word
+    describes the password.
+    """
     word = text[value.start : value.end]
     if len(word) < _CHARS_MIN or _ABOUT.match(word) or word.startswith(("http", "<", "$", "{")):
         return False
@@ -102,19 +107,21 @@ def _is_given(text: str, value: Value) -> bool:
 
 
 def is_about(word: str) -> bool:
-    """True for a word about passwords: `8-stellig`, `SHA256`."""
+    """True for a word that describes passwords: `8-stellig`, `SHA256`."""
     return _ABOUT.match(word) is not None
 
 
 def is_phrase(value: str) -> bool:
-    """True for some words with a digit that say nothing about passwords in general: `Winter 2026 Haus!`."""
+    """True for several words with a digit that do not describe passwords: `Winter 2026 Haus!`."""
     parts = value.split()
     given = any(c.isdigit() for c in value) and any(c.isalpha() for c in value)
     return given and 2 <= len(parts) <= 6 and _GENERAL.search(value) is None and _ABOUT.match(value) is None
 
 
 def phrase_at(text: str, start: int, before: str) -> int:
-    """Where a phrase ends that is the rest of its line, after a name at the line's beginning; 0 if there is none."""
+    """Returns the end of a phrase that fills its line after a name at the line's start; 0 if there
+    is none.
+    """
     match = _PHRASE.match(text, start) if _LINE.search(before) else None
     if match is None or not is_phrase(match.group()):
         return 0

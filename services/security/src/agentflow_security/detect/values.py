@@ -1,7 +1,8 @@
-"""Where the value of an assignment begins and ends: quotes, escapes, and what may stand inside a bare word. Pure.
+"""The start and end of an assigned value: quotes, escapes, and special characters in a bare word.
 
-A bare value ends at a blank. It also ends at a sign that belongs to what surrounds it: `&next=` of a form, `</tag>`,
-`;Database=` of a connection string, a bracket that was opened before it. The same signs inside a value are part of it.
+Pure. A bare value ends at a blank. It also ends at a sign of the text around it: `&next=` of a
+form, `</tag>`, `;Database=` of a connection string, a bracket that was opened before it. The same
+signs inside a value are part of it.
 """
 
 from __future__ import annotations
@@ -49,15 +50,17 @@ _LINE_CHARS, _WHOLE_CHARS_MAX = 200, 256
 
 
 class Value(NamedTuple):
-    """text[start:end]. quoted: it stood between quotes, so the end is certain."""
+    """A value: text[start:end]."""
 
     start: int
     end: int
-    quoted: bool
+    quoted: bool  # it is between quotes, so its end is certain
 
 
 def value_at(text: str, position: int, kind: str) -> Value | None:
-    """The quoted string or the bare word that begins at the position; a bare word as far as it is surely a value."""
+    """Returns the quoted string or bare word at the position; of a bare word the part that is
+    surely a value.
+    """
     if text.startswith(_CDATA, position):
         start = position + len(_CDATA)
         end = text.find("]]>", start, start + CHARS_MAX)
@@ -76,9 +79,11 @@ def value_at(text: str, position: int, kind: str) -> Value | None:
 
 
 def whole(text: str, start: int, end: int, before: str) -> int:
-    """Where the bare word text[start:end] really ends, special characters included; at least `end`.
+    """Returns the real end of the bare word text[start:end], including special characters; at least
+    `end`.
 
-    before: the text before the name that the value is assigned to, to tell a URL's query from a line of its own.
+    before: the text before the name of the value, to distinguish a URL's query from a separate
+    line.
     """
     sure = end if end > start else _HEAD.match(text, start, start + _WHOLE_CHARS_MAX).end()  # type: ignore[union-attr]
     if text[sure : sure + 1] not in _MAY_GO_ON:
@@ -96,7 +101,7 @@ def whole(text: str, start: int, end: int, before: str) -> int:
 
 
 def is_code(value: str) -> bool:
-    """True for operators and calls, as source code has them where a value could stand."""
+    """True for operators and calls, which source code may have in the place of a value."""
     if _CODE.search(value):
         return True
     call = _CALL.match(value)
@@ -107,10 +112,10 @@ def is_code(value: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _content(closings: str, escapes: int) -> re.Pattern[str]:
-    """Matches what stands between an opening quote and the closing one.
+    """Matches the text between an opening quote and the closing one.
 
-    An escaped quote does not end the string. A quote with more backslashes than the opening one does not either.
-    `''` is a quote inside `'...'`.
+    An escaped quote does not end the string. A quote with more backslashes than the opening one
+    does not either. `''` is a quote inside `'...'`.
     """
     if escapes:
         return re.compile(rf"[^\n]*?(?<!\\)(?=\\{{{escapes}}}[{closings}])")
@@ -119,7 +124,9 @@ def _content(closings: str, escapes: int) -> re.Pattern[str]:
 
 
 def _closing(text: str, start: int, closings: str, escapes: int) -> int:
-    """Where the quote that ends the string stands, its backslashes included; -1 if it does not end on this line."""
+    """Returns the place of the closing quote with its backslashes; -1 if the string does not end on
+    this line.
+    """
     limit = min(len(text), start + CHARS_MAX)
     match = _content(closings, escapes).match(text, start, limit)
     if match is None and not escapes:

@@ -1,4 +1,4 @@
-"""The same text as other eyes read it: escapes decoded, invisible characters gone. Pure.
+"""A second view of a text: escapes are decoded, invisible characters removed. Pure.
 
 A detector sees plain text only, with spaces around words of scripts without spaces (`电话138...`). `4111%201111...`,
 `jane&#64;example.com`, `4111\\u00a01111` or full-width digits become plain in a second view, whose findings are
@@ -13,7 +13,7 @@ from array import array
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-# Thai, kana, Chinese and Korean letters: words in them have no spaces around, and yet they end a value in ASCII.
+# Thai, kana, Chinese and Korean letters: their words have no spaces around them, and yet end a value in ASCII.
 _CLOSE: Final = r"\u0e00-\u0e7f\u3041-\u30ff\u3400-\u9fff\uac00-\ud7af"
 _ASCII: Final = r"0-9A-Za-z\uff10-\uff19\uff21-\uff3a\uff41-\uff5a"
 _ESCAPED: Final = re.compile(
@@ -34,10 +34,10 @@ _BACKSLASH: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 class View(NamedTuple):
-    """text: the decoded text. offsets[i]: where text[i] begins in the original; one more for the end."""
+    """A decoded text."""
 
     text: str
-    offsets: array[int]
+    offsets: array[int]  # of each character in the original, and one more for the end
 
 
 def _decode(piece: str) -> str:
@@ -65,7 +65,9 @@ def _decode_entity(piece: str) -> str:
 
 @lru_cache(maxsize=4096)
 def _plain(char: str) -> str:
-    """ASCII for what a reader takes for ASCII (full-width, other scripts' digits, odd spaces and hyphens)."""
+    """Returns the ASCII character that a reader sees: for full-width forms, other digits, odd
+    spaces and hyphens.
+    """
     category = unicodedata.category(char)
     if category == "Nd":
         return str(unicodedata.digit(char))
@@ -80,7 +82,7 @@ def _plain(char: str) -> str:
 
 
 def decoded(text: str) -> View | None:
-    """The decoded view, or None where it would be the text itself."""
+    """Returns the decoded view, or None if it equals the text."""
     parts: list[str] = []
     offsets = array("q")
     position = 0
@@ -105,6 +107,6 @@ def decoded(text: str) -> View | None:
 
 
 def lowered(text: str) -> str:
-    """Lower case of the same length, so that offsets hold (`İ` would become two characters)."""
+    """Returns lower case of the same length, so that offsets stay right (`İ` would become two characters)."""
     low = text.lower()
     return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
