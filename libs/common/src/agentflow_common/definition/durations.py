@@ -1,14 +1,41 @@
-"""How long a wait takes, and until when: what an author writes, in ms."""
+"""Durations and times as an author writes them, in milliseconds."""
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from agentflow_common.definition.nodes import DURATION_MS_MAX, duration_ms
+from pydantic import BeforeValidator, Field, WithJsonSchema
+
 from agentflow_common.expressions.language import kind_of
 
+DURATION_MS_MAX: Final = 366 * 86_400_000
 TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262
+DURATION_TEXT: Final = r"^([0-9]+(\.[0-9]+)?(ms|s|m|h|d))+$"
+_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
+
+
+def duration_ms(value: Any) -> Any:
+    """`1h30m`, `90s`, `500ms` as milliseconds; ValueError for another text; anything else is left to the schema."""
+    if not isinstance(value, str):
+        return value
+    parts = _DURATION.findall(value)
+    if not parts or "".join(n + u for n, u in parts) != value:
+        raise ValueError(f"{value!r} is not a duration: write for example 90s, 1h30m, 2d or a number of ms")
+    return int(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
+
+
+def duration_schema(ms_min: int, ms_max: int | None) -> WithJsonSchema:
+    """Returns what an editor may accept for a duration: a number of ms in these bounds, or a text such as `90s`."""
+    number = {"type": "integer", "minimum": ms_min} | ({} if ms_max is None else {"maximum": ms_max})
+    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": DURATION_TEXT}]})
+
+
+Duration = Annotated[
+    int, BeforeValidator(duration_ms), Field(ge=1, le=DURATION_MS_MAX), duration_schema(1, DURATION_MS_MAX)
+]
 
 
 def _shown(value: Any) -> str:

@@ -13,11 +13,11 @@ import msgspec
 from pydantic import Field
 
 from agentflow_common import ids
+from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes import (
     ITERATIONS_MAX,
     NODE_ID,
     NODES_MAX,
-    Duration,
     Model,
     Node,
     NodeId,
@@ -33,53 +33,81 @@ BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what 
 
 
 class Edge(Model):
-    """max_iterations makes it a back edge: what lies between its ends runs again, at most so many times in all."""
+    """A connection of two nodes. With `max_iterations` it goes back: what lies between its ends runs again."""
 
-    source: NodeId = Field(alias="from")
-    target: NodeId = Field(alias="to")
-    condition: str | None = None
-    max_iterations: int | None = Field(None, ge=1, le=ITERATIONS_MAX)
+    source: NodeId = Field(alias="from", description="The node that runs first.")
+    target: NodeId = Field(alias="to", description="The node that runs next; in a graph `END` leads nowhere.")
+    condition: str | None = Field(
+        None, description="A CEL condition; the edge is taken if it holds.", examples=["review.output.score < 0.9"]
+    )
+    max_iterations: int | None = Field(
+        None, ge=1, le=ITERATIONS_MAX, description="Makes it a back edge, which is taken at most this many times."
+    )
 
 
 class Dag(Model):
-    nodes: tuple[Node, ...] = Field(min_length=1, max_length=NODES_MAX)
-    edges: tuple[Edge, ...] = Field((), max_length=20 * NODES_MAX)
+    """The nodes and the edges between them."""
+
+    nodes: tuple[Node, ...] = Field(min_length=1, max_length=NODES_MAX, description="The steps of the workflow.")
+    edges: tuple[Edge, ...] = Field((), max_length=20 * NODES_MAX, description="Which node leads to which.")
 
 
 class StateSpec(Model):
-    """The shared state of a graph-style workflow. json_schema: of the whole state, an object. reducers: how a node's
-    output changes a key (`replace` is the default). initial: values at the start, over which the inputs go."""
+    """The shared state of a graph: its form, its start, and how outputs change it."""
 
-    json_schema: dict[str, Any] = Field({}, alias="schema")
-    reducers: dict[str, Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]] = {}
-    initial: dict[str, Any] = {}
+    json_schema: dict[str, Any] = Field(
+        {}, alias="schema", description="A JSON Schema of the whole state, which is an object."
+    )
+    reducers: dict[str, Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]] = Field(
+        {}, description="How an output changes a key; `replace` if unset.", examples=[{"notes": "append"}]
+    )
+    initial: dict[str, Any] = Field({}, description="The state at the start, before the inputs are laid over it.")
 
 
 class Graph(Model):
-    """Runs the nodes in supersteps from `entry_point`: a node runs when an edge to it is taken, as often as it is
-    taken; at most max_supersteps. An edge to `END` leads nowhere."""
+    """Makes the workflow a graph with shared state that runs in supersteps."""
 
-    entry_point: NodeId
-    state: StateSpec = StateSpec()
-    max_supersteps: int = Field(100, ge=1, le=10_000)
+    entry_point: NodeId = Field(description="The node that runs first.")
+    state: StateSpec = Field(StateSpec(), description="The shared state.")
+    max_supersteps: int = Field(100, ge=1, le=10_000, description="The run fails after this many supersteps.")
 
 
 class InputSpec(Model):
-    type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = "any"
-    required: bool = True
-    default: Any = None
-    description: str = ""
+    """One input of the workflow."""
+
+    type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = Field(
+        "any", description="The type of the value, in the terms of JSON."
+    )
+    required: bool = Field(True, description="False: the input may be left out, and is null then.")
+    default: Any = Field(None, description="The value if the input is left out.")
+    description: str = Field("", description="What the input is, for people.")
 
 
 class Definition(Model):
-    name: str = Field(pattern=NAME)
-    version: int = Field(1, ge=1, le=2**31 - 1)
-    description: str = ""
-    inputs: dict[str, InputSpec] = {}
-    outputs: dict[str, Any] = {}
-    deadline_ms: Duration | None = None
-    dag: Dag
-    graph: Graph | None = None
+    """A workflow: what goes in, what runs, what comes out."""
+
+    name: str = Field(pattern=NAME, description="The workflow's name.", examples=["document_analysis"])
+    version: int = Field(
+        1, ge=1, le=2**31 - 1, description="The version. A registered version never changes: raise the number."
+    )
+    description: str = Field("", description="What the workflow does, for people.")
+    inputs: dict[str, InputSpec] = Field(
+        {},
+        description="The inputs by name. Without any, the workflow takes every input.",
+        examples=[{"document": {"type": "string"}}],
+    )
+    outputs: dict[str, Any] = Field(
+        {},
+        description="The run's output by name: values, references or templates.",
+        examples=[{"summary": "write.output.text"}],
+    )
+    deadline_ms: Duration | None = Field(
+        None, description="The limit for the whole run, from its submission.", examples=["1h"]
+    )
+    dag: Dag = Field(description="The nodes and edges.")
+    graph: Graph | None = Field(
+        None, description="Makes it a graph with shared state. `entry_point` at the top level says the same."
+    )
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON data without defaults: parses back to an equal definition."""

@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
-from agentflow_common.definition.nodes import duration_ms
+from agentflow_common.definition.durations import duration_ms
 
 NICKNAMES: Final = {
     "@yearly": "0 0 1 1 *",

@@ -1,4 +1,4 @@
-"""What a schedule is made of: one schema for YAML files, flags of the CLI, the SDK and JSON over gRPC.
+"""The parts of a schedule: one schema for YAML files, flags of the CLI, the SDK and JSON over gRPC.
 
 `parse` gives a checked Spec or raises InvalidError with every problem, its place and its fix. `canonical` is what the
 log keeps. A time without an offset is in the schedule's own time zone.
@@ -6,27 +6,39 @@ log keeps. A time without an offset is in the schedule's own time zone.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from datetime import tzinfo
 from functools import partial
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import msgspec
-from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from agentflow_common.definition.nodes import NODE_ID, Duration, duration_ms
+from agentflow_common.definition.durations import Duration
+from agentflow_common.definition.nodes import NODE_ID, WORKFLOW_REF
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.schedules import fire_times
+from agentflow_common.schedules.field_types import (
+    CALENDARS_MAX,
+    DAY_MS,
+    HOLIDAYS_MAX,
+    SOURCES_MAX,
+    WINDOWS_MAX,
+    Calendars,
+    CatchUp,
+    Dates,
+    Days,
+    Jitter,
+    Moment,
+    Sources,
+    Windows,
+)
 from agentflow_common.schedules.fire_times import Timetable
+from agentflow_common.schedules.problems import Lines, explained, place_of
 
-SOURCES_MAX: Final = 20
-HOLIDAYS_MAX: Final = 1_000
-CALENDARS_MAX: Final = 10
 BUFFER_MAX: Final = 1_000
 SPEC_BYTES_MAX: Final = 60_000  # it stands in events, below the bound for what is in line
-DAY_MS: Final = 86_400_000
 TEMPLATE_FIELDS: Final = {
     "schedule": ("name", "id", "time", "date", "time_ms", "number"),
     "trigger": ("kind", "id", "payload"),
@@ -38,109 +50,118 @@ Overlap = Literal["skip", "buffer_one", "buffer_all", "cancel", "allow"]
 OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
 
 
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-_DAY_NAMES: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-
-
-def _weekdays(value: Any) -> Any:
-    """`mon`, `Monday`, and `fri-mon` as its days."""
-    value = _listed(value)
-    if not isinstance(value, list | tuple):
-        return value
-    found: list[str] = []
-    for item in value:
-        first, dash, last = (word.strip() for word in str(item).lower().partition("-"))
-        ends = [n for word in (first, last or first) for n, day in enumerate(_DAY_NAMES) if word in {day, day[:3]}]
-        if len(ends) < 2 or (dash and not last):
-            found.append(str(item))
-        else:
-            found += [_DAY_NAMES[(ends[0] + n) % 7][:3] for n in range((ends[1] - ends[0]) % 7 + 1)]
-    return list(dict.fromkeys(found))
-
-
-def _texts(value: Any) -> Any:
-    """YAML reads 2030-12-25 as a date and not as text."""
-    value = _listed(value)
-    return [str(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _moment(value: Any) -> Any:
-    return value.isoformat() if hasattr(value, "isoformat") else value
-
-
-def _checked(check: Callable[[str], Any]) -> BeforeValidator:
-    def each(value: Any) -> Any:
-        if isinstance(value, list | tuple):
-            for item in value:
-                check(str(item))
-        return value
-
-    return BeforeValidator(each)
-
-
-Listed = Annotated[tuple[str, ...], BeforeValidator(_listed)]
-Days = Annotated[tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], BeforeValidator(_weekdays)]
-Windows = Annotated[tuple[str, ...], _checked(fire_times.parse_window), BeforeValidator(_listed)]
-Dates = Annotated[tuple[str, ...], _checked(fire_times.parse_holiday), BeforeValidator(_texts)]
-Moment = Annotated[str, BeforeValidator(_moment)]
-Wait = Annotated[int, BeforeValidator(duration_ms)]
-
-
 class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384)
 
 
 class Trigger(_Model):
-    """webhook: an HTTP POST starts a run. subject: so does a message on this NATS subject (`*` and `>` are allowed).
+    """The webhook and the message that start runs beside time."""
 
-    key_version: another number is another secret for the webhook; the one before it is void, or good until
-    old_key_until. An update that says nothing of them leaves them as they are.
-    """
-
-    webhook: bool = False
-    key_version: int = Field(1, ge=1, le=1_000_000)
-    old_key_until: Moment = Field("", max_length=64)
-    subject: str = Field("", max_length=200)
+    webhook: bool = Field(False, description="An HTTP POST starts a run.")
+    key_version: int = Field(
+        1,
+        ge=1,
+        le=1_000_000,
+        description="The number of the webhook's secret: another number is another secret. An update without it keeps "
+        "the secret.",
+    )
+    old_key_until: Moment = Field(
+        "",
+        max_length=64,
+        description="Until when the secret before this one is still accepted. An update without it keeps the time.",
+    )
+    subject: str = Field(
+        "",
+        max_length=200,
+        description="A message on this NATS subject starts a run; `*` and `>` are allowed.",
+        examples=["orders.created"],
+    )
 
 
 class Spec(_Model):
-    """workflow: `name`, `name@version` or `name@label`, looked up at each fire. inputs: values and templates, which may
-    speak of `schedule` (name, id, time, date, time_ms, number) and `trigger` (kind, id, payload).
+    """A schedule: which workflow it starts, when, and with what."""
 
-    overlap: what happens at a fire time while an earlier run goes on. catchup_window_ms: how late a missed time may
-    still be made up for. runs_max: after so many fires by time there are no more (0: no bound); what is skipped does
-    not count, nor do triggers and backfills. jitter_ms: each time is moved by up to so much, by an amount that its own
-    time decides. windows, weekdays, calendars and holidays bound the times, not the triggers.
-    """
-
-    name: str = Field(pattern=NODE_ID)
-    description: str = Field("", max_length=500)
-    workflow: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$")
-    inputs: dict[str, Any] = {}
-    cron: Listed = Field((), max_length=SOURCES_MAX)
-    time_zone: str = Field("UTC", max_length=64)
-    start_at: Moment = ""
-    end_at: Moment = ""
-    runs_max: int = Field(0, ge=0, le=1_000_000_000)
-    windows: Windows = Field((), max_length=24)
-    weekdays: Days = Field((), max_length=7)
-    holidays: Dates = Field((), max_length=HOLIDAYS_MAX)
-    calendars: Listed = Field((), max_length=CALENDARS_MAX)
-    jitter_ms: Wait = Field(0, ge=0, le=DAY_MS, validation_alias=AliasChoices("jitter_ms", "jitter"))
-    overlap: Overlap = "skip"
-    buffer_max: int = Field(100, ge=1, le=BUFFER_MAX)
-    catchup_window_ms: Wait = Field(
-        3_600_000, ge=1_000, le=366 * DAY_MS, validation_alias=AliasChoices("catchup_window_ms", "catchup_window")
+    name: str = Field(pattern=NODE_ID, description="The schedule's name.", examples=["nightly_digest"])
+    description: str = Field("", max_length=500, description="What the schedule is for, for people.")
+    workflow: str = Field(
+        pattern=WORKFLOW_REF,
+        description="The workflow: `name`, `name@version` or `name@label`, looked up at each fire.",
+        examples=["nightly_digest@prod"],
     )
-    trigger: Trigger = Trigger()
-    paused: bool = False
-    tags: dict[str, str] = {}
-    priority: int = Field(0, ge=-100, le=100)
-    budget_cents: int | None = Field(None, ge=1, le=100_000_000)
-    deadline_ms: Duration | None = Field(None, validation_alias=AliasChoices("deadline_ms", "deadline"))
+    inputs: dict[str, Any] = Field(
+        {},
+        description="The inputs of each run: values, and templates that may use `schedule` and `trigger`.",
+        examples=[{"day": "{{schedule.date}}"}],
+    )
+    cron: Sources = Field(
+        (),
+        max_length=SOURCES_MAX,
+        description="When it fires: a cron expression, `@daily`, `@every 90s` or `@at TIME`; or a list of them.",
+        examples=["30 2 * * mon-fri", "@every 90s"],
+    )
+    time_zone: str = Field(
+        "UTC", max_length=64, description="The time zone of all times in the schedule.", examples=["Europe/Berlin"]
+    )
+    start_at: Moment = Field("", description="No fire before this time.", examples=["2030-01-01"])
+    end_at: Moment = Field("", description="No fire after this time.", examples=["2030-12-31T23:59:59"])
+    runs_max: int = Field(
+        0,
+        ge=0,
+        le=1_000_000_000,
+        description="The schedule ends after this many fires by time; 0: never. Skipped fires, triggers and backfills "
+        "do not count.",
+    )
+    windows: Windows = Field(
+        (),
+        max_length=WINDOWS_MAX,
+        description="The hours in which it may fire; the end is excluded.",
+        examples=["22:00-06:00"],
+    )
+    weekdays: Days = Field(
+        (), max_length=7, description="The days on which it may fire.", examples=["mon-fri", ["mon", "wed"]]
+    )
+    holidays: Dates = Field(
+        (),
+        max_length=HOLIDAYS_MAX,
+        description="Days without fires: a date, or a day of every year.",
+        examples=[["2030-12-24", "12-25"]],
+    )
+    calendars: Calendars = Field(
+        (), max_length=CALENDARS_MAX, description="Names of calendars whose days have no fires.", examples=[["bank"]]
+    )
+    jitter_ms: Jitter = Field(
+        0,
+        ge=0,
+        le=DAY_MS,
+        validation_alias=AliasChoices("jitter_ms", "jitter"),
+        description="Each time is moved by up to this much. The same time is always moved by the same amount.",
+        examples=["5m"],
+    )
+    overlap: Overlap = Field("skip", description="What happens at a fire while an earlier run goes on.")
+    buffer_max: int = Field(
+        100, ge=1, le=BUFFER_MAX, description="With `overlap: buffer_all`: how many fires may wait."
+    )
+    catchup_window_ms: CatchUp = Field(
+        3_600_000,
+        ge=1_000,
+        le=366 * DAY_MS,
+        validation_alias=AliasChoices("catchup_window_ms", "catchup_window"),
+        description="How late a missed fire may still happen.",
+        examples=["6h"],
+    )
+    trigger: Trigger = Field(Trigger(), description="What else starts a run: a webhook, a message.")
+    paused: bool = Field(False, description="True: created paused, so it does not fire by time.")
+    tags: dict[str, str] = Field({}, description="Tags of each run, to find it by.", examples=[{"team": "data"}])
+    priority: int = Field(0, ge=-100, le=100, description="The priority of each run; a higher number goes first.")
+    budget_cents: int | None = Field(
+        None, ge=1, le=100_000_000, description="The limit for the model calls of each run, in cents."
+    )
+    deadline_ms: Duration | None = Field(
+        None,
+        validation_alias=AliasChoices("deadline_ms", "deadline"),
+        description="The limit for each run as a whole.",
+        examples=["1h"],
+    )
 
     @model_validator(mode="after")
     def _whole(self) -> Spec:
@@ -162,7 +183,10 @@ class Spec(_Model):
         )  # fmt: skip
 
 
-def parse(data: Any, lines: Mapping[tuple[str | int, ...], int] | None = None) -> Spec:
+_FIELDS: Final = {"": list(Spec.model_fields), "trigger": list(Trigger.model_fields)}
+
+
+def parse(data: Any, lines: Lines | None = None) -> Spec:
     """A checked Spec from plain data; `lines` maps a path to its line."""
     if not isinstance(data, dict):
         place = Problem("schedule", f"got {expressions.kind_of(data)}", "start with `name:` and `workflow:`")
@@ -171,7 +195,7 @@ def parse(data: Any, lines: Mapping[tuple[str | int, ...], int] | None = None) -
         spec = Spec.model_validate(data)
         problems = _problems(spec, lines)
     except ValidationError as error:
-        problems = [_explain(item, lines) for item in error.errors(include_url=False)[:20]]
+        problems = [explained(item, lines, _FIELDS) for item in error.errors(include_url=False)[:20]]
     if problems:
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         text = f"the schedule is not valid: {problems[0]}{more}"
@@ -188,7 +212,7 @@ def parse_text(text: str, source: str = "schedule") -> Spec:
 
 
 def left(spec: Mapping[str, Any], timed: int) -> int:
-    """How many fires by time are left; a large number if they are not bounded."""
+    """Returns the number of fires by time that are left; a large number if they are not bounded."""
     most = int(spec.get("runs_max", 0))
     return max(0, most - timed) if most else 1_000_000_000
 
@@ -198,66 +222,7 @@ def trusted(data: Mapping[str, Any]) -> Spec:
     return Spec.model_validate(data)
 
 
-def _place(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int] | None) -> str:
-    dotted = ".".join(map(str, path))
-    if not lines:
-        return dotted or "schedule"
-    probe = path
-    while probe and probe not in lines:
-        probe = probe[:-1]
-    return f"line {lines.get(probe, 1)}, {dotted}" if dotted else f"line {lines.get(probe, 1)}"
-
-
-_WAITS: Final = {"jitter", "jitter_ms", "catchup_window", "catchup_window_ms", "deadline", "deadline_ms"}
-_SHAPES: Final = {
-    "tuple_type": "write one text, or a list of texts",
-    "dict_type": "write a mapping, `name: value`",
-    "model_type": "write a mapping, for example {webhook: true}",
-    "bool_parsing": "write true or false",
-}
-_ELSEWHERE: Final = {  # what other schedulers call a policy
-    "terminate": "`cancel` ends what runs",
-    "replace": "it is called `cancel` here",
-    "forbid": "it is called `skip` here",
-    "queue": "it is called `buffer_all` here",
-    "parallel": "it is called `allow` here",
-}
-
-
-def _span(ms: int) -> str:
-    unit = next(
-        (unit for unit in ((DAY_MS, "d"), (3_600_000, "h"), (1000, "s")) if ms and ms % unit[0] == 0), (1, "ms")
-    )
-    return f"{ms // unit[0]}{unit[1]}"
-
-
-def _explain(item: Any, lines: Mapping[tuple[str | int, ...], int] | None) -> Problem:
-    path = tuple(item["loc"])
-    message, fix = str(item["msg"]).removeprefix("Value error, "), ""
-    if item["type"] == "extra_forbidden":
-        known = list((Trigger if len(path) > 1 else Spec).model_fields)
-        names = [name.removesuffix("_ms") for name in known]
-        close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        message, fix = f"unknown field {path[-1]!r}", f"{hint}there is {', '.join(names)}"
-    elif item["type"] == "missing":
-        message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
-    elif item["type"] == "string_pattern_mismatch":
-        message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
-    elif item["type"] == "literal_error":
-        message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"[:200]
-        fix = _ELSEWHERE.get(str(item["input"]).lower(), "or a range, mon-fri" if "weekdays" in path else "")
-    elif item["type"] in _SHAPES:
-        message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
-    elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:
-        message = f"{item['input']!r} is out of range"
-        fix = f"use {'at most' if 'le' in item['ctx'] else 'at least'} {_span(next(iter(item['ctx'].values())))}"
-    elif item["type"] == "value_error" and ": " in message:
-        message, _, fix = message.partition(": ")
-    return Problem(_place(path, lines), message, fix)
-
-
-def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> list[Problem]:
+def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
     """What only its own readers can say of the texts in a spec."""
     found: list[Problem] = []
 
@@ -266,7 +231,7 @@ def _problems(spec: Spec, lines: Mapping[tuple[str | int, ...], int] | None) -> 
             read()
         except (ValueError, InvalidError) as error:
             message, _, fix = str(error).partition(": ")
-            found.append(Problem(_place(path, lines), message, fix))
+            found.append(Problem(place_of(path, lines), message, fix))
 
     attempt(("time_zone",), partial(fire_times.zone, spec.time_zone))
     if found:

@@ -11,8 +11,8 @@ from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.field_types import HOLIDAYS_MAX
 from agentflow_common.schedules.load import load_schedule
-from agentflow_common.schedules.spec import HOLIDAYS_MAX
 from agentflow_gateway import machine
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps

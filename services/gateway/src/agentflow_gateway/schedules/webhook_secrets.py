@@ -17,8 +17,9 @@ from agentflow_common.errors import ConflictError, InvalidError, OverloadedError
 from agentflow_common.log.event_log import Fence
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
+from agentflow_common.schedules.field_types import DAY_MS
 from agentflow_common.schedules.fold import ScheduleState
-from agentflow_common.schedules.spec import DAY_MS, Spec
+from agentflow_common.schedules.spec import Spec
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import commands as schedules

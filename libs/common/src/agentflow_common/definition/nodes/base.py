@@ -1,0 +1,21 @@
+"""The base of every model of a definition, and the names and bounds that they share."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+NODE_ID: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}$"
+PROMPT_REF: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$"
+WORKFLOW_REF: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$"
+NODES_MAX: Final = 20_000
+ITERATIONS_MAX: Final = 1_000
+
+NodeId = Annotated[str, Field(pattern=NODE_ID)]
+
+
+class Model(BaseModel):
+    """A part of a definition. Each field's description is what editors and docs/schema show."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144)

@@ -1,0 +1,79 @@
+"""The calls of a node, and the values that it reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common.definition.nodes.base import Model
+from agentflow_common.definition.nodes.types import (
+    AnyNode,
+    ApprovalNode,
+    ContinueNode,
+    FunctionNode,
+    LlmNode,
+    LoopNode,
+    MapNode,
+    SignalNode,
+    SubworkflowNode,
+    ToolNode,
+    WaitNode,
+)
+
+
+class Work(Model):
+    """Something that a node has done: by itself, by its body, or to undo it. path: its config's place in the node."""
+
+    type: str
+    config: Any
+    path: tuple[str, ...]
+
+
+def works(node: AnyNode) -> list[Work]:
+    """The node's own work or its body's, then its compensation's."""
+    found: list[Work] = []
+    if isinstance(node, MapNode | LoopNode):
+        body = node.config.body
+        found.append(Work(type=body.type, config=body.config, path=("config", "body", "config")))
+    elif isinstance(node, ToolNode | FunctionNode | LlmNode | SubworkflowNode):
+        found.append(Work(type=node.type, config=node.config, path=("config",)))
+    undo = node.compensate_with
+    if undo is not None:
+        found.append(Work(type=undo.type, config=undo.config, path=("compensate_with", "config")))
+    return found
+
+
+def arguments(work: Work) -> dict[str, Any]:
+    """A work's arguments: `inputs` together with `tool_args` or `function_args`, which win."""
+    config = work.config
+    extra: dict[str, Any] = {}
+    if work.type == "tool":
+        extra = config.tool_args
+    elif work.type == "function":
+        extra = config.function_args
+    return {**config.inputs, **extra}
+
+
+def all_inputs(node: AnyNode) -> dict[str, Any]:
+    """The values that are resolved when the node begins, by name. A compensation's are resolved when it begins."""
+    config: Any = node.config
+    if isinstance(node, MapNode | LoopNode):
+        found = arguments(works(node)[0])
+        return {**found, "over": config.over} if isinstance(node, MapNode) else found
+    if isinstance(node, WaitNode):
+        return {name: value for name in ("duration", "until") if (value := getattr(config, name)) is not None}
+    if isinstance(node, ApprovalNode):
+        return {"message": config.message, "approvers": list(config.approvers), "escalate_to": list(config.escalate_to)}
+    if isinstance(node, SignalNode):
+        return {}
+    if isinstance(node, ContinueNode):
+        return dict(config.inputs)
+    return arguments(works(node)[0])
+
+
+def local_names(node: AnyNode) -> frozenset[str]:
+    """Names that mean something inside this node's templates alone."""
+    if isinstance(node, MapNode):
+        return frozenset({node.config.item, "index"})
+    if isinstance(node, LoopNode):
+        return frozenset({"iteration", "previous"})
+    return frozenset()

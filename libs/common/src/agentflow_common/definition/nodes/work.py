@@ -1,0 +1,121 @@
+"""Calls of a tool, a function, a model or another workflow; by a node, as a body, as a compensation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from agentflow_common.definition.nodes.base import PROMPT_REF, WORKFLOW_REF, Model
+from agentflow_common.definition.nodes.policy import Retry
+
+
+class Inputs(Model):
+    inputs: dict[str, Any] = Field(
+        {},
+        description="The arguments, by name. A value is plain, a reference (`read.output.text`) or a template "
+        "(`{{document}}`).",
+        examples=[{"text": "read.output.text"}],
+    )
+
+
+class Arguments(Inputs):
+    state_args: bool = Field(
+        False,
+        description="In a graph: gives the step the shared state. A tool or function gets the keys that it has "
+        "parameters for, or all as `state`; a prompt or workflow gets each key as an input.",
+    )
+
+
+class ToolWork(Arguments):
+    """Calls a tool: it reads, writes, books, sends."""
+
+    tool_name: str = Field(
+        min_length=1,
+        max_length=128,
+        description="The tool. `agentctl tools list` shows what the workers offer.",
+        examples=["file.read", "http.get"],
+    )
+    tool_args: dict[str, Any] = Field({}, description="The arguments, by name. They win over `inputs`.")
+    reveal: tuple[str, ...] = Field(
+        (),
+        description="Arguments that the tool gets as originals instead of vault tokens. Each access is audited.",
+        examples=[["email"]],
+    )
+
+
+class FunctionWork(Arguments):
+    """Calls a function: it computes and touches nothing, so it may be repeated."""
+
+    function_name: str = Field(
+        min_length=1,
+        max_length=128,
+        description="The function. `agentctl tools list` shows what the workers offer.",
+        examples=["text_stats"],
+    )
+    function_args: dict[str, Any] = Field({}, description="The arguments, by name. They win over `inputs`.")
+
+
+class LlmWork(Arguments):
+    """Asks a model with a registered prompt."""
+
+    prompt_ref: str = Field(
+        pattern=PROMPT_REF,
+        description="The prompt: `name`, `name@version` or `name@label`.",
+        examples=["summarizer", "summarizer@production"],
+    )
+    output: Literal["text", "json"] = Field("text", description="The form of the answer; `json` is parsed and checked.")
+    max_output_tokens: int | None = Field(
+        None, ge=1, le=1_000_000, description="The longest answer, in model tokens.", examples=[2000]
+    )
+    temperature: float | None = Field(
+        None, ge=0, le=2, description="How varied the answer is; 0 gives the likeliest one."
+    )
+
+
+class SubworkflowWork(Arguments):
+    """Runs a registered workflow as a run of its own."""
+
+    workflow: str = Field(
+        pattern=WORKFLOW_REF,
+        description="The workflow: `name`, `name@version` or `name@label`. Pinned when the run is submitted.",
+        examples=["one_customer@prod"],
+    )
+
+
+class ToolBody(Model):
+    type: Literal["tool"] = Field(description="Calls a tool.")
+    config: ToolWork = Field(description="The tool and its arguments.")
+
+
+class FunctionBody(Model):
+    type: Literal["function"] = Field(description="Calls a function.")
+    config: FunctionWork = Field(description="The function and its arguments.")
+
+
+class LlmBody(Model):
+    type: Literal["llm"] = Field(description="Asks a model.")
+    config: LlmWork = Field(description="The prompt and its inputs.")
+
+
+class SubworkflowBody(Model):
+    type: Literal["subworkflow"] = Field(description="Runs another workflow.")
+    config: SubworkflowWork = Field(description="The workflow and its inputs.")
+
+
+Body = Annotated[ToolBody | FunctionBody | LlmBody | SubworkflowBody, Field(discriminator="type")]
+
+
+class ToolCompensation(ToolBody):
+    """Undoes a step by a tool. Its arguments may use `output`, and `item` and `index` of a child."""
+
+    retry: Retry = Field(Retry(max_attempts=5), description="How often undoing is tried again; five attempts if unset.")
+
+
+class FunctionCompensation(FunctionBody):
+    """Undoes a step by a function. Its arguments may use `output`, and `item` and `index` of a child."""
+
+    retry: Retry = Field(Retry(max_attempts=5), description="How often undoing is tried again; five attempts if unset.")
+
+
+Compensation = Annotated[ToolCompensation | FunctionCompensation, Field(discriminator="type")]

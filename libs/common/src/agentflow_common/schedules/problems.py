@@ -1,0 +1,70 @@
+"""Problems of a schedule: where each stands, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from agentflow_common.errors import Problem
+from agentflow_common.schedules.field_types import DAY_MS
+
+Lines = Mapping[tuple[str | int, ...], int]
+_WAITS: Final = {"jitter", "jitter_ms", "catchup_window", "catchup_window_ms", "deadline", "deadline_ms"}
+_SHAPES: Final = {
+    "tuple_type": "write one text, or a list of texts",
+    "dict_type": "write a mapping, `name: value`",
+    "model_type": "write a mapping, for example {webhook: true}",
+    "bool_parsing": "write true or false",
+}
+_ELSEWHERE: Final = {  # what other schedulers call a policy
+    "terminate": "`cancel` ends what runs",
+    "replace": "it is called `cancel` here",
+    "forbid": "it is called `skip` here",
+    "queue": "it is called `buffer_all` here",
+    "parallel": "it is called `allow` here",
+}
+
+
+def place_of(path: tuple[str | int, ...], lines: Lines | None) -> str:
+    """Returns where a problem stands: `line 7, trigger.subject`."""
+    dotted = ".".join(map(str, path))
+    if not lines:
+        return dotted or "schedule"
+    probe = path
+    while probe and probe not in lines:
+        probe = probe[:-1]
+    return f"line {lines.get(probe, 1)}, {dotted}" if dotted else f"line {lines.get(probe, 1)}"
+
+
+def _span(ms: int) -> str:
+    unit = next(
+        (unit for unit in ((DAY_MS, "d"), (3_600_000, "h"), (1000, "s")) if ms and ms % unit[0] == 0), (1, "ms")
+    )
+    return f"{ms // unit[0]}{unit[1]}"
+
+
+def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]]) -> Problem:
+    """Returns one of pydantic's errors in the author's words. fields: the names that may stand at each level."""
+    path = tuple(item["loc"])
+    message, fix = str(item["msg"]).removeprefix("Value error, "), ""
+    if item["type"] == "extra_forbidden":
+        names = [name.removesuffix("_ms") for name in fields[".".join(map(str, path[:-1]))]]
+        close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        message, fix = f"unknown field {path[-1]!r}", f"{hint}there is {', '.join(names)}"
+    elif item["type"] == "missing":
+        message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
+    elif item["type"] == "string_pattern_mismatch":
+        message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
+    elif item["type"] == "literal_error":
+        message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"[:200]
+        fix = _ELSEWHERE.get(str(item["input"]).lower(), "or a range, mon-fri" if "weekdays" in path else "")
+    elif item["type"] in _SHAPES:
+        message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
+    elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:
+        message = f"{item['input']!r} is out of range"
+        fix = f"use {'at most' if 'le' in item['ctx'] else 'at least'} {_span(next(iter(item['ctx'].values())))}"
+    elif item["type"] == "value_error" and ": " in message:
+        message, _, fix = message.partition(": ")
+    return Problem(place_of(path, lines), message, fix)
