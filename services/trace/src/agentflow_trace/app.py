@@ -23,7 +23,10 @@ STREAMS: Final = (subjects.EVENTS_STREAM, subjects.COST_STREAM, subjects.AUDIT_S
 
 @contextlib.asynccontextmanager
 async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None = None) -> AsyncIterator[None]:
-    """Answers at once, is ready when ClickHouse is open. preloaded: a client whose engine is being loaded already."""
+    """Answers at once, and is ready when ClickHouse is open.
+
+    preloaded: a client whose engine is already being loaded.
+    """
     clickhouse = preloaded or ch.ClickHouse(context.settings, session="agentflow-trace")
     clickhouse.preload()
     store = Store(clickhouse)

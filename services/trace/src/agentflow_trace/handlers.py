@@ -1,4 +1,4 @@
-"""The questions that the trace service answers: check, wait, load, fold."""
+"""Answers to the questions of other services: check, wait, load, fold."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agentflow_trace.retention import Retention
 from agentflow_trace.store import Store
 from agentflow_trace.store_archive import ArchiveStore
 
-WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to hold `min_seq`; the verb's timeout is 20 s
+WAIT_S_MAX: Final = 9.0  # for ClickHouse to open, and again for it to have `min_seq`; the verb's timeout is 20 s
 LIMIT_MAX: Final = 1_000
 BODY_BYTES_MAX: Final = 3 * 1024 * 1024  # with steps and events in one answer below the bus's bound of 7 MiB
 EVENTS_MAX: Final = 15_000
@@ -25,7 +25,7 @@ PAGE_BYTES_MAX: Final = 3 * 1024 * 1024  # characters; as JSON text they may tak
 
 
 class Handlers:
-    """Serves from the first moment on; a question that comes before ClickHouse is open waits for it."""
+    """Answers from the start on. A question that comes before ClickHouse is open waits for it."""
 
     def __init__(self, store: Store, streams: Sequence[Ingest], archive: ArchiveStore, retention: Retention) -> None:
         self._store = store
@@ -52,7 +52,10 @@ class Handlers:
             raise RetryableError("ClickHouse is not open yet; see /readyz of trace", kind="trace_starting") from error
 
     async def get(self, request: rpc.TraceRequest) -> rpc.TraceReply:
-        """NotFoundError for a run that is unknown or another org's: the two look alike on purpose."""
+        """Returns the trace of a run.
+
+        Raises NotFoundError for an unknown run and for a run of another org, with the same message.
+        """
         await self._open()
         if request.min_seq > 0:
             await self._streams[subjects.EVENTS_STREAM].wait_for(request.min_seq, WAIT_S_MAX)
@@ -79,7 +82,10 @@ class Handlers:
         return await self._store.counts(request.stream)
 
     async def archived(self, request: rpc_archive.ArchiveRequest) -> rpc_archive.ArchiveReply:
-        """A page of a run's events, to be folded by who asks: the same fold as over the log, so the same state."""
+        """Returns a page of a run's events.
+
+        The caller folds them as it folds the log, to the same state.
+        """
         await self._open()
         found = await self._archive.events(request.org, request.run, request.after_seq, PAGE_EVENTS)
         events: list[rpc_archive.ArchivedEvent] = []

@@ -1,8 +1,12 @@
-"""One stream of the log into ClickHouse, exactly once in effect.
+"""Writes one stream of the log to ClickHouse, exactly once in effect.
 
-Exactly once rests on three facts. There is one writer for a stream. An insert is one atomic part (one partition,
-acknowledged when stored), so what ClickHouse holds is always a whole prefix of the log. And the place to go on from is
-kept nowhere else: it is max(stream_seq) + 1, read from ClickHouse itself, after a start and after any failed insert.
+Three facts ensure this:
+
+- There is one writer for a stream.
+- An insert is one atomic part (one partition, acknowledged when stored). The rows in ClickHouse are
+  therefore always a whole prefix of the log.
+- The position from which to continue is stored nowhere else. It is max(stream_seq) + 1, read from
+  ClickHouse itself after a start and after any failed insert.
 """
 
 from __future__ import annotations
@@ -29,19 +33,21 @@ from agentflow_trace.store_archive import ArchiveStore
 log = logging.getLogger(__name__)
 
 ROWS = Counter("trace_rows", "Rows written to ClickHouse", ["stream"])  # exposed as trace_rows_total
-FAILURES = Counter("trace_insert_failures", "Inserts that failed and were looked up", ["stream"])
+FAILURES = Counter(
+    "trace_insert_failures", "Inserts that failed, after which ClickHouse was asked for its newest row", ["stream"]
+)
 
-WAIT_S: Final = 2.0  # an idle look at the stream, which is when a silent server is noticed
-BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; the tail's credit stops behind them
+WAIT_S: Final = 2.0  # without messages for this long the stream is checked, which also detects a silent server
+BUFFER_BYTES_MAX: Final = 32 * 1024 * 1024  # bodies that wait for ClickHouse; beyond it the tail delivers no more
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
-GAP_INLINE_MAX: Final = 1_000  # longer stretches of removed messages are filled by ClickHouse itself
-PAUSE_S_MAX: Final = 2.0  # readiness comes back within that, and a second more
+GAP_INLINE_MAX: Final = 1_000  # ClickHouse itself fills longer stretches of removed messages
+PAUSE_S_MAX: Final = 2.0  # readiness comes back within this time and a second
 WATCH_S: Final = 0.5
 NO_TABLES_S_MAX: Final = 15.0
 
 
 class Ingest:
-    """Follows one stream until cancelled. `ingested` is the newest sequence that ClickHouse holds."""
+    """Follows one stream until cancelled. `ingested` is the newest sequence in ClickHouse."""
 
     def __init__(
         self,
@@ -75,7 +81,10 @@ class Ingest:
         self._lag = telemetry.QUEUE_LAG.labels("trace" if stream == subjects.EVENTS_STREAM else f"trace.{stream}")
 
     async def prepare(self) -> None:
-        """Finds the place to go on from; rows that do not belong to this log, or have a hole, are read anew."""
+        """Finds the position from which to continue.
+
+        Rows of another log, and rows with a hole, are dropped and read again.
+        """
         info = await self._log.nc.jsm().stream_info(self.stream)
         identity = info.created.isoformat() if info.created else ""
         held = await self._store.position(self.stream)
@@ -85,7 +94,7 @@ class Ingest:
         lost = lost or not await self._same_newest(held.last)
         if (known or held.rows) and (known != identity or not held.whole or lost):
             log.warning(
-                "rows are read anew from the log",
+                "rows are dropped and read from the log again",
                 extra={"stream": self.stream, "rows": held.rows, "whole": held.whole, "same_log": known == identity},
             )
             await self._store.set_identity(self.stream, "rebuilding")
@@ -98,12 +107,15 @@ class Ingest:
         self._set_position(held.last)
 
     async def _same_newest(self, seq: int) -> bool:
-        """Whether the log still holds what was read last: after a loss of power it may have gone back and on again."""
+        """True if the log still has the message that was read last.
+
+        After a loss of power the log may have lost messages and grown again.
+        """
         if not seq:
             return True
         found = await self._log.read(">", seq - 1, limit=1, stream=self.stream)
         if not found or found[0].seq != seq:
-            return True  # removed since, as schedules are
+            return True  # removed since then, as schedules are
         body = await self._store.body_at(self.stream, seq)
         return body is None or body == rows.text(found[0].data)
 
@@ -113,7 +125,7 @@ class Ingest:
         self.ingested = self._read_to = seq
 
     async def run(self) -> None:
-        """Reads and writes; whatever goes wrong, it starts again from what ClickHouse holds."""
+        """Reads and writes. After any failure it continues from the newest row in ClickHouse."""
         pause = 0.1
         while True:
             began = asyncio.get_running_loop().time()
@@ -124,7 +136,7 @@ class Ingest:
             except* Exception as errors:
                 first = errors.exceptions[0]
                 FAILURES.labels(self.stream).inc()
-                self._report(self.stream, f"ingestion stopped: {type(first).__name__}; it is tried again")
+                self._report(self.stream, f"ingestion stopped: {type(first).__name__}; trying again")
                 log.warning("ingestion stopped", extra={"stream": self.stream}, exc_info=first)
             if asyncio.get_running_loop().time() - began > 10 * PAUSE_S_MAX:
                 pause = 0.1
@@ -133,8 +145,11 @@ class Ingest:
             await self._look_up()
 
     async def _look_up(self) -> None:
-        """After a failure nobody knows whether the insert took effect: ClickHouse does. RuntimeError if it has lost its
-        tables: they are made, and filled from the log, when the service starts."""
+        """Asks ClickHouse for the newest row, because a failed insert may have taken effect.
+
+        Raises RuntimeError if ClickHouse has lost its tables. A start of the service creates them
+        and fills them from the log.
+        """
         began = asyncio.get_running_loop().time()
         while True:
             try:
@@ -185,7 +200,10 @@ class Ingest:
         self._changed.set()
 
     async def _gap(self, first: int, last: int, stored_at: int) -> None:
-        """The tail is gapless in deliveries, so a gap in sequences is messages that the server had removed."""
+        """Fills a gap in sequences.
+
+        Deliveries have no gap, so the server had removed these messages.
+        """
         restored = self._kept[1] >= first
         if last - first < GAP_INLINE_MAX and not restored:
             for seq in range(first, last + 1):
@@ -217,13 +235,15 @@ class Ingest:
             await self._advance(batch[-1].stream_seq)
 
     async def _due(self) -> None:
-        """Returns when the buffer is worth an insert: full, old enough, or waited for."""
+        """Returns when the buffer should be inserted: it is full, old enough, or somebody waits for it."""
         loop = asyncio.get_running_loop()
         while True:
             self._changed.clear()
             if self._buffer:
                 left = self._oldest + self._age_s - loop.time()
-                hurry = self._waiting and not self._pending  # far behind, big batches are what helps those who wait
+                hurry = (
+                    self._waiting and not self._pending
+                )  # if it is far behind, large batches help those who wait most
                 if left <= 0 or hurry or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
                     return
                 await asyncio.sleep(min(left, 0.02))
@@ -248,7 +268,10 @@ class Ingest:
     # --- waiting readers ---
 
     async def wait_for(self, seq: int, timeout_s: float) -> None:
-        """Returns once ClickHouse holds everything up to `seq`. DeadlineError (retryable) when that took too long."""
+        """Returns once ClickHouse has everything up to `seq`.
+
+        Raises DeadlineError (retryable) if that takes too long.
+        """
         if self.ingested >= seq:
             return
         self._waiting += 1
@@ -264,14 +287,14 @@ class Ingest:
                             return
         except TimeoutError as error:
             raise DeadlineError(
-                f"the trace holds {self.stream} up to {self.ingested:,}, not yet up to {seq:,}: ask again",
+                f"the trace has {self.stream} up to {self.ingested:,}, not yet up to {seq:,}: ask again",
                 kind="trace_behind",
             ) from error
         finally:
             self._waiting -= 1
 
     async def _nothing_until(self, seq: int) -> bool:
-        """Whether the messages that are missing up to `seq` are no longer in the log: purged schedules at its end."""
+        """True if the missing messages up to `seq` have left the log, such as purged schedules at its end."""
         try:
             found = await self._log.read(">", self.ingested, limit=1, stream=self.stream)
         except APIError:

@@ -1,9 +1,11 @@
-"""The timeline of a run from its rows: pure, for display only.
+"""The timeline of a run from its rows. Pure, for display only.
 
-It tells each attempt apart, where `runstate` keeps a step's newest one, and applies the same two rules, so that a trace
-and the run's state never disagree: a decision carries `seen`, the newest fact that it knew, and a fact that it had not
-seen comes after it, wherever it stands in the log; and a report on an attempt that is over changes nothing but the
-money spent. Nothing here imports asyncio, a clock, random numbers, nats or ClickHouse.
+The timeline has every attempt, while the fold of a run keeps only a step's newest one. Both apply
+the same two rules, so a trace and the run's state never disagree:
+
+- A decision has `seen`, the newest fact that it knew. A fact that it had not seen comes after it,
+  wherever it is in the log.
+- A report on an attempt that is over changes only the money spent.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ MOVED: Final = {
 RUN_STATUSES: Final = frozenset({"pending", *MOVED.values(), *ENDED.values()})
 _ENDED_BADLY: Final = frozenset({"failed", "retrying", "outcome_unknown"})
 _ACTIVE: Final = frozenset({"scheduled", "running"})
-_APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, never folded
+_APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, but never folded
 
 
 class _Attempt(msgspec.Struct):
@@ -63,7 +65,7 @@ class _Attempt(msgspec.Struct):
 
 
 class Timeline(msgspec.Struct):
-    """A run as its rows tell it. Times in ms since the epoch; cost in nano-USD."""
+    """A run, folded from its rows. Times in ms since the epoch; cost in nano-USD."""
 
     workflow: str = ""
     status: str = "pending"
@@ -78,12 +80,15 @@ class Timeline(msgspec.Struct):
     current: dict[str, int] = {}
 
     def steps(self) -> tuple[TraceStep, ...]:
-        """In the order in which they were first decided on."""
+        """Returns the attempts in the order in which they were first decided."""
         return tuple(attempt.frozen() for attempt in self.attempts.values())
 
 
 def fold(rows: Iterable[Row]) -> Timeline:
-    """The timeline of one run; rows in any order of streams, in sequence order within AF_EVENTS."""
+    """Returns the timeline of one run.
+
+    rows: in any order of streams, in sequence order within AF_EVENTS.
+    """
     line = Timeline()
     held: deque[Row] = deque()
     for row in rows:
@@ -121,7 +126,9 @@ _OF_ATTEMPTS: Final = frozenset(
 
 
 def _body(row: Row, kind: type[_T]) -> _T:
-    """What a row has no column for; as if it were not there if a foreign hand wrote what can't be read."""
+    """Returns the fields of a body that have no column, or defaults if another program wrote an
+    unreadable one.
+    """
     try:
         return msgspec.json.decode(row.body, type=kind)
     except UNREADABLE:
@@ -129,7 +136,7 @@ def _body(row: Row, kind: type[_T]) -> _T:
 
 
 class _Child(msgspec.Struct):
-    """What a row of `child.ended` has no column for."""
+    """The fields of `child.ended` that have no column."""
 
     cost_nano: int = 0
     input_tokens: int = 0
@@ -137,7 +144,7 @@ class _Child(msgspec.Struct):
 
 
 def _child_ended(line: Timeline, row: Row) -> None:
-    """What the child cost counts even when its end comes too late to be used."""
+    """Adds the cost of a child, even if its end came too late to be used."""
     attempt = line.attempts.get((row.step, row.attempt))
     child = _body(row, _Child)
     for holder in (line, attempt):
@@ -188,7 +195,7 @@ def _of_attempt(line: Timeline, row: Row) -> None:
 
 
 def _report(line: Timeline, attempt: _Attempt, row: Row) -> None:
-    """The result of the attempt that is active: the first one counts."""
+    """Applies a result to the active attempt. Only the first result counts."""
     attempt.finished_at = row.ts
     attempt.started_at = row.started_at or attempt.started_at
     attempt.duration_ms = row.duration_ms or float(max(0, row.ts - attempt.started_at) if attempt.started_at else 0)
@@ -217,7 +224,7 @@ class _GoesOn(msgspec.Struct):
 
 
 def _goes_on(line: Timeline, row: Row) -> None:
-    """The worker goes on with the next step by itself."""
+    """Records that the worker goes on with the next step without the scheduler."""
     begun = _body(row, _GoesOn).begun
     if begun is not None and begun.step not in line.current and line.status not in ENDED.values():
         line.current[begun.step] = 1
@@ -239,7 +246,7 @@ def _decision(line: Timeline, row: Row) -> None:
     elif row.type in _CLOSED:
         attempt = _current(line, row)
         if row.type == "step.timed_out" and attempt.error and attempt.status in _ENDED_BADLY:
-            attempt.status = "failed"  # of its own error: the time of all attempts together was over after it
+            attempt.status = "failed"  # by its own error: the total time of all attempts was over after it
             return
         attempt.status = _CLOSED[row.type] or row.status
         attempt.finished_at = row.ts
@@ -252,14 +259,14 @@ def _decision(line: Timeline, row: Row) -> None:
 
 
 class _TimedOut(msgspec.Struct):
-    """What a row of `step.timed_out` has no column for."""
+    """The fields of `step.timed_out` that have no column."""
 
     bound: str = ""
     cause: ev.StepError | None = None
 
 
 def _of_time(row: Row) -> str:
-    """Why an attempt was over before it had a result."""
+    """Returns why an attempt ended before it had a result."""
     found = _body(row, _TimedOut)
     text = "heartbeat_timeout: no heartbeat in time" if found.bound == "heartbeat" else "timeout: no result in time"
     return f"{text}; the last error was {found.cause.type}: {found.cause.message}" if found.cause else text
@@ -282,7 +289,7 @@ _CLOSED: Final = {
 def _offered(line: Timeline, row: Row) -> None:
     before = line.attempts.get((row.step, line.current.get(row.step, 0)))
     if before is not None and before.status == "retrying":
-        before.status = "failed"  # the retry that it waited for has begun
+        before.status = "failed"  # the awaited retry has begun
     attempt = line.attempts.setdefault((row.step, row.attempt), _Attempt(row.step, row.attempt))
     line.current[row.step] = row.attempt
     attempt.status = _OFFERED[row.type]
@@ -302,8 +309,11 @@ def _error(row: Row) -> str:
 
 
 def reply(run: str, rows: list[Row], body_bytes_max: int, events_max: int) -> TraceReply:
-    """The answer to TRACE_GET. Bodies are left out once they exceed `body_bytes_max` together, events after
-    `events_max`; `truncated` says so. The steps and the totals are always whole."""
+    """Returns the answer to TRACE_GET.
+
+    Bodies are left out once they exceed `body_bytes_max` together, and events after `events_max`;
+    `truncated` says so. The steps and the totals are always complete.
+    """
     line = fold(rows)
     left = body_bytes_max
     events: list[TraceEvent] = []

@@ -1,7 +1,8 @@
-"""`python -m agentflow_trace.rebuild`: drops what ClickHouse holds; the trace service then reads the log again.
-The events of runs that were purged from the log are put aside first.
+"""`python -m agentflow_trace.rebuild`: drops the rows, so that the trace service reads the log
+again.
 
-Stop the trace service first when ClickHouse is embedded: chDB admits one process.
+The events of runs that were purged from the log are set aside first. If ClickHouse is embedded,
+stop the trace service before: chDB allows one process.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ OPEN_S_MAX = 5.0
 
 
 async def rebuild(settings: TraceSettings) -> None:
-    """Drops the tables; the log is untouched. RetryableError when ClickHouse can't be opened."""
+    """Drops the tables; the log is untouched.
+
+    Raises RetryableError if ClickHouse can't be opened.
+    """
     clickhouse = ClickHouse(settings, session="agentflow-trace")
     try:
         await clickhouse.open(OPEN_S_MAX)
-        await ArchiveStore(clickhouse).keep(subjects.EVENTS_STREAM)  # the log no longer holds these
+        await ArchiveStore(clickhouse).keep(subjects.EVENTS_STREAM)  # these have left the log
         await Store(clickhouse).drop_all()
     finally:
         await clickhouse.close()

@@ -1,9 +1,15 @@
-"""Retention: finished runs leave the log once the archive holds all of them.
+"""Retention: finished runs leave the log once all of their messages are archived.
 
-A run may go when its final event is old enough and nothing was said about it since, when ClickHouse holds every message
-of it and the ledgers, when every durable consumer has seen it, and when no snapshot of the scheduler still says that it
-is under way. The order of writes makes it safe to be killed anywhere: what will be purged is noted in ClickHouse, then
-in the log's own bucket, then purged, then noted as done; each step repeated changes nothing.
+A run may be purged when all of this is true:
+
+- Its final event is old enough, and no message about it came since.
+- ClickHouse has every message of the run, and the ledgers.
+- Every durable consumer has seen the run.
+- No snapshot of the scheduler lists it as unfinished.
+
+The order of writes makes it safe to be killed at any point. The runs to purge are noted in
+ClickHouse, then in the log's own bucket, then purged, and then noted as done. Each of these steps
+may be repeated without effect.
 """
 
 from __future__ import annotations
@@ -40,11 +46,11 @@ PURGED_KEY: Final = "retention_purged"
 
 
 class Keep(msgspec.Struct, frozen=True):
-    """What an operator set. keep_ms: 0 for ever."""
+    """The retention that an operator has set."""
 
-    keep_ms: int
+    keep_ms: int  # 0: forever
     by: str = ""
-    at: int = 0
+    at: int = 0  # ms since the epoch
 
 
 class _PurgedTo(msgspec.Struct, frozen=True):
@@ -58,14 +64,17 @@ class _Name(msgspec.Struct, frozen=True):
 
 
 class _Snapshot(msgspec.Struct, frozen=True):
-    """What is needed of a scheduler's snapshot: whom it takes for unfinished."""
+    """The part of a scheduler's snapshot that names its unfinished runs."""
 
     seq: int
     runs: list[_Name]
 
 
 class Retention:
-    """Sweeps until cancelled. `begin` first, once ClickHouse is open and the streams are prepared."""
+    """Sweeps until cancelled.
+
+    Call `begin` first, once ClickHouse is open and the streams are prepared.
+    """
 
     def __init__(
         self,
@@ -83,15 +92,15 @@ class Retention:
         self._clock = clock
         self._wake = asyncio.Event()
         self._identity = ""
-        self._floor = 0  # every run that ended up to here was purged
+        self._floor = 0  # every run that ended up to this sequence was purged
         self._late_floor = 0
         self._purged_to = 0
         self._swept_at = 0
         self._waiting: dict[str, int] = {}
         self._snapshots: dict[int, tuple[str, frozenset[tuple[str, str]]]] = {}
-        self._unfinished: dict[int, frozenset[tuple[str, str]] | None] = {}  # by shard, of this sweep
+        self._unfinished: dict[int, frozenset[tuple[str, str]] | None] = {}  # by shard, for this sweep
 
-    # --- what is set ---
+    # --- the setting ---
 
     async def keep(self) -> Keep:
         try:
@@ -103,8 +112,10 @@ class Retention:
     async def change(self, request: SetRetentionRequest) -> RetentionReply:
         least = round(self._settings.retention_min_s * 1000)
         if request.keep_ms < 0 or 0 < request.keep_ms < least:
-            fix = f"give at least {least // 1000} s, or 0 for ever"
-            raise InvalidError("so short a retention is not safe", problems=(Problem("keep_ms", "too short", fix),))
+            fix = f"give at least {least // 1000} s, or 0 to keep runs forever"
+            raise InvalidError(
+                "this retention is too short to be safe", problems=(Problem("keep_ms", "too short", fix),)
+            )
         value = msgspec.json.encode(Keep(request.keep_ms, request.by, self._clock.now_ms()))
         await (await self._bucket()).put(KEEP_KEY, value)
         log.info("retention set", extra={"keep_ms": request.keep_ms, "by": request.by})
@@ -137,8 +148,11 @@ class Retention:
     # --- sweeping ---
 
     async def begin(self, held_to: int) -> None:
-        """held_to: the newest sequence that ClickHouse held at the start. Notices an older ClickHouse that was put
-        back: what had been purged since is in no archive, and nobody may think it is."""
+        """Records the runs that are lost if an older ClickHouse was restored.
+
+        Runs that were purged after its backup are in no archive. held_to: the newest sequence that
+        ClickHouse had at the start.
+        """
         self._identity = self._streams[subjects.EVENTS_STREAM].identity
         try:
             entry = await (await self._bucket()).get(PURGED_KEY)
@@ -152,7 +166,7 @@ class Retention:
         _, known_loss = await self._archive.losses(self._identity)
         if written.seq > max(noted, held_to, known_loss):
             log.error(
-                "the archive is older than the purges of the log: runs are lost",
+                "the archive is older than the newest purge of the log: runs are lost",
                 extra={"first": held_to + 1, "last": written.seq},
             )
             await self._archive.note_loss(self._identity, held_to + 1, written.seq)
@@ -162,9 +176,9 @@ class Retention:
             try:
                 await self.sweep()
             except (AgentFlowError, nats.errors.Error, APIError, TimeoutError) as error:
-                log.warning("retention is tried again", extra={"error_type": type(error).__name__})
+                log.warning("the retention sweep failed; trying again", extra={"error_type": type(error).__name__})
             except Exception:
-                log.exception("retention is tried again")  # ClickHouse's driver has its own errors
+                log.exception("the retention sweep failed; trying again")  # ClickHouse's driver has its own errors
             try:
                 async with asyncio.timeout(self._settings.retention_sweep_s):
                     await self._wake.wait()
@@ -173,7 +187,7 @@ class Retention:
             self._wake.clear()
 
     async def sweep(self) -> int:
-        """Purges what may go; returns how many runs that were."""
+        """Purges the runs that may leave the log. Returns their number."""
         keep = await self.keep()
         now = self._clock.now_ms()
         waiting: dict[str, int] = {}
@@ -212,20 +226,22 @@ class Retention:
         return len(going)
 
     async def _obstacle(self, item: Ended, cutoff: int, seen_to: float) -> tuple[str, int]:
-        """(why the run can't go yet or the empty string, how many messages of it the log holds)."""
+        """Returns (why the run can't be purged yet, or an empty string; the number of its messages
+        in the log).
+        """
         if not item.ended or item.newest_at > cutoff:
-            return "something was said about them since", 0
+            return "new messages about them came after their end", 0
         if item.newest_seq > seen_to:
             return "a consumer has not seen them", 0
         if await self._snapshot_holds(item.org, item.run):
-            return "a snapshot of the scheduler still has them", 0
+            return "a snapshot of the scheduler still lists them as unfinished", 0
         key = subjects.key_of(item.org, item.run)
         info = await self._nc.jsm().stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.run_all(key))
         held = sum((info.state.subjects or {}).values())
-        return ("the archive has not all of them" if held > item.rows else ""), held
+        return ("the archive does not have all of their messages" if held > item.rows else ""), held
 
     async def _purge(self, going: list[Purged], timers: set[tuple[str, str]]) -> None:
-        """Noted, purged, noted as done."""
+        """Notes the runs, purges them, and notes that they are done."""
         if not going:
             return
         await self._archive.note(self._identity, going)
@@ -244,17 +260,20 @@ class Retention:
         await self._archive.note(self._identity, [item._replace(done=True) for item in going])
 
     async def _sweep_late(self, cutoff: int, *, whole: bool) -> None:
-        """A late report about a purged run changes nothing and stays in the archive; the log need not keep it."""
+        """Removes late reports about purged runs from the log.
+
+        They have no effect and stay in the archive.
+        """
         top = self._streams[subjects.EVENTS_STREAM].ingested
         late = await self._archive.late(self._identity, cutoff, self._late_floor, BATCH_RUNS)
         await self._purge([Purged(org, run, seq, 0, count, False) for org, run, seq, count in late], set())
-        if not late and whole:  # what came since `cutoff` is looked at again: it was too young
+        if not late and whole:  # messages since `cutoff` were too young and are examined again
             self._late_floor = min(self._floor, top)
 
-    # --- what must have happened first ---
+    # --- conditions of a purge ---
 
     async def _newest_before(self, moment_ms: int) -> int:
-        """A sequence that no message from before that moment exceeds."""
+        """Returns a sequence such that every message from before that moment is at most there."""
         at = datetime.fromtimestamp(moment_ms / 1000, UTC).isoformat()
         body = msgspec.json.encode({"next_by_subj": ">", "start_time": at, "batch": 1})
         try:
@@ -265,8 +284,11 @@ class Retention:
         return seq - 1 if seq else await self._log.last_seq()
 
     async def _seen_to(self) -> float:
-        """The sequence up to which every durable consumer but the lanes (their tasks are void when a run is over) is
-        done, the ledgers that they wrote included."""
+        """Returns the sequence up to which every durable consumer is done, including the ledgers it
+        wrote.
+
+        Lanes do not count: tasks of a finished run are void.
+        """
         seen = math.inf
         offset = 0
         while True:
@@ -285,8 +307,11 @@ class Retention:
         return min(seen, self._streams[subjects.EVENTS_STREAM].ingested)
 
     async def _snapshot_holds(self, org: str, run: str) -> bool:
-        """Whether a scheduler that starts from its newest snapshot would take the run for unfinished: its final event
-        must then stay in the log, which says otherwise. A snapshot that can't be read might hold any."""
+        """True if a scheduler that starts from its newest snapshot would take the run for
+        unfinished.
+
+        The run's final event must then stay in the log. An unreadable snapshot may list any run.
+        """
         shard = subjects.shard_of(run)
         if shard not in self._unfinished:
             self._unfinished[shard] = await self._read_snapshot(shard)
@@ -294,7 +319,10 @@ class Retention:
         return found is None or (org, run) in found
 
     async def _read_snapshot(self, shard: int) -> frozenset[tuple[str, str]] | None:
-        """The runs of the shard's snapshot; None if it can't be read. Read again only when it has changed."""
+        """Returns the runs of the shard's snapshot, or None if it can't be read.
+
+        Reads it again if it has changed.
+        """
         store = await self._nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         name = f"shard-{shard}"
         try:

@@ -1,8 +1,14 @@
-"""A message of a stream as one row of `events`: pure, total (no message is refused) and cheap.
+"""Turns a message of a stream into one row of `events`: pure, total (no message is refused) and
+cheap.
 
-Every message becomes a row, whatever it holds: a schedule is `timer.schedule`, what cannot be read is `undecodable`,
-and a sequence whose message the server had removed before anyone could read it (a schedule that fired, or was replaced
-or purged) is `log.removed`. So the rows of a stream have no gap, and a gap always means that rows were lost.
+Every message becomes a row:
+
+- A schedule is `timer.schedule`.
+- An unreadable message is `undecodable`.
+- A sequence whose message the server had removed before it was read is `log.removed`. Such a
+  schedule fired, was replaced, or was purged.
+
+The rows of a stream therefore have no gap, and a gap always means that rows were lost.
 """
 
 from __future__ import annotations
@@ -83,7 +89,7 @@ def _column_type(name: str) -> str:
     return _NUMBERS.get(name, "String")
 
 
-# the types that are sent: ClickHouse makes LowCardinality of String several times faster than Python does
+# the types of the insert: ClickHouse converts String to LowCardinality several times faster than Python
 COLUMNS: Final[dict[str, str]] = {name: _column_type(name) for name in Row._fields}
 
 
@@ -104,7 +110,10 @@ class _Usage(msgspec.Struct):
 
 
 class _Wire(msgspec.Struct):
-    """The fields of all event types that have a column; one struct decodes faster than the union of all types."""
+    """The fields of all event types that have a column.
+
+    One struct decodes faster than the union of all types.
+    """
 
     type: str
     ts: _Ms
@@ -140,7 +149,10 @@ _decoder: Final = msgspec.json.Decoder(_Wire)
 
 
 def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers: dict[str, str] | None = None) -> Row:
-    """The row of one message. The subject, which the log's rules protect, decides whose it is; the body only adds."""
+    """Returns the row of one message.
+
+    The subject decides its org and run, because the log's rules protect it. The body adds the rest.
+    """
     org, run = owner(subject)
     body = text(data)
     scheduled = subject.startswith(_TIMERS) or (headers is not None and SCHEDULE_HEADER in headers)
@@ -150,14 +162,15 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
         kind = SCHEDULE if scheduled else UNDECODABLE
         return Row(stream, seq, stored_at, stored_at, org, run, kind, subject, body=body)
     if scheduled:
-        # the body is the fact that will be told later: only its place is taken from it
+        # the body is the fact that will be appended later: only its place is taken (org, run, step)
         return Row(
             stream, seq, wire.ts, stored_at, org or wire.org, run or wire.run, SCHEDULE, subject,
             step=wire.step, attempt=wire.attempt, kind=wire.kind, trace_id=telemetry.trace_id(wire.trace), body=body,
         )  # fmt: skip
-    # a run's final event repeats the sum of its steps' costs: counted there, it would count twice
+    # a run's final event repeats the sum of its steps' costs, which must not count twice
     own_cost = wire.cost_nano if wire.type == "cost.settled" else 0
-    own = (0, 0) if wire.type == "child.ended" else (wire.input_tokens, wire.output_tokens)  # the child has its rows
+    # a child's tokens are in the child's own rows
+    own = (0, 0) if wire.type == "child.ended" else (wire.input_tokens, wire.output_tokens)
     usage = wire.llm or _Usage(wire.provider, wire.model, wire.prompt, *own, own_cost)
     return Row(
         stream,
@@ -195,17 +208,17 @@ def of(stream: str, subject: str, data: bytes, seq: int, stored_at: int, headers
 
 
 def text(data: bytes) -> str:
-    """A message as the column `body` holds it."""
+    """Returns a message as text for the column `body`."""
     return data.decode("utf-8", "backslashreplace")
 
 
 def removed(stream: str, seq: int, stored_at: int) -> Row:
-    """Stands for a sequence whose message is gone from the log. stored_at: of the message after it."""
+    """Returns the row of a sequence whose message has left the log. stored_at: of the message after it."""
     return Row(stream, seq, stored_at, stored_at, type=REMOVED)
 
 
 def owner(subject: str) -> tuple[str, str]:
-    """(org, run) as far as the subject names them; empty strings where it does not."""
+    """Returns (org, run) of a subject; empty strings if it does not name them."""
     key = subjects.parse(subject)
     if key is not None:
         return key.org, key.run
@@ -218,12 +231,12 @@ def owner(subject: str) -> tuple[str, str]:
 
 
 def columns(rows: list[Row]) -> list[tuple[Any, ...]]:
-    """Rows turned into columns, in the order of COLUMNS."""
+    """Returns rows as columns, in the order of COLUMNS."""
     return list(zip(*rows, strict=True))
 
 
 def same_partition(rows: list[Row]) -> int:
-    """How many of the first rows lie in one partition, so that inserting them is atomic."""
+    """Returns the number of first rows in one partition, so that inserting them is atomic."""
     partition = rows[0].stream_seq // PARTITION_ROWS
     if rows[-1].stream_seq // PARTITION_ROWS == partition:
         return len(rows)

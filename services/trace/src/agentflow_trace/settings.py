@@ -1,4 +1,4 @@
-"""What the trace service reads beside the common settings."""
+"""Settings of the trace service, beside the common ones."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from agentflow_common.settings import ClickHouseSettings
 class TraceSettings(ClickHouseSettings):
     """Bounds of ingestion, and how long finished runs stay in the log.
 
-    `retention_min_s` lies above the log's window for message ids (120 s). Within that window a run that is submitted
-    again under its old key could be taken for the old one.
+    `retention_min_s` lies above the log's window for message ids (120 s). Within that window a run
+    that is submitted again under its old key could be taken for the old one.
     """
 
     trace_batch_rows: int = Field(5_000, ge=1, le=100_000, description="rows after which a batch goes to ClickHouse")

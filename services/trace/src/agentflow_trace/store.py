@@ -1,4 +1,4 @@
-"""All SQL of the trace service. Values are bound, never pasted; reads depend on no merge."""
+"""All SQL of the trace service. Values are bound parameters, and reads do not depend on merges."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentflow_common.subjects import EVENTS_STREAM
 from agentflow_trace import machine, rows
 from agentflow_trace.rows import Row
 
-RUN_ROWS_MAX: Final = 200_000  # of one run in one answer; some 60,000 steps
+RUN_ROWS_MAX: Final = 200_000  # of one run in one answer; about 60,000 steps
 _MS = "toUnixTimestamp64Milli"
 _SELECT_RUN: Final = ", ".join(
     f"{_MS}({name})" if kind.startswith("DateTime64") else name for name, kind in rows.COLUMNS.items()
@@ -18,7 +18,7 @@ _SELECT_RUN: Final = ", ".join(
 
 
 class Position(NamedTuple):
-    """What is held of a stream. whole: no sequence between first and last is missing or doubled."""
+    """The rows of a stream."""
 
     rows: int
     first: int
@@ -26,6 +26,7 @@ class Position(NamedTuple):
 
     @property
     def whole(self) -> bool:
+        """True if no sequence between first and last is missing or doubled."""
         return self.rows == 0 or self.rows == self.last - self.first + 1
 
 
@@ -36,11 +37,14 @@ class Store:
     # --- writing: one writer, see ingest.py ---
 
     async def insert(self, batch: list[Row]) -> None:
-        """One part, stored when this returns. The rows must lie in one partition (`rows.same_partition`)."""
+        """Inserts rows as one part, stored on return.
+
+        All must be in one partition (`rows.same_partition`).
+        """
         await self._clickhouse.insert("events", rows.COLUMNS, rows.columns(batch))
 
     async def fill(self, stream: str, first: int, last: int, stored_at: int) -> None:
-        """Rows for a long stretch of removed sequences, made by ClickHouse itself, in ascending order."""
+        """Lets ClickHouse make the rows for a long stretch of removed sequences, in ascending order."""
         position = first
         while position <= last:
             end = min(last, (position // rows.PARTITION_ROWS + 1) * rows.PARTITION_ROWS - 1, position + 999_999)
@@ -60,7 +64,7 @@ class Store:
             position = end + 1
 
     async def position(self, stream: str) -> Position:
-        """Read from the parts' metadata, whatever the number of rows."""
+        """Reads the position from the metadata of the parts, at the same cost for any number of rows."""
         found = await self._clickhouse.query(
             "SELECT count(), min(stream_seq), max(stream_seq) FROM events WHERE stream = {stream:String}",
             {"stream": stream},
@@ -68,7 +72,7 @@ class Store:
         return Position(*map(int, found[0]))
 
     async def body_at(self, stream: str, seq: int) -> str | None:
-        """The message that was read under this sequence; None if it had been removed before."""
+        """Returns the message of this sequence, or None if it was removed before it was read."""
         found = await self._clickhouse.query(
             "SELECT body FROM events WHERE stream = {stream:String} AND stream_seq = {seq:UInt64} "
             "AND type != {removed:String}",
@@ -88,7 +92,7 @@ class Store:
         )
 
     async def drop_stream(self, stream: str) -> None:
-        """Forgets all rows of a stream."""
+        """Drops all rows of a stream."""
         found = await self._clickhouse.query(
             "SELECT DISTINCT partition_id FROM system.parts WHERE database = currentDatabase() AND table = 'events' "
             "AND active AND startsWith(partition, {prefix:String})",
@@ -98,15 +102,18 @@ class Store:
             await self._clickhouse.command("ALTER TABLE events DROP PARTITION ID {id:String}", {"id": partition})
 
     async def drop_all(self) -> None:
-        """Forgets everything; the next start reads the whole log again."""
+        """Drops everything. The next start reads the whole log again."""
         for table in ("events", "log_identity", "schema_migrations"):
             await self._clickhouse.command("DROP TABLE IF EXISTS {table:Identifier} SYNC", {"table": table})
 
     # --- reading ---
 
     async def run_rows(self, org: str, run: str) -> list[Row]:
-        """All rows of a run since it was last submitted (an old idempotency key may begin it anew once the log has
-        forgotten it), AF_EVENTS first, each stream in sequence order."""
+        """Returns all rows of a run since it was last submitted, AF_EVENTS first, in sequence
+        order.
+
+        An old idempotency key may start a run again once the first one has left the log.
+        """
         found = await self._clickhouse.query(
             f"SELECT {_SELECT_RUN} FROM events WHERE org = {{org:String}} AND run = {{run:String}} "  # noqa: S608
             "AND (stream != {events:String} OR stream_seq >= (SELECT max(stream_seq) FROM events "
@@ -126,7 +133,7 @@ class Store:
         return TraceCountsReply(count, distinct, first, last, removed)
 
     async def query(self, request: TraceQueryRequest, limit: int) -> TraceQueryReply:
-        """A page of the runs that match, newest submission first."""
+        """Returns a page of the runs that match, newest submission first."""
         where, values = _conditions(request)
         found = await self._clickhouse.query(
             f"SELECT run, {_MS}(max(ts)) AS at FROM events "  # noqa: S608 - the conditions are this file's own text
@@ -177,7 +184,7 @@ def _summary(values: tuple[Any, ...]) -> TraceSummary:
 
 
 def _conditions(request: TraceQueryRequest) -> tuple[str, dict[str, Any]]:
-    """The filters as SQL over `run.submitted` rows, and the values that it binds."""
+    """Returns the filters as SQL over `run.submitted` rows, and its bound values."""
     values: dict[str, Any] = {"org": request.org, "events": EVENTS_STREAM}
     parts = [""]
     if request.start_ms > 0:

@@ -1,4 +1,4 @@
-"""The SQL of retention and of the archive: which runs may go, which have gone, and their events."""
+"""The SQL of retention and of the archive: runs to purge, purged runs, and their events."""
 
 from __future__ import annotations
 
@@ -16,19 +16,16 @@ _MS: Final = "toUnixTimestamp64Milli"
 
 
 class Ended(NamedTuple):
-    """A finished run as its rows tell it, of the part that was not purged before. newest_at: ms since the epoch.
-
-    rows: those of its own subjects. ended: its newest word of the run itself is final. timers: schedules were set.
-    """
+    """A finished run, from its rows that were not purged before."""
 
     org: str
     run: str
     ended_seq: int
-    rows: int
+    rows: int  # on its own subjects
     newest_seq: int
-    newest_at: int
-    ended: bool
-    timers: bool
+    newest_at: int  # ms since the epoch
+    ended: bool  # the newest decision about the run itself is final
+    timers: bool  # it has set timers
 
 
 class Purged(NamedTuple):
@@ -44,13 +41,15 @@ class ArchiveStore:
     def __init__(self, clickhouse: ClickHouse) -> None:
         self._clickhouse = clickhouse
 
-    # --- what may go ---
+    # --- runs to purge ---
 
     async def ended(
         self, log: str, before_ms: int, after_seq: int, to_seq: int, limit: int
     ) -> list[tuple[str, str, int]]:
-        """(org, run, sequence of the final event) of runs that ended before, oldest first, and were not purged. The
-        sequences bound what is read: the partition key holds them."""
+        """Returns (org, run, sequence of the final event) of runs that ended before, oldest first.
+
+        Purged runs are left out. The partition key contains the sequences, so they bound the read.
+        """
         found = await self._clickhouse.query(
             "SELECT org, run, max(stream_seq) AS ended_seq FROM events "
             "WHERE stream = {stream:String} AND stream_seq > {after:UInt64} AND stream_seq <= {to:UInt64} "
@@ -67,7 +66,7 @@ class ArchiveStore:
         return [(str(org), str(run), int(seq)) for org, run, seq in found]
 
     async def details(self, log: str, runs: Sequence[tuple[str, str, int]]) -> list[Ended]:
-        """In the order asked."""
+        """Returns the details of runs, in the same order."""
         found = await self._clickhouse.query(
             f"SELECT e.org, e.run, countIf(startsWith(e.subject, {{events:String}})), max(e.stream_seq), "  # noqa: S608
             f"{_MS}(max(e.stored_at)), argMaxIf(e.type, e.stream_seq, endsWith(e.subject, '.out.run')), "
@@ -88,7 +87,7 @@ class ArchiveStore:
         return [Ended(org, run, seq, *known[org, run]) for org, run, seq in runs if (org, run) in known]
 
     async def late(self, log: str, before_ms: int, after_seq: int, limit: int) -> list[tuple[str, str, int, int]]:
-        """(org, run, newest sequence, messages) of what was said about runs after they had been purged."""
+        """Returns (org, run, newest sequence, messages) of messages about runs that had been purged."""
         found = await self._clickhouse.query(
             "SELECT e.org, e.run, max(e.stream_seq), count() FROM events AS e INNER JOIN "
             "(SELECT org, run, max(up_to) AS up_to FROM purged_runs WHERE log = {log:String} AND done "
@@ -104,7 +103,7 @@ class ArchiveStore:
         return [(str(org), str(run), int(seq), int(count)) for org, run, seq, count in found]
 
     async def note(self, log: str, purged: Iterable[Purged]) -> None:
-        """Durable on return. Written before a purge (not done) and after it (done)."""
+        """Notes a purge, before it (not done) and after it (done). Durable on return."""
         columns = {
             "log": "String", "org": "String", "run": "String", "up_to": "UInt64", "ended_seq": "UInt64",
             "messages": "UInt64", "done": "Bool",
@@ -114,7 +113,7 @@ class ArchiveStore:
             await self._clickhouse.insert("purged_runs", columns, list(zip(*lines, strict=True)))
 
     async def totals(self, log: str) -> tuple[int, int]:
-        """(runs purged, newest sequence that was, or was about to be)."""
+        """Returns (purged runs, newest sequence that was purged or was about to be)."""
         found = await self._clickhouse.query(
             "SELECT uniqExactIf((org, run, ended_seq), done AND ended_seq > 0), max(up_to) FROM purged_runs "
             "WHERE log = {log:String}",
@@ -128,7 +127,7 @@ class ArchiveStore:
         )
 
     async def losses(self, log: str) -> tuple[int, int]:
-        """(first, last) sequence between which purged runs are in no archive; zeros for none."""
+        """Returns the (first, last) sequence between which purged runs are in no archive; zeros for none."""
         found = await self._clickhouse.query(
             "SELECT min(first), max(last) FROM archive_losses WHERE log = {log:String}", {"log": log}
         )
@@ -137,7 +136,7 @@ class ArchiveStore:
     # --- the events of purged runs ---
 
     async def events(self, org: str, run: str, after_seq: int, limit: int) -> list[tuple[int, str, str]]:
-        """(sequence, subject, body) of a run since it was last submitted, in order."""
+        """Returns (sequence, subject, body) of a run since it was last submitted, in order."""
         for table in ("events", "archive"):
             found = await self._clickhouse.query(
                 f"WITH (SELECT (log, max(stream_seq)) FROM {self._logged(table)} "  # noqa: S608 - two fixed names
@@ -158,10 +157,13 @@ class ArchiveStore:
     def _logged(self, table: str) -> str:
         return table if table == "archive" else "(SELECT '' AS log, * FROM events)"
 
-    # --- reading a stream anew ---
+    # --- reading a stream again ---
 
     async def keep(self, stream: str) -> None:
-        """Before the rows of a stream are dropped: those of purged runs are put aside. Safe to repeat."""
+        """Sets the rows of purged runs aside before the rows of a stream are dropped.
+
+        Safe to repeat.
+        """
         if stream != EVENTS_STREAM or not (await self._there("events") and await self._there("archive")):
             return
         await self._clickhouse.command(
@@ -183,7 +185,7 @@ class ArchiveStore:
         return bool(found[0][0])
 
     async def kept(self, stream: str, log: str) -> tuple[int, int]:
-        """(first, last) sequence that was put aside; zeros for none."""
+        """Returns the (first, last) sequence that was set aside; zeros for none."""
         found = await self._clickhouse.query(
             "SELECT min(stream_seq), max(stream_seq) FROM archive "
             "WHERE stream = {stream:String} AND log = {log:String}",
@@ -192,7 +194,9 @@ class ArchiveStore:
         return int(found[0][0]), int(found[0][1])
 
     async def fill(self, stream: str, log: str, first: int, last: int, stored_at: int) -> None:
-        """Rows for sequences that the log no longer holds: what was put aside, and `log.removed` for the rest."""
+        """Makes rows for sequences that have left the log: those set aside, and `log.removed` for
+        the rest.
+        """
         values = [
             f"if(a.type = '', {{{name}:String}}, a.{name})" if name in {"type", "stream"}
             else "n.number" if name == "stream_seq"
