@@ -43,11 +43,9 @@ class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AgentFlowError(Exception):
-    """Base of every error that AgentFlow raises on purpose.
+    """Base of every error that AgentFlow raises on purpose."""
 
-    code: one of CODES. kind: stable machine-readable name (`budget_exceeded`). problems: the places that are wrong.
-    """
-
+    # one of CODES. kind: stable machine-readable name (`budget_exceeded`). problems: the places that are wrong.
     code: str = "internal"
     retryable: bool = False
 

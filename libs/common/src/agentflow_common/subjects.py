@@ -50,9 +50,9 @@ NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
 
 
 class RunKey(NamedTuple):
-    """Where a run's events live. shard: 0..SHARDS-1."""
+    """Where a run's events live."""
 
-    shard: int
+    shard: int  # 0..SHARDS-1
     org: str
     run: str
 

@@ -11,13 +11,13 @@ from agentflow_common.expressions import language as expressions
 
 
 class Loop(NamedTuple):
-    """A back edge. body: the nodes between its ends, in the definition's order: they run again when it is taken."""
+    """A back edge."""
 
     source: str
     target: str
     condition: str | None
     max_iterations: int
-    body: tuple[str, ...]
+    body: tuple[str, ...]  # the nodes between its ends, in the definition's order: they run again when it is taken
 
     @property
     def edge(self) -> str:

@@ -17,18 +17,12 @@ _OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms")
 
 @dataclass
 class Repair:
-    """A definition without its mistakes.
+    """A definition without its mistakes."""
 
-    data: what may be readable now; None if nothing can be done.
-    nodes: those that a stand-in replaces, or that lost a field.
-    policies: nodes whose policy was taken out.
-    edges: True if one was taken out, or lost a field.
-    """
-
-    data: dict[str, Any] | None
-    nodes: set[int] = field(default_factory=set)
-    policies: set[int] = field(default_factory=set)
-    edges: bool = False
+    data: dict[str, Any] | None  # what may be readable now; None if nothing can be done
+    nodes: set[int] = field(default_factory=set)  # those that a stand-in replaces, or that lost a field
+    policies: set[int] = field(default_factory=set)  # nodes whose policy was taken out
+    edges: bool = False  # True if one was taken out, or lost a field
 
     def trusts(self, place: Path) -> bool:
         """True if what is found at this place can't come from the repair."""

@@ -10,10 +10,10 @@ TS_MAX: Final = 253_402_300_799_999  # the last millisecond of the year 9999: wh
 
 
 class BlobRef(msgspec.Struct, frozen=True):
-    """A payload kept out of line (claim check). sha256: hex, also the object's name. size: bytes of JSON."""
+    """A payload kept out of line (claim check)."""
 
-    sha256: str
-    size: int
+    sha256: str  # hex, also the object's name
+    size: int  # bytes of JSON
 
 
 class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -24,42 +24,35 @@ class Payload(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StepError(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Why a step attempt failed. type: stable name that retry policies match. message: screened for secrets. bases: of
-    an exception, the names of its class, where that is not the type, and of the classes that it derives from."""
+    """Why a step attempt failed."""
 
-    type: str
-    message: str
+    type: str  # stable name that retry policies match
+    message: str  # screened for secrets
     retryable: bool = True
     retry_after_ms: int | None = None
+    # of an exception, the names of its class, where that is not the type, and of the classes that it derives
+    # from
     bases: tuple[str, ...] = ()
 
 
 class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One provider call inside an LLM step.
-
-    cost_nano: nano-USD. latency_ms: wall time of the call.
-    error: the kind of the failure; empty for an answer.
-    finish_reason: how the answer ended (`stop`, `length`, `tool_calls`, `filtered`, `unknown`), or `error`.
-    status: of HTTP, for a call that failed.
-    """
+    """One provider call inside an LLM step."""
 
     provider: str
     model: str
     ok: bool
     input_tokens: int = 0
     output_tokens: int = 0
-    cost_nano: int = 0
-    latency_ms: int = 0
-    error: str = ""
+    cost_nano: int = 0  # nano-USD
+    latency_ms: int = 0  # wall time of the call
+    error: str = ""  # the kind of the failure; empty for an answer
+    # how the answer ended (`stop`, `length`, `tool_calls`, `filtered`, `unknown`), or `error`
     finish_reason: str = ""
-    status: int = 0
+    status: int = 0  # of HTTP, for a call that failed
 
 
 class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD).
-
-    finish_reason: of the last attempt.
-    """
+    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD)."""
 
     provider: str
     model: str
@@ -71,17 +64,17 @@ class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
     quality: str = ""
     cache_hit: bool = False
     attempts: tuple[LlmAttempt, ...] = ()
-    finish_reason: str = ""
+    finish_reason: str = ""  # of the last attempt
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all events. org and run: the owner. ts: ms since the epoch. trace: W3C traceparent."""
+    """Base of all events."""
 
-    org: str
+    org: str  # org, run: the owner
     run: str
-    ts: Annotated[int, msgspec.Meta(ge=-TS_MAX, le=TS_MAX)]
+    ts: Annotated[int, msgspec.Meta(ge=-TS_MAX, le=TS_MAX)]  # ms since the epoch
     v: int = msgspec.field(default_factory=lambda: 1)  # a factory, so that omit_defaults keeps it on the wire
-    trace: str = ""
+    trace: str = ""  # W3C traceparent
 
 
 class Decision(Event, frozen=True, kw_only=True):

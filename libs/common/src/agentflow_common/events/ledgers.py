@@ -16,7 +16,7 @@ class ClaimTaken(Event, frozen=True, tag="claim.taken"):
 
 
 class CostSettled(Event, frozen=True, tag="cost.settled"):
-    """Stream AF_COST. source_seq: the sequence in AF_EVENTS of the step event that it settles (its message id)."""
+    """Stream AF_COST."""
 
     step: str
     attempt: int
@@ -27,27 +27,24 @@ class CostSettled(Event, frozen=True, tag="cost.settled"):
     output_tokens: int
     cost_nano: int
     reserved_nano: int
-    source_seq: int
+    source_seq: int  # the sequence in AF_EVENTS of the step event that it settles (its message id)
 
 
 class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
-    """Stream AF_AUDIT. action: `protect`, `restore`, `block` and more (docs/privacy.md).
+    """Stream AF_AUDIT."""
 
-    counts: findings by entity, never the values.
-    """
-
-    action: str
+    action: str  # `protect`, `restore`, `block` and more (docs/privacy.md)
     actor: str
     step: str = ""
     reason: str = ""
-    counts: dict[str, int] = {}
+    counts: dict[str, int] = {}  # findings by entity, never the values
 
 
 # --- keyed lanes: an entity each, whose `in` holds requests and whose `out` holds grants ---
 
 
 class LaneRequested(Event, frozen=True, tag="lane.requested"):
-    """An attempt asks for a slot. limit, rate_per_s: what its definition declares, if nobody configured the lane."""
+    """An attempt asks for a slot."""
 
     lane: str
     holder_org: str
@@ -55,7 +52,7 @@ class LaneRequested(Event, frozen=True, tag="lane.requested"):
     step: str
     attempt: int
     priority: int = 0
-    limit: int = 1
+    limit: int = 1  # limit, rate_per_s: what its definition declares, if nobody configured the lane
     rate_per_s: float | None = None
 
 
@@ -70,11 +67,11 @@ class LaneReleased(Event, frozen=True, tag="lane.released"):
 
 
 class LaneConfigured(Event, frozen=True, tag="lane.configured"):
-    """The lane's limits from now on. limit: slots; None: as the definitions say. rate_per_s: grants a second."""
+    """The lane's limits from now on."""
 
     lane: str
-    limit: int | None = None
-    rate_per_s: float | None = None
+    limit: int | None = None  # slots; None: as the definitions say
+    rate_per_s: float | None = None  # grants a second
     paused: bool = False
     by: str = ""
 

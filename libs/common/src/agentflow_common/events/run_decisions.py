@@ -25,32 +25,26 @@ class OutputRef(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A step that the worker of the one before it may begin, as its first attempt (ADR 0009). inputs: as in a task.
-    refs: inputs that are outputs of the steps before it in the same task."""
+    """A step that the worker of the one before it may begin, as its first attempt (ADR 0009)."""
 
     step: str
     kind: str
     config: dict[str, Any]
-    inputs: dict[str, Any] = {}
-    refs: dict[str, OutputRef] = {}
+    inputs: dict[str, Any] = {}  # as in a task
+    refs: dict[str, OutputRef] = {}  # inputs that are outputs of the steps before it in the same task
     policy: dict[str, Any] = {}
 
 
 class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
-    """A step attempt is offered to workers: the decision and the queue entry in one.
-
-    kind: node type. config: the node's configuration without its inputs. inputs: resolved values by name; a value that
-    is stored out of line is `{"$blob": {"sha256", "size"}, "path": [...]}` and the worker resolves it.
-    heartbeat_ms: the attempt is lost without a heartbeat for so long. undo: the step has a compensation. then: steps
-    that follow one by one; the worker may go on with them for as long as the scheduler decides nothing else. unsure: an
-    earlier attempt may have taken effect.
-    """
+    """A step attempt is offered to workers: the decision and the queue entry in one."""
 
     step: str
     attempt: int
     lane: str
-    kind: str
-    config: dict[str, Any]
+    kind: str  # node type
+    config: dict[str, Any]  # the node's configuration without its inputs
+    # resolved values by name; a value that is stored out of line is `{"$blob": {"sha256", "size"}, "path":
+    # [...]}` and the worker resolves it
     inputs: dict[str, Any] = {}
     policy: dict[str, Any] = {}
     timeout_ms: int | None = None
@@ -58,10 +52,12 @@ class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
     prompt: str = ""
     workflow: str = ""
     priority: int = 0
-    heartbeat_ms: int | None = None
-    undo: bool = False
+    heartbeat_ms: int | None = None  # the attempt is lost without a heartbeat for so long
+    undo: bool = False  # the step has a compensation
+    # steps that follow one by one; the worker may go on with them for as long as the scheduler decides nothing
+    # else
     then: tuple[NextStep, ...] = ()
-    unsure: bool = False
+    unsure: bool = False  # an earlier attempt may have taken effect
 
 
 class StepExpanded(Decision, frozen=True, tag="step.expanded"):
@@ -72,10 +68,10 @@ class StepExpanded(Decision, frozen=True, tag="step.expanded"):
 
 
 class StepJoined(Decision, frozen=True, tag="step.joined"):
-    """All children of an expanded step are decided. status: `completed`, or `failed` when a child failed for good."""
+    """All children of an expanded step are decided."""
 
     step: str
-    status: str
+    status: str  # `completed`, or `failed` when a child failed for good
     error: StepError | None = None
 
 
@@ -125,46 +121,38 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
 
 
 class StepQueued(Decision, frozen=True, tag="step.queued"):
-    """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it. lane: empty if it
-    gave a slot back that it was granted while its run or its workflow is paused; it asks anew when that goes on.
-    unsure: an earlier attempt may have taken effect."""
+    """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it."""
 
     step: str
     attempt: int
+    # empty if it gave a slot back that it was granted while its run or its workflow is paused; it asks anew
+    # when that goes on
     lane: str
     priority: int = 0
-    unsure: bool = False
+    unsure: bool = False  # an earlier attempt may have taken effect
 
 
 class StepWaiting(Decision, frozen=True, tag="step.waiting"):
-    """A step that no worker runs has begun. kind: `wait`, `signal`, `approval` or `subworkflow`.
-
-    until: when it ends by itself, ms since the epoch (0: never). child: the run of a subworkflow, started in the same
-    append. detail: what the one who waits asks for (signal name; message, approvers, required). undo: the step has a
-    compensation.
-    """
+    """A step that no worker runs has begun."""
 
     step: str
     attempt: int
-    kind: str
-    until: int = 0
-    child: str = ""
-    detail: dict[str, Any] = {}
-    undo: bool = False
+    kind: str  # `wait`, `signal`, `approval` or `subworkflow`
+    until: int = 0  # when it ends by itself, ms since the epoch (0: never)
+    child: str = ""  # the run of a subworkflow, started in the same append
+    detail: dict[str, Any] = {}  # what the one who waits asks for (signal name; message, approvers, required)
+    undo: bool = False  # the step has a compensation
 
 
 class StepResolved(Decision, frozen=True, tag="step.resolved"):
-    """The end of a step that the engine itself ended. status: `completed`, or `failed` with an error.
-
-    signal: the name of the signal that it has taken, the oldest kept one.
-    """
+    """The end of a step that the engine itself ended."""
 
     step: str
     attempt: int
-    status: str
+    status: str  # `completed`, or `failed` with an error
     output: Payload = Payload()
     error: StepError | None = None
-    signal: str = ""
+    signal: str = ""  # the name of the signal that it has taken, the oldest kept one
 
 
 class StepIterated(Decision, frozen=True, tag="step.iterated"):
@@ -175,25 +163,21 @@ class StepIterated(Decision, frozen=True, tag="step.iterated"):
 
 
 class StepsReset(Decision, frozen=True, tag="steps.reset"):
-    """A back edge was taken: these nodes run again, as `node#2`, `node#3`, ... iteration: how often it was taken.
-
-    inner: back edges within, which may be taken as often again.
-    """
+    """A back edge was taken: these nodes run again, as `node#2`, `node#3`, ..."""
 
     edge: str
-    iteration: int
+    iteration: int  # how often it was taken
     steps: tuple[str, ...]
-    inner: tuple[str, ...] = ()
+    inner: tuple[str, ...] = ()  # back edges within, which may be taken as often again
 
 
 class GraphAdvanced(Decision, frozen=True, tag="graph.advanced"):
-    """A superstep of a graph-style workflow begins. steps: what runs now; none after the last one. state: what changed
-    of the shared state. taken: the edges with a bound that led here."""
+    """A superstep of a graph-style workflow begins."""
 
     superstep: int
-    steps: tuple[str, ...]
-    state: dict[str, Payload] = {}
-    taken: tuple[str, ...] = ()
+    steps: tuple[str, ...]  # what runs now; none after the last one
+    state: dict[str, Payload] = {}  # what changed of the shared state
+    taken: tuple[str, ...] = ()  # the edges with a bound that led here
 
 
 class ApprovalEscalated(Decision, frozen=True, tag="approval.escalated"):
@@ -226,17 +210,15 @@ class RunCancelling(Decision, frozen=True, tag="run.cancelling"):
 
 
 class RunCompensating(Decision, frozen=True, tag="run.compensating"):
-    """The run has failed or is cancelled, and what its steps did is undone, the newest first, before it ends.
+    """The run has failed or is cancelled, and what its steps did is undone, the newest first, before it ends."""
 
-    status: how it will end, `failed` or `cancelled`. steps: those that are undone, in order. children: steps whose
-    subworkflows undo first what they did; a second event names the run's own steps once these have ended.
-    """
-
-    status: str
-    steps: tuple[str, ...]
+    status: str  # how it will end, `failed` or `cancelled`
+    steps: tuple[str, ...]  # those that are undone, in order
     error: StepError | None = None
     step: str = ""
     reason: str = ""
+    # steps whose subworkflows undo first what they did; a second event names the run's own steps once these
+    # have ended
     children: tuple[str, ...] = ()
 
 

@@ -18,13 +18,12 @@ class ParentRef(msgspec.Struct, frozen=True):
 
 
 class OriginRef(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where a run comes from. kind: `fork`, `retry`, `continue` or `schedule`. step: where it was forked. idle: so many
-    runs in a row went on as a new one without doing anything."""
+    """Where a run comes from."""
 
     run: str
-    kind: str
-    step: str = ""
-    idle: int = 0
+    kind: str  # `fork`, `retry`, `continue` or `schedule`
+    step: str = ""  # where it was forked
+    idle: int = 0  # so many runs in a row went on as a new one without doing anything
 
 
 class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,20 +37,14 @@ class SeedPosition(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunSubmitted(Event, frozen=True, tag="run.submitted"):
-    """A client asked for a run. definition: the pinned definition as JSON. prompts: ref -> pinned `name@version`.
-
-    parent: the step that started this run as a subworkflow. origin: the run that this one was forked from or continues.
-    seed: `{step key: StepState}` of the origin's steps that are not run again (runs/fork.py), always in line. position:
-    where those steps leave the run. definitions: pinned definitions of subworkflows by reference. depth: how many
-    parents stand above. signals: by name, those that the origin had kept and no step of it had taken.
-    """
+    """A client asked for a run."""
 
     workflow: str
     version: int
-    definition: dict[str, Any]
+    definition: dict[str, Any]  # the pinned definition as JSON
     inputs: Payload = Payload()
     digest: str = ""
-    prompts: dict[str, str] = {}
+    prompts: dict[str, str] = {}  # ref -> pinned `name@version`
     budget_nano: int | None = None
     deadline_ms: int | None = None
     tags: dict[str, str] = {}
@@ -59,13 +52,14 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     priority: int = 0
     submitted_by: str = ""
     redactions: dict[str, int] = {}
-    parent: ParentRef | None = None
-    origin: OriginRef | None = None
+    parent: ParentRef | None = None  # the step that started this run as a subworkflow
+    origin: OriginRef | None = None  # the run that this one was forked from or continues
+    # `{step key: StepState}` of the origin's steps that are not run again (runs/fork.py), always in line
     seed: Payload = Payload()
-    definitions: dict[str, dict[str, Any]] = {}
-    depth: int = 0
-    position: SeedPosition | None = None
-    signals: dict[str, list[Payload]] = {}
+    definitions: dict[str, dict[str, Any]] = {}  # pinned definitions of subworkflows by reference
+    depth: int = 0  # how many parents stand above
+    position: SeedPosition | None = None  # where those steps leave the run
+    signals: dict[str, list[Payload]] = {}  # by name, those that the origin had kept and no step of it had taken
 
 
 class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
@@ -124,12 +118,12 @@ class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):
 
 
 class ChildEnded(Event, frozen=True, tag="child.ended"):
-    """A subworkflow's run ended; its scheduler tells the parent in the append that ends it. status: a RunStatus."""
+    """A subworkflow's run ended; its scheduler tells the parent in the append that ends it."""
 
     step: str
     attempt: int
     child: str
-    status: str
+    status: str  # a RunStatus
     output: Payload = Payload()
     error: StepError | None = None
     cost_nano: int = 0
@@ -138,12 +132,13 @@ class ChildEnded(Event, frozen=True, tag="child.ended"):
 
 
 class SlotGranted(Event, frozen=True, tag="slot.granted"):
-    """The ledger of a keyed lane has given this attempt a slot. asked_at: when the attempt had asked for it, ms since
-    the epoch: a grant that is told late is not taken for the answer to a later request."""
+    """The ledger of a keyed lane has given this attempt a slot."""
 
     step: str
     attempt: int
     lane: str
+    # when the attempt had asked for it, ms since the epoch: a grant that is told late is not taken for the
+    # answer to a later request
     asked_at: int = 0
 
 
@@ -165,40 +160,40 @@ class StepStarted(Event, frozen=True, tag="step.started"):
 
 
 class StepProgressed(Event, frozen=True, tag="step.progressed"):
-    """A heartbeat of a running attempt. progress: 0 to 1. detail: screened like an error's text."""
+    """A heartbeat of a running attempt."""
 
     step: str
     attempt: int
-    progress: float = 0.0
-    detail: str = ""
+    progress: float = 0.0  # 0 to 1
+    detail: str = ""  # screened like an error's text
     worker: str = ""
 
 
 class BegunStep(msgspec.Struct, frozen=True):
-    """The first attempt of the step that follows in the same task. kind: node type."""
+    """The first attempt of the step that follows in the same task."""
 
     step: str
-    kind: str
+    kind: str  # node type
 
 
 class StepCompleted(Event, frozen=True, tag="step.completed"):
-    """An attempt succeeded. started_at: ms since the epoch. duration_ms: of the work alone. begun: what its worker goes
-    on with; such an event is fenced with the task's sequence, so nothing was decided since the task."""
+    """An attempt succeeded."""
 
     step: str
     attempt: int
     output: Payload = Payload()
     worker: str = ""
-    started_at: int = 0
-    duration_ms: float = 0.0
+    started_at: int = 0  # ms since the epoch
+    duration_ms: float = 0.0  # of the work alone
     llm: LlmUsage | None = None
     redactions: dict[str, int] = {}
+    # what its worker goes on with; such an event is fenced with the task's sequence, so nothing was decided
+    # since the task
     begun: BegunStep | None = None
 
 
 class StepFailed(Event, frozen=True, tag="step.failed"):
-    """An attempt failed; the scheduler alone decides what follows. llm: what failed calls had cost. effect: it may have
-    taken effect all the same, as it had returned and its result could not be kept, or its workers were lost."""
+    """An attempt failed; the scheduler alone decides what follows."""
 
     step: str
     attempt: int
@@ -206,7 +201,9 @@ class StepFailed(Event, frozen=True, tag="step.failed"):
     worker: str = ""
     started_at: int = 0
     duration_ms: float = 0.0
-    llm: LlmUsage | None = None
+    llm: LlmUsage | None = None  # what failed calls had cost
+    # it may have taken effect all the same, as it had returned and its result could not be kept, or its workers
+    # were lost
     effect: bool = False
 
 

@@ -11,24 +11,21 @@ from agentflow_common.events.base import Decision, Event, Payload, StepError
 
 
 class ScheduleCreated(Event, frozen=True, tag="schedule.created"):
-    """Begins a schedule, or one anew that was deleted. spec: schedulespec.Spec without defaults.
-
-    uid: tells this life of the name from others. calendars: the dates of those that the spec names.
-    """
+    """Begins a schedule, or one anew that was deleted."""
 
     name: str
-    uid: str
-    spec: dict[str, Any]
-    calendars: dict[str, tuple[str, ...]] = {}
+    uid: str  # tells this life of the name from others
+    spec: dict[str, Any]  # schedulespec.Spec without defaults
+    calendars: dict[str, tuple[str, ...]] = {}  # the dates of those that the spec names
     by: str = ""
 
 
 class ScheduleUpdated(Event, frozen=True, tag="schedule.updated"):
-    """The spec from now on. recount: `@every` counts from here, not from where it did before."""
+    """The spec from now on."""
 
     spec: dict[str, Any]
     calendars: dict[str, tuple[str, ...]] = {}
-    recount: bool = False
+    recount: bool = False  # `@every` counts from here, not from where it did before
     by: str = ""
 
 
@@ -52,25 +49,22 @@ class ScheduleDeleted(Event, frozen=True, tag="schedule.deleted"):
 
 
 class ScheduleTriggered(Event, frozen=True, tag="schedule.triggered"):
-    """Somebody asks for a run now. id: a second one with it is ignored. kind: `manual`, `webhook` or `subject`.
+    """Somebody asks for a run now."""
 
-    overlap: in the place of the schedule's own policy.
-    """
-
-    id: str
-    kind: str
+    id: str  # a second one with it is ignored
+    kind: str  # `manual`, `webhook` or `subject`
     payload: Payload = Payload()
-    overlap: str = ""
+    overlap: str = ""  # in the place of the schedule's own policy
     by: str = ""
 
 
 class ScheduleBackfillRequested(Event, frozen=True, tag="schedule.backfill_requested"):
-    """Fire for every time in [start, end] (ms since the epoch). overlap: `buffer_all` (one by one) or `allow`."""
+    """Fire for every time in [start, end] (ms since the epoch)."""
 
     id: str
     start: int
     end: int
-    overlap: str
+    overlap: str  # `buffer_all` (one by one) or `allow`
     by: str = ""
 
 
@@ -90,30 +84,23 @@ class ScheduleRefused(Event, frozen=True, tag="schedule.refused"):
 
 
 class ScheduleFired(Decision, frozen=True, tag="schedule.fired"):
-    """A run is to be started: the decision and the queue entry in one. child: the run's id, which its cause determines.
+    """A run is to be started: the decision and the queue entry in one."""
 
-    number: of the fire, from 1. at: the planned time, ms since the epoch; of a trigger, when it came. cause: `time`,
-    `backfill`, `manual`, `webhook` or `subject`. id: of the trigger or the backfill. spec: by which it fires.
-    """
-
-    number: int
-    child: str
-    at: int
-    cause: str
+    number: int  # of the fire, from 1
+    child: str  # the run's id, which its cause determines
+    at: int  # the planned time, ms since the epoch; of a trigger, when it came
+    cause: str  # `time`, `backfill`, `manual`, `webhook` or `subject`
     name: str
-    spec: dict[str, Any]
-    id: str = ""
+    spec: dict[str, Any]  # by which it fires
+    id: str = ""  # of the trigger or the backfill
     payload: Payload = Payload()
 
 
 class ScheduleSkipped(Decision, frozen=True, tag="schedule.skipped"):
-    """Fire times (or triggers) that start nothing. at: the only or first, until: the last one's time.
+    """Fire times (or triggers) that start nothing."""
 
-    reason: `overlap`, `buffer_full`, `superseded`, `too_late`, `paused`, `active_max` or `deleted`.
-    """
-
-    reason: str
-    at: int
+    reason: str  # `overlap`, `buffer_full`, `superseded`, `too_late`, `paused`, `active_max` or `deleted`
+    at: int  # the only or first, until: the last one's time
     until: int = 0
     count: int = 1
     cause: str = "time"
@@ -144,15 +131,14 @@ class ScheduleBackfilled(Decision, frozen=True, tag="schedule.backfilled"):
 
 
 class ScheduleListed(Decision, frozen=True, tag="schedule.listed"):
-    """What lists show has changed. status: `active`, `paused`, `finished`, `deleted`, or
-    `broken` if this version can't read its spec. anchor: see ScheduleUpdated."""
+    """What lists show has changed."""
 
     name: str
     uid: str
-    status: str
+    status: str  # `active`, `paused`, `finished`, `deleted`, or `broken` if this version can't read its spec
     spec: dict[str, Any] = {}
     calendars: dict[str, tuple[str, ...]] = {}
-    anchor: int = 0
+    anchor: int = 0  # see ScheduleUpdated
     created_at: int = 0
 
 

@@ -29,14 +29,14 @@ CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at mo
 
 
 class Slot(msgspec.Struct, omit_defaults=True):
-    """An attempt that waits for a slot or has one. at: when it asked, since: when it was given it, ms."""
+    """An attempt that waits for a slot or has one."""
 
     org: str
     run: str
     step: str
     attempt: int
     priority: int = 0
-    at: int = 0
+    at: int = 0  # when it asked, since: when it was given it, ms
     since: int = 0
 
     @property
@@ -53,31 +53,28 @@ class LaneConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LaneState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a lane. lane: its key. run: the id of its entity.
-
-    holders, queue: by slot_key, in the order in which they were granted, in which they asked. limit_declared, rate_*:
-    of the newest request's definition. served: the number of each org's latest grant, the longest ago first. tat_us:
-    when the next grant is due by the rate alone (the theoretical arrival time of GCRA, ITU-T I.371). clock: what the
-    newest timer that fired says of the time. parts: of a checkpoint that is being read.
-    """
+    """Everything that the log says of a lane."""
 
     org: str
-    run: str
-    lane: str = ""
+    run: str  # the id of its entity
+    lane: str = ""  # its key
     config: LaneConfig = LaneConfig()
     configured_by: str = ""
     limit_declared: int = 1
     rate_declared: float | None = None
+    # holders, queue: by slot_key, in the order in which they were granted, in which they asked. limit_declared,
+    # rate_*: of the newest request's definition.
     holders: dict[str, Slot] = {}
     queue: dict[str, Slot] = {}
     grants: int = 0
     refusals: int = 0
-    served: dict[str, int] = {}
+    served: dict[str, int] = {}  # the number of each org's latest grant, the longest ago first
+    # when the next grant is due by the rate alone (the theoretical arrival time of GCRA, ITU-T I.371)
     tat_us: int = 0
-    clock: int = 0
+    clock: int = 0  # what the newest timer that fired says of the time
     timers: dict[str, TimerState] = {}
     since_checkpoint: int = 0
-    parts: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []  # of a checkpoint that is being read
     facts_seq: int = 0
     out_seq: int = 0
 

@@ -31,17 +31,16 @@ BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
 
 
 class Delivery(msgspec.Struct, frozen=True):
-    """A message as a stream delivered it. ts: ms since the epoch, by the server. delivered: 1 for the first time.
-    found: the headers, or their bytes: few ask for them, so they are parsed then."""
+    """A message as a stream delivered it."""
 
     subject: str
     data: bytes
     seq: int
-    ts: int
-    delivered: int
+    ts: int  # ms since the epoch, by the server
+    delivered: int  # 1 for the first time
     pending: int
     reply: str
-    found: dict[str, str] | bytes | None
+    found: dict[str, str] | bytes | None  # the headers, or their bytes: few ask for them, so they are parsed then
 
     @property
     def headers(self) -> dict[str, str] | None:

@@ -37,15 +37,12 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ProtectRequest(_Struct, frozen=True):
-    """Replace what is sensitive in every string of `value` by reversible tokens of this run.
-
-    purpose: `input`, `output`, `prompt`, `completion`, `error` or `reason`.
-    """
+    """Replace what is sensitive in every string of `value` by reversible tokens of this run."""
 
     org: str
     run: str
     value: Any
-    purpose: str = "output"
+    purpose: str = "output"  # `input`, `output`, `prompt`, `completion`, `error` or `reason`
     step: str = ""
 
 
@@ -80,26 +77,25 @@ RESTORE = Verb("security", "restore", RestoreRequest, RestoreReply, 30.0)
 
 
 class PromptVersion(_Struct, frozen=True):
-    """An immutable prompt version. inputs_schema: JSON Schema of the inputs object; created_at: ms since the epoch."""
+    """An immutable prompt version."""
 
     name: str
     version: int
     template: str
     system: str = ""
     description: str = ""
-    inputs_schema: dict[str, Any] = {}
+    inputs_schema: dict[str, Any] = {}  # JSON Schema of the inputs object
     labels: tuple[str, ...] = ()
     task: str = ""
     max_output_tokens: int = 1024
     temperature: float = 0.0
-    created_at: int = 0
+    created_at: int = 0  # ms since the epoch
     created_by: str = ""
     sha256: str = ""
 
 
 class CreatePromptRequest(_Struct, frozen=True):
-    """A new version of `name` (version 1 if it is new). task: hint for the `local` provider
-    (`summarize`, `keywords`, `classify`, `translate`, `detect_language`, `answer`)."""
+    """A new version of `name` (version 1 if it is new)."""
 
     org: str
     name: str
@@ -108,6 +104,8 @@ class CreatePromptRequest(_Struct, frozen=True):
     description: str = ""
     inputs_schema: dict[str, Any] = {}
     labels: tuple[str, ...] = ()
+    # hint for the `local` provider (`summarize`, `keywords`, `classify`, `translate`, `detect_language`,
+    # `answer`)
     task: str = ""
     max_output_tokens: int = 1024
     temperature: float = 0.0
@@ -176,16 +174,13 @@ PROMPT_RENDER = Verb("prompt", "render", RenderRequest, RenderReply)
 
 
 class Candidate(_Struct, frozen=True):
-    """A model that may answer, best first. est_cost_nano: nano-USD for the prompt bytes and the whole output limit.
-
-    input_nano_per_mtok, output_nano_per_mtok: nano-USD for 10^6 tokens.
-    """
+    """A model that may answer, best first."""
 
     provider: str
     model: str
-    input_nano_per_mtok: int
+    input_nano_per_mtok: int  # input_nano_per_mtok, output_nano_per_mtok: nano-USD for 10^6 tokens
     output_nano_per_mtok: int
-    est_cost_nano: int
+    est_cost_nano: int  # nano-USD for the prompt bytes and the whole output limit
 
 
 class RouteRequest(_Struct, frozen=True):
@@ -260,7 +255,7 @@ class TraceEvent(_Struct, frozen=True):
 
 
 class TraceStep(_Struct, frozen=True):
-    """Times in ms since the epoch. wait_ms: from scheduled to started. finish_reason: how a model's answer ended."""
+    """Times in ms since the epoch."""
 
     step: str
     attempt: int
@@ -268,7 +263,7 @@ class TraceStep(_Struct, frozen=True):
     scheduled_at: int = 0
     started_at: int = 0
     finished_at: int = 0
-    wait_ms: int = 0
+    wait_ms: int = 0  # from scheduled to started
     duration_ms: float = 0.0
     cost_nano: int = 0
     provider: str = ""
@@ -280,11 +275,11 @@ class TraceStep(_Struct, frozen=True):
     worker: str = ""
     error: str = ""
     redactions: dict[str, int] = {}
-    finish_reason: str = ""
+    finish_reason: str = ""  # how a model's answer ended
 
 
 class TraceReply(_Struct, frozen=True):
-    """Steps and totals are whole; truncated: bodies or events were left out, the run is too big for one answer."""
+    """Steps and totals are whole;"""
 
     run: str
     workflow: str
@@ -298,7 +293,7 @@ class TraceReply(_Struct, frozen=True):
     redactions: dict[str, int]
     steps: tuple[TraceStep, ...]
     events: tuple[TraceEvent, ...]
-    truncated: bool = False
+    truncated: bool = False  # bodies or events were left out, the run is too big for one answer
 
 
 class TraceQueryRequest(_Struct, frozen=True):
@@ -334,16 +329,14 @@ class TraceQueryReply(_Struct, frozen=True):
 
 
 class TraceCountsReply(_Struct, frozen=True):
-    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence.
-
-    removed: those of the rows that stand for a sequence whose message the server had removed before it was read
-    (a schedule that fired, was replaced or purged). rows = distinct = last_seq - first_seq + 1, always.
-    """
+    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence."""
 
     rows: int
     distinct: int
     first_seq: int
     last_seq: int
+    # those of the rows that stand for a sequence whose message the server had removed before it was read (a
+    # schedule that fired, was replaced or purged). rows = distinct = last_seq - first_seq + 1, always.
     removed: int = 0
 
 

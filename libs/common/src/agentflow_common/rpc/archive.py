@@ -28,10 +28,10 @@ class ArchivedEvent(_Struct, frozen=True):
 
 
 class ArchiveReply(_Struct, frozen=True):
-    """In sequence order; empty for a run that is unknown or another org's. more: ask again after the last one."""
+    """In sequence order; empty for a run that is unknown or another org's."""
 
     events: tuple[ArchivedEvent, ...] = ()
-    more: bool = False
+    more: bool = False  # ask again after the last one
 
 
 class RetentionReply(_Struct, frozen=True):

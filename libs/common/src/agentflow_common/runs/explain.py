@@ -38,18 +38,16 @@ PLACES_MAX: Final = 10  # dependencies of a step, by name
 
 
 class Pool(msgspec.Struct, frozen=True):
-    """A worker pool as the server sees it. asking: open requests for tasks; 0: every worker is busy, or there is none.
-    active: tasks in hand; queued: tasks that nobody has taken. set_as: the name or pattern that paused and limit are
-    set by."""
+    """A worker pool as the server sees it."""
 
     known: bool = True
-    asking: int = 0
-    active: int = 0
-    queued: int = 0
+    asking: int = 0  # open requests for tasks; 0: every worker is busy, or there is none
+    active: int = 0  # tasks in hand
+    queued: int = 0  # tasks that nobody has taken
     paused: bool = False
     reason: str = ""
     limit: int | None = None
-    set_as: str = ""
+    set_as: str = ""  # the name or pattern that paused and limit are set by
 
 
 class Surroundings(msgspec.Struct, frozen=True):

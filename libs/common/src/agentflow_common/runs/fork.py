@@ -41,9 +41,10 @@ _MODEL: Final = re.compile(r"[^/\s]+/\S+\Z")
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What a new run does otherwise. inputs: merged over the run's. The rest is by node id; step_inputs are merged over
-    the node's arguments, prompts are references, models `provider/model`."""
+    """What a new run does otherwise."""
 
+    # merged over the run's. The rest is by node id; step_inputs are merged over the node's arguments, prompts
+    # are references, models `provider/model`.
     inputs: dict[str, Any] = {}
     prompts: dict[str, str] = {}
     models: dict[str, str] = {}

@@ -54,11 +54,11 @@ SETTLED: Final = frozenset({StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One person's answer to an approval. decision: `approve` or `reject`. at: ms since the epoch."""
+    """One person's answer to an approval."""
 
     by: str
-    decision: str
-    at: int
+    decision: str  # `approve` or `reject`
+    at: int  # ms since the epoch
     comment: str = ""
     data: Payload = Payload()
 
@@ -115,13 +115,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a run. facts_seq, out_seq: newest folded sequence of facts, of decisions.
-
-    visits: how often each node of a loop has begun, from its second time on. taken: how often each back edge was taken.
-    superstep, active, shared: of a graph-style workflow. undo: steps with a compensation, in the order of their begin.
-    signals: those that no step has taken yet. undoing: subworkflows that were told to end and have not, by the step and
-    attempt (`undoing_key`) that was closed. patience_over: they were waited for as long as they may be.
-    """
+    """Everything that the log says of a run."""
 
     org: str
     run: str
@@ -150,14 +144,14 @@ class RunState(msgspec.Struct, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     redactions: dict[str, int] = {}
-    facts_seq: int = 0
+    facts_seq: int = 0  # facts_seq, out_seq: newest folded sequence of facts, of decisions
     out_seq: int = 0
     priority: int = 0
     parent: ParentRef | None = None
     origin: OriginRef | None = None
     definitions: dict[str, dict[str, Any]] = {}
     depth: int = 0
-    signals: dict[str, list[Payload]] = {}
+    signals: dict[str, list[Payload]] = {}  # those that no step has taken yet
     signal_ids: list[str] = []
     pause_requested: bool = False
     pause_reason: str = ""
@@ -165,16 +159,17 @@ class RunState(msgspec.Struct, omit_defaults=True):
     cancel_grace_ms: int = 0
     cancel_forced: bool = False
     cancelling: bool = False
-    visits: dict[str, int] = {}
-    taken: dict[str, int] = {}
-    superstep: int = 0
+    visits: dict[str, int] = {}  # how often each node of a loop has begun, from its second time on
+    taken: dict[str, int] = {}  # how often each back edge was taken
+    superstep: int = 0  # superstep, active, shared: of a graph-style workflow
     active: tuple[str, ...] = ()
     shared: dict[str, Payload] = {}
-    undo: list[str] = []
+    undo: list[str] = []  # steps with a compensation, in the order of their begin
     ending: Ending | None = None
     continued_as: str = ""
+    # subworkflows that were told to end and have not, by the step and attempt (`undoing_key`) that was closed
     undoing: dict[str, str] = {}
-    patience_over: bool = False
+    patience_over: bool = False  # they were waited for as long as they may be
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)

@@ -35,11 +35,11 @@ class Waiting(msgspec.Struct, omit_defaults=True):
 
 
 class Active(msgspec.Struct, omit_defaults=True):
-    """A run that was fired and is not known to have ended. started: it is in the log."""
+    """A run that was fired and is not known to have ended."""
 
     child: str
     at: int
-    started: bool = False
+    started: bool = False  # it is in the log
     cancelling: bool = False
 
 

@@ -27,10 +27,11 @@ Finding = tuple[Place, str, str]  # (place in the definition, what is wrong, how
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a worker says of a callable. schema: JSON Schema of the arguments object. unchecked: arguments whose values
-    the schema does not describe, because the worker converts them by code of its own; None: it does not say which."""
+    """What a worker says of a callable."""
 
-    schema: dict[str, Any] = {}
+    schema: dict[str, Any] = {}  # JSON Schema of the arguments object
+    # arguments whose values the schema does not describe, because the worker converts them by code of its own;
+    # None: it does not say which
     unchecked: tuple[str, ...] | None = None
 
 
