@@ -135,7 +135,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     await cli.becomes(retried, "failed")
     fork = await cli.json("workflow", "fork", run, "--at", "sum", "--step-input", "sum.b=5")
     assert set(fork["kept"]) == {"ask", "go"}
-    assert "did you mean sum" in (await cli("workflow", "fork", run, "--at", "sun", code=2)).stderr
+    assert "did you mean 'sum'?" in (await cli("workflow", "fork", run, "--at", "sun", code=2)).stderr
     assert (
         "write --step-input" in (await cli("workflow", "fork", run, "--at", "sum", "--step-input", "x", code=2)).stderr
     )

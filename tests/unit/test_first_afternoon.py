@@ -149,7 +149,7 @@ def test_a_word_that_other_systems_use_is_led_to_ours(text: str, fix: str) -> No
 def test_what_is_no_mapping_is_named_in_words(read: Callable[[str], object], text: str, kind: str) -> None:
     with pytest.raises(InvalidError) as caught:
         read(text)
-    assert caught.value.problems[0].message == f"the definition must be a mapping, got {kind}"
+    assert caught.value.problems[0].message.endswith(f" must be a mapping, got {kind}")
 
 
 def test_a_node_that_says_twice_what_it_does_is_not_asked_for_more() -> None:

@@ -88,7 +88,7 @@ def test_a_failure_is_kept_where_the_definition_goes_on_without_the_step() -> No
 @pytest.mark.parametrize(
     ("at", "error", "word"),
     [
-        ("cc", NotFoundError, "did you mean c"),
+        ("cc", NotFoundError, "did you mean 'c'?"),
         ("nothing", NotFoundError, "its steps are a, b, c, d, lone"),
         ("lone[7]", NotFoundError, "it has begun lone[0], lone[1]"),
         ("a[0]", NotFoundError, "'a' has begun no parts"),

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Final
 
-from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.errors import InvalidError
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -60,8 +60,5 @@ def fraction(*parts: str | int) -> float:
 def check_token(value: str, what: str) -> str:
     """Refuses what can't stand in a NATS subject (`InvalidError`); returns the value."""
     if not _TOKEN.match(value):
-        raise InvalidError(
-            f"{what} {value[:80]!r} is not valid",
-            problems=(Problem(what, "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"),),
-        )
+        raise InvalidError.at(what, f"{value[:80]!r} is not a valid name", "use 1 to 64 letters, digits, '_' or '-'")
     return value

@@ -15,7 +15,7 @@ from urllib.parse import SplitResult, urlsplit
 import nats.errors
 
 from agentflow_common import tasks
-from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
+from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.log.fast_path import Connection
 
 log = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def _address(text: str) -> SplitResult:
             wrong = f"begins with {uri.scheme}://"
     if wrong:
         fix = "set it to nats://HOST:PORT, with TOKEN@ or USER:PASSWORD@ before the host"
-        raise InvalidError(f"NATS_URL {wrong}: {fix}", problems=(Problem("NATS_URL", wrong, fix),))
+        raise InvalidError.at("NATS_URL", f"NATS_URL {wrong}", fix)
     return uri
 
 

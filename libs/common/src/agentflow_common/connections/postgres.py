@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from agentflow_common.connections import tls
-from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
+from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.settings import DatabaseSettings
 
 log = logging.getLogger(__name__)
@@ -86,11 +86,11 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
         except asyncpg.InvalidCatalogNameError as error:
             told = f"PostgreSQL at {settings.db_host}:{settings.db_port} has no database {settings.db_name!r}"
             fix = "set DB_NAME, or create the database"
-            raise InvalidError(f"{told}: {fix}", problems=(Problem("DB_NAME", "unknown database", fix),)) from error
+            raise InvalidError.at("DB_NAME", told, fix) from error
         except ssl.SSLCertVerificationError as error:  # waiting would not make it trusted
             told = f"PostgreSQL at {settings.db_host}:{settings.db_port} is not trusted ({error.verify_message})"
             fix = "name its authority in DB_SSL_ROOT_CERT, or its name in DB_HOST"
-            raise InvalidError(f"{told}: {fix}", problems=(Problem("DB_SSL_ROOT_CERT", told, fix),)) from error
+            raise InvalidError.at("DB_SSL_ROOT_CERT", told, fix) from error
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             if attempt == _CONNECT_TRIES_MAX - 1:
                 log.error(  # noqa: TRY400  (the traceback follows)

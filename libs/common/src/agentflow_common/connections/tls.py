@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
-from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.errors import InvalidError
 from agentflow_common.settings import ClickHouseSettings, DatabaseSettings
 
 
@@ -100,4 +100,4 @@ def _add_client(context: ssl.SSLContext, cert: Any, key: Any, cert_setting: str,
 
 
 def _problem(setting: str, message: str, fix: str) -> InvalidError:
-    return InvalidError(f"{message}: {fix}", problems=(Problem(setting, message, fix),), kind="settings_invalid")
+    return InvalidError.at(setting, message, fix, kind="settings_invalid")

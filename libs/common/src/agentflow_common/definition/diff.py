@@ -17,19 +17,19 @@ What = Literal["added", "removed", "changed"]
 
 
 class FieldChange(msgspec.Struct, frozen=True):
-    """path: `config.inputs.text`. ABSENT: the field is not there."""
+    """One field that differs."""
 
-    path: str
+    path: str  # `config.inputs.text`. ABSENT: the field is not there.
     old: Any = ABSENT
     new: Any = ABSENT
 
 
 class Change(msgspec.Struct, frozen=True):
-    """kind: `workflow`, `input`, `output`, `node` or `edge`. name: a node's id, `a -> b`, an input's name."""
+    """One part of a workflow that differs."""
 
-    kind: str
+    kind: str  # `workflow`, `input`, `output`, `node` or `edge`
     what: What
-    name: str
+    name: str  # a node's id, `a -> b`, an input's name
     fields: tuple[FieldChange, ...] = ()
 
 

@@ -5,12 +5,12 @@ Pure: the schema's models say which fields exist at each level. See definition/m
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
+from agentflow_common import hints
 from agentflow_common.definition import nodes
 
 Path = tuple[str | int, ...]
@@ -150,8 +150,7 @@ def _meant(name: str, fields: frozenset[str], *, typos: bool = True) -> str:
         return name
     if other := next((word for word in OTHER_WORDS.get(name, ()) if word in fields), ""):
         return other
-    close = difflib.get_close_matches(name, sorted(fields), n=1, cutoff=0.75) if typos else []
-    return close[0] if close else ""
+    return next(iter(hints.near(name, sorted(fields), cutoff=0.75)), "") if typos else ""
 
 
 def _elsewhere(found: str, name: str, given: Any, place: Path, whole: str) -> str:

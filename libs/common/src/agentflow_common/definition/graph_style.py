@@ -37,11 +37,11 @@ _PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")
 
 
 class Authored(NamedTuple):
-    """data: in the schema's shape. origin: where a place of it stands in the author's text. problems: found so far."""
+    """An author's definition, brought to the schema's shape."""
 
-    data: dict[str, Any]
-    origin: dict[Place, Place]
-    problems: list[Finding]
+    data: dict[str, Any]  # in the schema's shape
+    origin: dict[Place, Place]  # where a place of it stands in the author's text
+    problems: list[Finding]  # found so far
 
 
 def normalise(data: dict[str, Any]) -> Authored:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from agentflow_common import hints
 from agentflow_common.definition import field_hints
 from agentflow_common.definition.checks.lanes import LANE_FIXES
 from agentflow_common.definition.graph_style import Authored
@@ -80,7 +80,7 @@ def _meant(given: str, expected: str) -> str:
     """Returns the fix for a word that is not an expected one; pydantic lists those in quotes."""
     words = {word.lower(): word for word in re.findall(r"'([^']+)'", expected)}
     low = _TYPES.get(given.lower(), given.lower())
-    near = difflib.get_close_matches(low, words, n=1, cutoff=0.7)
+    near = hints.near(low, words, cutoff=0.7)
     return f"did you mean {words[near[0]]!r}?" if near else ""
 
 

@@ -78,6 +78,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_f
 
 
 class Decision(Event, frozen=True, kw_only=True):
-    """seen: the sequence of the newest incoming fact that was folded when this was decided."""
+    """Base of every decision of the scheduler."""
 
-    seen: int = 0
+    seen: int = 0  # the sequence of the newest incoming fact that was folded when this was decided

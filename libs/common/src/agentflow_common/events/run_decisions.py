@@ -81,24 +81,26 @@ class StepSkipped(Decision, frozen=True, tag="step.skipped"):
 
 
 class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
-    """child: the subworkflow's run that was told to end. The run waits for its end before it undoes its own steps."""
+    """An attempt was closed because the run is being cancelled, or has failed."""
 
     step: str
     attempt: int
     reason: str = ""
+    # the subworkflow's run that was told to end. The run waits for its end before it undoes its own steps.
     child: str = ""
 
 
 class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
-    """bound: which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms.
-    child: as in StepCancelled. cause: of a total time that is over, the error of the last attempt, or of the part of
-    the step, that had failed before."""
+    """An attempt passed one of its bounds in time."""
 
     step: str
     attempt: int
     timeout_ms: int
+    # which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms
     bound: str = ""
-    child: str = ""
+    child: str = ""  # as in StepCancelled
+    # of a total time that is over, the error of the last attempt, or of the part of the step, that had failed
+    # before
     cause: StepError | None = None
 
 
@@ -110,12 +112,13 @@ class StepUndecidable(Decision, frozen=True, tag="step.undecidable"):
 
 
 class TimerSet(Decision, frozen=True, tag="timer.set"):
-    """fire_at: ms since the epoch. kind: `retry`, `step_timeout`, `step_total`, `heartbeat`, `wait`, `expire`,
-    `escalate`, `grace`, `children` or `deadline`."""
+    """A timer was set."""
 
     timer: str
+    # `retry`, `step_timeout`, `step_total`, `heartbeat`, `wait`, `expire`, `escalate`, `grace`, `children` or
+    # `deadline`
     kind: str
-    fire_at: int
+    fire_at: int  # ms since the epoch
     step: str = ""
     attempt: int = 0
 
@@ -223,23 +226,23 @@ class RunCompensating(Decision, frozen=True, tag="run.compensating"):
 
 
 class RunCompleted(Decision, frozen=True, tag="run.completed"):
-    """continued_as: the run that goes on with new inputs, started in the same append."""
+    """The run ended and all of its steps are settled."""
 
     output: Payload = Payload()
     cost_nano: int = 0
     duration_ms: int = 0
-    continued_as: str = ""
+    continued_as: str = ""  # the run that goes on with new inputs, started in the same append
 
 
 class RunFailed(Decision, frozen=True, tag="run.failed"):
-    """compensated: steps whose effect was undone. uncompensated: those whose compensation failed."""
+    """The run ended with an error."""
 
     error: StepError
     step: str = ""
     cost_nano: int = 0
     duration_ms: int = 0
-    compensated: tuple[str, ...] = ()
-    uncompensated: tuple[str, ...] = ()
+    compensated: tuple[str, ...] = ()  # steps whose effect was undone
+    uncompensated: tuple[str, ...] = ()  # those whose compensation failed
 
 
 class RunCancelled(Decision, frozen=True, tag="run.cancelled"):

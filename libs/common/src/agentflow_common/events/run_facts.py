@@ -63,14 +63,13 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
 
 
 class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
-    """grace_ms: how long active steps may take to end by themselves. force: at once and without compensation.
-    child_of: the step that cancels its subworkflow, and waits for its end."""
+    """A client, or a parent's step, asked the run to end."""
 
     reason: str = ""
     by: str = ""
-    grace_ms: int = 0
-    force: bool = False
-    child_of: ParentRef | None = None
+    grace_ms: int = 0  # how long active steps may take to end by themselves
+    force: bool = False  # at once and without compensation
+    child_of: ParentRef | None = None  # the step that cancels its subworkflow, and waits for its end
 
 
 class RunPauseRequested(Event, frozen=True, tag="run.pause_requested"):
@@ -86,24 +85,24 @@ class RunResumeRequested(Event, frozen=True, tag="run.resume_requested"):
 
 
 class SignalReceived(Event, frozen=True, tag="signal.received"):
-    """id: the sender's own; a second signal with it is ignored. One that no step waits for yet is kept for later."""
+    """A client sent the run a named message."""
 
     name: str
     payload: Payload = Payload()
     by: str = ""
+    # the sender's own; a second signal with it is ignored. One that no step waits for yet is kept for later.
     id: str = ""
 
 
 class ApprovalGiven(Event, frozen=True, tag="approval.given"):
-    """decision: `approve` or `reject`. by: who answers; each person counts once. via: the API key that said it for
-    them, if it was not their own."""
+    """A person answered an approval."""
 
     step: str
-    decision: str
-    by: str
+    decision: str  # `approve` or `reject`
+    by: str  # who answers; each person counts once
     comment: str = ""
     data: Payload = Payload()
-    via: str = ""
+    via: str = ""  # the API key that said it for them, if it was not their own
 
 
 class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):

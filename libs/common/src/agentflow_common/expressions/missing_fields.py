@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from typing import Any, Final
 
+from agentflow_common import hints
 from agentflow_common.expressions import null_safe
 from agentflow_common.json_values import escaped
 
@@ -37,6 +37,5 @@ def missing(text: str, variables: Mapping[str, Any], key: str) -> str:
 def _told(place: str, value: Mapping[str, Any], key: str) -> str:
     names = sorted(map(str, value))
     shown = ", ".join(names[:FIELDS_SHOWN_MAX]) + (", ..." if len(names) > FIELDS_SHOWN_MAX else "")
-    close = difflib.get_close_matches(key, names[:500], n=1)
-    hint = f"did you mean {close[0]!r}?" if close else "use has(...) to ask whether it is there"
+    hint = hints.did_you_mean(key, names, "use has(...) to ask whether it is there")
     return escaped(f"there is no field {key!r} in {place}, which has {shown or 'no fields'} ({hint})")

@@ -23,19 +23,18 @@ REPLAY_OF: Final = "Agentflow-Replay-Of"  # on the replayed message: the origin_
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """seq: in AF_DEAD. ts: ms since the epoch, when it was buried. size: bytes of the body. org, run: of the subject
-    that it came from; empty where that names none."""
+    """A message that a service could not use."""
 
-    seq: int
-    ts: int
+    seq: int  # in AF_DEAD
+    ts: int  # ms since the epoch, when it was buried
     origin: str
-    org: str
+    org: str  # org, run: of the subject that it came from; empty where that names none
     run: str
     subject: str
     origin_seq: int
     reason: str
     replays: int
-    size: int
+    size: int  # bytes of the body
 
     @property
     def replayable(self) -> bool:

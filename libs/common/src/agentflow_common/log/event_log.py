@@ -53,11 +53,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class Ack(msgspec.Struct, frozen=True):
-    """seq: the sequence of the (last) message. duplicate: the message id had been seen, nothing was written."""
+    """The server's confirmation of an append."""
 
     stream: str = ""
-    seq: int = 0
-    duplicate: bool = False
+    seq: int = 0  # the sequence of the (last) message
+    duplicate: bool = False  # the message id had been seen, nothing was written
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -47,10 +47,10 @@ class ProtectRequest(_Struct, frozen=True):
 
 
 class ProtectReply(_Struct, frozen=True):
-    """value: same shape as asked. counts: findings by entity (`EMAIL_ADDRESS`), each occurrence counted."""
+    """The value with its findings replaced by vault tokens."""
 
-    value: Any
-    counts: dict[str, int] = {}
+    value: Any  # same shape as asked
+    counts: dict[str, int] = {}  # findings by entity (`EMAIL_ADDRESS`), each occurrence counted
 
 
 class RestoreRequest(_Struct, frozen=True):
@@ -113,10 +113,10 @@ class CreatePromptRequest(_Struct, frozen=True):
 
 
 class GetPromptRequest(_Struct, frozen=True):
-    """ref: `name`, `name@3` or `name@label`; a bare name is the latest version."""
+    """Asks for one version of a prompt."""
 
     org: str
-    ref: str
+    ref: str  # `name`, `name@3` or `name@label`; a bare name is the latest version
 
 
 class ListPromptsRequest(_Struct, frozen=True):
@@ -138,19 +138,19 @@ class ResolvePromptsRequest(_Struct, frozen=True):
 
 
 class ResolvePromptsReply(_Struct, frozen=True):
-    """pinned: ref -> `name@version`. missing: refs that name nothing."""
+    """The versions that prompt references mean now."""
 
-    pinned: dict[str, str]
-    missing: tuple[str, ...] = ()
+    pinned: dict[str, str]  # ref -> `name@version`
+    missing: tuple[str, ...] = ()  # refs that name nothing
 
 
 class RenderRequest(_Struct, frozen=True):
-    """ref: pinned `name@version`."""
+    """Asks for the text of a prompt with its variables filled in."""
 
     org: str
     run: str
     step: str
-    ref: str
+    ref: str  # pinned `name@version`
     inputs: dict[str, Any]
 
 
@@ -208,11 +208,12 @@ class RouteRequest(_Struct, frozen=True):
 
 
 class RouteReply(_Struct, frozen=True):
-    """cached: the answer of an earlier identical call (only when the node asked for caching)."""
+    """The models that may answer a call, and the money reserved for it."""
 
     reservation: str
     reserved_nano: int
     candidates: tuple[Candidate, ...]
+    # the answer of an earlier identical call (only when the node asked for caching)
     cached: dict[str, Any] | None = None
 
 
@@ -235,23 +236,23 @@ COST_CACHE_PUT = Verb("cost", "cache_put", CachePutRequest, Empty)
 
 
 class TraceRequest(_Struct, frozen=True):
-    """min_seq: wait (bounded) until ClickHouse holds AF_EVENTS up to here."""
+    """Asks for the trace of one run."""
 
     org: str
     run: str
-    min_seq: int = 0
+    min_seq: int = 0  # wait (bounded) until ClickHouse holds AF_EVENTS up to here
 
 
 class TraceEvent(_Struct, frozen=True):
-    """seq: sequence in the stream. body: the event as JSON text."""
+    """One event of a run, as the log holds it."""
 
     stream: str
-    seq: int
+    seq: int  # sequence in the stream
     ts: int
     type: str
     step: str = ""
     attempt: int = 0
-    body: str = ""
+    body: str = ""  # the event as JSON text
 
 
 class TraceStep(_Struct, frozen=True):
@@ -321,10 +322,10 @@ class TraceSummary(_Struct, frozen=True):
 
 
 class TraceQueryReply(_Struct, frozen=True):
-    """after_ms, after_run: what to ask with for the next page; 0 and empty on the last one."""
+    """One page of runs that match a query."""
 
     traces: tuple[TraceSummary, ...]
-    after_ms: int = 0
+    after_ms: int = 0  # after_ms, after_run: what to ask with for the next page; 0 and empty on the last one
     after_run: str = ""
 
 

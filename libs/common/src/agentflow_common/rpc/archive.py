@@ -20,11 +20,11 @@ class ArchiveRequest(_Struct, frozen=True):
 
 
 class ArchivedEvent(_Struct, frozen=True):
-    """body: the message as text; an event's own bytes are UTF-8 and come back as they were."""
+    """One message of a run that was purged from the log."""
 
     seq: int
     subject: str
-    body: str
+    body: str  # the message as text; an event's own bytes are UTF-8 and come back as they were
 
 
 class ArchiveReply(_Struct, frozen=True):
@@ -35,22 +35,20 @@ class ArchiveReply(_Struct, frozen=True):
 
 
 class RetentionReply(_Struct, frozen=True):
-    """keep_ms: how long finished runs stay in the log, 0 for ever. Times in ms since the epoch.
+    """The retention of finished runs, and how far it has come."""
 
-    waiting_runs: old enough and still in the log; waiting_for says for what. lost_from_seq, lost_to_seq: runs purged
-    between these are in no archive (an older backup was put back); 0: none.
-    """
-
-    keep_ms: int
+    keep_ms: int  # how long finished runs stay in the log, 0 for ever. Times in ms since the epoch.
     set_by: str = ""
     set_at: int = 0
     archived_runs: int = 0
-    waiting_runs: int = 0
+    waiting_runs: int = 0  # old enough and still in the log; waiting_for says for what
     waiting_for: str = ""
     swept_at: int = 0
     log_messages: int = 0
     log_bytes: int = 0
     archived_to_seq: int = 0
+    # lost_from_seq, lost_to_seq: runs purged between these are in no archive (an older backup was put back); 0:
+    # none
     lost_from_seq: int = 0
     lost_to_seq: int = 0
 

@@ -12,14 +12,14 @@ class _Struct(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Budget(_Struct, frozen=True):
-    """period: `daily`, `weekly`, `monthly` or `total`. scope: `org` or `workflow:<name>`. Amounts in nano-USD."""
+    """A budget and what was spent of it."""
 
     id: str
     org: str
     name: str
-    period: str
+    period: str  # `daily`, `weekly`, `monthly` or `total`
     limit_nano: int
-    scope: str = "org"
+    scope: str = "org"  # `org` or `workflow:<name>`. Amounts in nano-USD.
     spent_nano: int = 0
     reserved_nano: int = 0
     period_start: int = 0
@@ -49,34 +49,34 @@ class ListBudgetsReply(_Struct, frozen=True):
 
 
 class GetBudgetRequest(_Struct, frozen=True):
-    """id: the budget's id or name."""
+    """Asks for one budget."""
 
     org: str
-    id: str
+    id: str  # the budget's id or name
 
 
 class UpdateBudgetRequest(_Struct, frozen=True):
-    """id: the budget's id or name. limit_nano: None leaves the limit as it is. actor: who asks, for the audit trail."""
+    """Changes the limit of a budget."""
 
     org: str
-    id: str
-    limit_nano: int | None = None
-    actor: str = ""
+    id: str  # the budget's id or name
+    limit_nano: int | None = None  # None leaves the limit as it is
+    actor: str = ""  # who asks, for the audit trail
 
 
 class UpdateBudgetReply(_Struct, frozen=True):
-    """changed: False if the budget had this limit already."""
+    """The budget after the change."""
 
     budget: Budget
-    changed: bool = False
+    changed: bool = False  # False if the budget had this limit already
 
 
 class DeleteBudgetRequest(_Struct, frozen=True):
-    """id: the budget's id or name. actor: who asks, for the audit trail."""
+    """Deletes a budget."""
 
     org: str
-    id: str
-    actor: str = ""
+    id: str  # the budget's id or name
+    actor: str = ""  # who asks, for the audit trail
 
 
 BUDGET_CREATE = Verb("cost", "budget_create", CreateBudgetRequest, Budget)

@@ -51,37 +51,35 @@ class Pool(msgspec.Struct, frozen=True):
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """now_ms: the time. workflow_paused: why, None if it is not. lanes: keyed ones by name. pauses: of paused ones, the
-    name or pattern that is set, and why. schedulers: how many live, None if that is not known. visible_org: holders of
-    other orgs are counted and not named."""
+    """The state of everything around a run that its steps can wait for."""
 
-    now_ms: int
-    workflow_paused: str | None = None
-    lanes: Mapping[str, LaneState] = {}
-    pauses: Mapping[str, tuple[str, str]] = {}
+    now_ms: int  # the time
+    workflow_paused: str | None = None  # why, None if it is not
+    lanes: Mapping[str, LaneState] = {}  # keyed ones by name
+    pauses: Mapping[str, tuple[str, str]] = {}  # of paused ones, the name or pattern that is set, and why
     pools: Mapping[str, Pool] = {}
-    schedulers: int | None = None
-    visible_org: str = ""
+    schedulers: int | None = None  # how many live, None if that is not known
+    visible_org: str = ""  # holders of other orgs are counted and not named
 
 
 class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """kind: see control.proto. on: what it waits for. until, since: ms since the epoch, 0 if unknown."""
+    """One thing that a step waits for."""
 
     step: str
-    kind: str
+    kind: str  # see control.proto
     text: str
-    on: str = ""
-    until: int = 0
+    on: str = ""  # what it waits for
+    until: int = 0  # until, since: ms since the epoch, 0 if unknown
     since: int = 0
     detail: dict[str, Any] = {}
 
 
 class Explanation(msgspec.Struct, frozen=True):
-    """summary: what holds up the run as a whole. more: steps beyond STEPS_MAX."""
+    """The steps of a run that are not settled, and what each waits for."""
 
-    summary: str
+    summary: str  # what holds up the run as a whole
     waiting: tuple[Waiting, ...] = ()
-    more: int = 0
+    more: int = 0  # steps beyond STEPS_MAX
 
 
 def explain(state: RunState, definition: Definition, around: Surroundings) -> Explanation:

@@ -7,13 +7,13 @@ whose effect was undone by its compensation is never kept, nor is what came afte
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from agentflow_common import hints
 from agentflow_common.definition.dependencies import dependencies, order_dependencies
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes import all_inputs
@@ -60,12 +60,11 @@ _NONE: Final = Changes()
 
 
 class Seed(msgspec.Struct):
-    """steps: what is kept, by key. position: where the run stands in its loops or its graph. again: nodes that run
-    from here on, though an earlier visit of one may be kept."""
+    """The part of a run that a fork keeps."""
 
-    steps: dict[str, StepState]
-    position: SeedPosition = SeedPosition()
-    again: frozenset[str] = frozenset()
+    steps: dict[str, StepState]  # what is kept, by key
+    position: SeedPosition = SeedPosition()  # where the run stands in its loops or its graph
+    again: frozenset[str] = frozenset()  # nodes that run from here on, though an earlier visit of one may be kept
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -78,12 +77,11 @@ def check_step(state: RunState, definition: Definition, at: str) -> str:
     node = node_of(at)
     known = [item.id for item in definition.dag.nodes]
     if node not in known:
-        close = difflib.get_close_matches(node, known, n=3, cutoff=0.5)
-        hint = f"did you mean {', '.join(close)}?" if close else f"its steps are {', '.join(known[:12])}"
+        hint = hints.did_you_mean(node, known, f"its steps are {', '.join(known[:12])}", most=3, cutoff=0.5)
         raise NotFoundError(f"run {state.run} has no step {at[:80]!r}; {hint}", kind="unknown_step")
     if at.endswith(UNDO):
         fix = f"fork at {at.removesuffix(UNDO)}"
-        raise InvalidError(f"{at!r} is a compensation", problems=(Problem("at", "a compensation", fix),))
+        raise InvalidError.at("at", f"{at!r} is a compensation", fix)
     whole = parent_of(at)
     if whole is not None and at not in state.steps:
         parts = [key for key in state.steps if parent_of(key) == whole and not key.endswith(UNDO)]
@@ -140,7 +138,7 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str, cha
         if changes.inputs or undo_key(at) in state.steps:
             why = "the inputs change" if changes.inputs else "its effect was undone"
             text = f"a part of {whole!r} can't run again alone: {why}"
-            raise InvalidError(text, problems=(Problem("at", "a part of a step", f"fork at {whole}"),))
+            raise InvalidError.at("at", text, f"fork at {whole}")
         seed.steps |= _parts(state, definition, whole, at)
         reach -= {node}
     if definition.graph is None:
@@ -319,8 +317,7 @@ def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
     problems: list[Problem] = []
     for name in changes.nodes:
         if name not in nodes:
-            close = difflib.get_close_matches(name, list(nodes), n=1)
-            fix = f"did you mean {close[0]!r}?" if close else f"the steps are {', '.join(list(nodes)[:12])}"
+            fix = hints.did_you_mean(name, nodes, f"the steps are {', '.join(list(nodes)[:12])}")
             problems.append(Problem(f"changes.{name}", f"there is no step {name!r}", fix))
         elif name in kept:
             fix = f"fork at {name!r}, or at a step before it"
@@ -328,7 +325,7 @@ def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
         else:
             problems += _edit(nodes[name], name, changes)
     if problems:
-        raise InvalidError(f"the changes don't fit the run: {problems[0]}", problems=tuple(problems))
+        raise InvalidError.of(problems, "the changes don't fit the run")
     return parse_dict(canonical)
 
 

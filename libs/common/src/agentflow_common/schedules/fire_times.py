@@ -12,7 +12,6 @@ zone; what a zone's changes of offset do to them is decided here:
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import re
@@ -23,6 +22,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
 
+from agentflow_common import hints
 from agentflow_common.definition.durations import duration_ms
 
 NICKNAMES: Final = {
@@ -61,8 +61,8 @@ def zone(name: str) -> tzinfo:
         return ZoneInfo(name)
     except (ZoneInfoNotFoundError, ValueError, OSError):
         known = {zone.lower(): zone for zone in available_timezones()}
-        close = difflib.get_close_matches(name.strip().lower(), known, n=1, cutoff=0.8)
-        hint = f"did you mean {known[close[0]]}? " if close else "use an IANA name, for example Europe/Berlin, or UTC"
+        close = hints.near(name.strip().lower(), sorted(known), cutoff=0.8)
+        hint = f"did you mean {known[close[0]]}?" if close else "use an IANA name, for example Europe/Berlin, or UTC"
         raise ValueError(f"{name!r} is not a time zone: {hint}") from None
 
 

@@ -44,34 +44,30 @@ class Active(msgspec.Struct, omit_defaults=True):
 
 
 class Backfill(msgspec.Struct, omit_defaults=True):
-    """position: every time up to it is decided."""
+    """The fires of a past stretch of time that are being made up for."""
 
     id: str
-    position: int
+    position: int  # every time up to it is decided
     end: int
     overlap: str
     count: int = 0
 
 
 class Fire(msgspec.Struct, omit_defaults=True):
-    """status: `starting`, `running`, `refused`, or that of the run that ended."""
+    """One fire of a schedule and the run that it started."""
 
     number: int
     child: str
     at: int
     cause: str
-    status: str = "starting"
+    status: str = "starting"  # `starting`, `running`, `refused`, or that of the run that ended
     fired_at: int = 0
     ended_at: int = 0
     error: StepError | None = None
 
 
 class ScheduleState(msgspec.Struct, omit_defaults=True):
-    """position: every fire time up to it is decided. clock: what the newest timer that fired says of the time.
-
-    skip_until: times up to it passed during a pause. listed: the status that was last written down. timed: how many
-    times have fired or wait, of a schedule with `runs_max`, since that was set. Times: ms.
-    """
+    """Everything that the log says of a schedule."""
 
     org: str
     run: str
@@ -85,12 +81,12 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
     paused: bool = False
     paused_reason: str = ""
     deleted: bool = False
-    listed: str = ""
-    position: int = 0
-    skip_until: int = 0
-    clock: int = 0
+    listed: str = ""  # the status that was last written down
+    position: int = 0  # every fire time up to it is decided
+    skip_until: int = 0  # times up to it passed during a pause
+    clock: int = 0  # what the newest timer that fired says of the time
     number: int = 0
-    timed: int = 0
+    timed: int = 0  # how many times have fired or wait, of a schedule with `runs_max`, since that was set. Times: ms.
     inbox: list[Waiting] = []
     buffer: list[Waiting] = []
     active: dict[int, Active] = {}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from agentflow_common import hints
 from agentflow_common.errors import Problem
 from agentflow_common.schedules.field_types import DAY_MS
 
@@ -50,9 +50,8 @@ def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]
     message, fix = str(item["msg"]).removeprefix("Value error, "), ""
     if item["type"] == "extra_forbidden":
         names = [name.removesuffix("_ms") for name in fields[".".join(map(str, path[:-1]))]]
-        close = difflib.get_close_matches(str(path[-1]), names, n=1, cutoff=0.6)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        message, fix = f"unknown field {path[-1]!r}", f"{hint}there is {', '.join(names)}"
+        hint = hints.did_you_mean(str(path[-1]), names)
+        message, fix = f"unknown field {path[-1]!r}", f"{hint} there is {', '.join(names)}".lstrip()
     elif item["type"] == "missing":
         message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
     elif item["type"] == "string_pattern_mismatch":

@@ -189,17 +189,15 @@ _FIELDS: Final = {"": list(Spec.model_fields), "trigger": list(Trigger.model_fie
 def parse(data: Any, lines: Lines | None = None) -> Spec:
     """A checked Spec from plain data; `lines` maps a path to its line."""
     if not isinstance(data, dict):
-        place = Problem("schedule", f"got {expressions.kind_of(data)}", "start with `name:` and `workflow:`")
-        raise InvalidError("the schedule must be a mapping", problems=(place,), kind="invalid_schedule")
+        wrong = f"the schedule must be a mapping, got {expressions.kind_of(data)}"
+        raise InvalidError.at("schedule", wrong, "start with `name:` and `workflow:`", kind="invalid_schedule")
     try:
         spec = Spec.model_validate(data)
         problems = _problems(spec, lines)
     except ValidationError as error:
         problems = [explained(item, lines, _FIELDS) for item in error.errors(include_url=False)[:20]]
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        text = f"the schedule is not valid: {problems[0]}{more}"
-        raise InvalidError(text, problems=tuple(problems), kind="invalid_schedule")
+        raise InvalidError.of(problems, "the schedule is not valid", kind="invalid_schedule")
     return spec
 
 

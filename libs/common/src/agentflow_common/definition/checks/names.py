@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 
+from agentflow_common import hints
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError
 
@@ -14,7 +14,6 @@ Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
 STEP_FIELDS = ("output", "status", "error")
 _HYPHENED = re.compile(r"(?<![\w.-])([A-Za-z_]\w*(?:-\w+)+)\.(?:output|status|error)\b")
-_COMPARED_MAX = 500  # names: to compare one takes some 15 us
 _WRITE_CEL = "write CEL, for example classify.output.type == 'text'"
 _OTHERS_WORDS = {"True": "true", "False": "false", "None": "null", "nil": "null", "undefined": "null"}
 OF_TEMPLATES = frozenset(
@@ -33,11 +32,7 @@ _MISTAKES = (
 
 
 def suggest(name: str, known: Collection[str], what: str = "the steps are") -> str:
-    some = list(itertools.islice(known, _COMPARED_MAX))
-    close = difflib.get_close_matches(name, some, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"{what} {', '.join(some[:12])}"
+    return hints.did_you_mean(name, known, f"{what} {', '.join(itertools.islice(known, 12))}")
 
 
 def id_findings(place: Place, name: str, *, in_graph: bool, hidden_by: Mapping[str, str]) -> Iterator[Finding]:
@@ -112,7 +107,7 @@ def template_findings(
     for name, field in sorted(template.fields):
         if name in steps and name not in names and name not in inputs and field not in STEP_FIELDS:
             told = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
-            near = difflib.get_close_matches(field, STEP_FIELDS, 1, 0.7)
+            near = hints.near(field, STEP_FIELDS, cutoff=0.7)
             yield place, told, f"write {name}.{near[0]}" if near else f"write {name}.output.{field}"
 
 

@@ -7,13 +7,13 @@ makes it fit.
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
 
+from agentflow_common import hints
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes import AnyNode, Work, arguments
 from agentflow_common.expressions import language as expressions
@@ -70,8 +70,7 @@ def _of_work(
         place = (*here, own if arg in getattr(work.config, own) else "inputs", arg)
         if arg not in known:
             if schema.get("additionalProperties") is False:
-                close = difflib.get_close_matches(arg, known, n=1)
-                fix = f"did you mean {close[0]!r}?" if close else f"the arguments are: {listed}"
+                fix = hints.did_you_mean(arg, known, f"the arguments are: {listed}")
                 yield place, f"{work.type} {name!r} has no argument {arg!r}", fix
         elif signature.unchecked is not None and arg not in signature.unchecked:
             check = _Check(schema, steps)
