@@ -23,7 +23,7 @@ import msgspec
 
 from agentflow_common.definition.nodes import NODES_MAX
 from agentflow_common.errors import AgentFlowError
-from agentflow_gateway.machine import EVENT_BYTES_MAX
+from agentflow_gateway.runs.submission import EVENT_BYTES_MAX
 from benchmarks import workflow_shapes as shapes
 from benchmarks.drive import SILENCE_S_MAX, drive
 from benchmarks.output import Emit, emit, interruptible

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 import agentflow.v1
-from agentflow_gateway.machine import PERMISSION_OF
+from agentflow_gateway.auth_rules import PERMISSION_OF
 from tests.docs.markdown import code
 from tests.docs.markdown import table as markdown_table
 

@@ -6,7 +6,8 @@ import ast
 from pathlib import Path
 
 import agentflow_gateway
-from agentflow_gateway import machine
+from agentflow_common.errors import PermissionDeniedError
+from agentflow_gateway import auth_rules
 from tests.docs import permissions
 from tests.docs.parts import ROOT
 
@@ -39,7 +40,7 @@ def _call(what: ast.expr) -> str:
 
 def test_the_table_has_every_call_of_the_gateway_and_no_other() -> None:
     calls = [call for _, calls in permissions.services() for call in calls]
-    assert sorted(calls) == sorted(machine.PERMISSION_OF)
+    assert sorted(calls) == sorted(auth_rules.PERMISSION_OF)
 
 
 def test_what_a_call_needs_beside_its_permission_is_what_the_gateway_asks_for() -> None:
@@ -47,17 +48,17 @@ def test_what_a_call_needs_beside_its_permission_is_what_the_gateway_asks_for() 
 
 
 def test_the_page_explains_every_permission() -> None:
-    for permission in machine.PERMISSIONS:
+    for permission in auth_rules.PERMISSIONS:
         assert f"\n| `{permission}` | " in PAGE
 
 
 def test_the_page_says_which_permissions_admin_includes() -> None:
-    admin = machine.Identity("key_1", "org", ("admin",))
+    admin = auth_rules.Identity("key_1", "org", ("admin",))
     included = []
-    for permission in machine.PERMISSIONS:
+    for permission in auth_rules.PERMISSIONS:
         try:
-            machine.require(admin, permission, "a call")
-        except machine.PermissionDeniedError:
+            auth_rules.require(admin, permission, "a call")
+        except PermissionDeniedError:
             continue
         included.append(permission)
     assert included == ["read", "write", "admin", "auditor"]

@@ -6,14 +6,14 @@ import pytest
 
 from agentflow_common.errors import PermissionDeniedError
 from agentflow_common.runs.state import RunState, StepState, StepStatus
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules
 from agentflow_gateway.runs import approval_rules
 
 
 def test_usage_14_a_refused_approval_says_how_to_answer_for_an_approver() -> None:
     approval = StepState(status=StepStatus.WAITING, waiting="approval", detail={"approvers": ["ann", "bob"]})
     state = RunState(org="default", run="run_1", steps={"ask": approval})
-    key = machine.Identity(key_id="key_1", org="default", permissions=("admin",), name="ci")
+    key = auth_rules.Identity(key_id="key_1", org="default", permissions=("admin",), name="ci")
     with pytest.raises(PermissionDeniedError, match="--as NAME"):
         approval_rules.person(state, "ask", key, "")
     assert approval_rules.person(state, "ask", key, "bob") == "bob"

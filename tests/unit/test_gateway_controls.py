@@ -15,9 +15,9 @@ from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedErro
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
+from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.backpressure.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
 from agentflow_gateway.definitions import pin_subworkflows
-from agentflow_gateway.machine import Identity
 from agentflow_gateway.operations import lanes
 from agentflow_gateway.operations.controls_bucket import LaneSetting
 from agentflow_gateway.operations.lanes import Wanted

@@ -21,11 +21,14 @@ from agentflow_common.errors import (
     Problem,
     UnauthenticatedError,
 )
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules
 from agentflow_gateway.api import convert, errors, pages
-from agentflow_gateway.machine import Identity, Submission
+from agentflow_gateway.auth_rules import Identity
+from agentflow_gateway.definitions import unknown_names
+from agentflow_gateway.runs import submission
 from agentflow_gateway.runs.progress import Progress
 from agentflow_gateway.runs.projection import rows_of
+from agentflow_gateway.runs.submission import Submission
 
 READER = Identity("key_1", "acme", ("read",))
 ADMIN = Identity("key_2", "acme", ("admin",), "ops")
@@ -47,10 +50,10 @@ ADMIN = Identity("key_2", "acme", ("admin",), "ops")
 )
 def test_authorisation(identity: Identity, method: str, org: str, allowed: bool) -> None:
     if allowed:
-        machine.authorise(identity, method, org)
+        auth_rules.authorise(identity, method, org)
     else:
         with pytest.raises(PermissionDeniedError):
-            machine.authorise(identity, method, org)
+            auth_rules.authorise(identity, method, org)
 
 
 def test_every_method_of_the_api_has_a_permission() -> None:
@@ -62,21 +65,21 @@ def test_every_method_of_the_api_has_a_permission() -> None:
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert methods == set(machine.PERMISSION_OF)
+    assert methods == set(auth_rules.PERMISSION_OF)
 
 
 def test_admin_does_not_include_reveal() -> None:
     with pytest.raises(PermissionDeniedError, match="reveal"):
-        machine.require(ADMIN, "reveal", "GetRun with reveal")
+        auth_rules.require(ADMIN, "reveal", "GetRun with reveal")
 
 
 def test_credentials_come_in_two_headers() -> None:
-    assert machine.bearer_key({"authorization": "Bearer  abc "}) == "abc"
-    assert machine.bearer_key({"authorization": "bearer abc"}) == "abc"
-    assert machine.bearer_key({"x-api-key": "abc"}) == "abc"
+    assert auth_rules.bearer_key({"authorization": "Bearer  abc "}) == "abc"
+    assert auth_rules.bearer_key({"authorization": "bearer abc"}) == "abc"
+    assert auth_rules.bearer_key({"x-api-key": "abc"}) == "abc"
     for metadata in ({}, {"authorization": "abc"}, {"authorization": "Basic abc"}, {"authorization": "Bearer "}):
         with pytest.raises(UnauthenticatedError, match="Bearer <api key>"):
-            machine.bearer_key(metadata)
+            auth_rules.bearer_key(metadata)
 
 
 @pytest.mark.parametrize(
@@ -94,24 +97,24 @@ def test_credentials_come_in_two_headers() -> None:
 )
 def test_bounds_of_a_submission(request_: Submission, place: str) -> None:
     with pytest.raises(InvalidError) as caught:
-        machine.check_submission(request_)
+        submission.check_submission(request_)
     assert [p.place for p in caught.value.problems] == [place]
     assert caught.value.problems[0].fix
 
 
 def test_submission_digest_covers_what_was_asked_and_nothing_else() -> None:
     secret = b"s" * 32
-    base = machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(idempotency_key="k"))
-    assert base == machine.submission_digest(
+    base = submission.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(idempotency_key="k"))
+    assert base == submission.submission_digest(
         secret, "o", "ref:w", {"b": 2, "a": 1}, Submission(idempotency_key="other")
     )
     others = [
-        machine.submission_digest(b"t" * 32, "o", "ref:w", {"a": 1, "b": 2}, Submission()),
-        machine.submission_digest(secret, "p", "ref:w", {"a": 1, "b": 2}, Submission()),
-        machine.submission_digest(secret, "o", "ref:w@1", {"a": 1, "b": 2}, Submission()),
-        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 3}, Submission()),
-        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(budget_cents=5)),
-        machine.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(tags={"a": "b"})),
+        submission.submission_digest(b"t" * 32, "o", "ref:w", {"a": 1, "b": 2}, Submission()),
+        submission.submission_digest(secret, "p", "ref:w", {"a": 1, "b": 2}, Submission()),
+        submission.submission_digest(secret, "o", "ref:w@1", {"a": 1, "b": 2}, Submission()),
+        submission.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 3}, Submission()),
+        submission.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(budget_cents=5)),
+        submission.submission_digest(secret, "o", "ref:w", {"a": 1, "b": 2}, Submission(tags={"a": "b"})),
     ]
     assert len({base, *others}) == len(others) + 1
 
@@ -191,9 +194,11 @@ def test_unforeseen_errors_tell_the_client_nothing_but_an_id(caplog: pytest.LogC
 
 
 def test_missing_names_suggest() -> None:
-    (problem,) = machine.missing_names({"file.raed": "dag.nodes[0].config.tool_name"}, {"file.read", "s3.put"}, "tool")
+    (problem,) = unknown_names.missing_names(
+        {"file.raed": "dag.nodes[0].config.tool_name"}, {"file.read", "s3.put"}, "tool"
+    )
     assert problem == Problem("dag.nodes[0].config.tool_name", "unknown tool 'file.raed'", "did you mean file.read?")
-    prompts = machine.missing_prompts({"sum@9": "p"}, ["sum@9", "zzz"], ["sum"])
+    prompts = unknown_names.missing_prompts({"sum@9": "p"}, ["sum@9", "zzz"], ["sum"])
     assert "no version or label '9'" in prompts[0].fix
     assert "agentctl prompt create zzz" in prompts[1].fix
 

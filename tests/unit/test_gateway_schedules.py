@@ -11,7 +11,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError, PermissionDeniedError, UnauthenticatedError
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_gateway import machine
+from agentflow_gateway import digests
 from agentflow_gateway.schedules import subject_rules, webhook_signatures
 from agentflow_gateway.schedules.firing import variables
 from agentflow_gateway.schedules.subject_listeners import payload_of
@@ -159,9 +159,9 @@ def test_a_message_is_json_or_text(data: bytes, payload: Any) -> None:
 
 
 def test_an_id_that_was_told_may_be_sent_again_in_the_place_of_the_one_that_it_stands_for() -> None:
-    stored = machine.stored_key(MASTER, "anna@example.com", True)
+    stored = digests.stored_key(MASTER, "anna@example.com", True)
     assert "anna" not in stored
-    assert machine.stored_key(MASTER, stored, True) == stored
+    assert digests.stored_key(MASTER, stored, True) == stored
 
 
 def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> None:

@@ -21,7 +21,7 @@ from agentflow_common.clock import SystemClock
 from agentflow_common.connections import postgres
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.settings import DatabaseSettings
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.runs import SCHEMA, Store
 
@@ -40,10 +40,10 @@ def new_key_id() -> str:
 async def create(store: Store, org: str, permissions: Sequence[str], name: str, now_ms: int) -> tuple[str, str]:
     """(id, key) of a new key. InvalidError for a bad org or an unknown permission."""
     ids.check_token(org, "org")
-    machine.check_text(name, "name", 100)
-    granted = machine.check_permissions(permissions)
+    limits.check_text(name, "name", 100)
+    granted = auth_rules.check_permissions(permissions)
     key_id, key = new_key_id(), new_key()
-    await store.put_key(key_id, machine.key_digest(key), org, name, granted, now_ms)
+    await store.put_key(key_id, auth_rules.key_digest(key), org, name, granted, now_ms)
     return key_id, key
 
 
@@ -54,7 +54,9 @@ async def ensure_dev_key(store: Store, settings: GatewaySettings, now_ms: int) -
     """
     org, file = ids.check_token(settings.default_org_id, "DEFAULT_ORG_ID"), settings.dev_key_file
     if settings.api_key:
-        await store.put_key(new_key_id(), machine.key_digest(settings.api_key), org, "env", machine.PERMISSIONS, now_ms)
+        await store.put_key(
+            new_key_id(), auth_rules.key_digest(settings.api_key), org, "env", auth_rules.PERMISSIONS, now_ms
+        )
         if file is not None:
             _write_secret(file, settings.api_key)
         return
@@ -66,7 +68,7 @@ async def ensure_dev_key(store: Store, settings: GatewaySettings, now_ms: int) -
     if there and await _file_works(store, file):
         return
     # a lost file is a lost key: whoever may set the gateway's environment gets another one
-    _, key = await create(store, org, machine.PERMISSIONS, "dev", now_ms)
+    _, key = await create(store, org, auth_rules.PERMISSIONS, "dev", now_ms)
     _write_secret(file, key)
     log.info("dev key made", extra={"org": org})
 
@@ -76,7 +78,7 @@ async def _file_works(store: Store, file: Path) -> bool:
         key = await asyncio.to_thread(lambda: file.read_text().strip())
     except OSError:
         return False
-    return bool(key) and await store.find_key(machine.key_digest(key)) is not None
+    return bool(key) and await store.find_key(auth_rules.key_digest(key)) is not None
 
 
 def _write_secret(file: Path, key: str) -> None:
@@ -107,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     make = commands.add_parser("create", help="make a key and print it once")
     make.add_argument("--org", required=True)
-    make.add_argument("--permissions", default="read,write", help=f"of {','.join(machine.PERMISSIONS)}")
+    make.add_argument("--permissions", default="read,write", help=f"of {','.join(auth_rules.PERMISSIONS)}")
     make.add_argument("--name", default="")
     show = commands.add_parser("list", help="list keys, without the keys themselves")
     show.add_argument("--org", default="")

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from typing import Final
 
 from agentflow_common.errors import UnauthenticatedError
-from agentflow_gateway.machine import Identity, key_digest
+from agentflow_gateway.auth_rules import Identity, key_digest
 from agentflow_gateway.store.runs import Store
 
 _CACHE_MAX: Final = 10_000

@@ -8,11 +8,14 @@ from typing import Any, TypeVar
 
 from nats.aio.client import Client
 
+from agentflow_common import rpc, screening
 from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.rpc import Verb, bus
-from agentflow_gateway.machine import Identity
+from agentflow_gateway import limits
+from agentflow_gateway.auth_rules import Identity
 
 Reply = TypeVar("Reply")
+NO_RUN = "controls"  # owns the tokens of texts that concern no run
 _MARGIN_S = 0.05  # left for our own answer when a backend uses up the client's deadline
 
 
@@ -49,6 +52,18 @@ class Call:
             if error.kind != "rpc_timeout" or timeout_s < verb.timeout_s:
                 raise
             raise RetryableError(error.message, kind=error.kind, retry_after_ms=error.retry_after_ms) from error
+
+    async def protect(self, nc: Client, run: str, value: Any, purpose: str = "input") -> Any:
+        """Returns the value with tokens of the run's vault in place of what is sensitive."""
+        if not screening.needs_screening(value):
+            return value
+        request = rpc.ProtectRequest(org=self.org, run=run, value=value, purpose=purpose)
+        return (await self.ask(nc, rpc.PROTECT, request)).value
+
+    async def safe_reason(self, nc: Client, reason: str, run: str = NO_RUN) -> str:
+        """Returns the reason of a change with what is sensitive protected. InvalidError if it is too long."""
+        limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
+        return str(await self.protect(nc, run, reason, "reason"))
 
 
 _current: contextvars.ContextVar[Call] = contextvars.ContextVar("agentflow_gateway_call")

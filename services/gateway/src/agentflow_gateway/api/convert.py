@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import msgspec
@@ -10,11 +11,11 @@ from google.protobuf import struct_pb2
 from agentflow.v1 import budget_pb2, workflow_pb2
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import StepError
-from agentflow_gateway.machine import NUMBER_EXACT_MAX, exact_number
 
 _RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
 _STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
 LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
+NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf number (a double)
 _PERIOD: Final = {name.removeprefix("BUDGET_PERIOD_").lower(): n for name, n in budget_pb2.BudgetPeriod.items()}
 
 
@@ -83,6 +84,13 @@ def set_struct(target: struct_pb2.Struct, value: dict[str, Any], left: int = LEV
     target.SetInParent()
     for key, item in value.items():
         set_value(target.fields[str(key)], item, left - 3)
+
+
+def exact_number(value: float, place: str) -> int | float:
+    """Returns a protobuf number as JSON has it: integral doubles are integers. InvalidError for NaN and infinity."""
+    if not math.isfinite(value):
+        raise InvalidError.at(place, f"{place} is NaN or infinity, which JSON can't represent", "use a finite number")
+    return int(value) if value.is_integer() and abs(value) <= NUMBER_EXACT_MAX else value
 
 
 def from_struct(struct: struct_pb2.Struct, place: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from prometheus_client import Counter, Histogram
 
 from agentflow_common import telemetry
 from agentflow_common.errors import InvalidError, OverloadedError
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules
 from agentflow_gateway.api import call_context, errors
 from agentflow_gateway.api.auth import Authenticator
 
@@ -84,12 +84,12 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
         metadata = {str(k).lower(): v for k, v in details.invocation_metadata or () if isinstance(v, str)}
         visit = _Visit(method, handler.response_streaming)
         try:
-            identity = await self._authenticator.identify(machine.bearer_key(metadata))
+            identity = await self._authenticator.identify(auth_rules.bearer_key(metadata))
             visit.org = identity.org
-            machine.authorise(identity, method, metadata.get("x-org-id", ""))
+            auth_rules.authorise(identity, method, metadata.get("x-org-id", ""))
         except Exception as error:
             return _refusal(visit, visit.failed(error), handler.response_streaming)
-        parent = machine.caller_trace(metadata)
+        parent = auth_rules.caller_trace(metadata)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(
                 self._stream(handler, visit, identity, parent), None, handler.response_serializer
@@ -98,7 +98,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             self._unary(handler, visit, identity, parent), None, handler.response_serializer
         )
 
-    def _unary(self, handler: Any, visit: _Visit, identity: machine.Identity, parent: str) -> Any:
+    def _unary(self, handler: Any, visit: _Visit, identity: auth_rules.Identity, parent: str) -> Any:
         async def serve(data: bytes, context: Any) -> Any:
             self._active += 1
             status: grpc.Status | None = None
@@ -133,7 +133,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
         return serve
 
-    def _stream(self, handler: Any, visit: _Visit, identity: machine.Identity, parent: str) -> Any:
+    def _stream(self, handler: Any, visit: _Visit, identity: auth_rules.Identity, parent: str) -> Any:
         async def serve(data: bytes, context: Any) -> AsyncIterator[Any]:
             status: grpc.Status | None = None
             with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:

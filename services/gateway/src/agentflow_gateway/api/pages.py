@@ -13,6 +13,8 @@ from agentflow_common.errors import InvalidError, Problem
 At = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what the database takes for a number, and for a text
 Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
 _FIX: Final = "pass `next_page_token` of the previous page"
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 1000
 Place = TypeVar("Place")
 Item = TypeVar("Item")
 
@@ -48,6 +50,14 @@ class NamePlace(msgspec.Struct, frozen=True, array_like=True):
     kind: str
     name: Text
     filters: tuple[str, ...] = ()
+
+
+def page_size(asked: int, default: int = PAGE_SIZE_DEFAULT) -> int:
+    """Returns the number of items on a page. asked: 0 for the default."""
+    if not 0 <= asked <= PAGE_SIZE_MAX:
+        fix = f"use 1 to {PAGE_SIZE_MAX}, or 0 for {default}"
+        raise InvalidError.at("page_size", f"page_size {asked} is out of range", fix)
+    return asked or default
 
 
 def token(place: Any) -> str:

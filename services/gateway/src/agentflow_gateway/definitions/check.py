@@ -14,9 +14,9 @@ from agentflow_common.definition.checks import tool_arguments
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.definitions import lookup, pin_subworkflows
+from agentflow_gateway.definitions import lookup, pin_subworkflows, unknown_names
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.runs import DefinitionRow
 
@@ -139,7 +139,7 @@ def loaded_of(definition: Definition) -> Loaded:
             kind="definition_too_large",
             problems=(Problem("definition", f"{len(encoded):,} bytes", fix),),
         )
-    machine.check_reserved(encoded, canonical, "definition")
+    limits.check_reserved(encoded, canonical, "definition")
     return Loaded(definition, canonical, definition.digest(), _uses(definition))
 
 
@@ -177,7 +177,7 @@ def _places(parts: Parts, kind: str) -> dict[str, str]:
     for loaded, lines, prefix in parts:
         for name, path in loaded.uses.get(kind, {}).items():
             if name not in found:
-                found[name] = prefix + machine.dotted(path, lines)
+                found[name] = prefix + unknown_names.dotted(path, lines)
     return found
 
 
@@ -187,9 +187,9 @@ async def _unknown_names(deps: Deps, parts: Parts) -> tuple[Problem, ...]:
     problems: tuple[Problem, ...] = ()
     for kind in ("tool", "function"):
         places = _places(parts, kind)
-        missing = machine.missing_names(places, await deps.registry.names(kind), kind)
+        missing = unknown_names.missing_names(places, await deps.registry.names(kind), kind)
         if missing:  # a worker may have come since the cache was read
-            missing = machine.missing_names(places, await deps.registry.names(kind, fresh=True), kind)
+            missing = unknown_names.missing_names(places, await deps.registry.names(kind, fresh=True), kind)
         problems += missing
     return problems
 
@@ -235,7 +235,7 @@ async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str]
         return dict(reply.pinned), ()
     listed = await call.ask(deps.nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org=call.org, limit=1000))
     names = [prompt.name for prompt in listed.prompts]
-    return dict(reply.pinned), machine.missing_prompts(places, reply.missing, names)
+    return dict(reply.pinned), unknown_names.missing_prompts(places, reply.missing, names)
 
 
 UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content

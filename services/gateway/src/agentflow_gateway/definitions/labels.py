@@ -9,20 +9,12 @@ import msgspec
 
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_gateway.store.versions import LabelRow
 
 LABEL: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}\Z")
 LATEST: Final = "latest"
 LABELS_MAX: Final = 100  # of one workflow
 _REF: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_-]{0,63})(?:@(?:([0-9]{1,9})|([a-z][a-z0-9_-]{0,31})))?\Z")
-
-
-class LabelRow(msgspec.Struct, frozen=True, kw_only=True):
-    """canary_percent of the label's submissions go to canary_version; 0 and None: all go to version."""
-
-    label: str
-    version: int
-    canary_version: int | None = None
-    canary_percent: int = 0
 
 
 class WorkflowRef(msgspec.Struct, frozen=True):

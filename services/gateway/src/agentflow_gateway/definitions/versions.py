@@ -1,22 +1,15 @@
-"""Versions and labels of registered workflows: what a reference means, who moved a label, what changed between two."""
+"""Versions and labels of registered workflows: lists them, and points labels at versions."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
-from agentflow_common.definition.diff import Change, diff
 from agentflow_common.errors import ConflictError, InvalidError, Problem
 from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions import labels, lookup
-from agentflow_gateway.definitions.check import Source
-from agentflow_gateway.definitions.labels import LabelRow
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import controls_bucket
-from agentflow_gateway.runs import controls
-from agentflow_gateway.store.versions import VersionRow
+from agentflow_gateway.store.versions import LabelRow, VersionRow
 
 
 class Versions(msgspec.Struct):
@@ -63,20 +56,3 @@ async def set_label(
     if not await deps.versions.put_label(call.org, name, after, before, deps.clock.now_ms(), call.identity.actor):
         raise ConflictError(f"the label {label!r} was moved by somebody else just now; look at it and try again")
     return after, True
-
-
-async def changes(deps: Deps, call: Call, old: Source | str, new: Source | str) -> tuple[tuple[Change, ...], str, str]:
-    """(changes, name of the old, name of the new). A string is the id of a run."""
-    left, left_name = await _canonical(deps, call, old)
-    right, right_name = await _canonical(deps, call, new)
-    return diff(left, right), left_name, right_name
-
-
-async def _canonical(deps: Deps, call: Call, source: Source | str) -> tuple[dict[str, Any], str]:
-    if isinstance(source, str):
-        state = await controls.loaded(deps, call, source)
-        known = await definitions.is_registered(deps, call.org, state.workflow, state.version, state.definition)
-        title = f"{state.workflow}@{state.version}" + ("" if known else ", not the registered definition")
-        return state.definition, f"{source} ({title})"
-    loaded, _ = await definitions.load(deps, call.org, source)
-    return loaded.canonical, f"{loaded.definition.name}@{loaded.definition.version}"

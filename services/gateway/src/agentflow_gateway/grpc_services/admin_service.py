@@ -10,8 +10,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
 from agentflow_common.rpc import archive as rpc_archive
-from agentflow_gateway import machine
-from agentflow_gateway.api import call_context
+from agentflow_gateway.api import call_context, pages
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import dead_letters
 
@@ -23,7 +22,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         self._deps = deps
 
     async def ListDeadLetters(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        limit = machine.page_size(request.page_size)
+        limit = pages.page_size(request.page_size)
         wanted = _filter(request.filter, dead_letters.read_page_token(request.page_token))
         found, more = await dead_letters.find(self._deps, call_context.current(), wanted, limit)
         return pb.ListDeadLettersResponse(

@@ -6,8 +6,7 @@ from typing import Any
 
 from agentflow.v1 import audit_pb2 as pb
 from agentflow.v1 import audit_pb2_grpc
-from agentflow_gateway import machine
-from agentflow_gateway.api import call_context
+from agentflow_gateway.api import call_context, pages
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import audit_log
 
@@ -20,7 +19,7 @@ class AuditService(audit_pb2_grpc.AuditServiceServicer):
         wanted = audit_log.Filter(
             request.actor, request.action, request.run_id, request.after_ms, request.before_ms
         )  # fmt: skip
-        limit = machine.page_size(request.page_size)
+        limit = pages.page_size(request.page_size)
         found, token = await audit_log.find(self._deps, call_context.current(), wanted, limit, request.page_token)
         return pb.ListAuditEntriesResponse(entries=[_entry(item) for item in found], next_page_token=token)
 

@@ -10,7 +10,7 @@ from agentflow.v1 import budget_pb2_grpc
 from agentflow_common import money
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.rpc import budgets as rpc_budgets
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
@@ -31,7 +31,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
         if not period:
             problems.append(Problem("period", "not set", "use daily, weekly, monthly or total"))
         problems += _limit_problems(request.limit_nano_usd)
-        scope = machine.check_text(request.scope, "scope", 100) or "org"
+        scope = limits.check_text(request.scope, "scope", 100) or "org"
         if not request.allow_unknown_workflow:
             problems += await _scope_problems(self._deps, call, scope)
         if problems:
@@ -40,7 +40,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             org=call.org,
             limit_nano=request.limit_nano_usd,
             period=period,
-            name=machine.check_text(request.name, "name", 100),
+            name=limits.check_text(request.name, "name", 100),
             scope=scope,
             actor=call.identity.actor,
         )
@@ -48,7 +48,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
 
     async def ListBudgets(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        limit = pages.page_size(request.page_size, default=pages.PAGE_SIZE_MAX)
         after = pages.after_name("budgets", request.page_token)
         question = rpc_budgets.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
         found = (await call.ask(self._nc, rpc_budgets.BUDGET_LIST, question)).budgets

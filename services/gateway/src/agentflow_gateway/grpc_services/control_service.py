@@ -171,7 +171,7 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
             )
 
     async def PauseWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        reason = await controls.safe_reason(self._deps, call_context.current(), request.reason)
+        reason = await call_context.current().safe_reason(self._deps.nc, request.reason)
         await self._set_pause(request.workflow, reason, True)
         return pb.PauseWorkflowResponse()
 

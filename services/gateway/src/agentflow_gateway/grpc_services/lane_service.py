@@ -8,12 +8,13 @@ from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow_common.definition.diff import ABSENT
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
-from agentflow_gateway.definitions import deletion, labels, versions
+from agentflow_gateway.definitions import deletion, versions
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import lanes
+from agentflow_gateway.runs import compare
+from agentflow_gateway.store.versions import LabelRow
 
 
 class LaneService(control_pb2_grpc.LaneServiceServicer):
@@ -21,7 +22,7 @@ class LaneService(control_pb2_grpc.LaneServiceServicer):
         self._deps = deps
 
     async def ListLanes(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        limit = machine.page_size(request.page_size, default=lanes.PAGE_SIZE)
+        limit = pages.page_size(request.page_size, default=lanes.PAGE_SIZE)
         place = pages.read(request.page_token, pages.LanePlace)
         if place is not None:
             pages.check_filters((place.kind,), ("lanes",))
@@ -68,7 +69,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
         self._deps = deps
 
     async def ListVersions(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        limit = pages.page_size(request.page_size, default=pages.PAGE_SIZE_MAX)
         filters = (request.workflow,)
         after = pages.after_number("versions", request.page_token, filters)
         found = await versions.versions(self._deps, call_context.current(), request.workflow, after, limit + 1)
@@ -94,7 +95,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
             self._deps, call_context.current(), request.workflow, request.label, request.version, request.percent,
             request.remove,
         )  # fmt: skip
-        row = row or labels.LabelRow(label=request.label, version=0)
+        row = row or LabelRow(label=request.label, version=0)
         return pb.SetLabelResponse(
             version=row.version,
             canary_version=row.canary_version or 0,
@@ -108,7 +109,7 @@ class VersionService(control_pb2_grpc.VersionServiceServicer):
 
     async def DiffWorkflows(self, request: Any, _context: Any) -> Any:  # noqa: N802
         old, new = _source(request.old, "old"), _source(request.new, "new")
-        found, old_name, new_name = await versions.changes(self._deps, call_context.current(), old, new)
+        found, old_name, new_name = await compare.changes(self._deps, call_context.current(), old, new)
         response = pb.DiffWorkflowsResponse(old_name=old_name, new_name=new_name)
         for change in found:
             message = response.changes.add(kind=change.kind, what=change.what, name=change.name)

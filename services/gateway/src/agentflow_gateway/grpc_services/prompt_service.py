@@ -8,7 +8,6 @@ from agentflow.v1 import prompt_pb2 as pb
 from agentflow.v1 import prompt_pb2_grpc
 from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway import machine
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.dependencies import Deps
 
@@ -33,7 +32,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             labels=tuple(request.labels),
             task=request.task,
             max_output_tokens=request.max_output_tokens or 1024,
-            temperature=machine.exact_number(request.temperature, "temperature"),
+            temperature=convert.exact_number(request.temperature, "temperature"),
             created_by=call.identity.actor,
         )
         return pb.CreatePromptResponse(prompt=_prompt(await call.ask(self._nc, rpc.PROMPT_CREATE, question)))
@@ -46,7 +45,7 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
 
     async def ListPrompts(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        limit = machine.page_size(request.page_size, default=100)
+        limit = pages.page_size(request.page_size, default=100)
         filters = (request.name_prefix,)
         after = pages.after_name("prompts", request.page_token, filters)
         question = rpc.ListPromptsRequest(org=call.org, name_prefix=request.name_prefix, limit=limit + 1, after=after)

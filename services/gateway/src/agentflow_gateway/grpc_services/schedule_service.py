@@ -12,7 +12,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fold import Fire, ScheduleState
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import calendars, webhook_secrets, webhook_server
@@ -58,8 +58,8 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return pb.GetScheduleResponse(schedule=self._schedule(state, times))
 
     async def ListSchedules(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        limit = machine.page_size(request.page_size)
-        machine.check_text(request.workflow, "workflow", 64)
+        limit = pages.page_size(request.page_size)
+        limits.check_text(request.workflow, "workflow", 64)
         status = next((name for name, number in _STATUS.items() if number == request.status and number), "")
         if request.status and not status:
             fix = f"use {', '.join(pb.ScheduleStatus.keys()[1:])}"
@@ -148,7 +148,7 @@ class ScheduleService(schedule_pb2_grpc.ScheduleServiceServicer):
         return pb.SetCalendarResponse(schedules=told)
 
     async def ListCalendars(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        limit = pages.page_size(request.page_size, default=pages.PAGE_SIZE_MAX)
         after = pages.after_name("calendars", request.page_token)
         found = await self._deps.schedules.calendar_page(call_context.current().org, after, limit + 1)
         shown, token = pages.cut("calendars", found, limit, lambda row: row.name)

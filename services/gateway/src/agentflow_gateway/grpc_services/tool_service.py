@@ -8,7 +8,6 @@ from typing import Any, Final
 from agentflow.v1 import tool_pb2 as pb
 from agentflow.v1 import tool_pb2_grpc
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
-from agentflow_gateway import machine
 from agentflow_gateway.api import convert, pages
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.worker_registry import Offer
@@ -22,7 +21,7 @@ class ToolService(tool_pb2_grpc.ToolServiceServicer):
 
     async def ListTools(self, request: Any, _context: Any) -> Any:  # noqa: N802
         kinds = _kinds(request.kind)
-        limit = machine.page_size(request.page_size, default=machine.PAGE_SIZE_MAX)
+        limit = pages.page_size(request.page_size, default=pages.PAGE_SIZE_MAX)
         filters = (request.kind, request.name_prefix)
         after = pages.after_name("tools", request.page_token, filters)
         offers = await self._deps.registry.offers(

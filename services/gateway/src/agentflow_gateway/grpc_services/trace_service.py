@@ -11,7 +11,7 @@ from agentflow.v1 import trace_pb2 as pb
 from agentflow.v1 import trace_pb2_grpc
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, OverloadedError, Problem, RetryableError
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.dependencies import Deps
@@ -68,8 +68,8 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
                 "end_ms", "the window ends before it starts", "give start_ms <= end_ms, or 0 for no bound"
             )
             raise InvalidError(str(problem), problems=(problem,))
-        provider = machine.check_text(request.provider, "provider", 64)
-        workflow = machine.check_text(request.workflow, "workflow", 64)
+        provider = limits.check_text(request.provider, "provider", 64)
+        workflow = limits.check_text(request.workflow, "workflow", 64)
         status = convert.run_status_name(request.status)
         filters = (str(request.start_ms), str(request.end_ms), provider, workflow, status)
         place = pages.read(request.page_token, pages.TracePlace)
@@ -82,7 +82,7 @@ class TraceService(trace_pb2_grpc.TraceServiceServicer):
             provider=provider,
             workflow=workflow,
             status=status,
-            limit=machine.page_size(request.page_size),
+            limit=pages.page_size(request.page_size),
             after_ms=place.submitted_at if place is not None else 0,
             after_run=place.run if place is not None else "",
         )

@@ -16,9 +16,9 @@ from agentflow_gateway.api import call_context, convert
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.machine import Submission
 from agentflow_gateway.runs import controls, submit
 from agentflow_gateway.runs import view as run_view
+from agentflow_gateway.runs.submission import Submission
 from agentflow_gateway.runs.watch import Seen, Token, Watchers
 from agentflow_gateway.store.runs import RunFilter, RunRow
 

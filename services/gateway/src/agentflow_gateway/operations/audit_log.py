@@ -16,11 +16,10 @@ from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError, Problem, RetryableError
 from agentflow_common.errors import NotFoundError as MissingError
 from agentflow_common.log.event_log import Entry, Stored
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import pages
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call_context import NO_RUN, Call
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.runs import controls
 
 WINDOW: Final = 1_000  # sequences that are read at first, backwards; doubled while they hold too little
 WINDOW_MAX: Final = 50_000
@@ -85,9 +84,7 @@ async def find(deps: Deps, call: Call, wanted: Filter, limit: int, page_token: s
     if place is not None:
         pages.check_filters((place.made_with,), (wanted.words(),))
     high = place.seq - 1 if place is not None else await deps.log.last_seq(subjects.AUDIT_STREAM)
-    await _record(
-        deps, call, "audit_list", await controls.protected(deps, call, controls.NO_RUN, wanted.words(), "reason")
-    )
+    await _record(deps, call, "audit_list", await call.protect(deps.nc, NO_RUN, wanted.words(), "reason"))
     subject = subjects.audit(call.org, wanted.run) if wanted.run else subjects.audit_of(call.org)
     found: list[Found] = []
     window, floor = WINDOW, high - SCANNED_MAX
@@ -151,7 +148,7 @@ def extended(digest: bytes, seq: int, subject: str, data: bytes) -> bytes:
 
 def check_filter(wanted: Filter) -> None:
     for name in ("actor", "action"):
-        machine.check_text(getattr(wanted, name), name, machine.REASON_CHARS_MAX)
+        limits.check_text(getattr(wanted, name), name, limits.REASON_CHARS_MAX)
     if wanted.run:
         ids.check_token(wanted.run, "run_id")
     for name in ("after_ms", "before_ms"):

@@ -28,7 +28,7 @@ from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.log.event_log import Entry
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 
@@ -72,7 +72,7 @@ class Outcome(msgspec.Struct, frozen=True):
     problem: str = ""
 
 
-def _orgs(identity: machine.Identity) -> list[str]:
+def _orgs(identity: auth_rules.Identity) -> list[str]:
     """Whose letters this caller may see."""
     platform = (subjects.NOBODY, subjects.LANE_ORG) if "operator" in identity.permissions else ()
     return list(dict.fromkeys((identity.org, *platform)))
@@ -121,8 +121,8 @@ async def get(deps: Deps, call: Call, seq: int) -> tuple[DeadLetter, bytes]:
 
 async def body_of(deps: Deps, call: Call, letter: DeadLetter, data: bytes, reason: str) -> tuple[str, bool]:
     """(the body as text, whether it was cut). Needs `reveal` and a reason; the security service audits it first."""
-    machine.require(call.identity, "reveal", "GetDeadLetter with its body")
-    machine.check_text(reason, "reveal_reason", machine.REASON_CHARS_MAX)
+    auth_rules.require(call.identity, "reveal", "GetDeadLetter with its body")
+    limits.check_text(reason, "reveal_reason", limits.REASON_CHARS_MAX)
     if not reason.strip():
         raise InvalidError(
             "to see the body of a dead letter, say why: the reason is kept in the audit log",
@@ -147,13 +147,13 @@ async def replay(
     """(what became of each letter, whether more match)."""
     _check_named(wanted, "replay")
     if repaired:
-        machine.require(call.identity, "operator", "ReplayDeadLetters with a repaired body")
+        auth_rules.require(call.identity, "operator", "ReplayDeadLetters with a repaired body")
         if len(wanted.sequences) != 1:
             raise InvalidError(
                 "a repaired body stands for one letter",
                 problems=(Problem("filter.sequences", f"{len(wanted.sequences)} are named", "name one sequence"),),
             )
-        machine.check_text(repaired, "repaired_body", BODY_BYTES_MAX)
+        limits.check_text(repaired, "repaired_body", BODY_BYTES_MAX)
     letters, more = await find(deps, call, wanted, CHANGED_MAX)
     _check_found(wanted, letters)
     outcomes = []
@@ -344,7 +344,7 @@ def read_page_token(token: str) -> int:
 def check_filter(wanted: Filter) -> Filter:
     """Bounds what a filter may say."""
     for name in ("origin", "reason"):
-        machine.check_text(getattr(wanted, name), f"filter.{name}", 100)
+        limits.check_text(getattr(wanted, name), f"filter.{name}", 100)
     if wanted.run:
         ids.check_token(wanted.run, "filter.run_id")
     if len(wanted.sequences) > CHANGED_MAX:

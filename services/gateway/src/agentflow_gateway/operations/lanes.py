@@ -19,12 +19,11 @@ from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, control
 from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import controls_bucket
 from agentflow_gateway.operations.controls_bucket import LaneSetting
-from agentflow_gateway.runs import controls
 
 PAGE_SIZE: Final = 200  # each keyed lane that is listed is read from its log
 _AT_ONCE: Final = 16
@@ -61,7 +60,7 @@ class Wanted(msgspec.Struct, frozen=True):
 
 
 def check_name(name: str) -> str:
-    machine.check_text(name, "name", NAME_MAX)
+    limits.check_text(name, "name", NAME_MAX)
     if not name:
         raise InvalidError("no lane is named", problems=(Problem("name", "empty", "name a lane"),))
     return name
@@ -229,8 +228,8 @@ def check_kind(lane: Lane, wanted: Wanted) -> None:
 
 async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
     """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
-    machine.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
-    wanted = msgspec.structs.replace(wanted, reason=await controls.safe_reason(deps, call, wanted.reason))
+    auth_rules.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
+    wanted = msgspec.structs.replace(wanted, reason=await call.safe_reason(deps.nc, wanted.reason))
     key = control_key(check_name(name))
     check_kind(await get(deps, name), wanted)
     for _ in range(_TRIES_MAX):

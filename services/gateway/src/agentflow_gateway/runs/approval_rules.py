@@ -19,8 +19,8 @@ from agentflow_common.errors import (
 )
 from agentflow_common.runs.fold_facts import SIGNALS_MAX, asks
 from agentflow_common.runs.state import RunState, StepState, StepStatus, node_of
-from agentflow_gateway import machine
-from agentflow_gateway.machine import Identity
+from agentflow_gateway import auth_rules
+from agentflow_gateway.auth_rules import Identity
 
 _SIGNAL: Final = re.compile(NODE_ID)
 _SAID: Final = {"approve": "approved", "reject": "rejected"}
@@ -115,7 +115,7 @@ def person(state: RunState, step: str, identity: Identity, as_person: str) -> st
     """In whose name the answer counts. PermissionDeniedError for who may not answer, or not in that name."""
     own = own_names(identity)
     if as_person and as_person not in own:
-        machine.require(identity, "admin", f"an answer in the name of {as_person!r}, which is not this key's own,")
+        auth_rules.require(identity, "admin", f"an answer in the name of {as_person!r}, which is not this key's own,")
     found = state.steps.get(step)
     approvers = tuple(found.detail.get("approvers", ())) if found is not None and found.waiting == "approval" else ()
     by = as_person or next((name for name in own if name in approvers), own[0])

@@ -16,11 +16,11 @@ import msgspec
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import errors, pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.runs import controls, forks
+from agentflow_gateway.runs import controls, forks, submission
 from agentflow_gateway.store.runs import ACTIVE, RunFilter, RunRow
 
 LIMIT_DEFAULT: Final = 10_000
@@ -84,8 +84,8 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True):
 def fitting(order: Order, wanted: RunFilter) -> RunFilter:
     """The filter, narrowed to what the action can do something about. InvalidError where nothing is left, or nothing
     narrows it."""
-    machine.check_tags(wanted.tags)
-    machine.check_text(order.reason, "reason", machine.REASON_CHARS_MAX)
+    submission.check_tags(wanted.tags)
+    limits.check_text(order.reason, "reason", limits.REASON_CHARS_MAX)
     if order.action == "signal" and not order.signal:
         raise InvalidError("a signal needs a name", problems=(Problem("signal", "is empty", "give the signal's name"),))
     if order.action == "cancel":

@@ -10,13 +10,13 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, screening, subjects
+from agentflow_common import ids, screening, subjects
 from agentflow_common.errors import ConflictError, DeadlineError, InvalidError, Problem, TerminalError
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_gateway import machine
+from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import approval_rules, fact_results
@@ -30,7 +30,6 @@ _APPEND_S: Final = 10.0
 SETTLE_S_MAX: Final = 1.0
 _LOOK_S: Final = 0.01
 _LOOK_S_MAX: Final = 0.16
-NO_RUN: Final = "controls"  # whose tokens stand in what concerns no run
 
 
 async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
@@ -40,29 +39,12 @@ async def loaded(deps: Deps, call: Call, run_id: str) -> RunState:
     return found.state
 
 
-sensitive = screening.needs_screening
-
-
-async def protected(deps: Deps, call: Call, run_id: str, value: Any, purpose: str = "input") -> Any:
-    """The value without what is sensitive in it."""
-    if not screening.needs_screening(value):
-        return value
-    request = rpc.ProtectRequest(org=call.org, run=run_id, value=value, purpose=purpose)
-    return (await call.ask(deps.nc, rpc.PROTECT, request)).value
-
-
-async def safe_reason(deps: Deps, call: Call, reason: str) -> str:
-    """The reason of a change that concerns no run, without what is sensitive in it. InvalidError if it is too long."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
-    return str(await protected(deps, call, NO_RUN, reason, "reason"))
-
-
 async def payload(deps: Deps, call: Call, run_id: str, value: Any, place: str, purpose: str = "input") -> Payload:
     """A client's value as events hold it. InvalidError if it is too large or uses the engine's own key."""
     encoded = msgspec.json.encode(value)
-    machine.check_size(len(encoded), deps.settings.inputs_bytes_max, place)
-    machine.check_reserved(encoded, value, place)
-    return await deps.blobs.pack(await protected(deps, call, run_id, value, purpose), place)
+    limits.check_size(len(encoded), deps.settings.inputs_bytes_max, place)
+    limits.check_reserved(encoded, value, place)
+    return await deps.blobs.pack(await call.protect(deps.nc, run_id, value, purpose), place)
 
 
 async def _say(deps: Deps, call: Call, event: ev.Event, msg_id: str, fence: Fence | None = None) -> Ack:
@@ -90,14 +72,14 @@ def check_grace(grace_ms: int, force: bool) -> None:
 async def cancel(deps: Deps, call: Call, run_id: str, reason: str, grace_ms: int = 0, force: bool = False) -> str:
     """Asks the scheduler to cancel; returns the status at that moment. A finished run stays as it is, and so does one
     that ends before the scheduler knows of the cancel."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     check_grace(grace_ms, force)
     status = await status_of(deps, run_key(call, run_id))
     if status is None:
         raise no_such_run(run_id)
     if status in ENDED:
         return status
-    reason = str(await protected(deps, call, run_id, reason))
+    reason = str(await call.protect(deps.nc, run_id, reason))
     event = ev.RunCancelRequested(
         **_base(deps, call, run_id), reason=reason, by=call.identity.actor, grace_ms=grace_ms, force=force
     )
@@ -122,10 +104,10 @@ async def settled(deps: Deps, call: Call, run_id: str, before: str, paused: bool
 
 async def pause(deps: Deps, call: Call, run_id: str, reason: str) -> str:
     """Returns the status at that moment; a run that is over, or paused already, stays as it is."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
     if not state.status.terminal and not state.pause_requested:
-        reason = str(await protected(deps, call, run_id, reason))
+        reason = str(await call.protect(deps.nc, run_id, reason))
         event = ev.RunPauseRequested(**_base(deps, call, run_id), reason=reason, by=call.identity.actor)
         await _say(deps, call, event, f"pause:{call.org}:{run_id}:{state.facts_seq}")
     return state.status.value
@@ -133,10 +115,10 @@ async def pause(deps: Deps, call: Call, run_id: str, reason: str) -> str:
 
 async def resume(deps: Deps, call: Call, run_id: str, reason: str) -> str:
     """Returns the status at that moment; a run that nobody paused stays as it is."""
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
     if not state.status.terminal and state.pause_requested:
-        reason = str(await protected(deps, call, run_id, reason))
+        reason = str(await call.protect(deps.nc, run_id, reason))
         event = ev.RunResumeRequested(**_base(deps, call, run_id), reason=reason, by=call.identity.actor)
         await _say(deps, call, event, f"resume:{call.org}:{run_id}:{state.facts_seq}")
     return state.status.value
@@ -153,8 +135,8 @@ class Signalled(NamedTuple):
 
 async def signal(deps: Deps, call: Call, run_id: str, name: str, value: Any, signal_id: str) -> Signalled:
     """Gives a signal to a run. Refused when the run is over or full, or ends before the scheduler knows of it."""
-    machine.check_text(signal_id, "signal_id", machine.IDEMPOTENCY_KEY_CHARS_MAX)
-    stored_id = machine.stored_key(deps.secret, signal_id, screening.needs_screening(signal_id))
+    limits.check_text(signal_id, "signal_id", limits.IDEMPOTENCY_KEY_CHARS_MAX)
+    stored_id = digests.stored_key(deps.secret, signal_id, screening.needs_screening(signal_id))
     body: Payload | None = None
     for _ in range(_TRIES_MAX):
         state = await loaded(deps, call, run_id)
@@ -199,8 +181,8 @@ async def answer(
     deps: Deps, call: Call, run_id: str, step: str, decision: str, comment: str, data: Any, as_person: str
 ) -> approval_rules.Counted:
     """Records one person's answer to one approval step, and says how it now stands."""
-    machine.check_text(comment, "comment", machine.REASON_CHARS_MAX)
-    machine.check_text(as_person, "as_person", 100)
+    limits.check_text(comment, "comment", limits.REASON_CHARS_MAX)
+    limits.check_text(as_person, "as_person", 100)
     state = await loaded(deps, call, run_id)
     by = approval_rules.person(state, step, call.identity, as_person)
     if (there := approval_rules.check_answer(state, step, by, decision)) is not None:
@@ -210,7 +192,7 @@ async def answer(
         step=step,
         decision=decision,
         by=by,
-        comment=str(await protected(deps, call, run_id, comment)),
+        comment=str(await call.protect(deps.nc, run_id, comment)),
         data=Payload() if data is None else await payload(deps, call, run_id, data, "data"),
         via=call.identity.actor if as_person and as_person not in approval_rules.own_names(call.identity) else "",
     )
@@ -235,7 +217,7 @@ async def resolve(
 
     has_output: an output was given, which may be null.
     """
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     state = await loaded(deps, call, run_id)
     found = approval_rules.check_unknown(state, step)
     if outcome == "completed" and not has_output:
@@ -255,7 +237,7 @@ async def resolve(
         outcome=outcome,
         output=Payload() if output is None else await payload(deps, call, run_id, output, "output", "output"),
         by=call.identity.actor,
-        reason=str(await protected(deps, call, run_id, reason)),
+        reason=str(await call.protect(deps.nc, run_id, reason)),
     )
     ack = await _say(deps, call, event, f"outcome:{ids.digest(f'{call.org}/{run_id}/{step}/{found.attempt}'.encode())}")
     known = await fact_results.look(deps, call, run_id, ack.seq)

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, subjects
+from agentflow_common import ids, rpc, screening, subjects
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
@@ -18,11 +18,12 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import machine
+from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
+from agentflow_gateway.definitions import unknown_names
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.runs import controls, submit
+from agentflow_gateway.runs import controls, submission, submit
 from agentflow_gateway.runs import view as run_view
 from agentflow_gateway.runs.submit import first_event, no_such_run, run_key
 
@@ -46,8 +47,8 @@ async def fork(
     deps: Deps, call: Call, run_id: str, at: str, changes: Changes, key: str, tags: dict[str, str]
 ) -> Forked:
     """A new run from the step `at` of any run. NotFoundError, InvalidError with places."""
-    machine.check_tags(tags)
-    machine.check_text(at, "at", 200)
+    submission.check_tags(tags)
+    limits.check_text(at, "at", 200)
     if not at:
         raise InvalidError(
             "no step to fork at was given",
@@ -92,7 +93,7 @@ def _digest(deps: Deps, covered: list[Any]) -> str:
 def _run_id(call: Call, kind: str, origin: str, key: str) -> str:
     if kind == "fork" and not key:
         return ids.new_run_id()
-    machine.check_text(key, "idempotency_key", machine.IDEMPOTENCY_KEY_CHARS_MAX)
+    limits.check_text(key, "idempotency_key", limits.IDEMPOTENCY_KEY_CHARS_MAX)
     return ids.run_id_for_key(call.org, f"\x01{kind}\x00{origin}\x00{key}")
 
 
@@ -111,7 +112,7 @@ async def _there(
             return Forked(run, True, ())  # archived: it was made, and is not made again
     if first is None:
         return None
-    if not key and not machine.same_submission(first, digest):
+    if not key and not digests.same_submission(first, digest):
         raise AlreadyExistsError(
             f"run {origin} has been retried as {run} with other changes: retry that one, or give an idempotency key"
             " for another retry of this one",
@@ -137,18 +138,18 @@ async def _begin(
     changes = msgspec.structs.replace(
         changes,
         prompts=await _pinned(deps, call, changes.prompts),
-        step_inputs=await controls.protected(deps, call, run, changes.step_inputs),
+        step_inputs=await call.protect(deps.nc, run, changes.step_inputs),
     )
     edited = forking.edited(definition, seed, changes)
     canonical = definitions.loaded_of(edited).canonical if changes.nodes else state.definition
     encoded = msgspec.json.encode(changes.inputs)
-    machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
-    machine.check_reserved(encoded, changes.inputs, "inputs")
+    limits.check_size(len(encoded), deps.settings.inputs_bytes_max)
+    limits.check_reserved(encoded, changes.inputs, "inputs")
     if state.redactions:  # what was redacted stays redacted in the new run, and can be put back there
         await call.ask(deps.nc, rpc_vault.ADOPT, rpc_vault.AdoptRequest(org=call.org, run=run, origin=origin))
     inputs = state.inputs
     if changes.inputs:
-        fresh = await controls.protected(deps, call, run, changes.inputs)
+        fresh = await call.protect(deps.nc, run, changes.inputs)
         whole = forking.merged_inputs(await deps.blobs.unpack(state.inputs), fresh)
         inputs = await deps.blobs.pack(edited.check_inputs(whole), "the inputs")
     steps = forking.encoded_steps(await _lightened(deps, seed))
@@ -170,7 +171,7 @@ async def _begin(
         | await _tags(deps, call, run, new.tags)
         | {run_view.ORIGIN_TAG: origin}
         | await _marks(deps, call, state, canonical),
-        idempotency_key=machine.stored_key(deps.secret, new.key, controls.sensitive(new.key)),
+        idempotency_key=digests.stored_key(deps.secret, new.key, screening.needs_screening(new.key)),
         priority=state.priority,
         submitted_by=call.identity.actor,
         redactions=state.redactions,
@@ -193,7 +194,7 @@ async def _marks(deps: Deps, call: Call, state: RunState, canonical: dict[str, A
 
 
 async def _tags(deps: Deps, call: Call, run: str, tags: dict[str, str]) -> dict[str, str]:
-    return dict(await controls.protected(deps, call, run, tags))
+    return dict(await call.protect(deps.nc, run, tags))
 
 
 async def _pinned(deps: Deps, call: Call, prompts: dict[str, str]) -> dict[str, str]:
@@ -205,7 +206,7 @@ async def _pinned(deps: Deps, call: Call, prompts: dict[str, str]) -> dict[str, 
     if reply.missing:
         listed = await call.ask(deps.nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org=call.org, limit=1000))
         places = {ref: f"prompts.{node}" for node, ref in prompts.items()}
-        problems = machine.missing_prompts(places, reply.missing, [prompt.name for prompt in listed.prompts])
+        problems = unknown_names.missing_prompts(places, reply.missing, [prompt.name for prompt in listed.prompts])
         raise InvalidError(f"the changes don't fit the run: {problems[0]}", problems=problems)
     return {node: reply.pinned[ref] for node, ref in prompts.items()}
 

@@ -8,7 +8,7 @@ import msgspec
 
 from agentflow_common import subjects
 from agentflow_common.runs.state import RunState, StepState
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
@@ -36,9 +36,9 @@ async def listed(
     deps: Deps, call: Call, workflow: str, approver: str, page_size: int, page_token: str
 ) -> tuple[list[OpenApproval], str]:
     """(a page, the next page's token or empty), the longest waiting first."""
-    limit = machine.page_size(page_size)
-    machine.check_text(workflow, "workflow", 64)
-    machine.check_text(approver, "approver", 100)
+    limit = pages.page_size(page_size)
+    limits.check_text(workflow, "workflow", 64)
+    limits.check_text(approver, "approver", 100)
     after = pages.read(page_token, _Place)
     found: list[OpenApproval] = []
     folded: dict[str, RunState | None] = {}

@@ -15,14 +15,14 @@ from agentflow_common import ids, money, rpc, screening, subjects
 from agentflow_common.connections import transient
 from agentflow_common.errors import AlreadyExistsError, ConflictError, NotFoundError, RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, Fence
-from agentflow_gateway import machine
+from agentflow_gateway import digests, limits
 from agentflow_gateway.api import pages
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Checked, Source
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.machine import Submission
-from agentflow_gateway.runs import archive
+from agentflow_gateway.runs import archive, submission
+from agentflow_gateway.runs.submission import Submission
 from agentflow_gateway.store.runs import RunFilter, RunRow
 
 log = logging.getLogger(__name__)
@@ -52,10 +52,10 @@ async def submit(
     Raises InvalidError, NotFoundError (unknown workflow), AlreadyExistsError (key used for something else),
     RetryableError (a service or the log is away: the same call may be sent again).
     """
-    machine.check_submission(request)
+    submission.check_submission(request)
     encoded = msgspec.json.encode(inputs)
-    machine.check_size(len(encoded), deps.settings.inputs_bytes_max)
-    machine.check_reserved(encoded, inputs, "inputs")
+    limits.check_size(len(encoded), deps.settings.inputs_bytes_max)
+    limits.check_reserved(encoded, inputs, "inputs")
     keyed = request.idempotency_key
     first: ev.RunSubmitted | None = None
     if fired is not None:
@@ -68,7 +68,7 @@ async def submit(
     checked = await definitions.check(deps, call, source, run)
     full = checked.definition.check_inputs(inputs)
 
-    digest = machine.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
+    digest = submission.submission_digest(deps.secret, call.org, checked.identity, inputs, request)
     if first is not None:
         return same(first, digest)
     marks = await definitions.check_name(deps, call, source, checked, request.unregistered)
@@ -105,7 +105,7 @@ async def begin(deps: Deps, call: Call, event: ev.RunSubmitted) -> tuple[str, bo
     run, digest = event.run, event.digest
     key = subjects.key_of(call.org, run)
     data = ev.encode(event)
-    machine.check_event_size(len(data))
+    submission.check_event_size(len(data))
     entry = Entry(subjects.run_in(key), data, fence=Fence(0))
     try:
         await deps.log.append(entry, call.timeout_s(10.0))
@@ -154,7 +154,7 @@ async def _event(
         budget_nano=None if cents is None else money.from_cents(cents),
         deadline_ms=request.deadline_ms or checked.definition.deadline_ms,
         tags=tags,
-        idempotency_key=machine.stored_key(deps.secret, keyed, screening.needs_screening(keyed)),
+        idempotency_key=digests.stored_key(deps.secret, keyed, screening.needs_screening(keyed)),
         priority=request.priority,
         submitted_by=call.identity.actor,
         redactions=counts,
@@ -163,7 +163,7 @@ async def _event(
 
 
 def same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
-    if machine.same_submission(first, digest):
+    if digests.same_submission(first, digest):
         return first.run, True
     raise AlreadyExistsError(
         f"this idempotency key was used with another request (run {first.run}); use a new key for a new run",
@@ -229,10 +229,10 @@ async def list_runs(
     deps: Deps, call: Call, wanted: RunFilter, page_size: int, page_token: str
 ) -> tuple[list[RunRow], str]:
     """(rows, next page token or empty), newest first, of the caller's org."""
-    limit = machine.page_size(page_size)
-    machine.check_text(wanted.workflow, "workflow", 64)
-    machine.check_tags(wanted.tags)
-    machine.check_text(wanted.run_prefix, "run_id_prefix", 64)
+    limit = pages.page_size(page_size)
+    limits.check_text(wanted.workflow, "workflow", 64)
+    submission.check_tags(wanted.tags)
+    limits.check_text(wanted.run_prefix, "run_id_prefix", 64)
     tags = msgspec.json.encode(wanted.tags).decode() * bool(wanted.tags)
     prefix = f"/{wanted.run_prefix}" * bool(wanted.run_prefix)
     filters = (",".join(wanted.statuses), wanted.workflow + prefix + tags)

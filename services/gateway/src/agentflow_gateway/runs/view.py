@@ -13,7 +13,7 @@ from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions.language import ExpressionError, walk
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.dependencies import Deps
@@ -77,8 +77,8 @@ async def events(deps: Deps, key: subjects.RunKey) -> list[tuple[int, ev.AnyEven
 async def view(deps: Deps, call: Call, run_id: str, *, reveal: bool, reason: str) -> RunView:
     """NotFoundError for a run of nobody or of another org. reveal needs its own permission and a reason; audited."""
     if reveal:
-        machine.require(call.identity, "reveal", "GetRun with reveal")
-        machine.check_text(reason, "reveal_reason", machine.REASON_CHARS_MAX)
+        auth_rules.require(call.identity, "reveal", "GetRun with reveal")
+        limits.check_text(reason, "reveal_reason", limits.REASON_CHARS_MAX)
         if not reason.strip():
             raise InvalidError(
                 "to reveal originals, say why: the reason is kept in the audit log",

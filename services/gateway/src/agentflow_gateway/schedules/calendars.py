@@ -13,7 +13,7 @@ from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.field_types import HOLIDAYS_MAX
 from agentflow_common.schedules.load import load_schedule
-from agentflow_gateway import machine
+from agentflow_gateway import limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.store.schedules import CALENDARS_MAX, CalendarRow, ScheduleRow
@@ -62,7 +62,7 @@ async def remove(deps: Deps, call: Call, name: str) -> None:
 
 
 def _check_name(name: str) -> None:
-    machine.check_text(name, "name", 64)
+    limits.check_text(name, "name", 64)
     if not name.replace("-", "").replace("_", "").isalnum():
         raise InvalidError(
             f"{name[:64]!r} is not valid as a calendar's name",

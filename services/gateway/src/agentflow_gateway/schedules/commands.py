@@ -31,11 +31,12 @@ from agentflow_common.schedules.fold import INBOX_MAX, ScheduleState, child_id, 
 from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import RunKey
-from agentflow_gateway import machine
+from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.runs import submission
 from agentflow_gateway.schedules import subject_rules, webhook_signatures
 from agentflow_gateway.store.schedules import ScheduleRow
 
@@ -92,9 +93,9 @@ class _Prepared(msgspec.Struct, frozen=True):
 
 async def _prepare(deps: Deps, call: Call, spec: Spec, known: ScheduleState | None) -> _Prepared:
     """Everything that can be wrong with a spec is told here, before anything is written."""
-    machine.check_tags({**spec.tags, "schedule": spec.name})  # as its runs will have them
+    submission.check_tags({**spec.tags, "schedule": spec.name})  # as its runs will have them
     encoded = msgspec.json.encode(spec.inputs)
-    machine.check_reserved(encoded, spec.inputs, "inputs")
+    limits.check_reserved(encoded, spec.inputs, "inputs")
     if spec.trigger.subject:
         subject_rules.check_allowed(spec.trigger.subject, call.org, deps.settings)
     calendars = await calendar_dates(deps, call.org, spec)
@@ -247,15 +248,15 @@ async def trigger(
     deps: Deps, call: Call, name: str, kind: str, payload: Any, *, trigger_id: str = "", overlap: str = ""
 ) -> Triggered:
     """Asks for a run. TerminalError if the schedule is paused and nobody asks by hand."""
-    machine.check_text(trigger_id, "trigger_id", ID_CHARS_MAX)
+    limits.check_text(trigger_id, "trigger_id", ID_CHARS_MAX)
     if overlap and overlap not in schedule_spec.OVERLAPS:
         fix = f"use {', '.join(schedule_spec.OVERLAPS)}"
         raise InvalidError(
             f"overlap {overlap[:40]!r} is not known ({fix})", problems=(Problem("overlap", "not known", fix),)
         )
     encoded = msgspec.json.encode(payload)
-    machine.check_size(len(encoded), PAYLOAD_BYTES_MAX, "payload")
-    machine.check_reserved(encoded, payload, "payload")
+    limits.check_size(len(encoded), PAYLOAD_BYTES_MAX, "payload")
+    limits.check_reserved(encoded, payload, "payload")
     state = await find(deps, call, name)
     if state.paused and kind != "manual":
         raise TerminalError(f"the schedule {name!r} is paused: it starts no runs", kind="schedule_paused")
@@ -271,7 +272,7 @@ async def trigger(
         payload = (await call.ask(deps.nc, rpc.PROTECT, request)).value
     trigger_id = trigger_id or os.urandom(12).hex()
     if screening.needs_screening(trigger_id):
-        trigger_id = machine.stored_key(deps.secret, trigger_id, True)
+        trigger_id = digests.stored_key(deps.secret, trigger_id, True)
     event = ev.ScheduleTriggered(
         **base(deps, call, key), id=trigger_id, kind=kind, payload=await deps.blobs.pack(payload, "the payload"),
         overlap=overlap, by=call.identity.actor,
@@ -297,7 +298,7 @@ async def backfill(
         problems.append(Problem("end", "in the future", "a backfill is of the past; the schedule does the rest"))
     if problems:
         raise InvalidError(f"the backfill is not valid: {problems[0]}", problems=tuple(problems))
-    machine.check_text(backfill_id, "backfill_id", ID_CHARS_MAX)
+    limits.check_text(backfill_id, "backfill_id", ID_CHARS_MAX)
     state = await find(deps, call, name)
     times = table_of(state).between(start, end, BACKFILL_TIMES_MAX + 1)
     if len(times) > BACKFILL_TIMES_MAX:
@@ -332,7 +333,7 @@ def base(deps: Deps, call: Call, key: RunKey) -> dict[str, Any]:
 
 
 async def _safe_reason(deps: Deps, call: Call, key: RunKey, reason: str) -> str:
-    machine.check_text(reason, "reason", machine.REASON_CHARS_MAX)
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     if not screening.needs_screening(reason):
         return reason
     request = rpc.ProtectRequest(org=call.org, run=key.run, value=reason, purpose="input")

@@ -24,10 +24,11 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.spec import Spec
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.follower import Follower
-from agentflow_gateway.machine import Identity, Submission
 from agentflow_gateway.runs import submit
+from agentflow_gateway.runs.submission import Submission
 
 log = logging.getLogger(__name__)
 

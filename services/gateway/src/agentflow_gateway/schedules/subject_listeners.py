@@ -25,11 +25,11 @@ from agentflow_common import tasks as background
 from agentflow_common.connections import transient
 from agentflow_common.errors import UNREADABLE, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import subject_rules
 from agentflow_gateway.schedules.webhook_server import TRIGGERS
@@ -183,8 +183,8 @@ class Listeners:
                 await subscription.unsubscribe()
 
     async def _trigger(self, row: ScheduleRow, data: bytes, headers: Any, trigger_id: str) -> None:
-        machine.check_size(len(data), schedules.PAYLOAD_BYTES_MAX, "payload")
-        parent = machine.caller_trace({key.lower(): value for key, value in (headers or {}).items()})
+        limits.check_size(len(data), schedules.PAYLOAD_BYTES_MAX, "payload")
+        parent = auth_rules.caller_trace({key.lower(): value for key, value in (headers or {}).items()})
         with telemetry.span("schedule.message", parent, "consumer", agentflow__org=row.org) as span:
             call = Call(Identity(f"subject:{row.name}", row.org, ("write",)), span.traceparent, None)
             await schedules.trigger(self._deps, call, row.name, "subject", payload_of(data), trigger_id=trigger_id)

@@ -21,11 +21,11 @@ from agentflow_common import telemetry
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_gateway import machine
+from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api import call_context, errors
 from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.machine import Identity
 from agentflow_gateway.schedules import commands as schedules
 from agentflow_gateway.schedules import webhook_secrets, webhook_signatures
 from agentflow_gateway.schedules.commands import PAYLOAD_BYTES_MAX, Triggered
@@ -139,7 +139,7 @@ class Webhooks:
         delivery, which = webhook_signatures.verify_any(headers, body, known.secrets, now_ms / 1000)
         if row is None or spec is None or not spec.trigger.webhook:
             raise webhook_signatures.refusal("the key does not fit")
-        parent = machine.caller_trace(headers)
+        parent = auth_rules.caller_trace(headers)
         with telemetry.span("schedule.webhook", parent, "server", agentflow__org=org) as span:
             call = Call(Identity(f"webhook:{name}", org, ("write",)), span.traceparent, None)
             call_context.enter(call)
@@ -158,7 +158,7 @@ async def _body(request: Request) -> bytes:
     chunks, size = [], 0
     async for chunk in request.stream():
         size += len(chunk)
-        machine.check_size(size, PAYLOAD_BYTES_MAX, "payload")
+        limits.check_size(size, PAYLOAD_BYTES_MAX, "payload")
         chunks.append(chunk)
     return b"".join(chunks)
 

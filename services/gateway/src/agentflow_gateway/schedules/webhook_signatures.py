@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from agentflow_common.errors import InvalidError, Problem, UnauthenticatedError
 from agentflow_common.schedules.spec import Spec
-from agentflow_gateway.machine import check_text
+from agentflow_gateway.limits import check_text
 
 REPLAY_S: Final = 300
 DELIVERY_HEADERS: Final = ("x-delivery-id", "idempotency-key", "x-github-delivery", "webhook-id")

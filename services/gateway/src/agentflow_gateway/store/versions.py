@@ -5,8 +5,16 @@ from __future__ import annotations
 import asyncpg
 import msgspec
 
-from agentflow_gateway.definitions.labels import LabelRow
 from agentflow_gateway.store.runs import DefinitionRow
+
+
+class LabelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A label points at a version. A canary takes some percent of the label's submissions, 0 without one."""
+
+    label: str
+    version: int
+    canary_version: int | None = None
+    canary_percent: int = 0
 
 
 class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
