@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.docs import detection, permissions, settings
+from tests.docs import detection, permissions, settings, transitions
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
@@ -34,6 +34,10 @@ PARTS: Final = (
     Part("docs/detection.md", "kinds", detection.kinds),
     Part("docs/detection.md", "languages", detection.languages),
     Part("docs/detection.md", "vendors", detection.vendors),
+    Part("docs/engine.md", "step diagram", transitions.step_diagram),
+    Part("docs/engine.md", "step diagram after an attempt", transitions.again_diagram),
+    Part("docs/engine.md", "step events", transitions.step_table),
+    Part("docs/engine.md", "run diagram", transitions.run_diagram),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
     Part("docs/settings.md", "settings", settings.table),
 )

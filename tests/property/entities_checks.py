@@ -1,21 +1,119 @@
-"""What must hold between the logs of several runs, for entities_world.py."""
+"""What must hold in the log of each run and between the logs of several, for entities_world.py."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.runs.state import UNDO
+from agentflow_common.runs.state import OPEN, UNDO, StepStatus, node_of, parent_of
 from agentflow_common.subjects import RunKey
+from agentflow_scheduler.entities import folding
+from tests.support.transitions import impossible_events
 
-Logs = dict[RunKey, list[tuple[int, ev.AnyEvent]]]
+Log = list[tuple[int, ev.AnyEvent]]
+Logs = dict[RunKey, Log]
 OVER = (
     ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
 )  # fmt: skip
 
 GOES_ON = "the run goes on as a new one"
 _BEGINS = (ev.StepScheduled, ev.StepQueued, ev.StepWaiting, ev.StepExpanded, ev.StepIterated)
+
+
+def check_run(logs: Logs, key: RunKey) -> None:
+    log = logs[key]
+    decisions = [event for _, event in log if isinstance(event, ev.Decision)]
+    ends = [event for event in decisions if isinstance(event, ev.TERMINAL_RUN)]
+    assert len(ends) == 1, f"{key.run} ended {len(ends)} times"
+    assert decisions[-1] is ends[0], "nothing is decided after the end"
+    offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
+    assert all(count == 1 for count in offered.values()), offered
+    _check_parts(key, log)
+    assert impossible_events(log) == []
+    submitted = next(event for _, event in log if isinstance(event, ev.RunSubmitted))
+    assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
+    if submitted.parent is not None and not getattr(ends[0], "continued_as", ""):
+        above = logs[subjects.key_of("o", submitted.parent.run)]
+        told = [e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"]
+        assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
+    _check_concurrency(submitted.definition, log)
+    _check_saga(log, key, ends[0], decisions)
+    check_children(logs, key)
+    check_undone_first(logs, key)
+    check_continued(logs, key)
+
+
+def _check_parts(key: RunKey, log: Log) -> None:
+    """When a run ends nothing of it is under way."""
+    fold = folding(key)
+    for seq, event in log:
+        if isinstance(event, ev.TERMINAL_RUN):
+            break
+        if isinstance(event, ev.Decision) or any(
+            isinstance(later, ev.Decision) and later.seen >= seq for _, later in log
+        ):
+            fold.add(event, seq)
+    state = fold.finish()
+    left = [key for key, step in state.steps.items() if step.status in OPEN]
+    story = [(s, ev.event_type(e), getattr(e, "seen", 0)) for s, e in log if getattr(e, "step", "") in left]
+    assert not left, f"the run ended while {left} were under way: {story}"
+
+
+def _check_concurrency(definition: dict[str, Any], log: Log) -> None:
+    bounds = {n["id"]: n["config"].get("concurrency") for n in definition["dag"]["nodes"] if n["type"] == "map"}
+    running: dict[str, set[str]] = {}
+    for _, event in log:
+        step = getattr(event, "step", "")
+        parent = parent_of(step) if step else None
+        if parent is None or not step.endswith("]"):
+            continue
+        open_steps = running.setdefault(parent, set())
+        if isinstance(event, ev.StepScheduled | ev.StepQueued | ev.StepWaiting):
+            open_steps.add(step)
+            bound = bounds.get(parent.partition("#")[0])
+            assert bound is None or len(open_steps) <= bound, f"{parent}: {open_steps}"
+        elif isinstance(event, OVER):
+            open_steps.discard(step)
+
+
+def _check_saga(log: Log, key: RunKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
+    plans = [e for e in decisions if isinstance(e, ev.RunCompensating)]
+    assert [bool(plan.children) for plan in plans] in ([], [True], [False], [True, False])
+    plan = next((e for e in plans if not e.children), None)
+    if not isinstance(end, ev.RunCompleted):
+        undone = set(end.uncompensated if plan is None else plan.steps)
+        assert _completed_with_undo(log, key, plan or end) <= undone
+    tried = (ev.StepScheduled, ev.StepUndecidable)
+    begun = [e.step for e in decisions if isinstance(e, tried) and e.step.endswith(":undo")]
+    if plan is None:
+        assert not begun
+        return
+    assert list(dict.fromkeys(begun)) == [f"{step}:undo" for step in plan.steps][: len(set(begun))]
+    given_up = {step for step in end.uncompensated if step not in plan.steps}
+    assert sorted({*end.compensated, *end.uncompensated} - given_up) == sorted(plan.steps)
+    patient = not any(isinstance(event, ev.TimerFired) and event.kind == "children" for _, event in log)
+    assert not (given_up and patient), f"{key.run} did not wait for {given_up}"
+
+
+def _completed_with_undo(log: Log, key: RunKey, until: Any) -> set[str]:
+    """What had completed by this decision, of the steps that have a compensation."""
+    fold = folding(key)
+    for seq, event in log:
+        if event is until:
+            break
+        if isinstance(event, ev.Decision) or seq <= until.seen:
+            fold.add(event, seq)
+    state = fold.finish()
+    nodes = {node["id"] for node in state.definition["dag"]["nodes"] if node.get("compensate_with")}
+    done = {name for name, step in state.steps.items() if step.status is StepStatus.COMPLETED}
+    return {
+        name for name in done
+        if node_of(name) in nodes and not name.endswith(UNDO)
+        and state.steps[name].width < 0 and not state.steps[name].iteration
+    }  # fmt: skip
 
 
 def check_slots(logs: Logs, definition: dict[str, Any]) -> None:

@@ -8,8 +8,6 @@ be lost; it is then folded from the log and decided again.
 from __future__ import annotations
 
 import random
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 from agentflow_common import events as ev
@@ -17,14 +15,14 @@ from agentflow_common import subjects
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanes.fold import LaneConfig, LaneState
-from agentflow_common.runs.state import OPEN, UNDO, RunState, StepStatus, node_of, parent_of
+from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 
-from .entities_checks import OVER, Logs, check_children, check_continued, check_slots, check_undone_first
+from .entities_checks import Logs, check_run, check_slots
 from .entities_workflows import subworkflows
 
 ROUNDS_MAX = 4_000
@@ -297,99 +295,11 @@ class World:
 
     def check(self) -> None:
         check_slots(self.logs, self.definition)
-        for key, log in self.logs.items():
+        for key in self.logs:
             if key.run.startswith("lane_"):
                 self.check_lane(key)
             else:
-                self.check_run(key, log)
-
-    def check_run(self, key: RunKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
-        decisions = [event for _, event in log if isinstance(event, ev.Decision)]
-        ends = [event for event in decisions if isinstance(event, ev.TERMINAL_RUN)]
-        assert len(ends) == 1, f"{key.run} ended {len(ends)} times"
-        assert decisions[-1] is ends[0], "nothing is decided after the end"
-        offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
-        assert all(count == 1 for count in offered.values()), offered
-        self.check_parts(log)
-        submitted = next(event for _, event in log if isinstance(event, ev.RunSubmitted))
-        assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
-        if submitted.parent is not None and not getattr(ends[0], "continued_as", ""):
-            above = self.logs[subjects.key_of("o", submitted.parent.run)]
-            told = [
-                e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"
-            ]
-            assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
-        self.check_concurrency(submitted.definition, log)
-        self.check_saga(key, ends[0], decisions)
-        check_children(self.logs, key)
-        check_undone_first(self.logs, key)
-        check_continued(self.logs, key)
-
-    def check_parts(self, log: list[tuple[int, ev.AnyEvent]]) -> None:
-        """When a run ends nothing of it is under way."""
-        fold = folding(self.key)
-        for seq, event in log:
-            if isinstance(event, ev.TERMINAL_RUN):
-                break
-            if isinstance(event, ev.Decision) or any(
-                isinstance(later, ev.Decision) and later.seen >= seq for _, later in log
-            ):
-                fold.add(event, seq)
-        state = fold.finish()
-        left = [key for key, step in state.steps.items() if step.status in OPEN]
-        story = [(s, ev.event_type(e), getattr(e, "seen", 0)) for s, e in log if getattr(e, "step", "") in left]
-        assert not left, f"the run ended while {left} were under way: {story}"
-
-    def check_concurrency(self, definition: dict[str, Any], log: list[tuple[int, ev.AnyEvent]]) -> None:
-        bounds = {n["id"]: n["config"].get("concurrency") for n in definition["dag"]["nodes"] if n["type"] == "map"}
-        running: dict[str, set[str]] = {}
-        for _, event in log:
-            step = getattr(event, "step", "")
-            parent = parent_of(step) if step else None
-            if parent is None or not step.endswith("]"):
-                continue
-            open_steps = running.setdefault(parent, set())
-            if isinstance(event, ev.StepScheduled | ev.StepQueued | ev.StepWaiting):
-                open_steps.add(step)
-                bound = bounds.get(parent.partition("#")[0])
-                assert bound is None or len(open_steps) <= bound, f"{parent}: {open_steps}"
-            elif isinstance(event, OVER):
-                open_steps.discard(step)
-
-    def check_saga(self, key: RunKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
-        plans = [e for e in decisions if isinstance(e, ev.RunCompensating)]
-        assert [bool(plan.children) for plan in plans] in ([], [True], [False], [True, False])
-        plan = next((e for e in plans if not e.children), None)
-        if not isinstance(end, ev.RunCompleted):
-            undone = set(end.uncompensated if plan is None else plan.steps)
-            assert self._completed_with_undo(key, plan or end) <= undone
-        tried = (ev.StepScheduled, ev.StepUndecidable)
-        begun = [e.step for e in decisions if isinstance(e, tried) and e.step.endswith(":undo")]
-        if plan is None:
-            assert not begun
-            return
-        assert list(dict.fromkeys(begun)) == [f"{step}:undo" for step in plan.steps][: len(set(begun))]
-        given_up = {step for step in end.uncompensated if step not in plan.steps}
-        assert sorted({*end.compensated, *end.uncompensated} - given_up) == sorted(plan.steps)
-        patient = not any(isinstance(event, ev.TimerFired) and event.kind == "children" for _, event in self.logs[key])
-        assert not (given_up and patient), f"{key.run} did not wait for {given_up}"
-
-    def _completed_with_undo(self, key: RunKey, until: Any) -> set[str]:
-        """What had completed by this decision, of the steps that have a compensation."""
-        fold = folding(key)
-        for seq, event in self.logs[key]:
-            if event is until:
-                break
-            if isinstance(event, ev.Decision) or seq <= until.seen:
-                fold.add(event, seq)
-        state = fold.finish()
-        nodes = {node["id"] for node in state.definition["dag"]["nodes"] if node.get("compensate_with")}
-        done = {name for name, step in state.steps.items() if step.status is StepStatus.COMPLETED}
-        return {
-            name for name in done
-            if node_of(name) in nodes and not name.endswith(UNDO)
-            and state.steps[name].width < 0 and not state.steps[name].iteration
-        }  # fmt: skip
+                check_run(self.logs, key)
 
     def check_lane(self, key: RunKey) -> None:
         while self.unseen.get(key) or key in self.recovered:

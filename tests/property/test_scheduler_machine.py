@@ -22,6 +22,7 @@ from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
 from tests.support.attempts import begun_by
+from tests.support.transitions import impossible_events
 
 TERMINAL_STEP = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
 
@@ -199,6 +200,7 @@ class World:
         )
         assert max(closed.values(), default=1) == 1
         self.check_order()
+        assert impossible_events(self.log) == []
         state = fold(self.log)
         assert state is not None
         for node in self.definition.dag.nodes:

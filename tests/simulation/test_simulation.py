@@ -24,7 +24,7 @@ REGRESSIONS = [
 
 DIGEST = """
 import hashlib, sys
-sys.path.insert(0, sys.argv[1])
+sys.path[:0] = sys.argv[1:]
 from afsim.world import simulate
 print(hashlib.sha256(repr([(m.subject, m.data, m.at_s) for m in simulate(7).server.log]).encode()).hexdigest())
 """
@@ -51,7 +51,7 @@ def test_a_seed_always_plays_the_same() -> None:
     """In another process, whatever its hash seed is."""
     digests = {
         subprocess.run(
-            [sys.executable, "-c", DIGEST, str(HERE)],
+            [sys.executable, "-c", DIGEST, str(HERE), str(HERE.parents[1])],
             env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True, timeout=300,
         ).stdout
         for seed in ("1", "2")

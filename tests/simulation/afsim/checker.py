@@ -26,6 +26,7 @@ from agentflow_common.subjects import RunKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.snapshots import Snapshot
+from tests.support.transitions import impossible_events
 
 if TYPE_CHECKING:
     from afsim.world import World
@@ -183,6 +184,8 @@ class _Checked:
         self.world.fail(f"{self.key.run}: {text}")
 
     def check(self) -> None:
+        for what in impossible_events([(m.seq, e) for m, e in self.events]):
+            self.fail(what)
         self._ends()
         self._once()
         self._in_order()

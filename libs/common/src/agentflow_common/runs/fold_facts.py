@@ -9,6 +9,7 @@ from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
+from agentflow_common.runs.transitions import TIMERS
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
 SIGNAL_IDS_MAX: Final = 2_000
@@ -243,33 +244,29 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
         return
     if timer.kind == "deadline":
         state.deadline_passed = True
-        return
-    if timer.kind == "grace":
+    elif timer.kind == "grace":
         state.cancel_grace_ms = 0
-        return
-    if timer.kind == "children":
+    elif timer.kind == "children":
         state.patience_over = True
+    else:
+        step = state.steps.get(timer.step)
+        if step is not None and (step.attempt == timer.attempt or timer.kind == "step_total"):
+            _make_due(step, timer.kind)
+
+
+def _make_due(step: StepState, kind: str) -> None:
+    """Marks that what the step's timer was set for may happen."""
+    if step.status not in TIMERS.get(kind, ()):
         return
-    step = state.steps.get(timer.step)
-    if step is None or (step.attempt != timer.attempt and timer.kind != "step_total"):
-        return
-    waiting = step.status is StepStatus.WAITING
-    if timer.kind == "step_total":
-        step.expired = step.due = True
-    elif (
-        (timer.kind == "retry" and step.status is StepStatus.RETRYING)
-        or (timer.kind in {"step_timeout", "heartbeat"} and step.status in ACTIVE)
-        or (timer.kind == "step_timeout" and waiting and step.child)
-        or (timer.kind == "wait" and (waiting or step.status is StepStatus.RUNNING))
-    ):
-        if timer.kind == "heartbeat" and not step.due:
-            step.reason = "heartbeat"
-        elif timer.kind == "step_timeout":  # no beat puts it off
-            step.reason = ""
-        step.due = True
-    elif timer.kind in {"expire", "escalate"} and waiting:
-        step.due = True
-        step.reason = step.reason if step.reason == "expire" else timer.kind
+    if kind == "step_total":
+        step.expired = True
+    elif kind == "step_timeout":
+        if step.status is StepStatus.WAITING and not step.child:
+            return
+        step.reason = ""  # no heartbeat puts it off
+    elif (kind == "heartbeat" and not step.due) or (kind in {"expire", "escalate"} and step.reason != "expire"):
+        step.reason = kind
+    step.due = True
 
 
 FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
