@@ -241,9 +241,8 @@ class Ingest:
             self._changed.clear()
             if self._buffer:
                 left = self._oldest + self._age_s - loop.time()
-                hurry = (
-                    self._waiting and not self._pending
-                )  # if it is far behind, large batches help those who wait most
+                # if it is far behind, large batches help waiting callers most
+                hurry = self._waiting and not self._pending
                 if left <= 0 or hurry or len(self._buffer) >= self._rows_max or self._bytes >= BATCH_BYTES_MAX:
                     return
                 await asyncio.sleep(min(left, 0.02))
