@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from agentflow_common.definition import json_schema
+from agentflow_common.schedules.json_schema import schedule_schema
 from tests.docs import detection, permissions, settings, transitions
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -39,6 +41,8 @@ PARTS: Final = (
     Part("docs/engine.md", "step events", transitions.step_table),
     Part("docs/engine.md", "run diagram", transitions.run_diagram),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
+    Part("docs/schema/schedule.schema.json", "", lambda: json_schema.text(schedule_schema())),
+    Part("docs/schema/workflow.schema.json", "", lambda: json_schema.text(json_schema.workflow_schema())),
     Part("docs/settings.md", "settings", settings.table),
 )
 

@@ -13,6 +13,7 @@ from agentctl.failures import CliError
 
 TEMPLATE: Final = Path(__file__).resolve().parents[2] / "project"
 FILES: Final = ("README.md", "workflow.yaml", "tools.py", "notes/first.md")
+SCHEMA: Final = "workflow.schema.json"  # for editors; the first line of workflow.yaml names it
 MARK: Final = "PROJECT"
 
 
@@ -20,10 +21,12 @@ def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.", show_default=False)],
 ) -> None:
     """Make a small project: a workflow, functions of its own, a README. It runs as it stands."""
+    from agentflow_common.definition import json_schema
+
     folder = folder.expanduser()
     if folder.is_file():
         raise CliError(f"{folder}: is a file", fix="name a folder")
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in (*FILES, SCHEMA) if (folder / name).exists()]
     if there:
         raise CliError(f"{folder} has {', '.join(there)} already", fix="name a new folder: nothing is written over")
     name = project_name(folder)
@@ -32,8 +35,9 @@ def init(
         target = folder / file
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, "utf-8")
+    (folder / SCHEMA).write_text(json_schema.text(json_schema.workflow_schema()), "utf-8")
     note(f"{folder} holds a project:")
-    for file in FILES:
+    for file in (*FILES, SCHEMA):
         note(f"  {file}")
     note("\nrun it:")
     if folder.resolve() != Path.cwd():

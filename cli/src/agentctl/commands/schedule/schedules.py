@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,15 @@ Inputs = Annotated[
     list[str] | None,
     typer.Option("--input", "-i", metavar="KEY=VALUE", help="May hold {{schedule.time}} or {{trigger.payload.x}}."),
 ]
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of schedules. Editors use it for completion and checks."""
+    from agentflow_common.definition.json_schema import text
+    from agentflow_common.schedules.json_schema import schedule_schema
+
+    sys.stdout.write(text(schedule_schema()))
 
 
 def _spec(file: str, flags: dict[str, Any], inputs: list[str] | None, sets: list[str] | None) -> Any:

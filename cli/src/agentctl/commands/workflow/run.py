@@ -71,6 +71,14 @@ def validate(
         raise CliError(f"{source}: not valid, {some(len(data['problems']), 'problem')}")
 
 
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of workflow definitions. Editors use it for completion and checks."""
+    from agentflow_common.definition import json_schema
+
+    sys.stdout.write(json_schema.text(json_schema.workflow_schema()))
+
+
 def _validate_here(text: str) -> dict[str, Any]:
     from agentflow_common.definition.checks import tool_arguments
     from agentflow_common.definition.parse import parse_dict

@@ -22,15 +22,15 @@ Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
 ENDS: Final = frozenset({"END", "__end__"})
 _TOP: Final = ("nodes", "edges", "entry_point", "state", "max_supersteps", "max_iterations")
-_WORKS: Final = {  # author's word: (node type, field that names it, field of its arguments)
+WORKS: Final = {  # author's word: (node type, field that names it, field of its arguments)
     "tool": ("tool", "tool_name", "tool_args"),
     "function": ("function", "function_name", "function_args"),
     "prompt": ("llm", "prompt_ref", "inputs"),
     "workflow": ("subworkflow", "workflow", "inputs"),
 }
-_OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new")
-_SHORT: Final = {"signal": "signal", "wait": "duration"}  # a lone value stands for this field
-_LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
+OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new")
+SHORT: Final = {"signal": "signal", "wait": "duration"}  # a lone value stands for this field
+LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
 _VALUES: Final = frozenset({"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers"})
 _STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
 _PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")
@@ -107,7 +107,7 @@ def _node(node: Any, number: int, found: Authored) -> Any:
     if not isinstance(node, dict):
         found.problems.append((there, f"a node is a mapping, got {kind_of(node)}", "write {name: ..., tool: ...}"))
         return node
-    kinds = [kind for kind in (*_WORKS, *_OTHERS) if kind in node]
+    kinds = [kind for kind in (*WORKS, *OTHERS) if kind in node]
     made = {key: value for key, value in node.items() if key not in {*kinds, "name", "args"}}
     if "name" in node and "id" not in node:
         found.origin[*here, "id"] = (*there, "name")
@@ -122,13 +122,13 @@ def _node(node: Any, number: int, found: Authored) -> Any:
         return made
     if len(kinds) != 1:
         text = f"the node has {' and '.join(kinds)}: it does one thing" if kinds else "the node does nothing"
-        found.problems.append((there, text, f"give one of {', '.join((*_WORKS, *_OTHERS))}"))
+        found.problems.append((there, text, f"give one of {', '.join((*WORKS, *OTHERS))}"))
         return made
     kind = kinds[0]
     if "type" in made or "config" in made:
         field = "type" if "type" in made else "config"
         found.problems.append(((*there, field), f"`{kind}` says it already", f"remove `{field}`"))
-    if kind in _WORKS:
+    if kind in WORKS:
         made["type"], made["config"] = _work(kind, node, made, here, there, found)
     else:
         made["type"], made["config"] = kind, _other(kind, node, here, there, found)
@@ -138,7 +138,7 @@ def _node(node: Any, number: int, found: Authored) -> Any:
 def _work(
     kind: str, node: dict[str, Any], made: dict[str, Any], here: Place, there: Place, found: Authored
 ) -> tuple[str, dict[str, Any]]:
-    node_type, name, arguments = _WORKS[kind]
+    node_type, name, arguments = WORKS[kind]
     config: dict[str, Any] = {name: node[kind]}
     found.origin[*here, "config", name] = (*there, kind)
     found.origin[*here, "config", arguments] = (*there, "args")
@@ -147,7 +147,7 @@ def _work(
         config[arguments] = node["args"]
     else:
         config["state_args"] = True
-    for field in ("parallel", "for_each", "reveal", *_LLM_FIELDS):
+    for field in ("parallel", "for_each", "reveal", *LLM_FIELDS):
         if field in made:
             config[field] = made.pop(field)
     return node_type, config
@@ -158,9 +158,9 @@ def _other(kind: str, node: dict[str, Any], here: Place, there: Place, found: Au
     if "args" in node:
         found.problems.append(((*there, "args"), f"`args` means nothing with {kind}", f"put it inside `{kind}`"))
     value = node[kind]
-    if kind in _SHORT and isinstance(value, str | int):
-        found.origin[*here, "config", _SHORT[kind]] = (*there, kind)
-        value = {_SHORT[kind]: value}
+    if kind in SHORT and isinstance(value, str | int):
+        found.origin[*here, "config", SHORT[kind]] = (*there, kind)
+        value = {SHORT[kind]: value}
     return {} if value is None else value
 
 
