@@ -49,10 +49,10 @@ def test_every_built_in_that_an_example_names_exists(name: str) -> None:
     from agentflow_worker.registry import default_registry
 
     registry = default_registry()
-    definition = of_yaml(name)
+    works = [work for _, work in of_yaml(name).works()]
     prompts = {path.stem for path in (EXAMPLES.parent / "services/prompt/prompts").glob("*.yaml")}
-    assert {ref.split("@")[0] for ref in definition.prompt_refs()} <= prompts
-    for tool in definition.tool_names():
-        assert ("tool", tool) in registry
-    for function in definition.function_names():
-        assert ("function", function) in registry
+    assert {work.config.prompt_ref.split("@")[0] for work in works if work.type == "llm"} <= prompts
+    tools = [work.config.tool_name for work in works if work.type == "tool"]
+    assert [name for name in tools if ("tool", name) not in registry] == []
+    functions = [work.config.function_name for work in works if work.type == "function"]
+    assert [name for name in functions if ("function", name) not in registry] == []

@@ -13,9 +13,9 @@ import pytest
 
 from agentflow_common import rpc
 from agentflow_common.connections.nats_client import NatsConnection, connect, read
-from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.errors import RetryableError
 from agentflow_common.rpc import bus
+from tests.support.cluster import ClusterNode, NatsCluster
 from tests.support.waiting import until
 
 pytestmark = [

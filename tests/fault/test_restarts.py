@@ -23,10 +23,10 @@ from nats.aio.client import Client
 
 from agentflow_common import tasks
 from agentflow_common.connections.nats_client import connect
-from agentflow_common.embedded.cluster import ClusterNode, NatsCluster
 from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from tests.support.chaos import is_healthy
 from tests.support.clickhouse_server import ClickHouseServer
+from tests.support.cluster import ClusterNode, NatsCluster
 from tests.support.waiting import until
 
 from .killing import Processes

@@ -11,11 +11,11 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import subjects
-from agentflow_common.embedded.cluster import NatsCluster
 from agentflow_common.errors import RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime.service import connect
+from tests.support.cluster import NatsCluster
 
 # nats-py forgets the writer of a connection whose server accepted it and said nothing
 LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")

@@ -29,8 +29,8 @@ from nats.js.errors import APIError
 
 from agentflow_common import subjects
 from agentflow_common.embedded import processes
-from agentflow_common.embedded.cluster import NatsCluster
 from agentflow_common.runtime.service import connect
+from tests.support.cluster import NatsCluster
 from tests.support.links import Link, Links
 from tests.support.waiting import until
 

@@ -40,8 +40,9 @@ def test_a_definition_survives_its_canonical_form() -> None:
     definition = parse_text(GOOD)
     assert parse_dict(definition.canonical()) == definition
     assert parse_dict(definition.canonical()).digest() == definition.digest()
-    assert definition.prompt_refs() == ("document_analyzer@3",)
-    assert definition.tool_names() == ("file.read",)
+    works = [work for _, work in definition.works()]
+    assert [work.config.prompt_ref for work in works if work.type == "llm"] == ["document_analyzer@3"]
+    assert [work.config.tool_name for work in works if work.type == "tool"] == ["file.read"]
     assert parse_text(GOOD.replace("version: 2", "version: 3")).digest() != definition.digest()
 
 

@@ -18,11 +18,6 @@ def from_cents(cents: int) -> int:
     return cents * NANO_PER_CENT
 
 
-def to_cents(nano: int) -> float:
-    """For metrics and display only; never for arithmetic."""
-    return nano / NANO_PER_CENT
-
-
 def display(nano: int) -> str:
     """`$0.0012` with the digits that matter: two for dollars, up to nine for fractions of a cent.
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from jinja2 import StrictUndefined, nodes, pass_context
-from jinja2.compiler import CodeGenerator, Frame
+from jinja2.compiler import Frame
 from jinja2.exceptions import SecurityError, TemplateRuntimeError
 from jinja2.runtime import Context, LoopContext, Macro, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -28,6 +28,7 @@ from agentflow_common.expressions.sandbox import (
     TEXT_FILTERS,
     Absent,
     ExpressionError,
+    Generator,
     NullPart,
     as_method_calls,
     lookup,
@@ -164,8 +165,8 @@ def _range(*args: int) -> range:
     return values
 
 
-class _Generator(CodeGenerator):
-    """Sends every literal container and every `~` through the meter."""
+class _Generator(Generator):
+    """Sends every literal container through the meter, beside `~` and slices."""
 
     def visit_List(self, node: nodes.List, frame: Frame) -> None:  # noqa: N802
         self._metered(super().visit_List, node, frame)
@@ -178,24 +179,6 @@ class _Generator(CodeGenerator):
 
     def visit_Dict(self, node: nodes.Dict, frame: Frame) -> None:  # noqa: N802
         self._metered(super().visit_Dict, node, frame)
-
-    def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
-        self.write("environment.concatenate((")
-        for part in node.nodes:
-            self.visit(part, frame)
-            self.write(", ")
-        self.write("))")
-
-    def visit_Getitem(self, node: nodes.Getitem, frame: Frame) -> None:  # noqa: N802
-        if not isinstance(node.arg, nodes.Slice):
-            super().visit_Getitem(node, frame)
-            return
-        self.write("environment.sliced(")
-        self.visit(node.node, frame)
-        for part in (node.arg.start, node.arg.stop, node.arg.step):
-            self.write(", ")
-            self.write("None") if part is None else self.visit(part, frame)
-        self.write(")")
 
     def visit_For(self, node: nodes.For, frame: Frame) -> None:  # noqa: N802
         if node.recursive:

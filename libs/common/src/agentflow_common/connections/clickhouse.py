@@ -64,10 +64,6 @@ class ClickHouse:
         self._asker: Any = None
         self._busy_since = 0.0
 
-    @property
-    def embedded(self) -> bool:
-        return bool(self._path)
-
     def preload(self) -> None:
         """Loads the engine on its thread right away: half a second of work that needs nobody else."""
         self._thread.submit(self._import)

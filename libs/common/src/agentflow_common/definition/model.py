@@ -127,20 +127,10 @@ class Definition(Model):
             for work in works(node):
                 yield number, work
 
-    def _names(self, kind: str, field: str) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(getattr(work.config, field) for _, work in self.works() if work.type == kind))
-
-    def prompt_refs(self) -> tuple[str, ...]:
-        return self._names("llm", "prompt_ref")
-
-    def tool_names(self) -> tuple[str, ...]:
-        return self._names("tool", "tool_name")
-
-    def function_names(self) -> tuple[str, ...]:
-        return self._names("function", "function_name")
-
     def workflow_refs(self) -> tuple[str, ...]:
-        return self._names("subworkflow", "workflow")
+        """Returns the references of its subworkflows, each once."""
+        refs = (work.config.workflow for _, work in self.works() if work.type == "subworkflow")
+        return tuple(dict.fromkeys(refs))
 
     def pools(self) -> tuple[str, ...]:
         """The worker pools that its tasks go to."""

@@ -209,10 +209,10 @@ def urlencode(value: Any) -> str:
 
 
 class Generator(CodeGenerator):
-    """Sends every `~` through the bound."""
+    """Sends every `~` and every slice through the environment, which bounds them."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
-        self.write("environment.concat((")
+        self.write("environment.concatenate((")
         for part in node.nodes:
             self.visit(part, frame)
             self.write(", ")
@@ -233,7 +233,7 @@ class Generator(CodeGenerator):
 class Sandbox(ImmutableSandboxedEnvironment):
     code_generator_class = Generator
     intercepted_binops = frozenset({"*", "**", "%"})
-    concat = staticmethod(_text)
+    concat = concatenate = staticmethod(_text)
     sliced = staticmethod(sliced)
 
     def getattr(self, obj: Any, attribute: str) -> Any:
