@@ -112,7 +112,7 @@ async def test_every_second_fires_once_however_often_processes_die(processes: Pr
             event = ev.decode(stored.data)
             if isinstance(event, ev.RunSubmitted):
                 submitted[event.run] += 1
-                assert event.origin == ev.OriginRef(run=key.run, kind="schedule")
+                assert event.origin == ev.OriginRef(run=key.name, kind="schedule")
         assert submitted == Counter(event.child for event in fired), "each fire is one run"
     finally:
         await nc.close()

@@ -180,7 +180,9 @@ class Truth:
     async def scheduler(self) -> None:
         """It answers no questions; it begins a run of which the log tells it, on any shard."""
         key = subjects.key_of("truth", ids.new_run_id())
-        told = ev.RunSubmitted(org=key.org, run=key.run, ts=1, workflow="truth", version=1, definition=self._definition)
+        told = ev.RunSubmitted(
+            org=key.org, run=key.name, ts=1, workflow="truth", version=1, definition=self._definition
+        )
         await self._nc.jetstream(timeout=ASK_S_MAX).publish(subjects.run_in(key), ev.encode(told))
         while await self._event_log.last(subjects.out_run(key)) is None:
             await asyncio.sleep(0.1)

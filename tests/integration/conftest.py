@@ -41,27 +41,27 @@ class EngineUnderTest:
         self.nc = nc
         self.log = log
 
-    async def submit(self, text: str, inputs: dict[str, Any] | None = None, **fields: Any) -> subjects.RunKey:
+    async def submit(self, text: str, inputs: dict[str, Any] | None = None, **fields: Any) -> subjects.EntityKey:
         definition = parse_text(text)
         key = subjects.key_of("test", ids.new_run_id())
         event = ev.RunSubmitted(
-            org=key.org, run=key.run, ts=1_700_000_000_000, workflow=definition.name, version=definition.version,
+            org=key.org, run=key.name, ts=1_700_000_000_000, workflow=definition.name, version=definition.version,
             definition=definition.canonical(), inputs=Payload(value=definition.check_inputs(inputs or {})),
             deadline_ms=definition.deadline_ms, **fields,
         )  # fmt: skip
         await self.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
         return key
 
-    async def events(self, key: subjects.RunKey) -> list[tuple[int, ev.AnyEvent]]:
+    async def events(self, key: subjects.EntityKey) -> list[tuple[int, ev.AnyEvent]]:
         read = [(s.seq, ev.try_decode(s.data)) for s in await self.log.read(subjects.run_all(key))]
         return [(seq, event) for seq, event in read if event is not None]
 
-    async def state(self, key: subjects.RunKey) -> RunState:
+    async def state(self, key: subjects.EntityKey) -> RunState:
         state = fold(await self.events(key))
         assert state is not None
         return state
 
-    async def finished(self, key: subjects.RunKey, timeout_s: float = PATIENCE_S) -> RunState:
+    async def finished(self, key: subjects.EntityKey, timeout_s: float = PATIENCE_S) -> RunState:
         async with asyncio.timeout(timeout_s):
             while True:
                 last = await self.log.last(subjects.out_run(key))
@@ -69,7 +69,7 @@ class EngineUnderTest:
                     return await self.state(key)
                 await asyncio.sleep(0.01)
 
-    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
+    async def until(self, key: subjects.EntityKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
         """The first event of a type, once it is there."""
         async with asyncio.timeout(timeout_s):
             while True:

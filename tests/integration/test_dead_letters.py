@@ -69,7 +69,7 @@ class Place:
         out, err = await asyncio.wait_for(process.communicate(text.encode()), 60)
         return process.returncode or 0, out.decode(), err.decode()
 
-    async def poison(self, key: subjects.RunKey, data: bytes) -> int:
+    async def poison(self, key: subjects.EntityKey, data: bytes) -> int:
         """Straight into the run's facts, as no service would write it."""
         return (await self.log.append(Entry(subjects.run_in(key), data))).seq
 
@@ -99,7 +99,7 @@ def scheduling(place: Place, harness: Any) -> Any:
     return service.running("scheduler", harness.scheduler_settings(url), harness.scheduler_app)
 
 
-def in_shard(shard: int) -> subjects.RunKey:
+def in_shard(shard: int) -> subjects.EntityKey:
     """A run that was never submitted."""
     while True:
         key = subjects.key_of(ORG, ids.new_run_id())
@@ -113,12 +113,12 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         other = in_shard(live.shard)
-        at: dict[str, Any] = {"org": ORG, "run": other.run, "ts": TS}
+        at: dict[str, Any] = {"org": ORG, "run": other.name, "ts": TS}
         broken_seed = ev.RunSubmitted(
             **at, workflow="w", version=1, definition={}, seed=ev.Payload(value={"a": "no step"})
         )
-        forged = ev.RunCompleted(org=ORG, run=live.run, ts=TS, seen=10**9)
-        lost = {"type": "step.completed", "org": ORG, "run": live.run, "ts": TS, "step": "s", "attempt": "one"}
+        forged = ev.RunCompleted(org=ORG, run=live.name, ts=TS, seen=10**9)
+        lost = {"type": "step.completed", "org": ORG, "run": live.name, "ts": TS, "step": "s", "attempt": "one"}
         bodies = [
             (live, b"\xff\xfe no JSON"),
             (other, ev.encode(broken_seed)),
@@ -130,18 +130,18 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
         found = await place.buried(admin, 5)
         assert [letter.origin_sequence for letter in found] == seqs
         assert {letter.origin for letter in found} == {"scheduler"} and all(letter.replayable for letter in found)
-        assert [letter.run_id for letter in found] == [key.run for key, _ in bodies]
+        assert [letter.run_id for letter in found] == [key.name for key, _ in bodies]
         assert found[0].reason and found[0].size_bytes == len(bodies[0][1])
         beside = await place.engine.submit(QUICK)
         assert (await place.engine.finished(beside)).status == "completed"
 
         key = await place.stand.key_for(ORG, "admin", "operator", "reveal")
-        code, out, _ = await place.cli(key, "dead", "list", "--run", live.run, "-o", "json")
+        code, out, _ = await place.cli(key, "dead", "list", "--run", live.name, "-o", "json")
         assert code == 0 and len(json.loads(out)) == 4
         code, out, err = await place.cli(key, "dead", "replay", str(found[4].sequence))
         assert code == 0 and "replayed" in out, err
         (again,) = (await place.buried(admin, 5))[-1:]  # it can't be read any better: a new letter, counted
-        assert (again.replays, again.run_id) == (1, live.run)
+        assert (again.replays, again.run_id) == (1, live.name)
         repaired = json.dumps({**lost, "attempt": 1, "output": {"value": 41}, "worker": "by hand"})
         code, out, err = await place.cli(key, "dead", "replay", str(again.sequence), "--body", repaired)
         assert code == 0 and "replayed" in out, err
@@ -162,7 +162,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
     asks: dict[str, Any] = {
         "type": "lane.requested",
         "org": lane.org,
-        "run": lane.run,
+        "run": lane.name,
         "ts": TS,
         "attempt": 1,
         "step": "s",
@@ -191,25 +191,25 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
         ):
             own = in_shard(live.shard)
             event = ev.RunSubmitted(
-                **{"org": ORG, "run": own.run, "ts": TS, **at}, workflow="w", version=1, definition={}, **more
+                **{"org": ORG, "run": own.name, "ts": TS, **at}, workflow="w", version=1, definition={}, **more
             )
             await place.poison(own, ev.encode(event))  # whom nobody could tell how it ended
         found = await place.buried(admin, 4 + 3 + 4 + 1 + 3)  # the gateway follows the decisions
         assert {letter.origin for letter in found} == {"scheduler", "gateway"}
         second = await place.engine.submit(text)  # waits for the slot
         done = ev.StepCompleted(
-            org=ORG, run=live.run, ts=TS, step="s", attempt=1, output=ev.Payload(41), worker="by hand"
+            org=ORG, run=live.name, ts=TS, step="s", attempt=1, output=ev.Payload(41), worker="by hand"
         )
         await place.poison(live, ev.encode(done))
         assert (await place.engine.finished(live)).status == "completed"
         await place.engine.until(second, ev.StepScheduled)
     async with scheduling(place, harness):  # reads it all again
-        done = msgspec.structs.replace(done, run=second.run)
+        done = msgspec.structs.replace(done, run=second.name)
         await place.poison(second, ev.encode(done))
         assert (await place.engine.finished(second)).status == "completed"
 
     async def listed() -> bool:
-        return {second.run, live.run} <= {run.run_id for run in (await admin.workflows.list(status="completed")).runs}
+        return {second.name, live.name} <= {run.run_id for run in (await admin.workflows.list(status="completed")).runs}
 
     await until(listed)
 
@@ -223,7 +223,7 @@ async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(plac
         await place.buried(admin, 1)
     await place.poison(live, b"second")
     await place.log.append(Entry(subjects.run_in(live), ev.encode(
-        ev.StepCompleted(org=ORG, run=live.run, ts=TS, step="s", attempt=1, output=ev.Payload(value=1)))))  # fmt: skip
+        ev.StepCompleted(org=ORG, run=live.name, ts=TS, step="s", attempt=1, output=ev.Payload(value=1)))))  # fmt: skip
     async with scheduling(place, harness):
         assert (await place.engine.finished(live)).status == "completed"
         found = await place.buried(admin, 2)  # the first is not buried twice
@@ -290,7 +290,7 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     paged = await admin.admin.list_dead_letters(limit=2)
     rest = await admin.admin.list_dead_letters(limit=2, page_token=paged.next_page_token)
     assert (*paged.letters, *rest.letters) == mine and not rest.next_page_token
-    assert len((await admin.admin.list_dead_letters(origin="worker", run_id=run.run)).letters) == 1
+    assert len((await admin.admin.list_dead_letters(origin="worker", run_id=run.name)).letters) == 1
     seq = mine[0].sequence
     for client, error in ((stranger, NotFoundError), (reader, PermissionDeniedError)):
         with pytest.raises(error):
@@ -307,7 +307,7 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     shown = await revealing.admin.get_dead_letter(seq, reveal=True, reason="case 7")
     assert (shown.body, shown.truncated) == ("mail jane", False)
     (restore,) = place.stand.neighbours.asked[asked:]
-    assert (restore.org, restore.run, restore.reason) == (ORG, run.run, f"dead letter {seq}: case 7")
+    assert (restore.org, restore.run, restore.reason) == (ORG, run.name, f"dead letter {seq}: case 7")
 
     with pytest.raises(InvalidArgumentError, match="not said"):
         await admin.admin.purge_dead_letters()
@@ -316,8 +316,8 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     assert made.count("refused") == 3 and "holds no run" in problems[0] and "not a fact" in problems[2]
     with pytest.raises(PermissionDeniedError, match="operator"):
         await admin.admin.replay_dead_letters([seq], repaired_body="{}")
-    elsewhere = ev.StepStarted(org="other", run=run.run, ts=1, step="a", attempt=1, worker="w")
-    deciding = ev.RunCompleted(org=ORG, run=run.run, ts=1)
+    elsewhere = ev.StepStarted(org="other", run=run.name, ts=1, step="a", attempt=1, worker="w")
+    deciding = ev.RunCompleted(org=ORG, run=run.name, ts=1)
     both = await place.client("admin", "operator")
     for body in ("no JSON", ev.encode(elsewhere).decode(), ev.encode(deciding).decode()):
         with pytest.raises(InvalidArgumentError):

@@ -136,7 +136,7 @@ async def test_a_declared_timeout_stops_the_step(engine: Any) -> None:
     key = await engine.submit(text)
     state = await engine.finished(key)
     assert (state.status, state.error.type) == (RunStatus.FAILED, "timeout")
-    await until(lambda: key.run in steps().STOPPED)
+    await until(lambda: key.name in steps().STOPPED)
 
 
 async def test_a_deadline_ends_the_run(engine: Any) -> None:
@@ -151,12 +151,12 @@ async def test_cancel_reaches_a_running_step(engine: Any) -> None:
     text = workflow("{id: s, type: function, config: {function_name: t.sleep, inputs: {seconds: 60}}}")
     key = await engine.submit(text)
     await engine.until(key, ev.StepStarted)
-    request = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="enough")
+    request = ev.RunCancelRequested(org=key.org, run=key.name, ts=1, reason="enough")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(request)))
     state = await engine.finished(key)
     assert state.status is RunStatus.CANCELLED
     assert state.steps["s"].status is StepStatus.CANCELLED
-    await until(lambda: key.run in steps().STOPPED)
+    await until(lambda: key.name in steps().STOPPED)
 
 
 async def test_a_claimed_tool_that_comes_again_is_not_run_again(engine: Any) -> None:
@@ -165,14 +165,14 @@ async def test_a_claimed_tool_that_comes_again_is_not_run_again(engine: Any) -> 
     assert state.output.value == {"pay": 7}
     assert steps().CALLS[f"{state.run}/pay"] == 1
     claimed = subjects.key_of("test", "run_claimed")
-    claim = ev.ClaimTaken(org="test", run=claimed.run, ts=1, step="pay", attempt=1, worker="gone")
+    claim = ev.ClaimTaken(org="test", run=claimed.name, ts=1, step="pay", attempt=1, worker="gone")
     await engine.log.append(Entry(subjects.claim(claimed, "pay", 1), ev.encode(claim), fence=Fence(0)))
     first = (await engine.events(subjects.key_of("test", state.run)))[0][1]
-    again = ev.decode(ev.encode(first).replace(state.run.encode(), claimed.run.encode()))
+    again = ev.decode(ev.encode(first).replace(state.run.encode(), claimed.name.encode()))
     await engine.log.append(Entry(subjects.run_in(claimed), ev.encode(again), fence=Fence(0)))
     unknown = await engine.finished(claimed)
     assert (unknown.status, unknown.error.type) == (RunStatus.FAILED, "outcome_unknown")
-    assert steps().CALLS[f"{claimed.run}/pay"] == 0
+    assert steps().CALLS[f"{claimed.name}/pay"] == 0
 
 
 async def test_poison_is_buried_and_the_shard_goes_on(engine: Any) -> None:
@@ -205,7 +205,7 @@ async def test_undecidable_inputs_fail_the_run_with_the_reason(engine: Any) -> N
 
 async def test_a_definition_that_cannot_be_planned_ends_its_run(engine: Any) -> None:
     key = subjects.key_of("test", "run_unplannable")
-    event = ev.RunSubmitted(org="test", run=key.run, ts=1, workflow="w", version=1, definition={"name": "w"})
+    event = ev.RunSubmitted(org="test", run=key.name, ts=1, workflow="w", version=1, definition={"name": "w"})
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
     state = await engine.finished(key)
     assert (state.status, state.error.type) == (RunStatus.FAILED, "undecidable")
@@ -221,13 +221,13 @@ async def test_a_run_whose_blob_is_missing_holds_up_nobody(engine: Any) -> None:
     definition = parse_text(text).canonical()
     lost = Payload(ref=ev.BlobRef(sha256="0" * 64, size=100_000))
     key = subjects.key_of("test", "run_lost_blob")
-    event = ev.RunSubmitted(org="test", run=key.run, ts=1, workflow="w", version=1, definition=definition, inputs=lost)
+    event = ev.RunSubmitted(org="test", run=key.name, ts=1, workflow="w", version=1, definition=definition, inputs=lost)
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
     quick = workflow("{id: a, type: function, config: {function_name: t.add, inputs: {a: 1}}}")
     for _ in range(5):
         assert (await engine.finished(await engine.submit(quick))).status is RunStatus.COMPLETED
     assert (await engine.state(key)).status is RunStatus.PENDING
-    request = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="lost")
+    request = ev.RunCancelRequested(org=key.org, run=key.name, ts=1, reason="lost")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(request)))
     assert (await engine.finished(key)).status is RunStatus.CANCELLED
 

@@ -42,18 +42,18 @@ async def narrow(nats_url: str, harness: ModuleType) -> AsyncIterator[Any]:
         yield harness.EngineUnderTest(worker.nc, worker.log)
 
 
-async def submit(engine: Any, org: str, priority: int = 0) -> subjects.RunKey:
+async def submit(engine: Any, org: str, priority: int = 0) -> subjects.EntityKey:
     definition = parse_text(TEXT)
     key = subjects.key_of(org, ids.new_run_id())
     event = ev.RunSubmitted(
-        org=org, run=key.run, ts=1, workflow="fair", version=1, definition=definition.canonical(),
+        org=org, run=key.name, ts=1, workflow="fair", version=1, definition=definition.canonical(),
         inputs=Payload(value={}), priority=priority,
     )  # fmt: skip
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
     return key
 
 
-async def waited_for(engine: Any, late: list[subjects.RunKey], backlog: list[subjects.RunKey]) -> int:
+async def waited_for(engine: Any, late: list[subjects.EntityKey], backlog: list[subjects.EntityKey]) -> int:
     """How many runs of the backlog ended between the submission of the late ones and the end of the last of these."""
     ends, submitted = {}, 0
     for key in [*backlog, *late]:

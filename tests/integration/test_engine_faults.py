@@ -122,7 +122,7 @@ async def test_engine_01_an_error_that_leaves_nothing_to_do_ends_its_run_alone(
     for other in [await engine.submit(QUICK) for _ in range(10)]:
         assert (await engine.finished(other)).status is RunStatus.COMPLETED
     monkeypatch.setattr(engine, "decide_entity", real)
-    cancel = ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="enough")
+    cancel = ev.RunCancelRequested(org=key.org, run=key.name, ts=1, reason="enough")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(cancel)))
     end = (await engine.finished(key)).status
     assert end in {RunStatus.CANCELLED, RunStatus.FAILED}

@@ -30,12 +30,12 @@ def workflow(*nodes: str, edges: str = "", top: str = "") -> str:
     return f"name: w\n{top}\ndag:\n  nodes:\n{listed}\n  edges: [{edges}]\n"
 
 
-async def tell(engine: Any, key: subjects.RunKey, kind: type[ev.Event], **fields: Any) -> None:
-    event = kind(org=key.org, run=key.run, ts=time.time_ns() // 1_000_000, **fields)
+async def tell(engine: Any, key: subjects.EntityKey, kind: type[ev.Event], **fields: Any) -> None:
+    event = kind(org=key.org, run=key.name, ts=time.time_ns() // 1_000_000, **fields)
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event)))
 
 
-async def reached(engine: Any, key: subjects.RunKey, status: RunStatus, timeout_s: float = PATIENCE_S) -> Any:
+async def reached(engine: Any, key: subjects.EntityKey, status: RunStatus, timeout_s: float = PATIENCE_S) -> Any:
     async with asyncio.timeout(timeout_s):
         while True:
             state = await engine.state(key)
@@ -232,7 +232,7 @@ async def test_a_subworkflow_is_a_run_of_its_own(engine: Any) -> None:
     assert state.output.value["first"] == 2 + 1.5
     assert "missing" in state.steps["bad"].error.message or "not an input" in state.steps["bad"].error.message
     run = await engine.state(subjects.key_of(key.org, state.steps["many[1]"].child))
-    assert run.parent == ev.ParentRef(key.run, "many[1]", 1)
+    assert run.parent == ev.ParentRef(key.name, "many[1]", 1)
     assert run.status is RunStatus.COMPLETED
 
 

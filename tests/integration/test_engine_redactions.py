@@ -36,8 +36,8 @@ dag:
 """
 
 
-async def restored(nc: Any, key: subjects.RunKey, value: Any) -> Any:
-    request = rpc.RestoreRequest(org=key.org, run=key.run, value=value, actor="test", reason="a test asks")
+async def restored(nc: Any, key: subjects.EntityKey, value: Any) -> Any:
+    request = rpc.RestoreRequest(org=key.org, run=key.name, value=value, actor="test", reason="a test asks")
     return (await bus.call(nc, rpc.RESTORE, request)).value
 
 

@@ -47,12 +47,12 @@ def family() -> dict[str, Any]:
     return {name: parse_text(text).canonical() for name, text in texts.items()}
 
 
-async def tell(engine: Any, key: subjects.RunKey, kind: type[ev.Event], **fields: Any) -> None:
-    event = kind(org=key.org, run=key.run, ts=time.time_ns() // 1_000_000, **fields)
+async def tell(engine: Any, key: subjects.EntityKey, kind: type[ev.Event], **fields: Any) -> None:
+    event = kind(org=key.org, run=key.name, ts=time.time_ns() // 1_000_000, **fields)
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event)))
 
 
-async def below(engine: Any, key: subjects.RunKey, count: int) -> list[subjects.RunKey]:
+async def below(engine: Any, key: subjects.EntityKey, count: int) -> list[subjects.EntityKey]:
     """The runs that a run has started, once they are so many."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -91,10 +91,10 @@ async def test_engine_04_effects_are_undone_backwards_through_a_family(engine: A
     assert (await engine.finished(middle)).status is RunStatus.CANCELLED
 
 
-async def set_deadline(engine: Any, key: subjects.RunKey) -> None:
+async def set_deadline(engine: Any, key: subjects.EntityKey) -> None:
     """The run's deadline passes now."""
     timer = (await engine.state(key)).timers["deadline"]
-    fired = ev.TimerFired(org=key.org, run=key.run, ts=timer.fire_at, timer="deadline", kind="deadline")
+    fired = ev.TimerFired(org=key.org, run=key.name, ts=timer.fire_at, timer="deadline", kind="deadline")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(fired)))
 
 
@@ -106,8 +106,8 @@ async def test_engine_04_a_subworkflow_whose_events_are_gone_ends_the_wait(engin
     (child,) = await below(engine, key, 1)
     await engine.until(child, ev.StepStarted)
     lost = subjects.key_of(key.org, ids.new_run_id())
-    await tell(engine, lost, ev.RunCancelRequested, reason="enough", child_of=ParentRef(key.run, "sub", 1))
-    ended = await told(engine, key, lost.run)
+    await tell(engine, lost, ev.RunCancelRequested, reason="enough", child_of=ParentRef(key.name, "sub", 1))
+    ended = await told(engine, key, lost.name)
     assert (ended.status, ended.error.type) == ("failed", "child_lost")
     assert (await engine.finished(key)).status is RunStatus.FAILED
     assert steps().UNDONE == ["first"]
@@ -115,7 +115,7 @@ async def test_engine_04_a_subworkflow_whose_events_are_gone_ends_the_wait(engin
     await engine.finished(child)
 
 
-async def told(engine: Any, key: subjects.RunKey, child: str) -> Any:
+async def told(engine: Any, key: subjects.EntityKey, child: str) -> Any:
     """What a run was told of the end of a subworkflow."""
     async with asyncio.timeout(PATIENCE_S):
         while True:
@@ -129,9 +129,9 @@ async def test_engine_04_a_subworkflow_that_can_not_be_planned_tells_its_parent(
     above = subjects.key_of("test", ids.new_run_id())
     child = subjects.key_of("test", ids.new_run_id())
     definition = {"name": "child", "dag": {"nodes": "none"}}
-    parent = ParentRef(above.run, "sub", 1)
+    parent = ParentRef(above.name, "sub", 1)
     await tell(engine, child, ev.RunSubmitted, workflow="child", version=1, definition=definition, parent=parent)
-    ended = await told(engine, above, child.run)
+    ended = await told(engine, above, child.name)
     assert (ended.step, ended.attempt, ended.status, ended.error.type) == ("sub", 1, "failed", "undecidable")
 
 

@@ -207,7 +207,7 @@ async def test_engine_14_what_comes_after_a_schedule_was_deleted_is_refused(
     append = schedules.append
 
     async def deleted_before(deps: Any, call: Any, key: Any, event: Any, **more: Any) -> Any:
-        await append(deps, call, key, ev.ScheduleDeleted(org=key.org, run=key.run, ts=event.ts))
+        await append(deps, call, key, ev.ScheduleDeleted(org=key.org, run=key.name, ts=event.ts))
         return await append(deps, call, key, event, **more)
 
     monkeypatch.setattr(schedules, "append", deleted_before)

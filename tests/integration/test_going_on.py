@@ -28,7 +28,7 @@ dag:
 """
 
 
-async def waiting(engine: Any) -> tuple[subjects.RunKey, subjects.RunKey]:
+async def waiting(engine: Any) -> tuple[subjects.EntityKey, subjects.EntityKey]:
     """A run that is over, and the one that goes on in its place."""
     first = await engine.submit(TEXT)
     second = subjects.key_of(first.org, (await engine.finished(first)).continued_as)
@@ -36,8 +36,8 @@ async def waiting(engine: Any) -> tuple[subjects.RunKey, subjects.RunKey]:
     return first, second
 
 
-def cancel(key: subjects.RunKey) -> Entry:
-    return Entry(subjects.run_in(key), ev.encode(ev.RunCancelRequested(org=key.org, run=key.run, ts=1, reason="late")))
+def cancel(key: subjects.EntityKey) -> Entry:
+    return Entry(subjects.run_in(key), ev.encode(ev.RunCancelRequested(org=key.org, run=key.name, ts=1, reason="late")))
 
 
 async def test_a_cancel_that_comes_too_late_is_for_the_run_that_goes_on(engine: Any) -> None:

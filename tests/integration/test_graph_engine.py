@@ -118,7 +118,7 @@ edges: [{from: big, to: swap}, {from: swap, to: use}]
 entry_point: big
 """
     key = await engine.submit(text)
-    signal = ev.SignalReceived(org=key.org, run=key.run, ts=1, name="swap", payload=Payload(value=41))
+    signal = ev.SignalReceived(org=key.org, run=key.name, ts=1, name="swap", payload=Payload(value=41))
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(signal)))
     state = await engine.finished(key)
     assert state.status is RunStatus.COMPLETED, state.error

@@ -79,7 +79,7 @@ def ledger(heard: Any, engine: Any) -> Lanes:
     return Lanes(engine, heard)
 
 
-async def most_at_once(engine: Any, runs: list[subjects.RunKey]) -> int:
+async def most_at_once(engine: Any, runs: list[subjects.EntityKey]) -> int:
     """The most steps that ran at a time, as the workers' own times tell."""
     moments: list[tuple[int, int]] = []
     for run in runs:
@@ -155,9 +155,9 @@ async def test_who_is_cancelled_gives_back_its_slot_or_its_place(engine: Any, le
     first, second = [await engine.submit(text, {"customer": "c"}) for _ in range(2)]
     state = await ledger.until("test-c", lambda state: bool(state.holders and state.queue))
     holder = next(iter(state.holders.values())).run
-    waiting, running = (first, second) if holder == second.run else (second, first)
+    waiting, running = (first, second) if holder == second.name else (second, first)
     for run in (waiting, running):
-        cancel = ev.RunCancelRequested(org=run.org, run=run.run, ts=1, reason="enough")
+        cancel = ev.RunCancelRequested(org=run.org, run=run.name, ts=1, reason="enough")
         await engine.log.append(Entry(subjects.run_in(run), ev.encode(cancel)))
         assert (await engine.finished(run)).status is RunStatus.CANCELLED
     await ledger.until("test-c", lambda state: state.idle and state.grants == 1)
@@ -174,7 +174,7 @@ async def test_what_is_paused_leaves_its_slot_to_others(engine: Any, ledger: Lan
     if whole:
         await bucket.put("workflow.test.held", b'{"paused": true}')
     else:
-        pause = ev.RunPauseRequested(org=held.org, run=held.run, ts=1)
+        pause = ev.RunPauseRequested(org=held.org, run=held.name, ts=1)
         await engine.log.append(Entry(subjects.run_in(held), ev.encode(pause)))
         await engine.until(held, ev.RunPaused)
     await ledger.set(lane, limit=1)  # a scheduler hears of controls in their order
@@ -186,7 +186,7 @@ async def test_what_is_paused_leaves_its_slot_to_others(engine: Any, ledger: Lan
     if whole:
         await bucket.put("workflow.test.held", b'{"paused": false}')
     else:
-        resume = ev.RunResumeRequested(org=held.org, run=held.run, ts=1)
+        resume = ev.RunResumeRequested(org=held.org, run=held.name, ts=1)
         await engine.log.append(Entry(subjects.run_in(held), ev.encode(resume)))
     assert (await engine.finished(held)).status is RunStatus.COMPLETED
     assert (await ledger.until(lane, lambda state: state.idle)).grants == 5
@@ -211,7 +211,7 @@ async def test_a_full_pool_keeps_no_slot_of_a_workflow_that_is_paused(
         bucket = await engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
         await bucket.put("workflow.test.held", b'{"paused": true}')
         state = await ledger.until("test-x", lambda state: not state.queue)
-        assert {slot.run for slot in state.holders.values()} == {other.run}
+        assert {slot.run for slot in state.holders.values()} == {other.name}
 
 
 async def test_a_full_lane_fails_the_attempt_with_the_reason(
@@ -289,7 +289,7 @@ async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(
                 await run_many(engine, 20, "second")
                 snapshot = await load_snapshot(store, first.shard)
                 newest = (await ledger.events("test-first"))[-1][0]
-                if snapshot.seq > newest and first.run not in {state.run for state in snapshot.lanes}:
+                if snapshot.seq > newest and first.name not in {state.run for state in snapshot.lanes}:
                     break
         await run_many(engine, 3, "first")
         state = await ledger.until("test-first", lambda state: state.idle and state.grants == 6)

@@ -77,11 +77,11 @@ class Held:
         """name: the step whose first call waits."""
         steps().HOLDS[name] = self.gate
         self.key = await self.engine.submit(text)
-        await until(lambda: (self.key.run, name) in steps().HELD)
+        await until(lambda: (self.key.name, name) in steps().HELD)
         return self
 
     async def tell(self, kind: type[Any], **fields: Any) -> None:
-        event = kind(org=self.key.org, run=self.key.run, ts=1, **fields)
+        event = kind(org=self.key.org, run=self.key.name, ts=1, **fields)
         await self.engine.log.append(Entry(subjects.run_in(self.key), ev.encode(event)))
 
     async def log(self) -> list[ev.AnyEvent]:
@@ -97,7 +97,7 @@ class Held:
                 await asyncio.sleep(0.01)
 
     def calls(self) -> dict[str, int]:
-        return {step: count for (run, step), count in steps().CALLS.items() if run == self.key.run}
+        return {step: count for (run, step), count in steps().CALLS.items() if run == self.key.name}
 
 
 def tasks(log: list[ev.AnyEvent]) -> list[str]:
@@ -200,8 +200,8 @@ async def test_tokens_are_passed_on_and_revealed_to_whom_it_is_due(
     assert begun(log) == ["b", "c"]
     address = "jane.doe" + "@example.com"
     assert address.encode() not in b"".join(map(ev.encode, log))
-    assert steps().GIVEN[key.run, "b"] == state.steps["a"].output.value
-    assert steps().GIVEN[key.run, "c"] == address
+    assert steps().GIVEN[key.name, "b"] == state.steps["a"].output.value
+    assert steps().GIVEN[key.name, "c"] == address
     assert state.steps["c"].output.value == len(address)
 
 
@@ -229,7 +229,7 @@ async def test_a_cancel_stops_the_step_that_a_worker_is_at(engine: Any, grace_ms
     await run.tell(ev.RunCancelRequested, reason="enough", grace_ms=grace_ms)
     state = await engine.finished(run.key)  # and not when the grace is over
     assert state.status is RunStatus.CANCELLED
-    await until(lambda: (run.key.run, "b") in steps().STOPPED)
+    await until(lambda: (run.key.name, "b") in steps().STOPPED)
     assert state.steps["a"].status is StepStatus.COMPLETED
     assert "c" not in state.steps or state.steps["c"].status is StepStatus.SKIPPED
     assert run.calls() == {"a": 1, "b": 1}
@@ -238,9 +238,9 @@ async def test_a_cancel_stops_the_step_that_a_worker_is_at(engine: Any, grace_ms
 async def test_a_word_about_a_step_that_is_done_stops_the_one_after_it(engine: Any) -> None:
     """The scheduler closed it without knowing that it was done."""
     run = await Held(engine).submit(three(), "c")
-    hint = {"run": run.key.run, "step": "b", "attempt": 1, "mode": "forced"}
-    await engine.nc.publish(subjects.control(run.key.run), msgspec.json.encode(hint))
-    await until(lambda: (run.key.run, "c") in steps().STOPPED)
+    hint = {"run": run.key.name, "step": "b", "attempt": 1, "mode": "forced"}
+    await engine.nc.publish(subjects.control(run.key.name), msgspec.json.encode(hint))
+    await until(lambda: (run.key.name, "c") in steps().STOPPED)
 
 
 async def paused_lane(engine: Any) -> None:
@@ -306,11 +306,11 @@ async def test_many_rows_under_fsync_some_of_which_are_paused(harness: ModuleTyp
             keys = [await engine.submit(text) for _ in range(count)]
             for key in keys[::3]:
                 for kind in (ev.RunPauseRequested, ev.RunResumeRequested):
-                    event = kind(org=key.org, run=key.run, ts=1)
+                    event = kind(org=key.org, run=key.name, ts=1)
                     await engine.log.append(Entry(subjects.run_in(key), ev.encode(event)))
             for key in keys:
                 state = await engine.finished(key)
                 assert state.status is RunStatus.COMPLETED, state.error
                 reports = [e.step for _, e in await engine.events(key) if isinstance(e, ev.StepCompleted)]
                 assert sorted(reports) == [f"s{n}" for n in range(8)]
-                assert {step for (run, step), calls in steps().CALLS.items() if run == key.run and calls != 1} == set()
+                assert {step for (run, step), calls in steps().CALLS.items() if run == key.name and calls != 1} == set()

@@ -70,7 +70,7 @@ class Worker:
     async def dies(self) -> None:
         await self._lifetime.aclose()
 
-    async def offer(self, *calls: str) -> subjects.RunKey:
+    async def offer(self, *calls: str) -> subjects.EntityKey:
         """A task of steps s0, s1, ..; each is given what the one before gave."""
         key = subjects.key_of("test", f"run_{next(_numbers)}")
         kinds = ["tool" if call == "r.pay" else "function" for call in calls]
@@ -79,16 +79,16 @@ class Worker:
             for n, call in enumerate(calls) if n
         )  # fmt: skip
         task = ev.StepScheduled(
-            org=key.org, run=key.run, ts=1, step="s0", attempt=1, lane="default", kind=kinds[0],
+            org=key.org, run=key.name, ts=1, step="s0", attempt=1, lane="default", kind=kinds[0],
             config={f"{kinds[0]}_name": calls[0]}, inputs={"x": 0}, then=then,
         )  # fmt: skip
         await self.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
         return key
 
-    async def facts(self, key: subjects.RunKey) -> list[Any]:
+    async def facts(self, key: subjects.EntityKey) -> list[Any]:
         return [ev.decode(stored.data) for stored in await self.log.read(subjects.run_in(key))]
 
-    async def until(self, key: subjects.RunKey, *expected: tuple[str, str, str]) -> None:
+    async def until(self, key: subjects.EntityKey, *expected: tuple[str, str, str]) -> None:
         """Until the reports are these: (step, what it gave, what its worker began)."""
         async with asyncio.timeout(PATIENCE_S):
             while True:
@@ -102,11 +102,11 @@ class Worker:
                 assert len(found) <= len(expected), found
                 await asyncio.sleep(0.01)
 
-    async def waits_in(self, key: subjects.RunKey, step: str) -> None:
+    async def waits_in(self, key: subjects.EntityKey, step: str) -> None:
         async with asyncio.timeout(PATIENCE_S):
-            while (key.run, step) not in self.module.HELD:
+            while (key.name, step) not in self.module.HELD:
                 await asyncio.sleep(0.01)
-        self.module.HELD.discard((key.run, step))
+        self.module.HELD.discard((key.name, step))
 
     async def in_hand(self) -> int:
         info = await self.log.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable("default"))
@@ -117,8 +117,8 @@ class Worker:
             while await self.in_hand():
                 await asyncio.sleep(0.02)
 
-    def calls(self, key: subjects.RunKey) -> dict[str, int]:
-        return {step: count for (run, step), count in self.module.CALLS.items() if run == key.run}
+    def calls(self, key: subjects.EntityKey) -> dict[str, int]:
+        return {step: count for (run, step), count in self.module.CALLS.items() if run == key.name}
 
 
 @pytest.fixture(autouse=True)
@@ -203,7 +203,7 @@ async def test_any_decision_ends_the_row(workers: Workers) -> None:
     gate = worker.holds("s1")
     key = await worker.offer("r.pass", "r.pass", "r.pass")
     await worker.waits_in(key, "s1")
-    paused = ev.RunPaused(org=key.org, run=key.run, ts=1)
+    paused = ev.RunPaused(org=key.org, run=key.name, ts=1)
     await worker.log.append(Entry(subjects.out_run(key), ev.encode(paused)))
     gate.set()
     await worker.until(key, ("s0", 0, "s1"), ("s1", 0, ""))
@@ -215,13 +215,11 @@ async def test_a_fence_that_fails_in_a_group_hurts_no_other(workers: Workers) ->
     worker = await workers.start("w")
     group = GroupCommit(worker.log)
     keys = [subjects.key_of("test", f"run_g{n}") for n in range(24)]
-    seqs = [
-        (await worker.log.append(Entry(subjects.out_run(key), ev.encode(ev.RunPaused(org="o", run=key.run, ts=1))))).seq
-        for key in keys
-    ]
+    paused = {key: ev.encode(ev.RunPaused(org="o", run=key.name, ts=1)) for key in keys}
+    seqs = [(await worker.log.append(Entry(subjects.out_run(key), paused[key]))).seq for key in keys]
     entries = [
         Entry(
-            subjects.run_in(key), ev.encode(ev.RunPauseRequested(org="o", run=key.run, ts=1)), msg_id=f"m{n}",
+            subjects.run_in(key), ev.encode(ev.RunPauseRequested(org="o", run=key.name, ts=1)), msg_id=f"m{n}",
             fence=Fence(seqs[n] + (n % 5 == 0), subjects.run_out_all(key)),
         )
         for n, key in enumerate(keys)

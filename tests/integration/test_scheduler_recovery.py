@@ -59,13 +59,13 @@ async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(na
         assert any(covered), "snapshots were taken"
         states, last, _ = await recover(worker.log, store, range(subjects.SHARDS))
         assert last >= max(covered)
-        assert {key.run for key in states} == {key.run for key in slow}
+        assert {key.name for key in states} == {key.name for key in slow}
         for key, state in states.items():
             whole = fold([(seq, event) for seq, event in await engine.events(key) if seq <= last])
             assert whole is not None and state.hash() == whole.hash()
         async with running("scheduler", settings, scheduler_app):
             for key in slow:
-                signal = ev.SignalReceived(org=key.org, run=key.run, ts=1, name="go")
+                signal = ev.SignalReceived(org=key.org, run=key.name, ts=1, name="go")
                 await worker.log.append(Entry(subjects.run_in(key), ev.encode(signal)))
                 assert (await engine.finished(key)).status is RunStatus.COMPLETED
 

@@ -58,19 +58,19 @@ class World:
         reply: rpc_archive.RetentionReply = await self.ask(rpc_archive.RETENTION_GET, rpc.Empty())
         return reply
 
-    async def held(self, key: subjects.RunKey) -> int:
+    async def held(self, key: subjects.EntityKey) -> int:
         return len(await self.log.read(subjects.run_all(key)))
 
-    async def gone(self, key: subjects.RunKey) -> None:
+    async def gone(self, key: subjects.EntityKey) -> None:
         async with asyncio.timeout(2 * PATIENCE_S):
             while await self.held(key):
                 await asyncio.sleep(0.02)
 
-    async def archived(self, key: subjects.RunKey) -> RunState | None:
+    async def archived(self, key: subjects.EntityKey) -> RunState | None:
         """The state that the archive's events fold to."""
         run, after = RunFold(), 0
         while True:
-            request = rpc_archive.ArchiveRequest(org=key.org, run=key.run, after_seq=after)
+            request = rpc_archive.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
             page = await self.ask(rpc_archive.ARCHIVED, request)
             for event in page.events:
                 read = readable(event.subject, event.body.encode())
@@ -80,7 +80,7 @@ class World:
             if not page.more:
                 return run.finish()
 
-    async def folded(self, key: subjects.RunKey) -> RunState:
+    async def folded(self, key: subjects.EntityKey) -> RunState:
         """The state that the log folds to."""
         read = [(s.seq, readable(s.subject, s.data)) for s in await self.log.read(subjects.run_all(key))]
         state = fold((seq, event) for seq, event in read if event is not None)
@@ -112,8 +112,8 @@ async def world(nats_url: str, tmp_path: Path) -> AsyncIterator[World]:
     await nc.close()
 
 
-def _messages(key: subjects.RunKey, ts: int, *, ended: bool = True) -> list[Entry]:
-    own: dict[str, Any] = {"org": key.org, "run": key.run}
+def _messages(key: subjects.EntityKey, ts: int, *, ended: bool = True) -> list[Entry]:
+    own: dict[str, Any] = {"org": key.org, "run": key.name}
     task = ev.StepScheduled(**own, ts=ts, seen=ALL, step="a", attempt=1, lane="default", kind="function", config={})
     entries: list[tuple[str, ev.Event]] = [
         (subjects.run_in(key), ev.RunSubmitted(**own, ts=ts, workflow="wf", version=1, definition={})),
@@ -156,7 +156,7 @@ async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world:
         await engine.until(open_key, ev.StepScheduled)
         before = await world.folded(key)
         assert before.status == "completed"
-        trace = await world.ask(rpc.TRACE_GET, rpc.TraceRequest(key.org, key.run, await world.log.last_seq()))
+        trace = await world.ask(rpc.TRACE_GET, rpc.TraceRequest(key.org, key.name, await world.log.last_seq()))
         open_messages = await world.held(open_key)
         stream_before = (await world.report()).log_messages
         reply = await world.keep(1)
@@ -167,15 +167,15 @@ async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world:
         assert after is not None and after.hash() == before.hash()
         assert await world.held(open_key) >= open_messages, "a run that is not over stays"
         assert (await world.report()).log_messages < stream_before
-        again = await world.ask(rpc.TRACE_GET, rpc.TraceRequest(key.org, key.run))
+        again = await world.ask(rpc.TRACE_GET, rpc.TraceRequest(key.org, key.name))
         assert (again.steps, again.status, len(again.events)) == (trace.steps, trace.status, len(trace.events))
         with_it = await world.ask(rpc.TRACE_QUERY, rpc.TraceQueryRequest(key.org))
-        assert {summary.run for summary in with_it.traces} == {key.run, open_key.run}
-        assert await world.archived(subjects.key_of("beta", key.run)) is None, "another org's"
+        assert {summary.run for summary in with_it.traces} == {key.name, open_key.name}
+        assert await world.archived(subjects.key_of("beta", key.name)) is None, "another org's"
 
         # late words do not bring it back, and stop nobody
-        late = ev.StepCompleted(org=key.org, run=key.run, ts=TS, step="n", attempt=1)
-        fired = ev.TimerFired(org=key.org, run=key.run, ts=TS, timer="deadline", kind="deadline")
+        late = ev.StepCompleted(org=key.org, run=key.name, ts=TS, step="n", attempt=1)
+        fired = ev.TimerFired(org=key.org, run=key.name, ts=TS, timer="deadline", kind="deadline")
         for event in (late, fired):
             await world.log.append(Entry(subjects.run_in(key), ev.encode(event)))
         next_key = await engine.submit(text)
@@ -202,7 +202,7 @@ async def test_what_is_not_safe_to_purge_stays_and_is_told(world: World) -> None
     for key in (snapped, spoken, free):
         await _write(world, _messages(key, TS))
     await _write(world, _messages(running, TS, ended=False))
-    state = RunState(org="acme", run=snapped.run)
+    state = RunState(org="acme", run=snapped.name)
     snapshots = await js.object_store(subjects.SNAPSHOT_BUCKET)
     await save_snapshot(snapshots, snapped.shard, 1, [state])
     async with service.running("trace", world.settings, app):
@@ -263,7 +263,7 @@ async def test_an_old_key_begins_a_new_run_that_is_told_apart(world: World) -> N
         assert state.steps["a"].output == ev.Payload({"at": TS + 7})
         (summary,) = (await world.ask(rpc.TRACE_QUERY, rpc.TraceQueryRequest("acme"))).traces
         assert (summary.started_at, summary.steps) == (TS + 7, 1)
-        assert len((await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", key.run))).events) == 5
+        assert len((await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", key.name))).events) == 5
 
 
 async def test_dropped_rows_come_back_with_those_of_purged_runs(world: World) -> None:
@@ -330,7 +330,7 @@ async def test_an_older_clickhouse_says_what_it_never_saw(world: World, tmp_path
             assert await world.archived(old) is not None
             assert await world.archived(new) is None
             with pytest.raises(NotFoundError):
-                await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", new.run))
+                await world.ask(rpc.TRACE_GET, rpc.TraceRequest("acme", new.name))
 
 
 @contextlib.asynccontextmanager
@@ -352,7 +352,7 @@ async def _process(world: World, tmp_path: Path) -> AsyncIterator[asyncio.subpro
 @pytest.mark.fault
 async def test_killed_while_it_purges_it_goes_on_and_loses_nothing(world: World, tmp_path: Path) -> None:
     keys = [subjects.key_of("acme", f"run_{number:04d}") for number in range(300)]
-    states: dict[subjects.RunKey, str] = {}
+    states: dict[subjects.EntityKey, str] = {}
     for key in keys:
         await _write(world, _messages(key, TS))
     for key in keys[::50]:

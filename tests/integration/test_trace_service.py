@@ -75,7 +75,7 @@ async def world(nats_url: str, tmp_path: Path) -> AsyncIterator[World]:
     await nc.close()
 
 
-def _schedule(key: subjects.RunKey, timer: str, fired: ev.TimerFired, seconds: float) -> Entry:
+def _schedule(key: subjects.EntityKey, timer: str, fired: ev.TimerFired, seconds: float) -> Entry:
     at = datetime.datetime.fromtimestamp(time.time() + seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     headers = {"Nats-Schedule": f"@at {at}", "Nats-Schedule-Target": subjects.run_in(key)}
     return Entry(subjects.timer(key, timer), ev.encode(fired), headers=headers)

@@ -36,20 +36,20 @@ class Bench:
     def __init__(self, context: Any) -> None:
         self.log, self.nc = context.log, context.nc
 
-    async def offer(self, name: str, inputs: dict[str, Any] | None = None, **more: Any) -> subjects.RunKey:
+    async def offer(self, name: str, inputs: dict[str, Any] | None = None, **more: Any) -> subjects.EntityKey:
         key = subjects.key_of("test", f"run_{next(_numbers)}")
         kind = "tool" if name in {"w.tidy", "w.finish", "w.stubborn", "w.slow_to_stop"} else "function"
         task = ev.StepScheduled(
-            org=key.org, run=key.run, ts=1, step="s", attempt=1, lane="default", kind=kind,
+            org=key.org, run=key.name, ts=1, step="s", attempt=1, lane="default", kind=kind,
             config={f"{kind}_name": name}, inputs=inputs or {}, **more,
         )  # fmt: skip
         await self.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
         return key
 
-    async def facts(self, key: subjects.RunKey) -> list[Any]:
+    async def facts(self, key: subjects.EntityKey) -> list[Any]:
         return [ev.decode(stored.data) for stored in await self.log.read(subjects.run_in(key))]
 
-    async def until(self, key: subjects.RunKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
+    async def until(self, key: subjects.EntityKey, kind: type[ev.Event], timeout_s: float = PATIENCE_S) -> Any:
         async with asyncio.timeout(timeout_s):
             while True:
                 for fact in await self.facts(key):
@@ -57,9 +57,9 @@ class Bench:
                         return fact
                 await asyncio.sleep(0.02)
 
-    async def stop(self, key: subjects.RunKey, **more: Any) -> None:
-        hint = {"run": key.run, "step": "s", "attempt": 1, **more}
-        await self.nc.publish(subjects.control(key.run), msgspec.json.encode(hint))
+    async def stop(self, key: subjects.EntityKey, **more: Any) -> None:
+        hint = {"run": key.name, "step": "s", "attempt": 1, **more}
+        await self.nc.publish(subjects.control(key.name), msgspec.json.encode(hint))
 
     async def idle(self, timeout_s: float = PATIENCE_S) -> None:
         """Until every task is acknowledged."""
@@ -84,7 +84,7 @@ async def test_a_step_that_is_stopped_gently_tidies_up_and_is_reported(bench: Be
     await bench.stop(key, mode="graceful")
     failed = await bench.until(key, ev.StepFailed)
     assert (failed.error.type, failed.error.retryable) == ("cancelled", False)
-    assert f"tidied {key.run}" in steps().SEEN
+    assert f"tidied {key.name}" in steps().SEEN
     await bench.idle()
 
 
@@ -115,7 +115,7 @@ async def test_a_step_that_is_stopped_by_force_is_not_waited_for(bench: Bench) -
     await bench.stop(deaf, mode="forced")
     await bench.stop(stubborn, mode="graceful")
     async with asyncio.timeout(PATIENCE_S):
-        while f"ignored {stubborn.run}" not in steps().SEEN:
+        while f"ignored {stubborn.name}" not in steps().SEEN:
             await asyncio.sleep(0.01)
     await bench.stop(stubborn, mode="graceful")  # a second gentle word does not disturb the cleaning up
     await bench.stop(stubborn, mode="forced")
@@ -135,7 +135,7 @@ async def test_a_worker_that_goes_while_a_step_tidies_up_leaves_it_to_another(na
         await first.until(key, ev.StepStarted)
         await first.stop(key, mode="graceful")
         async with asyncio.timeout(PATIENCE_S):
-            while f"ignored {key.run}" not in steps().SEEN:
+            while f"ignored {key.name}" not in steps().SEEN:
                 await asyncio.sleep(0.01)
     async with running("worker", settings, worker_app) as context:
         second = Bench(context)

@@ -37,7 +37,7 @@ class Lane:
 
     def __init__(self, log: EventLog) -> None:
         self.log, self.nc = log, log.nc
-        self.offered: list[subjects.RunKey] = []
+        self.offered: list[subjects.EntityKey] = []
 
     async def set(self, name: str = LANE, raw: bytes | None = None, **setting: Any) -> None:
         bucket = await self.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
@@ -47,7 +47,7 @@ class Lane:
         for _ in range(count):
             key = subjects.key_of("test", f"run_{len(self.offered)}")
             task = ev.StepScheduled(
-                org=key.org, run=key.run, ts=1, step="s", attempt=1, lane=LANE, kind="function",
+                org=key.org, run=key.name, ts=1, step="s", attempt=1, lane=LANE, kind="function",
                 config={"function_name": "w.slot"}, inputs={"lane": LANE, "seconds": seconds},
             )  # fmt: skip
             await self.log.append(Entry(subjects.out_task(key, LANE), ev.encode(task)))

@@ -9,12 +9,12 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runs.state import OPEN, UNDO, StepStatus, node_of, parent_of
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
 from tests.support.transitions import impossible_events
 
 Log = list[tuple[int, ev.AnyEvent]]
-Logs = dict[RunKey, Log]
+Logs = dict[EntityKey, Log]
 OVER = (
     ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
 )  # fmt: skip
@@ -23,11 +23,11 @@ GOES_ON = "the run goes on as a new one"
 _BEGINS = (ev.StepScheduled, ev.StepQueued, ev.StepWaiting, ev.StepExpanded, ev.StepIterated)
 
 
-def check_run(logs: Logs, key: RunKey) -> None:
+def check_run(logs: Logs, key: EntityKey) -> None:
     log = logs[key]
     decisions = [event for _, event in log if isinstance(event, ev.Decision)]
     ends = [event for event in decisions if isinstance(event, ev.TERMINAL_RUN)]
-    assert len(ends) == 1, f"{key.run} ended {len(ends)} times"
+    assert len(ends) == 1, f"{key.name} ended {len(ends)} times"
     assert decisions[-1] is ends[0], "nothing is decided after the end"
     offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
     assert all(count == 1 for count in offered.values()), offered
@@ -37,8 +37,8 @@ def check_run(logs: Logs, key: RunKey) -> None:
     assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
     if submitted.parent is not None and not getattr(ends[0], "continued_as", ""):
         above = logs[subjects.key_of("o", submitted.parent.run)]
-        told = [e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued"]
-        assert len(told) == 1, f"the parent of {key.run} was told {len(told)} times"
+        told = [e for _, e in above if isinstance(e, ev.ChildEnded) and e.child == key.name and e.status != "continued"]
+        assert len(told) == 1, f"the parent of {key.name} was told {len(told)} times"
     _check_concurrency(submitted.definition, log)
     _check_saga(log, key, ends[0], decisions)
     check_children(logs, key)
@@ -46,7 +46,7 @@ def check_run(logs: Logs, key: RunKey) -> None:
     check_continued(logs, key)
 
 
-def _check_parts(key: RunKey, log: Log) -> None:
+def _check_parts(key: EntityKey, log: Log) -> None:
     """When a run ends nothing of it is under way."""
     fold = folding(key)
     for seq, event in log:
@@ -79,7 +79,7 @@ def _check_concurrency(definition: dict[str, Any], log: Log) -> None:
             open_steps.discard(step)
 
 
-def _check_saga(log: Log, key: RunKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
+def _check_saga(log: Log, key: EntityKey, end: Any, decisions: Sequence[ev.Decision]) -> None:
     plans = [e for e in decisions if isinstance(e, ev.RunCompensating)]
     assert [bool(plan.children) for plan in plans] in ([], [True], [False], [True, False])
     plan = next((e for e in plans if not e.children), None)
@@ -95,10 +95,10 @@ def _check_saga(log: Log, key: RunKey, end: Any, decisions: Sequence[ev.Decision
     given_up = {step for step in end.uncompensated if step not in plan.steps}
     assert sorted({*end.compensated, *end.uncompensated} - given_up) == sorted(plan.steps)
     patient = not any(isinstance(event, ev.TimerFired) and event.kind == "children" for _, event in log)
-    assert not (given_up and patient), f"{key.run} did not wait for {given_up}"
+    assert not (given_up and patient), f"{key.name} did not wait for {given_up}"
 
 
-def _completed_with_undo(log: Log, key: RunKey, until: Any) -> set[str]:
+def _completed_with_undo(log: Log, key: EntityKey, until: Any) -> set[str]:
     """What had completed by this decision, of the steps that have a compensation."""
     fold = folding(key)
     for seq, event in log:
@@ -118,11 +118,11 @@ def _completed_with_undo(log: Log, key: RunKey, until: Any) -> set[str]:
 
 def check_slots(logs: Logs, definition: dict[str, Any]) -> None:
     """By the logs of the runs alone: attempts of a lane that were offered and are not over."""
-    runs = [key for key in logs if key.run.startswith("run")]
+    runs = [key for key in logs if key.name.startswith("run")]
     story = sorted(((seq, key, event) for key in runs for seq, event in logs[key]), key=lambda item: item[0])
     limit = max((node.get("lane_limit", 1) for node in definition["dag"]["nodes"]), default=1)
-    queued: set[tuple[RunKey, str, int]] = set()
-    holders: set[tuple[RunKey, str, int]] = set()
+    queued: set[tuple[EntityKey, str, int]] = set()
+    holders: set[tuple[EntityKey, str, int]] = set()
     for _, key, event in story:
         slot = (key, getattr(event, "step", ""), getattr(event, "attempt", 0))
         if isinstance(event, ev.StepQueued):
@@ -134,23 +134,23 @@ def check_slots(logs: Logs, definition: dict[str, Any]) -> None:
             holders.discard(slot)
 
 
-def check_children(logs: Logs, key: RunKey) -> None:
+def check_children(logs: Logs, key: EntityKey) -> None:
     """A subworkflow whose step was closed does not go on, whoever goes on in its place."""
     children = {(e.step, e.attempt): e.child for _, e in logs[key] if isinstance(e, ev.StepWaiting) and e.child}
     for seq, event in logs[key]:
         child = children.get((getattr(event, "step", ""), getattr(event, "attempt", 0)))
         if isinstance(event, ev.StepCancelled | ev.StepTimedOut) and child is not None:
-            assert _is_told(logs, subjects.key_of("o", child), seq), f"{child} of {key.run} goes on"
+            assert _is_told(logs, subjects.key_of("o", child), seq), f"{child} of {key.name} goes on"
 
 
-def _is_told(logs: Logs, key: RunKey, seq: int) -> bool:
+def _is_told(logs: Logs, key: EntityKey, seq: int) -> bool:
     end_seq, end = next((s, e) for s, e in logs[key] if isinstance(e, ev.TERMINAL_RUN))
     if isinstance(end, ev.RunCompleted) and end.continued_as:
         return _is_told(logs, subjects.key_of("o", end.continued_as), seq)
     return end_seq < seq or any(isinstance(e, ev.RunCancelRequested) for _, e in logs[key])
 
 
-def check_undone_first(logs: Logs, key: RunKey) -> None:
+def check_undone_first(logs: Logs, key: EntityKey) -> None:
     """A run undoes nothing of its own, and does not end, before each of its subworkflows has ended; unless it was
     cancelled by force, or had waited as long as it may."""
     log = logs[key]
@@ -162,17 +162,17 @@ def check_undone_first(logs: Logs, key: RunKey) -> None:
     for _, event in log:
         if isinstance(event, ev.StepWaiting) and event.child:
             ended = _ended_at(logs, subjects.key_of("o", event.child))
-            assert ended < min([end, *undoing]), f"{key.run} did not wait for {event.child} of {event.step}"
+            assert ended < min([end, *undoing]), f"{key.name} did not wait for {event.child} of {event.step}"
 
 
-def _ended_at(logs: Logs, key: RunKey) -> int:
+def _ended_at(logs: Logs, key: EntityKey) -> int:
     """Where the log has the end of a run, or of the last one that went on in its place."""
     seq, end = next((s, e) for s, e in logs[key] if isinstance(e, ev.TERMINAL_RUN))
     following = getattr(end, "continued_as", "")
     return _ended_at(logs, subjects.key_of("o", following)) if following else seq
 
 
-def check_continued(logs: Logs, key: RunKey) -> None:
+def check_continued(logs: Logs, key: EntityKey) -> None:
     """A run that goes on as a new one closes nothing but steps that wait for a time, a signal or people."""
     log = logs[key]
     end = next(event for _, event in log if isinstance(event, ev.TERMINAL_RUN))
@@ -184,4 +184,4 @@ def check_continued(logs: Logs, key: RunKey) -> None:
             begun[event.step] = event
         elif isinstance(event, ev.StepCancelled) and event.reason == GOES_ON:
             by = begun[event.step]
-            assert isinstance(by, ev.StepWaiting) and not by.child, f"{key.run} goes on while {event.step} runs"
+            assert isinstance(by, ev.StepWaiting) and not by.child, f"{key.name} goes on while {event.step} runs"

@@ -16,7 +16,7 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.state import RunState
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.runs.plan import Plans
@@ -47,18 +47,18 @@ class World:
         self.crashes, self.tight = crashes, tight
         self.stored: dict[str, Any] = {}
         self.fetched: dict[str, Any] = {}
-        self.held: dict[RunKey, None] = {}  # they have more to offer than there was room for
+        self.held: dict[EntityKey, None] = {}  # they have more to offer than there was room for
         self.stopped = False  # their workflows are paused
-        self.passed_on: set[tuple[RunKey, int]] = set()
-        self.late: list[tuple[RunKey, ev.AnyEvent]] = []  # grants that lanes will tell again
+        self.passed_on: set[tuple[EntityKey, int]] = set()
+        self.late: list[tuple[EntityKey, ev.AnyEvent]] = []  # grants that lanes will tell again
         self.now, self.seq = 1_000_000, 0
         self.logs: Logs = {}
-        self.memory: dict[RunKey, Entity] = {}
-        self.unseen: dict[RunKey, list[tuple[int, ev.AnyEvent]]] = {}
-        self.recovered: set[RunKey] = set()  # and not decided since
+        self.memory: dict[EntityKey, Entity] = {}
+        self.unseen: dict[EntityKey, list[tuple[int, ev.AnyEvent]]] = {}
+        self.recovered: set[EntityKey] = set()  # and not decided since
         self.plans = Plans()
-        self.tasks: list[tuple[RunKey, ev.StepScheduled]] = []
-        self.timers: dict[tuple[RunKey, str], ev.TimerSet] = {}
+        self.tasks: list[tuple[EntityKey, ev.StepScheduled]] = []
+        self.timers: dict[tuple[EntityKey, str], ev.TimerSet] = {}
         self.key = subjects.key_of("o", "run_1")
         self.definition = definition
         self.fact(self.key, self.submission(kept))
@@ -70,17 +70,21 @@ class World:
             position=kept[1],
         )  # fmt: skip
 
-    def append(self, key: RunKey, event: Any) -> int:
+    def append(self, key: EntityKey, event: Any) -> int:
         self.seq += 1
         self.logs.setdefault(key, []).append((self.seq, event))
         return self.seq
 
-    def fact(self, key: RunKey, event: Any) -> None:
+    def base(self, key: EntityKey) -> dict[str, Any]:
+        """Returns the fields that every event of the entity has."""
+        return {"org": key.org, "run": key.name, "ts": self.now}
+
+    def fact(self, key: EntityKey, event: Any) -> None:
         self.unseen.setdefault(key, []).append((self.append(key, event), event))
 
     # --- the engine ---
 
-    def recover(self, key: RunKey) -> None:
+    def recover(self, key: EntityKey) -> None:
         """Memory is lost: the entity as its log tells it."""
         fold = folding(key)
         for seq, event in self.logs[key]:
@@ -95,24 +99,22 @@ class World:
         else:
             self.pass_on(key)
 
-    def pass_on(self, key: RunKey) -> None:
+    def pass_on(self, key: EntityKey) -> None:
         """What came too late for a run that went on as a new one is for that one."""
         for seq, to, word in overtaken(key, self.logs[key]):
             if (key, seq) not in self.passed_on:
                 self.passed_on.add((key, seq))
                 self.fact(to, word)
 
-    def adopt(self, key: RunKey, state: Any) -> None:
+    def adopt(self, key: EntityKey, state: Any) -> None:
         entity = self.memory[key] = host(state, self.plans)
         if isinstance(entity, Lane):
             entity.wanted = LaneConfig()
-        self.timers |= {
-            (key, name): ev.TimerSet(org=key.org, run=key.run, ts=0, timer=name, kind=timer.kind,
-                                     fire_at=timer.fire_at, step=timer.step, attempt=timer.attempt)
-            for name, timer in state.timers.items()
-        }  # fmt: skip
+        for name, timer in state.timers.items():
+            names = self.base(key) | {"step": timer.step, "attempt": timer.attempt}
+            self.timers[key, name] = ev.TimerSet(**names, timer=name, kind=timer.kind, fire_at=timer.fire_at)
 
-    def turn(self, key: RunKey) -> None:
+    def turn(self, key: EntityKey) -> None:
         self.now += 1
         if self.crashes and self.random.random() < 0.2:
             self.recover(key)
@@ -145,7 +147,7 @@ class World:
                 break
         self.check_memory(key)
 
-    def decide(self, _key: RunKey, entity: Entity) -> tuple[Entity, Any]:
+    def decide(self, _key: EntityKey, entity: Entity) -> tuple[Entity, Any]:
         return entity, decide_entity(entity, self.now, self.fetched, self.room)
 
     def room(self, pool: str) -> bool:
@@ -153,7 +155,7 @@ class World:
             return False
         return not (self.tight and pool) or self.random.random() < 0.4
 
-    def write(self, key: RunKey, entity: Entity, out: Any) -> bool:
+    def write(self, key: EntityKey, entity: Entity, out: Any) -> bool:
         """Appends group by group; False if the process died in between."""
         at = sent = 0
         for decisions, sends in groups(out):
@@ -175,13 +177,13 @@ class World:
             self.held.pop(key, None)
         return True
 
-    def take(self, key: RunKey, decision: ev.Decision) -> None:
+    def take(self, key: EntityKey, decision: ev.Decision) -> None:
         if isinstance(decision, ev.StepScheduled):
             self.tasks.append((key, decision))
         elif isinstance(decision, ev.TimerSet):
             self.timers[key, decision.timer] = decision
 
-    def check_memory(self, key: RunKey) -> None:
+    def check_memory(self, key: EntityKey) -> None:
         entity = self.memory.get(key)
         if entity is None or not isinstance(entity.state, RunState):
             return
@@ -196,7 +198,7 @@ class World:
         for key, entity in self.memory.items():
             if isinstance(entity, Run) and (self.stopped or entity.state.pause_requested):
                 kept = [name for name, step in entity.state.steps.items() if step.status == "queued" and step.granted]
-                assert not kept, f"{key.run} is paused and keeps the slots of {kept}"
+                assert not kept, f"{key.name} is paused and keeps the slots of {kept}"
 
     # --- outside ---
 
@@ -213,22 +215,20 @@ class World:
             key, timer = chosen[0][0], chosen[1]
             del self.timers[chosen[0]]
             self.now = max(self.now, timer.fire_at)
-            self.fact(key, ev.TimerFired(org=key.org, run=key.run, ts=timer.fire_at, timer=timer.timer, kind=timer.kind,
-                                         step=timer.step, attempt=timer.attempt))  # fmt: skip
+            names = self.base(key) | {"ts": timer.fire_at, "step": timer.step, "attempt": timer.attempt}
+            self.fact(key, ev.TimerFired(**names, timer=timer.timer, kind=timer.kind))
             return
         key, task = chosen
         if self.random.random() < 0.2:
-            self.fact(
-                key, ev.StepStarted(org="o", run=key.run, ts=self.now, step=task.step, attempt=task.attempt, worker="w")
-            )
+            self.fact(key, ev.StepStarted(**self.base(key), step=task.step, attempt=task.attempt, worker="w"))
             return
         self.tasks.remove(chosen)
         report = self.report(key, task)
         for _ in range(1 + (self.random.random() < 0.2)):
             self.fact(key, report)
 
-    def report(self, key: RunKey, task: ev.StepScheduled) -> ev.AnyEvent:
-        names: dict[str, Any] = {"org": "o", "run": key.run, "ts": self.now, "step": task.step, "attempt": task.attempt}
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+        names = self.base(key) | {"step": task.step, "attempt": task.attempt}
         luck = self.random.random()
         if luck < 0.15:
             return ev.StepFailed(**names, error=StepError("E", "planned", retryable=self.random.random() < 0.8))
@@ -249,7 +249,7 @@ class World:
         for key, entity in list(self.memory.items()):
             if not isinstance(entity, Run):
                 continue
-            names: dict[str, Any] = {"org": "o", "run": key.run, "ts": self.now}
+            names = self.base(key)
             for step_key, step in entity.state.steps.items():
                 if step.status == "outcome_unknown":
                     outcome = self.random.choice(["completed", "retry", "fail"])
@@ -265,7 +265,7 @@ class World:
 
     def play(self, cancel_at: int, pause_at: int) -> None:
         for moment in range(ROUNDS_MAX):
-            names: dict[str, Any] = {"org": "o", "run": "run_1", "ts": self.now}
+            names = self.base(self.key)
             if moment == pause_at and self.random.random() < 0.5:
                 self.fact(self.key, ev.RunPauseRequested(**names))
             elif moment == pause_at:
@@ -287,7 +287,7 @@ class World:
                 return
             else:
                 self.outside()
-        states = {key.run: {k: str(s.status) for k, s in e.state.steps.items()} for key, e in self.memory.items()
+        states = {key.name: {k: str(s.status) for k, s in e.state.steps.items()} for key, e in self.memory.items()
                   if isinstance(e, Run)}  # fmt: skip
         raise AssertionError(f"these do not end: {states}")
 
@@ -296,12 +296,12 @@ class World:
     def check(self) -> None:
         check_slots(self.logs, self.definition)
         for key in self.logs:
-            if key.run.startswith("lane_"):
+            if key.name.startswith("lane_"):
                 self.check_lane(key)
             else:
                 check_run(self.logs, key)
 
-    def check_lane(self, key: RunKey) -> None:
+    def check_lane(self, key: EntityKey) -> None:
         while self.unseen.get(key) or key in self.recovered:
             self.turn(key)
         entity = self.memory[key]

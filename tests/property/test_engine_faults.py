@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus, StepStatus, node_of
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.runs.faults import FAULTS_MAX, Faults, StepFault
 from agentflow_scheduler.runs.run import Decision, Run
@@ -35,7 +35,7 @@ class Faulty(World):
 
     met = 0
 
-    def decide(self, key: RunKey, entity: Entity) -> tuple[Entity, Any]:
+    def decide(self, key: EntityKey, entity: Entity) -> tuple[Entity, Any]:
         faults = Faults()
         while True:
             try:
@@ -44,7 +44,7 @@ class Faulty(World):
                 met = error
             self.met += 1
             if not faults.meet(met):
-                raise AssertionError(f"nobody can end {key.run}") from met
+                raise AssertionError(f"nobody can end {key.name}") from met
             self.recover(key)
             entity = self.memory[key]
             assert isinstance(entity, Run)
@@ -119,8 +119,8 @@ def saga(**policy: Any) -> dict[str, Any]:
 class Calm(Faulty):
     """Every step succeeds."""
 
-    def report(self, key: RunKey, task: ev.StepScheduled) -> ev.AnyEvent:
-        return ev.StepCompleted(org="o", run=key.run, ts=self.now, step=task.step, attempt=task.attempt)
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+        return ev.StepCompleted(org="o", run=key.name, ts=self.now, step=task.step, attempt=task.attempt)
 
 
 def test_engine_01_the_step_is_named_and_what_was_done_is_undone() -> None:

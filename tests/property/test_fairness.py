@@ -8,7 +8,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentflow_common.subjects import RunKey, key_of
+from agentflow_common.subjects import EntityKey, key_of
 from agentflow_scheduler.fairness import Waiter, Window
 
 
@@ -19,12 +19,12 @@ class Engine:
         self.steps_max = steps_max
         self.window = Window(steps_max, quantum)
         self.random = random.Random(seed)
-        self.todo: dict[RunKey, Counter[str]] = {}
-        self.waiters: dict[RunKey, Waiter] = {}
-        self.under_way: dict[RunKey, dict[str, str]] = {}
-        self.offered: list[tuple[str, RunKey]] = []
+        self.todo: dict[EntityKey, Counter[str]] = {}
+        self.waiters: dict[EntityKey, Waiter] = {}
+        self.under_way: dict[EntityKey, dict[str, str]] = {}
+        self.offered: list[tuple[str, EntityKey]] = []
 
-    def submit(self, org: str, priority: int, since: int, steps: dict[str, int]) -> RunKey:
+    def submit(self, org: str, priority: int, since: int, steps: dict[str, int]) -> EntityKey:
         run = key_of(org, f"run_{len(self.waiters)}")
         self.waiters[run] = Waiter(run, priority, since)
         self.todo[run] = Counter(steps)
@@ -32,7 +32,7 @@ class Engine:
         self.decide(run)
         return run
 
-    def decide(self, run: RunKey) -> None:
+    def decide(self, run: EntityKey) -> None:
         budget = self.window.budget(run)
         for pool in list(self.todo[run]):
             while self.todo[run][pool] and budget.take(pool):
@@ -61,14 +61,14 @@ class Engine:
             count = sum(where == pool for steps in self.under_way.values() for where in steps.values())
             assert self.window.in_flight(pool) == count <= self.steps_max
 
-    def finish(self, run: RunKey) -> None:
+    def finish(self, run: EntityKey) -> None:
         if self.under_way[run]:
             step = self.random.choice(list(self.under_way[run]))
             del self.under_way[run][step]
             self.window.closed(run, step)
             self.window.closed(run, step)
 
-    def forget(self, run: RunKey) -> None:
+    def forget(self, run: EntityKey) -> None:
         self.todo[run].clear()
         self.under_way[run].clear()
         self.window.forget(run)
@@ -129,7 +129,7 @@ def test_priority_then_org_then_age() -> None:
     early = engine.submit("a", 0, 5, {"p": 1})
     other = engine.submit("b", 0, 10, {"p": 1})
     urgent = engine.submit("a", 7, 11, {"p": 1})
-    order: list[RunKey] = []
+    order: list[EntityKey] = []
     running = blocker
     for _ in range(5):
         engine.finish(running)

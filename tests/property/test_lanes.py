@@ -52,7 +52,7 @@ class World:
     def request(self, org: str, priority: int = 0) -> str:
         run = f"run_{self.random.randrange(100)}_{len(self.asked)}"
         event = ev.LaneRequested(
-            org=KEY.org, run=KEY.run, ts=self.now, lane="acme-7", holder_org=org, holder_run=run,
+            org=KEY.org, run=KEY.name, ts=self.now, lane="acme-7", holder_org=org, holder_run=run,
             step="s", attempt=1, priority=priority, limit=self.limit, rate_per_s=self.rate,
         )  # fmt: skip
         self.fact(event)
@@ -63,7 +63,7 @@ class World:
         self.fact(
             ev.LaneReleased(
                 org=KEY.org,
-                run=KEY.run,
+                run=KEY.name,
                 ts=self.now,
                 lane="acme-7",
                 holder_org=slot.org,
@@ -144,7 +144,7 @@ class World:
         if self.due is not None and self.now >= self.due:
             self.due = None
             self.fact(
-                ev.TimerFired(org=KEY.org, run=KEY.run, ts=self.now, timer="rate", kind="rate", step="", attempt=0)
+                ev.TimerFired(org=KEY.org, run=KEY.name, ts=self.now, timer="rate", kind="rate", step="", attempt=0)
             )
 
     def check_order(self, before: Lane, out: lanes.Decision) -> None:
@@ -257,7 +257,7 @@ def act(world: World, draw: random.Random) -> None:
             world.fact(
                 ev.LaneRequested(
                     org=KEY.org,
-                    run=KEY.run,
+                    run=KEY.name,
                     ts=world.now,
                     lane="acme-7",
                     holder_org=slot.org,

@@ -37,7 +37,7 @@ async def record(data_dir: Path, label: str) -> None:
         raise SystemExit(f"no stack runs in {data_dir}: agentctl up --detach --data-dir {data_dir}")
     nc = await nats.connect(info.nats)
     log = EventLog(nc)
-    entities: dict[subjects.RunKey, list[tuple[int, bytes]]] = {}
+    entities: dict[subjects.EntityKey, list[tuple[int, bytes]]] = {}
     for stored in await log.read(subjects.ALL_EVENTS):
         key = subjects.parse(stored.subject)
         if key is not None and readable(stored.subject, stored.data) is not None:
@@ -57,7 +57,7 @@ async def record(data_dir: Path, label: str) -> None:
             continue
         lines = [msgspec.json.encode(head | {"hash": state.hash()})]
         lines += [b'{"seq":%d,"event":%s}' % (seq, data) for seq, data in messages]
-        file = HISTORIES / f"{name}.{label}.{key.run[-6:]}.jsonl"
+        file = HISTORIES / f"{name}.{label}.{key.name[-6:]}.jsonl"
         file.write_bytes(b"\n".join(lines) + b"\n")
         print(f"{file.name}: {len(messages)} events, {head}")
 

@@ -13,7 +13,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.runs.state import RunState
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import unbounded
@@ -23,14 +23,14 @@ CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)
 Log = Sequence[tuple[int, ev.AnyEvent]]
 
 
-def load(file: Path) -> tuple[dict[str, Any], RunKey, Log]:
+def load(file: Path) -> tuple[dict[str, Any], EntityKey, Log]:
     head, *lines = file.read_bytes().splitlines()
     parsed = [msgspec.json.decode(line) for line in lines]
     log = [(p["seq"], ev.decode(msgspec.json.encode(p["event"]))) for p in parsed]
     return msgspec.json.decode(head), subjects.key_of(log[0][1].org, log[0][1].run), log
 
 
-def fold(key: RunKey, log: Log) -> Any:
+def fold(key: EntityKey, log: Log) -> Any:
     folded = folding(key)
     for seq, event in log:
         folded.add(event, seq)
@@ -86,7 +86,7 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
         entity.state.out_seq = expected[-1][0]
 
 
-def _begun(key: RunKey, log: Log) -> tuple[Entity, Log]:
+def _begun(key: EntityKey, log: Log) -> tuple[Entity, Log]:
     """The entity as its log begins, and what follows; of one whose log was trimmed, from its newest checkpoint on."""
     (first_seq, first), *rest = log
     state = None if isinstance(first, ev.Decision) else begin(key, first, first_seq)

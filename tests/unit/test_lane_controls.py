@@ -41,7 +41,7 @@ def test_a_lane_lives_in_one_place() -> None:
     key = key_of_lane("acme-7")
     assert key == key_of_lane("acme-7")
     assert key.org == "_lanes"
-    assert key.run.startswith("lane_")
+    assert key.name.startswith("lane_")
     assert key != key_of_lane("acme-8")
 
 

@@ -201,7 +201,7 @@ def test_a_signal_that_came_while_the_run_went_on_is_told_to_the_new_one_once() 
     early = ev.SignalReceived(org="o", run="r", ts=1, name="go")
     log = [(1, early), (2, msgspec.structs.replace(early, id="mine")), (3, early), (4, end)]
     told = overtaken(key, log)
-    assert [(seq, to.run, word.run, getattr(word, "id", "")) for seq, to, word in told] == [
+    assert [(seq, to.name, word.run, getattr(word, "id", "")) for seq, to, word in told] == [
         (2, "r2", "r2", "mine"),
         (3, "r2", "r2", "r:3"),
     ]

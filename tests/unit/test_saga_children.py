@@ -142,7 +142,7 @@ def test_engine_04_a_forced_cancel_waits_for_nobody_and_is_passed_on() -> None:
     run.apply(FORCE, run.state.facts_seq + 1)
     out = decide(run, 1, {})
     assert isinstance(out.decisions[-1], ev.RunCancelled) and out.decisions[-1].uncompensated == ("before",)
-    told = [(key.run, event.force) for key, event in out.sends if isinstance(event, ev.RunCancelRequested)]
+    told = [(key.name, event.force) for key, event in out.sends if isinstance(event, ev.RunCancelRequested)]
     assert told == [(child, True)]
 
 

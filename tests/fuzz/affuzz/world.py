@@ -22,7 +22,7 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, PAYLOAD_BYTES_MAX, in_line
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import UNDO, holds_marker, is_marker, marked_ref
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_gateway.api import convert
 from agentflow_sdk.convert import workflows as sdk
 from agentflow_sdk.errors import AgentFlowError as SdkError
@@ -127,26 +127,27 @@ class FuzzWorld(World):
 
     # --- the log ---
 
-    def append(self, key: RunKey, event: Any) -> int:
+    def append(self, key: EntityKey, event: Any) -> int:
         return super().append(key, ev.decode(ev.encode(event)))
 
-    def fact(self, key: RunKey, event: Any) -> None:
+    def fact(self, key: EntityKey, event: Any) -> None:
         seq = self.append(key, event)
         self.unseen.setdefault(key, []).append((seq, self.logs[key][-1][1]))
 
-    def take(self, key: RunKey, decision: ev.Decision) -> None:
+    def take(self, key: EntityKey, decision: ev.Decision) -> None:
         read: Any = self.logs[key][-1][1]
         super().take(key, read)
         del decision
 
-    def check_memory(self, key: RunKey) -> None:
+    def check_memory(self, key: EntityKey) -> None:
         if self.random.random() < 0.15:
             super().check_memory(key)
 
     # --- workers ---
 
-    def report(self, key: RunKey, task: ev.StepScheduled) -> ev.AnyEvent:
-        names: dict[str, Any] = {"org": "o", "run": key.run, "ts": self.now, "step": task.step, "attempt": task.attempt}
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+        names: dict[str, Any] = {"org": "o", "run": key.name, "ts": self.now}
+        names |= {"step": task.step, "attempt": task.attempt}
         if self.rng.random() < 0.03:
             return ev.StepOutcomeUnknown(**names)
         try:
@@ -209,18 +210,18 @@ class FuzzWorld(World):
     def check(self) -> None:
         super().check()
         for key, log in self.logs.items():
-            if key.run.startswith("run"):
+            if key.name.startswith("run"):
                 self._check_end(key, log)
 
-    def _check_end(self, key: RunKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
+    def _check_end(self, key: EntityKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
         end = next(event for _, event in log if isinstance(event, ev.TERMINAL_RUN))
         if isinstance(end, ev.RunFailed):
             _check_named(key, end)
         for _, event in log:
             if isinstance(event, ev.StepScheduled):
-                show_no_python(event.inputs, f"{key.run} {event.step}")
+                show_no_python(event.inputs, f"{key.name} {event.step}")
             if isinstance(event, ev.StepUndecidable):
-                show_no_python(event.error.message, f"{key.run} {event.step}")
+                show_no_python(event.error.message, f"{key.name} {event.step}")
                 assert event.error.message.startswith(f"{event.step}: "), event
                 assert len(event.error.message) > len(event.step) + 10, event
         again = RunFold()
@@ -233,12 +234,12 @@ class FuzzWorld(World):
         sdk.from_struct(workflow_pb2.WatchRunResponse.FromString(shown.SerializeToString()).event.body)
 
 
-def _check_named(key: RunKey, end: ev.RunFailed) -> None:
+def _check_named(key: EntityKey, end: ev.RunFailed) -> None:
     error: StepError = end.error
-    assert error.type != "engine_error", f"{key.run}: {error.message}"
-    assert error.message or error.type != "undecidable", f"{key.run} does not say why it failed: {end}"
+    assert error.type != "engine_error", f"{key.name}: {error.message}"
+    assert error.message or error.type != "undecidable", f"{key.name} does not say why it failed: {end}"
     named = bool(end.step) or error.type in ENGINES_OWN or error.message.startswith("outputs")
-    assert named, f"{key.run} failed, and no step is named: {end}"
+    assert named, f"{key.name} failed, and no step is named: {end}"
     assert " at 0x" not in error.message, error.message
 
 

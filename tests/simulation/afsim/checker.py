@@ -22,7 +22,7 @@ from agentflow_common.events import Payload
 from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState, StepStatus, node_of
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.snapshots import Snapshot
@@ -49,11 +49,11 @@ def learn_snapshot(server: Server, writer: str, name: str, data: bytes) -> None:
             newest = max((s for s in server.by_run[run] if s <= snapshot.seq), default=0)
             server.known[writer, run] = max(server.known.get((writer, run), 0), newest)
     for state in snapshot.states():
-        run = subjects.prefix(RunKey(shard, state.org, state.run))
+        run = subjects.prefix(EntityKey(shard, state.org, state.run))
         server.known[writer, run] = max(server.known.get((writer, run), 0), state.out_seq)
 
 
-def events_of(world: World, key: RunKey) -> Log:
+def events_of(world: World, key: EntityKey) -> Log:
     log = world.server.log
     return [(log[seq - 1], ev.decode(log[seq - 1].data)) for seq in world.server.by_run.get(subjects.prefix(key), ())]
 
@@ -117,7 +117,7 @@ def _hash(state: Any) -> str:
     return str(state.hash())
 
 
-def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
+def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> None:
     log, state = world.server.log, entity.state
     prefix = subjects.prefix(key)
     if state.out_seq != world.server.newest.get(prefix + ".out.>", 0):
@@ -129,21 +129,21 @@ def _probe_entity(world: World, engine: Any, key: RunKey, entity: Any) -> None:
     world.probes += 1
     found = folded.finish()
     if found is None or _hash(found) != _hash(state):
-        world.fail(f"{key.run}: the state in memory differs from the fold of the log")
+        world.fail(f"{key.name}: the state in memory differs from the fold of the log")
     if not isinstance(entity, Run) or key in engine._parked:
         return
     missing = missing_timers(state, entity.plan.nodes)
     if missing:
-        world.fail(f"{key.run}: nobody has set the timer {missing[0]}")
+        world.fail(f"{key.name}: nobody has set the timer {missing[0]}")
     kept = [name for name, step in state.steps.items() if step.status is StepStatus.QUEUED and step.granted]
     if kept and state.pause_requested and not state.cancel_requested:
-        world.fail(f"{key.run} is paused and keeps the slots of {kept}")
+        world.fail(f"{key.name} is paused and keeps the slots of {kept}")
     window = engine._pools._window._steps.get(key, {})
     active = {name for name, step in state.steps.items() if is_attempt(step)}
     if set(window) - active:
-        world.fail(f"{key.run}: {sorted(set(window) - active)} are over and take room in the window")
+        world.fail(f"{key.name}: {sorted(set(window) - active)} are over and take room in the window")
     if active - set(window):
-        world.fail(f"{key.run}: {sorted(active - set(window))} are under way and take no room in the window")
+        world.fail(f"{key.name}: {sorted(active - set(window))} are under way and take no room in the window")
 
 
 def final(world: World) -> None:
@@ -163,8 +163,8 @@ def final(world: World) -> None:
             if any(isinstance(event, ev.RunSubmitted) for _, event in log):
                 _Checked(world, key, log).check()
             else:
-                world.fail(f"{key.run}: has events, and nobody submitted it")
-        elif key.run == SCHEDULE:
+                world.fail(f"{key.name}: has events, and nobody submitted it")
+        elif key.name == SCHEDULE:
             check_schedule(world, log)
         else:
             check_lane(world, key, log)
@@ -174,14 +174,14 @@ def final(world: World) -> None:
 
 
 class _Checked:
-    def __init__(self, world: World, key: RunKey, log: Log) -> None:
+    def __init__(self, world: World, key: EntityKey, log: Log) -> None:
         self.world, self.key, self.events = world, key, log
         self.decisions = [(m, e) for m, e in self.events if isinstance(e, ev.Decision)]
         submitted = next(e for _, e in log if isinstance(e, ev.RunSubmitted))
         self.definition = load_trusted(submitted.definition)
 
     def fail(self, text: str) -> None:
-        self.world.fail(f"{self.key.run}: {text}")
+        self.world.fail(f"{self.key.name}: {text}")
 
     def check(self) -> None:
         for what in impossible_events([(m.seq, e) for m, e in self.events]):
@@ -297,13 +297,13 @@ class _Checked:
             timers.update({name: (timer.fire_at - EPOCH_MS) / 1000 for name, timer in state.timers.items()})
 
 
-def check_owners(world: World, key: RunKey, log: Log) -> None:
+def check_owners(world: World, key: EntityKey, log: Log) -> None:
     """Who writes a decision has seen the one before it."""
     before = 0
     for message, event in log:
         if isinstance(event, ev.Decision):
             if message.known < before:
                 world.fail(
-                    f"{key.run}: {message.writer} wrote {ev.event_type(event)} without knowing decision {before}"
+                    f"{key.name}: {message.writer} wrote {ev.event_type(event)} without knowing decision {before}"
                 )
             before = message.seq

@@ -13,7 +13,7 @@ from agentflow_common.lanes.fold import LaneFold
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState
 from agentflow_common.schedules.spec import trusted
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import overtaken
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ _OVER = (
 # --- lanes ---
 
 
-def check_lane(world: World, key: RunKey, events: Log) -> None:
+def check_lane(world: World, key: EntityKey, events: Log) -> None:
     lane = LaneFold(key)
     for message, event in events:
         lane.add(event, message.seq)
@@ -40,13 +40,13 @@ def check_lane(world: World, key: RunKey, events: Log) -> None:
         world.fail(f"the lane {state.lane} is left with {list(state.holders)} and {list(state.queue)}")
 
 
-def check_slots(world: World, logs: dict[RunKey, Log]) -> None:
+def check_slots(world: World, logs: dict[EntityKey, Log]) -> None:
     """By the runs' logs alone: attempts of a lane that are offered and not over, in the order of the log."""
-    told: list[tuple[int, RunKey, Any]] = sorted(
+    told: list[tuple[int, EntityKey, Any]] = sorted(
         ((message.seq, key, event) for key in world.runs for message, event in logs[key]), key=lambda item: item[0]
     )
-    lanes: dict[tuple[RunKey, str, int], str] = {}
-    holders: dict[str, set[tuple[RunKey, str, int]]] = {lane: set() for lane in rich.LANE_LIMITS}
+    lanes: dict[tuple[EntityKey, str, int], str] = {}
+    holders: dict[str, set[tuple[EntityKey, str, int]]] = {lane: set() for lane in rich.LANE_LIMITS}
     for _, key, event in told:
         if isinstance(event, ev.StepQueued) and event.lane:
             lanes[key, event.step, event.attempt] = event.lane
@@ -114,11 +114,11 @@ def _check_times(world: World, created: ev.ScheduleCreated, events: Log) -> None
 # --- runs that others started ---
 
 
-def check_families(world: World, logs: dict[RunKey, Log]) -> None:
-    states: dict[RunKey, RunState] = {}
+def check_families(world: World, logs: dict[EntityKey, Log]) -> None:
+    states: dict[EntityKey, RunState] = {}
     for key in world.runs:
         if sum(isinstance(event, ev.RunSubmitted) for _, event in logs[key]) != 1:
-            world.fail(f"{key.run} was submitted more than once")
+            world.fail(f"{key.name} was submitted more than once")
         state = fold((message.seq, event) for message, event in logs[key])
         if state is not None:
             states[key] = state
@@ -130,40 +130,40 @@ def check_families(world: World, logs: dict[RunKey, Log]) -> None:
             elif isinstance(event, ev.StepCompleted | ev.StepFailed) and event.llm is not None:
                 cost += event.llm.cost_nano
         if state.cost_nano != cost:
-            world.fail(f"{key.run} cost {state.cost_nano}, by its parts {cost}")
+            world.fail(f"{key.name} cost {state.cost_nano}, by its parts {cost}")
         _check_told(world, key, state, logs)
         _check_left(world, key, logs)
         _check_undone_first(world, key, logs)
         _check_overtaken(world, key, logs)
         if state.continued_as and subjects.key_of("o", state.continued_as) not in states:
-            world.fail(f"{key.run} goes on as {state.continued_as}, which nobody submitted")
+            world.fail(f"{key.name} goes on as {state.continued_as}, which nobody submitted")
         if state.origin is not None and state.origin.kind == "continue":
             before = states[subjects.key_of("o", state.origin.run)]
-            if before.continued_as != key.run:
-                world.fail(f"{key.run} goes on for {before.run}, which was {before.status}")
+            if before.continued_as != key.name:
+                world.fail(f"{key.name} goes on for {before.run}, which was {before.status}")
 
 
-def _check_told(world: World, key: RunKey, state: RunState, logs: dict[RunKey, Log]) -> None:
+def _check_told(world: World, key: EntityKey, state: RunState, logs: dict[EntityKey, Log]) -> None:
     """Who started a run hears of its end once."""
     if state.parent is None or state.continued_as or not state.status.terminal or state.parent.run == SCHEDULE:
         return
     above = logs[subjects.key_of("o", state.parent.run)]
-    count = sum(isinstance(e, ev.ChildEnded) and e.child == key.run and e.status != "continued" for _, e in above)
+    count = sum(isinstance(e, ev.ChildEnded) and e.child == key.name and e.status != "continued" for _, e in above)
     if count != 1:
-        world.fail(f"{state.parent.run} was told {count} times of the end of {key.run}")
+        world.fail(f"{state.parent.run} was told {count} times of the end of {key.name}")
 
 
-def _check_overtaken(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+def _check_overtaken(world: World, key: EntityKey, logs: dict[EntityKey, Log]) -> None:
     """A cancel or a signal that came while a run went on as a new one reaches that one."""
     for _, to, word in overtaken(key, [(message.seq, event) for message, event in logs[key]]):
         told = [event for _, event in logs[to] if isinstance(event, type(word))]
         if isinstance(word, ev.SignalReceived):
             told = [event for event in told if isinstance(event, ev.SignalReceived) and event.id == word.id]
         if not told:
-            world.fail(f"{to.run} goes on for {key.run}, and nobody told it of {type(word).__name__}")
+            world.fail(f"{to.name} goes on for {key.name}, and nobody told it of {type(word).__name__}")
 
 
-def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+def _check_left(world: World, key: EntityKey, logs: dict[EntityKey, Log]) -> None:
     """A subworkflow whose step was closed is told to end."""
     children: dict[tuple[str, int], str] = {}
     for message, event in logs[key]:
@@ -172,10 +172,10 @@ def _check_left(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
         elif isinstance(event, ev.StepCancelled | ev.StepTimedOut) and (event.step, event.attempt) in children:
             child = subjects.key_of("o", children[event.step, event.attempt])
             if not _is_told(child, message.seq, logs):
-                world.fail(f"{child.run} goes on though {event.step} of {key.run} was closed")
+                world.fail(f"{child.name} goes on though {event.step} of {key.name} was closed")
 
 
-def _check_undone_first(world: World, key: RunKey, logs: dict[RunKey, Log]) -> None:
+def _check_undone_first(world: World, key: EntityKey, logs: dict[EntityKey, Log]) -> None:
     """Undoing goes backwards through a family: a run begins to undo its own steps, and ends, only after its
     subworkflows have ended. One that is cancelled by force waits for nobody."""
     own = [m.seq for m, e in logs[key] if isinstance(e, ev.StepScheduled) and e.step.endswith(UNDO)]
@@ -186,10 +186,10 @@ def _check_undone_first(world: World, key: RunKey, logs: dict[RunKey, Log]) -> N
         if isinstance(event, ev.StepWaiting) and event.child:
             ended = _ended_at(subjects.key_of("o", event.child), logs)
             if ended is None or ended > min([end, *own]):
-                world.fail(f"{key.run} did not wait until {event.child} of {event.step} had undone its steps")
+                world.fail(f"{key.name} did not wait until {event.child} of {event.step} had undone its steps")
 
 
-def _ended_at(key: RunKey, logs: dict[RunKey, Log]) -> int | None:
+def _ended_at(key: EntityKey, logs: dict[EntityKey, Log]) -> int | None:
     """Where the log has the end of a run, or of the last one that went on in its place."""
     for message, event in logs.get(key, ()):
         if isinstance(event, ev.RunCompleted) and event.continued_as:
@@ -199,7 +199,7 @@ def _ended_at(key: RunKey, logs: dict[RunKey, Log]) -> int | None:
     return None
 
 
-def _is_told(key: RunKey, seq: int, logs: dict[RunKey, Log]) -> bool:
+def _is_told(key: EntityKey, seq: int, logs: dict[EntityKey, Log]) -> bool:
     """Whether a run, or the last of those that went on in its place, was cancelled, or was over before."""
     told = False
     for message, event in logs.get(key, ()):

@@ -15,7 +15,7 @@ from agentflow_common import subjects
 from agentflow_common.events import Payload, StepError
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.schedules.spec import Spec
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 if TYPE_CHECKING:
     from afsim.world import World
@@ -34,24 +34,24 @@ class People:
         self._started: set[str] = set()
 
     @property
-    def schedule(self) -> RunKey:
+    def schedule(self) -> EntityKey:
         return subjects.key_of("o", SCHEDULE)  # where the world's few shards put it
 
     def after(self, delay_s: float, work: Any, *args: Any) -> None:
         self.world.loop.call_later(delay_s, work, *args, context=self.world.outside)
 
-    def say(self, key: RunKey, event: ev.Event) -> None:
+    def say(self, key: EntityKey, event: ev.Event) -> None:
         self.world.server.append(subjects.run_in(key), ev.encode(event), "gateway")
 
-    def names(self, key: RunKey) -> dict[str, Any]:
-        return {"org": key.org, "run": key.run, "ts": self.world.server.now_ms()}
+    def names(self, key: EntityKey) -> dict[str, Any]:
+        return {"org": key.org, "run": key.name, "ts": self.world.server.now_ms()}
 
     def soon(self) -> float:
         return self.rng.choice([0.0, 0.02, 0.5, 2.0, 6.0]) * (0.5 + self.rng.random())
 
     # --- what is asked of a run ---
 
-    def bother(self, key: RunKey) -> None:
+    def bother(self, key: EntityKey) -> None:
         """Cancels, pauses, early signals."""
         rng = self.rng
         if rng.random() < 0.25:
@@ -88,7 +88,7 @@ class People:
         subject = f"$KV.{subjects.CONTROLS_BUCKET}.{key}"
         self.world.server.append(subject, msgspec.json.encode(value), "gateway")
 
-    def _signal(self, key: RunKey, name: str) -> None:
+    def _signal(self, key: EntityKey, name: str) -> None:
         self._signals += 1
         event = ev.SignalReceived(
             **self.names(key), name=name, id=f"id{self._signals}", payload=Payload(value=self._signals)
@@ -119,11 +119,11 @@ class People:
             for _ in range(1 + (self.rng.random() < 0.2)):  # a task may be delivered twice
                 self.after(self.soon() / 2, self._fire, key, fired)
 
-    def _resolve(self, key: RunKey, event: ev.StepOutcomeUnknown) -> None:
+    def _resolve(self, key: EntityKey, event: ev.StepOutcomeUnknown) -> None:
         outcome = self.rng.choice(["completed", "retry", "fail"])
         self.say(key, ev.OutcomeResolved(**self.names(key), step=event.step, attempt=event.attempt, outcome=outcome))
 
-    def _answer(self, key: RunKey, step: str, by: str) -> None:
+    def _answer(self, key: EntityKey, step: str, by: str) -> None:
         decision = "reject" if self.rng.random() < 0.05 else "approve"
         self.say(key, ev.ApprovalGiven(**self.names(key), step=step, decision=decision, by=by))
 
@@ -144,7 +144,7 @@ class People:
     def _end_schedule(self) -> None:
         self.say(self.schedule, ev.ScheduleDeleted(**self.names(self.schedule)))
 
-    def _fire(self, key: RunKey, fired: ev.ScheduleFired) -> None:
+    def _fire(self, key: EntityKey, fired: ev.ScheduleFired) -> None:
         """What agentflow_gateway.schedules.firing does: submit once, tell the schedule once."""
         child = subjects.key_of("o", fired.child)
         names = {**self.names(key), "number": fired.number, "child": fired.child}

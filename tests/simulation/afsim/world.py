@@ -28,7 +28,7 @@ from agentflow_common import subjects
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.runtime.service import Context
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 FAULTS_S = 25.0  # virtual seconds of trouble
 SETTLE_S = 240.0  # virtual seconds of peace within which everything must end
@@ -54,8 +54,8 @@ class World:
         self.clients: dict[str, Client] = {}
         self.engines: dict[str, Any] = {}
         self.executors: list[Any] = []
-        self.runs: dict[RunKey, None] = {}  # all that were submitted, by anybody
-        self.others: dict[RunKey, None] = {}  # lanes and schedules
+        self.runs: dict[EntityKey, None] = {}  # all that were submitted, by anybody
+        self.others: dict[EntityKey, None] = {}  # lanes and schedules
         self.people = People(self)
         self.server.on_append = self._on_append  # type: ignore[attr-defined]
         self.violations: list[str] = []
@@ -145,16 +145,16 @@ class World:
     def _on_append(self, message: Any) -> None:
         key = subjects.parse(message.subject)
         if key is not None and message.subject.endswith(".in"):
-            if key.run.startswith("run_"):
+            if key.name.startswith("run_"):
                 self.runs.setdefault(key)
             else:
                 self.others.setdefault(key)
         if not self.plain:
             self.people.read(message)
 
-    def submit(self, key: RunKey, definition: dict[str, Any], **more: Any) -> None:
+    def submit(self, key: EntityKey, definition: dict[str, Any], **more: Any) -> None:
         event = ev.RunSubmitted(
-            org="o", run=key.run, ts=self.server.now_ms(), workflow=definition["name"], version=1,
+            org="o", run=key.name, ts=self.server.now_ms(), workflow=definition["name"], version=1,
             definition=definition, inputs=Payload(value={"go": True} if "go" in definition.get("inputs", ()) else {}),
             trace="00-" + "a" * 32 + "-" + "b" * 16 + "-01", **more,
         )  # fmt: skip
@@ -165,7 +165,7 @@ class World:
         key = subjects.key_of("o", f"run_{index}")
         self.submit(key, found.canonical(), deadline_ms=self.rng.choice([None, None, 2_000, 15_000]))
         if self.rng.random() < 0.25:
-            cancel = ev.RunCancelRequested(org="o", run=key.run, ts=self.server.now_ms(), reason="enough")
+            cancel = ev.RunCancelRequested(org="o", run=key.name, ts=self.server.now_ms(), reason="enough")
             after = self.rng.choice([0.0, 0.01, 0.5, 5.0, 30.0])
             self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
 

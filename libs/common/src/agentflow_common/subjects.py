@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
 SHARDS: Final = 16  # fixed when the log is created: a run's shard never changes
@@ -48,62 +48,75 @@ SCHEDULES_LANE: Final = "_schedules"  # where a schedule that fires asks for its
 DEFAULT_LANE: Final = "default"
 NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
 
+Kind = Literal["run", "lane", "schedule"]  # the kinds of entities that have a log
 
-class RunKey(NamedTuple):
-    """Where a run's events live."""
+
+class EntityKey(NamedTuple):
+    """The place of an entity's events in the log."""
 
     shard: int  # 0..SHARDS-1
     org: str
-    run: str
+    name: str  # an id: of a run, or of a lane or a schedule with its prefix; events carry it as `run`
+
+    @property
+    def kind(self) -> Kind:
+        return kind_of(self.name)
 
 
-def shard_of(run: str) -> int:
-    return crc32(run.encode()) % SHARDS
+def kind_of(name: str) -> Kind:
+    """Returns the kind of the entity with this id."""
+    if name.startswith(LANE_PREFIX):
+        return "lane"
+    return "schedule" if name.startswith(SCHEDULE_PREFIX) else "run"
 
 
-def key_of(org: str, run: str) -> RunKey:
-    return RunKey(shard_of(run), org, run)
+def shard_of(name: str) -> int:
+    return crc32(name.encode()) % SHARDS
 
 
-def prefix(key: RunKey) -> str:
-    return f"af.evt.{key.shard}.{key.org}.{key.run}"
+def key_of(org: str, name: str) -> EntityKey:
+    return EntityKey(shard_of(name), org, name)
 
 
-def run_in(key: RunKey) -> str:
+def prefix(key: EntityKey) -> str:
+    return f"af.evt.{key.shard}.{key.org}.{key.name}"
+
+
+def run_in(key: EntityKey) -> str:
     return prefix(key) + ".in"
 
 
-def run_out_all(key: RunKey) -> str:
+def run_out_all(key: EntityKey) -> str:
     """The wildcard that fences the scheduler's appends."""
     return prefix(key) + ".out.>"
 
 
-def run_all(key: RunKey) -> str:
+def run_all(key: EntityKey) -> str:
     return prefix(key) + ".>"
 
 
-def out_task(key: RunKey, lane: str) -> str:
+def out_task(key: EntityKey, lane: str) -> str:
     return f"{prefix(key)}.out.task.{lane}"
 
 
-def out_run(key: RunKey) -> str:
+def out_run(key: EntityKey) -> str:
     return prefix(key) + ".out.run"
 
 
-def out_step(key: RunKey) -> str:
+def out_step(key: EntityKey) -> str:
     return prefix(key) + ".out.step"
 
 
-def out_schedule(key: RunKey) -> str:
+def out_schedule(key: EntityKey) -> str:
     return prefix(key) + ".out.schedule"
 
 
-def out_checkpoint(key: RunKey) -> str:
+def out_checkpoint(key: EntityKey) -> str:
     """Whole states of entities that live long: its newest message is where to begin to read."""
     return prefix(key) + ".out.checkpoint"
 
 
-def claim(key: RunKey, step: str, attempt: int) -> str:
+def claim(key: EntityKey, step: str, attempt: int) -> str:
     return f"{prefix(key)}.claim.{token(step)}.{attempt}"
 
 
@@ -119,12 +132,12 @@ def lane_tasks(lane: str) -> str:
     return f"af.evt.*.*.*.out.task.{lane}"
 
 
-def timer(key: RunKey, timer_id: str) -> str:
-    return f"af.timer.{key.shard}.{key.run}.{token(timer_id)}"
+def timer(key: EntityKey, timer_id: str) -> str:
+    return f"af.timer.{key.shard}.{key.name}.{token(timer_id)}"
 
 
-def run_timers(key: RunKey) -> str:
-    return f"af.timer.{key.shard}.{key.run}.>"
+def run_timers(key: EntityKey) -> str:
+    return f"af.timer.{key.shard}.{key.name}.>"
 
 
 def live(run: str, step: str) -> str:
@@ -194,12 +207,12 @@ def durable(service: str, what: str) -> str:
     return f"AF_{service.upper()}_{what}"
 
 
-def parse(subject: str) -> RunKey | None:
+def parse(subject: str) -> EntityKey | None:
     """The run that an `af.evt` subject belongs to; None for any other subject."""
     parts = subject.split(".", 5)
     if len(parts) < 6 or parts[1] != "evt" or not parts[2].isdigit():
         return None
-    return RunKey(int(parts[2]), parts[3], parts[4])
+    return EntityKey(int(parts[2]), parts[3], parts[4])
 
 
 def is_decision(subject: str) -> bool:

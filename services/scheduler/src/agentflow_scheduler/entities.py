@@ -17,7 +17,7 @@ from agentflow_common.runs.fold import RunFold, new_state
 from agentflow_common.runs.state import RunState
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
-from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, RunKey
+from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, EntityKey
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
 from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.machine import decide
@@ -30,36 +30,36 @@ _BEGIN = (ev.RunSubmitted, ev.LaneRequested, ev.LaneConfigured, ev.ScheduleCreat
 Entity = Run | Lane | Schedule
 
 
-def folding(key: RunKey, state: Any = None) -> LogFold[Any]:
-    if key.run.startswith(LANE_PREFIX):
+def folding(key: EntityKey, state: Any = None) -> LogFold[Any]:
+    if key.name.startswith(LANE_PREFIX):
         return LaneFold(key, state)
-    if key.run.startswith(SCHEDULE_PREFIX):
+    if key.name.startswith(SCHEDULE_PREFIX):
         return ScheduleFold(state)
     return RunFold(state)
 
 
-def begins(key: RunKey, event: ev.Event) -> bool:
+def begins(key: EntityKey, event: ev.Event) -> bool:
     """Whether an entity that is not known may begin (or, after its checkpoint, go on) with this event."""
-    if (event.org, event.run) != (key.org, key.run):
+    if (event.org, event.run) != (key.org, key.name):
         return False
-    if key.run.startswith(LANE_PREFIX):
+    if key.name.startswith(LANE_PREFIX):
         return isinstance(event, ev.LaneEvent)
-    if key.run.startswith(SCHEDULE_PREFIX):
+    if key.name.startswith(SCHEDULE_PREFIX):
         return True  # what stands before a checkpoint may be gone, and facts that it had not seen come first
     return isinstance(event, ev.RunSubmitted)
 
 
-def begin(key: RunKey, event: ev.AnyEvent, seq: int) -> State | None:
+def begin(key: EntityKey, event: ev.AnyEvent, seq: int) -> State | None:
     """The state that a fact begins; None for a late word about what is over. InvalidError for one about another."""
-    if isinstance(event, _BEGIN) and (event.org, event.run) != (key.org, key.run):
-        raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.run}", kind="misplaced")
-    if key.run.startswith(LANE_PREFIX):
+    if isinstance(event, _BEGIN) and (event.org, event.run) != (key.org, key.name):
+        raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.name}", kind="misplaced")
+    if key.name.startswith(LANE_PREFIX):
         if not isinstance(event, ev.LaneRequested | ev.LaneConfigured):
             return None
         state = lane_fold.new_state(key)
         lane_fold.evolve(state, event, seq)
         return state
-    if key.run.startswith(SCHEDULE_PREFIX):
+    if key.name.startswith(SCHEDULE_PREFIX):
         return schedule_fold.new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
     return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
 
@@ -71,19 +71,19 @@ def is_over(state: State) -> bool:
     return state.over if isinstance(state, ScheduleState) else False
 
 
-def overtaken(key: RunKey, log: Sequence[tuple[int, ev.Event]]) -> list[tuple[int, RunKey, ev.Event]]:
+def overtaken(key: EntityKey, log: Sequence[tuple[int, ev.Event]]) -> list[tuple[int, EntityKey, ev.Event]]:
     """Cancels and signals that came while a run went on as a new one, which its end had not seen: (sequence, the new
     run, what is to be said to it). log: the run's events as (sequence, event)."""
     end = next((event for _, event in log if isinstance(event, ev.TERMINAL_RUN)), None)
     if not isinstance(end, ev.RunCompleted) or not end.continued_as:
         return []
     to = subjects.key_of(key.org, end.continued_as)
-    found: list[tuple[int, RunKey, ev.Event]] = []
+    found: list[tuple[int, EntityKey, ev.Event]] = []
     for seq, event in log:
         if seq > end.seen and isinstance(event, ev.RunCancelRequested | ev.SignalReceived):
-            word = msgspec.structs.replace(event, run=to.run)
+            word = msgspec.structs.replace(event, run=to.name)
             if isinstance(word, ev.SignalReceived) and not word.id:  # so that it counts once, however often it is said
-                word = msgspec.structs.replace(word, id=f"{key.run}:{seq}")
+                word = msgspec.structs.replace(word, id=f"{key.name}:{seq}")
             found.append((seq, to, word))
     return found
 

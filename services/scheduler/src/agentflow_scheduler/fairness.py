@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 STEPS_MAX: Final = 4_000  # some tenths of a second of work for a fast pool
 QUANTUM: Final = 16  # steps of one turn: small, so that turns come often
@@ -131,7 +131,7 @@ class _Filled(dict[str, int]):
 class Waiter(NamedTuple):
     """A run that has more to offer. since: when it was submitted, ms."""
 
-    run: RunKey
+    run: EntityKey
     priority: int
     since: int
 
@@ -144,8 +144,8 @@ class _Pool:
     def __init__(self) -> None:
         self.total = 0
         self.under_way: dict[str, int] = {}
-        self.promised: dict[RunKey, int] = {}
-        self.waiting: dict[RunKey, Waiter] = {}
+        self.promised: dict[EntityKey, int] = {}
+        self.waiting: dict[EntityKey, Waiter] = {}
         self.served: dict[str, int] = {}
         self.clock = 0
         self.turns: Turns[Waiter] = Turns(self.rank, lambda waiter: self.waiting.get(waiter.run) is waiter)
@@ -185,7 +185,7 @@ class Window:
         self._steps_max = steps_max
         self._quantum = quantum
         self._pools: dict[str, _Pool] = {}
-        self._steps: dict[RunKey, dict[str, str]] = {}  # run -> step key -> pool
+        self._steps: dict[EntityKey, dict[str, str]] = {}  # run -> step key -> pool
 
     def _pool(self, name: str) -> _Pool:
         pool = self._pools.get(name)
@@ -198,18 +198,18 @@ class Window:
         found = self._pools.get(pool)
         return found.total - sum(found.promised.values()) if found else 0
 
-    def waiting(self) -> list[RunKey]:
+    def waiting(self) -> list[EntityKey]:
         """Runs that have more to offer."""
         return list(dict.fromkeys(run for pool in self._pools.values() for run in pool.waiting))
 
-    def opened(self, run: RunKey, step: str, pool: str) -> None:
+    def opened(self, run: EntityKey, step: str, pool: str) -> None:
         """A step was offered (or had been, before this scheduler took over). Telling it twice changes nothing."""
         steps = self._steps.setdefault(run, {})
         if step not in steps:
             steps[step] = pool
             self._pool(pool).add(run.org, 1)
 
-    def closed(self, run: RunKey, step: str) -> None:
+    def closed(self, run: EntityKey, step: str) -> None:
         """It is done, or was never opened."""
         steps = self._steps.get(run)
         pool = steps.pop(step, None) if steps else None
@@ -218,12 +218,12 @@ class Window:
             if not steps:
                 del self._steps[run]
 
-    def forget(self, run: RunKey) -> None:
+    def forget(self, run: EntityKey) -> None:
         for step in list(self._steps.get(run, ())):
             self.closed(run, step)
         self.settle(Waiter(run, 0, 0), ())
 
-    def budget(self, run: RunKey) -> Budget:
+    def budget(self, run: EntityKey) -> Budget:
         """What the run may offer now: what it was promised, or, where nobody waits, what there is room for."""
 
         def left(name: str) -> int:
@@ -247,11 +247,11 @@ class Window:
             pool = self._pool(name)
             if pool.waiting.get(waiter.run) != waiter:
                 pool.waiting[waiter.run] = waiter
-                pool.turns.add(waiter.run.org, waiter.priority, waiter, (waiter.since, waiter.run.run))
+                pool.turns.add(waiter.run.org, waiter.priority, waiter, (waiter.since, waiter.run.name))
 
-    def grants(self) -> list[RunKey]:
+    def grants(self) -> list[EntityKey]:
         """Promises the room there is, turn by turn, and gives the runs that may go on, in the order of their turns."""
-        found: dict[RunKey, None] = {}
+        found: dict[EntityKey, None] = {}
         for pool in self._pools.values():
             while pool.total < self._steps_max:
                 waiter = pool.turns.next()

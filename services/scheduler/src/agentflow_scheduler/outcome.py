@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 
 class Outcome:
@@ -23,7 +23,7 @@ class Outcome:
         self._trace = trace
         self.now_ms = now_ms
         self.decisions: list[ev.Decision] = []
-        self.sends: list[tuple[RunKey, ev.Event]] = []
+        self.sends: list[tuple[EntityKey, ev.Event]] = []
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
         state = self._state

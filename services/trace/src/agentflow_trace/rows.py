@@ -221,7 +221,7 @@ def owner(subject: str) -> tuple[str, str]:
     """Returns (org, run) of a subject; empty strings if it does not name them."""
     key = subjects.parse(subject)
     if key is not None:
-        return key.org, key.run
+        return key.org, key.name
     parts = subject.split(".")
     if len(parts) == 4 and parts[1] in {"cost", "audit"}:
         return parts[2], "" if parts[3] == "_" else parts[3]

@@ -18,7 +18,7 @@ from agentflow_common import ids, subjects
 from agentflow_common.errors import InvalidError
 from agentflow_common.log.fold import LogFold
 from agentflow_common.log.timers import TimerState
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 RATE_TIMER: Final = "rate"
 TIMER_STEP_US: Final = 250_000  # the server fires a timer a quarter of a second after it was set, or later (measured)
@@ -105,14 +105,14 @@ def slot_key(run: str, step: str, attempt: int) -> str:
     return f"{run} {step} {attempt}"
 
 
-def key_of_lane(lane: str) -> RunKey:
+def key_of_lane(lane: str) -> EntityKey:
     """Where the events of the lane with this key live."""
     digest = ids.run_id_for_key(subjects.LANE_ORG, lane).removeprefix("run_")
     return subjects.key_of(subjects.LANE_ORG, subjects.LANE_PREFIX + digest)
 
 
-def new_state(lane: RunKey) -> LaneState:
-    return LaneState(org=lane.org, run=lane.run)
+def new_state(lane: EntityKey) -> LaneState:
+    return LaneState(org=lane.org, run=lane.name)
 
 
 # --- the rate, as GCRA: any window of W seconds holds at most 1 + rate * (W + tolerance) grants ---
@@ -173,11 +173,11 @@ def evolve(state: LaneState, event: ev.Event, seq: int) -> None:
 class LaneFold(LogFold[LaneState]):
     """Feeds a lane's log in sequence order. What stands before a checkpoint may be there, in part, or not at all."""
 
-    def __init__(self, lane: RunKey, state: LaneState | None = None) -> None:
+    def __init__(self, lane: EntityKey, state: LaneState | None = None) -> None:
         super().__init__(state or new_state(lane), _FACTS, evolve)
 
 
-def fold(lane: RunKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
+def fold(lane: EntityKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
     """The state of a lane from its events as (sequence, event) in sequence order."""
     folding = LaneFold(lane)
     for seq, event in log:
@@ -187,7 +187,7 @@ def fold(lane: RunKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
 
 def _check(state: LaneState, lane: str) -> None:
     """Raises InvalidError for a fact about another lane: written by none of ours."""
-    if lane != state.lane and key_of_lane(lane).run != state.run:
+    if lane != state.lane and key_of_lane(lane).name != state.run:
         raise InvalidError(f"{state.run} is not the lane {lane[:80]!r}", kind="misplaced")
 
 

@@ -46,7 +46,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 def place(origin: str, delivery: Delivery) -> str:
     """The subject of the letter: one for each message that a service buries."""
     key = subjects.parse(delivery.subject)
-    org, run = (key.org, key.run) if key is not None else ("", "")
+    org, run = (key.org, key.name) if key is not None else ("", "")
     return subjects.dead(origin, org, run, delivery.seq)
 
 
@@ -69,7 +69,7 @@ def read(delivery: Delivery) -> DeadLetter:
         ts=delivery.ts,
         origin=delivery.subject.split(".")[2],
         org=key.org if key is not None else "",
-        run=key.run if key is not None else "",
+        run=key.name if key is not None else "",
         subject=subject,
         origin_seq=_number(found.get(ORIGIN_SEQ)),
         reason=str(found.get(REASON, "")),

@@ -6,12 +6,12 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 _CHUNK = 500
 
 
-async def load_schedule(log: EventLog, key: RunKey) -> ScheduleState | None:
+async def load_schedule(log: EventLog, key: EntityKey) -> ScheduleState | None:
     """The folded state, None if there is no such schedule; one that was deleted is there still (`deleted`)."""
     fold = ScheduleFold()
     checkpoint = await log.last(subjects.out_checkpoint(key))

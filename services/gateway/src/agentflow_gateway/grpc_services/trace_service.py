@@ -117,7 +117,7 @@ async def _tell_definition(deps: Deps, org: str, found: rpc.TraceReply, response
         response.unregistered = not known
 
 
-async def _newest_seq(deps: Deps, key: subjects.RunKey) -> int:
+async def _newest_seq(deps: Deps, key: subjects.EntityKey) -> int:
     """The sequence of the run's newest event of any kind; 0 if there is none."""
     subject = f"$JS.API.DIRECT.GET.{subjects.EVENTS_STREAM}"
     body = msgspec.json.encode({"last_by_subj": subjects.run_all(key)})

@@ -134,7 +134,7 @@ async def ledger(deps: Deps, name: str) -> LaneState | None:
     return await _ledger(deps, lane_fold.key_of_lane(name))
 
 
-async def _ledger(deps: Deps, key: subjects.RunKey) -> LaneState | None:
+async def _ledger(deps: Deps, key: subjects.EntityKey) -> LaneState | None:
     fold, after, seen = LaneFold(key), 0, False
     while True:
         chunk = await deps.log.read(subjects.run_all(key), after, 500)
@@ -162,12 +162,12 @@ async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane
             pools[durable.removeprefix(_DURABLE)] = info
     stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
     keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
-    keyed = {key.run: key for key in keys}
-    of_pools = {lane_fold.key_of_lane(name).run for name in pools}
+    keyed = {key.name: key for key in keys}
+    of_pools = {lane_fold.key_of_lane(name).name for name in pools}
     places: list[Place] = [
         *((0, name) for name in sorted(pools)),
         *((1, run) for run in sorted(keyed) if run not in of_pools),
-        *((2, n) for n in sorted(settings.names) if n not in pools and lane_fold.key_of_lane(n).run not in keyed),
+        *((2, n) for n in sorted(settings.names) if n not in pools and lane_fold.key_of_lane(n).name not in keyed),
     ]
     left = [place for place in places if after is None or place > after]
     shown = left[:limit]
@@ -175,7 +175,7 @@ async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane
 
     async def read(place: Place) -> Lane | None:
         kind, name = place
-        key = keyed.get(name if kind == 1 else lane_fold.key_of_lane(name).run)
+        key = keyed.get(name if kind == 1 else lane_fold.key_of_lane(name).name)
         async with bounded:
             state = await _ledger(deps, key) if key is not None else None
             if kind == 1:

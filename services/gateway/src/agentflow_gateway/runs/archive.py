@@ -16,7 +16,7 @@ from agentflow_gateway.dependencies import Deps
 READ_CHUNK: Final = 500
 
 
-async def messages(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
+async def messages(deps: Deps, key: subjects.EntityKey) -> AsyncIterator[Stored]:
     """In sequence order, read in chunks so that a long run does not stand in memory twice; nothing for an unknown run.
 
     RetryableError if only the archive can tell and it is away.
@@ -34,11 +34,11 @@ async def messages(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
         chunk = await deps.log.read(subjects.run_all(key), chunk[-1].seq, READ_CHUNK)
 
 
-async def archived(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
+async def archived(deps: Deps, key: subjects.EntityKey) -> AsyncIterator[Stored]:
     """The run's messages as the archive holds them."""
     after, more = 0, True
     while more:
-        request = rpc_archive.ArchiveRequest(org=key.org, run=key.run, after_seq=after)
+        request = rpc_archive.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
         try:
             page = await call_context.current().ask(deps.nc, rpc_archive.ARCHIVED, request)
         except RetryableError as error:
@@ -51,12 +51,12 @@ async def archived(deps: Deps, key: subjects.RunKey) -> AsyncIterator[Stored]:
         more = page.more
 
 
-async def unheard_of(deps: Deps, key: subjects.RunKey, error: RetryableError) -> bool:
+async def unheard_of(deps: Deps, key: subjects.EntityKey, error: RetryableError) -> bool:
     """Whether a run that the log does not hold can be denied although the archive is away: it was never listed."""
-    return error.kind == "service_unavailable" and not await deps.store.has_run(key.org, key.run)
+    return error.kind == "service_unavailable" and not await deps.store.has_run(key.org, key.name)
 
 
-async def status(deps: Deps, key: subjects.RunKey) -> str | None:
+async def status(deps: Deps, key: subjects.EntityKey) -> str | None:
     """How a run ended that only the archive holds; None for an unknown run."""
     found: str | None = None
     async for stored in archived(deps, key):

@@ -185,7 +185,7 @@ async def _remember(deps: Deps, event: ev.RunSubmitted) -> None:
         await deps.store.put_runs([row])
 
 
-async def first_event(deps: Deps, key: subjects.RunKey) -> ev.RunSubmitted | None:
+async def first_event(deps: Deps, key: subjects.EntityKey) -> ev.RunSubmitted | None:
     """The `run.submitted` of a run, or None if the log holds no such run in this org."""
     stored = await deps.log.read(subjects.run_in(key), limit=1)
     if not stored:
@@ -194,7 +194,7 @@ async def first_event(deps: Deps, key: subjects.RunKey) -> ev.RunSubmitted | Non
     return event if isinstance(event, ev.RunSubmitted) else None
 
 
-def run_key(call: Call, run_id: str) -> subjects.RunKey:
+def run_key(call: Call, run_id: str) -> subjects.EntityKey:
     """The key of a run of the caller's org: the org is part of every subject, so no other org's run can be reached."""
     return subjects.key_of(call.org, ids.check_token(run_id, "run_id"))
 
@@ -217,7 +217,7 @@ STATUS_BY_TYPE: Final[Mapping[type[ev.Event], str]] = {
 ENDED: Final = frozenset({"completed", "failed", "cancelled"})
 
 
-async def status_of(deps: Deps, key: subjects.RunKey) -> str | None:
+async def status_of(deps: Deps, key: subjects.EntityKey) -> str | None:
     """The run's status without folding it, or None if there is no such run."""
     last = await deps.log.last(subjects.out_run(key))
     if last is not None:

@@ -50,7 +50,7 @@ class Folded(msgspec.Struct, frozen=True):
     seeded: frozenset[str] = frozenset()
 
 
-async def load(deps: Deps, key: subjects.RunKey) -> Folded | None:
+async def load(deps: Deps, key: subjects.EntityKey) -> Folded | None:
     """Reads in chunks, so that a long log does not stand in memory twice. None: there is no such run."""
     fold, last_seq = RunFold(), 0
     seeded: frozenset[str] = frozenset()
@@ -65,7 +65,7 @@ async def load(deps: Deps, key: subjects.RunKey) -> Folded | None:
     return None if state is None else Folded(state, last_seq, seeded)
 
 
-async def events(deps: Deps, key: subjects.RunKey) -> list[tuple[int, ev.AnyEvent]]:
+async def events(deps: Deps, key: subjects.EntityKey) -> list[tuple[int, ev.AnyEvent]]:
     """The whole log of a run, as it can be read."""
     return [
         (item.seq, event)

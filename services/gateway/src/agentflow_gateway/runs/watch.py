@@ -98,7 +98,7 @@ class Watchers:
 
         return on_token
 
-    async def _produce(self, key: subjects.RunKey, after_seq: int, queue: asyncio.Queue[Any]) -> None:
+    async def _produce(self, key: subjects.EntityKey, after_seq: int, queue: asyncio.Queue[Any]) -> None:
         """Fills the queue; waits while it is full, so a slow client slows its own reading and nothing else."""
         try:
             progress = Progress()
@@ -111,18 +111,20 @@ class Watchers:
         except Exception as error:
             await queue.put(error)
 
-    async def _replay(self, key: subjects.RunKey, after_seq: int, queue: asyncio.Queue[Any], progress: Progress) -> int:
+    async def _replay(
+        self, key: subjects.EntityKey, after_seq: int, queue: asyncio.Queue[Any], progress: Progress
+    ) -> int:
         """What the log holds now, from its start (the progress needs it all); returns the newest sequence."""
         last_seq = 0
         async for stored in archive.messages(self._deps, key):
             await _put(queue, progress, stored, after_seq)
             last_seq = stored.seq
         if not last_seq:
-            raise no_such_run(key.run)
+            raise no_such_run(key.name)
         return last_seq
 
     async def _follow(
-        self, key: subjects.RunKey, after_seq: int, last_seq: int, queue: asyncio.Queue[Any], progress: Progress
+        self, key: subjects.EntityKey, after_seq: int, last_seq: int, queue: asyncio.Queue[Any], progress: Progress
     ) -> None:
         tail = self._deps.log.tail([subjects.run_all(key)], last_seq + 1)
         try:

@@ -30,7 +30,7 @@ from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.fold import INBOX_MAX, ScheduleState, child_id, schedule_id
 from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call_context import Call
 from agentflow_gateway.definitions import check as definitions
@@ -50,7 +50,7 @@ ID_CHARS_MAX: Final = 200
 _TRIES: Final = 3  # of a change that others make at the same moment
 
 
-def key_of(org: str, name: str) -> RunKey:
+def key_of(org: str, name: str) -> EntityKey:
     return subjects.key_of(org, schedule_id(org, name))
 
 
@@ -236,7 +236,7 @@ class Triggered(msgspec.Struct, frozen=True):
     """run: the one that comes of it, if one does. seq: of the event that asks for it. earlier: the schedule knew the
     trigger before that event, which changes nothing then."""
 
-    key: RunKey
+    key: EntityKey
     kind: str
     trigger_id: str
     run: str
@@ -268,7 +268,7 @@ async def trigger(
         )
     key = key_of(call.org, name)
     if screening.needs_screening(payload):
-        request = rpc.ProtectRequest(org=call.org, run=key.run, value=payload, purpose="input")
+        request = rpc.ProtectRequest(org=call.org, run=key.name, value=payload, purpose="input")
         payload = (await call.ask(deps.nc, rpc.PROTECT, request)).value
     trigger_id = trigger_id or os.urandom(12).hex()
     if screening.needs_screening(trigger_id):
@@ -277,7 +277,7 @@ async def trigger(
         **base(deps, call, key), id=trigger_id, kind=kind, payload=await deps.blobs.pack(payload, "the payload"),
         overlap=overlap, by=call.identity.actor,
     )  # fmt: skip
-    ack = await append(deps, call, key, event, msg_id=f"trigger:{key.run}:{state.uid}:{kind}:{trigger_id}")
+    ack = await append(deps, call, key, event, msg_id=f"trigger:{key.name}:{state.uid}:{kind}:{trigger_id}")
     earlier = not ack.duplicate and f"{kind}:{trigger_id}" in state.known_ids
     return Triggered(key, kind, trigger_id, child_id(state, kind, trigger_id, 0), ack.seq, earlier)
 
@@ -320,7 +320,7 @@ async def backfill(
     event = ev.ScheduleBackfillRequested(
         **base(deps, call, key), id=backfill_id, start=start, end=end, overlap=overlap, by=call.identity.actor
     )
-    await append(deps, call, key, event, msg_id=f"backfill:{key.run}:{state.uid}:{backfill_id}")
+    await append(deps, call, key, event, msg_id=f"backfill:{key.name}:{state.uid}:{backfill_id}")
     await _told(deps, call, state)
     return backfill_id, times, False
 
@@ -328,20 +328,20 @@ async def backfill(
 # --- shared ---
 
 
-def base(deps: Deps, call: Call, key: RunKey) -> dict[str, Any]:
-    return {"org": key.org, "run": key.run, "ts": deps.clock.now_ms(), "trace": call.trace}
+def base(deps: Deps, call: Call, key: EntityKey) -> dict[str, Any]:
+    return {"org": key.org, "run": key.name, "ts": deps.clock.now_ms(), "trace": call.trace}
 
 
-async def _safe_reason(deps: Deps, call: Call, key: RunKey, reason: str) -> str:
+async def _safe_reason(deps: Deps, call: Call, key: EntityKey, reason: str) -> str:
     limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
     if not screening.needs_screening(reason):
         return reason
-    request = rpc.ProtectRequest(org=call.org, run=key.run, value=reason, purpose="input")
+    request = rpc.ProtectRequest(org=call.org, run=key.name, value=reason, purpose="input")
     return str((await call.ask(deps.nc, rpc.PROTECT, request)).value)
 
 
 async def append(
-    deps: Deps, call: Call, key: RunKey, event: ev.Event, *, msg_id: str = "", fence: Fence | None = None
+    deps: Deps, call: Call, key: EntityKey, event: ev.Event, *, msg_id: str = "", fence: Fence | None = None
 ) -> Ack:
     entry = Entry(subjects.run_in(key), ev.encode(event), msg_id=msg_id, fence=fence)
     return await deps.log.append(entry, call.timeout_s(10.0))
@@ -363,7 +363,7 @@ def row_of(state: ScheduleState) -> ScheduleRow:
     )  # fmt: skip
 
 
-async def remembered(deps: Deps, key: RunKey) -> ScheduleState:
+async def remembered(deps: Deps, key: EntityKey) -> ScheduleState:
     """The state with what was just written; so that lists show it before the scheduler has seen it."""
     state = await load_schedule(deps.log, key)
     if state is None:

@@ -19,7 +19,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import ATOMIC_BATCH_MAX, Ack, Entry, EventLog, Fence
 from agentflow_common.log.group_commit import BATCH_MIN
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.schedules.machine import subject_of_schedule
@@ -31,7 +31,7 @@ _RUN_FACTS: Final = (
 )  # fmt: skip
 
 
-def subject_of(key: RunKey, decision: ev.Decision) -> str:
+def subject_of(key: EntityKey, decision: ev.Decision) -> str:
     """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
@@ -48,7 +48,7 @@ class Turn:
 
     def __init__(
         self,
-        key: RunKey,
+        key: EntityKey,
         entity: Entity,
         decisions: Sequence[ev.Decision],
         encoded: Sequence[bytes],

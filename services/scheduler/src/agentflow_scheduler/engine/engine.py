@@ -24,7 +24,7 @@ from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime.service import Context
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.append import Appender, Turn
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.engine.load_report import Load
@@ -65,10 +65,10 @@ class Engine:
         self._plans = Plans(context.settings.row_steps)
         self.trimmer = Trimmer(context.log)
         self._appender = Appender(context.log, context.settings.durability == "fsync")
-        self._entities: dict[RunKey, Entity] = {}
-        self._parked: dict[RunKey, tuple[float, int]] = {}  # (when to try again, tries so far)
-        self._early: dict[tuple[RunKey, str], None] = {}  # timers of which an older one fired
-        self._held: dict[RunKey, None] = {}  # runs of paused workflows that have something to offer
+        self._entities: dict[EntityKey, Entity] = {}
+        self._parked: dict[EntityKey, tuple[float, int]] = {}  # (when to try again, tries so far)
+        self._early: dict[tuple[EntityKey, str], None] = {}  # timers of which an older one fired
+        self._held: dict[EntityKey, None] = {}  # runs of paused workflows that have something to offer
         self._pools = Pools(context.settings.window_steps)
         self._shards = Shards(context.log, snapshots, leases, context.settings)
         self._background: set[asyncio.Task[Any]] = set()
@@ -116,7 +116,7 @@ class Engine:
         finally:
             await shards.stop()
 
-    async def _join(self, states: dict[RunKey, State]) -> None:
+    async def _join(self, states: dict[EntityKey, State]) -> None:
         """What is in shards that are served from now on: decide what is missing, set what may not have been set."""
         for key, state in states.items():
             await self._adopt(key, state)
@@ -125,7 +125,7 @@ class Engine:
         joined = [(key, self._entities[key]) for key in states if key in self._entities]
         await set_timers(self._log, [(key, name, timer) for key, e in joined for name, timer in e.state.timers.items()])
 
-    def _drop(self, key: RunKey) -> None:
+    def _drop(self, key: EntityKey) -> None:
         self._entities.pop(key, None)
         self._parked.pop(key, None)
         self._held.pop(key, None)
@@ -149,7 +149,7 @@ class Engine:
     # --- one turn ---
 
     async def _turn(self, batch: list[Delivery]) -> None:
-        touched: dict[RunKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
+        touched: dict[EntityKey, Entity] = {key: self._entities[key] for key in self._parked if key in self._entities}
         if self._controls.changed.is_set():
             self._controls.changed.clear()
             concerned = [*self._held, *self._pools.waiting()]  # whose turn never comes may have a slot to give back
@@ -173,13 +173,13 @@ class Engine:
         await self._advance(touched)
         await set_timers(self._log, self._still_set())
 
-    def _still_set(self) -> list[tuple[RunKey, str, Any]]:
+    def _still_set(self) -> list[tuple[EntityKey, str, Any]]:
         """Timers in whose place an older one of their name was set: a word that was late on its way."""
         early, self._early = self._early, {}
         known = [(key, name, self._entities.get(key)) for key, name in early]
         return [(key, name, e.state.timers[name]) for key, name, e in known if e and name in e.state.timers]
 
-    async def _fold(self, key: RunKey, delivery: Delivery) -> Entity | None:
+    async def _fold(self, key: EntityKey, delivery: Delivery) -> Entity | None:
         """What the fact has given something to decide."""
         event = ev.decode(delivery.data)
         if isinstance(event, ev.Decision):
@@ -199,12 +199,12 @@ class Engine:
             return await self._reload(key, delivery.seq) if heard else None
         return await self._adopt(key, state)
 
-    async def _adopt(self, key: RunKey, state: State) -> Entity | None:
+    async def _adopt(self, key: EntityKey, state: State) -> Entity | None:
         """The entity in memory. A run whose definition can't be planned is ended in the log: it would wait for ever."""
         try:
             entity = self._entities[key] = host(state, self._plans)
         except Exception as error:
-            log.exception("the definition can't be planned", extra={"org": key.org, "run": key.run})
+            log.exception("the definition can't be planned", extra={"org": key.org, "run": key.name})
             if not isinstance(state, RunState):
                 return None
             await end_unplannable(self._log, key, state, error, self._context.clock.now_ms())
@@ -213,14 +213,14 @@ class Engine:
             self._pools.adopt(key, entity)
         return entity
 
-    async def _advance(self, touched: dict[RunKey, Entity]) -> None:
+    async def _advance(self, touched: dict[EntityKey, Entity]) -> None:
         """Decides and appends until nothing is left to decide for these entities, and for those whose turn came."""
         values: dict[str, Any] = {}  # kept while turns go round: else a run would use up its turn for fetching them
         await self._settle(touched, values)
         while came := {key: self._entities[key] for key in self._pools.grants() if key in self._entities}:
             await self._settle(came, values)
 
-    async def _settle(self, touched: dict[RunKey, Entity], values: dict[str, Any]) -> None:
+    async def _settle(self, touched: dict[EntityKey, Entity], values: dict[str, Any]) -> None:
         attempt = 0
         while touched and attempt < ROUNDS_MAX:
             fetched = len(values)
@@ -231,7 +231,7 @@ class Engine:
             if any(isinstance(error, ConflictError) for _, error in failed):
                 await self._leases.refresh()
             for turn, error in failed:
-                log.warning("append of %s: %s", turn.key.run, error)
+                log.warning("append of %s: %s", turn.key.name, error)
                 fresh = await self._reload(turn.key, turn.entity.state.facts_seq)
                 if fresh is not None:
                     again[turn.key] = fresh
@@ -245,12 +245,12 @@ class Engine:
             raise AgentFlowError(f"{len(touched)} entities can't be appended", kind="append_stuck")
 
     async def _decide(
-        self, touched: dict[RunKey, Entity], values: dict[str, Any]
-    ) -> tuple[list[Turn], dict[RunKey, Entity]]:
+        self, touched: dict[EntityKey, Entity], values: dict[str, Any]
+    ) -> tuple[list[Turn], dict[EntityKey, Entity]]:
         """The turns to append, and what must be decided again (with the blobs that are now at hand)."""
         now_ms = self._context.clock.now_ms()
         turns: list[Turn] = []
-        again: dict[RunKey, Entity] = {}
+        again: dict[EntityKey, Entity] = {}
         for key, known in touched.items():
             entity = known
             if not self._shards.serves(key.shard):
@@ -277,7 +277,7 @@ class Engine:
         return turns, again
 
     async def _decide_one(
-        self, key: RunKey, entity: Entity, now_ms: int, values: dict[str, Any]
+        self, key: EntityKey, entity: Entity, now_ms: int, values: dict[str, Any]
     ) -> tuple[Outcome, Turn]:
         if isinstance(entity, Lane):
             entity.wanted = self._controls.lane(entity.state.lane)
@@ -290,7 +290,7 @@ class Engine:
         return out, await self._packer.turn(key, entity, out)
 
     async def _decide_anew(
-        self, key: RunKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
+        self, key: EntityKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
     ) -> tuple[Run, Outcome, Turn] | None:
         """Reads the run again after an error and decides it as runs/faults.py says.
 
@@ -299,7 +299,7 @@ class Engine:
         faults = Faults()
         while True:
             if not isinstance(error, RetryableError):
-                log.error("the run can't go on", exc_info=error, extra={"org": key.org, "run": key.run})
+                log.error("the run can't go on", exc_info=error, extra={"org": key.org, "run": key.name})
             fresh = await self._reload(key, known)
             if not isinstance(fresh, Run) or (isinstance(error, RetryableError) and self._park(key, error)):
                 return None
@@ -315,11 +315,11 @@ class Engine:
     def _is_paused(self, run: Run) -> bool:
         return self._controls.is_paused(run.state.org, run.state.workflow)
 
-    def _room(self, key: RunKey, entity: Entity) -> Callable[[str], bool]:
+    def _room(self, key: EntityKey, entity: Entity) -> Callable[[str], bool]:
         """Asks whether one more step may be offered to a worker pool now."""
         return self._pools.before(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded
 
-    def _must_wait(self, key: RunKey, entity: Entity) -> bool:
+    def _must_wait(self, key: EntityKey, entity: Entity) -> bool:
         """Whether the run is parked and its time has not come; to end it nothing needs to be fetched."""
         if key not in self._parked or not isinstance(entity, Run):
             return False
@@ -327,17 +327,17 @@ class Engine:
             return False
         return self._parked[key][0] > asyncio.get_running_loop().time()
 
-    def _park(self, key: RunKey, error: RetryableError) -> bool:
+    def _park(self, key: EntityKey, error: RetryableError) -> bool:
         """Puts a run aside whose decision needs what is not there now, so that it holds up nobody; False: no more."""
         tries = self._parked.get(key, (0.0, 0))[1] + 1
         if tries > PARK_TRIES_MAX:
             return False
         delay_s = min(0.2 * 2**tries, PARK_S_MAX)
         self._parked[key] = (asyncio.get_running_loop().time() + delay_s, tries)
-        log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.run})
+        log.warning("a run waits %.1f s: %s", delay_s, error.message, extra={"org": key.org, "run": key.name})
         return True
 
-    async def _reload(self, key: RunKey, known: int = 0) -> Entity | None:
+    async def _reload(self, key: EntityKey, known: int = 0) -> Entity | None:
         state = await reload(self._log, key, known)
         if state is None or is_over(state):
             self._drop(key)
@@ -347,7 +347,7 @@ class Engine:
     # --- what follows an append ---
 
     async def _after(self, turns: list[Turn]) -> None:
-        timers: list[tuple[RunKey, str, Any]] = []
+        timers: list[tuple[EntityKey, str, Any]] = []
         for turn in turns:
             self._shards.saver.count(turn.key.shard, len(turn.decisions))
             timers.extend((turn.key, d.timer, d) for d in turn.decisions if isinstance(d, ev.TimerSet))
@@ -374,12 +374,12 @@ class Engine:
             elif isinstance(decision, ev.TERMINAL_RUN):
                 self._finish(turn.key, run, decision)
 
-    async def _hint(self, key: RunKey, step: str, attempt: int, mode: str) -> None:
+    async def _hint(self, key: EntityKey, step: str, attempt: int, mode: str) -> None:
         """Tells workers to stop; a worker that misses it asks the log."""
-        word = {"run": key.run, "step": step, "attempt": attempt, "mode": mode}
-        await self._context.nc.publish(subjects.control(key.run), msgspec.json.encode(word))
+        word = {"run": key.name, "step": step, "attempt": attempt, "mode": mode}
+        await self._context.nc.publish(subjects.control(key.name), msgspec.json.encode(word))
 
-    def _finish(self, key: RunKey, run: Run, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
+    def _finish(self, key: EntityKey, run: Run, decision: ev.RunCompleted | ev.RunFailed | ev.RunCancelled) -> None:
         state = run.state
         workflow = run.plan.workflow
         telemetry.RUNS.labels(str(state.status), workflow).inc()

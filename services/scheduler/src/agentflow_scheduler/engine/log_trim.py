@@ -17,7 +17,7 @@ from nats.js.errors import APIError
 
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.schedules.machine import Schedule
 
@@ -38,16 +38,16 @@ class Trimmer:
 
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
-        self._cuts: dict[RunKey, Cut] = {}  # the oldest that waits of each entity: it comes to be made
-        self._later: dict[RunKey, Cut] = {}
+        self._cuts: dict[EntityKey, Cut] = {}  # the oldest that waits of each entity: it comes to be made
+        self._later: dict[EntityKey, Cut] = {}
 
-    def after(self, key: RunKey, entity: Lane | Schedule) -> None:
+    def after(self, key: EntityKey, entity: Lane | Schedule) -> None:
         """What it decided is in the log; if it was a checkpoint or the end, the log before it may be cut."""
         if entity.cut is not None:
             self.offer(key, Cut(*entity.cut, entity.state.out_seq))
             entity.cut = None
 
-    def offer(self, key: RunKey, cut: Cut) -> None:
+    def offer(self, key: EntityKey, cut: Cut) -> None:
         if key in self._cuts:
             self._later[key] = cut
         else:
@@ -76,9 +76,9 @@ class Trimmer:
             if key in self._later:
                 self._cuts[key] = self._later.pop(key)
 
-    async def _decided(self, key: RunKey, cut: Cut) -> list[tuple[str, int]]:
+    async def _decided(self, key: EntityKey, cut: Cut) -> list[tuple[str, int]]:
         """The subjects of its decisions, with the sequence up to which each may go."""
-        if not key.run.startswith(subjects.SCHEDULE_PREFIX):
+        if not key.name.startswith(subjects.SCHEDULE_PREFIX):
             return [(subjects.run_out_all(key), cut.decisions)]
         listed = await self._log.newest(subjects.out_schedule(key))
         over = [(subjects.run_timers(key), cut.checkpoint)] if listed == cut.checkpoint else []

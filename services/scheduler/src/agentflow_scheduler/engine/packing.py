@@ -16,7 +16,7 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus
 from agentflow_common.rpc.vault import ADOPT, AdoptRequest
 from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.append import Turn
 from agentflow_scheduler.entities import Entity, groups
 from agentflow_scheduler.outcome import Outcome
@@ -31,7 +31,7 @@ class Packer:
         self._nc = nc
         self._blobs = blobs
 
-    async def turn(self, key: RunKey, entity: Entity, out: Outcome) -> Turn:
+    async def turn(self, key: EntityKey, entity: Entity, out: Outcome) -> Turn:
         """What an entity decided, as bytes. StepFault for what can't be written, RetryableError if not now."""
         encoded = []
         for decision in out.decisions:
@@ -82,11 +82,11 @@ class Packer:
                 changed[name] = payload
         return ev.encode(msgspec.structs.replace(decision, state=changed))
 
-    async def fact(self, origin: RunKey, to: RunKey, fact: ev.Event) -> bytes:
+    async def fact(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> bytes:
         """The bytes of a fact for another entity. RetryableError if what it needs can't be reached now, InvalidError if
         there can be no such entity: not sent, it is one entity's trouble and not that of all in the turn."""
         ids.check_token(to.org, "an org")
-        ids.check_token(to.run, "an entity")
+        ids.check_token(to.name, "an entity")
         await self._hand_on(origin, to, fact)
         data = ev.encode(fact)
         if len(data) <= INLINE_BYTES_MAX:
@@ -99,12 +99,12 @@ class Packer:
             return ev.encode(msgspec.structs.replace(fact, output=await self._pack(fact.output, "the run's output")))
         return data
 
-    async def _hand_on(self, origin: RunKey, to: RunKey, fact: ev.Event) -> None:
+    async def _hand_on(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> None:
         """A run that is given values of another may ask for what their redaction tokens stand for."""
         given = fact.inputs if isinstance(fact, ev.RunSubmitted) else getattr(fact, "output", None)
         if given is None or not screening.contains_token(given.value):
             return
-        request = AdoptRequest(org=to.org, run=to.run, origin=origin.run)
+        request = AdoptRequest(org=to.org, run=to.name, origin=origin.name)
         try:
             await bus.call(self._nc, ADOPT, request, timeout_s=ADOPT_TIMEOUT_S)
         except DeadlineError as error:

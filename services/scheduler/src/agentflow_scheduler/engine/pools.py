@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 
 from agentflow_common import events as ev
 from agentflow_common.runs.state import ACTIVE
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.fairness import Budget, Waiter, Window
 from agentflow_scheduler.runs.run import Run
 
@@ -20,19 +20,19 @@ class Pools:
 
     def __init__(self, steps_max: int) -> None:
         self._window = Window(steps_max)
-        self._budgets: dict[RunKey, Budget] = {}
+        self._budgets: dict[EntityKey, Budget] = {}
 
-    def adopt(self, key: RunKey, run: Run) -> None:
+    def adopt(self, key: EntityKey, run: Run) -> None:
         """A run that is in memory from now on, and what it has under way."""
         self._window.forget(key)
         for name in run.busy:
             self._begun(key, run, name)
 
-    def forget(self, key: RunKey) -> None:
+    def forget(self, key: EntityKey) -> None:
         self._window.forget(key)
         self._budgets.pop(key, None)
 
-    def folded(self, key: RunKey, run: Run, event: ev.Event) -> None:
+    def folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
         """A fact came: the attempt that it tells of may be over, and the next one begun in its place."""
         name = getattr(event, "step", "")
         if name:
@@ -42,12 +42,12 @@ class Pools:
                 if isinstance(event, ev.StepCompleted) and event.begun is not None:
                     self._begun(key, run, event.begun.step)
 
-    def _begun(self, key: RunKey, run: Run, name: str) -> None:
+    def _begun(self, key: EntityKey, run: Run, name: str) -> None:
         node, step = run.node(name), run.state.steps.get(name)
         if node is not None and step is not None and step.status in ACTIVE:
             self._window.opened(key, name, node.lane)
 
-    def before(self, key: RunKey, paused: bool) -> Callable[[str], bool]:
+    def before(self, key: EntityKey, paused: bool) -> Callable[[str], bool]:
         """What a decision asks for room. Of a paused workflow nothing is offered."""
         if paused:
             self._budgets.pop(key, None)
@@ -55,7 +55,7 @@ class Pools:
         budget = self._budgets[key] = self._window.budget(key)
         return lambda pool: not pool or budget.take(pool)
 
-    def after(self, key: RunKey, run: Run, decisions: Iterable[ev.Decision]) -> None:
+    def after(self, key: EntityKey, run: Run, decisions: Iterable[ev.Decision]) -> None:
         """Counts what was offered and closed; a run that could not offer all waits for its turn."""
         for decision in decisions:
             if isinstance(decision, ev.StepScheduled):
@@ -66,10 +66,10 @@ class Pools:
         state = run.state
         self._window.settle(Waiter(key, state.priority, state.submitted_at), budget.denied if budget else ())
 
-    def waiting(self) -> list[RunKey]:
+    def waiting(self) -> list[EntityKey]:
         """Runs that wait for their turn."""
         return self._window.waiting()
 
-    def grants(self) -> list[RunKey]:
+    def grants(self) -> list[EntityKey]:
         """Runs whose turn has come."""
         return self._window.grants()

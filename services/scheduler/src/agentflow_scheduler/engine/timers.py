@@ -14,10 +14,10 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 
 
-async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, Any]]) -> None:
+async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str, Any]]) -> None:
     """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once.
 
     A time beyond what the server can count fires at the end of its count: no timer may stop a scheduler.
@@ -28,7 +28,7 @@ async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, An
             timespec="milliseconds"
         )
         fired = ev.TimerFired(
-            org=key.org, run=key.run, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
+            org=key.org, run=key.name, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
             attempt=timer.attempt,
         )  # fmt: skip
         headers = {
@@ -40,7 +40,7 @@ async def set_timers(event_log: EventLog, timers: Iterable[tuple[RunKey, str, An
         await future
 
 
-async def purge_timers(event_log: EventLog, key: RunKey) -> None:
+async def purge_timers(event_log: EventLog, key: EntityKey) -> None:
     """Schedules of what is over would only wake it for nothing."""
     with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
         await event_log.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))

@@ -216,7 +216,7 @@ def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scop
     unsure = attempt > 1 and is_unsure(run.state.steps.get(key))
     out.emit(ev.StepQueued, step=key, attempt=attempt, lane=lane, priority=rank, unsure=unsure)
     out.send(
-        ev.LaneRequested, to_org=entity.org, to=entity.run, lane=lane, holder_org=run.state.org,
+        ev.LaneRequested, to_org=entity.org, to=entity.name, lane=lane, holder_org=run.state.org,
         holder_run=run.state.run, step=key, attempt=attempt, priority=rank, limit=node.lane_limit,
         rate_per_s=node.lane_rate,
     )  # fmt: skip
@@ -282,7 +282,7 @@ def release(run: Run, out: Decision, key: str, step: StepState) -> None:
 def _tell_released(run: Run, out: Decision, key: str, attempt: int, lane: str) -> None:
     entity = key_of_lane(lane)
     out.send(
-        ev.LaneReleased, to_org=entity.org, to=entity.run, lane=lane, holder_org=run.state.org,
+        ev.LaneReleased, to_org=entity.org, to=entity.name, lane=lane, holder_org=run.state.org,
         holder_run=run.state.run, step=key, attempt=attempt,
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.fold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
 from agentflow_common.schedules.spec import Spec
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.outcome import Outcome
 
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
@@ -32,7 +32,7 @@ CHECKPOINT_PAYLOADS_MAX: Final = 50  # that wait; with more of them a checkpoint
 CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
 
 
-def subject_of_schedule(key: RunKey, decision: ev.Decision) -> str:
+def subject_of_schedule(key: EntityKey, decision: ev.Decision) -> str:
     """Where a schedule's decision is written: a fire is a task for the gateway, which submits the run."""
     if isinstance(decision, ev.ScheduleFired):
         return subjects.out_task(key, subjects.SCHEDULES_LANE)

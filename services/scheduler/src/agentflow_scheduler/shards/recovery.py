@@ -19,7 +19,7 @@ from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
 from agentflow_scheduler.runs import ending
 from agentflow_scheduler.shards.snapshots import load_snapshot
@@ -32,7 +32,7 @@ LAG_S_MAX: Final = 5.0  # that a replica may bring nothing new while the leader 
 class Recovered(NamedTuple):
     """What is unfinished in the shards once the log is folded up to `last`. read: events that took, by shard."""
 
-    states: dict[RunKey, State]
+    states: dict[EntityKey, State]
     last: int
     read: dict[int, int]
 
@@ -46,7 +46,7 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
     for shard in wanted:
         snapshot = await load_snapshot(store, shard)
         for state in snapshot.states():
-            key = RunKey(shard, state.org, state.run)
+            key = EntityKey(shard, state.org, state.run)
             reading.begin(key, state)
         first = min(first, snapshot.seq + 1)
         if snapshot.seq < last:
@@ -54,7 +54,7 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
             read[shard] = await _read(event_log, shard, reading, last)
     for key in [key for key in reading.late if key not in reading.folds]:
         await reload(event_log, key, reading.late[key])
-    states: dict[RunKey, State] = {}
+    states: dict[EntityKey, State] = {}
     for key, fold in reading.folds.items():
         folded = await reload(event_log, key, reading.torn[key]) if key in reading.torn else fold.finish()
         if folded is not None and not is_over(folded):
@@ -70,18 +70,18 @@ class _Reading:
     snapshot that comes in the wrong order. snapshot_seq: of the shard that is read."""
 
     def __init__(self) -> None:
-        self.folds: dict[RunKey, LogFold[Any]] = {}
-        self.late: dict[RunKey, int] = {}
-        self.torn: dict[RunKey, int] = {}
+        self.folds: dict[EntityKey, LogFold[Any]] = {}
+        self.late: dict[EntityKey, int] = {}
+        self.torn: dict[EntityKey, int] = {}
         self.snapshot_seq = 0
-        self._bases: dict[RunKey, tuple[int, int]] = {}  # newest fact and newest decision that are folded already
+        self._bases: dict[EntityKey, tuple[int, int]] = {}  # newest fact and newest decision that are folded already
 
-    def begin(self, key: RunKey, state: State) -> None:
+    def begin(self, key: EntityKey, state: State) -> None:
         """An entity of the snapshot."""
         self.folds[key] = folding(key, state)
         self._bases[key] = (state.facts_seq, state.out_seq)
 
-    def feed(self, key: RunKey, delivery: Delivery) -> bool:
+    def feed(self, key: EntityKey, delivery: Delivery) -> bool:
         """False: the message can't be read."""
         event = readable(delivery.subject, delivery.data)
         if event is None:
@@ -139,14 +139,14 @@ async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -
         await tail.stop()
 
 
-async def bury(event_log: EventLog, key: RunKey, delivery: Delivery) -> None:
+async def bury(event_log: EventLog, key: EntityKey, delivery: Delivery) -> None:
     """What came while no scheduler was there, and can't be used; what the live path has buried stays buried once."""
     if delivery.subject == subjects.run_in(key):
         log.error("an event was put with the dead letters", extra={"seq": delivery.seq})
         await event_log.bury("scheduler", delivery, "unreadable")
 
 
-async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | None:
+async def reload(event_log: EventLog, key: EntityKey, known: int = 0) -> State | None:
     """One entity from its own events. If it is a run that went on as a new one, that is told what came too late.
 
     known: a sequence of it that was seen; RetryableError if the replica that serves the read lags too long behind it.
@@ -178,26 +178,26 @@ async def reload(event_log: EventLog, key: RunKey, known: int = 0) -> State | No
     return state
 
 
-async def _tell_lost(event_log: EventLog, key: RunKey, events: Sequence[ev.Event]) -> None:
+async def _tell_lost(event_log: EventLog, key: EntityKey, events: Sequence[ev.Event]) -> None:
     """Answers a parent that cancels a subworkflow whose events are no longer in the log: it would wait for the end."""
     for event in events:
         if isinstance(event, ev.RunCancelRequested) and event.child_of is not None:
             parent = event.child_of
-            error = StepError("child_lost", f"the log no longer holds the run {key.run}", retryable=False)
+            error = StepError("child_lost", f"the log no longer holds the run {key.name}", retryable=False)
             ended = ev.ChildEnded(
-                org=key.org, run=parent.run, ts=event.ts, step=parent.step, attempt=parent.attempt, child=key.run,
+                org=key.org, run=parent.run, ts=event.ts, step=parent.step, attempt=parent.attempt, child=key.name,
                 status="failed", error=error,
             )  # fmt: skip
             to = subjects.key_of(key.org, parent.run)
-            msg_id = f"lost:{key.run}:{parent.step}:{parent.attempt}"
+            msg_id = f"lost:{key.name}:{parent.step}:{parent.attempt}"
             await event_log.append(Entry(subjects.run_in(to), ev.encode(ended), msg_id=msg_id))
 
 
-async def end_unplannable(event_log: EventLog, key: RunKey, state: RunState, error: Exception, now_ms: int) -> None:
+async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, error: Exception, now_ms: int) -> None:
     """Ends a run whose definition can't be planned, and tells its parent, in one append: both would wait forever."""
     told = StepError("undecidable", f"the definition can't be planned: {type(error).__name__}", retryable=False)
     end = ev.RunFailed(
-        org=key.org, run=key.run, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=told,
+        org=key.org, run=key.name, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=told,
     )  # fmt: skip
     fence = Fence(state.out_seq, subjects.run_out_all(key))
     entries = [Entry(subjects.out_run(key), ev.encode(end), fence=fence)]
@@ -205,13 +205,13 @@ async def end_unplannable(event_log: EventLog, key: RunKey, state: RunState, err
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)
         fields = ending.of_end(state, state.parent, Payload(), told)
-        ended = ev.ChildEnded(org=to.org, run=to.run, ts=now_ms, trace=state.trace, **fields)
+        ended = ev.ChildEnded(org=to.org, run=to.name, ts=now_ms, trace=state.trace, **fields)
         entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
     with contextlib.suppress(ConflictError):  # another scheduler was first
         await event_log.append_batch(entries)
 
 
-async def _pass_on(event_log: EventLog, key: RunKey, events: Sequence[tuple[int, ev.Event]]) -> None:
+async def _pass_on(event_log: EventLog, key: EntityKey, events: Sequence[tuple[int, ev.Event]]) -> None:
     """Said twice after a crash, which does no harm: a run is cancelled once, and takes a signal's id once."""
     for seq, to, word in overtaken(key, events):
-        await event_log.append(Entry(subjects.run_in(to), ev.encode(word), msg_id=f"overtaken:{key.run}:{seq}"))
+        await event_log.append(Entry(subjects.run_in(to), ev.encode(word), msg_id=f"overtaken:{key.name}:{seq}"))

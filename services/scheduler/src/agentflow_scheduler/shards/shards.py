@@ -18,7 +18,7 @@ from agentflow_common import subjects, tasks
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards.leases import Leases
@@ -65,7 +65,7 @@ class Shards:
         """Whether a fact of the tail is of a shard that is served, and not folded yet."""
         return seq > self._folded.get(shard, _NEVER)
 
-    async def follow(self) -> tuple[set[int], dict[RunKey, State]]:
+    async def follow(self) -> tuple[set[int], dict[EntityKey, State]]:
         """Call it between turns. The shards that are gone, whose runs are to be forgotten, and the runs that came."""
         self._leases.changed.clear()
         lost = set(self._epochs) - self.served
@@ -83,7 +83,7 @@ class Shards:
     async def _recover(self, wanted: dict[int, int]) -> tuple[dict[int, int], Recovered]:
         return wanted, await recover(self._log, self._snapshots, wanted)
 
-    async def _recovered(self) -> tuple[dict[int, int], dict[RunKey, State]]:
+    async def _recovered(self) -> tuple[dict[int, int], dict[EntityKey, State]]:
         """What the recovery in the background has brought of shards that are still held."""
         if self._recovery is None or not self._recovery.done():
             return {}, {}

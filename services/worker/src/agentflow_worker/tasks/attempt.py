@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentflow_common import events as ev
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_worker import machine
 from agentflow_worker.context import StepContext
 
@@ -31,7 +31,7 @@ class Course:
 
     __slots__ = ("_began", "_read", "delivery", "key", "outputs", "task")
 
-    def __init__(self, key: RunKey, task: ev.StepScheduled, delivery: Delivery) -> None:
+    def __init__(self, key: EntityKey, task: ev.StepScheduled, delivery: Delivery) -> None:
         self.key = key
         self.task = task
         self.delivery = delivery

@@ -31,7 +31,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import bus
 from agentflow_common.runs.state import MARKER, holds_marker, is_marker, marked_ref
-from agentflow_common.subjects import RunKey
+from agentflow_common.subjects import EntityKey
 from agentflow_worker import machine
 from agentflow_worker.context import no_heartbeat
 from agentflow_worker.invoke import StepContext, from_state, invoke
@@ -169,17 +169,17 @@ class Executor:
             await self._look_up(flight.course, mine=True)
         return False
 
-    async def is_over(self, key: RunKey) -> bool:
+    async def is_over(self, key: EntityKey) -> bool:
         """Whether the run has ended, by its newest fact in the log; a `no` is believed for a second."""
         now = time.monotonic()
-        if self._open_runs.get(key.run, 0.0) > now:
+        if self._open_runs.get(key.name, 0.0) > now:
             return False
         last = await self._log.last(subjects.out_run(key))
         if last is not None and isinstance(ev.try_decode(last.data), ev.TERMINAL_RUN):
             return True
         if len(self._open_runs) > 10_000:
             self._open_runs.clear()
-        self._open_runs[key.run] = now + RUN_CHECK_S
+        self._open_runs[key.name] = now + RUN_CHECK_S
         return False
 
     def _must_claim(self, task: ev.StepScheduled) -> bool:
