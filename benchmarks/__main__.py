@@ -12,7 +12,7 @@ from benchmarks import aged, engine, lanes, recipes, waiting
 from benchmarks.output import Emit, attempt, emit, interruptible
 
 Part = Callable[[Emit, argparse.Namespace], Coroutine[Any, Any, None]]
-# In the order of a whole run: what readers ask for first. Each part has a log of its own, and fails alone.
+# In the order of a whole run, most interesting first. Each part has its own log and fails alone.
 GROUPS: dict[str, tuple[Part, ...]] = {
     "engine": (engine.run,),
     "engine-long": (engine.wide, waiting.run, aged.run),
@@ -22,7 +22,7 @@ GROUPS: dict[str, tuple[Part, ...]] = {
 
 
 def measure(groups: list[str], options: argparse.Namespace) -> int:
-    """1 if a part failed."""
+    """Runs the groups. Returns 1 if a part failed."""
     good = True
     for group in groups:
         print(f"group {group}", file=sys.stderr)
@@ -35,7 +35,7 @@ def measure(groups: list[str], options: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--only", choices=list(GROUPS), action="append", help="a group; several if given again")
+    parser.add_argument("--only", choices=list(GROUPS), action="append", help="a group; repeat the option for several")
     parser.add_argument("--runs", type=int, default=100_000, help="finished runs in the aged log (%(default)s)")
     options = parser.parse_args()
     if options.runs < 1:

@@ -1,4 +1,4 @@
-"""What a log with many finished runs costs: the same chain on a fresh log and on an aged one, in turn."""
+"""The cost of a log with many finished runs: the same chain on a fresh and on an aged log, in turn."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ ROUNDS = 5
 RUNS_PER_ROUND = 150
 IN_FLIGHT = 50
 CHAIN = 10
-AGED_CHAIN = 2  # steps of a finished run: what ages a log is its runs (their subjects), and making them costs time
+AGED_CHAIN = 2  # steps of a finished run: the number of runs (their subjects) ages a log, and making steps costs time
 
 
 async def run(emit: Emit, options: argparse.Namespace) -> None:
-    """engine.aged_log_slowdown: time of chain10 with many finished runs in the log, over that on a fresh log."""
+    """Measures engine.aged_log_slowdown: time of chain10 on an aged log, divided by that on a fresh log."""
     runs: int = options.runs
     definition = chain(CHAIN)
     async with engine() as fresh, engine() as aged:
@@ -66,10 +66,13 @@ async def run(emit: Emit, options: argparse.Namespace) -> None:
 
 
 async def _age(stack: Engine, runs: int) -> None:
-    """Appends `runs` finished runs while no service runs: copies of one that the engine has run."""
+    """Appends `runs` finished runs while no service runs.
+
+    They are copies of one run of the engine.
+    """
     run_id, entry = stack.submission(chain(AGED_CHAIN))
     await stack.log.append(entry)
-    await drive(stack, chain(AGED_CHAIN))  # by its end the one before has ended
+    await drive(stack, chain(AGED_CHAIN))  # when this run ends, the one before has ended too
     lines = template(await stack.log.read(subjects.run_all(subjects.key_of(stack.org, run_id))))
     stack.stop()
     queue = asyncio.create_task(_take_tasks(stack, runs * tasks(lines)))
@@ -105,12 +108,12 @@ async def _append_copies(stack: Engine, lines: list[Line], runs: int) -> None:
 
 
 async def _take_tasks(stack: Engine, count: int) -> None:
-    """Acknowledges the copies' tasks in the worker's place: their results are in the log already."""
+    """Acknowledges the tasks of the copies for the worker: their results are in the log already."""
     queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.lane_durable(subjects.DEFAULT_LANE), credit=5_000)
     await queue.start()
     heard = time.monotonic()
     while count > 0:
-        found = await queue.batch(5.0)  # none also when room was made in between
+        found = await queue.batch(5.0)  # the answer is also empty when room was made in between
         if found:
             heard = time.monotonic()
         elif time.monotonic() - heard > SILENCE_S_MAX:

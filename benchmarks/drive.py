@@ -11,11 +11,14 @@ from agentflow_common import subjects
 from agentflow_common.log.consumers import Delivery, Tail
 from benchmarks.stack import Engine
 
-SILENCE_S_MAX = 120.0  # a run of an engine that works says something in less; a longer workflow brings its own bound
+SILENCE_S_MAX = 120.0  # a working engine reports progress in less; a longer workflow has its own bound
 
 
 async def arrivals(stack: Engine, tail: Tail, silence_s_max: float = SILENCE_S_MAX) -> list[Delivery]:
-    """What the tail brings. Raises RuntimeError if a service has ended, or nothing comes: it would wait for ever."""
+    """Returns the next messages of the tail.
+
+    Raises RuntimeError if a service has ended or no message comes, which would take forever.
+    """
     silent_since = time.monotonic()
     while not (found := await tail.batch(5.0)):
         stack.check()
@@ -31,7 +34,7 @@ async def drive(
     in_flight: int = 1,
     silence_s_max: float = SILENCE_S_MAX,
 ) -> float:
-    """Seconds to complete `runs` runs with at most `in_flight` at once."""
+    """Returns the seconds to complete `runs` runs with at most `in_flight` at once."""
     tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
     await tail.start()
     waiting: set[str] = set()
@@ -57,7 +60,10 @@ async def drive(
 
 
 async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> list[tuple[float, Any]]:
-    """Runs one after the other, alone: (ms since the epoch when it was published, the run's output)."""
+    """Runs one after the other, alone.
+
+    Returns (ms since the epoch of the submission, output) for each.
+    """
     tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
     await tail.start()
     found: list[tuple[float, Any]] = []
@@ -78,7 +84,7 @@ async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> li
 
 
 def ended(data: bytes) -> ev.RunCompleted | None:
-    """The run's completion, None for another fact; a run that failed makes the figure worthless."""
+    """Returns the run's completion, or None for another event. A failed run is an error."""
     event = ev.decode(data)
     if isinstance(event, ev.RunFailed | ev.RunCancelled):
         raise RuntimeError(f"run {event.run}: {event}")

@@ -28,7 +28,7 @@ async def run(emit: Emit, _options: object) -> None:
     async with engine() as stack:
         steps = await chain10(stack, emit)
         limit = await publish_limit(stack, emit)
-        # a run of it: its submission, its start, the row's task, a report a step, its end
+        # messages of a run: its submission, its start, the chain's task, a report for each step, its end
         messages = steps * (CHAIN + 4) / CHAIN
         emit("engine.chain10.share_of_publish_limit", messages / limit, "ratio", ROUNDS, stack.durability)
         await chain10_fsync(stack, emit)
@@ -39,13 +39,15 @@ async def run(emit: Emit, _options: object) -> None:
 
 
 async def wide(emit: Emit, _options: object) -> None:
-    """engine.fanout10000.steps_per_s"""
+    """Measures engine.fanout10000.steps_per_s."""
     async with engine() as stack:
         await fan(stack, emit, WIDE_FANOUT, WIDE_ROUNDS)
 
 
 async def publish_limit(stack: Engine, emit: Emit) -> float:
-    """Acknowledged publishes a second of one client with 500 in flight, 300-byte messages, in the same stream."""
+    """Returns the acknowledged publishes a second of one client: 500 in flight, 300 bytes, the same
+    stream.
+    """
     rates = []
     body = b"x" * 300
     for _ in range(3):
@@ -70,7 +72,7 @@ async def chain10(stack: Engine, emit: Emit) -> float:
     before = [stack.cpu_s(name) for name in SERVICES]
     rates = [await _chain10_round(stack, definition, number) for number in range(ROUNDS)]
     steps = ROUNDS * RUNS_PER_ROUND * CHAIN
-    # processor time says on a busy machine, too, what a step costs
+    # processor time shows the cost of a step on a busy machine too
     cpu = {
         f"{name}_cpu_us_per_step": round((stack.cpu_s(name) - was) / steps * 1e6, 1)
         for name, was in zip(SERVICES, before, strict=True)
@@ -81,7 +83,7 @@ async def chain10(stack: Engine, emit: Emit) -> float:
 
 
 async def chain10_offered(rows: Engine, emit: Emit) -> None:
-    """Each step offered by itself, as in workflows whose steps do not follow one by one."""
+    """Measures the chain with each step offered separately, as in workflows without chains."""
     async with engine(SCHEDULER_ROW_STEPS="0") as stack:
         rate, share = await _in_turn(stack, rows)
     name = "engine.chain10_offered.steps_per_s"
@@ -96,7 +98,7 @@ async def chain10_fsync(default: Engine, emit: Emit) -> None:
 
 
 async def _in_turn(stack: Engine, other: Engine) -> tuple[float, float]:
-    """Steps a second, and the share of the other's: rounds of both in turn, so that it is of the same minute."""
+    """Returns steps a second and the share of the other stack's, from rounds of both in turn."""
     definition = chain(CHAIN)
     rates, shares = [], []
     await drive(stack, definition, 100, IN_FLIGHT)
@@ -113,7 +115,7 @@ async def _chain10_round(stack: Engine, definition: dict[str, object], number: i
 
 
 async def sequential(stack: Engine, emit: Emit) -> None:
-    """Milliseconds a step of one run alone: a chain of 200, the median of several."""
+    """Measures milliseconds a step of one run alone: a chain of 200, the median of several."""
     length = 200
     definition = chain(length)
     await drive(stack, definition)
@@ -122,9 +124,9 @@ async def sequential(stack: Engine, emit: Emit) -> None:
 
 
 async def first_task(stack: Engine, emit: Emit) -> None:
-    """From the publish of the submission to the first line of the first step, one run at a time on an idle engine.
+    """Measures the time from a submission to the first line of the first step, on an idle engine.
 
-    The step answers its own start time, by the same machine's clock.
+    The step returns its own start time, by the same machine's clock.
     """
     definition = parse_dict({"name": "first", "dag": {"nodes": [node("now", "bench.now", {})]}}).canonical()
     await outputs(stack, definition, 50)

@@ -1,4 +1,7 @@
-"""Writes a synthetic workflow: RECIPE TASKS SEED FILE. Runs where `wfcommons` is installed; imports nothing of ours."""
+"""Writes a synthetic workflow: RECIPE TASKS SEED FILE.
+
+It runs where `wfcommons` is installed and imports no module of this project.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,10 @@ def main() -> None:
     recipes: Any = importlib.import_module("wfcommons.wfchef.recipes")
     generator: Any = importlib.import_module("wfcommons").WorkflowGenerator
     made = getattr(recipes, RECIPES[recipe]).from_num_tasks
-    for count in (int(tasks), int(tasks) * 11 // 10):  # a recipe's smallest may have some more (Seismology: 103)
+    for count in (
+        int(tasks),
+        int(tasks) * 11 // 10,
+    ):  # a recipe's smallest workflow may have more tasks (Seismology: 103)
         try:
             workflow = generator(made(count)).build_workflow()
         except ValueError as error:

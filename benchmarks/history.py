@@ -1,4 +1,4 @@
-"""Copies of a finished run's history, as the engine itself would have written them. Pure."""
+"""Copies of a finished run's history, equal to those that the engine would have written. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from agentflow_common.log.event_log import Entry, Fence, Stored
 
 
 class Line(NamedTuple):
-    """suffix: the subject after the run. seen: place in the history of the fact that a decision had seen, 1-based."""
+    """An event of a history."""
 
-    suffix: str
+    suffix: str  # the subject after the run
     event: ev.AnyEvent
-    seen: int
+    seen: int  # for a decision: the place (from 1) in the history of the fact that it had seen
 
 
 def template(history: Sequence[Stored]) -> list[Line]:
-    """A run's events in the order of the log."""
+    """Returns a run's events in the order of the log."""
     places = {stored.seq: place for place, stored in enumerate(history, 1)}
     lines = []
     for stored in history:
@@ -32,12 +32,12 @@ def template(history: Sequence[Stored]) -> list[Line]:
 
 
 def tasks(lines: Sequence[Line]) -> int:
-    """How many tasks a run offered to workers: fewer than steps, where a worker went on by itself."""
+    """Returns the number of tasks of a run. In chains a task runs several steps."""
     return sum(line.suffix.startswith("out.task.") for line in lines)
 
 
 def copy(lines: Sequence[Line], run: str, after_seq: int) -> list[Entry]:
-    """The history for another run id, to be appended right after the sequence `after_seq`."""
+    """Returns the history for another run id, to be appended right after the sequence `after_seq`."""
     entries = []
     prefix = subjects.prefix(subjects.key_of(lines[0].event.org, run))
     for place, line in enumerate(lines):

@@ -1,4 +1,4 @@
-"""Group `lanes`: steps that take a slot of a keyed lane, beside the same steps without, in turn."""
+"""Group `lanes`: steps in keyed lanes, in turn with the same steps without lanes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ RUNS_PER_ROUND = 100
 IN_FLIGHT = 50
 CHAIN = 10
 LANES = {
-    # one busy lane that all runs share, and a lane for each run: what is between them is between these
+    # the two extremes: one busy lane that all runs share, and a lane for each run
     "one_lane": "all-{{org}}",
     "lane_per_run": "{{org}}-{{run}}",
 }
 
 
 def keyed(lane: str, limit: int) -> dict[str, Any]:
-    """The chain of the engine's benchmark, each step in a keyed lane."""
+    """Returns the chain of the engine's benchmark, with each step in a keyed lane."""
     definition: Any = chain(CHAIN)
     for node in definition["dag"]["nodes"]:
         node["lane"], node["lane_limit"] = lane, limit
@@ -35,7 +35,7 @@ async def run(emit: Emit, _options: object) -> None:
         definitions = {name: keyed(lane, 1000) for name, lane in LANES.items()}
         await drive(stack, plain, 50, IN_FLIGHT)
         found: dict[str, list[float]] = {"plain": [], **{name: [] for name in definitions}}
-        for _ in range(ROUNDS):  # in turn, so that the shares are of the same minute
+        for _ in range(ROUNDS):  # in turn, so that both sides are measured in the same minute
             for name, definition in {"plain": plain, **definitions}.items():
                 found[name].append(await _rate(stack, definition))
         rate = statistics.median(found["plain"])

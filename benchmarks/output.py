@@ -1,4 +1,6 @@
-"""What all benchmark commands share: a figure is one JSON line on stdout, and an interrupt leaves nothing behind."""
+"""Output of all benchmark commands: one JSON line on stdout for each figure, and clean-up after an
+interrupt.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ INTERRUPTED = 130  # the exit code that a shell gives for Ctrl-C
 
 
 def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: int = 1, **more: Any) -> None:
-    """One figure, at once. n: rounds (or samples) that the median is of."""
+    """Prints one figure at once. n: the number of rounds (or samples) of the median."""
     line = {
         "name": name,
         "value": round(value, 4),
@@ -29,7 +31,7 @@ def emit(name: str, value: float, unit: str, n: int, durability: str, replicas: 
 
 
 def attempt(label: str, part: Coroutine[Any, Any, None]) -> bool:
-    """Runs a part to its end; False if it failed, with the reason on stderr, so that the next one runs all the same."""
+    """Runs a part to its end. Returns False if it failed, with the reason on stderr."""
     try:
         asyncio.run(part)
     except Exception:
@@ -40,8 +42,11 @@ def attempt(label: str, part: Coroutine[Any, Any, None]) -> bool:
 
 
 def interruptible(command: Callable[[], int]) -> int:
-    """The command's exit code. Ctrl-C and a termination both stop the servers and remove their folders first."""
-    # as in a terminal, where a shell had it ignored for a job in the background
+    """Returns the command's exit code.
+
+    Ctrl-C and a termination first stop the servers and remove their folders.
+    """
+    # as in a terminal: a shell may have set it to be ignored for a background job
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:

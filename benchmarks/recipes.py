@@ -1,6 +1,8 @@
-"""Group `wfcommons`: the shapes of published scientific workflows, made by the `wfcommons` package (WfChef recipes).
+"""Group `wfcommons`: the shapes of published scientific workflows, made by the `wfcommons` package
+(WfChef recipes).
 
-The package and what it needs stay out of our environment: if it is not importable, it goes into one of its own.
+The package and its dependencies stay out of our environment. If it can't be imported, it is
+installed into a separate one.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from benchmarks.stack import HERE, chain, engine
 from benchmarks.wfformat import SLOTS, load, measure, scaled
 
 RECIPES = ("montage", "epigenomics", "1000genome", "seismology", "srasearch")
-SIZES = {100: 2.0, 1000: 4.0, 5000: 10.0}  # tasks: the lower bound in seconds that the scale gives
+SIZES = {100: 2.0, 1000: 4.0, 5000: 10.0}  # number of tasks: lower bound in seconds, to which the scale is chosen
 SEED = 1
 PACKAGE = "wfcommons==1.6"
 ENVIRONMENT = HERE.parent / ".build" / "wfcommons"
@@ -41,14 +43,17 @@ async def run(emit: Emit, _options: object) -> None:
 
 
 async def _generate(python: str, recipe: str, size: int, at_once: asyncio.Semaphore) -> Path | None:
-    """The same for ever, so it is kept: 5,000 tasks take up to a minute. None where the package can't make so many."""
+    """Generates a workflow, or returns the stored one: 5,000 tasks take up to a minute.
+
+    Returns None if the package can't make that many.
+    """
     target = WORKFLOWS / f"{recipe}-{size}-seed{SEED}.json"
     if target.exists():
         return target
     WORKFLOWS.mkdir(parents=True, exist_ok=True)
     written = target.with_suffix(".new")
     command = [python, str(HERE / "generate_recipe.py"), recipe, str(size), str(SEED), str(written)]
-    env = {**os.environ, "PYTHONHASHSEED": "0"}  # the recipes walk over sets
+    env = {**os.environ, "PYTHONHASHSEED": "0"}  # the recipes iterate over sets
     async with at_once:
         print(f"{recipe}: generating {size} tasks", file=sys.stderr)
         process = await asyncio.create_subprocess_exec(*command, stdout=sys.stderr, cwd=WORKFLOWS, env=env)
@@ -65,7 +70,7 @@ async def _generate(python: str, recipe: str, size: int, at_once: asyncio.Semaph
 
 
 def _python() -> str | None:
-    """An interpreter that can import wfcommons."""
+    """Returns an interpreter that can import wfcommons, or None."""
     if importlib.util.find_spec("wfcommons") is not None:
         return sys.executable
     python = ENVIRONMENT / "bin" / "python"

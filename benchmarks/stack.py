@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512
 READY_S_MAX = 60.0
 SERVICES = ("scheduler", "worker")
-HELD_LANE = "held"  # no worker serves it: its steps wait
+HELD_LANE = "held"  # no worker serves it, so its steps wait
 
 
 class Engine:
@@ -45,7 +45,7 @@ class Engine:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def submission(self, definition: dict[str, object]) -> tuple[str, Entry]:
-        """A run's id and the append that submits it."""
+        """Returns a run's id and the append that submits it."""
         run_id = ids.new_run_id()
         key = subjects.key_of(self.org, run_id)
         event = ev.RunSubmitted(
@@ -66,7 +66,7 @@ class Engine:
                 raise RuntimeError(f"the {name} ended (exit code {process.returncode}): its reason is above")
 
     async def ready(self, name: str) -> None:
-        """Raises RuntimeError if the service has ended, or does not answer in time."""
+        """Waits for a service. Raises RuntimeError if it has ended, or does not answer in time."""
         file = self._run_dir / f"{name}.json"
         deadline = time.monotonic() + READY_S_MAX
         while time.monotonic() < deadline:
@@ -80,7 +80,7 @@ class Engine:
         raise RuntimeError(f"the {name} was not ready in {READY_S_MAX:g} s")
 
     def stop(self, *names: str) -> None:
-        """A clean stop, of all services if none is named."""
+        """Stops services cleanly, all of them if none is named."""
         stopping = [process for name in names or SERVICES if (process := self._processes.pop(name, None))]
         for process in stopping:
             process.terminate()
@@ -88,29 +88,32 @@ class Engine:
             process.wait(20)
 
     def kill(self, name: str) -> None:
-        """kill -9: what a crash does."""
+        """Kills a service (-9), as a crash does."""
         process = self._processes.pop(name)
         process.kill()
         process.wait()
 
     def rss_bytes(self, name: str) -> int:
-        """Resident memory of a service."""
+        """Returns the resident memory of a service."""
         status = Path(f"/proc/{self._processes[name].pid}/status").read_text()
         return 1024 * int(status.split("VmRSS:")[1].split()[0])
 
     def cpu_s(self, name: str) -> float:
-        """Processor seconds that a service has used."""
+        """Returns the processor seconds that a service has used."""
         fields = Path(f"/proc/{self._processes[name].pid}/stat").read_text().rsplit(")", 1)[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def node(name: str, function: str, inputs: dict[str, object], **more: object) -> dict[str, object]:
-    """A node of type `function`."""
+    """Returns a node of type `function`."""
     return {"id": name, "type": "function", "config": {"function_name": function, "inputs": inputs}, **more}
 
 
 def chain(length: int, lane: str = "default") -> dict[str, object]:
-    """A definition of `length` steps one after the other, each fed by the one before."""
+    """Returns a definition of `length` steps in sequence.
+
+    Each gets the output of the one before.
+    """
     nodes = [
         node(f"s{index}", "bench.noop", {"n": f"s{index - 1}.output" if index else 1}, lane=lane)
         for index in range(length)
@@ -120,7 +123,7 @@ def chain(length: int, lane: str = "default") -> dict[str, object]:
 
 
 def fanout(width: int, lane: str = "default") -> dict[str, object]:
-    """One step that gives `width` items, a parallel step over them, and a join."""
+    """Returns a definition with a step that gives `width` items, a parallel step over them, and a join."""
     each = node("each", "bench.noop", {"n": "items.output"}, lane=lane)
     each["config"] = {"function_name": "bench.noop", "parallel": True, "inputs": {"n": "items.output"}}
     nodes = [node("items", "bench.range", {"width": width}), each, node("end", "bench.noop", {})]
@@ -132,9 +135,10 @@ def fanout(width: int, lane: str = "default") -> dict[str, object]:
 async def engine(
     durability: Literal["default", "fsync"] = "default", concurrency: int = CONCURRENCY, **settings: str
 ) -> AsyncIterator[Engine]:
-    """A fresh log and the services on it. concurrency: tasks that the worker has in hand at most.
+    """Starts a fresh log and the services on it.
 
-    settings: more environment variables.
+    concurrency: the number of tasks that the worker runs at once. settings: more environment
+    variables.
     """
     with (
         tempfile.TemporaryDirectory(prefix="agentflow-bench-") as folder,

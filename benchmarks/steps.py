@@ -1,4 +1,4 @@
-"""The steps that benchmarks run: they do nothing or sleep, so that the figure is the engine's."""
+"""Steps for benchmarks: they do nothing or sleep, so that the figures show the engine."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ async def noop(n: int = 0) -> int:
 
 @function(name="bench.range")
 async def number_range(width: int) -> list[int]:
-    """0 .. width-1"""
+    """Returns 0 .. width-1."""
     return list(range(width))
 
 
 @function(name="bench.now")
 async def now() -> float:
-    """Milliseconds since the epoch."""
+    """Returns milliseconds since the epoch."""
     return time.time_ns() / 1e6
 
 
 @function(name="bench.sleep")
 async def sleep(seconds: float) -> float:
-    """Takes as long as it is told."""
+    """Sleeps and returns the seconds."""
     await asyncio.sleep(seconds)
     return seconds

@@ -1,4 +1,4 @@
-"""Many runs that wait: what they cost in memory, and how long a killed scheduler takes to go on."""
+"""Many waiting runs: their cost in memory, and the time that a killed scheduler needs to continue."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from benchmarks.stack import HELD_LANE, Engine, chain, engine, fanout
 RUNS = 10_000
 ROUNDS = 5
 WIDTH = 10_000
-WINDOW = "20000"  # so that all of them are offered: a step that is held back takes less
+WINDOW = "20000"  # so that all of them are offered: a step in the scheduler's memory takes less
 
 
 async def run(emit: Emit, _options: object) -> None:
-    """engine.bytes_per_waiting_step, engine.recovery_10000_runs_s."""
+    """Measures engine.bytes_per_waiting_step and engine.recovery_10000_runs_s."""
     async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
-        await drive(stack, chain(10), 1000, 50)  # what a scheduler that works has in memory anyway
+        await drive(stack, chain(10), 1000, 50)  # a working scheduler needs this memory anyway
         before = stack.rss_bytes("scheduler")
         await _hold(stack, fanout(WIDTH, HELD_LANE), 1, WIDTH)
         per_child = (stack.rss_bytes("scheduler") - before) / WIDTH
@@ -63,15 +63,15 @@ async def _hold(stack: Engine, definition: dict[str, object], runs: int, steps: 
             left -= len(await arrivals(stack, tail))
     finally:
         await tail.stop()
-    await asyncio.sleep(1.0)  # a snapshot that is due gets written
+    await asyncio.sleep(1.0)  # time to write a snapshot that is due
 
 
 async def _recoveries(stack: Engine, label: str, rounds: int) -> list[float]:
-    """Seconds from the scheduler's start to its first decision, after a kill -9, several times."""
+    """Returns the seconds from the scheduler's start to its first decision after a kill -9, several times."""
     times = []
     for number in range(rounds):
         stack.kill("scheduler")
-        # submitted while nobody decides: its start is the first decision after the recovery
+        # submitted while no scheduler runs: its start is the first decision after the recovery
         run_id, entry = stack.submission(chain(1))
         tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
         await tail.start()

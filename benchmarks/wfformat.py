@@ -1,7 +1,8 @@
-"""`python -m benchmarks.wfformat FILE... [--scale S]`: runs workflows in WfFormat JSON through the real engine.
+"""`python -m benchmarks.wfformat FILE... [--scale S]`: runs workflows in WfFormat JSON through the
+real engine.
 
-Each task sleeps its runtime times the scale; the figure is the makespan over its lower bound (the longer of critical
-path and total work per slot), so 1.0 is what no engine can beat.
+Each task sleeps its runtime times the scale. The figure is the makespan divided by its lower bound,
+the longer of critical path and total work per slot. No engine can be below 1.0.
 """
 
 from __future__ import annotations
@@ -36,16 +37,16 @@ ROUNDS = 3
 
 
 class Workflow(NamedTuple):
-    """Ready to run. tasks: their runtimes scaled. asked: tasks asked of a recipe, which makes about as many."""
+    """A workflow that is ready to run."""
 
     name: str
-    tasks: list[shapes.Task]
+    tasks: list[shapes.Task]  # with scaled runtimes
     definition: dict[str, object]
     slots: int
     scale: float
     bound_s: float
     greedy_s: float
-    asked: int
+    asked: int  # the number of tasks requested of a recipe, which makes about as many
 
 
 def scaled(
@@ -57,17 +58,20 @@ def scaled(
     bound_s: float = BOUND_S,
     asked: int = 0,
 ) -> Workflow:
-    """slots: the worker's concurrency. Without a scale: the one that gives this bound. Raises ValueError."""
+    """Scales a workflow. Raises ValueError.
+
+    slots: the worker's concurrency. Without a scale, it is chosen for the given bound.
+    """
     if not any(task.seconds for task in tasks):
         raise ValueError("all its runtimes are 0, so it has no lower bound to compare with")
     if len(tasks) > NODES_MAX:
-        raise ValueError(f"it has {len(tasks):,} tasks, a workflow holds {NODES_MAX:,}")
+        raise ValueError(f"it has {len(tasks):,} tasks; a workflow has at most {NODES_MAX:,}")
     chosen = scale or bound_s / shapes.lower_bound_s(tasks, slots)
     quick = [task._replace(seconds=task.seconds * chosen) for task in tasks]
     bound = shapes.lower_bound_s(quick, slots)
     if not 1e-3 <= bound < math.inf:
         raise ValueError(
-            f"its lower bound is {bound:g} s with a scale of {chosen:g}: choose a --scale that makes it seconds"
+            f"its lower bound is {bound:g} s with a scale of {chosen:g}: choose a --scale for a bound of some seconds"
         )
     try:
         definition = shapes.definition(f"w_{name}"[:64], quick)
@@ -75,13 +79,13 @@ def scaled(
         raise ValueError(f"{len(tasks):,} tasks: {error}") from None
     if (size := len(msgspec.json.encode(definition))) > EVENT_BYTES_MAX:
         edges = sum(len(task.parents) for task in tasks)
-        held = f"{size:,} bytes as a definition, a run holds {EVENT_BYTES_MAX:,}"
+        held = f"{size:,} bytes as a definition; a run takes at most {EVENT_BYTES_MAX:,}"
         raise ValueError(f"its {len(tasks):,} tasks and {edges:,} edges are {held}")
     return Workflow(name, quick, definition, slots, chosen, bound, shapes.greedy_s(quick, slots), asked or len(tasks))
 
 
 async def measure(stack: Engine, emit: Emit, workflow: Workflow, rounds: int = ROUNDS, **more: Any) -> float:
-    """The ratio. more: what else its line tells."""
+    """Measures a workflow and returns the ratio. more: further fields of its line."""
     name, bound_s = workflow.name, workflow.bound_s
     about = f"{len(workflow.tasks):,} tasks, {rounds} rounds of {workflow.greedy_s:,.1f} s or more"
     print(f"{name}: {about}, bound {bound_s:,.2f} s", file=sys.stderr)
@@ -95,14 +99,14 @@ async def measure(stack: Engine, emit: Emit, workflow: Workflow, rounds: int = R
         f"engine.wfcommons.{name}.{workflow.asked}.makespan_ratio", ratio, "ratio", rounds, stack.durability,
         tasks=len(workflow.tasks), slots=workflow.slots, scale=float(f"{workflow.scale:.6g}"),
         bound_s=round(bound_s, 3),
-        ratio_of_first_run=round(times[0] / bound_s, 4),  # it compiles the definition as well
+        ratio_of_first_run=round(times[0] / bound_s, 4),  # including the compilation of the definition
         ratio_without_overhead=round(workflow.greedy_s / bound_s, 4), **more,
     )  # fmt: skip
     return ratio
 
 
 def load(path: Path, default_s: float | None = None) -> list[shapes.Task]:
-    """The file's tasks; it may be gzipped. Raises ValueError that names the file."""
+    """Returns the file's tasks. It may be gzipped. Raises ValueError, which names the file."""
     try:
         data = path.read_bytes()
         if data.startswith(b"\x1f\x8b"):
@@ -121,7 +125,7 @@ def _read(data: bytes) -> object:
         return json.loads(data)
     except RecursionError:
         raise ValueError("not WfFormat: it is nested too deep") from None
-    except ValueError as error:  # a JSONDecodeError and a UnicodeDecodeError are of these
+    except ValueError as error:  # JSONDecodeError and UnicodeDecodeError are subclasses
         raise ValueError(f"not JSON: {error}") from None
 
 
@@ -154,7 +158,7 @@ def _ready(path: Path, options: argparse.Namespace) -> Workflow:
 
 
 async def _run(files: list[Path], workflows: list[Workflow], options: argparse.Namespace) -> int:
-    """1 if one of them failed."""
+    """Runs the workflows. Returns 1 if one of them failed."""
     failed = 0
     async with engine(concurrency=options.slots) as stack:
         await drive(stack, chain(10), 20, 10)
@@ -176,9 +180,11 @@ def main() -> int:
     parser.add_argument(
         "--slots", type=_above_0(int, SLOTS_MAX), default=SLOTS, help="tasks that run at once (%(default)s)"
     )
-    parser.add_argument("--rounds", type=_above_0(int), default=ROUNDS, help="the median of so many runs (%(default)s)")
     parser.add_argument(
-        "--default-runtime", type=_above_0(float), metavar="SECONDS", help="for tasks that state none (else an error)"
+        "--rounds", type=_above_0(int), default=ROUNDS, help="the number of runs of the median (%(default)s)"
+    )
+    parser.add_argument(
+        "--default-runtime", type=_above_0(float), metavar="SECONDS", help="for tasks without a runtime (else an error)"
     )
     options = parser.parse_args()
     try:

@@ -1,4 +1,8 @@
-"""Workflows in WfFormat (wfcommons.org, schemas 1.0 to 1.5): their tasks, lower bounds of their makespan. Pure."""
+"""Workflows in WfFormat (wfcommons.org, schemas 1.0 to 1.5): tasks and lower bounds of the
+makespan.
+
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +16,20 @@ from agentflow_common.definition.parse import parse_dict
 
 
 class Task(NamedTuple):
-    """parents: indices of the tasks that come first. seconds: the runtime as the workflow states it."""
+    """A task of a workflow."""
 
     id: str
-    parents: tuple[int, ...]
-    seconds: float
+    parents: tuple[int, ...]  # indices of earlier tasks
+    seconds: float  # the runtime in the workflow
 
 
 def parse(data: object, default_s: float | None = None) -> list[Task]:
-    """The tasks in an order in which parents come first. Raises ValueError for what is not WfFormat, or has a cycle.
+    """Returns the tasks, parents first. Raises ValueError if it is not WfFormat, or has a cycle.
 
-    Schema 1.5 tells edges (`workflow.specification`) and runtimes (`workflow.execution`) apart; what came before holds
-    both in `workflow.tasks` (1.0: `workflow.jobs`). Edges name a task by its id or, where one task alone has it, by
-    its name. default_s: the runtime of tasks that state none, which is an error without it.
+    Schema 1.5 has edges in `workflow.specification` and runtimes in `workflow.execution`. Earlier
+    ones have both in `workflow.tasks` (1.0: `workflow.jobs`). Edges name a task by its id, or by
+    its name if only one task has it. default_s: the runtime of tasks without one, which is an error
+    otherwise.
     """
     workflow = data.get("workflow") if isinstance(data, Mapping) else None
     if not isinstance(workflow, Mapping):
@@ -35,17 +40,20 @@ def parse(data: object, default_s: float | None = None) -> list[Task]:
     seconds = {name: _runtime(name, stated.get(name, {}), default_s) for name in specified}
     parents: dict[str, set[str]] = {name: _names(ids, name, task, "parents") for name, task in specified.items()}
     for name, task in specified.items():
-        for child in _names(ids, name, task, "children"):  # some writers state an edge on one side alone
+        for child in _names(ids, name, task, "children"):  # some writers give an edge on one side only
             parents.setdefault(child, set()).add(name)
     unknown = sorted({name for of in parents.values() for name in of}.union(parents) - set(specified))
     if unknown:
-        raise ValueError(f"parents or children that are no tasks, or names of several: {_some(unknown)}")
+        raise ValueError(f"parents or children that name no task, or several: {_some(unknown)}")
     position = {name: index for index, name in enumerate(_ordered(parents))}
     return [Task(name, tuple(sorted(position[parent] for parent in parents[name])), seconds[name]) for name in position]
 
 
 def _parts(workflow: Mapping[str, Any]) -> tuple[dict[str, Mapping[str, Any]], dict[str, Mapping[str, Any]]]:
-    """What states the edges and what states the runtimes, by task: one and the same in schema 1.4."""
+    """Returns the objects with the edges and those with the runtimes, by task.
+
+    In schema 1.4 they are the same.
+    """
     if "specification" not in workflow:
         where = "workflow.jobs" if "jobs" in workflow and "tasks" not in workflow else "workflow.tasks"
         both = _by_id(where, workflow.get(where.split(".")[1]))
@@ -71,12 +79,12 @@ def _by_id(where: str, tasks: Any) -> dict[str, Mapping[str, Any]]:
 
 
 def _runtime(name: str, task: Mapping[str, Any], default_s: float | None) -> float:
-    """`runtimeInSeconds`, or `runtime` before schema 1.4; a number in quotes is one."""
+    """Returns `runtimeInSeconds`, or `runtime` before schema 1.4. A number in quotes counts."""
     stated = task.get("runtimeInSeconds", task.get("runtime"))
     if stated is None and default_s is not None:
         return default_s
     if stated is None:
-        raise ValueError(f"task {name} states no `runtimeInSeconds`: --default-runtime SECONDS gives it one")
+        raise ValueError(f"task {name} has no `runtimeInSeconds`: set one with --default-runtime SECONDS")
     try:
         seconds = math.nan if isinstance(stated, bool) else float(stated)
     except (TypeError, ValueError, OverflowError):
@@ -87,7 +95,7 @@ def _runtime(name: str, task: Mapping[str, Any], default_s: float | None) -> flo
 
 
 def _aliases(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """name -> id, of the names that one task alone has and that are no ids."""
+    """Returns ids by name, for names that only one task has and that are not ids."""
     counts = Counter(str(task.get("name")) for task in tasks.values())
     named = {str(task.get("name")): key for key, task in tasks.items()}
     return {name: key for name, key in named.items() if counts[name] == 1 and name not in tasks}
@@ -97,7 +105,7 @@ def _names(ids: Mapping[str, str], name: str, task: Mapping[str, Any], side: str
     stated = task.get(side) or []
     if not isinstance(stated, list) or not all(isinstance(other, str | int) for other in stated):
         raise ValueError(f"task {name}: `{side}` must be a list of ids of tasks")
-    return {ids.get(str(other), str(other)) for other in stated if other != ""}  # which the schema allows
+    return {ids.get(str(other), str(other)) for other in stated if other != ""}  # the schema allows an empty name
 
 
 def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
@@ -118,7 +126,7 @@ def _ordered(parents: Mapping[str, set[str]]) -> list[str]:
 
 
 def _cycle(parents: Mapping[str, set[str]], done: set[str]) -> list[str]:
-    """Tasks that each come after the next, the last one the first again. done: those before and beside all cycles."""
+    """Returns the tasks of a cycle, each after the next. done: tasks before and beside all cycles."""
     path: dict[str, int] = {}
     name = min(set(parents) - done)
     while name not in path:
@@ -140,12 +148,14 @@ def critical_path_s(tasks: list[Task]) -> float:
 
 
 def lower_bound_s(tasks: list[Task], slots: int) -> float:
-    """No schedule on `slots` workers is shorter: the longest path, or all the work spread evenly."""
+    """Returns the lower bound of any schedule on `slots` workers: the longest path, or all work
+    spread evenly.
+    """
     return max(critical_path_s(tasks), sum(task.seconds for task in tasks) / slots)
 
 
 def greedy_s(tasks: list[Task], slots: int) -> float:
-    """The makespan of a first-come-first-served queue whose engine takes no time at all: what this order can reach."""
+    """Returns the makespan of a first-come-first-served queue with an engine that takes no time."""
     children: list[list[int]] = [[] for _ in tasks]
     left = [len(task.parents) for task in tasks]
     for index, task in enumerate(tasks):
@@ -167,7 +177,10 @@ def greedy_s(tasks: list[Task], slots: int) -> float:
 
 
 def definition(name: str, tasks: list[Task]) -> dict[str, object]:
-    """The workflow as AgentFlow runs it: each task a step that sleeps its runtime. Raises AgentFlowError."""
+    """Returns the workflow as a definition: each task is a step that sleeps its runtime.
+
+    Raises AgentFlowError.
+    """
     nodes = [
         {
             "id": f"t{index}",

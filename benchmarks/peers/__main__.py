@@ -22,7 +22,13 @@ from benchmarks.stack import chain, engine
 
 IN_FLIGHT = 50
 BATCHES = 3
-RUNS = {OURS: 300, "restate": 300, "langgraph": 150, "dbos": 100, "temporal": 60}  # a batch takes seconds on any
+RUNS = {
+    OURS: 300,
+    "restate": 300,
+    "langgraph": 150,
+    "dbos": 100,
+    "temporal": 60,
+}  # so that a batch takes seconds on each
 ALONE_LENGTH = 50
 ALONE_RUNS = 10
 ROUNDS = 2
@@ -30,7 +36,7 @@ About = dict[str, Any]
 
 
 async def ours(durability: Literal["default", "fsync"]) -> Sample:
-    """A turn of ours: a fresh log, one scheduler, one worker."""
+    """Measures a turn of ours: a fresh log, one scheduler, one worker."""
     short, long = chain(CHAIN), chain(ALONE_LENGTH)
     async with engine(durability) as stack:
         await drive(stack, short, RUNS[OURS], IN_FLIGHT)
@@ -41,7 +47,7 @@ async def ours(durability: Literal["default", "fsync"]) -> Sample:
 
 
 async def theirs(name: str, peer: Peer) -> tuple[Sample, About]:
-    """A turn of a peer, on fresh data, and what it tells of itself."""
+    """Measures a turn of a peer on fresh data. Returns the sample and the peer's description."""
     async with peer.running() as program:
         await program.run(RUNS[name], IN_FLIGHT, CHAIN)
         await program.run(1, 1, ALONE_LENGTH)
@@ -52,9 +58,10 @@ async def theirs(name: str, peer: Peer) -> tuple[Sample, About]:
 
 
 async def turn(number: int, name: str, modes: Sequence[Peer]) -> tuple[Turn, list[About]]:
-    """All side by side; every other time the other way round, so that a drift of the machine favours none.
+    """Measures ours and a peer one after the other. Every other turn has the opposite order.
 
-    modes: the peer by default and, where there is one, without fsync.
+    That way a drift of the machine favours neither. modes: the peer by default and, if it has such
+    a mode, without fsync.
     """
     if number % 2:
         found = [await theirs(name, peer) for peer in reversed(modes)][::-1]
@@ -68,7 +75,7 @@ async def turn(number: int, name: str, modes: Sequence[Peer]) -> tuple[Turn, lis
 
 
 async def turns_of(name: str, modes: Sequence[Peer], rounds: int) -> tuple[list[Turn], list[About], bool]:
-    """What could be measured, and whether that is all."""
+    """Returns the measured turns, the descriptions, and True if no turn failed."""
     turns: list[Turn] = []
     about: list[About] = []
     for number in range(rounds):
@@ -85,7 +92,10 @@ async def turns_of(name: str, modes: Sequence[Peer], rounds: int) -> tuple[list[
 
 
 async def measure(names: Sequence[str], rounds: int) -> int:
-    """0, or 1 if an engine that is installed could not be measured. A peer's lines are out before the next begins."""
+    """Measures the peers. Returns 1 if an installed engine could not be measured, else 0.
+
+    A peer's lines are printed before the next one begins.
+    """
     good, told = True, False
     for name, peer in peers().items():
         if name not in names:
@@ -129,7 +139,9 @@ def _said(label: str, result: Sample) -> Sample:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--only", choices=PEERS, action="append", help="a peer; several if given again (default: all)")
+    parser.add_argument(
+        "--only", choices=PEERS, action="append", help="a peer; repeat the option for several (default: all)"
+    )
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="turns of each peer (%(default)s)")
     options = parser.parse_args()
     if options.rounds < 1:

@@ -1,4 +1,4 @@
-"""Starts an engine with all that it needs, and asks its program for runs."""
+"""Starts an engine with its servers, and asks its program for runs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ ANSWER_S_MAX = 240.0
 
 
 class MeasurementError(Exception):
-    """An engine that is installed did not do its work; the message holds the end of its log."""
+    """An installed engine did not do its work. The message contains the end of its log."""
 
 
 class Program:
-    """A peer's program, which runs chains on demand. about: what its figures tell of it."""
+    """A peer's program, which runs chains on demand. about: its description in the figures."""
 
     def __init__(self, process: asyncio.subprocess.Process, log: Path, about: dict[str, Any]) -> None:
         self._process = process
@@ -39,7 +39,7 @@ class Program:
         self.about = about
 
     async def run(self, runs: int, in_flight: int, length: int) -> tuple[float, list[float]]:
-        """Seconds of all runs, and of each."""
+        """Returns the seconds of all runs together, and of each."""
         assert self._process.stdin is not None
         asked = {"runs": runs, "in_flight": in_flight, "length": length}
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
@@ -64,7 +64,10 @@ class Program:
 
 @contextlib.asynccontextmanager
 async def program(python: Path, name: str, folder: Path, *arguments: str) -> AsyncIterator[Program]:
-    """`benchmarks.peers.programs.<name>` in the peer's own environment. It ends with its standard input."""
+    """Runs `benchmarks.peers.programs.<name>` in the peer's environment.
+
+    It ends with its standard input.
+    """
     log = folder / f"{name}.log"
     env = {"PATH": os.environ.get("PATH", ""), "HOME": str(folder), "PYTHONPATH": str(install.ROOT)}
     with log.open("wb") as errors:
@@ -87,13 +90,13 @@ async def program(python: Path, name: str, folder: Path, *arguments: str) -> Asy
 
 
 class Peer(Protocol):
-    """An engine beside ours."""
+    """An engine to compare with ours."""
 
     def install(self) -> None:
-        """Raises CannotInstallError."""
+        """Installs the engine. Raises CannotInstallError."""
 
     def running(self) -> contextlib.AbstractAsyncContextManager[Program]:
-        """On fresh data; `about` holds `durability` and `versions`."""
+        """Runs the engine on fresh data. Its `about` has `durability` and `versions`."""
 
 
 class OnPostgres:
@@ -122,10 +125,11 @@ class OnPostgres:
 class Restate:
     """The server from npm, a service on granian, a client at the server's ingress.
 
-    fsync: its default. Without, an acknowledged write is with the system, as in our default: a power cut can take it.
+    fsync: its default. Without it the system has an acknowledged write, as in our default, and a
+    power cut can take it.
     """
 
-    partitions = 4  # 24, made for clusters, is slower on two cores
+    partitions = 4  # the default of 24 is for clusters, and slower on two cores
 
     def __init__(self, *, fsync: bool = True) -> None:
         self.fsync = fsync
@@ -150,7 +154,7 @@ class Restate:
             config = tomllib.loads(_output([str(server), "--dump-config"], env))
             synced = not config["log-server"]["rocksdb-disable-wal-fsync"]
             if synced != self.fsync:
-                raise MeasurementError(f"the server's configuration says fsync={synced}, asked was {self.fsync}")
+                raise MeasurementError(f"the server's configuration says fsync={synced}, requested was {self.fsync}")
             arguments = ["--no-logo", "--use-random-ports", "true", "--node-name", "bench", "--base-dir", str(folder)]
             stack.enter_context(_child([str(server), *arguments], folder / "server.log", env))
             port = str(_free_port())
@@ -198,7 +202,7 @@ class Temporal:
 
 
 def peers() -> dict[str, Peer]:
-    """In the order of a run: who is compared first, who takes longest to install last."""
+    """Returns the peers in the order of a run. The one that takes longest to install is last."""
     return {
         "restate": Restate(),
         "dbos": OnPostgres("dbos"),
@@ -208,17 +212,17 @@ def peers() -> dict[str, Peer]:
 
 
 def without_fsync() -> dict[str, Peer]:
-    """Peers that have a mode which promises what our default does."""
+    """Returns the peers that have a mode with the same promise as our default."""
     return {"restate": Restate(fsync=False)}
 
 
 def machine() -> dict[str, Any]:
-    """What the figures were taken on."""
+    """Describes the machine of the figures."""
     return {"cpus": os.cpu_count(), "python": platform.python_version()}
 
 
 async def _settings(url: str) -> tuple[str, str]:
-    """PostgreSQL's version and durability, as the server itself tells them."""
+    """Returns PostgreSQL's version and durability, as the server reports them."""
     connection = await asyncpg.connect(url)
     try:
         version, fsync, commit = [
@@ -237,7 +241,7 @@ def _folder(name: str) -> Any:
 
 @contextlib.contextmanager
 def _child(command: list[str], log: Path, env: dict[str, str]) -> Any:
-    """A server that ends with us."""
+    """Starts a server that ends with this process."""
     with log.open("wb") as output:
         process = processes.spawn(command, env=env, output=output, cwd=log.parent)
     try:

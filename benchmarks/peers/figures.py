@@ -1,4 +1,4 @@
-"""From samples to JSON lines: names, medians, ratios. Pure."""
+"""Turns samples into JSON lines: names, medians, ratios. Pure."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ class Sample(NamedTuple):
 
 
 class Turn(NamedTuple):
-    """What was measured one after the other. fsync: ours, on a log that syncs before it acknowledges. nofsync: the
-    peer, where it can be told to leave the flush to the system, as our default does."""
+    """Samples that were measured one after the other."""
 
     ours: Sample
-    fsync: Sample
+    fsync: Sample  # ours, on a log that syncs before it acknowledges
     theirs: Sample
-    nofsync: Sample | None = None
+    nofsync: Sample | None = None  # the peer, if it can leave the flush to the system as our default does
 
 
 class Figure(NamedTuple):
@@ -38,20 +37,25 @@ class Figure(NamedTuple):
 
 
 def sample(batches: Sequence[float], runs: int, alone: Sequence[float], length: int) -> Sample:
-    """batches: seconds of `runs` chains in flight. alone: seconds of each run of a chain of `length`, by itself."""
+    """Makes a sample.
+
+    batches: seconds of `runs` chains in flight. alone: seconds of each single run of a chain of
+    `length`.
+    """
     return Sample(runs * CHAIN / statistics.median(batches), 1000 * statistics.median(alone) / length)
 
 
 def of_ours(turns: Sequence[Turn], more: Mapping[str, Any]) -> list[Figure]:
-    """Our figures in both modes."""
+    """Returns our figures in both modes."""
     default = _of_engine(OURS, "", [turn.ours for turn in turns], "default", more)
     return default + _of_engine(OURS, "_fsync", [turn.fsync for turn in turns], "fsync", more)
 
 
 def of_peer(peer: str, turns: Sequence[Turn], about: Sequence[Mapping[str, Any]]) -> list[Figure]:
-    """The peer's figures, and how many times as fast ours is: the medians of the turns' own ratios.
+    """Returns the peer's figures, and how many times as fast ours is: medians of the turns' own
+    ratios.
 
-    about: what its lines tell, `durability` among it; a second one is of the peer without fsync.
+    about: the peer's descriptions, with `durability`; a second one is for the peer without fsync.
     """
     durability, *relaxed = [str(each["durability"]) for each in about]
     theirs = [turn.theirs for turn in turns]
@@ -82,7 +86,10 @@ def _of_engine(
 def _ratios(
     peer: str, suffix: str, ours: Sequence[Sample], theirs: Sequence[Sample], durability: str, peer_durability: str
 ) -> list[Figure]:
-    """Above 1: ours is faster, of both. Each line tells both sides' medians, which are of the same minutes."""
+    """Returns the ratios; above 1 ours is faster.
+
+    Each line has both sides' medians, of the same minutes.
+    """
     pairs = list(zip(ours, theirs, strict=True))
     found = []
     for what, of, turned in ((f"chain{CHAIN}", "steps_per_s", False), ("sequential_step", "step_ms", True)):

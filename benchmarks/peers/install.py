@@ -1,6 +1,6 @@
-"""Puts each peer into an environment of its own below `.build/peers`, and tells what keeps it out.
+"""Installs each peer into a separate environment below `.build/peers`, or says why it can't.
 
-Versions are pinned, so that a figure can be had again; raise them here.
+Versions are pinned, so that a figure can be measured again. Raise them here.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ BUILD_S_MAX = 1800.0
 
 
 class CannotInstallError(Exception):
-    """The message says what failed, and why."""
+    """A peer can't be installed. The message says what failed, and why."""
 
 
 def python(engine: str) -> Path:
-    """The interpreter that has the engine's SDK."""
+    """Returns the interpreter that has the engine's SDK."""
     folder = ENVIRONMENTS / engine
     found = folder / "bin" / "python"
     stamp = folder / "installed.txt"
@@ -53,7 +53,7 @@ def python(engine: str) -> Path:
 
 
 def restate_server() -> Path:
-    """The server's binary, which comes by npm."""
+    """Returns the server's binary, which npm installs."""
     folder = ENVIRONMENTS / "restate-server" / RESTATE.rsplit("@", 1)[1]
     pattern = "node_modules/@restatedev/restate-server-*/bin/restate-server"
     found = next(folder.glob(pattern), None)
@@ -71,7 +71,7 @@ def restate_server() -> Path:
 
 
 def temporal_server() -> Path:
-    """Temporal's command line with the dev server in it, built from source."""
+    """Returns Temporal's command line with its dev server, built from source."""
     folder = ENVIRONMENTS / "temporal-server" / TEMPORAL.rsplit("@", 1)[1]
     found = folder / "temporal"
     if not found.exists():

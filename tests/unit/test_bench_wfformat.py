@@ -40,7 +40,7 @@ def test_edges_may_use_names_where_they_are_clear() -> None:
     second = {"name": "second", "id": "ID2", "parents": ["first"], "runtimeInSeconds": 1}
     assert shapes.parse(old([second, first]))[1].parents == (0,)
     twin = {"name": "first", "id": "ID9", "runtimeInSeconds": 1}
-    with pytest.raises(ValueError, match="no tasks, or names of several: first"):
+    with pytest.raises(ValueError, match="name no task, or several: first"):
         shapes.parse(old([first, twin, second]))
 
 
@@ -55,7 +55,7 @@ def test_tasks_without_an_id_are_known_by_their_name() -> None:
         ([], "no object `workflow`"),
         ({"workflow": 3}, "no object `workflow`"),
         ({"workflow": {}}, r"`workflow\.tasks` must be a list"),
-        ({"workflow": {"specification": {"tasks": [{"id": "a"}]}}}, "task a states no `runtimeInSeconds`: --default-r"),
+        ({"workflow": {"specification": {"tasks": [{"id": "a"}]}}}, "task a has no `runtimeInSeconds`: set one"),
         ({"workflow": {"specification": 1, "execution": 2}}, r"`workflow\.specification\.tasks` must be a list"),
         (
             {"workflow": {"specification": {"tasks": [{"id": "a"}]}, "execution": {"tasks": 1}}},
@@ -69,7 +69,7 @@ def test_tasks_without_an_id_are_known_by_their_name() -> None:
             old([{"id": "a", "runtimeInSeconds": 1}, {"id": "a", "runtimeInSeconds": 1}]),
             "two tasks of `workflow.tasks` are called a",
         ),
-        (old([{"id": "a"}]), "task a states no `runtimeInSeconds`"),
+        (old([{"id": "a"}]), "task a has no `runtimeInSeconds`"),
         (old([{"id": "a", "runtimeInSeconds": -1}]), "0 or more"),
         (old([{"id": "a", "runtimeInSeconds": float("nan")}]), "0 or more"),
         (old([{"id": "a", "runtimeInSeconds": "soon"}]), "must be a number"),
@@ -187,5 +187,5 @@ def test_what_has_no_ratio_is_refused_before_it_runs() -> None:
         wfformat.scaled("w", [task._replace(seconds=0.0) for task in tasks], 64)
     with pytest.raises(ValueError, match="choose a --scale"):
         wfformat.scaled("w", tasks, 64, scale=1e-9)
-    with pytest.raises(ValueError, match="20,001 tasks, a workflow holds 20,000"):
+    with pytest.raises(ValueError, match="20,001 tasks; a workflow has at most 20,000"):
         wfformat.scaled("w", [shapes.Task(str(index), (), 1.0) for index in range(20_001)], 64)

@@ -1,1 +1,4 @@
-"""What runs in the peers' own environment: one program an engine, none imports anything of ours but `protocol`."""
+"""Programs for the peers' environments, one for each engine.
+
+Of this project they import only `protocol`.
+"""

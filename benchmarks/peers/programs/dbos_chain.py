@@ -1,4 +1,7 @@
-"""DBOS: one process, a workflow whose steps each commit to PostgreSQL. Argument: the database's URL."""
+"""DBOS: one process, a workflow whose steps each commit to PostgreSQL.
+
+Argument: the database's URL.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dbos import DBOS, DBOSConfig
 
 from benchmarks.peers.programs import protocol
 
-POOL = 8  # of 8, 20, 50 and 100 connections the fastest on two cores
+POOL = 8  # the fastest of 8, 20, 50 and 100 connections on two cores
 
 
 @DBOS.step()

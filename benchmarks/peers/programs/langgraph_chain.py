@@ -1,4 +1,7 @@
-"""LangGraph: one process, a graph whose nodes are checkpointed to PostgreSQL. Argument: the database's URL."""
+"""LangGraph: one process, a graph whose nodes are checkpointed to PostgreSQL.
+
+Argument: the database's URL.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,10 @@
-"""How a peer's program is told what to run. Standard library and uvloop alone.
+"""The protocol between the benchmark and a peer's program.
 
-One JSON object a line: first the program says {"about": {...}}; then for each {"runs", "in_flight", "length"} it
-answers {"seconds": all of it, "each": [seconds of each run]}. It ends with its standard input.
+It needs only the standard library and uvloop.
+
+Each line is one JSON object. First the program writes {"about": {...}}. Then it answers each
+{"runs", "in_flight", "length"} with {"seconds": total, "each": [seconds of each run]}. It ends with
+its standard input.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ Chain = Callable[[int], Awaitable[int]]  # length -> length, after so many durab
 
 
 def run(main: Coroutine[Any, Any, None]) -> None:
-    """On uvloop, as our services."""
+    """Runs on uvloop, as our services do."""
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -27,9 +30,9 @@ def run(main: Coroutine[Any, Any, None]) -> None:
 
 
 async def serve(chain: Chain, **about: object) -> None:
-    """Runs what standard input asks for. about: named in the figures."""
+    """Runs the requests on standard input. about: fields for the figures."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # output of a library is not an answer
     _say(answers, {"about": about})
     while line := await asyncio.to_thread(sys.stdin.readline):
         asked = json.loads(line)
@@ -37,7 +40,7 @@ async def serve(chain: Chain, **about: object) -> None:
 
 
 async def measure(chain: Chain, runs: int, in_flight: int, length: int) -> dict[str, Any]:
-    """Seconds of `runs` runs with at most `in_flight` at once, of all and of each."""
+    """Returns the seconds of `runs` runs with at most `in_flight` at once, in total and for each."""
     each: list[float] = []
     left = iter(range(runs))
 
@@ -54,7 +57,7 @@ async def measure(chain: Chain, runs: int, in_flight: int, length: int) -> dict[
 
 
 def versions(packages: Iterable[str]) -> dict[str, str]:
-    """Of installed packages."""
+    """Returns the versions of installed packages."""
     return {package: metadata.version(package) for package in packages}
 
 

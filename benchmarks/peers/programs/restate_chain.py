@@ -17,7 +17,7 @@ START_S_MAX = 60.0
 
 
 async def register(socket: Path, service_port: str) -> None:
-    """Tells the server of the service, once it listens."""
+    """Registers the service with the server, once it listens."""
     async with asyncio.timeout(START_S_MAX):
         while not socket.exists():
             await asyncio.sleep(0.1)

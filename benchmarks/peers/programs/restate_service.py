@@ -1,4 +1,7 @@
-"""Restate: the service that the server calls, on granian (HTTP/2). Argument: the port to listen at."""
+"""Restate: the service that the server calls, on granian (HTTP/2).
+
+Argument: the port to listen at.
+"""
 
 from __future__ import annotations
 

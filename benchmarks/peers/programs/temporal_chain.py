@@ -34,7 +34,7 @@ class Chain:
 
 
 async def connected(address: str) -> Client:
-    """The server listens a while before its namespace is there."""
+    """Connects. The server listens for a while before its namespace exists."""
     async with asyncio.timeout(START_S_MAX):
         while True:
             try:
