@@ -14,7 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running
 from agentflow_gateway.api import convert
-from agentflow_sdk.convert import workflows as sdk
+from agentflow_sdk.convert import json_values as sdk
 from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
 

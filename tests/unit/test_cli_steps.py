@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agentctl.display.render import _about, _with_their_parts
-from agentflow_sdk.models.workflows import ErrorInfo, Step, StepStatus
+from agentflow_sdk import ErrorInfo, Step, StepStatus
 
 
 def step(key: str, **fields: object) -> Step:

@@ -9,7 +9,7 @@ import pytest
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common.runs.state import MARKER, holds_marker, marker_place
 from agentflow_gateway.api import convert as gateway
-from agentflow_sdk.convert import workflows as sdk
+from agentflow_sdk.convert import json_values as sdk
 from agentflow_sdk.errors import InvalidArgumentError
 
 

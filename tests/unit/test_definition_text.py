@@ -14,7 +14,7 @@ from agentflow_common.definition import parse
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_sdk.convert.workflows import to_struct
+from agentflow_sdk.convert.json_values import to_struct
 from agentflow_sdk.errors import InvalidArgumentError
 
 DATA = {

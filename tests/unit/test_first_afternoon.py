@@ -24,7 +24,7 @@ from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem
-from agentflow_sdk.calls import workflows as calls
+from agentflow_sdk.calls import budgets
 from agentflow_worker.registry import built_in_registry
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +168,7 @@ def test_a_choice_of_a_schedule_says_what_was_given() -> None:
 
 def test_an_amount_that_is_none_has_one_fix() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
-        calls.create_budget("abc")
+        budgets.create_budget("abc")
     assert str(caught.value).count("write") == 1
 
 

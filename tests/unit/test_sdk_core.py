@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentflow.v1 import workflow_pb2
-from agentflow_sdk import InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError
-from agentflow_sdk.calls import controls as control_calls
+from agentflow_sdk import Changes, InvalidArgumentError, ResourceExhaustedError, RetryPolicy, UnavailableError
+from agentflow_sdk.calls import budgets, controls, lanes
 from agentflow_sdk.calls import workflows as calls
-from agentflow_sdk.convert.workflows import from_struct, to_struct
+from agentflow_sdk.convert.json_values import from_struct, to_struct
 from agentflow_sdk.errors import CancelledError, DeadlineExceededError, InternalError, from_rpc_error
-from agentflow_sdk.models import workflows as models
+from agentflow_sdk.models import money
+from agentflow_sdk.transport.call import built
 from agentflow_sdk.transport.channel import metadata, parse_endpoint
 from agentflow_sdk.transport.watching import WatchState
 
@@ -60,9 +61,7 @@ def token(offset: int, text: str) -> workflow_pb2.WatchRunResponse:
 
 def watch(**options: float) -> WatchState:
     return WatchState(
-        "run_1",
-        after_sequence=0,
-        tokens=True,
+        workflow_pb2.WatchRunRequest(run_id="run_1", include_tokens=True),
         now_s=0.0,
         timeout_s=options.get("timeout_s"),
         patience_s=options.get("patience_s", 10.0),
@@ -73,7 +72,7 @@ def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
     state = watch()
     assert state.accept(event(5), 1.0)
     assert state.accept(token(0, "abc"), 1.0)
-    assert 0 < state.failed(UnavailableError("cut"), 1.0, 0.5) < 1
+    assert 0 < state.pause_s(UnavailableError("cut"), 1.0, 0.5) < 1
     assert state.request().after_sequence == 5
     assert state.accept(event(5), 1.2) is None
     assert state.accept(token(0, "abc"), 1.2) is None
@@ -85,11 +84,11 @@ def test_a_watch_resumes_after_what_it_saw_and_drops_repeats() -> None:
 
 def test_a_watch_gives_up_in_the_end_and_at_once_when_refused() -> None:
     state = watch(patience_s=5)
-    state.failed(CancelledError("shutting down"), 4.0, 0.5)
+    state.pause_s(CancelledError("shutting down"), 4.0, 0.5)
     with pytest.raises(UnavailableError):
-        state.failed(UnavailableError("still away"), 6.0, 0.5)
+        state.pause_s(UnavailableError("still away"), 6.0, 0.5)
     with pytest.raises(InternalError):
-        watch().failed(InternalError("a bug", kind="internal"), 0.1, 0.5)
+        watch().pause_s(InternalError("a bug", kind="internal"), 0.1, 0.5)
     limited = watch(timeout_s=2.0)
     assert limited.remaining_s(1.5) == pytest.approx(0.5)
     with pytest.raises(DeadlineExceededError, match="still under way after 2 s"):
@@ -97,14 +96,14 @@ def test_a_watch_gives_up_in_the_end_and_at_once_when_refused() -> None:
 
 
 def test_money_is_exact() -> None:
-    assert models.to_nano("1000") == 1_000_000_000_000
-    assert models.to_nano("0.000000001") == 1
-    assert models.usd(1_200_000) == Decimal("0.0012")
+    assert money.to_nano("1000") == 1_000_000_000_000
+    assert money.to_nano("0.000000001") == 1
+    assert money.usd(1_200_000) == Decimal("0.0012")
     for bad in ("0.0000000001", "NaN"):
         with pytest.raises(ValueError, match=r"not an amount|nine decimals|US dollars"):
-            models.to_nano(bad)
+            money.to_nano(bad)
     with pytest.raises(InvalidArgumentError, match="money"):
-        calls.create_budget("lots")
+        budgets.create_budget("lots")
 
 
 @pytest.mark.parametrize(
@@ -170,17 +169,17 @@ def test_inputs_that_are_no_object_are_an_invalid_argument(inputs: Any) -> None:
         calls.submit("w", inputs)
     assert (caught.value.problems[0].place, "dict" in caught.value.problems[0].fix) == ("inputs", True)
     with pytest.raises(InvalidArgumentError, match=r"step_inputs\.a: .* is not an object"):
-        control_calls.fork("run_1", "a", changes=control_calls.Changes(step_inputs={"a": inputs}))
+        controls.fork("run_1", "a", changes=Changes(step_inputs={"a": inputs}))
 
 
 def test_a_number_that_no_field_can_hold_is_an_invalid_argument() -> None:
     with pytest.raises(InvalidArgumentError, match=r"limit: 99,999,999,999 is out of range"):
-        calls.built(control_calls.set_lane, "gpu", limit=99_999_999_999)
-    assert calls.built(control_calls.set_lane, "gpu", limit=3).request.limit == 3
+        built(lanes.set_lane, "gpu", limit=99_999_999_999)
+    assert built(lanes.set_lane, "gpu", limit=3).request.limit == 3
     with pytest.raises(InvalidArgumentError, match="set_lane: an argument does not fit"):
-        calls.built(control_calls.set_lane, "gpu", limit="many")  # type: ignore[arg-type]
+        built(lanes.set_lane, "gpu", limit="many")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="unexpected keyword"):
-        calls.built(control_calls.set_lane, "gpu", most=3)  # type: ignore[call-arg]
+        built(lanes.set_lane, "gpu", most=3)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize(

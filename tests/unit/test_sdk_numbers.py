@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from decimal import Decimal
 from typing import Any
@@ -10,13 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow_sdk import InvalidArgumentError
-from agentflow_sdk.calls import admin as admin_calls
-from agentflow_sdk.calls import controls as control_calls
-from agentflow_sdk.calls import schedules as schedule_calls
-from agentflow_sdk.calls import workflows as calls
-from agentflow_sdk.models import workflows as models
-from agentflow_sdk.models.workflows import to_nano
+from agentflow_sdk import InvalidArgumentError, calls
+from agentflow_sdk.calls import budgets
+from agentflow_sdk.models.money import to_nano, usd
+from agentflow_sdk.transport.call import built
 
 
 @pytest.mark.parametrize(
@@ -47,34 +45,34 @@ def test_llm_11_what_could_mean_another_amount_is_refused_with_the_fix(text: str
         to_nano(text)
     assert advice in str(caught.value), str(caught.value)
     with pytest.raises(InvalidArgumentError) as refused:
-        calls.built(calls.create_budget, text)
+        built(budgets.create_budget, text)
     assert refused.value.problems[0].place == "limit" and "Value out of range" not in str(refused.value)
 
 
 @pytest.mark.parametrize("amount", [12.5, True, None, Decimal("NaN"), Decimal("Infinity"), Decimal("1e20"), -3, 0, "0"])
 def test_llm_11_what_is_no_exact_amount_above_zero_is_refused(amount: Any) -> None:
     with pytest.raises(InvalidArgumentError, match="not an amount of money"):
-        calls.built(calls.create_budget, amount)
+        built(budgets.create_budget, amount)
 
 
 @given(st.decimals(min_value=0, max_value=9 * 10**9, places=9))
 def test_llm_11_every_amount_comes_through_exactly(amount: Decimal) -> None:
-    assert models.usd(to_nano(f"{amount:f}")) == models.usd(to_nano(amount)) == amount
+    assert usd(to_nano(f"{amount:f}")) == usd(to_nano(amount)) == amount
 
 
 def _numeric() -> list[tuple[Any, str]]:
     """Every call of the API with each of its numeric arguments."""
     found = []
-    for module in (calls, control_calls, schedule_calls, admin_calls):
+    for module in (importlib.import_module(f"agentflow_sdk.calls.{name}") for name in calls.__all__):
         for name, build in vars(module).items():
             if not inspect.isfunction(build) or name.startswith("_") or build.__module__ != module.__name__:
                 continue
             signature = inspect.signature(build)
-            if "Call[" not in str(signature.return_annotation):
+            if not str(signature.return_annotation).startswith(("Call[", "Stream[")):
                 continue
             for parameter in signature.parameters.values():
                 kind = str(parameter.annotation)
-                if ("int" in kind or "float" in kind) and parameter.name != "timeout":
+                if ("int" in kind or "float" in kind) and parameter.name not in ("timeout", "patience"):
                     found.append((build, parameter.name))
     return found
 
@@ -116,7 +114,7 @@ def test_llm_11_no_number_ends_in_a_raw_protobuf_error(build: Any, name: str, va
     if "str" in kind and "RunStatus" not in kind and name != "limit_usd":
         return  # a version may be a label: it travels as text
     with pytest.raises(InvalidArgumentError) as caught:
-        calls.built(build, **_arguments(build, name, value))
+        built(build, **_arguments(build, name, value))
     text = f"{caught.value} {caught.value.problems}"
     assert "Value out of range" not in text and "cannot convert" not in text, text
     assert caught.value.problems, text

@@ -16,7 +16,10 @@ from agentflow_sdk import AsyncClient, Client, InvalidArgumentError, Workflow, b
 
 ROOT = Path(__file__).resolve().parents[2]
 RIGHT = """
-from agentflow_sdk import AsyncClient, Client, Run, RunStatus, Submission, Workflow, body
+import asyncio
+
+from agentflow_sdk import AsyncClient, Client, Run, RunStatus, RunSummary, Submission, Token, Workflow, body
+from agentflow_sdk import each, each_async
 
 flow = (
     Workflow("w").input("n", "integer").llm("a", "p", output="json").quality("Gold").retry(3, backoff="linear")
@@ -29,12 +32,19 @@ run: Run = client.workflows.run(flow, {"n": 1}, timeout=9.0, priority=3, budget_
 client.workflows.list(status=RunStatus.FAILED)
 for progress in client.workflows.batch("cancel", status="running", execute=True):
     print(progress.done)
+for item in client.workflows.watch(run):
+    print(item.text if isinstance(item, Token) else item.type)
+summaries: list[RunSummary] = list(each(client.workflows.list, status="failed"))
 
 
 async def main() -> None:
     there = AsyncClient()
     again: Run = await there.workflows.run(flow, priority=3)
     await there.workflows.resolve(again, "a", "retry")
+    task: asyncio.Task[Run] = asyncio.create_task(there.workflows.get(again))
+    async for item in there.workflows.watch(again):
+        print(item.step)
+    more: list[RunSummary] = [summary async for summary in each_async(there.workflows.list, status="failed")]
 """
 WRONG = [
     'flow.quality("Golden")',
@@ -74,12 +84,12 @@ def test_usage_19_help_shows_a_method_as_itself(client: type) -> None:
     text = pydoc.plain(pydoc.render_doc(workflows.get))
     assert "get(run: " in text
     assert "agentflow_sdk.models.workflows.Run" in text
-    assert "A run as it stands" in text
+    assert "Returns a run in its present state." in text
     assert "Call[" not in text
-    assert workflows.get is workflows.get
+    assert workflows.get == workflows.get
     of_class = pydoc.plain(pydoc.render_doc(type(workflows)))
     assert "submit(self, " in of_class
-    for name, method in inspect.getmembers(workflows, inspect.isfunction):
+    for name, method in inspect.getmembers(workflows, inspect.ismethod):
         assert method.__name__ == name
 
 

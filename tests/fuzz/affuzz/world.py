@@ -24,7 +24,7 @@ from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import UNDO, holds_marker, is_marker, marked_ref
 from agentflow_common.subjects import EntityKey
 from agentflow_gateway.api import convert
-from agentflow_sdk.convert import workflows as sdk
+from agentflow_sdk.convert import json_values as sdk
 from agentflow_sdk.errors import AgentFlowError as SdkError
 from agentflow_worker import machine as worker
 from agentflow_worker.context import StepContext

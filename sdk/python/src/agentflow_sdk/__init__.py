@@ -42,12 +42,14 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from agentflow_sdk.aio import AsyncClient
-    from agentflow_sdk.builder import Workflow, body
-    from agentflow_sdk.calls.audit import AuditEntry, AuditPage, AuditProblem, AuditVerified
-    from agentflow_sdk.calls.controls import Changes
-    from agentflow_sdk.calls.tools import Tool
-    from agentflow_sdk.client import Client
+    from agentflow_sdk.builder import (
+        Workflow,
+        body,
+    )
+    from agentflow_sdk.client import (
+        AsyncClient,
+        Client,
+    )
     from agentflow_sdk.errors import (
         AbortedError,
         AgentFlowError,
@@ -60,30 +62,49 @@ if TYPE_CHECKING:
         InvalidArgumentError,
         NotFoundError,
         PermissionDeniedError,
-        Problem,
         ResourceExhaustedError,
-        RunFailedError,
         UnauthenticatedError,
         UnavailableError,
     )
-    from agentflow_sdk.models.admin import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
-    from agentflow_sdk.models.controls import (
+    from agentflow_sdk.models.admin import (
+        DeadLetter,
+        DeadLetterChanges,
+        DeadLetterOutcome,
+        DeadLetterPage,
+        Retention,
+    )
+    from agentflow_sdk.models.approvals import (
         Answered,
         Approval,
         ApprovalPage,
+    )
+    from agentflow_sdk.models.audit import (
+        AuditEntry,
+        AuditPage,
+        AuditProblem,
+        AuditVerified,
+    )
+    from agentflow_sdk.models.budgets import (
+        Budget,
+        BudgetPeriod,
+    )
+    from agentflow_sdk.models.controls import (
         BatchFailure,
         BatchProgress,
-        Change,
+        Changes,
         Explanation,
-        FieldChange,
         Fork,
-        Label,
-        Lane,
         Signalled,
-        Versions,
         Waiting,
-        WorkflowDiff,
-        WorkflowVersion,
+    )
+    from agentflow_sdk.models.lanes import (
+        Lane,
+    )
+    from agentflow_sdk.models.prompts import (
+        Prompt,
+    )
+    from agentflow_sdk.models.records import (
+        Page,
     )
     from agentflow_sdk.models.schedules import (
         Calendar,
@@ -97,30 +118,51 @@ if TYPE_CHECKING:
         ScheduleTriggered,
         Webhook,
     )
-    from agentflow_sdk.models.workflows import (
-        Budget,
-        BudgetPeriod,
-        ErrorInfo,
-        Page,
-        Prompt,
-        Registration,
-        Run,
-        RunEvent,
-        RunPage,
+    from agentflow_sdk.models.statuses import (
         RunStatus,
-        RunSummary,
-        Step,
         StepStatus,
-        Submission,
-        Token,
+    )
+    from agentflow_sdk.models.tools import (
+        Tool,
+    )
+    from agentflow_sdk.models.traces import (
         Trace,
         TraceEvent,
         TraceStep,
         TraceSummary,
+    )
+    from agentflow_sdk.models.versions import (
+        Change,
+        FieldChange,
+        Label,
+        Versions,
+        WorkflowDiff,
+        WorkflowVersion,
+    )
+    from agentflow_sdk.models.workflows import (
+        ErrorInfo,
+        Registration,
+        Run,
+        RunEvent,
+        RunFailedError,
+        RunPage,
+        RunSummary,
+        Step,
+        Submission,
+        Token,
         Validation,
     )
-    from agentflow_sdk.transport.paging import each, each_async
-    from agentflow_sdk.transport.retry import NO_RETRY, RetryPolicy
+    from agentflow_sdk.problems import (
+        Problem,
+    )
+    from agentflow_sdk.transport.paging import (
+        each,
+        each_async,
+    )
+    from agentflow_sdk.transport.retry import (
+        NO_RETRY,
+        RetryPolicy,
+    )
 
 __version__ = "0.1.0"
 
@@ -210,24 +252,29 @@ __all__ = [
 
 _HOMES: Final = (
     "errors",
-    "models.workflows",
-    "transport.retry",
     "builder",
+    "client",
     "models.admin",
+    "models.approvals",
+    "models.audit",
+    "models.budgets",
     "models.controls",
-    "calls.controls",
+    "models.lanes",
+    "models.prompts",
+    "models.records",
     "models.schedules",
-    "calls.audit",
-    "calls.tools",
+    "models.statuses",
+    "models.tools",
+    "models.traces",
+    "models.versions",
+    "models.workflows",
+    "problems",
     "transport.paging",
+    "transport.retry",
 )
 
 
 def __getattr__(name: str) -> Any:
-    if name == "Client":
-        return importlib.import_module("agentflow_sdk.client").Client
-    if name == "AsyncClient":
-        return importlib.import_module("agentflow_sdk.aio").AsyncClient
     if name in __all__:
         for home in _HOMES:
             module = importlib.import_module(f"agentflow_sdk.{home}")

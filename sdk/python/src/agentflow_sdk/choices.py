@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, TypedDict
+from typing import Literal, TypedDict
 
-from agentflow_sdk.models.workflows import BudgetPeriod, RunStatus
+from agentflow_sdk.models.budgets import BudgetPeriod
+from agentflow_sdk.models.statuses import RunStatus
 
 Quality = Literal["Gold", "Silver", "Bronze"]
 Backoff = Literal["fixed", "linear", "exponential"]
@@ -35,26 +36,6 @@ class SubmitOptions(TypedDict, total=False):
     idempotency_key: str
     priority: int
     deadline_s: float | None
-
-
-class BatchOptions(TypedDict, total=False):
-    """The filter and the options of `batch`."""
-
-    status: Status | None
-    workflow: str
-    tags: Mapping[str, str] | None
-    since_ms: int
-    until_ms: int
-    error_type: str
-    execute: bool
-    limit: int
-    cursor: str
-    reason: str
-    grace_s: float
-    force: bool
-    signal: str
-    payload: Any
-    batch_id: str
 
 
 class RetryOptions(TypedDict, total=False):

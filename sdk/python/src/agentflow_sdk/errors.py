@@ -6,26 +6,11 @@ Every error says what is wrong; `problems` names each place and how to mend it. 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self
 
-if TYPE_CHECKING:
-    from agentflow_sdk.models.workflows import Run
+from agentflow_sdk.problems import Problem
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where it stands (`line 12: dag.nodes[0].type`), what it is and how to mend it."""
-
-    place: str
-    message: str
-    fix: str = ""
-
-    def __str__(self) -> str:
-        text = f"{self.place}: {self.message}" if self.place else self.message
-        return f"{text} ({self.fix})" if self.fix else text
 
 
 class AgentFlowError(Exception):
@@ -53,6 +38,11 @@ class AgentFlowError(Exception):
         self.problems: tuple[Problem, ...] = tuple(problems)
         self.retry_after_s = retry_after_s
 
+    @classmethod
+    def at(cls, place: str, message: str, fix: str, headline: str = "") -> Self:
+        """Returns the error for one problem. headline: the message; by default the place and the problem."""
+        return cls(headline or f"{place}: {message}", problems=(Problem(place, message, fix),))
+
     def __str__(self) -> str:
         # a server repeats its first problem in the message, for clients that read nothing else
         told = next((self.message.removesuffix(f": {p}") for p in self.problems if self.message.endswith(f": {p}")), "")
@@ -60,7 +50,7 @@ class AgentFlowError(Exception):
 
 
 class InvalidArgumentError(AgentFlowError):
-    """The request is wrong and stays wrong; `problems` says where."""
+    """The request is wrong, and stays wrong if it is sent again. `problems` lists each place and its fix."""
 
     code = "invalid_argument"
 
@@ -131,16 +121,6 @@ class InternalError(AgentFlowError):
     """A fault of the server."""
 
     code = "internal"
-
-
-class RunFailedError(AgentFlowError):
-    """A run ended, but not as completed (raised by `Run.raise_for_status` and `workflows.run`)."""
-
-    code = "run_failed"
-
-    def __init__(self, message: str, run: Run) -> None:
-        super().__init__(message, kind=run.error.type if run.error else run.status.value)
-        self.run = run
 
 
 _TYPES: Final[tuple[type[AgentFlowError], ...]] = (

@@ -1,46 +1,132 @@
-"""Gives a client's method the name, signature and docstring that `help()` and editors show."""
+"""How the methods of both clients are declared once.
+
+A namespace is generic over its transport. `Method(build)` makes a method of a function that builds a call. The method
+has the same parameters and the same docstring. Over the sync transport it returns the result, and over the async
+transport a coroutine of it. `StreamMethod(build)` does the same for a function that builds a stream.
+"""
 
 from __future__ import annotations
 
 import inspect
 import re
 import typing
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from types import MethodType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
-_ANSWER: Final = re.compile(r"(?:[\w.]*\.)?Call\[(.*)\]\Z", re.S)
+from agentflow_sdk.transport.aio import AsyncTransport
+from agentflow_sdk.transport.call import Call, Program, Stream, built
+from agentflow_sdk.transport.sync import Transport
 
-
-def dress(method: Any, build: Callable[..., Any], name: str, owner: type, *, unbound: bool) -> Any:
-    """Returns `method` with the parameters and docstring of `build` and the answer's type as what it returns.
-
-    unbound: the method of the class, which takes `self` first.
-    """
-    method.__name__ = name
-    method.__qualname__ = f"{owner.__qualname__}.{name}"
-    method.__module__ = owner.__module__
-    method.__doc__ = build.__doc__
-    method.__signature__ = signature(build, unbound=unbound)
-    return method
+T = TypeVar("T")
+P = ParamSpec("P")
+TransportT = TypeVar("TransportT", bound=Transport | AsyncTransport)
+_RESULT: Final = re.compile(r"(?:[\w.]*\.)?(?:Call|Program|Stream)\[(.*)\]\Z", re.S)
 
 
-def signature(build: Callable[..., Any], *, unbound: bool) -> inspect.Signature:
-    """Returns the signature of the method that sends what `build` builds."""
+class Namespace(Generic[TransportT]):
+    """A group of methods of a client."""
+
+    def __init__(self, transport: TransportT) -> None:
+        self._transport = transport
+
+
+class _Declaration(Generic[P, T]):
+    def __init__(self, build: Callable[P, T]) -> None:
+        self._build = build
+        self._made: dict[bool, Any] = {}
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._owner = owner
+        self._name = name
+
+    def _bind(self, space: Any) -> Any:
+        """Returns the method of a namespace, or the plain function of the class."""
+        is_async = space is not None and isinstance(space._transport, AsyncTransport)
+        if is_async not in self._made:
+            self._made[is_async] = self._dress(self._function(is_async))
+        return self._made[is_async] if space is None else MethodType(self._made[is_async], space)
+
+    def _function(self, is_async: bool) -> Any:
+        raise NotImplementedError
+
+    def _dress(self, function: Any) -> Any:
+        """Gives the function the name, the signature and the docstring that `help()` and editors show."""
+        function.__name__ = self._name
+        function.__qualname__ = f"{self._owner.__qualname__}.{self._name}"
+        function.__module__ = self._owner.__module__
+        function.__doc__ = self._build.__doc__
+        function.__signature__ = signature(self._build)
+        return function
+
+
+class Method(_Declaration[P, Call[T] | Program[T]]):
+    """A method that returns the result of a call, or of a program of several calls."""
+
+    @overload
+    def __get__(self, space: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
+
+    @overload
+    def __get__(self, space: Namespace[Transport], owner: type) -> Callable[P, T]: ...
+
+    @overload
+    def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
+
+    def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
+        return self._bind(space)
+
+    def _function(self, is_async: bool) -> Any:
+        build = self._build
+
+        def method(space: Namespace[Transport], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return space._transport.run(built(build, *args, **kwargs))
+
+        async def async_method(space: Namespace[AsyncTransport], /, *args: P.args, **kwargs: P.kwargs) -> T:
+            return await space._transport.run(built(build, *args, **kwargs))
+
+        return async_method if is_async else method
+
+
+class StreamMethod(_Declaration[P, Stream[T]]):
+    """A method that returns an iterator over the items of a stream."""
+
+    @overload
+    def __get__(self, space: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
+
+    @overload
+    def __get__(self, space: Namespace[Transport], owner: type) -> Callable[P, Iterator[T]]: ...
+
+    @overload
+    def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, AsyncIterator[T]]: ...
+
+    def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
+        return self._bind(space)
+
+    def _function(self, is_async: bool) -> Any:  # noqa: ARG002  (an iterator is made without waiting)
+        build = self._build
+
+        def method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return space._transport.follow(built(build, *args, **kwargs))
+
+        return method
+
+
+def signature(build: Callable[..., Any]) -> inspect.Signature:
+    """Returns the signature of the method that executes what `build` builds, with `self` first."""
     plain = inspect.signature(build)
     try:
         hints = typing.get_type_hints(build)
     except NameError:  # a name that only type checkers see
         hints = {}
-    parameters = [
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)]
+    parameters += [
         parameter.replace(annotation=hints.get(parameter.name, parameter.annotation))
         for parameter in plain.parameters.values()
     ]
-    if unbound:
-        parameters.insert(0, inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY))
-    answer = hints.get("return", plain.return_annotation)
-    if isinstance(answer, str):
-        match = _ANSWER.match(answer)
-        answer = match[1] if match else answer
+    result = hints.get("return", plain.return_annotation)
+    if isinstance(result, str):
+        match = _RESULT.match(result)
+        result = match[1] if match else result
     else:
-        (answer,) = typing.get_args(answer) or (answer,)
-    return plain.replace(parameters=parameters, return_annotation=answer)
+        result = typing.get_args(result)[-1]
+    return plain.replace(parameters=parameters, return_annotation=result)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, get_args
 
-from agentflow_sdk.errors import InvalidArgumentError, Problem
+from agentflow_sdk.errors import InvalidArgumentError
+from agentflow_sdk.problems import Problem
 
 NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}\Z")
 _PROMPT: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?\Z")

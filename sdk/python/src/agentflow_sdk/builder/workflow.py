@@ -9,7 +9,8 @@ from typing import Any, Final, Self
 from agentflow_sdk.builder.checks import milliseconds, names, one_of, problems
 from agentflow_sdk.builder.modifiers import Modifiers
 from agentflow_sdk.choices import InputType, Reducer
-from agentflow_sdk.errors import InvalidArgumentError, Problem
+from agentflow_sdk.errors import InvalidArgumentError
+from agentflow_sdk.problems import Problem
 
 _ARGUMENTS: Final = {"tool": "tool_args", "function": "function_args", "llm": "inputs", "subworkflow": "inputs"}
 

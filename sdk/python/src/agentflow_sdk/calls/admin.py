@@ -1,25 +1,16 @@
-"""The calls that look after the platform, as data (see `calls`). They need the permission `admin`."""
+"""The calls that look after the platform. They need the permission `admin`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from agentflow.v1 import admin_pb2
-from agentflow_sdk.calls.workflows import Call, Method
-from agentflow_sdk.models import admin as models
+from agentflow.v1 import admin_pb2 as pb
+from agentflow_sdk.convert.answers import reader, record
+from agentflow_sdk.models.admin import DeadLetter, DeadLetterChanges, DeadLetterPage, Retention
+from agentflow_sdk.transport.call import Call, service
 
-
-def _admin(name: str, reply: Any) -> Method:
-    return Method(f"/agentflow.v1.AdminService/{name}", reply)
-
-
-_LIST = _admin("ListDeadLetters", admin_pb2.ListDeadLettersResponse)
-_GET = _admin("GetDeadLetter", admin_pb2.GetDeadLetterResponse)
-_REPLAY = _admin("ReplayDeadLetters", admin_pb2.ReplayDeadLettersResponse)
-_PURGE = _admin("PurgeDeadLetters", admin_pb2.PurgeDeadLettersResponse)
-_GET_RETENTION = _admin("GetRetention", admin_pb2.GetRetentionResponse)
-_SET_RETENTION = _admin("SetRetention", admin_pb2.SetRetentionResponse)
+_METHOD: Final = service("AdminService", pb)
 
 
 def list_dead_letters(
@@ -32,23 +23,54 @@ def list_dead_letters(
     limit: int = 50,
     page_token: str = "",
     timeout: float | None = None,
-) -> Call[models.DeadLetterPage]:
-    """A page of dead letters, oldest first. after_ms, before_ms: when they were buried, ms since the epoch."""
-    wanted = _filter((), origin, reason, run_id, after_ms, before_ms, False, 0)
-    request = admin_pb2.ListDeadLettersRequest(filter=wanted, page_size=limit, page_token=page_token)
-    return Call(_LIST, request, _page, timeout)
+) -> Call[DeadLetterPage]:
+    """Returns a page of dead letters, oldest first. What is given must match.
+
+    Args:
+        origin: Only letters of this service.
+        reason: Only letters with this reason.
+        run_id: Only letters about this run.
+        after_ms: Only letters that were set aside from this time on, ms since the epoch; 0 for no bound.
+        before_ms: Only letters that were set aside before this time, ms since the epoch; 0 for no bound.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        PermissionDeniedError: The API key lacks the permission `admin`.
+    """
+    wanted = pb.DeadLetterFilter(origin=origin, reason=reason, run_id=run_id, after_ms=after_ms, before_ms=before_ms)
+    request = pb.ListDeadLettersRequest(filter=wanted, page_size=limit, page_token=page_token)
+    return Call(_METHOD("ListDeadLetters"), request, reader(DeadLetterPage), timeout)
 
 
 def get_dead_letter(
     sequence: int, *, reveal: bool = False, reason: str = "", timeout: float | None = None
-) -> Call[models.DeadLetter]:
-    """A dead letter. reveal: with its body; needs the permission `reveal` and a reason, is audited."""
-    request = admin_pb2.GetDeadLetterRequest(sequence=sequence, reveal=reveal, reveal_reason=reason)
+) -> Call[DeadLetter]:
+    """Returns a dead letter.
 
-    def read(reply: Any) -> models.DeadLetter:
-        return _letter(reply.letter, reply.body if reveal else None, reply.truncated)
+    Args:
+        sequence: The number of the letter.
+        reveal: True to get its body too. It needs the permission `reveal`.
+        reason: Why the body is needed. The audit log keeps it.
+        timeout: Seconds for the call, retries included; None for the client's default.
 
-    return Call(_GET, request, read, timeout)
+    Returns:
+        The letter.
+
+    Raises:
+        NotFoundError: There is no such letter.
+        PermissionDeniedError: The API key lacks the permission `admin`, or `reveal` where the body is asked for.
+    """
+    request = pb.GetDeadLetterRequest(sequence=sequence, reveal=reveal, reveal_reason=reason)
+
+    def read(reply: Any) -> DeadLetter:
+        return record(DeadLetter, reply.letter, body=reply.body if reveal else None, truncated=reply.truncated)
+
+    return Call(_METHOD("GetDeadLetter"), request, read, timeout)
 
 
 def replay_dead_letters(
@@ -59,20 +81,40 @@ def replay_dead_letters(
     run_id: str = "",
     after_ms: int = 0,
     before_ms: int = 0,
-    all: bool = False,  # noqa: A002  (the filter's word)
+    all: bool = False,  # noqa: A002  (the name in the API)
     after: int = 0,
     dry_run: bool = False,
     repaired_body: str = "",
     timeout: float | None = None,
-) -> Call[models.DeadLetterChanges]:
-    """Tells the facts in these letters again, each once, whatever is killed when; at most 500 in one call.
+) -> Call[DeadLetterChanges]:
+    """Appends the facts in dead letters to the log again, each exactly once. One call takes at most 500 letters.
 
-    Letters that match all that is given; `all` means every one. after: only letters after this sequence.
-    repaired_body: JSON of the event as it was repaired by hand, for one letter (permission `operator`).
+    What is given must match, and something must be given: `all` stands for every letter.
+
+    Args:
+        sequences: Only letters of these numbers.
+        origin: Only letters of this service.
+        reason: Only letters with this reason.
+        run_id: Only letters about this run.
+        after_ms: Only letters that were set aside from this time on, ms since the epoch; 0 for no bound.
+        before_ms: Only letters that were set aside before this time, ms since the epoch; 0 for no bound.
+        all: True to mean every letter.
+        after: Only letters after this number, where an earlier call stopped.
+        dry_run: True to change nothing and to get what would be done.
+        repaired_body: The event as JSON after a repair by hand, for one letter. It needs the permission `operator`.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The outcome for each letter, and whether more letters match.
+
+    Raises:
+        InvalidArgumentError: Nothing says which letters are meant, or the repaired body is not valid.
+        NotFoundError: There is no letter of one of these numbers.
+        PermissionDeniedError: The API key lacks the permission `admin`, or `operator` for a repaired body.
     """
     wanted = _filter(sequences, origin, reason, run_id, after_ms, before_ms, all, after)
-    request = admin_pb2.ReplayDeadLettersRequest(filter=wanted, dry_run=dry_run, repaired_body=repaired_body)
-    return Call(_REPLAY, request, _changes, timeout)
+    request = pb.ReplayDeadLettersRequest(filter=wanted, dry_run=dry_run, repaired_body=repaired_body)
+    return Call(_METHOD("ReplayDeadLetters"), request, reader(DeadLetterChanges), timeout)
 
 
 def purge_dead_letters(
@@ -83,25 +125,71 @@ def purge_dead_letters(
     run_id: str = "",
     after_ms: int = 0,
     before_ms: int = 0,
-    all: bool = False,  # noqa: A002
+    all: bool = False,  # noqa: A002  (the name in the API)
     after: int = 0,
     dry_run: bool = False,
     timeout: float | None = None,
-) -> Call[models.DeadLetterChanges]:
-    """Erases letters for good; at most 500 in one call. The filter is that of `replay_dead_letters`."""
+) -> Call[DeadLetterChanges]:
+    """Deletes dead letters forever. One call takes at most 500 letters.
+
+    What is given must match, and something must be given: `all` stands for every letter.
+
+    Args:
+        sequences: Only letters of these numbers.
+        origin: Only letters of this service.
+        reason: Only letters with this reason.
+        run_id: Only letters about this run.
+        after_ms: Only letters that were set aside from this time on, ms since the epoch; 0 for no bound.
+        before_ms: Only letters that were set aside before this time, ms since the epoch; 0 for no bound.
+        all: True to mean every letter.
+        after: Only letters after this number, where an earlier call stopped.
+        dry_run: True to change nothing and to get what would be done.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The outcome for each letter, and whether more letters match.
+
+    Raises:
+        InvalidArgumentError: Nothing says which letters are meant.
+        NotFoundError: There is no letter of one of these numbers.
+        PermissionDeniedError: The API key lacks the permission `admin`.
+    """
     wanted = _filter(sequences, origin, reason, run_id, after_ms, before_ms, all, after)
-    return Call(_PURGE, admin_pb2.PurgeDeadLettersRequest(filter=wanted, dry_run=dry_run), _changes, timeout)
+    request = pb.PurgeDeadLettersRequest(filter=wanted, dry_run=dry_run)
+    return Call(_METHOD("PurgeDeadLetters"), request, reader(DeadLetterChanges), timeout)
 
 
-def get_retention(*, timeout: float | None = None) -> Call[models.Retention]:
-    """How long finished runs stay in the log, and how far archiving has come."""
-    return Call(_GET_RETENTION, admin_pb2.GetRetentionRequest(), lambda reply: _retention(reply.retention), timeout)
+def get_retention(*, timeout: float | None = None) -> Call[Retention]:
+    """Returns the time that finished runs stay in the log, and the progress of archiving.
+
+    Args:
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The retention.
+
+    Raises:
+        PermissionDeniedError: The API key lacks the permission `admin`.
+    """
+    return Call(_METHOD("GetRetention"), pb.GetRetentionRequest(), reader(Retention, "retention"), timeout)
 
 
-def set_retention(keep_ms: int, *, timeout: float | None = None) -> Call[models.Retention]:
-    """Changes it live, for all orgs (permission `operator`). keep_ms: 0 for ever."""
-    request = admin_pb2.SetRetentionRequest(keep_ms=keep_ms)
-    return Call(_SET_RETENTION, request, lambda reply: _retention(reply.retention), timeout)
+def set_retention(keep_ms: int, *, timeout: float | None = None) -> Call[Retention]:
+    """Changes the time that finished runs stay in the log, at once and for all orgs.
+
+    Args:
+        keep_ms: The time, ms; 0 for forever.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The retention after the change.
+
+    Raises:
+        InvalidArgumentError: The time is too short to be safe.
+        PermissionDeniedError: The API key lacks the permissions `admin` and `operator`.
+    """
+    request = pb.SetRetentionRequest(keep_ms=keep_ms)
+    return Call(_METHOD("SetRetention"), request, reader(Retention, "retention"), timeout)
 
 
 def _filter(
@@ -111,38 +199,16 @@ def _filter(
     run_id: str,
     after_ms: int,
     before_ms: int,
-    everything: bool,
+    every: bool,
     after: int,
 ) -> Any:
-    return admin_pb2.DeadLetterFilter(
+    return pb.DeadLetterFilter(
         sequences=list(sequences),
         origin=origin,
         reason=reason,
         run_id=run_id,
         after_ms=after_ms,
         before_ms=before_ms,
-        all=everything,
+        all=every,
         after_sequence=after,
     )
-
-
-def _letter(message: Any, body: str | None = None, truncated: bool = False) -> models.DeadLetter:
-    names = [name for name in models.DeadLetter.__dataclass_fields__ if name not in {"body", "truncated"}]
-    return models.DeadLetter(body=body, truncated=truncated, **{name: getattr(message, name) for name in names})
-
-
-def _page(reply: Any) -> models.DeadLetterPage:
-    return models.DeadLetterPage(tuple(_letter(item) for item in reply.letters), reply.next_page_token)
-
-
-def _changes(reply: Any) -> models.DeadLetterChanges:
-    outcomes = tuple(
-        models.DeadLetterOutcome(_letter(item.letter), item.outcome, item.sequence, item.problem)
-        for item in reply.outcomes
-    )
-    return models.DeadLetterChanges(outcomes, reply.more)
-
-
-def _retention(message: Any) -> models.Retention:
-    names = models.Retention.__dataclass_fields__
-    return models.Retention(**{name: getattr(message, name) for name in names})

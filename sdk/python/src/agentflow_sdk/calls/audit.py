@@ -1,71 +1,15 @@
-"""The calls that read the audit log, as data (see `calls`). They need the permission `auditor` or `admin`."""
+"""The calls that read the audit log. They need the permission `auditor` or `admin`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from agentflow.v1 import audit_pb2 as pb
-from agentflow_sdk.calls.workflows import Call, Method
-from agentflow_sdk.models.records import Record
+from agentflow_sdk.convert.answers import reader
+from agentflow_sdk.models.audit import AuditEntry, AuditPage, AuditVerified
+from agentflow_sdk.transport.call import Call, service
 
-_LIST: Final = Method("/agentflow.v1.AuditService/ListAuditEntries", pb.ListAuditEntriesResponse)
-_GET: Final = Method("/agentflow.v1.AuditService/GetAuditEntry", pb.GetAuditEntryResponse)
-_VERIFY: Final = Method("/agentflow.v1.AuditService/VerifyAuditLog", pb.VerifyAuditLogResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditEntry(Record):
-    """Something that was done to private data, or by an administrator.
-
-    at: ms since the epoch.
-    action: protect, restore, adopt, block, dead_replay, dead_purge, audit_list, audit_get, audit_verify and more.
-    actor: the API key, service or schedule.
-    counts: how many values, by kind; never the values.
-    """
-
-    sequence: int
-    at: int
-    action: str
-    actor: str
-    run_id: str = ""
-    step: str = ""
-    reason: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditPage(Record):
-    """next_page_token: there may be more, even if this page is short or empty."""
-
-    entries: tuple[AuditEntry, ...] = ()
-    next_page_token: str = ""
-
-    def __iter__(self) -> Iterator[AuditEntry]:
-        return iter(self.entries)
-
-    def __len__(self) -> int:
-        return len(self.entries)
-
-
-@dataclass(frozen=True, slots=True)
-class AuditProblem(Record):
-    """sequence: of the entry; 0 for the whole log."""
-
-    sequence: int
-    problem: str
-
-
-@dataclass(frozen=True, slots=True)
-class AuditVerified(Record):
-    """entries: that this call read. digest: over all entries up to last_sequence. more: call again from there."""
-
-    entries: int
-    last_sequence: int
-    digest: str
-    problems: tuple[AuditProblem, ...] = ()
-    more: bool = False
+_METHOD: Final = service("AuditService", pb)
 
 
 def list_entries(
@@ -79,17 +23,52 @@ def list_entries(
     page_token: str = "",
     timeout: float | None = None,
 ) -> Call[AuditPage]:
-    """Returns a page of audit entries, newest first. after_ms, before_ms: ms since the epoch."""
+    """Returns a page of audit entries, newest first. What is given must match.
+
+    Args:
+        actor: Only entries of this API key, service or schedule.
+        action: Only entries of this action, such as `restore`.
+        run_id: Only entries about this run.
+        after_ms: Only entries from this time on, ms since the epoch; 0 for no bound.
+        before_ms: Only entries before this time, ms since the epoch; 0 for no bound.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page. It can be short or empty although more entries follow: see `next_page_token`.
+
+    Raises:
+        PermissionDeniedError: The API key has neither the permission `auditor` nor `admin`.
+    """
     request = pb.ListAuditEntriesRequest(
-        actor=actor, action=action, run_id=run_id, after_ms=after_ms, before_ms=before_ms, page_size=limit,
+        actor=actor,
+        action=action,
+        run_id=run_id,
+        after_ms=after_ms,
+        before_ms=before_ms,
+        page_size=limit,
         page_token=page_token,
-    )  # fmt: skip
-    return Call(_LIST, request, _page, timeout)
+    )
+    return Call(_METHOD("ListAuditEntries"), request, reader(AuditPage), timeout)
 
 
 def get_entry(sequence: int, *, timeout: float | None = None) -> Call[AuditEntry]:
-    """Returns one audit entry. Raises NotFoundError if the org's audit log has none with this sequence."""
-    return Call(_GET, pb.GetAuditEntryRequest(sequence=sequence), lambda reply: _entry(reply.entry), timeout)
+    """Returns one audit entry.
+
+    Args:
+        sequence: The number of the entry.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The entry.
+
+    Raises:
+        NotFoundError: The org's audit log has no entry of this number.
+        PermissionDeniedError: The API key has neither the permission `auditor` nor `admin`.
+    """
+    request = pb.GetAuditEntryRequest(sequence=sequence)
+    return Call(_METHOD("GetAuditEntry"), request, reader(AuditEntry, "entry"), timeout)
 
 
 def verify(
@@ -97,25 +76,19 @@ def verify(
 ) -> Call[AuditVerified]:
     """Reads the audit log in order and returns a digest over it.
 
-    after_sequence, after_digest: go on from an earlier answer. to_sequence: stop there; 0 reads all.
+    Args:
+        after_sequence: The `last_sequence` of an earlier answer, to continue from; 0 for the start.
+        after_digest: The `digest` of that earlier answer; empty for the start.
+        to_sequence: The last entry to read; 0 for the newest one.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The digest and everything that is wrong with the log.
+
+    Raises:
+        PermissionDeniedError: The API key has neither the permission `auditor` nor `admin`.
     """
     request = pb.VerifyAuditLogRequest(
         after_sequence=after_sequence, after_digest=after_digest, to_sequence=to_sequence
     )
-    return Call(_VERIFY, request, _verified, timeout)
-
-
-def _entry(message: Any) -> AuditEntry:
-    return AuditEntry(
-        message.sequence, message.at, message.action, message.actor, message.run_id, message.step, message.reason,
-        dict(message.counts),
-    )  # fmt: skip
-
-
-def _page(reply: Any) -> AuditPage:
-    return AuditPage(tuple(map(_entry, reply.entries)), reply.next_page_token)
-
-
-def _verified(reply: Any) -> AuditVerified:
-    problems = tuple(AuditProblem(item.sequence, item.problem) for item in reply.problems)
-    return AuditVerified(reply.entries, reply.last_sequence, reply.digest, problems, reply.more)
+    return Call(_METHOD("VerifyAuditLog"), request, reader(AuditVerified), timeout)

@@ -1,69 +1,89 @@
-"""The calls of schedules, as data (see `calls`). Times are ms since the Unix epoch."""
+"""The calls about schedules and their webhooks. Times are ms since the Unix epoch."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Mapping
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
-from agentflow.v1 import schedule_pb2
-from agentflow_sdk.calls.workflows import Call, Method, is_definition_text
+from agentflow.v1 import schedule_pb2 as pb
+from agentflow_sdk.calls.references import is_definition_text
 from agentflow_sdk.choices import Overlap, ScheduleState
-from agentflow_sdk.convert import workflows as convert
-from agentflow_sdk.errors import InvalidArgumentError, Problem
-from agentflow_sdk.models import schedules as models
-from agentflow_sdk.models.workflows import ErrorInfo, Page
+from agentflow_sdk.convert.answers import reader, record
+from agentflow_sdk.convert.json_values import to_struct, to_value
+from agentflow_sdk.convert.requests import enum_name
+from agentflow_sdk.models.schedules import (
+    Schedule,
+    ScheduleBackfill,
+    ScheduleChange,
+    SchedulePage,
+    SchedulePreview,
+    ScheduleTriggered,
+    Webhook,
+)
+from agentflow_sdk.transport.call import Call, service
 
 SpecSource = str | Mapping[str, Any]
-_PREFIX: Final = "SCHEDULE_STATUS_"
+DAY_MS: Final = 86_400_000
+_METHOD: Final = service("ScheduleService", pb)
 
 
-def _method(name: str, reply: Any) -> Method:
-    return Method(f"/agentflow.v1.ScheduleService/{name}", reply)
+def create(spec: SpecSource, *, timeout: float | None = None) -> Call[ScheduleChange]:
+    """Creates a schedule. Creating it again with the same spec changes nothing.
 
+    Args:
+        spec: The spec as plain data, or as a text in YAML or JSON.
+        timeout: Seconds for the call, retries included; None for the client's default.
 
-_CREATE = _method("CreateSchedule", schedule_pb2.CreateScheduleResponse)
-_UPDATE = _method("UpdateSchedule", schedule_pb2.UpdateScheduleResponse)
-_GET = _method("GetSchedule", schedule_pb2.GetScheduleResponse)
-_LIST = _method("ListSchedules", schedule_pb2.ListSchedulesResponse)
-_PAUSE = _method("PauseSchedule", schedule_pb2.PauseScheduleResponse)
-_RESUME = _method("ResumeSchedule", schedule_pb2.ResumeScheduleResponse)
-_TRIGGER = _method("TriggerSchedule", schedule_pb2.TriggerScheduleResponse)
-_BACKFILL = _method("BackfillSchedule", schedule_pb2.BackfillScheduleResponse)
-_DELETE = _method("DeleteSchedule", schedule_pb2.DeleteScheduleResponse)
-_PREVIEW = _method("PreviewSchedule", schedule_pb2.PreviewScheduleResponse)
-_WEBHOOK = _method("GetWebhook", schedule_pb2.GetWebhookResponse)
-_ROTATE = _method("RotateWebhook", schedule_pb2.RotateWebhookResponse)
-_SET_CALENDAR = _method("SetCalendar", schedule_pb2.SetCalendarResponse)
-_LIST_CALENDARS = _method("ListCalendars", schedule_pb2.ListCalendarsResponse)
-_DELETE_CALENDAR = _method("DeleteCalendar", schedule_pb2.DeleteCalendarResponse)
+    Returns:
+        The schedule, and whether it is new.
 
-
-def _source(spec: SpecSource) -> Any:
-    if isinstance(spec, str):
-        return schedule_pb2.ScheduleSource(text=spec)
-    return schedule_pb2.ScheduleSource(data=convert.to_struct(spec, "schedule"))
-
-
-def create(spec: SpecSource, *, timeout: float | None = None) -> Call[models.ScheduleChange]:
-    """Makes a schedule from YAML or JSON text, or from plain data. The same spec again changes nothing.
-
-    Raises InvalidArgumentError (with places), AlreadyExistsError if that name holds another spec.
+    Raises:
+        InvalidArgumentError: The spec is not valid; `problems` lists each place.
+        AlreadyExistsError: The org has a schedule of this name with another spec.
+        ResourceExhaustedError: The org has as many schedules as it may have.
+        PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = schedule_pb2.CreateScheduleRequest(source=_source(spec))
-    return Call(_CREATE, request, lambda r: models.ScheduleChange(_schedule(r.schedule), r.created), timeout)
+    request = pb.CreateScheduleRequest(source=_source(spec))
+    return Call(_METHOD("CreateSchedule"), request, lambda reply: _change(reply.schedule, reply.created), timeout)
 
 
-def update(spec: SpecSource, *, timeout: float | None = None) -> Call[models.ScheduleChange]:
-    """Puts another spec in the place of the schedule's; its name says which one."""
-    request = schedule_pb2.UpdateScheduleRequest(source=_source(spec))
-    return Call(_UPDATE, request, lambda r: models.ScheduleChange(_schedule(r.schedule), r.changed), timeout)
+def update(spec: SpecSource, *, timeout: float | None = None) -> Call[ScheduleChange]:
+    """Replaces the spec of a schedule. Runs that are active or wait go on.
+
+    Args:
+        spec: The new spec, as `create` takes it. Its `name` says which schedule.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The schedule, and whether its spec was another one before.
+
+    Raises:
+        InvalidArgumentError: The spec is not valid; `problems` lists each place.
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.UpdateScheduleRequest(source=_source(spec))
+    return Call(_METHOD("UpdateSchedule"), request, lambda reply: _change(reply.schedule, reply.changed), timeout)
 
 
-def get(name: str, *, times: int = 5, timeout: float | None = None) -> Call[models.Schedule]:
-    """The schedule with its next times, its last runs and those that go on."""
-    request = schedule_pb2.GetScheduleRequest(name=name, times=times)
-    return Call(_GET, request, lambda r: _schedule(r.schedule), timeout)
+def get(name: str, *, times: int = 5, timeout: float | None = None) -> Call[Schedule]:
+    """Returns a schedule with its next times, its last runs and its active runs.
+
+    Args:
+        name: The name of the schedule.
+        times: The number of next times, at most 100.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The schedule.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.GetScheduleRequest(name=name, times=times)
+    return Call(_METHOD("GetSchedule"), request, reader(Schedule, "schedule"), timeout)
 
 
 def list_schedules(
@@ -73,49 +93,97 @@ def list_schedules(
     limit: int = 50,
     page_token: str = "",
     timeout: float | None = None,
-) -> Call[models.SchedulePage]:
-    """A page of schedules, by name. status: active, paused, finished or broken."""
-    number = 0
-    if status:
-        names = {name.removeprefix(_PREFIX).lower(): n for name, n in schedule_pb2.ScheduleStatus.items() if n}
-        if status not in names:
-            fix = f"use {', '.join(name for name in names if name != 'deleted')}"
-            raise InvalidArgumentError(f"unknown status {status!r}", problems=(Problem("status", "not known", fix),))
-        number = names[status]
-    request = schedule_pb2.ListSchedulesRequest(
-        workflow=workflow, status=number, page_size=limit, page_token=page_token  # type: ignore[arg-type]
-    )  # fmt: skip
-    return Call(
-        _LIST, request,
-        lambda r: models.SchedulePage(tuple(map(_schedule, r.schedules)), r.next_page_token), timeout,
-    )  # fmt: skip
+) -> Call[SchedulePage]:
+    """Returns a page of schedules, by name.
+
+    Args:
+        workflow: Only schedules of this workflow.
+        status: Only schedules in this state: `active`, `paused`, `finished` or `broken`; empty for all.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        InvalidArgumentError: The status is not known.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    known = [state for state in get_args(ScheduleState) if state]
+    request = pb.ListSchedulesRequest(
+        workflow=workflow,
+        status=enum_name("SCHEDULE_STATUS", status, known, "status") if status else None,
+        page_size=limit,
+        page_token=page_token,
+    )
+    return Call(_METHOD("ListSchedules"), request, reader(SchedulePage), timeout)
 
 
 def pause(name: str, reason: str = "", *, timeout: float | None = None) -> Call[bool]:
-    """No further run starts by time, webhook or message. False if it was paused already."""
-    request = schedule_pb2.PauseScheduleRequest(name=name, reason=reason)
-    return Call(_PAUSE, request, lambda r: bool(r.changed), timeout)
+    """Pauses a schedule: no time, webhook or message starts a run.
+
+    Args:
+        name: The name of the schedule.
+        reason: Why; it is shown with the schedule.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        False if the schedule was paused before.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.PauseScheduleRequest(name=name, reason=reason)
+    return Call(_METHOD("PauseSchedule"), request, _changed, timeout)
 
 
 def resume(name: str, reason: str = "", *, timeout: float | None = None) -> Call[bool]:
-    """Times that passed during the pause are not made up for. False if it was not paused."""
-    request = schedule_pb2.ResumeScheduleRequest(name=name, reason=reason)
-    return Call(_RESUME, request, lambda r: bool(r.changed), timeout)
+    """Lets a paused schedule start runs again. Times that passed during the pause start nothing.
+
+    Args:
+        name: The name of the schedule.
+        reason: Why; the log keeps it.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        False if the schedule was not paused.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.ResumeScheduleRequest(name=name, reason=reason)
+    return Call(_METHOD("ResumeSchedule"), request, _changed, timeout)
 
 
 def trigger(
     name: str, payload: Any = None, *, overlap: Overlap = "", trigger_id: str = "", timeout: float | None = None
-) -> Call[models.ScheduleTriggered]:
-    """Asks for a run now. overlap: in the place of the schedule's policy.
+) -> Call[ScheduleTriggered]:
+    """Asks a schedule for a run now, whatever its times are.
 
-    trigger_id: the same id is the same trigger; without one, a random id makes the retries of this call safe.
+    Args:
+        name: The name of the schedule.
+        payload: Any JSON value, which the schedule's inputs can refer to as `trigger.payload`.
+        overlap: Replaces the schedule's own policy: `skip`, `buffer_one`, `buffer_all`, `cancel` or `allow`.
+        trigger_id: The same id is the same trigger. An empty id is replaced by a random one, which makes the retries of
+            this call safe.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The effect of the trigger, as far as it was decided within a second and a half.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        FailedPreconditionError: The schedule is paused.
+        ResourceExhaustedError: Too many triggers wait.
+        PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = schedule_pb2.TriggerScheduleRequest(
-        name=name, overlap=overlap, trigger_id=trigger_id or f"sdk-{uuid.uuid4()}"
-    )
+    request = pb.TriggerScheduleRequest(name=name, overlap=overlap, trigger_id=trigger_id or f"sdk-{uuid.uuid4()}")
     if payload is not None:
-        request.payload.CopyFrom(convert.to_struct({"payload": payload}, "").fields["payload"])
-    return Call(_TRIGGER, request, _triggered, timeout)
+        request.payload.CopyFrom(to_value(payload, "payload"))
+    return Call(_METHOD("TriggerSchedule"), request, reader(ScheduleTriggered), timeout)
 
 
 def backfill(
@@ -127,114 +195,137 @@ def backfill(
     backfill_id: str = "",
     dry_run: bool = False,
     timeout: float | None = None,
-) -> Call[models.ScheduleBackfill]:
-    """Fires for every time from `start` to `end`, one by one, or with overlap="allow" all at once."""
-    request = schedule_pb2.BackfillScheduleRequest(
-        name=name, start=start, end=end, overlap=overlap, backfill_id=backfill_id or f"sdk-{uuid.uuid4()}",
+) -> Call[ScheduleBackfill]:
+    """Starts a run for every time of a range in the past.
+
+    Args:
+        name: The name of the schedule.
+        start: The first time, ms since the epoch.
+        end: The last time, ms since the epoch.
+        overlap: `buffer_all` runs one after the other and is the default; `allow` runs all at once.
+        backfill_id: The same id is the same backfill. An empty id is replaced by a random one, which makes the retries
+            of this call safe.
+        dry_run: True to get only the number of times and the first of them.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The number of times, and the first 100 of them.
+
+    Raises:
+        InvalidArgumentError: The range is not valid, or has too many times.
+        NotFoundError: The org has no such schedule.
+        ResourceExhaustedError: Too many backfills have not ended.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.BackfillScheduleRequest(
+        name=name,
+        start=start,
+        end=end,
+        overlap=overlap,
+        backfill_id=backfill_id or f"sdk-{uuid.uuid4()}",
         dry_run=dry_run,
-    )  # fmt: skip
-    return Call(
-        _BACKFILL, request, lambda r: models.ScheduleBackfill(r.backfill_id, r.count, tuple(r.times), r.known), timeout
     )
+    return Call(_METHOD("BackfillSchedule"), request, reader(ScheduleBackfill), timeout)
 
 
 def delete(name: str, reason: str = "", *, timeout: float | None = None) -> Call[None]:
-    """Its runs go on to their end."""
-    request = schedule_pb2.DeleteScheduleRequest(name=name, reason=reason)
-    return Call(_DELETE, request, lambda _: None, timeout, repeatable=False)
+    """Deletes a schedule. Its active runs go on to their end.
+
+    Args:
+        name: The name of the schedule.
+        reason: Why; the log keeps it.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        None.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    request = pb.DeleteScheduleRequest(name=name, reason=reason)
+    return Call(_METHOD("DeleteSchedule"), request, lambda _: None, timeout, repeatable=False)
 
 
 def preview(
     schedule: SpecSource, *, after: int = 0, times: int = 5, timeout: float | None = None
-) -> Call[models.SchedulePreview]:
-    """The next times of a schedule by its name, or of a spec (text or data), which is checked and not stored."""
-    request = schedule_pb2.PreviewScheduleRequest(after=after, times=times)
+) -> Call[SchedulePreview]:
+    """Returns the next times of a schedule, or of a spec, which is checked and not stored.
+
+    Args:
+        schedule: The name of a schedule, or a spec as `create` takes it.
+        after: The time from which on to look, ms since the epoch; 0 for now.
+        times: The number of times, at most 1,000.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The next times.
+
+    Raises:
+        InvalidArgumentError: The spec is not valid; `problems` lists each place.
+        NotFoundError: The org has no such schedule.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.PreviewScheduleRequest(after=after, times=times)
     if isinstance(schedule, str) and not is_definition_text(schedule):
         request.name = schedule
     else:
         request.source.CopyFrom(_source(schedule))
-    return Call(_PREVIEW, request, lambda r: models.SchedulePreview(tuple(r.times), r.time_zone), timeout)
+    return Call(_METHOD("PreviewSchedule"), request, reader(SchedulePreview), timeout)
 
 
-def webhook(name: str, *, timeout: float | None = None) -> Call[models.Webhook]:
-    """Where to POST to, and the secret to sign with."""
-    request = schedule_pb2.GetWebhookRequest(name=name)
-    return Call(_WEBHOOK, request, _webhook, timeout)
+def webhook(name: str, *, timeout: float | None = None) -> Call[Webhook]:
+    """Returns the address of a schedule's webhook, and the secret that signs its requests.
+
+    Args:
+        name: The name of the schedule.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The webhook.
+
+    Raises:
+        NotFoundError: The org has no such schedule.
+        FailedPreconditionError: The schedule has no webhook.
+        PermissionDeniedError: The API key lacks the permission `write`.
+    """
+    return Call(_METHOD("GetWebhook"), pb.GetWebhookRequest(name=name), reader(Webhook), timeout)
 
 
 def rotate_webhook(
-    name: str, *, overlap_ms: int = 86_400_000, end_overlap: bool = False, timeout: float | None = None
-) -> Call[models.Webhook]:
-    """Makes a new secret; the one before it stays good for `overlap_ms` (a day; 0: it is void at once).
+    name: str, *, overlap_ms: int = DAY_MS, end_overlap: bool = False, timeout: float | None = None
+) -> Call[Webhook]:
+    """Makes a new secret for a webhook.
 
-    end_overlap: makes none, and the one before is void. Raises FailedPreconditionError while an overlap goes on.
+    Args:
+        name: The name of the schedule.
+        overlap_ms: The time that the secret before it stays valid, ms, at most 30 days (default: a day). 0 makes it
+            invalid at once.
+        end_overlap: True to make no new secret, and to make the one before invalid now.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The webhook after the change.
+
+    Raises:
+        InvalidArgumentError: The overlap is too long.
+        NotFoundError: The org has no such schedule.
+        FailedPreconditionError: The schedule has no webhook, or an earlier overlap has not ended.
+        PermissionDeniedError: The API key lacks the permission `write`.
     """
-    request = schedule_pb2.RotateWebhookRequest(
-        name=name, overlap_ms=0 if end_overlap else overlap_ms, end_overlap=end_overlap
-    )
-    return Call(_ROTATE, request, lambda r: _webhook(r.webhook), timeout, repeatable=False)
+    request = pb.RotateWebhookRequest(name=name, overlap_ms=0 if end_overlap else overlap_ms, end_overlap=end_overlap)
+    return Call(_METHOD("RotateWebhook"), request, reader(Webhook, "webhook"), timeout, repeatable=False)
 
 
-def set_calendar(name: str, dates: Iterable[str], *, timeout: float | None = None) -> Call[int]:
-    """Days on which schedules that name the calendar do not fire; gives how many were told."""
-    request = schedule_pb2.SetCalendarRequest(name=name, dates=list(dates))
-    return Call(_SET_CALENDAR, request, lambda r: int(r.schedules), timeout)
+def _source(spec: SpecSource) -> Any:
+    if isinstance(spec, str):
+        return pb.ScheduleSource(text=spec)
+    return pb.ScheduleSource(data=to_struct(spec, "schedule"))
 
 
-def calendars(*, limit: int = 1000, page_token: str = "", timeout: float | None = None) -> Call[Page[models.Calendar]]:
-    """A page of the org's calendars, by name. limit: 1 to 1000."""
-    request = schedule_pb2.ListCalendarsRequest(page_size=limit, page_token=page_token)
-    return Call(_LIST_CALENDARS, request, _calendars, timeout)
+def _change(message: Any, changed: bool) -> ScheduleChange:
+    return ScheduleChange(record(Schedule, message), changed)
 
 
-def _calendars(reply: Any) -> Page[models.Calendar]:
-    found = (models.Calendar(c.name, tuple(c.dates), c.updated_at, c.updated_by) for c in reply.calendars)
-    return Page(found, reply.next_page_token)
-
-
-def delete_calendar(name: str, *, timeout: float | None = None) -> Call[None]:
-    """Refused while a schedule names it."""
-    request = schedule_pb2.DeleteCalendarRequest(name=name)
-    return Call(_DELETE_CALENDAR, request, lambda _: None, timeout, repeatable=False)
-
-
-def _schedule(message: Any) -> models.Schedule:
-    status = schedule_pb2.ScheduleStatus.Name(message.status).removeprefix(_PREFIX).lower()
-    return models.Schedule(
-        name=message.name,
-        schedule_id=message.schedule_id,
-        status=models.ScheduleStatus(status),
-        workflow=message.workflow,
-        spec=convert.from_struct(message.spec),
-        created_at=message.created_at,
-        updated_at=message.updated_at,
-        paused_reason=message.paused_reason,
-        next_times=tuple(message.next_times),
-        recent=tuple(map(_fire, message.recent)),
-        active=tuple(map(_fire, message.active)),
-        buffered=message.buffered,
-        backfills=message.backfills,
-        fired=message.fired,
-        skipped=dict(message.skipped),
-    )
-
-
-def _triggered(message: Any) -> models.ScheduleTriggered:
-    return models.ScheduleTriggered(message.trigger_id, message.run_id, message.status, message.reason, _error(message))
-
-
-def _webhook(message: Any) -> models.Webhook:
-    return models.Webhook(message.path, message.secret, message.address, message.key_version, message.old_secret_until)
-
-
-def _error(message: Any) -> ErrorInfo | None:
-    if not message.HasField("error"):
-        return None
-    return ErrorInfo(message.error.type, message.error.message, message.error.retryable)
-
-
-def _fire(message: Any) -> models.ScheduleFire:
-    return models.ScheduleFire(
-        message.number, message.run_id, message.at, message.cause, message.status, message.fired_at,
-        message.ended_at, _error(message),
-    )  # fmt: skip
+def _changed(reply: Any) -> bool:
+    return bool(reply.changed)

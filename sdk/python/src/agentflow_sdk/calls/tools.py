@@ -1,40 +1,17 @@
-"""The calls that show tools and functions, as data (see `calls`)."""
+"""The calls that show tools and functions."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 from agentflow.v1 import tool_pb2 as pb
-from agentflow_sdk.calls.workflows import Call, Method
 from agentflow_sdk.choices import ToolKind
-from agentflow_sdk.convert import workflows as convert
-from agentflow_sdk.models.records import Page, Record
+from agentflow_sdk.convert.answers import page_reader, reader
+from agentflow_sdk.models.records import Page
+from agentflow_sdk.models.tools import Tool
+from agentflow_sdk.transport.call import Call, service
 
-_LIST: Final = Method("/agentflow.v1.ToolService/ListTools", pb.ListToolsResponse)
-_GET: Final = Method("/agentflow.v1.ToolService/GetTool", pb.GetToolResponse)
-
-
-@dataclass(frozen=True, slots=True)
-class Tool(Record):
-    """A tool or function that a step can name.
-
-    kind: `tool` or `function`.
-    idempotent: repeating it does no harm.
-    reveal: arguments whose tokens are replaced by the originals before the call.
-    schema: JSON Schema of the arguments object.
-    built_in: it comes with AgentFlow.
-    offered_at: when a worker offered it last, ms since the epoch.
-    """
-
-    kind: str
-    name: str
-    idempotent: bool = False
-    reveal: tuple[str, ...] = ()
-    schema: dict[str, Any] = field(default_factory=dict)
-    doc: str = ""
-    built_in: bool = False
-    offered_at: int = 0
+_METHOD: Final = service("ToolService", pb)
 
 
 def list_tools(
@@ -45,18 +22,38 @@ def list_tools(
     page_token: str = "",
     timeout: float | None = None,
 ) -> Call[Page[Tool]]:
-    """Returns a page of what the workers offer, by kind and name. kind: only tools, or only functions."""
+    """Returns a page of the tools and functions that the workers offer, by kind and name.
+
+    Args:
+        prefix: Only those whose names begin with this.
+        kind: Only `tool` or only `function`; empty for both.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
     request = pb.ListToolsRequest(kind=kind, name_prefix=prefix, page_size=limit, page_token=page_token)
-    return Call(_LIST, request, lambda reply: Page(map(_tool, reply.tools), reply.next_page_token), timeout)
+    return Call(_METHOD("ListTools"), request, page_reader(Tool, "tools"), timeout)
 
 
 def get_tool(name: str, *, kind: ToolKind = "", timeout: float | None = None) -> Call[Tool]:
-    """Returns one tool or function. Raises NotFoundError with names that are close."""
-    return Call(_GET, pb.GetToolRequest(name=name, kind=kind), lambda reply: _tool(reply.tool), timeout)
+    """Returns a tool or a function.
 
+    Args:
+        name: The name.
+        kind: `tool` or `function`; empty for the one that has this name.
+        timeout: Seconds for the call, retries included; None for the client's default.
 
-def _tool(message: Any) -> Tool:
-    return Tool(
-        message.kind, message.name, message.idempotent, tuple(message.reveal), convert.from_struct(message.schema),
-        message.doc, message.built_in, message.offered_at,
-    )  # fmt: skip
+    Returns:
+        The tool or function.
+
+    Raises:
+        NotFoundError: No worker offers it. The message lists names that are close.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    return Call(_METHOD("GetTool"), pb.GetToolRequest(name=name, kind=kind), reader(Tool, "tool"), timeout)

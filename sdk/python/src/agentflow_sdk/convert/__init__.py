@@ -1,1 +1,3 @@
-"""Protobuf messages to plain Python and back."""
+"""Between messages of the API and plain Python: JSON values, requests and answers."""
+
+__all__ = ["answers", "json_values", "requests"]

@@ -1,192 +1,119 @@
-"""What the API answers about controls of runs, lanes and versions. See models/workflows.py."""
+"""Answers about the control of runs (signals, forks, explanations, batches), and the changes that a fork makes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentflow_sdk.models.records import Record, RunStatus
+from agentflow_sdk.models.records import Record
+from agentflow_sdk.models.statuses import RunStatus
 from agentflow_sdk.models.workflows import RunSummary
 
 
 @dataclass(frozen=True, slots=True)
-class Approval(Record):
-    """A step that waits for an approval. approvers: empty for anyone with `write`. answers: by person."""
+class Changes:
+    """The changes that a fork or a retry makes. Keys of the last three are node ids."""
 
-    run_id: str
-    workflow: str
-    step: str
-    message: str = ""
-    approvers: tuple[str, ...] = ()
-    required: int = 1
-    answers: dict[str, str] = field(default_factory=dict)
-    since: int = 0
-    expires_at: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalPage(Record):
-    approvals: tuple[Approval, ...]
-    next_page_token: str = ""
-
-    def __iter__(self) -> Iterator[Approval]:
-        return iter(self.approvals)
-
-    def __len__(self) -> int:
-        return len(self.approvals)
-
-
-@dataclass(frozen=True, slots=True)
-class Answered(Record):
-    """by: in whose name the answer counts. repeated: it had been given before. pending: it is recorded, and no
-    scheduler has looked at it yet."""
-
-    by: str
-    repeated: bool
-    approvals: int
-    required: int
-    pending: bool = False
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    """Inputs of the run by name, which replace those of the earlier run."""
+    prompts: Mapping[str, str] = field(default_factory=dict)
+    """Another prompt, `name@version`, by node id."""
+    models: Mapping[str, str] = field(default_factory=dict)
+    """Another model, `provider/model`, by node id."""
+    step_inputs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Arguments by name, by node id, which replace those of the definition."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signalled(Record):
-    """status: the run's, when the signal was recorded. deduplicated: a signal with this id was there. pending: a step
-    waits for it, and no scheduler has looked at it yet."""
+    """The result of a signal."""
 
     status: RunStatus
+    """The state of the run when the signal was recorded."""
     deduplicated: bool = False
+    """True if the run had received a signal with this id before."""
     pending: bool = False
+    """True if the signal is recorded and no scheduler has read it yet. It counts unless the run ends first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fork(Record):
-    """kept: steps whose result the new run has. stale: those that had read an input that was changed."""
+    """A new run that was made from another one."""
 
     run_id: str
+    """The id of the new run."""
     deduplicated: bool = False
+    """True if the same fork or retry had been made before, so that nothing new was started."""
     kept: tuple[str, ...] = ()
+    """The steps whose results the new run keeps."""
     stale: tuple[str, ...] = ()
+    """The kept steps that had read an input which was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting(Record):
-    """Why a step has not gone on. on: what it waits for. until: when it ends by itself, 0 if not."""
+    """Why a step has not continued."""
 
     step: str
+    """The key of the step."""
     kind: str
+    """The kind of the reason: `dependency`, `lane`, `timer`, `approval`, `budget`, `worker`, and so on."""
     text: str
+    """The reason, for people."""
     on: str = ""
+    """The step, lane, signal or run that the step waits for."""
     until: int = 0
+    """When the wait ends by itself, ms since the epoch; 0 if it does not."""
     since: int = 0
+    """When the wait began, ms since the epoch."""
     detail: dict[str, Any] = field(default_factory=dict)
+    """Further facts by name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation(Record):
-    """summary: what holds up the run as a whole. more: steps that are not listed."""
+    """Why a run does not continue."""
 
     status: RunStatus
+    """The state of the run."""
     summary: str
+    """The reason that blocks the run as a whole; empty if there is none."""
     waiting: tuple[Waiting, ...] = ()
+    """Each open step with its reason."""
     more: int = 0
+    """The number of further steps that are not listed."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchFailure(Record):
+    """A run on which the action of a batch failed."""
+
     run_id: str
+    """The id of the run."""
     kind: str
+    """The stable name of the reason."""
     message: str
+    """The message for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class BatchProgress(Record):
-    """How far a batch is. matched, sample: in the first one. created: new runs by the one that was retried."""
+    """How far a batch has come."""
 
     matched: int = 0
+    """The number of runs that the filter finds. Only the first message has it."""
     done: int = 0
+    """The number of runs that are done in this call."""
     failed: int = 0
+    """The number of runs on which the action failed in this call."""
     sample: tuple[RunSummary, ...] = ()
+    """Some of the runs that the filter finds. Only the first message has them."""
     failures: tuple[BatchFailure, ...] = ()
+    """The failures since the message before."""
     cursor: str = ""
+    """Where to continue after a break; empty when nothing is left."""
     finished: bool = False
+    """True in the last message."""
     created: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Lane(Record):
-    """limit, rate_per_s: None for no bound. keyed: made from a template in definitions. workers: that ask for tasks."""
-
-    name: str
-    limit: int | None = None
-    rate_per_s: float | None = None
-    paused: bool = False
-    reason: str = ""
-    by: str = ""
-    at: int = 0
-    keyed: bool = False
-    active: int = 0
-    queued: int = 0
-    workers: int = 0
-    holders: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowVersion(Record):
-    version: int
-    digest: str
-    created_at: int = 0
-    created_by: str = ""
-    labels: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Versions(Record):
-    """versions: newest first. paused: the workflow's runs are held."""
-
-    versions: tuple[WorkflowVersion, ...]
-    paused: bool = False
-    paused_reason: str = ""
-    next_page_token: str = ""
-
-    def __iter__(self) -> Iterator[WorkflowVersion]:
-        return iter(self.versions)
-
-    def __len__(self) -> int:
-        return len(self.versions)
-
-
-@dataclass(frozen=True, slots=True)
-class Label(Record):
-    """canary_percent of the label's submissions go to canary_version; version 0: the label was taken away."""
-
-    version: int
-    canary_version: int = 0
-    canary_percent: int = 0
-    changed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class FieldChange(Record):
-    """None: the field is not there, or is null."""
-
-    path: str
-    old: Any = None
-    new: Any = None
-
-
-@dataclass(frozen=True, slots=True)
-class Change(Record):
-    """kind: node, edge, input, output or workflow. what: added, removed or changed."""
-
-    kind: str
-    what: str
-    name: str
-    fields: tuple[FieldChange, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WorkflowDiff(Record):
-    old_name: str
-    new_name: str
-    changes: tuple[Change, ...] = ()
+    """The ids of new runs, by the run that was retried."""

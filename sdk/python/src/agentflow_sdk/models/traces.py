@@ -1,91 +1,127 @@
-"""What the API answers about traces. See models/workflows.py."""
+"""Answers about traces."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
-from agentflow_sdk.models.records import Record, RunStatus, StepStatus, usd
+from agentflow_sdk.models.records import Priced, Record
+from agentflow_sdk.models.statuses import RunStatus, StepStatus
 
 
 @dataclass(frozen=True, slots=True)
-class TraceStep(Record):
-    """A step attempt in the trace. wait_ms: from scheduled to started. duration_ms: of the work alone.
-
-    finish_reason: how a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown`, or `error`.
-    """
+class TraceStep(Priced):
+    """One attempt of a step. Times are ms since the epoch."""
 
     step: str
+    """The key of the step."""
     attempt: int
+    """The number of the attempt, from 1."""
     status: StepStatus
+    """How the attempt ended."""
     scheduled_at: int = 0
+    """When it was offered to the workers."""
     started_at: int = 0
+    """When a worker started it."""
     finished_at: int = 0
+    """When it ended."""
     wait_ms: int = 0
+    """The time that it waited for a worker, ms."""
     duration_ms: float = 0.0
+    """The time that the work itself took, ms."""
     cost_nano_usd: int = 0
+    """The cost, nano-USD."""
     provider: str = ""
+    """The provider whose model answered."""
     model: str = ""
+    """The model that answered."""
     prompt: str = ""
+    """The `name@version` of the prompt."""
     input_tokens: int = 0
+    """The tokens that the model read."""
     output_tokens: int = 0
+    """The tokens that the model wrote."""
     cache_hit: bool = False
+    """True if the answer came from the cache."""
     worker: str = ""
+    """The worker that executed it."""
     error: str = ""
+    """Why it failed."""
     redactions: dict[str, int] = field(default_factory=dict)
+    """The number of private values that were replaced, by kind."""
     finish_reason: str = ""
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
+    """How a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown` or `error`."""
 
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent(Record):
+    """An event in the trace of a run."""
+
     stream: str
+    """The stream of the log."""
     sequence: int
+    """The place in the stream."""
     ts: int
+    """When it happened, ms since the epoch."""
     type: str
+    """The type of the event."""
     step: str = ""
+    """The key of the step; empty for an event of the whole run."""
     attempt: int = 0
+    """The attempt of the step, from 1."""
     body: dict[str, Any] = field(default_factory=dict)
+    """The event as the log stores it; empty unless bodies were asked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Trace(Record):
-    """Everything that happened to a run. unregistered: as of a `Run`."""
+class Trace(Priced):
+    """Everything that happened to a run. Times are ms since the epoch."""
 
     run_id: str
+    """The id of the run."""
     workflow: str
+    """The name of its workflow."""
     status: RunStatus
+    """The state of the run."""
     trace_id: str = ""
+    """The id of the OpenTelemetry trace."""
     started_at: int = 0
+    """When the run was submitted."""
     finished_at: int = 0
+    """When the run ended."""
     cost_nano_usd: int = 0
+    """The cost, nano-USD."""
     input_tokens: int = 0
+    """The tokens that models read."""
     output_tokens: int = 0
+    """The tokens that models wrote."""
     redactions: dict[str, int] = field(default_factory=dict)
+    """The number of private values that were replaced, by kind."""
     steps: tuple[TraceStep, ...] = ()
+    """The attempts of the steps."""
     events: tuple[TraceEvent, ...] = ()
+    """The events, in the order of the log."""
     version: int = 0
+    """The version of its workflow."""
     unregistered: bool = False
-
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
+    """True if the run has a definition of its own that differs from the registered one of its name and version."""
 
 
 @dataclass(frozen=True, slots=True)
-class TraceSummary(Record):
-    run_id: str
-    workflow: str
-    status: RunStatus
-    started_at: int = 0
-    duration_ms: int = 0
-    cost_nano_usd: int = 0
-    steps: int = 0
+class TraceSummary(Priced):
+    """A run as a search in the traces shows it."""
 
-    @property
-    def cost_usd(self) -> Decimal:
-        return usd(self.cost_nano_usd)
+    run_id: str
+    """The id of the run."""
+    workflow: str
+    """The name of its workflow."""
+    status: RunStatus
+    """The state of the run."""
+    started_at: int = 0
+    """When the run was submitted, ms since the epoch."""
+    duration_ms: int = 0
+    """The time from submission to the end, ms."""
+    cost_nano_usd: int = 0
+    """The cost, nano-USD."""
+    steps: int = 0
+    """The number of steps."""

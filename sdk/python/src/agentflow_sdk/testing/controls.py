@@ -1,9 +1,10 @@
+# ruff: noqa: N802, ARG002  (gRPC names these methods and passes a context to each)
 """The controls of runs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import uuid4
 
 import grpc
@@ -11,14 +12,12 @@ import grpc
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc
 from agentflow.v1 import workflow_pb2 as wf
-from agentflow_sdk.convert.workflows import from_struct, from_value
-from agentflow_sdk.errors import Problem
+from agentflow_sdk.convert.json_values import from_struct, from_value
+from agentflow_sdk.problems import Problem
 from agentflow_sdk.testing.details import refuse
 from agentflow_sdk.testing.runs import FakeRun
-from agentflow_sdk.testing.services import Reply, summary
-
-if TYPE_CHECKING:
-    from agentflow_sdk.testing.server import FakeAgentFlow
+from agentflow_sdk.testing.services import Service
+from agentflow_sdk.testing.state import Reply, summary
 
 CODE: Final = grpc.StatusCode
 PERSON: Final = "tester"
@@ -29,29 +28,22 @@ _FITTING: Final = {
 _ACTIVE: Final = (wf.RUN_STATUS_RUNNING, wf.RUN_STATUS_WAITING, wf.RUN_STATUS_PAUSED)
 
 
-class Controls(control_pb2_grpc.RunControlServiceServicer):
-    def __init__(self, fake: FakeAgentFlow) -> None:
-        self._fake = fake
-
-    def _run(self, method: str, request: Any, context: Any) -> FakeRun:
-        self._fake.enter(method, context)
-        return self._fake.run(request.run_id, context)
-
-    def PauseRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("PauseRun", request, context)
-        with self._fake.telling():
+class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
+    def PauseRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             run.pause(request.reason)
         return pb.PauseRunResponse(status=run.message.status)
 
-    def ResumeRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("ResumeRun", request, context)
-        with self._fake.telling():
+    def ResumeRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             run.resume()
         return pb.ResumeRunResponse(status=run.message.status)
 
-    def SignalRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("SignalRun", request, context)
-        with self._fake.telling():
+    def SignalRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             before = run.message.status
             again = self._signal(run, request.name, from_value(request.payload), request.signal_id, context)
         return pb.SignalRunResponse(status=before, deduplicated=again)
@@ -69,11 +61,11 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
         run.signal(name, payload)
         return False
 
-    def AnswerApproval(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("AnswerApproval", request, context)
+    def AnswerApproval(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
         by = request.as_person or PERSON
         decision = "approve" if request.decision == pb.APPROVAL_DECISION_APPROVE else "reject"
-        with self._fake.telling():
+        with self._state.changing():
             given = run.answers.get(request.step, {})
             again = given.get(by) == decision
             if request.step not in run.waiting("approval"):
@@ -91,32 +83,31 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
         required = int(config.get("required", 1))
         return pb.AnswerApprovalResponse(by=by, repeated=again, approvals=approvals, required=required)
 
-    def ListApprovals(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("ListApprovals", context)
-        with self._fake.telling():
-            runs = self._fake.of_workflow(request.workflow)
+    def ListApprovals(self, request: Any, context: Any) -> Reply:
+        with self._state.changing():
+            runs = self._state.of_workflow(request.workflow)
             found = [item for run in runs for item in _approvals(run, request.approver)]
         return pb.ListApprovalsResponse(approvals=found[: request.page_size or 50])
 
-    def ResolveOutcome(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("ResolveOutcome", request, context)
+    def ResolveOutcome(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
         text = f"run {run.message.run_id}: the outcome of step {request.step!r} is known"
         return refuse(context, CODE.FAILED_PRECONDITION, text, kind="outcome_known")
 
-    def ForkRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("ForkRun", request, context)
+    def ForkRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
         if request.at not in run.nodes:
             names = ", ".join(run.nodes)
             text = f"run {run.message.run_id} has no step {request.at!r}; its steps are {names}"
             refuse(context, CODE.NOT_FOUND, text, kind="unknown_step")
-        with self._fake.telling():
+        with self._state.changing():
             made, there = self._again(run, "fork", request, at=request.at)
         kept = [step.step for step in made.steps.values() if step.seeded]
         return pb.ForkRunResponse(run_id=made.message.run_id, deduplicated=there, kept=kept)
 
-    def RetryRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("RetryRun", request, context)
-        with self._fake.telling():
+    def RetryRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             made, there = self._retry(run, request, context)
         kept = [step.step for step in made.steps.values() if step.seeded]
         return pb.RetryRunResponse(run_id=made.message.run_id, deduplicated=there, kept=kept)
@@ -131,29 +122,28 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
         """The new run, and whether it was there."""
         key = request.idempotency_key or ("" if kind == "retry" else uuid4().hex)
         run_id = f"{run.message.run_id}_{kind}_{key}".rstrip("_")
-        if run_id in self._fake.runs:
-            return self._fake.run(run_id, None), True
+        if run_id in self._state.runs:
+            return self._state.run(run_id, None), True
         inputs = {**from_value(run.message.inputs), **from_struct(request.changes.inputs)}
         lost = run.after(at) if at else set()
         kept = {name: step for name, step in run.steps.items() if run.is_settled(name) and name not in lost}
         tags = {**dict(run.message.tags), **dict(getattr(request, "tags", {})), "agentflow.origin": run.message.run_id}
         origin = {"origin_kind": kind, "origin_run_id": run.message.run_id, "origin_step": at}
-        return self._fake.begin(run_id, run.definition, inputs, tags, kept=kept, **origin), False
+        return self._state.begin(run_id, run.definition, inputs, tags, kept=kept, **origin), False
 
-    def ExplainRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        run = self._run("ExplainRun", request, context)
-        with self._fake.telling():
+    def ExplainRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             return _explained(run)
 
-    def BatchRuns(self, request: Any, context: Any) -> Iterator[Reply]:  # noqa: N802
-        self._fake.enter("BatchRuns", context)
+    def BatchRuns(self, request: Any, context: Any) -> Iterator[Reply]:
         wanted = request.filter
         if wanted == pb.RunFilter():
             problem = Problem("filter", "is empty", "give a status, a workflow, a tag, an error type or a time")
             refuse(context, CODE.INVALID_ARGUMENT, "the filter finds every run", problems=(problem,))
         fitting = _FITTING.get(request.action, _ACTIVE)
         found = [
-            run for run in self._fake.matching(wanted.status, wanted.workflow, dict(wanted.tags))
+            run for run in self._state.matching(wanted.status, wanted.workflow, dict(wanted.tags))
             if run.status in fitting and wanted.error_type in ("", run.error.type)
             and wanted.since <= run.submitted_at < (wanted.until or 2**62)
         ][: request.limit or None]  # fmt: skip
@@ -163,8 +153,8 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
             return
         created = {}
         for message in found:
-            run = self._fake.run(message.run_id, context)
-            with self._fake.telling():
+            run = self._state.run(message.run_id, context)
+            with self._state.changing():
                 if request.action == pb.BATCH_ACTION_CANCEL:
                     run.cancel(request.reason)
                 elif request.action == pb.BATCH_ACTION_PAUSE:
@@ -178,21 +168,19 @@ class Controls(control_pb2_grpc.RunControlServiceServicer):
                     self._signal(run, request.signal, from_value(request.payload), key, context)
         yield pb.BatchRunsResponse(done=len(found), finished=True, created=created)
 
-    def PauseWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("PauseWorkflow", context)
+    def PauseWorkflow(self, request: Any, context: Any) -> Reply:
         self._hold(request.workflow, True)
         return pb.PauseWorkflowResponse()
 
-    def ResumeWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("ResumeWorkflow", context)
-        changed = request.workflow in self._fake.paused_workflows
+    def ResumeWorkflow(self, request: Any, context: Any) -> Reply:
+        changed = request.workflow in self._state.paused_workflows
         self._hold(request.workflow, False)
         return pb.ResumeWorkflowResponse(changed=changed)
 
     def _hold(self, workflow: str, held: bool) -> None:
-        with self._fake.telling():
-            (self._fake.paused_workflows.add if held else self._fake.paused_workflows.discard)(workflow)
-            for run in self._fake.of_workflow(workflow):
+        with self._state.changing():
+            (self._state.paused_workflows.add if held else self._state.paused_workflows.discard)(workflow)
+            for run in self._state.of_workflow(workflow):
                 run.held = held
                 run.go_on()
 

@@ -7,7 +7,8 @@ from typing import Any, NoReturn
 import grpc
 from google.rpc import error_details_pb2, status_pb2
 
-from agentflow_sdk.errors import STATUS_DETAILS_KEY, Problem
+from agentflow_sdk.errors import STATUS_DETAILS_KEY
+from agentflow_sdk.problems import Problem
 
 
 def status_details(

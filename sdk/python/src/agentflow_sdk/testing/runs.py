@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
 from agentflow.v1 import workflow_pb2 as pb
-from agentflow_sdk.convert.workflows import from_value, to_struct, to_value
+from agentflow_sdk.convert.json_values import from_value, to_struct, to_value
 
 FINAL: Final = (pb.RUN_STATUS_COMPLETED, pb.RUN_STATUS_FAILED, pb.RUN_STATUS_CANCELLED)
 _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}

@@ -1,78 +1,69 @@
-"""The server of the fake: what it keeps, who may call, which calls are made to fail."""
+"""The fake server: its services on a real gRPC server, over one state."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import secrets
-import threading
-import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import grpc
-import yaml
 
-from agentflow.v1 import (
-    budget_pb2,
-    budget_pb2_grpc,
-    control_pb2_grpc,
-    prompt_pb2,
-    prompt_pb2_grpc,
-    trace_pb2_grpc,
-    workflow_pb2,
-    workflow_pb2_grpc,
-)
-from agentflow_sdk.convert.workflows import from_struct, to_value
-from agentflow_sdk.errors import STATUS_DETAILS_KEY, Problem
+from agentflow.v1 import budget_pb2_grpc, control_pb2_grpc, prompt_pb2_grpc, trace_pb2_grpc, workflow_pb2_grpc
 from agentflow_sdk.testing.controls import Controls
-from agentflow_sdk.testing.details import refuse, status_details
-from agentflow_sdk.testing.runs import FakeRun
 from agentflow_sdk.testing.services import Budgets, Prompts, Traces, Workflows
-
-LOOK_S = 0.2  # how soon a watch sees that its client has gone
-
-
-def _read(text: str) -> Any:
-    """Plain data of JSON or YAML, as the gateway reads it: JSON has escapes that YAML refuses."""
-    with contextlib.suppress(ValueError, RecursionError):
-        return json.loads(text)
-    return yaml.safe_load(text)
+from agentflow_sdk.testing.state import FakeState
 
 
-class FakeAgentFlow:
-    """The server; start and stop it with `with`. token: the one key that it knows, of the org `org`.
+class _Door(grpc.ServerInterceptor):  # type: ignore[misc]
+    """Lets the state count, check or fail each call before its service gets it."""
 
-    outputs: what a step gives, by node id: a value, an exception that it fails of, or a function that is called with
-    the run's inputs. skip_time: whether a `wait` lets the time pass by itself.
+    def __init__(self, state: FakeState) -> None:
+        self._state = state
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        handler = continuation(details)
+        if handler is None:
+            return None
+        serve = handler.unary_stream or handler.unary_unary
+
+        def entered(request: Any, context: Any) -> Any:
+            self._state.enter(details.method.rpartition("/")[2], context)
+            return serve(request, context)
+
+        kind = grpc.unary_stream_rpc_method_handler if handler.unary_stream else grpc.unary_unary_rpc_method_handler
+        return kind(entered, handler.request_deserializer, handler.response_serializer)
+
+
+class FakeAgentFlow(FakeState):
+    """An AgentFlow server in memory on a free port. Start and stop it with `with`.
+
+    Args:
+        org: The org that the key belongs to.
+        skip_time: If true, the fake's time jumps to the end of a `wait` step as soon as nothing else can happen.
+            Otherwise the step waits until `skip` has reached its end.
+
+    Attributes:
+        endpoint: `host:port` of the server.
+        token: The only API key that it accepts.
+        outputs: What a step returns, by node id: a value, an exception that the step fails with, or a function that
+            gets the run's inputs.
+        calls: How often each method was called.
+        drop_watch_after: Cuts a watch after this many events; None lets it run.
+        held: Clear this event to keep runs from ending, set it to let them end.
+        runs: The runs by id, as messages of the API.
+        requests: The request that started each run, by the run's id.
+        workflows: The registered definitions by name.
+        paused_workflows: The names of paused workflows.
+        prompts: The versions of each prompt by name.
+        budgets: The budgets in the order of their creation.
     """
 
     def __init__(self, org: str = "default", *, skip_time: bool = True) -> None:
-        self.org = org
-        self.token = "afk_" + secrets.token_urlsafe(24)
-        self.endpoint = ""
-        self.outputs: dict[str, Any] = {}
-        self.skip_time = skip_time
-        self.calls: Counter[str] = Counter()
-        self.drop_watch_after: int | None = None
-        self.held = threading.Event()  # clear it to keep runs from ending
-        self.held.set()
-        self.runs: dict[str, workflow_pb2.Run] = {}
-        self.requests: dict[str, workflow_pb2.SubmitWorkflowRequest] = {}
-        self.workflows: dict[str, dict[str, Any]] = {}
-        self.paused_workflows: set[str] = set()
-        self.prompts: dict[str, list[prompt_pb2.Prompt]] = defaultdict(list)
-        self.budgets: list[budget_pb2.Budget] = []
-        self._live: dict[str, FakeRun] = {}
-        self._failures: dict[str, list[tuple[grpc.StatusCode, str, bytes]]] = defaultdict(list)
-        self._changed = threading.Condition(threading.RLock())
-        self._skipped_ms = 0
+        super().__init__(org, skip_time=skip_time)
         self._server = self._make_server(0)
 
     def _make_server(self, port: int) -> Any:
-        server = grpc.server(ThreadPoolExecutor(16))
+        server = grpc.server(ThreadPoolExecutor(16), interceptors=(_Door(self),))
         workflow_pb2_grpc.add_WorkflowServiceServicer_to_server(Workflows(self), server)  # type: ignore[no-untyped-call]
         control_pb2_grpc.add_RunControlServiceServicer_to_server(Controls(self), server)  # type: ignore[no-untyped-call]
         prompt_pb2_grpc.add_PromptServiceServicer_to_server(Prompts(self), server)  # type: ignore[no-untyped-call]
@@ -89,143 +80,3 @@ class FakeAgentFlow:
     def __exit__(self, *_: object) -> None:
         self.held.set()
         self._server.stop(0).wait()
-
-    def fail_next(
-        self,
-        method: str,
-        code: grpc.StatusCode,
-        message: str = "made to fail",
-        *,
-        times: int = 1,
-        problems: tuple[Problem, ...] = (),
-        kind: str = "",
-        retry_after_s: float | None = None,
-    ) -> None:
-        """The next calls of the method (`GetRun`) end with this status; further failures queue up behind."""
-        details = status_details(code, message, problems=problems, kind=kind, retry_after_s=retry_after_s)
-        self._failures[method].extend([(code, message, details)] * times)
-
-    # --- time ---
-
-    @property
-    def now_ms(self) -> int:
-        """The fake's time: ms since the epoch, with what was skipped."""
-        return int(time.time() * 1000) + self._skipped_ms
-
-    def skip(self, seconds: float) -> None:
-        """Lets the time pass: waits end, signals and approvals run out of time."""
-        with self.telling():
-            self._skipped_ms += round(seconds * 1000)
-            for run in list(self._live.values()):
-                run.go_on()
-
-    def pass_until(self, ms: int) -> None:
-        self._skipped_ms += max(0, ms - self.now_ms)
-
-    # --- what the services ask ---
-
-    @contextlib.contextmanager
-    def telling(self) -> Iterator[None]:
-        """Around whatever changes a run: who watches one hears of it."""
-        with self._changed:
-            yield
-            self._changed.notify_all()
-
-    def enter(self, method: str, context: Any) -> None:
-        """Counts the call, checks the key and the org, and fails if a failure is queued."""
-        with self._changed:
-            self.calls[method] += 1
-            failure = self._failures[method].pop(0) if self._failures[method] else None
-        metadata = dict(context.invocation_metadata())
-        if metadata.get("authorization") != f"Bearer {self.token}":
-            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the API key is not known or was revoked")
-        if metadata.get("x-org-id", self.org) != self.org:
-            context.abort(grpc.StatusCode.PERMISSION_DENIED, "unknown org or not yours")
-        if failure is not None:
-            context.set_trailing_metadata(((STATUS_DETAILS_KEY, failure[2]),))
-            context.abort(failure[0], failure[1])
-
-    def definition(self, request: Any, context: Any) -> dict[str, Any]:
-        kind = request.WhichOneof("source")
-        if kind == "workflow":
-            name = request.workflow.partition("@")[0]
-            if name not in self.workflows:
-                context.abort(grpc.StatusCode.NOT_FOUND, f"there is no workflow {name!r}")
-            return self.workflows[name]
-        try:
-            data = from_struct(request.definition) if kind == "definition" else _read(request.definition_text)
-        except yaml.YAMLError as error:
-            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"the workflow definition is not YAML: {error}")
-        if not isinstance(data, dict) or not data.get("name"):
-            problem = Problem("line 1, name", "the field 'name' is missing", "add `name:`")
-            invalid = grpc.StatusCode.INVALID_ARGUMENT
-            refuse(context, invalid, "the workflow definition is not valid", problems=(problem,))
-        return data
-
-    def start(self, request: workflow_pb2.SubmitWorkflowRequest, definition: dict[str, Any]) -> tuple[str, bool]:
-        with self.telling():
-            run_id = f"run_{request.idempotency_key}"
-            if run_id in self.runs:
-                return run_id, True
-            self.requests[run_id] = request
-            self.begin(run_id, definition, from_struct(request.inputs), dict(request.tags))
-        return run_id, False
-
-    def begin(
-        self,
-        run_id: str,
-        definition: dict[str, Any],
-        inputs: Mapping[str, Any],
-        tags: dict[str, str],
-        *,
-        kept: Mapping[str, Any] | None = None,
-        **origin: str,
-    ) -> FakeRun:
-        """kept: steps of the run that this one comes from. origin: fields of the run. Call it while `telling`."""
-        now = self.now_ms
-        message = workflow_pb2.Run(
-            run_id=run_id,
-            workflow=str(definition["name"]),
-            version=int(definition.get("version", 1)),
-            status=workflow_pb2.RUN_STATUS_RUNNING,
-            submitted_at=now,
-            started_at=now,
-            tags=tags,
-            redactions={"EMAIL_ADDRESS": 2},
-            input_tokens=120,
-            output_tokens=30,
-        )
-        for name, value in origin.items():
-            setattr(message, name, value)
-        message.inputs.CopyFrom(to_value(inputs, "inputs"))
-        self.runs[run_id] = message
-        is_held = message.workflow in self.paused_workflows
-        self._live[run_id] = FakeRun(message, definition, self, dict(kept or {}), is_held)
-        return self._live[run_id]
-
-    def run(self, run_id: str, context: Any) -> FakeRun:
-        if run_id not in self._live:
-            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no run {run_id!r} in your org")
-        return self._live[run_id]
-
-    def of_workflow(self, name: str) -> list[FakeRun]:
-        return [run for run in list(self._live.values()) if name in ("", run.message.workflow)]
-
-    def matching(self, status: int, workflow: str, tags: dict[str, str]) -> list[Any]:
-        """Snapshots of runs, in the order of their submission."""
-        found = [self.snapshot(run) for run in self.of_workflow(workflow)]
-        return [run for run in found if status in (0, run.status) and tags.items() <= dict(run.tags).items()]
-
-    def snapshot(self, run: FakeRun) -> workflow_pb2.Run:
-        """The run as it is now: what is being sent must not change meanwhile."""
-        message = workflow_pb2.Run()
-        with self._changed:
-            message.CopyFrom(run.message)
-        return message
-
-    def events_after(self, run: FakeRun, seen: int) -> list[Any]:
-        """What came after so many events; waits a moment if there is nothing new."""
-        with self._changed:
-            if len(run.events) == seen and not run.is_over:
-                self._changed.wait(LOOK_S)
-            return run.events[seen:]

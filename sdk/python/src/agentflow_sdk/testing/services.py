@@ -1,8 +1,9 @@
-"""The services of the fake, but for the controls of runs."""
+# ruff: noqa: N802, ARG002  (gRPC names these methods and passes a context to each)
+"""The services of the fake, except for the controls of runs."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import grpc
 
@@ -17,64 +18,52 @@ from agentflow.v1 import (
     workflow_pb2_grpc,
 )
 from agentflow_sdk.testing.runs import FINAL
-
-if TYPE_CHECKING:
-    from agentflow_sdk.testing.server import FakeAgentFlow
-
-Reply = Any
+from agentflow_sdk.testing.state import FakeState, Reply, summary
 
 
-def summary(run: Any) -> Any:
-    names = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags")
-    same = {name: getattr(run, name) for name in names}
-    return workflow_pb2.RunSummary(**same, error_type=run.error.type)
+class Service:
+    """A service of the fake. It works on the state that all of them share."""
+
+    def __init__(self, state: FakeState) -> None:
+        self._state = state
 
 
-class Workflows(workflow_pb2_grpc.WorkflowServiceServicer):
-    def __init__(self, fake: FakeAgentFlow) -> None:
-        self._fake = fake
-
-    def RegisterWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("RegisterWorkflow", context)
-        definition = self._fake.definition(request, context)
+class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
+    def RegisterWorkflow(self, request: Any, context: Any) -> Reply:
+        definition = self._state.definition(request, context)
         name, version = str(definition["name"]), int(definition.get("version", 1))
-        created = self._fake.workflows.get(name) != definition
-        self._fake.workflows[name] = definition
+        created = self._state.workflows.get(name) != definition
+        self._state.workflows[name] = definition
         return workflow_pb2.RegisterWorkflowResponse(name=name, version=version, digest="0" * 64, created=created)
 
-    def ValidateWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("ValidateWorkflow", context)
-        definition = self._fake.definition(request, context)
+    def ValidateWorkflow(self, request: Any, context: Any) -> Reply:
+        definition = self._state.definition(request, context)
         steps = len((definition.get("dag") or {}).get("nodes") or ())
         if not steps:
             problem = workflow_pb2.Problem(place="line 1, dag", message="there is no node", fix="add one")
             return workflow_pb2.ValidateWorkflowResponse(valid=False, problems=[problem])
         return workflow_pb2.ValidateWorkflowResponse(valid=True, name=str(definition["name"]), version=1, steps=steps)
 
-    def SubmitWorkflow(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("SubmitWorkflow", context)
-        run_id, again = self._fake.start(request, self._fake.definition(request, context))
+    def SubmitWorkflow(self, request: Any, context: Any) -> Reply:
+        run_id, again = self._state.start(request, self._state.definition(request, context))
         return workflow_pb2.SubmitWorkflowResponse(run_id=run_id, deduplicated=again)
 
-    def GetRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("GetRun", context)
-        return workflow_pb2.GetRunResponse(run=self._fake.snapshot(self._fake.run(request.run_id, context)))
+    def GetRun(self, request: Any, context: Any) -> Reply:
+        return workflow_pb2.GetRunResponse(run=self._state.snapshot(self._state.run(request.run_id, context)))
 
-    def ListRuns(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("ListRuns", context)
-        wanted = self._fake.matching(request.status, request.workflow, dict(request.tags))
+    def ListRuns(self, request: Any, context: Any) -> Reply:
+        wanted = self._state.matching(request.status, request.workflow, dict(request.tags))
         first = int(request.page_token or 0)
         page = wanted[first : first + (request.page_size or 50)]
         runs = [summary(run) for run in page]
         after = first + len(page)
         return workflow_pb2.ListRunsResponse(runs=runs, next_page_token=str(after) if after < len(wanted) else "")
 
-    def WatchRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("WatchRun", context)
-        run = self._fake.run(request.run_id, context)
+    def WatchRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
         sent = seen = 0
         while context.is_active():
-            items = self._fake.events_after(run, seen)
+            items = self._state.events_after(run, seen)
             seen += len(items)
             for item in items:
                 if item.WhichOneof("item") == "token":
@@ -84,8 +73,8 @@ class Workflows(workflow_pb2_grpc.WorkflowServiceServicer):
                 if item.event.sequence <= request.after_sequence:
                     continue
                 if item.event.status in FINAL:
-                    self._fake.held.wait()
-                if self._fake.drop_watch_after is not None and sent >= self._fake.drop_watch_after:
+                    self._state.held.wait()
+                if self._state.drop_watch_after is not None and sent >= self._state.drop_watch_after:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was cut")
                 yield item
                 sent += 1
@@ -94,22 +83,17 @@ class Workflows(workflow_pb2_grpc.WorkflowServiceServicer):
             if not items and run.is_over:
                 return
 
-    def CancelRun(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("CancelRun", context)
-        run = self._fake.run(request.run_id, context)
-        with self._fake.telling():
+    def CancelRun(self, request: Any, context: Any) -> Reply:
+        run = self._state.run(request.run_id, context)
+        with self._state.changing():
             status = run.message.status
             run.cancel(request.reason)
         return workflow_pb2.CancelRunResponse(status=status)
 
 
-class Prompts(prompt_pb2_grpc.PromptServiceServicer):
-    def __init__(self, fake: FakeAgentFlow) -> None:
-        self._fake = fake
-
-    def CreatePrompt(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("CreatePrompt", context)
-        versions = self._fake.prompts[request.name]
+class Prompts(Service, prompt_pb2_grpc.PromptServiceServicer):
+    def CreatePrompt(self, request: Any, context: Any) -> Reply:
+        versions = self._state.prompts[request.name]
         names = ("name", "template", "system", "description", "inputs_schema", "labels", "task", "temperature")
         prompt = prompt_pb2.Prompt(**{name: getattr(request, name) for name in names})
         prompt.version = len(versions) + 1
@@ -117,27 +101,23 @@ class Prompts(prompt_pb2_grpc.PromptServiceServicer):
         versions.append(prompt)
         return prompt_pb2.CreatePromptResponse(prompt=prompt)
 
-    def GetPrompt(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("GetPrompt", context)
-        versions = self._fake.prompts.get(request.name, [])
+    def GetPrompt(self, request: Any, context: Any) -> Reply:
+        versions = self._state.prompts.get(request.name, [])
         for prompt in reversed(versions):
             if request.version in ("", str(prompt.version), *prompt.labels):
                 return prompt_pb2.GetPromptResponse(prompt=prompt)
         return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no prompt {request.name!r}")
 
-    def ListPrompts(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("ListPrompts", context)
-        latest = [v[-1] for name, v in sorted(self._fake.prompts.items()) if v and name.startswith(request.name_prefix)]
+    def ListPrompts(self, request: Any, context: Any) -> Reply:
+        latest = [
+            v[-1] for name, v in sorted(self._state.prompts.items()) if v and name.startswith(request.name_prefix)
+        ]
         return prompt_pb2.ListPromptsResponse(prompts=latest)
 
 
-class Budgets(budget_pb2_grpc.BudgetServiceServicer):
-    def __init__(self, fake: FakeAgentFlow) -> None:
-        self._fake = fake
-
-    def CreateBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("CreateBudget", context)
-        number = len(self._fake.budgets) + 1
+class Budgets(Service, budget_pb2_grpc.BudgetServiceServicer):
+    def CreateBudget(self, request: Any, context: Any) -> Reply:
+        number = len(self._state.budgets) + 1
         budget = budget_pb2.Budget(
             id=f"bud_{number}",
             name=request.name or f"budget-{number}",
@@ -145,44 +125,36 @@ class Budgets(budget_pb2_grpc.BudgetServiceServicer):
             limit_nano_usd=request.limit_nano_usd,
             scope=request.scope or "org",
         )
-        self._fake.budgets.append(budget)
+        self._state.budgets.append(budget)
         return budget_pb2.CreateBudgetResponse(budget=budget)
 
-    def ListBudgets(self, request: Any, context: Any) -> Reply:  # noqa: N802, ARG002
-        self._fake.enter("ListBudgets", context)
-        return budget_pb2.ListBudgetsResponse(budgets=self._fake.budgets)
+    def ListBudgets(self, request: Any, context: Any) -> Reply:
+        return budget_pb2.ListBudgetsResponse(budgets=self._state.budgets)
 
-    def GetBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("GetBudget", context)
+    def GetBudget(self, request: Any, context: Any) -> Reply:
         return budget_pb2.GetBudgetResponse(budget=self._find(request.id, context))
 
-    def UpdateBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("UpdateBudget", context)
+    def UpdateBudget(self, request: Any, context: Any) -> Reply:
         budget = self._find(request.id, context)
         changed = budget.limit_nano_usd != request.limit_nano_usd
         budget.limit_nano_usd = request.limit_nano_usd
         return budget_pb2.UpdateBudgetResponse(budget=budget, changed=changed)
 
-    def DeleteBudget(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("DeleteBudget", context)
+    def DeleteBudget(self, request: Any, context: Any) -> Reply:
         budget = self._find(request.id, context)
-        self._fake.budgets.remove(budget)
+        self._state.budgets.remove(budget)
         return budget_pb2.DeleteBudgetResponse(budget=budget)
 
     def _find(self, name: str, context: Any) -> budget_pb2.Budget:
-        for budget in self._fake.budgets:
+        for budget in self._state.budgets:
             if name in (budget.id, budget.name):
                 return budget
         return context.abort(grpc.StatusCode.NOT_FOUND, f"there is no budget {name!r}")  # type: ignore[no-any-return]
 
 
-class Traces(trace_pb2_grpc.TraceServiceServicer):
-    def __init__(self, fake: FakeAgentFlow) -> None:
-        self._fake = fake
-
-    def GetTrace(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("GetTrace", context)
-        run = self._fake.snapshot(self._fake.run(request.run_id, context))
+class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
+    def GetTrace(self, request: Any, context: Any) -> Reply:
+        run = self._state.snapshot(self._state.run(request.run_id, context))
         steps = [
             trace_pb2.TraceStep(
                 step=step.step,
@@ -197,18 +169,17 @@ class Traces(trace_pb2_grpc.TraceServiceServicer):
         ]
         events = [
             trace_pb2.TraceEvent(stream="AF_EVENTS", sequence=e.event.sequence, ts=e.event.ts, type=e.event.type)
-            for e in self._fake.run(run.run_id, context).events
+            for e in self._state.run(run.run_id, context).events
             if e.WhichOneof("item") == "event"
         ]
         names = ("run_id", "workflow", "status", "started_at", "finished_at", "cost_nano_usd", "redactions")
         same = {name: getattr(run, name) for name in names}
         return trace_pb2.GetTraceResponse(**same, steps=steps, events=events)
 
-    def QueryTraces(self, request: Any, context: Any) -> Reply:  # noqa: N802
-        self._fake.enter("QueryTraces", context)
+    def QueryTraces(self, request: Any, context: Any) -> Reply:
         found = [
             trace_pb2.TraceSummary(run_id=run.run_id, workflow=run.workflow, status=run.status, steps=len(run.steps))
-            for run in self._fake.matching(0, "", {})
+            for run in self._state.matching(0, "", {})
             if request.start_ms <= run.submitted_at <= (request.end_ms or run.submitted_at)
             and request.status in (0, run.status)
         ]

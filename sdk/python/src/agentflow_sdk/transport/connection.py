@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from agentflow_sdk.errors import ConfigurationError, Problem
+from agentflow_sdk.errors import ConfigurationError
 
 KEYS: Final = ("endpoint", "token", "org_id")
 ENVIRONMENT: Final[Mapping[str, tuple[str, ...]]] = {
@@ -78,12 +78,11 @@ def locate(base_url: str, token: str, org_id: str) -> Target:
             'with `agentctl config set`, or pass them: Client("host:port", token="...")'
         )
         places = f"AGENTFLOW_ENDPOINT, {config_path()} and {data_dir()}"
-        problem = Problem("endpoint", f"not found in {places}", fix)
-        raise ConfigurationError("there is no AgentFlow to connect to", problems=(problem,))
+        raise ConfigurationError.at("endpoint", f"not found in {places}", fix, "there is no AgentFlow to connect to")
     if not target.token and not base_url:
         fix = "set AGENTFLOW_TOKEN, store it with `agentctl config set token -`, or pass token=..."
-        problem = Problem("token", f"not found; the endpoint comes from {target.sources['endpoint']}", fix)
-        raise ConfigurationError(f"there is no API key for {target.endpoint}", problems=(problem,))
+        message = f"not found; the endpoint comes from {target.sources['endpoint']}"
+        raise ConfigurationError.at("token", message, fix, f"there is no API key for {target.endpoint}")
     return target
 
 
@@ -123,8 +122,8 @@ def read_config() -> dict[str, str]:
 
 
 def _unreadable(path: Path, why: str) -> ConfigurationError:
-    problem = Problem(str(path), why, "write `endpoint: host:port`, or remove the file")
-    return ConfigurationError("the configuration file can't be read", problems=(problem,))
+    fix = "write `endpoint: host:port`, or remove the file"
+    return ConfigurationError.at(str(path), why, fix, "the configuration file can't be read")
 
 
 def data_dir(given: Path | None = None) -> Path:

@@ -1,14 +1,15 @@
-"""Following a run over connections that may drop: what to ask for, what had been seen, when to give up.
+"""The state of a watch over connections that may drop: what to ask for, what was seen, and when to give up.
 
 Pure: responses, errors, times (seconds of any steady clock) and random numbers are arguments.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, Final
 
 from agentflow.v1 import workflow_pb2
-from agentflow_sdk.convert import workflows as convert
+from agentflow_sdk.convert.answers import record
 from agentflow_sdk.errors import (
     AbortedError,
     AgentFlowError,
@@ -30,23 +31,19 @@ class WatchState:
 
     Events carry the log's sequence: a reconnect resumes after the newest one seen, and a repeated one is dropped.
     Tokens are ephemeral; those that a reconnect repeats are recognised by their offset in the step's answer.
-    patience_s: how long no server may be reachable before the last error is raised.
+
+    Args:
+        request: The first request: the run, the last event that was seen before, and whether tokens are wanted.
+        now_s: The present time.
+        timeout_s: The time for the whole watch; None for no end.
+        patience_s: The time that no server may be reachable before the last error is raised.
     """
 
     def __init__(
-        self,
-        run_id: str,
-        *,
-        after_sequence: int,
-        tokens: bool,
-        now_s: float,
-        timeout_s: float | None,
-        patience_s: float,
+        self, request: workflow_pb2.WatchRunRequest, *, now_s: float, timeout_s: float | None, patience_s: float
     ) -> None:
-        self.run_id = run_id
-        self.sequence = after_sequence
         self.finished = False
-        self._tokens = tokens
+        self._request = copy.deepcopy(request)
         self._end_s = None if timeout_s is None else now_s + timeout_s
         self._timeout_s = timeout_s
         self._patience_s = patience_s
@@ -55,26 +52,25 @@ class WatchState:
         self._offsets: dict[tuple[str, int], int] = {}
 
     def request(self) -> workflow_pb2.WatchRunRequest:
-        return workflow_pb2.WatchRunRequest(
-            run_id=self.run_id, after_sequence=self.sequence, include_tokens=self._tokens
-        )
+        """Returns the request that continues after the last event that was seen."""
+        return self._request
 
     def remaining_s(self, now_s: float) -> float | None:
-        """What is left of the caller's time; None for no end. Raises DeadlineExceededError when it is over."""
+        """Returns the seconds that are left; None for no end. Raises DeadlineExceededError when the time is over."""
         if self._end_s is None:
             return None
         if now_s >= self._end_s:
-            raise DeadlineExceededError(f"run {self.run_id} was still under way after {self._timeout_s:g} s")
+            raise DeadlineExceededError(f"run {self._request.run_id} was still under way after {self._timeout_s:g} s")
         return self._end_s - now_s
 
     def accept(self, response: Any, now_s: float) -> RunEvent | Token | None:
-        """The item to hand on; None if it had been seen or is unknown."""
+        """Returns the item of a message; None if it was seen before or is unknown."""
         self._failures, self._progress_s = 0, now_s
-        item = convert.watch_item(response)
+        item = _item(response)
         if isinstance(item, RunEvent):
-            if item.sequence <= self.sequence:
+            if item.sequence <= self._request.after_sequence:
                 return None
-            self.sequence = item.sequence
+            self._request.after_sequence = item.sequence
             self.finished = item.status.is_final
         elif isinstance(item, Token):
             where = (item.step, item.attempt)
@@ -83,8 +79,8 @@ class WatchState:
             self._offsets[where] = item.offset + max(1, len(item.text))
         return item
 
-    def failed(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
-        """Seconds to wait before connecting again; raises the error if that makes no sense."""
+    def pause_s(self, error: AgentFlowError, now_s: float, fraction: float) -> float:
+        """Returns the seconds to wait before the next connection. Raises the error if there should be none."""
         if isinstance(error, DeadlineExceededError) and self._end_s is not None:
             self.remaining_s(max(now_s, self._end_s))
         again = (
@@ -98,3 +94,11 @@ class WatchState:
         wait_s = max(_BACKOFF.backoff(self._failures, fraction), min(error.retry_after_s or 0.0, 30.0))
         remaining_s = self.remaining_s(now_s)
         return wait_s if remaining_s is None else min(wait_s, remaining_s)
+
+
+def _item(message: Any) -> RunEvent | Token | None:
+    """Returns the item of a message; None for one that this SDK does not know."""
+    kind = message.WhichOneof("item")
+    if kind == "token":
+        return record(Token, message.token)
+    return record(RunEvent, message.event) if kind == "event" else None

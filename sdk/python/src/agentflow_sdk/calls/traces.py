@@ -1,0 +1,78 @@
+"""The calls that read traces."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agentflow.v1 import trace_pb2 as pb
+from agentflow_sdk.calls.references import RunRef, run_id_of
+from agentflow_sdk.choices import Status
+from agentflow_sdk.convert.answers import page_reader, reader
+from agentflow_sdk.convert.requests import run_status_name
+from agentflow_sdk.models.records import Page
+from agentflow_sdk.models.traces import Trace, TraceSummary
+from agentflow_sdk.transport.call import Call, service
+
+_METHOD: Final = service("TraceService", pb)
+
+
+def get_trace(run: RunRef, *, bodies: bool = False, timeout: float | None = None) -> Call[Trace]:
+    """Returns everything that happened to a run.
+
+    Args:
+        run: The id of the run, or an object that has one (`Submission`, `Run`, `RunSummary`).
+        bodies: True to get the body of each event too.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The trace. It contains everything that the log held when it was asked for.
+
+    Raises:
+        NotFoundError: The org has no such run.
+        ResourceExhaustedError: The trace with its bodies is too large for one answer.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.GetTraceRequest(run_id=run_id_of(run), include_bodies=bodies)
+    return Call(_METHOD("GetTrace"), request, reader(Trace), timeout)
+
+
+def query_traces(
+    *,
+    start_ms: int = 0,
+    end_ms: int = 0,
+    provider: str = "",
+    workflow: str = "",
+    status: Status | None = None,
+    limit: int = 50,
+    page_token: str = "",
+    timeout: float | None = None,
+) -> Call[Page[TraceSummary]]:
+    """Returns a page of the runs that were submitted between two times, newest first.
+
+    Args:
+        start_ms: The first time, ms since the epoch; 0 for no bound.
+        end_ms: The last time, ms since the epoch; 0 for no bound.
+        provider: Only runs that used this provider of models.
+        workflow: Only runs of this workflow.
+        status: Only runs in this state.
+        limit: The most items of the page, from 1 to 1000.
+        page_token: The `next_page_token` of the page before; empty for the first page.
+        timeout: Seconds for the call, retries included; None for the client's default.
+
+    Returns:
+        The page.
+
+    Raises:
+        InvalidArgumentError: The status is not known, or the end is before the start.
+        PermissionDeniedError: The API key lacks the permission `read`.
+    """
+    request = pb.QueryTracesRequest(
+        start_ms=start_ms,
+        end_ms=end_ms,
+        provider=provider,
+        workflow=workflow,
+        status=run_status_name(status),
+        page_size=limit,
+        page_token=page_token,
+    )
+    return Call(_METHOD("QueryTraces"), request, page_reader(TraceSummary, "traces"), timeout)

@@ -1,0 +1,90 @@
+"""Answers about versions of workflows, their labels and their differences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from agentflow_sdk.models.records import Record, RecordPage
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowVersion(Record):
+    """A registered version of a workflow."""
+
+    version: int
+    """The version."""
+    digest: str
+    """The SHA-256 of the canonical definition, in hex."""
+    created_at: int = 0
+    """When it was registered, ms since the epoch."""
+    created_by: str = ""
+    """The name of the API key that registered it."""
+    labels: tuple[str, ...] = ()
+    """The labels that point at it: `prod`, or `prod 10%` for a part of the label's submissions."""
+
+
+@dataclass(frozen=True, slots=True)
+class Versions(RecordPage[WorkflowVersion]):
+    """A page of the versions of a workflow, newest first. It can be iterated over."""
+
+    versions: tuple[WorkflowVersion, ...]
+    """The versions of the page."""
+    paused: bool = False
+    """True if the workflow is paused."""
+    paused_reason: str = ""
+    """Why the workflow is paused."""
+    next_page_token: str = ""
+    """The `page_token` of the next page; empty on the last page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Label(Record):
+    """A label and where it points."""
+
+    version: int
+    """The version; 0 if the label was removed."""
+    canary_version: int = 0
+    """The version that gets a part of the label's submissions; 0 if no version does."""
+    canary_percent: int = 0
+    """The part of the label's submissions that go to `canary_version`, in percent."""
+    changed: bool = False
+    """False if the label pointed there before."""
+
+
+@dataclass(frozen=True, slots=True)
+class FieldChange(Record):
+    """A field that differs between two definitions. None stands for a missing field and for null."""
+
+    path: str
+    """The path of the field, such as `policy.retry.max_attempts`."""
+    old: Any = None
+    """The value in the old definition."""
+    new: Any = None
+    """The value in the new definition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change(Record):
+    """A part that differs between two definitions."""
+
+    kind: str
+    """`node`, `edge`, `input`, `output` or `workflow`."""
+    what: str
+    """`added`, `removed` or `changed`."""
+    name: str
+    """The id of the node, `a -> b` for an edge, or the name of the input or output."""
+    fields: tuple[FieldChange, ...] = ()
+    """The fields of the part that differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkflowDiff(Record):
+    """The differences between two definitions."""
+
+    old_name: str
+    """The name of the old definition."""
+    new_name: str
+    """The name of the new definition."""
+    changes: tuple[Change, ...] = ()
+    """The parts that differ; empty if nothing does."""

@@ -1,0 +1,204 @@
+"""What the fake keeps: runs, workflows, prompts, budgets, and the time; who may call, and which calls fail."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import grpc
+import yaml
+
+from agentflow.v1 import budget_pb2, prompt_pb2, workflow_pb2
+from agentflow_sdk.convert.json_values import from_struct, to_value
+from agentflow_sdk.errors import STATUS_DETAILS_KEY
+from agentflow_sdk.problems import Problem
+from agentflow_sdk.testing.details import refuse, status_details
+from agentflow_sdk.testing.runs import FakeRun
+
+Reply = Any  # a message of the API
+LOOK_S = 0.2  # how soon a watch sees that its client has gone
+
+
+def _read(text: str) -> Any:
+    """Returns the data of JSON or YAML, as the gateway reads it: JSON has escapes that YAML refuses."""
+    with contextlib.suppress(ValueError, RecursionError):
+        return json.loads(text)
+    return yaml.safe_load(text)
+
+
+def summary(run: Any) -> Any:
+    """Returns a run as lists show it."""
+    names = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags")
+    same = {name: getattr(run, name) for name in names}
+    return workflow_pb2.RunSummary(**same, error_type=run.error.type)
+
+
+class FakeState:
+    """The state of a fake server, shared by its services and by the test."""
+
+    def __init__(self, org: str = "default", *, skip_time: bool = True) -> None:
+        self.org = org
+        self.token = "afk_" + secrets.token_urlsafe(24)
+        self.endpoint = ""
+        self.outputs: dict[str, Any] = {}
+        self.skip_time = skip_time
+        self.calls: Counter[str] = Counter()
+        self.drop_watch_after: int | None = None
+        self.held = threading.Event()  # clear it to keep runs from ending
+        self.held.set()
+        self.runs: dict[str, workflow_pb2.Run] = {}
+        self.requests: dict[str, workflow_pb2.SubmitWorkflowRequest] = {}
+        self.workflows: dict[str, dict[str, Any]] = {}
+        self.paused_workflows: set[str] = set()
+        self.prompts: dict[str, list[prompt_pb2.Prompt]] = defaultdict(list)
+        self.budgets: list[budget_pb2.Budget] = []
+        self._live: dict[str, FakeRun] = {}
+        self._failures: dict[str, list[tuple[grpc.StatusCode, str, bytes]]] = defaultdict(list)
+        self._changed = threading.Condition(threading.RLock())
+        self._skipped_ms = 0
+
+    def fail_next(
+        self,
+        method: str,
+        code: grpc.StatusCode,
+        message: str = "made to fail",
+        *,
+        times: int = 1,
+        problems: tuple[Problem, ...] = (),
+        kind: str = "",
+        retry_after_s: float | None = None,
+    ) -> None:
+        """The next calls of the method (`GetRun`) end with this status; further failures queue up behind."""
+        details = status_details(code, message, problems=problems, kind=kind, retry_after_s=retry_after_s)
+        self._failures[method].extend([(code, message, details)] * times)
+
+    # --- time ---
+
+    @property
+    def now_ms(self) -> int:
+        """The fake's time: ms since the epoch, with what was skipped."""
+        return int(time.time() * 1000) + self._skipped_ms
+
+    def skip(self, seconds: float) -> None:
+        """Lets the time pass: waits end, signals and approvals run out of time."""
+        with self.changing():
+            self._skipped_ms += round(seconds * 1000)
+            for run in list(self._live.values()):
+                run.go_on()
+
+    def pass_until(self, ms: int) -> None:
+        self._skipped_ms += max(0, ms - self.now_ms)
+
+    # --- what the services ask ---
+
+    @contextlib.contextmanager
+    def changing(self) -> Iterator[None]:
+        """Surrounds each change of a run, and wakes those that watch one."""
+        with self._changed:
+            yield
+            self._changed.notify_all()
+
+    def enter(self, method: str, context: Any) -> None:
+        """Counts the call, checks the key and the org, and fails if a failure is queued."""
+        with self._changed:
+            self.calls[method] += 1
+            failure = self._failures[method].pop(0) if self._failures[method] else None
+        metadata = dict(context.invocation_metadata())
+        if metadata.get("authorization") != f"Bearer {self.token}":
+            context.abort(grpc.StatusCode.UNAUTHENTICATED, "the API key is not known or was revoked")
+        if metadata.get("x-org-id", self.org) != self.org:
+            context.abort(grpc.StatusCode.PERMISSION_DENIED, "unknown org or not yours")
+        if failure is not None:
+            context.set_trailing_metadata(((STATUS_DETAILS_KEY, failure[2]),))
+            context.abort(failure[0], failure[1])
+
+    def definition(self, request: Any, context: Any) -> dict[str, Any]:
+        kind = request.WhichOneof("source")
+        if kind == "workflow":
+            name = request.workflow.partition("@")[0]
+            if name not in self.workflows:
+                context.abort(grpc.StatusCode.NOT_FOUND, f"there is no workflow {name!r}")
+            return self.workflows[name]
+        try:
+            data = from_struct(request.definition) if kind == "definition" else _read(request.definition_text)
+        except yaml.YAMLError as error:
+            refuse(context, grpc.StatusCode.INVALID_ARGUMENT, f"the workflow definition is not YAML: {error}")
+        if not isinstance(data, dict) or not data.get("name"):
+            problem = Problem("line 1, name", "the field 'name' is missing", "add `name:`")
+            invalid = grpc.StatusCode.INVALID_ARGUMENT
+            refuse(context, invalid, "the workflow definition is not valid", problems=(problem,))
+        return data
+
+    def start(self, request: workflow_pb2.SubmitWorkflowRequest, definition: dict[str, Any]) -> tuple[str, bool]:
+        with self.changing():
+            run_id = f"run_{request.idempotency_key}"
+            if run_id in self.runs:
+                return run_id, True
+            self.requests[run_id] = request
+            self.begin(run_id, definition, from_struct(request.inputs), dict(request.tags))
+        return run_id, False
+
+    def begin(
+        self,
+        run_id: str,
+        definition: dict[str, Any],
+        inputs: Mapping[str, Any],
+        tags: dict[str, str],
+        *,
+        kept: Mapping[str, Any] | None = None,
+        **origin: str,
+    ) -> FakeRun:
+        """kept: steps of the run that this one comes from. origin: fields of the run. Call it while `changing`."""
+        now = self.now_ms
+        message = workflow_pb2.Run(
+            run_id=run_id,
+            workflow=str(definition["name"]),
+            version=int(definition.get("version", 1)),
+            status=workflow_pb2.RUN_STATUS_RUNNING,
+            submitted_at=now,
+            started_at=now,
+            tags=tags,
+            redactions={"EMAIL_ADDRESS": 2},
+            input_tokens=120,
+            output_tokens=30,
+        )
+        for name, value in origin.items():
+            setattr(message, name, value)
+        message.inputs.CopyFrom(to_value(inputs, "inputs"))
+        self.runs[run_id] = message
+        is_held = message.workflow in self.paused_workflows
+        self._live[run_id] = FakeRun(message, definition, self, dict(kept or {}), is_held)
+        return self._live[run_id]
+
+    def run(self, run_id: str, context: Any) -> FakeRun:
+        if run_id not in self._live:
+            context.abort(grpc.StatusCode.NOT_FOUND, f"there is no run {run_id!r} in your org")
+        return self._live[run_id]
+
+    def of_workflow(self, name: str) -> list[FakeRun]:
+        return [run for run in list(self._live.values()) if name in ("", run.message.workflow)]
+
+    def matching(self, status: int, workflow: str, tags: dict[str, str]) -> list[Any]:
+        """Snapshots of runs, in the order of their submission."""
+        found = [self.snapshot(run) for run in self.of_workflow(workflow)]
+        return [run for run in found if status in (0, run.status) and tags.items() <= dict(run.tags).items()]
+
+    def snapshot(self, run: FakeRun) -> workflow_pb2.Run:
+        """The run as it is now: what is being sent must not change meanwhile."""
+        message = workflow_pb2.Run()
+        with self._changed:
+            message.CopyFrom(run.message)
+        return message
+
+    def events_after(self, run: FakeRun, seen: int) -> list[Any]:
+        """What came after so many events; waits a moment if there is nothing new."""
+        with self._changed:
+            if len(run.events) == seen and not run.is_over:
+                self._changed.wait(LOOK_S)
+            return run.events[seen:]

@@ -1,0 +1,100 @@
+"""The async transport: executes calls over an asyncio channel."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import grpc
+import grpc.aio
+
+from agentflow_sdk.errors import AgentFlowError
+from agentflow_sdk.transport.call import Call, Method, Program, Stream
+from agentflow_sdk.transport.connection import Target
+from agentflow_sdk.transport.core import Core
+from agentflow_sdk.transport.retry import RetryPolicy
+
+T = TypeVar("T")
+
+
+class AsyncTransport(Core):
+    """Executes calls. It belongs to the event loop of its first call."""
+
+    def __init__(
+        self, target: Target, timeout_s: float, retry: RetryPolicy | None, root_certificates: bytes | None
+    ) -> None:
+        super().__init__(target, timeout_s, retry, root_certificates)
+        self._opened: Any = None
+
+    @property
+    def _channel(self) -> Any:
+        """The channel. The first call opens it, because it must be made inside the loop that uses it."""
+        if self._opened is None:
+            self._opened = self._open(grpc.aio)
+        return self._opened
+
+    async def run(self, work: Call[T] | Program[T]) -> T:
+        """Returns the result of a call, or of a program after all of its steps. Raises AgentFlowError."""
+        if isinstance(work, Call):
+            return await self._answer(work)
+        answer: Any = None
+        while True:
+            try:
+                step = work.send(answer)
+            except StopIteration as end:
+                result: T = end.value
+                return result
+            answer = None
+            if isinstance(step, Call):
+                answer = await self._answer(step)
+            elif isinstance(step, Stream):
+                async for item in self.follow(step):
+                    answer = item
+            else:
+                await asyncio.sleep(step)
+
+    async def follow(self, stream: Stream[T]) -> AsyncIterator[T]:
+        """Yields the items of a stream, over several connections if need be. Closing the iterator ends the call."""
+        now = time.monotonic
+        state = stream.open(now())
+        while True:
+            try:
+                async for response in self._responses(stream.method, state.request(), state.remaining_s(now())):
+                    item = state.accept(response, now())
+                    if item is not None:
+                        yield item
+                    if state.finished:
+                        return
+            except AgentFlowError as error:
+                pause_s = state.pause_s(error, now(), random.random())
+            else:
+                return  # the server closes in good order only when there is nothing more
+            await asyncio.sleep(pause_s)
+
+    async def _answer(self, call: Call[T]) -> T:
+        send = self._sender(self._channel.unary_unary, call.method)
+        attempts = self._attempts(call)
+        while True:
+            try:
+                return call.read(await send(call.request, attempts.remaining_s()))
+            except grpc.RpcError as error:
+                pause_s = attempts.pause_s(error)
+            await asyncio.sleep(pause_s)
+
+    async def _responses(self, method: Method, request: Any, timeout_s: float | None) -> AsyncIterator[Any]:
+        answer = self._sender(self._channel.unary_stream, method)(request, timeout_s)
+        try:
+            async for response in answer:
+                yield response
+        except grpc.RpcError as error:
+            raise self._error(error) from error
+        finally:
+            answer.cancel()
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        if self._opened is not None:
+            await self._opened.close()
