@@ -13,7 +13,7 @@ from agentflow_worker.providers import Completion, CompletionRequest, ProviderEr
 from agentflow_worker.providers.local import text as t
 from agentflow_worker.settings import WorkerSettings
 
-DOCUMENT = (Path(__file__).parents[2] / "examples" / "data" / "vendor_review.md").read_text()
+DOCUMENT = (Path(__file__).parents[3] / "examples" / "data" / "vendor_review.md").read_text()
 
 
 async def ask(task: str, prompt: str = "Do it.", model: str = "extractive-1", **inputs: Any) -> Completion:
