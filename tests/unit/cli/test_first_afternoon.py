@@ -27,7 +27,7 @@ from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem
 from agentflow_sdk.calls import budgets
 from agentflow_worker.registry import built_in_registry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 RUN = "run_k127r2gp60w1jfmyzsby3d6mkd"
 
 
