@@ -9,7 +9,7 @@ from pathlib import Path
 import agentflow_sdk
 from agentflow_sdk import Client
 
-README = (Path(__file__).resolve().parents[2] / "sdk/python/README.md").read_text()
+README = (Path(__file__).resolve().parents[3] / "sdk/python/README.md").read_text()
 
 
 def test_the_examples_of_the_docstring_run() -> None:

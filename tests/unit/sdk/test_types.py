@@ -14,7 +14,7 @@ import pytest
 
 from agentflow_sdk import AsyncClient, Client, InvalidArgumentError, Workflow, body
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 RIGHT = """
 import asyncio
 
