@@ -13,7 +13,7 @@ import pytest
 
 from agentflow_security.detect import detect
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data" / "security"
+DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "security"
 COVERED = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS")
 SECRET = frozenset({"API_KEY", "PASSWORD", "PRIVATE_KEY"})
 

@@ -12,7 +12,7 @@ import yaml
 from agentflow_security import machine
 from agentflow_worker.tools import documents
 
-DATA = Path(__file__).resolve().parents[2] / "examples" / "data"
+DATA = Path(__file__).resolve().parents[3] / "examples" / "data"
 PLANTED = yaml.safe_load((DATA / "planted.yaml").read_text())
 # Pieces that stand for something else elsewhere in the document: words, and a digit group of an amount
 HARMLESS = re.compile(r"[A-Za-z]+")
