@@ -35,7 +35,7 @@ def test_a_completed_llm_step_keeps_its_route_tokens_cost_and_redactions() -> No
 
 
 def test_every_event_type_has_a_row_of_its_own_name() -> None:
-    golden = Path(__file__).parents[1] / "contract" / "golden"
+    golden = Path(__file__).parents[2] / "contract" / "golden"
     files = [file for file in golden.glob("*.json") if not file.name.startswith("api.")]
     assert files
     for file in files:
