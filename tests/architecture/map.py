@@ -13,7 +13,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 
-from tests.architecture.test_stack_house_rules import ROOT, tracked
+from tests.architecture.test_stack_house_rules import tracked
+from tests.support.paths import ROOT
 
 # Lowest first. A room of the shared library may import from its own layer and from those below it.
 COMMON_LAYERS: tuple[tuple[str, ...], ...] = (

@@ -22,7 +22,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.architecture.test_stack_house_rules import ROOT, SQL, name_of, tracked
+from tests.architecture.test_stack_house_rules import SQL, name_of, tracked
+from tests.support.paths import ROOT
 
 LEFT = Path(__file__).with_name("prose_left.json")
 WORDS_MAX = 40  # the upper bound of a sentence in a document or a module's docstring; the aim is 25

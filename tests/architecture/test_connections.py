@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 CODE = ("libs/*/src", "services/*/src", "cli/src", "benchmarks")
 NATS_HOME = "libs/common/src/agentflow_common/connections/nats_client.py"
 ERRORS_HOME = "libs/common/src/agentflow_common/connections/transient.py"

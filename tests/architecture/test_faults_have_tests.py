@@ -6,7 +6,8 @@ import re
 
 import pytest
 
-from tests.architecture.test_stack_house_rules import ROOT, python_files
+from tests.architecture.test_stack_house_rules import python_files
+from tests.support.paths import ROOT
 
 NUMBERS = {
     "engine": range(1, 19),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 PAGE = (ROOT / "docs/glossary.md").read_text()
 ENTRIES: dict[str, str] = dict(re.findall(r"^### ([^\n]+)\n(.*?)(?=^##|\Z)", PAGE, re.M | re.S))
 LABEL = re.compile(r"\[`([^`]+)`\](?!:)")

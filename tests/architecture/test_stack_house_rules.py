@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 SERVICES = ("gateway", "scheduler", "worker", "cost", "security", "prompt", "trace")
 # What a service is decides which rooms it has. Most answer questions over NATS.
 ANSWERS = ("__main__.py", "app.py", "handlers.py", "settings.py", "machine.py", "store.py")

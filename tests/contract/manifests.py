@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+from tests.support.paths import ROOT
+
+DEPLOY = ROOT / "deploy"
 Manifest = dict[str, Any]
 
 

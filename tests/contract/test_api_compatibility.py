@@ -1,7 +1,7 @@
 """The external API only grows: `golden/api.v1.json` is what clients were promised, and every name in it still stands.
 
 A field is `[name, type, label]` by number, a method `[request, response, client streaming, server streaming]`.
-Additions need no change of the golden file; `python tests/contract/test_api_compatibility.py` adds them to the promise.
+Additions need no change of the golden file; `python -m tests.contract.test_api_compatibility` adds them to the promise.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ import pytest
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor, FileDescriptor
 from google.protobuf.descriptor_pb2 import DescriptorProto, FileDescriptorProto, FileDescriptorSet
 
-PROTO = Path(__file__).resolve().parents[2] / "proto"
+from tests.support.paths import ROOT
+
+PROTO = ROOT / "proto"
 GOLDEN = Path(__file__).parent / "golden" / "api.v1.json"
 FILES = sorted(path.stem for path in (PROTO / "agentflow" / "v1").glob("*.proto"))
 _TYPES = {value: name for name, value in vars(FieldDescriptor).items() if name.startswith("TYPE_")}

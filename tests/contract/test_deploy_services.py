@@ -19,8 +19,8 @@ from agentflow_trace.settings import TraceSettings
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tools.confine import resolve
 from tests.contract.manifests import DEPLOY, Manifest, kustomized
+from tests.support.paths import ROOT
 
-ROOT = DEPLOY.parent
 DOCUMENTS = ("examples/data/vendor_review.md", "examples/data/vendor_review.pdf", "examples/data/orders.py")
 SETTINGS: dict[str, type[BaseSettings]] = {
     "gateway": GatewaySettings, "scheduler": SchedulerSettings, "worker": WorkerSettings, "cost": CostSettings,

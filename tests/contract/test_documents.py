@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agentflow_common.definition.parse import parse_text
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "examples/README.md"]
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.docs.parts import PARTS, ROOT, now, wanted
+from tests.docs.parts import PARTS, now, wanted
+from tests.support.paths import ROOT
 
 
 def main() -> None:

@@ -12,14 +12,12 @@ To add one, write a function that returns its text and name it in `PARTS`. `make
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from agentflow_common.definition import json_schema
 from agentflow_common.schedules.json_schema import schedule_schema
 from tests.docs import detection, permissions, settings, transitions
-
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
 
 
 class Part(NamedTuple):

@@ -12,7 +12,7 @@ from agentflow_common.private_words import PASSWORD_WORDS, PHONE_WORDS
 from agentflow_security.detect import DETECTORS, ENTITIES, detect
 from agentflow_security.detect.views import lowered
 from tests.docs.detection import EXAMPLES, LANGUAGES, PASSWORD, Example, words
-from tests.docs.parts import ROOT
+from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs/detection.md").read_text()
 SECRETS = {"API_KEY", "PASSWORD", "PRIVATE_KEY"}

@@ -9,7 +9,7 @@ import agentflow_gateway
 from agentflow_common.errors import PermissionDeniedError
 from agentflow_gateway import auth_rules
 from tests.docs import permissions
-from tests.docs.parts import ROOT
+from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs/keys-and-permissions.md").read_text()
 PACKAGE = Path(agentflow_gateway.__file__).parent

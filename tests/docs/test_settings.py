@@ -13,7 +13,7 @@ from agentflow_common.settings import Settings
 from agentflow_sdk.transport import connection
 from agentflow_worker.settings import WorkerSettings
 from tests.docs import settings
-from tests.docs.parts import ROOT
+from tests.support.paths import ROOT
 
 SOURCES = ("libs/common/src", "services/*/src", "sdk/python/src", "cli/src")
 NAMES = {setting.name for setting in settings.all_settings()}

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.support.paths import EXAMPLES
+
 if TYPE_CHECKING:
     from agentflow_sdk import Client
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLES = ROOT / "examples"
 
 
 @dataclass

@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 DOCUMENTS = sorted(
     path
     for pattern in ("*.md", "docs/*.md", "services/*/README.md", "sdk/python/README.md", "cli/README.md",

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import EXAMPLES, Platform, buckets_in, options
+from tests.support.paths import EXAMPLES
+
+from .conftest import Platform, buckets_in, options
 from .searching import every_message, files_holding, found_in, needles
 
 if TYPE_CHECKING:

@@ -19,10 +19,11 @@ import pytest
 import yaml
 
 from agentflow_common import subjects
+from tests.support.paths import ROOT
 from tests.support.waiting import until_now
 
 from . import documents
-from .documents import DOCUMENTS, GIVEN, INPUTS, ROOT, RUN, SHOWN, TUTORIAL, Block, all_blocks, blocks
+from .documents import DOCUMENTS, GIVEN, INPUTS, RUN, SHOWN, TUTORIAL, Block, all_blocks, blocks
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .conftest import EXAMPLES, Platform
+from tests.support.paths import EXAMPLES
+
+from .conftest import Platform
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Run

@@ -7,7 +7,9 @@ import json
 
 import pytest
 
-from .conftest import EXAMPLES, Platform
+from tests.support.paths import EXAMPLES
+
+from .conftest import Platform
 from .searching import every_message
 
 pytestmark = pytest.mark.e2e

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.paths import EXAMPLES
 from tests.support.waiting import until_now
 
-from .conftest import EXAMPLES, Platform
+from .conftest import Platform
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, ErrorInfo, Run

@@ -15,9 +15,10 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agentflow_gateway.schedules.webhook_signatures import sign
+from tests.support.paths import EXAMPLES
 from tests.support.waiting import until_now
 
-from .conftest import EXAMPLES, Platform
+from .conftest import Platform
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Schedule

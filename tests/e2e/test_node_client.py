@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import EXAMPLES, ROOT, Platform
+from tests.support.paths import EXAMPLES, ROOT
+
+from .conftest import Platform
 
 pytestmark = pytest.mark.e2e
 

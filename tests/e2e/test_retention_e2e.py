@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import EXAMPLES
 from tests.support.waiting import PATIENCE_S, until_now
 
-from .conftest import EXAMPLES, Platform, buckets_in, options
+from .conftest import Platform, buckets_in, options
 
 pytestmark = pytest.mark.e2e
 FAST = {"RETENTION_MIN_S": "0", "RETENTION_SWEEP_S": "0.2", "RETENTION_HOURS": "0"}

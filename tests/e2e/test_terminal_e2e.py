@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agentflow.v1 import workflow_pb2, workflow_pb2_grpc
+from tests.support.paths import EXAMPLES
 from tests.support.waiting import until_now
 
-from .conftest import EXAMPLES, Platform
+from .conftest import Platform
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
+from tests.support.paths import ROOT
+
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
-ROOT = Path(__file__).resolve().parents[2]
 
 
 HOPS = {"step llm", "step tool", "prompt.render", "security.protect", "cost.route"}

@@ -14,10 +14,10 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.support.paths import ROOT
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-ROOT = Path(__file__).resolve().parents[2]
 
 
 async def wfformat(folder: Path, *arguments: str) -> asyncio.subprocess.Process:

@@ -25,6 +25,7 @@ from agentflow_common.runtime import service
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
+from tests.support.paths import GOLDEN
 from tests.support.waiting import PATIENCE_S, until
 
 from .trace_world import ask
@@ -386,7 +387,7 @@ async def test_killed_while_it_purges_it_goes_on_and_loses_nothing(world: World,
 
 
 def test_every_event_type_has_a_row_of_its_own(request: pytest.FixtureRequest) -> None:
-    golden = Path(__file__).parents[1] / "contract" / "golden"
+    golden = GOLDEN
     names = [path for path in golden.glob("*.v1*.json") if path.name != "api.v1.json"]
     assert len(names) > 30
     for path in names:

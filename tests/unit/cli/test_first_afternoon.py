@@ -26,8 +26,8 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_sdk import AuditEntry, InvalidArgumentError, Problem
 from agentflow_sdk.calls import budgets
 from agentflow_worker.registry import built_in_registry
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[3]
 RUN = "run_k127r2gp60w1jfmyzsby3d6mkd"
 
 

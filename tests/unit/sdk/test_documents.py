@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import doctest
 import re
-from pathlib import Path
 
 import agentflow_sdk
 from agentflow_sdk import Client
+from tests.support.paths import ROOT
 
-README = (Path(__file__).resolve().parents[3] / "sdk/python/README.md").read_text()
+README = (ROOT / "sdk/python/README.md").read_text()
 
 
 def test_the_examples_of_the_docstring_run() -> None:

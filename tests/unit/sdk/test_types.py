@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from agentflow_sdk import AsyncClient, Client, InvalidArgumentError, Workflow, body
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[3]
 RIGHT = """
 import asyncio
 

@@ -6,14 +6,14 @@ import base64
 import gzip
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from agentflow_security.detect import detect
+from tests.support.paths import ROOT
 
-DATA = Path(__file__).resolve().parents[4] / "shared" / "data" / "security"
+DATA = ROOT.parent / "shared" / "data" / "security"
 COVERED = ("EMAIL_ADDRESS", "PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE", "US_SSN", "IP_ADDRESS")
 SECRET = frozenset({"API_KEY", "PASSWORD", "PRIVATE_KEY"})
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
 
 import pytest
 import yaml
 
 from agentflow_security import machine
 from agentflow_worker.tools import documents
+from tests.support.paths import EXAMPLES
 
-DATA = Path(__file__).resolve().parents[3] / "examples" / "data"
+DATA = EXAMPLES / "data"
 PLANTED = yaml.safe_load((DATA / "planted.yaml").read_text())
 # Pieces that stand for something else elsewhere in the document: words, and a digit group of an amount
 HARMLESS = re.compile(r"[A-Za-z]+")

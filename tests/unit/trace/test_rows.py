@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.connections import postgres
 from agentflow_trace import rows
+from tests.support.paths import GOLDEN
 
 KEY = subjects.key_of("acme", "run_1")
 TS = 1_763_700_000_000
@@ -35,7 +35,7 @@ def test_a_completed_llm_step_keeps_its_route_tokens_cost_and_redactions() -> No
 
 
 def test_every_event_type_has_a_row_of_its_own_name() -> None:
-    golden = Path(__file__).parents[2] / "contract" / "golden"
+    golden = GOLDEN
     files = [file for file in golden.glob("*.json") if not file.name.startswith("api.")]
     assert files
     for file in files:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +11,9 @@ import pytest
 from agentflow_worker.providers import Completion, CompletionRequest, ProviderError, Providers
 from agentflow_worker.providers.local import text as t
 from agentflow_worker.settings import WorkerSettings
+from tests.support.paths import EXAMPLES
 
-DOCUMENT = (Path(__file__).parents[3] / "examples" / "data" / "vendor_review.md").read_text()
+DOCUMENT = (EXAMPLES / "data" / "vendor_review.md").read_text()
 
 
 async def ask(task: str, prompt: str = "Do it.", model: str = "extractive-1", **inputs: Any) -> Completion:
