@@ -22,8 +22,8 @@ from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.json_schema import schedule_schema
-from tests.docs.parts import ROOT
 from tests.e2e.documents import all_blocks, is_schedule, is_workflow
+from tests.support.paths import ROOT
 
 WORKFLOWS: Final = Draft202012Validator(json_schema.workflow_schema())
 SCHEDULES: Final = Draft202012Validator(schedule_schema())
