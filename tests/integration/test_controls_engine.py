@@ -305,7 +305,7 @@ async def test_a_keyed_lane_tells_who_holds_it_and_obeys_its_limit_live(world: W
     await world.reaches(second, lambda item: item.step("s").status == StepStatus.QUEUED)
     (told,) = (await world.flows.why(second)).waiting
     assert (told.kind, told.on) == ("lane", "acme")
-    assert f"held by {first}/s, number 1 of 1 in the queue" in told.text
+    assert f"used by {first}/s, number 1 of 1 in the queue" in told.text
     lane = await world.client.lanes.set("acme", limit=2)
     assert (lane.keyed, lane.limit, lane.holders) == (True, 2, (f"{first}/s",))
     await world.reaches(second, lambda item: item.step("s").status in {StepStatus.SCHEDULED, StepStatus.RUNNING})

@@ -101,7 +101,7 @@ def test_the_old_word_for_the_bound_is_understood() -> None:
         ("function: review_code", "function: ''", "line 4, nodes[0].function: string should have at least 1"),
         ("tool: code.fix\n", "tool: code.fix\n    polcy: 3\n", "line 7, nodes[1].polcy: unknown field 'polcy'"),
         (OK, "writes: 5", "line 9, nodes[2].writes: give a key of the state"),
-        (OK, "writes: {ok: approved}", "line 9, nodes[2].writes.ok: 'approved' is no part"),
+        (OK, "writes: {ok: approved}", "line 9, nodes[2].writes.ok: 'approved' is not a part"),
         ("to: fix, condition", "to: fx, condition", "line 14, edges[0].to: there is no node 'fx' (did you mean"),
         ("condition: state.score < 0.8", "condition: state.score <", "line 14, edges[0].condition"),
         ("max_iterations: 3", "max_iterations: 0", "line 15, edges[1].max_iterations"),

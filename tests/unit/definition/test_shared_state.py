@@ -146,7 +146,7 @@ def test_what_is_accepted_ends(root: Any, a: Any, b: Any, c: Any, value: Any) ->
         ({"properties": {"a": {"type": "integer"}}}, {"a": "x"}, "state.a does not fit"),
         ({"properties": {"a": {"items": {"properties": {"b": {"minimum": 1}}}}}}, {"a": [{"b": 0}]}, "state.a[0].b"),
         ({"required": ["z"]}, {"a": 1}, "no 'z'"),
-        ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "'b' is no key"),
+        ({"properties": {"a": {}}, "additionalProperties": False}, {"b": 1}, "'b' is not a key"),
         ({"minProperties": 2}, {"a": 1}, "minProperties"),
         ({"properties": {"a": {"pattern": "^[a-c]+$"}}}, {"a": "abd"}, "pattern"),
         ({"patternProperties": {"^n_": {"type": "number"}}}, {"n_x": "1"}, "state.n_x"),

@@ -119,7 +119,7 @@ def test_an_edge_is_taken_as_often_as_it_may_be() -> None:
         ({"n": "x"}, "state.n does not fit"),
         ([1], "its output is a list"),
         ({"n": 1, "log": 5}, "the reducer `extend` of 'log'"),
-        ({"zzz": 1}, "'zzz' is no key"),
+        ({"zzz": 1}, "'zzz' is not a key"),
         ({"log": [{"$blob": {"sha256": "0", "size": 1}, "path": []}]}, "$blob"),
         ({"log": ["x" * (4 * 1024 * 1024 + 1)]}, "the limit is 4,194,304"),
     ],

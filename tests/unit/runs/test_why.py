@@ -120,7 +120,7 @@ QUEUED = StepState(status=StepStatus.QUEUED, attempt=1, lane="acme", scheduled_a
 def test_engine_15_a_full_lane_tells_who_holds_it_and_the_number_in_the_queue() -> None:
     found = only(QUEUED, lanes={"acme": lane()}, visible_org="o")
     assert (found.kind, found.on, found.since) == ("lane", "acme", 5)
-    assert found.text == "lane acme is full: 2 of 1, held by run_9/s and 1 more, number 2 of 2 in the queue"
+    assert found.text == "lane acme is full: 2 of 1, used by run_9/s and 1 more, number 2 of 2 in the queue"
     assert "run_8" in only(QUEUED, lanes={"acme": lane()}).text
     assert only(QUEUED).text == "waits for a slot of lane acme"
 

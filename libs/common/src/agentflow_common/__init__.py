@@ -1,3 +1,3 @@
-"""What every AgentFlow service shares: the event contract, the log, the bus and the workflow definition."""
+"""The library that every AgentFlow service shares: events, the log, questions between services, definitions."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""What a redaction token looks like, and whether a JSON value could hold anything sensitive at all.
+"""The form of a vault token, and a quick check whether a JSON value could hold anything sensitive.
 
 Pure. The security service opens every detection with the same `suspicious` gate, so a value for which `needs_screening`
 is False would have come back from it unchanged: callers may skip the question. The gate errs towards asking.
@@ -41,24 +41,24 @@ _LABEL_CHARS_MAX: Final = 80
 
 
 def telling(name: str) -> bool:
-    """Whether a dict key makes its value suspicious, whatever the value looks like (`password`, `apiKey`)."""
+    """True if a dict key makes its value suspicious, whatever the value looks like (`password`, `apiKey`)."""
     return _TELLING.search(name) is not None
 
 
 def suspicious(text: str, name: str = "") -> bool:
-    """Whether a string could hold a finding. name: the dict key that the string stands under, if any."""
+    """True if a string could hold a finding. `name` is the dict key that the string stands under, if any."""
     if len(text) < TEXT_CHARS_MIN:
         return len(text) >= NAMED_CHARS_MIN and name != "" and telling(name)
     return _PLAIN.match(text) is None or (name != "" and telling(name))
 
 
 def suspicious_key(name: str) -> bool:
-    """Whether a dict key could itself hold a finding; `lower_case` names can't."""
+    """True if a dict key could itself hold a finding; `lower_case` names can't."""
     return suspicious(name) and _NAME.match(name) is None
 
 
 def suspicious_number(number: float) -> bool:
-    """Whether a JSON number has the digits of a phone number, a card or an identity number."""
+    """True if a JSON number has the digits of a phone number, a card or an identity number."""
     return abs(number) >= NUMBER_MIN and (isinstance(number, int) or number.is_integer())
 
 
@@ -109,7 +109,7 @@ def needs_screening(value: Any) -> bool:
 
 
 def contains_token(value: Any) -> bool:
-    """Whether any string or dict key in the JSON value holds a redaction token."""
+    """True if any string or dict key in the JSON value holds a vault token."""
     stack: list[Any] = [value]
     while stack:
         node = stack.pop()

@@ -31,7 +31,7 @@ def load(kind: type[SettingsT]) -> SettingsT:
 
 
 class Settings(BaseSettings):
-    """What every service reads. Names are the field names in upper case (`NATS_URL`)."""
+    """The settings that every service reads. Names are the field names in upper case (`NATS_URL`)."""
 
     model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
 

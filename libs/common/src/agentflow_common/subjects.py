@@ -216,7 +216,7 @@ def parse(subject: str) -> EntityKey | None:
 
 
 def is_decision(subject: str) -> bool:
-    """Whether a subject of a run is one that only its scheduler writes."""
+    """True if only a run's scheduler writes to this subject of it."""
     return ".out." in subject
 
 

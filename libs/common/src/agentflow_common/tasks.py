@@ -1,7 +1,7 @@
 """Ending background tasks for sure, and trying work again for a while.
 
 On Python 3.11 `asyncio.wait_for` returns its result, and forgets the cancellation, when both come in one turn of the
-loop (python/cpython#86296, mended in 3.12), and nats-py waits by it. A task that was cancelled once may therefore go
+loop (python/cpython#86296, fixed in 3.12), and nats-py waits by it. A task that was cancelled once may therefore go
 on; so cancel until it has ended.
 """
 

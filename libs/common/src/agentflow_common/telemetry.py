@@ -55,7 +55,7 @@ RUNS_WAITING: Final = Gauge(
     "runs_waiting_for_archive", "Finished runs that are older than the retention and still in the log"
 )
 ACTIVE_RUNS: Final = Gauge("active_runs", "Unfinished runs in a scheduler's hand")
-READY_STEPS: Final = Gauge("ready_steps", "Steps of a scheduler that are offered or held back, and not finished")
+READY_STEPS: Final = Gauge("ready_steps", "Steps of a scheduler that are offered or waiting, and not finished")
 QUEUE_LAG: Final = Gauge("queue_lag", "Messages that wait in a consumer", ["queue"])
 RPC_SECONDS: Final = Histogram("rpc_duration_seconds", "Request/reply handling time", ["verb", "status"])
 
@@ -126,7 +126,7 @@ def _start_tracing(service: str, endpoint: str) -> None:
 
 
 def shutdown() -> None:
-    """Sends the spans that are still held."""
+    """Sends the spans that are still buffered."""
     if _state["provider"] is not None:
         _state["provider"].shutdown()
 
@@ -153,7 +153,7 @@ def trace_id(traceparent: str) -> str:
 
 
 class Span:
-    """What `span` hands out: `traceparent` goes into the next hop's message or event."""
+    """The context that `span` yields: `traceparent` goes into the next hop's message or event."""
 
     __slots__ = ("_span", "traceparent")
 

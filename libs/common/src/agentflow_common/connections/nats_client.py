@@ -1,6 +1,6 @@
 """The one way to a NATS connection: it keeps its credentials for every server and never gives up on them.
 
-A cluster tells its clients the addresses of its servers, without credentials. What `url` says of them is therefore an
+A cluster tells its clients the addresses of its servers, without credentials. What `url` holds of them is therefore an
 option of the client, and not a part of an address: it holds for every server that the client may come to.
 """
 
@@ -29,7 +29,7 @@ REFUSED: Final = "credentials refused; see NATS_URL"
 
 
 class Credentials:
-    """What to show each server: its own credentials if its URL has some, else the first that any URL has."""
+    """Returns the credentials for each server: its own if its URL has some, else the first that any URL has."""
 
     def __init__(self, parsed: Sequence[SplitResult]) -> None:
         self._own = {(uri.hostname, uri.port): _options(uri) for uri in parsed if uri.username}
@@ -52,7 +52,7 @@ def _options(uri: SplitResult | None) -> dict[str, str | None]:
 def read(url: str) -> tuple[list[str], Credentials]:
     """The servers of a NATS_URL (several with commas between them), without and with their credentials.
 
-    InvalidError for what is no address; it does not repeat the value, which may hold credentials.
+    InvalidError for text that is not an address; it does not repeat the value, which may hold credentials.
     """
     parsed = [_address(part.strip()) for part in url.split(",")]
     parsed = [uri if uri.port else uri._replace(netloc=f"{uri.netloc}:4222") for uri in parsed]
@@ -65,7 +65,7 @@ def _address(text: str) -> SplitResult:
         uri = urlsplit(text if "://" in text else f"nats://{text}")
         _ = uri.port
     except ValueError:
-        wrong = "has a port that is no number from 0 to 65535, or brackets that do not close"
+        wrong = "has a port that is not a number from 0 to 65535, or brackets that do not close"
     else:
         if not uri.hostname:
             wrong = "names no host"

@@ -1,6 +1,7 @@
 """Errors that pass by themselves: a server that is away, that restarts, fails over, or has no room just now.
 
-The one place that knows them. `TRANSIENT` is for `except` and `suppress`; `as_retryable` gives what a caller is told.
+The one place that knows them. `TRANSIENT` is for `except` and `suppress`.
+`as_retryable` makes the error that the caller gets.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ DATABASE: Final[tuple[type[Exception], ...]] = (
 NATS: Final[tuple[type[Exception], ...]] = (nats.errors.Error, PullError)
 TRANSIENT: Final[tuple[type[Exception], ...]] = (*DATABASE, *NATS, RetryableError, OSError, TimeoutError)
 BAD_VALUE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, client_errors.DataError)
-"""What the database, or its driver, says of values that no table can hold."""
+"""Errors of the database, or its driver, about values that no table can hold."""
 WEATHER: Final[tuple[type[Exception], ...]] = (*TRANSIENT, AgentFlowError, asyncpg.PostgresError)
-"""What a loop that follows the log bears, tells readiness, and tries again after."""
+"""Errors that a loop which follows the log survives: it reports them to readiness and tries again."""
 
 
 def is_transient(error: BaseException) -> bool:

@@ -1,4 +1,4 @@
-"""What differs between two workflow definitions, by structure: nodes, edges, inputs, outputs and the rest. Pure.
+"""Differences of two workflow definitions by structure: nodes, edges, inputs, outputs and the rest. Pure.
 
 Works on canonical definitions (`Definition.canonical()`), so order, spelling and defaults make no difference.
 """
@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True):
 
 
 def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
-    """Every change from `old` to `new`, both canonical; the version's number alone is no change."""
+    """Returns every change from `old` to `new`, both canonical. Another version number alone does not count."""
     return (
         *_whole(old, new),
         *_named("input", old.get("inputs", {}), new.get("inputs", {})),

@@ -1,4 +1,4 @@
-"""What an author may have meant by a field that is unknown where it stands: a typo, another name, another place.
+"""Hints for a field that is unknown where it stands: a typo, another name, another place.
 
 Pure: the schema's models say which fields exist at each level. See definition/model.py.
 """
@@ -117,7 +117,7 @@ def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Path, 
 
 
 def unknown_field(path: Path, given: Any, node: Any, outside: Mapping[Path, frozenset[str]], graph_style: bool) -> str:
-    """Returns how to mend an unknown field.
+    """Returns how to fix an unknown field.
 
     path: where it stands, in the schema's shape.
     given: its value.

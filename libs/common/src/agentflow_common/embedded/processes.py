@@ -92,7 +92,7 @@ def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout
 
 
 def started_at(pid: int) -> float | None:
-    """Seconds since the epoch at which the process started: with the pid it names a process for ever."""
+    """Seconds since the epoch at which the process started. With the pid it names a process forever."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -100,7 +100,7 @@ def started_at(pid: int) -> float | None:
 
 
 def is_running(pid: int, must_contain: str = "", start_time: float | None = None) -> bool:
-    """Whether `pid` lives, is no zombie, has `must_contain` in its command line and started at `start_time`."""
+    """True if `pid` lives (not as a zombie), has `must_contain` in its command line and started at `start_time`."""
     try:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:

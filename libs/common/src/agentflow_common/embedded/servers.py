@@ -99,25 +99,20 @@ def nats_binary() -> str:
 
 
 class NatsServer(_Server):
-    """nats-server with JetStream in `store_dir`. After `start`: `.url`, `.port`, `.pid`.
-
-    port: 0 lets the server choose; a restart of this object keeps the port, so clients come back by themselves.
-    durability: `fsync` syncs every message before its acknowledgement. token: clients must hold it (it is in the URL).
-    staged: atomic batches are staged in memory, where there is a RAM disk (embedded/batch_staging.py).
-    """
+    """nats-server with JetStream in `store_dir`. After `start` it has `.url`, `.port` and `.pid`."""
 
     name = "nats-server"
 
     def __init__(
         self,
         store_dir: Path | str,
-        port: int = 0,
-        durability: Literal["default", "fsync"] = "default",
+        port: int = 0,  # 0 lets the server choose; a restart of this object keeps it, so clients come back
+        durability: Literal["default", "fsync"] = "default",  # `fsync` syncs each message before its acknowledgement
         *,
-        token: str = "",
+        token: str = "",  # clients must send it; `.url` contains it
         http_port: int = 0,
         log_file: Path | None = None,
-        staged: bool = True,
+        staged: bool = True,  # stage atomic batches in memory if there is a RAM disk (embedded/batch_staging.py)
     ) -> None:
         super().__init__(Path(store_dir))
         self._staging = Staging(self.folder, staged)

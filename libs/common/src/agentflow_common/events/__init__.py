@@ -2,8 +2,8 @@
 
 `{"type": "step.completed", "v": 1, ...}`. Changes are additive only; tests/contract holds a golden file per type and
 version. `ts` is when the writer wrote it (ms since the epoch); order is the stream's sequence, never `ts`.
-An event with `seen` is a decision: `seen` is the stream sequence of the newest incoming fact that the scheduler had
-folded for this run when it decided, so that a refold interleaves facts and decisions exactly as they happened live.
+An event with `seen` is a decision. `seen` is the stream sequence of the newest fact that the scheduler had folded for
+this run when it decided. So a refold interleaves facts and decisions exactly as they happened live.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What all events are made of."""
+"""The base of all events, and the parts that several of them share."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class LlmAttempt(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class LlmUsage(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an LLM step used: the route that answered, the pinned prompt, tokens and cost (nano-USD)."""
+    """The use of an LLM step: the route that answered, the pinned prompt, tokens and cost (nano-USD)."""
 
     provider: str
     model: str

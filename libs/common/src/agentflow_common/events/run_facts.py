@@ -106,7 +106,7 @@ class ApprovalGiven(Event, frozen=True, tag="approval.given"):
 
 
 class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):
-    """A person tells what became of an attempt whose outcome is unknown: `completed`, `retry` or `fail`."""
+    """A person resolves an attempt whose outcome is unknown: `completed`, `retry` or `fail`."""
 
     step: str
     attempt: int

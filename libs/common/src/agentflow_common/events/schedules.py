@@ -131,7 +131,7 @@ class ScheduleBackfilled(Decision, frozen=True, tag="schedule.backfilled"):
 
 
 class ScheduleListed(Decision, frozen=True, tag="schedule.listed"):
-    """What lists show has changed."""
+    """A field that lists show has changed."""
 
     name: str
     uid: str

@@ -1,4 +1,4 @@
-"""What Python says of a computation that fails, in the words of JSON and of templates. Pure."""
+"""Python's messages about a failed computation, in the words of JSON and of templates. Pure."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ NOWHERE: Final = object()
 
 
 def at(schema: Any, place: str) -> Any:
-    """What stands at `#/a/0/b`, or NOWHERE."""
+    """Returns the value at `#/a/0/b`, or NOWHERE."""
     if place != "#" and not place.startswith("#/"):
         return NOWHERE
     found = schema

@@ -1,7 +1,7 @@
 """The shared state of a graph-style workflow: its JSON Schema, checked in bounded time, and its reducers. Pure.
 
-A schema comes from an author, and the scheduler of all runs evaluates it: nothing is fetched for a `$ref`, `pattern` is
-the linear-time dialect of CEL's `matches`, and an evaluation that goes on for too long ends in an error.
+A schema comes from an author, and the scheduler of all runs evaluates it. So nothing is fetched for a `$ref`, and
+`pattern` is the linear-time dialect of CEL's `matches`. An evaluation that takes too long ends in an error.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _BY_KEY: Final = frozenset(
 
 
 class StateError(InvalidError):
-    """The state does not fit. keys: those at fault, if it can be told. step: what gave them."""
+    """The state does not fit its schema."""
 
     def __init__(self, message: str, keys: tuple[str, ...] = (), step: str = "") -> None:
         super().__init__(message, kind="invalid_state")
-        self.keys = keys
-        self.step = step
+        self.keys = keys  # those at fault, if they are known
+        self.step = step  # the step whose output did not fit
 
 
 # Evaluations that the look at a state under way may still make. Each look sets it first: nothing is carried over.
@@ -105,7 +105,9 @@ def _dialect() -> Any:
 
 
 class Schema:
-    """A compiled schema of a state. Raises StateError if it is none, or one that the engine does not take.
+    """A compiled schema of a state.
+
+    Raises StateError if it is not a schema, or has parts that the engine refuses.
 
     by_key: it speaks of each key for itself, as most do: then only what changed is looked at.
     """
@@ -134,7 +136,7 @@ class Schema:
             try:
                 expressions.condition(f"text.matches({_quoted(pattern)})").holds({"text": ""})
             except expressions.ExpressionError as error:
-                raise StateError(f"the pattern {pattern[:80]!r} is none that ends in linear time: {error}") from None
+                raise StateError(f"the pattern {pattern[:80]!r} can take more than linear time: {error}") from None
         self._whole = _dialect()(schema, registry=Registry())
         self.properties: dict[str, Any] = schema.get("properties", {})
         self._required = tuple(schema.get("required", ()))
@@ -142,8 +144,10 @@ class Schema:
         self.by_key = set(schema) <= _BY_KEY and isinstance(schema.get("additionalProperties", True), bool)
 
     def check(self, state: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
-        """Raises StateError for the first violation. changed: the keys that are new or different in the state, of which
-        only the names are needed if `by_key`."""
+        """Raises StateError for the first violation.
+
+        changed: the keys that are new or different in the state. With `by_key`, only their names are needed.
+        """
         _left.set(EVALUATIONS_MAX)
         try:
             missing = next((name for name in self._required if name not in state), None)
@@ -157,7 +161,7 @@ class Schema:
                     self._judge(self._whole.evolve(schema=self.properties[key]).iter_errors(value), key)
                 elif self._closed:
                     known = ", ".join(list(self.properties)[:12])
-                    raise StateError(f"{key!r} is no key of the state: its schema has {known or 'none'}", (key,))
+                    raise StateError(f"{key!r} is not a key of the state: its schema has {known or 'none'}", (key,))
         except RecursionError:
             raise StateError("the schema or the state is nested too deeply") from None
         except StateError:
@@ -205,25 +209,28 @@ def _patterns(schema: Any) -> Iterator[str]:
 # --- reducers ---
 
 
-def reduce(reducer: str, key: str, held: Any, given: Any, present: bool) -> Any:
-    """A key's value after a node gave one. present: whether it had one before. Raises StateError."""
-    return _REDUCERS[reducer](key, held if present else None, given)
+def reduce(reducer: str, key: str, current: Any, given: Any, present: bool) -> Any:
+    """Returns a key's value after a node gave one. `present` says if it had one before. Raises StateError."""
+    return _REDUCERS[reducer](key, current if present else None, given)
 
 
-def reduce_change(reducer: str, key: str, held: Any, began: Any, ended: Any) -> Any:
-    """A key's value after a subgraph that had begun with the parent's value `began` and gave `ended`: what it changed
-    counts, once. held: the value now; others of the same superstep may have changed it, too. Raises StateError."""
+def reduce_change(reducer: str, key: str, current: Any, began: Any, ended: Any) -> Any:
+    """Returns a key's value after a subgraph that began with the parent's value `began` and ended with `ended`.
+
+    Only the difference counts, once. `current` is the value now: others of the same superstep may have changed it too.
+    Raises StateError.
+    """
     if _identity(began) == _identity(ended):
-        return held
+        return current
     if reducer in {"append", "extend"} and _continues(began, ended):
-        return [*_list(key, reducer, held), *ended[len(began) :]]
+        return [*_list(key, reducer, current), *ended[len(began) :]]
     if reducer == "merge" and isinstance(began, dict) and isinstance(ended, dict):
         changed = {name: value for name, value in ended.items() if not _is_same(began, name, value)}
-        return _merge(key, held, changed)
+        return _merge(key, current, changed)
     if reducer == "sum":
         added = _number(key, reducer, ended) - _number(key, reducer, began)
-        return ended if _identity(held) == _identity(began) else _sum(key, held, added)
-    return reduce(reducer, key, held, ended, True)
+        return ended if _identity(current) == _identity(began) else _sum(key, current, added)
+    return reduce(reducer, key, current, ended, True)
 
 
 def _continues(began: Any, ended: Any) -> bool:
@@ -248,23 +255,23 @@ def _list(key: str, reducer: str, value: Any) -> list[Any]:
     return value
 
 
-def _append(key: str, held: Any, given: Any) -> Any:
-    return [*_list(key, "append", held), given]
+def _append(key: str, current: Any, given: Any) -> Any:
+    return [*_list(key, "append", current), given]
 
 
-def _extend(key: str, held: Any, given: Any) -> Any:
-    return [*_list(key, "extend", held), *_list(key, "extend", given)]
+def _extend(key: str, current: Any, given: Any) -> Any:
+    return [*_list(key, "extend", current), *_list(key, "extend", given)]
 
 
-def _merge(key: str, held: Any, given: Any) -> Any:
-    for value in (held, given):
+def _merge(key: str, current: Any, given: Any) -> Any:
+    for value in (current, given):
         if value is not None and not isinstance(value, dict):
             raise _needs(key, "merge", "an object", value)
-    return {**(held or {}), **(given or {})}
+    return {**(current or {}), **(given or {})}
 
 
-def _union(key: str, held: Any, given: Any) -> Any:
-    items = [*_list(key, "union", held), *(given if isinstance(given, list) else [given])]
+def _union(key: str, current: Any, given: Any) -> Any:
+    items = [*_list(key, "union", current), *(given if isinstance(given, list) else [given])]
     return list({_identity(item): item for item in items}.values())
 
 
@@ -274,23 +281,23 @@ def _number(key: str, reducer: str, value: Any) -> Any:
     return value
 
 
-def _sum(key: str, held: Any, given: Any) -> Any:
-    total = _number(key, "sum", given) + (0 if held is None else _number(key, "sum", held))
+def _sum(key: str, current: Any, given: Any) -> Any:
+    total = _number(key, "sum", given) + (0 if current is None else _number(key, "sum", current))
     if math.isinf(total) if isinstance(total, float) else abs(total) > INTEGER_MAX:
         raise StateError(f"the sum of {key!r} is too large", (key,))
     return total
 
 
 def _extreme(name: str, choose: Callable[[Any, Any], Any]) -> Callable[[str, Any, Any], Any]:
-    def pick(key: str, held: Any, given: Any) -> Any:
-        for value in (held, given):
+    def pick(key: str, current: Any, given: Any) -> Any:
+        for value in (current, given):
             if value is not None and not isinstance(value, str):
                 _number(key, name, value)
-        if held is None or given is None:
-            return given if held is None else held
-        if isinstance(held, str) is not isinstance(given, str):
+        if current is None or given is None:
+            return given if current is None else current
+        if isinstance(current, str) is not isinstance(given, str):
             raise StateError(f"the reducer `{name}` of {key!r} can't compare a text with a number", (key,))
-        return choose(held, given)
+        return choose(current, given)
 
     return pick
 
@@ -304,5 +311,5 @@ _REDUCERS: Final[dict[str, Callable[[str, Any, Any], Any]]] = {
     "sum": _sum,
     "max": _extreme("max", max),
     "min": _extreme("min", min),
-    "first": lambda _key, held, given: given if held is None else held,
+    "first": lambda _key, current, given: given if current is None else current,
 }

@@ -1,6 +1,7 @@
-"""What operators set, in the bucket AF_CONTROLS: for lanes a JSON object by the lane's key, or by a pattern of keys.
+"""The limits of lanes that operators set, in the bucket AF_CONTROLS.
 
-A name stands in its key as it is, but for characters that a key may not hold: `acme-*` is `lane.acme-=2A`.
+Each is a JSON object under a lane's key or a pattern of keys. Characters that a key of the bucket may not hold are
+quoted: `acme-*` is `lane.acme-=2A`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def workflow_of(key: str) -> tuple[str, str] | None:
 
 
 def name_for(lane: str, names: Collection[str]) -> str | None:
-    """Which of the names that something is set for holds for a lane: its own, or the pattern of the most characters."""
+    """Returns the name whose setting applies to a lane: its own, or the longest pattern that matches it."""
     if lane in names:
         return lane
     fitting = [name for name in names if "*" in name and _pattern(name).fullmatch(lane)]
@@ -48,7 +49,7 @@ def name_for(lane: str, names: Collection[str]) -> str | None:
 
 
 def setting_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """What is set for a lane, of settings by name."""
+    """Returns the setting of a lane, from the settings by name."""
     name = name_for(lane, settings)
     return None if name is None else settings[name]
 

@@ -1,4 +1,4 @@
-"""What may be known of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
+"""The state of a keyed lane, and the fold of its events (ADR 0004): shared by the scheduler and the gateway.
 
 A lane is an entity in the log, as a run is. Its `in` holds the requests and releases of attempts. Its `out` holds
 the grants. The two interleave as in log/fold.py: a decision says which facts it had seen. Each request and release is
@@ -45,15 +45,15 @@ class Slot(msgspec.Struct, omit_defaults=True):
 
 
 class LaneConfig(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What an operator has set. limit None: as the definitions say. rate_per_s None: likewise; 0: no bound."""
+    """The limits that an operator has set for a lane."""
 
-    limit: int | None = None
-    rate_per_s: float | None = None
+    limit: int | None = None  # None: the limit of the definitions
+    rate_per_s: float | None = None  # None: the rate of the definitions; 0: unlimited
     paused: bool = False
 
 
 class LaneState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a lane."""
+    """The state of a lane, folded from its log."""
 
     org: str
     run: str  # the id of its entity
@@ -128,7 +128,7 @@ def tolerance_us(interval: int) -> int:
 
 
 def rate_wait_us(state: LaneState, now_ms: int) -> int:
-    """How long the rate alone holds back the next grant; 0: not at all."""
+    """Returns for how many microseconds the rate alone delays the next grant."""
     rate = state.rate_per_s
     if rate is None:
         return 0

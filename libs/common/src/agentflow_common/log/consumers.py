@@ -228,9 +228,9 @@ class Tail(_Puller):
             self._arrived.set()
 
     async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
-        """What has arrived, in order; empty after `wait_s` seconds of nothing. Survives a lost consumer.
+        """Returns the messages that have arrived, in order; none after `wait_s` seconds. Survives a lost consumer.
 
-        Empty at once if the tail has just found that there is nothing to catch up with.
+        Returns at once if the tail has just found that there is nothing to catch up with.
         """
         if self._sub is None:
             knew = self.caught_up.is_set()

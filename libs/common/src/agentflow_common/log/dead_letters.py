@@ -1,7 +1,7 @@
-"""Dead letters: what a service could not use, kept in AF_DEAD with its place and the reason, until somebody decides.
+"""Dead letters: messages that a service could not use, kept in AF_DEAD with the reason until somebody decides.
 
-A letter is known by where it came from (`origin_seq`, a sequence of AF_EVENTS), so the same message is buried once by
-each service for as long as its letter is held, and its replay can be found in the log.
+The origin identifies a letter (`origin_seq`, a sequence of AF_EVENTS). So each service buries a message once, for as
+long as its letter is stored, and the replay of a letter can be found in the log.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def replayable(self) -> bool:
-        """Facts can be told again. Decisions can't: the scheduler takes them again by itself."""
+        """True for a fact. A decision is not replayed: the scheduler takes it again by itself."""
         key = subjects.parse(self.subject)
         return key is not None and self.subject == subjects.run_in(key)
 

@@ -3,7 +3,7 @@
 nats-py reads a message with two regular expressions, parses its headers, makes a `Msg`, puts it into a queue, and a
 task takes it out; to publish, it checks and copies every header. A message of a subscription made by `hand_over` goes
 from the buffer to its callback in one step, and headers are parsed when somebody asks for them. `send` writes the line
-that `Client.publish` would. Whatever is unusual here (another kind of message, a connection that is down, a value that
+that `Client.publish` would. Every unusual case (another kind of message, a connection that is down, a value that
 would have to be cleaned) is left to nats-py, and with any other `Client` all of it is: only the time differs.
 """
 
@@ -27,7 +27,7 @@ _VERSION: Final = "NATS/1.0"
 
 
 class Message:
-    """What a callback is given: a `Msg`, or this. headers: name to value; of a status also `Status`, `Description`."""
+    """The argument of a callback, in place of a `Msg`."""
 
     __slots__ = ("_raw", "data", "reply", "subject")
 

@@ -1,8 +1,8 @@
 """The order in which an entity lived: the facts and decisions of its log, as its scheduler interleaved them.
 
 Facts (`...in`) and decisions (`...out.*`) are written by different processes, so a fact may stand in the log before a
-decision that was taken without it. Each decision carries `seen`, the newest fact that it knew: a fact is held back
-until a decision that had seen it, or the end of the log (ADR 0003).
+decision that was taken without it. Each decision carries `seen`, the newest fact that it knew. The fold
+delays a fact until a decision that had seen it, or until the end of the log (ADR 0003).
 """
 
 from __future__ import annotations
@@ -17,19 +17,20 @@ S = TypeVar("S")
 
 
 class LogFold(Generic[S]):
-    """Feeds an entity's log in sequence order. facts: the types that count. begin: the state that an event begins, for
-    as long as there is none. poison: sequences of what could not be folded; the fold goes on without it.
-    What stands among the decisions and is none is passed over, but the next decision is fenced by it."""
+    """Folds an entity's log, which is added in sequence order.
+
+    Messages among the decisions that are not decisions are skipped, but they count for the next decision's fence.
+    """
 
     def __init__(
         self,
         state: S,
-        facts: Container[type[ev.Event]],
+        facts: Container[type[ev.Event]],  # the types that count
         evolve: Callable[[Any, ev.Event, int], None],
-        begin: Callable[[ev.Event, int], S] | None = None,
+        begin: Callable[[ev.Event, int], S] | None = None,  # makes the state from an event, while there is none
     ) -> None:
         self.state = state
-        self.poison: list[int] = []
+        self.poison: list[int] = []  # sequences of messages that could not be folded; the fold goes on without them
         self._facts = facts
         self._evolve = evolve
         self._begin = begin
@@ -45,7 +46,7 @@ class LogFold(Generic[S]):
             self._held.append((seq, event))
 
     def pass_over(self, seq: int) -> None:
-        """A message among the decisions that is none."""
+        """Skips a message that stands among the decisions but is not one."""
         self._passed = seq
 
     def finish(self) -> S:

@@ -1,7 +1,7 @@
 """Reads of object stores, by direct gets.
 
-nats-py reads an object by a consumer: it waits for ever for parts of one that was replaced after it had looked it up,
-and leaves the consumer to the server for five seconds, which takes no more than 1,000 of them a bucket: 200 reads/s.
+nats-py reads an object by a consumer. It waits forever for parts of an object that was replaced meanwhile. It leaves
+the consumer to the server for five seconds, and a bucket takes at most 1,000 of them: that allows 200 reads/s.
 """
 
 from __future__ import annotations

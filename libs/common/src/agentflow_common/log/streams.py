@@ -45,7 +45,7 @@ async def ensure_streams(nc: Client, replicas: int = 1, patience_s: float = PATI
 
 
 async def patiently(work: Callable[[], Awaitable[T]], patience_s: float = PATIENCE_S) -> T:
-    """What a service asks of JetStream when it starts, again while a cluster has no leader or the network is cut."""
+    """Repeats a request to JetStream at a service's start, while a cluster has no leader or the network is cut."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + patience_s
     while True:

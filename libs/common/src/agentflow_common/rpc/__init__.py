@@ -184,27 +184,25 @@ class Candidate(_Struct, frozen=True):
 
 
 class RouteRequest(_Struct, frozen=True):
-    """quality: Gold, Silver or Bronze. providers: those the worker can call. model: `provider/model` pins one.
+    """Asks for the models of a call, and for a reservation of its cost.
 
-    prompt_bytes bounds the input tokens. run_budget_nano: the run's own budget, None for none. The reservation is
-    keyed by (run, step, attempt): asking again gives the same one.
-    calls: how many calls the answer may take, each after the first reading what was said before it.
+    The reservation is keyed by (run, step, attempt): asking again gives the same one.
     """
 
     org: str
     run: str
     step: str
     attempt: int
-    quality: str
-    prompt_bytes: int
+    quality: str  # `Gold`, `Silver` or `Bronze`
+    prompt_bytes: int  # bounds the input tokens
     max_output_tokens: int
-    providers: tuple[str, ...]
-    model: str = ""
+    providers: tuple[str, ...]  # those that the worker can call
+    model: str = ""  # `provider/model` pins one
     sla_ms: int | None = None
-    run_budget_nano: int | None = None
+    run_budget_nano: int | None = None  # the run's own budget, None if it has none
     cache_key: str = ""
     workflow: str = ""
-    calls: int = 1
+    calls: int = 1  # how many calls the answer may take; each after the first also reads the answers before it
 
 
 class RouteReply(_Struct, frozen=True):
@@ -330,7 +328,7 @@ class TraceQueryReply(_Struct, frozen=True):
 
 
 class TraceCountsReply(_Struct, frozen=True):
-    """What ClickHouse holds of a stream: rows, distinct sequences, first and last sequence."""
+    """The rows that ClickHouse holds of a stream: their number, distinct sequences, first and last sequence."""
 
     rows: int
     distinct: int

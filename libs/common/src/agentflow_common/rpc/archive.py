@@ -1,4 +1,4 @@
-"""What may be asked of the archive (the trace service): runs that were purged from the log, and when they are."""
+"""Questions to the archive (the trace service): runs that were purged from the log, and their retention."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from agentflow_common.rpc import Verb
 
 
 class AdoptRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """What the tokens of the run `origin` stand for is kept for `run` too: a fork holds values of its origin."""
+    """Keeps the originals behind the vault tokens of the run `origin` for `run` too: a fork holds its values."""
 
     org: str
     run: str

@@ -1,7 +1,7 @@
-"""What each step of a run that is not decided waits for, in words. Pure: the run's state and what surrounds it come in.
+"""Explains in words what each open step of a run waits for. Pure: the run's state and its surroundings are arguments.
 
-`explain` never guesses: where what surrounds the run is not known (no answer about a lane, say) it says what the state
-alone tells.
+`explain` never guesses. Where a part of the surroundings is unknown (a lane did not answer, say), it uses the state
+alone.
 """
 
 from __future__ import annotations
@@ -258,7 +258,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     named = ", ".join(f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX])
     hidden = len(lane.holders) - min(len(holders), HOLDERS_MAX)
     others = f"{' and ' if named else ''}{hidden} {'more' if named else 'others'}" if hidden else ""
-    text = f"lane {step.lane} is full: {len(lane.holders)} of {lane.limit}, held by {named}{others}{where}"
+    text = f"lane {step.lane} is full: {len(lane.holders)} of {lane.limit}, used by {named}{others}{where}"
     detail: dict[str, Any] = {
         "limit": lane.limit, "holders": [f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX]], "place": place,
         "queued": len(queue),

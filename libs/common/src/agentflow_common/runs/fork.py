@@ -41,7 +41,7 @@ _MODEL: Final = re.compile(r"[^/\s]+/\S+\Z")
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """What a new run does otherwise."""
+    """The changes that a new run makes to its origin's definition and inputs."""
 
     # merged over the run's. The rest is by node id; step_inputs are merged over the node's arguments, prompts
     # are references, models `provider/model`.
@@ -73,7 +73,10 @@ class Seed(msgspec.Struct):
 
 
 def check_step(state: RunState, definition: Definition, at: str) -> str:
-    """The node that the step key belongs to. Raises for what is no step, or has not begun in this run."""
+    """Returns the node that the step key belongs to.
+
+    Raises NotFoundError for a key that is not a step of the run, or has not begun in it.
+    """
     node = node_of(at)
     known = [item.id for item in definition.dag.nodes]
     if node not in known:
@@ -95,7 +98,7 @@ def check_step(state: RunState, definition: Definition, at: str) -> str:
 
 
 def has_visits(definition: Definition) -> bool:
-    """Whether a node may run more than once in a run."""
+    """True if a node may run more than once in a run."""
     return definition.graph is not None or any(edge.max_iterations is not None for edge in definition.dag.edges)
 
 
@@ -127,9 +130,12 @@ def whole_of(at: str) -> str:
 
 
 def fork(state: RunState, before: RunState, definition: Definition, at: str, changes: Changes = _NONE) -> Seed:
-    """What a fork at the step `at` keeps; of a step with children or iterations, at one of which it is, the others that
-    had succeeded, iterations those before. before: the run as it was just before that step, as a whole, began for the
-    first time, which is asked only where steps run more than once (`has_visits`)."""
+    """Returns the seed of a fork at the step `at`.
+
+    If `at` is a child of a step, the other children that succeeded are kept; if it is an iteration, those before it.
+    `before` returns the run as it was just before that step, as a whole, began for the first time. It is called only
+    if steps run more than once (`has_visits`).
+    """
     node = check_step(state, definition, at)
     whole = whole_of(at)
     seed = _fork(state, before, definition, whole)
@@ -182,7 +188,7 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
 
 
 def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
-    """What a retry of a failed or cancelled run keeps: every result, and those parts of a step that had succeeded."""
+    """Returns the seed of a retry of a failed or cancelled run: every result, and the parts of steps that succeeded."""
     if state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
         what = "completed: fork it to run a part of it again" if state.status.terminal else f"{state.status}"
         raise TerminalError(f"run {state.run} is {what}; only a failed or cancelled run is retried", kind="not_failed")
@@ -338,7 +344,7 @@ def _edit(node: dict[str, Any], name: str, changes: Changes) -> Iterator[Problem
         owner["config"]["prompt_ref"] = changes.prompts[name]
     if name in changes.models:
         if not _MODEL.match(changes.models[name]):
-            yield Problem(f"models.{name}", f"{changes.models[name]!r} is no model", "write provider/model")
+            yield Problem(f"models.{name}", f"{changes.models[name]!r} is not a model", "write provider/model")
             return
         node["policy"] = {**node.get("policy", {}), "model": changes.models[name]}
     for key, value in changes.step_inputs.get(name, {}).items():

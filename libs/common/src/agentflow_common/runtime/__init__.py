@@ -1,1 +1,1 @@
-"""What every service runs on: its start and end, its health and its probes."""
+"""The process of a service: its start and end, its health and its probes."""

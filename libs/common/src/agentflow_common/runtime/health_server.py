@@ -17,7 +17,7 @@ STUCK_S_MAX: Final = 60.0  # without a beat: a restart is the only help
 
 
 class Health:
-    """What a service says of itself. `ready` flips once its consumers and stores are there; `parts` says why not.
+    """The health of a service. `ready` flips once its consumers and stores are there; `parts` says why not.
 
     A service that calls `beat` must go on with it: one that has stopped is neither ready nor, after STUCK_S_MAX, alive.
     """

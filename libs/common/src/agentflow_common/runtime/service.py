@@ -44,7 +44,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 
 
 class Context(Generic[SettingsT]):
-    """What an app is given: its settings, the connection, the log, a clock and its health."""
+    """The parts that an app receives: its settings, the connection, the log, a clock and its health."""
 
     def __init__(self, name: str, settings: SettingsT, nc: Client, health: health_server.Health) -> None:
         self.name = name

@@ -1,6 +1,6 @@
-"""Whether an update of a schedule leaves the times of a stretch as they were. Pure.
+"""Tells whether an update of a schedule leaves the times of a stretch as they were. Pure.
 
-If it does, what is late in it, or moved by jitter, still fires.
+If it does, a time that is late, or moved by jitter, still fires.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What may be known of a schedule, and the fold of its events: shared by the scheduler and the gateway's answers.
+"""The state of a schedule, and the fold of its events: shared by the scheduler and the gateway.
 
 Facts (`...in`) and decisions (`...out.*`) interleave as in log/fold.py: a decision says which facts it had seen.
 """
@@ -67,7 +67,7 @@ class Fire(msgspec.Struct, omit_defaults=True):
 
 
 class ScheduleState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a schedule."""
+    """The state of a schedule, folded from its log."""
 
     org: str
     run: str

@@ -1,1 +1,1 @@
-"""What can be wrong with a definition beyond its schema: one module for each subject."""
+"""Checks of a definition beyond its schema: one module for each subject."""

@@ -1,4 +1,4 @@
-"""What the schema alone can't say: unique ids, edge ends, cycles, references, templates and conditions."""
+"""Checks beyond the schema: unique ids, ends of edges, cycles, references, templates and conditions."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ class _Node:
         elif isinstance(node, SignalNode):
             if node.config.on_timeout != "fail" and node.config.timeout_ms is None:
                 place = (*self._here, "config", "on_timeout")
-                yield place, "`on_timeout` needs `timeout_ms`: without it the step waits for ever", "add it"
+                yield place, "`on_timeout` needs `timeout_ms`: without it the step waits forever", "add it"
         elif getattr(config, "parallel", False) or getattr(config, "for_each", None):
             yield from self._parallel()
 

@@ -23,7 +23,10 @@ Finding = tuple[tuple[str | int, ...], str, str]
 
 
 def graph_findings(definition: Definition) -> Iterator[Finding]:
-    """Problems of a graph; of a definition that is none, only what means nothing in it."""
+    """Yields the problems of a graph-style workflow.
+
+    For other workflows, yields only the fields that have no effect there.
+    """
     for number, node in enumerate(definition.dag.nodes):
         yield from _node(definition, number, node)
     graph = definition.graph
@@ -56,7 +59,7 @@ def _node(definition: Definition, number: int, node: AnyNode) -> Iterator[Findin
     for key, part in (node.writes if isinstance(node.writes, dict) else {}).items():
         found = expressions.parse_reference(f"node.{part}")
         if found is None or found[1] != "output":
-            yield (*here, "writes", key), f"{part!r} is no part of the output", "write `output` or `output.field`"
+            yield (*here, "writes", key), f"{part!r} is not a part of the output", "write `output` or `output.field`"
 
 
 def _unreachable(definition: Definition, entry: str) -> Iterator[Finding]:
@@ -121,7 +124,7 @@ def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Fin
     for place, keys in named:
         for key in keys:
             if key not in properties:
-                text = f"{key!r} is no key of the state, whose schema allows no others"
+                text = f"{key!r} is not a key of the state, and its schema allows no others"
                 yield place, text, suggest(key, properties, "it has")
 
 

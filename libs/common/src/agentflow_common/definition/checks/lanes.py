@@ -1,4 +1,4 @@
-"""What the schema alone can't say of a node's lane."""
+"""Checks of a node's lane beyond the schema."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ _OF_CONDITIONS = frozenset(
      "return", "var", "void", "while"}
 )  # fmt: skip
 _MISTAKES = (
-    (re.compile(r"\{\{"), "a condition is no template: write the name without {{ }}"),
+    (re.compile(r"\{\{"), "a condition is not a template: write the name without {{ }}"),
     (re.compile(r"\b(and|or|not)\b"), "CEL writes && for and, || for or, ! for not"),
     (re.compile(r"(?<![=!<>])=(?!=)|==="), "compare with =="),
     (re.compile(r"^\s*$"), "remove it, or " + _WRITE_CEL),

@@ -27,7 +27,7 @@ Finding = tuple[Place, str, str]  # (place in the definition, what is wrong, how
 
 
 class Signature(msgspec.Struct, frozen=True):
-    """What a worker says of a callable."""
+    """The signature of a tool or function, as a worker publishes it."""
 
     schema: dict[str, Any] = {}  # JSON Schema of the arguments object
     # arguments whose values the schema does not describe, because the worker converts them by code of its own;
