@@ -139,11 +139,10 @@ class World:
             self.held.pop(key, None)
             if not self.write(key, entity, out):
                 return
-            needs = getattr(out, "needs", ())
-            self.fetched |= {ref.sha256: self.stored[ref.sha256] for ref in needs}
-            if getattr(out, "held", False) and key in self.memory:
+            self.fetched |= {ref.sha256: self.stored[ref.sha256] for ref in out.needs}
+            if out.held and key in self.memory:
                 self.held[key] = None
-            if not needs and not getattr(out, "more", False):
+            if not out.needs and not out.more:
                 break
         self.check_memory(key)
 

@@ -17,9 +17,10 @@ from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.runs import chain
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
 
 OWN: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 1_000}
@@ -62,7 +63,7 @@ class Game:
         """Whether there is something to decide."""
         self.log.append((len(self.log) + 1, event))
         self.run.apply(event, len(self.log))
-        return not self.run.goes_on(event)
+        return not self.run.worker_continues(event)
 
     def done(self, step: str, value: Any = None, then: str = "") -> bool:
         begun = BegunStep(then, "function") if then else None
@@ -285,5 +286,5 @@ def test_a_crash_between_the_offer_and_its_end_leaves_a_run_that_decides_the_sam
     again = Run(state, game.run.plan)
     assert decide(again, 2_000, {}).decisions == []
     assert state.steps["b"].status is StepStatus.SCHEDULED
-    assert isinstance(decide(again, 2_000, {}), Decision)
+    assert isinstance(decide(again, 2_000, {}), RunDecisions)
     assert msgspec.json.encode(state) == msgspec.json.encode(game.run.state)

@@ -16,8 +16,9 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunStatus, StepStatus, node_of
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.faults import FAULTS_MAX, Faults, StepFault
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 
 from .entities_workflows import WORK, workflows
 from .entities_world import World
@@ -54,10 +55,10 @@ class Faulty(World):
 @contextmanager
 def planted(kind: type[ev.Event], step: str, times: int = ALWAYS) -> Iterator[None]:
     """No run can take this decision about these steps, so many times."""
-    real = Decision.emit
+    real = RunDecisions.emit
     left = times
 
-    def emit(self: Decision, event_type: Any, /, **fields: Any) -> None:
+    def emit(self: RunDecisions, event_type: Any, /, **fields: Any) -> None:
         nonlocal left
         about = fields.get("step", "")
         if event_type is kind and left and step in {about, node_of(about)}:
@@ -66,11 +67,11 @@ def planted(kind: type[ev.Event], step: str, times: int = ALWAYS) -> Iterator[No
             raise ZeroDivisionError("planted")
         real(self, event_type, **fields)
 
-    Decision.emit = emit  # type: ignore[method-assign]
+    RunDecisions.emit = emit  # type: ignore[method-assign]
     try:
         yield
     finally:
-        Decision.emit = real  # type: ignore[method-assign]
+        RunDecisions.emit = real  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])

@@ -147,7 +147,7 @@ class World:
                 ev.TimerFired(org=KEY.org, run=KEY.name, ts=self.now, timer="rate", kind="rate", step="", attempt=0)
             )
 
-    def check_order(self, before: Lane, out: lanes.Decision) -> None:
+    def check_order(self, before: Lane, out: lanes.LaneDecisions) -> None:
         """Every grant goes to whom the rule names, found by looking at all who wait."""
         state = before.state
         for decision in out.decisions:

@@ -280,7 +280,7 @@ def test_the_cost_of_a_report_does_not_grow_with_the_fan_out(width: int) -> None
     for task in list(world.tasks):
         done = ev.StepCompleted(org="o", run="run_1", ts=1, step=task.step, attempt=1, output=Payload(value=task.step))
         world.run.apply(done, world.append(done))
-        assert list(world.run.touched) == [task.step]
+        assert list(world.run.dirty) == [task.step]
         world.turn(crash=False)
     assert world.run.state.status is RunStatus.COMPLETED
     assert world.run.state.output is not None

@@ -15,8 +15,8 @@ from agentflow_common import subjects
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
+from agentflow_scheduler.runs.decisions import unbounded
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import unbounded
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
 CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)

@@ -17,6 +17,7 @@ from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_scheduler.engine import append, engine
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
+from agentflow_scheduler.runs import decisions as run_decisions
 from agentflow_scheduler.shards import shards, snapshots
 from agentflow_worker.tasks import executor as worker
 from agentflow_worker.tasks import reports
@@ -100,14 +101,14 @@ def no_reload() -> list[Change]:
 
 def shared_timer_names() -> list[Change]:
     """The retry timers of all steps of a run have one name."""
-    real = run.Decision.emit
+    real = run_decisions.RunDecisions.emit
 
     def emit(self: Any, event_type: Any, /, **fields: Any) -> None:
         if event_type is ev.TimerSet and fields["kind"] == "retry":
             fields["timer"] = "retry"
         real(self, event_type, **fields)
 
-    return [(run.Decision, "emit", emit)]
+    return [(run_decisions.RunDecisions, "emit", emit)]
 
 
 def joined_twice() -> list[Change]:
@@ -161,11 +162,11 @@ def fan_out_not_resumed() -> list[Change]:
     real_expand, real_room = expansion.expand, expansion._room
 
     def expand(its_run: Any, out: Any, node: Any, key: str) -> None:
-        its_run.unbegun[key] = list(reversed(range(len(expansion._items(node, out)[1]))))
+        its_run.next_children[key] = list(reversed(range(len(expansion._items(node, out)[1]))))
         real_expand(its_run, out, node, key)
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
-        return real_room(its_run, node, key, width) if key in its_run.unbegun else 0
+        return real_room(its_run, node, key, width) if key in its_run.next_children else 0
 
     return [(expansion, "expand", expand), (machine._BEGIN, "map", expand), (expansion, "_room", room)]
 
@@ -189,9 +190,9 @@ def skip_unordered() -> list[Change]:
         real(its_run, key)
         if machine.parent_of(key) is None and not key.endswith(run_state.UNDO):
             for target in its_run.plan.nodes[run_state.node_of(key)].targets:
-                if its_run.left(target) > 0:
-                    its_run.remaining[target] = 0
-                    its_run.touched[target] = None
+                if its_run.blockers(target) > 0:
+                    its_run.blockers_left[target] = 0
+                    its_run.dirty[target] = None
 
     return [(attempts, "decided", decided)]
 

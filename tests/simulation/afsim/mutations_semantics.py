@@ -12,7 +12,8 @@ from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import Answer, RunState, StepStatus
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_scheduler.engine import append, pools
-from agentflow_scheduler.runs import attempt_bounds, attempts, ending, expansion, machine, run, waits
+from agentflow_scheduler.runs import attempt_bounds, attempts, ending, expansion, machine, waits
+from agentflow_scheduler.runs import decisions as run_decisions
 from agentflow_scheduler.shards import recovery
 
 Change = tuple[Any, Any, Any]
@@ -50,8 +51,8 @@ def compensated_again() -> list[Change]:
     real = ending._look_at_undo
 
     def look(its_run: Any, out: Any, name: str, step: Any) -> None:
-        known = name in its_run.unbegun
-        its_run.unbegun[name] = []
+        known = name in its_run.next_children
+        its_run.next_children[name] = []
         node = its_run.node(name)
         if not known and step.status is StepStatus.COMPLETED and step.attempt == 1:
             attempts.schedule(its_run, out, node, name, 2)
@@ -92,7 +93,7 @@ def concurrency_ignored() -> list[Change]:
 
     def room(its_run: Any, node: Any, key: str, width: int) -> int:
         real(its_run, node, key, width)
-        return len(its_run.unbegun[key])
+        return len(its_run.next_children[key])
 
     return [(expansion, "_room", room)]
 
@@ -160,13 +161,13 @@ def late_costs_lost() -> list[Change]:
 
 def children_go_on() -> list[Change]:
     """Nobody tells a subworkflow that its step was closed."""
-    real = run.Decision.send
+    real = run_decisions.RunDecisions.send
 
     def send(self: Any, event_type: Any, /, **fields: Any) -> None:
         if event_type is not ev.RunCancelRequested:
             real(self, event_type, **fields)
 
-    return [(run.Decision, "send", send)]
+    return [(run_decisions.RunDecisions, "send", send)]
 
 
 def successors_go_on() -> list[Change]:

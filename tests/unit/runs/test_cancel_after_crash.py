@@ -8,9 +8,10 @@ from agentflow_common import events as ev
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import StepStatus
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 
 WORK = {"function_name": "f"}
 
@@ -68,5 +69,5 @@ def test_asked_again_the_grace_may_become_shorter_and_never_longer() -> None:
     assert [ev.event_type(d) for d in cancel(400, 0)] == ["step.cancelled", "run.cancelled"]
 
 
-def sent(out: Decision) -> list[str]:
+def sent(out: RunDecisions) -> list[str]:
     return [ev.event_type(event) for _, event in out.sends]

@@ -12,9 +12,10 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.waits import IDLE_RUNS_MAX
 
 AGAIN = {"id": "again", "type": "continue_as_new", "config": {"inputs": {"n": "{{n + 1}}"}}}
@@ -30,7 +31,7 @@ def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
     ).canonical()
 
 
-def begun(event: ev.RunSubmitted) -> tuple[Run, Decision]:
+def begun(event: ev.RunSubmitted) -> tuple[Run, RunDecisions]:
     run = Run(new_state(event, 1), Plans().get(event.definition))
     return run, decide(run, 1, {})
 
@@ -42,7 +43,7 @@ def first(raw: dict[str, Any], idle: int = 0) -> ev.RunSubmitted:
     )
 
 
-def following(out: Decision) -> ev.RunSubmitted:
+def following(out: RunDecisions) -> ev.RunSubmitted:
     (found,) = [event for _, event in out.sends if isinstance(event, ev.RunSubmitted)]
     return found
 

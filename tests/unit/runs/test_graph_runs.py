@@ -13,9 +13,10 @@ from agentflow_common.runs import explain as explaining
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunState, RunStatus
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 
 
 class Game:
@@ -39,7 +40,7 @@ class Game:
     def state(self) -> Any:
         return self.run.state
 
-    def go(self, fact: Any = None) -> Decision:
+    def go(self, fact: Any = None) -> RunDecisions:
         if fact is not None:
             self.seq += 1
             self.run.apply(fact, self.seq)
@@ -48,12 +49,12 @@ class Game:
         self.sends += out.sends
         return out
 
-    def done(self, step: str, output: Any = None, ref: BlobRef | None = None) -> Decision:
+    def done(self, step: str, output: Any = None, ref: BlobRef | None = None) -> RunDecisions:
         return self.go(
             ev.StepCompleted(org="o", run="r", ts=1, step=step, attempt=1, output=Payload(value=output, ref=ref))
         )
 
-    def failed(self, step: str) -> Decision:
+    def failed(self, step: str) -> RunDecisions:
         return self.go(ev.StepFailed(org="o", run="r", ts=1, step=step, attempt=1, error=StepError("E", "no", False)))
 
     def of(self, kind: type) -> list[Any]:

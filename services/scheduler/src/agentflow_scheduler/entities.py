@@ -18,8 +18,8 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, EntityKey
+from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
-from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
@@ -95,21 +95,20 @@ def host(state: State, plans: Plans) -> Entity:
     return Lane(state) if isinstance(state, LaneState) else Schedule(state)
 
 
-def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Outcome:
+def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Decisions:
     if isinstance(entity, Run):
         return decide(entity, now_ms, blobs, take)
     return decide_lane(entity, now_ms) if isinstance(entity, Lane) else decide_schedule(entity, now_ms)
 
 
-def groups(out: Outcome) -> list[tuple[int, int]]:
+def groups(out: Decisions) -> list[tuple[int, int]]:
     """How many decisions and sends belong together, in order: what a decision sends goes out with it.
 
     A run says so by `marks`: the number of decisions that stood before each send. Others keep both few.
     """
-    marks: Sequence[int] | None = getattr(out, "marks", None)
-    if marks is None:
+    if out.marks is None:
         return [(len(out.decisions), len(out.sends))]
     counts = [0] * (len(out.decisions) + 1)
-    for mark in marks:
+    for mark in out.marks:
         counts[mark] += 1
     return [(0, 1)] * counts[0] + [(1, count) for count in counts[1:]]

@@ -64,43 +64,42 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class StepState(msgspec.Struct, omit_defaults=True):
-    """A step, or a part of one (see the keys below). Times in ms since the epoch. width: children, -1 if none.
+    """A step, or a part of one (see the keys below). Times are in ms since the epoch.
 
-    After `step.failed` the status is FAILED; if the scheduler retries, its `timer.set` makes it RETRYING. `due` is set
-    by the fold when the step's timer has fired and what it was set for may happen. `expired`: its total time is over.
-    lane: the keyed lane in which this attempt holds or awaits a slot; `granted`: it has it. QUEUED without a lane: it
-    has given its slot back, and asks anew once what is paused goes on. waiting, until, child,
-    detail: see StepWaiting. iteration: of a loop step. beat: a heartbeat came since the timer was set. late: what its
-    subworkflow gave, which completed after the step had been closed. unsure: an attempt that failed, or one
-    before it, may have taken effect.
+    After `step.failed` the status is FAILED. If the scheduler retries later, its `timer.set` makes it RETRYING.
     """
 
     status: StepStatus = StepStatus.PENDING
-    attempt: int = 0
-    kind: str = ""
+    attempt: int = 0  # the newest one; 0: none
+    kind: str = ""  # of the node, or of what it holds: a loop's iterations have the kind of its body
     output: Payload | None = None
-    error: StepError | None = None
+    error: StepError | None = None  # of the newest attempt that failed
     scheduled_at: int = 0
     started_at: int = 0
     finished_at: int = 0
-    width: int = -1
-    due: bool = False
-    reason: str = ""
+    width: int = -1  # how many children it has; -1: it is not an expanded step
+    due: bool = False  # its timer has fired, and what that was set for may happen
+    reason: str = ""  # why it was skipped or cancelled; of a step that is due, which timer it was
     llm: ev.LlmUsage | None = None
-    expired: bool = False
-    lane: str = ""
-    granted: bool = False
-    waiting: str = ""
+    expired: bool = False  # its total time is over
+    lane: str = ""  # the keyed lane whose slot the attempt has or asks for; QUEUED without one: it gave the slot back
+    granted: bool = False  # the attempt has the slot
+    waiting: str = ""  # waiting, until, child, detail: see StepWaiting
     until: int = 0
     child: str = ""
     detail: dict[str, Any] = {}
     answers: tuple[Answer, ...] = ()
-    iteration: int = 0
+    iteration: int = 0  # of a loop step
     progress: float = 0.0
     progress_detail: str = ""
-    beat: bool = False
-    late: Payload | None = None
-    unsure: bool = False
+    beat: bool = False  # a heartbeat came since its timer was set
+    late: Payload | None = None  # the output of its subworkflow, which completed after the step had been closed
+    unsure: bool = False  # an attempt that failed, or one before it, may have taken effect
+
+    @property
+    def has_parts(self) -> bool:
+        """True for a step that runs as children or as iterations."""
+        return self.width >= 0 or self.kind == "loop"
 
 
 class Ending(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -25,6 +25,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import EntityKey
+from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.engine.append import Appender, Turn
 from agentflow_scheduler.engine.controls import Controls
 from agentflow_scheduler.engine.load_report import Load
@@ -34,10 +35,10 @@ from agentflow_scheduler.engine.pools import Pools
 from agentflow_scheduler.engine.timers import purge_timers, set_timers
 from agentflow_scheduler.entities import Entity, State, begin, decide_entity, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
-from agentflow_scheduler.outcome import Outcome
+from agentflow_scheduler.runs.decisions import unbounded
 from agentflow_scheduler.runs.faults import Faults, LostValueError
 from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run, unbounded
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards.leases import Leases
 from agentflow_scheduler.shards.recovery import end_unplannable, reload
@@ -85,7 +86,7 @@ class Engine:
     def load(self) -> Load:
         """What is in hand now."""
         runs = [entity for entity in self._entities.values() if isinstance(entity, Run)]
-        return Load(len(runs), sum(len(run.busy) for run in runs))
+        return Load(len(runs), sum(len(run.in_flight) for run in runs))
 
     async def _serve(self) -> None:
         self._entities.clear()
@@ -191,7 +192,7 @@ class Engine:
                 self._early[key, event.timer] = None
             if isinstance(entity, Run):
                 self._pools.folded(key, entity, event)
-                return None if entity.goes_on(event) else entity
+                return None if entity.worker_continues(event) else entity
             return entity
         state = begin(key, event, delivery.seq)
         if state is None:  # a late word about what is over
@@ -267,31 +268,31 @@ class Engine:
             self._parked.pop(key, None)
             if out.decisions or out.sends:
                 turns.append(turn)
-            if getattr(out, "needs", None) or getattr(out, "more", False):
+            if out.needs or out.more:
                 again[key] = entity
             if isinstance(entity, Run):
                 self._pools.after(key, entity, out.decisions)
                 self._held.pop(key, None)
-                if getattr(out, "held", False) and self._is_paused(entity):
+                if out.held and self._is_paused(entity):
                     self._held[key] = None
         return turns, again
 
     async def _decide_one(
         self, key: EntityKey, entity: Entity, now_ms: int, values: dict[str, Any]
-    ) -> tuple[Outcome, Turn]:
+    ) -> tuple[Decisions, Turn]:
         if isinstance(entity, Lane):
             entity.wanted = self._controls.lane(entity.state.lane)
         out = decide_entity(entity, now_ms, values, self._room(key, entity))
-        for ref in getattr(out, "needs", ()):
+        for ref in out.needs:
             try:
                 values[ref.sha256] = await self._blobs.fetch(ref)
             except RetryableError as error:
-                raise LostValueError(getattr(out, "askers", {}).get(ref.sha256, ""), error) from error
+                raise LostValueError(out.askers.get(ref.sha256, ""), error) from error
         return out, await self._packer.turn(key, entity, out)
 
     async def _decide_anew(
         self, key: EntityKey, known: int, now_ms: int, values: dict[str, Any], error: Exception
-    ) -> tuple[Run, Outcome, Turn] | None:
+    ) -> tuple[Run, Decisions, Turn] | None:
         """Reads the run again after an error and decides it as runs/faults.py says.
 
         Returns None if the run waits, is over, or can't be ended. A lane or a schedule has nothing to end.

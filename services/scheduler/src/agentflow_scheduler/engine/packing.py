@@ -17,9 +17,9 @@ from agentflow_common.rpc import bus
 from agentflow_common.rpc.vault import ADOPT, AdoptRequest
 from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import EntityKey
+from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.engine.append import Turn
 from agentflow_scheduler.entities import Entity, groups
-from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.faults import at_step
 
 ADOPT_TIMEOUT_S: Final = 5.0
@@ -31,16 +31,15 @@ class Packer:
         self._nc = nc
         self._blobs = blobs
 
-    async def turn(self, key: EntityKey, entity: Entity, out: Outcome) -> Turn:
+    async def turn(self, key: EntityKey, entity: Entity, out: Decisions) -> Turn:
         """What an entity decided, as bytes. StepFault for what can't be written, RetryableError if not now."""
         encoded = []
         for decision in out.decisions:
             with at_step(getattr(decision, "step", "")):
                 encoded.append(await self.decision(entity.state, decision))
         sent = []
-        marks = getattr(out, "marks", ())
         for number, (to, fact) in enumerate(out.sends):
-            about = out.decisions[marks[number] - 1] if marks and marks[number] else None
+            about = out.decisions[out.marks[number] - 1] if out.marks and out.marks[number] else None
             with at_step(getattr(about, "step", "")):
                 sent.append(Entry(subjects.run_in(to), await self.fact(key, to, fact)))
         return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())

@@ -25,7 +25,7 @@ class Pools:
     def adopt(self, key: EntityKey, run: Run) -> None:
         """A run that is in memory from now on, and what it has under way."""
         self._window.forget(key)
-        for name in run.busy:
+        for name in run.in_flight:
             self._begun(key, run, name)
 
     def forget(self, key: EntityKey) -> None:

@@ -24,8 +24,8 @@ from agentflow_common.lanes.fold import (
     rate_wait_us,
     slot_key,
 )
+from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.fairness import Rank, Turns
-from agentflow_scheduler.outcome import Outcome
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; who comes then is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least that a refused attempt waits before its next
@@ -80,7 +80,7 @@ class Lane:
         return was_quiet and self.quiet
 
 
-class Decision(Outcome):
+class LaneDecisions(Decisions):
     """sends: appended with the decisions or after them. more: the turn was cut short, and the lane is to be decided
     again when this is written."""
 
@@ -100,12 +100,12 @@ class Decision(Outcome):
         self.sends.append((subjects.key_of(slot.org, slot.run), event))
 
 
-def decide_lane(lane: Lane, now_ms: int) -> Decision:
+def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
     """Everything that can be decided now, at most about GRANTS_MAX grants."""
     state = lane.state
     # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
     ahead = 0 < state.clock - now_ms <= SKEW_MS_MAX
-    out = Decision(lane, state.clock if ahead else now_ms)
+    out = LaneDecisions(lane, state.clock if ahead else now_ms)
     if len(lane.told) < len(state.holders) and not _tell(lane, out):
         return out
     if state.since_checkpoint >= max(CHECKPOINT_EVENTS, 2 * (len(state.queue) + len(state.holders))):
@@ -124,7 +124,7 @@ def decide_lane(lane: Lane, now_ms: int) -> Decision:
     return out
 
 
-def _tell(lane: Lane, out: Decision) -> bool:
+def _tell(lane: Lane, out: LaneDecisions) -> bool:
     """Tells all who hold a slot; False: this turn has no room for more."""
     for key, slot in lane.state.holders.items():
         if key not in lane.told:
@@ -136,7 +136,7 @@ def _tell(lane: Lane, out: Decision) -> bool:
     return True
 
 
-def _configure(lane: Lane, out: Decision, wanted: LaneConfig) -> None:
+def _configure(lane: Lane, out: LaneDecisions, wanted: LaneConfig) -> None:
     """Asks for what operators have set to be put into the lane's log, once."""
     state = lane.state
     if lane.asked != wanted and state.lane:
@@ -148,7 +148,7 @@ def _configure(lane: Lane, out: Decision, wanted: LaneConfig) -> None:
         out.sends.append((subjects.key_of(state.org, state.run), event))
 
 
-def _refuse(lane: Lane, out: Decision) -> None:
+def _refuse(lane: Lane, out: LaneDecisions) -> None:
     state = lane.state
     while len(state.queue) > QUEUE_MAX:
         if len(out.decisions) >= GRANTS_MAX:
@@ -161,7 +161,7 @@ def _refuse(lane: Lane, out: Decision) -> None:
         out.tell(slot, ev.SlotRefused, error=error)
 
 
-def _grant(lane: Lane, out: Decision) -> None:
+def _grant(lane: Lane, out: LaneDecisions) -> None:
     state = lane.state
     while state.queue and not state.paused and len(state.holders) < state.limit:
         if len(out.decisions) >= GRANTS_MAX:
@@ -183,13 +183,13 @@ def _grant(lane: Lane, out: Decision) -> None:
             lane.index.moved(longest_ago)
 
 
-def _wake(state: LaneState, out: Decision, at_ms: int) -> None:
+def _wake(state: LaneState, out: LaneDecisions, at_ms: int) -> None:
     timer = state.timers.get(RATE_TIMER)
     if timer is None or timer.fire_at > at_ms:
         out.emit(ev.TimerSet, timer=RATE_TIMER, kind="rate", fire_at=at_ms)
 
 
-def _decide_slot(out: Decision, slot: Slot, event_type: type[ev.Decision]) -> None:
+def _decide_slot(out: LaneDecisions, slot: Slot, event_type: type[ev.Decision]) -> None:
     out.emit(event_type, holder_org=slot.org, holder_run=slot.run, step=slot.step, attempt=slot.attempt)
 
 

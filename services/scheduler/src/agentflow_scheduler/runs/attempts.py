@@ -24,9 +24,10 @@ from agentflow_common.runs.state import (
     parent_of,
     visit_key,
 )
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.faults import check_fault
 from agentflow_scheduler.runs.plan import PlanNode, PlanWork, map_items, mapped_items
-from agentflow_scheduler.runs.run import Decision, Run, is_undo
+from agentflow_scheduler.runs.run import Run, is_undo
 from agentflow_scheduler.runs.scope import Scope, at_field, fitting
 from agentflow_scheduler.runs.verdict import (
     error_of,
@@ -49,14 +50,13 @@ def work_of(node: PlanNode, key: str) -> PlanWork:
     return work
 
 
-def undecidable(run: Run, out: Decision, node: PlanNode, key: str, error: InvalidError) -> None:
-    """Closes a step whose definition can't be followed: a template, an expression, a value that is not a list. An error
-    of the engine itself closes its step the same way."""
+def undecidable(run: Run, out: RunDecisions, node: PlanNode, key: str, error: InvalidError) -> None:
+    """Closes a step whose definition can't be followed, or at which the engine itself had an error."""
     out.emit(ev.StepUndecidable, step=key, error=run.faults.get(key) or mistake(key, error))
     failed(run, out, node, key, run.state.steps[key])
 
 
-def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[str, Any]]:
+def local_scope(out: RunDecisions, node: PlanNode, key: str) -> tuple[Scope, dict[str, Any]]:
     """What a step's inputs may speak of, and inputs that stand over those of the definition."""
     base = key.removesuffix(UNDO)
     parent = parent_of(base)
@@ -82,7 +82,7 @@ def local_scope(out: Decision, node: PlanNode, key: str) -> tuple[Scope, dict[st
     return scope, over
 
 
-def items_of(out: Decision, node: PlanNode, parent: str) -> tuple[str, list[Any]]:
+def items_of(out: RunDecisions, node: PlanNode, parent: str) -> tuple[str, list[Any]]:
     """Returns the name of the input that holds an item, and the items, of a step that has one child an item.
 
     They are looked up once in a decision, however many children it concerns. Raises ExpressionError, NeedBlob.
@@ -100,11 +100,11 @@ def loop_names(scope: Scope, parent: str, iteration: int) -> dict[str, Any]:
     return {"iteration": iteration, "previous": scope.look(before.output or Payload()) if before else None}
 
 
-def schedule(run: Run, out: Decision, node: PlanNode, key: str, attempt: int) -> bool:
+def schedule(run: Run, out: RunDecisions, node: PlanNode, key: str, attempt: int) -> bool:
     """Begins an attempt; False if the bound on offered steps holds it back. Raises NeedBlob."""
     work = work_of(node, key)
     if not is_undo(key) and not out.may_offer(pool_of(node, work)):  # an ending is never held back
-        run.touched[key] = None
+        run.dirty[key] = None
         return False
     try:
         check_fault(run, key)
@@ -129,7 +129,7 @@ def pool_of(node: PlanNode, work: PlanWork) -> str:
 
 
 def begin_attempt(
-    run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], scope: Scope
+    run: Run, out: RunDecisions, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], scope: Scope
 ) -> None:
     work = work_of(node, key)
     first = attempt == 1 or key not in run.state.steps
@@ -143,30 +143,30 @@ def begin_attempt(
         bound_all(out, node, key)
 
 
-def bound_all(out: Decision, node: PlanNode, key: str) -> None:
+def bound_all(out: RunDecisions, node: PlanNode, key: str) -> None:
     """Begins the time that the step has for everything: attempts, children, iterations."""
     total = node.policy.total_timeout_ms
     if total is not None and parent_of(key) is None:
         _set_timer(out, timer_ids.total(key), "step_total", total, key, 0)
 
 
-def set_missing_timers(out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def set_missing_timers(out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """A crash may come between a decision and the timer that belongs to it."""
     timers = out.scope.state.timers
     if not step.expired and not is_undo(key) and timer_ids.total(key) not in timers:
         bound_all(out, node, key)
     runs = step.status in ACTIVE or (step.status is StepStatus.WAITING and bool(step.child))
-    if runs and step.width < 0 and step.kind != "loop" and timer_ids.timeout(key, step.attempt) not in timers:
+    if runs and not step.has_parts and timer_ids.timeout(key, step.attempt) not in timers:
         _bound_attempt(out, node, key, step.attempt)
 
 
-def _bound_attempt(out: Decision, node: PlanNode, key: str, attempt: int) -> None:
+def _bound_attempt(out: RunDecisions, node: PlanNode, key: str, attempt: int) -> None:
     """Begins the time that this attempt has."""
     if node.timeout_ms is not None:
         _set_timer(out, timer_ids.timeout(key, attempt), "step_timeout", node.timeout_ms, key, attempt)
 
 
-def offer(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
+def offer(run: Run, out: RunDecisions, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any]) -> None:
     state = run.state
     work = work_of(node, key)
     undoing = is_undo(key)
@@ -200,11 +200,11 @@ def budget_left(state: RunState) -> int | None:
     return None if state.budget_nano is None else max(0, state.budget_nano - state.cost_nano)
 
 
-def _set_timer(out: Decision, timer: str, kind: str, delay_ms: int, key: str, attempt: int) -> None:
+def _set_timer(out: RunDecisions, timer: str, kind: str, delay_ms: int, key: str, attempt: int) -> None:
     out.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=out.now_ms + delay_ms, step=key, attempt=attempt)
 
 
-def _queue(run: Run, out: Decision, node: PlanNode, key: str, attempt: int, scope: Scope) -> None:
+def _queue(run: Run, out: RunDecisions, node: PlanNode, key: str, attempt: int, scope: Scope) -> None:
     """Asks the lane's ledger for a slot; the task is offered when `slot.granted` has come."""
     assert node.lane_key is not None  # noqa: S101
     try:
@@ -232,14 +232,14 @@ def _lane_text(value: object) -> str:
     return text
 
 
-def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def granted(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """Offers an attempt that has its slot."""
     if not out.may_offer(""):  # its workflow is paused
         give_back(run, out, key)
-        run.touched[key] = None
+        run.dirty[key] = None
         return
     if not out.may_offer(node.lane):
-        run.touched[key] = None
+        run.dirty[key] = None
         return
     try:
         check_fault(run, key)
@@ -250,7 +250,7 @@ def granted(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) 
         release(run, out, key, step)
 
 
-def give_back(run: Run, out: Decision, key: str) -> None:
+def give_back(run: Run, out: RunDecisions, key: str) -> None:
     """Leaves the slot that an attempt was granted to others, as the run or its workflow is paused."""
     step = run.state.steps.get(key)
     if step is None or step.status is not StepStatus.QUEUED or not step.granted:
@@ -260,10 +260,10 @@ def give_back(run: Run, out: Decision, key: str) -> None:
     _tell_released(run, out, key, step.attempt, lane)
 
 
-def ask_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def ask_again(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """The attempt had its slot and gave it back in a pause."""
     if not out.may_offer(""):
-        run.touched[key] = None
+        run.dirty[key] = None
         return
     try:
         _queue(run, out, node, key, step.attempt, local_scope(out, node, key)[0])
@@ -271,7 +271,7 @@ def ask_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState
         undecidable(run, out, node, key, error)
 
 
-def release(run: Run, out: Decision, key: str, step: StepState) -> None:
+def release(run: Run, out: RunDecisions, key: str, step: StepState) -> None:
     """Gives the slot of an attempt that is over back to its lane. Doing it twice does no harm."""
     if not step.lane or (key, step.attempt) in run.released:
         return
@@ -279,7 +279,7 @@ def release(run: Run, out: Decision, key: str, step: StepState) -> None:
     _tell_released(run, out, key, step.attempt, step.lane)
 
 
-def _tell_released(run: Run, out: Decision, key: str, attempt: int, lane: str) -> None:
+def _tell_released(run: Run, out: RunDecisions, key: str, attempt: int, lane: str) -> None:
     entity = key_of_lane(lane)
     out.send(
         ev.LaneReleased, to_org=entity.org, to=entity.name, lane=lane, holder_org=run.state.org,
@@ -288,7 +288,7 @@ def _tell_released(run: Run, out: Decision, key: str, attempt: int, lane: str) -
 
 
 def start_child(
-    run: Run, out: Decision, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], work: PlanWork
+    run: Run, out: RunDecisions, node: PlanNode, key: str, attempt: int, inputs: dict[str, Any], work: PlanWork
 ) -> None:
     """Starts a subworkflow as a run of its own, in the same append as the decision. Raises InvalidError, NeedBlob."""
     state = run.state
@@ -326,7 +326,7 @@ def start_child(
 
 
 def cancel_child(
-    run: Run, out: Decision, key: str, attempt: int, child: str, reason: str, *, grace_ms: int = 0, force: bool = False
+    run: Run, out: RunDecisions, key: str, attempt: int, child: str, reason: str, grace_ms: int = 0, force: bool = False
 ) -> None:
     """Tells a subworkflow to end, together with the newest decision."""
     state = run.state
@@ -348,29 +348,29 @@ def decided(run: Run, key: str) -> None:
         if parent in run.open_children:
             run.open_children[parent] -= 1
             if run.state.steps[key].status is not StepStatus.COMPLETED:
-                run.failures[parent] = run.failures.get(parent, 0) + 1
-        run.touched[parent] = None
+                run.failed_children[parent] = run.failed_children.get(parent, 0) + 1
+        run.dirty[parent] = None
         return
-    run.undecided -= 1
+    run.undecided_count -= 1
     if run.plan.graph is None:
         node = run.plan.nodes[node_of(key)]
         for target in node.targets:
             closer(run, target)
         if node.back:
-            run.leaving[node.id] = None
+            run.loop_exits[node.id] = None
 
 
 def closer(run: Run, target: str) -> None:
     """One of those that the node waits for is decided."""
-    run.remaining[target] = left = run.left(target) - 1
+    run.blockers_left[target] = left = run.blockers(target) - 1
     if not left:
-        run.touched[visit_key(target, run.state.visits.get(target, 1))] = None
+        run.dirty[visit_key(target, run.state.visits.get(target, 1))] = None
 
 
 # --- what follows when an attempt did not succeed ---
 
 
-def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def failed(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """Retries, asks, goes on without the step, or fails what holds it."""
     verdict = judge(node, key, step)
     if key in run.faults:
@@ -381,7 +381,7 @@ def failed(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -
         give_up(run, out, node, key, error_of(step))
 
 
-def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
+def give_up(run: Run, out: RunDecisions, node: PlanNode, key: str, error: StepError) -> None:
     """The step has failed for good."""
     if last_word(node, key) == "fail":
         out.failure = (error, key)
@@ -389,7 +389,7 @@ def give_up(run: Run, out: Decision, node: PlanNode, key: str, error: StepError)
         decided(run, key)
 
 
-def _try_again(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def _try_again(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     set_missing_timers(out, node, key, step)  # its total time goes on
     delay_ms = 0
     if not is_unknown(key, step):

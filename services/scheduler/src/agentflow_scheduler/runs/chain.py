@@ -15,8 +15,9 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import NextStep, OutputRef
 from agentflow_common.runs import timer_ids
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
 
 BYTES_MAX: Final = 16 * 1024  # of what they add to the task
@@ -24,13 +25,13 @@ SLOW_MS: Final = 50  # after a step that took longer a task of its own costs nex
 KINDS: Final = frozenset({"tool", "function"})
 
 
-def extend(run: Run, out: Decision) -> None:
+def extend(run: Run, out: RunDecisions) -> None:
     """Names in the newest offer what follows it, if that offer is all that the run has under way."""
     task = out.decisions[-1] if out.decisions else None
     if not isinstance(task, ev.StepScheduled) or task.kind not in KINDS or run.plan.graph or run.plan.loops:
         return
     node = run.plan.nodes.get(task.step)
-    if node is None or list(run.busy) != [task.step] or run.waits or run.touched or out.held:
+    if node is None or list(run.in_flight) != [task.step] or run.external_waits or run.dirty or out.held:
         return
     if node.lane_key is not None:  # its slot is to be given back as soon as it is done
         return
@@ -47,7 +48,7 @@ def _was_slow(run: Run, key: str) -> bool:
     return step is not None and step.kind in KINDS and 0 < step.started_at < step.finished_at - SLOW_MS
 
 
-def _following(run: Run, out: Decision, head: PlanNode) -> list[NextStep]:
+def _following(run: Run, out: RunDecisions, head: PlanNode) -> list[NextStep]:
     found: list[NextStep] = []
     before = {head.id}
     left: dict[str, int] = {}
@@ -55,7 +56,7 @@ def _following(run: Run, out: Decision, head: PlanNode) -> list[NextStep]:
     while len(found) < run.plan.row_steps:
         ready = []
         for target in node.targets:
-            left[target] = left.get(target, run.left(target)) - 1
+            left[target] = left.get(target, run.blockers(target)) - 1
             if not left[target]:
                 ready.append(target)
         if len(ready) != 1:
@@ -90,7 +91,7 @@ def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
     )
 
 
-def _next_step(out: Decision, following: PlanNode, before: set[str]) -> NextStep | None:
+def _next_step(out: RunDecisions, following: PlanNode, before: set[str]) -> NextStep | None:
     """The step with what is known of its inputs now; None if they need more than outputs of the steps before it."""
     work = following.work
     assert work is not None  # noqa: S101

@@ -28,15 +28,16 @@ from agentflow_common.runs.state import (
 )
 from agentflow_common.subjects import SCHEDULE_PREFIX
 from agentflow_scheduler.runs import attempts, expansion
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.decisions import RunDecisions
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.verdict import error_of, is_final, is_unsure
 
 _NO_EFFECT: Final = frozenset({StepStatus.PENDING, StepStatus.SKIPPED, StepStatus.QUEUED, StepStatus.RETRYING})
 CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
 
 
-def close_all(run: Run, out: Decision, reason: str, force: bool = False) -> None:
-    for key in [*run.busy, *run.waits]:
+def close_all(run: Run, out: RunDecisions, reason: str, force: bool = False) -> None:
+    for key in [*run.in_flight, *run.external_waits]:
         expansion.close(run, out, key, reason, force)
     for key, step in list(run.state.steps.items()):
         if step.status in OPEN:  # expanded and iterating ones
@@ -45,7 +46,7 @@ def close_all(run: Run, out: Decision, reason: str, force: bool = False) -> None
             attempts.release(run, out, key, step)
 
 
-def fail(run: Run, out: Decision, error: StepError, step: str, undo: bool = True) -> None:
+def fail(run: Run, out: RunDecisions, error: StepError, step: str, undo: bool = True) -> None:
     """Fails the run. undo: its steps are compensated first; else it ends at once, and says what is not undone."""
     close_all(run, out, f"the run failed at {step}" if step else error.message)
     if undo:
@@ -62,10 +63,10 @@ def _is_undone(state: RunState, key: str) -> bool:
     return undo is not None and undo.status is StepStatus.COMPLETED and not _acted_twice(state.steps[key])
 
 
-def resume(run: Run, out: Decision) -> bool:
+def resume(run: Run, out: RunDecisions) -> bool:
     """Goes on with the end of a run that has failed, when a crash came after some of its steps were closed: what it
     failed of may be a part of a closed step by now, of which nothing follows. Whether there was such an end."""
-    run.resumed = True
+    run.ending_searched = True
     for key, step in run.state.steps.items():
         node = run.node(key)
         if node is not None and is_final(node, key, step):
@@ -74,7 +75,7 @@ def resume(run: Run, out: Decision) -> bool:
     return False
 
 
-def cancel(run: Run, out: Decision) -> None:
+def cancel(run: Run, out: RunDecisions) -> None:
     """Active steps may first end by themselves, if there is a grace period."""
     state = run.state
     reason = state.cancel_reason or "the run was cancelled"
@@ -87,20 +88,20 @@ def cancel(run: Run, out: Decision) -> None:
         _begin_ending(run, out, RunStatus.CANCELLED, None, "", state.cancel_reason)
 
 
-def _wait_for_active(run: Run, out: Decision, reason: str) -> bool:
+def _wait_for_active(run: Run, out: RunDecisions, reason: str) -> bool:
     state = run.state
-    active = [key for key in (*run.busy, *run.waits) if _may_end_itself(state.steps[key])]
+    active = [key for key in (*run.in_flight, *run.external_waits) if _may_end_itself(state.steps[key])]
     if not active:
         return False
     if not state.cancelling:
         until = out.now_ms + state.cancel_grace_ms
         out.emit(ev.RunCancelling, reason=reason, until=until)
-    for key in [*run.busy, *run.waits]:  # a crash may have come in between
+    for key in [*run.in_flight, *run.external_waits]:  # a crash may have come in between
         step = state.steps[key]
         if step.child and step.status is StepStatus.WAITING:
             word = f"{step.child}:{state.cancel_grace_ms}"
-            if word not in run.told:
-                run.told[word] = None
+            if word not in run.cancelled_children:
+                run.cancelled_children[word] = None
                 attempts.cancel_child(run, out, key, step.attempt, step.child, reason, grace_ms=state.cancel_grace_ms)
         elif not _may_end_itself(step):
             expansion.close(run, out, key, reason)
@@ -135,7 +136,7 @@ def _acted_twice(step: StepState) -> bool:
     return bool(step.child) and step.late is not None and step.status is StepStatus.COMPLETED
 
 
-def waits_for_children(run: Run, out: Decision) -> bool:
+def waits_for_children(run: Run, out: RunDecisions) -> bool:
     """True while subworkflows that were told to end have not; there is a time by which the run goes on without them."""
     state = run.state
     if not state.undoing or state.patience_over:
@@ -146,7 +147,9 @@ def waits_for_children(run: Run, out: Decision) -> bool:
     return True
 
 
-def _begin_ending(run: Run, out: Decision, status: RunStatus, error: StepError | None, step: str, reason: str) -> None:
+def _begin_ending(
+    run: Run, out: RunDecisions, status: RunStatus, error: StepError | None, step: str, reason: str
+) -> None:
     how: dict[str, Any] = {"status": str(status), "error": error, "step": step, "reason": reason}
     children = () if run.state.patience_over else undoing_steps(run.state)
     effective = () if children else _effective(run.state)
@@ -157,7 +160,7 @@ def _begin_ending(run: Run, out: Decision, status: RunStatus, error: StepError |
     compensate(run, out)
 
 
-def compensate(run: Run, out: Decision) -> None:
+def compensate(run: Run, out: RunDecisions) -> None:
     """Undoes one step after the other, once the subworkflows have undone theirs; then the run ends. Raises NeedBlob."""
     state = run.state
     ending = state.ending
@@ -194,7 +197,7 @@ def compensate(run: Run, out: Decision) -> None:
     _end(run, out, status, ending.error, ending.step, ending.reason, tuple(done), tuple(undone))
 
 
-def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
+def _look_at_undo(run: Run, out: RunDecisions, name: str, step: StepState) -> None:
     node = run.node(name)
     assert node is not None  # noqa: S101
     if name in run.decided:
@@ -219,7 +222,7 @@ def _look_at_undo(run: Run, out: Decision, name: str, step: StepState) -> None:
 
 def _end(
     run: Run,
-    out: Decision,
+    out: RunDecisions,
     status: RunStatus,
     error: StepError | None,
     step: str,
@@ -240,7 +243,7 @@ def _end(
     tell_parent(run, out, Payload(), error)
 
 
-def _tell_children(run: Run, out: Decision) -> None:
+def _tell_children(run: Run, out: RunDecisions) -> None:
     """Passes a forced cancel on to the subworkflows that still undo."""
     state = run.state
     if state.cancel_forced:
@@ -249,7 +252,7 @@ def _tell_children(run: Run, out: Decision) -> None:
             attempts.cancel_child(run, out, step, int(attempt), child, state.cancel_reason, force=True)
 
 
-def tell_parent(run: Run, out: Decision, output: Payload, error: StepError | None) -> None:
+def tell_parent(run: Run, out: RunDecisions, output: Payload, error: StepError | None) -> None:
     """The step or the schedule that had started this run, in the append that ends it."""
     parent = run.state.parent
     if parent is not None:

@@ -18,9 +18,10 @@ from agentflow_common.runs.state import (
     iteration_key,
 )
 from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.faults import check_fault
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import Scope, at_field, holds, taken
 
 WIDTH_MAX: Final = 10_000  # children of one step
@@ -29,7 +30,7 @@ WIDTH_MAX: Final = 10_000  # children of one step
 # --- children ---
 
 
-def expand(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def expand(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     """One child for each item. Raises ExpressionError, NeedBlob."""
     width = len(attempts.items_of(out, node, key)[1])
     if width > WIDTH_MAX:
@@ -43,7 +44,7 @@ def _word(node: PlanNode) -> str:
     return "map" if node.kind == "map" else "parallel"
 
 
-def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def go_on(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """Offers children that were not offered yet, as many as may run at once; joins when all are decided."""
     if step.status is not StepStatus.RUNNING:  # after a crash it may be joined already
         attempts.decided(run, key)
@@ -63,27 +64,27 @@ def go_on(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) ->
 
 def _room(run: Run, node: PlanNode, key: str, width: int) -> int:
     """How many more children may be offered now, in order."""
-    left = run.unbegun.get(key)
+    left = run.next_children.get(key)
     if left is None:
         known = run.state.steps
         left = [i for i in reversed(range(width)) if not attempts.is_begun(known.get(child_key(key, i)))]
-        run.unbegun[key] = left
+        run.next_children[key] = left
     bound = node.config.concurrency if node.kind == "map" else None
     under_way = run.open_children[key] - len(left)
     return len(left) if bound is None else min(len(left), int(bound) - under_way)
 
 
-def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int) -> None:
+def _offer_children(run: Run, out: RunDecisions, node: PlanNode, key: str, room: int) -> None:
     name, items = attempts.items_of(out, node, key)
     inputs = {} if node.kind == "map" else attempts.work_of(node, node.id).resolve(out.scope)
     width = run.state.steps[key].width
     if len(items) != width:
         raise AssertionError(f"{run.state.run}/{key}: {len(items)} items, expanded to {width}")
     work = attempts.work_of(node, key)
-    left = run.unbegun[key]
+    left = run.next_children[key]
     for _ in range(room):
         if not out.may_offer(attempts.pool_of(node, work)):
-            run.touched[key] = None
+            run.dirty[key] = None
             return
         index = left[-1]
         child = out.at = child_key(key, index)
@@ -102,9 +103,9 @@ def _offer_children(run: Run, out: Decision, node: PlanNode, key: str, room: int
     out.at = key
 
 
-def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> bool:
+def _gave_up(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> bool:
     """Whether more items of a map have failed than its policy allows; it has failed then."""
-    count = run.failures.get(key, 0)
+    count = run.failed_children.get(key, 0)
     allowed: float = 0
     if node.config.on_item_failure == "continue":
         bound = node.config.max_failures
@@ -122,16 +123,16 @@ def _gave_up(run: Run, out: Decision, node: PlanNode, key: str, step: StepState)
     return True
 
 
-def cancel_parts(run: Run, out: Decision, key: str, reason: str) -> None:
+def cancel_parts(run: Run, out: RunDecisions, key: str, reason: str) -> None:
     """Closes the children or the iteration of a step that are under way."""
-    for name in [name for name in (*run.busy, *run.waits) if name.startswith((key + "[", key + "@"))]:
+    for name in [name for name in (*run.in_flight, *run.external_waits) if name.startswith((key + "[", key + "@"))]:
         step, node = run.state.steps[name], run.node(name)
         if step.status is StepStatus.OUTCOME_UNKNOWN and node is not None and node.policy.on_unknown == "ask":
             out.emit(ev.StepCancelled, step=name, attempt=step.attempt, reason=reason)  # no answer is waited for
         close(run, out, name, reason)
 
 
-def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -> None:
+def close(run: Run, out: RunDecisions, key: str, reason: str, force: bool = False) -> None:
     """Cancels one step; a subworkflow's run is told."""
     step = run.state.steps[key]
     if step.status not in OPEN:
@@ -147,14 +148,14 @@ def close(run: Run, out: Decision, key: str, reason: str, force: bool = False) -
 # --- loop steps ---
 
 
-def iterate(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def iterate(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     """The first iteration, if `while` holds. Raises ExpressionError, NeedBlob."""
     _next(run, out, node, key, 1, Payload())
     if run.state.steps[key].status is StepStatus.RUNNING:
         attempts.bound_all(out, node, key)
 
 
-def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def look_at_loop(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """After an iteration: the next one, or the end of the step."""
     if step.status is not StepStatus.RUNNING:
         attempts.decided(run, key)
@@ -171,7 +172,7 @@ def look_at_loop(run: Run, out: Decision, node: PlanNode, key: str, step: StepSt
             attempts.undecidable(run, out, node, key, error)
 
 
-def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, child: StepState) -> None:
+def _judge(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState, child: StepState) -> None:
     if child.status is not StepStatus.COMPLETED:
         error = child.error or StepError("iteration_failed", "the iteration did not complete", retryable=False)
         out.emit(ev.StepResolved, step=key, attempt=0, status="failed", error=error)
@@ -193,7 +194,7 @@ def _judge(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, c
     _next(run, out, node, key, step.iteration + 1, output)
 
 
-def _next(run: Run, out: Decision, node: PlanNode, key: str, iteration: int, last: Payload) -> None:
+def _next(run: Run, out: RunDecisions, node: PlanNode, key: str, iteration: int, last: Payload) -> None:
     ask = node.config.while_
     scope = out.scope.within({"iteration": iteration, "previous": out.scope.look(last)})
     if ask is not None and not _holds(scope, "while", ask):
@@ -218,7 +219,7 @@ def _holds(scope: Scope, field: str, text: str) -> bool:
         raise at_field(field, error) from None
 
 
-def _done(run: Run, out: Decision, key: str, output: Payload) -> None:
+def _done(run: Run, out: RunDecisions, key: str, output: Payload) -> None:
     out.emit(ev.StepResolved, step=key, attempt=0, status="completed", output=output)
     attempts.decided(run, key)
 
@@ -226,7 +227,7 @@ def _done(run: Run, out: Decision, key: str, output: Payload) -> None:
 # --- back edges ---
 
 
-def leave_or_repeat(run: Run, out: Decision, node: PlanNode) -> None:
+def leave_or_repeat(run: Run, out: RunDecisions, node: PlanNode) -> None:
     """At the end of a loop of edges: runs its body again, or lets those begin that come after it."""
     state = run.state
     left: list[str] = []
@@ -249,11 +250,11 @@ def _within(inner: Any, outer: Any) -> bool:
 def _reset(run: Run, body: tuple[str, ...]) -> None:
     inside = set(body)
     for name in body:
-        run.undecided += 1
+        run.undecided_count += 1
         sources = run.plan.waits_for(run.plan.nodes[name])
-        run.remaining[name] = sum(1 for source in sources if source in inside)
-        if not run.remaining[name]:
-            run.touched[current_key(run.state, name)] = None
+        run.blockers_left[name] = sum(1 for source in sources if source in inside)
+        if not run.blockers_left[name]:
+            run.dirty[current_key(run.state, name)] = None
 
 
 def is_revisited(run: Run, node: PlanNode) -> bool:

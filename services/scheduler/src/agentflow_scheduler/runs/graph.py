@@ -33,8 +33,9 @@ from agentflow_common.runs.state import (
     output_of,
     visit_key,
 )
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import taken
 
 
@@ -46,7 +47,7 @@ class EdgeError(InvalidError):
         self.step = step
 
 
-def advance(run: Run, out: Decision) -> bool:
+def advance(run: Run, out: RunDecisions) -> bool:
     """Once all active nodes are decided: begins the next superstep. False if there is none, or if it fails (see
     `out.failure`). Raises NeedBlob."""
     state, plan = run.state, run.plan
@@ -80,13 +81,13 @@ def advance(run: Run, out: Decision) -> bool:
         state={name: Payload(value=value) for name, value in changed.items()},
         taken=tuple(bounded),
     )
-    run.present = frozenset(keys)
-    run.undecided = len(keys)
-    run.touched.update(dict.fromkeys(keys))
+    run.in_superstep = frozenset(keys)
+    run.undecided_count = len(keys)
+    run.dirty.update(dict.fromkeys(keys))
     return bool(keys)
 
 
-def _fail(out: Decision, kind: str, error: InvalidError) -> None:
+def _fail(out: RunDecisions, kind: str, error: InvalidError) -> None:
     out.failure = (StepError(kind, error.message, retryable=False), getattr(error, "step", ""))
 
 
@@ -98,7 +99,7 @@ def _next_key(state: RunState, node: str) -> str:
 # --- the state ---
 
 
-def _initial(run: Run, out: Decision) -> dict[str, Any]:
+def _initial(run: Run, out: RunDecisions) -> dict[str, Any]:
     """The values at the start: `initial`, and over it the inputs that are there."""
     assert run.plan.graph is not None  # noqa: S101
     inputs = out.scope.inputs() or {}
@@ -108,7 +109,7 @@ def _initial(run: Run, out: Decision) -> dict[str, Any]:
     return values
 
 
-def _check(run: Run, out: Decision, changed: dict[str, Any]) -> None:
+def _check(run: Run, out: RunDecisions, changed: dict[str, Any]) -> None:
     """Raises StateError for values that the state can't take."""
     names = {**dict.fromkeys(run.state.shared), **changed}
     if len(names) > KEYS_MAX:
@@ -128,11 +129,11 @@ def _check(run: Run, out: Decision, changed: dict[str, Any]) -> None:
         schema.check(names if schema.by_key else {**out.scope.shared(), **changed}, changed)
 
 
-def _after(run: Run, out: Decision) -> tuple[dict[str, Any], list[str], list[str]]:
+def _after(run: Run, out: RunDecisions) -> tuple[dict[str, Any], list[str], list[str]]:
     """What the superstep changed, who runs next, and which bounded edges led there."""
     changed: dict[str, Any] = {}
     writers: dict[str, str] = {}
-    active = [node for node in run.plan.nodes.values() if current_key(run.state, node.id) in run.present]
+    active = [node for node in run.plan.nodes.values() if current_key(run.state, node.id) in run.in_superstep]
     for node in active:
         _merge(run, out, node, changed, writers)
     out.at = ""
@@ -144,7 +145,7 @@ def _after(run: Run, out: Decision) -> tuple[dict[str, Any], list[str], list[str
     return changed, following, bounded
 
 
-def _merge(run: Run, out: Decision, node: PlanNode, changed: dict[str, Any], writers: dict[str, str]) -> None:
+def _merge(run: Run, out: RunDecisions, node: PlanNode, changed: dict[str, Any], writers: dict[str, str]) -> None:
     assert run.plan.graph is not None  # noqa: S101
     key = out.at = current_key(run.state, node.id)
     shared = run.state.shared
@@ -228,7 +229,7 @@ def _blame(error: StateError, writers: dict[str, str]) -> StateError:
 # --- the edges ---
 
 
-def _route(run: Run, out: Decision, active: list[PlanNode], changed: dict[str, Any]) -> tuple[list[str], list[str]]:
+def _route(run: Run, out: RunDecisions, active: list[PlanNode], changed: dict[str, Any]) -> tuple[list[str], list[str]]:
     """The next nodes in the definition's order, and the bounded edges that are taken. Raises InvalidError."""
     targets: set[str] = set()
     bounded: list[str] = []

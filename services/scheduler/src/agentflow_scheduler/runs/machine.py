@@ -34,20 +34,21 @@ from agentflow_common.runs.state import (
     parent_of,
 )
 from agentflow_scheduler.runs import attempt_bounds, attempts, chain, ending, expansion, graph, waits
+from agentflow_scheduler.runs.decisions import RunDecisions, unbounded
 from agentflow_scheduler.runs.faults import CUT_OFF_TEXT, ENGINE_ERROR, StepFault, check_fault
 from agentflow_scheduler.runs.plan import PlanNode, skip_reason
-from agentflow_scheduler.runs.run import Decision, Run, is_undo, unbounded
+from agentflow_scheduler.runs.run import Run, is_undo
 from agentflow_scheduler.runs.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
 from agentflow_scheduler.runs.verdict import UNDECIDABLE, mistake
 
 
-def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> Decision:
+def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> RunDecisions:
     """Everything that can be decided now. blobs: out-of-line values by SHA-256 that may be looked into. take:
-    asks for room in a worker pool, see Decision.
+    asks for room in a worker pool, see RunDecisions.
 
     StepFault for an error of the engine itself: the run's state holds a part of the decisions then, and is of no use;
     it is to be read again from the log, and decided as runs/faults.py says."""
-    out = Decision(run, now_ms, blobs, take)
+    out = RunDecisions(run, now_ms, blobs, take)
     try:
         if not run.state.status.terminal:
             _decide(run, out)
@@ -58,7 +59,7 @@ def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str]
     return out
 
 
-def _decide(run: Run, out: Decision) -> None:
+def _decide(run: Run, out: RunDecisions) -> None:
     state = run.state
     if run.broken is not None and run.past_help:
         ending.fail(run, out, *run.broken, undo=False)
@@ -76,11 +77,11 @@ def _decide(run: Run, out: Decision) -> None:
     elif state.deadline_passed:
         error = StepError("deadline", f"the run did not end within {state.deadline_ms} ms", retryable=False)
         ending.fail(run, out, error, "")
-    elif not (run.cut_off and not run.resumed and ending.resume(run, out)) and not _paused(run, out):
+    elif not (run.ending_lost and not run.ending_searched and ending.resume(run, out)) and not _paused(run, out):
         _look_around(run, out)
 
 
-def _start(run: Run, out: Decision) -> None:
+def _start(run: Run, out: RunDecisions) -> None:
     state = run.state
     out.emit(
         ev.RunStarted,
@@ -92,13 +93,13 @@ def _start(run: Run, out: Decision) -> None:
     )
 
 
-def _paused(run: Run, out: Decision) -> bool:
+def _paused(run: Run, out: RunDecisions) -> bool:
     """While it is paused nothing further is offered; what runs ends, and what it gave is looked at afterwards."""
     state = run.state
     if state.pause_requested:
         if state.status is not RunStatus.PAUSED:
             out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
-        for key in run.touched:
+        for key in run.dirty:
             out.at = key
             _release_if_over(run, out, key)
             attempts.give_back(run, out, key)
@@ -108,49 +109,49 @@ def _paused(run: Run, out: Decision) -> bool:
     return False
 
 
-def _look_around(run: Run, out: Decision) -> None:
+def _look_around(run: Run, out: RunDecisions) -> None:
     waiting: dict[str, None] = {}
     try:
         _look_at_touched(run, out, waiting)
-        while run.plan.graph is not None and not (run.undecided or out.failure or out.successor):
+        while run.plan.graph is not None and not (run.undecided_count or out.failure or out.successor):
             if run.state.status.terminal or not graph.advance(run, out):
                 break
             _look_at_touched(run, out, waiting)
     finally:  # a back edge or a graph may want a blob
-        run.touched.update(waiting)
+        run.dirty.update(waiting)
     out.at = ""
     if out.failure is not None:
         ending.fail(run, out, *out.failure)
     elif out.successor:
         _continue_as_new(run, out)
-    elif run.undecided and not waiting and run.resumed and not _is_under_way(run, out):
+    elif run.undecided_count and not waiting and run.ending_searched and not _is_under_way(run, out):
         ending.fail(run, out, StepError(ENGINE_ERROR, CUT_OFF_TEXT, retryable=False), "")
-    elif run.undecided or run.leaving or waiting:
+    elif run.undecided_count or run.loop_exits or waiting:
         _tell_waiting(run, out)
         chain.extend(run, out)
     elif not ending.waits_for_children(run, out):
         _complete(run, out)
 
 
-def _is_under_way(run: Run, out: Decision) -> bool:
-    waits_for = run.touched or run.leaving or run.last or run.state.undoing or out.held
+def _is_under_way(run: Run, out: RunDecisions) -> bool:
+    waits_for = run.dirty or run.loop_exits or run.continuations or run.state.undoing or out.held
     return bool(waits_for) or any(step.status in OPEN for step in run.state.steps.values())
 
 
-def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
+def _look_at_touched(run: Run, out: RunDecisions, waiting: dict[str, None]) -> None:
     """waiting: receives the steps that can't be decided yet, for want of a value or of an offer."""
-    while (run.touched or run.leaving or run.last) and out.failure is None and not out.successor:
+    while (run.dirty or run.loop_exits or run.continuations) and out.failure is None and not out.successor:
         if run.state.status.terminal:
             break
-        if run.leaving:
+        if run.loop_exits:
             _leave_loops(run, out)
             continue
-        if not run.touched:
+        if not run.dirty:
             if waiting or not _go_on(run, out):
                 break
             continue
-        key = out.at = next(iter(run.touched))
-        del run.touched[key]
+        key = out.at = next(iter(run.dirty))
+        del run.dirty[key]
         try:
             _look(run, out, key)
         except NeedBlob as need:
@@ -158,31 +159,31 @@ def _look_at_touched(run: Run, out: Decision, waiting: dict[str, None]) -> None:
             out.ask(need.refs)
         except InvalidError as error:
             _give_up(run, out, key, error)
-        if out.held and key in run.touched:
-            del run.touched[key]
+        if out.held and key in run.dirty:
+            del run.dirty[key]
             waiting[key] = None
 
 
-def _go_on(run: Run, out: Decision) -> bool:
+def _go_on(run: Run, out: RunDecisions) -> bool:
     """Begins a `continue_as_new` that is due, once no other step runs or can run; False if it has to wait."""
     if waits.has_others(run, out) or ending.waits_for_children(run, out):
         return False
-    key = out.at = next(iter(run.last))
-    del run.last[key]
+    key = out.at = next(iter(run.continuations))
+    del run.continuations[key]
     node = run.plan.nodes[node_of(key)]
     try:
         check_fault(run, key)
         waits.begin_continue(run, out, node, key)
     except NeedBlob:
-        run.touched[key] = None
+        run.dirty[key] = None
         raise
     except InvalidError as error:
         attempts.undecidable(run, out, node, key, error)
     return True
 
 
-def _leave_loops(run: Run, out: Decision) -> None:
-    name = out.at = next(iter(run.leaving))
+def _leave_loops(run: Run, out: RunDecisions) -> None:
+    name = out.at = next(iter(run.loop_exits))
     try:
         if name in run.faults:
             out.failure = (run.faults[name], name)
@@ -190,10 +191,10 @@ def _leave_loops(run: Run, out: Decision) -> None:
             expansion.leave_or_repeat(run, out, run.plan.nodes[name])
     except InvalidError as error:
         out.failure = (StepError(UNDECIDABLE, f"the back edge of {name}: {error.message}", retryable=False), name)
-    del run.leaving[name]
+    del run.loop_exits[name]
 
 
-def _look(run: Run, out: Decision, key: str) -> None:
+def _look(run: Run, out: RunDecisions, key: str) -> None:
     """Decides what a step's present condition calls for; does nothing if that was done before."""
     node = run.node(key)
     _release_if_over(run, out, key)
@@ -203,7 +204,7 @@ def _look(run: Run, out: Decision, key: str) -> None:
     if key in run.faults and attempts.is_begun(step):
         _give_up(run, out, key, InvalidError(run.faults[key].message))
     elif step is None or not attempts.is_begun(step):
-        if key == current_key(run.state, node.id) and not run.left(node.id):
+        if key == current_key(run.state, node.id) and not run.blockers(node.id):
             _begin(run, out, node, key)
         elif _is_iteration(run, key):
             attempts.schedule(run, out, node, key, 1)
@@ -211,7 +212,7 @@ def _look(run: Run, out: Decision, key: str) -> None:
         _look_at_begun(run, out, node, key, step)
 
 
-def _give_up(run: Run, out: Decision, key: str, error: InvalidError) -> None:
+def _give_up(run: Run, out: RunDecisions, key: str, error: InvalidError) -> None:
     """Fails a step that can't be followed any further, with its parts. If it is over already, the run fails of it."""
     node, step = run.node(key), run.state.steps.get(key)
     assert node is not None  # noqa: S101
@@ -219,17 +220,13 @@ def _give_up(run: Run, out: Decision, key: str, error: InvalidError) -> None:
         out.failure = (run.faults.get(key) or mistake(key, error), key)
         return
     expansion.cancel_parts(run, out, key, "the step can't go on")
-    if step is not None and (step.status in ACTIVE or step.child) and not _holds_parts(key, step):
+    if step is not None and (step.status in ACTIVE or step.child) and not step.has_parts:
         expansion.close(run, out, key, "the step can't go on")  # tells who is at work on it
     attempts.undecidable(run, out, node, key, error)
     _release_if_over(run, out, key)
 
 
-def _holds_parts(key: str, step: StepState) -> bool:
-    return step.width >= 0 or (step.kind == "loop" and parent_of(key) is None)
-
-
-def _look_at_begun(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def _look_at_begun(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     status = step.status
     if status in {StepStatus.COMPLETED, StepStatus.SKIPPED}:
         if node.kind == "continue_as_new" and status is StepStatus.COMPLETED:
@@ -243,7 +240,7 @@ def _look_at_begun(run: Run, out: Decision, node: PlanNode, key: str, step: Step
         _look_at_open(run, out, node, key, step)
 
 
-def _release_if_over(run: Run, out: Decision, key: str) -> None:
+def _release_if_over(run: Run, out: RunDecisions, key: str) -> None:
     """Gives back the slot of an attempt that is over, whatever follows: others wait for it."""
     step = run.state.steps.get(key)
     if step is not None and step.lane and step.status not in _HOLDS_SLOT:
@@ -264,7 +261,7 @@ def _is_left_over(run: Run, key: str) -> bool:
     return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
 
 
-def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def _look_at_open(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     if step.status is StepStatus.RETRYING:
         if step.expired:
             attempt_bounds.time_out(run, out, node, key, step)
@@ -272,25 +269,25 @@ def _look_at_open(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
             attempts.schedule(run, out, node, key, step.attempt + 1)
         else:
             attempts.set_missing_timers(out, node, key, step)
-    elif step.expired and (step.width >= 0 or step.kind == "loop"):
+    elif step.expired and step.has_parts:
         expansion.cancel_parts(run, out, key, "the step took too long")
         attempt_bounds.time_out(run, out, node, key, step)
     elif step.width >= 0:
         expansion.go_on(run, out, node, key, step)
-    elif step.kind == "loop" and parent_of(key) is None:
+    elif step.kind == "loop":
         expansion.look_at_loop(run, out, node, key, step)
     else:
         attempt_bounds.look_at_attempt(run, out, node, key, step)
 
 
 _HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})
-_AWAITED: Final[dict[str, Callable[[Run, Decision, PlanNode, str, StepState], object]]] = {
+_AWAITED: Final[dict[str, Callable[[Run, RunDecisions, PlanNode, str, StepState], object]]] = {
     "wait": waits.look_at_wait,
     "signal": waits.look_at_signal,
     "approval": waits.look_at_approval,
     "subworkflow": waits.look_at_child,
 }
-_BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
+_BEGIN: Final[dict[str, Callable[[Run, RunDecisions, PlanNode, str], object]]] = {
     "map": expansion.expand,
     "loop": expansion.iterate,
     "wait": waits.begin_wait,
@@ -299,7 +296,7 @@ _BEGIN: Final[dict[str, Callable[[Run, Decision, PlanNode, str], object]]] = {
 }
 
 
-def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def _begin(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     """Skips, expands, starts or offers a node whose sources are all decided."""
     try:
         check_fault(run, key)
@@ -308,7 +305,7 @@ def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
             out.emit(ev.StepSkipped, step=key, reason=reason)
             attempts.decided(run, key)
         elif node.kind == "continue_as_new":
-            run.last[key] = None
+            run.continuations[key] = None
         elif node.kind in _BEGIN:
             _BEGIN[node.kind](run, out, node, key)
         elif node.parallel:
@@ -319,15 +316,16 @@ def _begin(run: Run, out: Decision, node: PlanNode, key: str) -> None:
         attempts.undecidable(run, out, node, key, error)
 
 
-def _tell_waiting(run: Run, out: Decision) -> None:
+def _tell_waiting(run: Run, out: RunDecisions) -> None:
     state = run.state
-    if state.status is RunStatus.RUNNING and run.waits and not run.busy and not run.touched and not out.held:
-        out.emit(ev.RunWaiting, steps=tuple(run.waits))
-    elif state.status is RunStatus.WAITING and run.busy:
+    idle = not (run.in_flight or run.dirty or out.held)
+    if idle and state.status is RunStatus.RUNNING and run.external_waits:
+        out.emit(ev.RunWaiting, steps=tuple(run.external_waits))
+    elif state.status is RunStatus.WAITING and run.in_flight:
         out.emit(ev.RunResumed)
 
 
-def _complete(run: Run, out: Decision) -> None:
+def _complete(run: Run, out: RunDecisions) -> None:
     state = run.state
     plan = run.plan
     try:
@@ -348,14 +346,14 @@ def _complete(run: Run, out: Decision) -> None:
     ending.tell_parent(run, out, told, None)
 
 
-def _continue_as_new(run: Run, out: Decision) -> None:
+def _continue_as_new(run: Run, out: RunDecisions) -> None:
     key = out.at = out.successor
     node = run.node(key)
     assert node is not None  # noqa: S101
     try:
         inputs = waits.successor_inputs(run, out, node)
     except NeedBlob:
-        run.touched[key] = None
+        run.dirty[key] = None
         raise
     except InvalidError as error:
         ending.fail(run, out, mistake(key, error), key)

@@ -1,113 +1,135 @@
-"""A run in memory and one decision about it. Pure."""
+"""A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed). Pure.
+
+The bookkeeping is derived from the state and is never stored. invariants.py says what each field must equal.
+
+- `apply` folds a fact and marks the step that it is about as dirty.
+- machine.py looks at every dirty step once and takes it out of `dirty`. What it decides is folded as well, and may make
+  further steps dirty.
+- A step whose status is final is counted once, in `decided`; see attempts.mark_final. It counts down the steps that
+  wait for it, and a step becomes dirty when its count reaches 0.
+
+After a crash a new Run is made from the state that the log gives. Then every step is dirty.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Final
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
-from agentflow_common.events import BlobRef, StepError
+from agentflow_common.events import StepError
 from agentflow_common.runs.fold import evolve
 from agentflow_common.runs.state import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
-from agentflow_scheduler.outcome import Outcome
 from agentflow_scheduler.runs.plan import Plan, PlanNode
-from agentflow_scheduler.runs.scope import Scope
 
-_BUSY = OPEN - {StepStatus.WAITING}
+IN_FLIGHT: Final = OPEN - {StepStatus.WAITING}
+EXTERNAL: Final = frozenset({StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN})
 _NOTHING: frozenset[str] = frozenset()  # one for all: an empty one takes 216 bytes
 _NO_FAULTS: Mapping[str, StepError] = {}
 
 
 class Run:
-    """A run in memory: its state, its plan, and the bookkeeping that makes a decision cost O(what changed).
-
-    remaining: per node, how many of those it waits for are undecided; not there as long as it is as many as the plan
-    says. unbegun: per expanded step, the children that were not offered yet, the next one last. open_children: those
-    that are undecided. busy, waits: steps that are on their way, and those that wait for something from outside.
-    released: attempts whose slot was given back. told: subworkflows that were told of a cancel with a grace period.
-    last: `continue_as_new` steps that are due and wait for the others to end.
-    leaving: ends of loops whose back edges are yet to be looked at. present: the steps of a graph's superstep.
-    cut_off: steps were closed for an end that is not in the log; resumed: what it was has been looked for. faults:
-    steps that fail of an error of the engine; broken: what the run itself fails of, and the step; past_help: it can't
-    be compensated either. See runs/faults.py.
-    """
+    """A run in memory. A dict without values serves as an ordered set; an empty set would take three times as much."""
 
     __slots__ = (
+        "blockers_left",
         "broken",
-        "busy",
-        "cut_off",
+        "cancelled_children",
+        "continuations",
         "decided",
-        "failures",
+        "dirty",
+        "ending_lost",
+        "ending_searched",
+        "external_waits",
+        "failed_children",
         "faults",
-        "last",
-        "leaving",
+        "in_flight",
+        "in_superstep",
+        "loop_exits",
+        "next_children",
         "open_children",
         "past_help",
         "plan",
-        "present",
         "released",
-        "remaining",
-        "resumed",
         "state",
-        "told",
-        "touched",
-        "unbegun",
-        "undecided",
+        "undecided_count",
         "used_timers",
-        "waits",
     )
 
     def __init__(self, state: RunState, plan: Plan) -> None:
         self.state = state
         self.plan = plan
         state.definition = plan.raw
-        self.remaining: dict[str, int] = {}
-        self.present = frozenset(state.active) if state.active else _NOTHING
-        self.undecided = len(plan.nodes) if plan.graph is None else len(self.present)
-        self.decided: dict[str, None] = {}  # an empty set takes three times as much
-        self.used_timers = bool(state.timers)
-        self.unbegun: dict[str, list[int]] = {}
-        self.open_children: dict[str, int] = {k: s.width for k, s in state.steps.items() if s.width >= 0}
-        self.failures: dict[str, int] = {}
-        self.last: dict[str, None] = {}
-        self.leaving: dict[str, None] = {}
-        self.released: dict[tuple[str, int], None] = {}
-        self.told: dict[str, None] = {}
-        self.busy: dict[str, None] = {}
-        self.waits: dict[str, None] = {}
-        self.cut_off = self.resumed = False
-        self.faults: Mapping[str, StepError] = _NO_FAULTS
-        self.broken: tuple[StepError, str] | None = None
-        self.past_help = False
+
+        # Queues: what is yet to be looked at.
+        roots = list(state.active) if plan.graph else [current_key(state, name) for name in plan.roots]
+        self.dirty: dict[str, None] = dict.fromkeys([*state.steps, *roots])  # steps that changed, or may begin now
+        self.loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges are yet to be decided
+        self.continuations: dict[str, None] = {}  # `continue_as_new` steps that are due and wait for the others to end
+        self.next_children: dict[str, list[int]] = {}  # by expanded step: children not begun, the next one last
+
+        # Sets.
+        self.decided: dict[str, None] = {}  # steps and parts of steps whose status is final, and that were counted
+        self.in_flight: dict[str, None] = {}  # steps under way, without those that only hold parts
+        self.external_waits: dict[str, None] = {}  # steps that wait for a time, a signal, a person, or a run
+        self.in_superstep = frozenset(state.active) if state.active else _NOTHING  # of a graph-style workflow
+        self.released: dict[tuple[str, int], None] = {}  # attempts (step key, number) that gave back their lane's slot
+        self.cancelled_children: dict[str, None] = {}  # `run:grace`, to which a cancel with a grace was sent
+
+        # Counters.
+        self.undecided_count = len(plan.nodes) if plan.graph is None else len(self.in_superstep)  # nodes
+        self.blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
+        self.open_children = {k: s.width for k, s in state.steps.items() if s.width >= 0}  # by expanded step
+        self.failed_children: dict[str, int] = {}  # decided, and not completed
+
+        # What a crash or an error of the engine left behind. See ending.py and faults.py.
+        self.ending_lost = False  # steps were closed for an ending that is not in the log
+        self.ending_searched = False  # the cause of that ending was looked for
+        self.faults: Mapping[str, StepError] = _NO_FAULTS  # steps that fail because of an error of the engine
+        self.broken: tuple[StepError, str] | None = None  # the error with which the run itself fails, and its step
+        self.past_help = False  # the run can't be compensated either
+
+        self.used_timers = bool(state.timers)  # a timer was set at some time: it may have to be purged at the end
         for key, step in state.steps.items():
             self._note(key, step.status)
             if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
-                self.cut_off = True
-        ready = list(state.active)
-        if plan.graph is None:
-            ready = [current_key(state, name) for name in plan.roots]
-        self.touched: dict[str, None] = dict.fromkeys([*state.steps, *ready])
+                self.ending_lost = True
 
     def apply(self, event: ev.AnyEvent, seq: int) -> None:
         """Folds a fact from the log."""
         evolve(self.state, event, seq)
         key = getattr(event, "step", "")
         if key:
-            self.touched[key] = None
+            self.dirty[key] = None
             self.changed(key)
             if isinstance(event, ev.StepCompleted) and event.begun is not None:
                 self.changed(event.begun.step)
         elif isinstance(event, ev.SignalReceived):
-            self.touched.update(self.waits)
+            self.dirty.update(self.external_waits)
 
-    def left(self, node: str) -> int:
-        """How many of those that the node waits for are undecided."""
-        return self.remaining.get(node, self.plan.waits[node])
+    def changed(self, key: str) -> None:
+        """Notes the new status of a step."""
+        step = self.state.steps.get(key)
+        if step is not None:
+            self._note(key, step.status)
 
-    def goes_on(self, event: ev.AnyEvent) -> bool:
-        """Whether the worker goes on by itself after this fact, so that there is nothing to decide now."""
+    def _note(self, key: str, status: StepStatus) -> None:
+        if status in IN_FLIGHT and (status is not StepStatus.RUNNING or not self.state.steps[key].has_parts):
+            self.in_flight[key] = None
+        else:
+            self.in_flight.pop(key, None)
+        if status in EXTERNAL:
+            self.external_waits[key] = None
+        else:
+            self.external_waits.pop(key, None)
+
+    def blockers(self, node: str) -> int:
+        """Returns how many of the nodes that this one waits for are undecided."""
+        return self.blockers_left.get(node, self.plan.waits[node])
+
+    def worker_continues(self, event: ev.AnyEvent) -> bool:
+        """True if the worker goes on by itself after this fact, so that there is nothing to decide now."""
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
             return False
         state = self.state
@@ -115,91 +137,16 @@ class Run:
         ends = state.cancel_requested or state.deadline_passed or state.ending is not None
         return following is not None and following.status in ACTIVE and not (ends or state.pause_requested)
 
-    def changed(self, key: str) -> None:
-        step = self.state.steps.get(key)
-        if step is not None:
-            self._note(key, step.status)
-
-    def _note(self, key: str, status: StepStatus) -> None:
-        if status in _BUSY and (status is not StepStatus.RUNNING or not self._holds_parts(key)):
-            self.busy[key] = None
-        else:
-            self.busy.pop(key, None)
-        if status in {StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN}:
-            self.waits[key] = None
-        else:
-            self.waits.pop(key, None)
-
-    def _holds_parts(self, key: str) -> bool:
-        step = self.state.steps[key]
-        return step.width >= 0 or step.kind == "loop"
-
     def node(self, key: str) -> PlanNode | None:
+        """Returns the node of the definition that a step belongs to."""
         return self.plan.nodes.get(key) or self.plan.nodes.get(node_of(key))
 
     def is_present(self, key: str, node: PlanNode) -> bool:
-        """Whether the key belongs to the node's present visit."""
+        """True if the key belongs to the node's present visit."""
         if not self.state.visits and self.plan.graph is None:
             return True
         base = parent_of(key) or key
-        return base in self.present if self.plan.graph else base == current_key(self.state, node.id)
-
-
-class Decision(Outcome):
-    """Each of the sends is appended together with the decision before it; marks: how many decisions stood before each.
-    needs: blobs to fetch before deciding again. take: asks for room for one more step in a worker pool (the empty name:
-    for one that needs none); `held`: some could not be offered now. failure: what the run fails of, and the step.
-    successor: the step by which another run goes on instead. items: of expanded steps, as children asked for them.
-    at: the step that is looked at, if any. askers: the step that asked for each blob, by SHA-256.
-    """
-
-    __slots__ = (
-        "_run", "askers", "at", "failure", "held", "items", "marks", "needs", "scope", "successor", "take",
-    )  # fmt: skip
-
-    def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
-        super().__init__(run.state, now_ms, evolve, run.state.trace)
-        self.marks: list[int] = []
-        self.needs: list[BlobRef] = []
-        self.scope = Scope(run.state, blobs)
-        self.take = take
-        self.held = False
-        self.failure: tuple[StepError, str] | None = None
-        self.successor = ""
-        self.items: dict[str, tuple[str, list[Any]]] = {}
-        self._run = run
-        self.at = ""
-        self.askers: dict[str, str] = {}
-
-    def ask(self, refs: Iterable[BlobRef]) -> None:
-        """Notes what the step that is looked at needs."""
-        for ref in refs:
-            self.needs.append(ref)
-            self.askers.setdefault(ref.sha256, self.at)
-
-    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        super().emit(event_type, **fields)
-        key = fields.get("step")
-        if key:
-            self._run.changed(key)
-
-    def send(self, event_type: type[ev.Event], /, to_org: str, to: str, **fields: Any) -> None:
-        """A fact for another run of the org, a lane or a schedule, appended together with the newest decision."""
-        key = subjects.key_of(to_org, to)
-        event = event_type(org=to_org, run=to, ts=self.now_ms, trace=self._trace, **fields)
-        self.sends.append((key, event))
-        self.marks.append(len(self.decisions))
-
-    def may_offer(self, pool: str) -> bool:
-        """Whether one more step may be offered; what may not be now stays touched."""
-        if self.take(pool):
-            return True
-        self.held = True
-        return False
-
-
-def unbounded(_pool: str) -> bool:
-    return True
+        return base in self.in_superstep if self.plan.graph else base == current_key(self.state, node.id)
 
 
 @lru_cache(4096)  # asked many times of a key while its step is decided

@@ -17,8 +17,9 @@ from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import Answer, StepState, StepStatus, current_key
 from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.run import Decision, Run
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import Scope, fitting, gathered
 
 APPROVERS_MAX: Final = 200
@@ -30,7 +31,7 @@ IDLE_TEXT: Final = (
 MESSAGE_CHARS_MAX: Final = 64 * 1024
 
 
-def begin_wait(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def begin_wait(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     values = gathered(node.values, out.scope, {})
     if "until" in values:
         until = _ms("until", times.time_ms, values["until"])
@@ -50,25 +51,25 @@ def _ms(field: str, read: Callable[[Any], int], value: Any) -> int:
 _TIMER_IDS: Final = {"wait": timer_ids.wait, "expire": timer_ids.expire, "escalate": timer_ids.escalate}
 
 
-def _timer(out: Decision, kind: str, key: str, at: int) -> None:
+def _timer(out: RunDecisions, kind: str, key: str, at: int) -> None:
     """Sets a timer that is not set: at the step's begin, or after a crash that came before it."""
     timer = _TIMER_IDS[kind](key)
     if timer not in out.scope.state.timers:
         out.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=at, step=key, attempt=1)
 
 
-def _resolve(run: Run, out: Decision, key: str, output: Any, signal: str = "") -> None:
+def _resolve(run: Run, out: RunDecisions, key: str, output: Any, signal: str = "") -> None:
     payload = output if isinstance(output, Payload) else Payload(value=output)
     out.emit(ev.StepResolved, step=key, attempt=1, status="completed", output=payload, signal=signal)
     attempts.decided(run, key)
 
 
-def _fail(run: Run, out: Decision, node: PlanNode, key: str, error: StepError) -> None:
+def _fail(run: Run, out: RunDecisions, node: PlanNode, key: str, error: StepError) -> None:
     out.emit(ev.StepResolved, step=key, attempt=1, status="failed", error=error)
     attempts.give_up(run, out, node, key, error)
 
 
-def look_at_wait(run: Run, out: Decision, _node: PlanNode, key: str, step: StepState) -> None:
+def look_at_wait(run: Run, out: RunDecisions, _node: PlanNode, key: str, step: StepState) -> None:
     if step.due or step.until <= out.now_ms:
         _resolve(run, out, key, {"until": step.until})
     else:
@@ -78,14 +79,14 @@ def look_at_wait(run: Run, out: Decision, _node: PlanNode, key: str, step: StepS
 # --- signals ---
 
 
-def begin_signal(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def begin_signal(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     timeout = node.config.timeout_ms
     until = out.now_ms + timeout if timeout else 0
     out.emit(ev.StepWaiting, step=key, attempt=1, kind="signal", until=until, detail={"signal": node.config.signal})
     look_at_signal(run, out, node, key, run.state.steps[key])
 
 
-def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def look_at_signal(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """Takes the oldest kept signal of its name."""
     name = node.config.signal
     kept = run.state.signals.get(name)
@@ -103,7 +104,7 @@ def look_at_signal(run: Run, out: Decision, node: PlanNode, key: str, step: Step
 # --- approvals ---
 
 
-def begin_approval(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def begin_approval(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     values = gathered(node.values, out.scope, {})
     config = node.config
     people = _names(values["approvers"])
@@ -139,7 +140,7 @@ def _names(value: Any) -> list[str]:
     return names
 
 
-def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def look_at_approval(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     config = node.config
     refused = next((answer for answer in step.answers if answer.decision == "reject"), None)
     approvals = sum(answer.decision == "approve" for answer in step.answers)
@@ -168,7 +169,7 @@ def look_at_approval(run: Run, out: Decision, node: PlanNode, key: str, step: St
             _timer(out, "escalate", key, step.scheduled_at + config.escalate_ms)
 
 
-def _conclude(run: Run, out: Decision, node: PlanNode, key: str, step: StepState, **verdict: bool) -> None:
+def _conclude(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState, **verdict: bool) -> None:
     """verdict: `approved`, and `expired` if it is. Raises NeedBlob for data that is stored out of line."""
     answered = {str(n): functools.partial(_told, answer) for n, answer in enumerate(step.answers)}
     decisions = list(gathered(answered, out.scope).values())
@@ -188,7 +189,7 @@ def _told(answer: Answer, scope: Scope) -> dict[str, Any]:
 # --- subworkflows and new beginnings ---
 
 
-def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepState) -> None:
+def look_at_child(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
     """A subworkflow that takes too long is cancelled; its end itself is a fact."""
     if not step.due:
         attempts.set_missing_timers(out, node, key, step)
@@ -203,10 +204,10 @@ def look_at_child(run: Run, out: Decision, node: PlanNode, key: str, step: StepS
     attempts.failed(run, out, node, key, step)
 
 
-def has_others(run: Run, out: Decision) -> bool:
+def has_others(run: Run, out: RunDecisions) -> bool:
     """True if steps run, or are to run, beside a `continue_as_new`: their results count, so it comes after them. Steps
     that only wait, for a time, a signal or people, are closed by it."""
-    if run.busy or out.held:
+    if run.in_flight or out.held:
         return True
     for name, node in run.plan.nodes.items():
         key = current_key(run.state, name)
@@ -218,7 +219,7 @@ def has_others(run: Run, out: Decision) -> bool:
     return False
 
 
-def begin_continue(run: Run, out: Decision, node: PlanNode, key: str) -> None:
+def begin_continue(run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
     """The step itself; the run that goes on is started by the append that ends this one. Raises ExpressionError,
     InvalidError, NeedBlob."""
     successor_inputs(run, out, node)
@@ -231,7 +232,7 @@ def successor_id(run: Run, key: str) -> str:
     return ids.derived_run_id(run.state.org, run.state.run, key, 1)
 
 
-def successor_inputs(run: Run, out: Decision, node: PlanNode) -> dict[str, Any]:
+def successor_inputs(run: Run, out: RunDecisions, node: PlanNode) -> dict[str, Any]:
     """Raises ExpressionError, InvalidError, NeedBlob."""
     fields = {name: f"inputs.{name}" for name in node.values}
     given = out.scope.inside(gathered(node.values, out.scope, fields))
@@ -249,7 +250,7 @@ def idle_runs(run: Run, key: str) -> int:
     return 1 + (state.origin.idle if state.origin is not None else 0)
 
 
-def start_successor(run: Run, out: Decision, following: str, inputs: dict[str, Any], idle: int) -> None:
+def start_successor(run: Run, out: RunDecisions, following: str, inputs: dict[str, Any], idle: int) -> None:
     """Starts the next run of this definition, together with the newest decision."""
     state = run.state
     out.send(

@@ -22,7 +22,7 @@ from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.fold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
 from agentflow_common.schedules.spec import Spec
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.outcome import Outcome
+from agentflow_scheduler.decisions import Decisions
 
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
 SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
@@ -92,7 +92,7 @@ class Schedule:
         return at + int(ids.fraction(self.state.run, at) * room)
 
 
-class Decision(Outcome):
+class ScheduleDecisions(Decisions):
     __slots__ = ()
 
     def __init__(self, schedule: Schedule, now_ms: int) -> None:
@@ -103,11 +103,11 @@ class Decision(Outcome):
         return len(self.decisions) >= DECISIONS_MAX
 
 
-def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
+def decide_schedule(schedule: Schedule, now_ms: int) -> ScheduleDecisions:
     """Everything that can be decided now, at most about DECISIONS_MAX decisions."""
     state = schedule.state
     # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
-    out = Decision(schedule, max(now_ms, state.clock))
+    out = ScheduleDecisions(schedule, max(now_ms, state.clock))
     if state.over:
         return out
     if state.deleted:
@@ -130,7 +130,7 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> Decision:
     return out
 
 
-def _checkpoint(schedule: Schedule, out: Decision) -> None:
+def _checkpoint(schedule: Schedule, out: ScheduleDecisions) -> None:
     """Writes the whole state down now and then, when it is small."""
     state = schedule.state
     if state.since_checkpoint < CHECKPOINT_EVERY:
@@ -144,7 +144,7 @@ def _checkpoint(schedule: Schedule, out: Decision) -> None:
         out.emit(ev.ScheduleCheckpointed, state=plain)
 
 
-def _delete(schedule: Schedule, out: Decision) -> None:
+def _delete(schedule: Schedule, out: ScheduleDecisions) -> None:
     state = schedule.state
     for waiting in [*state.inbox, *state.buffer]:
         if out.full:
@@ -158,7 +158,7 @@ def _delete(schedule: Schedule, out: Decision) -> None:
 # --- one fire ---
 
 
-def _fire(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
+def _fire(schedule: Schedule, out: ScheduleDecisions, waiting: Waiting) -> None:
     state = schedule.state
     out.emit(
         ev.ScheduleFired,
@@ -173,17 +173,17 @@ def _fire(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
     )
 
 
-def _skip(out: Decision, waiting: Waiting, reason: str) -> None:
+def _skip(out: ScheduleDecisions, waiting: Waiting, reason: str) -> None:
     out.emit(ev.ScheduleSkipped, reason=reason, at=waiting.at, cause=waiting.cause, id=waiting.id)
 
 
-def _buffer(out: Decision, waiting: Waiting) -> None:
+def _buffer(out: ScheduleDecisions, waiting: Waiting) -> None:
     out.emit(
         ev.ScheduleBuffered, at=waiting.at, cause=waiting.cause, id=waiting.id, payload=waiting.payload or Payload()
     )
 
 
-def _offer(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
+def _offer(schedule: Schedule, out: ScheduleDecisions, waiting: Waiting) -> None:
     """Fires, buffers or skips, as the overlap policy says."""
     state = schedule.state
     policy = waiting.overlap or schedule.spec.overlap
@@ -209,14 +209,14 @@ def _offer(schedule: Schedule, out: Decision, waiting: Waiting) -> None:
 # --- what makes it fire ---
 
 
-def _drain(schedule: Schedule, out: Decision) -> None:
+def _drain(schedule: Schedule, out: ScheduleDecisions) -> None:
     """What waits in the buffer goes when nothing runs."""
     state = schedule.state
     if state.buffer and not state.active:
         _fire(schedule, out, state.buffer[0])
 
 
-def _triggers(schedule: Schedule, out: Decision) -> None:
+def _triggers(schedule: Schedule, out: ScheduleDecisions) -> None:
     state = schedule.state
     while state.inbox and not out.full:
         waiting = state.inbox[0]
@@ -226,7 +226,7 @@ def _triggers(schedule: Schedule, out: Decision) -> None:
             _offer(schedule, out, waiting)
 
 
-def _times(schedule: Schedule, out: Decision) -> None:
+def _times(schedule: Schedule, out: ScheduleDecisions) -> None:
     """Decides every planned time that has come."""
     state = schedule.state
     while not state.paused and not out.full:
@@ -244,7 +244,7 @@ def _times(schedule: Schedule, out: Decision) -> None:
             _offer(schedule, out, Waiting(at, "time"))
 
 
-def _pass_over(schedule: Schedule, out: Decision, reason: str, until: int) -> None:
+def _pass_over(schedule: Schedule, out: ScheduleDecisions, reason: str, until: int) -> None:
     """Skips, in one event, all times up to `until` from the next one on, which is skipped in any case."""
     times = schedule.table.times(schedule.state.position)
     first = last = next(times, None)
@@ -259,13 +259,13 @@ def _pass_over(schedule: Schedule, out: Decision, reason: str, until: int) -> No
     out.emit(ev.ScheduleSkipped, reason=reason, at=first, until=last, count=count)
 
 
-def _backfills(schedule: Schedule, out: Decision) -> None:
+def _backfills(schedule: Schedule, out: ScheduleDecisions) -> None:
     for backfill in list(schedule.state.backfills):
         if not _backfill(schedule, out, backfill):
             return  # one backfill after the other
 
 
-def _backfill(schedule: Schedule, out: Decision, backfill: Backfill) -> bool:
+def _backfill(schedule: Schedule, out: ScheduleDecisions, backfill: Backfill) -> bool:
     """Whether it is through. One by one: the next time fires when nothing else runs or waits."""
     state = schedule.state
     while not out.full:
@@ -282,7 +282,7 @@ def _backfill(schedule: Schedule, out: Decision, backfill: Backfill) -> bool:
     return False
 
 
-def _cancel(schedule: Schedule, out: Decision) -> None:
+def _cancel(schedule: Schedule, out: ScheduleDecisions) -> None:
     """Ends what runs for what waits under the policy `cancel`; a run that is not in the log yet is told when it is."""
     state = schedule.state
     if not any((waiting.overlap or schedule.spec.overlap) == "cancel" for waiting in state.buffer):
@@ -307,7 +307,7 @@ def _cancel(schedule: Schedule, out: Decision) -> None:
 # --- what is said, and when to wake up ---
 
 
-def _list(schedule: Schedule, out: Decision) -> None:
+def _list(schedule: Schedule, out: ScheduleDecisions) -> None:
     state = schedule.state
     if state.paused:
         status = "paused"
@@ -326,7 +326,7 @@ def _has_more(schedule: Schedule) -> bool:
     return schedule.next_at() is not None
 
 
-def _write_status(schedule: Schedule, out: Decision, status: str) -> None:
+def _write_status(schedule: Schedule, out: ScheduleDecisions, status: str) -> None:
     """Of what is deleted this one event stays in the log: it says no more than that."""
     state, gone = schedule.state, status == "deleted"
     out.emit(
@@ -341,7 +341,7 @@ def _write_status(schedule: Schedule, out: Decision, status: str) -> None:
     )
 
 
-def _set_timer(schedule: Schedule, out: Decision) -> None:
+def _set_timer(schedule: Schedule, out: ScheduleDecisions) -> None:
     state = schedule.state
     known = state.timers.get(TIMER)
     if out.full:
