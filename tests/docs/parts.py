@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common.definition import json_schema
 from agentflow_common.schedules.json_schema import schedule_schema
-from tests.docs import detection, permissions, settings, transitions
+from tests.docs import detection, errors, permissions, settings, transitions
 from tests.support.paths import ROOT
 
 
@@ -38,6 +38,11 @@ PARTS: Final = (
     Part("docs/engine.md", "step diagram after an attempt", transitions.again_diagram),
     Part("docs/engine.md", "step events", transitions.step_table),
     Part("docs/engine.md", "run diagram", transitions.run_diagram),
+    Part("docs/errors.md", "codes", errors.codes),
+    Part("docs/errors.md", "step types", errors.types_of_steps),
+    Part("docs/errors.md", "model types", errors.types_of_models),
+    Part("docs/errors.md", "tree", errors.tree),
+    Part("docs/errors.md", "kinds", errors.kinds),
     Part("docs/keys-and-permissions.md", "calls", permissions.table),
     Part("docs/schema/schedule.schema.json", "", lambda: json_schema.text(schedule_schema())),
     Part("docs/schema/workflow.schema.json", "", lambda: json_schema.text(json_schema.workflow_schema())),
