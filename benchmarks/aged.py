@@ -109,7 +109,7 @@ async def _append_copies(stack: Engine, lines: list[Line], runs: int) -> None:
 
 async def _take_tasks(stack: Engine, count: int) -> None:
     """Acknowledges the tasks of the copies for the worker: their results are in the log already."""
-    queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.lane_durable(subjects.DEFAULT_LANE), credit=5_000)
+    queue = WorkQueue(stack.nc, subjects.EVENTS_STREAM, subjects.pool_durable(subjects.DEFAULT_POOL), credit=5_000)
     await queue.start()
     heard = time.monotonic()
     while count > 0:

@@ -48,7 +48,7 @@ async def run(emit: Emit, _options: object) -> None:
 
 async def _hold(stack: Engine, definition: dict[str, object], runs: int, steps: int) -> None:
     """Submits runs and returns when each has `steps` steps waiting in a lane that no worker serves."""
-    tail = stack.log.tail([subjects.lane_tasks(HELD_LANE)], await stack.log.last_seq() + 1)
+    tail = stack.log.tail([subjects.pool_tasks(HELD_LANE)], await stack.log.last_seq() + 1)
     await tail.start()
     pending: list[Any] = []
     left = runs * steps

@@ -190,7 +190,7 @@ class Truth:
     async def worker(self) -> None:
         """It answers no questions: the log and its queue are what it needs."""
         await self.log()
-        await self._nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable("default"))
+        await self._nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable("default"))
 
     async def security(self) -> None:
         value = f"mail {secrets.token_hex(4)} to {EMAIL}"

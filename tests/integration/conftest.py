@@ -18,16 +18,17 @@ from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import Payload
+from agentflow_common.lanes.controls import CONTROLS_PREFIX, ControlSettings
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_scheduler.engine.controls import Controls
+from agentflow_scheduler.engine import controls
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks.lane_queues import Lanes
+from agentflow_worker.tasks import pool_queues
 from tests.support.gateway_schedules import Desk, opened
 from tests.support.waiting import PATIENCE_S, until
 
@@ -108,15 +109,17 @@ async def engine(nats_url: str) -> AsyncIterator[EngineUnderTest]:
 def heard(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Awaitable[object]]:
     """Waits until scheduler and worker know what is set under a key of the controls: the bucket tells nobody who has
     read it."""
-    taken: set[tuple[Any, str]] = set()
-    owners: tuple[Any, ...] = (Controls, Lanes)
+    taken: set[tuple[str, str]] = set()
+    owners = (controls.__name__, pool_queues.__name__)
+    real = ControlSettings.take
 
-    def spy_on(owner: Any) -> None:
-        take = owner._take
-        monkeypatch.setattr(owner, "_take", lambda self, key, value: (take(self, key, value), taken.add((owner, key))))
+    def take(self: ControlSettings, subject: str, data: bytes | None) -> bool:
+        readable = real(self, subject, data)
+        owner = sys._getframe(1).f_globals["__name__"]
+        taken.add((owner, subject.removeprefix(CONTROLS_PREFIX)))
+        return readable
 
-    for owner in owners:
-        spy_on(owner)
+    monkeypatch.setattr(ControlSettings, "take", take)
     return lambda key: until(lambda: taken >= {(owner, key) for owner in owners}, what=f"{key} is not known")
 
 

@@ -142,7 +142,7 @@ async def test_a_work_queue_never_holds_more_than_its_credit_and_gets_back_what_
 ) -> None:
     await ensure_streams(log.nc)
     config = api.ConsumerConfig(
-        durable_name="q", filter_subject=subjects.lane_tasks("default"), ack_policy=api.AckPolicy.EXPLICIT, ack_wait=1.0
+        durable_name="q", filter_subject=subjects.pool_tasks("default"), ack_policy=api.AckPolicy.EXPLICIT, ack_wait=1.0
     )
     await log.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
     for i in range(30):

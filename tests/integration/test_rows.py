@@ -24,7 +24,7 @@ from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks import attempt
+from agentflow_worker.tasks import task_chain
 from tests.support.servers import NatsServer
 from tests.support.waiting import PATIENCE_S, until
 
@@ -54,7 +54,7 @@ def three(call: str = "r.pass") -> str:
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker goes on however long it takes, so that a test may hold it in the middle."""
-    monkeypatch.setattr(attempt, "COURSE_S_MAX", 60.0)
+    monkeypatch.setattr(task_chain, "CHAIN_S_MAX", 60.0)
 
 
 @pytest.fixture
@@ -246,7 +246,7 @@ async def test_a_word_about_a_step_that_is_done_stops_the_one_after_it(engine: A
 async def paused_lane(engine: Any) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while True:
-            info = await engine.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable("default"))
+            info = await engine.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable("default"))
             if info.paused:
                 return
             await asyncio.sleep(0.02)

@@ -21,7 +21,7 @@ from agentflow_common.log.group_commit import GroupCommit
 from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks import attempt
+from agentflow_worker.tasks import task_chain
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -109,7 +109,7 @@ class Worker:
         self.module.HELD.discard((key.name, step))
 
     async def in_hand(self) -> int:
-        info = await self.log.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable("default"))
+        info = await self.log.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable("default"))
         return int(info.num_ack_pending) + int(info.num_pending)
 
     async def idle(self) -> None:
@@ -123,7 +123,7 @@ class Worker:
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attempt, "COURSE_S_MAX", 60.0)
+    monkeypatch.setattr(task_chain, "CHAIN_S_MAX", 60.0)
 
 
 @pytest.fixture

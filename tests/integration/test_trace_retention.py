@@ -222,8 +222,8 @@ async def test_what_is_not_safe_to_purge_stays_and_is_told(world: World) -> None
                                     ack_policy=api.AckPolicy.EXPLICIT)  # fmt: skip
         await jsm.add_consumer(subjects.EVENTS_STREAM, config)
         lane = api.ConsumerConfig(
-            durable_name=subjects.lane_durable("default"),
-            filter_subject=subjects.lane_tasks("default"),
+            durable_name=subjects.pool_durable("default"),
+            filter_subject=subjects.pool_tasks("default"),
             ack_policy=api.AckPolicy.EXPLICIT,
         )
         await jsm.add_consumer(subjects.EVENTS_STREAM, lane)

@@ -65,7 +65,7 @@ class Bench:
         """Until every task is acknowledged."""
         async with asyncio.timeout(timeout_s):
             while True:
-                info = await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable("default"))
+                info = await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable("default"))
                 if not info.num_ack_pending and not info.num_pending:
                     return
                 await asyncio.sleep(0.02)

@@ -19,7 +19,7 @@ from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks import lane_queues
+from agentflow_worker.tasks import pool_queues
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -58,7 +58,7 @@ class Lane:
         return sum(any(isinstance(ev.decode(s.data), ev.StepCompleted) for s in found) for found in ends)
 
     async def info(self) -> Any:
-        return await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(LANE))
+        return await self.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable(LANE))
 
     async def until(self, holds: Callable[[Any], bool], timeout_s: float = PATIENCE_S) -> Any:
         async with asyncio.timeout(timeout_s):
@@ -146,12 +146,12 @@ async def test_a_deleted_setting_is_none_a_broken_one_changes_nothing_a_pattern_
 async def test_a_consumer_that_somebody_changed_is_set_right_again(
     nats_url: str, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lane_queues, "RECHECK_S", 0.3)
+    monkeypatch.setattr(pool_queues, "RECHECK_S", 0.3)
     settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
     async with running("worker", settings, worker_app) as context:
         found = Lane(context.log)
         await context.nc.jsm().pause_consumer(
-            subjects.EVENTS_STREAM, subjects.lane_durable(LANE), "2100-01-01T00:00:00Z"
+            subjects.EVENTS_STREAM, subjects.pool_durable(LANE), "2100-01-01T00:00:00Z"
         )
         await found.offer(1, 0.01)
         await found.all_done()

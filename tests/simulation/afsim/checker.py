@@ -99,8 +99,8 @@ class Watched:
 def probe(world: World) -> None:
     """State equals fold: what an idle scheduler has in memory is what the log up to there says."""
     for executor in world.executors:
-        if len(executor.flights) > 6:
-            world.fail(f"{len(executor.flights)} tasks in hand, 6 allowed")
+        if len(executor.in_hand) > 6:
+            world.fail(f"{len(executor.in_hand)} tasks in hand, 6 allowed")
     for process, watched in list(world.engines.values()):
         if process.alive and watched.idle:
             for key, entity in watched.engine._entities.items():

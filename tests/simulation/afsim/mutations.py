@@ -19,8 +19,7 @@ from agentflow_scheduler.engine import append, engine
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_scheduler.runs import decisions as run_decisions
 from agentflow_scheduler.shards import shards, snapshots
-from agentflow_worker.tasks import executor as worker
-from agentflow_worker.tasks import reports
+from agentflow_worker.tasks import executor, reports, step_calls
 
 Change = tuple[Any, str, Any]
 
@@ -33,13 +32,13 @@ def no_fence() -> list[Change]:
 
 def ack_before_report() -> list[Change]:
     """A worker acknowledges a task before it runs it."""
-    real = worker.Executor._take
+    real = executor.Executor._run_chain
 
-    async def take(self: Any, course: Any) -> None:
-        await self._log.ack(course.delivery)
-        await real(self, course)
+    async def run_chain(self: Any, chain: Any) -> None:
+        await self._log.ack(chain.delivery)
+        await real(self, chain)
 
-    return [(worker.Executor, "_take", take)]
+    return [(executor.Executor, "_run_chain", run_chain)]
 
 
 def no_timers_on_recovery() -> list[Change]:
@@ -71,7 +70,7 @@ def retry_without_limit() -> list[Change]:
 
 def no_claim() -> list[Change]:
     """Nothing is claimed before an effect."""
-    return [(worker.Executor, "_must_claim", lambda _self, _task: False)]
+    return [(step_calls.StepCalls, "must_claim", lambda _self, _task: False)]
 
 
 def snapshot_off_by_one() -> list[Change]:

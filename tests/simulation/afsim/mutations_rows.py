@@ -20,8 +20,8 @@ def row_without_fence() -> list[Change]:
     """The report that begins the next step is written whatever the scheduler has decided."""
     real = reports.Reporter.send
 
-    async def send(self: Any, its_flight: Any, event: Any, what: str, fence: Any = None) -> Ack:
-        return await real(self, its_flight, event, what)
+    async def send(self: Any, attempt: Any, event: Any, what: str, fence: Any = None) -> Ack:
+        return await real(self, attempt, event, what)
 
     return [(reports.Reporter, "send", send)]
 
@@ -50,13 +50,13 @@ def row_from_its_head() -> list[Change]:
 
 def row_duplicate_believed() -> list[Change]:
     """A report that another had written counts as this worker's own."""
-    real = reports.Reporter.handed_on
+    real = reports.Reporter.hand_on
 
-    async def handed_on(self: Any, *args: Any) -> Ack | None:
+    async def hand_on(self: Any, *args: Any) -> Ack | None:
         ack = await real(self, *args)
         return ack and Ack(ack.stream, ack.seq)
 
-    return [(reports.Reporter, "handed_on", handed_on)]
+    return [(reports.Reporter, "hand_on", hand_on)]
 
 
 def row_of_anything() -> list[Change]:

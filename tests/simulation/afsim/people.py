@@ -113,7 +113,7 @@ class People:
             elif isinstance(event, ev.StepWaiting) and event.kind == "approval":
                 for by in ("ana", "bo", "ana", "mallory", "eve"):
                     self.after(self.soon(), self._answer, key, event.step, by)
-        elif message.subject.endswith(f".out.task.{subjects.SCHEDULES_LANE}"):
+        elif message.subject.endswith(f".out.task.{subjects.SCHEDULES_POOL}"):
             fired = ev.decode(message.data)
             assert isinstance(fired, ev.ScheduleFired)
             for _ in range(1 + (self.rng.random() < 0.2)):  # a task may be delivered twice

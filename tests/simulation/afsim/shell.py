@@ -23,13 +23,16 @@ import agentflow_scheduler.shards.leases
 import agentflow_worker.app
 import agentflow_worker.tasks.attempt
 import agentflow_worker.tasks.executor
+import agentflow_worker.tasks.step_calls
+import agentflow_worker.tasks.task_chain
+import agentflow_worker.tasks.task_positions
 from afsim import checker
 from afsim.loop import PROCESS, Process, SimLoop
 from afsim.server import Server
 from agentflow_common import subjects
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks.lane_queues import Lanes
+from agentflow_worker.tasks.pool_queues import PoolQueues
 
 if TYPE_CHECKING:
     from afsim.world import World
@@ -68,12 +71,12 @@ class SimTime:
         return 1_700_000_000 + self._loop.time()
 
 
-class FixedLanes(Lanes):
+class FixedPools(PoolQueues):
     """Worker pools whose limits nobody changes."""
 
     async def start(self) -> None:
-        for lane in self._lanes:
-            await self._make(lane)
+        for pool in self._pools:
+            await self._make(pool)
 
     async def keep(self) -> None:
         await asyncio.Event().wait()
@@ -113,17 +116,17 @@ def small_engine(world: World) -> Iterator[None]:
         world.engines[process.name] = (process, checker.Watched(made, world))
         return made
 
-    def executor(*args: Any) -> Any:
-        made = executor_class(*args)
+    def executor(*args: Any, **more: Any) -> Any:
+        made = executor_class(*args, **more)
         world.executors.append(made)
         return made
 
-    real_call = agentflow_worker.tasks.executor.Executor._call
+    real_call = agentflow_worker.tasks.step_calls.StepCalls._call
 
-    async def call(self: Any, flight: Any) -> Any:
-        outcome = await real_call(self, flight)
-        outcome.llm = world.effects.usage(flight.context)
-        return outcome
+    async def call(self: Any, attempt: Any) -> Any:
+        result = await real_call(self, attempt)
+        result.llm = world.effects.usage(attempt.context)
+        return result
 
     async def close() -> None:
         """There is no model."""
@@ -148,17 +151,19 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.shards.leases, "new_token", lambda: str(PROCESS.get())),
         (agentflow_scheduler.app, "Engine", engine),
         (agentflow_worker.app, "Executor", executor),
-        (agentflow_worker.tasks.executor.Executor, "_call", call),
+        (agentflow_worker.tasks.step_calls.StepCalls, "_call", call),
         (agentflow_scheduler.lanes.machine, "CHECKPOINT_EVENTS", 25),
         (agentflow_scheduler.schedules.machine, "CHECKPOINT_EVERY", 9),
         (agentflow_worker.app, "LlmDeps", llm),
-        (agentflow_worker.app, "Lanes", FixedLanes),
+        (agentflow_worker.app, "PoolQueues", FixedPools),
         (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
         (agentflow_worker.app, "time", time),
         (agentflow_worker.tasks.executor, "time", time),
         (agentflow_worker.tasks.attempt, "time", time),
-        (agentflow_worker.tasks.attempt, "COURSE_S_MAX", 3.0),
-        (agentflow_worker.tasks.attempt, "OLD_S", 1.0),
+        (agentflow_worker.tasks.task_chain, "time", time),
+        (agentflow_worker.tasks.task_chain, "CHAIN_S_MAX", 3.0),
+        (agentflow_worker.tasks.task_chain, "OLD_S", 1.0),
+        (agentflow_worker.tasks.task_positions, "time", time),
         (agentflow_scheduler.runs.chain, "SLOW_MS", 3000),
     ):
         yield

@@ -1,7 +1,7 @@
 """Every subject, stream, bucket and durable name of AgentFlow. No other module defines one.
 
 `af.evt.<shard>.<org>.<run>.in`               facts from outside the scheduler
-`af.evt.<shard>.<org>.<run>.out.task.<lane>`  a step attempt offered to workers
+`af.evt.<shard>.<org>.<run>.out.task.<pool>`  a step attempt offered to workers
 `af.evt.<shard>.<org>.<run>.out.run|step`     decisions about the run, about its steps
 `af.evt.<shard>.<org>.<run>.claim.<step>.<n>` taken once before a non-idempotent step runs
 `af.timer.<shard>.<run>.<timer>`              JetStream message schedules
@@ -43,9 +43,9 @@ LANE_ORG: Final = "_lanes"  # the org of keyed lanes, which serve all
 ALL_LANE_INS: Final = f"af.evt.*.{LANE_ORG}.*.in"
 LANE_PREFIX: Final = "lane_"  # entities that are not runs have ids of their own kind
 SCHEDULE_PREFIX: Final = "sched_"
-SCHEDULES_LANE: Final = "_schedules"  # where a schedule that fires asks for its run to be submitted
+SCHEDULES_POOL: Final = "_schedules"  # where a schedule that fires asks for its run to be submitted
 
-DEFAULT_LANE: Final = "default"
+DEFAULT_POOL: Final = "default"
 NOBODY: Final = "~"  # in the place of an org or a run; no name may hold it
 
 Kind = Literal["run", "lane", "schedule"]  # the kinds of entities that have a log
@@ -95,8 +95,8 @@ def run_all(key: EntityKey) -> str:
     return prefix(key) + ".>"
 
 
-def out_task(key: EntityKey, lane: str) -> str:
-    return f"{prefix(key)}.out.task.{lane}"
+def out_task(key: EntityKey, pool: str) -> str:
+    return f"{prefix(key)}.out.task.{pool}"
 
 
 def out_run(key: EntityKey) -> str:
@@ -128,8 +128,8 @@ def shard_ins(shard: int) -> str:
     return f"af.evt.{shard}.*.*.in"
 
 
-def lane_tasks(lane: str) -> str:
-    return f"af.evt.*.*.*.out.task.{lane}"
+def pool_tasks(pool: str) -> str:
+    return f"af.evt.*.*.*.out.task.{pool}"
 
 
 def timer(key: EntityKey, timer_id: str) -> str:
@@ -198,8 +198,8 @@ def lease_member(token: str) -> str:
     return f"member.{token}"
 
 
-def lane_durable(lane: str) -> str:
-    return f"AF_LANE_{lane}"
+def pool_durable(pool: str) -> str:
+    return f"AF_LANE_{pool}"
 
 
 def durable(service: str, what: str) -> str:

@@ -295,7 +295,7 @@ class Retention:
             infos = await self._nc.jsm().consumers_info(subjects.EVENTS_STREAM, offset)
             for info in infos:
                 name = info.config.durable_name or ""
-                if not name or name.startswith(subjects.lane_durable("")):
+                if not name or name.startswith(subjects.pool_durable("")):
                     continue
                 if info.num_pending or info.num_ack_pending:
                     seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)

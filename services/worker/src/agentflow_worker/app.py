@@ -1,4 +1,4 @@
-"""Wires the worker: a queue per lane, heartbeats for long steps, cancellation, the published registry."""
+"""Wires the worker: a queue for each pool, heartbeats for long steps, cancellation, the published registry."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Final
 import msgspec
 import nats.errors
 from nats.aio.msg import Msg
-from nats.js.errors import APIError
 
 from agentflow_common import subjects, tasks, telemetry
 from agentflow_common.log.consumers import PullError, WorkQueue
@@ -23,19 +22,19 @@ from agentflow_worker.models.llm_step import LlmDeps
 from agentflow_worker.registry import Registry, default_registry
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.executor import Executor
-from agentflow_worker.tasks.lane_queues import Lanes
+from agentflow_worker.tasks.pool_queues import PoolQueues
 
 log = logging.getLogger(__name__)
 CANCEL_POLL_TURNS: Final = 3
 
 
 class Hint(msgspec.Struct):
-    """What the scheduler tells workers. mode: `graceful`, it waits for the step's report; `forced`, it does not."""
+    """A notice of the scheduler that steps should stop. It may get lost; the log decides."""
 
     run: str
-    step: str = ""
-    attempt: int = 0
-    mode: str = "forced"
+    step: str = ""  # empty: every step of the run
+    attempt: int = 0  # 0: every attempt
+    mode: str = "forced"  # `graceful`: the scheduler waits for the step's report; `forced`: it does not
 
 
 @contextlib.asynccontextmanager
@@ -43,24 +42,21 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
     settings = context.settings
     registry = default_registry(settings.load)
     llm = LlmDeps.connect(context.nc, settings)
-    executor = Executor(context.log, settings, registry, llm, context.clock)
+    pools = PoolQueues(context.log, settings)
+    executor = Executor(context.log, settings, registry, llm, clock=context.clock, is_paused=pools.is_paused)
 
     async def on_control(msg: Msg) -> None:
         hint = msgspec.json.decode(msg.data, type=Hint)
-        executor.cancel(hint.run, hint.step, hint.attempt, forced=hint.mode != "graceful")
+        executor.in_hand.cancel(hint.run, hint.step, hint.attempt, forced=hint.mode != "graceful")
 
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
-    lanes = Lanes(context.log, settings)
-    await lanes.start()
-    executor.is_held = lanes.is_held
-    queues = [await _queue(context, lane) for lane in settings.lanes]
+    await pools.start()
+    queues = [await _queue(context, pool) for pool in settings.lanes]
     await _publish_registry(context, registry)
-    loops = [
-        context.guarded(_consume(queue, executor, lane)) for queue, lane in zip(queues, settings.lanes, strict=True)
-    ]
-    loops += [context.guarded(_heartbeats(context, executor)), context.guarded(lanes.keep())]
+    work = [_consume(queue, executor, pool) for queue, pool in zip(queues, settings.lanes, strict=True)]
+    loops = [context.guarded(one) for one in (*work, _extend(context, executor), pools.keep())]
     context.needs_log()
-    context.probes.add("lanes", lanes.answer, "a lane does not deliver")
+    context.probes.add("lanes", pools.answer, "a lane does not deliver")
     try:
         yield
     finally:
@@ -70,15 +66,16 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
         await llm.close()
 
 
-async def _queue(context: Context[WorkerSettings], lane: str) -> WorkQueue:
-    """This worker's share of a lane."""
-    durable = subjects.lane_durable(lane)
+async def _queue(context: Context[WorkerSettings], pool: str) -> WorkQueue:
+    """Starts this worker's share of a pool's queue."""
+    durable = subjects.pool_durable(pool)
     queue = WorkQueue(context.nc, subjects.EVENTS_STREAM, durable, context.settings.concurrency)
     await queue.start()
     return queue
 
 
-async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
+async def _consume(queue: WorkQueue, executor: Executor, pool: str) -> None:
+    """Runs the tasks of a pool, as many at once as the queue gives."""
     running: set[asyncio.Task[None]] = set()
 
     def ended(task: asyncio.Task[None]) -> None:
@@ -90,9 +87,9 @@ async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
             try:
                 batch = await queue.batch(1.0)
             except PullError as error:
-                log.warning("lane %s: %s; asking again", lane, error)
+                log.warning("worker pool %s: %s; asking again", pool, error)
                 await asyncio.sleep(0.5)
-                with contextlib.suppress(nats.errors.Error, APIError):
+                with contextlib.suppress(nats.errors.Error):
                     await queue.start()
                 continue
             for delivery in batch:
@@ -100,32 +97,32 @@ async def _consume(queue: WorkQueue, executor: Executor, lane: str) -> None:
                 running.add(task)
                 task.add_done_callback(ended)
             if batch:
-                telemetry.QUEUE_LAG.labels(f"lane.{lane}").set(batch[-1].pending)
+                telemetry.QUEUE_LAG.labels(f"lane.{pool}").set(batch[-1].pending)
     finally:
         await tasks.stop(running)
 
 
-async def _heartbeats(context: Context[WorkerSettings], executor: Executor) -> None:
-    """Extends the acknowledgement of long steps, and stops those whose run is over (a lost hint)."""
+async def _extend(context: Context[WorkerSettings], executor: Executor) -> None:
+    """Tells the queue that long steps are alive, and stops steps whose run is over: the hint to stop may be lost."""
     every_s = context.settings.ack_wait_s / 3
     turn = 0
     while True:
         await asyncio.sleep(every_s)
         turn += 1
         now = time.time()
-        for flight in list(executor.flights.values()):
-            if now - flight.started < every_s / 2:
+        for attempt in executor.in_hand:
+            if now - attempt.started < every_s / 2:
                 continue
             try:
-                await context.log.in_progress(flight.delivery)
-                if turn % CANCEL_POLL_TURNS == 0 and await executor.is_over(flight.key):
-                    executor.cancel(flight.task.run)
+                await context.log.in_progress(attempt.delivery)
+                if turn % CANCEL_POLL_TURNS == 0 and await executor.positions.is_over(attempt.key):
+                    executor.in_hand.cancel(attempt.task.run)
             except Exception:
-                log.warning("heartbeat failed; the next one follows", extra={"run": flight.task.run})
+                log.warning("heartbeat failed; the next one follows", extra={"run": attempt.task.run})
 
 
 async def _publish_registry(context: Context[WorkerSettings], registry: Registry) -> None:
-    """What this worker can run, for checks at submission."""
+    """Publishes what this worker can run, for the checks at submission."""
     js = context.nc.jetstream()
     bucket = await patiently(lambda: js.key_value(subjects.REGISTRY_BUCKET))
     for item in registry.describe():

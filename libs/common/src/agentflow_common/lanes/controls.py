@@ -1,19 +1,27 @@
-"""The limits of lanes that operators set, in the bucket AF_CONTROLS.
+"""Operators' settings in the bucket AF_CONTROLS: paused workflows, and limits of keyed lanes and of worker pools.
 
-Each is a JSON object under a lane's key or a pattern of keys. Characters that a key of the bucket may not hold are
-quoted: `acme-*` is `lane.acme-=2A`.
+`lane.<name>` holds a JSON object for one lane or pool, or for a pattern of names. Characters that a key may not contain
+are escaped: `acme-*` is `lane.acme-=2A`. `workflow.<org>.<name>` holds a JSON object for one workflow.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Collection, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
+import msgspec
+
+from agentflow_common import subjects
 from agentflow_common.definition.checks.lanes import RATE_MAX
+from agentflow_common.errors import UNREADABLE
 from agentflow_common.lanes.fold import LaneConfig
 
+log = logging.getLogger(__name__)
+CONTROLS_STREAM: Final = f"KV_{subjects.CONTROLS_BUCKET}"
+CONTROLS_PREFIX: Final = f"$KV.{subjects.CONTROLS_BUCKET}."
 PREFIX: Final = "lane."
 LIMIT_MAX: Final = 10_000
 NAME_MAX: Final = 256  # characters of a lane's key
@@ -71,6 +79,38 @@ def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> LaneConf
         float(rate) if isinstance(rate, int | float) and 0 <= rate <= RATE_MAX else None,
         setting.get("paused") is True,
     )
+
+
+class ControlSettings:
+    """The newest settings, as the messages of the bucket's stream say."""
+
+    def __init__(self) -> None:
+        self.lanes: dict[str, dict[str, Any]] = {}  # by name or pattern
+        self._paused_workflows: set[tuple[str, str]] = set()  # (org, name)
+
+    def take(self, subject: str, data: bytes | None) -> bool:
+        """Takes one message. Returns False if it can't be read: the earlier setting holds then."""
+        key = subject.removeprefix(CONTROLS_PREFIX)
+        try:
+            setting: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
+        except UNREADABLE:
+            log.warning("the setting of %s is not a JSON object, the earlier one holds", key)
+            return False
+        workflow = workflow_of(key)
+        if workflow is not None:
+            (self._paused_workflows.add if setting.get("paused") else self._paused_workflows.discard)(workflow)
+        elif key.startswith(PREFIX) and setting:
+            self.lanes[name_of(key)] = setting
+        else:
+            self.lanes.pop(name_of(key), None)  # the key was deleted
+        return True
+
+    def is_paused(self, org: str, workflow: str) -> bool:
+        """True if the workflow is paused."""
+        return bool(self._paused_workflows) and (org, workflow) in self._paused_workflows
+
+    def config_for(self, lane: str) -> LaneConfig:
+        return config_for(lane, self.lanes)
 
 
 @lru_cache(maxsize=1024)

@@ -30,7 +30,7 @@ _AT_ONCE: Final = 16
 HOLDERS_MAX: Final = 20
 _POOL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _TRIES_MAX: Final = 5
-_DURABLE: Final = subjects.lane_durable("")
+_DURABLE: Final = subjects.pool_durable("")
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -111,7 +111,7 @@ async def _served(deps: Deps, name: str, set_as: str, setting: LaneSetting) -> P
     if not _POOL.match(name):
         return unknown
     try:
-        info = await deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.lane_durable(name))
+        info = await deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, subjects.pool_durable(name))
     except StreamNotFoundError:
         return unknown
     return _pool(info, set_as, setting)

@@ -39,7 +39,7 @@ _WAIT_S_MAX: Final = 30.0
 class Firing(Follower):
     part = "schedules"
     durable = subjects.durable("gateway", "fires")
-    subject = subjects.lane_tasks(subjects.SCHEDULES_LANE)
+    subject = subjects.pool_tasks(subjects.SCHEDULES_POOL)
     credit = 32  # submissions at a time of one gateway
     ack_wait_s = 60.0
     ack_pending_max = 16 * credit

@@ -84,7 +84,7 @@ class Trimmer:
         over = [(subjects.run_timers(key), cut.checkpoint)] if listed == cut.checkpoint else []
         return [
             (subjects.out_step(key), cut.decisions),
-            (subjects.out_task(key, subjects.SCHEDULES_LANE), cut.decisions),
+            (subjects.out_task(key, subjects.SCHEDULES_POOL), cut.decisions),
             (subjects.out_checkpoint(key), cut.decisions),
             (subjects.out_schedule(key), min(cut.decisions, listed - 1)),
             *over,
@@ -99,7 +99,7 @@ class Trimmer:
             for info in infos:
                 name = info.config.durable_name or ""
                 waits = info.num_pending or info.num_ack_pending
-                if name and waits and not name.startswith(subjects.lane_durable("")):
+                if name and waits and not name.startswith(subjects.pool_durable("")):
                     seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
             offset += len(infos)
             if len(infos) < 256:

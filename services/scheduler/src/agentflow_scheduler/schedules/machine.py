@@ -35,7 +35,7 @@ CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
 def subject_of_schedule(key: EntityKey, decision: ev.Decision) -> str:
     """Where a schedule's decision is written: a fire is a task for the gateway, which submits the run."""
     if isinstance(decision, ev.ScheduleFired):
-        return subjects.out_task(key, subjects.SCHEDULES_LANE)
+        return subjects.out_task(key, subjects.SCHEDULES_POOL)
     if isinstance(decision, ev.ScheduleListed):
         return subjects.out_schedule(key)
     return subjects.out_checkpoint(key) if isinstance(decision, ev.ScheduleCheckpointed) else subjects.out_step(key)

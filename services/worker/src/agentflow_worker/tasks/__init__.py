@@ -1,1 +1,4 @@
-"""A task in a worker's hands: run it, keep its heartbeat, report how it ended."""
+"""Tasks in a worker's hands: run their steps, keep them alive, report how they ended.
+
+`executor` takes a task to its end. `task_chain` is the task and `attempt` the step in hand.
+"""

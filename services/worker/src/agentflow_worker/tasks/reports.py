@@ -1,4 +1,4 @@
-"""What a worker tells the log of an attempt: that it has begun, how far it is, how it ended."""
+"""A worker's reports about an attempt: it was claimed, it began, it progressed, it ended."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from agentflow_common.rpc import bus
 from agentflow_worker import machine
 from agentflow_worker.models.llm_step import LlmStepError
 from agentflow_worker.settings import WorkerSettings
-from agentflow_worker.tasks.attempt import Flight
+from agentflow_worker.tasks.attempt import Attempt
 
 PATIENCE_S: Final = 60.0  # how long a finished step waits for the security service or the log
 PAUSE_S_MAX: Final = 5.0
 EFFECT_TEXT: Final = "; the step took effect and only its result is lost, so it is not tried again"
 Result = TypeVar("Result")
+E = TypeVar("E", bound=ev.Event)
 
 
 async def patiently(work: Callable[[], Awaitable[Result]]) -> Result:
-    """Work is done and must not be done twice: what follows is tried again for a while."""
+    """Tries what follows a finished step again for a while: the step itself must not be done twice."""
     return await tasks.patiently(work, PATIENCE_S, PAUSE_S_MAX)
 
 
 class Reporter:
-    """Writes facts on the run's `in`."""
+    """Writes facts about attempts into the logs of their runs."""
 
     def __init__(self, event_log: EventLog, settings: WorkerSettings, clock: Clock) -> None:
         self._log = event_log
@@ -41,12 +42,29 @@ class Reporter:
         # with the default flush a publish of its own costs less than a batch
         self._group = GroupCommit(event_log) if settings.durability == "fsync" else None
 
-    async def send(self, flight: Flight, event: ev.Event, what: str, fence: Fence | None = None) -> Ack:
-        """Once a task, however often it is repeated and by whom: the message id says so to the log. Raises
-        ConflictError if it has a fence and the run has gone on."""
-        task = flight.task
-        msg_id = f"{task.run}.{flight.delivery.seq}.{task.step}.{task.attempt}.{what}"
-        entry = Entry(subjects.run_in(flight.key), ev.encode(event), msg_id=msg_id, fence=fence)
+    def event(self, attempt: Attempt, event_type: type[E], /, **fields: Any) -> E:
+        """Returns an event of this worker about the attempt, as of now."""
+        task = attempt.task
+        base: dict[str, Any] = {
+            "org": task.org,
+            "run": task.run,
+            "ts": self._clock.now_ms(),
+            "step": task.step,
+            "attempt": task.attempt,
+            "worker": self._worker,
+            "trace": task.trace,
+        }
+        return event_type(**(base | fields))
+
+    async def send(self, attempt: Attempt, event: ev.Event, what: str, fence: Fence | None = None) -> Ack:
+        """Writes the event once a task, however often it is repeated, and by which worker.
+
+        Its message id makes the log drop repetitions. Raises ConflictError if it has a fence and the run has decided
+        something since.
+        """
+        task = attempt.task
+        msg_id = f"{task.run}.{attempt.delivery.seq}.{task.step}.{task.attempt}.{what}"
+        entry = Entry(subjects.run_in(attempt.key), ev.encode(event), msg_id=msg_id, fence=fence)
         try:
             if self._group is None:
                 return await self._log.append(entry)
@@ -56,83 +74,67 @@ class Reporter:
             pass
         return await patiently(lambda: self._log.append(entry))
 
-    async def handed_on(self, flight: Flight, event: ev.StepCompleted, following: ev.StepScheduled) -> Ack | None:
-        """Reports a step and begins the one that follows, in one word; None if the scheduler has decided something
-        since the task."""
+    async def hand_on(self, attempt: Attempt, event: ev.StepCompleted, following: ev.StepScheduled) -> Ack | None:
+        """Reports a step and begins the following one, in one event.
+
+        Returns None if the scheduler has decided something since it offered the task: nothing is written then.
+        """
         begun = msgspec.structs.replace(event, begun=ev.BegunStep(following.step, following.kind))
-        fence = Fence(flight.delivery.seq, subjects.run_out_all(flight.key))
+        fence = Fence(attempt.delivery.seq, subjects.run_out_all(attempt.key))
         try:
-            return await self.send(flight, begun, "end", fence)
+            return await self.send(attempt, begun, "end", fence)
         except ConflictError:
             return None
 
-    async def claim(self, flight: Flight) -> bool:
-        """Takes the attempt's claim, which can be taken once; a claim that is taken means that its worker vanished."""
-        task = flight.task
-        claim = ev.ClaimTaken(
-            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-            worker=self._worker, trace=task.trace,
-        )  # fmt: skip
-        subject = subjects.claim(flight.key, task.step, task.attempt)
+    async def claim(self, attempt: Attempt) -> bool:
+        """Takes the attempt's claim, which can be taken once.
+
+        Returns False if it is taken: the worker that took it has vanished, and the outcome is reported as unknown.
+        """
+        subject = subjects.claim(attempt.key, attempt.task.step, attempt.task.attempt)
         try:
-            await self._log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
+            await self._log.append(Entry(subject, ev.encode(self.event(attempt, ev.ClaimTaken)), fence=Fence(0)))
         except ConflictError:
-            held = await self._log.last(subject)
-            owner = ev.try_decode(held.data) if held else None
-            unknown = ev.StepOutcomeUnknown(
-                org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-                worker=self._worker, trace=task.trace,
-                claimed_by=owner.worker if isinstance(owner, ev.ClaimTaken) else "",
-            )  # fmt: skip
-            await self.send(flight, unknown, "unknown")
+            taken = await self._log.last(subject)
+            claim = ev.try_decode(taken.data) if taken else None
+            owner = claim.worker if isinstance(claim, ev.ClaimTaken) else ""
+            await self.send(attempt, self.event(attempt, ev.StepOutcomeUnknown, claimed_by=owner), "unknown")
             return False
         return True
 
-    async def lost(self, flight: Flight, text: str) -> None:
-        """The attempt ends the workers that take it."""
-        task = flight.task
-        event = ev.StepFailed(
-            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-            error=ev.StepError("worker_lost", text, retryable=False), worker=self._worker, trace=task.trace,
-            effect=True,
-        )  # fmt: skip
-        await self.send(flight, event, "end")
+    async def report_lost(self, attempt: Attempt, text: str) -> None:
+        """Reports that the attempt ends every worker that takes it."""
+        error = ev.StepError("worker_lost", text, retryable=False)
+        await self.send(attempt, self.event(attempt, ev.StepFailed, error=error, effect=True), "end")
 
-    async def started(self, flight: Flight) -> None:
-        task = flight.task
-        event = ev.StepStarted(
-            org=task.org, run=task.run, ts=int(flight.started * 1000), step=task.step, attempt=task.attempt,
-            worker=self._worker, trace=task.trace,
-        )  # fmt: skip
-        await self.send(flight, event, "start")
+    async def report_started(self, attempt: Attempt) -> None:
+        await self.send(attempt, self.event(attempt, ev.StepStarted, ts=int(attempt.started * 1000)), "start")
 
-    async def progressed(self, flight: Flight, progress: float, detail: str) -> None:
-        """Without a message id: another worker may beat for the same attempt, and one beat too many does no harm."""
-        task = flight.task
-        event = ev.StepProgressed(
-            org=task.org, run=task.run, ts=self._clock.now_ms(), step=task.step, attempt=task.attempt,
-            progress=progress, detail=await self._screened(flight, machine.clip(detail), "detail"),
-            worker=self._worker, trace=task.trace,
-        )  # fmt: skip
-        await self._log.append(Entry(subjects.run_in(flight.key), ev.encode(event)))
+    async def report_progress(self, attempt: Attempt, progress: float, detail: str) -> None:
+        """Writes a heartbeat, without a message id: one heartbeat too many does no harm."""
+        detail = await self._screened(attempt, machine.clip(detail), "detail")
+        event = self.event(attempt, ev.StepProgressed, progress=progress, detail=detail)
+        await self._log.append(Entry(subjects.run_in(attempt.key), ev.encode(event)))
 
-    async def error_of(self, flight: Flight, error: BaseException, *, once: bool = False) -> ev.StepError:
-        """How an exception stands in the log. once: the step must not silently happen twice, so it is not tried again
-        if only its result is lost."""
-        found = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
-        message = await self._screened(flight, machine.clip(found.message), "error's text")
-        if once and flight.context.returned:
-            return msgspec.structs.replace(found, message=machine.clip(message + EFFECT_TEXT), retryable=False)
-        return msgspec.structs.replace(found, message=message)
+    async def step_error(self, attempt: Attempt, error: BaseException, *, once: bool = False) -> ev.StepError:
+        """Returns the error as it stands in the log.
 
-    async def _screened(self, flight: Flight, text: str, what: str) -> str:
-        """A text may quote a payload: it is protected like one, or withheld."""
+        once: the step must not silently happen twice, so it is not tried again if only its result is lost.
+        """
+        raw = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
+        message = await self._screened(attempt, machine.clip(raw.message), "error's text")
+        if once and attempt.context.returned:
+            return msgspec.structs.replace(raw, message=machine.clip(message + EFFECT_TEXT), retryable=False)
+        return msgspec.structs.replace(raw, message=message)
+
+    async def _screened(self, attempt: Attempt, text: str, what: str) -> str:
+        """Returns the text protected like a payload, which it may quote; or a note that it is withheld."""
         if not screening.needs_screening(text):
             return text
-        task = flight.task
+        task = attempt.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=text, purpose="error", step=task.step)
         try:
-            reply: Any = await bus.call(self._log.nc, rpc.PROTECT, request, trace=flight.context.trace)
+            reply = await bus.call(self._log.nc, rpc.PROTECT, request, trace=attempt.context.trace)
             return machine.clip(str(reply.value))
         except Exception:
             return f"the {what} is withheld: the security service could not examine it"

@@ -1,0 +1,71 @@
+"""All attempts that a worker has in hand: announced when they take longer, interrupted when they take too long."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final
+
+from agentflow_worker.tasks.attempt import Attempt
+
+STARTED_AFTER_S: Final = 0.25  # shorter steps are not announced: a step costs two durable messages
+SWEEP_S: Final = 0.05  # how late a step may be announced or interrupted: one timer serves all attempts
+
+
+class AttemptsInHand:
+    """The attempts of one worker, by run, step and attempt."""
+
+    def __init__(self, announce: Callable[[Attempt], Awaitable[None]]) -> None:
+        self._announce = announce
+        self._attempts: dict[tuple[str, str, int], Attempt] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        return len(self._attempts)
+
+    def __iter__(self) -> Iterator[Attempt]:
+        return iter(list(self._attempts.values()))
+
+    def __contains__(self, attempt: Attempt) -> bool:
+        return self._attempts.get(attempt.name) is attempt
+
+    def add(self, attempt: Attempt) -> None:
+        self._attempts[attempt.name] = attempt
+
+    def remove(self, attempt: Attempt) -> None:
+        del self._attempts[attempt.name]
+
+    def watch(self, attempt: Attempt) -> None:
+        """Announces the attempt if it takes longer. From now on its `late_at` is heeded too."""
+        loop = asyncio.get_running_loop()
+        attempt.announce_at = loop.time() + STARTED_AFTER_S
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for attempt in self._attempts.values():
+            if attempt.announce_at <= now:
+                attempt.announce_at = math.inf
+                asyncio.ensure_future(self._try_to_announce(attempt))  # noqa: RUF006  (short, nothing waits for it)
+            if attempt.late_at <= now:
+                attempt.expire()
+        self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self._attempts else None
+
+    async def _try_to_announce(self, attempt: Attempt) -> None:
+        with contextlib.suppress(Exception):  # only a courtesy to watchers: the report says the same
+            await self._announce(attempt)
+
+    def cancel(self, run: str, step: str = "", attempt: int = 0, *, forced: bool = True) -> int:
+        """Stops the attempts of a run, of one step or of one attempt, and returns how many.
+
+        Unless it is forced the scheduler still waits for their reports.
+        """
+        stopped = 0
+        for one in self:
+            if one.task.run == run and one.concerns(step, attempt):
+                one.stop(forced)
+                stopped += 1
+        return stopped
