@@ -26,7 +26,7 @@ example uses the fake server of `agentflow_sdk.testing`, so it needs no stack:
 ...     client.workflows.wait(run).output
 {'cents': 4250}
 
-Every error is an `AgentFlowError`, and `InvalidArgumentError.problems` lists each place and its fix:
+Every error is an `AgentFlowError`, and its `problems` list each place and its fix:
 
 >>> Workflow("empty").retry(3)
 Traceback (most recent call last):
@@ -42,14 +42,8 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from agentflow_sdk.builder import (
-        Workflow,
-        body,
-    )
-    from agentflow_sdk.client import (
-        AsyncClient,
-        Client,
-    )
+    from agentflow_sdk.builder import Workflow, body
+    from agentflow_sdk.client import AsyncClient, Client
     from agentflow_sdk.errors import (
         AbortedError,
         AgentFlowError,
@@ -66,28 +60,10 @@ if TYPE_CHECKING:
         UnauthenticatedError,
         UnavailableError,
     )
-    from agentflow_sdk.models.admin import (
-        DeadLetter,
-        DeadLetterChanges,
-        DeadLetterOutcome,
-        DeadLetterPage,
-        Retention,
-    )
-    from agentflow_sdk.models.approvals import (
-        Answered,
-        Approval,
-        ApprovalPage,
-    )
-    from agentflow_sdk.models.audit import (
-        AuditEntry,
-        AuditPage,
-        AuditProblem,
-        AuditVerified,
-    )
-    from agentflow_sdk.models.budgets import (
-        Budget,
-        BudgetPeriod,
-    )
+    from agentflow_sdk.models.admin import DeadLetter, DeadLetterChanges, DeadLetterOutcome, DeadLetterPage, Retention
+    from agentflow_sdk.models.approvals import Answered, Approval, ApprovalPage
+    from agentflow_sdk.models.audit import AuditEntry, AuditPage, AuditProblem, AuditVerified
+    from agentflow_sdk.models.budgets import Budget, BudgetPeriod
     from agentflow_sdk.models.controls import (
         BatchFailure,
         BatchProgress,
@@ -97,15 +73,9 @@ if TYPE_CHECKING:
         Signalled,
         Waiting,
     )
-    from agentflow_sdk.models.lanes import (
-        Lane,
-    )
-    from agentflow_sdk.models.prompts import (
-        Prompt,
-    )
-    from agentflow_sdk.models.records import (
-        Page,
-    )
+    from agentflow_sdk.models.lanes import Lane
+    from agentflow_sdk.models.prompts import Prompt
+    from agentflow_sdk.models.records import Page
     from agentflow_sdk.models.schedules import (
         Calendar,
         Schedule,
@@ -118,27 +88,10 @@ if TYPE_CHECKING:
         ScheduleTriggered,
         Webhook,
     )
-    from agentflow_sdk.models.statuses import (
-        RunStatus,
-        StepStatus,
-    )
-    from agentflow_sdk.models.tools import (
-        Tool,
-    )
-    from agentflow_sdk.models.traces import (
-        Trace,
-        TraceEvent,
-        TraceStep,
-        TraceSummary,
-    )
-    from agentflow_sdk.models.versions import (
-        Change,
-        FieldChange,
-        Label,
-        Versions,
-        WorkflowDiff,
-        WorkflowVersion,
-    )
+    from agentflow_sdk.models.statuses import RunStatus, StepStatus
+    from agentflow_sdk.models.tools import Tool
+    from agentflow_sdk.models.traces import Trace, TraceEvent, TraceStep, TraceSummary
+    from agentflow_sdk.models.versions import Change, FieldChange, Label, Versions, WorkflowDiff, WorkflowVersion
     from agentflow_sdk.models.workflows import (
         ErrorInfo,
         Registration,
@@ -152,17 +105,9 @@ if TYPE_CHECKING:
         Token,
         Validation,
     )
-    from agentflow_sdk.problems import (
-        Problem,
-    )
-    from agentflow_sdk.transport.paging import (
-        each,
-        each_async,
-    )
-    from agentflow_sdk.transport.retry import (
-        NO_RETRY,
-        RetryPolicy,
-    )
+    from agentflow_sdk.problems import Problem
+    from agentflow_sdk.transport.paging import each, each_async
+    from agentflow_sdk.transport.retry import NO_RETRY, RetryPolicy
 
 __version__ = "0.1.0"
 

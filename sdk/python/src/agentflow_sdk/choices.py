@@ -1,4 +1,4 @@
-"""The words that an argument may be, as types: a type checker finds a typo before anything runs."""
+"""The values that an argument may have, as types: a type checker finds a typo before anything runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ToolKind = Literal["", "tool", "function"]
 
 
 class SubmitOptions(TypedDict, total=False):
-    """The options of `submit` that `run` passes on."""
+    """The options of `submit` that `run` passes on. `calls.workflows.submit` explains them."""
 
     budget_cents: int | None
     tags: Mapping[str, str] | None
@@ -39,7 +39,7 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class RetryOptions(TypedDict, total=False):
-    """The fields of a retry policy beside `max_attempts`."""
+    """The fields of a retry policy beside `max_attempts`. `Workflow.retry` explains them."""
 
     backoff: Backoff
     initial_ms: int | str

@@ -1,12 +1,12 @@
-"""What can go wrong with a call, as types: catch the one you can handle, or `AgentFlowError` for all.
+"""The errors of the SDK as types. Catch the one that you can handle, or `AgentFlowError` for all.
 
-Every error says what is wrong; `problems` names each place and how to mend it. `code` is the gRPC status in lower case.
+`code` is the gRPC status in lower case. `RunFailedError` stands beside `Run`, in `models.workflows`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Final, Self
+from typing import Any, Final, Self
 
 from agentflow_sdk.problems import Problem
 
@@ -16,8 +16,19 @@ STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 class AgentFlowError(Exception):
     """Base of every error that the SDK raises on purpose.
 
-    kind: the server's stable name for the reason (`budget_exceeded_error`), empty if it gave none.
-    retry_after_s: how long the server asks to wait before the same call; None if it did not ask for one.
+    Args:
+        message: What happened.
+        code: The gRPC status in lower case; empty for that of the class.
+        kind: The server's stable name for the reason, such as `budget_exceeded_error`; empty if it gave none.
+        problems: Everything that is wrong, each with its place and its fix.
+        retry_after_s: Seconds that the server asks to wait before the same call; None if it did not ask for that.
+
+    Attributes:
+        message: What happened.
+        code: The gRPC status in lower case: `not_found`.
+        kind: The server's stable name for the reason; empty if it gave none.
+        problems: Everything that is wrong, each with its place and its fix.
+        retry_after_s: Seconds that the server asks to wait before the same call; None if it did not ask for that.
     """
 
     code: str = "unknown"
@@ -40,13 +51,23 @@ class AgentFlowError(Exception):
 
     @classmethod
     def at(cls, place: str, message: str, fix: str, headline: str = "") -> Self:
-        """Returns the error for one problem. headline: the message; by default the place and the problem."""
+        """Returns the error for one problem.
+
+        Args:
+            place: Where it stands.
+            message: What is wrong.
+            fix: How to fix it.
+            headline: The message of the error; empty for the place and the problem.
+
+        Returns:
+            The error.
+        """
         return cls(headline or f"{place}: {message}", problems=(Problem(place, message, fix),))
 
     def __str__(self) -> str:
         # a server repeats its first problem in the message, for clients that read nothing else
-        told = next((self.message.removesuffix(f": {p}") for p in self.problems if self.message.endswith(f": {p}")), "")
-        return "\n".join([told or self.message, *(f"  {problem}" for problem in self.problems)])
+        heads = (self.message.removesuffix(f": {p}") for p in self.problems if self.message.endswith(f": {p}"))
+        return "\n".join([next(heads, self.message), *(f"  {problem}" for problem in self.problems)])
 
 
 class InvalidArgumentError(AgentFlowError):
@@ -56,51 +77,55 @@ class InvalidArgumentError(AgentFlowError):
 
 
 class NotFoundError(AgentFlowError):
+    """The org has nothing of this name or id."""
+
     code = "not_found"
 
 
 class AlreadyExistsError(AgentFlowError):
+    """The name, the version or the key is taken by something else."""
+
     code = "already_exists"
 
 
 class PermissionDeniedError(AgentFlowError):
-    """The API key is known but does not carry the permission."""
+    """The API key is known but lacks the permission."""
 
     code = "permission_denied"
 
 
 class UnauthenticatedError(AgentFlowError):
-    """No API key, or one that the server does not know."""
+    """The API key is missing, or the server does not know it."""
 
     code = "unauthenticated"
 
 
 class ResourceExhaustedError(AgentFlowError):
-    """A budget or a bound is reached. With `retry_after_s` the same call may succeed later; without, it will not."""
+    """A budget is spent or a limit is reached. The same call may succeed later only if `retry_after_s` is set."""
 
     code = "resource_exhausted"
 
 
 class FailedPreconditionError(AgentFlowError):
-    """The request is well-formed, but not in this state of the system (no price for the model, say)."""
+    """The request is valid, but does not fit the present state of what it is about."""
 
     code = "failed_precondition"
 
 
 class AbortedError(AgentFlowError):
-    """Another writer was there first."""
+    """Another writer changed the same thing first. Read it again, then retry."""
 
     code = "aborted"
 
 
 class UnavailableError(AgentFlowError):
-    """The server can't be reached, or not now."""
+    """The server can't be reached, or can't answer now."""
 
     code = "unavailable"
 
 
 class DeadlineExceededError(AgentFlowError):
-    """No answer in time. The call may still have taken effect."""
+    """There was no answer in time. The call may still have taken effect."""
 
     code = "deadline_exceeded"
 
@@ -112,18 +137,18 @@ class CancelledError(AgentFlowError):
 
 
 class ConfigurationError(AgentFlowError):
-    """No server or no key was found, or the configuration file can't be read; nothing was sent."""
+    """No server or no key was found, or the configuration file can't be read. Nothing was sent."""
 
     code = "invalid_argument"
 
 
 class InternalError(AgentFlowError):
-    """A fault of the server."""
+    """The server has a fault."""
 
     code = "internal"
 
 
-_TYPES: Final[tuple[type[AgentFlowError], ...]] = (
+_OF_THE_SERVER: Final[tuple[type[AgentFlowError], ...]] = (
     InvalidArgumentError,
     NotFoundError,
     AlreadyExistsError,
@@ -137,30 +162,28 @@ _TYPES: Final[tuple[type[AgentFlowError], ...]] = (
     CancelledError,
     InternalError,
 )
-
-
-class _Types:
-    """Lookup by code; anything unforeseen keeps its code in a plain AgentFlowError."""
-
-    by_code: ClassVar[dict[str, type[AgentFlowError]]] = {cls.code: cls for cls in _TYPES}
+_BY_CODE: Final = {cls.code: cls for cls in _OF_THE_SERVER}
 
 
 def from_status(code: str, message: str, details: bytes | None = None) -> AgentFlowError:
-    """The error for a gRPC status. code: `invalid_argument`. details: a serialised `google.rpc.Status`."""
-    cls = _Types.by_code.get(code, AgentFlowError)
+    """Returns the error for a gRPC status. code: `invalid_argument`. details: a serialised `google.rpc.Status`.
+
+    A code that this SDK does not know gives a plain AgentFlowError with that code.
+    """
+    cls = _BY_CODE.get(code, AgentFlowError)
     kind, problems, retry_after_s = _read_details(details) if details else ("", (), None)
     return cls(message or code, code=code, kind=kind, problems=problems, retry_after_s=retry_after_s)
 
 
 def from_rpc_error(error: Any, endpoint: str) -> AgentFlowError:
-    """The error for a `grpc.RpcError`, sync or aio. endpoint: named in the message when it can't be reached."""
+    """Returns the error for a `grpc.RpcError`, sync or async. endpoint: the address, for messages."""
     code = error.code().name.lower()
     message = error.details() or ""
     details = None
     for key, value in error.trailing_metadata() or ():
         if key == STATUS_DETAILS_KEY:
             details = value
-    if code == "unknown" and message.lower().startswith("stream removed"):  # gRPC's word for a connection that broke
+    if code == "unknown" and message.lower().startswith("stream removed"):  # the connection broke
         code = "unavailable"
     if code == "deadline_exceeded" and _is_own_deadline(message):
         message = f"AgentFlow at {endpoint} did not answer in time; try again, or give the call a longer `timeout`"
@@ -176,17 +199,17 @@ def _is_transport_noise(message: str) -> bool:
 
 
 def _is_own_deadline(message: str) -> bool:
-    """Whether gRPC itself gave up waiting, and no server said what did not answer."""
+    """True if gRPC itself stopped waiting, and no server said what did not answer."""
     return not message or message.lower().startswith(("deadline exceeded", "stream removed"))
 
 
 def _brief(message: str) -> str:
-    """gRPC's connection errors repeat themselves; the last part is what the system said."""
+    """Returns the last part of a connection error, which is the system's message: gRPC repeats itself before it."""
     return message.rsplit(": ", 1)[-1].strip() or "connection failed"
 
 
 def _read_details(data: bytes) -> tuple[str, tuple[Problem, ...], float | None]:
-    """Reads BadRequest, ErrorInfo and RetryInfo; other details are left alone, they belong to a newer server."""
+    """Returns (kind, problems, seconds to wait) from BadRequest, ErrorInfo and RetryInfo. Other details are ignored."""
     from google.protobuf.message import DecodeError
     from google.rpc import error_details_pb2, status_pb2
 

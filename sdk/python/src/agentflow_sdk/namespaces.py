@@ -68,7 +68,7 @@ class Budgets(Namespace[TransportT]):
 
 
 class Traces(Namespace[TransportT]):
-    """What happened in runs, step by step."""
+    """The history of runs, step by step."""
 
     get = Method(traces.get_trace)
     query = Method(traces.query_traces)

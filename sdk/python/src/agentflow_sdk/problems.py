@@ -12,7 +12,7 @@ class Problem:
     place: str
     """Where it stands, for example `line 12: dag.nodes[0].type`; empty if it has no place."""
     message: str
-    """What is wrong."""
+    """The description of the problem."""
     fix: str = ""
     """How to fix it; empty if there is no advice."""
 

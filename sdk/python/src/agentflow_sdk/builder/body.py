@@ -1,4 +1,4 @@
-"""What a map or a loop does each time, and what compensates a step: a call by name, as plain data.
+"""Bodies: the calls that a map or a loop repeats, or that compensate a step, as plain data.
 
 >>> flow.map("each", body.llm("summarizer@1", content="{{item}}"), over="split.output.chunks")  # doctest: +SKIP
 """
@@ -8,14 +8,23 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentflow_sdk.builder.checks import names, one_of
+from agentflow_sdk.builder.checks import given, names, one_of
 from agentflow_sdk.choices import AnswerFormat
 
 Body = dict[str, Any]
 
 
 def tool(tool_name: str, /, *, reveal: str | Iterable[str] = (), **args: Any) -> Body:
-    """reveal: arguments that need the original values instead of redaction tokens."""
+    """Makes a body that calls a tool.
+
+    Args:
+        tool_name: The name of the tool.
+        reveal: The arguments that need the original values instead of redaction tokens.
+        args: The arguments of the tool: references, templates or plain values.
+
+    Returns:
+        The body.
+    """
     config: dict[str, Any] = {"tool_name": tool_name, "tool_args": args}
     if reveal:
         config["reveal"] = names(reveal)
@@ -23,6 +32,15 @@ def tool(tool_name: str, /, *, reveal: str | Iterable[str] = (), **args: Any) ->
 
 
 def function(function_name: str, /, **args: Any) -> Body:
+    """Makes a body that calls a function of a worker.
+
+    Args:
+        function_name: The name of the function.
+        args: The arguments of the function: references, templates or plain values.
+
+    Returns:
+        The body.
+    """
     return {"type": "function", "config": {"function_name": function_name, "function_args": args}}
 
 
@@ -35,13 +53,34 @@ def llm(
     temperature: float | None = None,
     **inputs: Any,
 ) -> Body:
-    """output: `text` (default) or `json`."""
+    """Makes a body that calls a model.
+
+    Args:
+        prompt_ref: The prompt: `name`, `name@3` or `name@label`.
+        output: `text` (default) or `json`, the format of the answer.
+        max_output_tokens: The most tokens of the answer; None for the prompt's own limit.
+        temperature: The sampling temperature, from 0 to 2; None for the prompt's own.
+        inputs: The variables of the prompt: references, templates or plain values.
+
+    Returns:
+        The body.
+
+    Raises:
+        InvalidArgumentError: The format is not known.
+    """
     one_of(output, AnswerFormat, "body.output")
-    options = {"output": output, "max_output_tokens": max_output_tokens, "temperature": temperature}
-    given = {key: value for key, value in options.items() if value is not None}
-    return {"type": "llm", "config": {"prompt_ref": prompt_ref, "inputs": inputs, **given}}
+    options = given(output=output, max_output_tokens=max_output_tokens, temperature=temperature)
+    return {"type": "llm", "config": {"prompt_ref": prompt_ref, "inputs": inputs, **options}}
 
 
 def subworkflow(workflow: str, /, **inputs: Any) -> Body:
-    """A run of its own: `name`, `name@3` or `name@label`."""
+    """Makes a body that starts a registered workflow as a run of its own.
+
+    Args:
+        workflow: The workflow: `name`, `name@3` or `name@label`.
+        inputs: The inputs of the run: references, templates or plain values.
+
+    Returns:
+        The body.
+    """
     return {"type": "subworkflow", "config": {"workflow": workflow, "inputs": inputs}}

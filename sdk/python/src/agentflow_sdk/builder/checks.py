@@ -1,10 +1,11 @@
-"""What can be checked of a definition without a server: names, ids, ends of edges, references, cycles."""
+"""The checks of a definition that need no server: names, ids, ends of edges, references, cycles."""
 
 from __future__ import annotations
 
 import difflib
 import re
 from collections.abc import Iterable, Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Final, get_args
 
 from agentflow_sdk.errors import InvalidArgumentError
@@ -17,34 +18,36 @@ _ARGUMENTS: Final = ("inputs", "tool_args", "function_args", "over")
 END: Final = "END"
 
 
-def wrong(place: str, message: str, fix: str) -> InvalidArgumentError:
-    return InvalidArgumentError(f"{place}: {message}", problems=(Problem(place, message, fix),))
-
-
-def one_of(word: str | None, kinds: Any, place: str) -> str | None:
-    """Returns the word if it is one of a Literal's, or None. Raises InvalidArgumentError that lists them."""
+def one_of(text: str | None, kinds: Any, place: str) -> str | None:
+    """Returns the text if it is None or one of a Literal's. Raises InvalidArgumentError that lists these."""
     known = get_args(kinds)
-    if word is None or word in known:
-        return word
-    close = difflib.get_close_matches(word, known, n=1)
+    if text is None or text in known:
+        return text
+    close = difflib.get_close_matches(text, known, n=1)
     fix = f"did you mean {close[0]}?" if close else f"use {', '.join(known)}"
-    raise wrong(place, f"{word!r} is not one of {', '.join(known)}", fix)
+    raise InvalidArgumentError.at(place, f"{text!r} is not one of {', '.join(known)}", fix)
 
 
 def milliseconds(seconds: float, place: str) -> int:
+    """Returns a duration in milliseconds. Raises InvalidArgumentError unless it is above 0."""
     if not 0 < seconds < float("inf"):
-        raise wrong(place, f"{seconds} seconds is not a duration", "give a number above 0")
+        raise InvalidArgumentError.at(place, f"{seconds} seconds is not a duration", "give a number above 0")
     return max(1, round(seconds * 1000))
 
 
 def names(given: str | type | Iterable[str | type]) -> list[str]:
-    """A lone text is one name, and not its letters; a class, such as an exception, is meant by its name."""
+    """Returns the names. A lone text is one name, and a class, such as an exception, stands for its name."""
     listed = [given] if isinstance(given, str | type) else given
     return [item.__name__ if isinstance(item, type) else item for item in listed]
 
 
+def given(**options: Any) -> dict[str, Any]:
+    """Returns the options that are not None."""
+    return {key: value for key, value in options.items() if value is not None}
+
+
 def problems(data: dict[str, Any]) -> Iterable[Problem]:
-    """Of a definition as plain data. Templates and CEL are the server's to check."""
+    """Yields the problems of a definition in plain data. Templates and conditions are left to the server."""
     nodes, edges = data["dag"]["nodes"], data["dag"]["edges"]
     is_graph = "graph" in data
     if not NAME.match(data["name"]):
@@ -126,26 +129,15 @@ def _references(place: str, value: Any, ids: set[str], owner: str) -> Iterable[P
 
 
 def _cycle(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> list[str]:
-    """The ids along one cycle of the edges, first and last the same; empty if there is none."""
+    """Returns the ids along one cycle of the edges, the first one again at the end; empty if there is none."""
+    sorter = TopologicalSorter({node["id"]: () for node in nodes})
     ids = {node["id"] for node in nodes}
-    sources: dict[str, list[str]] = {name: [] for name in ids}
     for edge in edges:
         if edge["from"] in ids and edge["to"] in ids:
-            sources[edge["to"]].append(edge["from"])
-    left = dict(sources)
-    while True:
-        free = [name for name, before in left.items() if not any(source in left for source in before)]
-        if not free:
-            break
-        for name in free:
-            del left[name]
-    if not left:
-        return []
-    walk: list[str] = []
-    name = min(left)
-    while name not in walk:
-        walk.append(name)
-        name = next(source for source in left[name] if source in left)
-    loop = [*walk[walk.index(name) :], name]
-    loop.reverse()
-    return loop
+            sorter.add(edge["to"], edge["from"])
+    try:
+        sorter.prepare()
+    except CycleError as error:
+        cycle: list[str] = error.args[1]
+        return cycle
+    return []

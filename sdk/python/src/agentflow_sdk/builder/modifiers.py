@@ -1,4 +1,4 @@
-"""The methods that say more of the node that was added last."""
+"""The methods that set something of the node that was added last."""
 
 from __future__ import annotations
 
@@ -6,33 +6,61 @@ from collections.abc import Iterable
 from typing import Any, Final, Self, Unpack
 
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, names, one_of, wrong
+from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
 from agentflow_sdk.builder.nodes import Nodes
 from agentflow_sdk.choices import Backoff, FailOrContinue, OnTruncated, OnUnknown, Quality, RetryOptions
+from agentflow_sdk.errors import InvalidArgumentError
 
 _WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval")
 
 
 class Modifiers(Nodes):
-    """Each applies to the last node."""
+    """The methods that apply to the node that was added last.
+
+    Each of them raises InvalidArgumentError if no node was added yet.
+    """
 
     def inputs(self, **values: Any) -> Self:
-        """Arguments of the node: references (`ingest.output.text`), templates (`{{name}}`) or plain values."""
+        """Adds arguments to the node.
+
+        Args:
+            values: References (`ingest.output.text`), templates (`{{name}}`) or plain values, by name.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: A node of this type takes no inputs.
+        """
         config = self._config("inputs")
         kind = self._nodes[-1]["type"]
         if kind in _WITHOUT_INPUTS:
             fix = "give them to its body" if "body" in config else "remove them"
-            raise wrong(self._place("config.inputs"), f"a {kind} node takes no inputs", fix)
+            raise InvalidArgumentError.at(self._place("config.inputs"), f"a {kind} node takes no inputs", fix)
         config.setdefault("inputs", {}).update(values)
         return self
 
     def condition(self, expression: str) -> Self:
-        """CEL; when it is false the node is skipped: `classify.output.type == 'text'`."""
+        """Skips the node when a condition is false.
+
+        Args:
+            expression: The condition in CEL: `classify.output.type == 'text'`.
+
+        Returns:
+            The builder.
+        """
         self._last("condition")["condition"] = expression
         return self
 
     def parallel(self, over: str | None = None) -> Self:
-        """One child for each item of the input list. over: the argument that holds the list, if there are several."""
+        """Executes the node once for each item of a list among its arguments.
+
+        Args:
+            over: The argument that has the list; None if only one of them has one.
+
+        Returns:
+            The builder.
+        """
         config = self._config("parallel")
         config["parallel"] = True
         if over is not None:
@@ -40,16 +68,74 @@ class Modifiers(Nodes):
         return self
 
     def quality(self, tier: Quality) -> Self:
-        """Which tier of models may answer."""
+        """Chooses the tier of models that may answer.
+
+        Args:
+            tier: `Gold`, `Silver` or `Bronze`.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The tier is not known.
+        """
         return self._policy("quality", one_of(tier.capitalize(), Quality, self._place("policy.quality")))
 
     def sla(self, *, seconds: float) -> Self:
-        """How fast the answer should come: guides routing."""
-        return self._policy("sla_ms", milliseconds(seconds, self._place("policy.sla_ms")))
+        """Sets how fast the answer should come, which guides the choice of a model.
+
+        Args:
+            seconds: The duration in seconds.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
+        return self._limit("sla_ms", seconds)
 
     def timeout(self, *, seconds: float) -> Self:
-        """Bounds one attempt."""
-        return self._policy("timeout_ms", milliseconds(seconds, self._place("policy.timeout_ms")))
+        """Limits each attempt.
+
+        Args:
+            seconds: The duration in seconds.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
+        return self._limit("timeout_ms", seconds)
+
+    def total_timeout(self, *, seconds: float) -> Self:
+        """Limits all attempts together.
+
+        Args:
+            seconds: The duration in seconds.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
+        return self._limit("total_timeout_ms", seconds)
+
+    def heartbeat(self, *, seconds: float) -> Self:
+        """Treats an attempt as lost when it is silent for this long.
+
+        Args:
+            seconds: The duration in seconds.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
+        return self._limit("heartbeat_ms", seconds)
 
     def retry(
         self,
@@ -62,87 +148,169 @@ class Modifiers(Nodes):
         retryable: str | type | Iterable[str | type] = (),
         non_retryable: str | type | Iterable[str | type] = (),
     ) -> Self:
-        """max_attempts counts the first one. backoff: fixed, linear or exponential. jitter: fraction of the delay.
-        retryable, non_retryable: types of errors by name, or exceptions; their subclasses are meant too."""
+        """Repeats the node when it fails.
+
+        Args:
+            max_attempts: The most attempts, including the first one.
+            backoff: `fixed`, `linear` or `exponential` (default), how the delay grows.
+            initial_ms: The first delay: milliseconds, or a text such as `2s`. None for the platform's default.
+            max_ms: The longest delay, in the same form. None for the platform's default.
+            jitter: The part of the delay that is random, from 0 to 1. None for the platform's default.
+            retryable: The only types of errors to retry on, by name or as exceptions. Subclasses are included.
+            non_retryable: Types of errors not to retry on, in the same form.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The backoff is not known.
+        """
         one_of(backoff, Backoff, self._place("policy.retry.backoff"))
         spec: dict[str, Any] = {"max_attempts": max_attempts, "backoff": backoff}
-        numbers = {"initial_ms": initial_ms, "max_ms": max_ms, "jitter": jitter}
-        spec.update({key: value for key, value in numbers.items() if value is not None})
+        spec |= given(initial_ms=initial_ms, max_ms=max_ms, jitter=jitter)
         types = {"retryable": names(retryable), "non_retryable": names(non_retryable)}
         spec.update({key: kinds for key, kinds in types.items() if kinds})
         return self._policy("retry", spec)
 
     def on_failure(self, action: FailOrContinue) -> Self:
-        """`fail` the run (default) or `continue` without this node's output."""
+        """Chooses what follows when the node fails.
+
+        Args:
+            action: `fail` (default) lets the run fail, `continue` goes on without the node's output.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The action is not known.
+        """
         return self._policy("on_failure", one_of(action, FailOrContinue, self._place("policy.on_failure")))
 
     def on_unknown(self, action: OnUnknown) -> Self:
-        """What to do when nobody knows whether a non-idempotent tool took effect: `fail` (default), `retry`, or `ask`
-        somebody (`client.workflows.resolve`)."""
+        """Chooses what follows when a worker was lost and the tool may or may not have taken effect.
+
+        Args:
+            action: `fail` (default) lets the node fail, `retry` repeats it, and `ask` waits for an answer of a person
+                (`client.workflows.resolve`).
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The action is not known.
+        """
         return self._policy("on_unknown", one_of(action, OnUnknown, self._place("policy.on_unknown")))
 
-    def cache(self, enabled: bool = True) -> Self:
-        """Reuse the answer of an identical earlier model call."""
-        return self._policy("cache", enabled)
-
     def on_truncated(self, action: OnTruncated) -> Self:
-        """What follows when the limit on its length cut off a model's answer.
+        """Chooses what follows when the limit on its length cut off a model's answer.
 
-        `fail` (default) ends the step. `accept` takes what came, even if it is cut off or empty. `continue` asks the
-        same model for the rest, up to three times.
+        Args:
+            action: `fail` (default) lets the node fail. `accept` takes the text that came, even if it is empty.
+                `continue` asks the same model for the rest, up to three times.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The action is not known.
         """
         return self._policy("on_truncated", one_of(action, OnTruncated, self._place("policy.on_truncated")))
 
+    def cache(self, enabled: bool = True) -> Self:
+        """Uses the answer of an identical earlier model call again.
+
+        Args:
+            enabled: False to ask the model each time.
+
+        Returns:
+            The builder.
+        """
+        return self._policy("cache", enabled)
+
     def model(self, name: str) -> Self:
-        """Pins `provider/model` instead of routing by quality."""
+        """Pins a model instead of a choice by quality.
+
+        Args:
+            name: The model: `provider/model`.
+
+        Returns:
+            The builder.
+        """
         return self._policy("model", name)
 
-    def total_timeout(self, *, seconds: float) -> Self:
-        """Bounds all attempts together."""
-        return self._policy("total_timeout_ms", milliseconds(seconds, self._place("policy.total_timeout_ms")))
-
-    def heartbeat(self, *, seconds: float) -> Self:
-        """An attempt that is silent for so long is lost."""
-        return self._policy("heartbeat_ms", milliseconds(seconds, self._place("policy.heartbeat_ms")))
-
     def lane(self, name: str, *, limit: int | None = None, rate: str | None = None, pool: str | None = None) -> Self:
-        """The pool whose workers run this node, or, as a template (`{{org}}-{{customer}}`), a key of which at most
-        `limit` attempts run at a time and `rate` (`10/s`, `100/m`) begin, in the workers' `pool`."""
-        node = self._last("lane")
-        node["lane"] = name
-        options = {"lane_limit": limit, "lane_rate": rate, "pool": pool}
-        node.update({key: value for key, value in options.items() if value is not None})
+        """Chooses the workers for the node, or limits how many of its attempts run at a time.
+
+        Args:
+            name: The worker pool. Or the key of a keyed lane as a template: `{{org}}-{{customer}}`.
+            limit: The most attempts of one key at a time; None for no bound.
+            rate: The most attempts of one key that may begin in a time: `10/s`, `100/m`. None for no bound.
+            pool: The worker pool of a keyed lane; None for the default one.
+
+        Returns:
+            The builder.
+        """
+        self._last("lane").update({"lane": name, **given(lane_limit=limit, lane_rate=rate, pool=pool)})
         return self
 
     def priority(self, number: int) -> Self:
-        """Over the run's own: a higher one goes first where steps wait for a slot."""
+        """Sets a priority that replaces the run's own. Steps of a higher priority go first where steps wait for a slot.
+
+        Args:
+            number: From -100 to 100.
+
+        Returns:
+            The builder.
+        """
         self._last("priority")["priority"] = number
         return self
 
     def compensate_with(self, body: Body, *, max_attempts: int | None = None, **retry: Unpack[RetryOptions]) -> Self:
-        """What undoes the node if the run fails later: a tool or a function (see `agentflow_sdk.body`). retry: what
-        else `retry()` takes, as `initial_ms`; without it, five attempts."""
+        """Sets what undoes the node if the run fails later.
+
+        Args:
+            body: A tool or a function, from `agentflow_sdk.body`.
+            max_attempts: The most attempts; None for five.
+            retry: Further options of `retry`, such as `initial_ms`.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: One of the options is not known.
+        """
         undo = dict(body)
         unknown = sorted(retry.keys() - RetryOptions.__annotations__.keys())
         if unknown:
-            known = ", ".join(RetryOptions.__annotations__)
-            raise wrong(self._place("compensate_with.retry"), f"unknown {', '.join(unknown)}", f"use {known}")
+            fix = f"use {', '.join(RetryOptions.__annotations__)}"
+            raise InvalidArgumentError.at(self._place("compensate_with.retry"), f"unknown {', '.join(unknown)}", fix)
         if max_attempts is not None or retry:
             undo["retry"] = {"max_attempts": 5 if max_attempts is None else max_attempts, **retry}
         self._last("compensate_with")["compensate_with"] = undo
         return self
 
     def writes(self, key: str | None = None, /, **parts: str) -> Self:
-        """In a graph: the key of the shared state that gets the output, or parts of it by key
-        (`score="output.score"`)."""
+        """Writes the node's output into the shared state of a graph. Give either a key or parts.
+
+        Args:
+            key: The key of the state that gets the whole output.
+            parts: References to parts of the output by key of the state: `score="output.score"`.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: Neither or both are given.
+        """
         if (key is None) == (not parts):
-            raise wrong(self._place("writes"), "give a key, or parts by key", 'for example .writes("summary")')
+            fix = 'for example .writes("summary")'
+            raise InvalidArgumentError.at(self._place("writes"), "give a key, or parts by key", fix)
         self._last("writes")["writes"] = parts or key
         return self
 
     def _last(self, what: str) -> dict[str, Any]:
         if not self._nodes:
-            raise wrong(what, "there is no node to apply it to", "add a node first")
+            raise InvalidArgumentError.at(what, "there is no node to apply it to", "add a node first")
         return self._nodes[-1]
 
     def _place(self, field: str) -> str:
@@ -151,6 +319,9 @@ class Modifiers(Nodes):
     def _config(self, what: str) -> dict[str, Any]:
         config: dict[str, Any] = self._last(what)["config"]
         return config
+
+    def _limit(self, key: str, seconds: float) -> Self:
+        return self._policy(key, milliseconds(seconds, self._place(f"policy.{key}")))
 
     def _policy(self, key: str, value: Any) -> Self:
         self._last(key).setdefault("policy", {})[key] = value

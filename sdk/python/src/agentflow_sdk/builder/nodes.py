@@ -5,24 +5,35 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Self
 
+from agentflow_sdk.builder import body as bodies
 from agentflow_sdk.builder.body import Body
-from agentflow_sdk.builder.checks import milliseconds, names, one_of, wrong
+from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
 from agentflow_sdk.choices import AnswerFormat, FailOrContinue, OnExpire, OnMax
+from agentflow_sdk.errors import InvalidArgumentError
 
 
 class Nodes:
-    """Each adds a node, to which the modifiers after it apply. Values may be references (`ingest.output.text`),
-    templates (`{{name}}`) or plain."""
+    """The methods that add a node. The modifiers after one of them apply to that node.
+
+    A value may be a reference (`ingest.output.text`), a template (`{{name}}`) or plain.
+    """
 
     def __init__(self) -> None:
         self._nodes: list[dict[str, Any]] = []
 
     def tool(self, id: str, tool_name: str, /, *, reveal: str | Iterable[str] = (), **args: Any) -> Self:  # noqa: A002
-        """A tool call. reveal: arguments that need the original values instead of redaction tokens."""
-        config: dict[str, Any] = {"tool_name": tool_name, "tool_args": args}
-        if reveal:
-            config["reveal"] = names(reveal)
-        return self._add(id, "tool", config)
+        """Adds a node that calls a tool.
+
+        Args:
+            id: The id of the node.
+            tool_name: The name of the tool.
+            reveal: The arguments that need the original values instead of redaction tokens.
+            args: The arguments of the tool.
+
+        Returns:
+            The builder.
+        """
+        return self._add(id, bodies.tool(tool_name, reveal=reveal, **args))
 
     def llm(
         self,
@@ -34,20 +45,50 @@ class Nodes:
         max_output_tokens: int | None = None,
         temperature: float | None = None,
     ) -> Self:
-        """A model call with a prompt: `name`, `name@3` or `name@label`. output: `text` (default) or `json`."""
-        config: dict[str, Any] = {"prompt_ref": prompt_ref}
+        """Adds a node that calls a model. `inputs` gives the variables of its prompt.
+
+        Args:
+            id: The id of the node.
+            prompt_ref: The prompt: `name`, `name@3` or `name@label`.
+            output: `text` (default) or `json`, the format of the answer.
+            max_output_tokens: The most tokens of the answer; None for the prompt's own limit.
+            temperature: The sampling temperature, from 0 to 2; None for the prompt's own.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The format is not known.
+        """
         one_of(output, AnswerFormat, f"{id}.config.output")
-        options = {"output": output, "max_output_tokens": max_output_tokens, "temperature": temperature}
-        config.update({key: value for key, value in options.items() if value is not None})
-        return self._add(id, "llm", config)
+        options = given(output=output, max_output_tokens=max_output_tokens, temperature=temperature)
+        return self._node(id, "llm", {"prompt_ref": prompt_ref, **options})
 
     def function(self, id: str, function_name: str, /, **args: Any) -> Self:  # noqa: A002
-        """A function that a worker has registered."""
-        return self._add(id, "function", {"function_name": function_name, "function_args": args})
+        """Adds a node that calls a function of a worker.
+
+        Args:
+            id: The id of the node.
+            function_name: The name of the function.
+            args: The arguments of the function.
+
+        Returns:
+            The builder.
+        """
+        return self._add(id, bodies.function(function_name, **args))
 
     def subworkflow(self, id: str, workflow: str, /, **inputs: Any) -> Self:  # noqa: A002
-        """A registered workflow as a run of its own: `name`, `name@3` or `name@label`."""
-        return self._add(id, "subworkflow", {"workflow": workflow, "inputs": inputs})
+        """Adds a node that starts a registered workflow as a run of its own and waits for it.
+
+        Args:
+            id: The id of the node.
+            workflow: The workflow: `name`, `name@3` or `name@label`.
+            inputs: The inputs of the run.
+
+        Returns:
+            The builder.
+        """
+        return self._add(id, bodies.subworkflow(workflow, **inputs))
 
     def map(
         self,
@@ -61,12 +102,26 @@ class Nodes:
         on_item_failure: FailOrContinue | None = None,
         max_failures: float | None = None,
     ) -> Self:
-        """The body (see `agentflow_sdk.body`) once for each item of `over`; `{{item}}` and `{{index}}` stand in it.
-        on_item_failure: `fail` (default) or `continue`, then for at most max_failures (a fraction if below 1)."""
+        """Adds a node that executes a body once for each item of a list. The body can use `{{item}}` and `{{index}}`.
+
+        Args:
+            id: The id of the node.
+            body: The body, from `agentflow_sdk.body`.
+            over: The list: a reference, a template or a plain list.
+            item: Another name for `item`.
+            concurrency: The most items at a time; None for no bound.
+            on_item_failure: `fail` (default) or `continue`, when an item fails.
+            max_failures: The most items that may fail under `continue`; a number below 1 is a fraction.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: `on_item_failure` is not known.
+        """
         one_of(on_item_failure, FailOrContinue, f"{id}.config.on_item_failure")
-        options = {"item": item, "concurrency": concurrency, "on_item_failure": on_item_failure,
-                   "max_failures": max_failures}  # fmt: skip
-        return self._add(id, "map", {"over": over, "body": body, **_given(options)})
+        options = given(item=item, concurrency=concurrency, on_item_failure=on_item_failure, max_failures=max_failures)
+        return self._node(id, "map", {"over": over, "body": body, **options})
 
     def loop(
         self,
@@ -80,14 +135,29 @@ class Nodes:
         on_max: OnMax | None = None,
         delay_seconds: float | None = None,
     ) -> Self:
-        """The body again and again, `until` or `while` a CEL condition on `iteration` and `previous` holds.
-        on_max: `complete` (default) or `fail` when max_iterations did not suffice."""
+        """Adds a node that repeats a body. Give either `until` or `while_`.
+
+        Args:
+            id: The id of the node.
+            body: The body, from `agentflow_sdk.body`.
+            max_iterations: The most iterations.
+            until: A CEL condition on `iteration` and `previous` that ends the loop.
+            while_: A CEL condition on `iteration` and `previous` that continues the loop.
+            on_max: `complete` (default) or `fail`, when the iterations were not enough.
+            delay_seconds: Seconds between two iterations; None for no delay.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: Neither or both conditions are given, or another argument is not valid.
+        """
         if (until is None) == (while_ is None):
-            raise wrong(f"{id}.config", "a loop needs either `until` or `while_`", "give one of them")
+            message = "a loop needs either `until` or `while_`"
+            raise InvalidArgumentError.at(f"{id}.config", message, "give one of them")
         one_of(on_max, OnMax, f"{id}.config.on_max")
-        options = {"until": until, "while": while_, "on_max": on_max,
-                   "delay_ms": _duration(delay_seconds, id)}  # fmt: skip
-        return self._add(id, "loop", {"body": body, "max_iterations": max_iterations, **_given(options)})
+        options = given(until=until, **{"while": while_}, on_max=on_max, delay_ms=_duration(delay_seconds, id))
+        return self._node(id, "loop", {"body": body, "max_iterations": max_iterations, **options})
 
     def wait(
         self,
@@ -98,11 +168,24 @@ class Nodes:
         duration: str | None = None,
         until: str | int | None = None,
     ) -> Self:
-        """For a time: `seconds`, or as `duration` a text like `1h30m`, a reference or a template; or `until` one: RFC
-        3339, ms since the epoch, or a template that gives either."""
-        if sum(given is not None for given in (seconds, duration, until)) != 1:
-            raise wrong(f"{id}.config", "a wait needs `seconds`, `duration` or `until`", "give one of them")
-        return self._add(id, "wait", _given({"duration": duration or _duration(seconds, id), "until": until}))
+        """Adds a node that waits for a time. Give one of `seconds`, `duration` and `until`.
+
+        Args:
+            id: The id of the node.
+            seconds: The duration in seconds.
+            duration: The duration as a text such as `1h30m`, a reference or a template.
+            until: The end: a time in RFC 3339, ms since the epoch, or a template of either.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: None or several of these are given, or the duration is not above 0.
+        """
+        if sum(option is not None for option in (seconds, duration, until)) != 1:
+            message = "a wait needs `seconds`, `duration` or `until`"
+            raise InvalidArgumentError.at(f"{id}.config", message, "give one of them")
+        return self._node(id, "wait", given(duration=duration or _duration(seconds, id), until=until))
 
     def signal(
         self,
@@ -113,10 +196,23 @@ class Nodes:
         timeout_seconds: float | None = None,
         on_timeout: FailOrContinue | None = None,
     ) -> Self:
-        """Waits for a signal of this name; its payload is the output. on_timeout: `fail` (default) or `continue`."""
+        """Adds a node that waits for a signal. The signal's payload is its output.
+
+        Args:
+            id: The id of the node.
+            name: The name of the signal.
+            timeout_seconds: Seconds to wait; None for no end.
+            on_timeout: `fail` (default) or `continue`, when the signal does not come in time.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: An argument is not valid.
+        """
         one_of(on_timeout, FailOrContinue, f"{id}.config.on_timeout")
-        options = {"timeout_ms": _duration(timeout_seconds, id), "on_timeout": on_timeout}
-        return self._add(id, "signal", {"signal": name, **_given(options)})
+        options = given(timeout_ms=_duration(timeout_seconds, id), on_timeout=on_timeout)
+        return self._node(id, "signal", {"signal": name, **options})
 
     def approval(
         self,
@@ -132,31 +228,54 @@ class Nodes:
         escalate_seconds: float | None = None,
         escalate_to: str | Iterable[str] = (),
     ) -> Self:
-        """Waits until `required` different people approve, or one rejects. approvers: empty for anyone who may write.
-        on_expire: `fail` (default), `approve` or `reject`. on_reject: `fail` (default) or `continue`."""
+        """Adds a node that waits until enough people approve, or one rejects.
+
+        Args:
+            id: The id of the node.
+            message: The question.
+            approvers: The people who may answer; empty for anyone with the permission `write`.
+            required: The number of different people who have to approve.
+            expires_seconds: Seconds to wait; None for no end.
+            on_expire: `fail` (default), `approve` or `reject`, when too few people answer in time.
+            on_reject: `fail` (default) or `continue`, when someone rejects.
+            escalate_seconds: Seconds after which the people in `escalate_to` may answer too; None for never.
+            escalate_to: The people who may answer then.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: An argument is not valid.
+        """
         one_of(on_expire, OnExpire, f"{id}.config.on_expire")
         one_of(on_reject, FailOrContinue, f"{id}.config.on_reject")
-        options = {
-            "expires_ms": _duration(expires_seconds, id),
-            "on_expire": on_expire,
-            "on_reject": on_reject,
-            "escalate_ms": _duration(escalate_seconds, id),
-        }
-        config: dict[str, Any] = {"message": message, "required": required, **_given(options)}
-        config["approvers"], config["escalate_to"] = names(approvers), names(escalate_to)
-        return self._add(id, "approval", config)
+        options = given(
+            expires_ms=_duration(expires_seconds, id),
+            on_expire=on_expire,
+            on_reject=on_reject,
+            escalate_ms=_duration(escalate_seconds, id),
+        )
+        people = {"approvers": names(approvers), "escalate_to": names(escalate_to)}
+        return self._node(id, "approval", {"message": message, "required": required, **options, **people})
 
     def continue_as_new(self, id: str, /, **inputs: Any) -> Self:  # noqa: A002
-        """Ends the run and begins a new one of the same definition with these inputs."""
-        return self._add(id, "continue_as_new", {"inputs": inputs})
+        """Adds a node that ends the run and starts a new one of the same definition.
 
-    def _add(self, node_id: str, kind: str, config: dict[str, Any]) -> Self:
-        self._nodes.append({"id": node_id, "type": kind, "config": config})
+        Args:
+            id: The id of the node.
+            inputs: The inputs of the new run.
+
+        Returns:
+            The builder.
+        """
+        return self._node(id, "continue_as_new", {"inputs": inputs})
+
+    def _node(self, node_id: str, kind: str, config: dict[str, Any]) -> Self:
+        return self._add(node_id, {"type": kind, "config": config})
+
+    def _add(self, node_id: str, body: Body) -> Self:
+        self._nodes.append({"id": node_id, **body})
         return self
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in options.items() if value is not None}
 
 
 def _duration(seconds: float | None, node: str) -> int | None:

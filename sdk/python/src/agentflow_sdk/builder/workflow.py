@@ -6,7 +6,7 @@ import copy
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, Self
 
-from agentflow_sdk.builder.checks import milliseconds, names, one_of, problems
+from agentflow_sdk.builder.checks import given, milliseconds, names, one_of, problems
 from agentflow_sdk.builder.modifiers import Modifiers
 from agentflow_sdk.choices import InputType, Reducer
 from agentflow_sdk.errors import InvalidArgumentError
@@ -16,7 +16,14 @@ _ARGUMENTS: Final = {"tool": "tool_args", "function": "function_args", "llm": "i
 
 
 class Workflow(Modifiers):
-    """Builds a definition step by step. Every method returns the builder. Wrong use raises InvalidArgumentError."""
+    """Builds a definition step by step. Every method returns the builder, so that calls can be chained.
+
+    A method that is used in a wrong way raises InvalidArgumentError at once. `validate` checks the whole structure.
+
+    Args:
+        name: The name of the workflow: a letter, then letters, digits, `_` or `-`.
+        description: The purpose of the workflow, for people.
+    """
 
     def __init__(self, name: str, description: str = "") -> None:
         super().__init__()
@@ -29,18 +36,42 @@ class Workflow(Modifiers):
         self._edges: list[dict[str, Any]] = []
         self._graph: dict[str, Any] | None = None
 
-    # --- the workflow ---
-
     def version(self, number: int) -> Self:
+        """Sets the version.
+
+        Args:
+            number: From 1 (default).
+
+        Returns:
+            The builder.
+        """
         self._version = number
         return self
 
     def description(self, text: str) -> Self:
+        """Sets the description.
+
+        Args:
+            text: The purpose of the workflow, for people.
+
+        Returns:
+            The builder.
+        """
         self._description = text
         return self
 
     def deadline(self, *, seconds: float) -> Self:
-        """For the whole run, from its submission."""
+        """Limits the whole run.
+
+        Args:
+            seconds: Seconds from the submission.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The duration is not above 0.
+        """
         self._deadline_ms = milliseconds(seconds, "deadline")
         return self
 
@@ -53,11 +84,23 @@ class Workflow(Modifiers):
         required: bool | None = None,
         description: str = "",
     ) -> Self:
-        """Declares an input of the run. It is required unless it has a default or `required=False`."""
+        """Declares an input of the run.
+
+        Args:
+            name: The name of the input.
+            type: `string`, `integer`, `number`, `boolean`, `array`, `object` or `any` (default).
+            default: The value if the input is left out; None for no default.
+            required: False if the input may be left out. By default it is required unless it has a default.
+            description: The meaning of the input, for people.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The type is not known.
+        """
         one_of(type, InputType, f"inputs.{name}.type")
-        spec: dict[str, Any] = {"type": type}
-        if default is not None:
-            spec["default"] = default
+        spec: dict[str, Any] = {"type": type, **given(default=default)}
         if required is False or (required is None and default is not None):
             spec["required"] = False
         if description:
@@ -66,7 +109,15 @@ class Workflow(Modifiers):
         return self
 
     def output(self, name: str, ref: Any) -> Self:
-        """A field of the run's output: a reference (`analyze.output`), a template, or any structure of them."""
+        """Declares a field of the run's output.
+
+        Args:
+            name: The name of the field.
+            ref: A reference (`analyze.output`), a template, or any structure of them.
+
+        Returns:
+            The builder.
+        """
         self._outputs[name] = ref
         return self
 
@@ -79,29 +130,46 @@ class Workflow(Modifiers):
         initial: Mapping[str, Any] | None = None,
         max_supersteps: int | None = None,
     ) -> Self:
-        """Makes it a graph with a shared state: nodes run when an edge to them is taken, as often as it is; an edge to
-        `END` leads nowhere. reducers: replace (default), append, extend, merge, union, sum, max, min or first, by key.
-        A node without arguments is given the state. `state.key` in a value is what the state holds."""
+        """Makes the workflow a graph with a shared state.
+
+        A node runs each time that an edge to it is taken, and an edge to `END` ends the path. A node without arguments
+        gets the state, and `state.key` in a value refers to it.
+
+        Args:
+            entry_point: The id of the first node.
+            schema: The JSON Schema of the state.
+            reducers: How a write is merged into the state, by key: `replace` (default), `append`, `extend`, `merge`,
+                `union`, `sum`, `max`, `min` or `first`.
+            initial: The initial values of the state by key.
+            max_supersteps: The most rounds; None for the platform's limit.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: A reducer is not known.
+        """
         for key, reducer in (reducers or {}).items():
             one_of(reducer, Reducer, f"graph.state.reducers.{key}")
-        state = {"schema": schema, "reducers": reducers, "initial": initial}
-        self._graph = {"entry_point": entry_point, "state": {k: dict(v) for k, v in state.items() if v is not None}}
-        if max_supersteps is not None:
-            self._graph["max_supersteps"] = max_supersteps
+        state = {key: dict(value) for key, value in given(schema=schema, reducers=reducers, initial=initial).items()}
+        self._graph = {"entry_point": entry_point, "state": state, **given(max_supersteps=max_supersteps)}
         return self
-
-    # --- edges ---
 
     def edge(
         self, source: str, target: str, *, condition: str | None = None, max_iterations: int | None = None
     ) -> Self:
-        """`target` runs after `source`; with a condition (CEL), only if it holds. max_iterations makes it an edge back:
-        what lies between its ends runs again, so often at most."""
-        new: dict[str, Any] = {"from": source, "to": target}
-        if condition is not None:
-            new["condition"] = condition
-        if max_iterations is not None:
-            new["max_iterations"] = max_iterations
+        """Lets one node run after another.
+
+        Args:
+            source: The id of the first node.
+            target: The id of the node that runs after it.
+            condition: A condition in CEL; the edge is taken only if it is true. None for no condition.
+            max_iterations: Makes it an edge back: the nodes between its ends run again, at most this often.
+
+        Returns:
+            The builder.
+        """
+        new = {"from": source, "to": target, **given(condition=condition, max_iterations=max_iterations)}
         for known in self._edges:
             if (known["from"], known["to"]) == (source, target):
                 known.update(new)
@@ -110,16 +178,29 @@ class Workflow(Modifiers):
         return self
 
     def depends_on(self, *sources: str | Iterable[str]) -> Self:
+        """Lets the node that was added last run after other nodes.
+
+        Args:
+            sources: The ids of these nodes.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: No node was added yet.
+        """
         target = self._last("depends_on")["id"]
-        for given in sources:
-            for source in names(given):
+        for listed in sources:
+            for source in names(listed):
                 self.edge(source, target)
         return self
 
-    # --- results ---
-
     def to_dict(self) -> dict[str, Any]:
-        """The definition as plain data; later changes to the builder don't reach it."""
+        """Returns the definition as plain data. Later changes of the builder do not change it.
+
+        Returns:
+            The definition.
+        """
         data: dict[str, Any] = {"name": self._name, "version": self._version}
         if self._description:
             data["description"] = self._description
@@ -138,21 +219,39 @@ class Workflow(Modifiers):
         return made
 
     def to_yaml(self) -> str:
+        """Returns the definition as a text in YAML.
+
+        Returns:
+            The definition.
+        """
         import yaml
 
         text: str = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=110)
         return text
 
     def validate(self) -> Self:
-        """Checks the structure without a server. Raises InvalidArgumentError with every problem."""
-        problems = tuple(self.problems())
-        if problems:
-            more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-            raise InvalidArgumentError(f"the workflow {self._name!r} is not valid{more}", problems=problems)
+        """Checks the structure without a server.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The definition is not valid; `problems` lists each place.
+        """
+        found = tuple(self.problems())
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            raise InvalidArgumentError(f"the workflow {self._name!r} is not valid{more}", problems=found)
         return self
 
     def problems(self) -> Iterable[Problem]:
-        """Names, unique ids, ends of edges, references, cycles. Templates and CEL are the server's to check."""
+        """Returns what is wrong with names, ids, ends of edges, references and cycles.
+
+        Templates and conditions are checked by the server alone.
+
+        Returns:
+            The problems, each with its place and its fix.
+        """
         yield from problems(self.to_dict())
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""What a caller can name: a run or a definition, in each of the forms that the calls accept."""
+"""References to runs and definitions, in each of the forms that the calls accept."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def get_trace(run: RunRef, *, bodies: bool = False, timeout: float | None = None
         timeout: Seconds for the call, retries included; None for the client's default.
 
     Returns:
-        The trace. It contains everything that the log held when it was asked for.
+        The trace. It contains everything that was in the log when it was asked for.
 
     Raises:
         NotFoundError: The org has no such run.

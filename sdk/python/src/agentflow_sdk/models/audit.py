@@ -16,7 +16,7 @@ class AuditEntry(Record):
     at: int
     """When it was done, ms since the epoch."""
     action: str
-    """What was done: `protect`, `restore`, `adopt`, `block`, `dead_replay`, `audit_list`, and so on."""
+    """The action: `protect`, `restore`, `adopt`, `block`, `dead_replay`, `audit_list`, and so on."""
     actor: str
     """The API key, service or schedule that did it."""
     run_id: str = ""
@@ -46,7 +46,7 @@ class AuditProblem(Record):
     sequence: int
     """The number of the entry; 0 for the whole log."""
     problem: str
-    """What is wrong."""
+    """The description of the problem."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,9 +35,9 @@ class Budget(Record):
     scope: str = "org"
     """`org` for all runs, or `workflow:<name>` for the runs of one workflow."""
     spent_nano_usd: int = 0
-    """What was spent in this period, nano-USD."""
+    """The amount spent in this period, nano-USD."""
     reserved_nano_usd: int = 0
-    """What calls in progress have reserved, nano-USD."""
+    """The amount that calls in progress have reserved, nano-USD."""
     period_start: int = 0
     """When this period began, ms since the epoch."""
     period_end: int = 0
@@ -52,10 +52,10 @@ class Budget(Record):
 
     @property
     def spent_usd(self) -> Decimal:
-        """What was spent in this period, as exact US dollars."""
+        """The amount spent in this period, as exact US dollars."""
         return usd(self.spent_nano_usd)
 
     @property
     def remaining_usd(self) -> Decimal:
-        """What may still be reserved in this period, as exact US dollars; never below zero."""
+        """The amount that may still be reserved in this period, as exact US dollars; never below zero."""
         return usd(max(0, self.limit_nano_usd - self.spent_nano_usd - self.reserved_nano_usd))

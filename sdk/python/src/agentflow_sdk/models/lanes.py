@@ -22,7 +22,7 @@ class Lane(Record):
     reason: str = ""
     """Why the lane is paused."""
     by: str = ""
-    """Who changed the lane last."""
+    """The name of the API key that changed the lane last."""
     at: int = 0
     """When the lane was changed last, ms since the epoch."""
     keyed: bool = False

@@ -21,7 +21,7 @@ class Prompt(Record):
     system: str = ""
     """The system message."""
     description: str = ""
-    """What the prompt is for."""
+    """The purpose of the prompt."""
     inputs_schema: dict[str, Any] = field(default_factory=dict)
     """The JSON Schema of the inputs object."""
     labels: tuple[str, ...] = ()

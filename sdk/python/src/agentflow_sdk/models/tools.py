@@ -23,7 +23,7 @@ class Tool(Record):
     schema: dict[str, Any] = field(default_factory=dict)
     """The JSON Schema of the arguments object."""
     doc: str = ""
-    """What it does."""
+    """The description for people."""
     built_in: bool = False
     """True if it is a part of AgentFlow."""
     offered_at: int = 0

@@ -1,5 +1,5 @@
 # ruff: noqa: N802, ARG002  (gRPC names these methods and passes a context to each)
-"""The controls of runs."""
+"""The fake's service for the control of runs."""
 
 from __future__ import annotations
 
@@ -71,12 +71,12 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
             if request.step not in run.waiting("approval"):
                 _refuse_over(run, context)
                 waits = ", ".join(run.waiting("approval")) or "no step does"
-                text = f"step {request.step!r} waits for no approval; waiting: {waits}"
+                text = f"step {request.step!r} does not wait for an approval; waiting: {waits}"
                 refuse(context, CODE.FAILED_PRECONDITION, text, kind="not_waiting")
             config = run.nodes[request.step].get("config") or {}
             approvers = config.get("approvers") or []
             if request.as_person and approvers and by not in approvers:
-                text = f"{by} is none of the approvers of {request.step}: {', '.join(approvers)}"
+                text = f"{by} is not an approver of {request.step}: {', '.join(approvers)}"
                 refuse(context, CODE.PERMISSION_DENIED, text, kind="not_an_approver")
             run.answer(request.step, by, decision)
             approvals = list(run.answers[request.step].values()).count("approve")
@@ -119,7 +119,7 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
         return self._again(run, "retry", request)
 
     def _again(self, run: FakeRun, kind: str, request: Any, at: str = "") -> tuple[FakeRun, bool]:
-        """The new run, and whether it was there."""
+        """Returns (the new run, True if it existed before)."""
         key = request.idempotency_key or ("" if kind == "retry" else uuid4().hex)
         run_id = f"{run.message.run_id}_{kind}_{key}".rstrip("_")
         if run_id in self._state.runs:
@@ -177,11 +177,11 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
         self._hold(request.workflow, False)
         return pb.ResumeWorkflowResponse(changed=changed)
 
-    def _hold(self, workflow: str, held: bool) -> None:
+    def _hold(self, workflow: str, is_held: bool) -> None:
         with self._state.changing():
-            (self._state.paused_workflows.add if held else self._state.paused_workflows.discard)(workflow)
+            (self._state.paused_workflows.add if is_held else self._state.paused_workflows.discard)(workflow)
             for run in self._state.of_workflow(workflow):
-                run.held = held
+                run.is_held = is_held
                 run.go_on()
 
 
@@ -221,6 +221,6 @@ def _explained(run: FakeRun) -> Any:
             text = f"waits for {', '.join(sorted(missing))}"
             waiting.append(pb.Waiting(step=name, kind="dependency", text=text, on=min(missing)))
     summary = "the run is paused" if run.message.status == wf.RUN_STATUS_PAUSED else ""
-    if run.held and not summary:
+    if run.is_held and not summary:
         summary = f"the workflow {run.message.workflow} is paused"
     return pb.ExplainRunResponse(status=run.message.status, summary=summary, waiting=waiting)

@@ -19,7 +19,18 @@ def status_details(
     kind: str = "",
     retry_after_s: float | None = None,
 ) -> bytes:
-    """A serialised `google.rpc.Status` as the gateway sends it in `grpc-status-details-bin`."""
+    """Returns a serialised `google.rpc.Status` as the gateway sends it in `grpc-status-details-bin`.
+
+    Args:
+        code: The status.
+        message: The message of the error.
+        problems: The problems that the error lists.
+        kind: The stable name for the reason.
+        retry_after_s: Seconds that the client is asked to wait before it tries again; None for no such hint.
+
+    Returns:
+        The bytes for the trailing metadata.
+    """
     status = status_pb2.Status(code=code.value[0], message=message)
     if kind:
         status.details.add().Pack(error_details_pb2.ErrorInfo(reason=kind, domain="agentflow"))
@@ -39,8 +50,8 @@ def status_details(
 def refuse(
     context: Any, code: grpc.StatusCode, message: str, *, kind: str = "", problems: tuple[Problem, ...] = ()
 ) -> NoReturn:
-    """Ends the call."""
+    """Ends a call with an error."""
     details = status_details(code, message, kind=kind, problems=problems)
     context.set_trailing_metadata(((STATUS_DETAILS_KEY, details),))
     context.abort(code, message)
-    raise AssertionError("abort returns never")
+    raise AssertionError("abort never returns")

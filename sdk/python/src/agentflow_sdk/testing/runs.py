@@ -1,4 +1,4 @@
-"""A run of the fake: its steps one after the other, what it waits for, and its events."""
+"""A run of the fake: its steps, what they wait for, and its events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _REFERENCE: Final = re.compile(r"([A-Za-z_][\w-]*)\.output((?:\.\w+|\[\d+\])*)\Z
 
 
 class World(Protocol):
-    """What a run asks its server. outputs: by node id, see FakeAgentFlow."""
+    """The part of the server that a run needs. `FakeAgentFlow` explains the attributes."""
 
     outputs: dict[str, Any]
     skip_time: bool
@@ -27,11 +27,30 @@ class World(Protocol):
 
 
 class FakeRun:
-    """message: the run as `GetRun` gives it. signals: kept ones by name. answers: by step, then by person. held: its
-    workflow is paused."""
+    """A run of the fake, which goes on by itself whenever something changes.
+
+    Args:
+        message: The run as `GetRun` returns it.
+        definition: Its definition as plain data.
+        world: The server.
+        kept: The steps that keep their results from another run, by id.
+        is_held: True if its workflow is paused.
+
+    Attributes:
+        message: The run as `GetRun` returns it.
+        definition: Its definition as plain data.
+        events: Its events and tokens as messages of a watch.
+        signals: The payloads of signals that no step has taken yet, by name.
+        signal_ids: The ids of the signals that it has received.
+        answers: The answers to approvals, by step and person.
+        is_held: True while its workflow is paused.
+        nodes: The nodes of its definition, by id.
+        sources: The nodes that each node waits for.
+        steps: The steps that have begun, by id.
+    """
 
     def __init__(
-        self, message: Any, definition: dict[str, Any], world: World, kept: dict[str, Any], held: bool = False
+        self, message: Any, definition: dict[str, Any], world: World, kept: dict[str, Any], is_held: bool = False
     ) -> None:
         self.message = message
         self.definition = definition
@@ -39,7 +58,7 @@ class FakeRun:
         self.signals: dict[str, list[Any]] = {}
         self.signal_ids: set[str] = set()
         self.answers: dict[str, dict[str, str]] = {}
-        self.held = held
+        self.is_held = is_held
         self._paused = False
         self._world = world
         nodes = (definition.get("dag") or {}).get("nodes") or [{"id": "only", "type": "tool"}]
@@ -55,7 +74,7 @@ class FakeRun:
                 self.steps[name].seeded = True
         self.go_on()
 
-    # --- what clients tell it ---
+    # --- requests of clients ---
 
     @property
     def is_over(self) -> bool:
@@ -92,21 +111,21 @@ class FakeRun:
         self.go_on()
 
     def waiting(self, kind: str = "") -> dict[str, Any]:
-        """The steps that wait, for this kind of thing."""
+        """Returns the steps that wait for this kind of thing; an empty kind stands for any."""
         return {
             name: step for name, step in self.steps.items()
             if step.status == pb.STEP_STATUS_WAITING and kind in ("", step.waiting_for)
         }  # fmt: skip
 
     def after(self, name: str) -> set[str]:
-        """The step and all that it leads to."""
+        """Returns a step and all steps that come after it."""
         return {other for other in self.nodes if other == name or _leads(self.sources, name, other)}
 
-    # --- what follows ---
+    # --- what follows from them ---
 
     def go_on(self) -> None:
-        """Everything that can happen by now."""
-        while not (self.is_over or self._paused or self.held) and self._move():
+        """Does everything that can happen now."""
+        while not (self.is_over or self._paused or self.is_held) and self._move():
             pass
         if self.is_over or self._paused:
             return
@@ -118,13 +137,13 @@ class FakeRun:
                 self._event("run.waiting", steps=list(self.waiting()))
 
     def _move(self) -> bool:
-        """One step further; False if nothing is left to do now."""
+        """Makes one change. Returns False if nothing is left to do now."""
         for name, node in self.nodes.items():
             step = self.steps.get(name)
             if step is None and all(self._is_decided(source) for source in self.sources[name]):
                 self._begin(name, node)
                 return True
-            if step is not None and step.status == pb.STEP_STATUS_WAITING and self._look(name, node, step):
+            if step is not None and step.status == pb.STEP_STATUS_WAITING and self._end_wait(name, node, step):
                 return True
         if all(self._is_decided(name) for name in self.nodes):
             self._complete()
@@ -140,7 +159,7 @@ class FakeRun:
         return step is not None and step.status not in (pb.STEP_STATUS_WAITING, pb.STEP_STATUS_RUNNING)
 
     def is_settled(self, name: str) -> bool:
-        """Whether the step has completed, or failed and the run goes on without it."""
+        """True if a step has completed, or if it has failed and the run goes on without it."""
         status = self.steps[name].status
         goes_on = status == pb.STEP_STATUS_FAILED and _on_failure(self.nodes[name]) == "continue"
         return goes_on or status in (pb.STEP_STATUS_COMPLETED, pb.STEP_STATUS_SKIPPED)
@@ -175,8 +194,8 @@ class FakeRun:
         else:
             self._done(name, given, 5)
 
-    def _look(self, name: str, node: dict[str, Any], step: Any) -> bool:
-        """Whether a step that waits has what it waits for, or waits no longer."""
+    def _end_wait(self, name: str, node: dict[str, Any], step: Any) -> bool:
+        """Ends the wait of a step if it may end. Returns True if it did."""
         config = node.get("config") or {}
         late = bool(0 < step.waiting_until <= self._world.now_ms)
         if step.waiting_for == "wait":
@@ -192,9 +211,9 @@ class FakeRun:
             elif late:
                 self._fail(name, node, "signal_timeout", f"the signal {config.get('signal')!r} did not come in time")
             return bool(kept) or late or name not in self.waiting()
-        return self._look_at_answers(name, node, config, late)
+        return self._end_approval(name, node, config, late)
 
-    def _look_at_answers(self, name: str, node: dict[str, Any], config: dict[str, Any], late: bool) -> bool:
+    def _end_approval(self, name: str, node: dict[str, Any], config: dict[str, Any], late: bool) -> bool:
         given = self.answers.get(name, {})
         expired = str(config.get("on_expire", "fail")) if late else ""
         approvals = list(given.values()).count("approve")
@@ -245,7 +264,7 @@ class FakeRun:
         self._end(pb.RUN_STATUS_COMPLETED, "run.completed")
 
     def _referred(self, text: Any) -> Any:
-        """What `step.output.field[0]` stands for; anything else stands for itself."""
+        """Returns the value of `step.output.field[0]`. Any other value stands for itself."""
         match = _REFERENCE.match(text) if isinstance(text, str) else None
         if match is None or match[1] not in self.steps:
             return text
@@ -290,7 +309,7 @@ def _on_failure(node: dict[str, Any]) -> str:
 
 
 def _sources(definition: dict[str, Any], nodes: dict[str, Any]) -> dict[str, set[str]]:
-    """What each node waits for: edges, `depends_on`, and outputs that it speaks of; without ways back."""
+    """Returns the nodes that each node waits for: by edges, `depends_on` and references, without edges back."""
     found: dict[str, set[str]] = {}
     for name, node in nodes.items():
         text = json.dumps(node, default=str)
@@ -299,13 +318,13 @@ def _sources(definition: dict[str, Any], nodes: dict[str, Any]) -> dict[str, set
     for edge in (definition.get("dag") or {}).get("edges") or ():
         if edge.get("max_iterations") is None and str(edge.get("to")) in found:
             found[str(edge["to"])].add(str(edge.get("from")))
-    for name in nodes:  # what is defined later and leads in a circle is a way back
+    for name in nodes:  # a source that closes a circle is an edge back
         found[name] = {s for s in found[name] if s in nodes and s != name and not _leads(found, name, s)}
     return found
 
 
 def _leads(sources: dict[str, set[str]], start: str, end: str) -> bool:
-    """Whether `end` waits for `start`, by way of others."""
+    """True if `end` waits for `start`, directly or through others."""
     todo, seen = [end], set()
     while todo:
         name = todo.pop()
@@ -318,7 +337,7 @@ def _leads(sources: dict[str, set[str]], start: str, end: str) -> bool:
 
 
 def _until(kind: str, config: dict[str, Any], now: int) -> int:
-    """When a step stops waiting by itself; 0: never. A time that is not known here (a template) is now."""
+    """Returns when a step stops waiting by itself; 0 for never. A time that is not known here (a template) is now."""
     field = {"wait": "duration", "signal": "timeout_ms", "approval": "expires_ms"}[kind]
     if kind == "wait" and "until" in config:
         return _time_ms(config["until"], now)

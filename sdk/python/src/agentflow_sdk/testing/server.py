@@ -41,21 +41,6 @@ class FakeAgentFlow(FakeState):
         org: The org that the key belongs to.
         skip_time: If true, the fake's time jumps to the end of a `wait` step as soon as nothing else can happen.
             Otherwise the step waits until `skip` has reached its end.
-
-    Attributes:
-        endpoint: `host:port` of the server.
-        token: The only API key that it accepts.
-        outputs: What a step returns, by node id: a value, an exception that the step fails with, or a function that
-            gets the run's inputs.
-        calls: How often each method was called.
-        drop_watch_after: Cuts a watch after this many events; None lets it run.
-        held: Clear this event to keep runs from ending, set it to let them end.
-        runs: The runs by id, as messages of the API.
-        requests: The request that started each run, by the run's id.
-        workflows: The registered definitions by name.
-        paused_workflows: The names of paused workflows.
-        prompts: The versions of each prompt by name.
-        budgets: The budgets in the order of their creation.
     """
 
     def __init__(self, org: str = "default", *, skip_time: bool = True) -> None:

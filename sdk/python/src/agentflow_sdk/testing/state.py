@@ -1,4 +1,4 @@
-"""What the fake keeps: runs, workflows, prompts, budgets, and the time; who may call, and which calls fail."""
+"""The state of the fake: runs, workflows, prompts, budgets and the time, who may call, and which calls fail."""
 
 from __future__ import annotations
 
@@ -44,20 +44,35 @@ class FakeState:
 
     def __init__(self, org: str = "default", *, skip_time: bool = True) -> None:
         self.org = org
+        """The org that the API key belongs to."""
         self.token = "afk_" + secrets.token_urlsafe(24)
+        """The only API key that the server accepts."""
         self.endpoint = ""
+        """`host:port` of the server."""
         self.outputs: dict[str, Any] = {}
+        """The result of a step by node id: a value, an exception that the step fails with, or a function of the run's
+        inputs that gives either."""
         self.skip_time = skip_time
+        """True if the time of a `wait` step passes by itself as soon as nothing else can happen."""
         self.calls: Counter[str] = Counter()
+        """The number of calls of each method."""
         self.drop_watch_after: int | None = None
-        self.held = threading.Event()  # clear it to keep runs from ending
+        """The number of events after which a watch is cut; None for never."""
+        self.held = threading.Event()
+        """An event. Clear it to keep runs from ending, and set it to let them end."""
         self.held.set()
         self.runs: dict[str, workflow_pb2.Run] = {}
+        """The runs by id, as messages of the API."""
         self.requests: dict[str, workflow_pb2.SubmitWorkflowRequest] = {}
+        """The request that started each run, by the run's id."""
         self.workflows: dict[str, dict[str, Any]] = {}
+        """The registered definitions by name."""
         self.paused_workflows: set[str] = set()
+        """The names of paused workflows."""
         self.prompts: dict[str, list[prompt_pb2.Prompt]] = defaultdict(list)
+        """The versions of each prompt by name."""
         self.budgets: list[budget_pb2.Budget] = []
+        """The budgets in the order of their creation."""
         self._live: dict[str, FakeRun] = {}
         self._failures: dict[str, list[tuple[grpc.StatusCode, str, bytes]]] = defaultdict(list)
         self._changed = threading.Condition(threading.RLock())
@@ -74,7 +89,17 @@ class FakeState:
         kind: str = "",
         retry_after_s: float | None = None,
     ) -> None:
-        """The next calls of the method (`GetRun`) end with this status; further failures queue up behind."""
+        """Makes the next calls of a method fail. Further failures of the same method queue up behind.
+
+        Args:
+            method: The name in the API: `GetRun`.
+            code: The status.
+            message: The message of the error.
+            times: The number of calls that fail.
+            problems: The problems that the error lists.
+            kind: The stable name for the reason.
+            retry_after_s: Seconds that the client is asked to wait before it tries again; None for no such hint.
+        """
         details = status_details(code, message, problems=problems, kind=kind, retry_after_s=retry_after_s)
         self._failures[method].extend([(code, message, details)] * times)
 
@@ -82,20 +107,25 @@ class FakeState:
 
     @property
     def now_ms(self) -> int:
-        """The fake's time: ms since the epoch, with what was skipped."""
+        """The fake's time, ms since the epoch: the real time and everything that was skipped."""
         return int(time.time() * 1000) + self._skipped_ms
 
     def skip(self, seconds: float) -> None:
-        """Lets the time pass: waits end, signals and approvals run out of time."""
+        """Lets time pass, so that waits end, and signals and approvals run out of time.
+
+        Args:
+            seconds: The time that passes.
+        """
         with self.changing():
             self._skipped_ms += round(seconds * 1000)
             for run in list(self._live.values()):
                 run.go_on()
 
     def pass_until(self, ms: int) -> None:
+        """Lets the time pass up to a moment, ms since the epoch."""
         self._skipped_ms += max(0, ms - self.now_ms)
 
-    # --- what the services ask ---
+    # --- for the services ---
 
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
@@ -105,7 +135,7 @@ class FakeState:
             self._changed.notify_all()
 
     def enter(self, method: str, context: Any) -> None:
-        """Counts the call, checks the key and the org, and fails if a failure is queued."""
+        """Counts a call, checks the key and the org, and ends the call if a failure is queued."""
         with self._changed:
             self.calls[method] += 1
             failure = self._failures[method].pop(0) if self._failures[method] else None
@@ -119,6 +149,7 @@ class FakeState:
             context.abort(failure[0], failure[1])
 
     def definition(self, request: Any, context: Any) -> dict[str, Any]:
+        """Returns the definition that a request names or contains. Ends the call if there is none."""
         kind = request.WhichOneof("source")
         if kind == "workflow":
             name = request.workflow.partition("@")[0]
@@ -136,6 +167,7 @@ class FakeState:
         return data
 
     def start(self, request: workflow_pb2.SubmitWorkflowRequest, definition: dict[str, Any]) -> tuple[str, bool]:
+        """Starts a run. Returns (its id, True if the idempotency key was used before)."""
         with self.changing():
             run_id = f"run_{request.idempotency_key}"
             if run_id in self.runs:
@@ -154,7 +186,10 @@ class FakeState:
         kept: Mapping[str, Any] | None = None,
         **origin: str,
     ) -> FakeRun:
-        """kept: steps of the run that this one comes from. origin: fields of the run. Call it while `changing`."""
+        """Returns a new run. Call it inside `changing`.
+
+        kept: the steps that keep their results, by id. origin: fields of the run that say where it comes from.
+        """
         now = self.now_ms
         message = workflow_pb2.Run(
             run_id=run_id,
@@ -177,27 +212,29 @@ class FakeState:
         return self._live[run_id]
 
     def run(self, run_id: str, context: Any) -> FakeRun:
+        """Returns a run. Ends the call if there is no such run."""
         if run_id not in self._live:
             context.abort(grpc.StatusCode.NOT_FOUND, f"there is no run {run_id!r} in your org")
         return self._live[run_id]
 
     def of_workflow(self, name: str) -> list[FakeRun]:
+        """Returns the runs of a workflow, or all runs for an empty name."""
         return [run for run in list(self._live.values()) if name in ("", run.message.workflow)]
 
     def matching(self, status: int, workflow: str, tags: dict[str, str]) -> list[Any]:
-        """Snapshots of runs, in the order of their submission."""
+        """Returns copies of the runs that match, in the order of their submission."""
         found = [self.snapshot(run) for run in self.of_workflow(workflow)]
         return [run for run in found if status in (0, run.status) and tags.items() <= dict(run.tags).items()]
 
     def snapshot(self, run: FakeRun) -> workflow_pb2.Run:
-        """The run as it is now: what is being sent must not change meanwhile."""
+        """Returns a copy of a run: a message must not change while it is sent."""
         message = workflow_pb2.Run()
         with self._changed:
             message.CopyFrom(run.message)
         return message
 
     def events_after(self, run: FakeRun, seen: int) -> list[Any]:
-        """What came after so many events; waits a moment if there is nothing new."""
+        """Returns the events after a number of them. Waits a moment if there is nothing new."""
         with self._changed:
             if len(run.events) == seen and not run.is_over:
                 self._changed.wait(LOOK_S)

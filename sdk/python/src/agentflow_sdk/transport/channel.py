@@ -1,4 +1,4 @@
-"""Where the server is and how a channel to it is opened; shared by the sync and the async client."""
+"""The address of the server, and how a channel to it is opened."""
 
 from __future__ import annotations
 
@@ -24,17 +24,22 @@ OPTIONS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """target: `host:port`. secure: over TLS."""
+    """The address of a server."""
 
     target: str
+    """`host:port`."""
     secure: bool
+    """True for TLS."""
 
     def __str__(self) -> str:
         return self.target
 
 
 def parse_endpoint(base_url: str) -> Endpoint:
-    """`host:port`, `http://host:port` (plain) or `https://host[:port]` (TLS). Raises ValueError for anything else."""
+    """Returns the address in `host:port`, `http://host:port` (plain) or `https://host[:port]` (TLS).
+
+    Raises ValueError for anything else.
+    """
     text = base_url.strip()
     parts = urlsplit(text if "://" in text else f"http://{text}")
     if parts.scheme not in {"http", "https", "grpc", "grpcs"}:
@@ -55,7 +60,7 @@ def parse_endpoint(base_url: str) -> Endpoint:
 
 
 def metadata(token: str, org_id: str) -> tuple[tuple[str, str], ...]:
-    """What every call carries. Raises ValueError for a token that can't be sent."""
+    """Returns the metadata of every call. Raises ValueError for a token that can't be sent."""
     if any(not 32 < ord(c) < 127 for c in token):
         raise ValueError("the API key has characters that no key has (spaces, line breaks): copy it again")
     pairs = []
@@ -67,8 +72,10 @@ def metadata(token: str, org_id: str) -> tuple[tuple[str, str], ...]:
 
 
 def credentials(root_certificates: bytes | None) -> Any:
+    """Returns the credentials of a TLS channel. root_certificates: in PEM; None for those of the system."""
     return grpc.ssl_channel_credentials(root_certificates=root_certificates)
 
 
 def serialise(message: Any) -> bytes:
+    """Returns the bytes of a message."""
     return bytes(message.SerializeToString())

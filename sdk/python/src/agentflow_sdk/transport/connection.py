@@ -27,15 +27,16 @@ EMBEDDED: Final = "the embedded stack"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A server and how to talk to it.
-
-    sources: where each value was found (`AGENTFLOW_TOKEN`, a path, ...). A value that was not found is empty.
-    """
+    """A server and how to talk to it. A value that was not found is empty."""
 
     endpoint: str
+    """`host:port`, or a URL."""
     token: str
+    """The API key."""
     org_id: str
+    """The org that the key must belong to; empty for any."""
     sources: dict[str, str]
+    """The place where each value was found: `AGENTFLOW_TOKEN`, a path, and so on."""
 
 
 def resolve(given: Mapping[str, str], environment: Mapping[str, tuple[str, ...]] = ENVIRONMENT) -> Target:

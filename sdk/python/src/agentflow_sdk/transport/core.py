@@ -1,4 +1,4 @@
-"""What the sync and the async transport share: the server, how a channel is opened, and when a call is repeated."""
+"""The part that both transports share: the server, how a channel is opened, and when a call is repeated."""
 
 from __future__ import annotations
 

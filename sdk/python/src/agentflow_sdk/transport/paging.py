@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class Paged(Protocol[T_co]):
-    """What a list method returns: a page that says where the next one begins."""
+    """A page of a list that says where the next one begins, as the list methods return it."""
 
     @property
     def next_page_token(self) -> str: ...
@@ -20,9 +20,18 @@ class Paged(Protocol[T_co]):
 
 
 def each(method: Callable[P, Paged[T]], *args: P.args, **options: P.kwargs) -> Iterator[T]:
-    """Yields every item of a list, over all of its pages: `each(client.workflows.list, status="failed")`.
+    """Returns every item of a list, over all of its pages: `each(client.workflows.list, status="failed")`.
 
-    options: those of the method; `limit` is the size of a page, `page_token` where to begin.
+    Args:
+        method: A list method of `Client`.
+        args: Its positional arguments.
+        options: Its options. `limit` is the size of a page, and `page_token` where to begin.
+
+    Returns:
+        An iterator over the items. It asks for a page when the one before is used up.
+
+    Raises:
+        AgentFlowError: Anything that the method raises.
     """
     given: dict[str, Any] = dict(options)
     while True:
@@ -34,7 +43,19 @@ def each(method: Callable[P, Paged[T]], *args: P.args, **options: P.kwargs) -> I
 
 
 async def each_async(method: Callable[P, Awaitable[Paged[T]]], *args: P.args, **options: P.kwargs) -> AsyncIterator[T]:
-    """Yields what `each` does, for a method of `AsyncClient`: `async for run in each_async(client.workflows.list)`."""
+    """Returns every item of a list, over all of its pages: `async for run in each_async(client.workflows.list)`.
+
+    Args:
+        method: A list method of `AsyncClient`.
+        args: Its positional arguments.
+        options: Its options. `limit` is the size of a page, and `page_token` where to begin.
+
+    Returns:
+        An async iterator over the items. It asks for a page when the one before is used up.
+
+    Raises:
+        AgentFlowError: Anything that the method raises.
+    """
     given: dict[str, Any] = dict(options)
     while True:
         page = await method(*args, **given)

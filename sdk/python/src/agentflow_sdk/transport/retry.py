@@ -1,4 +1,4 @@
-"""When a failed call is worth repeating, and after how long. Pure: the clock and the random number are arguments."""
+"""The rules by which a failed call is repeated. Pure: the clock and the random number are arguments."""
 
 from __future__ import annotations
 
@@ -9,27 +9,35 @@ from agentflow_sdk.errors import AgentFlowError, CancelledError, ResourceExhaust
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """Exponential backoff with full jitter, bounded by attempts and by the call's deadline.
-
-    attempts_max: calls in all, 1 turns retries off. Delays in seconds. A delay that the server asks for (`RetryInfo`)
-    is a lower bound, cut at `server_delay_s_max` so that no server can park a client for long.
-    """
+    """Exponential backoff with jitter, bounded by the number of attempts and by the call's deadline."""
 
     attempts_max: int = 5
+    """The most attempts, including the first one; 1 turns retries off."""
     initial_s: float = 0.1
+    """Seconds before the second attempt."""
     multiplier: float = 2.0
+    """The factor by which each delay is longer than the one before."""
     delay_s_max: float = 5.0
+    """Seconds of the longest delay."""
     server_delay_s_max: float = 60.0
+    """The most seconds that the client waits if the server asks for a longer delay than its own."""
 
     def delay(
         self, error: AgentFlowError, attempt: int, remaining_s: float, fraction: float, *, repeatable: bool = True
     ) -> float | None:
-        """Seconds to wait before the next call, or None if the error must be raised.
+        """Returns the delay before the next attempt.
 
-        attempt: calls made so far, from 1. remaining_s: left of the deadline. fraction: random in [0, 1).
-        repeatable: False for a call that takes effect twice when sent twice. Then only an explicit invitation of the
-        server (RetryInfo: it had accepted nothing) allows another. A call that the server cancels met a server that was
-        stopping: this client never cancels one.
+        Args:
+            error: The error of the last attempt. A cancelled call met a server that was stopping, because this client
+                never cancels one.
+            attempt: The number of attempts so far, from 1.
+            remaining_s: Seconds until the call's deadline.
+            fraction: A random number from 0 to 1.
+            repeatable: False for a call that takes effect twice if it is sent twice. It is repeated only if the server
+                asks for it, which means that the server had accepted nothing.
+
+        Returns:
+            Seconds to wait, or None if the error must be raised.
         """
         if attempt >= self.attempts_max:
             return None
@@ -45,7 +53,15 @@ class RetryPolicy:
         return wait_s if wait_s < remaining_s else None
 
     def backoff(self, attempt: int, fraction: float) -> float:
-        """Between half and the whole of the exponential step, so that clients spread but never hammer."""
+        """Returns between half and the whole of the exponential delay, so that many clients do not retry at once.
+
+        Args:
+            attempt: The number of attempts so far, from 1.
+            fraction: A random number from 0 to 1.
+
+        Returns:
+            Seconds to wait.
+        """
         step = min(self.delay_s_max, self.initial_s * self.multiplier ** min(attempt - 1, 30))
         return step * (0.5 + fraction / 2)
 
