@@ -119,14 +119,14 @@ def _holding(app: Any, held: list[Any]) -> Any:
 
     @contextlib.asynccontextmanager
     async def spied(context: Context[Any]) -> AsyncIterator[None]:
-        real = bus.natsclient.connect
+        real = bus.nats_client.connect
 
         async def connecting(*args: Any) -> Any:
             held.append(await real(*args))
             return held[-1]
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(bus.natsclient, "connect", connecting)
+            patch.setattr(bus.nats_client, "connect", connecting)
             async with app(context):
                 yield
 
