@@ -53,8 +53,8 @@ class World:
             self.memory, self.position = Schedule(state), self.seq
             if TIMER in state.timers:
                 self._set(state.timers[TIMER].fire_at)
-        for seq, event in self.log:
-            if seq > self.position and not isinstance(event, ev.Decision):
+        for seq, event in self.log[self.position :]:  # sequences start at 1 and have no gap
+            if not isinstance(event, ev.Decision):
                 self.memory.apply(event, seq)
         self.position = self.seq
         return self.memory
@@ -159,8 +159,8 @@ class World:
     def settle(self) -> None:
         """No more crashes; everything that runs ends."""
         self.crashes = False
-        for _ in range(400):
-            self.wait(1_000)
+        for _ in range(200):
+            self.wait(2_000)
             self.gateway()
             for child in self.running():
                 self.end(child)

@@ -198,8 +198,8 @@ def _created(state: ScheduleState, event: ev.ScheduleCreated) -> None:
         paused=bool(event.spec.get("paused", False)), facts_seq=state.facts_seq, out_seq=state.out_seq,
         inbox=[], buffer=[], active={}, backfills=[], recent=[], skipped={}, known_ids=[], timers={},
     )  # fmt: skip
-    for field in msgspec.structs.fields(ScheduleState):
-        setattr(state, field.name, getattr(fresh, field.name))
+    for name in ScheduleState.__struct_fields__:  # msgspec.structs.fields reads every annotation anew
+        setattr(state, name, getattr(fresh, name))
 
 
 def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
