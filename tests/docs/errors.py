@@ -36,13 +36,10 @@ class Raised(NamedTuple):
 def raised() -> Mapping[str, frozenset[Raised]]:
     """Returns every kind that the code gives an error by name, with the codes of the classes."""
     found: dict[str, set[Raised]] = {}
-    for path in sources():
-        tree = ast.parse(path.read_text())
-        for call, owner in calls(tree):
-            kind = next((item.value for item in call.keywords if item.arg == "kind"), None)
-            error = _class_of(call, owner)
-            if error is not None and isinstance(kind, ast.Constant):
-                found.setdefault(kind.value, set()).add(Raised(error.code, error.retryable))
+    for _, call, owner in calls():
+        kind = next((item.value for item in call.keywords if item.arg == "kind"), None)
+        if isinstance(kind, ast.Constant) and (error := _class_of(call, owner)) is not None:
+            found.setdefault(kind.value, set()).add(Raised(error.code, error.retryable))
     return {kind: frozenset(places) for kind, places in found.items()}
 
 
@@ -50,12 +47,17 @@ def sources() -> list[Path]:
     return [path for pattern in SOURCES for path in sorted(ROOT.glob(f"{pattern}/**/*.py"))]
 
 
-def calls(tree: ast.AST, owner: str = "") -> Iterator[tuple[ast.Call, str]]:
-    """Yields each call with the class that it stands in."""
+@cache
+def calls() -> list[tuple[Path, ast.Call, str]]:
+    """Returns every call in the sources with its file and the class that it stands in."""
+    return [(path, *found) for path in sources() for found in _calls_in(ast.parse(path.read_text()), "")]
+
+
+def _calls_in(tree: ast.AST, owner: str) -> Iterator[tuple[ast.Call, str]]:
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.Call):
             yield node, owner
-        yield from calls(node, node.name if isinstance(node, ast.ClassDef) else owner)
+        yield from _calls_in(node, node.name if isinstance(node, ast.ClassDef) else owner)
 
 
 def _class_of(call: ast.Call, owner: str) -> type[errors.AgentFlowError] | None:

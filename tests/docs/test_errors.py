@@ -34,9 +34,9 @@ def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).partition(".src.")[2].removesuffix(".__init__")
 
 
-def first_arguments(path: Path, name: str) -> Iterator[str]:
+def first_arguments(name: str) -> Iterator[str]:
     """Yields what may be the first argument of the calls of `name`, as far as it is a constant."""
-    for call, _ in tables.calls(ast.parse(path.read_text())):
+    for path, call, _ in tables.calls():
         if ast.unparse(call.func).rpartition(".")[2] != name or not call.args:
             continue
         given = call.args[0]
@@ -74,27 +74,26 @@ def test_every_kind_that_the_code_raises_is_explained_once() -> None:
 
 
 def test_every_type_that_the_engine_gives_a_failed_step_is_explained() -> None:
-    given = {name for path in tables.sources() for name in first_arguments(path, "StepError")}
+    given = set(first_arguments("StepError"))
     assert len(given) > 10
     assert given <= set(ENGINE)
     assert set(ENGINE) - given <= COMPOSED
 
 
 def test_the_engine_makes_a_type_retryable_as_the_page_says() -> None:
-    for path in tables.sources():
-        for call, _ in tables.calls(ast.parse(path.read_text())):
-            if ast.unparse(call.func).rpartition(".")[2] != "StepError" or not isinstance(call.args[0], ast.Constant):
-                continue
-            final = any(item.arg == "retryable" and ast.unparse(item.value) == "False" for item in call.keywords)
-            name = call.args[0].value
-            assert final == (tables.STEPS_AGAIN.get(name, "no") != "yes"), name
+    for _, call, _ in tables.calls():
+        if ast.unparse(call.func).rpartition(".")[2] != "StepError" or not isinstance(call.args[0], ast.Constant):
+            continue
+        final = any(item.arg == "retryable" and ast.unparse(item.value) == "False" for item in call.keywords)
+        name = call.args[0].value
+        assert final == (tables.STEPS_AGAIN.get(name, "no") != "yes"), name
 
 
 def test_every_kind_of_a_failed_model_call_is_explained() -> None:
     listed = re.search(r"kind: (.*?)\.\s+status:", port.ProviderError.__doc__ or "", re.S)
     assert listed is not None
     kinds = set(re.findall(r"[a-z_]+", re.sub(r"\([^)]*\)", "", listed[1])))
-    raised = {name for path in tables.sources() for name in first_arguments(path, "ProviderError")}
+    raised = set(first_arguments("ProviderError"))
     assert raised <= kinds
     assert kinds <= set(MODELS)
     assert set(MODELS) - kinds <= set(tables.raised()) | set(tables.DEFAULT_KINDS)
