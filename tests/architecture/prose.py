@@ -169,9 +169,9 @@ def _passages(node: ast.AST, public: bool, every: bool) -> Iterator[Passage]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             if isinstance(child.value.value, str) and (public or every):
-                module = isinstance(node, ast.Module) and child is node.body[0]
-                is_class = isinstance(node, ast.ClassDef)
-                yield Passage(child.value.lineno, child.value.value, True, bounded=module, is_class=is_class)
+                opens = child is next(iter(getattr(node, "body", ())), None)  # else it is the text below a field
+                module, is_class = isinstance(node, ast.Module) and opens, isinstance(node, ast.ClassDef)
+                yield Passage(child.value.lineno, child.value.value, opens, bounded=module, is_class=is_class)
         elif isinstance(child, ast.Constant | ast.JoinedStr):
             text = _string(child)
             if _is_message(text):

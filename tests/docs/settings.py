@@ -121,10 +121,9 @@ def of_services() -> Iterator[Setting]:
             first, *others = variables(field_name, field)
             other = f" ({', '.join(map(code, others))} works too)" if others else ""
             if not field.description:
-                raise ValueError(f"{name}.{field_name} has no description: add Field(description=...)")
-            yield Setting(
-                first, (service,), _default(field_name, field), _value(field_name, field), field.description + other
-            )
+                raise ValueError(f"{name}.{field_name} has no description: write a text below the field")
+            meaning = " ".join(field.description.split()) + other
+            yield Setting(first, (service,), _default(field_name, field), _value(field_name, field), meaning)
 
 
 def variables(name: str, field: FieldInfo) -> list[str]:

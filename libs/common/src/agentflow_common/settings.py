@@ -31,39 +31,42 @@ def load(kind: type[SettingsT]) -> SettingsT:
 
 
 class Settings(BaseSettings):
-    """The settings that every service reads. Names are the field names in upper case (`NATS_URL`)."""
+    """The settings that every service reads. Names are the field names in upper case (`NATS_URL`).
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
+    A text below a field is its description, which docs/settings.md shows.
+    """
 
-    nats_url: str = Field(
-        "nats://127.0.0.1:4222",
-        description="URLs of the NATS servers, separated by commas; they may carry a user and a password, or a token",
-    )
-    default_org_id: str = Field("default", description="the org of the first API key; only the gateway uses it")
-    http_host: str = Field("127.0.0.1", description="the address that /healthz, /readyz and /metrics listen on")
-    http_port: int = Field(0, ge=0, le=65535, description="port of /healthz, /readyz and /metrics; 0 picks a free one")
-    log_level: str = Field("INFO", description=f"how much is logged: {', '.join(LOG_LEVELS)}")
-    log_format: Literal["json", "text"] = Field("json", description="the form of a log line")
-    durability: Literal["default", "fsync"] = Field(
-        "default",
-        alias="AGENTFLOW_DURABILITY",
-        description="fsync: an acknowledged event survives a power cut too, at a lower rate; set it for every service",
-    )
-    replicas: int = Field(
-        1,
-        alias="AGENTFLOW_REPLICAS",
-        ge=1,
-        le=5,
-        description="on how many NATS servers each stream and bucket is kept; more than 1 needs a cluster",
-    )
-    run_dir: Path | None = Field(
-        None, alias="AGENTFLOW_RUN_DIR", description="where a service writes the ports that it chose"
-    )
-    otlp_endpoint: str = Field(
-        "",
-        alias="OTEL_EXPORTER_OTLP_ENDPOINT",
-        description="where spans are sent, as OTLP over HTTP; empty: no spans are sent",
-    )
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, use_attribute_docstrings=True)
+
+    nats_url: str = "nats://127.0.0.1:4222"
+    """URLs of the NATS servers, separated by commas; they may carry a user and a password, or a token"""
+
+    default_org_id: str = "default"
+    """the org of the first API key; only the gateway uses it"""
+
+    http_host: str = "127.0.0.1"
+    """the address that /healthz, /readyz and /metrics listen on"""
+
+    http_port: int = Field(0, ge=0, le=65535)
+    """port of /healthz, /readyz and /metrics; 0 picks a free one"""
+
+    log_level: str = "INFO"
+    """how much is logged: DEBUG, INFO, WARNING, ERROR, CRITICAL"""
+
+    log_format: Literal["json", "text"] = "json"
+    """the form of a log line"""
+
+    durability: Literal["default", "fsync"] = Field("default", alias="AGENTFLOW_DURABILITY")
+    """fsync: an acknowledged event survives a power cut too, at a lower rate; set it for every service"""
+
+    replicas: int = Field(1, alias="AGENTFLOW_REPLICAS", ge=1, le=5)
+    """on how many NATS servers each stream and bucket is kept; more than 1 needs a cluster"""
+
+    run_dir: Path | None = Field(None, alias="AGENTFLOW_RUN_DIR")
+    """where a service writes the ports that it chose"""
+
+    otlp_endpoint: str = Field("", alias="OTEL_EXPORTER_OTLP_ENDPOINT")
+    """where spans are sent, as OTLP over HTTP; empty: no spans are sent"""
 
     @field_validator("log_level")
     @classmethod
@@ -93,45 +96,72 @@ class DatabaseSettings(Settings):
     trust the system's certificate authorities (libpq's `sslrootcert=system`).
     """
 
-    db_host: str = Field(
-        "127.0.0.1", description="host of PostgreSQL; the folder of a Unix socket if it starts with `/`"
-    )
-    db_port: int = Field(5432, ge=1, le=65535, description="port of PostgreSQL")
-    db_user: str = Field("postgres", description="user of PostgreSQL")
-    db_password: str = Field("", description="password of `DB_USER`")
-    db_name: str = Field("postgres", description="the database; each service has a schema of its own in it")
-    db_ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer",
-        description="as libpq's `sslmode`; `verify-ca` and `verify-full` without a root certificate trust the system's",
-    )
-    db_ssl_root_cert: FilePath | None = Field(None, description="PEM file of the authorities that sign the server")
-    db_ssl_cert: FilePath | None = Field(None, description="PEM file of the certificate that the service shows")
-    db_ssl_key: FilePath | None = Field(None, description="PEM file of the private key to `DB_SSL_CERT`")
-    db_pool_max: int = Field(8, description="connections to PostgreSQL that one process opens at most")
+    db_host: str = "127.0.0.1"
+    """host of PostgreSQL; the folder of a Unix socket if it starts with `/`"""
+
+    db_port: int = Field(5432, ge=1, le=65535)
+    """port of PostgreSQL"""
+
+    db_user: str = "postgres"
+    """user of PostgreSQL"""
+
+    db_password: str = ""
+    """password of `DB_USER`"""
+
+    db_name: str = "postgres"
+    """the database; each service has a schema of its own in it"""
+
+    db_ssl_mode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    """as libpq's `sslmode`; `verify-ca` and `verify-full` without a root certificate trust the system's"""
+
+    db_ssl_root_cert: FilePath | None = None
+    """PEM file of the authorities that sign the server"""
+
+    db_ssl_cert: FilePath | None = None
+    """PEM file of the certificate that the service shows"""
+
+    db_ssl_key: FilePath | None = None
+    """PEM file of the private key to `DB_SSL_CERT`"""
+
+    db_pool_max: int = 8
+    """connections to PostgreSQL that one process opens at most"""
 
 
 class ClickHouseSettings(Settings):
     """With `clickhouse_path` set, ClickHouse is embedded (chDB) in that folder; one process may open it."""
 
-    clickhouse_path: str = Field(
-        "", description="folder of an embedded ClickHouse (chDB); empty: the server at `CLICKHOUSE_HOST` is used"
-    )
-    clickhouse_host: str = Field("127.0.0.1", description="host of ClickHouse")
-    clickhouse_port: int = Field(0, ge=0, le=65535, description="HTTP port of ClickHouse; 0: 8443 with TLS, else 8123")
-    clickhouse_user: str = Field("default", description="user of ClickHouse")
-    clickhouse_password: str = Field("", description="password of `CLICKHOUSE_USER`")
-    clickhouse_database: str = Field("agentflow", description="the database; it is created if it is missing")
-    clickhouse_secure: bool = Field(False, description="speak HTTPS to the server")
-    clickhouse_verify: bool = Field(True, description="check the server's certificate and name; for HTTPS only")
-    clickhouse_ca_cert: FilePath | None = Field(
-        None, description="PEM file of the authorities that sign the server; not set: the system's"
-    )
-    clickhouse_client_cert: FilePath | None = Field(
-        None, description="PEM file of the certificate that the service shows"
-    )
-    clickhouse_client_key: FilePath | None = Field(
-        None, description="PEM file of the private key to `CLICKHOUSE_CLIENT_CERT`"
-    )
+    clickhouse_path: str = ""
+    """folder of an embedded ClickHouse (chDB); empty: the server at `CLICKHOUSE_HOST` is used"""
+
+    clickhouse_host: str = "127.0.0.1"
+    """host of ClickHouse"""
+
+    clickhouse_port: int = Field(0, ge=0, le=65535)
+    """HTTP port of ClickHouse; 0: 8443 with TLS, else 8123"""
+
+    clickhouse_user: str = "default"
+    """user of ClickHouse"""
+
+    clickhouse_password: str = ""
+    """password of `CLICKHOUSE_USER`"""
+
+    clickhouse_database: str = "agentflow"
+    """the database; it is created if it is missing"""
+
+    clickhouse_secure: bool = False
+    """speak HTTPS to the server"""
+
+    clickhouse_verify: bool = True
+    """check the server's certificate and name; for HTTPS only"""
+
+    clickhouse_ca_cert: FilePath | None = None
+    """PEM file of the authorities that sign the server; not set: the system's"""
+
+    clickhouse_client_cert: FilePath | None = None
+    """PEM file of the certificate that the service shows"""
+
+    clickhouse_client_key: FilePath | None = None
+    """PEM file of the private key to `CLICKHOUSE_CLIENT_CERT`"""
 
     @property
     def clickhouse_port_used(self) -> int:

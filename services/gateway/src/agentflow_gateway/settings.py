@@ -12,29 +12,52 @@ from agentflow_common.settings import DatabaseSettings
 class GatewaySettings(DatabaseSettings):
     """Bounds carry their unit in the name; each ends in RESOURCE_EXHAUSTED or INVALID_ARGUMENT, never in silence."""
 
-    api_host: str = Field("127.0.0.1", description="the address that the gRPC and the HTTP API listen on")
-    api_port: int = Field(0, description="port of the gRPC API; 0 picks a free one")
-    api_http_port: int = Field(0, description="port of the HTTP API (webhooks); 0 picks a free one")
-    api_key: str = Field("", description="an API key that gets every permission in the default org")
-    dev_key_file: Path | None = Field(
-        None, alias="AGENTFLOW_DEV_KEY_FILE", description="where the key that the first start makes is written (0600)"
-    )
-    inputs_bytes_max: int = Field(1024 * 1024, description="inputs of a run as JSON; put larger data into a bucket")
-    calls_active_max: int = Field(512, description="unary calls served at once; the next one is refused")
-    watchers_max: int = Field(500, description="WatchRun streams served at once; each has a consumer of the log")
-    watch_queue_max: int = Field(1024, description="messages that one watcher may lag behind")
-    key_cache_s: float = Field(5.0, description="how long a revoked key may still work")
-    max_active_runs: int = Field(
-        200_000, ge=0, description="active runs of all orgs; further submissions are refused; 0: no bound"
-    )
-    max_active_runs_per_org: int = Field(0, ge=0, description="active runs of one org; 0: no bound")
-    max_ready_steps: int = Field(
-        1_000_000, ge=0, description="steps that wait for workers; further submissions are refused; 0: no bound"
-    )
-    max_scheduler_rss_bytes: int = Field(0, ge=0, description="memory of a single scheduler; 0: no bound")
-    trigger_subjects: str = Field(
-        "",
-        description="NATS subjects that schedules may listen to: patterns separated by commas, `{org}` is the "
-        "caller's org; empty: all for the default org, `<org>.>` for the others",
-    )
-    shutdown_grace_s: float = Field(2.0, description="how long calls that are being served may go on after SIGTERM")
+    api_host: str = "127.0.0.1"
+    """the address that the gRPC and the HTTP API listen on"""
+
+    api_port: int = 0
+    """port of the gRPC API; 0 picks a free one"""
+
+    api_http_port: int = 0
+    """port of the HTTP API (webhooks); 0 picks a free one"""
+
+    api_key: str = ""
+    """an API key that gets every permission in the default org"""
+
+    dev_key_file: Path | None = Field(None, alias="AGENTFLOW_DEV_KEY_FILE")
+    """where the key that the first start makes is written (0600)"""
+
+    inputs_bytes_max: int = 1024 * 1024
+    """inputs of a run as JSON; put larger data into a bucket"""
+
+    calls_active_max: int = 512
+    """unary calls served at once; the next one is refused"""
+
+    watchers_max: int = 500
+    """WatchRun streams served at once; each has a consumer of the log"""
+
+    watch_queue_max: int = 1024
+    """messages that one watcher may lag behind"""
+
+    key_cache_s: float = 5.0
+    """how long a revoked key may still work"""
+
+    max_active_runs: int = Field(200_000, ge=0)
+    """active runs of all orgs; further submissions are refused; 0: no bound"""
+
+    max_active_runs_per_org: int = Field(0, ge=0)
+    """active runs of one org; 0: no bound"""
+
+    max_ready_steps: int = Field(1_000_000, ge=0)
+    """steps that wait for workers; further submissions are refused; 0: no bound"""
+
+    max_scheduler_rss_bytes: int = Field(0, ge=0)
+    """memory of a single scheduler; 0: no bound"""
+
+    trigger_subjects: str = ""
+    """NATS subjects that schedules may listen to: patterns separated by commas, `{org}` is the
+    caller's org; empty: all for the default org, `<org>.>` for the others
+    """
+
+    shutdown_grace_s: float = 2.0
+    """how long calls that are being served may go on after SIGTERM"""

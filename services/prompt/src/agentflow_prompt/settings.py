@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from agentflow_common.settings import DatabaseSettings
 
 
 class PromptSettings(DatabaseSettings):
     """The settings of the database, of NATS and of every service."""
 
-    db_pool_max: int = Field(4, description="connections to PostgreSQL that one process opens at most")
+    db_pool_max: int = 4
+    """connections to PostgreSQL that one process opens at most"""

@@ -12,30 +12,16 @@ from agentflow_scheduler.bounds import ROW_STEPS
 class SchedulerSettings(Settings):
     """How a scheduler shares its work with others, and what it keeps."""
 
-    lease_ttl_s: float = Field(
-        5.0,
-        alias="SCHEDULER_LEASE_TTL_S",
-        gt=0,
-        le=LEASE_TTL_S,
-        description="a shard whose scheduler is silent for this long goes to another scheduler",
-    )
-    window_steps: int = Field(
-        4_000,
-        alias="SCHEDULER_WINDOW_STEPS",
-        ge=1,
-        description="steps that one worker pool is offered at a time; the others wait in the scheduler, where "
-        "priorities and orgs take turns",
-    )
-    row_steps: int = Field(
-        ROW_STEPS,
-        alias="SCHEDULER_ROW_STEPS",
-        ge=0,
-        le=ROW_STEPS,
-        description="steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none",
-    )
-    snapshot_every: int = Field(
-        20_000,
-        alias="SCHEDULER_SNAPSHOT_EVERY",
-        ge=100,
-        description="events after which a shard is saved: as many are read again after a crash",
-    )
+    lease_ttl_s: float = Field(5.0, alias="SCHEDULER_LEASE_TTL_S", gt=0, le=LEASE_TTL_S)
+    """a shard whose scheduler is silent for this long goes to another scheduler"""
+
+    window_steps: int = Field(4_000, alias="SCHEDULER_WINDOW_STEPS", ge=1)
+    """steps that one worker pool is offered at a time; the others wait in the scheduler, where
+    priorities and orgs take turns
+    """
+
+    row_steps: int = Field(ROW_STEPS, alias="SCHEDULER_ROW_STEPS", ge=0, le=ROW_STEPS)
+    """steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none"""
+
+    snapshot_every: int = Field(20_000, alias="SCHEDULER_SNAPSHOT_EVERY", ge=100)
+    """events after which a shard is saved: as many are read again after a crash"""

@@ -15,11 +15,8 @@ class SecuritySettings(DatabaseSettings):
     The first start creates the file (mode 0600).
     """
 
-    vault_key: SecretStr = Field(
-        SecretStr(""), alias="AGENTFLOW_VAULT_KEY", description="master key of the vault: 32 bytes in base64"
-    )
-    vault_key_file: Path = Field(
-        Path("~/.agentflow/vault.key"),
-        alias="AGENTFLOW_VAULT_KEY_FILE",
-        description="file of the master key; the first start makes it (0600) if there is no key",
-    )
+    vault_key: SecretStr = Field(SecretStr(""), alias="AGENTFLOW_VAULT_KEY")
+    """master key of the vault: 32 bytes in base64"""
+
+    vault_key_file: Path = Field(Path("~/.agentflow/vault.key"), alias="AGENTFLOW_VAULT_KEY_FILE")
+    """file of the master key; the first start makes it (0600) if there is no key"""

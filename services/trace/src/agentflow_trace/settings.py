@@ -14,14 +14,17 @@ class TraceSettings(ClickHouseSettings):
     that is submitted again under its old key could be taken for the old one.
     """
 
-    trace_batch_rows: int = Field(5_000, ge=1, le=100_000, description="rows after which a batch goes to ClickHouse")
-    trace_batch_age_ms: int = Field(
-        100, ge=0, le=10_000, description="age of the oldest row at which a batch goes to ClickHouse"
-    )
-    retention_hours: float = Field(
-        168.0,
-        ge=0,
-        description="how long finished runs stay in the log, until `agentctl retention set` changes it; 0: forever",
-    )
-    retention_min_s: float = Field(300.0, ge=0, description="the shortest retention that is accepted")
-    retention_sweep_s: float = Field(60.0, gt=0, description="how often finished runs are looked for")
+    trace_batch_rows: int = Field(5_000, ge=1, le=100_000)
+    """rows after which a batch goes to ClickHouse"""
+
+    trace_batch_age_ms: int = Field(100, ge=0, le=10_000)
+    """age of the oldest row at which a batch goes to ClickHouse"""
+
+    retention_hours: float = Field(168.0, ge=0)
+    """how long finished runs stay in the log, until `agentctl retention set` changes it; 0: forever"""
+
+    retention_min_s: float = Field(300.0, ge=0)
+    """the shortest retention that is accepted"""
+
+    retention_sweep_s: float = Field(60.0, gt=0)
+    """how often finished runs are looked for"""

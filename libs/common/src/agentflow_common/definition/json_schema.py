@@ -79,6 +79,8 @@ def workflow_schema() -> Schema:
 def tidy(schema: Schema) -> Schema:
     """Returns a schema of pydantic without titles, with short forms for null, and with plain defaults only."""
     found = {key: value for key, value in schema.items() if key != "title"}
+    if "description" in found and isinstance(found["description"], str):
+        found["description"] = " ".join(found["description"].split())
     for name in ("properties", "$defs"):
         if name in found:
             found[name] = {key: tidy(value) for key, value in found[name].items()}

@@ -35,79 +35,99 @@ BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what 
 class Edge(Model):
     """A connection of two nodes. With `max_iterations` it goes back: what lies between its ends runs again."""
 
-    source: NodeId = Field(alias="from", description="The node that runs first.")
-    target: NodeId = Field(alias="to", description="The node that runs next; in a graph `END` leads nowhere.")
-    condition: str | None = Field(
-        None, description="A CEL condition; the edge is taken if it holds.", examples=["review.output.score < 0.9"]
-    )
-    max_iterations: int | None = Field(
-        None, ge=1, le=ITERATIONS_MAX, description="Makes it a back edge, which is taken at most this many times."
-    )
+    source: NodeId = Field(alias="from")
+    """The node that runs first."""
+
+    target: NodeId = Field(alias="to")
+    """The node that runs next; in a graph `END` leads nowhere."""
+
+    condition: str | None = Field(None, examples=["review.output.score < 0.9"])
+    """A CEL condition; the edge is taken if it holds."""
+
+    max_iterations: int | None = Field(None, ge=1, le=ITERATIONS_MAX)
+    """Makes it a back edge, which is taken at most this many times."""
 
 
 class Dag(Model):
     """The nodes and the edges between them."""
 
-    nodes: tuple[Node, ...] = Field(min_length=1, max_length=NODES_MAX, description="The steps of the workflow.")
-    edges: tuple[Edge, ...] = Field((), max_length=20 * NODES_MAX, description="Which node leads to which.")
+    nodes: tuple[Node, ...] = Field(min_length=1, max_length=NODES_MAX)
+    """The steps of the workflow."""
+
+    edges: tuple[Edge, ...] = Field((), max_length=20 * NODES_MAX)
+    """Which node leads to which."""
 
 
 class StateSpec(Model):
     """The shared state of a graph: its form, its start, and how outputs change it."""
 
-    json_schema: dict[str, Any] = Field(
-        {}, alias="schema", description="A JSON Schema of the whole state, which is an object."
-    )
+    json_schema: dict[str, Any] = Field({}, alias="schema")
+    """A JSON Schema of the whole state, which is an object."""
+
     reducers: dict[str, Literal["replace", "append", "extend", "merge", "union", "sum", "max", "min", "first"]] = Field(
-        {}, description="How an output changes a key; `replace` if unset.", examples=[{"notes": "append"}]
+        {}, examples=[{"notes": "append"}]
     )
-    initial: dict[str, Any] = Field({}, description="The state at the start, before the inputs are laid over it.")
+    """How an output changes a key; `replace` if unset."""
+
+    initial: dict[str, Any] = Field({})
+    """The state at the start, before the inputs are laid over it."""
 
 
 class Graph(Model):
     """Makes the workflow a graph with shared state that runs in supersteps."""
 
-    entry_point: NodeId = Field(description="The node that runs first.")
-    state: StateSpec = Field(StateSpec(), description="The shared state.")
-    max_supersteps: int = Field(100, ge=1, le=10_000, description="The run fails after this many supersteps.")
+    entry_point: NodeId
+    """The node that runs first."""
+
+    state: StateSpec = StateSpec()
+    """The shared state."""
+
+    max_supersteps: int = Field(100, ge=1, le=10_000)
+    """The run fails after this many supersteps."""
 
 
 class InputSpec(Model):
     """One input of the workflow."""
 
-    type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = Field(
-        "any", description="The type of the value, in the terms of JSON."
-    )
-    required: bool = Field(True, description="False: the input may be left out, and is null then.")
-    default: Any = Field(None, description="The value if the input is left out.")
-    description: str = Field("", description="What the input is, for people.")
+    type: Literal["string", "integer", "number", "boolean", "array", "object", "any"] = "any"
+    """The type of the value, in the terms of JSON."""
+
+    required: bool = True
+    """False: the input may be left out, and is null then."""
+
+    default: Any = None
+    """The value if the input is left out."""
+
+    description: str = ""
+    """What the input is, for people."""
 
 
 class Definition(Model):
     """A workflow: what goes in, what runs, what comes out."""
 
-    name: str = Field(pattern=NAME, description="The workflow's name.", examples=["document_analysis"])
-    version: int = Field(
-        1, ge=1, le=2**31 - 1, description="The version. A registered version never changes: raise the number."
-    )
-    description: str = Field("", description="What the workflow does, for people.")
-    inputs: dict[str, InputSpec] = Field(
-        {},
-        description="The inputs by name. Without any, the workflow takes every input.",
-        examples=[{"document": {"type": "string"}}],
-    )
-    outputs: dict[str, Any] = Field(
-        {},
-        description="The run's output by name: values, references or templates.",
-        examples=[{"summary": "write.output.text"}],
-    )
-    deadline_ms: Duration | None = Field(
-        None, description="The limit for the whole run, from its submission.", examples=["1h"]
-    )
-    dag: Dag = Field(description="The nodes and edges.")
-    graph: Graph | None = Field(
-        None, description="Makes it a graph with shared state. `entry_point` at the top level says the same."
-    )
+    name: str = Field(pattern=NAME, examples=["document_analysis"])
+    """The workflow's name."""
+
+    version: int = Field(1, ge=1, le=2**31 - 1)
+    """The version. A registered version never changes: raise the number."""
+
+    description: str = ""
+    """What the workflow does, for people."""
+
+    inputs: dict[str, InputSpec] = Field({}, examples=[{"document": {"type": "string"}}])
+    """The inputs by name. Without any, the workflow takes every input."""
+
+    outputs: dict[str, Any] = Field({}, examples=[{"summary": "write.output.text"}])
+    """The run's output by name: values, references or templates."""
+
+    deadline_ms: Duration | None = Field(None, examples=["1h"])
+    """The limit for the whole run, from its submission."""
+
+    dag: Dag
+    """The nodes and edges."""
+
+    graph: Graph | None = None
+    """Makes it a graph with shared state. `entry_point` at the top level says the same."""
 
     def canonical(self) -> dict[str, Any]:
         """Plain JSON data without defaults: parses back to an equal definition."""

@@ -51,117 +51,106 @@ OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384)
+    model_config = ConfigDict(
+        extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384, use_attribute_docstrings=True
+    )
 
 
 class Trigger(_Model):
     """The webhook and the message that start runs beside time."""
 
-    webhook: bool = Field(False, description="An HTTP POST starts a run.")
-    key_version: int = Field(
-        1,
-        ge=1,
-        le=1_000_000,
-        description="The number of the webhook's secret: another number is another secret. An update without it keeps "
-        "the secret.",
-    )
-    old_key_until: Moment = Field(
-        "",
-        max_length=64,
-        description="Until when the secret before this one is still accepted. An update without it keeps the time.",
-    )
-    subject: str = Field(
-        "",
-        max_length=200,
-        description="A message on this NATS subject starts a run; `*` and `>` are allowed.",
-        examples=["orders.created"],
-    )
+    webhook: bool = False
+    """An HTTP POST starts a run."""
+
+    key_version: int = Field(1, ge=1, le=1_000_000)
+    """The number of the webhook's secret: another number is another secret. An update without it keeps the secret."""
+
+    old_key_until: Moment = Field("", max_length=64)
+    """Until when the secret before this one is still accepted. An update without it keeps the time."""
+
+    subject: str = Field("", max_length=200, examples=["orders.created"])
+    """A message on this NATS subject starts a run; `*` and `>` are allowed."""
 
 
 class Spec(_Model):
     """A schedule: which workflow it starts, when, and with what."""
 
-    name: str = Field(pattern=NODE_ID, description="The schedule's name.", examples=["nightly_digest"])
-    description: str = Field("", max_length=500, description="What the schedule is for, for people.")
-    workflow: str = Field(
-        pattern=WORKFLOW_REF,
-        description="The workflow: `name`, `name@version` or `name@label`, looked up at each fire.",
-        examples=["nightly_digest@prod"],
-    )
-    inputs: dict[str, Any] = Field(
-        {},
-        description="The inputs of each run: values, and templates that may use `schedule` and `trigger`.",
-        examples=[{"day": "{{schedule.date}}"}],
-    )
-    cron: Sources = Field(
-        (),
-        max_length=SOURCES_MAX,
-        description="When it fires: a cron expression, `@daily`, `@every 90s` or `@at TIME`; or a list of them.",
-        examples=["30 2 * * mon-fri", "@every 90s"],
-    )
-    time_zone: str = Field(
-        "UTC", max_length=64, description="The time zone of all times in the schedule.", examples=["Europe/Berlin"]
-    )
-    start_at: Moment = Field("", description="No fire before this time.", examples=["2030-01-01"])
-    end_at: Moment = Field("", description="No fire after this time.", examples=["2030-12-31T23:59:59"])
-    runs_max: int = Field(
-        0,
-        ge=0,
-        le=1_000_000_000,
-        description="The schedule ends after this many fires by time; 0: never. Skipped fires, triggers and backfills "
-        "do not count.",
-    )
-    windows: Windows = Field(
-        (),
-        max_length=WINDOWS_MAX,
-        description="The hours in which it may fire; the end is excluded.",
-        examples=["22:00-06:00"],
-    )
-    weekdays: Days = Field(
-        (), max_length=7, description="The days on which it may fire.", examples=["mon-fri", ["mon", "wed"]]
-    )
-    holidays: Dates = Field(
-        (),
-        max_length=HOLIDAYS_MAX,
-        description="Days without fires: a date, or a day of every year.",
-        examples=[["2030-12-24", "12-25"]],
-    )
-    calendars: Calendars = Field(
-        (), max_length=CALENDARS_MAX, description="Names of calendars whose days have no fires.", examples=[["bank"]]
-    )
-    jitter_ms: Jitter = Field(
-        0,
-        ge=0,
-        le=DAY_MS,
-        validation_alias=AliasChoices("jitter_ms", "jitter"),
-        description="Each time is moved by up to this much. The same time is always moved by the same amount.",
-        examples=["5m"],
-    )
-    overlap: Overlap = Field("skip", description="What happens at a fire while an earlier run goes on.")
-    buffer_max: int = Field(
-        100, ge=1, le=BUFFER_MAX, description="With `overlap: buffer_all`: how many fires may wait."
-    )
+    name: str = Field(pattern=NODE_ID, examples=["nightly_digest"])
+    """The schedule's name."""
+
+    description: str = Field("", max_length=500)
+    """What the schedule is for, for people."""
+
+    workflow: str = Field(pattern=WORKFLOW_REF, examples=["nightly_digest@prod"])
+    """The workflow: `name`, `name@version` or `name@label`, looked up at each fire."""
+
+    inputs: dict[str, Any] = Field({}, examples=[{"day": "{{schedule.date}}"}])
+    """The inputs of each run: values, and templates that may use `schedule` and `trigger`."""
+
+    cron: Sources = Field((), max_length=SOURCES_MAX, examples=["30 2 * * mon-fri", "@every 90s"])
+    """When it fires: a cron expression, `@daily`, `@every 90s` or `@at TIME`; or a list of them."""
+
+    time_zone: str = Field("UTC", max_length=64, examples=["Europe/Berlin"])
+    """The time zone of all times in the schedule."""
+
+    start_at: Moment = Field("", examples=["2030-01-01"])
+    """No fire before this time."""
+
+    end_at: Moment = Field("", examples=["2030-12-31T23:59:59"])
+    """No fire after this time."""
+
+    runs_max: int = Field(0, ge=0, le=1_000_000_000)
+    """The schedule ends after this many fires by time; 0: never. Skipped fires, triggers and backfills do not count."""
+
+    windows: Windows = Field((), max_length=WINDOWS_MAX, examples=["22:00-06:00"])
+    """The hours in which it may fire; the end is excluded."""
+
+    weekdays: Days = Field((), max_length=7, examples=["mon-fri", ["mon", "wed"]])
+    """The days on which it may fire."""
+
+    holidays: Dates = Field((), max_length=HOLIDAYS_MAX, examples=[["2030-12-24", "12-25"]])
+    """Days without fires: a date, or a day of every year."""
+
+    calendars: Calendars = Field((), max_length=CALENDARS_MAX, examples=[["bank"]])
+    """Names of calendars whose days have no fires."""
+
+    jitter_ms: Jitter = Field(0, ge=0, le=DAY_MS, validation_alias=AliasChoices("jitter_ms", "jitter"), examples=["5m"])
+    """Each time is moved by up to this much. The same time is always moved by the same amount."""
+
+    overlap: Overlap = "skip"
+    """What happens at a fire while an earlier run goes on."""
+
+    buffer_max: int = Field(100, ge=1, le=BUFFER_MAX)
+    """With `overlap: buffer_all`: how many fires may wait."""
+
     catchup_window_ms: CatchUp = Field(
         3_600_000,
         ge=1_000,
         le=366 * DAY_MS,
         validation_alias=AliasChoices("catchup_window_ms", "catchup_window"),
-        description="How late a missed fire may still happen.",
         examples=["6h"],
     )
-    trigger: Trigger = Field(Trigger(), description="What else starts a run: a webhook, a message.")
-    paused: bool = Field(False, description="True: created paused, so it does not fire by time.")
-    tags: dict[str, str] = Field({}, description="Tags of each run, to find it by.", examples=[{"team": "data"}])
-    priority: int = Field(0, ge=-100, le=100, description="The priority of each run; a higher number goes first.")
-    budget_cents: int | None = Field(
-        None, ge=1, le=100_000_000, description="The limit for the model calls of each run, in cents."
-    )
+    """How late a missed fire may still happen."""
+
+    trigger: Trigger = Trigger()
+    """What else starts a run: a webhook, a message."""
+
+    paused: bool = False
+    """True: created paused, so it does not fire by time."""
+
+    tags: dict[str, str] = Field({}, examples=[{"team": "data"}])
+    """Tags of each run, to find it by."""
+
+    priority: int = Field(0, ge=-100, le=100)
+    """The priority of each run; a higher number goes first."""
+
+    budget_cents: int | None = Field(None, ge=1, le=100_000_000)
+    """The limit for the model calls of each run, in cents."""
+
     deadline_ms: Duration | None = Field(
-        None,
-        validation_alias=AliasChoices("deadline_ms", "deadline"),
-        description="The limit for each run as a whole.",
-        examples=["1h"],
+        None, validation_alias=AliasChoices("deadline_ms", "deadline"), examples=["1h"]
     )
+    """The limit for each run as a whole."""
 
     @model_validator(mode="after")
     def _whole(self) -> Spec:

@@ -16,6 +16,8 @@ NodeId = Annotated[str, Field(pattern=NODE_ID)]
 
 
 class Model(BaseModel):
-    """A part of a definition. Each field's description is what editors and docs/schema show."""
+    """A part of a definition. A text below a field is its description, which editors and docs/schema show."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144)
+    model_config = ConfigDict(
+        extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144, use_attribute_docstrings=True
+    )

@@ -12,18 +12,16 @@ from agentflow_common.definition.nodes.work import Body, FunctionWork, Inputs, L
 
 
 class Conditional(Model):
-    condition: str | None = Field(
-        None,
-        description="A CEL condition; the step is skipped unless it holds. The same as the node's `condition`.",
-        examples=["judge.output.words > 10"],
-    )
+    condition: str | None = Field(None, examples=["judge.output.words > 10"])
+    """A CEL condition; the step is skipped unless it holds. The same as the node's `condition`."""
 
 
 class Parallel(Conditional):
-    parallel: bool = Field(False, description="Makes one child for each item of an input that is a list.")
-    for_each: str | None = Field(
-        None, description="With `parallel`: the input that is the list. Needed if several inputs are lists."
-    )
+    parallel: bool = False
+    """Makes one child for each item of an input that is a list."""
+
+    for_each: str | None = None
+    """With `parallel`: the input that is the list. Needed if several inputs are lists."""
 
 
 class ToolConfig(Parallel, ToolWork):
@@ -45,101 +43,96 @@ class SubworkflowConfig(Parallel, SubworkflowWork):
 class MapConfig(Conditional):
     """Runs `body` once for each item of `over`. The output is the list of results in the items' order."""
 
-    over: Any = Field(
-        description="The list, or a reference or template that gives it.",
-        examples=["{{pages}}", "split.output.chunks"],
-    )
-    body: Body = Field(description="What runs for each item. Its inputs may use `{{item}}` and `{{index}}`.")
-    item: NodeId = Field("item", description="The name of the item in the body's templates.", examples=["page"])
-    concurrency: int | None = Field(
-        None, ge=1, le=10_000, description="How many items run at a time; without it as many as workers are free."
-    )
-    on_item_failure: Literal["fail", "continue"] = Field(
-        "fail", description="If an item failed for good: end the step, or put null in its place."
-    )
-    max_failures: float | None = Field(
-        None,
-        ge=0,
-        description="With `on_item_failure: continue`: how many items may fail; below 1 a fraction of the items.",
-        examples=[3, 0.1],
-    )
+    over: Any = Field(examples=["{{pages}}", "split.output.chunks"])
+    """The list, or a reference or template that gives it."""
+
+    body: Body
+    """What runs for each item. Its inputs may use `{{item}}` and `{{index}}`."""
+
+    item: NodeId = Field("item", examples=["page"])
+    """The name of the item in the body's templates."""
+
+    concurrency: int | None = Field(None, ge=1, le=10_000)
+    """How many items run at a time; without it as many as workers are free."""
+
+    on_item_failure: Literal["fail", "continue"] = "fail"
+    """If an item failed for good: end the step, or put null in its place."""
+
+    max_failures: float | None = Field(None, ge=0, examples=[3, 0.1])
+    """With `on_item_failure: continue`: how many items may fail; below 1 a fraction of the items."""
 
 
 class LoopConfig(Conditional):
     """Runs `body` again and again. The output is that of the last iteration."""
 
-    body: Body = Field(description="What each iteration runs. Its inputs may use `{{previous}}` and `{{iteration}}`.")
-    until: str | None = Field(
-        None,
-        description="A CEL condition that ends the loop, tested after each iteration. Give either `until` or `while`.",
-        examples=["previous.score >= 0.9"],
-    )
-    while_: str | None = Field(
-        None,
-        alias="while",
-        description="A CEL condition that continues the loop, tested before each iteration.",
-        examples=["iteration < 4"],
-    )
-    max_iterations: int = Field(ge=1, le=ITERATIONS_MAX, description="The loop ends after this many iterations.")
-    on_max: Literal["complete", "fail"] = Field(
-        "complete", description="What follows when `max_iterations` was not enough."
-    )
-    delay_ms: Duration | None = Field(None, description="Time between two iterations.", examples=["10s"])
+    body: Body
+    """What each iteration runs. Its inputs may use `{{previous}}` and `{{iteration}}`."""
+
+    until: str | None = Field(None, examples=["previous.score >= 0.9"])
+    """A CEL condition that ends the loop, tested after each iteration. Give either `until` or `while`."""
+
+    while_: str | None = Field(None, alias="while", examples=["iteration < 4"])
+    """A CEL condition that continues the loop, tested before each iteration."""
+
+    max_iterations: int = Field(ge=1, le=ITERATIONS_MAX)
+    """The loop ends after this many iterations."""
+
+    on_max: Literal["complete", "fail"] = "complete"
+    """What follows when `max_iterations` was not enough."""
+
+    delay_ms: Duration | None = Field(None, examples=["10s"])
+    """Time between two iterations."""
 
 
 class WaitConfig(Conditional):
     """Waits for a duration, or until a time. Give one of them."""
 
-    duration: int | str | None = Field(
-        None,
-        description="How long: a text such as `90s`, a number of ms, or a template that gives one.",
-        examples=["24h", "{{cool_off}}"],
-    )
-    until: int | str | None = Field(
-        None,
-        description="Until when: RFC 3339 (UTC without an offset), ms since 1970, or a template that gives one.",
-        examples=["2030-01-31T09:00:00+01:00"],
-    )
+    duration: int | str | None = Field(None, examples=["24h", "{{cool_off}}"])
+    """How long: a text such as `90s`, a number of ms, or a template that gives one."""
+
+    until: int | str | None = Field(None, examples=["2030-01-31T09:00:00+01:00"])
+    """Until when: RFC 3339 (UTC without an offset), ms since 1970, or a template that gives one."""
 
 
 class SignalConfig(Conditional):
     """Waits for a signal. Its payload is the output. A signal that comes early is kept."""
 
-    signal: str = Field(pattern=NODE_ID, description="The signal's name.", examples=["delivered"])
-    timeout_ms: Duration | None = Field(
-        None, description="How long to wait; without it the step waits forever.", examples=["30d"]
-    )
-    on_timeout: Literal["fail", "continue"] = Field(
-        "fail", description="After `timeout_ms`: fail the step, or continue with null."
-    )
+    signal: str = Field(pattern=NODE_ID, examples=["delivered"])
+    """The signal's name."""
+
+    timeout_ms: Duration | None = Field(None, examples=["30d"])
+    """How long to wait; without it the step waits forever."""
+
+    on_timeout: Literal["fail", "continue"] = "fail"
+    """After `timeout_ms`: fail the step, or continue with null."""
 
 
 class ApprovalConfig(Conditional):
     """Waits until `required` different people approve, or one rejects. The output is `{approved, decisions}`."""
 
-    message: str = Field("", description="What the people read.", examples=["Pay {{amount}} EUR?"])
-    approvers: tuple[str, ...] = Field(
-        (),
-        max_length=100,
-        description="Names of people or API keys that may answer; empty: anyone with the permission `write`.",
-        examples=[["ana", "bo"]],
-    )
-    required: int = Field(1, ge=1, le=20, description="How many different people must approve.")
-    expires_ms: Duration | None = Field(
-        None, description="How long to wait; without it the approval never expires.", examples=["3d"]
-    )
-    on_expire: Literal["fail", "approve", "reject"] = Field(
-        "fail", description="After `expires_ms`: fail the step, or take it as an approval or a rejection."
-    )
-    on_reject: Literal["fail", "continue"] = Field(
-        "fail", description="After a rejection: fail the step, or continue; the output says `approved: false`."
-    )
-    escalate_ms: Duration | None = Field(
-        None, description="After this long the people in `escalate_to` may answer too.", examples=["1d"]
-    )
-    escalate_to: tuple[str, ...] = Field(
-        (), max_length=100, description="Who may answer after `escalate_ms`.", examples=[["boss"]]
-    )
+    message: str = Field("", examples=["Pay {{amount}} EUR?"])
+    """What the people read."""
+
+    approvers: tuple[str, ...] = Field((), max_length=100, examples=[["ana", "bo"]])
+    """Names of people or API keys that may answer; empty: anyone with the permission `write`."""
+
+    required: int = Field(1, ge=1, le=20)
+    """How many different people must approve."""
+
+    expires_ms: Duration | None = Field(None, examples=["3d"])
+    """How long to wait; without it the approval never expires."""
+
+    on_expire: Literal["fail", "approve", "reject"] = "fail"
+    """After `expires_ms`: fail the step, or take it as an approval or a rejection."""
+
+    on_reject: Literal["fail", "continue"] = "fail"
+    """After a rejection: fail the step, or continue; the output says `approved: false`."""
+
+    escalate_ms: Duration | None = Field(None, examples=["1d"])
+    """After this long the people in `escalate_to` may answer too."""
+
+    escalate_to: tuple[str, ...] = Field((), max_length=100, examples=[["boss"]])
+    """Who may answer after `escalate_ms`."""
 
 
 class ContinueConfig(Conditional, Inputs):

@@ -54,118 +54,148 @@ Writes = Annotated[
 class NodeBase(Model):
     """The fields that every node has."""
 
-    id: NodeId = Field(description="The node's name: other nodes, edges and conditions refer to it.")
-    name: str = Field("", description="A title for people.")
-    description: str = Field("", description="What the node is for, for people.")
-    policy: Policy = Field(Policy(), description="Time limits, retries, and what follows a failure.")
-    condition: str | None = Field(
-        None,
-        description="A CEL condition; the step is skipped unless it holds.",
-        examples=["judge.output.words > 10"],
-    )
+    id: NodeId
+    """The node's name: other nodes, edges and conditions refer to it."""
+
+    name: str = ""
+    """A title for people."""
+
+    description: str = ""
+    """What the node is for, for people."""
+
+    policy: Policy = Policy()
+    """Time limits, retries, and what follows a failure."""
+
+    condition: str | None = Field(None, examples=["judge.output.words > 10"])
+    """A CEL condition; the step is skipped unless it holds."""
+
     lane: str = Field(
-        "default",
-        pattern=r"^([A-Za-z0-9_-]{1,64}|[^{]{0,64}\{\{.{1,256})$",
-        description="The worker pool that runs the step. With a template it is a keyed lane: a queue for each key.",
-        examples=["gpu", "{{org}}-{{customer}}"],
+        "default", pattern=r"^([A-Za-z0-9_-]{1,64}|[^{]{0,64}\{\{.{1,256})$", examples=["gpu", "{{org}}-{{customer}}"]
     )
-    lane_limit: int = Field(
-        1, ge=1, le=10_000, description="For a keyed lane: how many attempts run at a time for each key."
-    )
-    lane_rate: str | None = Field(
-        None,
-        pattern=r"^\d{1,6}(\.\d{1,6})?/[smh]$",
-        description="For a keyed lane: how many attempts start in a second, minute or hour for each key.",
-        examples=["10/s", "100/m"],
-    )
-    pool: str = Field(
-        "default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="For a keyed lane: the worker pool that runs it."
-    )
-    priority: int | None = Field(
-        None, ge=-100, le=100, description="A higher number goes first; without it the run's priority."
-    )
-    depends_on: tuple[NodeId, ...] = Field(
-        (), description="Nodes that must be decided first: edges without a condition.", examples=[["read"]]
-    )
-    compensate_with: Compensation | None = Field(
-        None, description="Undoes the step if the run fails or is cancelled later."
-    )
-    writes: Writes = Field(
-        None,
-        description="In a graph: the key of the state that takes the output, or parts of the output by key. Without "
-        "it the output's fields are the keys.",
-        examples=["summary", {"score": "output.score"}],
-    )
+    """The worker pool that runs the step. With a template it is a keyed lane: a queue for each key."""
+
+    lane_limit: int = Field(1, ge=1, le=10_000)
+    """For a keyed lane: how many attempts run at a time for each key."""
+
+    lane_rate: str | None = Field(None, pattern=r"^\d{1,6}(\.\d{1,6})?/[smh]$", examples=["10/s", "100/m"])
+    """For a keyed lane: how many attempts start in a second, minute or hour for each key."""
+
+    pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
+    """For a keyed lane: the worker pool that runs it."""
+
+    priority: int | None = Field(None, ge=-100, le=100)
+    """A higher number goes first; without it the run's priority."""
+
+    depends_on: tuple[NodeId, ...] = Field((), examples=[["read"]])
+    """Nodes that must be decided first: edges without a condition."""
+
+    compensate_with: Compensation | None = None
+    """Undoes the step if the run fails or is cancelled later."""
+
+    writes: Writes = Field(None, examples=["summary", {"score": "output.score"}])
+    """In a graph: the key of the state that takes the output, or parts of the output by key. Without
+    it the output's fields are the keys.
+    """
 
 
 class ToolNode(NodeBase):
     """Calls a tool."""
 
-    type: Literal["tool"] = Field(description="Calls a tool.")
-    config: ToolConfig = Field(description="The tool and its arguments.")
+    type: Literal["tool"]
+    """Calls a tool."""
+
+    config: ToolConfig
+    """The tool and its arguments."""
 
 
 class FunctionNode(NodeBase):
     """Calls a function."""
 
-    type: Literal["function"] = Field(description="Calls a function.")
-    config: FunctionConfig = Field(description="The function and its arguments.")
+    type: Literal["function"]
+    """Calls a function."""
+
+    config: FunctionConfig
+    """The function and its arguments."""
 
 
 class LlmNode(NodeBase):
     """Asks a model with a registered prompt."""
 
-    type: Literal["llm"] = Field(description="Asks a model.")
-    config: LlmConfig = Field(description="The prompt and its inputs.")
+    type: Literal["llm"]
+    """Asks a model."""
+
+    config: LlmConfig
+    """The prompt and its inputs."""
 
 
 class SubworkflowNode(NodeBase):
     """Runs a registered workflow as a run of its own."""
 
-    type: Literal["subworkflow"] = Field(description="Runs another workflow.")
-    config: SubworkflowConfig = Field(description="The workflow and its inputs.")
+    type: Literal["subworkflow"]
+    """Runs another workflow."""
+
+    config: SubworkflowConfig
+    """The workflow and its inputs."""
 
 
 class MapNode(NodeBase):
     """Runs a body once for each item of a list."""
 
-    type: Literal["map"] = Field(description="Runs a body for each item of a list.")
-    config: MapConfig = Field(description="The list, the body and its limits.")
+    type: Literal["map"]
+    """Runs a body for each item of a list."""
+
+    config: MapConfig
+    """The list, the body and its limits."""
 
 
 class LoopNode(NodeBase):
     """Runs a body again and again."""
 
-    type: Literal["loop"] = Field(description="Runs a body again and again.")
-    config: LoopConfig = Field(description="The body and when the loop ends.")
+    type: Literal["loop"]
+    """Runs a body again and again."""
+
+    config: LoopConfig
+    """The body and when the loop ends."""
 
 
 class WaitNode(NodeBase):
     """Waits for a duration, or until a time."""
 
-    type: Literal["wait"] = Field(description="Waits for a duration, or until a time.")
-    config: WaitConfig = Field(description="How long, or until when.")
+    type: Literal["wait"]
+    """Waits for a duration, or until a time."""
+
+    config: WaitConfig
+    """How long, or until when."""
 
 
 class SignalNode(NodeBase):
     """Waits for a signal."""
 
-    type: Literal["signal"] = Field(description="Waits for a signal.")
-    config: SignalConfig = Field(description="The signal, and how long to wait for it.")
+    type: Literal["signal"]
+    """Waits for a signal."""
+
+    config: SignalConfig
+    """The signal, and how long to wait for it."""
 
 
 class ApprovalNode(NodeBase):
     """Waits for people to approve or reject."""
 
-    type: Literal["approval"] = Field(description="Waits for people.")
-    config: ApprovalConfig = Field(ApprovalConfig(), description="Who may answer, and for how long.")
+    type: Literal["approval"]
+    """Waits for people."""
+
+    config: ApprovalConfig = ApprovalConfig()
+    """Who may answer, and for how long."""
 
 
 class ContinueNode(NodeBase):
     """Ends the run and starts the next one of the same definition."""
 
-    type: Literal["continue_as_new"] = Field(description="Ends the run and starts the next one.")
-    config: ContinueConfig = Field(ContinueConfig(), description="The inputs of the next run.")
+    type: Literal["continue_as_new"]
+    """Ends the run and starts the next one."""
+
+    config: ContinueConfig = ContinueConfig()
+    """The inputs of the next run."""
 
 
 AnyNode = (

@@ -11,96 +11,93 @@ from agentflow_common.definition.nodes.policy import Retry
 
 
 class Inputs(Model):
-    inputs: dict[str, Any] = Field(
-        {},
-        description="The arguments, by name. A value is plain, a reference (`read.output.text`) or a template "
-        "(`{{document}}`).",
-        examples=[{"text": "read.output.text"}],
-    )
+    inputs: dict[str, Any] = Field({}, examples=[{"text": "read.output.text"}])
+    """The arguments, by name. A value is plain, a reference (`read.output.text`) or a template (`{{document}}`)."""
 
 
 class Arguments(Inputs):
-    state_args: bool = Field(
-        False,
-        description="In a graph: gives the step the shared state. A tool or function gets the keys that it has "
-        "parameters for, or all as `state`; a prompt or workflow gets each key as an input.",
-    )
+    state_args: bool = False
+    """In a graph: gives the step the shared state. A tool or function gets the keys that it has
+    parameters for, or all as `state`; a prompt or workflow gets each key as an input.
+    """
 
 
 class ToolWork(Arguments):
     """Calls a tool: it reads, writes, books, sends."""
 
-    tool_name: str = Field(
-        min_length=1,
-        max_length=128,
-        description="The tool. `agentctl tools list` shows what the workers offer.",
-        examples=["file.read", "http.get"],
-    )
-    tool_args: dict[str, Any] = Field({}, description="The arguments, by name. They win over `inputs`.")
-    reveal: tuple[str, ...] = Field(
-        (),
-        description="Arguments that the tool gets as originals instead of vault tokens. Each access is audited.",
-        examples=[["email"]],
-    )
+    tool_name: str = Field(min_length=1, max_length=128, examples=["file.read", "http.get"])
+    """The tool. `agentctl tools list` shows what the workers offer."""
+
+    tool_args: dict[str, Any] = Field({})
+    """The arguments, by name. They win over `inputs`."""
+
+    reveal: tuple[str, ...] = Field((), examples=[["email"]])
+    """Arguments that the tool gets as originals instead of vault tokens. Each access is audited."""
 
 
 class FunctionWork(Arguments):
     """Calls a function: it computes and touches nothing, so it may be repeated."""
 
-    function_name: str = Field(
-        min_length=1,
-        max_length=128,
-        description="The function. `agentctl tools list` shows what the workers offer.",
-        examples=["text_stats"],
-    )
-    function_args: dict[str, Any] = Field({}, description="The arguments, by name. They win over `inputs`.")
+    function_name: str = Field(min_length=1, max_length=128, examples=["text_stats"])
+    """The function. `agentctl tools list` shows what the workers offer."""
+
+    function_args: dict[str, Any] = Field({})
+    """The arguments, by name. They win over `inputs`."""
 
 
 class LlmWork(Arguments):
     """Asks a model with a registered prompt."""
 
-    prompt_ref: str = Field(
-        pattern=PROMPT_REF,
-        description="The prompt: `name`, `name@version` or `name@label`.",
-        examples=["summarizer", "summarizer@production"],
-    )
-    output: Literal["text", "json"] = Field("text", description="The form of the answer; `json` is parsed and checked.")
-    max_output_tokens: int | None = Field(
-        None, ge=1, le=1_000_000, description="The longest answer, in model tokens.", examples=[2000]
-    )
-    temperature: float | None = Field(
-        None, ge=0, le=2, description="How varied the answer is; 0 gives the likeliest one."
-    )
+    prompt_ref: str = Field(pattern=PROMPT_REF, examples=["summarizer", "summarizer@production"])
+    """The prompt: `name`, `name@version` or `name@label`."""
+
+    output: Literal["text", "json"] = "text"
+    """The form of the answer; `json` is parsed and checked."""
+
+    max_output_tokens: int | None = Field(None, ge=1, le=1_000_000, examples=[2000])
+    """The longest answer, in model tokens."""
+
+    temperature: float | None = Field(None, ge=0, le=2)
+    """How varied the answer is; 0 gives the likeliest one."""
 
 
 class SubworkflowWork(Arguments):
     """Runs a registered workflow as a run of its own."""
 
-    workflow: str = Field(
-        pattern=WORKFLOW_REF,
-        description="The workflow: `name`, `name@version` or `name@label`. Pinned when the run is submitted.",
-        examples=["one_customer@prod"],
-    )
+    workflow: str = Field(pattern=WORKFLOW_REF, examples=["one_customer@prod"])
+    """The workflow: `name`, `name@version` or `name@label`. Pinned when the run is submitted."""
 
 
 class ToolBody(Model):
-    type: Literal["tool"] = Field(description="Calls a tool.")
-    config: ToolWork = Field(description="The tool and its arguments.")
+    type: Literal["tool"]
+    """Calls a tool."""
+
+    config: ToolWork
+    """The tool and its arguments."""
 
 
 class FunctionBody(Model):
-    type: Literal["function"] = Field(description="Calls a function.")
-    config: FunctionWork = Field(description="The function and its arguments.")
+    type: Literal["function"]
+    """Calls a function."""
+
+    config: FunctionWork
+    """The function and its arguments."""
 
 
 class LlmBody(Model):
-    type: Literal["llm"] = Field(description="Asks a model.")
-    config: LlmWork = Field(description="The prompt and its inputs.")
+    type: Literal["llm"]
+    """Asks a model."""
+
+    config: LlmWork
+    """The prompt and its inputs."""
 
 
 class SubworkflowBody(Model):
-    type: Literal["subworkflow"] = Field(description="Runs another workflow.")
-    config: SubworkflowWork = Field(description="The workflow and its inputs.")
+    type: Literal["subworkflow"]
+    """Runs another workflow."""
+
+    config: SubworkflowWork
+    """The workflow and its inputs."""
 
 
 Body = Annotated[ToolBody | FunctionBody | LlmBody | SubworkflowBody, Field(discriminator="type")]
@@ -109,13 +106,15 @@ Body = Annotated[ToolBody | FunctionBody | LlmBody | SubworkflowBody, Field(disc
 class ToolCompensation(ToolBody):
     """Undoes a step by a tool. Its arguments may use `output`, and `item` and `index` of a child."""
 
-    retry: Retry = Field(Retry(max_attempts=5), description="How often undoing is tried again; five attempts if unset.")
+    retry: Retry = Retry(max_attempts=5)
+    """How often undoing is tried again; five attempts if unset."""
 
 
 class FunctionCompensation(FunctionBody):
     """Undoes a step by a function. Its arguments may use `output`, and `item` and `index` of a child."""
 
-    retry: Retry = Field(Retry(max_attempts=5), description="How often undoing is tried again; five attempts if unset.")
+    retry: Retry = Retry(max_attempts=5)
+    """How often undoing is tried again; five attempts if unset."""
 
 
 Compensation = Annotated[ToolCompensation | FunctionCompensation, Field(discriminator="type")]
