@@ -1,1 +1,1 @@
-"""The gateway service."""
+"""The gateway service: the only entrance for clients. It checks who calls, appends facts to the log, and answers."""

@@ -1,1 +1,1 @@
-"""The prompt service."""
+"""The prompt service: immutable versions of prompts, and their rendering in a sandbox."""

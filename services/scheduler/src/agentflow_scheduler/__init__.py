@@ -1,1 +1,1 @@
-"""The scheduler service."""
+"""The scheduler service: it folds the log into the state of each run and decides which steps run next."""

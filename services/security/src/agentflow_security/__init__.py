@@ -1,1 +1,1 @@
-"""The security service."""
+"""The security service: it replaces personal data and secrets by vault tokens, and records who sees the originals."""

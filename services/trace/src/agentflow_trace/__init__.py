@@ -1,1 +1,1 @@
-"""The trace service."""
+"""The trace service: it copies the log to ClickHouse and answers questions about runs."""

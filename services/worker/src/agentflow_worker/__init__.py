@@ -1,1 +1,4 @@
-"""The worker service."""
+"""The worker service: it runs the steps: tools, functions and model calls.
+
+Authors of tools import from `agentflow_worker.registry` and `agentflow_worker.context`.
+"""
