@@ -19,6 +19,7 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
 from agentflow_scheduler.lanes.machine import Lane
+from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 
@@ -147,7 +148,10 @@ class World:
         self.check_memory(key)
 
     def decide(self, _key: EntityKey, entity: Entity) -> tuple[Entity, Any]:
-        return entity, decide_entity(entity, self.now, self.fetched, self.room)
+        out = decide_entity(entity, self.now, self.fetched, self.room)
+        if isinstance(entity, Run):
+            check_invariants(entity)
+        return entity, out
 
     def room(self, pool: str) -> bool:
         if self.stopped:

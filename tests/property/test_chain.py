@@ -18,10 +18,10 @@ from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.runs import chain
 from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
+from tests.support.deciding import decide
 
 OWN: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 1_000}
 

@@ -18,9 +18,9 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, RunStatus, node_of, parent_of
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 TURNS_MAX = 400
 _LOCAL = {"map": "{{item}}", "loop": "{{iteration}}"}

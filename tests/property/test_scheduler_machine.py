@@ -17,11 +17,11 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.fold import RunFold, fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus, parent_of
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
 from tests.support.attempts import begun_by
+from tests.support.deciding import decide
 from tests.support.transitions import impossible_events
 
 TERMINAL_STEP = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}

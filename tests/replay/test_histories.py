@@ -16,7 +16,9 @@ from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host
 from agentflow_scheduler.runs.decisions import unbounded
+from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
+from agentflow_scheduler.runs.run import Run
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
 CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)
@@ -78,6 +80,8 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
             entity.apply(fact, seq)
         expected = list(turn)
         taken = decide_entity(entity, now_ms, {}, unbounded).decisions
+        if isinstance(entity, Run):
+            check_invariants(entity)
         if not chained:
             taken = [_without_then(decision) for decision in taken]
         assert [_as_recorded(d, then) for d, (_, then) in zip(taken, expected, strict=True)] == [

@@ -14,6 +14,7 @@ import agentflow_common.log.group_commit
 import agentflow_common.log.object_reads
 import agentflow_scheduler.app
 import agentflow_scheduler.engine.append
+import agentflow_scheduler.engine.engine
 import agentflow_scheduler.engine.load_report
 import agentflow_scheduler.engine.packing
 import agentflow_scheduler.lanes.machine
@@ -30,6 +31,8 @@ from afsim import checker
 from afsim.loop import PROCESS, Process, SimLoop
 from afsim.server import Server
 from agentflow_common import subjects
+from agentflow_scheduler.runs.invariants import check_invariants
+from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks.pool_queues import PoolQueues
@@ -121,6 +124,17 @@ def small_engine(world: World) -> Iterator[None]:
         world.executors.append(made)
         return made
 
+    real_decide = agentflow_scheduler.engine.engine.decide_entity
+
+    def decide_entity(entity: Any, *rest: Any) -> Any:
+        out = real_decide(entity, *rest)
+        if isinstance(entity, Run):
+            try:
+                check_invariants(entity)
+            except AssertionError as error:
+                world.fail(f"the bookkeeping of a run is wrong: {error}")
+        return out
+
     real_call = agentflow_worker.tasks.step_calls.StepCalls._call
 
     async def call(self: Any, attempt: Any) -> Any:
@@ -145,6 +159,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.engine.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.engine.append, "ATOMIC_BATCH_MAX", 5),
         (agentflow_scheduler.engine.append, "BATCH_MIN", 2),
+        (agentflow_scheduler.engine.engine, "decide_entity", decide_entity),
         (agentflow_common.log.group_commit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.log.group_commit, "BATCH_MIN", 2),
         (agentflow_scheduler.engine.load_report, "resident_bytes", lambda: 0),

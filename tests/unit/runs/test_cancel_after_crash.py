@@ -9,9 +9,9 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 WORK = {"function_name": "f"}
 

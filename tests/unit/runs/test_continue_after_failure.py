@@ -11,9 +11,9 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 
 class Driven:

@@ -13,10 +13,10 @@ from agentflow_common.events import Payload
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.waits import IDLE_RUNS_MAX
+from tests.support.deciding import decide
 
 AGAIN = {"id": "again", "type": "continue_as_new", "config": {"inputs": {"n": "{{n + 1}}"}}}
 SKIPPED = {"id": "work", "type": "function", "condition": "false", "config": {"function_name": "f"}}

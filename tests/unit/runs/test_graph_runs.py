@@ -14,9 +14,9 @@ from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 
 class Game:

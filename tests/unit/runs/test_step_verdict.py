@@ -11,10 +11,10 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import StepError
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepState, StepStatus
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import PlanNode, Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.verdict import is_final, judge
+from tests.support.deciding import decide
 
 
 def plan_node(node: dict[str, Any], **policy: Any) -> PlanNode:

@@ -15,9 +15,9 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.language import ExpressionError
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 MISTAKE = "{{ {'to': [o.nope]} }}"
 WORK = {"function_name": "f"}

@@ -14,11 +14,11 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.explain import Surroundings, explain
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunState, RunStatus
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_trace import machine as trace
 from agentflow_trace import rows
+from tests.support.deciding import decide
 
 REFUSED = StepError("ConnectionError", "the bank does not answer")
 WORK = {"type": "function", "config": {"function_name": "f"}}

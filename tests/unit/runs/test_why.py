@@ -16,9 +16,9 @@ from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
 from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 TEXT = """\
 name: w

@@ -10,9 +10,9 @@ from agentflow_common import events as ev
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.runs.fold import new_state
 from agentflow_scheduler.runs import attempts
-from agentflow_scheduler.runs.machine import decide
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from tests.support.deciding import decide
 
 ITEMS = 200
 AT: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 3}

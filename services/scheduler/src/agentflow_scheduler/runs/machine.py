@@ -37,7 +37,7 @@ from agentflow_scheduler.runs import attempt_bounds, attempts, chain, ending, ex
 from agentflow_scheduler.runs.decisions import RunDecisions, unbounded
 from agentflow_scheduler.runs.faults import CUT_OFF_TEXT, ENGINE_ERROR, StepFault, check_fault
 from agentflow_scheduler.runs.plan import PlanNode, skip_reason
-from agentflow_scheduler.runs.run import Run, is_undo
+from agentflow_scheduler.runs.run import HOLDS_SLOT, Run, is_undo
 from agentflow_scheduler.runs.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
 from agentflow_scheduler.runs.verdict import UNDECIDABLE, mistake
 
@@ -198,7 +198,7 @@ def _look(run: Run, out: RunDecisions, key: str) -> None:
     """Decides what a step's present condition calls for; does nothing if that was done before."""
     node = run.node(key)
     _release_if_over(run, out, key)
-    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or _is_left_over(run, key):
+    if node is None or key in run.decided or is_undo(key) or not run.is_present(key, node) or run.is_left_over(key):
         return
     step = run.state.steps.get(key)
     if key in run.faults and attempts.is_begun(step):
@@ -243,7 +243,7 @@ def _look_at_begun(run: Run, out: RunDecisions, node: PlanNode, key: str, step: 
 def _release_if_over(run: Run, out: RunDecisions, key: str) -> None:
     """Gives back the slot of an attempt that is over, whatever follows: others wait for it."""
     step = run.state.steps.get(key)
-    if step is not None and step.lane and step.status not in _HOLDS_SLOT:
+    if step is not None and step.lane and step.status not in HOLDS_SLOT:
         attempts.release(run, out, key, step)
 
 
@@ -251,14 +251,6 @@ def _is_iteration(run: Run, key: str) -> bool:
     """Whether it is the present iteration of a loop step; children are begun by what holds them."""
     parent = parent_of(key)
     return parent is not None and key == iteration_key(parent, run.state.steps[parent].iteration)
-
-
-def _is_left_over(run: Run, key: str) -> bool:
-    """Whether it is a part of a step that has ended, or ends now, without it: nothing follows from it."""
-    if parent_of(key) is None:
-        return False
-    parent = run.state.steps.get(parent_of(key) or "")
-    return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
 
 
 def _look_at_open(run: Run, out: RunDecisions, node: PlanNode, key: str, step: StepState) -> None:
@@ -280,7 +272,6 @@ def _look_at_open(run: Run, out: RunDecisions, node: PlanNode, key: str, step: S
         attempt_bounds.look_at_attempt(run, out, node, key, step)
 
 
-_HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})
 _AWAITED: Final[dict[str, Callable[[Run, RunDecisions, PlanNode, str, StepState], object]]] = {
     "wait": waits.look_at_wait,
     "signal": waits.look_at_signal,

@@ -179,17 +179,17 @@ class Plan:
         if self.graph is None:
             for node in self.nodes.values():
                 for source in self.waits_for(node):
-                    gate = self._gate(source, node.id)
-                    (self.nodes[source].targets if gate is None else self.exits[gate]).append(node.id)
+                    gate = self.gate(source, node.id)
+                    (self.nodes[source].targets if gate is None else self.exits[gate.edge]).append(node.id)
         for loop in loops:
             self.nodes[loop.source].back.append(loop)
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
         self.sinks = [node.id for node in self.nodes.values() if node.id not in read]
 
-    def _gate(self, source: str, target: str) -> str | None:
-        """The outermost loop that the edge leads out of."""
-        leaving = [edge for edge, body in self.bodies.items() if source in body and target not in body]
-        return leaving[-1] if leaving else None
+    def gate(self, source: str, target: str) -> dependencies.Loop | None:
+        """Returns the outermost loop that the edge leads out of."""
+        bodies = ((loop, self.bodies[loop.edge]) for loop in reversed(self.loops))
+        return next((loop for loop, body in bodies if source in body and target not in body), None)
 
     @staticmethod
     def waits_for(node: PlanNode) -> list[str]:

@@ -24,6 +24,7 @@ from agentflow_common.runs.state import ACTIVE, OPEN, UNDO, RunState, StepStatus
 from agentflow_scheduler.runs.plan import Plan, PlanNode
 
 IN_FLIGHT: Final = OPEN - {StepStatus.WAITING}
+HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})  # of its keyed lane, if it is in one
 EXTERNAL: Final = frozenset({StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN})
 _NOTHING: frozenset[str] = frozenset()  # one for all: an empty one takes 216 bytes
 _NO_FAULTS: Mapping[str, StepError] = {}
@@ -147,6 +148,14 @@ class Run:
             return True
         base = parent_of(key) or key
         return base in self.in_superstep if self.plan.graph else base == current_key(self.state, node.id)
+
+    def is_left_over(self, key: str) -> bool:
+        """True for a part of a step that has ended, or ends now, without it: nothing follows from it."""
+        name = parent_of(key)
+        if name is None:
+            return False
+        parent = self.state.steps.get(name)
+        return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
 
 
 @lru_cache(4096)  # asked many times of a key while its step is decided

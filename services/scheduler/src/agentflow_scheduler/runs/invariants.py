@@ -1,0 +1,147 @@
+"""What the bookkeeping of a run must equal, computed from its state. Pure.
+
+The machine keeps the fields of `Run` up to date step by step, so that a decision costs no more than what changed. Here
+each of them is computed anew. The property tests and the simulation do so after every decision.
+
+Two things are not checked. A step that is dirty has not been looked at since it changed, so it is not counted yet. And
+once a run ends, by a failure or a cancel, the machine follows only what it closes and undoes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from agentflow_common.runs.state import StepState, StepStatus, child_key, current_key, parent_of
+from agentflow_scheduler.runs.attempts import is_begun
+from agentflow_scheduler.runs.plan import PlanNode
+from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_undo
+from agentflow_scheduler.runs.verdict import judge, last_word
+
+
+class Invariant(NamedTuple):
+    """One field of the run, or one entry of it."""
+
+    field: str
+    actual: Any
+    expected: Any
+
+
+def check_invariants(run: Run) -> None:
+    """Compares every field with the state, right after a decision. Raises AssertionError for one that differs."""
+    for field, actual, expected in _invariants(run):
+        if actual != expected:
+            raise AssertionError(f"{run.state.run}: {field} is {actual!r}, the state says {expected!r}")
+
+
+def _invariants(run: Run) -> Iterator[Invariant]:
+    state = run.state
+    yield from _statuses(run)
+    yield from _flags(run)
+    yield from _children(run)
+    if not (state.status.terminal or state.ending is not None or state.cancel_requested):
+        yield from _final_steps(run)
+        yield from _beginnings(run)
+        yield from _slots(run)
+    elif state.cancelling and state.cancel_grace_ms and not (state.status.terminal or state.ending or run.broken):
+        children = {step.child for step in state.steps.values() if step.status is StepStatus.WAITING and step.child}
+        notified = {f"{child}:{state.cancel_grace_ms}" for child in children}
+        yield Invariant("cancelled_children", notified & run.cancelled_children.keys(), notified)
+    nodes = run.in_superstep if run.plan.graph else [current_key(state, name) for name in run.plan.nodes]
+    yield Invariant("undecided_count", run.undecided_count, sum(key not in run.decided for key in nodes))
+
+
+def _statuses(run: Run) -> Iterator[Invariant]:
+    steps = run.state.steps.items()
+    holders = {key for key, step in steps if step.status is StepStatus.RUNNING and step.has_parts}
+    in_flight = {key for key, step in steps if step.status in IN_FLIGHT} - holders
+    yield Invariant("in_flight", set(run.in_flight), in_flight)
+    yield Invariant("external_waits", set(run.external_waits), {key for key, step in steps if step.status in EXTERNAL})
+    yield Invariant("in_superstep", run.in_superstep, frozenset(run.state.active))
+    yield Invariant("open_children", set(run.open_children), {key for key, step in steps if step.width >= 0})
+
+
+def _flags(run: Run) -> Iterator[Invariant]:
+    state = run.state
+    closed = any(s.status is StepStatus.CANCELLED and parent_of(key) is None for key, s in state.steps.items())
+    ends = state.status.terminal or state.ending is not None or state.cancel_requested
+    if not (closed and ends):
+        yield Invariant("ending_lost", run.ending_lost, closed)
+    yield Invariant("ending_searched", run.ending_searched and not run.ending_lost, False)
+    yield Invariant("past_help", run.past_help and run.broken is None, False)
+    yield Invariant("faults", [key for key in run.faults if run.node(key) is None], [])
+    if not state.cancelling:
+        yield Invariant("cancelled_children", run.cancelled_children, {})
+
+
+def _children(run: Run) -> Iterator[Invariant]:
+    """Yields what is kept about expanded steps while they run."""
+    for key, step in run.state.steps.items():
+        if step.width < 0 or step.status is not StepStatus.RUNNING:
+            continue
+        children = [child_key(key, index) for index in range(step.width)]
+        decided = [child for child in children if child in run.decided]
+        failed = [child for child in decided if run.state.steps[child].status is not StepStatus.COMPLETED]
+        yield Invariant(f"open_children[{key}]", run.open_children.get(key), step.width - len(decided))
+        yield Invariant(f"failed_children[{key}]", run.failed_children.get(key, 0), len(failed))
+        if key in run.next_children and not run.state.cancel_requested:
+            pending = [index for index, child in enumerate(children) if not is_begun(run.state.steps.get(child))]
+            yield Invariant(f"next_children[{key}]", run.next_children[key], pending[::-1])
+
+
+def _final_steps(run: Run) -> Iterator[Invariant]:
+    """Yields whether each step of the present visit or superstep is decided, and what waits for it."""
+    for key, step in run.state.steps.items():
+        node = run.node(key)
+        if node is None or key in run.dirty or is_undo(key) or not run.is_present(key, node) or run.is_left_over(key):
+            continue
+        yield Invariant(f"decided[{key}]", key in run.decided, _is_final(run, node, key, step))
+    for key in run.decided:
+        yield Invariant(f"decided[{key}]", key in run.state.steps, True)
+    for name in run.loop_exits:
+        is_final = current_key(run.state, name) in run.decided
+        yield Invariant(f"loop_exits[{name}]", (bool(run.plan.nodes[name].back), is_final), (True, True))
+    if run.plan.graph is None:
+        for node in run.plan.nodes.values():
+            blockers = sum(not _is_counted(run, source, node.id) for source in run.plan.waits_for(node))
+            yield Invariant(f"blockers_left[{node.id}]", run.blockers(node.id), blockers)
+
+
+def _is_final(run: Run, node: PlanNode, key: str, step: StepState) -> bool:
+    if step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED}:
+        return True  # one that failed and is tried again is RETRYING or under way by now, or dirty
+    goes_on = "go_on" in {judge(node, key, step), key in run.faults and last_word(node, key)}
+    return step.status is StepStatus.OUTCOME_UNKNOWN and goes_on
+
+
+def _is_counted(run: Run, source: str, target: str) -> bool:
+    """True if a node is final for one that waits for it. If an edge leads out of a loop, the loop must be left too."""
+    gate = run.plan.gate(source, target)
+    ends = [source] if gate is None else [source, gate.source]
+    is_left = gate is None or gate.source not in run.loop_exits
+    return is_left and all(current_key(run.state, name) in run.decided for name in ends)
+
+
+def _beginnings(run: Run) -> Iterator[Invariant]:
+    """Yields the steps that may begin: each is dirty, or a `continue_as_new` that waits for the others."""
+    continuations: set[str] = set()
+    others: set[str] = set()
+    for name, node in run.plan.nodes.items():
+        key = current_key(run.state, name)
+        may_begin = not run.blockers(name) and run.is_present(key, node) and not is_begun(run.state.steps.get(key))
+        if may_begin and key not in run.dirty:
+            (continuations if node.kind == "continue_as_new" else others).add(key)
+    yield Invariant("continuations", set(run.continuations), continuations)
+    yield Invariant("dirty", others, set())
+
+
+def _slots(run: Run) -> Iterator[Invariant]:
+    steps = run.state.steps
+    over = {
+        (key, step.attempt)
+        for key, step in steps.items()
+        if step.lane and step.status not in HOLDS_SLOT and key not in run.dirty
+    }
+    yield Invariant("released", over & run.released.keys(), over)
+    unknown = {(key, attempt) for key, attempt in run.released if attempt > steps.get(key, StepState()).attempt}
+    yield Invariant("released", unknown, set())
