@@ -86,20 +86,12 @@ def _below(kind: type[Any]) -> Iterator[type[Any]]:
 
 
 def codes() -> str:
-    exits = failures._EXIT_BY_CODE
-    sdk = {kind.code: kind.__name__ for kind in sdk_errors._TYPES}
-    rows = [
-        (
-            code(name),
-            meaning,
-            again(name),
-            fix,
-            code(sdk[name]),
-            code(str(exits.get(name, failures.FAILED))),
-            code(str(webhook_server._STATUS.get(name, 500))),
-        )
-        for name, (meaning, fix) in CODES.items()
-    ]
+    rows = []
+    for name, (meaning, fix) in CODES.items():
+        error = errors.from_body(errors.ErrorBody(name, "", ""))
+        sdk = type(sdk_errors.from_status(name, "")).__name__
+        numbers = (str(failures.exit_code_of(error)), str(webhook_server.status_of(error)))
+        rows.append((code(name), meaning, again(name), fix, code(sdk), *map(code, numbers)))
     head = ("Code", "Meaning", "Try again?", "What to do", "SDK class", "Exit code", "HTTP")
     return markdown_table(head, rows)
 
