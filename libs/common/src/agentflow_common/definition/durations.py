@@ -30,7 +30,8 @@ def duration_ms(value: Any) -> Any:
 def duration_schema(ms_min: int, ms_max: int | None) -> WithJsonSchema:
     """Returns what an editor may accept for a duration: a number of ms in these bounds, or a text such as `90s`."""
     number = {"type": "integer", "minimum": ms_min} | ({} if ms_max is None else {"maximum": ms_max})
-    return WithJsonSchema({"anyOf": [number, {"type": "string", "pattern": DURATION_TEXT}]})
+    text = {"type": "string", "pattern": DURATION_TEXT, "patternErrorMessage": "write for example 90s, 1h30m or 2d"}
+    return WithJsonSchema({"anyOf": [number, text]})
 
 
 Duration = Annotated[

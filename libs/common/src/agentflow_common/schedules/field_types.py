@@ -61,9 +61,10 @@ def _checked(check: Callable[[str], Any]) -> BeforeValidator:
     return BeforeValidator(each)
 
 
-def _one_or_more(items_max: int, pattern: str = "") -> WithJsonSchema:
+def _one_or_more(items_max: int, pattern: str = "", example: str = "") -> WithJsonSchema:
     """Returns what an editor may accept for a list that a single text may stand for."""
-    item = {"type": "string"} | ({"pattern": pattern} if pattern else {})
+    form = {"pattern": pattern, "patternErrorMessage": f"write for example {example}"} if pattern else {}
+    item = {"type": "string"} | form
     return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "maxItems": items_max}]})
 
 
@@ -72,12 +73,18 @@ _WeekDay = Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"]
 
 Sources = Annotated[_Texts, BeforeValidator(_listed), _one_or_more(SOURCES_MAX)]
 Calendars = Annotated[_Texts, BeforeValidator(_listed), _one_or_more(CALENDARS_MAX)]
-Days = Annotated[tuple[_WeekDay, ...], BeforeValidator(_weekdays), _one_or_more(7, _DAY)]
+Days = Annotated[tuple[_WeekDay, ...], BeforeValidator(_weekdays), _one_or_more(7, _DAY, "mon or mon-fri")]
 Windows = Annotated[
-    _Texts, _checked(fire_times.parse_window), BeforeValidator(_listed), _one_or_more(WINDOWS_MAX, _WINDOW)
+    _Texts,
+    _checked(fire_times.parse_window),
+    BeforeValidator(_listed),
+    _one_or_more(WINDOWS_MAX, _WINDOW, "09:00-17:00"),
 ]
 Dates = Annotated[
-    _Texts, _checked(fire_times.parse_holiday), BeforeValidator(_texts), _one_or_more(HOLIDAYS_MAX, _DATE)
+    _Texts,
+    _checked(fire_times.parse_holiday),
+    BeforeValidator(_texts),
+    _one_or_more(HOLIDAYS_MAX, _DATE, "2030-12-24 or 12-25"),
 ]
 Moment = Annotated[str, BeforeValidator(_moment), WithJsonSchema({"type": "string"})]
 Jitter = Annotated[int, BeforeValidator(duration_ms), duration_schema(0, DAY_MS)]

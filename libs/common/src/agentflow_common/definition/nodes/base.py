@@ -12,7 +12,10 @@ WORKFLOW_REF: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$"
 NODES_MAX: Final = 20_000
 ITERATIONS_MAX: Final = 1_000
 
-NodeId = Annotated[str, Field(pattern=NODE_ID)]
+# What editors say when the pattern does not match
+_FORM: Final = {"patternErrorMessage": "letters, digits, `_` and `-`, at most 64, the first one no digit"}
+
+NodeId = Annotated[str, Field(pattern=NODE_ID, json_schema_extra=_FORM)]
 
 
 class Model(BaseModel):

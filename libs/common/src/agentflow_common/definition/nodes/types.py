@@ -77,7 +77,12 @@ class NodeBase(Model):
     lane_limit: int = Field(1, ge=1, le=10_000)
     """For a keyed lane: how many attempts run at a time for each key."""
 
-    lane_rate: str | None = Field(None, pattern=r"^\d{1,6}(\.\d{1,6})?/[smh]$", examples=["10/s", "100/m"])
+    lane_rate: str | None = Field(
+        None,
+        pattern=r"^\d{1,6}(\.\d{1,6})?/[smh]$",
+        examples=["10/s", "100/m"],
+        json_schema_extra={"patternErrorMessage": "write for example 10/s, 100/m or 1000/h"},
+    )
     """For a keyed lane: how many attempts start in a second, minute or hour for each key."""
 
     pool: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$")
