@@ -16,7 +16,7 @@ class Line(NamedTuple):
     """An event of a history."""
 
     suffix: str  # the subject after the run
-    event: ev.AnyEvent
+    event: ev.Event
     seen: int  # for a decision: the place (from 1) in the history of the fact that it had seen
 
 

@@ -53,7 +53,7 @@ class EngineUnderTest:
         await self.log.append(Entry(subjects.run_in(key), ev.encode(event), fence=Fence(0)))
         return key
 
-    async def events(self, key: subjects.EntityKey) -> list[tuple[int, ev.AnyEvent]]:
+    async def events(self, key: subjects.EntityKey) -> list[tuple[int, ev.Event]]:
         read = [(s.seq, ev.try_decode(s.data)) for s in await self.log.read(subjects.run_all(key))]
         return [(seq, event) for seq, event in read if event is not None]
 

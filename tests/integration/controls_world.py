@@ -39,7 +39,7 @@ class World:
     async def status(self, run: str, status: str) -> Any:
         return await self.reaches(run, lambda item: item.status == status)
 
-    async def log(self, run: str) -> list[ev.AnyEvent]:
+    async def log(self, run: str) -> list[ev.Event]:
         stored = await self.stand.context.log.read(subjects.run_all(subjects.key_of("default", run)))
         return [ev.decode(item.data) for item in stored]
 

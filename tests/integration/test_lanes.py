@@ -50,8 +50,8 @@ class Lanes:
         self.engine = engine
         self.heard = heard
 
-    async def events(self, lane: str) -> list[tuple[int, ev.AnyEvent]]:
-        found: list[tuple[int, ev.AnyEvent]] = await self.engine.events(key_of_lane(lane))
+    async def events(self, lane: str) -> list[tuple[int, ev.Event]]:
+        found: list[tuple[int, ev.Event]] = await self.engine.events(key_of_lane(lane))
         return found
 
     async def state(self, lane: str) -> LaneState:

@@ -84,7 +84,7 @@ class Held:
         event = kind(org=self.key.org, run=self.key.name, ts=1, **fields)
         await self.engine.log.append(Entry(subjects.run_in(self.key), ev.encode(event)))
 
-    async def log(self) -> list[ev.AnyEvent]:
+    async def log(self) -> list[ev.Event]:
         return [event for _, event in await self.engine.events(self.key)]
 
     async def report(self, name: str) -> ev.StepCompleted:
@@ -100,11 +100,11 @@ class Held:
         return {step: count for (run, step), count in steps().CALLS.items() if run == self.key.name}
 
 
-def tasks(log: list[ev.AnyEvent]) -> list[str]:
+def tasks(log: list[ev.Event]) -> list[str]:
     return [event.step for event in log if isinstance(event, ev.StepScheduled)]
 
 
-def begun(log: list[ev.AnyEvent]) -> list[str]:
+def begun(log: list[ev.Event]) -> list[str]:
     return [event.begun.step for event in log if isinstance(event, ev.StepCompleted) and event.begun is not None]
 
 

@@ -13,7 +13,7 @@ from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
 from tests.support.transitions import impossible_events
 
-Log = list[tuple[int, ev.AnyEvent]]
+Log = list[tuple[int, ev.Event]]
 Logs = dict[EntityKey, Log]
 OVER = (
     ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled, ev.ChildEnded,
@@ -178,7 +178,7 @@ def check_continued(logs: Logs, key: EntityKey) -> None:
     end = next(event for _, event in log if isinstance(event, ev.TERMINAL_RUN))
     if not getattr(end, "continued_as", ""):
         return
-    begun: dict[str, ev.AnyEvent] = {}
+    begun: dict[str, ev.Event] = {}
     for _, event in log:
         if isinstance(event, _BEGINS):
             begun[event.step] = event

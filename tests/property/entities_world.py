@@ -51,11 +51,11 @@ class World:
         self.held: dict[EntityKey, None] = {}  # they have more to offer than there was room for
         self.stopped = False  # their workflows are paused
         self.passed_on: set[tuple[EntityKey, int]] = set()
-        self.late: list[tuple[EntityKey, ev.AnyEvent]] = []  # grants that lanes will tell again
+        self.late: list[tuple[EntityKey, ev.Event]] = []  # grants that lanes will tell again
         self.now, self.seq = 1_000_000, 0
         self.logs: Logs = {}
         self.memory: dict[EntityKey, Entity] = {}
-        self.unseen: dict[EntityKey, list[tuple[int, ev.AnyEvent]]] = {}
+        self.unseen: dict[EntityKey, list[tuple[int, ev.Event]]] = {}
         self.recovered: set[EntityKey] = set()  # and not decided since
         self.plans = Plans()
         self.tasks: list[tuple[EntityKey, ev.StepScheduled]] = []
@@ -131,7 +131,7 @@ class World:
                 state = begin(key, event, seq)
                 if state is not None and len(self.logs[key]) == 1:
                     self.adopt(key, state)
-                elif state is not None or isinstance(event, ev.LaneEvent | ev.RunCancelRequested):
+                elif state is not None or isinstance(event, (*ev.LANE_EVENTS, ev.RunCancelRequested)):
                     self.recover(key)
         self.recovered.discard(key)
         entity = self.memory.get(key)
@@ -230,7 +230,7 @@ class World:
         for _ in range(1 + (self.random.random() < 0.2)):
             self.fact(key, report)
 
-    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.Event:
         names = self.base(key) | {"step": task.step, "attempt": task.attempt}
         luck = self.random.random()
         if luck < 0.15:

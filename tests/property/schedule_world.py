@@ -24,7 +24,7 @@ class World:
         self.random = random.Random(seed)
         self.now = T0
         self.seq = 0
-        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.log: list[tuple[int, ev.Event]] = []
         self.memory: Schedule | None = None
         self.crashes = crashes
         self.timer: tuple[int, ev.TimerFired] | None = None

@@ -45,7 +45,7 @@ class Game:
         first = ev.RunSubmitted(
             **OWN, workflow="w", version=1, definition=raw, inputs=Payload(value=inputs or {}), deadline_ms=60_000
         )
-        self.log: list[tuple[int, ev.AnyEvent]] = [(1, first)]
+        self.log: list[tuple[int, ev.Event]] = [(1, first)]
         self.run = Run(new_state(first, 1), Plans().get(raw))
 
     def decide(self) -> list[ev.Decision]:
@@ -59,7 +59,7 @@ class Game:
         (task,) = [decision for decision in self.decide() if isinstance(decision, ev.StepScheduled)]
         return ev.decode(ev.encode(task))  # type: ignore[return-value]
 
-    def tell(self, event: ev.AnyEvent) -> bool:
+    def tell(self, event: ev.Event) -> bool:
         """Whether there is something to decide."""
         self.log.append((len(self.log) + 1, event))
         self.run.apply(event, len(self.log))
@@ -206,7 +206,7 @@ def test_a_late_word_begins_nothing() -> None:
     assert game.run.state.hash() == before
 
 
-def _later(names: list[str], upto: int) -> list[ev.AnyEvent]:
+def _later(names: list[str], upto: int) -> list[ev.Event]:
     return [
         ev.StepCompleted(**OWN, step=a, attempt=1, output=Payload(value=a), begun=BegunStep(b, "function"), worker="w")
         for a, b in itertools.pairwise(names[: upto + 1])
@@ -222,7 +222,7 @@ def test_the_log_tells_at_which_step_a_task_is(count: int, data: st.DataObject) 
     at = data.draw(st.integers(0, count - 1))
     later = _later(names, at)
     own = {**OWN, "step": names[at], "attempt": 1}
-    noise: list[ev.AnyEvent] = [
+    noise: list[ev.Event] = [
         ev.StepStarted(**own, worker="w"), *later[:1], ev.StepCompleted(**{**own, "attempt": 2}),
         ev.RunPaused(**OWN), ev.StepCancelled(**{**own, "step": "other"}),
     ]  # fmt: skip

@@ -120,7 +120,7 @@ def saga(**policy: Any) -> dict[str, Any]:
 class Calm(Faulty):
     """Every step succeeds."""
 
-    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.Event:
         return ev.StepCompleted(org="o", run=key.name, ts=self.now, step=task.step, attempt=task.attempt)
 
 

@@ -70,7 +70,7 @@ class World:
     def __init__(self, definition: Definition, failing: frozenset[str] = frozenset(), seed: Seed | None = None) -> None:
         self.definition = definition
         self.failing = failing
-        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.log: list[tuple[int, ev.Event]] = []
         self.offered: list[str] = []
         seed = seed or Seed({})
         first = ev.RunSubmitted(
@@ -82,7 +82,7 @@ class World:
         self._run = Run(self.state, Plans().get(self.state.definition))
         self._play()
 
-    def _append(self, event: ev.AnyEvent) -> int:
+    def _append(self, event: ev.Event) -> int:
         self.log.append((len(self.log) + 1, ev.decode(ev.encode(event))))
         return len(self.log)
 
@@ -105,7 +105,7 @@ class World:
         assert refolded is not None
         assert refolded.hash() == self.state.hash(), "a forked run folds like any other"
 
-    def _report(self, task: ev.StepScheduled, now: int) -> ev.AnyEvent:
+    def _report(self, task: ev.StepScheduled, now: int) -> ev.Event:
         at: dict[str, Any] = {"org": "o", "run": "run_1", "ts": now, "step": task.step, "attempt": task.attempt}
         if task.step in self.failing:
             return ev.StepFailed(**at, error=StepError("broken", "it broke", retryable=False))

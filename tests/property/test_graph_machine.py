@@ -81,7 +81,7 @@ class World:
         self.seed = seed
         self.failing = 0.15 if kept is None else 0.0
         self.definition: Definition = parse_dict(definition)
-        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.log: list[tuple[int, ev.Event]] = []
         self.plans = Plans()
         self.now = 1_000_000
         first = ev.RunSubmitted(
@@ -92,7 +92,7 @@ class World:
         )  # fmt: skip
         state = new_state(first, self.append(first))
         self.run = Run(state, self.plans.get(state.definition))
-        self.unseen: list[tuple[int, ev.AnyEvent]] = []
+        self.unseen: list[tuple[int, ev.Event]] = []
         self.tasks: list[ev.StepScheduled] = []
         self.timers: list[ev.TimerSet] = []
 
@@ -126,7 +126,7 @@ class World:
         if not choices:
             return
         chosen = self.random.choice(choices)
-        fact: ev.AnyEvent
+        fact: ev.Event
         if isinstance(chosen, ev.TimerSet):
             self.timers.remove(chosen)
             fact = ev.TimerFired(

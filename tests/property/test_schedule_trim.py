@@ -27,7 +27,7 @@ class CutWorld(World):
         self.cuts: list[tuple[int, int]] = []
         super().__init__(seed, spec)
 
-    def left(self, after: int = 0) -> list[tuple[int, ev.AnyEvent]]:
+    def left(self, after: int = 0) -> list[tuple[int, ev.Event]]:
         return [(seq, event) for seq, event in self.log if seq > after and seq not in self.gone]
 
     def folded(self, state: ScheduleState | None = None, after: int = 0) -> Any:

@@ -75,7 +75,7 @@ class World:
     def __init__(self, definition: dict[str, Any], seed: int) -> None:
         self.random = random.Random(seed)
         self.definition = parse_dict(definition)
-        self.log: list[tuple[int, ev.AnyEvent]] = []
+        self.log: list[tuple[int, ev.Event]] = []
         self.plans = Plans()
         self.now = 1_000_000
         first = ev.RunSubmitted(
@@ -90,17 +90,17 @@ class World:
         seq = self.append(first)
         state = new_state(first, seq)
         self.run = Run(state, self.plans.get(state.definition))
-        self.unseen: list[tuple[int, ev.AnyEvent]] = []  # facts in the log that the scheduler has not taken yet
+        self.unseen: list[tuple[int, ev.Event]] = []  # facts in the log that the scheduler has not taken yet
         self.tasks: list[ev.StepScheduled] = []
         self.courses: dict[tuple[str, int], Course] = {}
         self.timers: list[ev.TimerSet] = []
 
-    def append(self, event: ev.AnyEvent) -> int:
+    def append(self, event: ev.Event) -> int:
         seq = len(self.log) + 1
         self.log.append((seq, ev.decode(ev.encode(event))))
         return seq
 
-    def fact(self, event: ev.AnyEvent) -> None:
+    def fact(self, event: ev.Event) -> None:
         self.unseen.append((self.append(event), event))
 
     def turn(self, crash: bool) -> None:
@@ -151,7 +151,7 @@ class World:
         if self.random.random() < 0.2:
             self.fact(report)
 
-    def going_on(self, task: ev.StepScheduled, report: ev.AnyEvent) -> ev.AnyEvent:
+    def going_on(self, task: ev.StepScheduled, report: ev.Event) -> ev.Event:
         """The report with the step that its worker goes on with, if nothing was decided since the task."""
         course = self.courses[task.step, task.attempt]
         assert self.position(course) in {None, task.step}, "whoever gets the task goes on where it is"
@@ -170,7 +170,7 @@ class World:
         assert found is None or found[1].keys() == course.outputs.keys()
         return found[0] if found is not None else None
 
-    def report(self, task: ev.StepScheduled) -> ev.AnyEvent:
+    def report(self, task: ev.StepScheduled) -> ev.Event:
         if self.random.random() < 0.3:
             error = StepError("E", "planned", retryable=self.random.random() < 0.8)
             return ev.StepFailed(org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, error=error)

@@ -22,7 +22,7 @@ from agentflow_scheduler.runs.run import Run
 
 HISTORIES = sorted(Path(__file__).with_name("histories").glob("*.jsonl"))
 CHECKPOINTS = (ev.LaneCheckpointed, ev.ScheduleCheckpointed)
-Log = Sequence[tuple[int, ev.AnyEvent]]
+Log = Sequence[tuple[int, ev.Event]]
 
 
 def load(file: Path) -> tuple[dict[str, Any], EntityKey, Log]:

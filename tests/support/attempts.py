@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentflow_common import events as ev
 
 
-def begun_by(event: ev.AnyEvent) -> tuple[tuple[str, int], ...]:
+def begun_by(event: ev.Event) -> tuple[tuple[str, int], ...]:
     """(step, attempt) that the event gives to a worker: what is offered, and what a worker goes on with by itself."""
     if isinstance(event, ev.StepScheduled):
         return ((event.step, event.attempt),)

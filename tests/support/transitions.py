@@ -10,7 +10,7 @@ from agentflow_common.runs.state import RunState, StepState, StepStatus
 from agentflow_common.runs.transitions import BEGUN, RUN, STEP, Transition
 
 
-def impossible_events(log: Iterable[tuple[int, ev.AnyEvent]]) -> list[str]:
+def impossible_events(log: Iterable[tuple[int, ev.Event]]) -> list[str]:
     """Returns the events that the tables call impossible in the status in which the fold meets them."""
     found: list[str] = []
 

@@ -145,7 +145,7 @@ class FuzzWorld(World):
 
     # --- workers ---
 
-    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.AnyEvent:
+    def report(self, key: EntityKey, task: ev.StepScheduled) -> ev.Event:
         names: dict[str, Any] = {"org": "o", "run": key.name, "ts": self.now}
         names |= {"step": task.step, "attempt": task.attempt}
         if self.rng.random() < 0.03:
@@ -213,7 +213,7 @@ class FuzzWorld(World):
             if key.name.startswith("run"):
                 self._check_end(key, log)
 
-    def _check_end(self, key: EntityKey, log: list[tuple[int, ev.AnyEvent]]) -> None:
+    def _check_end(self, key: EntityKey, log: list[tuple[int, ev.Event]]) -> None:
         end = next(event for _, event in log if isinstance(event, ev.TERMINAL_RUN))
         if isinstance(end, ev.RunFailed):
             _check_named(key, end)

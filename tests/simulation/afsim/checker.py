@@ -31,7 +31,7 @@ from tests.support.transitions import impossible_events
 if TYPE_CHECKING:
     from afsim.world import World
 
-Log = list[tuple[Message, ev.AnyEvent]]
+Log = list[tuple[Message, ev.Event]]
 LATE_S = 30.0  # a timer that is still set so long after its time is lost
 
 

@@ -56,7 +56,7 @@ def no_timers_on_recovery() -> list[Change]:
 def seen_ignored() -> list[Change]:
     """The fold takes facts as they stand in the log, and not as the scheduler had seen them."""
 
-    def add(self: Any, event: ev.AnyEvent, seq: int) -> None:
+    def add(self: Any, event: ev.Event, seq: int) -> None:
         if isinstance(event, ev.Decision) or type(event) in run_fold.FACTS:
             self._apply(seq, event)
 

@@ -74,7 +74,7 @@ class Rules(RunFold):
         self.taken: Counter[Any] = Counter()  # signals
         self.ended = False
 
-    def _apply(self, seq: int, event: ev.AnyEvent) -> None:
+    def _apply(self, seq: int, event: ev.Event) -> None:
         state = self.state
         if state is None:
             super()._apply(seq, event)

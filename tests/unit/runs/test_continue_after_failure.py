@@ -33,7 +33,7 @@ class Driven:
             if isinstance(decision, ev.StepScheduled):
                 self.given[decision.step] = decision.inputs
 
-    def tell(self, fact: ev.AnyEvent) -> None:
+    def tell(self, fact: ev.Event) -> None:
         self.seq += 1
         self.run.apply(fact, self.seq)
         self.decide()

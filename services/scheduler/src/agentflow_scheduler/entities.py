@@ -43,13 +43,13 @@ def begins(key: EntityKey, event: ev.Event) -> bool:
     if (event.org, event.run) != (key.org, key.name):
         return False
     if key.name.startswith(LANE_PREFIX):
-        return isinstance(event, ev.LaneEvent)
+        return isinstance(event, ev.LANE_EVENTS)
     if key.name.startswith(SCHEDULE_PREFIX):
         return True  # what stands before a checkpoint may be gone, and facts that it had not seen come first
     return isinstance(event, ev.RunSubmitted)
 
 
-def begin(key: EntityKey, event: ev.AnyEvent, seq: int) -> State | None:
+def begin(key: EntityKey, event: ev.Event, seq: int) -> State | None:
     """The state that a fact begins; None for a late word about what is over. InvalidError for one about another."""
     if isinstance(event, _BEGIN) and (event.org, event.run) != (key.org, key.name):
         raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.name}", kind="misplaced")

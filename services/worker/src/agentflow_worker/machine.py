@@ -31,7 +31,7 @@ class Position(NamedTuple):
     by: str
 
 
-def position(task: ev.StepScheduled, later: Iterable[ev.AnyEvent]) -> Position | None:
+def position(task: ev.StepScheduled, later: Iterable[ev.Event]) -> Position | None:
     """Where a task is by the events after it. None: it is over, its attempt was reported or closed, or its run has
     ended."""
     step, attempt, by = task.step, task.attempt, ""

@@ -86,14 +86,14 @@ def _begin(event: ev.Event, seq: int) -> RunState | None:
     return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
 
 
-def readable(subject: str, data: bytes) -> ev.AnyEvent | None:
+def readable(subject: str, data: bytes) -> ev.Event | None:
     """The event in a message of a run's log; None for what can't be read, for a decision that the scheduler has not
     written (folded, it would stand in the place of the fence), and for a fact among the decisions."""
     event = ev.try_decode(data)
     return event if isinstance(event, ev.Decision) == subjects.is_decision(subject) else None
 
 
-def fold(log: Iterable[tuple[int, ev.AnyEvent]]) -> RunState | None:
+def fold(log: Iterable[tuple[int, ev.Event]]) -> RunState | None:
     """The state of a run from its events as (sequence, event) in sequence order; None without `run.submitted`."""
     run = RunFold()
     for seq, event in log:

@@ -173,7 +173,7 @@ def _read_digest(text: str, after_seq: int) -> bytes:
     return digest
 
 
-def _decoded(stored: Stored) -> ev.AnyEvent | None:
+def _decoded(stored: Stored) -> ev.Event | None:
     return ev.try_decode(stored.data)
 
 

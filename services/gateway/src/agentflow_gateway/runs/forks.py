@@ -122,7 +122,7 @@ async def _there(
     return Forked(submit.same(first, digest)[0], True, seed.kept)
 
 
-def _before(log: list[tuple[int, ev.AnyEvent]], at: str) -> RunState | None:
+def _before(log: list[tuple[int, ev.Event]], at: str) -> RunState | None:
     """The run as it was just before the step first began; None if it never did."""
     for place, (_, event) in enumerate(log):
         if isinstance(event, _BEGINS) and event.step == at:

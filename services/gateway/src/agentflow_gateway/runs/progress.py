@@ -33,7 +33,7 @@ class Progress:
     def ended(self) -> bool:
         return self.status in {"completed", "failed", "cancelled"}
 
-    def add(self, event: ev.AnyEvent) -> None:
+    def add(self, event: ev.Event) -> None:
         if isinstance(event, ev.RunSubmitted):
             self.steps_total = len(event.definition.get("dag", {}).get("nodes", []))
         elif isinstance(event, ev.RunStarted):
@@ -55,7 +55,7 @@ class Progress:
         else:
             self._step(event)
 
-    def _step(self, event: ev.AnyEvent) -> None:
+    def _step(self, event: ev.Event) -> None:
         if isinstance(event, ev.StepCompleted | ev.StepFailed) and event.llm is not None:
             self.cost_nano += event.llm.cost_nano
         if isinstance(event, ev.StepScheduled):

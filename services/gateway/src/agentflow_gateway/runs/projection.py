@@ -21,7 +21,7 @@ from agentflow_gateway.store.approvals import ApprovalRow
 from agentflow_gateway.store.runs import RunRow
 
 
-def rows_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[RunRow]:
+def rows_of(batch: Iterable[tuple[int, ev.Event]]) -> list[RunRow]:
     """What a batch of (sequence, run fact) adds to the table, one row a run. Pure."""
     rows: dict[tuple[str, str], RunRow] = {}
     for seq, event in batch:
@@ -54,7 +54,7 @@ class Projection(Follower):
         return await self._deps.store.no_runs()
 
     async def apply(self, batch: Sequence[Delivery]) -> None:
-        facts: list[tuple[int, ev.AnyEvent]] = []
+        facts: list[tuple[int, ev.Event]] = []
         decoded: list[Delivery] = []
         for delivery in batch:
             try:
@@ -74,7 +74,7 @@ class Projection(Follower):
             await self._deps.log.ack(delivery)
         QUEUE_LAG.labels(self.lag).set(batch[-1].pending)
 
-    async def _merge(self, facts: list[tuple[int, ev.AnyEvent]]) -> None:
+    async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
         nameless = await self._deps.store.put_runs(rows_of(facts))
         for org, run in nameless:  # a run that ended without having started: the submission knows its name
             await self._name(org, run)
@@ -97,11 +97,11 @@ class ApprovalProjection(Projection):
     subject = subjects.ALL_STEP_DECISIONS
     lag = "gateway.approvals"
 
-    async def _merge(self, facts: list[tuple[int, ev.AnyEvent]]) -> None:
+    async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
         await self._deps.approvals.merge(approvals_of(facts))
 
 
-def approvals_of(batch: Iterable[tuple[int, ev.AnyEvent]]) -> list[ApprovalRow]:
+def approvals_of(batch: Iterable[tuple[int, ev.Event]]) -> list[ApprovalRow]:
     """What a batch of (sequence, step decision) says of approvals, the last word on each step. Pure."""
     rows: dict[tuple[str, str, str], ApprovalRow] = {}
     for seq, event in batch:

@@ -65,7 +65,7 @@ async def load(deps: Deps, key: subjects.EntityKey) -> Folded | None:
     return None if state is None else Folded(state, last_seq, seeded)
 
 
-async def events(deps: Deps, key: subjects.EntityKey) -> list[tuple[int, ev.AnyEvent]]:
+async def events(deps: Deps, key: subjects.EntityKey) -> list[tuple[int, ev.Event]]:
     """The whole log of a run, as it can be read."""
     return [
         (item.seq, event)

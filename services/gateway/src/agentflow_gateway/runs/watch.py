@@ -31,7 +31,7 @@ class Seen(msgspec.Struct, frozen=True):
     """An event and the run's progress once it is folded. data: the event as it stands in the log."""
 
     seq: int
-    event: ev.AnyEvent
+    event: ev.Event
     data: bytes
     status: str
     cost_nano: int

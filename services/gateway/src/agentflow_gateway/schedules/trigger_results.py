@@ -37,7 +37,7 @@ class Fate(msgspec.Struct, frozen=True):
     error: StepError | None = None
 
 
-def judge(fate: Fate, triggered: Triggered, event: ev.AnyEvent) -> Fate:
+def judge(fate: Fate, triggered: Triggered, event: ev.Event) -> Fate:
     """The fate after another event of the schedule. Pure."""
     asked = (triggered.kind, triggered.trigger_id)
     if isinstance(event, ev.ScheduleStarted | ev.ScheduleRefused) and event.child == triggered.run:

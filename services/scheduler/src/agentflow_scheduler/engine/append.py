@@ -35,7 +35,7 @@ def subject_of(key: EntityKey, decision: ev.Decision) -> str:
     """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
-    if isinstance(decision, ev.ScheduleEvent):
+    if isinstance(decision, ev.SCHEDULE_EVENTS):
         return subject_of_schedule(key, decision)
     return subjects.out_run(key) if isinstance(decision, _RUN_FACTS) else subjects.out_step(key)
 

@@ -97,7 +97,7 @@ class Run:
             if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
                 self.ending_lost = True
 
-    def apply(self, event: ev.AnyEvent, seq: int) -> None:
+    def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
         evolve(self.state, event, seq)
         key = getattr(event, "step", "")
@@ -129,7 +129,7 @@ class Run:
         """Returns how many of the nodes that this one waits for are undecided."""
         return self.blockers_left.get(node, self.plan.waits[node])
 
-    def worker_continues(self, event: ev.AnyEvent) -> bool:
+    def worker_continues(self, event: ev.Event) -> bool:
         """True if the worker goes on by itself after this fact, so that there is nothing to decide now."""
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
             return False

@@ -56,7 +56,7 @@ class Schedule:
         self._calendars: Any = None
         self._anchor = -1
 
-    def apply(self, event: ev.AnyEvent, seq: int) -> None:
+    def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
         evolve(self.state, event, seq)
 
