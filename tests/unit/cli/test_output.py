@@ -9,8 +9,18 @@ import typer.main
 
 from agentctl.main import app
 
-# They start or stop the stack, write files, or print what a shell reads
-WITHOUT: Final = {"up", "down", "demo", "init", "config set", "config env", "completion show"}
+# They start or stop the stack, write files, or print what a shell or an editor reads
+WITHOUT: Final = {
+    "up",
+    "down",
+    "demo",
+    "init",
+    "config set",
+    "config env",
+    "completion show",
+    "workflow schema",
+    "schedule schema",
+}
 
 
 def commands(node: Any, words: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
