@@ -7,16 +7,13 @@ import contextlib
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from agentctl.main import app
-from agentflow_common.runtime.service import running
-from agentflow_scheduler.app import app as scheduler_app
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import scheduling, working
 from tests.support.gateway import standing
 from tests.support.waiting import PATIENCE_S
 
@@ -51,7 +48,7 @@ class Cli:
 
 @pytest.fixture
 async def cli(
-    harness: ModuleType, nats_url: str, db_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    nats_url: str, db_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[Cli]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
@@ -59,8 +56,8 @@ async def cli(
     for version, function in ((1, "t.broken"), (2, "t.add")):
         Path(tmp_path / f"v{version}.yaml").write_text(FLOW.format(version=version, function=function))
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
-        await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+        await stack.enter_async_context(scheduling(nats_url))
+        await stack.enter_async_context(working(nats_url))
         stand = await stack.enter_async_context(standing(nats_url, db_env))
         monkeypatch.setenv("AGENTFLOW_ENDPOINT", f"127.0.0.1:{stand.context.ports['grpc']}")
         monkeypatch.setenv("AGENTFLOW_TOKEN", stand.key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from types import ModuleType
 from typing import Any
 
 import pytest
@@ -12,9 +11,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus
-from agentflow_common.runtime.service import running
-from agentflow_scheduler.app import app as scheduler_app
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import EngineUnderTest, scheduling, working
 
 pytestmark = pytest.mark.integration
 
@@ -48,12 +45,12 @@ async def test_a_cancel_that_comes_too_late_is_for_the_run_that_goes_on(engine: 
     assert (await engine.state(first)).status is RunStatus.COMPLETED
 
 
-async def test_so_it_is_if_it_came_while_no_scheduler_was_there(nats_url: str, harness: ModuleType) -> None:
+async def test_so_it_is_if_it_came_while_no_scheduler_was_there(nats_url: str) -> None:
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
-        async with running("scheduler", harness.scheduler_settings(nats_url), scheduler_app):
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
+        async with scheduling(nats_url):
             first, second = await waiting(engine)
         await worker.log.append(cancel(first))
-        async with running("scheduler", harness.scheduler_settings(nats_url), scheduler_app):
+        async with scheduling(nats_url):
             assert (await engine.finished(second)).status is RunStatus.CANCELLED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -16,14 +15,10 @@ from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
+from tests.support.engine import loaded
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def workflow(*nodes: str, edges: str = "", top: str = "") -> str:
@@ -136,7 +131,7 @@ async def test_a_declared_timeout_stops_the_step(engine: Any) -> None:
     key = await engine.submit(text)
     state = await engine.finished(key)
     assert (state.status, state.error.type) == (RunStatus.FAILED, "timeout")
-    await until(lambda: key.name in steps().STOPPED)
+    await until(lambda: key.name in loaded().STOPPED)
 
 
 async def test_a_deadline_ends_the_run(engine: Any) -> None:
@@ -156,14 +151,14 @@ async def test_cancel_reaches_a_running_step(engine: Any) -> None:
     state = await engine.finished(key)
     assert state.status is RunStatus.CANCELLED
     assert state.steps["s"].status is StepStatus.CANCELLED
-    await until(lambda: key.name in steps().STOPPED)
+    await until(lambda: key.name in loaded().STOPPED)
 
 
 async def test_a_claimed_tool_that_comes_again_is_not_run_again(engine: Any) -> None:
     text = workflow("{id: pay, type: tool, config: {tool_name: t.pay, tool_args: {amount: 7}}}")
     state = await engine.finished(await engine.submit(text))
     assert state.output.value == {"pay": 7}
-    assert steps().CALLS[f"{state.run}/pay"] == 1
+    assert loaded().CALLS[f"{state.run}/pay"] == 1
     claimed = subjects.key_of("test", "run_claimed")
     claim = ev.ClaimTaken(org="test", run=claimed.name, ts=1, step="pay", attempt=1, worker="gone")
     await engine.log.append(Entry(subjects.claim(claimed, "pay", 1), ev.encode(claim), fence=Fence(0)))
@@ -172,7 +167,7 @@ async def test_a_claimed_tool_that_comes_again_is_not_run_again(engine: Any) -> 
     await engine.log.append(Entry(subjects.run_in(claimed), ev.encode(again), fence=Fence(0)))
     unknown = await engine.finished(claimed)
     assert (unknown.status, unknown.error.type) == (RunStatus.FAILED, "outcome_unknown")
-    assert steps().CALLS[f"{claimed.name}/pay"] == 0
+    assert loaded().CALLS[f"{claimed.name}/pay"] == 0
 
 
 async def test_poison_is_buried_and_the_shard_goes_on(engine: Any) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -20,6 +19,7 @@ from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from tests.support.engine import ENGINE_STEPS, EngineUnderTest, scheduler_settings
 
 pytestmark = pytest.mark.integration
 
@@ -32,14 +32,14 @@ dag:
 
 
 @pytest.fixture
-async def narrow(nats_url: str, harness: ModuleType) -> AsyncIterator[Any]:
+async def narrow(nats_url: str) -> AsyncIterator[Any]:
     """A worker that runs two steps at a time, and a scheduler that keeps its queue short."""
-    settings = WorkerSettings(nats_url=nats_url, load=(str(harness.STEPS),), concurrency=2)
-    scheduling = harness.scheduler_settings(nats_url, window_steps=4)
+    settings = WorkerSettings(nats_url=nats_url, load=(str(ENGINE_STEPS),), concurrency=2)
+    scheduling = scheduler_settings(nats_url, window_steps=4)
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(running("scheduler", scheduling, scheduler_app))
         worker = await stack.enter_async_context(running("worker", settings, worker_app))
-        yield harness.EngineUnderTest(worker.nc, worker.log)
+        yield EngineUnderTest(worker.nc, worker.log)
 
 
 async def submit(engine: Any, org: str, priority: int = 0) -> subjects.EntityKey:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any
 
 import pytest
@@ -13,13 +12,9 @@ from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.runs import attempts
+from tests.support.engine import loaded
 
 pytestmark = pytest.mark.integration
-
-
-def loaded() -> Any:
-    """The module that the worker loaded."""
-    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def saga(bad: str, last: str = "", top: str = "") -> str:

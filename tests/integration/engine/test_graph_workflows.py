@@ -15,7 +15,7 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import EngineUnderTest, scheduler_settings, working
 
 pytestmark = pytest.mark.integration
 
@@ -72,7 +72,7 @@ async def test_the_bounds_and_the_schema_of_a_graph_fail_its_run(engine: Any) ->
     assert subjects.key_of("test", failed.run) == key
 
 
-async def test_a_graph_goes_on_where_it_was_when_its_scheduler_comes_back(nats_url: str, harness: Any) -> None:
+async def test_a_graph_goes_on_where_it_was_when_its_scheduler_comes_back(nats_url: str) -> None:
     """Three schedulers in turn, none of which lives for a whole run; every step is offered once."""
     text = """
 name: counting
@@ -86,9 +86,9 @@ entry_point: left
 state: {reducers: {log: append}, initial: {n: 0}}
 max_supersteps: 200
 """
-    settings = harness.scheduler_settings(nats_url)
-    async with running("worker", harness.worker_settings(nats_url), worker_app) as worker:
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+    settings = scheduler_settings(nats_url)
+    async with working(nats_url) as worker:
+        engine = EngineUnderTest(worker.nc, worker.log)
         keys = [await engine.submit(text) for _ in range(5)]
         for lived_s in (0.5, 0.5):
             async with running("scheduler", settings, scheduler_app):

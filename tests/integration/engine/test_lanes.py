@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-import sys
 from typing import Any
 
 import msgspec
@@ -23,7 +22,7 @@ from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.engine.log_trim import Cut, Trimmer
 from agentflow_scheduler.lanes import machine as lanes
 from agentflow_scheduler.shards.snapshots import load_snapshot
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import EngineUnderTest, loaded, scheduler_settings, scheduling, working
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -36,11 +35,6 @@ STEP = (
 def keyed(seconds: float, more: str = "lane_limit: 2,") -> str:
     node = STEP % (more, seconds)
     return f"name: w\ninputs: {{customer: {{type: any}}}}\ndag:\n  nodes:\n    - {node}\n"
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 class Lanes:
@@ -116,7 +110,7 @@ async def test_a_limit_that_is_changed_counts_for_the_next_grants(engine: Any, l
     await ledger.until("test-live", lambda state: len(state.holders) == 5)
     await ledger.set("test-live", limit=5, paused=True)
     await ledger.until("test-live", lambda state: state.paused)
-    steps().GATES["live"].set()
+    loaded().GATES["live"].set()
     await ledger.until("test-live", lambda state: not state.holders)
     assert len((await ledger.state("test-live")).queue) == 4
     await ledger.set("test-live", limit=2)
@@ -194,12 +188,10 @@ async def test_what_is_paused_leaves_its_slot_to_others(engine: Any, ledger: Lan
     assert queued == [lane, "", lane]
 
 
-async def test_a_full_pool_keeps_no_slot_of_a_workflow_that_is_paused(
-    nats_url: str, log: EventLog, harness: Any, heard: Any
-) -> None:
+async def test_a_full_pool_keeps_no_slot_of_a_workflow_that_is_paused(nats_url: str, log: EventLog, heard: Any) -> None:
     """No worker is there: the pool is full with one step, and nobody's turn comes."""
-    async with running("scheduler", harness.scheduler_settings(nats_url, window_steps=1), scheduler_app):
-        engine = harness.EngineUnderTest(log.nc, log)
+    async with scheduling(nats_url, window_steps=1):
+        engine = EngineUnderTest(log.nc, log)
         ledger = Lanes(engine, heard)
         plain = keyed(0.0).replace("lane: '{{org}}-{{customer}}', lane_limit: 2,", "")
         await engine.until(await engine.submit(plain, {"customer": "x"}), ev.StepScheduled)
@@ -271,15 +263,13 @@ async def run_many(engine: Any, count: int, customer: str) -> None:
         assert (await engine.finished(run)).status is RunStatus.COMPLETED
 
 
-async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(
-    nats_url: str, log: EventLog, harness: Any, heard: Any
-) -> None:
+async def test_a_lane_that_nobody_uses_leaves_memory_and_comes_back(nats_url: str, log: EventLog, heard: Any) -> None:
     """With a snapshot every 100 decisions: the second one without a word to it holds the lane no more."""
     async with contextlib.AsyncExitStack() as stack:
-        settings = harness.scheduler_settings(nats_url, snapshot_every=100)
+        settings = scheduler_settings(nats_url, snapshot_every=100)
         await stack.enter_async_context(running("scheduler", settings, scheduler_app))
-        await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(log.nc, log)
+        await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(log.nc, log)
         ledger = Lanes(engine, heard)
         store = await log.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         first = key_of_lane("test-first")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Any
 
@@ -15,14 +14,10 @@ from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
+from tests.support.engine import loaded
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def workflow(*nodes: str, edges: str = "", top: str = "") -> str:
@@ -50,10 +45,10 @@ async def test_a_map_keeps_the_order_and_its_bound(engine: Any) -> None:
         "{type: function, config: {function_name: t.gauge, inputs: {n: '{{n}}', at: '{{index}}'}}}}}",
         top="inputs: {numbers: {type: array}}",
     )
-    steps().GAUGE.clear()
+    loaded().GAUGE.clear()
     state = await engine.finished(await engine.submit(text, {"numbers": list(range(20))}))
     assert state.output.value == {"m": [n * 10 + n for n in range(20)]}
-    assert 1 < max(steps().GAUGE) <= 3
+    assert 1 < max(loaded().GAUGE) <= 3
 
 
 async def test_a_map_of_nothing_gives_nothing(engine: Any) -> None:
@@ -279,11 +274,11 @@ async def test_a_saga_undoes_in_reverse_order(engine: Any) -> None:
         "{id: pay, type: function, config: {function_name: t.broken}}",
         edges="{from: hotel, to: flight}, {from: flight, to: car}, {from: car, to: pay}",
     )  # fmt: skip
-    steps().UNDONE.clear()
+    loaded().UNDONE.clear()
     key = await engine.submit(text)
     state = await engine.finished(key)
     assert (state.status, state.error.type) == (RunStatus.FAILED, "broken")
-    assert steps().UNDONE == ["car", "flight", "hotel"]
+    assert loaded().UNDONE == ["car", "flight", "hotel"]
     end = await engine.until(key, ev.RunFailed)
     assert (end.compensated, end.uncompensated) == (("car", "flight", "hotel"), ())
 
@@ -298,7 +293,7 @@ async def test_a_graceful_cancel_lets_steps_end(engine: Any) -> None:
     await engine.until(key, ev.StepStarted)
     await tell(engine, key, ev.RunCancelRequested, reason="enough", grace_ms=300_000)
     await engine.until(key, ev.TimerSet)  # the grace: the cancellation was decided
-    steps().GATES["graceful"].set()
+    loaded().GATES["graceful"].set()
     state = await engine.finished(key)
     assert state.status is RunStatus.CANCELLED
     assert state.steps["s"].status in {StepStatus.COMPLETED, StepStatus.FAILED}
@@ -315,7 +310,7 @@ async def test_pause_and_resume(engine: Any) -> None:
     await engine.until(key, ev.StepScheduled)
     await tell(engine, key, ev.RunPauseRequested, reason="look", by="ana")
     state = await reached(engine, key, RunStatus.PAUSED)
-    steps().GATES["paused"].set()
+    loaded().GATES["paused"].set()
     await engine.until(key, ev.StepCompleted)
     await asyncio.sleep(0.2)
     assert "b" not in (await engine.state(key)).steps

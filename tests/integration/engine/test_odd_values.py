@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from agentflow_gateway.api import convert
 from agentflow_sdk.convert import json_values as sdk
 from agentflow_security.app import app as security_app
 from agentflow_security.settings import SecuritySettings
+from tests.support.engine import loaded
 
 pytestmark = pytest.mark.integration
 ONE = "policy: {retry: {max_attempts: 1}}"
 
 
 def calls(name: str) -> int:
-    module = next(m for known, m in sys.modules.copy().items() if known.startswith("agentflow_load_steps_"))
-    return int(module.CALLS[name])
+    return int(loaded().CALLS[name])
 
 
 @pytest.fixture

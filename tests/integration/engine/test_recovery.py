@@ -22,7 +22,7 @@ from agentflow_scheduler.settings import SchedulerSettings
 from agentflow_scheduler.shards import snapshots
 from agentflow_scheduler.shards.recovery import recover, reload
 from agentflow_scheduler.shards.snapshots import load_snapshot, save_snapshot
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import EngineUnderTest, working
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -45,11 +45,11 @@ async def saved(store: Any) -> dict[int, int]:
     return {shard: (await load_snapshot(store, shard)).seq for shard in range(subjects.SHARDS)}
 
 
-async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(nats_url: str, harness: Any) -> None:
+async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(nats_url: str) -> None:
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         async with running("scheduler", settings, scheduler_app):
             slow = [await engine.submit(SLOW) for _ in range(5)]
@@ -80,12 +80,12 @@ def row(steps: int) -> str:
     return "name: row\ndag:\n  nodes:\n" + "".join(f"    - {node}\n" for node in nodes) + f"  edges: [{edges}]\n"
 
 
-async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats_url: str, harness: Any) -> None:
+async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats_url: str) -> None:
     """Runs whose steps stand in a row: three decisions each, whatever they report (ADR 0009)."""
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         async with running("scheduler", settings, scheduler_app):
             for key in [await engine.submit(row(20)) for _ in range(8)]:
@@ -102,11 +102,11 @@ async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats
         assert last > 150
 
 
-async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_time(nats_url: str, harness: Any) -> None:
+async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_time(nats_url: str) -> None:
     """Each of its lives is too short for a snapshot by what it does itself."""
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         seldom = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=1_000_000)
         async with running("scheduler", seldom, scheduler_app):
@@ -119,9 +119,9 @@ async def test_a_scheduler_that_is_killed_again_and_again_reads_no_more_each_tim
                 await asyncio.sleep(0.1)
 
 
-async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(nats_url: str, harness: Any) -> None:
+async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(nats_url: str) -> None:
     """The client's own read waits for ever for the parts of an object that is not there any more."""
-    async with running("worker", harness.worker_settings(nats_url), worker_app) as worker:
+    async with working(nats_url) as worker:
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         await save_snapshot(store, 3, 7, [])
         info = await store.get_info("shard-3")
@@ -135,13 +135,13 @@ async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_again(nats_u
 
 
 async def test_a_store_that_fails_holds_up_no_run_and_what_was_not_saved_is_saved_later(
-    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    nats_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(snapshots, "AGE_S_MAX", 0.2)
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
         await stack.enter_async_context(running("scheduler", settings, scheduler_app))
         await engine.finished(await engine.submit(QUICK))  # its shards are served
         await worker.nc.jsm().delete_stream(f"OBJ_{subjects.SNAPSHOT_BUCKET}")
@@ -160,7 +160,7 @@ async def test_a_store_that_fails_holds_up_no_run_and_what_was_not_saved_is_save
 
 
 async def test_a_timer_is_set_though_nobody_heard_that_it_was_decided(
-    nats_url: str, harness: Any, monkeypatch: pytest.MonkeyPatch
+    nats_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The append is written and its acknowledgement lost: the run is read again, and nothing is left to decide."""
     unheard: list[Ack] = []
@@ -175,8 +175,8 @@ async def test_a_timer_is_set_though_nobody_heard_that_it_was_decided(
 
     settings = SchedulerSettings(nats_url=nats_url)
     async with contextlib.AsyncExitStack() as stack:
-        worker = await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+        worker = await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(worker.nc, worker.log)
         await stack.enter_async_context(running("scheduler", settings, scheduler_app))
         await engine.finished(await engine.submit(QUICK))  # its shards are served: a recovery would set all timers
         monkeypatch.setattr(EventLog, "append_batch", deaf)

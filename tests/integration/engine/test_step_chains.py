@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -25,16 +23,11 @@ from agentflow_security.settings import SecuritySettings
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import task_chain
+from tests.support.engine import CHAIN_STEPS, EngineUnderTest, loaded, scheduler_settings, scheduling
 from tests.support.servers import NatsServer
 from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
-STEPS = Path(__file__).with_name("row_steps.py")
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_row_steps_")][-1]
 
 
 def step(name: str, call: str, inputs: str = "", more: str = "", kind: str = "function") -> str:
@@ -58,12 +51,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-async def engine(harness: ModuleType, nats_url: str) -> AsyncIterator[Any]:
+async def engine(nats_url: str) -> AsyncIterator[Any]:
     async with (
-        running("scheduler", harness.scheduler_settings(nats_url), scheduler_app),
-        running("worker", WorkerSettings(nats_url=nats_url, load=(str(STEPS),)), worker_app) as worker,
+        scheduling(nats_url),
+        running("worker", WorkerSettings(nats_url=nats_url, load=(str(CHAIN_STEPS),)), worker_app) as worker,
     ):
-        yield harness.EngineUnderTest(worker.nc, worker.log)
+        yield EngineUnderTest(worker.nc, worker.log)
 
 
 class Held:
@@ -75,9 +68,9 @@ class Held:
 
     async def submit(self, text: str, name: str) -> Held:
         """name: the step whose first call waits."""
-        steps().HOLDS[name] = self.gate
+        loaded(CHAIN_STEPS).HOLDS[name] = self.gate
         self.key = await self.engine.submit(text)
-        await until(lambda: (self.key.name, name) in steps().HELD)
+        await until(lambda: (self.key.name, name) in loaded(CHAIN_STEPS).HELD)
         return self
 
     async def tell(self, kind: type[Any], **fields: Any) -> None:
@@ -97,7 +90,7 @@ class Held:
                 await asyncio.sleep(0.01)
 
     def calls(self) -> dict[str, int]:
-        return {step: count for (run, step), count in steps().CALLS.items() if run == self.key.name}
+        return {step: count for (run, step), count in loaded(CHAIN_STEPS).CALLS.items() if run == self.key.name}
 
 
 def tasks(log: list[ev.Event]) -> list[str]:
@@ -160,12 +153,12 @@ def outcome(state: RunState) -> dict[str, Any]:
     return {"status": state.status, "error": state.error, "output": state.output, "steps": steps}
 
 
-async def test_every_run_ends_as_it_does_without_rows(harness: ModuleType, nats_url: str) -> None:
+async def test_every_run_ends_as_it_does_without_rows(nats_url: str) -> None:
     found: list[dict[str, dict[str, Any]]] = []
-    async with running("worker", WorkerSettings(nats_url=nats_url, load=(str(STEPS),)), worker_app) as worker:
-        engine = harness.EngineUnderTest(worker.nc, worker.log)
+    async with running("worker", WorkerSettings(nats_url=nats_url, load=(str(CHAIN_STEPS),)), worker_app) as worker:
+        engine = EngineUnderTest(worker.nc, worker.log)
         for bound in (32, 0):
-            settings = harness.scheduler_settings(nats_url, SCHEDULER_ROW_STEPS=bound)
+            settings = scheduler_settings(nats_url, SCHEDULER_ROW_STEPS=bound)
             async with running("scheduler", settings, scheduler_app):
                 keys = {
                     what: await engine.submit(row(step("z", "r.pass"), *listed, step("c", "r.pass", "x: b.output")))
@@ -200,8 +193,8 @@ async def test_tokens_are_passed_on_and_revealed_to_whom_it_is_due(
     assert begun(log) == ["b", "c"]
     address = "jane.doe" + "@example.com"
     assert address.encode() not in b"".join(map(ev.encode, log))
-    assert steps().GIVEN[key.name, "b"] == state.steps["a"].output.value
-    assert steps().GIVEN[key.name, "c"] == address
+    assert loaded(CHAIN_STEPS).GIVEN[key.name, "b"] == state.steps["a"].output.value
+    assert loaded(CHAIN_STEPS).GIVEN[key.name, "c"] == address
     assert state.steps["c"].output.value == len(address)
 
 
@@ -229,7 +222,7 @@ async def test_a_cancel_stops_the_step_that_a_worker_is_at(engine: Any, grace_ms
     await run.tell(ev.RunCancelRequested, reason="enough", grace_ms=grace_ms)
     state = await engine.finished(run.key)  # and not when the grace is over
     assert state.status is RunStatus.CANCELLED
-    await until(lambda: (run.key.name, "b") in steps().STOPPED)
+    await until(lambda: (run.key.name, "b") in loaded(CHAIN_STEPS).STOPPED)
     assert state.steps["a"].status is StepStatus.COMPLETED
     assert "c" not in state.steps or state.steps["c"].status is StepStatus.SKIPPED
     assert run.calls() == {"a": 1, "b": 1}
@@ -240,7 +233,7 @@ async def test_a_word_about_a_step_that_is_done_stops_the_one_after_it(engine: A
     run = await Held(engine).submit(three(), "c")
     hint = {"run": run.key.name, "step": "b", "attempt": 1, "mode": "forced"}
     await engine.nc.publish(subjects.control(run.key.name), msgspec.json.encode(hint))
-    await until(lambda: (run.key.name, "c") in steps().STOPPED)
+    await until(lambda: (run.key.name, "c") in loaded(CHAIN_STEPS).STOPPED)
 
 
 async def paused_lane(engine: Any) -> None:
@@ -292,17 +285,17 @@ async def test_a_tool_that_must_not_happen_twice_is_claimed(engine: Any) -> None
     assert [event.step for event in log if isinstance(event, ev.ClaimTaken)] == ["p", "q"]
 
 
-async def test_many_rows_under_fsync_some_of_which_are_paused(harness: ModuleType, tmp_path: Path) -> None:
+async def test_many_rows_under_fsync_some_of_which_are_paused(tmp_path: Path) -> None:
     """Reports share batches: those whose run has gone on must not hurt the others."""
     count = 60
     text = row(*(step(f"s{n}", "r.count", f"x: s{n - 1}.output" if n else "x: 0") for n in range(8)))
     with NatsServer(tmp_path / "n", durability="fsync") as server:
-        settings = WorkerSettings(nats_url=server.url, load=(str(STEPS),), concurrency=40, durability="fsync")
+        settings = WorkerSettings(nats_url=server.url, load=(str(CHAIN_STEPS),), concurrency=40, durability="fsync")
         async with (
-            running("scheduler", harness.scheduler_settings(server.url, durability="fsync"), scheduler_app),
+            scheduling(server.url, durability="fsync"),
             running("worker", settings, worker_app) as worker,
         ):
-            engine = harness.EngineUnderTest(worker.nc, worker.log)
+            engine = EngineUnderTest(worker.nc, worker.log)
             keys = [await engine.submit(text) for _ in range(count)]
             for key in keys[::3]:
                 for kind in (ev.RunPauseRequested, ev.RunResumeRequested):
@@ -313,4 +306,6 @@ async def test_many_rows_under_fsync_some_of_which_are_paused(harness: ModuleTyp
                 assert state.status is RunStatus.COMPLETED, state.error
                 reports = [e.step for _, e in await engine.events(key) if isinstance(e, ev.StepCompleted)]
                 assert sorted(reports) == [f"s{n}" for n in range(8)]
-                assert {step for (run, step), calls in steps().CALLS.items() if run == key.name and calls != 1} == set()
+                assert {
+                    step for (run, step), calls in loaded(CHAIN_STEPS).CALLS.items() if run == key.name and calls != 1
+                } == set()

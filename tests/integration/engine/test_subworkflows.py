@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import time
 from typing import Any
 
@@ -15,6 +14,7 @@ from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import ParentRef
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
+from tests.support.engine import loaded
 from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
@@ -24,11 +24,6 @@ PAID = (
     "compensate_with: {{type: function, config: {{function_name: t.undo, inputs: {{what: {name}, value: 1}}}}}}}}"
 )
 HANGS = "{id: hangs, type: function, config: {function_name: t.sleep, inputs: {seconds: 600}}, depends_on: [paid]}"
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_"))
 
 
 def paid(name: str, step: str = "paid", after: str = "") -> str:
@@ -70,7 +65,7 @@ async def test_engine_04_effects_are_undone_backwards_through_a_family(engine: A
         "{id: go, type: signal, config: {signal: go}, depends_on: [paid]}",
         "{id: breaks, type: function, config: {function_name: t.broken}, depends_on: [go]}",
     )  # fmt: skip
-    steps().UNDONE.clear()
+    loaded().UNDONE.clear()
     key = subjects.key_of("test", ids.new_run_id())
     await tell(
         engine, key, ev.RunSubmitted, workflow="w", version=1, definition=parse_text(text).canonical(),
@@ -87,7 +82,7 @@ async def test_engine_04_effects_are_undone_backwards_through_a_family(engine: A
         await set_deadline(engine, key)
     state = await engine.finished(key)
     assert state.status is (RunStatus.CANCELLED if how == "cancel" else RunStatus.FAILED)
-    assert steps().UNDONE == ["below", "below", "middle", "first"]
+    assert loaded().UNDONE == ["below", "below", "middle", "first"]
     assert (await engine.finished(middle)).status is RunStatus.CANCELLED
 
 
@@ -101,7 +96,7 @@ async def set_deadline(engine: Any, key: subjects.EntityKey) -> None:
 async def test_engine_04_a_subworkflow_whose_events_are_gone_ends_the_wait(engine: Any) -> None:
     """A run of which the log holds nothing but the cancel."""
     text = workflow("w", paid("first"), "{id: sub, type: subworkflow, config: {workflow: below}, depends_on: [paid]}")
-    steps().UNDONE.clear()
+    loaded().UNDONE.clear()
     key = await engine.submit(text, definitions=family())
     (child,) = await below(engine, key, 1)
     await engine.until(child, ev.StepStarted)
@@ -110,7 +105,7 @@ async def test_engine_04_a_subworkflow_whose_events_are_gone_ends_the_wait(engin
     ended = await told(engine, key, lost.name)
     assert (ended.status, ended.error.type) == ("failed", "child_lost")
     assert (await engine.finished(key)).status is RunStatus.FAILED
-    assert steps().UNDONE == ["first"]
+    assert loaded().UNDONE == ["first"]
     await tell(engine, child, ev.RunCancelRequested, force=True)
     await engine.finished(child)
 
@@ -146,14 +141,14 @@ async def test_engine_05_a_run_goes_on_once_what_runs_beside_has_ended(engine: A
         "{id: again, type: continue_as_new, condition: n < 1, depends_on: [go], config: {inputs: {n: '{{n + 1}}'}}}",
     ).replace("dag:", "inputs: {n: {type: integer}}\ndag:", 1)
     key = await engine.submit(text, {"n": 0})
-    await until(lambda: "five-0" in steps().GATES, what="the step beside has not begun")
+    await until(lambda: "five-0" in loaded().GATES, what="the step beside has not begun")
     await engine.until(key, ev.StepCompleted)  # `go`, so that it is the turn of `again`
     assert (await engine.state(key)).status is not RunStatus.COMPLETED
-    steps().GATES["five-0"].set()
+    loaded().GATES["five-0"].set()
     state = await engine.finished(key)
     assert state.steps["then"].status is StepStatus.COMPLETED
     assert state.steps["waits"].status is StepStatus.CANCELLED
     following = subjects.key_of(key.org, state.continued_as)
-    steps().GATES["five-1"].set()
+    loaded().GATES["five-1"].set()
     await tell(engine, following, ev.SignalReceived, name="never")
     assert (await engine.finished(following)).status is RunStatus.COMPLETED

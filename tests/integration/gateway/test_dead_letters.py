@@ -19,7 +19,6 @@ from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.log import dead_letters
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Entry
-from agentflow_common.runtime import service
 from agentflow_gateway.operations import dead_letters as gateway_letters
 from agentflow_sdk import (
     AsyncClient,
@@ -29,6 +28,7 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
+from tests.support.engine import EngineUnderTest, scheduling, working
 from tests.support.gateway import Stand, standing
 from tests.support.waiting import PATIENCE_S, until
 
@@ -84,19 +84,12 @@ class Place:
 
 
 @pytest.fixture
-async def place(nats_url: str, db_env: dict[str, str], harness: Any) -> AsyncIterator[Place]:
+async def place(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Place]:
     async with contextlib.AsyncExitStack() as stack:
         stand = await stack.enter_async_context(standing(nats_url, db_env))
-        await stack.enter_async_context(
-            service.running("worker", harness.worker_settings(nats_url), harness.worker_app)
-        )
-        engine = harness.EngineUnderTest(stand.context.nc, stand.context.log)
+        await stack.enter_async_context(working(nats_url))
+        engine = EngineUnderTest(stand.context.nc, stand.context.log)
         yield Place(stand, engine, stack)
-
-
-def scheduling(place: Place, harness: Any) -> Any:
-    url = place.stand.context.settings.nats_url
-    return service.running("scheduler", harness.scheduler_settings(url), harness.scheduler_app)
 
 
 def in_shard(shard: int) -> subjects.EntityKey:
@@ -107,9 +100,9 @@ def in_shard(shard: int) -> subjects.EntityKey:
             return key
 
 
-async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(place: Place, harness: Any) -> None:
+async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(place: Place) -> None:
     admin = await place.client("admin", "reveal", "operator")
-    async with scheduling(place, harness):
+    async with scheduling(place.stand.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         other = in_shard(live.shard)
@@ -155,7 +148,7 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
         await place.buried(admin, 0)
 
 
-async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Place, harness: Any) -> None:
+async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Place) -> None:
     admin = await place.client("admin", "operator", "read")
     text = SLEEPS.replace("id: s, type: function,", 'id: s, type: function, lane: "{{org}}-calls",')
     lane = lane_fold.key_of_lane(f"{ORG}-calls")
@@ -170,7 +163,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
     nobody = {"lane": f"{ORG}-calls", "holder_org": "a b", "holder_run": "r.>"}
     elsewhere = {"lane": "another", "holder_org": ORG, "holder_run": "run_1"}
     nul = ev.RunStarted(org=ORG, run=ids.new_run_id(), ts=TS, workflow="nul \x00", version=1, steps=1)
-    async with scheduling(place, harness):
+    async with scheduling(place.stand.context.settings.nats_url):
         live = await place.engine.submit(text)
         await place.engine.until(live, ev.StepScheduled)
         for entity in (live, lane):
@@ -203,7 +196,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
         await place.poison(live, ev.encode(done))
         assert (await place.engine.finished(live)).status == "completed"
         await place.engine.until(second, ev.StepScheduled)
-    async with scheduling(place, harness):  # reads it all again
+    async with scheduling(place.stand.context.settings.nats_url):  # reads it all again
         done = msgspec.structs.replace(done, run=second.name)
         await place.poison(second, ev.encode(done))
         assert (await place.engine.finished(second)).status == "completed"
@@ -214,9 +207,9 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
     await until(listed)
 
 
-async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(place: Place, harness: Any) -> None:
+async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(place: Place) -> None:
     admin = await place.client("admin")
-    async with scheduling(place, harness):
+    async with scheduling(place.stand.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         await place.poison(live, b"first")
@@ -224,17 +217,17 @@ async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(plac
     await place.poison(live, b"second")
     await place.log.append(Entry(subjects.run_in(live), ev.encode(
         ev.StepCompleted(org=ORG, run=live.name, ts=TS, step="s", attempt=1, output=ev.Payload(value=1)))))  # fmt: skip
-    async with scheduling(place, harness):
+    async with scheduling(place.stand.context.settings.nats_url):
         assert (await place.engine.finished(live)).status == "completed"
         found = await place.buried(admin, 2)  # the first is not buried twice
         assert [letter.replays for letter in found] == [0, 0]
 
 
 async def test_each_replay_is_told_once_and_its_number_is_bounded(
-    place: Place, harness: Any, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = await place.client("admin")
-    async with scheduling(place, harness):
+    async with scheduling(place.stand.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         await place.poison(live, b"never readable")

@@ -6,7 +6,6 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from types import ModuleType
 from typing import Any
 
 import grpc
@@ -24,9 +23,8 @@ from agentflow_gateway.schedules import commands as schedules
 from agentflow_sdk import AgentFlowError
 from tests.support.gateway import Stand, details, standing
 from tests.support.gateway_schedules import Desk
+from tests.support.platform import Platform, running_platform
 from tests.support.waiting import PATIENCE_S
-
-from .controls_world import World, built
 
 pytestmark = pytest.mark.integration
 AT: dict[str, Any] = {"org": "default", "ts": 1_700_000_000_000}
@@ -161,20 +159,20 @@ async def test_engine_14_without_a_scheduler_an_answer_is_pending(nats_url: str,
 
 
 @pytest.fixture
-async def world(harness: ModuleType, nats_url: str, db_env: dict[str, str]) -> AsyncIterator[World]:
-    async with built(harness, nats_url, db_env) as made:
+async def platform(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Platform]:
+    async with running_platform(nats_url, db_env) as made:
         yield made
 
 
-async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(world: World) -> None:
+async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(platform: Platform) -> None:
     """An approval, and a rejection a moment later, to the real scheduler."""
     node = "{id: ask, type: approval, config: {required: 1, on_reject: continue}}"
-    runs = [await world.submit(node) for _ in range(15)]
+    runs = [await platform.submit(node) for _ in range(15)]
 
     async def said(run: str, decision: str, by: str, after_s: float) -> str:
         await asyncio.sleep(after_s)
         try:
-            await getattr(world.flows, decision)(run, "ask", as_person=by)
+            await getattr(platform.flows, decision)(run, "ask", as_person=by)
         except AgentFlowError as error:
             if error.kind not in {"approval_over", "run_over"}:
                 raise
@@ -182,15 +180,15 @@ async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(w
         return by
 
     for number, run in enumerate(runs):
-        await world.status(run, "waiting")
+        await platform.status(run, "waiting")
         taken = await asyncio.gather(
             said(run, "approve", "ann", 0),
             said(run, "reject", "bob", 0.0005 * number),
             said(run, "approve", "cy", 0.003),
         )
-        await world.status(run, "completed")
+        await platform.status(run, "completed")
         key = subjects.key_of("default", run)
-        state = fold([(s.seq, ev.decode(s.data)) for s in await world.stand.context.log.read(subjects.run_all(key))])
+        state = fold([(s.seq, ev.decode(s.data)) for s in await platform.stand.context.log.read(subjects.run_all(key))])
         assert state is not None
         assert state.output is not None
         counted = {item["by"] for item in state.output.value["ask"]["decisions"]}

@@ -25,10 +25,11 @@ from agentflow_common.runtime import service
 from agentflow_trace import rebuild, retention, rows
 from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
+from tests.support.engine import EngineUnderTest, scheduling, working
 from tests.support.paths import GOLDEN
 from tests.support.waiting import PATIENCE_S, until
 
-from .trace_world import ask
+from .asking import ask
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000
@@ -131,7 +132,7 @@ async def _write(world: World, entries: list[Entry]) -> int:
     return acks[-1].seq
 
 
-async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world: World, harness: Any) -> None:
+async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world: World) -> None:
     text = (
         "name: w\ndag:\n  nodes:\n"
         "    - {id: n, type: function, config: {function_name: t.numbers, inputs: {width: 3}}}\n"
@@ -144,12 +145,10 @@ async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world:
     )
     url = world.settings.nats_url
     async with contextlib.AsyncExitStack() as stack:
-        await stack.enter_async_context(
-            service.running("scheduler", harness.scheduler_settings(url), harness.scheduler_app)
-        )
-        await stack.enter_async_context(service.running("worker", harness.worker_settings(url), harness.worker_app))
+        await stack.enter_async_context(scheduling(url))
+        await stack.enter_async_context(working(url))
         await stack.enter_async_context(service.running("trace", world.settings, app))
-        engine = harness.EngineUnderTest(world.nc, world.log)
+        engine = EngineUnderTest(world.nc, world.log)
         key = await engine.submit(text)
         open_key = await engine.submit("name: o\ndag:\n  nodes:\n    - {id: s, type: function, config: "
                                        "{function_name: t.sleep, inputs: {seconds: 600}}}\n  edges: []\n")  # fmt: skip

@@ -31,7 +31,7 @@ from agentflow_trace.store import Store
 from tests.support import servers
 from tests.support.waiting import PATIENCE_S, until
 
-from .trace_world import ask
+from .asking import ask
 
 pytestmark = pytest.mark.integration
 TS = 1_763_700_000_000

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,16 +16,11 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
+from tests.support.engine import WORKER_STEPS, loaded
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
-STEPS = Path(__file__).with_name("worker_steps.py")
 _numbers = itertools.count(1)
-
-
-def steps() -> Any:
-    """The module that the worker loaded."""
-    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_worker_steps_")][-1]
 
 
 class Bench:
@@ -73,7 +66,7 @@ class Bench:
 
 @pytest.fixture(params=["default", "fsync"])
 async def bench(nats_url: str, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
-    settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), concurrency=50, durability=request.param)
+    settings = WorkerSettings(nats_url=nats_url, load=(str(WORKER_STEPS),), concurrency=50, durability=request.param)
     async with running("worker", settings, worker_app) as context:
         yield Bench(context)
 
@@ -84,7 +77,7 @@ async def test_a_step_that_is_stopped_gently_tidies_up_and_is_reported(bench: Be
     await bench.stop(key, mode="graceful")
     failed = await bench.until(key, ev.StepFailed)
     assert (failed.error.type, failed.error.retryable) == ("cancelled", False)
-    assert f"tidied {key.name}" in steps().SEEN
+    assert f"tidied {key.name}" in loaded(WORKER_STEPS).SEEN
     await bench.idle()
 
 
@@ -107,7 +100,7 @@ async def test_a_thread_sees_the_flag_and_has_its_say(bench: Bench) -> None:
 
 async def test_a_step_that_is_stopped_by_force_is_not_waited_for(bench: Bench) -> None:
     """A hint without a mode is one by force: the scheduler has closed the attempt."""
-    steps().RELEASE.clear()
+    loaded(WORKER_STEPS).RELEASE.clear()
     tidy, deaf, stubborn = [await bench.offer(name) for name in ("w.tidy", "w.deaf", "w.stubborn")]
     for key in (tidy, deaf, stubborn):
         await bench.until(key, ev.StepStarted)
@@ -115,12 +108,12 @@ async def test_a_step_that_is_stopped_by_force_is_not_waited_for(bench: Bench) -
     await bench.stop(deaf, mode="forced")
     await bench.stop(stubborn, mode="graceful")
     async with asyncio.timeout(PATIENCE_S):
-        while f"ignored {stubborn.name}" not in steps().SEEN:
+        while f"ignored {stubborn.name}" not in loaded(WORKER_STEPS).SEEN:
             await asyncio.sleep(0.01)
     await bench.stop(stubborn, mode="graceful")  # a second gentle word does not disturb the cleaning up
     await bench.stop(stubborn, mode="forced")
     await bench.idle()
-    steps().RELEASE.set()
+    loaded(WORKER_STEPS).RELEASE.set()
     marker = await bench.offer("w.thread_beats")  # what the thread that was left behind says is not heard
     await bench.until(marker, ev.StepCompleted)
     for key in (tidy, deaf, stubborn):
@@ -128,14 +121,14 @@ async def test_a_step_that_is_stopped_by_force_is_not_waited_for(bench: Bench) -
 
 
 async def test_a_worker_that_goes_while_a_step_tidies_up_leaves_it_to_another(nats_url: str) -> None:
-    settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), ack_wait_s=1)
+    settings = WorkerSettings(nats_url=nats_url, load=(str(WORKER_STEPS),), ack_wait_s=1)
     async with running("worker", settings, worker_app) as context:
         first = Bench(context)
         key = await first.offer("w.slow_to_stop")
         await first.until(key, ev.StepStarted)
         await first.stop(key, mode="graceful")
         async with asyncio.timeout(PATIENCE_S):
-            while f"ignored {key.name}" not in steps().SEEN:
+            while f"ignored {key.name}" not in loaded(WORKER_STEPS).SEEN:
                 await asyncio.sleep(0.01)
     async with running("worker", settings, worker_app) as context:
         second = Bench(context)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Callable
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -20,16 +18,11 @@ from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import pool_queues
+from tests.support.engine import WORKER_STEPS, loaded
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
-STEPS = Path(__file__).with_name("worker_steps.py")
 LANE = "slots"
-
-
-def steps() -> Any:
-    """The module that the workers loaded."""
-    return [m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_worker_steps_")][-1]
 
 
 class Lane:
@@ -78,29 +71,29 @@ async def lane(nats_url: str, log: Any) -> AsyncIterator[Lane]:
     found = Lane(log)
     await found.set(limit=2)
     settings = [
-        WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20, worker_id=name)
+        WorkerSettings(nats_url=nats_url, load=(str(WORKER_STEPS),), lanes=(LANE,), concurrency=20, worker_id=name)
         for name in ("one", "two")
     ]
     async with running("worker", settings[0], worker_app), running("worker", settings[1], worker_app):
-        steps().MOST.clear()
+        loaded(WORKER_STEPS).MOST.clear()
         yield found
 
 
 async def test_a_limit_holds_over_all_workers_and_follows_its_setting(lane: Lane) -> None:
     await lane.offer(10, 0.1)
     await lane.all_done()
-    assert steps().MOST[LANE] == 2, "set before the workers came"
+    assert loaded(WORKER_STEPS).MOST[LANE] == 2, "set before the workers came"
     await lane.set(limit=5)
     await lane.until(lambda info: info.config.max_ack_pending == 5)
     await lane.offer(20, 0.4)
     await lane.all_done()
-    assert steps().MOST[LANE] == 5
+    assert loaded(WORKER_STEPS).MOST[LANE] == 5
     await lane.set(limit=1)
     await lane.until(lambda info: info.config.max_ack_pending == 1)
-    steps().MOST.clear()
+    loaded(WORKER_STEPS).MOST.clear()
     await lane.offer(4, 0.05)
     await lane.all_done()
-    assert steps().MOST[LANE] == 1
+    assert loaded(WORKER_STEPS).MOST[LANE] == 1
 
 
 async def test_a_paused_lane_gives_out_nothing_ends_what_runs_and_goes_on(lane: Lane) -> None:
@@ -116,13 +109,13 @@ async def test_a_paused_lane_gives_out_nothing_ends_what_runs_and_goes_on(lane: 
     assert (after.delivered.consumer_seq, after.num_pending) == (before.delivered.consumer_seq, 4)
     await lane.set(limit=2)
     await lane.all_done()
-    assert steps().MOST[LANE] == 2
+    assert loaded(WORKER_STEPS).MOST[LANE] == 2
 
 
 async def test_a_worker_that_joins_leaves_limit_and_pause_as_they_are(lane: Lane, nats_url: str) -> None:
     await lane.set(limit=3, paused=True)
     await lane.until(lambda info: info.paused and info.config.max_ack_pending == 3)
-    third = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
+    third = WorkerSettings(nats_url=nats_url, load=(str(WORKER_STEPS),), lanes=(LANE,), concurrency=20)
     async with running("worker", third, worker_app):
         info = await lane.info()
         assert (info.paused, info.config.max_ack_pending) == (True, 3)
@@ -147,7 +140,7 @@ async def test_a_consumer_that_somebody_changed_is_set_right_again(
     nats_url: str, log: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pool_queues, "RECHECK_S", 0.3)
-    settings = WorkerSettings(nats_url=nats_url, load=(str(STEPS),), lanes=(LANE,), concurrency=20)
+    settings = WorkerSettings(nats_url=nats_url, load=(str(WORKER_STEPS),), lanes=(LANE,), concurrency=20)
     async with running("worker", settings, worker_app) as context:
         found = Lane(context.log)
         await context.nc.jsm().pause_consumer(

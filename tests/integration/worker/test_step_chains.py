@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,10 +20,10 @@ from agentflow_common.runtime.service import running
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tasks import task_chain
+from tests.support.engine import CHAIN_STEPS, loaded
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
-STEPS = Path(__file__).with_name("row_steps.py")
 ACK_WAIT_S = 1.5  # a worker that is alive says so three times in it, on a busy machine too
 _numbers = itertools.count(1)
 
@@ -40,11 +38,11 @@ class Workers:
     async def start(self, name: str) -> Worker:
         lifetime = AsyncExitStack()
         settings = WorkerSettings(
-            nats_url=self.url, load=(str(STEPS),), worker_id=name, ack_wait_s=ACK_WAIT_S, concurrency=8
+            nats_url=self.url, load=(str(CHAIN_STEPS),), worker_id=name, ack_wait_s=ACK_WAIT_S, concurrency=8
         )
         context = await lifetime.enter_async_context(running("worker", settings, worker_app))
         await self.stack.enter_async_context(lifetime)
-        module = [m for known, m in sys.modules.copy().items() if known.startswith("agentflow_load_row_steps_")][-1]
+        module = loaded(CHAIN_STEPS)
         return Worker(lifetime, context, module)
 
 

@@ -1,4 +1,4 @@
-"""Functions and tools for steps that follow one by one (test_rows.py, test_rows_worker.py)."""
+"""Functions and tools of steps that follow one by one and that a worker runs in one task."""
 
 from __future__ import annotations
 

@@ -1,25 +1,21 @@
-"""What the tests of controls stand on: an SDK client, a gateway, a scheduler and a worker in this process."""
+"""For tests: an SDK client, a gateway, a scheduler and a worker in this process, on real servers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator, Callable
-from types import ModuleType
 from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.runtime.service import running
-from agentflow_scheduler.app import app as scheduler_app
 from agentflow_sdk import AsyncClient
-from agentflow_worker.app import app as worker_app
+from tests.support.engine import loaded, scheduling, working
 from tests.support.gateway import Stand, standing
 from tests.support.waiting import PATIENCE_S
 
 
-class World:
+class Platform:
     def __init__(self, stand: Stand, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
         self.stand = stand
         self.client = client
@@ -66,25 +62,24 @@ def gated(node: str, gate: str) -> str:
     return f"{{id: {node}, type: function, config: {{function_name: t.gate, inputs: {{name: {gate}}}}}}}"
 
 
-def opened(gate: str) -> None:
-    next(m for name, m in sys.modules.copy().items() if name.startswith("agentflow_load_steps_")).GATES[gate].set()
+def open_gate(gate: str) -> None:
+    loaded().GATES[gate].set()
 
 
 @contextlib.asynccontextmanager
-async def built(
-    harness: ModuleType,
+async def running_platform(
     nats_url: str,
     db_env: dict[str, str],
     worker: bool = True,
     scheduler: bool = True,
     **bounds: Any,
-) -> AsyncIterator[World]:
+) -> AsyncIterator[Platform]:
     async with contextlib.AsyncExitStack() as stack:
         if scheduler:
-            await stack.enter_async_context(running("scheduler", harness.scheduler_settings(nats_url), scheduler_app))
+            await stack.enter_async_context(scheduling(nats_url))
         if worker:
-            await stack.enter_async_context(running("worker", harness.worker_settings(nats_url), worker_app))
+            await stack.enter_async_context(working(nats_url))
         stand = await stack.enter_async_context(standing(nats_url, db_env, **bounds))
         endpoint = f"127.0.0.1:{stand.context.ports['grpc']}"
         client = await stack.enter_async_context(AsyncClient(endpoint, stand.key))
-        yield World(stand, client, stack)
+        yield Platform(stand, client, stack)
