@@ -60,5 +60,7 @@ def fraction(*parts: str | int) -> float:
 def check_token(value: str, what: str) -> str:
     """Refuses what can't stand in a NATS subject (`InvalidError`); returns the value."""
     if not _TOKEN.match(value):
-        raise InvalidError.at(what, f"{value[:80]!r} is not a valid name", "use 1 to 64 letters, digits, '_' or '-'")
+        raise InvalidError.at(
+            what, f"{what} {value[:80]!r} is not a valid name", "use 1 to 64 letters, digits, '_' or '-'"
+        )
     return value
