@@ -250,3 +250,31 @@ def test_engine_15_ids_of_timers_are_made_in_one_place() -> None:
             if isinstance(head, ast.Constant) and head.value in prefixes:
                 wrong.append(f"{name_of(path)}:{node.lineno} {ast.unparse(node)}")
     assert wrong == []
+
+
+def test_the_kind_of_an_entity_is_read_from_its_name_in_one_place() -> None:
+    prefixes = {"LANE_PREFIX", "SCHEDULE_PREFIX", "lane_", "sched_"}
+    wrong = []
+    for path in python_files():
+        for node in ast.walk(tree(path)):
+            if not isinstance(node, ast.Call) or not ast.unparse(node.func).endswith((".startswith", ".removeprefix")):
+                continue
+            named = {inner.id for inner in ast.walk(node) if isinstance(inner, ast.Name)}
+            named |= {inner.attr for inner in ast.walk(node) if isinstance(inner, ast.Attribute)}
+            named |= {inner.value for inner in ast.walk(node) if isinstance(inner, ast.Constant)}
+            if named & prefixes and path != COMMON / "subjects.py" and "/tests/" not in str(path):
+                wrong.append(f"{name_of(path)}:{node.lineno}")
+    assert wrong == [], "use `EntityKey.kind` or `subjects.kind_of`"
+
+
+def test_the_engine_asks_no_entity_what_it_has() -> None:
+    """What differs between the kinds of entities stands in `EntityKind` or on the base class of their decisions."""
+    scheduler = package_of("scheduler")
+    places = [*scheduler.glob("*.py"), *scheduler.glob("engine/*.py"), ROOT / "tests/property/entities_world.py"]
+    wrong = [
+        f"{name_of(path)}:{node.lineno}"
+        for path in places
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "hasattr"}
+    ]
+    assert wrong == []

@@ -17,11 +17,12 @@ from agentflow_common.events import BlobRef, Payload, SeedPosition, StepError
 from agentflow_common.lanes.fold import LaneConfig, LaneState
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, groups, host, is_over, overtaken
+from agentflow_scheduler.entities import Entity, begin, decide_entity, folding, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from agentflow_scheduler.shards.overtaken import overtaken
 
 from .entities_checks import Logs, check_run, check_slots
 from .entities_workflows import subworkflows
@@ -94,7 +95,7 @@ class World:
         self.unseen.pop(key, None)
         self.memory.pop(key, None)
         self.held.pop(key, None)
-        if state is not None and not is_over(state):
+        if state is not None and not is_over(key, state):
             self.adopt(key, state)
             self.recovered.add(key)
         else:
@@ -108,7 +109,7 @@ class World:
                 self.fact(to, word)
 
     def adopt(self, key: EntityKey, state: Any) -> None:
-        entity = self.memory[key] = host(state, self.plans)
+        entity = self.memory[key] = host(key, state, self.plans)
         if isinstance(entity, Lane):
             entity.wanted = LaneConfig()
         for name, timer in state.timers.items():
@@ -147,8 +148,8 @@ class World:
                 break
         self.check_memory(key)
 
-    def decide(self, _key: EntityKey, entity: Entity) -> tuple[Entity, Any]:
-        out = decide_entity(entity, self.now, self.fetched, self.room)
+    def decide(self, key: EntityKey, entity: Entity) -> tuple[Entity, Any]:
+        out = decide_entity(key, entity, self.now, self.fetched, self.room)
         if isinstance(entity, Run):
             check_invariants(entity)
         return entity, out
@@ -161,7 +162,7 @@ class World:
     def write(self, key: EntityKey, entity: Entity, out: Any) -> bool:
         """Appends group by group; False if the process died in between."""
         at = sent = 0
-        for decisions, sends in groups(out):
+        for decisions, sends in out.groups():
             if self.crashes and self.random.random() < 0.05:
                 self.recover(key)
                 return False
@@ -175,7 +176,7 @@ class World:
             at += decisions
             sent += sends
         assert (at, sent) == (len(out.decisions), len(out.sends))
-        if is_over(entity.state):
+        if is_over(key, entity.state):
             self.memory.pop(key, None)
             self.held.pop(key, None)
         return True
@@ -299,7 +300,7 @@ class World:
     def check(self) -> None:
         check_slots(self.logs, self.definition)
         for key in self.logs:
-            if key.name.startswith("lane_"):
+            if key.kind == "lane":
                 self.check_lane(key)
             else:
                 check_run(self.logs, key)

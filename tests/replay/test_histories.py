@@ -79,7 +79,7 @@ def test_a_history_is_decided_as_it_was(file: Path) -> None:
             seq, fact = facts.pop(0)
             entity.apply(fact, seq)
         expected = list(turn)
-        taken = decide_entity(entity, now_ms, {}, unbounded).decisions
+        taken = decide_entity(key, entity, now_ms, {}, unbounded).decisions
         if isinstance(entity, Run):
             check_invariants(entity)
         if not chained:
@@ -98,7 +98,7 @@ def _begun(key: EntityKey, log: Log) -> tuple[Entity, Log]:
         at, seen = max((seq, event.seen) for seq, event in log if isinstance(event, CHECKPOINTS))
         known = [(seq, e) for seq, e in log if seq <= (at if isinstance(e, ev.Decision) else seen)]
         state, rest = fold(key, known), [item for item in log if item not in known]
-    return host(state, Plans(32)), rest
+    return host(key, state, Plans(32)), rest
 
 
 def _without_then(decision: ev.Decision) -> ev.Decision:

@@ -107,10 +107,10 @@ async def test_engine_01_an_error_that_leaves_nothing_to_do_ends_its_run_alone(
     """Not even its end can be decided: the others go on, and so does it once the engine is mended."""
     real = engine_room.decide_entity
 
-    def decide_entity(entity: Any, *rest: Any) -> Any:
+    def decide_entity(key: subjects.EntityKey, entity: Any, *rest: Any) -> Any:
         if getattr(entity.state, "workflow", "") == "w" and entity.state.started_at:
             raise ZeroDivisionError
-        return real(entity, *rest)
+        return real(key, entity, *rest)
 
     monkeypatch.setattr(engine_room, "decide_entity", decide_entity)
     key = await engine.submit(saga("{id: bad, type: function, config: {function_name: t.broken}}"))

@@ -14,7 +14,7 @@ from agentflow_common.runs.fold import fold
 from agentflow_common.runs.state import UNDO, RunState
 from agentflow_common.schedules.spec import trusted
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.entities import overtaken
+from agentflow_scheduler.shards.overtaken import overtaken
 
 if TYPE_CHECKING:
     from afsim.checker import Log

@@ -14,10 +14,10 @@ from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, blob_marker
-from agentflow_scheduler.entities import overtaken
 from agentflow_scheduler.runs import scope
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
+from agentflow_scheduler.shards.overtaken import overtaken
 from tests.support.deciding import decide
 
 MAP = "{id: m, type: map, config: {over: [1, 2, 3], body: {type: function, config: {function_name: f}}}}"

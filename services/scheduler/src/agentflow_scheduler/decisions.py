@@ -37,3 +37,12 @@ class Decisions:
         )
         self._evolve(state, event, 0)
         self.decisions.append(event)
+
+    def groups(self) -> list[tuple[int, int]]:
+        """Returns how many decisions and sends belong together, in order: a decision's sends are written with it."""
+        if self.marks is None:
+            return [(len(self.decisions), len(self.sends))]
+        counts = [0] * (len(self.decisions) + 1)
+        for mark in self.marks:
+            counts[mark] += 1
+        return [(0, 1)] * counts[0] + [(1, count) for count in counts[1:]]

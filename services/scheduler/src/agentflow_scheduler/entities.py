@@ -1,23 +1,25 @@
-"""What the engine hosts: runs, keyed lanes, schedules. Each has a log of its own, a fold, and a pure machine."""
+"""The kinds of entities that the engine hosts: runs, keyed lanes, schedules.
+
+Each entity has a log of its own, a fold that makes a state from the log, and a pure machine that decides. The engine
+treats all kinds alike: what differs between them is one `EntityKind` for each, looked up by the entity's key.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
 from agentflow_common.errors import InvalidError
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.log.fold import LogFold
-from agentflow_common.runs.fold import RunFold, new_state
+from agentflow_common.runs import fold as run_fold
+from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunState
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
-from agentflow_common.subjects import LANE_PREFIX, SCHEDULE_PREFIX, EntityKey
+from agentflow_common.subjects import EntityKey, Kind
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
 from agentflow_scheduler.runs.machine import decide
@@ -26,89 +28,95 @@ from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.schedules.machine import Schedule, decide_schedule
 
 State = RunState | LaneState | ScheduleState
-_BEGIN = (ev.RunSubmitted, ev.LaneRequested, ev.LaneConfigured, ev.ScheduleCreated)
 Entity = Run | Lane | Schedule
+Blobs = Mapping[str, Any]  # values that are stored out of line, by SHA-256
+Take = Callable[[str], bool]  # asks for room for one more step in a worker pool
+
+
+class EntityKind(NamedTuple):
+    """What differs between the kinds of entities."""
+
+    begins: tuple[type[ev.Event], ...]  # facts with which a new entity begins
+    continues: tuple[type[ev.Event], ...]  # events with which the log may begin, if what stood before them is gone
+    new_state: Callable[[EntityKey, Any, int], State]  # of the first fact, which is folded
+    folding: Callable[[EntityKey, Any], LogFold[Any]]  # a fold that begins with a state, or with nothing
+    host: Callable[[Any, Plans], Entity]
+    decide: Callable[[Any, int, Blobs, Take], Decisions]
+    is_over: Callable[[Any], bool]
+
+
+def _new_lane(key: EntityKey, event: ev.Event, seq: int) -> LaneState:
+    state = lane_fold.new_state(key)
+    lane_fold.evolve(state, event, seq)
+    return state
+
+
+KINDS: Final[Mapping[Kind, EntityKind]] = {
+    "run": EntityKind(
+        begins=(ev.RunSubmitted,),
+        continues=(ev.RunSubmitted,),
+        new_state=lambda _key, event, seq: run_fold.new_state(event, seq),
+        folding=lambda _key, state: RunFold(state),
+        host=lambda state, plans: Run(state, plans.get(state.definition)),
+        decide=decide,
+        is_over=lambda state: state.status.terminal,
+    ),
+    "lane": EntityKind(
+        begins=(ev.LaneRequested, ev.LaneConfigured),
+        continues=ev.LANE_EVENTS,
+        new_state=_new_lane,
+        folding=LaneFold,
+        host=lambda state, _plans: Lane(state),
+        decide=lambda lane, now_ms, _blobs, _take: decide_lane(lane, now_ms),
+        is_over=lambda _state: False,
+    ),
+    "schedule": EntityKind(
+        begins=(ev.ScheduleCreated,),
+        continues=(ev.Event,),  # facts that a checkpoint had not seen may stand before it
+        new_state=lambda _key, event, seq: schedule_fold.new_state(event, seq),
+        folding=lambda _key, state: ScheduleFold(state),
+        host=lambda state, _plans: Schedule(state),
+        decide=lambda schedule, now_ms, _blobs, _take: decide_schedule(schedule, now_ms),
+        is_over=lambda state: state.over,
+    ),
+}
+_BEGINS: Final = tuple(event_type for kind in KINDS.values() for event_type in kind.begins)
 
 
 def folding(key: EntityKey, state: Any = None) -> LogFold[Any]:
-    if key.name.startswith(LANE_PREFIX):
-        return LaneFold(key, state)
-    if key.name.startswith(SCHEDULE_PREFIX):
-        return ScheduleFold(state)
-    return RunFold(state)
+    """Returns a fold of the entity's log, from the state on or from the start."""
+    return KINDS[key.kind].folding(key, state)
 
 
-def begins(key: EntityKey, event: ev.Event) -> bool:
-    """Whether an entity that is not known may begin (or, after its checkpoint, go on) with this event."""
-    if (event.org, event.run) != (key.org, key.name):
-        return False
-    if key.name.startswith(LANE_PREFIX):
-        return isinstance(event, ev.LANE_EVENTS)
-    if key.name.startswith(SCHEDULE_PREFIX):
-        return True  # what stands before a checkpoint may be gone, and facts that it had not seen come first
-    return isinstance(event, ev.RunSubmitted)
+def may_begin_with(key: EntityKey, event: ev.Event) -> bool:
+    """True if an unknown entity may begin with the event, or go on with it after a checkpoint."""
+    return _is_about(key, event) and isinstance(event, KINDS[key.kind].continues)
 
 
 def begin(key: EntityKey, event: ev.Event, seq: int) -> State | None:
-    """The state that a fact begins; None for a late word about what is over. InvalidError for one about another."""
-    if isinstance(event, _BEGIN) and (event.org, event.run) != (key.org, key.name):
-        raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.name}", kind="misplaced")
-    if key.name.startswith(LANE_PREFIX):
-        if not isinstance(event, ev.LaneRequested | ev.LaneConfigured):
-            return None
-        state = lane_fold.new_state(key)
-        lane_fold.evolve(state, event, seq)
-        return state
-    if key.name.startswith(SCHEDULE_PREFIX):
-        return schedule_fold.new_state(event, seq) if isinstance(event, ev.ScheduleCreated) else None
-    return new_state(event, seq) if isinstance(event, ev.RunSubmitted) else None
+    """Returns the state that a fact begins; None for a late fact about an entity that is over.
 
-
-def is_over(state: State) -> bool:
-    """Whether nothing is left to decide, whatever comes."""
-    if isinstance(state, RunState):
-        return state.status.terminal
-    return state.over if isinstance(state, ScheduleState) else False
-
-
-def overtaken(key: EntityKey, log: Sequence[tuple[int, ev.Event]]) -> list[tuple[int, EntityKey, ev.Event]]:
-    """Cancels and signals that came while a run went on as a new one, which its end had not seen: (sequence, the new
-    run, what is to be said to it). log: the run's events as (sequence, event)."""
-    end = next((event for _, event in log if isinstance(event, ev.TERMINAL_RUN)), None)
-    if not isinstance(end, ev.RunCompleted) or not end.continued_as:
-        return []
-    to = subjects.key_of(key.org, end.continued_as)
-    found: list[tuple[int, EntityKey, ev.Event]] = []
-    for seq, event in log:
-        if seq > end.seen and isinstance(event, ev.RunCancelRequested | ev.SignalReceived):
-            word = msgspec.structs.replace(event, run=to.name)
-            if isinstance(word, ev.SignalReceived) and not word.id:  # so that it counts once, however often it is said
-                word = msgspec.structs.replace(word, id=f"{key.name}:{seq}")
-            found.append((seq, to, word))
-    return found
-
-
-def host(state: State, plans: Plans) -> Entity:
-    """The entity in memory. Raises whatever a definition raises that can't be planned."""
-    if isinstance(state, RunState):
-        return Run(state, plans.get(state.definition))
-    return Lane(state) if isinstance(state, LaneState) else Schedule(state)
-
-
-def decide_entity(entity: Entity, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> Decisions:
-    if isinstance(entity, Run):
-        return decide(entity, now_ms, blobs, take)
-    return decide_lane(entity, now_ms) if isinstance(entity, Lane) else decide_schedule(entity, now_ms)
-
-
-def groups(out: Decisions) -> list[tuple[int, int]]:
-    """How many decisions and sends belong together, in order: what a decision sends goes out with it.
-
-    A run says so by `marks`: the number of decisions that stood before each send. Others keep both few.
+    Raises InvalidError for a fact that begins another entity.
     """
-    if out.marks is None:
-        return [(len(out.decisions), len(out.sends))]
-    counts = [0] * (len(out.decisions) + 1)
-    for mark in out.marks:
-        counts[mark] += 1
-    return [(0, 1)] * counts[0] + [(1, count) for count in counts[1:]]
+    if isinstance(event, _BEGINS) and not _is_about(key, event):
+        raise InvalidError(f"{event.org}/{event.run} in the place of {key.org}/{key.name}", kind="misplaced")
+    kind = KINDS[key.kind]
+    return kind.new_state(key, event, seq) if isinstance(event, kind.begins) else None
+
+
+def host(key: EntityKey, state: State, plans: Plans) -> Entity:
+    """Returns the entity in memory. Raises what the definition of a run raises that can't be planned."""
+    return KINDS[key.kind].host(state, plans)
+
+
+def decide_entity(key: EntityKey, entity: Entity, now_ms: int, blobs: Blobs, take: Take) -> Decisions:
+    return KINDS[key.kind].decide(entity, now_ms, blobs, take)
+
+
+def is_over(key: EntityKey, state: State) -> bool:
+    """True if nothing is left to decide, whatever comes."""
+    return KINDS[key.kind].is_over(state)
+
+
+def _is_about(key: EntityKey, event: ev.Event) -> bool:
+    return (event.org, event.run) == (key.org, key.name)

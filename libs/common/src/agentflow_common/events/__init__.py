@@ -31,6 +31,11 @@ def event_type(event: Event | type[Event]) -> str:
     return str(tag)
 
 
+def step_of(event: Event) -> str:
+    """Returns the key of the step that the event is about; empty for an event about the whole entity."""
+    return str(getattr(event, "step", ""))
+
+
 ALL_TYPES: Final[tuple[type[Event], ...]] = tuple(
     kind
     for module in (run_facts, run_decisions, ledgers, schedules)

@@ -214,7 +214,7 @@ async def _told_before(deps: Deps, letter: DeadLetter) -> int:
 
 async def _check_run(deps: Deps, letter: DeadLetter, data: bytes) -> None:
     """A fact about a run that the log does not hold (any more) would be told to nobody."""
-    if letter.run.startswith((subjects.LANE_PREFIX, subjects.SCHEDULE_PREFIX)):
+    if subjects.kind_of(letter.run) != "run":
         return
     first = await deps.log.read(letter.subject, limit=1)
     known = first and isinstance(ev.try_decode(first[0].data), ev.RunSubmitted)

@@ -203,7 +203,7 @@ class Engine:
     async def _adopt(self, key: EntityKey, state: State) -> Entity | None:
         """The entity in memory. A run whose definition can't be planned is ended in the log: it would wait for ever."""
         try:
-            entity = self._entities[key] = host(state, self._plans)
+            entity = self._entities[key] = host(key, state, self._plans)
         except Exception as error:
             log.exception("the definition can't be planned", extra={"org": key.org, "run": key.name})
             if not isinstance(state, RunState):
@@ -282,7 +282,7 @@ class Engine:
     ) -> tuple[Decisions, Turn]:
         if isinstance(entity, Lane):
             entity.wanted = self._controls.lane(entity.state.lane)
-        out = decide_entity(entity, now_ms, values, self._room(key, entity))
+        out = decide_entity(key, entity, now_ms, values, self._room(key, entity))
         for ref in out.needs:
             try:
                 values[ref.sha256] = await self._blobs.fetch(ref)
@@ -340,7 +340,7 @@ class Engine:
 
     async def _reload(self, key: EntityKey, known: int = 0) -> Entity | None:
         state = await reload(self._log, key, known)
-        if state is None or is_over(state):
+        if state is None or is_over(key, state):
             self._drop(key)
             return None
         return await self._adopt(key, state)
@@ -356,7 +356,7 @@ class Engine:
                 await self._after_run(turn, turn.entity)
             else:
                 self.trimmer.after(turn.key, turn.entity)
-                if is_over(turn.entity.state):
+                if is_over(turn.key, turn.entity.state):
                     self._drop(turn.key)
         if timers:
             await set_timers(self._log, timers)

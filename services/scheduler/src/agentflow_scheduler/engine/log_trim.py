@@ -78,7 +78,7 @@ class Trimmer:
 
     async def _decided(self, key: EntityKey, cut: Cut) -> list[tuple[str, int]]:
         """The subjects of its decisions, with the sequence up to which each may go."""
-        if not key.name.startswith(subjects.SCHEDULE_PREFIX):
+        if key.kind != "schedule":
             return [(subjects.run_out_all(key), cut.decisions)]
         listed = await self._log.newest(subjects.out_schedule(key))
         over = [(subjects.run_timers(key), cut.checkpoint)] if listed == cut.checkpoint else []

@@ -19,7 +19,7 @@ from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.engine.append import Turn
-from agentflow_scheduler.entities import Entity, groups
+from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.runs.faults import at_step
 
 ADOPT_TIMEOUT_S: Final = 5.0
@@ -35,14 +35,14 @@ class Packer:
         """What an entity decided, as bytes. StepFault for what can't be written, RetryableError if not now."""
         encoded = []
         for decision in out.decisions:
-            with at_step(getattr(decision, "step", "")):
+            with at_step(ev.step_of(decision)):
                 encoded.append(await self.decision(entity.state, decision))
         sent = []
         for number, (to, fact) in enumerate(out.sends):
             about = out.decisions[out.marks[number] - 1] if out.marks and out.marks[number] else None
-            with at_step(getattr(about, "step", "")):
+            with at_step("" if about is None else ev.step_of(about)):
                 sent.append(Entry(subjects.run_in(to), await self.fact(key, to, fact)))
-        return Turn(key, entity, out.decisions, encoded, sent, groups(out) if sent else ())
+        return Turn(key, entity, out.decisions, encoded, sent, out.groups() if sent else ())
 
     async def decision(self, state: Any, decision: ev.Decision) -> bytes:
         """The decision's bytes. What is stored out of line is so in the state as well: state equals fold."""
@@ -100,8 +100,13 @@ class Packer:
 
     async def _hand_on(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> None:
         """A run that is given values of another may ask for what their redaction tokens stand for."""
-        given = fact.inputs if isinstance(fact, ev.RunSubmitted) else getattr(fact, "output", None)
-        if given is None or not screening.contains_token(given.value):
+        if isinstance(fact, ev.RunSubmitted):
+            payload = fact.inputs
+        elif isinstance(fact, ev.ChildEnded):
+            payload = fact.output
+        else:
+            return
+        if not screening.contains_token(payload.value):
             return
         request = AdoptRequest(org=to.org, run=to.name, origin=origin.name)
         try:

@@ -34,7 +34,7 @@ class Pools:
 
     def folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
         """A fact came: the attempt that it tells of may be over, and the next one begun in its place."""
-        name = getattr(event, "step", "")
+        name = ev.step_of(event)
         if name:
             step = run.state.steps.get(name)
             if step is not None and step.status not in ACTIVE:

@@ -26,7 +26,7 @@ from agentflow_common.runs.state import (
     undo_key,
     undoing_steps,
 )
-from agentflow_common.subjects import SCHEDULE_PREFIX
+from agentflow_common.subjects import kind_of
 from agentflow_scheduler.runs import attempts, expansion
 from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.run import Run
@@ -270,7 +270,7 @@ def of_end(state: RunState, parent: ParentRef, output: Payload, error: StepError
         "attempt": parent.attempt,
         "child": state.continued_as or state.run,
         "status": "continued" if continued else str(state.status),
-        "output": Payload() if parent.run.startswith(SCHEDULE_PREFIX) else output,
+        "output": Payload() if kind_of(parent.run) == "schedule" else output,
         "error": error,
         "cost_nano": state.cost_nano,
         "input_tokens": state.input_tokens,

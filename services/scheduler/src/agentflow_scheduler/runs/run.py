@@ -100,7 +100,7 @@ class Run:
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
         evolve(self.state, event, seq)
-        key = getattr(event, "step", "")
+        key = ev.step_of(event)
         if key:
             self.dirty[key] = None
             self.changed(key)

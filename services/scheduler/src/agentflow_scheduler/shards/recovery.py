@@ -20,8 +20,9 @@ from agentflow_common.log.fold import LogFold
 from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.entities import State, begins, folding, is_over, overtaken
+from agentflow_scheduler.entities import State, folding, is_over, may_begin_with
 from agentflow_scheduler.runs import ending
+from agentflow_scheduler.shards.overtaken import overtaken
 from agentflow_scheduler.shards.snapshots import load_snapshot
 
 log = logging.getLogger(__name__)
@@ -57,7 +58,7 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
     states: dict[EntityKey, State] = {}
     for key, fold in reading.folds.items():
         folded = await reload(event_log, key, reading.torn[key]) if key in reading.torn else fold.finish()
-        if folded is not None and not is_over(folded):
+        if folded is not None and not is_over(key, folded):
             states[key] = folded
     found = {"shards": len(wanted), "from_seq": first, "to_seq": last, "runs": len(states), "read": sum(read.values())}
     log.info("recovered", extra=found)
@@ -94,7 +95,7 @@ class _Reading:
             self.late.pop(key, None)
         fold = self.folds.get(key)
         if fold is None:
-            if not begins(key, event):
+            if not may_begin_with(key, event):
                 return True  # a late word about what is over
             fold = self.folds[key] = folding(key)
             self._bases[key] = (self.snapshot_seq + 1, 0)  # a lane that the snapshot had left out, or what begins now
