@@ -81,3 +81,46 @@ class Decision(Event, frozen=True, kw_only=True):
     """Base of every decision of the scheduler."""
 
     seen: int = 0  # the sequence of the newest incoming fact that was folded when this was decided
+
+
+# --- what several types of events begin with ---
+
+
+class AttemptFact(Event, frozen=True):
+    """Base of the facts about one attempt of a step."""
+
+    step: str
+    attempt: int
+
+
+class AttemptDecision(Decision, frozen=True):
+    """Base of the decisions about one attempt of a step."""
+
+    step: str
+    attempt: int
+
+
+class RequestFact(Event, frozen=True):
+    """Base of what people ask of a run or a schedule."""
+
+    reason: str = ""
+    by: str = ""
+
+
+class SlotFact(Event, frozen=True):
+    """Base of what an attempt asks of a keyed lane."""
+
+    lane: str
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int
+
+
+class SlotDecision(Decision, frozen=True):
+    """Base of what a keyed lane decides about an attempt."""
+
+    holder_org: str
+    holder_run: str
+    step: str
+    attempt: int

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.events.base import Decision, Event
+from agentflow_common.events.base import AttemptFact, Decision, Event, SlotDecision, SlotFact
 
 
-class ClaimTaken(Event, frozen=True, tag="claim.taken"):
+class ClaimTaken(AttemptFact, frozen=True, tag="claim.taken"):
     """A worker is about to run a non-idempotent attempt (subject `...claim.<step>.<attempt>`, expected sequence 0)."""
 
-    step: str
-    attempt: int
     worker: str
 
 
-class CostSettled(Event, frozen=True, tag="cost.settled"):
+class CostSettled(AttemptFact, frozen=True, tag="cost.settled"):
     """Stream AF_COST."""
 
-    step: str
-    attempt: int
     reservation: str
     provider: str
     model: str
@@ -43,27 +39,16 @@ class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
 # --- keyed lanes: an entity each, whose `in` holds requests and whose `out` holds grants ---
 
 
-class LaneRequested(Event, frozen=True, tag="lane.requested"):
+class LaneRequested(SlotFact, frozen=True, tag="lane.requested"):
     """An attempt asks for a slot."""
 
-    lane: str
-    holder_org: str
-    holder_run: str
-    step: str
-    attempt: int
     priority: int = 0
     limit: int = 1  # limit, rate_per_s: what its definition declares, if nobody configured the lane
     rate_per_s: float | None = None
 
 
-class LaneReleased(Event, frozen=True, tag="lane.released"):
+class LaneReleased(SlotFact, frozen=True, tag="lane.released"):
     """An attempt needs its slot (or its place in the queue) no longer."""
-
-    lane: str
-    holder_org: str
-    holder_run: str
-    step: str
-    attempt: int
 
 
 class LaneConfigured(Event, frozen=True, tag="lane.configured"):
@@ -76,22 +61,12 @@ class LaneConfigured(Event, frozen=True, tag="lane.configured"):
     by: str = ""
 
 
-class LaneGranted(Decision, frozen=True, tag="lane.granted"):
+class LaneGranted(SlotDecision, frozen=True, tag="lane.granted"):
     """A slot is given; the same append tells the run (`slot.granted`)."""
 
-    holder_org: str
-    holder_run: str
-    step: str
-    attempt: int
 
-
-class LaneRefused(Decision, frozen=True, tag="lane.refused"):
+class LaneRefused(SlotDecision, frozen=True, tag="lane.refused"):
     """Too many wait: the same append tells the run (`slot.refused`)."""
-
-    holder_org: str
-    holder_run: str
-    step: str
-    attempt: int
 
 
 class LaneCheckpointed(Decision, frozen=True, tag="lane.checkpointed"):

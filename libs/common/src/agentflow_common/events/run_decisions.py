@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.events.base import Decision, Payload, StepError
+from agentflow_common.events.base import AttemptDecision, Decision, Payload, StepError
 
 
 class RunStarted(Decision, frozen=True, tag="run.started"):
@@ -35,11 +35,9 @@ class NextStep(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: dict[str, Any] = {}
 
 
-class StepScheduled(Decision, frozen=True, tag="step.scheduled"):
+class StepScheduled(AttemptDecision, frozen=True, tag="step.scheduled"):
     """A step attempt is offered to workers: the decision and the queue entry in one."""
 
-    step: str
-    attempt: int
     lane: str
     kind: str  # node type
     config: dict[str, Any]  # the node's configuration without its inputs
@@ -80,21 +78,17 @@ class StepSkipped(Decision, frozen=True, tag="step.skipped"):
     reason: str
 
 
-class StepCancelled(Decision, frozen=True, tag="step.cancelled"):
+class StepCancelled(AttemptDecision, frozen=True, tag="step.cancelled"):
     """An attempt was closed because the run is being cancelled, or has failed."""
 
-    step: str
-    attempt: int
     reason: str = ""
     # the subworkflow's run that was told to end. The run waits for its end before it undoes its own steps.
     child: str = ""
 
 
-class StepTimedOut(Decision, frozen=True, tag="step.timed_out"):
+class StepTimedOut(AttemptDecision, frozen=True, tag="step.timed_out"):
     """An attempt passed one of its bounds in time."""
 
-    step: str
-    attempt: int
     timeout_ms: int
     # which one was passed, `attempt` (also when empty), `total` or `heartbeat`; its length is timeout_ms
     bound: str = ""
@@ -123,11 +117,9 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
     attempt: int = 0
 
 
-class StepQueued(Decision, frozen=True, tag="step.queued"):
+class StepQueued(AttemptDecision, frozen=True, tag="step.queued"):
     """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it."""
 
-    step: str
-    attempt: int
     # empty if it gave a slot back that it was granted while its run or its workflow is paused; it asks anew
     # when that goes on
     lane: str
@@ -135,11 +127,9 @@ class StepQueued(Decision, frozen=True, tag="step.queued"):
     unsure: bool = False  # an earlier attempt may have taken effect
 
 
-class StepWaiting(Decision, frozen=True, tag="step.waiting"):
+class StepWaiting(AttemptDecision, frozen=True, tag="step.waiting"):
     """A step that no worker runs has begun."""
 
-    step: str
-    attempt: int
     kind: str  # `wait`, `signal`, `approval` or `subworkflow`
     until: int = 0  # when it ends by itself, ms since the epoch (0: never)
     child: str = ""  # the run of a subworkflow, started in the same append
@@ -147,11 +137,9 @@ class StepWaiting(Decision, frozen=True, tag="step.waiting"):
     undo: bool = False  # the step has a compensation
 
 
-class StepResolved(Decision, frozen=True, tag="step.resolved"):
+class StepResolved(AttemptDecision, frozen=True, tag="step.resolved"):
     """The end of a step that the engine itself ended."""
 
-    step: str
-    attempt: int
     status: str  # `completed`, or `failed` with an error
     output: Payload = Payload()
     error: StepError | None = None

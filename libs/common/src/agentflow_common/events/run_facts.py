@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from agentflow_common.events.base import Event, LlmUsage, Payload, StepError
+from agentflow_common.events.base import AttemptFact, Event, LlmUsage, Payload, RequestFact, StepError
 
 
 class ParentRef(msgspec.Struct, frozen=True):
@@ -62,26 +62,20 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     signals: dict[str, list[Payload]] = {}  # by name, those that the origin had kept and no step of it had taken
 
 
-class RunCancelRequested(Event, frozen=True, tag="run.cancel_requested"):
+class RunCancelRequested(RequestFact, frozen=True, tag="run.cancel_requested"):
     """A client, or a parent's step, asked the run to end."""
 
-    reason: str = ""
-    by: str = ""
     grace_ms: int = 0  # how long active steps may take to end by themselves
     force: bool = False  # at once and without compensation
     child_of: ParentRef | None = None  # the step that cancels its subworkflow, and waits for its end
 
 
-class RunPauseRequested(Event, frozen=True, tag="run.pause_requested"):
+class RunPauseRequested(RequestFact, frozen=True, tag="run.pause_requested"):
     """No further step is offered; those that run go on to their end."""
 
-    reason: str = ""
-    by: str = ""
 
-
-class RunResumeRequested(Event, frozen=True, tag="run.resume_requested"):
-    reason: str = ""
-    by: str = ""
+class RunResumeRequested(RequestFact, frozen=True, tag="run.resume_requested"):
+    """Steps are offered again."""
 
 
 class SignalReceived(Event, frozen=True, tag="signal.received"):
@@ -105,22 +99,18 @@ class ApprovalGiven(Event, frozen=True, tag="approval.given"):
     via: str = ""  # the API key that said it for them, if it was not their own
 
 
-class OutcomeResolved(Event, frozen=True, tag="outcome.resolved"):
+class OutcomeResolved(AttemptFact, frozen=True, tag="outcome.resolved"):
     """A person resolves an attempt whose outcome is unknown: `completed`, `retry` or `fail`."""
 
-    step: str
-    attempt: int
     outcome: str
     output: Payload = Payload()
     by: str = ""
     reason: str = ""
 
 
-class ChildEnded(Event, frozen=True, tag="child.ended"):
+class ChildEnded(AttemptFact, frozen=True, tag="child.ended"):
     """A subworkflow's run ended; its scheduler tells the parent in the append that ends it."""
 
-    step: str
-    attempt: int
     child: str
     status: str  # a RunStatus
     output: Payload = Payload()
@@ -130,39 +120,31 @@ class ChildEnded(Event, frozen=True, tag="child.ended"):
     output_tokens: int = 0
 
 
-class SlotGranted(Event, frozen=True, tag="slot.granted"):
+class SlotGranted(AttemptFact, frozen=True, tag="slot.granted"):
     """The ledger of a keyed lane has given this attempt a slot."""
 
-    step: str
-    attempt: int
     lane: str
     # when the attempt had asked for it, ms since the epoch: a grant that is told late is not taken for the
     # answer to a later request
     asked_at: int = 0
 
 
-class SlotRefused(Event, frozen=True, tag="slot.refused"):
+class SlotRefused(AttemptFact, frozen=True, tag="slot.refused"):
     """The ledger of a keyed lane can't let this attempt wait."""
 
-    step: str
-    attempt: int
     lane: str
     error: StepError
 
 
-class StepStarted(Event, frozen=True, tag="step.started"):
+class StepStarted(AttemptFact, frozen=True, tag="step.started"):
     """A worker runs the attempt and it takes long enough to be worth a word."""
 
-    step: str
-    attempt: int
     worker: str
 
 
-class StepProgressed(Event, frozen=True, tag="step.progressed"):
+class StepProgressed(AttemptFact, frozen=True, tag="step.progressed"):
     """A heartbeat of a running attempt."""
 
-    step: str
-    attempt: int
     progress: float = 0.0  # 0 to 1
     detail: str = ""  # screened like an error's text
     worker: str = ""
@@ -175,11 +157,9 @@ class BegunStep(msgspec.Struct, frozen=True):
     kind: str  # node type
 
 
-class StepCompleted(Event, frozen=True, tag="step.completed"):
+class StepCompleted(AttemptFact, frozen=True, tag="step.completed"):
     """An attempt succeeded."""
 
-    step: str
-    attempt: int
     output: Payload = Payload()
     worker: str = ""
     started_at: int = 0  # ms since the epoch
@@ -191,11 +171,9 @@ class StepCompleted(Event, frozen=True, tag="step.completed"):
     begun: BegunStep | None = None
 
 
-class StepFailed(Event, frozen=True, tag="step.failed"):
+class StepFailed(AttemptFact, frozen=True, tag="step.failed"):
     """An attempt failed; the scheduler alone decides what follows."""
 
-    step: str
-    attempt: int
     error: StepError
     worker: str = ""
     started_at: int = 0
@@ -206,11 +184,9 @@ class StepFailed(Event, frozen=True, tag="step.failed"):
     effect: bool = False
 
 
-class StepOutcomeUnknown(Event, frozen=True, tag="step.outcome_unknown"):
+class StepOutcomeUnknown(AttemptFact, frozen=True, tag="step.outcome_unknown"):
     """A non-idempotent attempt had been claimed by a worker that then vanished: nobody knows whether it took effect."""
 
-    step: str
-    attempt: int
     worker: str = ""
     claimed_by: str = ""
 

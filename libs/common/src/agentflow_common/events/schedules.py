@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.events.base import Decision, Event, Payload, StepError
+from agentflow_common.events.base import Decision, Event, Payload, RequestFact, StepError
 
 
 class ScheduleCreated(Event, frozen=True, tag="schedule.created"):
@@ -29,23 +29,16 @@ class ScheduleUpdated(Event, frozen=True, tag="schedule.updated"):
     by: str = ""
 
 
-class SchedulePaused(Event, frozen=True, tag="schedule.paused"):
-    reason: str = ""
-    by: str = ""
+class SchedulePaused(RequestFact, frozen=True, tag="schedule.paused"):
+    """Nothing fires by time from here on."""
 
 
-class ScheduleResumed(Event, frozen=True, tag="schedule.resumed"):
+class ScheduleResumed(RequestFact, frozen=True, tag="schedule.resumed"):
     """Times that passed during the pause are not made up for."""
 
-    reason: str = ""
-    by: str = ""
 
-
-class ScheduleDeleted(Event, frozen=True, tag="schedule.deleted"):
+class ScheduleDeleted(RequestFact, frozen=True, tag="schedule.deleted"):
     """Its runs go on to their end."""
-
-    reason: str = ""
-    by: str = ""
 
 
 class ScheduleTriggered(Event, frozen=True, tag="schedule.triggered"):
