@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from agentflow_common.definition.nodes import NODES_MAX
+from agentflow_common.definition.nodes.base import NODES_MAX
 from agentflow_common.errors import AgentFlowError
 from agentflow_gateway.runs.submission import EVENT_BYTES_MAX
 from benchmarks import workflow_shapes as shapes

@@ -11,7 +11,7 @@ from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes import works
+from agentflow_common.definition.nodes.calls import works
 from agentflow_common.events import Payload
 from agentflow_common.expressions.language import walk
 from agentflow_common.runs.fold import RunFold

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.definition.nodes import NODE_TYPES
+from agentflow_common.definition.nodes.types import NODE_TYPES
 from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_sdk import InvalidArgumentError, Workflow, body
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from agentflow_common.definition.model import Definition, Edge
-from agentflow_common.definition.nodes import AnyNode, LoopNode, all_inputs
+from agentflow_common.definition.nodes.calls import all_inputs
+from agentflow_common.definition.nodes.types import AnyNode, LoopNode
 from agentflow_common.expressions import language as expressions
 
 

@@ -11,7 +11,9 @@ from typing import Any, Final, get_args
 from pydantic import BaseModel
 
 from agentflow_common import hints
-from agentflow_common.definition import nodes
+from agentflow_common.definition.nodes.policy import Policy, Retry
+from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNode
+from agentflow_common.definition.nodes.work import Body
 
 Path = tuple[str | int, ...]
 
@@ -70,11 +72,11 @@ OTHER_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
     "queue": ("lane",),
     "required_approvals": ("required",),
 }
-_POLICY: Final = frozenset(nodes.Policy.model_fields)
-_RETRY: Final = frozenset(nodes.Retry.model_fields)
+_POLICY: Final = frozenset(Policy.model_fields)
+_RETRY: Final = frozenset(Retry.model_fields)
 _GRAPH_STYLE: Final = frozenset(
     {"name", "tool", "function", "prompt", "workflow", "args", "parallel", "for_each", "reveal", "output",
-     "max_output_tokens", "temperature", *nodes.NODE_TYPES[4:]}
+     "max_output_tokens", "temperature", *NODE_TYPES[4:]}
 )  # fmt: skip
 
 
@@ -87,8 +89,8 @@ def _by_type(union: Any) -> dict[str, type[BaseModel]]:
     return {get_args(model.model_fields["type"].annotation)[0]: model for model in get_args(union)}
 
 
-_NODES: Final = _by_type(nodes.AnyNode)
-_BODIES: Final = _by_type(get_args(nodes.Body)[0])
+_NODES: Final = _by_type(AnyNode)
+_BODIES: Final = _by_type(get_args(Body)[0])
 
 
 def _config_of(models: Mapping[str, type[BaseModel]], kind: Any) -> frozenset[str]:
@@ -99,7 +101,7 @@ def _config_of(models: Mapping[str, type[BaseModel]], kind: Any) -> frozenset[st
 
 def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Path, frozenset[str]]]:
     """Yields the levels of a node: the path below the node, and the fields that may stand there."""
-    own = names_of(nodes.ToolNode)
+    own = names_of(ToolNode)
     yield (), (own - {"id", "type", "config"}) | _GRAPH_STYLE if graph_style else own
     yield ("config",), _config_of(_NODES, node.get("type"))
     yield ("policy",), _POLICY

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from agentflow_common.definition.graph_style import LLM_FIELDS, OTHERS, SHORT, WORKS
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes import BODY_TYPES, NODE_TYPES, UNDO_TYPES
+from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _CHOICES: Final = {  # the unions of models that `type` tells apart

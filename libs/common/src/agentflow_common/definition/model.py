@@ -14,16 +14,9 @@ from pydantic import Field
 
 from agentflow_common import ids
 from agentflow_common.definition.durations import Duration
-from agentflow_common.definition.nodes import (
-    ITERATIONS_MAX,
-    NODE_ID,
-    NODES_MAX,
-    Model,
-    Node,
-    NodeId,
-    Work,
-    works,
-)
+from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Model, NodeId
+from agentflow_common.definition.nodes.calls import Work, works
+from agentflow_common.definition.nodes.types import Node
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions.language import kind_of
 

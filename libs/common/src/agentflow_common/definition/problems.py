@@ -10,7 +10,8 @@ from agentflow_common import hints
 from agentflow_common.definition import field_hints
 from agentflow_common.definition.checks.lanes import LANE_FIXES
 from agentflow_common.definition.graph_style import Authored
-from agentflow_common.definition.nodes import BODY_TYPES, NODE_ID, NODE_TYPES, UNDO_TYPES
+from agentflow_common.definition.nodes.base import NODE_ID
+from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
 from agentflow_common.expressions.language import kind_of
 
 

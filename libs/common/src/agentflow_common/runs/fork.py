@@ -16,7 +16,7 @@ import msgspec
 from agentflow_common import hints
 from agentflow_common.definition.dependencies import dependencies, order_dependencies
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes import all_inputs
+from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import SeedPosition

@@ -15,7 +15,7 @@ import msgspec
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from agentflow_common.definition.durations import Duration
-from agentflow_common.definition.nodes import NODE_ID, WORKFLOW_REF
+from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.schedules import fire_times

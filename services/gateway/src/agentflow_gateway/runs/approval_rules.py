@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from agentflow_common.definition.nodes import NODE_ID
+from agentflow_common.definition.nodes.base import NODE_ID
 from agentflow_common.errors import (
     AlreadyExistsError,
     InvalidError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal
 
 from agentflow_common import ids
-from agentflow_common.definition.nodes import Retry
+from agentflow_common.definition.nodes.policy import Retry
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs.state import StepState, StepStatus, parent_of

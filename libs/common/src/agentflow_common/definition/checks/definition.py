@@ -20,7 +20,8 @@ from agentflow_common.definition.checks.names import (
 from agentflow_common.definition.dependencies import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
-from agentflow_common.definition.nodes import (
+from agentflow_common.definition.nodes.calls import all_inputs, arguments, local_names, works
+from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
     ContinueNode,
@@ -28,10 +29,6 @@ from agentflow_common.definition.nodes import (
     MapNode,
     SignalNode,
     WaitNode,
-    all_inputs,
-    arguments,
-    local_names,
-    works,
 )
 from agentflow_common.expressions import language as expressions
 

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes import ApprovalNode, LoopNode, all_inputs, local_names
+from agentflow_common.definition.nodes.calls import all_inputs, local_names
+from agentflow_common.definition.nodes.types import ApprovalNode, LoopNode
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]

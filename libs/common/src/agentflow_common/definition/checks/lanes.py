@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from agentflow_common.definition.nodes import AnyNode, works
+from agentflow_common.definition.nodes.calls import works
+from agentflow_common.definition.nodes.types import AnyNode
 
 LANE_FIXES: Final = {  # of fields whose text has a shape
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",

@@ -15,7 +15,8 @@ import msgspec
 
 from agentflow_common import hints
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.nodes import AnyNode, Work, arguments
+from agentflow_common.definition.nodes.calls import Work, arguments
+from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.expressions import language as expressions
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
