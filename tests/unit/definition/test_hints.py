@@ -7,6 +7,7 @@ import pytest
 from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.expressions import language as expressions
+from agentflow_common.expressions.sandbox import ExpressionError
 
 TEXT = """\
 name: w
@@ -224,7 +225,7 @@ def test_usage_18_every_field_of_a_mistaken_definition_is_looked_up_and_nothing_
 def test_usage_18_at_run_time_the_fields_that_are_there_are_listed(text: str, told: str) -> None:
     output = {"score": 0.1, "label": "judge.output.none", **({"deep": {"y": 2}} if "deep" in text else {})}
     variables = {"judge": {"output": output}, "tags": {}}
-    with pytest.raises(expressions.ExpressionError) as caught:
+    with pytest.raises(ExpressionError) as caught:
         expressions.condition(text).holds(variables)
     assert told in str(caught.value)
 

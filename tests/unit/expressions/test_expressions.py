@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agentflow_common.expressions import language as ex
-from agentflow_common.expressions.language import ExpressionError, condition
+from agentflow_common.expressions.language import condition
+from agentflow_common.expressions.sandbox import ExpressionError
 
 VALUES = {"a": {"b": [1, {"c": "x"}], "n": None}, "name": "World", "k": 3, "big": "x" * 10_000}
 

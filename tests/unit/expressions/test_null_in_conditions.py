@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.expressions.language import ExpressionError, condition
+from agentflow_common.expressions.language import condition
+from agentflow_common.expressions.sandbox import ExpressionError
 
 SKIPPED = {"output": None, "error": None, "status": "skipped"}
 GIVEN: dict[str, Any] = {

@@ -12,7 +12,7 @@ from agentflow_common import events as ev
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload
 from agentflow_common.expressions import language as expressions
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus
 from agentflow_scheduler.runs.plan import Plans

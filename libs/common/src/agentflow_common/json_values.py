@@ -167,10 +167,3 @@ def text_of(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return _WORDS[value]
     return json.dumps(plain(value), ensure_ascii=False)
-
-
-__all__ = [
-    "DEPTH_MAX", "INT_BITS_MAX", "JsonError", "check",
-    "escaped", "escaped_all", "is_storable", "key_text", "kind_of", "plain", "text_of",
-    "without_addresses",
-]  # fmt: skip

@@ -11,7 +11,8 @@ from agentflow_common import events as ev
 from agentflow_common import json_values
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions.language import ExpressionError, walk
+from agentflow_common.expressions.language import walk
+from agentflow_common.expressions.sandbox import ExpressionError
 
 MESSAGE_CHARS_MAX: Final = 2_000
 BASES_MAX: Final = 8

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import BeforeValidator, Field, WithJsonSchema
 
-from agentflow_common.expressions.language import kind_of
+from agentflow_common.json_values import kind_of
 
 DURATION_MS_MAX: Final = 366 * 86_400_000
 TIME_MS_MAX: Final = 9_000_000_000_000  # the server counts timers in ns, in 63 bits: to the year 2262

@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, NamedTuple
 
-from agentflow_common.expressions.language import kind_of
+from agentflow_common.json_values import kind_of
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]

@@ -18,7 +18,7 @@ from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODE
 from agentflow_common.definition.nodes.calls import Work, works
 from agentflow_common.definition.nodes.types import Node
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.expressions.language import kind_of
+from agentflow_common.json_values import kind_of
 
 NAME: Final = NODE_ID
 PROBLEMS_MAX: Final = 50

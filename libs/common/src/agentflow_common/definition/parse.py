@@ -19,7 +19,7 @@ from agentflow_common.definition.graph_style import Authored, normalise
 from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, InputSpec, StateSpec
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.expressions.language import kind_of
+from agentflow_common.json_values import kind_of
 
 _LEVELS: Final[dict[tuple[str | int, ...], frozenset[str]]] = {  # outside of nodes: which fields may stand where
     (): field_hints.names_of(Definition),

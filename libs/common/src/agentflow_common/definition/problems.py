@@ -12,7 +12,7 @@ from agentflow_common.definition.checks.lanes import LANE_FIXES
 from agentflow_common.definition.graph_style import Authored
 from agentflow_common.definition.nodes.base import NODE_ID
 from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
-from agentflow_common.expressions.language import kind_of
+from agentflow_common.json_values import kind_of
 
 
 def located(item: Any) -> tuple[str | int, ...]:

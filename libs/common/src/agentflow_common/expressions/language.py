@@ -349,24 +349,3 @@ def condition_keys(text: str) -> frozenset[str] | None:
     """The keys of the shared state that a condition speaks of; None if it speaks of the state as a whole."""
     names = _CEL_STATE.findall(_CEL_STRING.sub("''", text))
     return None if "" in names else frozenset(names)
-
-
-__all__ = [
-    "REFERENCE",
-    "RESULT_CHARS_MAX",
-    "TEMPLATE_CHARS_MAX",
-    "Condition",
-    "ExpressionError",
-    "Path",
-    "Template",
-    "condition",
-    "condition_keys",
-    "condition_steps",
-    "condition_variables",
-    "is_template",
-    "kind_of",
-    "parse_reference",
-    "template",
-    "unknown_functions",
-    "walk",
-]

@@ -74,6 +74,3 @@ def _is_null(path: str, variables: Mapping[str, Any], strings: list[str], *, ins
         else:
             return False
     return value is None and not inside
-
-
-__all__ = ["BOUND", "STRING", "rewritten"]

@@ -17,6 +17,8 @@ import msgspec
 from agentflow_common.errors import InvalidError
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import schema_refs
+from agentflow_common.expressions.sandbox import ExpressionError
+from agentflow_common.json_values import kind_of
 
 KEYS_MAX: Final = 1_000
 VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: what the object store takes
@@ -135,7 +137,7 @@ class Schema:
         for pattern in _patterns(schema):
             try:
                 expressions.condition(f"text.matches({_quoted(pattern)})").holds({"text": ""})
-            except expressions.ExpressionError as error:
+            except ExpressionError as error:
                 raise StateError(f"the pattern {pattern[:80]!r} can take more than linear time: {error}") from None
         self._whole = _dialect()(schema, registry=Registry())
         self.properties: dict[str, Any] = schema.get("properties", {})
@@ -177,7 +179,7 @@ class Schema:
         path = [*([key] if key else []), *error.absolute_path]
         place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
         rule = f"{error.validator}: {msgspec.json.encode(error.validator_value).decode()[:120]}"
-        found = expressions.kind_of(error.instance)
+        found = kind_of(error.instance)
         raise StateError(f"state{place} does not fit its schema ({rule}); it is {found}", tuple(map(str, path[:1])))
 
 
@@ -244,7 +246,7 @@ def _is_same(began: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def _needs(key: str, reducer: str, what: str, value: Any) -> StateError:
-    return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got {expressions.kind_of(value)}", (key,))
+    return StateError(f"the reducer `{reducer}` of {key!r} needs {what}, got {kind_of(value)}", (key,))
 
 
 def _list(key: str, reducer: str, value: Any) -> list[Any]:

@@ -18,6 +18,7 @@ from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
+from agentflow_common.json_values import kind_of
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.field_types import (
     CALENDARS_MAX,
@@ -178,7 +179,7 @@ _FIELDS: Final = {"": list(Spec.model_fields), "trigger": list(Trigger.model_fie
 def parse(data: Any, lines: Lines | None = None) -> Spec:
     """A checked Spec from plain data; `lines` maps a path to its line."""
     if not isinstance(data, dict):
-        wrong = f"the schedule must be a mapping, got {expressions.kind_of(data)}"
+        wrong = f"the schedule must be a mapping, got {kind_of(data)}"
         raise InvalidError.at("schedule", wrong, "start with `name:` and `workflow:`", kind="invalid_schedule")
     try:
         spec = Spec.model_validate(data)

@@ -10,7 +10,8 @@ from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.events import BlobRef, Payload
-from agentflow_common.expressions.language import ExpressionError, walk
+from agentflow_common.expressions.language import walk
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs.fold import RunFold, readable
 from agentflow_common.runs.state import MARKER, SETTLED, RunState, StepState, is_marker
 from agentflow_gateway import auth_rules, limits

@@ -9,7 +9,7 @@ from agentflow_common import ids
 from agentflow_common.definition.model import load_trusted
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.lanes.controls import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanes.fold import key_of_lane
 from agentflow_common.runs import timer_ids

@@ -7,7 +7,7 @@ from typing import Any, Final
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import (
     OPEN,

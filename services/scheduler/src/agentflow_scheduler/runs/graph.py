@@ -24,6 +24,7 @@ from agentflow_common.events import Payload, StepError
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import state_schema
 from agentflow_common.expressions.state_schema import KEYS_MAX, VALUE_BYTES_MAX, StateError
+from agentflow_common.json_values import kind_of
 from agentflow_common.runs.state import (
     MARKER,
     RunState,
@@ -208,7 +209,7 @@ def _given(node: PlanNode, output: Any) -> dict[str, Any]:
         return {}
     if not isinstance(output, dict):
         raise StateError(
-            f"its output is {expressions.kind_of(output)}, and a node of a graph gives an object with keys of the "
+            f"its output is {kind_of(output)}, and a node of a graph gives an object with keys of the "
             "state: return one, or say with `writes: <key>` where the output goes"
         )
     return output

@@ -18,8 +18,10 @@ from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
-from agentflow_common.expressions.language import ExpressionError, kind_of, parse_reference
+from agentflow_common.expressions.language import parse_reference
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema
+from agentflow_common.json_values import kind_of
 from agentflow_common.runs.state import MARKER
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken

@@ -15,7 +15,8 @@ import msgspec
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import BlobRef, Payload
 from agentflow_common.expressions import language as expressions
-from agentflow_common.expressions.language import ExpressionError, Path
+from agentflow_common.expressions.language import Path
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import VALUE_BYTES_MAX
 from agentflow_common.runs.state import (
     MARKER,

@@ -13,7 +13,7 @@ from agentflow_common import ids
 from agentflow_common.definition import durations as times
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import Answer, StepState, StepStatus, current_key
 from agentflow_scheduler.runs import attempts

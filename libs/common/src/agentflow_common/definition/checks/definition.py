@@ -20,7 +20,7 @@ from agentflow_common.definition.checks.names import (
 from agentflow_common.definition.dependencies import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
-from agentflow_common.definition.nodes.calls import all_inputs, arguments, local_names, works
+from agentflow_common.definition.nodes.calls import all_inputs, local_names, works
 from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
@@ -31,6 +31,7 @@ from agentflow_common.definition.nodes.types import (
     WaitNode,
 )
 from agentflow_common.expressions import language as expressions
+from agentflow_common.json_values import kind_of
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
@@ -99,7 +100,7 @@ def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[F
 def _inputs(definition: Definition) -> Iterator[Finding]:
     for name, spec in definition.inputs.items():
         if spec.default is not None and not is_of_type(spec.default, spec.type):
-            text = f"the default is {expressions.kind_of(spec.default)}, and the input is of type {spec.type}"
+            text = f"the default is {kind_of(spec.default)}, and the input is of type {spec.type}"
             yield ("inputs", name, "default"), text, "change one of them"
     for number, node in enumerate(definition.dag.nodes):
         if not isinstance(node, ContinueNode) or not definition.inputs:
@@ -359,6 +360,3 @@ def _nesting(found: list[Loop], numbers: dict[tuple[str, str], int]) -> Iterator
                     f"the loops {inner.edge} and {outer.edge} overlap",
                     "one must lie within the other, or end at the same node",
                 )
-
-
-__all__ = ["END", "PROBLEMS_MAX", "all_inputs", "arguments", "check", "dependencies", "order_dependencies"]

@@ -11,7 +11,7 @@ from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs, works
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.expressions import language as expressions
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema, StateError
 
 END = "END"

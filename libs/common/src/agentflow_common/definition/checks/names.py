@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from agentflow_common import hints
 from agentflow_common.expressions import language as expressions
-from agentflow_common.expressions.language import ExpressionError
+from agentflow_common.expressions.sandbox import ExpressionError
 
 Place = tuple[str | int, ...]
 Finding = tuple[Place, str, str]
