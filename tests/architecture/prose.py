@@ -4,7 +4,8 @@
     python -m tests.architecture.prose --all PATH    adds comments and the docstrings of private functions
     python -m tests.architecture.prose --update      lowers the numbers in prose_left.json to what is left
 
-A document is a markdown file outside its code. A docstring counts if it opens a module or belongs to something public.
+A document is a markdown file outside its code, or the comments of a protobuf file.
+A docstring counts if it opens a module or belongs to something public.
 A message is any other string of at least three words in a package's source. Text in backticks is never looked at.
 """
 
@@ -189,10 +190,23 @@ def _comments(text: str) -> Iterator[Passage]:
             yield Passage(token.start[0], token.string)
 
 
+def _proto_comments(text: str) -> Iterator[Passage]:
+    """Yields each block of `//` comments of a protobuf file: the documentation of the API."""
+    begin, rows = 0, list[str]()
+    for number, row in enumerate([*text.split("\n"), ""], 1):
+        comment = re.match(r"\s*//(.*)", row)
+        if comment:
+            begin, rows = (begin, [*rows, comment[1]]) if rows else (number, [comment[1]])
+        elif rows:
+            yield Passage(begin, "\n".join(rows), is_docstring=True)
+            rows = []
+
+
 def findings(path: Path, every: bool = False) -> list[Finding]:
     """Returns the findings in one file. every: comments and private docstrings count too."""
     text = path.read_text()
-    passages = list(_paragraphs(text) if path.suffix == ".md" else _passages(ast.parse(text), True, every))
+    readers = {".md": _paragraphs, ".proto": _proto_comments}
+    passages = list(readers[path.suffix](text) if path.suffix in readers else _passages(ast.parse(text), True, every))
     if every and path.suffix == ".py":
         passages += _comments(text)
     return sorted(finding for passage in passages for finding in judge(name_of(path), passage))
@@ -202,6 +216,8 @@ def is_prose(path: Path) -> bool:
     name = name_of(path)
     if path.suffix == ".md":
         return not name.startswith(NOT_PROSE)
+    if path.suffix == ".proto":
+        return True
     return path.suffix == ".py" and name.startswith(PARTS) and path != Path(__file__)
 
 

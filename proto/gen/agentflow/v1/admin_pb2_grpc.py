@@ -88,7 +88,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReplayDeadLetters(self, request, context):
-        """Tells facts again: appended to the subject that they came from, once, and then no longer held.
+        """Replays facts: each is appended once to the subject that it came from, and then leaves the dead letters.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,7 +101,7 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetRetention(self, request, context):
-        """How long finished runs stay in the log, and how far archiving and purging have come.
+        """The retention of finished runs in the log, and the progress of archiving and purging.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

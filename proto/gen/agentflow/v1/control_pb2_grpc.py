@@ -127,14 +127,14 @@ class RunControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListApprovals(self, request, context):
-        """What waits for an approval, across the org's runs.
+        """Lists the approvals that are open in all runs of the org.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveOutcome(self, request, context):
-        """Tells what became of an attempt whose worker vanished in the middle of it.
+        """Resolves an attempt whose outcome is unknown, because its worker vanished in the middle of it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,7 +155,7 @@ class RunControlServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExplainRun(self, request, context):
-        """What each step that is not decided waits for.
+        """Explains what each open step of a run waits for.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -787,7 +787,7 @@ class VersionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DiffWorkflows(self, request, context):
-        """What differs between two definitions: registered ones, those of two runs, or texts.
+        """Compares two definitions: registered ones, those of two runs, or texts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

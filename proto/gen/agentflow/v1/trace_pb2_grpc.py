@@ -50,7 +50,7 @@ class TraceServiceServicer:
     """Missing associated documentation comment in .proto file."""
 
     def GetTrace(self, request, context):
-        """Everything that happened to a run, from ClickHouse; waits until it holds what the log held when asked.
+        """Returns everything that happened to a run, from ClickHouse. Waits until ClickHouse has all that the log has now.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
