@@ -30,6 +30,7 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
         "screening",
         "telemetry",
         "json_values",
+        "places",
         "private_words",
     ),
     ("events",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentflow_common.definition.checks.definition import dependencies, order_dependencies
+from agentflow_common.definition.dependencies import dependencies, order_dependencies
 from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from agentflow_common.definition.checks.definition import PROBLEMS_MAX
 from agentflow_common.definition.dependencies import dependencies, loops
+from agentflow_common.definition.model import PROBLEMS_MAX
 from agentflow_common.definition.parse import parse_dict, parse_text
 from agentflow_common.errors import InvalidError
 from agentflow_common.expressions import language as expressions

@@ -9,6 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.errors import Problem
+from agentflow_common.places import dotted
 
 SCHEMA_BYTES_MAX: Final = 64 * 1024
 PROBLEMS_MAX: Final = 20
@@ -94,10 +95,7 @@ def _problems(error: Any) -> list[Problem]:
 
 
 def _place(root: str, path: Any) -> str:
-    text = root
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}"
-    return text
+    return dotted((root, *path))
 
 
 def _short(text: str) -> str:

@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 from agentflow_common.definition.model import Definition, Edge
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.nodes.types import AnyNode, LoopNode
+from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.expressions import language as expressions
+from agentflow_common.places import texts
 
 
 class Loop(NamedTuple):
@@ -64,27 +66,13 @@ def loops(definition: Definition, sources: Sources) -> list[Loop]:
 
 
 def _between(back: list[Edge], waits: Mapping[str, list[str]]) -> list[Loop]:
-    targets: dict[str, list[str]] = {name: [] for name in waits}
-    for name, into in waits.items():
-        for source in into:
-            targets[source].append(name)
+    targets = turned(waits)
     found: list[Loop] = []
     for edge in back:
-        between = _reach(edge.target, targets) & _reach(edge.source, waits)
+        between = reachable([edge.target], targets) & reachable([edge.source], waits)
         body = tuple(name for name in waits if name in between) if edge.source in between else ()
         found.append(Loop(edge.source, edge.target, edge.condition, edge.max_iterations or 1, body))
     return sorted(found, key=lambda loop: len(loop.body))
-
-
-def _reach(start: str, follow: Mapping[str, list[str]]) -> set[str]:
-    seen = {start}
-    todo = [start]
-    while todo:
-        for name in follow.get(todo.pop(), ()):
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return seen
 
 
 def order_dependencies(
@@ -109,7 +97,7 @@ def order_dependencies(
         names = [n for n in dict.fromkeys(names) if n not in direct and n != node.id]
         for body, _ in inside:
             if node.id in body:
-                later = _reach(node.id, _targets_within(body, sources))
+                later = reachable([node.id], turned({name: [s for s, _ in sources[name]] for name in body}))
                 names = [n for n in names if n not in later]
         reads[node.id] = names
     return reads
@@ -122,15 +110,6 @@ def _reads_at_end(node: str, found: list[Loop], known: Mapping[str, Any]) -> Ite
         if loop.source == node and loop.condition:
             names = expressions.condition_steps(loop.condition)
             yield from (name for name in names if name in known and name not in loop.body)
-
-
-def _targets_within(body: set[str], sources: Sources) -> dict[str, list[str]]:
-    targets: dict[str, list[str]] = {name: [] for name in body}
-    for name in body:
-        for source, _ in sources[name]:
-            if source in body:
-                targets[source].append(name)
-    return targets
 
 
 def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str, Any]) -> list[str]:
@@ -147,18 +126,12 @@ def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str
 
 def referenced_steps(value: Any, known: Mapping[str, Any]) -> Iterator[str]:
     """The steps that a value's references and templates read."""
-    if isinstance(value, dict):
-        for item in value.values():
-            yield from referenced_steps(item, known)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from referenced_steps(item, known)
-    elif isinstance(value, str):
-        reference = expressions.parse_reference(value)
+    for _, text in texts(value):
+        reference = expressions.parse_reference(text)
         if reference is not None:
             yield reference[0]
-        elif expressions.is_template(value):
-            yield from (name for name in expressions.template(value).variables if name in known)
+        elif expressions.is_template(text):
+            yield from (name for name in expressions.template(text).variables if name in known)
 
 
 def waiting(sources: Sources, reads: Mapping[str, list[str]], found: list[Loop]) -> dict[str, set[str]]:
@@ -170,32 +143,3 @@ def waiting(sources: Sources, reads: Mapping[str, list[str]], found: list[Loop])
             if name not in body and into & body:
                 into.add(loop.source)
     return waits
-
-
-def find_cycle(waiting: Mapping[str, set[str]]) -> list[str]:
-    """A cycle among nodes that wait for each other, in the order in which they run; empty if there is none."""
-    targets: dict[str, list[str]] = {name: [] for name in waiting}
-    for name, sources in waiting.items():
-        for source in sources:
-            if source in targets:
-                targets[source].append(name)
-    counts = {name: len([s for s in sources if s in waiting]) for name, sources in waiting.items()}
-    ready = [name for name, count in counts.items() if not count]
-    done = 0
-    while ready:
-        name = ready.pop()
-        done += 1
-        for target in targets[name]:
-            counts[target] -= 1
-            if not counts[target]:
-                ready.append(target)
-    if done == len(waiting):
-        return []
-    walk: list[str] = []
-    name = next(n for n, count in counts.items() if count)
-    while name not in walk:
-        walk.append(name)
-        name = next(s for s in sorted(waiting[name]) if counts.get(s))
-    cycle = [*walk[walk.index(name) :], name]
-    cycle.reverse()
-    return cycle

@@ -14,8 +14,7 @@ from agentflow_common import hints
 from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNode
 from agentflow_common.definition.nodes.work import Body
-
-Path = tuple[str | int, ...]
+from agentflow_common.places import Place
 
 # Other engines' words, and short ones, for ours.
 OTHER_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -99,7 +98,7 @@ def _config_of(models: Mapping[str, type[BaseModel]], kind: Any) -> frozenset[st
     return names_of(annotation) if isinstance(annotation, type) else frozenset()
 
 
-def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Path, frozenset[str]]]:
+def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Place, frozenset[str]]]:
     """Yields the levels of a node: the path below the node, and the fields that may stand there."""
     own = names_of(ToolNode)
     yield (), (own - {"id", "type", "config"}) | _GRAPH_STYLE if graph_style else own
@@ -118,7 +117,9 @@ def _levels(node: Mapping[str, Any], graph_style: bool) -> Iterator[tuple[Path, 
         yield ("compensate_with", "retry"), _RETRY
 
 
-def unknown_field(path: Path, given: Any, node: Any, outside: Mapping[Path, frozenset[str]], graph_style: bool) -> str:
+def unknown_field(
+    path: Place, given: Any, node: Any, outside: Mapping[Place, frozenset[str]], graph_style: bool
+) -> str:
     """Returns how to fix an unknown field.
 
     path: where it stands, in the schema's shape.
@@ -130,7 +131,7 @@ def unknown_field(path: Path, given: Any, node: Any, outside: Mapping[Path, froz
     name = str(path[-1])
     if node is None:
         shaped = ("*" if isinstance(part, int) or path[:i] == ("inputs",) else part for i, part in enumerate(path))
-        here: Path = tuple(shaped)[:-1]
+        here: Place = tuple(shaped)[:-1]
         levels = dict(outside)
     else:
         here, levels = path[3:-1], dict(_levels(node, graph_style))
@@ -155,7 +156,7 @@ def _meant(name: str, fields: frozenset[str], *, typos: bool = True) -> str:
     return next(iter(hints.near(name, sorted(fields), cutoff=0.75)), "") if typos else ""
 
 
-def _elsewhere(found: str, name: str, given: Any, place: Path, whole: str) -> str:
+def _elsewhere(found: str, name: str, given: Any, place: Place, whole: str) -> str:
     as_other = "" if found == name else f", as `{found}`"
     if not place:
         return f"it stands in the {whole} itself{as_other}"
@@ -186,7 +187,7 @@ def _hint(found: str, name: str, given: Any) -> str:
     return ""
 
 
-def shape(path: Path, given: Any, kind: Any) -> str:
+def shape(path: Place, given: Any, kind: Any) -> str:
     """Returns what a mapping at this place looks like. kind: the type of the node that it stands in, or None."""
     name = path[-1]
     if name == "retry":

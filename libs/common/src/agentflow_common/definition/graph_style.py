@@ -17,9 +17,8 @@ import re
 from typing import Any, Final, NamedTuple
 
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import Finding, Place
 
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]
 ENDS: Final = frozenset({"END", "__end__"})
 _TOP: Final = ("nodes", "edges", "entry_point", "state", "max_supersteps", "max_iterations")
 WORKS: Final = {  # author's word: (node type, field that names it, field of its arguments)

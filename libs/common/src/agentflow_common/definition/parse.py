@@ -20,8 +20,9 @@ from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edg
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import Lines, Place, dotted, with_line
 
-_LEVELS: Final[dict[tuple[str | int, ...], frozenset[str]]] = {  # outside of nodes: which fields may stand where
+_LEVELS: Final[dict[Place, frozenset[str]]] = {  # outside of nodes: which fields may stand where
     (): field_hints.names_of(Definition),
     ("dag",): field_hints.names_of(Dag),
     ("dag", "edges", "*"): field_hints.names_of(Edge),
@@ -47,7 +48,7 @@ class InvalidDefinitionError(InvalidError):
         self.repair = repair
 
 
-def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None) -> Definition:
+def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
     """A checked definition from plain data. `lines` maps a path in the data to its line (1-based)."""
     if not isinstance(data, dict):
         raise InvalidError.at(
@@ -85,7 +86,7 @@ def parse_dict(data: Any, lines: dict[tuple[str | int, ...], int] | None = None)
     return definition
 
 
-def _follows(path: tuple[str | int, ...], authored: Authored) -> bool:
+def _follows(path: Place, authored: Authored) -> bool:
     """True if a problem there follows from one that was found before the schema was asked."""
     told = [place for place, _, _ in authored.problems]
     return any(place and path[: len(place)] == place for place in told) or (path == ("entry_point",) and () in told)
@@ -112,27 +113,14 @@ def parse_text(text: str, source: str = "definition") -> Definition:
     return parse_dict(data, lines)
 
 
-def _written(
-    path: tuple[str | int, ...], origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]]
-) -> tuple[str | int, ...]:
+def _written(path: Place, origin: Mapping[Place, Place]) -> Place:
     """The path in the author's text."""
     known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
     return (*origin.get(path[:known], ()), *path[known:])
 
 
-def _place(
-    path: tuple[str | int, ...],
-    lines: dict[tuple[str | int, ...], int] | None,
-    origin: Mapping[tuple[str | int, ...], tuple[str | int, ...]] | None = None,
-) -> str:
+def _place(path: Place, lines: Lines | None, origin: Mapping[Place, Place] | None = None) -> str:
     """origin: where parts of the data stand in the author's text, if that has another shape."""
     path = _written(path, origin or {})
-    dotted = ""
-    for part in path:
-        dotted += f"[{part}]" if isinstance(part, int) else f".{part}" if dotted else str(part)
-    if lines is None:
-        return dotted or "definition"
-    probe = path
-    while probe not in lines and probe:
-        probe = probe[:-1]
-    return f"line {lines.get(probe, 1)}{', ' + dotted if dotted else ''}"
+    text = dotted(path)
+    return with_line(path, text, lines) if lines is not None else text or "definition"

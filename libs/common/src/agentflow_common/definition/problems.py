@@ -13,11 +13,12 @@ from agentflow_common.definition.graph_style import Authored
 from agentflow_common.definition.nodes.base import NODE_ID
 from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import Place
 
 
-def located(item: Any) -> tuple[str | int, ...]:
+def located(item: Any) -> Place:
     """Where a pydantic error stands in the data."""
-    loc: tuple[str | int, ...] = tuple(item["loc"])
+    loc: Place = tuple(item["loc"])
     # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
     if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
         loc = (*loc[:3], *loc[4:])
@@ -32,9 +33,7 @@ def located(item: Any) -> tuple[str | int, ...]:
     return loc
 
 
-def explained(
-    item: Any, loc: tuple[str | int, ...], authored: Authored, levels: Mapping[tuple[str | int, ...], frozenset[str]]
-) -> tuple[str, str]:
+def explained(item: Any, loc: Place, authored: Authored, levels: Mapping[Place, frozenset[str]]) -> tuple[str, str]:
     """A pydantic error in the words of a definition's author: what is wrong, and the fix.
 
     levels: which fields may stand where, outside of nodes.
@@ -50,14 +49,14 @@ def explained(
     return message, fix
 
 
-def _node_at(data: Any, loc: tuple[str | int, ...]) -> dict[str, Any] | None:
+def _node_at(data: Any, loc: Place) -> dict[str, Any] | None:
     if loc[:2] != ("dag", "nodes") or len(loc) < 4:
         return None
     node = data["dag"]["nodes"][loc[2]]
     return node if isinstance(node, dict) else None
 
 
-def _told(item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _told(item: Any, loc: Place) -> tuple[str, str]:
     """What a pydantic error says at this place, and how to mend it."""
     kind, given = item["type"], item.get("input")
     if kind in _TELL:
@@ -85,34 +84,34 @@ def _meant(given: str, expected: str) -> str:
     return f"did you mean {words[near[0]]!r}?" if near else ""
 
 
-def _no_type(_item: Any, loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _no_type(_item: Any, loc: Place) -> tuple[str, str]:
     what, kinds = {"body": ("body", BODY_TYPES), "compensate_with": ("compensation", UNDO_TYPES)}.get(
         str(loc[-1]), ("node", NODE_TYPES)
     )
     return f"the {what} has no `type`", f"add `type:` with one of {', '.join(kinds)}"
 
 
-def _no_mapping(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _no_mapping(item: Any, _loc: Place) -> tuple[str, str]:
     return f"must be a mapping, got {kind_of(item['input'])}", ""
 
 
-def _no_list(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _no_list(item: Any, _loc: Place) -> tuple[str, str]:
     given = item["input"]
     return f"must be a list, got {kind_of(given)}", f"write [{given}]" if isinstance(given, str) else ""
 
 
-def _other_text(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _other_text(item: Any, _loc: Place) -> tuple[str, str]:
     pattern = item["ctx"]["pattern"]
     words = f": {_PATTERNS[pattern]}" if pattern in _PATTERNS else ""
     return f"{item['input']!r} is not valid here", f"must match {pattern}{words}"
 
 
-def _other_type(item: Any, _loc: tuple[str | int, ...]) -> tuple[str, str]:
+def _other_type(item: Any, _loc: Place) -> tuple[str, str]:
     kinds = item["ctx"]["expected_tags"].replace("'", "")
     return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
 
 
-_TELL: Final[dict[str, Callable[[Any, tuple[str | int, ...]], tuple[str, str]]]] = {
+_TELL: Final[dict[str, Callable[[Any, Place], tuple[str, str]]]] = {
     "union_tag_invalid": _other_type,
     "union_tag_not_found": _no_type,
     "extra_forbidden": lambda _, loc: (f"unknown field {loc[-1]!r}", ""),

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-Path = tuple[str | int, ...]
+from agentflow_common.places import Place
+
 _OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms")
 
 
@@ -24,7 +25,7 @@ class Repair:
     policies: set[int] = field(default_factory=set)  # nodes whose policy was taken out
     edges: bool = False  # True if one was taken out, or lost a field
 
-    def trusts(self, place: Path) -> bool:
+    def trusts(self, place: Place) -> bool:
         """True if what is found at this place can't come from the repair."""
         if place[:2] == ("dag", "nodes") and len(place) > 2:
             number = place[2]
@@ -32,7 +33,7 @@ class Repair:
         return place[:1] == ("outputs",) or not self.edges
 
 
-def repaired(data: dict[str, Any], places: Iterable[tuple[Path, str]]) -> Repair:
+def repaired(data: dict[str, Any], places: Iterable[tuple[Place, str]]) -> Repair:
     """Returns the data without what is wrong. places: of the problems, with pydantic's word for each."""
     made = Repair(copy.deepcopy(data))
     gone: set[int] = set()
@@ -60,7 +61,7 @@ def repaired(data: dict[str, Any], places: Iterable[tuple[Path, str]]) -> Repair
     return made
 
 
-def _node(made: Repair, number: int, rest: Path, kind: str) -> None:
+def _node(made: Repair, number: int, rest: Place, kind: str) -> None:
     if made.data is None:
         return
     nodes = made.data["dag"]["nodes"]
@@ -78,7 +79,7 @@ def _node(made: Repair, number: int, rest: Path, kind: str) -> None:
         nodes[number] = {"id": node["id"], "type": "wait", "config": {"duration": "1s"}}
 
 
-def _edge(made: Repair, number: int, rest: Path, kind: str, gone: set[int]) -> None:
+def _edge(made: Repair, number: int, rest: Place, kind: str, gone: set[int]) -> None:
     if made.data is None:
         return
     made.edges = True
@@ -89,7 +90,7 @@ def _edge(made: Repair, number: int, rest: Path, kind: str, gone: set[int]) -> N
         gone.add(number)
 
 
-def _drop(data: dict[str, Any], place: Path) -> None:
+def _drop(data: dict[str, Any], place: Place) -> None:
     holder: Any = data
     for part in place[:-1]:
         holder = holder[part]

@@ -14,14 +14,13 @@ import yaml
 
 from agentflow_common import json_values
 from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.places import Place
 
 TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
 ALIASES_MAX: Final = 100
 VALUES_MAX: Final = 500_000  # aliases followed: keeps a "billion laughs" document small
 DEPTH_MAX: Final = 60
 
-Path = tuple[str | int, ...]
-Lines = dict[Path, int]
 _PAIR: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
 _TAG: Final = "tag:yaml.org,2002:"
@@ -38,7 +37,7 @@ _Loader.yaml_implicit_resolvers = {
 }
 
 
-def load(text: str, source: str = "definition") -> tuple[Any, Lines]:
+def load(text: str, source: str = "definition") -> tuple[Any, dict[Place, int]]:
     """Plain data, and the line (1-based) of each path in it. InvalidError for anything that is not one document."""
     if len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
         raise _bad(source, "line 1", f"longer than {TEXT_BYTES_MAX:,} bytes", "split the workflow")
@@ -70,11 +69,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
-def _yaml(text: str, source: str) -> tuple[Any, Lines]:
+def _yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     try:
         _bound(text, source)
         root = yaml.compose(text, Loader=_Loader)
-        lines: Lines = {}
+        lines: dict[Place, int] = {}
         if root is not None:
             _walk(root, (), lines, source)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
@@ -124,9 +123,9 @@ class _Json:
         self._signs = _TOKEN.finditer(text)
         self._source = source
         self._line = 1
-        self._lines: Lines = {}
+        self._lines: dict[Place, int] = {}
 
-    def lines(self) -> Lines:
+    def lines(self) -> dict[Place, int]:
         self._value(self._next(), ())
         return self._lines
 
@@ -137,7 +136,7 @@ class _Json:
             sign = next(self._signs)[0]
         return sign
 
-    def _value(self, sign: str, path: Path) -> None:
+    def _value(self, sign: str, path: Place) -> None:
         _note(self._lines, path, self._line, self._source)
         if sign == "{":
             self._object(path)
@@ -151,7 +150,7 @@ class _Json:
         elif sign[0] == '"':
             self._text(sign)
 
-    def _object(self, path: Path) -> None:
+    def _object(self, path: Place) -> None:
         seen: set[str] = set()
         sign = self._next()
         while sign != "}":
@@ -175,7 +174,7 @@ class _Json:
 _SURROGATE: Final = ("a text holds half of a surrogate pair, which is not valid Unicode", "write the whole character")
 
 
-def _note(lines: Lines, path: Path, line: int, source: str) -> None:
+def _note(lines: dict[Place, int], path: Place, line: int, source: str) -> None:
     lines[path] = line
     if len(lines) > VALUES_MAX:
         raise _bad(source, f"line {line}", f"more than {VALUES_MAX:,} values", "use fewer aliases, or split it")
@@ -192,7 +191,7 @@ def _fix(error: yaml.MarkedYAMLError, text: str) -> str:
     return "check indentation and quotes"
 
 
-def _walk(node: Any, path: Path, lines: Lines, source: str) -> None:
+def _walk(node: Any, path: Place, lines: dict[Place, int], source: str) -> None:
     line = node.start_mark.line + 1
     _note(lines, path, line, source)
     if node.tag not in _PLAIN_TAGS:

@@ -19,6 +19,7 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions import schema_refs
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import dotted, texts
 
 KEYS_MAX: Final = 1_000
 VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: what the object store takes
@@ -126,7 +127,7 @@ class Schema:
             raise StateError(f"{where}: {error.message[:200]}") from None
         if schema.get("type", "object") != "object":
             raise StateError("the state is an object: give the schema `type: object` and `properties`")
-        for ref in _values(schema, "$ref"):
+        for ref in (text for place, text in texts(schema) if place[-1] == "$ref"):
             if schema_refs.at(schema, ref) is schema_refs.NOWHERE:
                 raise StateError(f"{ref[:80]!r} leads nowhere: a `$ref` names a place in the schema, as #/$defs/...")
         if place := schema_refs.endless(schema):
@@ -177,22 +178,10 @@ class Schema:
         if error is None:
             return
         path = [*([key] if key else []), *error.absolute_path]
-        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+        place = dotted(("state", *path))
         rule = f"{error.validator}: {msgspec.json.encode(error.validator_value).decode()[:120]}"
         found = kind_of(error.instance)
-        raise StateError(f"state{place} does not fit its schema ({rule}); it is {found}", tuple(map(str, path[:1])))
-
-
-def _values(schema: Any, name: str) -> Iterator[str]:
-    """The texts that stand under this keyword anywhere."""
-    if isinstance(schema, Mapping):
-        for key, value in schema.items():
-            if key == name and isinstance(value, str):
-                yield value
-            yield from _values(value, name)
-    elif isinstance(schema, list | tuple):
-        for item in schema:
-            yield from _values(item, name)
+        raise StateError(f"{place} does not fit its schema ({rule}); it is {found}", tuple(map(str, path[:1])))
 
 
 def _patterns(schema: Any) -> Iterator[str]:

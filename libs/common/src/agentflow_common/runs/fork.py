@@ -18,9 +18,11 @@ from agentflow_common.definition.dependencies import dependencies, order_depende
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
+from agentflow_common.definition.walks import reachable, turned
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import SeedPosition
 from agentflow_common.expressions import language as expressions
+from agentflow_common.places import texts
 from agentflow_common.runs.state import (
     SETTLED,
     UNDO,
@@ -104,24 +106,14 @@ def has_visits(definition: Definition) -> bool:
 
 def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
     """The nodes that these lead to by any edge or reference, back edges too; they themselves belong to it."""
-    targets: dict[str, list[str]] = {node.id: [] for node in definition.dag.nodes}
-    for name, sources in dependencies(definition).items():
-        for source, _ in sources:
-            targets[source].append(name)
-    for name, reads in order_dependencies(definition).items():
-        for source in reads:
-            targets[source].append(name)
+    reads = order_dependencies(definition)
+    into = {
+        name: [*(source for source, _ in sources), *reads[name]] for name, sources in dependencies(definition).items()
+    }
     for edge in definition.dag.edges:
-        if edge.max_iterations is not None and edge.target in targets:
-            targets[edge.source].append(edge.target)
-    seen = set(start)
-    todo = list(seen)
-    while todo:
-        for name in targets.get(todo.pop(), ()):
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
-    return seen
+        if edge.max_iterations is not None and edge.target in into:
+            into[edge.target].append(edge.source)
+    return reachable(start, turned(into))
 
 
 def whole_of(at: str) -> str:
@@ -294,22 +286,11 @@ def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> t
 
 def _input_names(node: Any) -> Iterator[str]:
     """Names that the node's templates and conditions may read of the inputs; `inputs.x` gives `x`."""
-    texts = [*_strings(all_inputs(node)), node.condition or "", node.config.condition or ""]
-    for text in texts:
+    known = [text for _, text in texts(all_inputs(node))]
+    for text in (*known, node.condition or "", node.config.condition or ""):
         if expressions.is_template(text):
             yield from expressions.template(text).variables
         yield from re.findall(r"\binputs\s*(?:\.\s*|\[\s*['\"])([A-Za-z_]\w*)", text)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for item in value.values():
-            yield from _strings(item)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
 
 
 def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:

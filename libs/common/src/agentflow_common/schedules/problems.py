@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from agentflow_common import hints
 from agentflow_common.errors import Problem
+from agentflow_common.places import Lines, Place, with_line
 from agentflow_common.schedules.field_types import DAY_MS
 
-Lines = Mapping[tuple[str | int, ...], int]
 _WAITS: Final = {"jitter", "jitter_ms", "catchup_window", "catchup_window_ms", "deadline", "deadline_ms"}
 _SHAPES: Final = {
     "tuple_type": "write one text, or a list of texts",
@@ -26,15 +26,10 @@ _ELSEWHERE: Final = {  # what other schedulers call a policy
 }
 
 
-def place_of(path: tuple[str | int, ...], lines: Lines | None) -> str:
+def place_of(path: Place, lines: Lines | None) -> str:
     """Returns where a problem stands: `line 7, trigger.subject`."""
     dotted = ".".join(map(str, path))
-    if not lines:
-        return dotted or "schedule"
-    probe = path
-    while probe and probe not in lines:
-        probe = probe[:-1]
-    return f"line {lines.get(probe, 1)}, {dotted}" if dotted else f"line {lines.get(probe, 1)}"
+    return with_line(path, dotted, lines) if lines else dotted or "schedule"
 
 
 def _span(ms: int) -> str:

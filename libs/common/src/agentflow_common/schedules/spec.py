@@ -19,6 +19,7 @@ from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.json_values import kind_of
+from agentflow_common.places import Lines, Place, texts
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.field_types import (
     CALENDARS_MAX,
@@ -36,7 +37,7 @@ from agentflow_common.schedules.field_types import (
     Windows,
 )
 from agentflow_common.schedules.fire_times import Timetable
-from agentflow_common.schedules.problems import Lines, explained, place_of
+from agentflow_common.schedules.problems import explained, place_of
 
 BUFFER_MAX: Final = 1_000
 SPEC_BYTES_MAX: Final = 60_000  # it stands in events, below the bound for what is in line
@@ -214,7 +215,7 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
     """What only its own readers can say of the texts in a spec."""
     found: list[Problem] = []
 
-    def attempt(path: tuple[str | int, ...], read: Callable[[], Any]) -> None:
+    def attempt(path: Place, read: Callable[[], Any]) -> None:
         try:
             read()
         except (ValueError, InvalidError) as error:
@@ -226,7 +227,7 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
         return found
     tz = fire_times.zone(spec.time_zone)
     for number, text in enumerate(spec.cron):
-        place: tuple[str | int, ...] = ("cron", number) if len(spec.cron) > 1 else ("cron",)
+        place: Place = ("cron", number) if len(spec.cron) > 1 else ("cron",)
         attempt(place, partial(_check_source, text, tz))
     for field in ("start_at", "end_at"):
         if text := getattr(spec, field):
@@ -237,8 +238,9 @@ def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
         attempt(("trigger", "old_key_until"), partial(fire_times.parse_time, spec.trigger.old_key_until, tz))
     if spec.trigger.subject:
         attempt(("trigger", "subject"), partial(check_subject, spec.trigger.subject))
-    for path, text in _strings(spec.inputs, ("inputs",)):
-        attempt(path, partial(_check_template, text))
+    for path, text in texts(spec.inputs, ("inputs",)):
+        if expressions.is_template(text):
+            attempt(path, partial(_check_template, text))
     if (size := len(msgspec.json.encode(spec.canonical()))) > SPEC_BYTES_MAX:
         fix = "move data into files or buckets, and holidays into calendars"
         found.append(Problem("schedule", f"{size:,} bytes as JSON, the limit is {SPEC_BYTES_MAX:,}", fix))
@@ -266,13 +268,6 @@ def check_subject(subject: str) -> str:
     if tokens[0].lower() in _RESERVED or tokens[0][:1] in {"$", "*", ">"}:
         raise ValueError(f"{subject!r} is not open to triggers: begin with a word of your own, for example orders.>")
     return subject
-
-
-def _strings(value: Any, path: tuple[str | int, ...]) -> list[tuple[tuple[str | int, ...], str]]:
-    if isinstance(value, str):
-        return [(path, value)] if expressions.is_template(value) else []
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [found for key, item in items for found in _strings(item, (*path, key))]
 
 
 def _check_template(text: str) -> None:

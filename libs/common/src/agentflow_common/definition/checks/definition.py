@@ -17,7 +17,7 @@ from agentflow_common.definition.checks.names import (
     suggest,
     template_findings,
 )
-from agentflow_common.definition.dependencies import Loop, dependencies, find_cycle, loops, order_dependencies, waiting
+from agentflow_common.definition.dependencies import Loop, dependencies, loops, order_dependencies, waiting
 from agentflow_common.definition.durations import time_ms, wait_ms
 from agentflow_common.definition.model import BUILT_IN, PROBLEMS_MAX, Definition, is_of_type
 from agentflow_common.definition.nodes.calls import all_inputs, local_names, works
@@ -30,11 +30,10 @@ from agentflow_common.definition.nodes.types import (
     SignalNode,
     WaitNode,
 )
+from agentflow_common.definition.walks import cycle
 from agentflow_common.expressions import language as expressions
 from agentflow_common.json_values import kind_of
-
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]
+from agentflow_common.places import Finding, Place, texts
 
 
 def check(definition: Definition) -> list[Finding]:
@@ -302,27 +301,19 @@ class _Values:
         yield from condition_findings(place, text, self._index, {*BUILT_IN, *local}, self._declared)
 
     def check(self, place: Place, value: Any) -> Iterator[Finding]:
-        if isinstance(value, dict):
-            for key, item in value.items():
-                yield from self.check((*place, str(key)), item)
-        elif isinstance(value, list | tuple):
-            for number, item in enumerate(value):
-                yield from self.check((*place, number), item)
-        elif isinstance(value, str):
-            reference = expressions.parse_reference(value)
+        for here, text in texts(value, place):
+            reference = expressions.parse_reference(text)
             if reference is not None:
-                yield from self._reference(place, value, reference[0])
-            elif expressions.is_template(value):
-                yield from self._template(place, value)
+                yield from self._reference(here, text, reference[0])
+            elif expressions.is_template(text):
+                names = {*BUILT_IN, *self._local}
+                yield from template_findings(here, text, self._index, names, self._declared)
 
     def _reference(self, place: Place, text: str, step: str) -> Iterator[Finding]:
         if step not in self._index:
             yield place, f"{text!r} refers to {step!r}, and there is no such node", suggest(step, self._index)
         elif step == self._owner and not self._cyclic:
             yield place, f"{text!r} refers to the node itself", "refer to a node that runs before"
-
-    def _template(self, place: Place, text: str) -> Iterator[Finding]:
-        yield from template_findings(place, text, self._index, {*BUILT_IN, *self._local}, self._declared)
 
 
 def _order(definition: Definition) -> Iterator[Finding]:
@@ -332,9 +323,9 @@ def _order(definition: Definition) -> Iterator[Finding]:
     sources = dependencies(definition)
     found = loops(definition, sources)
     reads = order_dependencies(definition, sources, found)
-    cycle = find_cycle(waiting(sources, reads, found))
-    if cycle:
-        text = f"the nodes form a cycle: {' -> '.join(cycle)}"
+    circle = cycle(waiting(sources, reads, found))
+    if circle:
+        text = f"the nodes form a cycle: {' -> '.join(circle)}"
         yield ("dag", "edges"), text, "remove one of these edges or references, or give the edge back `max_iterations`"
         return
     numbers = {(e.source, e.target): n for n, e in enumerate(definition.dag.edges)}

@@ -14,9 +14,8 @@ from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs, local_names
 from agentflow_common.definition.nodes.types import ApprovalNode, LoopNode
+from agentflow_common.places import Finding, Place, texts
 
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]
 ERROR_FIELDS: Final = ("type", "message")
 APPROVAL_FIELDS: Final = ("approved", "decisions")
 _STRING: Final = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
@@ -75,15 +74,9 @@ def _expression(place: Place, text: str | None, known: Known) -> Iterator[Findin
 
 
 def _value(place: Place, value: Any, known: Known) -> Iterator[Finding]:
-    if isinstance(value, str):
-        if _REFERENCE.match(value):
-            yield from _expression(place, value, known)
-        for inside in _TEMPLATE.findall(value):
+    for here, text in texts(value, place):
+        if _REFERENCE.match(text):
+            yield from _expression(here, text, known)
+        for inside in _TEMPLATE.findall(text):
             if "default" not in inside:  # then it may be missing
-                yield from _expression(place, inside, known)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _value((*place, str(key)), item, known)
-    elif isinstance(value, list | tuple):
-        for number, item in enumerate(value):
-            yield from _value((*place, number), item, known)
+                yield from _expression(here, inside, known)

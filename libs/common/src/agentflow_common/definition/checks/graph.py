@@ -10,9 +10,11 @@ from agentflow_common.definition.checks.names import suggest
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs, works
 from agentflow_common.definition.nodes.types import AnyNode
+from agentflow_common.definition.walks import reachable
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema, StateError
+from agentflow_common.places import Finding, Place, texts
 
 END = "END"
 _KINDS = {
@@ -20,7 +22,6 @@ _KINDS = {
     "sum": ("number", "integer"), "max": ("number", "integer", "string"), "min": ("number", "integer", "string"),
 }  # fmt: skip
 _STATE_KEY = re.compile(r"\{\{\s*state(?:\.|\[')(\w+)")
-Finding = tuple[tuple[str | int, ...], str, str]
 
 
 def graph_findings(definition: Definition) -> Iterator[Finding]:
@@ -67,13 +68,7 @@ def _unreachable(definition: Definition, entry: str) -> Iterator[Finding]:
     targets: dict[str, list[str]] = {}
     for edge in definition.dag.edges:
         targets.setdefault(edge.source, []).append(edge.target)
-    seen = {entry}
-    todo = [entry]
-    while todo:
-        for name in targets.get(todo.pop(), ()):
-            if name not in seen:
-                seen.add(name)
-                todo.append(name)
+    seen = reachable([entry], targets)
     for number, node in enumerate(definition.dag.nodes):
         if node.id not in seen:
             text = f"no edge leads to {node.id!r} from {entry!r}"
@@ -109,7 +104,7 @@ def _state(definition: Definition) -> Iterator[Finding]:
 def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Finding]:
     """What speaks of keys that a closed schema does not have."""
     assert definition.graph is not None  # noqa: S101
-    named: list[tuple[tuple[str | int, ...], Collection[str]]] = [
+    named: list[tuple[Place, Collection[str]]] = [
         (("graph", "state", "reducers"), definition.graph.state.reducers),
         (("graph", "state", "initial"), definition.graph.state.initial),
         (("inputs",), definition.inputs),
@@ -118,10 +113,10 @@ def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Fin
         writes = node.writes if isinstance(node.writes, dict) else [node.writes] if node.writes else []
         named.append((("dag", "nodes", number, "writes"), writes))
         named.append((("dag", "nodes", number, "condition"), _keys(node.condition or node.config.condition)))
-        named.append((("dag", "nodes", number, "config"), list(_referred(all_inputs(node)))))
+        named.append((("dag", "nodes", number, "config"), _referred(all_inputs(node))))
     for number, edge in enumerate(definition.dag.edges):
         named.append((("dag", "edges", number, "condition"), _keys(edge.condition)))
-    named.append((("outputs",), list(_referred(definition.outputs))))
+    named.append((("outputs",), _referred(definition.outputs)))
     for place, keys in named:
         for key in keys:
             if key not in properties:
@@ -137,9 +132,6 @@ def _keys(text: str | None) -> Collection[str]:
         return ()
 
 
-def _referred(value: Any) -> Iterator[str]:
-    if isinstance(value, dict | list | tuple):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _referred(item)
-    elif isinstance(value, str) and (match := _STATE_KEY.match(value)):
-        yield match[1]
+def _referred(value: Any) -> list[str]:
+    """Returns the keys of the state that the templates in a value begin with."""
+    return [match[1] for _, text in texts(value) if (match := _STATE_KEY.match(text))]

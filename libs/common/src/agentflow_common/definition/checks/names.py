@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterator, Mapping
 from agentflow_common import hints
 from agentflow_common.expressions import language as expressions
 from agentflow_common.expressions.sandbox import ExpressionError
+from agentflow_common.places import Finding, Place
 
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]
 STEP_FIELDS = ("output", "status", "error")
 _HYPHENED = re.compile(r"(?<![\w.-])([A-Za-z_]\w*(?:-\w+)+)\.(?:output|status|error)\b")
 _WRITE_CEL = "write CEL, for example classify.output.type == 'text'"

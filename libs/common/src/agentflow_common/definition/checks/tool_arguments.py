@@ -18,13 +18,12 @@ from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import Work, arguments
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.expressions import language as expressions
+from agentflow_common.places import Finding, Lines, Place, dotted
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
 DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker
 _TRUTHS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"})
 _TIMES: Final = frozenset({"date-time", "date", "time", "duration"})  # numbers are times, too
-Place = tuple[str | int, ...]
-Finding = tuple[Place, str, str]  # (place in the definition, what is wrong, how to fix it)
 
 
 class Signature(msgspec.Struct, frozen=True):
@@ -47,9 +46,9 @@ def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signat
             yield from _of_work(here, work, name, definition.dag.nodes[number], signature, steps)
 
 
-def place_of(path: Place, lines: Mapping[Place, int] | None) -> str:
+def place_of(path: Place, lines: Lines | None) -> str:
     """Returns the place as its author reads it, with the line of the nearest part that has one."""
-    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    text = dotted(path)
     graph = (*path[1:3], *(("args", *path[5:]) if len(path) > 5 else ()))  # `nodes` of a graph that is written as one
     for written in (path, graph):
         for end in range(len(written), 1, -1):
