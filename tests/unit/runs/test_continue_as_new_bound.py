@@ -2,71 +2,52 @@
 
 from __future__ import annotations
 
-import itertools
-from typing import Any
-
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.parse import parse_dict
-from agentflow_common.events import Payload
-from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunStatus
-from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.waits import IDLE_RUNS_MAX
-from tests.support.deciding import decide
+from tests.support.definitions import WORK, Node, function, in_order, workflow
+from tests.support.run_driver import RunDriver
 
 AGAIN = {"id": "again", "type": "continue_as_new", "config": {"inputs": {"n": "{{n + 1}}"}}}
-SKIPPED = {"id": "work", "type": "function", "condition": "false", "config": {"function_name": "f"}}
+SKIPPED = {"id": "work", "type": "function", "condition": "false", "config": WORK}
 PAST = {"id": "work", "type": "wait", "config": {"duration": 0}}
-WORK = {"id": "work", "type": "function", "config": {"function_name": "f"}}
+INPUTS = {"n": {"type": "integer"}}
 
 
-def workflow(*nodes: dict[str, Any]) -> dict[str, Any]:
-    order = [{"from": before["id"], "to": after["id"]} for before, after in itertools.pairwise(nodes)]
-    return parse_dict(
-        {"name": "w", "inputs": {"n": {"type": "integer"}}, "dag": {"nodes": [*nodes], "edges": order}}
-    ).canonical()
-
-
-def begun(event: ev.RunSubmitted) -> tuple[Run, RunDecisions]:
-    run = Run(new_state(event, 1), Plans().get(event.definition))
-    return run, decide(run, 1, {})
-
-
-def first(raw: dict[str, Any], idle: int = 0) -> ev.RunSubmitted:
+def begin(*nodes: Node, idle: int = 0) -> RunDriver:
+    """Returns a run before which `idle` others did nothing but go on."""
     origin = ev.OriginRef("before", "continue", idle=idle) if idle else None
-    return ev.RunSubmitted(
-        org="o", run="r0", ts=1, workflow="w", version=1, definition=raw, inputs=Payload(value={"n": 0}), origin=origin
-    )
+    return RunDriver(in_order(*nodes, inputs=INPUTS)).submit({"n": 0}, origin=origin)
 
 
-def following(out: RunDecisions) -> ev.RunSubmitted:
-    (found,) = [event for _, event in out.sends if isinstance(event, ev.RunSubmitted)]
+def following(run: RunDriver) -> ev.RunSubmitted:
+    """Returns the event that begins the new run."""
+    (found,) = [event for _, event in run.sent if isinstance(event, ev.RunSubmitted)]
     return found
 
 
 @pytest.mark.parametrize("nodes", [(AGAIN,), (PAST, AGAIN)])
-def test_a_chain_that_does_nothing_ends_at_its_bound(nodes: tuple[dict[str, Any], ...]) -> None:
-    run, out = begun(first(workflow(*nodes), IDLE_RUNS_MAX - 2))
+def test_a_chain_that_does_nothing_ends_at_its_bound(nodes: tuple[Node, ...]) -> None:
+    run = begin(*nodes, idle=IDLE_RUNS_MAX - 2)
     for left in (1, 0):
-        assert run.state.status is RunStatus.COMPLETED
-        run, out = begun(following(out))
-        assert (run.state.origin is not None and run.state.origin.idle) == IDLE_RUNS_MAX - left
-    assert run.state.status is RunStatus.FAILED
-    assert run.state.error is not None
-    assert (run.state.error.type, "let the workflow wait" in run.state.error.message) == ("idle_chain", True)
+        assert run.status is RunStatus.COMPLETED
+        event = following(run)
+        run = RunDriver(event.definition).begin(event)
+        assert run.state.origin is not None
+        assert run.state.origin.idle == IDLE_RUNS_MAX - left
+    assert run.status is RunStatus.FAILED
+    assert run.error.type == "idle_chain"
+    assert "let the workflow wait" in run.error.message
 
 
 def test_a_skipped_step_is_no_work() -> None:
-    parts = {"nodes": [SKIPPED, AGAIN], "edges": []}
-    raw = parse_dict({"name": "w", "inputs": {"n": {"type": "integer"}}, "dag": parts}).canonical()
-    assert following(begun(first(raw, 7))[1]).origin == ev.OriginRef("r0", "continue", idle=8)
+    origin = ev.OriginRef("before", "continue", idle=7)
+    run = RunDriver(workflow(SKIPPED, AGAIN, inputs=INPUTS)).submit({"n": 0}, origin=origin)
+    assert following(run).origin == ev.OriginRef("r", "continue", idle=8)
 
 
 def test_work_begins_the_count_anew() -> None:
-    run, _ = begun(first(workflow(WORK, AGAIN), IDLE_RUNS_MAX))
-    run.apply(ev.StepCompleted(org="o", run="r0", ts=2, step="work", attempt=1, output=Payload(value=1)), 5)
-    assert following(decide(run, 2, {})).origin == ev.OriginRef("r0", "continue")
+    run = begin(function("work"), AGAIN, idle=IDLE_RUNS_MAX).completes("work", 1)
+    assert following(run).origin == ev.OriginRef("r", "continue")

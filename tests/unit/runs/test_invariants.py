@@ -8,56 +8,38 @@ from typing import Any
 import pytest
 
 from agentflow_common import events as ev
-from agentflow_common.definition.parse import parse_dict
-from agentflow_common.events import Payload, StepError
-from agentflow_common.runs.fold import new_state
+from agentflow_common.events import StepError
+from agentflow_scheduler.runs.decisions import unbounded
 from agentflow_scheduler.runs.invariants import check_invariants
-from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
-from tests.support.deciding import decide
+from tests.support.definitions import BODY, function, workflow
+from tests.support.run_driver import RunDriver
 
-WORK: dict[str, Any] = {"function_name": "f"}
-NODES: list[dict[str, Any]] = [
-    {"id": "a", "type": "function", "config": WORK},
-    {"id": "b", "type": "function", "config": WORK, "depends_on": ["a"]},
-    {"id": "m", "type": "map", "config": {"over": [1, 2, 3], "concurrency": 1,
-                                          "body": {"type": "function", "config": WORK}}},
+DEFINITION = workflow(
+    function("a"),
+    function("b", depends_on=["a"]),
+    {"id": "m", "type": "map", "config": {"over": [1, 2, 3], "concurrency": 1, "body": BODY}},
     {"id": "p", "type": "approval", "config": {"message": "go on?"}},
-    {"id": "k", "type": "function", "config": WORK, "lane": "{{org}}-lane", "lane_limit": 1},
+    function("k", lane="{{org}}-lane", lane_limit=1),
     {"id": "next", "type": "continue_as_new", "config": {"inputs": {}}},
-]  # fmt: skip
+)
 UNCHECKED = {"state", "plan"} | {
     "broken",  # the engine's word on an error of its own
     "used_timers",  # what the engine has done
 }
 
 
-def begun(take: Callable[[str], bool] = lambda _pool: True) -> Run:
+def begun(take: Callable[[str], bool] = unbounded) -> RunDriver:
     """A run in which `a` and a child of `m` are offered, `p` waits, `k` is queued, and `next` waits for all of them."""
-    definition = parse_dict({"name": "w", "dag": {"nodes": NODES, "edges": []}}).canonical()
-    submitted = ev.RunSubmitted(
-        org="o", run="run_1", ts=1, workflow="w", version=1, definition=definition, inputs=Payload(value={})
-    )
-    run = Run(new_state(submitted, 1), Plans().get(definition))
-    decide(run, 2, {}, take)
-    return run
+    return RunDriver(DEFINITION, take=take).submit(run="run_1")
 
 
-def advanced() -> Run:
+def advanced() -> RunDriver:
     """The run after `a` and `k` have completed."""
-    run = begun()
-    for seq, fact in enumerate((
-        ev.StepCompleted(org="o", run="run_1", ts=3, step="a", attempt=1),
-        ev.SlotGranted(org="o", run="run_1", ts=3, step="k", attempt=1, lane="o-lane"),
-    ), 2):  # fmt: skip
-        run.apply(fact, seq)
-    decide(run, 4, {})
-    run.apply(ev.StepCompleted(org="o", run="run_1", ts=5, step="k", attempt=1), 4)
-    decide(run, 6, {})
-    return run
+    return begun().completes("a").tell(ev.SlotGranted, step="k", attempt=1, lane="o-lane").completes("k")
 
 
-def held() -> Run:
+def without_room() -> RunDriver:
     """The run while no pool has room."""
     return begun(lambda _pool: False)
 
@@ -66,8 +48,8 @@ def put(field: str, value: Any) -> Callable[[Run], None]:
     return lambda run: setattr(run, field, value)
 
 
-ALTERED: list[tuple[str, Callable[[], Run], Callable[[Run], Any]]] = [
-    ("dirty", held, lambda run: run.dirty.pop("a")),
+ALTERED: list[tuple[str, Callable[[], RunDriver], Callable[[Run], Any]]] = [
+    ("dirty", without_room, lambda run: run.dirty.pop("a")),
     ("loop_exits", advanced, lambda run: run.loop_exits.update(a=None)),
     ("continuations", begun, lambda run: run.continuations.clear()),
     ("continuations", begun, lambda run: run.continuations.update(a=None)),
@@ -96,9 +78,9 @@ ALTERED: list[tuple[str, Callable[[], Run], Callable[[Run], Any]]] = [
 
 @pytest.mark.parametrize(("field", "make", "alter"), ALTERED, ids=lambda part: part if isinstance(part, str) else "")
 def test_a_wrong_field_is_reported_by_its_name(
-    field: str, make: Callable[[], Run], alter: Callable[[Run], Any]
+    field: str, make: Callable[[], RunDriver], alter: Callable[[Run], Any]
 ) -> None:
-    run = make()
+    run = make().run
     check_invariants(run)
     alter(run)
     with pytest.raises(AssertionError, match=rf"^run_1: {field}\b.* is .*, the state says "):
@@ -110,10 +92,9 @@ def test_every_field_is_checked() -> None:
 
 
 def test_a_child_that_was_not_asked_to_end_in_a_grace_period_is_reported() -> None:
-    run = begun()
-    run.state.steps["p"].child = "run_2"  # as of a subworkflow
-    run.apply(ev.RunCancelRequested(org="o", run="run_1", ts=3, grace_ms=100), 2)
-    decide(run, 4, {})
+    driver = begun()
+    driver.state.steps["p"].child = "run_2"  # as of a subworkflow
+    run = driver.cancels(grace_ms=100).run
     assert list(run.cancelled_children) == ["run_2:100"]
     run.cancelled_children.clear()
     with pytest.raises(AssertionError, match="cancelled_children"):

@@ -9,22 +9,21 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import StepError
-from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepState, StepStatus
 from agentflow_scheduler.runs.plan import PlanNode, Plans
-from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.verdict import is_final, judge
-from tests.support.deciding import decide
+from tests.support.definitions import WORK, workflow
+from tests.support.run_driver import RunDriver
 
 
 def plan_node(node: dict[str, Any], **policy: Any) -> PlanNode:
-    raw = parse_dict({"name": "w", "dag": {"nodes": [{"id": "a", **node, "policy": policy}], "edges": []}}).canonical()
+    raw = parse_dict(workflow({"id": "a", **node, "policy": policy})).canonical()
     return Plans().get(raw).nodes["a"]
 
 
-FUNCTION = {"type": "function", "config": {"function_name": "f"}}
+FUNCTION = {"type": "function", "config": WORK}
 MODEL = {"type": "llm", "config": {"prompt_ref": "p@1"}}
-MAP = {"type": "map", "config": {"over": [1], "body": {"type": "function", "config": {"function_name": "f"}}}}
+MAP = {"type": "map", "config": {"over": [1], "body": FUNCTION}}
 SIGNAL = {"type": "signal", "config": {"signal": "s", "timeout_ms": 5}}
 
 
@@ -97,25 +96,8 @@ def test_the_parts_of_a_map_are_judged_by_the_map() -> None:
 
 def test_a_timeout_of_a_signal_that_is_listed_as_retryable_fails_the_run_after_a_crash_too() -> None:
     policy = {"retry": {"max_attempts": 3, "retryable": ["signal_timeout"]}}
-    raw = parse_dict(
-        {"name": "w", "dag": {"nodes": [{"id": "a", **SIGNAL, "policy": policy}], "edges": []}}
-    ).canonical()
-    log: list[tuple[int, Any]] = []
-
-    def append(event: Any) -> int:
-        log.append((len(log) + 1, event))
-        return len(log)
-
-    submitted = ev.RunSubmitted(org="o", run="r", ts=1, workflow="w", version=1, definition=raw)
-    run = Run(new_state(submitted, append(submitted)), Plans().get(raw))
-    for decision in decide(run, 10, {}).decisions:
-        run.state.out_seq = append(decision)
-    fired = ev.TimerFired(org="o", run="r", ts=99, timer="expire:a", kind="expire", step="a", attempt=1)
-    run.apply(fired, append(fired))
-    append(next(d for d in decide(run, 99, {}).decisions if isinstance(d, ev.StepResolved)))  # and the end is lost
-    refolded = fold(log)
-    assert refolded is not None
-    decide(Run(refolded, Plans().get(raw)), 99, {})
-    assert refolded.status is RunStatus.FAILED
-    assert refolded.error is not None
-    assert refolded.error.type == "signal_timeout"
+    run = RunDriver(workflow({"id": "a", **SIGNAL, "policy": policy})).submit().fires("expire:a")
+    resolved = next(number for number, made in enumerate(run.made) if isinstance(made, ev.StepResolved))
+    run.crash(keep=resolved + 1).decide()  # and the end is lost
+    assert run.status is RunStatus.FAILED
+    assert run.error.type == "signal_timeout"

@@ -6,19 +6,16 @@ from typing import Any
 
 import pytest
 
-from agentflow_common import events as ev
-from agentflow_common.definition.parse import parse_dict, parse_text
-from agentflow_common.events import Payload, StepError
+from agentflow_common.definition.parse import parse_text
+from agentflow_common.events import StepError
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneConfig, LaneState, Slot
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
-from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import Answer, Ending, RunState, RunStatus, StepState, StepStatus
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
-from tests.support.deciding import decide
+from tests.support.definitions import BODY, workflow
+from tests.support.run_driver import RunDriver
 
 TEXT = """\
 name: w
@@ -34,33 +31,33 @@ inputs: {customer: {type: string}}
 NOW = 1_000_000
 
 
-def run(status: RunStatus = RunStatus.RUNNING, **steps: StepState) -> RunState:
+def run_state(status: RunStatus = RunStatus.RUNNING, **steps: StepState) -> RunState:
     return RunState(org="o", run="run_1", workflow="w", status=status, steps=dict(steps))
 
 
-def told(state: RunState, **around: Any) -> tuple[Explanation, dict[str, Waiting]]:
+def explained(state: RunState, **around: Any) -> tuple[Explanation, dict[str, Waiting]]:
     found = explain(state, parse_text(TEXT), Surroundings(now_ms=NOW, **around))
     return found, {item.step: item for item in found.waiting}
 
 
-def only(step: StepState, **around: Any) -> Waiting:
-    return told(run(a=step), **around)[1]["a"]
+def waiting_of(step: StepState, **around: Any) -> Waiting:
+    return explained(run_state(a=step), **around)[1]["a"]
 
 
 def test_a_finished_run_waits_for_nothing() -> None:
-    state = run(RunStatus.FAILED)
+    state = run_state(RunStatus.FAILED)
     state.error = StepError("broken", "it broke")
-    found, _ = told(state)
+    found, _ = explained(state)
     assert found == Explanation("the run is over: it is failed: broken: it broke")
 
 
 def test_dependencies_are_named_with_their_state() -> None:
-    steps = told(run(a=StepState(status=StepStatus.RUNNING, started_at=NOW - 65_000, progress=0.5)))[1]
+    steps = explained(run_state(a=StepState(status=StepStatus.RUNNING, started_at=NOW - 65_000, progress=0.5)))[1]
     assert (steps["b"].kind, steps["b"].on) == ("dependency", "ask")
     assert steps["b"].text == "waits for ask (pending), a (running)"
     assert steps["a"].text == "runs on a worker for 1 m 5 s, 50% done"
     assert steps["c"].kind == "scheduler"
-    done = told(run(a=StepState(status=StepStatus.COMPLETED), ask=StepState(status=StepStatus.SKIPPED)))[1]
+    done = explained(run_state(a=StepState(status=StepStatus.COMPLETED), ask=StepState(status=StepStatus.SKIPPED)))[1]
     assert "a" not in done and done["b"].kind == "scheduler"
 
 
@@ -80,27 +77,27 @@ def test_dependencies_are_named_with_their_state() -> None:
     ],
 )
 def test_what_holds_up_the_whole_run(change: dict[str, Any], around: dict[str, Any], summary: str, kind: str) -> None:
-    state = run()
+    state = run_state()
     for name, value in change.items():
         setattr(state, name, value)
-    found, steps = told(state, **around)
+    found, steps = explained(state, **around)
     assert summary in found.summary and bool(summary) == bool(found.summary)
     assert steps["a"].kind == kind
 
 
 def test_a_cancellation_and_a_compensation_are_told() -> None:
-    state = run(a=StepState(status=StepStatus.RUNNING))
+    state = run_state(a=StepState(status=StepStatus.RUNNING))
     state.cancel_requested = True
     state.timers["grace"] = TimerState("grace", NOW + 30_000)
-    assert told(state)[0].summary == "the run is being cancelled; what still runs is closed in 30 s"
-    state = run(**{"a:undo": StepState(status=StepStatus.RUNNING, started_at=NOW)})
+    assert explained(state)[0].summary == "the run is being cancelled; what still runs is closed in 30 s"
+    state = run_state(**{"a:undo": StepState(status=StepStatus.RUNNING, started_at=NOW)})
     state.ending = Ending("failed", ("a",))
-    found, steps = told(state)
+    found, steps = explained(state)
     assert found.summary == "the run will be failed once its steps are compensated"
     assert steps["a:undo"].text == "its compensation runs on a worker for 0 s"
     assert set(steps) == {"a:undo"}
     state.cancel_requested, state.ending = True, Ending("cancelled", ("a",))
-    assert told(state)[0].summary == "the run will be cancelled once its steps are compensated"
+    assert explained(state)[0].summary == "the run will be cancelled once its steps are compensated"
 
 
 def lane(**fields: Any) -> LaneState:
@@ -118,39 +115,39 @@ QUEUED = StepState(status=StepStatus.QUEUED, attempt=1, lane="acme", scheduled_a
 
 
 def test_engine_15_a_full_lane_tells_who_holds_it_and_the_number_in_the_queue() -> None:
-    found = only(QUEUED, lanes={"acme": lane()}, visible_org="o")
+    found = waiting_of(QUEUED, lanes={"acme": lane()}, visible_org="o")
     assert (found.kind, found.on, found.since) == ("lane", "acme", 5)
     assert found.text == "lane acme is full: 2 of 1, used by run_9/s and 1 more, number 2 of 2 in the queue"
-    assert "run_8" in only(QUEUED, lanes={"acme": lane()}).text
-    assert only(QUEUED).text == "waits for a slot of lane acme"
+    assert "run_8" in waiting_of(QUEUED, lanes={"acme": lane()}).text
+    assert waiting_of(QUEUED).text == "waits for a slot of lane acme"
 
 
 def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
-    paused = only(QUEUED, lanes={"acme": lane(config=LaneConfig(paused=True))})
+    paused = waiting_of(QUEUED, lanes={"acme": lane(config=LaneConfig(paused=True))})
     assert (paused.kind, "agentctl lane resume acme" in paused.text) == ("paused_lane", True)
     rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
-    found = only(QUEUED, lanes={"acme": rated})
+    found = waiting_of(QUEUED, lanes={"acme": rated})
     assert (found.kind, found.until) == ("rate", NOW + lane_fold.rate_wait_us(rated, NOW) // 1000)
     assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, number 2 of 2 in the queue"
 
 
 def test_a_pause_by_a_pattern_names_it_and_why() -> None:
     paused = {"acme": lane(config=LaneConfig(paused=True))}
-    found = only(QUEUED, lanes=paused, pauses={"acme": ("ac*", "audit")})
+    found = waiting_of(QUEUED, lanes=paused, pauses={"acme": ("ac*", "audit")})
     assert found.text == "lane acme is paused by the pattern ac*: audit (agentctl lane resume acme)"
     pool = Pool(known=False, paused=True, reason="audit", set_as="def*")
-    found = only(StepState(status=StepStatus.SCHEDULED), pools={"default": pool})
+    found = waiting_of(StepState(status=StepStatus.SCHEDULED), pools={"default": pool})
     assert found.text == "lane default is paused by the pattern def*: audit (agentctl lane resume default)"
 
 
 def test_a_deadline_is_told_while_nothing_else_holds_up_the_run() -> None:
-    state = run()
+    state = run_state()
     state.deadline_ms, state.submitted_at = 60_000, NOW - 20_000
-    assert told(state)[0].summary == "its deadline ends the run in 40 s"
+    assert explained(state)[0].summary == "its deadline ends the run in 40 s"
 
 
 @pytest.mark.parametrize(
-    ("pool", "kind", "word"),
+    ("pool", "kind", "said"),
     [
         (None, "worker", "is offered to the worker pool default"),
         (Pool(known=False), "worker", "no worker serves the pool default"),
@@ -161,78 +158,78 @@ def test_a_deadline_is_told_while_nothing_else_holds_up_the_run() -> None:
         (Pool(asking=2, paused=True, reason="db"), "paused_lane", "paused: db"),
     ],
 )
-def test_a_step_that_is_offered_tells_of_its_workers(pool: Pool | None, kind: str, word: str) -> None:
-    found = only(StepState(status=StepStatus.SCHEDULED), pools={} if pool is None else {"default": pool})
+def test_a_step_that_is_offered_tells_of_its_workers(pool: Pool | None, kind: str, said: str) -> None:
+    found = waiting_of(StepState(status=StepStatus.SCHEDULED), pools={} if pool is None else {"default": pool})
     assert found.kind == kind
-    assert word in found.text
+    assert said in found.text
 
 
 def test_a_keyed_lane_s_step_is_offered_to_its_pool() -> None:
-    state = run(c=StepState(status=StepStatus.SCHEDULED))
-    assert told(state, pools={"heavy": Pool(known=False)})[1]["c"].on == "heavy"
+    state = run_state(c=StepState(status=StepStatus.SCHEDULED))
+    assert explained(state, pools={"heavy": Pool(known=False)})[1]["c"].on == "heavy"
 
 
 def test_times_signals_approvals_and_runs() -> None:
     waiting = {"status": StepStatus.WAITING, "started_at": 7}
-    timer = only(StepState(waiting="wait", until=NOW + 3_600_000, **waiting))
+    timer = waiting_of(StepState(waiting="wait", until=NOW + 3_600_000, **waiting))
     assert (timer.kind, timer.until, timer.text) == ("timer", NOW + 3_600_000, "waits for a time, in 1 h")
-    signal = only(StepState(waiting="signal", detail={"signal": "paid"}, **waiting))
+    signal = waiting_of(StepState(waiting="signal", detail={"signal": "paid"}, **waiting))
     assert (signal.kind, signal.on) == ("signal", "paid")
     assert "agentctl workflow signal run_1 paid" in signal.text
     detail = {"approvers": ["ann", "bob"], "required": 2}
     answers = [Answer("ann", "approve", 1)]
-    approval = only(StepState(waiting="approval", detail=detail, answers=answers, until=NOW + 5000, **waiting))
+    approval = waiting_of(StepState(waiting="approval", detail=detail, answers=answers, until=NOW + 5000, **waiting))
     command = " (agentctl workflow approve run_1 a --as PERSON)"
     assert approval.text == "waits for an approval, 1 of 2 given; may answer: ann, bob, ends by itself in 5 s" + command
-    child = only(StepState(waiting="subworkflow", child="run_2", **waiting))
+    child = waiting_of(StepState(waiting="subworkflow", child="run_2", **waiting))
     assert (child.kind, child.on) == ("subworkflow", "run_2")
 
 
 def test_a_retry_tells_the_last_error_and_the_time() -> None:
     failed = StepState(status=StepStatus.RETRYING, attempt=2, error=StepError("http_500", "oops"))
-    state = run(a=failed)
+    state = run_state(a=failed)
     state.timers["retry:a:2"] = TimerState("retry", NOW + 4000, "a", 2)
-    found = told(state)[1]["a"]
+    found = explained(state)[1]["a"]
     assert (found.kind, found.until) == ("retry", NOW + 4000)
     assert found.text == "attempt 2 failed: http_500: oops; the next one comes in 4 s"
     state.pause_requested, failed.due = True, True
-    assert told(state)[1]["a"].text.endswith("the next one is due, but the run is paused")
+    assert explained(state)[1]["a"].text.endswith("the next one is due, but the run is paused")
     failed.error = StepError("budget_exceeded", "no money")
     state.pause_requested = failed.due = False
-    assert told(state)[1]["a"].kind == "budget"
+    assert explained(state)[1]["a"].kind == "budget"
 
 
 def test_an_unknown_outcome_asks_for_a_person() -> None:
-    found = only(StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
+    found = waiting_of(StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
     assert (found.kind, "agentctl workflow resolve run_1 a" in found.text) == ("outcome", True)
 
 
 def test_composites_tell_how_far_they_are_and_the_list_is_bounded() -> None:
-    state = run(a=StepState(status=StepStatus.RUNNING, width=1000))
+    state = run_state(a=StepState(status=StepStatus.RUNNING, width=1000))
     for number in range(1000):
         status = StepStatus.COMPLETED if number < 100 else StepStatus.SCHEDULED
         state.steps[f"a[{number}]"] = StepState(status=status)
-    found, steps = told(state)
+    found, steps = explained(state)
     assert steps["a"].text == "100 of 1,000 items are done, 900 are under way"
     assert len(found.waiting) == STEPS_MAX
     assert found.more == 900 + 4 - STEPS_MAX
-    loop = only(StepState(status=StepStatus.RUNNING, iteration=3))
+    loop = waiting_of(StepState(status=StepStatus.RUNNING, iteration=3))
     assert loop.text == "is in iteration 3"
 
 
 def test_engine_02_nobody_is_asked_for_an_outcome_without_which_the_run_goes_on() -> None:
     text = TEXT.replace("function_name: f}}", "function_name: f}, policy: {on_failure: continue}}", 1)
-    state = run(a=StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
+    state = run_state(a=StepState(status=StepStatus.OUTCOME_UNKNOWN, attempt=1))
     assert "a" in {item.step for item in explain(state, parse_text(TEXT), Surroundings(now_ms=NOW)).waiting}
     assert "a" not in {item.step for item in explain(state, parse_text(text), Surroundings(now_ms=NOW)).waiting}
 
 
 def test_engine_04_a_run_says_that_it_waits_for_subworkflows_to_undo() -> None:
-    state = run(a=StepState(status=StepStatus.CANCELLED, child="run_2"))
+    state = run_state(a=StepState(status=StepStatus.CANCELLED, child="run_2"))
     state.ending = Ending("cancelled", (), children=("a",))
     state.undoing = {"a/1": "run_2"}
     state.timers = {"children": TimerState("children", NOW + 3_600_000)}
-    found, steps = told(state)
+    found, steps = explained(state)
     assert found.summary == (
         "the run waits until the subworkflow undoes what was done; then it undoes its own steps and ends as cancelled"
     )
@@ -247,7 +244,9 @@ def test_engine_05_a_continue_as_new_says_that_it_comes_after_what_runs() -> Non
     text = TEXT.replace(
         "  edges:", "    - {id: again, type: continue_as_new, config: {inputs: {customer: c}}}\n  edges:"
     )
-    state = run(a=StepState(status=StepStatus.RUNNING), ask=StepState(status=StepStatus.WAITING, waiting="approval"))
+    state = run_state(
+        a=StepState(status=StepStatus.RUNNING), ask=StepState(status=StepStatus.WAITING, waiting="approval")
+    )
     found = explain(state, parse_text(text), Surroundings(now_ms=NOW))
     (again,) = [item for item in found.waiting if item.step == "again"]
     assert (again.kind, again.on) == ("dependency", "a")
@@ -256,23 +255,15 @@ def test_engine_05_a_continue_as_new_says_that_it_comes_after_what_runs() -> Non
 
 def test_engine_15_a_loop_that_pauses_says_when_its_next_iteration_comes() -> None:
     """By the machine itself, so that both agree on the id of the timer."""
-    body = {"type": "function", "config": {"function_name": "f"}}
-    config = {"body": body, "until": "false", "max_iterations": 3, "delay_ms": 60_000}
-    definition = parse_dict({"name": "w", "dag": {"nodes": [{"id": "a", "type": "loop", "config": config}]}})
-    own: dict[str, Any] = {"org": "o", "run": "run_1", "ts": NOW}
-    begun = ev.RunSubmitted(**own, workflow="w", version=1, definition=definition.canonical(), inputs=Payload(value={}))
-    driven = Run(new_state(begun, 1), Plans().get(begun.definition))
-    decide(driven, NOW, {})
+    config = {"body": BODY, "until": "false", "max_iterations": 3, "delay_ms": 60_000}
+    run = RunDriver(workflow({"id": "a", "type": "loop", "config": config})).at(NOW).submit()
 
     def text() -> str:
-        waiting = explain(driven.state, definition, Surroundings(now_ms=NOW)).waiting
+        waiting = explain(run.state, run.definition, Surroundings(now_ms=NOW)).waiting
         return {item.step: item.text for item in waiting}["a"]
 
     assert text() == "is in iteration 1"
-    driven.apply(ev.StepCompleted(**own, step="a@1", attempt=1, output=Payload(value=1)), 2)
-    decide(driven, NOW, {})
+    run.completes("a@1", 1)
     assert text() == "is in iteration 1; the next one comes in 1 m"
-    late = NOW + 60_000
-    driven.apply(ev.TimerFired(**{**own, "ts": late}, timer=timer_ids.delay("a", 1), kind="wait", step="a"), 3)
-    decide(driven, late, {})
+    run.fires(timer_ids.delay("a", 1))
     assert text() == "is in iteration 2"
