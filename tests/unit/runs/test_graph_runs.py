@@ -8,62 +8,22 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.definition.parse import parse_dict
-from agentflow_common.events import BlobRef, Payload, StepError
+from agentflow_common.events import BlobRef, Payload
 from agentflow_common.runs import explain as explaining
 from agentflow_common.runs import fork as forking
-from agentflow_common.runs.fold import new_state
 from agentflow_common.runs.state import RunState, RunStatus
-from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
-from tests.support.deciding import decide
+from tests.support.definitions import child
+from tests.support.run_driver import RunDriver
 
 
-class Game:
-    """A run of a graph; the test plays its workers."""
+def drive(graph: dict[str, Any], inputs: dict[str, Any] | None = None, **fields: Any) -> RunDriver:
+    return RunDriver(graph).at(1000).submit(inputs, **fields)
 
-    def __init__(self, graph: dict[str, Any], inputs: dict[str, Any] | None = None, **fields: Any) -> None:
-        definition = parse_dict({"name": "w", **graph})
-        event = ev.RunSubmitted(
-            org="o", run="r", ts=1, workflow="w", version=1, definition=definition.canonical(),
-            inputs=Payload(value=inputs or {}), **fields,
-        )  # fmt: skip
-        state = new_state(event, 1)
-        self.run = Run(state, Plans().get(state.definition))
-        self.seq = 1
-        self.blobs: dict[str, Any] = {}
-        self.decisions: list[Any] = []
-        self.sends: list[Any] = []
-        self.go()
 
-    @property
-    def state(self) -> Any:
-        return self.run.state
-
-    def go(self, fact: Any = None) -> RunDecisions:
-        if fact is not None:
-            self.seq += 1
-            self.run.apply(fact, self.seq)
-        out = decide(self.run, 1000, self.blobs)
-        self.decisions += out.decisions
-        self.sends += out.sends
-        return out
-
-    def done(self, step: str, output: Any = None, ref: BlobRef | None = None) -> RunDecisions:
-        return self.go(
-            ev.StepCompleted(org="o", run="r", ts=1, step=step, attempt=1, output=Payload(value=output, ref=ref))
-        )
-
-    def failed(self, step: str) -> RunDecisions:
-        return self.go(ev.StepFailed(org="o", run="r", ts=1, step=step, attempt=1, error=StepError("E", "no", False)))
-
-    def of(self, kind: type) -> list[Any]:
-        return [decision for decision in self.decisions if isinstance(decision, kind)]
-
-    def error(self) -> tuple[str, str, str]:
-        assert self.state.status is RunStatus.FAILED
-        failed = self.of(ev.RunFailed)[0]
-        return failed.error.type, failed.error.message, failed.step
+def failure(run: RunDriver) -> ev.RunFailed:
+    """Returns the end of a run that failed."""
+    assert run.status is RunStatus.FAILED
+    return run.of(ev.RunFailed)[0]
 
 
 def ring(**more: Any) -> dict[str, Any]:
@@ -73,45 +33,45 @@ def ring(**more: Any) -> dict[str, Any]:
 
 
 def test_a_loop_ends_when_its_condition_fails_and_costs_one_decision_more_than_a_step() -> None:
-    game = Game(ring(state={"initial": {"n": 0}, "reducers": {"n": "sum"}}), {"x": "in"})
+    run = drive(ring(state={"initial": {"n": 0}, "reducers": {"n": "sum"}}), {"x": "in"})
     for step in ("a", "b", "a#2", "b#2"):
-        game.done(step, {"n": 1})
-    assert game.state.status is RunStatus.COMPLETED
-    assert game.state.output.value == {"n": 4, "x": "in"}
-    assert [d.steps for d in game.of(ev.GraphAdvanced)] == [("a",), ("b",), ("a#2",), ("b#2",), ()]
-    assert len(game.decisions) == 2 + 4 + 5  # run.started and run.completed, the steps, the supersteps
-    assert [sorted(d.state) for d in game.of(ev.GraphAdvanced)] == [["n", "x"], ["n"], ["n"], ["n"], ["n"]]
+        run.completes(step, {"n": 1})
+    assert run.output == {"n": 4, "x": "in"}
+    assert [d.steps for d in run.of(ev.GraphAdvanced)] == [("a",), ("b",), ("a#2",), ("b#2",), ()]
+    assert len(run.decisions) == 2 + 4 + 5  # run.started and run.completed, the steps, the supersteps
+    assert [sorted(d.state) for d in run.of(ev.GraphAdvanced)] == [["n", "x"], ["n"], ["n"], ["n"], ["n"]]
 
 
 def test_concurrent_writers_merge_in_the_order_of_the_definition() -> None:
     nodes = [{"name": name, "function": "f"} for name in ("s", "late", "early")]
     edges = [{"from": "s", "to": "early"}, {"from": "s", "to": "late"}]
     spec = {"reducers": {"log": "append"}}
-    game = Game({"nodes": nodes, "edges": edges, "entry_point": "s", "state": spec})
-    game.done("s")
-    assert game.of(ev.GraphAdvanced)[-1].steps == ("late", "early")
-    game.done("early", {"log": "e", "who": "early"})
-    game.done("late", {"log": "l", "who": "late"})
-    assert game.state.output.value == {"log": ["l", "e"], "who": "early"}
+    run = drive({"nodes": nodes, "edges": edges, "entry_point": "s", "state": spec})
+    run.completes("s")
+    assert run.of(ev.GraphAdvanced)[-1].steps == ("late", "early")
+    run.completes("early", {"log": "e", "who": "early"})
+    run.completes("late", {"log": "l", "who": "late"})
+    assert run.output == {"log": ["l", "e"], "who": "early"}
 
 
 def test_the_bound_on_supersteps_is_told() -> None:
-    game = Game(ring(max_supersteps=2, state={"initial": {"n": 0}}))
-    game.done("a")
-    game.done("b")
-    kind, message, _ = game.error()
-    assert kind == "max_supersteps"
-    assert "2 supersteps" in message and "would run a" in message
+    run = drive(ring(max_supersteps=2, state={"initial": {"n": 0}}))
+    run.completes("a")
+    run.completes("b")
+    error = failure(run).error
+    assert error.type == "max_supersteps"
+    assert "2 supersteps" in error.message
+    assert "would run a" in error.message
 
 
 def test_an_edge_is_taken_as_often_as_it_may_be() -> None:
     graph = ring(state={"initial": {"n": 0}})
     graph["edges"][1]["max_iterations"] = 1
-    game = Game(graph)
+    run = drive(graph)
     for step in ("a", "b", "a#2", "b#2"):
-        game.done(step, {})
-    assert game.state.status is RunStatus.COMPLETED
-    assert [d.taken for d in game.of(ev.GraphAdvanced) if d.taken] == [("b->a",)]
+        run.completes(step, {})
+    assert run.status is RunStatus.COMPLETED
+    assert [d.taken for d in run.of(ev.GraphAdvanced) if d.taken] == [("b->a",)]
 
 
 @pytest.mark.parametrize(
@@ -127,39 +87,40 @@ def test_an_edge_is_taken_as_often_as_it_may_be() -> None:
 )
 def test_what_the_state_cannot_take_fails_the_run_and_names_the_node(output: Any, said: str) -> None:
     schema = {"properties": {"n": {"type": "integer"}, "log": {"type": "array"}}, "additionalProperties": False}
-    game = Game(ring(state={"schema": schema, "reducers": {"log": "extend"}, "initial": {"n": 0}}))
-    game.done("a", {})
-    game.done("b", output)
-    kind, message, step = game.error()
-    assert kind in {"invalid_state", "undecidable"}
-    assert said in message
-    assert "b" in message.split(":")[0]
-    assert step == "b"
+    run = drive(ring(state={"schema": schema, "reducers": {"log": "extend"}, "initial": {"n": 0}}))
+    run.completes("a", {})
+    run.completes("b", output)
+    end = failure(run)
+    assert end.error.type in {"invalid_state", "undecidable"}
+    assert said in end.error.message
+    assert "b" in end.error.message.split(":")[0]
+    assert end.step == "b"
 
 
 def test_inputs_that_the_state_cannot_take_fail_it_at_the_start() -> None:
-    game = Game(ring(state={"schema": {"properties": {"n": {"type": "integer"}}}}), {"n": "x"})
-    assert "state.n" in game.error()[1]
+    run = drive(ring(state={"schema": {"properties": {"n": {"type": "integer"}}}}), {"n": "x"})
+    assert "state.n" in failure(run).error.message
     required = ring(state={"schema": {"required": ["n"]}})
-    assert "has no 'n'" in Game(required).error()[1]
+    assert "has no 'n'" in failure(drive(required)).error.message
 
 
 def test_a_condition_that_cannot_be_told_names_its_edge() -> None:
-    game = Game(ring())
-    game.done("a", {})
-    game.done("b", {})
-    kind, message, _ = game.error()
-    assert (kind, "the edge b -> a" in message) == ("undecidable", True)
+    run = drive(ring())
+    run.completes("a", {})
+    run.completes("b", {})
+    error = failure(run).error
+    assert error.type == "undecidable"
+    assert "the edge b -> a" in error.message
 
 
 def test_writes_says_where_an_output_goes() -> None:
     graph = ring(state={"initial": {"n": 0}})
     graph["nodes"][0]["writes"] = "whole"
     graph["nodes"][1]["writes"] = {"n": "output.deep[0]", "all": "output"}
-    game = Game(graph)
-    game.done("a", [1, 2])
-    game.done("b", {"deep": [7]})
-    assert game.state.output.value == {"n": 7, "whole": [1, 2], "all": {"deep": [7]}}
+    run = drive(graph)
+    run.completes("a", [1, 2])
+    run.completes("b", {"deep": [7]})
+    assert run.output == {"n": 7, "whole": [1, 2], "all": {"deep": [7]}}
 
 
 def test_a_step_that_is_skipped_or_fails_without_harm_contributes_nothing() -> None:
@@ -173,49 +134,49 @@ def test_a_step_that_is_skipped_or_fails_without_harm_contributes_nothing() -> N
     edges = [{"from": "s", "to": name} for name in ("skip", "fail", "good")]
     edges += [{"from": "skip", "to": "after"}, {"from": "good", "to": "END"}]
     edges += [{"from": "fail", "to": "after", "condition": "fail.status == 'failed'"}]
-    game = Game({"nodes": nodes, "edges": edges, "entry_point": "s", "state": {"initial": {"n": 0}}})
-    game.done("s")
-    game.failed("fail")
-    game.done("good", {"n": 2})
-    assert game.of(ev.GraphAdvanced)[-1].steps == ("after",)
-    assert game.of(ev.StepSkipped)[0].step == "skip"
-    game.done("after", {})
-    assert game.state.output.value == {"n": 2}
+    run = drive({"nodes": nodes, "edges": edges, "entry_point": "s", "state": {"initial": {"n": 0}}})
+    run.completes("s")
+    run.fails("fail")
+    run.completes("good", {"n": 2})
+    assert run.of(ev.GraphAdvanced)[-1].steps == ("after",)
+    assert run.of(ev.StepSkipped)[0].step == "skip"
+    run.completes("after", {})
+    assert run.output == {"n": 2}
 
 
 def test_nodes_see_the_state_of_the_superstep_before() -> None:
     graph = ring(state={"initial": {"n": 0, "items": [1]}, "reducers": {"n": "sum"}})
     graph["nodes"][1] |= {"args": {"n": "state.n", "items": "state.items", "was": "a.output.n", "say": "n={{state.n}}"}}
-    game = Game(graph)
-    assert game.of(ev.StepScheduled)[0].inputs == {"state": {"n": 0, "items": [1]}}
-    assert game.of(ev.StepScheduled)[0].config["state_args"] is True
-    game.done("a", {"n": 2})
-    assert game.of(ev.StepScheduled)[1].inputs == {"n": 2, "items": [1], "was": 2, "say": "n=2"}
+    run = drive(graph)
+    assert run.of(ev.StepScheduled)[0].inputs == {"state": {"n": 0, "items": [1]}}
+    assert run.of(ev.StepScheduled)[0].config["state_args"] is True
+    run.completes("a", {"n": 2})
+    assert run.of(ev.StepScheduled)[1].inputs == {"n": 2, "items": [1], "was": 2, "say": "n=2"}
 
 
 def test_values_that_are_stored_out_of_line_are_fetched_when_they_are_looked_at() -> None:
-    game = Game(ring(state={"initial": {"n": 0}}))
+    run = drive(ring(state={"initial": {"n": 0}}))
     ref = BlobRef("f" * 64, 100_000)
-    assert game.done("a", ref=ref).needs == [ref]
-    game.blobs[ref.sha256] = {"big": "x" * 100_000, "n": 9}
-    game.go()
-    assert game.of(ev.GraphAdvanced)[-1].state["n"].value == 9
-    game.blobs.clear()
+    assert run.completes("a", Payload(ref=ref)).out.needs == [ref]
+    run.blobs[ref.sha256] = {"big": "x" * 100_000, "n": 9}
+    run.decide()
+    assert run.of(ev.GraphAdvanced)[-1].state["n"].value == 9
+    run.blobs.clear()
     big = BlobRef("e" * 64, 100_000)
-    game.state.shared["big"] = Payload(ref=big)  # as the shell stores it
-    game.done("b", {})
-    assert game.decisions[-1].output.value["big"] == {"$blob": {"sha256": big.sha256, "size": 100_000}, "path": []}
+    run.state.shared["big"] = Payload(ref=big)  # as the shell stores it
+    run.completes("b", {})
+    assert run.decisions[-1].output.value["big"] == {"$blob": {"sha256": big.sha256, "size": 100_000}, "path": []}
 
 
 def test_a_cancelled_graph_ends_and_a_paused_one_waits() -> None:
-    game = Game(ring(state={"initial": {"n": 0}}))
-    game.go(ev.RunPauseRequested(org="o", run="r", ts=1))
-    game.done("a", {})
-    assert not game.of(ev.GraphAdvanced)[1:]
-    game.go(ev.RunResumeRequested(org="o", run="r", ts=1))
-    assert game.of(ev.GraphAdvanced)[-1].steps == ("b",)
-    game.go(ev.RunCancelRequested(org="o", run="r", ts=1))
-    assert game.state.status is RunStatus.CANCELLED
+    run = drive(ring(state={"initial": {"n": 0}}))
+    run.tell(ev.RunPauseRequested)
+    run.completes("a", {})
+    assert not run.of(ev.GraphAdvanced)[1:]
+    run.tell(ev.RunResumeRequested)
+    assert run.of(ev.GraphAdvanced)[-1].steps == ("b",)
+    run.cancels()
+    assert run.status is RunStatus.CANCELLED
 
 
 def test_waits_maps_and_approvals_are_steps_of_a_superstep() -> None:
@@ -228,16 +189,16 @@ def test_waits_maps_and_approvals_are_steps_of_a_superstep() -> None:
     ]  # fmt: skip
     edges = [{"from": "a", "to": "each"}, {"from": "a", "to": "ask"}]
     edges += [{"from": "each", "to": "end"}, {"from": "ask", "to": "end"}]
-    game = Game({"nodes": nodes, "edges": edges, "entry_point": "a"}, {"items": [1, 2]})
-    game.done("a")
-    assert game.of(ev.StepWaiting)[0].detail["message"] == "with 2?"
-    game.done("each[1]", "two")
-    game.done("each[0]", "one")
-    assert game.state.status is RunStatus.WAITING
-    game.go(ev.ApprovalGiven(org="o", run="r", ts=1, step="ask", decision="approve", by="ann"))
-    assert game.state.shared["made"].value == ["one", "two"]
-    game.done("end", {})
-    assert game.state.output.value == {"items": [1, 2], "made": ["one", "two"], "ok": True}
+    run = drive({"nodes": nodes, "edges": edges, "entry_point": "a"}, {"items": [1, 2]})
+    run.completes("a")
+    assert run.of(ev.StepWaiting)[0].detail["message"] == "with 2?"
+    run.completes("each[1]", "two")
+    run.completes("each[0]", "one")
+    assert run.status is RunStatus.WAITING
+    run.tell(ev.ApprovalGiven, step="ask", decision="approve", by="ann")
+    assert run.state.shared["made"].value == ["one", "two"]
+    run.completes("end", {})
+    assert run.output == {"items": [1, 2], "made": ["one", "two"], "ok": True}
 
 
 def test_a_graph_whose_steps_were_undone_is_tried_again_from_its_beginning() -> None:
@@ -245,14 +206,14 @@ def test_a_graph_whose_steps_were_undone_is_tried_again_from_its_beginning() -> 
     graph["nodes"][0] |= {"compensate_with": {"type": "tool", "config": {"tool_name": "back"}}}
     graph["nodes"][1] |= {"policy": {"retry": {"max_attempts": 1}}}
     definition = parse_dict({"name": "w", **graph})
-    game = Game(graph)
-    game.done("a", {"n": 1})
-    game.failed("b")
-    game.done("a:undo", {})
-    assert game.state.status is RunStatus.FAILED
+    run = drive(graph)
+    run.completes("a", {"n": 1})
+    run.fails("b")
+    run.completes("a:undo", {})
+    assert run.status is RunStatus.FAILED
     for seed in (
-        forking.retry(game.state, definition, forking.Changes()),
-        forking.fork(game.state, game.state, definition, "b"),
+        forking.retry(run.state, definition, forking.Changes()),
+        forking.fork(run.state, run.state, definition, "b"),
     ):
         assert (seed.steps, seed.position.superstep, seed.position.shared) == ({}, 0, {})
 
@@ -265,43 +226,28 @@ def test_an_active_node_waits_for_no_other() -> None:
 
 
 def test_a_subworkflow_and_a_prompt_are_given_the_keys_that_they_know() -> None:
-    child = parse_dict(
-        {
-            "name": "child",
-            "inputs": {"n": {"type": "integer"}},
-            "dag": {"nodes": [{"id": "x", "type": "function", "config": {"function_name": "f"}}]},
-        }
-    )
+    definitions = child(inputs={"n": {"type": "integer"}})
     nodes = [{"name": "sub", "workflow": "child"}, {"name": "ask", "prompt": "p@1", "policy": {"timeout_ms": 500}}]
     graph = {"nodes": nodes, "edges": [{"from": "sub", "to": "ask"}], "entry_point": "sub"}
-    game = Game(graph, {"n": 3, "other": "x"}, definitions={"child": child.canonical()})
-    (_, started) = game.sends[0]
+    run = drive(graph, {"n": 3, "other": "x"}, definitions=definitions)
+    (_, started) = run.sends[0]
     assert (started.inputs.value, started.parent.step) == ({"n": 3}, "sub")
-    game.go(
-        ev.ChildEnded(
-            org="o", run="r", ts=1, step="sub", attempt=1, child=started.run, status="completed",
-            output=Payload(value={"made": 1}),
-        )
-    )  # fmt: skip
-    asked = game.of(ev.StepScheduled)[0]
+    run.child_ends("sub", output={"made": 1}, child=started.run)
+    asked = run.of(ev.StepScheduled)[0]
     assert (asked.step, asked.kind, asked.inputs) == ("ask", "llm", {"n": 3, "other": "x", "made": 1})
-    timer = game.of(ev.TimerSet)[0]
-    game.go(
-        ev.TimerFired(
-            org="o", run="r", ts=timer.fire_at, timer=timer.timer, kind=timer.kind, step=timer.step, attempt=1
-        )
-    )
-    assert [d.step for d in game.of(ev.StepTimedOut)] == ["ask"]
-    assert game.state.steps["ask"].attempt == 1
-    assert [d.kind for d in game.of(ev.TimerSet)][-1] == "retry"
+    timer = run.of(ev.TimerSet)[0]
+    run.fires(timer.timer)
+    assert [d.step for d in run.of(ev.StepTimedOut)] == ["ask"]
+    assert run.state.steps["ask"].attempt == 1
+    assert [d.kind for d in run.of(ev.TimerSet)][-1] == "retry"
 
 
 def test_a_wait_gives_nothing_to_the_state_unless_it_says_where() -> None:
     closed = {"schema": {"type": "object", "properties": {"at": {}}, "additionalProperties": False}}
     node: dict[str, Any] = {"name": "a", "wait": {"until": 500}}
-    assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {}
+    assert drive({"nodes": [node], "entry_point": "a", "state": closed}).output == {}
     node["writes"] = {"at": "output.until"}
-    assert Game({"nodes": [node], "entry_point": "a", "state": closed}).state.output.value == {"at": 500}
+    assert drive({"nodes": [node], "entry_point": "a", "state": closed}).output == {"at": 500}
 
 
 REDUCERS = {
@@ -310,10 +256,10 @@ REDUCERS = {
 BEGAN = {"notes": ["p"], "lines": ["l"], "n": 5, "facts": {"a": 1, "b": 1}, "tags": ["x"], "best": 3, "name": "old"}
 
 
-def subgraph(**node: Any) -> Game:
+def subgraph(**node: Any) -> RunDriver:
     """A graph whose first superstep runs a subgraph beside a function."""
     state = {"reducers": REDUCERS, "initial": BEGAN}
-    child = parse_dict({
+    part = parse_dict({
         "name": "child", "entry_point": "c", "state": {"reducers": REDUCERS},
         "nodes": [{"name": "c", "function": "f"}], "edges": [],
     })  # fmt: skip
@@ -321,30 +267,26 @@ def subgraph(**node: Any) -> Game:
              {"name": "sub", "workflow": "child", **node}]  # fmt: skip
     edges = [{"from": "start", "to": "beside"}, {"from": "start", "to": "sub"}]
     graph = {"entry_point": "start", "state": state, "nodes": nodes, "edges": edges}
-    game = Game(graph, definitions={"child": child.canonical()})
-    game.done("start", {})
-    return game
+    run = drive(graph, definitions={"child": part.canonical()})
+    run.completes("start", {})
+    return run
 
 
-def gives(game: Game, output: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, Any]:
+def gives(run: RunDriver, output: dict[str, Any], beside: dict[str, Any] | None = None) -> dict[str, Any]:
     """The state once the subgraph has ended."""
-    game.done("beside", beside or {})
-    game.go(
-        ev.ChildEnded(
-            org="o", run="r", ts=1, step="sub", attempt=1, child="c", status="completed", output=Payload(value=output)
-        )
-    )
-    assert game.state.status is RunStatus.COMPLETED, game.state.error
-    return {name: payload.value for name, payload in game.state.shared.items()}
+    run.completes("beside", beside or {})
+    run.child_ends("sub", output=output)
+    assert run.status is RunStatus.COMPLETED, run.state.error
+    return {name: payload.value for name, payload in run.state.shared.items()}
 
 
 def test_engine_12_what_a_subgraph_changed_of_the_state_counts_once() -> None:
-    game = subgraph()
-    (given,) = [e for _, e in game.sends if isinstance(e, ev.RunSubmitted)]
+    run = subgraph()
+    (given,) = [e for _, e in run.sends if isinstance(e, ev.RunSubmitted)]
     assert given.inputs.value == BEGAN
     ended = {"notes": ["p", "c"], "lines": ["l", "m", "m"], "n": 8, "facts": {"a": 2, "b": 1}, "tags": ["x", "y"],
              "best": 7, "name": "new"}  # fmt: skip
-    assert gives(game, ended) == {**ended, "notes": ["p", "c"]}
+    assert gives(run, ended) == {**ended, "notes": ["p", "c"]}
 
 
 def test_engine_12_what_others_changed_in_the_same_superstep_stays() -> None:
