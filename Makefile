@@ -8,6 +8,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
+# tests start a hundred services: none shall compile its modules, nor pytest its files, again
+unexport PYTHONDONTWRITEBYTECODE
 UV_VERSION := 0.13.8
 # The newest of the interpreters that are here and new enough; override with `make setup PYTHON=...`.
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \

@@ -6,11 +6,12 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests.support import servers
+from tests.support import distribution, servers
 
 # fixtures fork servers while gRPC's threads run; its fork handlers then crash now and then in the child, before exec
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
@@ -19,6 +20,18 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 for name, same in (("steady", True), ("explore", False)):
     settings.register_profile(name, deadline=None, derandomize=same, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("steady")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = distribution.in_order(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> distribution.LongestFirst | None:
+    if config.getvalue("dist") != "loadfile":
+        return None
+    config.option.loadscopereorder = False  # it would put the files with the most tests first
+    return distribution.LongestFirst(config, log)
 
 
 @pytest.fixture

@@ -54,10 +54,9 @@ def tree(path: Path) -> ast.Module:
 
 
 def claims_purity(path: Path) -> bool:
-    words = ast.get_docstring(tree(path)) or ""
-    return bool(re.search(r"\bPure\b[.,:]", words)) or (
-        path.is_relative_to(COMMON) and path.relative_to(COMMON).as_posix() in FOLDS
-    )
+    pure = re.compile(r"\bPure\b[.,:]")
+    says_so = pure.search(path.read_text()) and pure.search(ast.get_docstring(tree(path)) or "")  # reading is quick
+    return bool(says_so) or (path.is_relative_to(COMMON) and path.relative_to(COMMON).as_posix() in FOLDS)
 
 
 PURE = [path for path in sources() if path.name == "machine.py" or claims_purity(path)]

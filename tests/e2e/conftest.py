@@ -64,7 +64,7 @@ def options(buckets: Path, files: Path | None = None) -> dict[str, Any]:
     return {"file_roots": roots, "env": {"AGENTFLOW_BUCKET_ROOT": str(buckets)}}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")  # it ends with the tests of this folder, and does not idle beside others
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     from agentctl.stack.testing import running_stack
 
