@@ -28,7 +28,6 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Verb, bus
-from agentflow_common.rpc import budgets as rpc_budgets
 from tests.support.waiting import PATIENCE_S
 
 SERVICES: Final = ("gateway", "scheduler", "worker", "prompt", "security", "cost", "trace")
@@ -197,7 +196,7 @@ class Truth:
         await self.ask(rpc.PROTECT, rpc.ProtectRequest(org="default", run="truth", value=value))
 
     async def cost(self) -> None:
-        await self.ask(rpc_budgets.BUDGET_LIST, rpc_budgets.ListBudgetsRequest(org="default"))
+        await self.ask(rpc.BUDGET_LIST, rpc.ListBudgetsRequest(org="default"))
         await self.log(subjects.COST_STREAM)
 
 

@@ -18,7 +18,6 @@ from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus
-from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runtime.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app
@@ -70,14 +69,14 @@ class Neighbours:
         self.asked.append(request)
         return rpc.RestoreReply(value=swap(request.value, "<EMAIL_ADDRESS:ABCDEF>", EMAIL), restored=1)
 
-    async def adopt(self, request: rpc_vault.AdoptRequest) -> rpc_vault.AdoptReply:
+    async def adopt(self, request: rpc.AdoptRequest) -> rpc.AdoptReply:
         self.asked.append(request)
-        return rpc_vault.AdoptReply(adopted=1)
+        return rpc.AdoptReply(adopted=1)
 
     def serving(self, url: str) -> Any:
         prompt = bus.serving(url, "prompt", [(rpc.PROMPT_RESOLVE, self.resolve), (rpc.PROMPT_LIST, self.list_prompts)])
         security = bus.serving(
-            url, "security", [(rpc.PROTECT, self.protect), (rpc.RESTORE, self.restore), (rpc_vault.ADOPT, self.adopt)]
+            url, "security", [(rpc.PROTECT, self.protect), (rpc.RESTORE, self.restore), (rpc.ADOPT, self.adopt)]
         )
         return prompt, security
 

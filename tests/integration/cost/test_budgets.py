@@ -13,7 +13,6 @@ import pytest
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import BudgetExceededError, InvalidError, NotFoundError
 from agentflow_common.log.event_log import Entry
-from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.rpc.bus import call
 from agentflow_common.runtime import service
 from agentflow_common.runtime.service import Context
@@ -48,23 +47,23 @@ def ask(run: str, step: str = "s") -> rpc.RouteRequest:
     )  # fmt: skip
 
 
-async def create(context: Context[Any], limit: int, name: str = "all", period: str = "total") -> rpc_budgets.Budget:
-    make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=limit, period=period, name=name, actor="dana:key_1")
-    return await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
+async def create(context: Context[Any], limit: int, name: str = "all", period: str = "total") -> rpc.Budget:
+    make = rpc.CreateBudgetRequest(org=ORG, limit_nano=limit, period=period, name=name, actor="dana:key_1")
+    return await call(context.nc, rpc.BUDGET_CREATE, make)
 
 
-async def change(context: Context[Any], limit: int, name: str = "all") -> rpc_budgets.UpdateBudgetReply:
-    wanted = rpc_budgets.UpdateBudgetRequest(org=ORG, id=name, limit_nano=limit, actor="dana:key_1")
-    return await call(context.nc, rpc_budgets.BUDGET_UPDATE, wanted)
+async def change(context: Context[Any], limit: int, name: str = "all") -> rpc.UpdateBudgetReply:
+    wanted = rpc.UpdateBudgetRequest(org=ORG, id=name, limit_nano=limit, actor="dana:key_1")
+    return await call(context.nc, rpc.BUDGET_UPDATE, wanted)
 
 
-async def delete(context: Context[Any], name: str = "all") -> rpc_budgets.Budget:
-    wanted = rpc_budgets.DeleteBudgetRequest(org=ORG, id=name, actor="dana:key_1")
-    return await call(context.nc, rpc_budgets.BUDGET_DELETE, wanted)
+async def delete(context: Context[Any], name: str = "all") -> rpc.Budget:
+    wanted = rpc.DeleteBudgetRequest(org=ORG, id=name, actor="dana:key_1")
+    return await call(context.nc, rpc.BUDGET_DELETE, wanted)
 
 
-async def get(context: Context[Any], name: str = "all") -> rpc_budgets.Budget:
-    return await call(context.nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=ORG, id=name))
+async def get(context: Context[Any], name: str = "all") -> rpc.Budget:
+    return await call(context.nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=ORG, id=name))
 
 
 async def settle(context: Context[Any], reply: rpc.RouteReply, run: str, cost: int) -> None:
@@ -213,7 +212,5 @@ async def test_usage_09_a_change_that_is_not_valid_changes_nothing(context: Cont
             await asked
     assert (await get(context)).limit_nano == EACH
     with contextlib.suppress(NotFoundError):
-        await call(
-            context.nc, rpc_budgets.BUDGET_DELETE, rpc_budgets.DeleteBudgetRequest(org="other", id="all", actor="x")
-        )
+        await call(context.nc, rpc.BUDGET_DELETE, rpc.DeleteBudgetRequest(org="other", id="all", actor="x"))
     assert (await get(context)).limit_nano == EACH

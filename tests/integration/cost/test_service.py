@@ -13,7 +13,6 @@ import pytest
 from agentflow_common import events, rpc, subjects
 from agentflow_common.errors import AlreadyExistsError, BudgetExceededError, NotFoundError, TerminalError
 from agentflow_common.log.event_log import Entry
-from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_common.rpc.bus import call
 from agentflow_common.runtime import service
 from agentflow_common.runtime.service import Context
@@ -68,8 +67,8 @@ async def publish(context: Context[CostSettings], event: events.Event, subject: 
     return ack.seq
 
 
-async def budget(context: Context[CostSettings], name: str) -> rpc_budgets.Budget:
-    return await call(context.nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=ORG, id=name))
+async def budget(context: Context[CostSettings], name: str) -> rpc.Budget:
+    return await call(context.nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=ORG, id=name))
 
 
 async def ledger(context: Context[CostSettings], run: str = "run_1") -> list[events.CostSettled]:
@@ -81,8 +80,8 @@ async def ledger(context: Context[CostSettings], run: str = "run_1") -> list[eve
 async def test_a_reservation_is_one_for_an_attempt_and_settles_once(context: Context[CostSettings]) -> None:
     made = await call(
         context.nc,
-        rpc_budgets.BUDGET_CREATE,
-        rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="monthly", name="team"),
+        rpc.BUDGET_CREATE,
+        rpc.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="monthly", name="team"),
     )
     assert made.period_start < made.created_at < made.period_end
     first, again = await asyncio.gather(*(call(context.nc, rpc.COST_ROUTE, ask()) for _ in range(2)))
@@ -104,8 +103,8 @@ async def _is(found: Awaitable[list[Any]], count: int) -> bool:
 
 
 async def test_fifty_at_once_never_pass_a_limit(context: Context[CostSettings]) -> None:
-    make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=20 * EACH + 7, period="daily", name="tight")
-    await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
+    make = rpc.CreateBudgetRequest(org=ORG, limit_nano=20 * EACH + 7, period="daily", name="tight")
+    await call(context.nc, rpc.BUDGET_CREATE, make)
     runs = [f"run_{n % 5}" for n in range(50)]
     asked = (
         call(context.nc, rpc.COST_ROUTE, ask(run, f"s{n}", run_budget_nano=6 * EACH)) for n, run in enumerate(runs)
@@ -122,8 +121,8 @@ async def test_fifty_at_once_never_pass_a_limit(context: Context[CostSettings]) 
 async def test_the_end_of_a_run_gives_back_and_closes(context: Context[CostSettings]) -> None:
     await call(
         context.nc,
-        rpc_budgets.BUDGET_CREATE,
-        rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="total", name="t"),
+        rpc.BUDGET_CREATE,
+        rpc.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="total", name="t"),
     )
     await call(context.nc, rpc.COST_ROUTE, ask())
     end = events.RunCancelled(org=ORG, run="run_1", ts=1)
@@ -142,8 +141,8 @@ async def test_a_crash_between_settling_and_the_ledger_settles_once(
     settings: CostSettings, db_env: dict[str, str]
 ) -> None:
     async with service.running("cost", settings, app) as context:
-        make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="total", name="t")
-        await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
+        make = rpc.CreateBudgetRequest(org=ORG, limit_nano=10**9, period="total", name="t")
+        await call(context.nc, rpc.BUDGET_CREATE, make)
         reply = await call(context.nc, rpc.COST_ROUTE, ask())
         other = await call(context.nc, rpc.COST_ROUTE, ask(step="b"))
         await publish(context, completed(reply, 100))
@@ -200,8 +199,8 @@ async def test_poison_is_buried_and_settlement_goes_on(context: Context[CostSett
 
 
 async def test_a_budget_of_a_workflow_covers_its_runs_alone(context: Context[CostSettings]) -> None:
-    make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=EACH, period="weekly", scope="workflow:big", name="big")
-    await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
+    make = rpc.CreateBudgetRequest(org=ORG, limit_nano=EACH, period="weekly", scope="workflow:big", name="big")
+    await call(context.nc, rpc.BUDGET_CREATE, make)
     for run, workflow in (("run_1", "big"), ("run_2", "small")):
         await publish(context, events.RunSubmitted(org=ORG, run=run, ts=1, workflow=workflow, version=1, definition={}))
         await call(context.nc, rpc.COST_ROUTE, ask(run))
@@ -221,14 +220,14 @@ async def test_identical_calls_are_answered_from_the_orgs_own_cache(context: Con
 
 
 async def test_budgets_are_named_once_and_listed(context: Context[CostSettings]) -> None:
-    make = rpc_budgets.CreateBudgetRequest(org=ORG, limit_nano=5, period="monthly")
-    made = await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
+    make = rpc.CreateBudgetRequest(org=ORG, limit_nano=5, period="monthly")
+    made = await call(context.nc, rpc.BUDGET_CREATE, make)
     with pytest.raises(AlreadyExistsError):
-        await call(context.nc, rpc_budgets.BUDGET_CREATE, make)
-    listed = await call(context.nc, rpc_budgets.BUDGET_LIST, rpc_budgets.ListBudgetsRequest(org=ORG))
+        await call(context.nc, rpc.BUDGET_CREATE, make)
+    listed = await call(context.nc, rpc.BUDGET_LIST, rpc.ListBudgetsRequest(org=ORG))
     assert [b.id for b in listed.budgets] == [made.id]
     with pytest.raises(NotFoundError):
-        await call(context.nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org="other", id=made.id))
+        await call(context.nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org="other", id=made.id))
 
 
 async def test_prices_of_real_models_load_when_first_asked_for(context: Context[CostSettings]) -> None:

@@ -13,10 +13,9 @@ import pytest
 from agentflow.v1 import control_pb2 as pb
 from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
-from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
 from tests.support.gateway import EMAIL, Stand, details, standing
 from tests.support.waiting import until
@@ -364,7 +363,7 @@ async def test_a_fork_takes_over_the_redactions_of_its_origin(stand: Stand) -> N
     fork = pb.ForkRunRequest(run_id=run, at="ask", tags={"why": "test"})
     fork.changes.inputs.update({"n": 2})
     made = await controls(stand).ForkRun(fork, metadata=stand.auth())
-    asked = [item for item in stand.neighbours.asked if isinstance(item, rpc_vault.AdoptRequest)]
+    asked = [item for item in stand.neighbours.asked if isinstance(item, rpc.AdoptRequest)]
     assert [(item.run, item.origin) for item in asked] == [(made.run_id, run)]
     event = (await facts(stand, made.run_id))[0][1]
     assert event.inputs.value == {"mail": "to <EMAIL_ADDRESS:ABCDEF>", "n": 2}

@@ -18,7 +18,6 @@ from agentflow_common import rpc, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
 from agentflow_common.rpc import bus
-from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runtime import health_server, service
 from agentflow_security import app as security_app
 from agentflow_security import machine
@@ -232,17 +231,17 @@ async def test_a_fork_can_restore_what_its_origin_put_away(settings: SecuritySet
         hidden = (await _protect(context, DOCUMENT)).value
         assert EMAIL not in str(hidden)
         assert (await _restore(context, hidden, run="run_2")).restored == 0
-        request = rpc_vault.AdoptRequest(org="acme", run="run_2", origin="run_1")
-        first = await bus.call(context.nc, rpc_vault.ADOPT, request)
-        again = await bus.call(context.nc, rpc_vault.ADOPT, request)
+        request = rpc.AdoptRequest(org="acme", run="run_2", origin="run_1")
+        first = await bus.call(context.nc, rpc.ADOPT, request)
+        again = await bus.call(context.nc, rpc.ADOPT, request)
         assert (first.adopted, again.adopted) == (3, 3)
         assert EMAIL in str((await _restore(context, hidden, run="run_2")).value)
         fresh = (await _protect(context, f"call {EMAIL}", run="run_2")).value
         assert (await _restore(context, [fresh, hidden["note"]], run="run_2")).value == [
             f"call {EMAIL}", DOCUMENT["note"],
         ]  # fmt: skip
-        other = rpc_vault.AdoptRequest(org="rival", run="run_3", origin="run_1")
-        assert (await bus.call(context.nc, rpc_vault.ADOPT, other)).adopted == 0, "no org takes another's"
+        other = rpc.AdoptRequest(org="rival", run="run_3", origin="run_1")
+        assert (await bus.call(context.nc, rpc.ADOPT, other)).adopted == 0, "no org takes another's"
         stored = await context.log.read(subjects.audit("acme", "run_2"), stream=subjects.AUDIT_STREAM)
         actions = [decode(item.data).action for item in stored]  # type: ignore[union-attr]
         assert actions.count("adopt") == 1

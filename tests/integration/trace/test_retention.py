@@ -18,7 +18,6 @@ from agentflow_common import events as ev
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError
 from agentflow_common.log.event_log import Entry, EventLog, Fence
-from agentflow_common.rpc import archive as rpc_archive
 from agentflow_common.runs.fold import RunFold, fold, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.runtime import service
@@ -51,13 +50,13 @@ class World:
     async def ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
         return await ask(self.nc, verb, request)
 
-    async def keep(self, ms: int) -> rpc_archive.RetentionReply:
-        request = rpc_archive.SetRetentionRequest(keep_ms=ms, by="test")
-        reply: rpc_archive.RetentionReply = await self.ask(rpc_archive.RETENTION_SET, request)
+    async def keep(self, ms: int) -> rpc.RetentionReply:
+        request = rpc.SetRetentionRequest(keep_ms=ms, by="test")
+        reply: rpc.RetentionReply = await self.ask(rpc.RETENTION_SET, request)
         return reply
 
-    async def report(self) -> rpc_archive.RetentionReply:
-        reply: rpc_archive.RetentionReply = await self.ask(rpc_archive.RETENTION_GET, rpc.Empty())
+    async def report(self) -> rpc.RetentionReply:
+        reply: rpc.RetentionReply = await self.ask(rpc.RETENTION_GET, rpc.Empty())
         return reply
 
     async def held(self, key: subjects.EntityKey) -> int:
@@ -72,8 +71,8 @@ class World:
         """The state that the archive's events fold to."""
         run, after = RunFold(), 0
         while True:
-            request = rpc_archive.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
-            page = await self.ask(rpc_archive.ARCHIVED, request)
+            request = rpc.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
+            page = await self.ask(rpc.ARCHIVED, request)
             for event in page.events:
                 read = readable(event.subject, event.body.encode())
                 if read is not None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 from agentflow_common.errors import BudgetExceededError, InvalidError, TerminalError, UnknownPriceError
-from agentflow_common.rpc import RouteRequest
-from agentflow_common.rpc.budgets import Budget, CreateBudgetRequest
+from agentflow_common.rpc import Budget, CreateBudgetRequest, RouteRequest
 from agentflow_cost import budgets, machine, prices
 from agentflow_cost.machine import Account, Health, Limit, Price, Rate
 

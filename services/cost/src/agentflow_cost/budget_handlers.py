@@ -7,13 +7,12 @@ import logging
 import secrets
 from typing import Final
 
-from agentflow_common import events, ids, money, subjects
+from agentflow_common import events, ids, money, rpc, subjects
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, Problem, TerminalError
 from agentflow_common.events import AuditRecorded
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.rpc import budgets as rpc_budgets
-from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc import Budget
 from agentflow_common.rpc.bus import Route
 from agentflow_cost import budgets
 from agentflow_cost.store_budgets import BudgetStore, Change
@@ -38,14 +37,14 @@ class BudgetHandlers:
 
     def routes(self) -> list[Route]:
         return [
-            (rpc_budgets.BUDGET_CREATE, self.create),
-            (rpc_budgets.BUDGET_LIST, self.list_),
-            (rpc_budgets.BUDGET_GET, self.get),
-            (rpc_budgets.BUDGET_UPDATE, self.update),
-            (rpc_budgets.BUDGET_DELETE, self.delete),
+            (rpc.BUDGET_CREATE, self.create),
+            (rpc.BUDGET_LIST, self.list_),
+            (rpc.BUDGET_GET, self.get),
+            (rpc.BUDGET_UPDATE, self.update),
+            (rpc.BUDGET_DELETE, self.delete),
         ]
 
-    async def create(self, request: rpc_budgets.CreateBudgetRequest) -> Budget:
+    async def create(self, request: rpc.CreateBudgetRequest) -> Budget:
         checked = budgets.check_new(request)
         now = self._clock.now_ms()
         start, end = budgets.bounds(checked.period, now)
@@ -64,12 +63,12 @@ class BudgetHandlers:
         await self._report_now(checked.org)
         return budget
 
-    async def list_(self, request: rpc_budgets.ListBudgetsRequest) -> rpc_budgets.ListBudgetsReply:
+    async def list_(self, request: rpc.ListBudgetsRequest) -> rpc.ListBudgetsReply:
         ids.check_token(request.org, "org")
         found = await self._store.page(request.org, self._clock.now_ms(), request.after, max(0, request.limit))
-        return rpc_budgets.ListBudgetsReply(budgets=tuple(found))
+        return rpc.ListBudgetsReply(budgets=tuple(found))
 
-    async def get(self, request: rpc_budgets.GetBudgetRequest) -> Budget:
+    async def get(self, request: rpc.GetBudgetRequest) -> Budget:
         ids.check_token(request.org, "org")
         ids.check_token(request.id, "budget")
         found = await self._store.find(request.org, request.id, self._clock.now_ms())
@@ -77,7 +76,7 @@ class BudgetHandlers:
             raise _unknown(request.id)
         return found
 
-    async def update(self, request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.UpdateBudgetReply:
+    async def update(self, request: rpc.UpdateBudgetRequest) -> rpc.UpdateBudgetReply:
         """Changes the limit from the next call on.
 
         Money that was spent or reserved still counts.
@@ -85,7 +84,7 @@ class BudgetHandlers:
         ids.check_token(request.org, "org")
         ids.check_token(request.id, "budget")
         if request.limit_nano is None:
-            return rpc_budgets.UpdateBudgetReply(budget=await self.get(_get(request)))
+            return rpc.UpdateBudgetReply(budget=await self.get(_get(request)))
 
         def note(before: Budget, after: Budget) -> Change:
             detail = f"limit {money.display(before.limit_nano)} -> {money.display(after.limit_nano)}"
@@ -98,9 +97,9 @@ class BudgetHandlers:
         before, after = found
         await self._report_now(request.org)
         shown = await self._store.filled(after, self._clock.now_ms())
-        return rpc_budgets.UpdateBudgetReply(budget=shown, changed=before != after)
+        return rpc.UpdateBudgetReply(budget=shown, changed=before != after)
 
-    async def delete(self, request: rpc_budgets.DeleteBudgetRequest) -> Budget:
+    async def delete(self, request: rpc.DeleteBudgetRequest) -> Budget:
         """Removes the limit from the next call on.
 
         Open calls settle on the accounts of their reservation.
@@ -164,8 +163,8 @@ class BudgetHandlers:
 MESSAGE_IDS_MS: Final = 60_000  # half of the time for which the server remembers message ids
 
 
-def _get(request: rpc_budgets.UpdateBudgetRequest) -> rpc_budgets.GetBudgetRequest:
-    return rpc_budgets.GetBudgetRequest(org=request.org, id=request.id)
+def _get(request: rpc.UpdateBudgetRequest) -> rpc.GetBudgetRequest:
+    return rpc.GetBudgetRequest(org=request.org, id=request.id)
 
 
 def _unknown(name: str) -> NotFoundError:

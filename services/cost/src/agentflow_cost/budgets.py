@@ -10,7 +10,7 @@ import msgspec
 
 from agentflow_common import ids, money
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.rpc.budgets import Budget, CreateBudgetRequest
+from agentflow_common.rpc import Budget, CreateBudgetRequest
 from agentflow_cost.machine import AMOUNT_NANO_MAX, Limit
 
 PERIODS: Final = ("daily", "weekly", "monthly", "total")

@@ -19,8 +19,7 @@ from agentflow_common.errors import (
     UnknownPriceError,
 )
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.rpc import Candidate, RouteReply, RouteRequest
-from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc import Budget, Candidate, RouteReply, RouteRequest
 from agentflow_common.rpc.bus import Route
 from agentflow_cost import budgets, machine
 from agentflow_cost.machine import Health, Model

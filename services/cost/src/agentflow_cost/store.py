@@ -15,8 +15,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from agentflow_common.rpc import Candidate, RouteRequest
-from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc import Budget, Candidate, RouteRequest
 from agentflow_cost import budgets as periods
 from agentflow_cost.machine import EXPIRED, HELD, RELEASED, Account, Changes, Hold, Settlement, let_go
 from agentflow_cost.store_budgets import COLUMNS as BUDGET

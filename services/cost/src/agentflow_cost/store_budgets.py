@@ -9,7 +9,7 @@ from typing import Any, Final
 import asyncpg
 import msgspec
 
-from agentflow_common.rpc.budgets import Budget
+from agentflow_common.rpc import Budget
 from agentflow_cost import budgets as periods
 
 TELL_BATCH: Final = 100

@@ -17,7 +17,7 @@ from jinja2.exceptions import SecurityError, TemplateError, UndefinedError
 
 from agentflow_common import ids
 from agentflow_common.errors import InvalidError, NotFoundError, Problem
-from agentflow_common.rpc import CreatePromptRequest, PromptVersion
+from agentflow_common.rpc import CreatePromptRequest, PromptText, PromptVersion
 from agentflow_prompt import schema
 from agentflow_prompt.sandbox import OUTPUT_CHARS_MAX, SELF, BoundError, PromptEnvironment, RefusedError, metered
 
@@ -30,6 +30,7 @@ LATEST: Final = "latest"
 TASKS: Final = (
     "summarize", "keywords", "classify", "translate", "detect_language", "answer", "moderate", "entities",
 )  # fmt: skip
+_CONTENT: Final = ("template", "system", "description", "inputs_schema", "task", "max_output_tokens", "temperature")
 _LABEL: Final = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,63}\Z")
 
 environment: Final = PromptEnvironment()
@@ -176,35 +177,15 @@ def version_of(request: CreatePromptRequest, version: int, created_at: int) -> P
     """Returns the version that the checked request makes. created_at: ms since the epoch, 0 if not
     stored yet.
     """
-    return PromptVersion(
-        name=request.name,
-        version=version,
-        template=request.template,
-        system=request.system,
-        description=request.description,
-        inputs_schema=request.inputs_schema,
-        labels=tuple(sorted(set(request.labels))),
-        task=request.task,
-        max_output_tokens=request.max_output_tokens,
-        temperature=request.temperature,
-        created_at=created_at,
-        created_by=request.created_by,
-        sha256=sha256(request),
-    )
+    content = {name: getattr(request, name) for name in PromptText.__struct_fields__}
+    content["labels"] = tuple(sorted(set(request.labels)))
+    return PromptVersion(**content, version=version, created_at=created_at, sha256=sha256(request))
 
 
 def sha256(request: CreatePromptRequest) -> str:
     """Returns the identity of the content. A change of any part makes a new version."""
-    parts = {
-        "template": request.template,
-        "system": request.system,
-        "description": request.description,
-        "inputs_schema": request.inputs_schema,
-        "task": request.task,
-        "max_output_tokens": request.max_output_tokens,
-        "temperature": float(request.temperature),
-    }
-    return ids.digest(msgspec.json.encode(parts, order="sorted"))
+    parts = {name: getattr(request, name) for name in _CONTENT}
+    return ids.digest(msgspec.json.encode({**parts, "temperature": float(request.temperature)}, order="sorted"))
 
 
 def required_names(source: str) -> frozenset[str]:

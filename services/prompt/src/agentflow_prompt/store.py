@@ -107,10 +107,7 @@ class Store:
 
 
 def _version(row: Any) -> PromptVersion:
-    return PromptVersion(
-        name=row["name"], version=row["version"], template=row["template"], system=row["system"],
-        description=row["description"], inputs_schema=msgspec.json.decode(row["inputs_schema"]),
-        labels=tuple(row["labels"]), task=row["task"], max_output_tokens=row["max_output_tokens"],
-        temperature=row["temperature"], created_at=row["created_at"], created_by=row["created_by"],
-        sha256=row["sha256"],
-    )  # fmt: skip
+    fields = {name: row[name] for name in PromptVersion.__struct_fields__}
+    fields["inputs_schema"] = msgspec.json.decode(row["inputs_schema"])
+    fields["labels"] = tuple(row["labels"])
+    return PromptVersion(**fields)

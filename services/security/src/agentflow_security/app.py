@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from agentflow_common import rpc, subjects
 from agentflow_common.connections import postgres
 from agentflow_common.rpc import bus
-from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runtime.service import Context
 from agentflow_security.detect import warm
 from agentflow_security.handlers import Handlers
@@ -35,7 +34,7 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
         routes: list[bus.Route] = [
             (rpc.PROTECT, handlers.protect),
             (rpc.RESTORE, handlers.restore),
-            (rpc_vault.ADOPT, handlers.adopt),
+            (rpc.ADOPT, handlers.adopt),
         ]
         context.needs_postgres(pool)
         context.needs_log(subjects.AUDIT_STREAM)

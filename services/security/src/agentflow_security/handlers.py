@@ -22,8 +22,7 @@ from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, 
 from agentflow_common.events import AuditRecorded, encode
 from agentflow_common.log.blobs import PAYLOAD_BYTES_MAX
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.rpc import ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
-from agentflow_common.rpc.vault import AdoptReply, AdoptRequest
+from agentflow_common.rpc import AdoptReply, AdoptRequest, ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
 from agentflow_common.screening import needs_screening
 from agentflow_security import machine
 from agentflow_security.detect import DETECTORS, Detector

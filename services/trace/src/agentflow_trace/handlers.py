@@ -8,7 +8,6 @@ from typing import Final
 
 from agentflow_common import rpc, subjects
 from agentflow_common.errors import InvalidError, NotFoundError, Problem, RetryableError
-from agentflow_common.rpc import archive as rpc_archive
 from agentflow_common.rpc.bus import Route
 from agentflow_trace import machine
 from agentflow_trace.ingest import Ingest
@@ -39,9 +38,9 @@ class Handlers:
             (rpc.TRACE_GET, self.get),
             (rpc.TRACE_QUERY, self.query),
             (rpc.TRACE_COUNTS, self.counts),
-            (rpc_archive.ARCHIVED, self.archived),
-            (rpc_archive.RETENTION_GET, self.get_retention),
-            (rpc_archive.RETENTION_SET, self.set_retention),
+            (rpc.ARCHIVED, self.archived),
+            (rpc.RETENTION_GET, self.get_retention),
+            (rpc.RETENTION_SET, self.set_retention),
         ]
 
     async def _open(self) -> None:
@@ -81,27 +80,27 @@ class Handlers:
         await self._open()
         return await self._store.counts(request.stream)
 
-    async def archived(self, request: rpc_archive.ArchiveRequest) -> rpc_archive.ArchiveReply:
+    async def archived(self, request: rpc.ArchiveRequest) -> rpc.ArchiveReply:
         """Returns a page of a run's events.
 
         The caller folds them as it folds the log, to the same state.
         """
         await self._open()
         found = await self._archive.events(request.org, request.run, request.after_seq, PAGE_EVENTS)
-        events: list[rpc_archive.ArchivedEvent] = []
+        events: list[rpc.ArchivedEvent] = []
         left = PAGE_BYTES_MAX
         for seq, subject, body in found:
             left -= len(body)
             if events and left < 0:
                 break
-            events.append(rpc_archive.ArchivedEvent(seq=seq, subject=subject, body=body))
+            events.append(rpc.ArchivedEvent(seq=seq, subject=subject, body=body))
         more = len(events) < len(found) or len(found) == PAGE_EVENTS
-        return rpc_archive.ArchiveReply(events=tuple(events), more=more)
+        return rpc.ArchiveReply(events=tuple(events), more=more)
 
-    async def get_retention(self, request: rpc.Empty) -> rpc_archive.RetentionReply:
+    async def get_retention(self, request: rpc.Empty) -> rpc.RetentionReply:
         await self._open()
         return await self._retention.report(request)
 
-    async def set_retention(self, request: rpc_archive.SetRetentionRequest) -> rpc_archive.RetentionReply:
+    async def set_retention(self, request: rpc.SetRetentionRequest) -> rpc.RetentionReply:
         await self._open()
         return await self._retention.change(request)

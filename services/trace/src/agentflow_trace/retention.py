@@ -31,8 +31,7 @@ from agentflow_common.clock import Clock
 from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, Problem, RetryableError
 from agentflow_common.log import object_reads
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.rpc import Empty
-from agentflow_common.rpc.archive import RetentionReply, SetRetentionRequest
+from agentflow_common.rpc import Empty, RetentionReply, SetRetentionRequest
 from agentflow_trace.ingest import Ingest
 from agentflow_trace.settings import TraceSettings
 from agentflow_trace.store_archive import ArchiveStore, Ended, Purged

@@ -26,7 +26,7 @@ from agentflow_common.errors import (
     from_body,
     to_body,
 )
-from agentflow_common.rpc import Verb
+from agentflow_common.rpc.verbs import Verb
 
 if TYPE_CHECKING:
     from faststream.nats import NatsBroker, NatsMessage

@@ -6,10 +6,10 @@ from typing import Any, Final
 
 from agentflow.v1 import admin_pb2 as pb
 from agentflow.v1 import admin_pb2_grpc
+from agentflow_common import rpc
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
-from agentflow_common.rpc import archive as rpc_archive
 from agentflow_gateway.api import call_context, pages
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import dead_letters
@@ -56,7 +56,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.PurgeDeadLettersResponse(outcomes=[_outcome(item) for item in done], more=more)
 
     async def GetRetention(self, _request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await call_context.current().ask(self._deps.nc, rpc_archive.RETENTION_GET, Empty())
+        found = await call_context.current().ask(self._deps.nc, rpc.RETENTION_GET, Empty())
         return pb.GetRetentionResponse(retention=_retention(found))
 
     async def SetRetention(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -65,8 +65,8 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         if not 0 <= request.keep_ms <= KEEP_MS_MAX:
             fix = "give ms, for example 604800000 for 7 days, or 0 for ever"
             raise InvalidError("not a retention", problems=(Problem("keep_ms", f"{request.keep_ms}", fix),))
-        question = rpc_archive.SetRetentionRequest(keep_ms=request.keep_ms, by=call.identity.actor)
-        found = await call.ask(self._deps.nc, rpc_archive.RETENTION_SET, question)
+        question = rpc.SetRetentionRequest(keep_ms=request.keep_ms, by=call.identity.actor)
+        found = await call.ask(self._deps.nc, rpc.RETENTION_SET, question)
         return pb.SetRetentionResponse(retention=_retention(found))
 
 
@@ -107,7 +107,7 @@ def _outcome(item: dead_letters.Outcome) -> Any:
     )
 
 
-def _retention(found: rpc_archive.RetentionReply) -> Any:
+def _retention(found: rpc.RetentionReply) -> Any:
     return pb.Retention(
         keep_ms=found.keep_ms,
         set_by=found.set_by,

@@ -7,9 +7,8 @@ from typing import Any, Final
 
 from agentflow.v1 import budget_pb2 as pb
 from agentflow.v1 import budget_pb2_grpc
-from agentflow_common import money
+from agentflow_common import money, rpc
 from agentflow_common.errors import InvalidError, Problem
-from agentflow_common.rpc import budgets as rpc_budgets
 from agentflow_gateway import limits
 from agentflow_gateway.api import call_context, convert, pages
 from agentflow_gateway.api.call_context import Call
@@ -36,7 +35,7 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             problems += await _scope_problems(self._deps, call, scope)
         if problems:
             raise InvalidError(f"the budget is not valid: {problems[0]}", problems=tuple(problems))
-        question = rpc_budgets.CreateBudgetRequest(
+        question = rpc.CreateBudgetRequest(
             org=call.org,
             limit_nano=request.limit_nano_usd,
             period=period,
@@ -44,22 +43,20 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             scope=scope,
             actor=call.identity.actor,
         )
-        return pb.CreateBudgetResponse(budget=_budget(await call.ask(self._nc, rpc_budgets.BUDGET_CREATE, question)))
+        return pb.CreateBudgetResponse(budget=_budget(await call.ask(self._nc, rpc.BUDGET_CREATE, question)))
 
     async def ListBudgets(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
         limit = pages.page_size(request.page_size, default=pages.PAGE_SIZE_MAX)
         after = pages.after_name("budgets", request.page_token)
-        question = rpc_budgets.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
-        found = (await call.ask(self._nc, rpc_budgets.BUDGET_LIST, question)).budgets
+        question = rpc.ListBudgetsRequest(org=call.org, after=after, limit=limit + 1)
+        found = (await call.ask(self._nc, rpc.BUDGET_LIST, question)).budgets
         shown, token = pages.cut("budgets", found, limit, lambda budget: budget.name)
         return pb.ListBudgetsResponse(budgets=[_budget(budget) for budget in shown], next_page_token=token)
 
     async def GetBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        found = await call.ask(
-            self._nc, rpc_budgets.BUDGET_GET, rpc_budgets.GetBudgetRequest(org=call.org, id=request.id)
-        )
+        found = await call.ask(self._nc, rpc.BUDGET_GET, rpc.GetBudgetRequest(org=call.org, id=request.id))
         return pb.GetBudgetResponse(budget=_budget(found))
 
     async def UpdateBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
@@ -70,16 +67,14 @@ class BudgetService(budget_pb2_grpc.BudgetServiceServicer):
             raise InvalidError(f"nothing is to be changed: {problem}", problems=(problem,))
         if problems := _limit_problems(limit):
             raise InvalidError(f"the budget is not valid: {problems[0]}", problems=tuple(problems))
-        question = rpc_budgets.UpdateBudgetRequest(
-            org=call.org, id=request.id, limit_nano=limit, actor=call.identity.actor
-        )
-        reply = await call.ask(self._nc, rpc_budgets.BUDGET_UPDATE, question)
+        question = rpc.UpdateBudgetRequest(org=call.org, id=request.id, limit_nano=limit, actor=call.identity.actor)
+        reply = await call.ask(self._nc, rpc.BUDGET_UPDATE, question)
         return pb.UpdateBudgetResponse(budget=_budget(reply.budget), changed=reply.changed)
 
     async def DeleteBudget(self, request: Any, _context: Any) -> Any:  # noqa: N802
         call = call_context.current()
-        question = rpc_budgets.DeleteBudgetRequest(org=call.org, id=request.id, actor=call.identity.actor)
-        return pb.DeleteBudgetResponse(budget=_budget(await call.ask(self._nc, rpc_budgets.BUDGET_DELETE, question)))
+        question = rpc.DeleteBudgetRequest(org=call.org, id=request.id, actor=call.identity.actor)
+        return pb.DeleteBudgetResponse(budget=_budget(await call.ask(self._nc, rpc.BUDGET_DELETE, question)))
 
 
 def _limit_problems(limit_nano: int) -> list[Problem]:
@@ -100,7 +95,7 @@ async def _scope_problems(deps: Deps, call: Call, scope: str) -> list[Problem]:
     return [Problem("scope", f"no workflow {name!r} was registered or submitted", fix)]
 
 
-def _budget(found: rpc_budgets.Budget) -> Any:
+def _budget(found: rpc.Budget) -> Any:
     return pb.Budget(
         id=found.id,
         name=found.name,

@@ -6,10 +6,9 @@ from collections.abc import AsyncIterator
 from typing import Final
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Stored
-from agentflow_common.rpc import archive as rpc_archive
 from agentflow_gateway.api import call_context
 from agentflow_gateway.dependencies import Deps
 
@@ -38,9 +37,9 @@ async def archived(deps: Deps, key: subjects.EntityKey) -> AsyncIterator[Stored]
     """The run's messages as the archive holds them."""
     after, more = 0, True
     while more:
-        request = rpc_archive.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
+        request = rpc.ArchiveRequest(org=key.org, run=key.name, after_seq=after)
         try:
-            page = await call_context.current().ask(deps.nc, rpc_archive.ARCHIVED, request)
+            page = await call_context.current().ask(deps.nc, rpc.ARCHIVED, request)
         except RetryableError as error:
             if await unheard_of(deps, key, error):
                 return

@@ -13,7 +13,6 @@ from agentflow_common import ids, rpc, screening, subjects
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError, Problem
 from agentflow_common.events import OriginRef, Payload
-from agentflow_common.rpc import vault as rpc_vault
 from agentflow_common.runs import fork as forking
 from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
@@ -146,7 +145,7 @@ async def _begin(
     limits.check_size(len(encoded), deps.settings.inputs_bytes_max)
     limits.check_reserved(encoded, changes.inputs, "inputs")
     if state.redactions:  # what was redacted stays redacted in the new run, and can be put back there
-        await call.ask(deps.nc, rpc_vault.ADOPT, rpc_vault.AdoptRequest(org=call.org, run=run, origin=origin))
+        await call.ask(deps.nc, rpc.ADOPT, rpc.AdoptRequest(org=call.org, run=run, origin=origin))
     inputs = state.inputs
     if changes.inputs:
         fresh = await call.protect(deps.nc, run, changes.inputs)

@@ -13,8 +13,7 @@ from agentflow_common.errors import DeadlineError, RetryableError
 from agentflow_common.events import Payload
 from agentflow_common.log.blobs import INLINE_BYTES_MAX, Blobs
 from agentflow_common.log.event_log import Entry
-from agentflow_common.rpc import bus
-from agentflow_common.rpc.vault import ADOPT, AdoptRequest
+from agentflow_common.rpc import ADOPT, AdoptRequest, bus
 from agentflow_common.runs.state import RunState, blob_marker, is_marker, parent_of
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.decisions import Decisions

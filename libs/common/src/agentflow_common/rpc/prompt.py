@@ -1,0 +1,96 @@
+"""Questions to the prompt service: versions of prompts, references to them, and their texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from agentflow_common.rpc.verbs import Message, Verb
+
+
+class PromptText(Message, frozen=True, kw_only=True):
+    """Base of what describes one version of a prompt."""
+
+    name: str
+    template: str
+    system: str = ""
+    description: str = ""
+    inputs_schema: dict[str, Any] = {}  # JSON Schema of the inputs object
+    labels: tuple[str, ...] = ()
+    # hint for the `local` provider (`summarize`, `keywords`, `classify`, `translate`, `detect_language`,
+    # `answer`)
+    task: str = ""
+    max_output_tokens: int = 1024
+    temperature: float = 0.0
+    created_by: str = ""
+
+
+class PromptVersion(PromptText, frozen=True, kw_only=True):
+    """An immutable prompt version."""
+
+    version: int
+    created_at: int = 0  # ms since the epoch
+    sha256: str = ""
+
+
+class CreatePromptRequest(PromptText, frozen=True, kw_only=True):
+    """A new version of `name` (version 1 if it is new)."""
+
+    org: str
+
+
+class GetPromptRequest(Message, frozen=True):
+    """Asks for one version of a prompt."""
+
+    org: str
+    ref: str  # `name`, `name@3` or `name@label`; a bare name is the latest version
+
+
+class ListPromptsRequest(Message, frozen=True):
+    org: str
+    name_prefix: str = ""
+    limit: int = 100
+    after: str = ""
+
+
+class ListPromptsReply(Message, frozen=True):
+    """The latest version of each prompt, by name."""
+
+    prompts: tuple[PromptVersion, ...]
+
+
+class ResolvePromptsRequest(Message, frozen=True):
+    org: str
+    refs: tuple[str, ...]
+
+
+class ResolvePromptsReply(Message, frozen=True):
+    """The versions that prompt references mean now."""
+
+    pinned: dict[str, str]  # ref -> `name@version`
+    missing: tuple[str, ...] = ()  # refs that name nothing
+
+
+class RenderRequest(Message, frozen=True):
+    """Asks for the text of a prompt with its variables filled in."""
+
+    org: str
+    run: str
+    step: str
+    ref: str  # pinned `name@version`
+    inputs: dict[str, Any]
+
+
+class RenderReply(Message, frozen=True):
+    prompt: str
+    system: str
+    text: str
+    task: str = ""
+    max_output_tokens: int = 1024
+    temperature: float = 0.0
+
+
+PROMPT_CREATE = Verb("prompt", "create", CreatePromptRequest, PromptVersion)
+PROMPT_GET = Verb("prompt", "get", GetPromptRequest, PromptVersion)
+PROMPT_LIST = Verb("prompt", "list", ListPromptsRequest, ListPromptsReply)
+PROMPT_RESOLVE = Verb("prompt", "resolve", ResolvePromptsRequest, ResolvePromptsReply)
+PROMPT_RENDER = Verb("prompt", "render", RenderRequest, RenderReply)

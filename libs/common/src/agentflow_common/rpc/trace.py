@@ -1,0 +1,171 @@
+"""Questions to the trace service: traces, the archive of runs that were purged from the log, retention."""
+
+from __future__ import annotations
+
+from agentflow_common import subjects
+from agentflow_common.rpc.verbs import Empty, Message, Verb
+
+
+class TraceRequest(Message, frozen=True):
+    """Asks for the trace of one run."""
+
+    org: str
+    run: str
+    min_seq: int = 0  # wait (bounded) until ClickHouse holds AF_EVENTS up to here
+
+
+class TraceEvent(Message, frozen=True):
+    """One event of a run, as the log holds it."""
+
+    stream: str
+    seq: int  # sequence in the stream
+    ts: int
+    type: str
+    step: str = ""
+    attempt: int = 0
+    body: str = ""  # the event as JSON text
+
+
+class TraceStep(Message, frozen=True):
+    """Times in ms since the epoch."""
+
+    step: str
+    attempt: int
+    status: str
+    scheduled_at: int = 0
+    started_at: int = 0
+    finished_at: int = 0
+    wait_ms: int = 0  # from scheduled to started
+    duration_ms: float = 0.0
+    cost_nano: int = 0
+    provider: str = ""
+    model: str = ""
+    prompt: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_hit: bool = False
+    worker: str = ""
+    error: str = ""
+    redactions: dict[str, int] = {}
+    finish_reason: str = ""  # how a model's answer ended
+
+
+class TraceReply(Message, frozen=True):
+    """Steps and totals are whole;"""
+
+    run: str
+    workflow: str
+    status: str
+    trace_id: str
+    started_at: int
+    finished_at: int
+    cost_nano: int
+    input_tokens: int
+    output_tokens: int
+    redactions: dict[str, int]
+    steps: tuple[TraceStep, ...]
+    events: tuple[TraceEvent, ...]
+    truncated: bool = False  # bodies or events were left out, the run is too big for one answer
+
+
+class TraceQueryRequest(Message, frozen=True):
+    """start_ms, end_ms bound the submission time; empty strings don't filter. Runs older than (after_ms, after_run)."""
+
+    org: str
+    start_ms: int = 0
+    end_ms: int = 0
+    provider: str = ""
+    workflow: str = ""
+    status: str = ""
+    limit: int = 50
+    after_ms: int = 0
+    after_run: str = ""
+
+
+class TraceSummary(Message, frozen=True):
+    run: str
+    workflow: str
+    status: str
+    started_at: int
+    duration_ms: int
+    cost_nano: int
+    steps: int
+
+
+class TraceQueryReply(Message, frozen=True):
+    """One page of runs that match a query."""
+
+    traces: tuple[TraceSummary, ...]
+    after_ms: int = 0  # after_ms, after_run: what to ask with for the next page; 0 and empty on the last one
+    after_run: str = ""
+
+
+class TraceCountsReply(Message, frozen=True):
+    """The rows that ClickHouse holds of a stream: their number, distinct sequences, first and last sequence."""
+
+    rows: int
+    distinct: int
+    first_seq: int
+    last_seq: int
+    # those of the rows that stand for a sequence whose message the server had removed before it was read (a
+    # schedule that fired, was replaced or purged). rows = distinct = last_seq - first_seq + 1, always.
+    removed: int = 0
+
+
+class TraceCountsRequest(Message, frozen=True):
+    stream: str = subjects.EVENTS_STREAM
+
+
+class ArchiveRequest(Message, frozen=True):
+    """The archived events of a run of AF_EVENTS with a sequence above `after_seq`."""
+
+    org: str
+    run: str
+    after_seq: int = 0
+
+
+class ArchivedEvent(Message, frozen=True):
+    """One message of a run that was purged from the log."""
+
+    seq: int
+    subject: str
+    body: str  # the message as text; an event's own bytes are UTF-8 and come back as they were
+
+
+class ArchiveReply(Message, frozen=True):
+    """In sequence order; empty for a run that is unknown or another org's."""
+
+    events: tuple[ArchivedEvent, ...] = ()
+    more: bool = False  # ask again after the last one
+
+
+class RetentionReply(Message, frozen=True):
+    """The retention of finished runs, and how far it has come."""
+
+    keep_ms: int  # how long finished runs stay in the log, 0 for ever. Times in ms since the epoch.
+    set_by: str = ""
+    set_at: int = 0
+    archived_runs: int = 0
+    waiting_runs: int = 0  # old enough and still in the log; waiting_for says for what
+    waiting_for: str = ""
+    swept_at: int = 0
+    log_messages: int = 0
+    log_bytes: int = 0
+    archived_to_seq: int = 0
+    # lost_from_seq, lost_to_seq: runs purged between these are in no archive (an older backup was put back); 0:
+    # none
+    lost_from_seq: int = 0
+    lost_to_seq: int = 0
+
+
+class SetRetentionRequest(Message, frozen=True):
+    keep_ms: int
+    by: str
+
+
+TRACE_GET = Verb("trace", "get", TraceRequest, TraceReply, 20.0)
+TRACE_QUERY = Verb("trace", "query", TraceQueryRequest, TraceQueryReply, 20.0)
+TRACE_COUNTS = Verb("trace", "counts", TraceCountsRequest, TraceCountsReply, 20.0)
+ARCHIVED = Verb("trace", "archived", ArchiveRequest, ArchiveReply, 20.0)
+RETENTION_GET = Verb("trace", "retention_get", Empty, RetentionReply, 20.0)
+RETENTION_SET = Verb("trace", "retention_set", SetRetentionRequest, RetentionReply, 20.0)
