@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -13,16 +12,17 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
-from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
-from agentflow_common.runs.fold import RunFold, fold, new_state
+from agentflow_common.runs.fold import RunFold, fold
 from agentflow_common.runs.state import RunStatus, StepStatus, parent_of
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
 from tests.support.attempts import begun_by
-from tests.support.deciding import decide
+from tests.support.definitions import function, workflow
+from tests.support.events import base
+from tests.support.run_driver import RunDriver
 from tests.support.transitions import impossible_events
+
+from .random_run import RandomRun
 
 TERMINAL_STEP = {StepStatus.COMPLETED, StepStatus.FAILED, StepStatus.SKIPPED, StepStatus.CANCELLED}
 
@@ -61,7 +61,7 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     return {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
 
 
-class Course(NamedTuple):
+class Progress(NamedTuple):
     """A task, its place in the log, and what its steps have given so far."""
 
     task: ev.StepScheduled
@@ -69,123 +69,43 @@ class Course(NamedTuple):
     outputs: dict[str, Any]
 
 
-class World:
-    """A log, one run in memory, and workers whose reports arrive when the seed says."""
+class ChainedRun(RandomRun):
+    """A run whose workers go on with the next step of a task by themselves, if nothing was decided since."""
 
     def __init__(self, definition: dict[str, Any], seed: int) -> None:
-        self.random = random.Random(seed)
-        self.definition = parse_dict(definition)
-        self.log: list[tuple[int, ev.Event]] = []
-        self.plans = Plans()
-        self.now = 1_000_000
-        first = ev.RunSubmitted(
-            org="o",
-            run="run_1",
-            ts=self.now,
-            workflow="w",
-            version=1,
-            definition=self.definition.canonical(),
-            inputs=Payload(value={}),
-        )
-        seq = self.append(first)
-        state = new_state(first, seq)
-        self.run = Run(state, self.plans.get(state.definition))
-        self.unseen: list[tuple[int, ev.Event]] = []  # facts in the log that the scheduler has not taken yet
-        self.tasks: list[ev.StepScheduled] = []
-        self.courses: dict[tuple[str, int], Course] = {}
-        self.timers: list[ev.TimerSet] = []
+        super().__init__(definition, seed)
+        self.progress: dict[tuple[str, int], Progress] = {}
+        self.submit()
 
-    def append(self, event: ev.Event) -> int:
-        seq = len(self.log) + 1
-        self.log.append((seq, ev.decode(ev.encode(event))))
-        return seq
-
-    def fact(self, event: ev.Event) -> None:
-        self.unseen.append((self.append(event), event))
-
-    def turn(self, crash: bool) -> None:
-        """The scheduler takes some facts and decides; at a crash only a prefix of its decisions reaches the log."""
-        take = self.random.randint(0, len(self.unseen))
-        for seq, event in self.unseen[:take]:
-            self.run.apply(event, seq)
-        del self.unseen[:take]
-        out = decide(self.run, self.now, {})
-        assert not out.needs
-        keep = self.random.randint(0, len(out.decisions)) if crash else len(out.decisions)
-        for decision in out.decisions[:keep]:
-            self.run.state.out_seq = self.append(decision)
-            if isinstance(decision, ev.StepScheduled):
-                self.tasks.append(decision)
-                self.courses[decision.step, decision.attempt] = Course(decision, self.run.state.out_seq, {})
-            elif isinstance(decision, ev.TimerSet):
-                self.timers.append(decision)
-        if crash:
-            self.recover()
-
-    def recover(self) -> None:
-        state = fold(self.log)
-        assert state is not None
-        self.unseen.clear()
-        self.run = Run(state, self.plans.get(state.definition))
-
-    def step_outside(self) -> None:
-        """A worker reports, maybe twice; a timer fires; time passes."""
-        self.now += self.random.randint(1, 50)
-        choices = [*self.tasks, *self.timers]
-        if not choices:
-            return
-        chosen = self.random.choice(choices)
-        if isinstance(chosen, ev.TimerSet):
-            self.timers.remove(chosen)
-            fired = ev.TimerFired(
-                org="o", run="run_1", ts=chosen.fire_at, timer=chosen.timer, kind=chosen.kind, step=chosen.step,
-                attempt=chosen.attempt,
-            )  # fmt: skip
-            self.fact(fired)
-            if self.random.random() < 0.2:
-                self.fact(fired)
-            return
-        self.tasks.remove(chosen)
-        report = self.going_on(chosen, self.report(chosen))
-        self.fact(report)
-        if self.random.random() < 0.2:
-            self.fact(report)
-
-    def going_on(self, task: ev.StepScheduled, report: ev.Event) -> ev.Event:
-        """The report with the step that its worker goes on with, if nothing was decided since the task."""
-        course = self.courses[task.step, task.attempt]
-        assert self.position(course) in {None, task.step}, "whoever gets the task goes on where it is"
-        if not isinstance(report, ev.StepCompleted) or self.random.random() < 0.2:
-            return report
-        outputs = {**course.outputs, task.step: report.output.value}
-        following = worker.following(task, outputs)
-        if following is None or course.seq != max(seq for seq, e in self.log if isinstance(e, ev.Decision)):
-            return report
-        self.tasks.append(following)
-        self.courses[following.step, 1] = course._replace(outputs=outputs)
-        return msgspec.structs.replace(report, begun=ev.BegunStep(following.step, following.kind))
-
-    def position(self, course: Course) -> str | None:
-        found = worker.position(course.task, (event for seq, event in self.log if seq > course.seq))
-        assert found is None or found[1].keys() == course.outputs.keys()
-        return found[0] if found is not None else None
+    def offer(self, task: ev.StepScheduled, seq: int) -> None:
+        super().offer(task, seq)
+        self.progress[task.step, task.attempt] = Progress(task, seq, {})
 
     def report(self, task: ev.StepScheduled) -> ev.Event:
-        if self.random.random() < 0.3:
-            error = StepError("E", "planned", retryable=self.random.random() < 0.8)
-            return ev.StepFailed(org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, error=error)
-        output = Payload(value={"n": self.random.randint(0, 10)})
-        return ev.StepCompleted(org="o", run="run_1", ts=self.now, step=task.step, attempt=task.attempt, output=output)
+        """Returns the report with the step that its worker goes on with."""
+        progress = self.progress[task.step, task.attempt]
+        report = self.result(task)
+        assert self.position(progress) in {None, task.step}, "whoever gets the task goes on where it is"
+        if not isinstance(report, ev.StepCompleted) or self.random.random() < 0.2:
+            return report
+        outputs = {**progress.outputs, task.step: report.output.value}
+        following = worker.following(task, outputs)
+        if following is None or progress.seq != max(seq for seq, e in self.log if isinstance(e, ev.Decision)):
+            return report
+        self.tasks.append(following)
+        self.progress[following.step, 1] = progress._replace(outputs=outputs)
+        return msgspec.structs.replace(report, begun=ev.BegunStep(following.step, following.kind))
 
-    def settle(self, crashes: bool, cancel_at: int | None) -> None:
-        for moment in range(2_000):
-            if moment == cancel_at:
-                self.fact(ev.RunCancelRequested(org="o", run="run_1", ts=self.now))
-            self.turn(crashes and self.random.random() < 0.3)
-            if self.run.state.status.terminal:
-                return
-            self.step_outside()
-        raise AssertionError(f"the run does not end: {self.run.state}")
+    def position(self, progress: Progress) -> str | None:
+        found = worker.position(progress.task, (event for seq, event in self.log if seq > progress.seq))
+        assert found is None or found[1].keys() == progress.outputs.keys()
+        return found[0] if found is not None else None
+
+    def result(self, task: ev.StepScheduled) -> ev.Event:
+        own = base(ts=self.now_ms, step=task.step, attempt=task.attempt)
+        if self.random.random() < 0.3:
+            return ev.StepFailed(**own, error=StepError("E", "planned", retryable=self.random.random() < 0.8))
+        return ev.StepCompleted(**own, output=Payload(value={"n": self.random.randint(0, 10)}))
 
     def check(self) -> None:
         decisions = [e for _, e in self.log if isinstance(e, ev.Decision)]
@@ -201,8 +121,7 @@ class World:
         assert max(closed.values(), default=1) == 1
         self.check_order()
         assert impossible_events(self.log) == []
-        state = fold(self.log)
-        assert state is not None
+        state = self.refolded()
         for node in self.definition.dag.nodes:
             step = state.steps.get(node.id)
             if state.status is RunStatus.COMPLETED:
@@ -213,14 +132,14 @@ class World:
     def check_order(self) -> None:
         """No step is offered before everything that it waits for is decided."""
         sources = dependencies(self.definition)
-        run = RunFold()
+        folded = RunFold()
         for seq, event in self.log:
-            run.add(event, seq)
+            folded.add(event, seq)
             if isinstance(event, ev.StepScheduled):
-                assert run.state is not None
+                assert folded.state is not None
                 node = parent_of(event.step) or event.step
                 for source, _ in sources[node]:
-                    assert run.state.steps[source].status in TERMINAL_STEP, f"{event.step} before {source}"
+                    assert folded.state.steps[source].status in TERMINAL_STEP, f"{event.step} before {source}"
             for step, _ in () if isinstance(event, ev.StepScheduled) else begun_by(event):
                 known = fold(self.log[:seq])
                 assert known is not None
@@ -233,55 +152,33 @@ class World:
 def test_every_run_ends_once_and_refolds_to_the_same_state(
     definition: dict[str, Any], seed: int, crashes: bool, cancel_at: int | None
 ) -> None:
-    world = World(definition, seed)
-    world.settle(crashes, cancel_at)
-    world.check()
-    refolded = fold(world.log)
-    assert refolded is not None
-    for seq, event in world.unseen:
-        world.run.apply(event, seq)
-    assert refolded.hash() == world.run.state.hash()
+    run = ChainedRun(definition, seed)
+    run.settle(crashes, cancel_at)
+    run.check()
+    run.take()
+    run.check_log()
 
 
 @settings(max_examples=60, deadline=None)
 @given(workflows(), st.integers(0, 2**32))
 def test_a_cancelled_run_ends_whatever_the_workers_do(definition: dict[str, Any], seed: int) -> None:
-    world = World(definition, seed)
-    world.turn(crash=False)
-    if world.run.state.status.terminal:
+    run = ChainedRun(definition, seed)
+    run.turn()
+    if run.status.terminal:
         return
-    world.fact(ev.RunCancelRequested(org="o", run="run_1", ts=world.now, reason="enough"))
-    for seq, event in world.unseen:
-        world.run.apply(event, seq)
-    world.unseen.clear()
-    out = decide(world.run, world.now, {})
-    assert isinstance(out.decisions[-1], ev.RunCancelled)
-    assert world.run.state.status is RunStatus.CANCELLED
-    assert not [s for s in world.run.state.steps.values() if s.status in {StepStatus.SCHEDULED, StepStatus.RUNNING}]
+    run.cancels(reason="enough")
+    assert isinstance(run.made[-1], ev.RunCancelled)
+    assert run.status is RunStatus.CANCELLED
+    assert not [s for s in run.state.steps.values() if s.status in {StepStatus.SCHEDULED, StepStatus.RUNNING}]
 
 
 @pytest.mark.parametrize("width", [0, 1, 50])
 def test_the_cost_of_a_report_does_not_grow_with_the_fan_out(width: int) -> None:
     """One report looks at one step: the machine touches nothing else."""
-    definition = {
-        "name": "w",
-        "dag": {
-            "nodes": [
-                {
-                    "id": "each",
-                    "type": "function",
-                    "config": {"function_name": "f", "parallel": True, "inputs": {"items": list(range(width))}},
-                }
-            ]
-        },
-    }
-    world = World(definition, 1)
-    world.turn(crash=False)
-    for task in list(world.tasks):
-        done = ev.StepCompleted(org="o", run="run_1", ts=1, step=task.step, attempt=1, output=Payload(value=task.step))
-        world.run.apply(done, world.append(done))
-        assert list(world.run.dirty) == [task.step]
-        world.turn(crash=False)
-    assert world.run.state.status is RunStatus.COMPLETED
-    assert world.run.state.output is not None
-    assert world.run.state.output.value == {"each": [f"each[{i}]" for i in range(width)]}
+    config = {"parallel": True, "inputs": {"items": list(range(width))}}
+    run = RunDriver(workflow(function("each", config=config))).submit()
+    for task in run.of(ev.StepScheduled):
+        run.apply(ev.StepCompleted(**base(step=task.step, attempt=1), output=Payload(value=task.step)))
+        assert list(run.run.dirty) == [task.step]
+        run.decide()
+    assert run.output == {"each": [f"each[{i}]" for i in range(width)]}

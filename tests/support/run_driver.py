@@ -59,8 +59,8 @@ class RunDriver:
         self.log: list[tuple[int, ev.Event]] = []
         self.decisions: list[Any] = []
         self.sends: list[tuple[EntityKey, Any]] = []
-        self.made: list[Any] = []  # decisions since the last fact
-        self.sent: list[tuple[EntityKey, Any]] = []  # sends since the last fact
+        self.made: list[Any] = []  # what was decided last
+        self.sent: list[tuple[EntityKey, Any]] = []  # what was sent last
         self.blobs: dict[str, Any] = {}  # values that are stored out of line, by SHA-256
         self.rounds = 0  # how often the last decision asked for such values
         self._plans = Plans(chain_steps)
@@ -70,24 +70,23 @@ class RunDriver:
 
     def submit(self, inputs: Any = None, **fields: Any) -> Self:
         """Begins the run; `fields` are further ones of `RunSubmitted`."""
-        given = inputs if isinstance(inputs, Payload) else Payload(value=inputs or {})
-        first = ev.RunSubmitted(
-            **{
-                **base(ts=self.now_ms),
-                "workflow": self.definition.name,
-                "version": self.definition.version,
-                "definition": self.definition.canonical(),
-                "inputs": given,
-                **fields,
-            }
-        )
-        return self.begin(first)
+        return self.begin(self.submission(inputs, **fields))
+
+    def submission(self, inputs: Any = None, **fields: Any) -> ev.RunSubmitted:
+        """Returns the event that submits the run."""
+        definition = self.definition.canonical()
+        known = {"workflow": self.definition.name, "version": self.definition.version, "definition": definition}
+        return ev.RunSubmitted(**{**base(ts=self.now_ms), **known, "inputs": _payload(inputs or {}), **fields})
 
     def begin(self, event: ev.RunSubmitted) -> Self:
         """Begins the run with an event that is there already, for example one that another run has sent."""
+        return self.start(event).decide()
+
+    def start(self, event: ev.RunSubmitted) -> Self:
+        """Writes the event that begins the run to the log. Nothing is decided yet."""
         state = new_state(event, self.append(event))
         self.run = Run(state, self._plans.get(state.definition))
-        return self.decide()
+        return self
 
     def tell(self, event_type: type[ev.Event], /, **fields: Any) -> Self:
         """Writes a fact to the log, applies it and decides."""
@@ -149,14 +148,13 @@ class RunDriver:
 
     def apply(self, fact: ev.Event) -> Self:
         """Writes a fact to the log and applies it. Nothing is decided yet."""
-        self.made, self.sent = [], []
         self.run.apply(fact, self.append(fact))
         return self
 
     def decide(self) -> Self:
         """Decides everything that can be decided now. Values that are stored out of line are fetched."""
         fetched: dict[str, Any] = {}
-        self.rounds = 0
+        self.made, self.sent, self.rounds = [], [], 0
         while True:
             self.out = decide(self.run, self.now_ms, fetched, self._take)
             for decision in self.out.decisions:
@@ -172,7 +170,7 @@ class RunDriver:
             self.rounds += 1
 
     def crash(self, keep: int | None = None) -> Self:
-        """Folds the run anew from its log. Of the decisions since the last fact the log keeps the first `keep`."""
+        """Folds the run anew from its log. Of what was decided last the log keeps the first `keep`."""
         if keep is not None:
             lost = len(self.made) - keep
             del self.log[len(self.log) - lost :]
@@ -230,7 +228,7 @@ class RunDriver:
         return [decision for decision in self.decisions if isinstance(decision, kind)]
 
     def undone(self) -> list[str]:
-        """Returns the steps whose compensation was offered since the last fact."""
+        """Returns the steps whose compensation was offered last."""
         offered = [decision.step for decision in self.made if isinstance(decision, ev.StepScheduled)]
         return [step.removesuffix(":undo") for step in offered if step.endswith(":undo")]
 
