@@ -15,12 +15,11 @@ from agentflow_common.definition.model import Definition
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
-from agentflow_common.runs.fold import fold, new_state
+from agentflow_common.runs.fold import fold
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, RunStatus, node_of, parent_of
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
-from tests.support.deciding import decide
+from tests.support.events import base
+from tests.support.run_driver import RunDriver
 
 TURNS_MAX = 400
 _LOCAL = {"map": "{{item}}", "loop": "{{iteration}}"}
@@ -64,53 +63,29 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
     return {"name": "w", "dag": {"nodes": nodes, "edges": edges}}
 
 
-class World:
-    """One run on a log; its steps give what their name and their inputs determine, or fail for good if told so."""
+class PlayedRun(RunDriver):
+    """A run at its end. Its steps give what their name and their inputs determine, or fail for good."""
 
     def __init__(self, definition: Definition, failing: frozenset[str] = frozenset(), seed: Seed | None = None) -> None:
-        self.definition = definition
+        super().__init__(definition)
         self.failing = failing
-        self.log: list[tuple[int, ev.Event]] = []
-        self.offered: list[str] = []
         seed = seed or Seed({})
-        first = ev.RunSubmitted(
-            org="o", run="run_1", ts=1, workflow="w", version=1, definition=definition.canonical(),
-            inputs=Payload(value={}), seed=Payload(value=forking.encoded_steps(seed)), position=seed.position,
-        )  # fmt: skip
-        self._append(first)
-        self.state = new_state(first, 1)
-        self._run = Run(self.state, Plans().get(self.state.definition))
-        self._play()
-
-    def _append(self, event: ev.Event) -> int:
-        self.log.append((len(self.log) + 1, ev.decode(ev.encode(event))))
-        return len(self.log)
-
-    def _play(self) -> None:
-        now = 1000
+        self.at(1000).submit(seed=Payload(value=forking.encoded_steps(seed)), position=seed.position)
         for _ in range(TURNS_MAX):
-            now += 10
-            tasks = []
-            for decision in decide(self._run, now, {}).decisions:
-                self.state.out_seq = self._append(decision)
-                if isinstance(decision, ev.StepScheduled):
-                    tasks.append(decision)
-            for task in tasks:
-                self.offered.append(task.step)
-                report = self._report(task, now)
-                self._run.apply(report, self._append(report))
-            if self.state.status.terminal:
+            if self.status.terminal:
                 break
-        refolded = fold(self.log)
-        assert refolded is not None
-        assert refolded.hash() == self.state.hash(), "a forked run folds like any other"
+            for decision in self.made:
+                if isinstance(decision, ev.StepScheduled):
+                    self.apply(self.report(decision))
+            self.at(self.now_ms + 10).decide()
+        self.check_log()
 
-    def _report(self, task: ev.StepScheduled, now: int) -> ev.Event:
-        at: dict[str, Any] = {"org": "o", "run": "run_1", "ts": now, "step": task.step, "attempt": task.attempt}
+    def report(self, task: ev.StepScheduled) -> ev.Event:
+        own = base(ts=self.now_ms, step=task.step, attempt=task.attempt)
         if task.step in self.failing:
-            return ev.StepFailed(**at, error=StepError("broken", "it broke", retryable=False))
+            return ev.StepFailed(**own, error=StepError("broken", "it broke", retryable=False))
         number = zlib.crc32(node_of(task.step).encode() + msgspec.json.encode(task.inputs, order="sorted")) % 1000
-        return ev.StepCompleted(**at, output=Payload(value={"n": number}))
+        return ev.StepCompleted(**own, output=Payload(value={"n": number}))
 
     def before(self, at: str) -> RunState:
         kinds = (ev.StepScheduled, ev.StepExpanded, ev.StepIterated, ev.StepSkipped, ev.StepUndecidable)
@@ -124,11 +99,11 @@ class World:
 @given(workflows(), st.data())
 def test_a_fork_without_changes_ends_as_its_origin(raw: dict[str, Any], data: st.DataObject) -> None:
     definition = parse_dict(raw)
-    origin = World(definition)
+    origin = PlayedRun(definition)
     assume(origin.state.status is RunStatus.COMPLETED)
     at = data.draw(st.sampled_from(sorted(origin.state.steps)))
     seed = forking.fork(origin.state, origin.before(forking.whole_of(at)), definition, at)
-    made = World(definition, seed=seed)
+    made = PlayedRun(definition, seed=seed)
     assert made.state.status is RunStatus.COMPLETED
     assert made.state.output == origin.state.output
     assert at not in seed.kept
@@ -143,13 +118,13 @@ def test_a_fork_without_changes_ends_as_its_origin(raw: dict[str, Any], data: st
 @given(workflows(), st.data())
 def test_a_retry_ends_as_if_nothing_had_failed_and_repeats_nothing(raw: dict[str, Any], data: st.DataObject) -> None:
     definition = parse_dict(raw)
-    healthy = World(definition)
+    healthy = PlayedRun(definition)
     assume(healthy.state.status is RunStatus.COMPLETED and healthy.offered)
     failing = frozenset(data.draw(st.sets(st.sampled_from(sorted(set(healthy.offered))), min_size=1, max_size=2)))
-    failed = World(definition, failing)
+    failed = PlayedRun(definition, failing)
     assume(failed.state.status is RunStatus.FAILED)
     seed = forking.retry(failed.state, definition, Changes())
-    made = World(definition, seed=seed)
+    made = PlayedRun(definition, seed=seed)
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
     stays = any(node_of(key) in goes_on for key in failing)  # such a failure is a result, and stays one
     if stays:  # a condition that is asked only then may be one that can't be answered

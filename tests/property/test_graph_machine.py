@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 import zlib
 from typing import Any
 
@@ -12,15 +11,13 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition
-from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import fork as forking
-from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.fork import Changes, Seed
 from agentflow_common.runs.state import RunState, RunStatus, StepStatus, visit_key
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
-from tests.support.deciding import decide
+from tests.support.events import base
+
+from .random_run import RandomRun
 
 SUPERSTEPS_MAX = 12
 CONDITIONS = [
@@ -73,90 +70,29 @@ def output(step: str, seed: int) -> Any:
     return step if "[" in step else {"n": n, "log": step, "seen": [n], "best": n, "first": step, step[:2]: None}
 
 
-class World:
-    """A log, one run in memory, and workers whose reports arrive when the seed says."""
+class GraphRun(RandomRun):
+    """A run of a graph; some of its steps fail unless it is a retry of one that did."""
 
     def __init__(self, definition: dict[str, Any], seed: int, kept: Seed | None = None) -> None:
-        self.random = random.Random(seed)
+        super().__init__(definition, seed)
         self.seed = seed
         self.failing = 0.15 if kept is None else 0.0
-        self.definition: Definition = parse_dict(definition)
-        self.log: list[tuple[int, ev.Event]] = []
-        self.plans = Plans()
-        self.now = 1_000_000
-        first = ev.RunSubmitted(
-            org="o", run="run_1", ts=self.now, workflow="w", version=1, definition=self.definition.canonical(),
-            inputs=Payload(value={"start": 1}),
-            seed=Payload(value=forking.encoded_steps(kept)) if kept else Payload(),
-            position=kept.position if kept else None,
-        )  # fmt: skip
-        state = new_state(first, self.append(first))
-        self.run = Run(state, self.plans.get(state.definition))
-        self.unseen: list[tuple[int, ev.Event]] = []
-        self.tasks: list[ev.StepScheduled] = []
-        self.timers: list[ev.TimerSet] = []
+        seeded = {"seed": Payload(value=forking.encoded_steps(kept)), "position": kept.position} if kept else {}
+        self.submit({"start": 1}, **seeded)
 
-    def append(self, event: Any) -> int:
-        self.log.append((len(self.log) + 1, ev.decode(ev.encode(event))))
-        return len(self.log)
+    def report(self, task: ev.StepScheduled) -> ev.Event:
+        own = base(ts=self.now_ms, step=task.step, attempt=task.attempt)
+        if self.random.random() < self.failing:
+            return ev.StepFailed(**own, error=StepError("E", "planned", retryable=True))
+        return ev.StepCompleted(**own, output=Payload(value=output(task.step, self.seed)))
 
-    def turn(self, crash: bool) -> None:
-        take = self.random.randint(0, len(self.unseen))
-        for seq, event in self.unseen[:take]:
-            self.run.apply(event, seq)
-        del self.unseen[:take]
-        out = decide(self.run, self.now, {})
-        assert not out.needs
-        keep = self.random.randint(0, len(out.decisions)) if crash else len(out.decisions)
-        for decision in out.decisions[:keep]:
-            self.run.state.out_seq = self.append(decision)
-            if isinstance(decision, ev.StepScheduled):
-                self.tasks.append(decision)
-            elif isinstance(decision, ev.TimerSet):
-                self.timers.append(decision)
-        if crash:
-            state = fold(self.log)
-            assert state is not None
-            self.unseen.clear()
-            self.run = Run(state, self.plans.get(state.definition))
-
-    def report(self) -> None:
-        self.now += self.random.randint(1, 50)
-        choices: list[Any] = [*self.tasks, *self.timers]
-        if not choices:
-            return
-        chosen = self.random.choice(choices)
-        fact: ev.Event
-        if isinstance(chosen, ev.TimerSet):
-            self.timers.remove(chosen)
-            fact = ev.TimerFired(
-                org="o", run="run_1", ts=chosen.fire_at, timer=chosen.timer, kind=chosen.kind, step=chosen.step,
-                attempt=chosen.attempt,
-            )  # fmt: skip
-        else:
-            self.tasks.remove(chosen)
-            common: dict[str, Any] = {
-                "org": "o", "run": "run_1", "ts": self.now, "step": chosen.step, "attempt": chosen.attempt,
-            }  # fmt: skip
-            if self.random.random() < self.failing:
-                fact = ev.StepFailed(**common, error=StepError("E", "planned", retryable=True))
-            else:
-                fact = ev.StepCompleted(**common, output=Payload(value=output(chosen.step, self.seed)))
-        for _ in range(1 + (self.random.random() < 0.2)):
-            self.unseen.append((self.append(fact), fact))
-
-    def settle(self, crashes: bool) -> RunState:
-        for _ in range(3_000):
-            self.turn(crashes and self.random.random() < 0.3)
-            if self.run.state.status.terminal:
-                state = fold(self.log)
-                assert state is not None
-                return state
-            self.report()
-        raise AssertionError(f"the run does not end: {self.run.state}")
+    def end(self, crashes: bool) -> RunState:
+        """Returns the state that the log gives once the run has ended."""
+        self.settle(crashes)
+        return self.refolded()
 
 
-class Model:
+class GraphModel:
     """Supersteps as the definition says them, on the outcomes of the steps that the log tells."""
 
     def __init__(self, definition: Definition, state: RunState, seed: int) -> None:
@@ -250,16 +186,15 @@ class Model:
 def test_a_graph_runs_as_its_definition_says_whatever_crashes(
     definition: dict[str, Any], seed: int, crashes: bool
 ) -> None:
-    world = World(definition, seed)
-    state = world.settle(crashes)
-    for seq, event in world.unseen:
-        world.run.apply(event, seq)
-    assert state.hash() == world.run.state.hash()
-    advanced = [event for _, event in world.log if isinstance(event, ev.GraphAdvanced)]
-    model = Model(world.definition, state, seed)
-    told, ended = model.supersteps()
-    assert [event.steps for event in advanced if event.steps] == told
-    assert [event.superstep for event in advanced if event.steps] == list(range(1, len(told) + 1))
+    run = GraphRun(definition, seed)
+    state = run.end(crashes)
+    run.take()
+    assert state.hash() == run.state.hash()
+    advanced = [event for _, event in run.log if isinstance(event, ev.GraphAdvanced)]
+    model = GraphModel(run.definition, state, seed)
+    expected, ended = model.supersteps()
+    assert [event.steps for event in advanced if event.steps] == expected
+    assert [event.superstep for event in advanced if event.steps] == list(range(1, len(expected) + 1))
     if ended == "completed":
         assert state.status is RunStatus.COMPLETED
         assert state.output is not None
@@ -269,7 +204,7 @@ def test_a_graph_runs_as_its_definition_says_whatever_crashes(
         assert state.status is RunStatus.FAILED
         assert state.error is not None
         assert state.error.type == ("E" if ended == "failed" else ended)
-    offered = [(e.step, e.attempt) for _, e in world.log if isinstance(e, ev.StepScheduled)]
+    offered = [(e.step, e.attempt) for _, e in run.log if isinstance(e, ev.StepScheduled)]
     assert len(offered) == len(set(offered)), "an attempt is offered once"
 
 
@@ -278,19 +213,19 @@ def test_a_graph_runs_as_its_definition_says_whatever_crashes(
 def test_a_failed_graph_that_is_tried_again_goes_on_where_it_was(
     definition: dict[str, Any], seed: int, crashes: bool
 ) -> None:
-    world = World(definition, seed)
-    failed = world.settle(crashes)
+    run = GraphRun(definition, seed)
+    failed = run.end(crashes)
     assume(failed.status is RunStatus.FAILED and failed.error is not None and failed.error.type == "E")
-    kept = forking.retry(failed, world.definition, Changes())
-    again = World(definition, seed, kept)
-    state = again.settle(crashes)
+    kept = forking.retry(failed, run.definition, Changes())
+    again = GraphRun(definition, seed, kept)
+    state = again.end(crashes)
     offered = {event.step for _, event in again.log if isinstance(event, ev.StepScheduled)}
     done = {key for key, step in failed.steps.items() if step.status is StepStatus.COMPLETED}
     assert not offered & done
-    model = Model(again.definition, state, seed)
-    told, ended = model.supersteps()
+    model = GraphModel(again.definition, state, seed)
+    expected, ended = model.supersteps()
     advanced = [event.superstep for _, event in again.log if isinstance(event, ev.GraphAdvanced) and event.steps]
-    assert advanced == list(range(failed.superstep + 1, len(told) + 1))
+    assert advanced == list(range(failed.superstep + 1, len(expected) + 1))
     if ended == "completed":
         assert state.status is RunStatus.COMPLETED
         assert {name: payload.value for name, payload in state.shared.items()} == model.shared
