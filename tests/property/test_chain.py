@@ -11,199 +11,170 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
-from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.bounds import ROW_STEPS
 from agentflow_scheduler.runs import chain
-from agentflow_scheduler.runs.decisions import RunDecisions
-from agentflow_scheduler.runs.plan import Plans
-from agentflow_scheduler.runs.run import Run
 from agentflow_worker import machine as worker
-from tests.support.deciding import decide
+from tests.support.definitions import edges, function, in_order, workflow
+from tests.support.events import base
+from tests.support.run_driver import RunDriver
 
-OWN: dict[str, Any] = {"org": "o", "run": "run_1", "ts": 1_000}
-
-
-def node(name: str, **more: Any) -> dict[str, Any]:
-    config = {"function_name": "f", "inputs": more.pop("inputs", {})} | more.pop("config", {})
-    return {"id": name, "type": "function", "config": config, **more}
+OWN: dict[str, Any] = base(ts=1_000)
 
 
-def row(*nodes: dict[str, Any], **top: Any) -> dict[str, Any]:
-    names = [each["id"] for each in nodes]
-    edges = [{"from": a, "to": b} for a, b in itertools.pairwise(names)]
-    return {"name": "w", "dag": {"nodes": list(nodes), "edges": edges}, **top}
+class ChainRun(RunDriver):
+    """A run whose decisions a test asks for, since a worker may go on by itself."""
 
-
-class Game:
-    """One run whose log holds what is told and decided."""
-
-    def __init__(self, definition: dict[str, Any], inputs: dict[str, Any] | None = None) -> None:
-        raw = parse_dict(definition).canonical()
-        first = ev.RunSubmitted(
-            **OWN, workflow="w", version=1, definition=raw, inputs=Payload(value=inputs or {}), deadline_ms=60_000
-        )
-        self.log: list[tuple[int, ev.Event]] = [(1, first)]
-        self.run = Run(new_state(first, 1), Plans().get(raw))
-
-    def decide(self) -> list[ev.Decision]:
-        out = decide(self.run, 1_000, {})
-        for decision in out.decisions:
-            self.log.append((len(self.log) + 1, decision))
-            self.run.state.out_seq = len(self.log)
-        return out.decisions
+    def __init__(self, definition: dict[str, Any], inputs: dict[str, Any] | None = None, **options: Any) -> None:
+        super().__init__(definition, **options)
+        self.at(1_000)
+        self.start(self.submission(inputs, deadline_ms=60_000))
 
     def task(self) -> ev.StepScheduled:
-        (task,) = [decision for decision in self.decide() if isinstance(decision, ev.StepScheduled)]
+        """Decides; returns the one task that was offered, as a worker reads it."""
+        (task,) = [decision for decision in self.decide().made if isinstance(decision, ev.StepScheduled)]
         return ev.decode(ev.encode(task))  # type: ignore[return-value]
 
-    def tell(self, event: ev.Event) -> bool:
-        """Whether there is something to decide."""
-        self.log.append((len(self.log) + 1, event))
-        self.run.apply(event, len(self.log))
+    def asks(self, event: ev.Event) -> bool:
+        """Applies a fact; returns True if there is something to decide."""
+        self.apply(event)
         return not self.run.worker_continues(event)
 
     def done(self, step: str, value: Any = None, then: str = "") -> bool:
+        """A step is done, and its worker goes on with `then`. Returns True if there is something to decide."""
         begun = BegunStep(then, "function") if then else None
-        return self.tell(ev.StepCompleted(**OWN, step=step, attempt=1, output=Payload(value=value), begun=begun))
+        return self.asks(ev.StepCompleted(**OWN, step=step, attempt=1, output=Payload(value=value), begun=begun))
 
 
 def test_a_row_of_steps_goes_to_one_worker_and_the_scheduler_decides_its_end_alone() -> None:
-    game = Game(row(node("a"), node("b", inputs={"x": "a.output.n", "y": "{{seed}}", "z": [1]}),
-                    node("c", inputs={"all": "b.output", "first": "a.output"})), {"seed": 7})  # fmt: skip
-    task = game.task()
+    run = ChainRun(in_order(function("a"), function("b", inputs={"x": "a.output.n", "y": "{{seed}}", "z": [1]}),
+                    function("c", inputs={"all": "b.output", "first": "a.output"})), {"seed": 7})  # fmt: skip
+    task = run.task()
     assert task.step == "a"
     assert task.then == (
         NextStep("b", "function", {"function_name": "f"}, {"y": 7, "z": [1]}, {"x": OutputRef("a", ("n",))}),
         NextStep("c", "function", {"function_name": "f"}, {}, {"all": OutputRef("b"), "first": OutputRef("a")}),
     )
-    assert not game.done("a", {"n": 4}, then="b")
+    assert not run.done("a", {"n": 4}, then="b")
     second = worker.following(task, {"a": {"n": 4}})
     assert second is not None
     assert (second.step, second.attempt, second.inputs) == ("b", 1, {"x": 4, "y": 7, "z": [1]})
-    assert not game.done("b", [2], then="c")
+    assert not run.done("b", [2], then="c")
     third = worker.following(second, {"a": {"n": 4}, "b": [2]})
     assert third is not None
     assert third.inputs == {"all": [2], "first": {"n": 4}}
     assert worker.following(third, {}) is None
-    assert game.done("c", "end")
-    (end,) = game.decide()
+    assert run.done("c", "end")
+    (end,) = run.decide().made
     assert isinstance(end, ev.RunCompleted)
     assert end.output.value == {"c": "end"}
-    state = fold(game.log)
-    assert state is not None
-    assert state.hash() == game.run.state.hash()
+    run.check_log()
 
 
 @pytest.mark.parametrize(
     "second",
     [
-        node("b", condition="a.output.n > 1"),
-        node("b", policy={"timeout_ms": 1_000}),
-        node("b", policy={"total_timeout_ms": 1_000}),
-        node("b", policy={"heartbeat_ms": 1_000}),
-        node("b", lane="gpu"),
-        node("b", lane="x-{{tags.k}}"),
-        node("b", priority=3),
-        node("b", config={"parallel": True, "for_each": "xs"}, inputs={"xs": [1]}),
-        node("b", compensate_with={"type": "function", "config": {"function_name": "g"}}),
-        node("b", inputs={"x": "{{a.output.n + 1}}"}),
-        node("b", inputs={"x": "a.status"}),
-        node("b", inputs={"x": {"inner": "a.output"}}),
+        function("b", condition="a.output.n > 1"),
+        function("b", policy={"timeout_ms": 1_000}),
+        function("b", policy={"total_timeout_ms": 1_000}),
+        function("b", policy={"heartbeat_ms": 1_000}),
+        function("b", lane="gpu"),
+        function("b", lane="x-{{tags.k}}"),
+        function("b", priority=3),
+        function("b", config={"parallel": True, "for_each": "xs"}, inputs={"xs": [1]}),
+        function("b", compensate_with={"type": "function", "config": {"function_name": "g"}}),
+        function("b", inputs={"x": "{{a.output.n + 1}}"}),
+        function("b", inputs={"x": "a.status"}),
+        function("b", inputs={"x": {"inner": "a.output"}}),
         {"id": "b", "type": "llm", "config": {"prompt_ref": "p@1"}},
         {"id": "b", "type": "wait", "config": {"duration": "1s"}},
     ],
     ids=str,
 )
 def test_what_is_the_schedulers_to_decide_ends_the_row(second: dict[str, Any]) -> None:
-    assert Game(row(node("a"), second, node("c"))).task().then == ()
+    assert ChainRun(in_order(function("a"), second, function("c"))).task().then == ()
 
 
 def test_a_step_in_a_keyed_lane_keeps_its_slot_for_itself_alone() -> None:
-    game = Game(row(node("a", lane="x-{{org}}"), node("b"), node("c")))
-    game.decide()
-    assert game.tell(ev.SlotGranted(**OWN, step="a", attempt=1, lane="x-o"))
-    assert game.task().then == ()
+    run = ChainRun(in_order(function("a", lane="x-{{org}}"), function("b"), function("c")))
+    run.decide()
+    assert run.asks(ev.SlotGranted(**OWN, step="a", attempt=1, lane="x-o"))
+    assert run.task().then == ()
 
 
 def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
-    nodes = [node(name) for name in "abcd"]
-    diamond = [{"from": "a", "to": "b"}, {"from": "a", "to": "c"}, {"from": "b", "to": "d"}, {"from": "c", "to": "d"}]
-    game = Game({"name": "w", "dag": {"nodes": nodes, "edges": diamond}})
-    assert game.task().then == ()
-    game.done("a")
-    assert [d.then for d in game.decide() if isinstance(d, ev.StepScheduled)] == [(), ()]
-    game.done("b")
-    assert game.decide() == []
-    game.done("c")
-    assert game.task().step == "d"
-    edges = [{"from": "a", "to": "b", "condition": "a.output.n > 1"}]
-    assert Game({"name": "w", "dag": {"nodes": nodes[:2], "edges": edges}}).task().then == ()
-    loop = [{"from": "a", "to": "b"}, {"from": "b", "to": "a", "condition": "b.output.n > 1", "max_iterations": 2}]
-    assert Game({"name": "w", "dag": {"nodes": nodes[:2], "edges": loop}}).task().then == ()
+    nodes = [*map(function, "abcd")]
+    diamond = edges("a b", "a c", "b d", "c d")
+    run = ChainRun(workflow(*nodes, edges=diamond))
+    assert run.task().then == ()
+    run.done("a")
+    assert [d.then for d in run.decide().made if isinstance(d, ev.StepScheduled)] == [(), ()]
+    run.done("b")
+    assert run.decide().made == []
+    run.done("c")
+    assert run.task().step == "d"
+    links = edges("a b", condition="a.output.n > 1")
+    assert ChainRun(workflow(*nodes[:2], edges=links)).task().then == ()
+    loop = edges("a b") + edges("b a", condition="b.output.n > 1", max_iterations=2)
+    assert ChainRun(workflow(*nodes[:2], edges=loop)).task().then == ()
 
 
 def test_a_row_is_bounded_and_goes_on_with_the_next_task() -> None:
     count = ROW_STEPS + 3
-    game = Game(row(*(node(f"s{index}") for index in range(count))))
-    task = game.task()
+    run = ChainRun(in_order(*(function(f"s{index}") for index in range(count))))
+    task = run.task()
     assert [step.step for step in task.then] == [f"s{index}" for index in range(1, ROW_STEPS + 1)]
     for index in range(ROW_STEPS):
-        assert not game.done(f"s{index}", then=f"s{index + 1}")
-    assert game.done(f"s{ROW_STEPS}")
-    following = game.task()
+        assert not run.done(f"s{index}", then=f"s{index + 1}")
+    assert run.done(f"s{ROW_STEPS}")
+    following = run.task()
     assert (following.step, len(following.then)) == (f"s{ROW_STEPS + 1}", 1)
-    wide = Game(row(*(node(f"s{index}", inputs={"x": "y" * (chain.BYTES_MAX // 3)}) for index in range(5))))
+    wide = ChainRun(in_order(*(function(f"s{index}", {"x": "y" * (chain.BYTES_MAX // 3)}) for index in range(5))))
     assert len(wide.task().then) == 2
 
 
 def test_rows_can_be_switched_off() -> None:
-    raw = parse_dict(row(node("a"), node("b"))).canonical()
-    first = ev.RunSubmitted(**OWN, workflow="w", version=1, definition=raw)
-    task = decide(Run(new_state(first, 1), Plans(0).get(raw)), 1_000, {}).decisions[-1]
-    assert isinstance(task, ev.StepScheduled)
-    assert task.then == ()
+    assert ChainRun(in_order(function("a"), function("b")), chain_steps=0).task().then == ()
 
 
 def test_after_a_slow_step_each_has_a_task_of_its_own() -> None:
-    game = Game(row(node("a"), node("b"), node("c")))
-    assert len(game.task().then) == 2
+    run = ChainRun(in_order(function("a"), function("b"), function("c")))
+    assert len(run.task().then) == 2
     slow = ev.StepCompleted(
         org="o", run="run_1", ts=1_000 + chain.SLOW_MS + 1, step="a", attempt=1, started_at=1_000, worker="w"
     )
-    assert game.tell(slow)
-    assert game.task().then == ()
+    assert run.asks(slow)
+    assert run.task().then == ()
 
 
 @pytest.mark.parametrize("kind", [ev.RunCancelRequested, ev.RunPauseRequested])
 def test_a_control_that_comes_while_a_worker_goes_on_is_decided(kind: Any) -> None:
-    game = Game(row(node("a"), node("b"), node("c")))
-    game.task()
-    assert game.tell(kind(**OWN))
-    assert game.done("a", then="b"), "there is something to decide"
-    decided = game.decide()
+    run = ChainRun(in_order(function("a"), function("b"), function("c")))
+    run.task()
+    assert run.asks(kind(**OWN))
+    assert run.done("a", then="b"), "there is something to decide"
+    decided = run.decide().made
     if kind is ev.RunCancelRequested:
         assert [d.step for d in decided if isinstance(d, ev.StepCancelled)] == ["b"]
-        assert game.run.state.status is RunStatus.CANCELLED
+        assert run.status is RunStatus.CANCELLED
     else:
-        assert game.run.state.status is RunStatus.PAUSED
-        assert game.done("b")
-        assert game.decide() == []
-        assert game.tell(ev.RunResumeRequested(**OWN))
-        assert game.task().step == "c"
+        assert run.status is RunStatus.PAUSED
+        assert run.done("b")
+        assert run.decide().made == []
+        assert run.asks(ev.RunResumeRequested(**OWN))
+        assert run.task().step == "c"
 
 
 def test_a_late_word_begins_nothing() -> None:
-    game = Game(row(node("a"), node("b"), node("c")))
-    game.task()
-    game.done("a")
-    assert game.task().step == "b"
-    before, known = game.run.state.hash(), game.run.state.facts_seq
-    assert game.done("a", then="c"), "the attempt was over"
-    game.run.state.facts_seq = known
-    assert game.run.state.hash() == before
+    run = ChainRun(in_order(function("a"), function("b"), function("c")))
+    run.task()
+    run.done("a")
+    assert run.task().step == "b"
+    before, known = run.state.hash(), run.state.facts_seq
+    assert run.done("a", then="c"), "the attempt was over"
+    run.state.facts_seq = known
+    assert run.state.hash() == before
 
 
 def _later(names: list[str], upto: int) -> list[ev.Event]:
@@ -278,13 +249,11 @@ def test_a_value_is_passed_on_as_it_stands_in_the_log() -> None:
 
 
 def test_a_crash_between_the_offer_and_its_end_leaves_a_run_that_decides_the_same() -> None:
-    game = Game(row(node("a"), node("b"), node("c")))
-    game.task()
-    game.done("a", then="b")
-    state = fold(game.log)
-    assert state is not None
-    again = Run(state, game.run.plan)
-    assert decide(again, 2_000, {}).decisions == []
-    assert state.steps["b"].status is StepStatus.SCHEDULED
-    assert isinstance(decide(again, 2_000, {}), RunDecisions)
-    assert msgspec.json.encode(state) == msgspec.json.encode(game.run.state)
+    run = ChainRun(in_order(function("a"), function("b"), function("c")))
+    run.task()
+    run.done("a", then="b")
+    before = run.state
+    assert run.crash().at(2_000).decide().made == []
+    assert run.state.steps["b"].status is StepStatus.SCHEDULED
+    assert run.decide().made == []
+    assert msgspec.json.encode(before) == msgspec.json.encode(run.state)
