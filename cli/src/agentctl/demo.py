@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from agentctl import session
 from agentctl.display.output import counts, duration, money, note, stdout
 from agentctl.failures import FAILED, INTERRUPTED, CliError
+from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
     else:
         note(f"the stack runs already, at {running.grpc}")
     copy = place(document, data_dir / "files" / "demo" / str(os.getpid()))
-    target = session.with_stack(session.Target("", "", "", {}), session.read_stack(data_dir))
+    target = session.with_stack(connection.Target("", "", "", {}), connection.read_stack(data_dir))
     try:
         with session.open_client(target) as client:
             code = _show(client, definition, copy, data_dir, examples / DOCUMENT == document)
@@ -178,7 +179,7 @@ def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
         activate = Path(sys.prefix) / "bin" / "activate"
         near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
         console.print(f"  . {near}")
-    if data_dir != session.data_dir():
+    if data_dir != connection.data_dir():
         console.print(f"  export AGENTFLOW_DATA_DIR={data_dir}")
     lines = [
         (

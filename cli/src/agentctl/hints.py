@@ -1,8 +1,8 @@
-"""Groups of commands that say where a command stands that is looked for in the wrong group."""
+"""Groups of commands that name the right group for a command that was looked for in the wrong one."""
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Iterator
 from typing import Any
 
 from typer.core import TyperGroup
@@ -13,7 +13,9 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
-            own = difflib.get_close_matches(args[0], list(self.commands), n=1)
+            from agentflow_common.hints import near
+
+            own = near(args[0], self.commands)
             found = elsewhere(ctx.find_root().command, args[0])
             if found and not own:
                 ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, found))}?")
@@ -21,17 +23,21 @@ class Group(TyperGroup):
 
 
 def elsewhere(root: Any, name: str) -> list[str]:
-    """Returns the commands of that name in all groups, in full: `agentctl workflow submit`. Close names if there is no
-    command of that very name."""
+    """Returns the commands of that name in all groups, in full: `agentctl workflow submit`.
+
+    If no command has this name, returns the closest one.
+    """
+    from agentflow_common.hints import near
+
     paths = list(_paths(root, root.name or "agentctl"))
     exact = [path for path in paths if path.rpartition(" ")[2] == name]
     if exact:
         return exact[:3]
     last = {path.rpartition(" ")[2]: path for path in reversed(paths)}
-    return [last[close] for close in difflib.get_close_matches(name, list(last), n=1, cutoff=0.75)]
+    return [last[close] for close in near(name, last, cutoff=0.75)]
 
 
-def _paths(group: Any, path: str) -> Any:
+def _paths(group: Any, path: str) -> Iterator[str]:
     for name, command in group.commands.items():
         yield f"{path} {name}"
         if hasattr(command, "commands"):

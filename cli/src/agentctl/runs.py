@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Final
 
-import typer
-
 from agentctl.display.output import note, when
 from agentctl.failures import CliError
+from agentctl.options import argument
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, RunSummary
@@ -20,10 +19,7 @@ _WHOLE: Final = re.compile(r"run_[0-9a-z]{26}\Z")
 _TOO_SHORT: Final = re.compile(r"run_[0-9a-z]{0,3}\Z")
 _BEGINNING: Final = re.compile(r"(run_)?[0-9a-z]{4,26}\Z")
 
-RunId = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="Id of the run, the beginning of one, or `last`.", show_default=False),
-]
+RunId = Annotated[str, argument("Id of the run, the beginning of one, or `last`.", "RUN")]
 
 
 def is_run(text: str) -> bool:
@@ -32,12 +28,12 @@ def is_run(text: str) -> bool:
 
 
 def find(client: Client, text: str) -> str:
-    """Returns the id of the run. Raises CliError if no run, or more than one, is meant.
+    """Returns the id of the run that a text means. Raises CliError if it means no run, or more than one.
 
     A text that can't be the beginning of an id is returned unchanged: the server says what is wrong with it.
     """
     if text in LAST:
-        return _told(_last(client))
+        return _named(_last(client))
     if _TOO_SHORT.match(text):
         raise CliError(
             f"{text}: too short for the beginning of a run's id", fix="write at least 4 characters after run_"
@@ -52,11 +48,11 @@ def find(client: Client, text: str) -> str:
         shown = ", ".join(run.run_id for run in found[:_SHOWN_MAX])
         more = ", ..." if len(found) > _SHOWN_MAX else ""
         raise CliError(f"several runs' ids begin with {prefix}", fix=f"write more of it: {shown}{more}")
-    return _told(found[0])
+    return _named(found[0])
 
 
 def _last(client: Client) -> RunSummary:
-    """The newest run that a person, a program or a schedule started: runs of subworkflows belong to theirs."""
+    """Returns the newest run that a person, a program or a schedule started, so no run of a subworkflow."""
     for run in client.workflows.list(limit=_LOOKED_AT_MAX):
         derived = run.run_id.startswith("run_d")
         if not derived or not client.workflows.get(run.run_id).parent_run_id:
@@ -64,6 +60,6 @@ def _last(client: Client) -> RunSummary:
     raise CliError("there is no run yet", fix="start one: agentctl workflow submit FILE")
 
 
-def _told(run: RunSummary) -> str:
+def _named(run: RunSummary) -> str:
     note(f"{run.run_id} ({run.workflow}@{run.version}, submitted {when(run.submitted_at)})")
     return run.run_id

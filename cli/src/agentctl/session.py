@@ -5,50 +5,41 @@ Flags win; the other places are those of the SDK's `Client()` (`agentflow_sdk.tr
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Final, get_type_hints
 
 import typer
 
 from agentctl.failures import NO_ACCESS, UNREACHABLE, CliError
+from agentctl.options import option
 from agentflow_sdk.transport import connection
-from agentflow_sdk.transport.connection import KEYS, Target, config_path, data_dir, read_config, read_stack, stack_token
+from agentflow_sdk.transport.connection import KEYS, Target
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client
 
-__all__ = [
-    "KEYS", "Target", "config_path", "data_dir", "open_client", "read_config", "read_stack", "remote", "reset",
-    "resolve", "sign", "stack_token", "state", "with_stack", "write_config",
-]  # fmt: skip
 ENVIRONMENT: Final = {**connection.ENVIRONMENT, "token": ("AGENTFLOW_TOKEN", "API_KEY")}
 _PANEL: Final = "Connection"
-Endpoint = Annotated[
-    str, typer.Option(help="host:port or https://host of the gateway.", rich_help_panel=_PANEL, show_default=False)
-]
+Endpoint = Annotated[str, option("host:port or https://host of the gateway.", rich_help_panel=_PANEL)]
 Token = Annotated[
-    str,
-    typer.Option(
-        help="API key; better in AGENTFLOW_TOKEN, where no process list shows it.",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
+    str, option("API key; better in AGENTFLOW_TOKEN, where no process list shows it.", rich_help_panel=_PANEL)
 ]
-OrgId = Annotated[
-    str, typer.Option(help="Refuse to act if the key is not of this org.", rich_help_panel=_PANEL, show_default=False)
-]
+OrgId = Annotated[str, option("Refuse to act if the key is not of this org.", rich_help_panel=_PANEL)]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.", rich_help_panel=_PANEL)]
+_FLAGS: Final = {"endpoint": (Endpoint, ""), "token": (Token, ""), "org_id": (OrgId, ""), "debug": (Debug, False)}
 
 
 @dataclass
 class State:
-    """What the flags of this invocation said, wherever on the line they stood."""
+    """The flags of this invocation, wherever on the line they stood."""
 
     flags: dict[str, str]
     debug: bool = False
@@ -59,50 +50,87 @@ state: Final = State({})
 
 
 def reset(debug: bool, **flags: str) -> None:
+    """Forgets the last invocation, and keeps the flags of this one that stand before the command."""
     state.flags = {key: value for key, value in flags.items() if value}
     state.debug = debug
     state.source = ""
 
 
 def sign(
-    wrapper: Any, command: Callable[..., Any], added: Mapping[str, tuple[Any, Any]], hidden: str | tuple[str, ...] = ()
+    wrapper: Any, command: Callable[..., Any], added: Mapping[str, tuple[Any, Any]], hidden: Container[str] = ()
 ) -> None:
-    """Gives the wrapper of a command the command's parameters without `hidden`, and more options.
-    added: by name their annotation and default."""
-    hints = get_type_hints(command, include_extras=True)
-    unseen = (hidden,) if isinstance(hidden, str) else hidden
-    own = [p for p in inspect.signature(command).parameters.values() if p.name not in unseen]
-    parameters = [p.replace(annotation=hints[p.name]) for p in own]
-    extra = [
+    """Gives the wrapper of a command the command's parameters without the hidden ones, and more options.
+
+    added: the annotation and the default of each further option, by name.
+    """
+    own = {p.name: p for p in inspect.signature(command).parameters.values() if p.name not in hidden}
+    shown = SimpleNamespace(__annotations__={name: p.annotation for name, p in own.items()})
+    hints = get_type_hints(shown, globalns=inspect.unwrap(command).__globals__, include_extras=True)
+    parameters = [p.replace(annotation=hints[name]) for name, p in own.items()]
+    parameters += [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind)
         for name, (kind, default) in added.items()
     ]
-    wrapper.__signature__ = inspect.Signature([*parameters, *extra])
-    wrapper.__annotations__ = {p.name: p.annotation for p in (*parameters, *extra)}
+    wrapper.__signature__ = inspect.Signature(parameters)
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
 
 
-def remote(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Gives a command the connection flags."""
+def remote(
+    command: Callable[..., Any], like: Callable[..., Any] | None = None, hidden: tuple[str, ...] = ()
+) -> Callable[..., Any]:
+    """Gives a command the connection flags, and a client if it has a parameter of that name.
+
+    The client connects when it is first used: an option that is not valid is refused without a server.
+
+    like: another command whose other parameters this one takes, except for the hidden ones.
+    """
+    wants_client = "client" in inspect.signature(inspect.unwrap(command)).parameters
 
     @functools.wraps(command)
     def wrapper(**kwargs: Any) -> Any:
         state.debug = kwargs.pop("debug") or state.debug
         state.flags.update({key: value for key in KEYS if (value := kwargs.pop(key))})
-        return command(**kwargs)
+        if not wants_client:
+            return command(**kwargs)
+        with contextlib.closing(_LazyClient()) as client:
+            return command(client=client, **kwargs)
 
-    sign(wrapper, command, {"endpoint": (Endpoint, ""), "token": (Token, ""), "org_id": (OrgId, ""),
-                            "debug": (Debug, False)})  # fmt: skip
+    sign(wrapper, like or command, _FLAGS, hidden=("client", *hidden))
     return wrapper
 
 
-# --- where things are kept ---
+class _LazyClient:
+    """Stands for a client. It connects when a method is called, after the arguments of the call were computed."""
+
+    def __init__(self) -> None:
+        self._client: Client | None = None
+
+    def __getattr__(self, space: str) -> Any:
+        return _LazyNamespace(self, space)
+
+    def call(self, space: str, method: str, *args: Any, **kwargs: Any) -> Any:
+        self._client = self._client or open_client()
+        return getattr(getattr(self._client, space), method)(*args, **kwargs)
+
+    def close(self) -> None:
+        if self._client is not None:
+            self._client.close()
+
+
+class _LazyNamespace:
+    def __init__(self, client: _LazyClient, space: str) -> None:
+        self._client = client
+        self._space = space
+
+    def __getattr__(self, method: str) -> Any:
+        return functools.partial(self._client.call, self._space, method)
 
 
 def write_config(values: Mapping[str, str]) -> Path:
     """Replaces the file at once, readable by the user alone."""
     import yaml
 
-    path = config_path()
+    path = connection.config_path()
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".config-")  # created 0600
     try:
@@ -115,9 +143,6 @@ def write_config(values: Mapping[str, str]) -> Path:
     return path
 
 
-# --- the decision ---
-
-
 def resolve(flags: Mapping[str, str] | None = None) -> Target:
     """Returns where commands connect: what the flags say, then what `agentflow_sdk.transport.connection` finds."""
     flags = state.flags if flags is None else flags
@@ -127,7 +152,7 @@ def resolve(flags: Mapping[str, str] | None = None) -> Target:
 
 
 def open_client(target: Target | None = None, *, timeout_s: float = 30.0) -> Client:
-    """A client for the resolved target. CliError says how to name an endpoint or a key."""
+    """Returns a client for the resolved target. Raises CliError that says how to name an endpoint or a key."""
     target = target or resolve()
     require(target)
     from agentflow_sdk import Client
@@ -157,5 +182,5 @@ def require(target: Target) -> None:
 
 
 def with_stack(target: Target, stack: Mapping[str, Any]) -> Target:
-    """The target of a stack that was just started: what flags and environment say does not apply to it."""
-    return replace(target, endpoint=str(stack["grpc"]), token=stack_token(stack), org_id="")
+    """Returns the target of a stack that was just started. Flags and environment do not apply to it."""
+    return replace(target, endpoint=str(stack["grpc"]), token=connection.stack_token(stack), org_id="")

@@ -1,4 +1,4 @@
-"""What people write on a command line, as values: inputs, tags, files, times."""
+"""The values of a command line: inputs, tags, files, durations, times."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from typing import Any, Final
 
 from agentctl.failures import BAD_INPUT, CliError
 
-_AGO: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|h|d|w)\Z")
-_UNIT_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_SPAN: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)\Z")
+UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _JSON_SCALAR: Final = re.compile(r"(true|false|null|-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?)\Z")
 _FILE_NAME: Final = re.compile(r"\A(/|\./|\.\./|~/)|\.(txt|md|j2|jinja2?|prompt|tmpl|tpl|html?|ya?ml|json)\Z", re.I)
 FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+_LET_A_STEP_READ: Final = "pass its path and let a `file.read` step read it"
 
 
 def read_text(path: str) -> str:
-    """A text file, or stdin for `-`. CliError if it is not text or too large."""
+    """Returns the text of a file, or of stdin for `-`. Raises CliError if it is not text or too large."""
     if path == "-":
         data, name = sys.stdin.buffer.read(FILE_BYTES_MAX + 1), "stdin"
     else:
@@ -32,25 +33,32 @@ def read_text(path: str) -> str:
         with file.open("rb") as stream:
             data = stream.read(FILE_BYTES_MAX + 1)
     if len(data) > FILE_BYTES_MAX:
-        raise CliError(
-            f"{name}: larger than {FILE_BYTES_MAX // 1024**2} MB",
-            fix="pass its path and let a `file.read` step read it",
-        )
+        raise CliError(f"{name}: larger than {FILE_BYTES_MAX // 1024**2} MB", fix=_LET_A_STEP_READ)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise CliError(f"{name}: not UTF-8 text", fix="pass its path and let a `file.read` step read it") from None
+        raise CliError(f"{name}: not UTF-8 text", fix=_LET_A_STEP_READ) from None
+
+
+def is_file(source: str) -> bool:
+    """True for a definition file and for `-`. What looks like a path is one, so that a misspelt file is not a name."""
+    return source == "-" or "/" in source or source.endswith((".yaml", ".yml", ".json")) or Path(source).is_file()
+
+
+def as_text(definition: str) -> str:
+    """Returns a definition with a line break, by which the SDK tells it from a name."""
+    return definition if "\n" in definition else definition + "\n"
 
 
 def text_or_file(value: str) -> str:
-    """`@file` is the file's text; anything else is itself."""
+    """Returns the text of the file for `@file`, and any other text as it is."""
     return read_text(value[1:]) if value.startswith("@") and len(value) > 1 else value
 
 
 def template_text(value: str, flag: str = "--template") -> str:
     """Returns the text of `@file` or of a file that exists, or the template itself.
 
-    CliError for what looks like the name of a file and is not there: it would become the template.
+    Raises CliError for a text that looks like the name of a missing file, because it would become the template.
     """
     if value.startswith("@") and len(value) > 1:
         return read_text(value[1:])
@@ -68,7 +76,7 @@ _INLINE: Final = {"--template": "--text", "--system": "--system-text"}
 
 
 def looks_like_file(value: str) -> bool:
-    """True if a text can hardly be meant as a text: one word, or what ends as file names do."""
+    """True if a text is probably the name of a file: a single word, or one that ends as file names do."""
     text = value.strip()
     if not text or "\n" in text or "{" in text:
         return False
@@ -76,7 +84,7 @@ def looks_like_file(value: str) -> bool:
 
 
 def decoded(text: str) -> Any:
-    """Returns a JSON value. ValueError that says what is wrong with the text."""
+    """Returns a JSON value. Raises ValueError that says what is wrong with the text."""
     try:
         return json.loads(text)
     except json.JSONDecodeError:
@@ -88,7 +96,7 @@ def decoded(text: str) -> Any:
 
 
 def scalar(text: str) -> Any:
-    """JSON where it looks like JSON (numbers, true, false, null, quoted, {...}, [...]), else the text itself."""
+    """Returns the value of a text that looks like JSON (a number, true, quoted, {...}, [...]), or the text itself."""
     stripped = text.strip()
     if _JSON_SCALAR.match(stripped):
         try:
@@ -103,13 +111,13 @@ def scalar(text: str) -> Any:
     return text
 
 
-def word(text: str) -> Any:
-    """Returns a word of the command line for an argument of the SDK that takes a few words only; the SDK checks it."""
+def lower(text: str) -> Any:
+    """Returns a text in lower case, for an argument that the SDK types as one of a few values. The SDK checks it."""
     return text.strip().lower()
 
 
 def text_inputs(definition: str) -> frozenset[str]:
-    """The inputs that a definition declares as strings; none if it can't be read (the server says what is wrong)."""
+    """Returns the inputs that a definition declares as strings; none if the definition can't be read."""
     from agentflow_common.definition.yaml_text import load
     from agentflow_common.errors import InvalidError
 
@@ -121,19 +129,11 @@ def text_inputs(definition: str) -> frozenset[str]:
 
 
 def parse_inputs(pairs: Iterable[str], whole: str = "", strings: Container[str] = ()) -> dict[str, Any]:
-    """Inputs from `--inputs-json` (or `@file`) and then `--input key=value`, which win.
+    """Returns the inputs of `--inputs-json` (or `@file`), and over them those of `--input key=value`.
 
-    What is named in `strings` stays text, whatever it looks like.
+    An input that is named in `strings` stays a text even if it looks like JSON.
     """
-    out: dict[str, Any] = {}
-    if whole:
-        try:
-            data = decoded(text_or_file(whole))
-        except ValueError as error:
-            raise CliError(f"--inputs-json: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
-        if not isinstance(data, dict):
-            raise CliError(f"--inputs-json: a {type(data).__name__}, not an object", fix='write {"name": "value"}')
-        out.update(data)
+    out: dict[str, Any] = json_object(whole, "--inputs-json") if whole else {}
     for pair in pairs:
         key, value = split_pair(pair, "--input")
         if value.startswith("@@"):
@@ -153,77 +153,102 @@ def _from_file(path: str) -> Any:
         try:
             return decoded(text)
         except ValueError as error:
-            raise CliError(f"{path}: not JSON: {error}", fix="mend it, or rename it to pass it as text") from None
+            raise CliError(f"{path}: not JSON: {error}", fix="correct it, or rename it to pass it as text") from None
     return text
 
 
 def split_pair(pair: str, flag: str) -> tuple[str, str]:
+    """Returns the parts of `key=value`. Raises CliError for any other text."""
     key, equals, value = pair.partition("=")
     if not equals or not key.strip():
         raise CliError(f"{flag} {pair!r}: not key=value", fix=f"write {flag} name=value")
     return key.strip(), value
 
 
-def parse_tags(pairs: Iterable[str]) -> dict[str, str]:
-    return dict(split_pair(pair, "--tag") for pair in pairs)
+def parse_pairs(pairs: Iterable[str] | None, flag: str) -> dict[str, str]:
+    """Returns the texts of `key=value` by key."""
+    return dict(split_pair(pair, flag) for pair in pairs or ())
 
 
-def json_value(text: str, flag: str) -> Any:
-    """A JSON value, or that of a file by `@file`."""
+def parse_tags(pairs: Iterable[str] | None) -> dict[str, str]:
+    """Returns the tags of `--tag key=value` by name."""
+    return parse_pairs(pairs, "--tag")
+
+
+def json_value(text: str, flag: str, example: str = '{"name": "value"}') -> Any:
+    """Returns a JSON value, or that of a file for `@file`. Raises CliError that shows an example."""
     try:
         return decoded(text_or_file(text))
     except ValueError as error:
-        raise CliError(f"{flag}: not JSON: {error}", fix="write for example '{\"amount\": 7}' or '\"text\"'") from None
+        raise CliError(f"{flag}: not JSON: {error}", fix=f"write {example}, or @file.json") from None
+
+
+def json_option(text: str, flag: str) -> Any:
+    """Returns the JSON value of an option; None if the option was left out."""
+    return json_value(text, flag) if text else None
+
+
+def json_object(text: str, flag: str, example: str = '{"name": "value"}') -> dict[str, Any]:
+    """Returns a JSON object, or that of a file for `@file`. Raises CliError that shows an example."""
+    data = json_value(text, flag, example)
+    if not isinstance(data, dict):
+        raise CliError(f"{flag}: a {type(data).__name__}, not an object", fix=f"write {example}")
+    return data
+
+
+def _span_ms(text: str) -> float | None:
+    """Returns a duration with a unit in ms; None for any other text."""
+    match = _SPAN.match(text.strip().lower())
+    return float(match[1]) * UNIT_MS[match[2]] if match else None
 
 
 def seconds(text: str, flag: str) -> float:
-    """`30s`, `5m`, `1h`, `500ms`, or a number of seconds."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d|w)?", text.strip().lower())
-    if match is None:
+    """Returns the seconds of `30s`, `5m`, `1h`, `500ms` or a plain number. An empty text is 0."""
+    found = _span_ms(text if re.search(r"[a-z]\s*\Z", text, re.I) else f"{text or 0}s")
+    if found is None:
         raise CliError(f"{flag} {text!r}: not a duration", fix=f"write {flag} 30s, 5m or 1h")
-    unit = match[2] or "s"
-    return float(match[1]) * (0.001 if unit == "ms" else _UNIT_S[unit])
+    return found / 1000
 
 
 def per_second(text: str, flag: str) -> float:
-    """`5`, `5/s`, `300/m`, `100/h` as a number in a second."""
+    """Returns how many in a second `5`, `5/s`, `300/m` or `100/h` are."""
     match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,6})?)\s*(?:/\s*([smh]))?", text.strip().lower())
     if match is None:
         raise CliError(f"{flag} {text!r}: not a rate", fix=f"write {flag} 5/s, 300/m, 100/h, or 0 for no bound")
-    return float(match[1]) / _UNIT_S[match[2] or "s"]
+    return float(match[1]) * 1000 / UNIT_MS[match[2] or "s"]
 
 
 def parse_span(text: str) -> int:
-    """`90s`, `12h`, `2d` as ms; `0` is none."""
-    word = text.strip().lower()
-    match = _AGO.match(word)
-    if match is None and word != "0":
+    """Returns the milliseconds of `90s`, `12h`, `2d` or `0`."""
+    found = 0 if text.strip() == "0" else _span_ms(text)
+    if found is None:
         raise CliError(f"{text!r} is not a span of time", fix="write 90s, 30m, 12h, 2d, 1w or 0")
-    return int(float(match[1]) * _UNIT_S[match[2]] * 1000) if match else 0
+    return int(found)
 
 
 def parse_time(text: str, now_ms: int | None = None) -> int:
-    """ms since the epoch of `now`, `1h` (ago; s, m, h, d, w), an ISO date or time (local unless it says), or ms."""
+    """Returns a time as ms since the epoch; 0 for an empty text.
+
+    A time is `now`, a span before now (`1h`), an ISO date or time (local unless it has an offset), or ms.
+    """
     now_ms = time.time_ns() // 1_000_000 if now_ms is None else now_ms
-    word = text.strip().lower()
-    if word == "now":
-        return now_ms
-    ago = _AGO.match(word.removesuffix(" ago").strip())
-    if ago:
-        return now_ms - int(float(ago[1]) * _UNIT_S[ago[2]] * 1000)
-    if word.isdigit() and len(word) >= 12:
-        return int(word)
+    plain = text.strip().lower()
+    if plain in ("", "now"):
+        return now_ms if plain else 0
+    ago_ms = _span_ms(plain.removesuffix(" ago"))
+    if ago_ms is not None:
+        return now_ms - int(ago_ms)
+    if plain.isdigit() and len(plain) >= 12:
+        return int(plain)
     try:
-        moment = datetime.fromisoformat(text.strip())
+        return int(datetime.fromisoformat(text.strip()).astimezone(UTC).timestamp() * 1000)
     except ValueError:
-        raise CliError(
-            f"{text!r} is not a time", fix="write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
-        ) from None
-    return int(moment.astimezone(UTC).timestamp() * 1000)
+        fix = "write now, 30m, 1h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"
+        raise CliError(f"{text!r} is not a time", fix=fix) from None
 
 
 def reveal_reason(reveal: bool, reason: str) -> str:
-    """Returns the reason for `--reveal`. CliError if there is none, or if nothing is revealed."""
+    """Returns the reason for `--reveal`. Raises CliError if it is missing, or if nothing is revealed."""
     if reason and not reveal:
         raise CliError("--reason is for --reveal", fix="add --reveal, or leave out --reason", exit_code=BAD_INPUT)
     if reveal and not reason.strip():

@@ -170,18 +170,18 @@ async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
     dry = (await cli("backfill", "from_file", "--start", "2026-03-28", "--end", "2026-03-31", "--dry-run")).stdout
     assert dry.startswith("1 time\n")
     assert "http://" in (await cli("webhook", "by_flags")).stdout
-    assert "good until" in (await cli("rotate", "by_flags", "--overlap", "2d")).stdout
+    assert "valid until" in (await cli("rotate", "by_flags", "--overlap", "2d")).stdout
     assert "end that overlap" in (await cli("rotate", "by_flags", code=2)).stderr
-    assert "good until" not in (await cli("rotate", "by_flags", "--end-overlap")).stdout
+    assert "valid until" not in (await cli("rotate", "by_flags", "--end-overlap")).stdout
     assert "is not a span of time" in (await cli("rotate", "by_flags", "--overlap", "soon", code=2)).stderr
     async with asyncio.timeout(60):
-        while "no run comes of it: overlap" not in (
-            told := (await cli("trigger", "from_file", "--overlap", "skip", "--id", "t2")).stderr
+        while "it starts no run: overlap" not in (
+            said := (await cli("trigger", "from_file", "--overlap", "skip", "--id", "t2")).stderr
         ):
-            assert "not decided yet" in told
+            assert "not decided yet" in said
     days = tmp_path / "days.txt"
     days.write_text("2030-12-25\n")
-    assert "0 schedules were told" in (await cli("calendar", "set", "bank", "-f", str(days))).stderr
+    assert "0 schedules follow it" in (await cli("calendar", "set", "bank", "-f", str(days))).stderr
     assert "give dates, or --file" in (await cli("calendar", "set", "bank", code=2)).stderr
     assert (await cli.json("calendar", "list"))[0]["dates"] == ["2030-12-25"]
     await cli("calendar", "delete", "bank")

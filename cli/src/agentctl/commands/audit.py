@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from agentctl import runs, values
-from agentctl.display import paging
+from agentctl.display import render
 from agentctl.display.output import Format, Output, clean, counts, emit, note, table, when
-from agentctl.failures import BAD_INPUT, FAILED, CliError
-from agentctl.session import open_client, remote
+from agentctl.failures import FAILED, CliError
+from agentctl.listing import Listing, listed
+from agentctl.options import Since, Until, argument, option
+from agentctl.session import remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import AuditEntry, AuditProblem
+    from agentflow_sdk import AuditEntry, AuditProblem, Client
 
 app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log (permission `auditor` or `admin`).")
 
@@ -25,52 +27,38 @@ _MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
 
 @app.command("list")
 @remote
+@listed(50)
 def list_(
-    actor: Annotated[str, typer.Option(help="Only by this actor, as the list shows it.", show_default=False)] = "",
-    action: Annotated[
-        str, typer.Option(help="Only this action: restore, protect, block, dead_purge ...", show_default=False)
-    ] = "",
-    run: Annotated[
-        str, typer.Option(help="Only about this run: its id, the beginning of it, or `last`.", show_default=False)
-    ] = "",
-    since: Annotated[
-        str, typer.Option("--since", "--start", help="Only since: 1h, 2d, or a date.", show_default=False)
-    ] = "",
-    until: Annotated[
-        str, typer.Option("--until", "--end", help="Only before: 1h (ago), 2d, or a date.", show_default=False)
-    ] = "",
-    limit: paging.Limit = 50,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+    client: Client,
+    actor: Annotated[str, option("Only by this actor, as the list shows it.")] = "",
+    action: Annotated[str, option("Only this action: restore, protect, block, dead_purge ...")] = "",
+    run: Annotated[str, option("Only about this run: its id, the beginning of it, or `last`.")] = "",
+    since: Since = "",
+    until: Until = "",
+) -> Listing[AuditEntry]:
     """List audit entries, newest first."""
-    after_ms = values.parse_time(since) if since else 0
-    before_ms = values.parse_time(until) if until else 0
-    with open_client() as client:
-        about = runs.find(client, run) if run else ""
-        found, token = paging.collect(
-            lambda size, at: client.audit.list(
-                actor=actor, action=action, run_id=about, after_ms=after_ms, before_ms=before_ms, limit=size,
-                page_token=at,
-            ),
-            limit, everything, page_token,
-        )  # fmt: skip
-    emit([entry.to_dict() for entry in found], output, lambda: _table(found))
-    paging.closing(len(found), token)
+    after_ms, before_ms = values.parse_time(since), values.parse_time(until)
+    about = runs.find(client, run) if run else ""
+    return lambda size, at: client.audit.list(
+        actor=actor,
+        action=action,
+        run_id=about,
+        after_ms=after_ms,
+        before_ms=before_ms,
+        limit=size,
+        page_token=at,
+    ), _table
 
 
 @app.command()
 @remote
 def get(
-    sequence: Annotated[int, typer.Argument(help="As `audit list` shows it.", show_default=False, min=1)],
+    client: Client,
+    sequence: Annotated[int, argument("As `audit list` shows it.", min=1)],
     output: Output = Format.TABLE,
 ) -> None:
     """Show one audit entry."""
-    from agentctl.display import render
-
-    with open_client() as client:
-        entry = client.audit.get(sequence)
+    entry = client.audit.get(sequence)
     pairs: list[tuple[str, Any]] = [
         ("sequence", str(entry.sequence)),
         ("at", when(entry.at)),
@@ -87,9 +75,8 @@ def get(
 @app.command()
 @remote
 def verify(
-    against: Annotated[
-        str, typer.Option(help="SEQUENCE:DIGEST that an earlier verify printed.", show_default=False)
-    ] = "",
+    client: Client,
+    against: Annotated[str, option("SEQUENCE:DIGEST that an earlier verify printed.")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Check that the audit log is whole. The exit code is 1 if it is not.
@@ -99,39 +86,33 @@ def verify(
     """
     mark = _MARK.match(against.strip()) if against else None
     if against and mark is None:
-        raise CliError(f"--against {against}: not SEQUENCE:DIGEST", fix="pass the line that `agentctl audit verify` "
-                       "printed, for example 120:3f5a...", exit_code=BAD_INPUT)  # fmt: skip
+        fix = "pass the line that `agentctl audit verify` printed, for example 120:3f5a..."
+        raise CliError(f"--against {against}: not SEQUENCE:DIGEST", fix=fix)
     problems: list[AuditProblem] = []
-    entries = 0
-    marked: str | None = None
-    with open_client() as client:
-        after, digest = 0, ""
-        stops = [int(mark[1]), 0] if mark else [0]
-        for stop in stops:
-            while True:
-                done = client.audit.verify(after_sequence=after, after_digest=digest if after else "", to_sequence=stop)
-                entries, after, digest = entries + done.entries, done.last_sequence, done.digest
-                problems.extend(done.problems)
-                if not done.more:
-                    break
-                note(f"{entries:,} entries so far")
-            if stop:
-                marked = digest if after == stop else ""
-    if mark and not int(mark[1]):
-        marked = "00" * 32
-    if mark is not None and not hmac.compare_digest(marked or "", mark[2]):
+    entries, after, digest = 0, 0, ""
+    marked = "00" * 32 if mark and not int(mark[1]) else ""
+    for stop in (int(mark[1]), 0) if mark else (0,):
+        while True:
+            done = client.audit.verify(after_sequence=after, after_digest=digest if after else "", to_sequence=stop)
+            entries, after, digest = entries + done.entries, done.last_sequence, done.digest
+            problems.extend(done.problems)
+            if not done.more:
+                break
+            note(f"{entries:,} entries so far")
+        if stop and after == stop:
+            marked = digest
+    if mark is not None and not hmac.compare_digest(marked, mark[2]):
         from agentflow_sdk import AuditProblem
 
         problems.append(AuditProblem(int(mark[1]), "the entries up to here are not those of the earlier verify"))
-    whole = not problems
     plain = {
-        "whole": whole,
+        "whole": not problems,
         "entries": entries,
         "mark": f"{after}:{digest}",
         "problems": [item.to_dict() for item in problems],
     }
     emit(plain, output, lambda: _verified(entries, f"{after}:{digest}", problems, bool(mark)))
-    if not whole:
+    if problems:
         raise typer.Exit(FAILED)
 
 

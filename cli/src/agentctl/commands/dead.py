@@ -3,37 +3,37 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from agentctl import values
-from agentctl.display import paging
+from agentctl.display import render
 from agentctl.display.output import Format, Output, clean, emit, note, table, when
 from agentctl.failures import FAILED
-from agentctl.session import open_client, remote, sign
+from agentctl.listing import Listing, listed
+from agentctl.options import DryRun, RevealReason, argument, flag, option
+from agentctl.session import remote, sign
 
 if TYPE_CHECKING:
-    from agentflow_sdk import DeadLetter, DeadLetterChanges, DeadLetterOutcome
+    from agentflow_sdk import Client, DeadLetter, DeadLetterChanges, DeadLetterOutcome
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, tell them again, purge them.")
+app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, replay them, purge them.")
 
-Sequences = Annotated[
-    list[int] | None, typer.Argument(help="As `dead list` shows them.", show_default=False, min=1, max=2**63 - 1)
-]
-All = Annotated[bool, typer.Option("--all", help="Every letter that you may see.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, it is only said what would be done.")]
+SEQUENCE_MAX: Final = 2**63 - 1
+Sequences = Annotated[list[int] | None, argument("As `dead list` shows them.", min=1, max=SEQUENCE_MAX)]
+All = Annotated[bool, flag("Every letter that you may see.", "--all")]
+Yes = Annotated[bool, flag("Do it; without this, only show what would be done.", "--yes")]
 SHOWN_MAX: Final = 20
 _CHOICE: Final = {
-    "origin": "Only from this service.",
-    "reason": "Only with this reason.",
-    "run": "Only of this run.",
-    "since": "Only buried since: 1h, 2d, or a date.",
-    "until": "Only buried before: 1h (ago), 2d, or a date.",
+    "origin": option("Only from this service.", "--origin"),
+    "reason": option("Only with this reason.", "--reason"),
+    "run": option("Only about this run.", "--run"),
+    "since": option("Only buried since: 1h, 2d, or a date.", "--since", "--start"),
+    "until": option("Only buried before: 1h (ago), 2d, or a date.", "--until", "--end"),
 }
-
-_OTHER: Final = {"since": ("--start",), "until": ("--end",)}
 
 
 def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,55 +46,40 @@ def choosing(command: Callable[..., Any]) -> Callable[..., Any]:
             "origin": origin,
             "reason": reason,
             "run_id": run,
-            "after_ms": values.parse_time(since) if since else 0,
-            "before_ms": values.parse_time(until) if until else 0,
+            "after_ms": values.parse_time(since),
+            "before_ms": values.parse_time(until),
         }
         return command(chosen=chosen, **kwargs)
 
-    added = {
-        name: (Annotated[str, typer.Option(f"--{name}", *_OTHER.get(name, ()), help=text, show_default=False)], "")
-        for name, text in _CHOICE.items()
-    }
-    sign(wrapper, command, added, hidden="chosen")
+    added = {name: (Annotated[str, declared], "") for name, declared in _CHOICE.items()}
+    sign(wrapper, command, added, hidden=("chosen", "client"))
     return wrapper
+
+
+def _plain(letter: DeadLetter) -> dict[str, Any]:
+    return {name: value for name, value in letter.to_dict().items() if name not in {"body", "truncated"}}
 
 
 @app.command("list")
 @remote
 @choosing
-def list_(
-    chosen: dict[str, Any],
-    limit: paging.Limit = 50,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+@listed(50, _plain)
+def list_(client: Client, chosen: dict[str, Any]) -> Listing[DeadLetter]:
     """List dead letters, oldest first."""
-    with open_client() as client:
-        found, token = paging.collect(
-            lambda size, at: client.admin.list_dead_letters(limit=size, page_token=at, **chosen),
-            limit,
-            everything,
-            page_token,
-        )
-    emit([_plain(letter) for letter in found], output, lambda: _table(found))
-    paging.closing(len(found), token)
+    return lambda size, at: client.admin.list_dead_letters(limit=size, page_token=at, **chosen), _table
 
 
 @app.command()
 @remote
 def get(
-    sequence: Annotated[int, typer.Argument(help="As `dead list` shows it.", show_default=False, min=1, max=2**63 - 1)],
-    reveal: Annotated[bool, typer.Option("--reveal", help="Show the body; needs --reason.")] = False,
-    reason: Annotated[str, typer.Option(help="Why you need the body; kept in the audit log.", show_default=False)] = "",
+    client: Client,
+    sequence: Annotated[int, argument("As `dead list` shows it.", min=1, max=SEQUENCE_MAX)],
+    reveal: Annotated[bool, flag("Show the body; needs --reason.", "--reveal")] = False,
+    reason: RevealReason = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a dead letter. Its body may hold private data and needs --reveal."""
-    from agentctl.display import render
-
-    why = values.reveal_reason(reveal, reason)
-    with open_client() as client:
-        letter = client.admin.get_dead_letter(sequence, reveal=reveal, reason=why)
+    """Show a dead letter. Its body may contain private data and needs --reveal."""
+    letter = client.admin.get_dead_letter(sequence, reveal=reveal, reason=values.reveal_reason(reveal, reason))
     pairs: list[tuple[str, Any]] = [
         ("sequence", str(letter.sequence)),
         ("buried", when(letter.buried_at)),
@@ -105,7 +90,7 @@ def get(
         ("run", letter.run_id),
         ("size", f"{letter.size_bytes:,} bytes"),
         ("replays", str(letter.replays)),
-        ("replayable", "yes" if letter.replayable else "no: the scheduler takes its decisions again by itself"),
+        ("replayable", "yes" if letter.replayable else "no: the scheduler makes its decisions again by itself"),
         ("body", clean(letter.body or "") + (" ... (cut)" if letter.truncated else "") if reveal else ""),
     ]
     emit(letter.to_dict(), output, lambda: render.fields(pairs))
@@ -115,75 +100,66 @@ def get(
 @remote
 @choosing
 def replay(
+    client: Client,
     chosen: dict[str, Any],
     sequences: Sequences = None,
     everything: All = False,
     body: Annotated[
-        str,
-        typer.Option(help="The event as you repaired it (JSON or @file), for one letter; permission `operator`."),
+        str, typer.Option(help="The event as you repaired it (JSON or @file), for one letter; permission `operator`.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: DryRun = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Tell the facts in dead letters again, each exactly once. Letters that are named are told at once; a filter is
-    only shown first, and needs --yes."""
-    only_say = dry_run or not (yes or sequences)
-    repaired = values.text_or_file(body) if body else ""
+    """Append the facts in dead letters to the log again, each exactly once.
 
-    def call(client: Any, after: int) -> DeadLetterChanges:
-        made: DeadLetterChanges = client.admin.replay_dead_letters(
-            sequences or (), after=after, dry_run=only_say, repaired_body=repaired, all=everything, **chosen
-        )  # fmt: skip
-        return made
-
-    _change(call, only_say, output)
+    Letters given by number are replayed immediately. Letters found by a filter are only shown first, and need --yes.
+    """
+    only_show = dry_run or not (yes or sequences)
+    chosen |= {"all": everything, "repaired_body": values.text_or_file(body)}
+    _change(client.admin.replay_dead_letters, sequences, chosen, only_show, output)
 
 
 @app.command()
 @remote
 @choosing
 def purge(
+    client: Client,
     chosen: dict[str, Any],
     sequences: Sequences = None,
     everything: All = False,
     yes: Yes = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Erase dead letters for good. Without --yes it is only shown which."""
-
-    def call(client: Any, after: int) -> DeadLetterChanges:
-        made: DeadLetterChanges = client.admin.purge_dead_letters(
-            sequences or (), after=after, dry_run=not yes, all=everything, **chosen
-        )
-        return made
-
-    _change(call, not yes, output)
+    """Delete dead letters forever. Without --yes they are only shown."""
+    _change(client.admin.purge_dead_letters, sequences, chosen | {"all": everything}, not yes, output)
 
 
-def _change(call: Callable[[Any, int], DeadLetterChanges], only_say: bool, output: Format) -> None:
-    """Calls until no letter is left, shows what became of them; exit code 1 if one was refused."""
+def _change(
+    change: Callable[..., DeadLetterChanges],
+    sequences: list[int] | None,
+    chosen: dict[str, Any],
+    only_show: bool,
+    output: Format,
+) -> None:
+    """Calls until no letter is left, and shows the outcomes. Exits with 1 if a letter was refused."""
     outcomes: list[DeadLetterOutcome] = []
-    with open_client() as client:
-        while True:
-            made = call(client, outcomes[-1].letter.sequence if outcomes else 0)
-            outcomes.extend(made.outcomes)
-            if not made.more or not made.outcomes:
-                break
-            note(f"{len(outcomes):,} letters so far")
+    while True:
+        after = outcomes[-1].letter.sequence if outcomes else 0
+        made = change(sequences or (), after=after, dry_run=only_show, **chosen)
+        outcomes.extend(made.outcomes)
+        if not made.more or not made.outcomes:
+            break
+        note(f"{len(outcomes):,} letters so far")
     plain = [
         {**_plain(o.letter), "outcome": o.outcome, "replayed_as": o.sequence, "problem": o.problem} for o in outcomes
     ]
     emit(plain, output, lambda: _outcomes(outcomes))
-    counted = {name: sum(o.outcome == name for o in outcomes) for name in dict.fromkeys(o.outcome for o in outcomes)}
+    counted = Counter(o.outcome for o in outcomes)
     said = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in counted.items()) or "no letter matches"
-    note(said + ("; nothing was changed: add --yes to do it" if only_say and outcomes else ""))
-    if counted.get("refused"):
+    note(said + ("; nothing was changed: add --yes to do it" if only_show and outcomes else ""))
+    if counted["refused"]:
         raise typer.Exit(FAILED)
-
-
-def _plain(letter: DeadLetter) -> dict[str, Any]:
-    return {name: value for name, value in letter.to_dict().items() if name not in {"body", "truncated"}}
 
 
 def _table(letters: list[DeadLetter]) -> Any:
@@ -207,10 +183,16 @@ def _table(letters: list[DeadLetter]) -> Any:
 
 def _outcomes(outcomes: list[DeadLetterOutcome]) -> Any:
     rows = [
-        (str(o.letter.sequence), o.outcome.replace("_", " "), o.letter.origin, o.letter.reason, o.letter.run_id or "-",
-         o.problem)
+        (
+            str(o.letter.sequence),
+            o.outcome.replace("_", " "),
+            o.letter.origin,
+            o.letter.reason,
+            o.letter.run_id or "-",
+            o.problem,
+        )
         for o in outcomes[:SHOWN_MAX]
-    ]  # fmt: skip
+    ]
     if len(outcomes) > SHOWN_MAX:
         rows.append(("...", f"and {len(outcomes) - SHOWN_MAX:,} more", "", "", "", ""))
     return table(("SEQ", "OUTCOME", "ORIGIN", "REASON", "RUN", "PROBLEM"), rows, right=("SEQ",))

@@ -1,4 +1,4 @@
-"""`agentctl retention`: how long finished runs stay in the log before they live in the archive alone."""
+"""`agentctl retention`: how long finished runs stay in the log before they are in the archive alone."""
 
 from __future__ import annotations
 
@@ -7,65 +7,58 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
+from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, when
 from agentctl.failures import CliError
-from agentctl.session import open_client, remote
+from agentctl.options import argument
+from agentctl.session import remote
+from agentctl.values import UNIT_MS
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Retention
+    from agentflow_sdk import Client, Retention
 
 app = typer.Typer(no_args_is_help=True, help="How long finished runs stay in the log; then the archive has them.")
-_UNIT_MS: Final = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _KEEP: Final = re.compile(r"(\d{1,9})\s*([smhdw])\Z")
 
 
 def keep_ms(text: str) -> int:
-    """`7d`, `12h`, `forever` as ms; 0 is for ever."""
-    word = text.strip().lower()
-    if word in {"forever", "0"}:
+    """Returns the milliseconds of `7d` or `12h`; 0 stands for `forever`."""
+    plain = text.strip().lower()
+    if plain in {"forever", "0"}:
         return 0
-    match = _KEEP.match(word)
-    if word.startswith("-"):
-        raise CliError(
-            f"{text!r} is negative: a run can't leave the log before it has ended", fix="write 7d, 12h, or forever"
-        )
+    match = _KEEP.match(plain)
+    if plain.startswith("-"):
+        message = f"{text!r} is negative: a run can't leave the log before it has ended"
+        raise CliError(message, fix="write 7d, 12h, or forever")
     if match is None or not int(match[1]):
         raise CliError(f"{text!r} is not a retention", fix="write 7d, 12h, 90m, 2w, or forever")
-    return int(match[1]) * _UNIT_MS[match[2]]
+    return int(match[1]) * UNIT_MS[match[2]]
 
 
 def _text(ms: int) -> str:
     if not ms:
-        return "for ever"
-    unit = next(unit for unit in ("d", "h", "m", "s") if ms % _UNIT_MS[unit] == 0 or unit == "s")
-    return f"{ms // _UNIT_MS[unit]}{unit}"
+        return "forever"
+    unit = next(unit for unit in ("d", "h", "m", "s") if ms % UNIT_MS[unit] == 0 or unit == "s")
+    return f"{ms // UNIT_MS[unit]}{unit}"
 
 
 @app.command()
 @remote
-def get(output: Output = Format.TABLE) -> None:
+def get(client: Client, output: Output = Format.TABLE) -> None:
     """Show the retention, and how far archiving and purging have come."""
-    with open_client() as client:
-        found = client.admin.get_retention()
-    emit(found.to_dict(), output, lambda: _fields(found))
+    _show(client.admin.get_retention(), output)
 
 
-@app.command("set", context_settings={"ignore_unknown_options": True})  # so that -5d is told of as what it is
+@app.command("set", context_settings={"ignore_unknown_options": True})  # so that -5d gets its own message
 @remote
 def set_(
-    keep: Annotated[str, typer.Argument(help="7d, 12h, 90m, 2w, or forever.", show_default=False)],
-    output: Output = Format.TABLE,
+    client: Client, keep: Annotated[str, argument("7d, 12h, 90m, 2w, or forever.")], output: Output = Format.TABLE
 ) -> None:
     """Change the retention, live and for all orgs (permission `operator`)."""
-    wanted = keep_ms(keep)
-    with open_client() as client:
-        found = client.admin.set_retention(wanted)
-    emit(found.to_dict(), output, lambda: _fields(found))
+    _show(client.admin.set_retention(keep_ms(keep)), output)
 
 
-def _fields(found: Retention) -> Any:
-    from agentctl.display import render
-
+def _show(found: Retention, output: Format) -> None:
     lost = f"runs purged between {found.lost_from_sequence:,} and {found.lost_to_sequence:,} are in no archive"
     pairs: list[tuple[str, Any]] = [
         ("finished runs stay", _text(found.keep_ms)),
@@ -77,4 +70,4 @@ def _fields(found: Retention) -> Any:
         ("archive reaches", f"sequence {found.archived_to_sequence:,}"),
         ("lost", lost if found.lost_to_sequence else ""),
     ]
-    return render.fields(pairs)
+    emit(found.to_dict(), output, lambda: render.fields(pairs))

@@ -8,75 +8,63 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agentctl import values
-from agentctl.display import paging
-from agentctl.display.output import Format, Output, emit, note, table, when
-from agentctl.session import open_client, remote
+from agentctl.display import render
+from agentctl.display.output import Format, Output, clean, emit, note, stdout, table, when
+from agentctl.listing import Listing, listed
+from agentctl.options import Prefix, argument, option
+from agentctl.session import remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Tool
+    from agentflow_sdk import Client, Tool
 
 app = typer.Typer(no_args_is_help=True, help="Show the tools and functions that the workers offer.")
 
-Kind = Annotated[str, typer.Option(help="Only `tool` or only `function`.", show_default=False)]
+Kind = Annotated[str, option("Only `tool` or only `function`.")]
 
 
 @app.command("list")
 @remote
-def list_(
-    prefix: Annotated[str, typer.Option(help="Only names that start with this.", show_default=False)] = "",
-    kind: Kind = "",
-    limit: paging.Limit = 200,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+@listed(200)
+def list_(client: Client, prefix: Prefix = "", kind: Kind = "") -> Listing[Tool]:
     """List tools and functions: built-in ones and those that the workers have loaded."""
-    with open_client() as client:
-        found, token = paging.collect(
-            lambda size, at: client.tools.list(prefix, kind=values.word(kind), limit=size, page_token=at),
-            limit, everything, page_token,
-        )  # fmt: skip
-
-    def render() -> Any:
-        rows = [
-            (tool.name, tool.kind, "yes" if tool.idempotent else "no", "built in" if tool.built_in else "loaded",
-             tool.doc.partition("\n")[0])
-            for tool in found
-        ]  # fmt: skip
-        return table(
-            ("NAME", "TYPE", "IDEMPOTENT", "ORIGIN", "ABOUT"),
-            rows,
-            empty="no worker offers such a tool",
-            less=("ORIGIN",),
-        )
-
-    emit([tool.to_dict() for tool in found], output, render)
-    if found:
-        note("the arguments of one: agentctl tools get NAME")
-    paging.closing(len(found), token)
+    return lambda size, at: client.tools.list(prefix, kind=values.lower(kind), limit=size, page_token=at), _table
 
 
 @app.command()
 @remote
 def get(
-    name: Annotated[str, typer.Argument(help="Name of the tool or function.", show_default=False)],
+    client: Client,
+    name: Annotated[str, argument("Name of the tool or function.")],
     kind: Kind = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a tool or function: what it does, its arguments, whether it may be repeated."""
-    with open_client() as client:
-        tool = client.tools.get(name, kind=values.word(kind))
+    """Show a tool or function: what it does, its arguments, and if it may be repeated."""
+    tool = client.tools.get(name, kind=values.lower(kind))
     emit(tool.to_dict(), output, lambda: _shown(tool))
 
 
-def _shown(tool: Tool) -> None:
-    from agentctl.display import render
-    from agentctl.display.output import clean, stdout
+def _table(tools: list[Tool]) -> Any:
+    rows = [
+        (
+            tool.name,
+            tool.kind,
+            "yes" if tool.idempotent else "no",
+            "built in" if tool.built_in else "loaded",
+            tool.doc.partition("\n")[0],
+        )
+        for tool in tools
+    ]
+    if tools:
+        note("the arguments of one: agentctl tools get NAME")
+    columns = ("NAME", "TYPE", "IDEMPOTENT", "ORIGIN", "ABOUT")
+    return table(columns, rows, empty="no worker offers such a tool", less=("ORIGIN",))
 
+
+def _shown(tool: Tool) -> None:
     console = stdout()
     pairs = [
         (tool.kind, tool.name),
-        ("idempotent", "yes" if tool.idempotent else "no: an attempt whose outcome is not known is not repeated"),
+        ("idempotent", "yes" if tool.idempotent else "no: an attempt with an unknown outcome is not repeated"),
         ("reveal", ", ".join(tool.reveal)),
         ("origin", "built in" if tool.built_in else f"loaded; offered {when(tool.offered_at)}"),
     ]

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from agentctl import runs, values
-from agentctl.display import paging
-from agentctl.display.output import Format, Output, emit, stdout
+from agentctl.display import render
+from agentctl.display.output import Format, emit, stdout
+from agentctl.listing import Listing, listed
+from agentctl.options import ByWorkflow, flag, option
 from agentctl.runs import RunId
-from agentctl.session import open_client, remote
+from agentctl.session import remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Client, TraceSummary
 
 app = typer.Typer(no_args_is_help=True, help="Look at what runs did.")
 
 
 class TraceFormat(StrEnum):
+    """How a trace is printed."""
+
     TIMELINE = "timeline"
     TABLE = "table"
     JSON = "json"
@@ -26,17 +33,14 @@ class TraceFormat(StrEnum):
 @app.command()
 @remote
 def get(
+    client: Client,
     run: RunId,
-    events: Annotated[bool, typer.Option("--events", help="Also the events (with bodies in JSON and YAML).")] = False,
+    events: Annotated[bool, flag("Also the events (with bodies in JSON and YAML).", "--events")] = False,
     output: Annotated[TraceFormat, typer.Option("--output", "-o", help="How to print it.")] = TraceFormat.TIMELINE,
 ) -> None:
     """Show the trace of a run."""
-    from agentctl.display import render
-
-    with open_client() as client:
-        run = runs.find(client, run)
-        trace = client.traces.get(run, bodies=events)
-    data: dict[str, Any] = trace.to_dict()
+    trace = client.traces.get(runs.find(client, run), bodies=events)
+    data = trace.to_dict()
     if not events:
         data.pop("events")
 
@@ -55,30 +59,25 @@ def get(
 
 @app.command()
 @remote
+@listed(50)
 def query(
+    client: Client,
     start: Annotated[
         str, typer.Option("--start", "--since", help="From: 30m, 1h, 7d (ago), a date, or a time.")
     ] = "1h",
     end: Annotated[str, typer.Option("--end", "--until", help="To: now, or as --start.")] = "now",
-    provider: Annotated[str, typer.Option(help="Only runs that used this provider.", show_default=False)] = "",
-    status: Annotated[str, typer.Option(help="Only runs in this state.", show_default=False)] = "",
-    workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
-    limit: paging.Limit = 50,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+    provider: Annotated[str, option("Only runs that used this provider.")] = "",
+    status: Annotated[str, option("Only runs in this state.")] = "",
+    workflow: ByWorkflow = "",
+) -> Listing[TraceSummary]:
     """Find runs by time, provider, workflow and state."""
-    from agentctl.display import render
-
     start_ms, end_ms = values.parse_time(start), values.parse_time(end)
-    with open_client() as client:
-        found, token = paging.collect(
-            lambda size, at: client.traces.query(
-                start_ms=start_ms, end_ms=end_ms, provider=provider, workflow=workflow, status=values.word(status),
-                limit=size, page_token=at,
-            ),
-            limit, everything, page_token,
-        )  # fmt: skip
-    emit([item.to_dict() for item in found], output, lambda: render.trace_summaries(found))
-    paging.closing(len(found), token)
+    return lambda size, at: client.traces.query(
+        start_ms=start_ms,
+        end_ms=end_ms,
+        provider=provider,
+        workflow=workflow,
+        status=values.lower(status),
+        limit=size,
+        page_token=at,
+    ), render.trace_summaries

@@ -98,6 +98,17 @@ def emit(data: Any, output: Format, render: Callable[[], Any]) -> None:
             stdout().print(made)
 
 
+def emit_one(data: dict[str, Any], output: Format) -> None:
+    """Prints one of many items that come over time, as a line of JSON or a document of YAML."""
+    if output is Format.JSON:
+        sys.stdout.write(json.dumps(data, ensure_ascii=False) + "\n")
+    else:
+        import yaml
+
+        sys.stdout.write("---\n" + yaml.safe_dump(data, sort_keys=False, allow_unicode=True))
+    sys.stdout.flush()
+
+
 def table(
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],

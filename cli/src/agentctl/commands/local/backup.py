@@ -2,41 +2,37 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from agentctl import session
+from agentctl.commands.local.stack import guarded
 from agentctl.display.output import Format, Output, done, emit, note
-from agentctl.failures import FAILED, CliError
+from agentctl.failures import CliError
+from agentctl.options import DataDir, argument, flag, option
+from agentflow_sdk.transport.connection import data_dir as folder_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from agentctl.stack.backup import Backup
 
 app = typer.Typer(no_args_is_help=True, help="Copy the embedded stack's data, check a copy, restore it.")
 
-DataDir = Annotated[
-    Path | None, typer.Option(help="The stack's data dir; AGENTFLOW_DATA_DIR or ./.agentflow.", show_default=False)
-]
-Archive = Annotated[Path, typer.Argument(help="What `backup create` has written.", show_default=False)]
-KeyFile = Annotated[
-    Path | None, typer.Option(help="The vault's key; ARCHIVE.vault.key if not given.", show_default=False)
-]
+Archive = Annotated[Path, argument("The archive that `backup create` has written.")]
+KeyFile = Annotated[Path | None, option("The vault's key; ARCHIVE.vault.key if not given.")]
+T = TypeVar("T")
 
 
 @app.command()
 def create(
-    archive: Annotated[
-        Path | None, typer.Argument(help="File to write; DATA_DIR-TIME.tar.gz if not given.", show_default=False)
-    ] = None,
+    archive: Annotated[Path | None, argument("File to write; DATA_DIR-TIME.tar.gz if not given.")] = None,
     data_dir: DataDir = None,
     key_file: KeyFile = None,
-    with_key: Annotated[bool, typer.Option("--with-key", help="Put the vault's key into the archive.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace files that are there.")] = False,
+    with_key: Annotated[bool, flag("Put the vault's key into the archive.", "--with-key")] = False,
+    force: Annotated[bool, flag("Replace existing files.", "--force")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Copy everything into one archive. A running stack is stopped for the copy and started again.
@@ -47,8 +43,8 @@ def create(
 
     if with_key and key_file is not None:
         raise CliError("--with-key and --key-file exclude each other", fix="leave one of them out")
-    folder, target, key = session.data_dir(data_dir), _path(archive), _path(key_file)
-    made = _guarded(lambda: backup.create(folder, target, key_file=key, with_key=with_key, force=force, say=note))
+    folder, target, key = folder_of(data_dir), _path(archive), _path(key_file)
+    made = _ended_cleanly(lambda: backup.create(folder, target, key_file=key, with_key=with_key, force=force, say=note))
     plain = {
         "archive": str(made.archive),
         "bytes": made.size,
@@ -68,7 +64,7 @@ def verify(archive: Archive, key_file: KeyFile = None, output: Output = Format.T
     path = archive.expanduser().absolute()
     beside = path.with_name(path.name + ".vault.key")
     key = _path(key_file) or (beside if beside.exists() else None)
-    manifest = _guarded(lambda: backup.verify(path, key))
+    manifest = _ended_cleanly(lambda: backup.verify(path, key))
     size = sum(item.size for item in manifest.items.values())
     plain = {
         "archive": str(path),
@@ -93,35 +89,35 @@ def restore(
     archive: Archive,
     data_dir: DataDir = None,
     key_file: KeyFile = None,
-    force: Annotated[bool, typer.Option("--force", help="Move a data dir that is there aside.")] = False,
+    force: Annotated[bool, flag("Move an existing data dir aside.", "--force")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Unpack an archive as a data dir, checked file by file. No stack may run there."""
     from agentctl.stack import backup
 
-    folder = session.data_dir(data_dir)
+    folder = folder_of(data_dir)
     path = archive.expanduser().absolute()
-    older = _guarded(lambda: backup.restore(path, folder, key_file=_path(key_file), force=force, say=note))
+    older = _ended_cleanly(lambda: backup.restore(path, folder, key_file=_path(key_file), force=force, say=note))
     done({"data_dir": str(folder), "older": str(older or "")}, output)
     if older is not None:
-        note(f"what was there is in {older}")
+        note(f"the old data dir is now {older}")
     note(f"restored to {folder}; start it with `agentctl up --detach --data-dir {folder}`")
 
 
-def _warning(made: Any) -> str:
+def _warning(made: Backup) -> str:
     if made.key == "inside":
         return (
-            "warning: the archive holds the vault's key: who has the archive can read every original. "
-            "Encrypt it, or leave out --with-key"
+            "warning: the archive contains the vault's key. Everyone who has the archive can read every original: "
+            "encrypt it, or leave out --with-key"
         )
     if made.key == "none":
         return (
-            "warning: the data dir holds no vault key. If it comes from AGENTFLOW_VAULT_KEY, keep a copy of that: "
-            "without it no original can be read after a restore"
+            "warning: the data dir contains no vault key. If it comes from AGENTFLOW_VAULT_KEY, keep a copy of that: "
+            "without the key no original can be read after a restore"
         )
     return (
-        f"warning: the vault's key is in {made.key_file}. Move it to another place than the archive: without it "
-        "nothing can be restored, and who has both can read every original"
+        f"warning: the vault's key is in {made.key_file}. Keep it apart from the archive: without it nothing can be "
+        "restored, and with both together every original can be read"
     )
 
 
@@ -129,27 +125,16 @@ def _path(path: Path | None) -> Path | None:
     return path.expanduser().absolute() if path is not None else None
 
 
-def _guarded(action: Callable[[], Any]) -> Any:
-    """Does the work; the stack's errors in the CLI's form."""
-    from agentctl.stack import StackError
+def _ended_cleanly(action: Callable[[], T]) -> T:
+    """Does the work. SIGTERM and SIGHUP end it as Ctrl-C does.
 
-    try:
-        with _ended_cleanly():
-            return action()
-    except StackError as error:
-        raise CliError(str(error), exit_code=FAILED) from error
-
-
-@contextlib.contextmanager
-def _ended_cleanly() -> Iterator[None]:
-    """Lets SIGTERM and SIGHUP end the work as Ctrl-C does: a stack that was stopped for the copy is started again, and
-    nothing half-written stays."""
+    So a stack that was stopped for the copy is started again, and no half-written file stays.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
-        return
+        return guarded(action)
     before = {number: signal.signal(number, signal.default_int_handler) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        yield
+        return guarded(action)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

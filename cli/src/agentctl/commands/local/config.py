@@ -1,4 +1,4 @@
-"""`agentctl config`: what is remembered between commands."""
+"""`agentctl config`: the settings that are kept between commands."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ import typer
 from agentctl import session
 from agentctl.display.output import Format, Output, emit, note
 from agentctl.failures import CliError
+from agentctl.options import argument
 from agentflow_sdk.transport import connection
 
 app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
 
 
 class Key(StrEnum):
+    """The settings that can be stored."""
+
     ENDPOINT = "endpoint"
     ORG_ID = "org-id"
     TOKEN = "token"  # noqa: S105  (the name of a setting)
@@ -25,7 +28,7 @@ class Key(StrEnum):
 
 @app.command("set")
 def set_(
-    key: Annotated[Key, typer.Argument(show_default=False)],
+    key: Annotated[Key, argument("The setting.")],
     value: Annotated[
         str, typer.Argument(help="- reads it from stdin (keeps a token out of the shell's history); '' removes it.")
     ],
@@ -41,7 +44,7 @@ def set_(
             parse_endpoint(value)
         except ValueError as error:
             raise CliError(str(error)) from None
-    config = session.read_config()
+    config = connection.read_config()
     name = key.value.replace("-", "_")
     if value:
         config[name] = value
@@ -61,12 +64,12 @@ def show(output: Output = Format.TABLE) -> None:
     data = {
         **shown,
         "sources": {key: target.sources[key] for key in shown if key in target.sources},
-        "config_file": str(session.config_path()),
+        "config_file": str(connection.config_path()),
     }
     rows = [
         (key.replace("_", "-"), f"{value}  ({target.sources[key]})" if value else "-") for key, value in shown.items()
     ]
-    emit(data, output, lambda: fields([*rows, ("config file", str(session.config_path()))]))
+    emit(data, output, lambda: fields([*rows, ("config file", str(connection.config_path()))]))
 
 
 @app.command()
@@ -80,7 +83,7 @@ def env() -> None:
 
 
 def mask(token: str) -> str:
-    """Enough to tell two keys apart, too little to use."""
+    """Returns enough of a key to tell two keys apart, and too little to use it."""
     if not token:
         return ""
     return f"{token[:4]}…{token[-4:]}" if len(token) >= 16 else "…"

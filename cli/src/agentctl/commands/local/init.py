@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Annotated, Final
 
-import typer
-
 from agentctl.display.output import note
 from agentctl.failures import CliError
+from agentctl.options import argument
 
 TEMPLATE: Final = Path(__file__).resolve().parents[2] / "project"
 FILES: Final = ("README.md", "workflow.yaml", "tools.py", "notes/first.md")
@@ -18,7 +17,7 @@ MARK: Final = "PROJECT"
 
 
 def init(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A new or an empty folder.", show_default=False)],
+    folder: Annotated[Path, argument("A new or an empty folder.", "DIR")],
 ) -> None:
     """Make a small project: a workflow, functions of its own, a README. It runs as it stands."""
     from agentflow_common.definition import json_schema

@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from agentctl import session
 from agentctl.display.output import Format, Output, done, emit, note, stdout, table, when
-from agentctl.failures import BAD_INPUT, UNREACHABLE, CliError
+from agentctl.failures import UNREACHABLE, CliError
+from agentctl.options import DataDir, argument, option
+from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
     from agentflow_gateway.store.runs import KeyRow, Store
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the embedded stack that runs here.")
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="The stack's data dir; AGENTFLOW_DATA_DIR or ./.agentflow.", show_default=False),
-]
 T = TypeVar("T")
 _ORG: Final = "default"
 
@@ -29,7 +26,7 @@ _ORG: Final = "default"
 @app.command()
 def create(
     name: Annotated[
-        str, typer.Option(help="Whose key it is: events and the audit log name it, approvals accept it as a person.")
+        str, typer.Option(help="The owner: events and the audit log name it, approvals accept it as a person.")
     ],
     permissions: Annotated[
         str, typer.Option(help="Comma-separated: read, write, admin, reveal, operator, auditor.")
@@ -46,14 +43,14 @@ def create(
     now_ms = SystemClock().now_ms()
     key_id, key = _with_store(data_dir, lambda store: keys.create(store, org, wanted, name, now_ms))
     made = {"id": key_id, "key": key, "org": org, "name": name, "permissions": [p.strip() for p in wanted if p.strip()]}
-    note(f"{key_id} for org {org}; this is the only time that the key is shown")
+    note(f"{key_id} for org {org}; the key is not shown again")
     emit(made, output, lambda: stdout().print(key, soft_wrap=True, markup=False, highlight=False))
     note("use it: AGENTFLOW_TOKEN=KEY, `agentctl config set token -`, or Client(token=KEY)")
 
 
 @app.command("list")
 def list_(
-    org: Annotated[str, typer.Option(help="Only of this org.", show_default=False)] = "",
+    org: Annotated[str, option("Only of this org.")] = "",
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -64,7 +61,7 @@ def list_(
 
 @app.command()
 def revoke(
-    ids: Annotated[list[str], typer.Argument(metavar="ID...", help="As `keys list` shows them.", show_default=False)],
+    ids: Annotated[list[str], argument("As `keys list` shows them.", "ID...")],
     data_dir: DataDir = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -82,16 +79,16 @@ def revoke(
         if key_id not in missing:
             note(f"{key_id} is revoked")
     if missing:
-        raise CliError(f"no active key {', '.join(missing)}", fix="see `agentctl keys list`", exit_code=BAD_INPUT)
+        raise CliError(f"no active key {', '.join(missing)}", fix="see `agentctl keys list`")
 
 
 def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
-    """Does the work on the gateway's tables of the stack that runs in the data dir."""
+    """Returns the result of work on the gateway's tables of the stack that runs in the data dir."""
     from agentctl.stack import find
     from agentflow_common.settings import DatabaseSettings
     from agentflow_gateway import keys
 
-    folder = session.data_dir(data_dir)
+    folder = connection.data_dir(data_dir)
     running = find(folder)
     if running is None:
         raise CliError(
@@ -123,8 +120,14 @@ def _plain(row: KeyRow) -> dict[str, Any]:
 
 def _table(found: list[KeyRow]) -> Any:
     rows = [
-        (row.id, row.name, row.org, ",".join(row.permissions), "revoked" if row.revoked_at else "active",
-         when(row.created_at))
+        (
+            row.id,
+            row.name,
+            row.org,
+            ",".join(row.permissions),
+            "revoked" if row.revoked_at else "active",
+            when(row.created_at),
+        )
         for row in found
-    ]  # fmt: skip
+    ]
     return table(("ID", "NAME", "ORG", "PERMISSIONS", "STATE", "CREATED"), rows, less=("CREATED", "ORG"))

@@ -1,4 +1,4 @@
-"""`agentctl logs`: what the parts of the embedded stack have written."""
+"""`agentctl logs`: the logs of the parts of the embedded stack."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from agentctl import session, values
-from agentctl.commands.local.stack import DataDir
-from agentctl.display.output import Format, Output, clean, some
+from agentctl import values
+from agentctl.display.output import Format, Output, clean, emit_one, some
 from agentctl.failures import UNREACHABLE, CliError
+from agentctl.options import DataDir, argument, flag, option
+from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
     from agentctl.stack.logs import Line
@@ -24,13 +25,9 @@ _STYLES: Final = {"warning": "\x1b[33m", "error": "\x1b[31m", "critical": "\x1b[
 
 
 def logs(
-    service: Annotated[
-        list[str] | None, typer.Argument(help="gateway, worker, nats, ...; all if left out.", show_default=False)
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is written, until Ctrl-C.")] = False,
-    since: Annotated[
-        str, typer.Option("--since", "--start", help="10m, 1h (ago), or a date.", show_default=False)
-    ] = "",
+    service: Annotated[list[str] | None, argument("gateway, worker, nats, ...; all if left out.")] = None,
+    follow: Annotated[bool, flag("Go on with new lines, until Ctrl-C.", "--follow", "-f")] = False,
+    since: Annotated[str, option("10m, 1h (ago), or a date.", "--since", "--start")] = "",
     level: Annotated[str, typer.Option(help="From this level on: debug, info, warning or error.")] = "info",
     limit: Annotated[
         int, typer.Option("--limit", "-n", help="The last lines; 0 for all.", min=0, max=100_000_000)
@@ -41,26 +38,26 @@ def logs(
     """Show the logs of the embedded stack, by time. -o json prints one JSON object for each line."""
     from agentctl.stack.logs import LEVELS, Follower, chosen
 
-    folder = session.data_dir(data_dir) / "logs"
+    folder = connection.data_dir(data_dir) / "logs"
     parts = _known(folder, service or [])
-    word = {"warn": "warning"}.get(level.lower(), level.lower())
-    if word not in LEVELS:
+    least = {"warn": "warning"}.get(level.lower(), level.lower())
+    if least not in LEVELS:
         raise CliError(f"--level {level!r}: not known", fix=f"use {', '.join(LEVELS)}")
-    since_ms = values.parse_time(since) if since else 0
+    since_ms = values.parse_time(since)
     follower = Follower(folder, parts)
-    lines = chosen(follower.read(), since_ms=since_ms, level=word)
+    lines = chosen(follower.read(), since_ms=since_ms, level=least)
     if limit and len(lines) > limit:
         sys.stderr.write(f"{some(len(lines) - limit, 'earlier line')} not shown: --limit 0 shows all\n")
         lines = lines[-limit:]
     _print(lines, output)
     while follow:
         time.sleep(LOOK_S)
-        _print(chosen(follower.read(), since_ms=since_ms, level=word), output)
+        _print(chosen(follower.read(), since_ms=since_ms, level=least), output)
 
 
 def _known(folder: Path, asked: list[str]) -> list[str]:
-    """The parts that are asked for. CliError for one that there is not, and where no stack has run."""
-    import difflib
+    """Returns the parts that are asked for. Raises CliError if one is not known, or if no stack has run."""
+    from agentflow_common import hints
 
     there = sorted(path.stem for path in folder.glob("*.log"))
     if not there:
@@ -68,24 +65,19 @@ def _known(folder: Path, asked: list[str]) -> list[str]:
         raise CliError(f"no stack has run in {folder.parent}", fix=fix, exit_code=UNREACHABLE)
     for name in asked:
         if name not in there:
-            close = difflib.get_close_matches(name, there, n=1)
-            fix = f"did you mean {close[0]}?" if close else f"there are {', '.join(there)}"
+            fix = hints.did_you_mean(name, there, f"there are {', '.join(there)}")
             raise CliError(f"there is no log of {name!r}", fix=fix)
     return asked
 
 
 def _print(lines: list[Line], output: Format) -> None:
-    colours = sys.stdout.isatty() and output is Format.TABLE
+    if output is Format.TABLE:
+        colours = sys.stdout.isatty()
+        sys.stdout.write("".join(_shown(line, colours) + "\n" for line in lines))
+        sys.stdout.flush()
+        return
     for line in lines:
-        if output is Format.TABLE:
-            sys.stdout.write(_shown(line, colours) + "\n")
-        elif output is Format.JSON:
-            sys.stdout.write(json.dumps(line.to_dict(), ensure_ascii=False) + "\n")
-        else:
-            import yaml
-
-            sys.stdout.write("---\n" + yaml.safe_dump(line.to_dict(), sort_keys=False, allow_unicode=True))
-    sys.stdout.flush()
+        emit_one(line.to_dict(), output)
 
 
 def _shown(line: Line, colours: bool) -> str:

@@ -3,39 +3,40 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
 from agentctl import session
 from agentctl.display.output import Format, Output, duration, emit, note, stdout, table
 from agentctl.failures import FAILED, UNREACHABLE, CliError
+from agentctl.options import DataDir, flag, option
+from agentflow_sdk.transport import connection
 
-DataDir = Annotated[
-    Path | None,
-    typer.Option(help="Where the stack keeps everything; AGENTFLOW_DATA_DIR or ./.agentflow.", show_default=False),
-]
+T = TypeVar("T")
 
 
 def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the command line."""
     app.command()(up)
     app.command()(down)
     app.command()(session.remote(status))
     app.command()(demo)
 
 
+def _port(help: str, *, show_default: bool = True) -> Any:
+    return option(help, show_default=show_default, min=0, max=65_535)
+
+
 def up(
     data_dir: DataDir = None,
-    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return when everything is ready.")] = False,
-    port: Annotated[
-        int, typer.Option(help="Of the gRPC API; 0: the last one used, or a free one.", min=0, max=65_535)
-    ] = 0,
-    http_port: Annotated[int, typer.Option(help="Of the gateway's health and metrics.", min=0, max=65_535)] = 0,
-    nats_port: Annotated[int, typer.Option(min=0, max=65_535)] = 0,
-    postgres_port: Annotated[
-        int | None, typer.Option(help="0: a Unix socket only.", min=0, max=65_535, show_default=False)
-    ] = None,
+    detach: Annotated[bool, flag("Return when everything is ready.", "--detach", "-d")] = False,
+    port: Annotated[int, _port("Of the gRPC API; 0: the last one used, or a free one.")] = 0,
+    http_port: Annotated[int, _port("Of the gateway's health and metrics; 0: as above.")] = 0,
+    nats_port: Annotated[int, _port("Of NATS; 0: as above.")] = 0,
+    postgres_port: Annotated[int | None, _port("Of PostgreSQL; 0: a Unix socket only.", show_default=False)] = None,
     load: Annotated[
         list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker; '': none.")
     ] = None,
@@ -44,27 +45,22 @@ def up(
         typer.Option(help="A folder that file tools may use; none: the current one and DATA_DIR/files."),
     ] = None,
     fsync: Annotated[
-        bool | None,
-        typer.Option(
-            "--fsync/--no-fsync", help="Sync the log to disk before every acknowledgement.", show_default=False
-        ),
+        bool | None, option("Sync the log to disk before every acknowledgement.", "--fsync/--no-fsync")
     ] = None,
-    restart: Annotated[
-        bool, typer.Option("--restart", help="Restart a stack that runs with other settings than these.")
-    ] = False,
+    restart: Annotated[bool, flag("Restart a stack that runs with other settings than these.", "--restart")] = False,
     timeout: Annotated[
         float, typer.Option(help="Seconds that the stack may take to become ready.", min=1, max=3600)
     ] = 60.0,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show every part as it starts.")] = False,
+    verbose: Annotated[bool, flag("Show every part as it starts.", "--verbose", "-v")] = False,
 ) -> None:
     """Start NATS, PostgreSQL and the services; without --detach, until Ctrl-C.
 
-    What is not given is as in the last start: ports, --load, --file-root, --fsync.
+    Options that are left out keep the value of the last start: ports, --load, --file-root, --fsync.
     """
     from agentctl import stack
 
     options = stack.Options(
-        data_dir=session.data_dir(data_dir),
+        data_dir=connection.data_dir(data_dir),
         detach=detach,
         grpc_port=port,
         http_port=http_port,
@@ -78,13 +74,13 @@ def up(
     )
     named = {"load": load, "file_roots": file_root, "durability": fsync, "postgres_port": postgres_port}
     given = frozenset(name for name, value in named.items() if value is not None)
-    code = _guarded(lambda: stack.up(options, given, restart=restart))
+    code = guarded(lambda: stack.up(options, given, restart=restart))
     if code:
         raise typer.Exit(code)
 
 
 def _loadable(item: str) -> str:
-    """A .py file must be there; services run elsewhere, so its path is made absolute."""
+    """Returns what --load names; the path of a .py file as an absolute one, because services run elsewhere."""
     if not item.endswith(".py"):
         return item
     file = Path(item).expanduser().absolute()
@@ -96,12 +92,12 @@ def _loadable(item: str) -> str:
 def _folder(root: Path) -> str:
     folder = root.expanduser().absolute()
     if not folder.is_dir():
-        raise CliError(f"--file-root {root}: there is no such folder", fix="name a folder that is there")
+        raise CliError(f"--file-root {root}: there is no such folder", fix="name an existing folder")
     return str(folder)
 
 
-def _guarded(action: Any) -> Any:
-    """The stack's own errors in the CLI's form."""
+def guarded(action: Callable[[], T]) -> T:
+    """Returns what the action returns. An error of the stack becomes one of the command line."""
     from agentctl.stack import StackError
 
     try:
@@ -114,9 +110,9 @@ def down(data_dir: DataDir = None) -> None:
     """Stop the stack cleanly; data stays."""
     from agentctl import stack
 
-    folder = session.data_dir(data_dir)
+    folder = connection.data_dir(data_dir)
     began = time.monotonic()
-    if _guarded(lambda: stack.down(folder)):
+    if guarded(lambda: stack.down(folder)):
         note(f"stopped in {duration((time.monotonic() - began) * 1000)}; data stays in {folder}")
     else:
         note(f"nothing runs in {folder}")
@@ -124,18 +120,18 @@ def down(data_dir: DataDir = None) -> None:
 
 def status(
     data_dir: DataDir = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also endpoints, processes and memory.")] = False,
+    verbose: Annotated[bool, flag("Also endpoints, processes and memory.", "--verbose", "-v")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Show the health of the stack's parts, or of the endpoint that is configured. Exit code 0: all ready."""
     from agentctl import stack
 
-    folder = session.data_dir(data_dir)
-    parts = _guarded(lambda: stack.status(folder))
+    folder = connection.data_dir(data_dir)
+    parts = guarded(lambda: stack.status(folder))
     if not parts:
         _remote_status(folder, output)
         return
-    info = session.read_stack(folder)
+    info = connection.read_stack(folder)
     ready = all(part.state == "ready" for part in parts)
     import msgspec
 
@@ -171,9 +167,9 @@ def _parts(parts: Any, info: dict[str, Any], folder: Path, verbose: bool) -> Non
 
 
 def _remote_status(folder: Path, output: Format) -> None:
-    """gRPC's standard health service of the configured endpoint; it needs no key."""
+    """Shows the health of the configured endpoint, by gRPC's standard health service. It needs no key."""
     target = session.resolve()
-    if not target.endpoint or target.sources.get("endpoint") == "the embedded stack":
+    if not target.endpoint or target.sources.get("endpoint") == connection.EMBEDDED:
         raise CliError(f"no stack runs in {folder}", fix="start one with `agentctl up --detach`", exit_code=UNREACHABLE)
     import grpc
     from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -200,13 +196,11 @@ def _remote_status(folder: Path, output: Format) -> None:
 
 
 def demo(
-    doc: Annotated[
-        Path | None, typer.Option(help="A text, Markdown, HTML or PDF file of yours.", show_default=False)
-    ] = None,
+    doc: Annotated[Path | None, option("A text, Markdown, HTML or PDF file of yours.")] = None,
     data_dir: DataDir = None,
     keep: Annotated[bool, typer.Option("--keep/--stop", help="Leave the stack running, or stop it at the end.")] = True,
 ) -> None:
     """Start the stack if needed, have agents read a document, and show result, cost, redactions and timeline."""
     from agentctl import demo as show
 
-    raise typer.Exit(_guarded(lambda: show.run(doc, session.data_dir(data_dir), keep=keep)))
+    raise typer.Exit(guarded(lambda: show.run(doc, connection.data_dir(data_dir), keep=keep)))

@@ -2,72 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from agentctl import values
-from agentctl.display import paging
-from agentctl.display.output import Format, Output, done, emit, note, some, when
-from agentctl.failures import BAD_INPUT, CliError
-from agentctl.session import open_client, remote
+from agentctl.display.output import Format, Output, done, note, some, table, when
+from agentctl.failures import CliError
+from agentctl.listing import Listing, listed
+from agentctl.options import argument, option
+from agentctl.session import remote
+
+if TYPE_CHECKING:
+    from agentflow_sdk import Calendar, Client
 
 app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
-_NONE = "no calendars yet: agentctl schedule calendar set NAME 2030-12-25"
+Name = Annotated[str, argument("The calendar's name.")]
 
 
 @app.command("set")
 @remote
 def set_(
-    name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
-    dates: Annotated[
-        list[str] | None, typer.Argument(help="2030-12-25, or 12-25 for every year.", show_default=False)
-    ] = None,
-    file: Annotated[
-        str, typer.Option("--file", "-f", help="An iCalendar file (.ics), or a date a line.", show_default=False)
-    ] = "",
+    client: Client,
+    name: Name,
+    dates: Annotated[list[str] | None, argument("2030-12-25, or 12-25 for every year.")] = None,
+    file: Annotated[str, option("An iCalendar file (.ics), or a date a line.", "--file", "-f")] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Make a calendar, or put these dates in the place of its own. Schedules that name it are told."""
+    """Make a calendar, or replace its dates. Schedules that name it follow the change."""
     from agentctl import holidays
 
     dates = [*(dates or ()), *(holidays.read(values.read_text(file), file) if file else ())]
     if not dates:
-        raise CliError("which dates?", fix="give dates, or --file", exit_code=BAD_INPUT)
-    with open_client() as client:
-        told = client.schedules.set_calendar(name, dates)
-    done({"name": name, "dates": dates, "schedules_told": told}, output)
-    note(f"calendar {name}: {some(len(dates), 'date')}; {some(told, 'schedule was', 'schedules were')} told")
+        raise CliError("which dates?", fix="give dates, or --file")
+    followers = client.schedules.set_calendar(name, dates)
+    done({"name": name, "dates": dates, "schedules_told": followers}, output)
+    note(f"calendar {name}: {some(len(dates), 'date')}; {some(followers, 'schedule follows', 'schedules follow')} it")
 
 
 @app.command("list")
 @remote
-def list_(
-    limit: paging.Limit = 200,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+@listed(200)
+def list_(client: Client) -> Listing[Calendar]:
     """List calendars."""
-    from agentctl.display.output import table
-
-    with open_client() as client:
-        found, token = paging.collect(
-            lambda size, at: client.schedules.calendars(limit=size, page_token=at), limit, everything, page_token
-        )
-    rows = [(c.name, ", ".join(c.dates[:8]) + (" ..." if len(c.dates) > 8 else ""), when(c.updated_at)) for c in found]
-    emit([c.to_dict() for c in found], output, lambda: table(("NAME", "DATES", "CHANGED"), rows, empty=_NONE))
-    paging.closing(len(found), token)
+    return lambda size, at: client.schedules.calendars(limit=size, page_token=at), _table
 
 
 @app.command("delete")
 @remote
-def delete(
-    name: Annotated[str, typer.Argument(help="The calendar's name.", show_default=False)],
-    output: Output = Format.TABLE,
-) -> None:
+def delete(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Delete a calendar that no schedule names."""
-    with open_client() as client:
-        client.schedules.delete_calendar(name)
+    client.schedules.delete_calendar(name)
     done({"name": name, "deleted": True}, output)
     note(f"calendar {name}: deleted")
+
+
+def _table(found: list[Calendar]) -> Any:
+    rows = [(c.name, ", ".join(c.dates[:8]) + (" ..." if len(c.dates) > 8 else ""), when(c.updated_at)) for c in found]
+    empty = "no calendars yet: agentctl schedule calendar set NAME 2030-12-25"
+    return table(("NAME", "DATES", "CHANGED"), rows, empty=empty)

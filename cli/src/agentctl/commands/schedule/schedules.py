@@ -3,41 +3,53 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from agentctl import session, values
 from agentctl.commands.schedule import calendars as calendar
-from agentctl.display import paging
-from agentctl.display.output import Format, Output, done, emit, note, some, when
-from agentctl.failures import BAD_INPUT, CliError
+from agentctl.display import render
+from agentctl.display.output import Format, Output, done, emit, note, some, stdout, table, when
+from agentctl.failures import CliError
 from agentctl.hints import Group
-from agentctl.session import open_client, remote
+from agentctl.listing import Listing, listed
+from agentctl.options import DryRun, Reason, argument, flag, option
+from agentctl.session import remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Schedule, ScheduleFire, Webhook
+    from agentflow_sdk import Client, Schedule, ScheduleFire, Webhook
 
 app = typer.Typer(no_args_is_help=True, help="Start runs by cron, at a time, by webhook or by NATS message.")
 app.add_typer(calendar.app, name="calendar", cls=Group)
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The schedule's name.", show_default=False)]
-Reason = Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)]
-File = Annotated[
-    str, typer.Option("--file", "-f", help="The schedule in YAML or JSON; - reads stdin.", show_default=False)
-]
-Workflow = Annotated[str, typer.Option(help="NAME, NAME@VERSION or NAME@LABEL.", show_default=False)]
+Name = Annotated[str, argument("The schedule's name.", "NAME")]
+NameOrFile = Annotated[str, argument("The schedule's name (not with --file).")]
+File = Annotated[str, option("The schedule in YAML or JSON; - reads stdin.", "--file", "-f")]
+Workflow = Annotated[str, option("NAME, NAME@VERSION or NAME@LABEL.")]
 Cron = Annotated[
     list[str] | None,
     typer.Option(
         help='"0 30 2 * * *" (seconds first, or five fields), @daily, @hourly, "@every 90s", "@at 2030-12-24T18:30".'
     ),
 ]
-Zone = Annotated[str, typer.Option("--tz", help="IANA time zone (UTC).", show_default=False)]
+Zone = Annotated[str, option("IANA time zone (UTC).", "--tz")]
 Inputs = Annotated[
     list[str] | None,
-    typer.Option("--input", "-i", metavar="KEY=VALUE", help="May hold {{schedule.time}} or {{trigger.payload.x}}."),
+    typer.Option("--input", "-i", metavar="KEY=VALUE", help="May use {{schedule.time}} or {{trigger.payload.x}}."),
 ]
+Overlap = Annotated[str, option("While a run goes on: skip, buffer_one, buffer_all, cancel or allow.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field: --set jitter=30s --set trigger.webhook=true"),
+]
+_FATES: Final = {
+    "started": "it has started",
+    "fired": "it is being submitted",
+    "waiting": "it starts when earlier runs have ended",
+    "skipped": "it starts no run: {reason} (see --overlap, and: agentctl schedule get {name})",
+    "accepted": "it is recorded and not decided yet; see: agentctl schedule get {name}",
+}
 
 
 @app.command()
@@ -50,16 +62,16 @@ def schema() -> None:
 
 
 def _spec(file: str, flags: dict[str, Any], inputs: list[str] | None, sets: list[str] | None) -> Any:
-    """The text of the file, or plain data from the flags; not both."""
+    """Returns the text of the file, or plain data from the flags. Raises CliError if both are given."""
     given = {name: value for name, value in flags.items() if value not in ("", None, [])}
     if file:
         if given or inputs or sets:
-            raise CliError("--file says it all", fix="leave out the other flags, or --file", exit_code=BAD_INPUT)
+            raise CliError("--file describes the whole schedule", fix="leave out the other flags, or --file")
         text = values.read_text(file)
         session.state.source = "stdin" if file == "-" else file
         return text
     if not given.get("name"):
-        raise CliError("which schedule?", fix="give a name, or --file", exit_code=BAD_INPUT)
+        raise CliError("which schedule?", fix="give a name, or --file")
     for pair in sets or ():
         key, value = values.split_pair(pair, "--set")
         where, *rest = key.split(".")
@@ -72,19 +84,11 @@ def _spec(file: str, flags: dict[str, Any], inputs: list[str] | None, sets: list
     return given
 
 
-Overlap = Annotated[
-    str, typer.Option(help="While a run goes on: skip, buffer_one, buffer_all, cancel or allow.", show_default=False)
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="FIELD=VALUE", help="Any other field: --set jitter=30s --set trigger.webhook=true"),
-]
-
-
 @app.command()
 @remote
 def create(
-    name: Annotated[str, typer.Argument(help="The schedule's name (not with --file).", show_default=False)] = "",
+    client: Client,
+    name: NameOrFile = "",
     file: File = "",
     workflow: Workflow = "",
     cron: Cron = None,
@@ -96,105 +100,84 @@ def create(
 ) -> None:
     """Create a schedule from a file or from flags."""
     flags = {"name": name, "workflow": workflow, "cron": cron, "time_zone": tz, "overlap": overlap}
-    spec = _spec(file, flags, input_, set_)
-    with open_client() as client:
-        result = client.schedules.create(spec)
+    result = client.schedules.create(_spec(file, flags, input_, set_))
     emit(result.schedule.to_dict(), output, lambda: _fields(result.schedule))
     if not result.changed:
-        note("this very schedule was there already, nothing changed")
+        note("this schedule exists already; nothing changed")
 
 
 @app.command()
 @remote
-def update(file: File, output: Output = Format.TABLE) -> None:
-    """Put the spec in the file in the place of the schedule that it names."""
-    spec = _spec(file, {}, None, None)
-    with open_client() as client:
-        result = client.schedules.update(spec)
+def update(client: Client, file: File, output: Output = Format.TABLE) -> None:
+    """Replace the spec of the schedule that the file names."""
+    result = client.schedules.update(_spec(file, {}, None, None))
     emit(result.schedule.to_dict(), output, lambda: _fields(result.schedule))
     if not result.changed:
-        note("it was so already, nothing changed")
+        note("the schedule has this spec already; nothing changed")
 
 
 @app.command("list")
 @remote
+@listed(100)
 def list_(
-    workflow: Annotated[str, typer.Option(help="Only those of this workflow.", show_default=False)] = "",
-    status: Annotated[str, typer.Option(help="active, paused, finished or broken.", show_default=False)] = "",
-    limit: paging.Limit = 100,
-    everything: paging.All = False,
-    page_token: paging.PageToken = "",
-    output: Output = Format.TABLE,
-) -> None:
+    client: Client,
+    workflow: Annotated[str, option("Only those of this workflow.")] = "",
+    status: Annotated[str, option("active, paused, finished or broken.")] = "",
+) -> Listing[Schedule]:
     """List schedules with what comes next."""
-    from agentctl.display.output import table
-
-    with open_client() as client:
-        found, token = paging.collect(
-            lambda size, at: client.schedules.list(
-                workflow=workflow, status=values.word(status), limit=size, page_token=at
-            ),
-            limit, everything, page_token,
-        )  # fmt: skip
-    rows = [(s.name, s.status.value, s.workflow, _starts(s.spec), _next(s)) for s in found]
-    columns = ("NAME", "STATUS", "WORKFLOW", "STARTS", "NEXT")
-    emit([s.to_dict() for s in found], output, lambda: table(columns, rows, empty=_NONE))
-    paging.closing(len(found), token)
+    return lambda size, at: client.schedules.list(
+        workflow=workflow, status=values.lower(status), limit=size, page_token=at
+    ), _table
 
 
 @app.command()
 @remote
-def get(name: Name, output: Output = Format.TABLE) -> None:
-    """Show a schedule: its next times, its last runs and those that go on."""
-    with open_client() as client:
-        found = client.schedules.get(name)
+def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
+    """Show a schedule: its next times, its last runs and its active runs."""
+    found = client.schedules.get(name)
     emit(found.to_dict(), output, lambda: _shown(found))
 
 
 @app.command("next")
 @remote
 def next_(
-    name: Annotated[str, typer.Argument(help="The schedule's name (not with --file).", show_default=False)] = "",
+    client: Client,
+    name: NameOrFile = "",
     file: File = "",
     cron: Cron = None,
     tz: Zone = "",
     count: Annotated[int, typer.Option("--count", "-n", help="How many.", min=1, max=1000)] = 5,
-    after: Annotated[str, typer.Option(help="From when on (now).", show_default=False)] = "",
+    after: Annotated[str, option("From this time on (now).")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Show the next times of a schedule, of a file, or of --cron; nothing is stored."""
     if cron and (name or file):
-        raise CliError("--cron is for times without a schedule", fix="leave out the name", exit_code=BAD_INPUT)
+        raise CliError("--cron is for times without a schedule", fix="leave out the name")
     subject: Any = name
     if file:
-        subject = _spec(file, {}, None, None)
+        subject = values.as_text(_spec(file, {}, None, None))
     elif cron:
         subject = {"name": "preview", "workflow": "preview", "cron": cron, **({"time_zone": tz} if tz else {})}
     elif not name:
-        raise CliError("which times?", fix="give a name, --file or --cron", exit_code=BAD_INPUT)
-    if file and "\n" not in subject:
-        subject += "\n"  # how the SDK tells a text from a name
-    with open_client() as client:
-        found = client.schedules.preview(subject, after=values.parse_time(after) if after else 0, times=count)
+        raise CliError("which times?", fix="give a name, --file or --cron")
+    found = client.schedules.preview(subject, after=values.parse_time(after), times=count)
     emit(found.to_dict(), output, lambda: "\n".join(_local(at, found.time_zone) for at in found.times) or "no more")
 
 
 @app.command()
 @remote
-def pause(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
-    """Start no further runs. Times that pass are not made up for."""
-    with open_client() as client:
-        changed = client.schedules.pause(name, reason)
+def pause(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """Start no further runs. Times that pass meanwhile start nothing later."""
+    changed = client.schedules.pause(name, reason)
     done({"name": name, "paused": True, "changed": changed}, output)
     note(f"schedule {name}: paused" if changed else f"schedule {name} was paused already")
 
 
 @app.command()
 @remote
-def resume(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
-    """Go on after a pause."""
-    with open_client() as client:
-        changed = client.schedules.resume(name, reason)
+def resume(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
+    """Continue after a pause."""
+    changed = client.schedules.resume(name, reason)
     done({"name": name, "paused": False, "changed": changed}, output)
     note(f"schedule {name}: active" if changed else f"schedule {name} was not paused")
 
@@ -202,118 +185,98 @@ def resume(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> No
 @app.command()
 @remote
 def trigger(
+    client: Client,
     name: Name,
-    payload: Annotated[str, typer.Option(help="JSON for {{trigger.payload}}, or @file.", show_default=False)] = "",
+    payload: Annotated[str, option("JSON for {{trigger.payload}}, or @file.")] = "",
     overlap: Overlap = "",
-    trigger_id: Annotated[str, typer.Option("--id", help="The same id is the same trigger.", show_default=False)] = "",
+    trigger_id: Annotated[str, option("The same id is the same trigger.", "--id")] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Ask for a run now, whatever the times say; tells the run, or why there is none."""
-    value: Any = None
-    if payload:
-        try:
-            value = values.decoded(values.text_or_file(payload))
-        except ValueError as error:
-            raise CliError(f"--payload: not JSON: {error}", fix='write {"name": "value"}, or @file.json') from None
-    with open_client() as client:
-        found = client.schedules.trigger(name, value, overlap=values.word(overlap), trigger_id=trigger_id)
+    """Ask for a run now, whatever the times are. Prints the run, or why there is none."""
+    value = values.json_option(payload, "--payload")
+    found = client.schedules.trigger(name, value, overlap=values.lower(overlap), trigger_id=trigger_id)
     emit(found.to_dict(), output, lambda: found.run_id)
     if found.status == "refused" and found.error:
-        raise CliError(f"its run can't start: {found.error.type}: {found.error.message}", fix=_FATES["refused"])
+        fix = "see the workflow's inputs: agentctl schedule get shows what the schedule gives it"
+        raise CliError(f"its run can't start: {found.error.type}: {found.error.message}", fix=fix)
     note(_FATES.get(found.status, _FATES["accepted"]).format(name=name, reason=found.reason))
-
-
-_NONE = "no schedules yet: agentctl schedule create -f FILE"
-_FATES = {
-    "started": "it has started",
-    "fired": "it is being submitted",
-    "waiting": "it starts when earlier runs have ended",
-    "skipped": "no run comes of it: {reason} (see --overlap, and: agentctl schedule get {name})",
-    "refused": "see the workflow's inputs: agentctl schedule get shows what the schedule gives it",
-    "accepted": "it is kept and not decided yet; see: agentctl schedule get {name}",
-}
 
 
 @app.command()
 @remote
 def backfill(
+    client: Client,
     name: Name,
-    start: Annotated[
-        str, typer.Option("--start", "--since", help="2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", show_default=False)
-    ],
+    start: Annotated[str, option("2030-01-31, 2030-01-31T12:00:00Z, 7d (ago).", "--start", "--since")],
     end: Annotated[str, typer.Option("--end", "--until", help="The same; included.")] = "now",
     overlap: Annotated[str, typer.Option(help="buffer_all: one by one; allow: all at once.")] = "buffer_all",
-    backfill_id: Annotated[
-        str, typer.Option("--id", help="The same id is the same backfill.", show_default=False)
-    ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only count and show the times.")] = False,
+    backfill_id: Annotated[str, option("The same id is the same backfill.", "--id")] = "",
+    dry_run: DryRun = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Fire for every time of a stretch of the past."""
-    with open_client() as client:
-        found = client.schedules.backfill(
-            name, values.parse_time(start), values.parse_time(end), overlap=values.word(overlap),
-            backfill_id=backfill_id, dry_run=dry_run,
-        )  # fmt: skip
+    """Start a run for every time of a range in the past."""
+    found = client.schedules.backfill(
+        name,
+        values.parse_time(start),
+        values.parse_time(end),
+        overlap=values.lower(overlap),
+        backfill_id=backfill_id,
+        dry_run=dry_run,
+    )
 
-    def render() -> str:
-        head = some(found.count, "time")
-        head += "" if dry_run else f", backfill {found.backfill_id}"
+    def text() -> str:
+        head = some(found.count, "time") + ("" if dry_run else f", backfill {found.backfill_id}")
         return "\n".join([head, *(f"  {when(at)}" for at in found.times[:10])])
 
-    emit(found.to_dict(), output, render)
+    emit(found.to_dict(), output, text)
     if found.known and not dry_run:
-        note(f"the backfill {found.backfill_id} was asked for before, nothing changed")
+        note(f"the backfill {found.backfill_id} was asked for before; nothing changed")
 
 
 @app.command()
 @remote
-def delete(name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
+def delete(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Delete a schedule; its runs go on to their end."""
-    with open_client() as client:
-        client.schedules.delete(name, reason)
+    client.schedules.delete(name, reason)
     done({"name": name, "deleted": True}, output)
     note(f"schedule {name}: deleted")
 
 
 @app.command()
 @remote
-def webhook(name: Name, output: Output = Format.TABLE) -> None:
-    """Show where to POST to, and the secret to sign with. Keep it from logs."""
-    with open_client() as client:
-        found = client.schedules.webhook(name)
-    emit(found.to_dict(), output, lambda: _webhook(found))
+def webhook(client: Client, name: Name, output: Output = Format.TABLE) -> None:
+    """Show the address to POST to, and the secret to sign with. Keep the secret out of logs."""
+    _webhook(client.schedules.webhook(name), output)
 
 
 @app.command()
 @remote
 def rotate(
+    client: Client,
     name: Name,
-    overlap: Annotated[str, typer.Option(help="How long the old secret stays good: 12h, 7d, or 0.")] = "24h",
-    end_overlap: Annotated[
-        bool, typer.Option("--end-overlap", help="No new secret: the old one is void from now on.")
-    ] = False,
+    overlap: Annotated[str, typer.Option(help="How long the old secret stays valid: 12h, 7d, or 0.")] = "24h",
+    end_overlap: Annotated[bool, flag("No new secret: the old one is invalid from now on.", "--end-overlap")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Make a new secret for the webhook; the old one stays good for a while."""
-    with open_client() as client:
-        found = client.schedules.rotate_webhook(name, overlap_ms=values.parse_span(overlap), end_overlap=end_overlap)
-    emit(found.to_dict(), output, lambda: _webhook(found))
+    """Make a new secret for the webhook; the old one stays valid for a while."""
+    overlap_ms = values.parse_span(overlap)
+    _webhook(client.schedules.rotate_webhook(name, overlap_ms=overlap_ms, end_overlap=end_overlap), output)
 
 
-# --- for people ---
-
-
-def _webhook(found: Webhook) -> Any:
-    from agentctl.display import render
-
-    until = f"good until {when(found.old_secret_until)}" if found.old_secret_until else ""
+def _webhook(found: Webhook, output: Format) -> None:
+    until = f"valid until {when(found.old_secret_until)}" if found.old_secret_until else ""
     pairs = [("url", f"http://{found.address}{found.path}"), ("secret", found.secret), ("old secret", until)]
-    return render.fields(pairs)
+    emit(found.to_dict(), output, lambda: render.fields(pairs))
+
+
+def _table(found: list[Schedule]) -> Any:
+    rows = [(s.name, s.status.value, s.workflow, _starts(s.spec), _next(s)) for s in found]
+    columns = ("NAME", "STATUS", "WORKFLOW", "STARTS", "NEXT")
+    return table(columns, rows, empty="no schedules yet: agentctl schedule create -f FILE")
 
 
 def _starts(spec: dict[str, Any]) -> str:
-    """What starts it, in short."""
+    """Returns what starts the runs, in short."""
     trigger_ = spec.get("trigger", {})
     parts = [*spec.get("cron", ())]
     parts += ["webhook"] if trigger_.get("webhook") else []
@@ -336,8 +299,6 @@ def _local(at: int, zone: str) -> str:
 
 
 def _fields(found: Schedule) -> Any:
-    from agentctl.display import render
-
     zone = found.spec.get("time_zone", "UTC")
     pairs: list[tuple[str, Any]] = [
         ("schedule", found.name),
@@ -355,8 +316,6 @@ def _fields(found: Schedule) -> Any:
 
 
 def _shown(found: Schedule) -> None:
-    from agentctl.display.output import stdout, table
-
     console = stdout()
     console.print(_fields(found))
     shown = {fire.number: fire for fire in (*found.recent, *found.active)}

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from agentctl import runs, values
+from agentctl import following, runs, values
+from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError
+from agentctl.options import ByTag, ByWorkflow, Reason, Since, Watch, argument, flag, option
 from agentctl.runs import RunId
-from agentctl.session import open_client, remote
+from agentctl.session import remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import BatchProgress, Changes, Fork
+    from agentflow_sdk import BatchProgress, Changes, Client, Fork
 
 Inputs = Annotated[
     list[str] | None, typer.Option("--input", "-i", metavar="KEY=VALUE", help="Another input of the run; @file.")
@@ -26,13 +28,13 @@ Prompts = Annotated[list[str] | None, typer.Option("--prompt", metavar="STEP=REF
 Models = Annotated[
     list[str] | None, typer.Option("--model", metavar="STEP=PROVIDER/MODEL", help="Another model of a step.")
 ]
-Watch = Annotated[bool, typer.Option("--watch", "-w", help="Show progress until the new run ends.")]
-Key = Annotated[str, typer.Option("--idempotency-key", help="The same key is the same new run.", show_default=False)]
+Key = Annotated[str, option("The same key is the same new run.", "--idempotency-key")]
 
 
 def changes_of(
     inputs: list[str] | None, step_inputs: list[str] | None, prompts: list[str] | None, models: list[str] | None
 ) -> Changes:
+    """Returns the changes that the options of a fork or a retry describe."""
     from agentflow_sdk import Changes
 
     by_step: dict[str, dict[str, Any]] = {}
@@ -44,16 +46,17 @@ def changes_of(
         by_step.setdefault(step, {}).update(values.parse_inputs([f"{name}={value}"]))
     return Changes(
         inputs=values.parse_inputs(inputs or ()),
-        prompts=dict(values.split_pair(pair, "--prompt") for pair in prompts or ()),
-        models=dict(values.split_pair(pair, "--model") for pair in models or ()),
+        prompts=values.parse_pairs(prompts, "--prompt"),
+        models=values.parse_pairs(models, "--model"),
         step_inputs=by_step,
     )
 
 
 @remote
 def fork(
+    client: Client,
     run: RunId,
-    at: Annotated[str, typer.Option("--at", metavar="STEP", help="The step that runs first.", show_default=False)],
+    at: Annotated[str, option("The step that runs first.", "--at", metavar="STEP")],
     input_: Inputs = None,
     step_input: StepInputs = None,
     prompt: Prompts = None,
@@ -63,19 +66,19 @@ def fork(
     watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Start a new run from any step of another one, finished or not; the steps before it keep their results."""
+    """Start a new run from any step of another one, ended or not; the steps before it keep their results."""
     changes = changes_of(input_, step_input, prompt, model)
-    with open_client() as client:
-        run = runs.find(client, run)
-        made = client.workflows.fork(run, at, changes=changes, tags=values.parse_tags(tag or ()), idempotency_key=key)
+    run = runs.find(client, run)
+    made = client.workflows.fork(run, at, changes=changes, tags=values.parse_tags(tag), idempotency_key=key)
     if made.stale:
         stale = ", ".join(made.stale)
         note(f"kept although they had read an input that changed: {stale} (fork at one of them instead)")
-    _made(made, output, watch)
+    _made(client, made, output, watch)
 
 
 @remote
 def retry(
+    client: Client,
     run: RunId,
     input_: Inputs = None,
     step_input: StepInputs = None,
@@ -85,24 +88,19 @@ def retry(
     watch: Watch = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Start a new run where a failed or cancelled one stopped; what had succeeded is not run again."""
+    """Start a new run where a failed or cancelled one stopped; completed steps are not run again."""
     changes = changes_of(input_, step_input, prompt, model)
-    with open_client() as client:
-        run = runs.find(client, run)
-        made = client.workflows.retry(run, changes=changes, idempotency_key=key)
-    _made(made, output, watch)
+    made = client.workflows.retry(runs.find(client, run), changes=changes, idempotency_key=key)
+    _made(client, made, output, watch)
 
 
-def _made(made: Fork, output: Format, watch: bool) -> None:
+def _made(client: Client, made: Fork, output: Format, watch: bool) -> None:
     if made.deduplicated:
         note("this was asked for before: nothing new was started")
     kept = f"{some(len(made.kept), 'step')} {'keeps its' if len(made.kept) == 1 else 'keep their'} result"
     if watch:
-        from agentctl import following
-
         note(f"run {made.run_id}; {kept}")
-        with open_client() as client:
-            following.to_end(client, made.run_id, output)
+        following.to_end(client, made.run_id, output)
         return
     emit(made.to_dict(), output, lambda: made.run_id)
     note(f"{kept}; follow it with: agentctl workflow watch {made.run_id}")
@@ -110,32 +108,26 @@ def _made(made: Fork, output: Format, watch: bool) -> None:
 
 @remote
 def batch(
-    action: Annotated[str, typer.Argument(help="cancel, pause, resume, retry or signal.", show_default=False)],
-    status: Annotated[str, typer.Option(help="Only runs of this status.", show_default=False)] = "",
-    workflow: Annotated[str, typer.Option(help="Only runs of this workflow.", show_default=False)] = "",
-    tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Only runs with this tag.")] = None,
-    error_type: Annotated[str, typer.Option(help="Only runs that failed with this error.", show_default=False)] = "",
-    since: Annotated[
-        str, typer.Option("--since", "--start", help="Submitted since: 1h, 7d, 2030-01-31.", show_default=False)
-    ] = "",
+    client: Client,
+    action: Annotated[str, argument("cancel, pause, resume, retry or signal.")],
+    status: Annotated[str, option("Only runs of this status.")] = "",
+    workflow: ByWorkflow = "",
+    tag: ByTag = None,
+    error_type: Annotated[str, option("Only runs that failed with this error.")] = "",
+    since: Since = "",
     older_than: Annotated[
-        str,
-        typer.Option(
-            "--older-than", "--until", "--end", help="Submitted before: 1h, 7d, 2030-01-31.", show_default=False
-        ),
+        str, option("Only before this time: 1h (ago), 7d, or a date.", "--older-than", "--until", "--end")
     ] = "",
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without this, only show what would be done.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show it, which is the default.")] = False,
-    limit: Annotated[int, typer.Option(help="At most so many runs.", min=1, max=100_000)] = 10_000,
-    cursor: Annotated[str, typer.Option(help="Where an earlier call ended.", show_default=False)] = "",
-    reason: Annotated[str, typer.Option(help="Why; it is kept in the log.", show_default=False)] = "",
-    grace: Annotated[str, typer.Option(metavar="30s", help="For cancel.", show_default=False)] = "",
-    force: Annotated[bool, typer.Option("--force", help="For cancel.")] = False,
-    signal: Annotated[str, typer.Option("--signal", help="For signal: its name.", show_default=False)] = "",
-    payload: Annotated[str, typer.Option(metavar="JSON", help="For signal: what it carries.", show_default=False)] = "",
-    batch_id: Annotated[
-        str, typer.Option(help="For signal: the same id gives no run the signal twice.", show_default=False)
-    ] = "",
+    yes: Annotated[bool, flag("Do it; without this, only show what would be done.", "--yes")] = False,
+    dry_run: Annotated[bool, flag("Only show it, which is the default.", "--dry-run")] = False,
+    limit: Annotated[int, typer.Option(help="The most runs.", min=1, max=100_000)] = 10_000,
+    cursor: Annotated[str, option("Where an earlier call ended.")] = "",
+    reason: Reason = "",
+    grace: Annotated[str, option("For cancel.", metavar="30s")] = "",
+    force: Annotated[bool, flag("For cancel.", "--force")] = False,
+    signal: Annotated[str, option("For signal: its name.", "--signal")] = "",
+    payload: Annotated[str, option("For signal: its payload.", metavar="JSON")] = "",
+    batch_id: Annotated[str, option("For signal: the same id sends no run the signal twice.")] = "",
     output: Output = Format.TABLE,
 ) -> None:
     """Do one thing to every run that a filter finds: shown first, done with --yes; repeating it does no harm."""
@@ -144,26 +136,40 @@ def batch(
     if action == "signal" and yes and not batch_id:
         batch_id = uuid.uuid4().hex
         note(f"this batch is --batch-id {batch_id}")
-    options: dict[str, Any] = {
-        "status": status, "workflow": workflow, "tags": values.parse_tags(tag or ()), "error_type": error_type,
-        "since_ms": values.parse_time(since) if since else 0,
-        "until_ms": values.parse_time(older_than) if older_than else 0,
-        "execute": yes, "limit": limit, "cursor": cursor, "reason": reason, "force": force,
-        "grace_s": values.seconds(grace, "--grace") if grace else 0.0, "signal": signal,
-        "payload": values.json_value(payload, "--payload") if payload else None, "batch_id": batch_id,
-    }  # fmt: skip
-    with open_client() as client:
-        total = _followed(client.workflows.batch(values.word(action), **options), action, yes, output)
-    if total["failed"]:
+    stream = client.workflows.batch(
+        values.lower(action),
+        status=values.lower(status),
+        workflow=workflow,
+        tags=values.parse_tags(tag),
+        error_type=error_type,
+        since_ms=values.parse_time(since),
+        until_ms=values.parse_time(older_than),
+        execute=yes,
+        limit=limit,
+        cursor=cursor,
+        reason=reason,
+        force=force,
+        grace_s=values.seconds(grace, "--grace"),
+        signal=signal,
+        payload=values.json_option(payload, "--payload"),
+        batch_id=batch_id,
+    )
+    if _followed(stream, action, yes, output)["failed"]:
         raise typer.Exit(FAILED)
 
 
 def _followed(stream: Any, action: str, execute: bool, output: Format) -> dict[str, Any]:
-    """The sum of a batch; progress goes to stderr, and how to go on if it breaks off."""
+    """Returns the sum of a batch. Progress goes to stderr, and how to continue if it breaks off."""
     total: dict[str, Any] = {
-        "matched": 0, "done": 0, "failed": 0, "failures": [], "created": {}, "cursor": "", "finished": False,
+        "matched": 0,
+        "done": 0,
+        "failed": 0,
+        "failures": [],
+        "created": {},
+        "cursor": "",
+        "finished": False,
         "sample": [],
-    }  # fmt: skip
+    }
     first: BatchProgress | None = None
     try:
         for progress in stream:
@@ -179,26 +185,25 @@ def _followed(stream: Any, action: str, execute: bool, output: Format) -> dict[s
             total["cursor"] = progress.cursor
     except Exception:
         if total["cursor"]:
-            note(f"it broke off; the same command with --cursor {total['cursor']} goes on, or from the start without")
+            note(f"it broke off; to continue, repeat the command with --cursor {total['cursor']}")
         raise
 
-    def render() -> Any:
-        from agentctl.display import render
-
+    def shown() -> Any:
         if not execute:
-            shown = len(first.sample) if first is not None else 0
-            note(f"{action}: {some(total['matched'], 'run')} (showing {shown}); nothing was done, --yes does it")
-            return render.runs(first.sample) if first is not None and first.sample else None
+            sample = first.sample if first is not None else ()
+            note(f"{action}: {some(total['matched'], 'run')} (showing {len(sample)}); nothing was done, --yes does it")
+            return render.runs(sample) if sample else None
         for failure in total["failures"]:
             note(f"{failure['run_id']}: {failure['message']}")
         if total["cursor"] and not total["finished"]:
             note(f"there are more: the same command with --cursor {total['cursor']}")
         return f"{action}: {total['done']:,} done, {total['failed']:,} failed"
 
-    emit(total, output, render)
+    emit(total, output, shown)
     return total
 
 
 def add_to(app: typer.Typer) -> None:
+    """Adds these commands to the group."""
     for command in (fork, retry, batch):
         app.command()(command)

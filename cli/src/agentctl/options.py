@@ -1,0 +1,39 @@
+"""How the options of commands are declared, and those that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+def option(help: str, *names: str, show_default: bool = False, **settings: Any) -> Any:
+    """Returns an option. names: `--name`, `-n`; if none is given, the parameter's own. `settings` are Typer's."""
+    return typer.Option(*names, help=help, show_default=show_default, **settings)
+
+
+def argument(help: str, metavar: str | None = None, **settings: Any) -> Any:
+    """Returns an argument. `settings` are Typer's."""
+    return typer.Argument(help=help, metavar=metavar, show_default=False, **settings)
+
+
+def flag(help: str, *names: str) -> Any:
+    """Returns a switch that is off unless it is given."""
+    return typer.Option(*names, help=help)
+
+
+DataDir = Annotated[Path | None, option("The stack's data dir; AGENTFLOW_DATA_DIR or ./.agentflow.")]
+DryRun = Annotated[bool, flag("Only show what would be done.", "--dry-run")]
+Prefix = Annotated[str, option("Only names that begin with this.")]
+Reason = Annotated[str, option("Why; the log keeps it.")]
+Reveal = Annotated[bool, flag("Show the original private values; needs --reason.", "--reveal")]
+RevealReason = Annotated[str, option("Why you need the originals; the audit log keeps it.", "--reason")]
+Step = Annotated[str, argument("The step.", "STEP")]
+Watch = Annotated[bool, flag("Show progress until the run ends.", "--watch", "-w")]
+
+# filters
+ByWorkflow = Annotated[str, option("Only runs of this workflow.", "--workflow")]
+ByTag = Annotated[list[str] | None, option("Only runs with this tag.", "--tag", metavar="KEY=VALUE")]
+Since = Annotated[str, option("Only from this time on: 1h (ago), 7d, or a date.", "--since", "--start")]
+Until = Annotated[str, option("Only before this time: 1h (ago), 7d, or a date.", "--until", "--end")]
