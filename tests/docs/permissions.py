@@ -26,7 +26,7 @@ BESIDE: Final = {
     "GetRun": Beside("reveal", "for originals instead of tokens"),
     "ReplayDeadLetters": Beside("operator", "with a repaired body"),
     "SetLane": Beside("operator", "always: a lane serves all orgs"),
-    "SetRetention": Beside("operator", "always: it holds for all orgs"),
+    "SetRetention": Beside("operator", "always: it applies to all orgs"),
 }
 
 

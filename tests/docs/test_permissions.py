@@ -24,9 +24,11 @@ def asked() -> set[tuple[str, str]]:
             if not isinstance(node, ast.Call):
                 continue
             name = ast.unparse(node.func).rpartition(".")[2]
-            if name == "require_operator" and isinstance(node.args[1], ast.Constant):
-                found.add((_call(node.args[1]), "operator"))
-            elif name == "require" and len(node.args) == 3 and isinstance(node.args[1], ast.Constant):
+            if name == "check_reveal":
+                found.add((_call(node.args[1]), "reveal"))
+            elif (
+                name == "require" and isinstance(node.args[1], ast.Constant) and not isinstance(node.args[2], ast.Name)
+            ):
                 found.add((_call(node.args[2]), node.args[1].value))
     return found
 

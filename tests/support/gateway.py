@@ -22,7 +22,7 @@ from agentflow_common.runtime.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store.runs import Store
+from agentflow_gateway.store.tables import Store
 
 EMAIL = "@".join(("jane.doe", "example.org"))
 DEFINITION = """\
@@ -101,7 +101,7 @@ class Stand:
         return (("authorization", f"Bearer {key or self.key}"), *more.items())
 
     async def key_for(self, org: str, *permissions: str) -> str:
-        _, key = await keys.create(self.store, org, permissions, "test", 1)
+        _, key = await keys.create(self.store.keys, org, permissions, "test", 1)
         return key
 
     async def submit(self, key: str = "", **fields: Any) -> Any:

@@ -119,7 +119,8 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     await cli.becomes(run, "waiting")
     assert "env approved ask (1 of 1" in (await cli("workflow", "approve", run, "ask", "--comment", "fine")).stdout
     assert (
-        "takes no signal 'stop'; its steps wait for go" in (await cli("workflow", "signal", run, "stop", code=2)).stderr
+        "takes no signal 'stop' (its steps wait for go)"
+        in (await cli("workflow", "signal", run, "stop", code=2)).stderr
     )
     assert "not JSON" in (await cli("workflow", "signal", run, "go", "--payload", "{a", code=2)).stderr
     await cli("workflow", "signal", run, "go", "--payload", '{"amount": 6}', "--id", "s1")

@@ -15,6 +15,7 @@ from typer.testing import CliRunner, Result
 from agentctl.main import app
 from agentflow_common import events as ev
 from agentflow_common import subjects
+from agentflow_common.log import event_log
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway.operations import audit_log
 from agentflow_sdk import (
@@ -76,7 +77,7 @@ async def test_usage_04_the_audit_log_is_listed_newest_first_by_filter_and_page(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "WINDOW", 3)  # many windows, small reads
-    monkeypatch.setattr(audit_log, "READ_MAX", 4)
+    monkeypatch.setattr(event_log, "_READ_BATCH", 4)
     sequences = [await write(stand, n, run=f"run_{n % 3}") for n in range(12)]
     await write(stand, 99, org="other")
     async with client(stand, "admin") as admin:
@@ -145,7 +146,7 @@ async def test_usage_04_a_deleted_and_a_foreign_entry_are_noticed(
     stand: Stand, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "VERIFIED_MAX", 4)
-    monkeypatch.setattr(audit_log, "READ_MAX", 2)
+    monkeypatch.setattr(event_log, "_READ_BATCH", 2)
     sequences = [await write(stand, n) for n in range(9)]
     async with client(stand, "auditor") as auditor:
         first = await auditor.audit.verify()

@@ -167,7 +167,7 @@ async def test_an_answer_is_bound_to_its_person_and_its_step(stand: Stand) -> No
     async def key_of(name: str, *permissions: str) -> str:
         from agentflow_gateway import keys
 
-        return (await keys.create(stand.store, "default", permissions, name, 1))[1]
+        return (await keys.create(stand.store.keys, "default", permissions, name, 1))[1]
 
     def answer(step: str = "ask", decision: int = 1, **more: Any) -> Any:
         return pb.AnswerApprovalRequest(run_id=run, step=step, decision=decision, **more)
@@ -350,7 +350,7 @@ async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(
     for level in range(8):
         await register(text(f"level{level}", f"level{level - 1}" if level else "leaf@1"))
     code, _, told = await refusal(submitted(stand, text("deep", "level7")))
-    assert (code, "stand 9 deep, over 8: deep@1 -> level7@1" in told) == (CODE.INVALID_ARGUMENT, True)
+    assert (code, "nested 9 deep, the limit is 8: deep@1 -> level7@1" in told) == (CODE.INVALID_ARGUMENT, True)
 
 
 async def test_a_fork_takes_over_the_redactions_of_its_origin(stand: Stand) -> None:
@@ -380,7 +380,7 @@ async def test_each_org_has_its_own_bound(nats_url: str, db_env: dict[str, str])
         runs = [await submitted(stand) for _ in range(2)]
         code, reason, told = await refusal(submitted(stand))
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "too_many_active")
-        assert "2 runs of org default are active, the bound is 2: nothing was accepted" in told
+        assert "2 runs of org default are active, the limit is 2: nothing was accepted" in told
         rival = await stand.key_for("rival", "write")
         request = workflow_pb2.SubmitWorkflowRequest(definition_text=TEXT.format(version=1))
         assert (await stand.workflows.SubmitWorkflow(request, metadata=stand.auth(rival))).run_id

@@ -239,7 +239,7 @@ async def test_batches_are_shown_first_and_repeat_nothing(platform: Platform) ->
     again = await batch(execute=True, until_ms=0)
     both = {old: new for part in again for old, new in part.created.items()}
     assert {old: both[old] for old in runs} == created, "what was retried is not retried again"
-    with pytest.raises(Exception, match="filter finds every run"):
+    with pytest.raises(Exception, match="matches every run"):
         [item async for item in platform.flows.batch("cancel")]
 
 
@@ -260,7 +260,7 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
             for error in refused:
                 assert isinstance(error, ResourceExhaustedError)
                 assert (error.kind, error.retry_after_s is not None) == ("too_many_active", True)
-                assert "the bound is 3: nothing was accepted" in str(error)
+                assert "the limit is 3: nothing was accepted" in str(error)
             for item in taken:
                 await platform.status(item.run_id, "waiting")
             known = await impatient.workflows.submit(sleeping, idempotency_key=f"k{answers.index(taken[0])}")
@@ -379,7 +379,7 @@ async def test_usage_10_a_completed_step_has_the_output_that_was_given_even_null
     with pytest.raises(InvalidArgumentError, match="not given") as caught:
         await platform.flows.resolve(run, "pay", "completed")
     assert "--result null" in caught.value.problems[0].fix
-    with pytest.raises(InvalidArgumentError, match="for the outcome `completed`"):
+    with pytest.raises(InvalidArgumentError, match="give the outcome `completed`"):
         await platform.flows.resolve(run, "pay", "fail", output=3)
     assert await platform.flows.resolve(run, "pay", "completed", output=None) == 1
     done = await platform.flows.wait(run, timeout=PATIENCE_S)

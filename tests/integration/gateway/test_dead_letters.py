@@ -302,11 +302,11 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     (restore,) = place.stand.neighbours.asked[asked:]
     assert (restore.org, restore.run, restore.reason) == (ORG, run.name, f"dead letter {seq}: case 7")
 
-    with pytest.raises(InvalidArgumentError, match="not said"):
+    with pytest.raises(InvalidArgumentError, match="say which dead letters to"):
         await admin.admin.purge_dead_letters()
     made = await admin.admin.replay_dead_letters(all=True)
     problems = [outcome.problem for outcome in made.outcomes]
-    assert made.count("refused") == 3 and "holds no run" in problems[0] and "not a fact" in problems[2]
+    assert made.count("refused") == 3 and "is not in the log" in problems[0] and "not a fact" in problems[2]
     with pytest.raises(PermissionDeniedError, match="operator"):
         await admin.admin.replay_dead_letters([seq], repaired_body="{}")
     elsewhere = ev.StepStarted(org="other", run=run.name, ts=1, step="a", attempt=1, worker="w")

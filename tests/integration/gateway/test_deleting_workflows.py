@@ -41,7 +41,7 @@ async def test_usage_17_a_version_is_deleted_only_when_nothing_uses_it(stand: St
             await flows.delete("old", 1)
         with pytest.raises(FailedPreconditionError, match="workflow caller@1"):
             await flows.delete("old", 2)
-        await until(lambda: stand.store.has_run("default", run.run_id))  # the list of runs is a moment behind
+        await until(lambda: stand.store.runs.has("default", run.run_id))  # the list of runs is a moment behind
         with pytest.raises(FailedPreconditionError, match=run.run_id):
             await flows.delete("old", 3)
         with pytest.raises(NotFoundError):

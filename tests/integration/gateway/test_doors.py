@@ -71,8 +71,8 @@ async def test_keys_permissions_and_orgs(stand: Stand) -> None:
         await refused(call, code.INVALID_ARGUMENT, "run_id")
     found = await workflows.GetRun(get, metadata=(("x-api-key", reader), ("x-org-id", "default")))
     assert found.run.run_id == run
-    (row,) = [row for row in await stand.store.list_keys("default") if row.permissions == ("read",)]
-    assert await stand.store.revoke_key(row.id, 2)
+    (row,) = [row for row in await stand.store.keys.list("default") if row.permissions == ("read",)]
+    assert await stand.store.keys.revoke(row.id, 2)
     async with standing(stand.context.settings.nats_url, env_of(stand), api_key=stand.key) as again:
         await refused(again.workflows.GetRun(get, metadata=stand.auth(reader)), code.UNAUTHENTICATED, "revoked")
 
@@ -110,7 +110,7 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
         await stand.append(ev.RunCancelled(**at, reason="never began"), "out_run")
 
         async def cancelled() -> bool:
-            rows = await stand.store.list_runs(
+            rows = await stand.store.runs.find(
                 "default", RunFilter(statuses=("cancelled",), workflow="review"), None, 10
             )
             return [row.run for row in rows] == [run]
@@ -118,14 +118,14 @@ async def test_the_projection_starts_over_and_buries_poison(nats_url: str, db_en
         await until(cancelled)
         (dead,) = await until(lambda: stand.context.log.read("af.dead.gateway.>", stream=subjects.DEAD_STREAM))
         assert dead.data == b"not an event"
-        await stand.store._pool.execute("TRUNCATE runs")
+        await stand.store.pool.execute("TRUNCATE runs")
     async with standing(nats_url, db_env) as stand:
         await until(cancelled_again(stand, run))
 
 
 def cancelled_again(stand: Stand, run: str) -> Any:
     async def check() -> bool:
-        rows = await stand.store.list_runs("default", RunFilter(statuses=("cancelled",), workflow="review"), None, 10)
+        rows = await stand.store.runs.find("default", RunFilter(statuses=("cancelled",), workflow="review"), None, 10)
         return [row.run for row in rows] == [run]
 
     return check
@@ -159,7 +159,7 @@ async def test_definitions_are_immutable_and_checked_against_the_workers(stand: 
     by_name = workflow_pb2.SubmitWorkflowRequest(workflow="review@1")
     by_name.inputs.update({"text": "hello"})
     assert (await stand.workflows.SubmitWorkflow(by_name, metadata=stand.auth())).run_id
-    for name, text in (("reviw", "did you mean review"), ("review@7", "has no version 7")):
+    for name, text in (("reviw", "did you mean 'review'"), ("review@7", "has no version 7")):
         by_name.workflow = name
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stand.workflows.SubmitWorkflow(by_name, metadata=stand.auth())
@@ -174,7 +174,7 @@ async def test_definitions_are_immutable_and_checked_against_the_workers(stand: 
 
     (problem,) = await until(problems)
     assert problem.place == "line 10, dag.nodes[0].config.function_name"
-    assert problem.fix == "did you mean text_spliter?"
+    assert problem.fix == "did you mean 'text_spliter'?"
 
 
 async def test_usage_18_unknown_names_come_with_the_mistakes_of_the_text(stand: Stand) -> None:
@@ -237,6 +237,6 @@ async def test_the_dev_key_is_made_once_and_kept_secret(
     async with standing(nats_url, db_env, api_key=env_key) as stand:
         assert (await stand.submit(env_key)).run_id
         assert (await stand.submit(key)).run_id
-        assert not [row for row in await stand.store.list_keys() if key in repr(row)]
+        assert not [row for row in await stand.store.keys.list() if key in repr(row)]
     assert key not in caplog.text
     assert env_key not in caplog.text

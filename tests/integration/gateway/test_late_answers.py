@@ -18,8 +18,8 @@ from agentflow_common import subjects
 from agentflow_common.events import StepError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold import fold
-from agentflow_gateway.runs import fact_results
-from agentflow_gateway.schedules import commands as schedules
+from agentflow_gateway.api.call import Call
+from agentflow_gateway.controls import fact_results
 from agentflow_sdk import AgentFlowError
 from tests.support.gateway import Stand, details, standing
 from tests.support.gateway_schedules import Desk
@@ -202,13 +202,13 @@ async def test_engine_14_what_comes_after_a_schedule_was_deleted_is_refused(
     """Somebody deletes the schedule between the look at it and the fact."""
     await desk.create(cron="@daily")
     now = time.time_ns() // 1_000_000
-    append = schedules.append
+    append = Call.append
 
-    async def deleted_before(deps: Any, call: Any, key: Any, event: Any, **more: Any) -> Any:
-        await append(deps, call, key, ev.ScheduleDeleted(org=key.org, run=key.name, ts=event.ts))
-        return await append(deps, call, key, event, **more)
+    async def deleted_before(call: Call, event: ev.Event, *more: Any) -> Any:
+        await append(call, ev.ScheduleDeleted(org=event.org, run=event.run, ts=event.ts))
+        return await append(call, event, *more)
 
-    monkeypatch.setattr(schedules, "append", deleted_before)
+    monkeypatch.setattr(Call, "append", deleted_before)
     spec = {"name": "nightly", "workflow": "report", "inputs": {"text": "x"}, "cron": "@hourly"}
     asked: tuple[str, Any] = {
         "update": ("UpdateSchedule", schedule_pb2.UpdateScheduleRequest(source={"text": json.dumps(spec)})),

@@ -21,19 +21,14 @@ from agentflow_common.connections import transient
 from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_gateway.api import errors
-from agentflow_gateway.app import MODULES
+from agentflow_gateway.grpc_services.registration import SERVICES
 from tests.support.gateway import DEFINITION, Stand, standing
 from tests.support.servers import NatsLike
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-METHODS: list[MethodDescriptor] = [
-    method
-    for module in MODULES
-    for service in module.DESCRIPTOR.services_by_name.values()
-    for method in service.methods
-]
+METHODS: list[MethodDescriptor] = [method for service in SERVICES.values() for method in service.methods]
 NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 QUERIES_MIN = 8  # calls that wait in a query of their own when the database dies
 
@@ -162,7 +157,7 @@ def test_cluster_09_what_passes_by_itself_is_told_apart_from_what_does_not() -> 
         asyncpg.QueryCanceledError("x"), asyncpg.InvalidPasswordError("x"), ConnectionResetError(), TimeoutError(),
     ]  # fmt: skip
     for error in passing:
-        told = errors.known(error)
+        told = errors.for_client(error)
         assert (told.code, bool(told.retry_after_ms), told.retryable) == ("unavailable", True, True), error
     lasting: list[Exception] = [
         asyncpg.exceptions._base.DataError("value out of range"), asyncpg.DataError("x"), ValueError("x"),
@@ -170,7 +165,7 @@ def test_cluster_09_what_passes_by_itself_is_told_apart_from_what_does_not() -> 
     ]  # fmt: skip
     for error in lasting:
         assert transient.as_retryable(error) is None, error
-        assert errors.known(error).code == "internal"
-    hinted = errors.known(RetryableError("the event log is not reachable", kind="log_unavailable"))
+        assert errors.for_client(error).code == "internal"
+    hinted = errors.for_client(RetryableError("the event log is not reachable", kind="log_unavailable"))
     assert hinted.retry_after_ms
-    assert errors.known(AgentFlowError("x")).retry_after_ms is None
+    assert errors.for_client(AgentFlowError("x")).retry_after_ms is None

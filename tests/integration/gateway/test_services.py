@@ -101,7 +101,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
         async with asyncio.timeout(PATIENCE_S):
             while not (problems := (await workflow.ValidateWorkflow(validate, metadata=auth)).problems):
                 await asyncio.sleep(0.1)  # until the worker's names are in the registry
-        assert "did you mean text_splitter" in problems[0].fix
+        assert "did you mean 'text_splitter'" in problems[0].fix
 
         submit = workflows.SubmitWorkflowRequest(definition_text=DEFINITION, budget_cents=10)
         submit.inputs.update({"text": f"Contracts are reviewed by {EMAIL} before the board meets in March. " * 12})

@@ -88,7 +88,7 @@ async def test_usage_13_the_tools_of_a_running_worker_are_listed_with_their_argu
             "file.write",
         ]
         assert await client.tools.list(kind="function", prefix="crm") == ()
-        with pytest.raises(NotFoundError, match=r"did you mean crm\.note"):
+        with pytest.raises(NotFoundError, match=r"did you mean 'crm\.note'"):
             await client.tools.get("crm.nota")
         with pytest.raises(InvalidArgumentError, match="kind"):
             await client.tools.list(kind="agent")  # type: ignore[arg-type]
@@ -110,4 +110,4 @@ async def test_usage_13_agentctl_shows_them(stand: Stand) -> None:
     assert json.loads(out)["reveal"] == ["email"]
     code, _, err = await cli(stand, "tools", "get", "crm.nota")
     assert code == 2
-    assert "did you mean crm.note?" in err
+    assert "did you mean 'crm.note'?" in err

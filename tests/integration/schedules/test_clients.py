@@ -82,7 +82,7 @@ async def test_the_async_client(stand: Stand) -> None:
         assert found.recent[0].run_id == asked.run_id and len(found.next_times) == 3
         with pytest.raises(NotFoundError) as missing:
             await client.schedules.get("aa")
-        assert "did you mean a?" in str(missing.value)
+        assert "did you mean 'a'?" in str(missing.value)
         await client.schedules.delete("a")
         assert len(await client.schedules.list()) == 0
 

@@ -7,7 +7,7 @@ import pytest
 from agentflow_common.errors import PermissionDeniedError
 from agentflow_common.runs.state import RunState, StepState, StepStatus
 from agentflow_gateway import auth_rules
-from agentflow_gateway.runs import approval_rules
+from agentflow_gateway.controls import approval_rules
 
 
 def test_usage_14_a_refused_approval_says_how_to_answer_for_an_approver() -> None:

@@ -17,11 +17,11 @@ from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.state import Answer, RunState, StepState, StepStatus
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.backpressure.admission import RETRY_AFTER_MS_MAX, SETTLE_MS, Admission, Bounds, Report
+from agentflow_gateway.controls import approval_rules, batch
 from agentflow_gateway.definitions import pin_subworkflows
 from agentflow_gateway.operations import lanes
 from agentflow_gateway.operations.controls_bucket import LaneSetting
-from agentflow_gateway.operations.lanes import Wanted
-from agentflow_gateway.runs import approval_rules, batch
+from agentflow_gateway.operations.lanes import LaneChange
 from agentflow_gateway.runs.projection import approvals_of, rows_of
 from agentflow_gateway.store.runs import RunFilter
 
@@ -148,21 +148,28 @@ def test_a_batch_is_narrowed_to_what_its_action_can_do_and_never_finds_everythin
 
 
 def test_a_lane_s_setting_changes_in_parts() -> None:
-    first = lanes.changed(LaneSetting(), Wanted(limit=3), "ann", 5)
+    first = lanes.changed(LaneSetting(), LaneChange(limit=3), "ann", 5)
     assert first == LaneSetting(limit=3, by="ann", at=5)
-    rated = lanes.changed(first, Wanted(rate_per_s=2.5), "bob", 6)
+    rated = lanes.changed(first, LaneChange(rate_per_s=2.5), "bob", 6)
     assert (rated.limit, rated.rate_per_s, rated.by) == (3, 2.5, "bob")
-    paused = lanes.changed(rated, Wanted(paused=True, reason="db"), "bob", 7)
+    paused = lanes.changed(rated, LaneChange(paused=True, reason="db"), "bob", 7)
     assert (paused.limit, paused.paused, paused.reason) == (3, True, "db")
-    assert lanes.changed(paused, Wanted(limit=3), "eve", 9) is paused, "nothing changes, so nothing is written"
-    resumed = lanes.changed(paused, Wanted(paused=False, limit=0), "bob", 8)
+    assert lanes.changed(paused, LaneChange(limit=3), "eve", 9) is paused, "nothing changes, so nothing is written"
+    resumed = lanes.changed(paused, LaneChange(paused=False, limit=0), "bob", 8)
     assert (resumed.limit, resumed.paused, resumed.reason) == (None, False, "")
 
 
 @pytest.mark.parametrize(
-    "wanted", [Wanted(), Wanted(limit=-1), Wanted(limit=10**9), Wanted(rate_per_s=-1.0), Wanted(rate_per_s=1e9)]
+    "wanted",
+    [
+        LaneChange(),
+        LaneChange(limit=-1),
+        LaneChange(limit=10**9),
+        LaneChange(rate_per_s=-1.0),
+        LaneChange(rate_per_s=1e9),
+    ],
 )
-def test_a_lane_s_bounds(wanted: Wanted) -> None:
+def test_a_lane_s_bounds(wanted: LaneChange) -> None:
     with pytest.raises(InvalidError) as caught:
         lanes.changed(LaneSetting(), wanted, "ann", 1)
     assert caught.value.problems[0].fix
@@ -171,13 +178,13 @@ def test_a_lane_s_bounds(wanted: Wanted) -> None:
 def test_a_rate_is_of_keyed_lanes() -> None:
     pool = lanes.Lane("gpu", LaneSetting(), pool=Pool(active=1))
     with pytest.raises(InvalidError, match="'gpu' is a worker pool") as caught:
-        lanes.check_kind(pool, Wanted(rate_per_s=5.0))
+        lanes.check_kind(pool, LaneChange(rate_per_s=5.0))
     assert (caught.value.kind, "keyed lane" in caught.value.problems[0].fix) == ("rate_of_a_pool", True)
-    for wanted in (Wanted(rate_per_s=0.0), Wanted(limit=3), Wanted(paused=True)):
+    for wanted in (LaneChange(rate_per_s=0.0), LaneChange(limit=3), LaneChange(paused=True)):
         lanes.check_kind(pool, wanted)
     both = lanes.Lane("gpu", LaneSetting(), pool=Pool(), keyed=LaneState(org="o", run="lane_1", lane="gpu"))
     for lane in (both, lanes.Lane("acme-*", LaneSetting()), lanes.Lane("acme", LaneSetting())):
-        lanes.check_kind(lane, Wanted(rate_per_s=5.0))
+        lanes.check_kind(lane, LaneChange(rate_per_s=5.0))
 
 
 # --- projections ---
@@ -221,7 +228,7 @@ def test_an_answer_to_an_earlier_visit_is_told_which_one_waits() -> None:
     )
     state = run(ask=over)
     state.steps["ask#2"] = StepState(status=StepStatus.WAITING, waiting="approval")
-    with pytest.raises(AgentFlowError, match=r"ann has rejected step ask already; .*; step ask#2 waits now"):
+    with pytest.raises(AgentFlowError, match=r"ann has already rejected step ask; .*; step ask#2 waits now"):
         approval_rules.check_answer(state, "ask", "ann", "approve")
     with pytest.raises(AgentFlowError, match=r"step ask is decided: .*; step ask#2 waits now"):
         approval_rules.check_answer(state, "ask", "bob", "approve")
@@ -244,7 +251,7 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
     made = [
         workflow(f"w{at}", *(f"w{c}" for c in sorted(kids) if c < len(children))) for at, kids in enumerate(children)
     ]
-    found = {item.name: pin_subworkflows.Found(item, {}, item.name) for item in made}
+    found = {item.name: pin_subworkflows.Registered(item, {}, item.name) for item in made}
 
     def deepest(name: str, above: tuple[str, ...]) -> int | None:
         """Runs below; None for a cycle."""
@@ -284,10 +291,10 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
 async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded: bool) -> None:
     other = workflow("other", "r")
 
-    async def find(ref: str) -> pin_subworkflows.Found:
+    async def find(ref: str) -> pin_subworkflows.Registered:
         assert ref != "r" or "other" in node, "its own name is this very definition, registered or not"
         made, digest = (other, "other") if ref == "other" else (root, "root")
-        return pin_subworkflows.Found(made, made.canonical(), digest)
+        return pin_subworkflows.Registered(made, made.canonical(), digest)
 
     nodes = [
         "{id: must, type: wait, config: {duration: 1}}",
@@ -304,8 +311,8 @@ async def test_a_workflow_may_start_itself_under_a_condition(node: str, bounded:
 
 
 async def test_more_subworkflows_than_may_be_pinned_are_refused() -> None:
-    async def find(ref: str) -> pin_subworkflows.Found:
-        return pin_subworkflows.Found(workflow(ref), {}, ref)
+    async def find(ref: str) -> pin_subworkflows.Registered:
+        return pin_subworkflows.Registered(workflow(ref), {}, ref)
 
     root = workflow("top", *(f"w{at}" for at in range(pin_subworkflows.COUNT_MAX + 1)))
     pinned = await pin_subworkflows.pin(root, "top", find)
@@ -322,8 +329,8 @@ async def test_arguments_of_a_subworkflow_are_checked_before_it_starts() -> None
         "dag: {nodes: [{id: n, type: function, config: {function_name: f}}]}\n"
     )
 
-    async def find(_ref: str) -> pin_subworkflows.Found:
-        return pin_subworkflows.Found(child, {}, "leaf")
+    async def find(_ref: str) -> pin_subworkflows.Registered:
+        return pin_subworkflows.Registered(child, {}, "leaf")
 
     text = "name: top\ndag: {nodes: [{id: s, type: subworkflow, config: {workflow: leaf, inputs: {c: 1}}}]}\n"
     problems = (await pin_subworkflows.pin(parse_text(text), "top", find)).problems

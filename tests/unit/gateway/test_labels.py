@@ -7,7 +7,7 @@ import pytest
 from agentflow_common.errors import InvalidError
 from agentflow_gateway.definitions import labels
 from agentflow_gateway.definitions.labels import WorkflowRef
-from agentflow_gateway.store.versions import LabelRow
+from agentflow_gateway.store.labels import LabelRow
 
 
 @pytest.mark.parametrize("ref", ["", "a@", "a@0", "a@X", "a b", "a@1@2", "*", "a.b", "a@-x", "a@" + "x" * 33])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentflow.v1 import workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common.errors import (
     AgentFlowError,
@@ -57,14 +58,9 @@ def test_authorisation(identity: Identity, method: str, org: str, allowed: bool)
 
 
 def test_every_method_of_the_api_has_a_permission() -> None:
-    from agentflow_gateway.app import MODULES
+    from agentflow_gateway.grpc_services.registration import SERVICES
 
-    methods = {
-        method.name
-        for module in MODULES
-        for service in module.DESCRIPTOR.services_by_name.values()
-        for method in service.methods
-    }
+    methods = {method.name for service in SERVICES.values() for method in service.methods}
     assert methods == set(auth_rules.PERMISSION_OF)
 
 
@@ -119,20 +115,44 @@ def test_submission_digest_covers_what_was_asked_and_nothing_else() -> None:
     assert len({base, *others}) == len(others) + 1
 
 
-def test_a_page_token_is_read_as_it_was_written() -> None:
-    place = pages.RunPlace(5, "run_1", "failed", "w")
-    token = pages.token(place)
-    assert pages.read(token, pages.RunPlace) == place
-    assert pages.read("", pages.RunPlace) is None
-    pages.check_filters(("failed", "w"), ("failed", "w"))
-    with pytest.raises(InvalidError, match="other filters"):
-        pages.check_filters(("failed", "w"), ("completed", "w"))
-    past = pages.token(pages.RunPlace(2**63, "run_1", "", ""))
-    before = pages.token(pages.RunPlace(-1, "run_1", "", ""))
-    nul = pages.token(pages.RunPlace(5, "run\x00", "", ""))
-    for bad in ("%%%", token[:-4], "\u00fc", past, before, nul):
+class _Asked(NamedTuple):
+    page_token: str = ""
+    page_size: int = 0
+
+
+def test_a_page_continues_after_the_last_item_of_the_one_before() -> None:
+    page = pages.Page(_Asked(page_size=2), "runs", "failed", "w")
+    assert (page.limit, page.after, page.after_name) == (2, None, "")
+    shown, token = page.cut(["a", "b", "c"], lambda item: (5, item))
+    assert shown == ["a", "b"]
+    after = pages.Page(_Asked(token), "runs", "failed", "w").after
+    assert after is not None
+    assert (after.number, after.name) == (5, "b")
+    assert page.cut(["a", "b"], lambda item: (5, item)) == (["a", "b"], "")
+
+
+def test_a_page_token_is_refused_by_another_list_and_by_other_filters() -> None:
+    token = pages.Page(_Asked(), "runs", "failed").token(5, "run_1")
+    for kind, filters in (("runs", ("completed",)), ("runs", ()), ("traces", ("failed",))):
+        with pytest.raises(InvalidError, match="other filters"):
+            pages.Page(_Asked(token), kind, *filters)
+
+
+def test_a_page_token_that_is_not_one_of_ours_is_refused() -> None:
+    def token(number: int, name: str) -> str:
+        return pages.token(pages.Place("runs", (), number, name))
+
+    assert pages.Page(_Asked(token(5, "run_1")), "runs").after == pages.Place("runs", (), 5, "run_1")
+    for bad in ("%%%", token(5, "run_1")[:-4], "\u00fc", token(2**63, "run_1"), token(-1, "run_1"), token(5, "a\x00")):
         with pytest.raises(InvalidError, match="not valid"):
-            pages.read(bad, pages.RunPlace)
+            pages.Page(_Asked(bad), "runs")
+
+
+def test_a_message_takes_the_fields_of_a_struct_and_forgets_none() -> None:
+    error = ev.StepError("boom", "it broke", retryable=True)
+    assert convert.error_info(error) == workflow_pb2.ErrorInfo(type="boom", message="it broke", retryable=True)
+    with pytest.raises(TypeError, match=r"Problem needs fix, place$"):
+        convert.message_of(workflow_pb2.Problem, error)
 
 
 json_values = st.recursive(
@@ -185,7 +205,7 @@ def test_rich_status_fits_into_trailers() -> None:
 
 def test_unforeseen_errors_tell_the_client_nothing_but_an_id(caplog: pytest.LogCaptureFixture) -> None:
     secret_text = "the payload"
-    error = errors.known(KeyError(secret_text))
+    error = errors.for_client(KeyError(secret_text))
     assert isinstance(error, AgentFlowError)
     assert error.code == "internal"
     assert secret_text not in error.message
@@ -197,7 +217,7 @@ def test_missing_names_suggest() -> None:
     (problem,) = unknown_names.missing_names(
         {"file.raed": "dag.nodes[0].config.tool_name"}, {"file.read", "s3.put"}, "tool"
     )
-    assert problem == Problem("dag.nodes[0].config.tool_name", "unknown tool 'file.raed'", "did you mean file.read?")
+    assert problem == Problem("dag.nodes[0].config.tool_name", "unknown tool 'file.raed'", "did you mean 'file.read'?")
     prompts = unknown_names.missing_prompts({"sum@9": "p"}, ["sum@9", "zzz"], ["sum"])
     assert "no version or label '9'" in prompts[0].fix
     assert "agentctl prompt create zzz" in prompts[1].fix

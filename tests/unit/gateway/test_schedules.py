@@ -71,23 +71,23 @@ def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
     [
         ({}, "send `x-agentflow-signature`"),
         ({"x-agentflow-signature": "t=1"}, "is not `t="),
-        ({"x-agentflow-signature": webhook_signatures.sign("whk_other", BODY, NOW)}, "does not fit"),
-        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY + b" ", NOW)}, "does not fit"),
+        ({"x-agentflow-signature": webhook_signatures.sign("whk_other", BODY, NOW)}, "does not match"),
+        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY + b" ", NOW)}, "does not match"),
         ({"x-agentflow-signature": OLD}, "older than 300 s"),
         ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW + 301)}, "from the future"),
         (
             {"x-agentflow-signature": OLD.replace(str(NOW - 301), str(NOW))},
-            "not fit",
+            "not match",
         ),
         ({"x-hub-signature-256": hub(BODY)}, "has no id"),
-        ({"x-hub-signature-256": hub(b"other"), "x-delivery-id": "d"}, "does not fit"),
-        ({"authorization": "Bearer whk_other"}, "key does not fit"),
-        ({"authorization": "Bearer"}, "key does not fit"),
+        ({"x-hub-signature-256": hub(b"other"), "x-delivery-id": "d"}, "does not match"),
+        ({"authorization": "Bearer whk_other"}, "key does not match"),
+        ({"authorization": "Bearer"}, "key does not match"),
         ({"authorization": f"Basic {SECRET}"}, "send `x-agentflow-signature`"),
         # a wrong signature is not saved by a right key beside it
         (
             {"x-agentflow-signature": webhook_signatures.sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"},
-            "does not fit",
+            "does not match",
         ),
     ],
 )
@@ -174,5 +174,5 @@ def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> Non
     assert carried({"webhook": True}, {"webhook": True}) == {"webhook": True}
     assert carried({"webhook": True, "key_version": 3}, rotated) == {"webhook": True, "key_version": 3}
     assert carried({}, {}) is None
-    with pytest.raises(InvalidError, match="an older secret does not come back"):
+    with pytest.raises(InvalidError, match="an older secret can't be used again"):
         carried({"webhook": True, "key_version": 1}, rotated)

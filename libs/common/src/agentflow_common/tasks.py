@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable
+from collections.abc import Awaitable, Callable, Container, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from agentflow_common.errors import RetryableError
@@ -30,6 +30,14 @@ async def stop(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in done:
             if not task.cancelled() and task.exception() is not None:
                 log.debug("a task ended while it was stopped", exc_info=task.exception())
+
+
+def pauses(first_s: float, longest_s: float) -> Iterator[float]:
+    """Yields the pauses of a poll without end: they double from `first_s` to `longest_s`."""
+    pause_s = first_s
+    while True:
+        yield pause_s
+        pause_s = min(longest_s, pause_s * 2)
 
 
 async def patiently(

@@ -1,4 +1,4 @@
-"""Who may call what: API keys, permissions, and the methods that each permission opens. Pure.
+"""API keys, permissions, and the methods that each permission opens. Pure.
 
 Identities and metadata arrive as arguments. A refusal is raised as the error that the client receives.
 """
@@ -16,25 +16,27 @@ from agentflow_common.errors import InvalidError, PermissionDeniedError, Unauthe
 
 PERMISSIONS: Final = ("read", "write", "admin", "reveal", "operator", "auditor")
 INCLUDED_IN_ADMIN: Final = frozenset({"read", "write", "auditor"})  # `reveal` and `operator` (all orgs) are not
-_READ: Final = ("GetRun", "ListRuns", "WatchRun", "ValidateWorkflow", "GetPrompt", "ListPrompts", "ListBudgets",
-                "GetBudget", "GetTrace", "QueryTraces", "ListApprovals", "ExplainRun", "ListLanes", "GetLane",
-                "ListVersions", "DiffWorkflows", "GetSchedule", "ListSchedules", "PreviewSchedule",
-                "ListCalendars", "ListTools", "GetTool")  # fmt: skip
-_WRITE: Final = ("RegisterWorkflow", "SubmitWorkflow", "CancelRun", "CreatePrompt", "PauseRun", "ResumeRun",
-                 "SignalRun", "AnswerApproval", "ResolveOutcome", "ForkRun", "RetryRun", "BatchRuns", "PauseWorkflow",
-                 "ResumeWorkflow", "SetLabel", "CreateSchedule", "UpdateSchedule", "PauseSchedule", "ResumeSchedule",
-                 "TriggerSchedule", "BackfillSchedule", "DeleteSchedule", "GetWebhook", "RotateWebhook",
-                 "SetCalendar", "DeleteCalendar")  # fmt: skip
-_ADMIN: Final = ("CreateBudget", "UpdateBudget", "DeleteBudget", "ListDeadLetters", "GetDeadLetter",
-                 "ReplayDeadLetters", "PurgeDeadLetters",
-                 "GetRetention", "SetRetention", "SetLane", "DeleteWorkflow")  # fmt: skip
-_AUDITOR: Final = ("ListAuditEntries", "GetAuditEntry", "VerifyAuditLog")
-PERMISSION_OF: Final[Mapping[str, str]] = (
-    dict.fromkeys(_READ, "read")
-    | dict.fromkeys(_WRITE, "write")
-    | dict.fromkeys(_ADMIN, "admin")
-    | dict.fromkeys(_AUDITOR, "auditor")
-)
+_METHODS: Final = {
+    "read": """
+        GetRun ListRuns WatchRun ExplainRun ListApprovals ValidateWorkflow ListVersions DiffWorkflows
+        GetSchedule ListSchedules PreviewSchedule ListCalendars ListLanes GetLane ListTools GetTool
+        GetPrompt ListPrompts ListBudgets GetBudget GetTrace QueryTraces
+    """,
+    "write": """
+        RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow
+        CancelRun PauseRun ResumeRun SignalRun AnswerApproval ResolveOutcome ForkRun RetryRun BatchRuns
+        CreateSchedule UpdateSchedule DeleteSchedule PauseSchedule ResumeSchedule TriggerSchedule BackfillSchedule
+        GetWebhook RotateWebhook SetCalendar DeleteCalendar CreatePrompt
+    """,
+    "admin": """
+        CreateBudget UpdateBudget DeleteBudget DeleteWorkflow SetLane GetRetention SetRetention
+        ListDeadLetters GetDeadLetter ReplayDeadLetters PurgeDeadLetters
+    """,
+    "auditor": "ListAuditEntries GetAuditEntry VerifyAuditLog",
+}
+PERMISSION_OF: Final[Mapping[str, str]] = {
+    method: permission for permission, methods in _METHODS.items() for method in methods.split()
+}
 _TRACEPARENT: Final = re.compile(r"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}\Z")
 
 

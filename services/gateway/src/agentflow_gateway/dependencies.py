@@ -1,4 +1,4 @@
-"""What the handlers work with; made once by `app.py`."""
+"""The connections, stores and settings that serve calls. app.py makes them once."""
 
 from __future__ import annotations
 
@@ -12,27 +12,19 @@ from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.event_log import EventLog
 from agentflow_gateway.backpressure.load_reports import Load
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store.approvals import ApprovalStore
-from agentflow_gateway.store.runs import Store
-from agentflow_gateway.store.schedules import ScheduleStore
-from agentflow_gateway.store.versions import VersionStore
+from agentflow_gateway.store.tables import Store
 from agentflow_gateway.worker_registry import Registry
 
 
 @dataclass(slots=True)
 class Deps:
-    """secret: the key of submission digests, shared by every replica."""
-
     nc: Client
     log: EventLog
     blobs: Blobs
     store: Store
-    versions: VersionStore
-    approvals: ApprovalStore
     load: Load
     clock: Clock
     registry: Registry
     settings: GatewaySettings
-    secret: bytes
-    schedules: ScheduleStore
+    secret: bytes  # the key of submission digests, shared by every replica
     schedules_changed: asyncio.Event = field(default_factory=asyncio.Event)

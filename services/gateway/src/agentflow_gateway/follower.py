@@ -1,4 +1,4 @@
-"""Following decisions: a durable consumer of the event log whose deliveries are applied a batch at a time."""
+"""Follows decisions: a durable consumer of the event log whose deliveries are applied a batch at a time."""
 
 from __future__ import annotations
 
@@ -27,42 +27,39 @@ _BACKOFF_S_MAX: Final = 1.0  # readiness comes back within that
 
 
 class Follower(abc.ABC):
-    """part: how readiness names it. credit: deliveries in hand. ack_wait_s: a delivery comes again after that.
+    """The base of the gateway's durable consumers."""
 
-    ack_pending_max: deliveries in hand of all gateways.
-    """
-
-    part: ClassVar[str]
+    part: ClassVar[str]  # its name in readiness
     durable: ClassVar[str]
     subject: ClassVar[str]
-    credit: ClassVar[int]
-    ack_wait_s: ClassVar[float] = 30.0
-    ack_pending_max: ClassVar[int]
+    credit: ClassVar[int]  # deliveries in hand
+    ack_wait_s: ClassVar[float] = 30.0  # a delivery comes again after that
+    ack_pending_max: ClassVar[int]  # deliveries in hand of all gateways
 
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self.trouble = "starting"  # why it does not follow at the moment
 
     def watched(self, probes: Probes) -> None:
-        """Lets readiness tell when the log is not followed for longer than a moment."""
+        """Lets readiness report when the log is not followed for longer than a moment."""
         probes.add(self.part, self._is_following, lambda: self.trouble or "the log does not deliver")
 
     async def _is_following(self) -> None:
-        """Asks the leader of the consumer: without one nothing is delivered, and nothing says so for a while."""
+        """Asks the leader of the consumer: without one nothing is delivered, and nothing reports it for a while."""
         if self.trouble:
             raise PullError(self.trouble)
         await self._deps.nc.jsm().consumer_info(subjects.EVENTS_STREAM, self.durable)
 
     @abc.abstractmethod
     async def apply(self, batch: Sequence[Delivery]) -> None:
-        """Does what the deliveries ask for, and acknowledges each once that is durable."""
+        """Applies the deliveries, and acknowledges each once its effect is durable."""
 
     async def empty(self) -> bool:
-        """Whether what was made of the log is gone, so that it is to be made again from the first event."""
+        """True if what was made from the log is gone, and must be made again from the first event."""
         return False
 
     async def ensure(self) -> None:
-        """Makes the consumer; makes it again from the first event if what it had filled is empty."""
+        """Makes the consumer. If what it had filled is empty, it begins again at the first event."""
         jsm = self._deps.nc.jsm(timeout=_ANSWER_S_MAX)
         if await self.empty():
             with contextlib.suppress(NotFoundError):
@@ -80,7 +77,7 @@ class Follower(abc.ABC):
         await jsm.add_consumer(subjects.EVENTS_STREAM, config)
 
     async def run(self) -> None:
-        """Until cancelled. Trouble shows in readiness and is retried with growing waits."""
+        """Follows the log until it is cancelled. Trouble shows in readiness and is retried with growing waits."""
         backoff_s = _BACKOFF_S
         while True:
             queue = WorkQueue(self._deps.nc, subjects.EVENTS_STREAM, self.durable, self.credit)
@@ -105,6 +102,6 @@ class Follower(abc.ABC):
             backoff_s = min(_BACKOFF_S_MAX, backoff_s * 2)
 
     async def bury(self, delivery: Delivery) -> None:
-        """What can't be read goes to the dead letters once, with where it came from, and the queue goes on."""
+        """Puts a message that can't be read into the dead letters, with its origin. The queue goes on."""
         log.error("an event can't be read; it is in the dead letters", extra={"seq": delivery.seq})
         await self._deps.log.bury("gateway", delivery, "unreadable")

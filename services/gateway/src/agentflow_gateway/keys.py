@@ -1,6 +1,6 @@
-"""API keys: made at first start, or by hand with `python -m agentflow_gateway.keys create|list|revoke`.
+"""API keys: made at the first start, or by hand with `python -m agentflow_gateway.keys create|list|revoke`.
 
-A key is shown once, when it is made; the database holds its SHA-256.
+A key is shown once, when it is made. The database contains its SHA-256.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from agentflow_common.errors import AgentFlowError
 from agentflow_common.settings import DatabaseSettings
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store.runs import SCHEMA, Store
+from agentflow_gateway.store.keys import KeyRow, KeyStore
+from agentflow_gateway.store.tables import SCHEMA, Store
 
 log = logging.getLogger(__name__)
 
@@ -37,52 +38,54 @@ def new_key_id() -> str:
     return "key_" + secrets.token_hex(6)
 
 
-async def create(store: Store, org: str, permissions: Sequence[str], name: str, now_ms: int) -> tuple[str, str]:
-    """(id, key) of a new key. InvalidError for a bad org or an unknown permission."""
+async def create(store: KeyStore, org: str, permissions: Sequence[str], name: str, now_ms: int) -> tuple[str, str]:
+    """Returns (id, key) of a new key. InvalidError for a bad org or an unknown permission."""
     ids.check_token(org, "org")
     limits.check_text(name, "name", 100)
-    granted = auth_rules.check_permissions(permissions)
-    key_id, key = new_key_id(), new_key()
-    await store.put_key(key_id, auth_rules.key_digest(key), org, name, granted, now_ms)
-    return key_id, key
+    key = new_key()
+    return await _put(store, key, org, name, auth_rules.check_permissions(permissions), now_ms), key
 
 
-async def ensure_dev_key(store: Store, settings: GatewaySettings, now_ms: int) -> None:
-    """At first start there must be a way in; later `API_KEY` may change. The key is written to the file, never logged.
+async def _put(store: KeyStore, key: str, org: str, name: str, permissions: tuple[str, ...], now_ms: int) -> str:
+    row = KeyRow(id=new_key_id(), org=org, name=name, permissions=permissions, created_at=now_ms, revoked_at=None)
+    await store.put(row, auth_rules.key_digest(key))
+    return row.id
+
+
+async def ensure_dev_key(store: KeyStore, settings: GatewaySettings, now_ms: int) -> None:
+    """Makes a key at the first start. Later `API_KEY` may change. The key is written to the file, never logged.
 
     Without API_KEY and without a file nobody could learn a random key, so none is made.
     """
     org, file = ids.check_token(settings.default_org_id, "DEFAULT_ORG_ID"), settings.dev_key_file
     if settings.api_key:
-        await store.put_key(
-            new_key_id(), auth_rules.key_digest(settings.api_key), org, "env", auth_rules.PERMISSIONS, now_ms
-        )
+        await _put(store, settings.api_key, org, "env", auth_rules.PERMISSIONS, now_ms)
         if file is not None:
             _write_secret(file, settings.api_key)
         return
-    there = await store.count_keys() > 0
+    there = await store.count() > 0
     if file is None:
         if not there:
             log.warning("there is no API key: run `python -m agentflow_gateway.keys create --org %s`", org)
         return
     if there and await _file_works(store, file):
         return
-    # a lost file is a lost key: whoever may set the gateway's environment gets another one
+    # a lost file is a lost key: the person who sets the gateway's environment gets another one
     _, key = await create(store, org, auth_rules.PERMISSIONS, "dev", now_ms)
     _write_secret(file, key)
     log.info("dev key made", extra={"org": org})
 
 
-async def _file_works(store: Store, file: Path) -> bool:
+async def _file_works(store: KeyStore, file: Path) -> bool:
     try:
         key = await asyncio.to_thread(lambda: file.read_text().strip())
     except OSError:
         return False
-    return bool(key) and await store.find_key(auth_rules.key_digest(key)) is not None
+    return bool(key) and await store.find(auth_rules.key_digest(key)) is not None
 
 
 def _write_secret(file: Path, key: str) -> None:
-    """Readable by the owner alone from the first byte on, and never half written."""
+    """Writes the file so that only its owner can read it, from the first byte on, and never half."""
     file.parent.mkdir(parents=True, exist_ok=True)
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     with contextlib.suppress(FileNotFoundError):
@@ -95,7 +98,7 @@ def _write_secret(file: Path, key: str) -> None:
 
 @contextlib.asynccontextmanager
 async def opened(settings: DatabaseSettings) -> AsyncIterator[Store]:
-    """The gateway's store with its schema brought up to date."""
+    """Opens the gateway's tables, with the schema brought up to date."""
     pool = await postgres.connect(settings, SCHEMA)
     try:
         await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
@@ -124,15 +127,15 @@ async def _run(arguments: argparse.Namespace) -> int:
     async with opened(DatabaseSettings()) as store:
         if arguments.command == "create":
             permissions = arguments.permissions.split(",")
-            key_id, key = await create(store, arguments.org, permissions, arguments.name, now_ms)
+            key_id, key = await create(store.keys, arguments.org, permissions, arguments.name, now_ms)
             sys.stderr.write(f"{key_id} for org {arguments.org}; this is the only time the key is shown:\n")
             out(key + "\n")
         elif arguments.command == "list":
-            for row in await store.list_keys(arguments.org):
+            for row in await store.keys.list(arguments.org):
                 made = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row.created_at / 1000))
                 state = "revoked" if row.revoked_at else "active"
                 out(f"{row.id}\t{row.org}\t{','.join(row.permissions)}\t{state}\t{made}\t{row.name}\n")
-        elif not await store.revoke_key(arguments.id, now_ms):
+        elif not await store.keys.revoke(arguments.id, now_ms):
             sys.stderr.write(f"no active key {arguments.id!r}: see `list`\n")
             return 1
     return 0

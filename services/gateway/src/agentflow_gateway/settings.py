@@ -1,4 +1,4 @@
-"""What the gateway reads from its environment."""
+"""The settings that the gateway reads from its environment."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the workers offer: the keys `tool.<name>` and `function.<name>` of the bucket AF_REGISTRY, cached briefly."""
+"""The tools and functions that workers offer: keys `tool.<name>` and `function.<name>` of the bucket AF_REGISTRY."""
 
 from __future__ import annotations
 
@@ -22,24 +22,21 @@ _TOGETHER_MAX: Final = 64  # requests for entries that are on their way at a tim
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """A tool or function as a worker published it.
-
-    schema: JSON Schema of the arguments. offered_at: ms since the epoch. unchecked: see toolargs.Signature.
-    """
+    """A tool or function as a worker published it."""
 
     kind: str
     name: str
     idempotent: bool = False
     reveal: tuple[str, ...] = ()
-    schema: dict[str, Any] = {}
+    schema: dict[str, Any] = {}  # JSON Schema of the arguments
     doc: str = ""
     built_in: bool = False
-    offered_at: int = 0
-    unchecked: tuple[str, ...] | None = None
+    offered_at: int = 0  # ms since the epoch
+    unchecked: tuple[str, ...] | None = None  # see tool_arguments.Signature
 
 
 class Registry:
-    """Names of tools and functions; empty until a worker has registered any, and then nothing can be checked."""
+    """The names of tools and functions. It is empty, and nothing can be checked, until a worker has registered one."""
 
     def __init__(self, nc: Client) -> None:
         self._nc = nc
@@ -50,7 +47,7 @@ class Registry:
         self._read_at = float("-inf")
 
     async def names(self, kind: str, *, fresh: bool = False) -> frozenset[str]:
-        """kind: `tool` or `function`. fresh: don't take the cache's word."""
+        """Returns the names of a kind, `tool` or `function`. fresh: reads them again, without the cache."""
         keys = await self._read(fresh)
         prefix = kind + "."
         return frozenset(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
@@ -58,37 +55,37 @@ class Registry:
     async def known(self) -> bool:
         return bool(await self._read(False))
 
-    async def offers(self, wanted: Callable[[str, str], bool]) -> list[Offer]:
-        """Returns the offers whose kind and name are wanted, tools first, by name."""
+    async def offers(self, includes: Callable[[str, str], bool]) -> list[Offer]:
+        """Returns the offers whose kind and name are included, tools first, by name."""
         keys = [tuple(key.split(".", 1)) for key in await self._read(True)]
-        chosen = sorted((kind, name) for kind, name in keys if wanted(kind, name))
+        chosen = sorted((kind, name) for kind, name in keys if includes(kind, name))
         slots = asyncio.Semaphore(_TOGETHER_MAX)
 
         async def one(kind: str, name: str) -> Offer | None:
             async with slots:
                 return await self._offer(kind, name)
 
-        found = await asyncio.gather(*(one(kind, name) for kind, name in chosen))
-        return sorted((offer for offer in found if offer is not None), key=lambda o: (o.kind != "tool", o.name))
+        offers = await asyncio.gather(*(one(kind, name) for kind, name in chosen))
+        return sorted((offer for offer in offers if offer is not None), key=lambda o: (o.kind != "tool", o.name))
 
     async def signatures(
-        self, wanted: Collection[tuple[str, str]], *, fresh: bool = False
+        self, called: Collection[tuple[str, str]], *, fresh: bool = False
     ) -> dict[tuple[str, str], Signature]:
-        """What is known of the arguments of these (kind, name). An entry is read once until any changes."""
+        """Returns the known signatures of these (kind, name). An entry is read once until one changes."""
         keys = await self._read(fresh)
-        unread = [place for place in wanted if place not in self._signatures and ".".join(place) in keys]
+        unread = [place for place in called if place not in self._signatures and ".".join(place) in keys]
         signatures = self._signatures  # a change meanwhile begins another
         for offer in await asyncio.gather(*(self._offer(*place) for place in unread)):
             if offer is not None:
                 signatures[offer.kind, offer.name] = Signature(offer.schema, offer.unchecked)
-        return {place: signatures[place] for place in wanted if place in signatures}
+        return {place: signatures[place] for place in called if place in signatures}
 
     def fits(self, digest: str) -> bool:
-        """True if the definition's arguments were found to fit what the workers offer, and that has not changed."""
+        """True if the definition's arguments fitted the workers' offers, and these have not changed."""
         return digest in self._fitting
 
     def remember_fitting(self, digest: str, known: Mapping[tuple[str, str], Signature]) -> None:
-        """known: what it was compared with; nothing is remembered if that has changed."""
+        """Remembers that the definition fits. known: the signatures it was compared with; they must be current."""
         if any(self._signatures.get(place) is not signature for place, signature in known.items()):
             return
         if len(self._fitting) >= _FITTING_MAX:
@@ -103,8 +100,8 @@ class Registry:
         if not message.data:  # the entry was deleted
             return None
         at = int(message.time.timestamp() * 1000) if message.time is not None else 0
-        told = msgspec.json.decode(message.data, type=dict[str, Any])
-        return msgspec.convert({**told, "kind": kind, "name": name, "offered_at": at}, Offer)
+        published = msgspec.json.decode(message.data, type=dict[str, Any])
+        return msgspec.convert({**published, "kind": kind, "name": name, "offered_at": at}, Offer)
 
     async def _read(self, fresh: bool) -> frozenset[str]:
         now = time.monotonic()

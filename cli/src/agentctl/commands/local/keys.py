@@ -15,7 +15,7 @@ from agentctl.options import DataDir, argument, option
 from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
-    from agentflow_gateway.store.runs import KeyRow, Store
+    from agentflow_gateway.store.keys import KeyRow, KeyStore
 
 app = typer.Typer(no_args_is_help=True, help="API keys of the embedded stack that runs here.")
 
@@ -55,7 +55,7 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List keys, without the keys themselves."""
-    found = _with_store(data_dir, lambda store: store.list_keys(org))
+    found = _with_store(data_dir, lambda store: store.list(org))
     emit([_plain(row) for row in found], output, lambda: _table(found))
 
 
@@ -70,8 +70,8 @@ def revoke(
 
     now_ms = SystemClock().now_ms()
 
-    async def work(store: Store) -> list[str]:
-        return [key_id for key_id in ids if not await store.revoke_key(key_id, now_ms)]
+    async def work(store: KeyStore) -> list[str]:
+        return [key_id for key_id in ids if not await store.revoke(key_id, now_ms)]
 
     missing = _with_store(data_dir, work)
     done({"revoked": [key_id for key_id in ids if key_id not in missing], "unknown": missing}, output)
@@ -82,7 +82,7 @@ def revoke(
         raise CliError(f"no active key {', '.join(missing)}", fix="see `agentctl keys list`")
 
 
-def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) -> T:
+def _with_store(data_dir: Path | None, work: Callable[[KeyStore], Awaitable[T]]) -> T:
     """Returns the result of work on the gateway's tables of the stack that runs in the data dir."""
     from agentctl.stack import find
     from agentflow_common.settings import DatabaseSettings
@@ -102,7 +102,7 @@ def _with_store(data_dir: Path | None, work: Callable[[Store], Awaitable[T]]) ->
 
     async def body() -> T:
         async with keys.opened(settings) as store:
-            return await work(store)
+            return await work(store.keys)
 
     return asyncio.run(body())
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -213,6 +213,18 @@ class EventLog:
                 return out
             position = chunk[-1].seq + 1
 
+    async def messages(
+        self, subject: str, after_seq: int = 0, stream: str = subjects.EVENTS_STREAM
+    ) -> AsyncIterator[Stored]:
+        """Yields what `read` returns, a chunk at a time: a long log is never in memory as a whole."""
+        more = True
+        while more:
+            chunk, more = await self._read_chunk(subject, after_seq + 1, _READ_BATCH, stream)
+            for stored in chunk:
+                yield stored
+                after_seq = stored.seq
+            more = more and bool(chunk)
+
     async def _read_chunk(self, subject: str, start: int, want: int, stream: str) -> tuple[list[Stored], bool]:
         """One batched direct get; ends with an end-of-batch status that tells how many are left.
 
@@ -284,6 +296,11 @@ class EventLog:
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
         await fast_path.send(self._nc, delivery.reply, b"+ACK")
+
+    async def retry_later(self, delivery: Delivery, wait_s: float) -> None:
+        """Asks the queue to deliver the message again after some seconds."""
+        delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
+        await self._nc.publish(delivery.reply, b"-NAK " + delay)
 
     async def in_progress(self, delivery: Delivery) -> None:
         """Asks the queue for another `ack_wait`."""

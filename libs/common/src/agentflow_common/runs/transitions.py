@@ -121,5 +121,8 @@ RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     ev.SignalReceived: _REQUEST,
 }
 
+# The status of a run after each event that changes it.
+STATUS_AFTER: Final[Mapping[type[ev.Event], RunStatus]] = {event: t.after[0] for event, t in RUN.items() if t.after}
+
 # These change no status: the beginning of the log, a back edge that is taken, the next superstep of a graph.
 NEITHER: Final[frozenset[type[ev.Event]]] = frozenset({ev.RunSubmitted, ev.StepsReset, ev.GraphAdvanced})

@@ -8,8 +8,6 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
 from agentflow_common.subjects import EntityKey
 
-_CHUNK = 500
-
 
 async def load_schedule(log: EventLog, key: EntityKey) -> ScheduleState | None:
     """The folded state, None if there is no such schedule; one that was deleted is there still (`deleted`)."""
@@ -17,12 +15,8 @@ async def load_schedule(log: EventLog, key: EntityKey) -> ScheduleState | None:
     checkpoint = await log.last(subjects.out_checkpoint(key))
     event = ev.try_decode(checkpoint.data) if checkpoint is not None else None
     position = event.seen if isinstance(event, ev.ScheduleCheckpointed) else 0
-    while True:
-        chunk = await log.read(subjects.run_all(key), position, _CHUNK)
-        for stored in chunk:
-            found = ev.try_decode(stored.data)
-            if found is not None:
-                fold.add(found, stored.seq)
-            position = stored.seq
-        if len(chunk) < _CHUNK:
-            return fold.finish()
+    async for stored in log.messages(subjects.run_all(key), position):
+        found = ev.try_decode(stored.data)
+        if found is not None:
+            fold.add(found, stored.seq)
+    return fold.finish()

@@ -1,4 +1,4 @@
-"""API keys to identities, with a small cache in front of Postgres."""
+"""Turns API keys into identities, with a small cache in front of Postgres."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Final
 
 from agentflow_common.errors import UnauthenticatedError
 from agentflow_gateway.auth_rules import Identity, key_digest
-from agentflow_gateway.store.runs import Store
+from agentflow_gateway.store.keys import KeyStore
 
 _CACHE_MAX: Final = 10_000
 _KEY_CHARS_MAX: Final = 512
 
 
 class Authenticator:
-    """Finds who a key is. A revoked key may still work for `cache_s` seconds; an unknown one is never cached."""
+    """Finds the owner of a key. A revoked key may still work for `cache_s` seconds; an unknown one is never cached."""
 
-    def __init__(self, store: Store, cache_s: float) -> None:
+    def __init__(self, store: KeyStore, cache_s: float) -> None:
         self._store = store
         self._cache_s = cache_s
         self._cache: OrderedDict[bytes, tuple[Identity, float]] = OrderedDict()
 
     async def identify(self, key: str) -> Identity:
-        """UnauthenticatedError if no valid key is this one; the message never repeats it."""
+        """Returns the caller that the key belongs to. UnauthenticatedError never repeats the key."""
         if len(key) > _KEY_CHARS_MAX:
             raise _unknown()
         digest = key_digest(key)
@@ -31,7 +31,7 @@ class Authenticator:
         cached = self._cache.get(digest)
         if cached is not None and cached[1] > now:
             return cached[0]
-        row = await self._store.find_key(digest)
+        row = await self._store.find(digest)
         if row is None:
             self._cache.pop(digest, None)
             raise _unknown()

@@ -1,65 +1,85 @@
-"""JSON values to protobuf's Struct and back, and names to enums. Pure."""
+"""Converts plain data to protobuf messages and back: structs, JSON values, enums. Pure."""
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, Final
 
 import msgspec
 from google.protobuf import struct_pb2
 
-from agentflow.v1 import budget_pb2, workflow_pb2
-from agentflow_common.errors import InvalidError, Problem
+from agentflow.v1 import workflow_pb2
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 
-_RUN: Final = {name.removeprefix("RUN_STATUS_").lower(): number for name, number in workflow_pb2.RunStatus.items()}
-_STEP: Final = {name.removeprefix("STEP_STATUS_").lower(): number for name, number in workflow_pb2.StepStatus.items()}
 LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf number (a double)
-_PERIOD: Final = {name.removeprefix("BUDGET_PERIOD_").lower(): n for name, n in budget_pb2.BudgetPeriod.items()}
+
+
+class EnumNames:
+    """The plain names of an enum's numbers: `completed` for RUN_STATUS_COMPLETED."""
+
+    def __init__(self, enum: Any, prefix: str, place: str) -> None:
+        self._numbers: dict[str, int] = {
+            name.removeprefix(prefix).lower(): number for name, number in enum.items() if number
+        }
+        self._place = place  # the request's field that holds the number
+
+    def number(self, name: str) -> Any:
+        """Returns the number, or 0 (unspecified) for a name of a later version."""
+        return self._numbers.get(name, 0)
+
+    def name(self, number: int) -> str:
+        """Returns the name, or the empty string for 0. InvalidError for a number that is not known."""
+        return self.required(number) if number else ""
+
+    def required(self, number: int) -> str:
+        """Returns the name. InvalidError for a number that is not known, and for 0."""
+        for name, known in self._numbers.items():
+            if known == number:
+                return name
+        raise InvalidError.at(self._place, f"{self._place} {number} is not known", f"use {', '.join(self._numbers)}")
+
+
+RUN_STATUS: Final = EnumNames(workflow_pb2.RunStatus, "RUN_STATUS_", "status")
+STEP_STATUS: Final = EnumNames(workflow_pb2.StepStatus, "STEP_STATUS_", "status")
+
+
+@functools.cache
+def _shared(descriptor: Any, source: type[msgspec.Struct]) -> tuple[str, ...]:
+    return tuple(field.name for field in descriptor.fields if field.name in source.__struct_fields__)
+
+
+def message_of(kind: Any, source: msgspec.Struct, **others: Any) -> Any:
+    """Returns a message whose fields come from the fields of `source` with the same names, and from `others`.
+
+    A field that neither has is a TypeError, so that no field is forgotten; None leaves a field unset.
+    """
+    fields = {name: getattr(source, name) for name in _shared(kind.DESCRIPTOR, type(source)) if name not in others}
+    if missing := {field.name for field in kind.DESCRIPTOR.fields} - fields.keys() - others.keys():
+        raise TypeError(f"{kind.__name__} needs {', '.join(sorted(missing))}")
+    return kind(**fields, **others)
+
+
+def optional(request: Any, name: str) -> Any:
+    """Returns the value of a field, None if it is not set. A protobuf Value is returned as JSON."""
+    if not request.HasField(name):
+        return None
+    value = getattr(request, name)
+    return from_value(value, name) if isinstance(value, struct_pb2.Value) else value
 
 
 def error_info(error: StepError | None) -> Any:
-    if error is None:
-        return None
-    return workflow_pb2.ErrorInfo(type=error.type, message=error.message, retryable=error.retryable)
-
-
-def run_status(name: str) -> Any:
-    """`completed` -> RUN_STATUS_COMPLETED; a status of a later version is UNSPECIFIED."""
-    return _RUN.get(name, 0)
-
-
-def step_status(name: str) -> Any:
-    return _STEP.get(name, 0)
-
-
-def period(name: str) -> Any:
-    return _PERIOD.get(name, 0)
-
-
-def run_status_name(number: int) -> str:
-    """The filter of a list: empty for UNSPECIFIED. InvalidError for a number that is no status."""
-    return _name(_RUN, number, "status")
-
-
-def period_name(number: int) -> str:
-    return _name(_PERIOD, number, "period")
-
-
-def _name(table: dict[str, int], number: int, place: str) -> str:
-    for name, known in table.items():
-        if known == number:
-            return name if number else ""
-    allowed = ", ".join(name for name, known in table.items() if known)
-    raise InvalidError(f"{place} {number} is not known", problems=(Problem(place, "not known", f"use {allowed}"),))
+    return None if error is None else message_of(workflow_pb2.ErrorInfo, error)
 
 
 def set_value(target: struct_pb2.Value, value: Any, left: int = LEVELS_MAX) -> None:
-    """Writes a JSON value. An integer beyond 2^53 is written as a text of its digits, since a protobuf number is a
-    double and would round it. What is nested too deeply for a message is cut: `{"$truncated": bytes}`.
+    """Writes a JSON value.
 
-    left: levels of the message that the value may take."""
+    An integer beyond 2^53 is written as a text of its digits: a protobuf number is a double and would round it. A value
+    that is nested too deeply for a message is cut: `{"$truncated": bytes}`. left: levels that the value may take.
+    """
     if value is None:
         target.null_value = struct_pb2.NULL_VALUE
     elif isinstance(value, bool):
@@ -94,7 +114,7 @@ def exact_number(value: float, place: str) -> int | float:
 
 
 def from_struct(struct: struct_pb2.Struct, place: str) -> dict[str, Any]:
-    """Plain JSON data; integral numbers are integers. InvalidError for NaN and infinity, naming the place."""
+    """Returns plain JSON data; integral numbers are integers. InvalidError for NaN and infinity names the place."""
     return {key: from_value(value, f"{place}.{key}") for key, value in struct.fields.items()}
 
 

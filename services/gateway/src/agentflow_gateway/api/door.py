@@ -1,6 +1,7 @@
 """The one way in: every call is authenticated, authorised, bounded, traced, measured and logged here.
 
-Health and reflection are open. A refused caller's request is not even parsed. Errors leave as rich gRPC statuses.
+Health and reflection are open. A refused caller's request is not even parsed. Errors leave as rich gRPC statuses. A
+servicer's method receives the request and, instead of gRPC's context, the Call.
 """
 
 from __future__ import annotations
@@ -19,8 +20,10 @@ from prometheus_client import Counter, Histogram
 from agentflow_common import telemetry
 from agentflow_common.errors import InvalidError, OverloadedError
 from agentflow_gateway import auth_rules
-from agentflow_gateway.api import call_context, errors
+from agentflow_gateway.api import errors
 from agentflow_gateway.api.auth import Authenticator
+from agentflow_gateway.api.call import Call
+from agentflow_gateway.dependencies import Deps
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +44,7 @@ ACTIVE: Final = Histogram(
 
 
 class _Visit:
-    """One call from the door's point of view: opens with who and when, closes with a metric and a log line."""
+    """The record of one call, which ends with a metric and a log line."""
 
     def __init__(self, method: str, stream: bool) -> None:
         self.method = method
@@ -54,7 +57,7 @@ class _Visit:
         self._began = time.perf_counter()
 
     def failed(self, error: BaseException) -> grpc.Status:
-        cause = errors.known(error)
+        cause = errors.for_client(error)
         self.code, self.kind = cause.code.upper(), cause.kind
         return errors.to_status(cause)
 
@@ -71,9 +74,9 @@ class _Visit:
 class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     """Wraps every handler of the API's services."""
 
-    def __init__(self, authenticator: Authenticator, calls_active_max: int) -> None:
-        self._authenticator = authenticator
-        self._calls_active_max = calls_active_max
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+        self._authenticator = Authenticator(deps.store.keys, deps.settings.key_cache_s)
         self._active = 0
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
@@ -107,17 +110,18 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                     telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span,
                     telemetry.log_context(org=identity.org, trace=telemetry.trace_id(span.traceparent)),
                 ):
-                    if self._active > self._calls_active_max:
+                    limit = self._deps.settings.calls_active_max
+                    if self._active > limit:
                         raise OverloadedError(
-                            f"the gateway serves {self._calls_active_max} calls already; try again",
+                            f"the gateway already serves {limit} calls; try again",
                             kind="overloaded",
                             retry_after_ms=250,
                         )
                     visit.trace = telemetry.trace_id(span.traceparent)
-                    call_context.enter(call_context.Call(identity, span.traceparent, _deadline(context)))
+                    call = Call(self._deps, identity, span.traceparent, _deadline(context))
                     request = _parse(handler, data)
                     visit.run = _run_of(request)
-                    reply = await handler.unary_unary(request, context)
+                    reply = await handler.unary_unary(request, call)
                     visit.run = visit.run or _run_of(reply)
                     return reply
             except asyncio.CancelledError:
@@ -139,12 +143,11 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:
                 trace = span.traceparent
             visit.trace = telemetry.trace_id(trace)
-            call_context.enter(call_context.Call(identity, trace, None))
             inner: Any = None
             try:
                 request = _parse(handler, data)
                 visit.run = _run_of(request)
-                inner = handler.unary_stream(request, context)
+                inner = handler.unary_stream(request, Call(self._deps, identity, trace))
                 async for reply in inner:
                     yield reply
             except (asyncio.CancelledError, GeneratorExit):
@@ -163,7 +166,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
 
 
 def _run_of(message: Any) -> str:
-    """The run that a request or an answer names, for the log line; what has not the form of a run id is left out."""
+    """Returns the run that a request or an answer names, for the log line. Other texts than run ids are left out."""
     run = getattr(message, "run_id", "")
     return run if _RUN_ID.match(run) else ""
 

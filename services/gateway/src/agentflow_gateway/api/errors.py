@@ -1,4 +1,4 @@
-"""An error as a gRPC status with google.rpc details: BadRequest (place, message, fix), ErrorInfo, RetryInfo."""
+"""Turns an error into a gRPC status with google.rpc details: BadRequest, ErrorInfo, RetryInfo."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ FIELD_CHARS_MAX: Final = 300
 DOMAIN: Final = "agentflow"
 
 
-def known(error: BaseException) -> AgentFlowError:
-    """The AgentFlowError that the client gets for any exception. What is unforeseen is logged under an id."""
+def for_client(error: BaseException) -> AgentFlowError:
+    """Returns the AgentFlowError that the client gets for an exception. An unforeseen one is logged under an id."""
     if isinstance(error, AgentFlowError):
         if error.code == "unavailable" and error.retry_after_ms is None:
             error.retry_after_ms = transient.RETRY_AFTER_MS
@@ -38,7 +38,7 @@ def known(error: BaseException) -> AgentFlowError:
 
 
 def to_status(error: AgentFlowError) -> grpc.Status:
-    """Status code, message and details; bounded, so that peers accept the trailers."""
+    """Returns the status code, message and details, bounded so that peers accept the trailers."""
     code = grpc.StatusCode[error.code.upper()]
     status = status_pb2.Status(code=code.value[0], message=_clip(error.message, MESSAGE_CHARS_MAX))
     _add(status, error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN))
@@ -48,16 +48,16 @@ def to_status(error: AgentFlowError) -> grpc.Status:
         _add(status, retry)
     if error.problems:
         _add(status, _bad_request(error, DETAILS_BYTES_MAX - status.ByteSize()))
-    made = rpc_status.to_status(status)
+    plain = rpc_status.to_status(status)
     if error.retry_after_ms is None:
-        return made
+        return plain
     # for clients that can't read the details: whole seconds, as in HTTP
     after = ("retry-after", str(-(-error.retry_after_ms // 1000)))
-    return made._replace(trailing_metadata=(*made.trailing_metadata, after))
+    return plain._replace(trailing_metadata=(*plain.trailing_metadata, after))
 
 
 def _bad_request(error: AgentFlowError, bytes_max: int) -> error_details_pb2.BadRequest:
-    """field: the place; description: what is wrong; localized_message: the fix."""
+    """Returns the problems: `field` is the place, `description` the fault, `localized_message` the fix."""
     bad = error_details_pb2.BadRequest()
     for number, problem in enumerate(error.problems):
         violation = error_details_pb2.BadRequest.FieldViolation(
@@ -68,7 +68,7 @@ def _bad_request(error: AgentFlowError, bytes_max: int) -> error_details_pb2.Bad
             violation.localized_message.message = _clip(problem.fix, FIELD_CHARS_MAX)
         if bad.ByteSize() + violation.ByteSize() > bytes_max - 100:
             left = len(error.problems) - number
-            bad.field_violations.add(field="", description=f"and {left} more; mend these first")
+            bad.field_violations.add(field="", description=f"and {left} more; fix these first")
             break
         bad.field_violations.append(violation)
     return bad
@@ -81,6 +81,6 @@ def _add(status: Any, detail: Any) -> None:
 
 
 def _clip(text: str, chars_max: int) -> str:
-    """Printable and bounded. Escapes are counted too: the message is percent-encoded on the wire."""
+    """Returns the text printable and bounded. The message is percent-encoded on the wire."""
     clean = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
     return clean if len(clean) <= chars_max else clean[: chars_max - 3] + "..."

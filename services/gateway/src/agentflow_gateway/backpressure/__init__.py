@@ -1,1 +1,3 @@
-"""Whether another run is accepted, by what the schedulers have in hand."""
+"""Accepts or refuses further runs, by what the schedulers have in hand."""
+
+__all__ = ["admission", "load_reports"]

@@ -1,4 +1,4 @@
-"""Feeds the admission with what the schedulers tell: the keys `scheduler.<id>` of the bucket AF_LOAD."""
+"""Feeds the admission with the schedulers' reports: the keys `scheduler.<id>` of the bucket AF_LOAD."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from agentflow_common.errors import UNREADABLE
 from agentflow_common.log.consumers import PullError, Tail
 from agentflow_gateway.backpressure.admission import Admission, Bounds, Report
 from agentflow_gateway.settings import GatewaySettings
-from agentflow_gateway.store.runs import Store
+from agentflow_gateway.store.runs import RunStore
 
 log = logging.getLogger(__name__)
 
 _SUBJECT: Final = f"$KV.{subjects.LOAD_BUCKET}.scheduler."
-_SILENT_S: Final = 6.0  # the bucket forgets a scheduler that is silent for 5 s, some servers without telling watchers
+_SILENT_S: Final = 6.0  # the bucket forgets a scheduler that is silent for 5 s, some servers without notifying watchers
 _ORG_CACHE_S: Final = 1.0
 _ORGS_MAX: Final = 10_000
 
@@ -36,16 +36,16 @@ def bounds_of(settings: GatewaySettings) -> Bounds:
 
 
 class Load:
-    def __init__(self, nc: Client, store: Store, settings: GatewaySettings) -> None:
+    def __init__(self, nc: Client, runs: RunStore, settings: GatewaySettings) -> None:
         self._nc = nc
-        self._store = store
+        self._runs = runs
         self.admission = Admission(bounds_of(settings))
         self._seen: dict[str, float] = {}
-        self._told = False
+        self._reported = False
         self._orgs: dict[str, tuple[int, float]] = {}
 
     async def admit(self, org: str, now_ms: int) -> None:
-        """Counts the run as taken, or raises OverloadedError."""
+        """Counts the run as accepted, or raises OverloadedError."""
         bound = self.admission.bounds.org_runs
         self.admission.check(org, await self._org_active(org, bound) if bound else 0)
         self.admission.accepted(now_ms)
@@ -54,20 +54,20 @@ class Load:
             self._orgs[org] = (active + 1, read_at)
 
     async def _org_active(self, org: str, bound: int) -> int:
-        found = self._orgs.get(org)
-        if found is None or time.monotonic() - found[1] > _ORG_CACHE_S:
+        cached = self._orgs.get(org)
+        if cached is None or time.monotonic() - cached[1] > _ORG_CACHE_S:
             if len(self._orgs) >= _ORGS_MAX:
                 self._orgs.clear()
-            self._orgs[org] = (await self._store.count_active(org, bound), time.monotonic())
+            self._orgs[org] = (await self._runs.count_active(org, bound), time.monotonic())
         return self._orgs[org][0]
 
     @property
     def schedulers(self) -> int | None:
-        """How many tell of themselves; None until one ever has: the reports may not have been read yet."""
-        return len(self._seen) if self._told else None
+        """The number of schedulers that report, None before the first report: they may not have been read yet."""
+        return len(self._seen) if self._reported else None
 
     async def run(self) -> None:
-        """Until cancelled. Without the bucket the last reports hold."""
+        """Follows the bucket until it is cancelled. Without the bucket the last reports count."""
         while True:
             try:
                 await self._follow()
@@ -96,7 +96,7 @@ class Load:
             log.warning("a scheduler's load can't be read", extra={"key": key})
             return
         self._seen[key] = time.monotonic()
-        self._told = True
+        self._reported = True
         self.admission.report(key, report)
 
     def _expire(self) -> None:

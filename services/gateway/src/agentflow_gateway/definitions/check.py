@@ -1,4 +1,4 @@
-"""Definitions: parse, check against prompts, workers and subworkflows, register, look up. Nothing is stored before."""
+"""Checks definitions: parses them, looks up their prompts, tools and subworkflows. Nothing is stored before."""
 
 from __future__ import annotations
 
@@ -15,51 +15,69 @@ from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.definition.parse import InvalidDefinitionError, parse_dict
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError, InvalidError, Problem
 from agentflow_gateway import limits
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import lookup, pin_subworkflows, unknown_names
-from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.store.runs import DefinitionRow
+from agentflow_gateway.store.definitions import DefinitionRow
+from agentflow_gateway.worker_registry import Registry
 
 CANONICAL_BYTES_MAX: Final = 2 * 1024 * 1024  # it is pinned in `run.submitted`; the server takes messages of 8 MiB
 _INLINE_PARSE_CHARS: Final = 32 * 1024  # longer texts are parsed on a thread, so that other calls go on
+_NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
+UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content
+UNREGISTERED: Final = "unregistered"
 
-Lines = Mapping[tuple[str | int, ...], int]
+Path = tuple[str | int, ...]
+Lines = Mapping[Path, int]
 
 
 class Source(msgspec.Struct, frozen=True):
-    """A definition as the client gave it: exactly one is set. ref: `name`, `name@version` or `name@label`."""
+    """A definition as the client gave it: one of the three is set."""
 
-    ref: str = ""
+    ref: str = ""  # `name`, `name@version` or `name@label`
     text: str | None = None
     data: dict[str, Any] | None = None
 
 
 class Checked(msgspec.Struct, frozen=True):
-    """A definition that may run. identity: what the client asked for, for the submission digest. pinned: prompts.
-    definitions: those of its subworkflows, by reference."""
+    """A definition that may run."""
 
     definition: Definition
     canonical: dict[str, Any]
     digest: str
-    identity: str
-    pinned: dict[str, str]
-    definitions: dict[str, dict[str, Any]] = {}
+    identity: str  # what the client asked for, for the submission digest
+    pinned: dict[str, str]  # prompts
+    definitions: dict[str, dict[str, Any]] = {}  # those of its subworkflows, by reference
 
 
-async def check(deps: Deps, call: Call, source: Source, run: str = "") -> Checked:
-    """Everything that can be wrong with a definition is raised from here as InvalidError with places and fixes.
+class Loaded(msgspec.Struct, frozen=True):
+    definition: Definition
+    canonical: dict[str, Any]
+    digest: str
+    uses: dict[str, dict[str, Path]]  # by kind of work: each name that is called, with the place of its first use
 
-    run: for whom it is, which decides where a label has a canary.
+
+class Part(msgspec.Struct, frozen=True):
+    """A definition whose names are looked up: the client's own, or a subworkflow's."""
+
+    loaded: Loaded
+    lines: Lines | None = None
+    prefix: str = ""  # how places in a subworkflow's definition begin
+
+
+async def check(call: Call, source: Source, run: str = "") -> Checked:
+    """Returns the definition if it may run. InvalidError has every problem, with its place and fix.
+
+    run: the run that the definition is for, which decides where a label has a canary.
     """
     try:
-        loaded, lines = await load(deps, call.org, source, run)
+        loaded, lines = await load(call, source, run)
     except InvalidDefinitionError as error:
-        raise await _with_unknown_names(deps, call, error, source) from None
-    return await check_loaded(deps, call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
+        raise await _with_unknown_names(call, error, source) from None
+    return await _check_loaded(call, loaded, lines, f"ref:{source.ref}" if source.ref else "", run)
 
 
-async def _with_unknown_names(deps: Deps, call: Call, error: InvalidDefinitionError, source: Source) -> InvalidError:
-    """The error with the tools, functions and prompts too that are not known: they are looked up in the same go."""
+async def _with_unknown_names(call: Call, error: InvalidDefinitionError, source: Source) -> InvalidError:
+    """Returns the error with problems of unknown tools, functions and prompts too, so that one answer has them all."""
     if error.readable is None:
         return error
     lines = None
@@ -67,77 +85,57 @@ async def _with_unknown_names(deps: Deps, call: Call, error: InvalidDefinitionEr
         from agentflow_common.definition.yaml_text import load as load_text
 
         _, lines = load_text(source.text)
-    parts: Parts = [(loaded_of(error.readable), lines, "")]
-    _, missing = await _prompts(deps, call, parts)
+    parts = [Part(loaded_of(error.readable), lines)]
+    _, missing = await resolve_prompts(call, _places(parts, "llm"))
     trusts = error.repair.trusts if error.repair is not None else _any
-    unknown = (*await _unknown_names(deps, parts), *await _unfit_arguments(deps, parts, trusts))
+    registry = call.deps.registry
+    unknown = (*await _unknown_names(registry, parts), *await _unfit_arguments(registry, parts, trusts))
     return InvalidError(error.message, kind=error.kind, problems=(*error.problems, *missing, *unknown))
 
 
-async def check_loaded(
-    deps: Deps, call: Call, loaded: Loaded, lines: Lines | None, identity: str, run: str = ""
-) -> Checked:
+async def _check_loaded(call: Call, loaded: Loaded, lines: Lines | None, identity: str, run: str) -> Checked:
     definition = loaded.definition
     nested: dict[str, Loaded] = {}
 
-    async def find(ref: str) -> pin_subworkflows.Found:
-        row = await lookup.find(deps, call.org, ref, run)
+    async def find(ref: str) -> pin_subworkflows.Registered:
+        row = await lookup.find(call, ref, run)
         there = nested[ref] = _registered(row.canonical)
-        return pin_subworkflows.Found(there.definition, there.canonical, there.digest)
+        return pin_subworkflows.Registered(there.definition, there.canonical, there.digest)
 
-    pinned_definitions: dict[str, dict[str, Any]] = {}
+    definitions: dict[str, dict[str, Any]] = {}
     unfit: tuple[Problem, ...] = ()
     if "subworkflow" in loaded.uses:
         subworkflows = await pin_subworkflows.pin(definition, loaded.digest, find)
-        pinned_definitions, unfit = subworkflows.definitions, subworkflows.problems
-    parts: Parts = [(loaded, lines, "")]
-    parts += [(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]
-    problems = (*await _unknown_names(deps, parts), *await _unfit_arguments(deps, parts))
-    pinned, missing = await _prompts(deps, call, parts)
-    if found := (*missing, *problems, *unfit):
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        raise InvalidError(
-            f"the workflow definition is not valid: {found[0]}{more}", kind="invalid_definition", problems=found
-        )
-    return Checked(
-        definition, loaded.canonical, loaded.digest, identity or f"def:{loaded.digest}", pinned, pinned_definitions
-    )
-
-
-_NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
-Path = tuple[str | int, ...]
-
-
-class Loaded(msgspec.Struct, frozen=True):
-    """uses: by kind of work, each name that is called with the place of its first use."""
-
-    definition: Definition
-    canonical: dict[str, Any]
-    digest: str
-    uses: dict[str, dict[str, Path]]
-
-
-Parts = list[tuple[Loaded, Lines | None, str]]  # the last: how places in a subworkflow's definition begin
+        definitions, unfit = subworkflows.definitions, subworkflows.problems
+    parts = [Part(loaded, lines)]
+    parts += [Part(item, None, f"{pin_subworkflows.title(item.definition)}: ") for item in nested.values()]
+    registry = call.deps.registry
+    unknown = (*await _unknown_names(registry, parts), *await _unfit_arguments(registry, parts))
+    pinned, missing = await resolve_prompts(call, _places(parts, "llm"))
+    if problems := (*missing, *unknown, *unfit):
+        raise InvalidError.of(problems, "the workflow definition is not valid", kind="invalid_definition")
+    identity = identity or f"def:{loaded.digest}"
+    return Checked(definition, loaded.canonical, loaded.digest, identity, pinned, definitions)
 
 
 def _uses(definition: Definition) -> dict[str, dict[str, Path]]:
-    found: dict[str, dict[str, Path]] = {}
+    uses: dict[str, dict[str, Path]] = {}
     for number, work in definition.works():
         field = _NAMED_BY[work.type]
         path: Path = ("dag", "nodes", number, *work.path, field)
-        found.setdefault(work.type, {}).setdefault(getattr(work.config, field), path)
-    return found
+        uses.setdefault(work.type, {}).setdefault(getattr(work.config, field), path)
+    return uses
 
 
 def loaded_of(definition: Definition) -> Loaded:
     canonical = definition.canonical()
     encoded = msgspec.json.encode(canonical, order="sorted")
     if len(encoded) > CANONICAL_BYTES_MAX:
-        fix = f"keep it under {CANONICAL_BYTES_MAX:,}: move data to inputs or files"
-        raise InvalidError(
-            f"the definition is {len(encoded):,} bytes as JSON; {fix}",
+        raise InvalidError.at(
+            "definition",
+            f"the definition has {len(encoded):,} bytes as JSON, the limit is {CANONICAL_BYTES_MAX:,}",
+            "move data to inputs or files",
             kind="definition_too_large",
-            problems=(Problem("definition", f"{len(encoded):,} bytes", fix),),
         )
     limits.check_reserved(encoded, canonical, "definition")
     return Loaded(definition, canonical, definition.digest(), _uses(definition))
@@ -145,13 +143,14 @@ def loaded_of(definition: Definition) -> Loaded:
 
 @functools.lru_cache(maxsize=64)
 def _registered(canonical: str) -> Loaded:
-    """A registered definition never changes, so it is read once; nobody changes what this returns."""
+    """A registered definition never changes, so it is read once. Callers must not change the result."""
     return loaded_of(load_trusted(msgspec.json.decode(canonical)))
 
 
-async def load(deps: Deps, org: str, source: Source, run: str = "") -> tuple[Loaded, Lines | None]:
+async def load(call: Call, source: Source, run: str = "") -> tuple[Loaded, Lines | None]:
+    """Returns (the definition, for a text the lines of its parts). Only its own mistakes are found here."""
     if source.ref:
-        row = await lookup.find(deps, org, source.ref, run)
+        row = await lookup.find(call, source.ref, run)
         return _registered(row.canonical), None
     if source.text is not None:
         text = source.text
@@ -161,7 +160,7 @@ async def load(deps: Deps, org: str, source: Source, run: str = "") -> tuple[Loa
     if source.data is not None:
         return loaded_of(parse_dict(source.data)), None
     fix = "set `definition_text` (YAML or JSON) or `definition`; a submission may also name a registered `workflow`"
-    raise InvalidError(f"no definition was given: {fix}", problems=(Problem("source", "not set", fix),))
+    raise InvalidError.at("source", "no definition was given", fix)
 
 
 def _parse_text(text: str) -> tuple[Loaded, Lines]:
@@ -171,25 +170,25 @@ def _parse_text(text: str) -> tuple[Loaded, Lines]:
     return loaded_of(parse_dict(data, lines)), lines
 
 
-def _places(parts: Parts, kind: str) -> dict[str, str]:
-    """Where each name of that kind is used first. kind: `tool`, `function` or `llm` (prompts)."""
-    found: dict[str, str] = {}
-    for loaded, lines, prefix in parts:
-        for name, path in loaded.uses.get(kind, {}).items():
-            if name not in found:
-                found[name] = prefix + unknown_names.dotted(path, lines)
-    return found
+def _places(parts: list[Part], kind: str) -> dict[str, str]:
+    """Returns for each name of that kind the place of its first use. kind: `tool`, `function` or `llm` (prompts)."""
+    places: dict[str, str] = {}
+    for part in parts:
+        for name, path in part.loaded.uses.get(kind, {}).items():
+            if name not in places:
+                places[name] = part.prefix + unknown_names.dotted(path, part.lines)
+    return places
 
 
-async def _unknown_names(deps: Deps, parts: Parts) -> tuple[Problem, ...]:
-    if not await deps.registry.known():
+async def _unknown_names(registry: Registry, parts: list[Part]) -> tuple[Problem, ...]:
+    if not await registry.known():
         return ()
     problems: tuple[Problem, ...] = ()
     for kind in ("tool", "function"):
         places = _places(parts, kind)
-        missing = unknown_names.missing_names(places, await deps.registry.names(kind), kind)
+        missing = unknown_names.missing_names(places, await registry.names(kind), kind)
         if missing:  # a worker may have come since the cache was read
-            missing = unknown_names.missing_names(places, await deps.registry.names(kind, fresh=True), kind)
+            missing = unknown_names.missing_names(places, await registry.names(kind, fresh=True), kind)
         problems += missing
     return problems
 
@@ -198,109 +197,112 @@ def _any(_place: Path) -> bool:
     return True
 
 
-async def _unfit_arguments(deps: Deps, parts: Parts, trusts: Callable[[Path], bool] = _any) -> tuple[Problem, ...]:
-    """What is wrong with the arguments of tools and functions that workers offer, at the places that are trusted."""
-    wanted = {
-        (kind, name) for loaded, _, _ in parts for kind in tool_arguments.NAMED_BY for name in loaded.uses.get(kind, ())
+async def _unfit_arguments(
+    registry: Registry, parts: list[Part], trusts: Callable[[Path], bool] = _any
+) -> tuple[Problem, ...]:
+    """Returns problems of arguments of tools and functions that workers offer, at the places that are trusted."""
+    called = {
+        (kind, name) for part in parts for kind in tool_arguments.NAMED_BY for name in part.loaded.uses.get(kind, ())
     }
-    if not wanted:
+    if not called:
         return ()
-    known = await deps.registry.signatures(wanted)
-    if all(deps.registry.fits(loaded.digest) for loaded, _, _ in parts):
+    signatures = await registry.signatures(called)
+    if all(registry.fits(part.loaded.digest) for part in parts):
         return ()
-    if any(_arguments(parts, known, trusts)):  # a worker may have come since the cache was read
-        known = await deps.registry.signatures(wanted, fresh=True)
-    found = tuple(_arguments(parts, known, trusts))
-    for loaded, _, _ in parts if not found and trusts is _any else ():
-        deps.registry.remember_fitting(loaded.digest, known)
-    return found
+    if any(_arguments(parts, signatures, trusts)):  # a worker may have come since the cache was read
+        signatures = await registry.signatures(called, fresh=True)
+    problems = tuple(_arguments(parts, signatures, trusts))
+    for part in parts if not problems and trusts is _any else ():
+        registry.remember_fitting(part.loaded.digest, signatures)
+    return problems
 
 
 def _arguments(
-    parts: Parts, signatures: Mapping[tuple[str, str], tool_arguments.Signature], trusts: Callable[[Path], bool]
+    parts: list[Part], signatures: Mapping[tuple[str, str], tool_arguments.Signature], trusts: Callable[[Path], bool]
 ) -> Iterator[Problem]:
-    for loaded, lines, prefix in parts:
-        for path, text, fix in tool_arguments.findings(loaded.definition, signatures):
+    for part in parts:
+        for path, text, fix in tool_arguments.findings(part.loaded.definition, signatures):
             if trusts(path):
-                yield Problem(prefix + tool_arguments.place_of(path, lines), text, fix)
+                yield Problem(part.prefix + tool_arguments.place_of(path, part.lines), text, fix)
 
 
-async def _prompts(deps: Deps, call: Call, parts: Parts) -> tuple[dict[str, str], tuple[Problem, ...]]:
-    """Pinned versions by reference, and a problem for each reference that names nothing."""
-    places = _places(parts, "llm")
+async def resolve_prompts(call: Call, places: Mapping[str, str]) -> tuple[dict[str, str], tuple[Problem, ...]]:
+    """Returns (pinned versions by reference, a problem for each reference to a prompt that does not exist).
+
+    places: for each reference, its place in the request.
+    """
     if not places:
         return {}, ()
-    reply = await call.ask(deps.nc, rpc.PROMPT_RESOLVE, rpc.ResolvePromptsRequest(org=call.org, refs=tuple(places)))
+    reply = await call.ask(rpc.PROMPT_RESOLVE, rpc.ResolvePromptsRequest(org=call.org, refs=tuple(places)))
     if not reply.missing:
         return dict(reply.pinned), ()
-    listed = await call.ask(deps.nc, rpc.PROMPT_LIST, rpc.ListPromptsRequest(org=call.org, limit=1000))
+    listed = await call.ask(rpc.PROMPT_LIST, rpc.ListPromptsRequest(org=call.org, limit=1000))
     names = [prompt.name for prompt in listed.prompts]
     return dict(reply.pinned), unknown_names.missing_prompts(places, reply.missing, names)
 
 
-UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content
-UNREGISTERED: Final = "unregistered"
-
-
-def same_content(row: DefinitionRow, digest: str) -> bool:
-    """True if the registered definition has this digest; read again, because an older version may have written it."""
+def _same_content(row: DefinitionRow, digest: str) -> bool:
+    """True if the registered definition has this digest. It is read again: an older version may have written it."""
     return row.digest == digest or _registered(row.canonical).digest == digest
 
 
-async def is_registered(deps: Deps, org: str, name: str, version: int, canonical: dict[str, Any]) -> bool:
+async def is_registered(call: Call, name: str, version: int, canonical: dict[str, Any]) -> bool:
     """True if this very definition is registered under that name and version."""
-    row = await deps.store.find_definition(org, name, version)
+    row = await call.store.definitions.find(call.org, name, version)
     if row is None:
         return False
     text = msgspec.json.encode(canonical, order="sorted").decode()
-    return row.canonical == text or same_content(row, load_trusted(canonical).digest())
+    return row.canonical == text or _same_content(row, load_trusted(canonical).digest())
 
 
-async def check_name(deps: Deps, call: Call, source: Source, checked: Checked, unregistered: bool) -> dict[str, str]:
-    """The tags that mark a run whose definition is not the one that is registered under its name and version.
+async def check_name(call: Call, source: Source, checked: Checked, unregistered: bool) -> dict[str, str]:
+    """Returns the tags that mark a run if another definition is registered under its definition's name and version.
 
-    AlreadyExistsError if there is such a one, and `unregistered` does not accept it.
+    AlreadyExistsError if `unregistered` does not accept that.
     """
     if source.ref:
         return {}
     definition = checked.definition
-    row = await deps.store.find_definition(call.org, definition.name, definition.version)
-    if row is None or same_content(row, checked.digest):
+    row = await call.store.definitions.find(call.org, definition.name, definition.version)
+    if row is None or _same_content(row, checked.digest):
         return {}
     if unregistered:
         return {UNREGISTERED_TAG: UNREGISTERED}
-    raise await _version_taken(deps, call, definition, "or submit it as it is with --unregistered, which marks the run")
+    raise await _version_taken(call, definition, "or submit it as it is with --unregistered, which marks the run")
 
 
 async def _version_taken(
-    deps: Deps, call: Call, definition: Definition, otherwise: str, *, deleted: bool = False
+    call: Call, definition: Definition, otherwise: str, *, deleted: bool = False
 ) -> AlreadyExistsError:
-    newest = await deps.store.newest_number(call.org, definition.name)
-    stands = "was deleted, had" if deleted else "is registered with"
-    fix = f"raise `version` to {newest + 1}, {otherwise}"
-    return AlreadyExistsError(
-        f"version {definition.version} of {definition.name!r} {stands} another content and can't change; {fix}",
+    newest = await call.store.definitions.newest_number(call.org, definition.name)
+    state = "was deleted, had" if deleted else "is registered with"
+    return AlreadyExistsError.at(
+        "version",
+        f"version {definition.version} of {definition.name!r} {state} another content and can't change",
+        f"raise `version` to {newest + 1}, {otherwise}",
         kind="version_taken",
-        problems=(Problem("version", f"{definition.version} is taken", fix),),
     )
 
 
-async def register(deps: Deps, call: Call, source: Source) -> tuple[Checked, bool]:
-    """Stores the definition; False if this very one was there. AlreadyExistsError if its version holds another."""
-    checked = await check(deps, call, source)
+async def register(call: Call, source: Source) -> tuple[Checked, bool]:
+    """Stores the definition. Returns False if this very one is stored.
+
+    AlreadyExistsError if its version has another content.
+    """
+    checked = await check(call, source)
     definition = checked.definition
     text = msgspec.json.encode(checked.canonical, order="sorted").decode()
     row = DefinitionRow(name=definition.name, version=definition.version, digest=checked.digest, canonical=text)
-    there = await deps.store.add_definition(call.org, row, deps.clock.now_ms(), call.identity.actor)
-    if there is not None and not (there.digest and same_content(there, checked.digest)):
-        raise await _version_taken(deps, call, definition, "and register again", deleted=not there.digest)
+    there = await call.store.definitions.add(call.org, row, call.now_ms(), call.identity.actor)
+    if there is not None and not (there.digest and _same_content(there, checked.digest)):
+        raise await _version_taken(call, definition, "and register again", deleted=not there.digest)
     return checked, there is None
 
 
-async def problems_of(deps: Deps, call: Call, source: Source) -> tuple[Checked | None, tuple[Problem, ...]]:
-    """For validation without storing: the definition, or what is wrong with it. Other errors are raised."""
+async def problems_of(call: Call, source: Source) -> tuple[Checked | None, tuple[Problem, ...]]:
+    """Returns the definition, or what is wrong with it. Nothing is stored; other errors are raised."""
     try:
-        return await check(deps, call, source), ()
+        return await check(call, source), ()
     except AgentFlowError as error:
         if error.code != "invalid_argument":
             raise

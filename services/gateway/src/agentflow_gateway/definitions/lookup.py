@@ -1,50 +1,54 @@
-"""Registered definitions by reference; what is not there is answered with what is."""
+"""Finds registered definitions by reference. An error for an unknown one names what there is."""
 
 from __future__ import annotations
 
-import difflib
-
 from agentflow_common.errors import NotFoundError
+from agentflow_common.hints import did_you_mean
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import labels
-from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.store.runs import DefinitionRow
+from agentflow_gateway.store.definitions import DefinitionRow
 
 
-async def find(deps: Deps, org: str, ref: str, run: str = "") -> DefinitionRow:
-    """What a reference means for this run. NotFoundError suggests what there is."""
-    wanted = labels.parse_ref(ref)
-    version = wanted.version
-    if wanted.label:
-        label = await deps.versions.find_label(org, wanted.name, wanted.label)
+async def find(call: Call, ref: str, run: str = "") -> DefinitionRow:
+    """Returns the version that a reference means for this run. NotFoundError suggests what there is."""
+    workflow = labels.parse_ref(ref)
+    version = workflow.version
+    if workflow.label:
+        label = await call.store.labels.find(call.org, workflow.name, workflow.label)
         if label is None:
-            raise await _no_such_label(deps, org, wanted)
+            raise await _no_such_label(call, workflow)
         version = labels.version_for(label, run)
-    row = await deps.store.find_definition(org, wanted.name, version)
+    row = await call.store.definitions.find(call.org, workflow.name, version)
     if row is None:
-        raise await no_such_version(deps, org, wanted.name, version)
+        raise await no_such_version(call, workflow.name, version)
     return row
 
 
-async def _no_such_label(deps: Deps, org: str, wanted: labels.WorkflowRef) -> NotFoundError:
-    if not await deps.store.definition_versions(org, wanted.name):
-        return await unknown_workflow(deps, org, wanted.name)
-    known = ", ".join(row.label for row in await deps.versions.labels(org, wanted.name)) or "none yet"
+async def _no_such_label(call: Call, workflow: labels.WorkflowRef) -> NotFoundError:
+    name = workflow.name
+    if not await call.store.definitions.versions(call.org, name, limit=1):
+        return await unknown_workflow(call, name)
+    listed = ", ".join(row.label for row in await call.store.labels.list(call.org, name)) or "none yet"
     return NotFoundError(
-        f"workflow {wanted.name!r} has no label {wanted.label!r}; it has {known} "
-        f"(set it: agentctl workflow label {wanted.name} VERSION {wanted.label})",
+        f"workflow {name!r} has no label {workflow.label!r}; it has {listed} "
+        f"(set it: agentctl workflow label {name} VERSION {workflow.label})",
         kind="unknown_label",
     )
 
 
-async def no_such_version(deps: Deps, org: str, name: str, version: int | None) -> NotFoundError:
-    known = await deps.store.definition_versions(org, name)
-    if not known:
-        return await unknown_workflow(deps, org, name)
-    text = ", ".join(map(str, known))
-    return NotFoundError(f"workflow {name!r} has no version {version}; it has {text}", kind="unknown_version")
+async def no_such_version(call: Call, name: str, version: int | None) -> NotFoundError:
+    rows = await call.store.definitions.versions(call.org, name)
+    if not rows:
+        return await unknown_workflow(call, name)
+    listed = ", ".join(str(row.version) for row in rows)
+    return NotFoundError(f"workflow {name!r} has no version {version}; it has {listed}", kind="unknown_version")
 
 
-async def unknown_workflow(deps: Deps, org: str, name: str) -> NotFoundError:
-    close = difflib.get_close_matches(name, await deps.store.definition_names(org), n=3, cutoff=0.5)
-    hint = f"did you mean {', '.join(close)}?" if close else "register it first: agentctl workflow register FILE"
+async def unknown_workflow(call: Call, name: str) -> NotFoundError:
+    hint = await hint_for(call, name, "register it first: agentctl workflow register FILE")
     return NotFoundError(f"there is no workflow {name!r}; {hint}", kind="unknown_workflow")
+
+
+async def hint_for(call: Call, name: str, otherwise: str = "") -> str:
+    """Returns `did you mean ...?` with the registered workflows whose name is close, or `otherwise`."""
+    return did_you_mean(name, await call.store.definitions.names(call.org), otherwise, most=3, cutoff=0.5)

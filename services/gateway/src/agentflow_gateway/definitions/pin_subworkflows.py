@@ -1,13 +1,13 @@
 """Subworkflows: every definition that a run may start is resolved and pinned when the run is submitted.
 
-`nesting` judges the finished graph of references without I/O: at most DEPTH_MAX runs stand in each other. A workflow
-that starts itself has to do so under a condition; how deep it goes, the scheduler bounds then. Labels are resolved for
-the run that is submitted, so all of its subworkflows agree; its own name means this very definition to itself.
+`nesting` judges the finished graph of references without I/O: runs are nested at most DEPTH_MAX deep. A workflow that
+starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are resolved for the run
+that is submitted, so all of its subworkflows agree. Its own name means this very definition.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -16,16 +16,16 @@ from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
 from agentflow_common.errors import NotFoundError, Problem
 
-DEPTH_MAX: Final = 8  # runs that stand in each other, the submitted one not counted
+DEPTH_MAX: Final = 8  # levels of runs below the submitted one
 COUNT_MAX: Final = 64
-_PASSES_MAX: Final = 50  # over a definition's nodes; what is not found to be sure by then counts as conditional
+_PASSES_MAX: Final = 50  # over a definition's nodes; a node that is not known to start by then counts as conditional
 PINNED_BYTES_MAX: Final = 4 * 1024 * 1024  # all definitions of a run; the server takes messages of 8 MiB
 
-Find = Callable[[str], Awaitable["Found"]]
+Find = Callable[[str], Awaitable["Registered"]]
 
 
-class Found(msgspec.Struct, frozen=True):
-    """A registered definition. digest: tells it from others, however it was named."""
+class Registered(msgspec.Struct, frozen=True):
+    """A registered definition. Its digest identifies it under every name."""
 
     definition: Definition
     canonical: dict[str, Any]
@@ -33,11 +33,9 @@ class Found(msgspec.Struct, frozen=True):
 
 
 class Pinned(msgspec.Struct):
-    """definitions: by reference, as the nodes write it. found: the same, read. problems: why the run can't start."""
-
-    definitions: dict[str, dict[str, Any]] = {}
-    found: dict[str, Found] = {}
-    problems: tuple[Problem, ...] = ()
+    definitions: dict[str, dict[str, Any]] = {}  # by reference, as the nodes write it
+    registered: dict[str, Registered] = {}  # the same, read
+    problems: tuple[Problem, ...] = ()  # why the run can't start
 
 
 def title(definition: Definition) -> str:
@@ -45,36 +43,41 @@ def title(definition: Definition) -> str:
 
 
 async def pin(root: Definition, digest: str, find: Find) -> Pinned:
-    """Everything that the definition starts as subworkflows, and what those start. find: raises NotFoundError."""
-    pinned = Pinned(definitions={}, found={})
+    """Returns every definition that this one starts as a subworkflow, directly or through others.
+
+    find: raises NotFoundError for an unknown reference.
+    """
+    pinned = Pinned(definitions={}, registered={})
     todo = [(root, "")]
     problems: list[Problem] = []
     size = 0
     while todo:
         owner, within = todo.pop(0)
         for ref in owner.workflow_refs():
-            if ref in pinned.found or any(p.place == _place(owner, ref, within) for p in problems):
+            place = _place(owner, ref, within)
+            if ref in pinned.registered or any(problem.place == place for problem in problems):
                 continue
-            if len(pinned.found) >= COUNT_MAX:
+            if len(pinned.registered) >= COUNT_MAX:
                 fix = "give the work of some of them to steps of one workflow"
-                problems.append(Problem(_place(owner, ref, within), f"more than {COUNT_MAX} subworkflows in all", fix))
+                problems.append(Problem(place, f"more than {COUNT_MAX} subworkflows in all", fix))
                 return Pinned(problems=tuple(problems))
             try:
                 own = owner is root and ref in {root.name, title(root)}
-                found = Found(root, root.canonical(), digest) if own else await find(ref)
+                target = Registered(root, root.canonical(), digest) if own else await find(ref)
             except NotFoundError as error:
-                problems.append(Problem(_place(owner, ref, within), error.message))
+                problems.append(Problem(place, error.message))
                 continue
-            size += len(msgspec.json.encode(found.canonical))
-            pinned.found[ref], pinned.definitions[ref] = found, found.canonical
-            todo.append((found.definition, f"{within}{title(owner)} -> "))
+            size += len(msgspec.json.encode(target.canonical))
+            pinned.registered[ref], pinned.definitions[ref] = target, target.canonical
+            todo.append((target.definition, f"{within}{title(owner)} -> "))
     if size > PINNED_BYTES_MAX:
         fix = "move data from the definitions to inputs or files"
-        problems.append(Problem("dag.nodes", f"its subworkflows are {size:,} bytes, over {PINNED_BYTES_MAX:,}", fix))
-    problems += nesting(root, digest, pinned.found)
-    problems += [*argument_problems(root, pinned.found, "")]
-    for found in pinned.found.values():
-        problems += argument_problems(found.definition, pinned.found, f"{title(found.definition)}: ")
+        text = f"its subworkflows have {size:,} bytes, the limit is {PINNED_BYTES_MAX:,}"
+        problems.append(Problem("dag.nodes", text, fix))
+    problems += nesting(root, digest, pinned.registered)
+    problems += argument_problems(root, pinned.registered, "")
+    for target in pinned.registered.values():
+        problems += argument_problems(target.definition, pinned.registered, f"{title(target.definition)}: ")
     pinned.problems = tuple(problems)
     return pinned
 
@@ -87,25 +90,30 @@ def _place(owner: Definition, ref: str, within: str) -> str:
     return within
 
 
-def nesting(root: Definition, digest: str, found: Mapping[str, Found]) -> list[Problem]:
-    """Problems of a run that would stand in itself, or in too many others; each names the chain."""
-    names = {digest: title(root)} | {item.digest: title(item.definition) for item in found.values()}
-    targets = {digest: [found[ref].digest for ref in root.workflow_refs() if ref in found]}
-    of = {digest: root} | {item.digest: item.definition for item in found.values()}
-    for item in found.values():
-        targets[item.digest] = [found[ref].digest for ref in item.definition.workflow_refs() if ref in found]
+def nesting(root: Definition, digest: str, registered: Mapping[str, Registered]) -> list[Problem]:
+    """Returns problems of a run that would start itself, or nest too many others; each names the chain."""
+    definitions = {digest: root} | {item.digest: item.definition for item in registered.values()}
+
+    def targets_of(refs: Callable[[Definition], Iterable[str]]) -> dict[str, list[str]]:
+        return {
+            key: [registered[ref].digest for ref in refs(definition) if ref in registered]
+            for key, definition in definitions.items()
+        }
+
+    def chain(path: Iterable[str]) -> str:
+        return " -> ".join(title(definitions[key]) for key in path)
+
+    targets = targets_of(Definition.workflow_refs)
     if _cycle(targets, [digest]) is not None:
-        sure = {key: [found[ref].digest for ref in _surely_started(item) if ref in found] for key, item in of.items()}
-        if (loop := _cycle(sure, _reached(digest, targets))) is not None:
-            chain = " -> ".join(names[item] for item in loop)
-            fix = "give one of these steps a condition, or let it go on as a loop node, or with `continue_as_new`"
-            return [Problem("dag.nodes", f"a subworkflow would start itself without a bound: {chain}", fix)]
+        if (loop := _cycle(targets_of(_surely_started), _reached(digest, targets))) is not None:
+            text = f"a subworkflow would start itself without a bound: {chain(loop)}"
+            fix = "give one of these steps a condition, or let it continue as a loop node, or with `continue_as_new`"
+            return [Problem("dag.nodes", text, fix)]
         return []
     longest = _longest(digest, targets, {})
     if len(longest) - 1 > DEPTH_MAX:
-        chain = " -> ".join(names[item] for item in longest)
-        fix = "put some of these levels into one workflow"
-        return [Problem("dag.nodes", f"subworkflows stand {len(longest) - 1} deep, over {DEPTH_MAX}: {chain}", fix)]
+        text = f"subworkflows are nested {len(longest) - 1} deep, the limit is {DEPTH_MAX}: {chain(longest)}"
+        return [Problem("dag.nodes", text, "put some of these levels into one workflow")]
     return []
 
 
@@ -120,7 +128,7 @@ def _reached(start: str, targets: Mapping[str, list[str]]) -> list[str]:
 
 
 def _cycle(targets: Mapping[str, list[str]], starts: Iterable[str]) -> list[str] | None:
-    """A chain that comes back to where it began, if one of these leads to it."""
+    """Returns a chain that comes back to its beginning, if one of these nodes leads to it."""
     done: set[str] = set()
     path: list[str] = []
 
@@ -141,7 +149,7 @@ def _cycle(targets: Mapping[str, list[str]], starts: Iterable[str]) -> list[str]
 
 
 def _longest(node: str, targets: Mapping[str, list[str]], known: dict[str, list[str]]) -> list[str]:
-    """The longest chain from this definition on, itself first."""
+    """Returns the longest chain from this definition on, itself first."""
     if node not in known:
         below = [_longest(target, targets, known) for target in targets[node]]
         known[node] = [node, *max(below, key=len, default=[])]
@@ -149,7 +157,7 @@ def _longest(node: str, targets: Mapping[str, list[str]], known: dict[str, list[
 
 
 def _surely_started(definition: Definition) -> set[str]:
-    """The references to workflows that every run of it starts, whatever it is given."""
+    """Returns the references to workflows that every run of it starts, for any inputs."""
     conditions = {node.id: node.condition or node.config.condition for node in definition.dag.nodes}
     into: dict[str, list[tuple[str, str | None]]] = dependencies(definition)
     sure: set[str] = set()
@@ -174,23 +182,21 @@ def _surely_started(definition: Definition) -> set[str]:
     return started
 
 
-def argument_problems(owner: Definition, found: Mapping[str, Found], prefix: str) -> list[Problem]:
-    """Arguments that a subworkflow does not take, and those that it needs and does not get."""
-    problems: list[Problem] = []
+def argument_problems(owner: Definition, registered: Mapping[str, Registered], prefix: str) -> Iterator[Problem]:
+    """Yields a problem for each argument that a subworkflow does not take, and for each that it needs and lacks."""
     for number, work in owner.works():
-        if work.type != "subworkflow" or work.config.workflow not in found:
+        if work.type != "subworkflow" or work.config.workflow not in registered:
             continue
-        child = found[work.config.workflow].definition
+        child = registered[work.config.workflow].definition
         if not child.inputs:
             continue
         place = f"{prefix}dag.nodes[{number}].{'.'.join(work.path)}.inputs"
         for name in work.config.inputs:
             if name not in child.inputs:
                 fix = f"its inputs are {', '.join(child.inputs)}"
-                problems.append(Problem(f"{place}.{name}", f"{title(child)} has no such input", fix))
+                yield Problem(f"{place}.{name}", f"{title(child)} has no such input", fix)
         for name, spec in child.inputs.items():
             if work.config.state_args:  # the shared state may have it
                 break
             if name not in work.config.inputs and spec.required and spec.default is None:
-                problems.append(Problem(place, f"{title(child)} needs the input {name!r}", f"add `{name}:`"))
-    return problems
+                yield Problem(place, f"{title(child)} needs the input {name!r}", f"add `{name}:`")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from agentflow_common.errors import Problem
-from agentflow_common.hints import near
+from agentflow_common.hints import did_you_mean
 
 
 def missing_names(place_of: Mapping[str, str], known: Iterable[str], kind: str) -> tuple[Problem, ...]:
@@ -17,9 +17,8 @@ def missing_names(place_of: Mapping[str, str], known: Iterable[str], kind: str) 
     problems = []
     for name, place in place_of.items():
         if name not in names:
-            close = near(name, names, most=3, cutoff=0.5)
-            listed = ", ".join(close or names[:10]) or "none"
-            fix = f"did you mean {listed}?" if close else f"the workers offer {listed}"
+            offered = f"the workers offer {', '.join(names[:10]) or 'none'}"
+            fix = did_you_mean(name, names, offered, most=3, cutoff=0.5)
             problems.append(Problem(place, f"unknown {kind} {name!r}", fix))
     return tuple(problems)
 
@@ -33,9 +32,9 @@ def missing_prompts(place_of: Mapping[str, str], missing: Iterable[str], known: 
         if name in names and version:
             fix = f"the prompt {name!r} has no version or label {version!r}: see `agentctl prompt get {name}`"
         else:
-            close = near(name, names, most=3, cutoff=0.5)
-            hint = f"did you mean {', '.join(close)}? Or " if close else ""
-            fix = f"{hint}create it: agentctl prompt create {name} --template FILE"
+            hint = did_you_mean(name, names, most=3, cutoff=0.5)
+            fix = f"{hint} Or create it" if hint else "create it"
+            fix += f": agentctl prompt create {name} --template FILE"
         problems.append(Problem(place_of.get(ref, "dag.nodes"), f"the prompt {ref!r} does not exist", fix))
     return tuple(problems)
 

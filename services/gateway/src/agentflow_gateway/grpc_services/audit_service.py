@@ -5,44 +5,37 @@ from __future__ import annotations
 from typing import Any
 
 from agentflow.v1 import audit_pb2 as pb
-from agentflow.v1 import audit_pb2_grpc
-from agentflow_gateway.api import call_context, pages
-from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.convert import message_of
+from agentflow_gateway.api.pages import Page
 from agentflow_gateway.operations import audit_log
 
 
-class AuditService(audit_pb2_grpc.AuditServiceServicer):
-    def __init__(self, deps: Deps) -> None:
-        self._deps = deps
-
-    async def ListAuditEntries(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        wanted = audit_log.Filter(
-            request.actor, request.action, request.run_id, request.after_ms, request.before_ms
-        )  # fmt: skip
-        limit = pages.page_size(request.page_size)
-        found, token = await audit_log.find(self._deps, call_context.current(), wanted, limit, request.page_token)
-        return pb.ListAuditEntriesResponse(entries=[_entry(item) for item in found], next_page_token=token)
-
-    async def GetAuditEntry(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found = await audit_log.get(self._deps, call_context.current(), request.sequence)
-        return pb.GetAuditEntryResponse(entry=_entry(found))
-
-    async def VerifyAuditLog(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        done = await audit_log.verify(
-            self._deps, call_context.current(), request.after_sequence, request.after_digest, request.to_sequence
+class AuditService:
+    async def ListAuditEntries(self, request: Any, call: Call) -> Any:
+        chosen = audit_log.Filter(
+            actor=request.actor,
+            action=request.action,
+            run=request.run_id,
+            after_ms=request.after_ms,
+            before_ms=request.before_ms,
         )
-        return pb.VerifyAuditLogResponse(
-            entries=done.entries,
-            last_sequence=done.last_seq,
-            digest=done.digest.hex(),
-            problems=[pb.AuditProblem(sequence=seq, problem=problem) for seq, problem in done.problems],
-            more=done.more,
+        entries, token = await audit_log.find(call, chosen, Page(request, "audit", chosen.as_text()))
+        return pb.ListAuditEntriesResponse(entries=[_entry(entry) for entry in entries], next_page_token=token)
+
+    async def GetAuditEntry(self, request: Any, call: Call) -> Any:
+        return pb.GetAuditEntryResponse(entry=_entry(await audit_log.get(call, request.sequence)))
+
+    async def VerifyAuditLog(self, request: Any, call: Call) -> Any:
+        result = await audit_log.verify(call, request.after_sequence, request.after_digest, to_seq=request.to_sequence)
+        return message_of(
+            pb.VerifyAuditLogResponse,
+            result,
+            last_sequence=result.last_seq,
+            digest=result.digest.hex(),
+            problems=[pb.AuditProblem(sequence=seq, problem=problem) for seq, problem in result.problems],
         )
 
 
-def _entry(item: audit_log.Found) -> Any:
-    event = item.event
-    return pb.AuditEntry(
-        sequence=item.seq, at=event.ts, action=event.action, actor=event.actor, run_id=event.run, step=event.step,
-        reason=event.reason, counts=event.counts,
-    )  # fmt: skip
+def _entry(entry: audit_log.AuditEntry) -> Any:
+    return message_of(pb.AuditEntry, entry.event, sequence=entry.seq, at=entry.event.ts, run_id=entry.event.run)

@@ -1,4 +1,4 @@
-"""RunControlService: messages to plain data, to the handlers, and back."""
+"""RunControlService: what people do to runs that go on, to many runs at once, and to whole workflows."""
 
 from __future__ import annotations
 
@@ -6,132 +6,108 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from agentflow.v1 import control_pb2 as pb
-from agentflow.v1 import control_pb2_grpc
-from agentflow_common.errors import InvalidError, OverloadedError, Problem
+from agentflow_common.errors import OverloadedError
 from agentflow_common.runs.fork import Changes
-from agentflow_gateway.api import call_context, convert
+from agentflow_gateway.api import convert
+from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.convert import EnumNames, message_of
+from agentflow_gateway.api.pages import Page
+from agentflow_gateway.controls import batch, commands, open_approvals
 from agentflow_gateway.definitions import labels, lookup
-from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.grpc_services.workflow_service import summary
 from agentflow_gateway.operations import controls_bucket
 from agentflow_gateway.operations.controls_bucket import WorkflowPause
-from agentflow_gateway.runs import batch, controls, explain, forks, open_approvals
+from agentflow_gateway.runs import explain, forks
 from agentflow_gateway.store.runs import RunFilter
 
 BATCHES_MAX: Final = 8  # at once; each reads runs' logs as fast as it can
 
-_DECISIONS: Final = {pb.APPROVAL_DECISION_APPROVE: "approve", pb.APPROVAL_DECISION_REJECT: "reject"}
-_OUTCOMES: Final = {pb.OUTCOME_COMPLETED: "completed", pb.OUTCOME_RETRY: "retry", pb.OUTCOME_FAIL: "fail"}
-_ACTIONS: Final = {
-    pb.BATCH_ACTION_CANCEL: "cancel",
-    pb.BATCH_ACTION_PAUSE: "pause",
-    pb.BATCH_ACTION_RESUME: "resume",
-    pb.BATCH_ACTION_RETRY: "retry",
-    pb.BATCH_ACTION_SIGNAL: "signal",
-}
+DECISION: Final = EnumNames(pb.ApprovalDecision, "APPROVAL_DECISION_", "decision")
+OUTCOME: Final = EnumNames(pb.Outcome, "OUTCOME_", "outcome")
+ACTION: Final = EnumNames(pb.BatchAction, "BATCH_ACTION_", "action")
 
 
-class RunControlService(control_pb2_grpc.RunControlServiceServicer):
-    def __init__(self, deps: Deps) -> None:
-        self._deps = deps
+class RunControlService:
+    def __init__(self) -> None:
         self._batches = 0
 
-    async def PauseRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call, run = call_context.current(), request.run_id
-        before = await controls.pause(self._deps, call, run, request.reason)
-        status = await controls.settled(self._deps, call, run, before, paused=True)
-        return pb.PauseRunResponse(status=convert.run_status(status))
+    async def PauseRun(self, request: Any, call: Call) -> Any:
+        before = await commands.pause(call, request.run_id, request.reason)
+        status = await commands.wait_for_pause(call, request.run_id, before, paused=True)
+        return pb.PauseRunResponse(status=convert.RUN_STATUS.number(status))
 
-    async def ResumeRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call, run = call_context.current(), request.run_id
-        before = await controls.resume(self._deps, call, run, request.reason)
-        status = await controls.settled(self._deps, call, run, before, paused=False)
-        return pb.ResumeRunResponse(status=convert.run_status(status))
+    async def ResumeRun(self, request: Any, call: Call) -> Any:
+        before = await commands.resume(call, request.run_id, request.reason)
+        status = await commands.wait_for_pause(call, request.run_id, before, paused=False)
+        return pb.ResumeRunResponse(status=convert.RUN_STATUS.number(status))
 
-    async def SignalRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        payload = _value(request, "payload")
-        given = await controls.signal(
-            self._deps, call_context.current(), request.run_id, request.name, payload, request.signal_id
-        )
+    async def SignalRun(self, request: Any, call: Call) -> Any:
+        payload = convert.optional(request, "payload")
+        given = await commands.signal(call, request.run_id, request.name, payload, request.signal_id)
         return pb.SignalRunResponse(
-            status=convert.run_status(given.status), deduplicated=given.repeated, pending=given.pending
+            status=convert.RUN_STATUS.number(given.status), deduplicated=given.repeated, pending=given.pending
         )
 
-    async def AnswerApproval(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        counted = await controls.answer(
-            self._deps,
-            call_context.current(),
-            request.run_id,
-            request.step,
-            _word(_DECISIONS, request.decision, "decision"),
-            request.comment,
-            _value(request, "data"),
-            request.as_person,
+    async def AnswerApproval(self, request: Any, call: Call) -> Any:
+        answer = commands.Answer(
+            decision=DECISION.required(request.decision),
+            comment=request.comment,
+            data=convert.optional(request, "data"),
+            as_person=request.as_person,
         )
-        return pb.AnswerApprovalResponse(
-            by=counted.by,
-            repeated=counted.repeated,
-            approvals=counted.approvals,
-            required=counted.required,
-            pending=counted.pending,
-        )
+        standing = await commands.answer(call, request.run_id, request.step, answer)
+        return message_of(pb.AnswerApprovalResponse, standing)
 
-    async def ListApprovals(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        found, token = await open_approvals.listed(
-            self._deps,
-            call_context.current(),
-            request.workflow,
-            request.approver,
-            request.page_size,
-            request.page_token,
-        )
-        return pb.ListApprovalsResponse(approvals=[_approval(item) for item in found], next_page_token=token)
+    async def ListApprovals(self, request: Any, call: Call) -> Any:
+        page = Page(request, "approvals", request.workflow, request.approver)
+        approvals, token = await open_approvals.find(call, request.workflow, request.approver, page)
+        return pb.ListApprovalsResponse(approvals=[_approval(item) for item in approvals], next_page_token=token)
 
-    async def ResolveOutcome(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        outcome = _word(_OUTCOMES, request.outcome, "outcome")
-        attempt, pending = await controls.resolve(
-            self._deps, call_context.current(), request.run_id, request.step, outcome, _value(request, "output"),
-            request.HasField("output"), request.reason,
-        )  # fmt: skip
+    async def ResolveOutcome(self, request: Any, call: Call) -> Any:
+        resolution = commands.Resolution(
+            outcome=OUTCOME.required(request.outcome),
+            output=convert.optional(request, "output"),
+            has_output=request.HasField("output"),
+            reason=request.reason,
+        )
+        attempt, pending = await commands.resolve(call, request.run_id, request.step, resolution)
         return pb.ResolveOutcomeResponse(attempt=attempt, pending=pending)
 
-    async def ForkRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        made = await forks.fork(
-            self._deps, call_context.current(), request.run_id, request.at, _changes(request.changes),
-            request.idempotency_key, dict(request.tags),
-        )  # fmt: skip
-        return pb.ForkRunResponse(run_id=made.run, deduplicated=made.deduplicated, kept=made.kept, stale=made.stale)
-
-    async def RetryRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        made = await forks.retry(
-            self._deps, call_context.current(), request.run_id, _changes(request.changes), request.idempotency_key
+    async def ForkRun(self, request: Any, call: Call) -> Any:
+        changes = _changes(request.changes)
+        forked = await forks.fork(
+            call, request.run_id, request.at, changes, key=request.idempotency_key, tags=dict(request.tags)
         )
-        return pb.RetryRunResponse(run_id=made.run, deduplicated=made.deduplicated, kept=made.kept)
+        return message_of(pb.ForkRunResponse, forked, run_id=forked.run)
 
-    async def ExplainRun(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        state, found = await explain.explain(self._deps, call_context.current(), request.run_id)
+    async def RetryRun(self, request: Any, call: Call) -> Any:
+        retried = await forks.retry(call, request.run_id, _changes(request.changes), key=request.idempotency_key)
+        return message_of(pb.RetryRunResponse, retried, run_id=retried.run)
+
+    async def ExplainRun(self, request: Any, call: Call) -> Any:
+        state, explanation = await explain.explain(call, request.run_id)
         response = pb.ExplainRunResponse(
-            status=convert.run_status(state.status.value), summary=found.summary, more=found.more
+            status=convert.RUN_STATUS.number(state.status.value), summary=explanation.summary, more=explanation.more
         )
-        for item in found.waiting:
+        for item in explanation.waiting:
             waiting = response.waiting.add(
                 step=item.step, kind=item.kind, text=item.text, on=item.on, until=item.until, since=item.since
             )
             convert.set_struct(waiting.detail, item.detail)
         return response
 
-    async def BatchRuns(self, request: Any, _context: Any) -> AsyncIterator[Any]:  # noqa: N802
+    async def BatchRuns(self, request: Any, call: Call) -> AsyncIterator[Any]:
         order = batch.Order(
-            action=_word(_ACTIONS, request.action, "action"),
+            action=ACTION.required(request.action),
             reason=request.reason,
             grace_ms=request.grace_ms,
             force=request.force,
             signal=request.signal,
-            payload=_value(request, "payload"),
+            payload=convert.optional(request, "payload"),
             batch=request.batch_id,
         )
-        status = convert.run_status_name(request.filter.status)
-        wanted = RunFilter(
+        status = convert.RUN_STATUS.name(request.filter.status)
+        chosen = RunFilter(
             statuses=(status,) if status else (),
             workflow=request.filter.workflow,
             tags=dict(request.filter.tags),
@@ -141,66 +117,38 @@ class RunControlService(control_pb2_grpc.RunControlServiceServicer):
         )
         if self._batches >= BATCHES_MAX:
             raise OverloadedError(
-                f"the gateway runs {BATCHES_MAX} batches already; try again", kind="too_many_batches",
+                f"the gateway already runs {BATCHES_MAX} batches; try again",
+                kind="too_many_batches",
                 retry_after_ms=2000,
-            )  # fmt: skip
+            )
         self._batches += 1
         try:
-            async for message in self._batch(order, wanted, request):
-                yield message
+            pages = batch.run(call, order, chosen, execute=request.execute, limit=request.limit, cursor=request.cursor)
+            async for progress in pages:
+                yield message_of(
+                    pb.BatchRunsResponse,
+                    progress,
+                    sample=[summary(row) for row in progress.sample],
+                    failures=[message_of(pb.BatchFailure, item, run_id=item.run) for item in progress.failures],
+                )
         finally:
             self._batches -= 1
 
-    async def _batch(self, order: batch.Order, wanted: RunFilter, request: Any) -> AsyncIterator[Any]:
-        found = batch.run(
-            self._deps, call_context.current(), order, wanted, execute=request.execute, limit=request.limit,
-            cursor=request.cursor,
-        )  # fmt: skip
-        async for progress in found:
-            yield pb.BatchRunsResponse(
-                matched=progress.matched,
-                done=progress.done,
-                failed=progress.failed,
-                sample=[summary(row) for row in progress.sample],
-                failures=[
-                    pb.BatchFailure(run_id=item.run, kind=item.kind, message=item.message) for item in progress.failures
-                ],
-                cursor=progress.cursor,
-                finished=progress.finished,
-                created=progress.created,
-            )
-
-    async def PauseWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        reason = await call_context.current().safe_reason(self._deps.nc, request.reason)
-        await self._set_pause(request.workflow, reason, True)
+    async def PauseWorkflow(self, request: Any, call: Call) -> Any:
+        reason = await call.safe_reason(request.reason)
+        await _set_pause(call, request.workflow, reason, True)
         return pb.PauseWorkflowResponse()
 
-    async def ResumeWorkflow(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        return pb.ResumeWorkflowResponse(changed=await self._set_pause(request.workflow, "", False))
-
-    async def _set_pause(self, workflow: str, reason: str, paused: bool) -> bool:
-        call = call_context.current()
-        ref = labels.parse_ref(workflow)
-        if ref.version is not None or ref.label:
-            raise InvalidError(
-                "a workflow is paused as a whole",
-                problems=(Problem("workflow", f"{workflow!r} names a version", f"give {ref.name!r}"),),
-            )
-        if paused and not await self._deps.store.knows_workflow(call.org, ref.name):
-            raise await lookup.unknown_workflow(self._deps, call.org, ref.name)
-        wanted = WorkflowPause(paused, reason, call.identity.actor, self._deps.clock.now_ms())
-        return await controls_bucket.set_workflow_pause(self._deps, call.org, ref.name, wanted)
+    async def ResumeWorkflow(self, request: Any, call: Call) -> Any:
+        return pb.ResumeWorkflowResponse(changed=await _set_pause(call, request.workflow, "", False))
 
 
-def _value(request: Any, name: str) -> Any:
-    return convert.from_value(getattr(request, name), name) if request.HasField(name) else None
-
-
-def _word(table: dict[Any, str], number: int, place: str) -> str:
-    if number not in table:
-        fix = f"use {', '.join(table.values())}"
-        raise InvalidError(f"{place} {number} is not known", problems=(Problem(place, "not given", fix),))
-    return table[number]
+async def _set_pause(call: Call, workflow: str, reason: str, paused: bool) -> bool:
+    name = labels.parse_name(workflow)
+    if paused and not await call.store.definitions.knows_workflow(call.org, name):
+        raise await lookup.unknown_workflow(call, name)
+    pause = WorkflowPause(paused, reason, call.identity.actor, call.now_ms())
+    return await controls_bucket.set_workflow_pause(call, name, pause)
 
 
 def _changes(message: Any) -> Changes:
@@ -216,10 +164,10 @@ def _changes(message: Any) -> Changes:
 
 
 def _approval(item: open_approvals.OpenApproval) -> Any:
-    step = item.found
+    step = item.state
     return pb.Approval(
-        run_id=item.state.run,
-        workflow=item.state.workflow,
+        run_id=item.run.run,
+        workflow=item.run.workflow,
         step=item.step,
         message=str(step.detail.get("message", "")),
         approvers=[str(name) for name in step.detail.get("approvers", ())],

@@ -1,27 +1,22 @@
-"""PromptService: the questions of clients, asked of the prompt service in the name of the key's org."""
+"""PromptService: asks the prompt service on behalf of the caller's org."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from agentflow.v1 import prompt_pb2 as pb
-from agentflow.v1 import prompt_pb2_grpc
 from agentflow_common import rpc
-from agentflow_common.errors import InvalidError, Problem
-from agentflow_gateway.api import call_context, convert, pages
-from agentflow_gateway.dependencies import Deps
+from agentflow_common.errors import InvalidError
+from agentflow_gateway.api import convert
+from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.pages import Page
 
 
-class PromptService(prompt_pb2_grpc.PromptServiceServicer):
-    def __init__(self, deps: Deps) -> None:
-        self._nc = deps.nc
-
-    async def CreatePrompt(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = call_context.current()
+class PromptService:
+    async def CreatePrompt(self, request: Any, call: Call) -> Any:
         if request.max_output_tokens < 0:
-            place = "max_output_tokens"
-            problem = Problem(place, f"{request.max_output_tokens} is negative", "give at least 1, or 0 for 1024")
-            raise InvalidError(str(problem), problems=(problem,))
+            text = f"max_output_tokens {request.max_output_tokens} is negative"
+            raise InvalidError.at("max_output_tokens", text, "give at least 1, or 0 for 1024")
         question = rpc.CreatePromptRequest(
             org=call.org,
             name=request.name,
@@ -35,39 +30,24 @@ class PromptService(prompt_pb2_grpc.PromptServiceServicer):
             temperature=convert.exact_number(request.temperature, "temperature"),
             created_by=call.identity.actor,
         )
-        return pb.CreatePromptResponse(prompt=_prompt(await call.ask(self._nc, rpc.PROMPT_CREATE, question)))
+        return pb.CreatePromptResponse(prompt=_prompt(await call.ask(rpc.PROMPT_CREATE, question)))
 
-    async def GetPrompt(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = call_context.current()
+    async def GetPrompt(self, request: Any, call: Call) -> Any:
         ref = f"{request.name}@{request.version}" if request.version else request.name
-        found = await call.ask(self._nc, rpc.PROMPT_GET, rpc.GetPromptRequest(org=call.org, ref=ref))
-        return pb.GetPromptResponse(prompt=_prompt(found))
+        prompt = await call.ask(rpc.PROMPT_GET, rpc.GetPromptRequest(org=call.org, ref=ref))
+        return pb.GetPromptResponse(prompt=_prompt(prompt))
 
-    async def ListPrompts(self, request: Any, _context: Any) -> Any:  # noqa: N802
-        call = call_context.current()
-        limit = pages.page_size(request.page_size, default=100)
-        filters = (request.name_prefix,)
-        after = pages.after_name("prompts", request.page_token, filters)
-        question = rpc.ListPromptsRequest(org=call.org, name_prefix=request.name_prefix, limit=limit + 1, after=after)
-        found = (await call.ask(self._nc, rpc.PROMPT_LIST, question)).prompts
-        shown, token = pages.cut("prompts", found, limit, lambda prompt: prompt.name, filters)
-        return pb.ListPromptsResponse(prompts=[_prompt(prompt) for prompt in shown], next_page_token=token)
+    async def ListPrompts(self, request: Any, call: Call) -> Any:
+        page = Page(request, "prompts", request.name_prefix, default=100)
+        question = rpc.ListPromptsRequest(
+            org=call.org, name_prefix=request.name_prefix, limit=page.limit + 1, after=page.after_name
+        )
+        reply = await call.ask(rpc.PROMPT_LIST, question)
+        prompts, token = page.cut(reply.prompts, lambda prompt: (0, prompt.name))
+        return pb.ListPromptsResponse(prompts=[_prompt(prompt) for prompt in prompts], next_page_token=token)
 
 
-def _prompt(found: rpc.PromptVersion) -> Any:
-    message = pb.Prompt(
-        name=found.name,
-        version=found.version,
-        template=found.template,
-        system=found.system,
-        description=found.description,
-        labels=found.labels,
-        task=found.task,
-        max_output_tokens=found.max_output_tokens,
-        temperature=found.temperature,
-        created_at=found.created_at,
-        created_by=found.created_by,
-        sha256=found.sha256,
-    )
-    convert.set_struct(message.inputs_schema, found.inputs_schema)
+def _prompt(prompt: rpc.PromptVersion) -> Any:
+    message = convert.message_of(pb.Prompt, prompt, inputs_schema=None)
+    convert.set_struct(message.inputs_schema, prompt.inputs_schema)
     return message

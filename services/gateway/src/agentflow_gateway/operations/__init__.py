@@ -1,1 +1,3 @@
-"""What operators do: dead letters, lanes, pauses, the audit log."""
+"""Operators' work: lanes and pauses, dead letters, the audit log."""
+
+__all__ = ["audit_log", "controls_bucket", "dead_letters", "lanes"]

@@ -1,11 +1,13 @@
-"""What operators set live, in the bucket AF_CONTROLS: paused workflows, and the limits of lanes.
+"""Operators' live settings in the bucket AF_CONTROLS: paused workflows, and the limits of lanes.
 
-`workflow.<org>.<name>` and `lane.<name>` (lanecontrols.py), each a JSON object; schedulers and workers watch them.
-Every change is a compare-and-set, so two operators never undo each other unseen.
+`workflow.<org>.<name>` and `lane.<name>` (lanes/controls.py) are JSON objects that schedulers and workers watch. Every
+change is a compare-and-set, so no operator overwrites another's change unseen.
 """
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,6 +16,7 @@ from nats.js.errors import APIError, KeyNotFoundError, KeyWrongLastSequenceError
 
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE, ConflictError, RetryableError
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
 
 _TRIES_MAX: Final = 5
@@ -21,19 +24,17 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class WorkflowPause(msgspec.Struct, frozen=True):
-    """at: ms since the epoch."""
-
     paused: bool = True
     reason: str = ""
     by: str = ""
-    at: int = 0
+    at: int = 0  # ms since the epoch
 
 
 class LaneSetting(msgspec.Struct, frozen=True, omit_defaults=True):
-    """limit: attempts at a time, rate_per_s: attempts that may begin in a second; None: nothing is set here."""
+    """The settings of a lane. None: nothing is set."""
 
-    limit: int | None = None
-    rate_per_s: float | None = None
+    limit: int | None = None  # attempts at a time
+    rate_per_s: float | None = None  # attempts that may begin in a second
     paused: bool = False
     reason: str = ""
     by: str = ""
@@ -44,15 +45,21 @@ def workflow_key(org: str, name: str) -> str:
     return f"workflow.{org}.{name}"
 
 
-async def _bucket(deps: Deps) -> Any:
+@contextlib.contextmanager
+def _reachable() -> Iterator[None]:
     try:
-        return await deps.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
-    except (NotFoundError, nats.errors.Error) as error:
+        yield
+    except (APIError, nats.errors.Error) as error:
         raise RetryableError("the controls are not reachable; try again", kind="controls_unavailable") from error
 
 
+async def _bucket(deps: Deps) -> Any:
+    with _reachable():
+        return await deps.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+
+
 async def read(deps: Deps, key: str, kind: type[T]) -> tuple[T | None, int]:
-    """(the value, its revision); (None, 0) if there is none or it can't be read."""
+    """Returns (the value, its revision); (None, 0) if it does not exist, (None, revision) if it can't be read."""
     bucket = await _bucket(deps)
     try:
         entry = await bucket.get(key)
@@ -65,41 +72,43 @@ async def read(deps: Deps, key: str, kind: type[T]) -> tuple[T | None, int]:
 
 
 async def write(deps: Deps, key: str, value: msgspec.Struct, revision: int) -> bool:
-    """Durable on return; False if somebody else wrote in between. revision 0: there was nothing."""
+    """Writes a value, durably. False if another writer was faster. revision: of the value before, 0 for none."""
     bucket = await _bucket(deps)
     data = msgspec.json.encode(value)
-    try:
-        if revision:
-            await bucket.update(key, data, last=revision)
-        else:
-            await bucket.create(key, data)
-    except KeyWrongLastSequenceError:
-        return False
-    except (APIError, nats.errors.Error) as error:
-        raise RetryableError("the controls are not reachable; try again", kind="controls_unavailable") from error
+    with _reachable():
+        try:
+            if revision:
+                await bucket.update(key, data, last=revision)
+            else:
+                await bucket.create(key, data)
+        except KeyWrongLastSequenceError:
+            return False
     return True
 
 
-async def workflow_pause(deps: Deps, org: str, name: str) -> WorkflowPause | None:
-    """Why a workflow is paused, or None if it is not."""
-    found, _ = await read(deps, workflow_key(org, name), WorkflowPause)
-    return found if found is not None and found.paused else None
+async def workflow_pause(call: Call, name: str) -> WorkflowPause | None:
+    """Returns the pause of a workflow, or None if it is not paused."""
+    pause, _ = await read(call.deps, workflow_key(call.org, name), WorkflowPause)
+    return pause if pause is not None and pause.paused else None
 
 
-async def set_workflow_pause(deps: Deps, org: str, name: str, wanted: WorkflowPause) -> bool:
-    """False if it was so before; then nothing is written."""
-    key = workflow_key(org, name)
+async def set_workflow_pause(call: Call, name: str, pause: WorkflowPause) -> bool:
+    """Returns False if it was so before; then nothing is written."""
+    key = workflow_key(call.org, name)
     for _ in range(_TRIES_MAX):
-        found, revision = await read(deps, key, WorkflowPause)
-        if (found is not None and found.paused) == wanted.paused:
+        before, revision = await read(call.deps, key, WorkflowPause)
+        if (before is not None and before.paused) == pause.paused:
             return False
-        if await write(deps, key, wanted, revision):
+        if await write(call.deps, key, pause, revision):
             return True
-    raise ConflictError("others change this workflow's pause just now; try again")
+    raise ConflictError("other callers are changing this workflow's pause; try again")
 
 
 async def keys(deps: Deps, prefix: str) -> list[str]:
-    """The keys that begin so, sorted. One request: the client's own listing may miss keys when the loop is busy."""
+    """Returns the keys that begin with the prefix, sorted.
+
+    One request: the client's own listing may miss keys when the loop is busy.
+    """
     subject = f"$KV.{subjects.CONTROLS_BUCKET}."
     try:
         info = await deps.nc.jsm().stream_info(f"KV_{subjects.CONTROLS_BUCKET}", subjects_filter=f"{subject}{prefix}>")

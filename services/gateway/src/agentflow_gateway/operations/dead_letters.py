@@ -1,51 +1,51 @@
-"""Dead letters over the API: what a caller may see of them, telling facts again, and purging.
+"""Dead letters over the API: what a caller may see of them, replays, and purges.
 
-An org's administrator has the letters whose subject names the org. Those of nobody, and of the engine's own entities,
-are for who holds the permission `operator` beside it; no key sees another org's.
+An org's administrator has the letters whose subject names the org. Letters of no org, and of the engine's own
+entities, also need the permission `operator`. No key sees another org's letters.
 
-A replay is exactly once, whatever is killed when: the replayed message carries the sequence that its letter came from,
-so a replay that was cut short between append and removal is found in the log by the next one and not told twice.
+A replay is exactly once, even if a process is killed in between. The replayed message carries the sequence that its
+letter came from, so the next replay finds a message that was appended before its letter was removed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Final
 
 import msgspec
 import nats.errors
 from nats.aio.client import Client
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
+from nats.js.errors import NotFoundError as NoMessageError
 
 from agentflow_common import events as ev
 from agentflow_common import ids, rpc, subjects, telemetry
-from agentflow_common.errors import InvalidError, PermissionDeniedError, Problem, RetryableError, TerminalError
-from agentflow_common.errors import NotFoundError as MissingError
+from agentflow_common.errors import InvalidError, NotFoundError, TerminalError
 from agentflow_common.log import dead_letters
-from agentflow_common.log.consumers import Delivery
+from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.log.event_log import Entry
 from agentflow_gateway import auth_rules, limits
-from agentflow_gateway.api.call_context import Call
-from agentflow_gateway.dependencies import Deps
+from agentflow_gateway.api.call import APPEND_S_MAX, Call
+from agentflow_gateway.auth_rules import Identity
 
-HELD_EVERY_S: Final = 10.0
+COUNT_EVERY_S: Final = 10.0
 CHANGED_MAX: Final = 500  # letters that one call replays or purges
 BODY_BYTES_MAX: Final = 1024 * 1024
 WAIT_S: Final = 0.5
 
 
 class Filter(msgspec.Struct, frozen=True):
-    """What is set must match. Times in ms since the epoch, of the burial."""
+    """Selects dead letters. Every field that is set must match."""
 
     sequences: frozenset[int] = frozenset()
     origin: str = ""
     reason: str = ""
     run: str = ""
-    after_ms: int = 0
+    after_ms: int = 0  # of the burial, ms since the epoch
     before_ms: int = 0
     all: bool = False
     after_seq: int = 0
@@ -65,69 +65,79 @@ class Filter(msgspec.Struct, frozen=True):
         )
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class ReplayResult(msgspec.Struct, frozen=True):
+    """The result of a replay or a purge for one letter."""
+
     letter: DeadLetter
     outcome: str
-    seq: int = 0
+    seq: int = 0  # of the replayed message
     problem: str = ""
 
 
-def _orgs(identity: auth_rules.Identity) -> list[str]:
-    """Whose letters this caller may see."""
+def _orgs(identity: Identity) -> list[str]:
+    """Returns the orgs whose letters this caller may see."""
     platform = (subjects.NOBODY, subjects.LANE_ORG) if "operator" in identity.permissions else ()
     return list(dict.fromkeys((identity.org, *platform)))
 
 
-async def find(deps: Deps, call: Call, wanted: Filter, limit: int) -> tuple[list[DeadLetter], int]:
-    """(letters that match, oldest first; the sequence to go on after, 0 at the end)."""
-    after_seq = wanted.after_seq
-    if wanted.sequences:
-        after_seq = max(after_seq, min(wanted.sequences) - 1)
-    filters = [subjects.dead_of(org) for org in _orgs(call.identity)]
-    tail = deps.log.tail(filters, after_seq + 1, subjects.DEAD_STREAM, headers_only=True)
-    found: list[DeadLetter] = []
-    with _log_reachable():
-        await tail.start()
-    try:
+@contextlib.asynccontextmanager
+async def _reading(call: Call, tail: Tail) -> AsyncIterator[AsyncIterator[Delivery]]:
+    """Gives the deliveries of the tail until it has caught up, within the call's deadline, and stops it at the end."""
+
+    async def deliveries() -> AsyncIterator[Delivery]:
         while not (tail.caught_up.is_set() and not tail.buffered):
-            call.timeout_s(WAIT_S)  # the caller's deadline
+            call.timeout_s(WAIT_S)
             for delivery in await tail.batch(WAIT_S):
-                letter = dead_letters.read(delivery)
-                if wanted.matches(letter):
-                    found.append(letter)
-                if len(found) == limit:
-                    return found, letter.seq if delivery.pending else 0
-                if wanted.sequences and letter.seq >= max(wanted.sequences):
-                    return found, 0
-        return found, 0
+                yield delivery
+
+    await tail.start()
+    try:
+        yield deliveries()
     finally:
         await tail.stop()
 
 
-async def get(deps: Deps, call: Call, seq: int) -> tuple[DeadLetter, bytes]:
-    """A letter and its body. NotFoundError also for one that this caller may not see: the two look alike on purpose."""
+async def find(call: Call, chosen: Filter, limit: int) -> tuple[list[DeadLetter], int]:
+    """Returns (letters that match, oldest first; the sequence to continue after, 0 at the end)."""
+    after_seq = chosen.after_seq
+    if chosen.sequences:
+        after_seq = max(after_seq, min(chosen.sequences) - 1)
+    filters = [subjects.dead_of(org) for org in _orgs(call.identity)]
+    tail = call.deps.log.tail(filters, after_seq + 1, subjects.DEAD_STREAM, headers_only=True)
+    letters: list[DeadLetter] = []
+    async with _reading(call, tail) as deliveries:
+        async for delivery in deliveries:
+            letter = dead_letters.read(delivery)
+            if chosen.matches(letter):
+                letters.append(letter)
+            if len(letters) == limit:
+                return letters, letter.seq if delivery.pending else 0
+            if chosen.sequences and letter.seq >= max(chosen.sequences):
+                return letters, 0
+    return letters, 0
+
+
+async def get(call: Call, seq: int) -> tuple[DeadLetter, bytes]:
+    """Returns (a letter, its body). A letter that this caller may not see is NotFoundError, as if it did not exist."""
+    subject = f"$JS.API.DIRECT.GET.{subjects.DEAD_STREAM}"
     body = msgspec.json.encode({"seq": seq})
-    with _log_reachable():
-        reply = await deps.nc.request(f"$JS.API.DIRECT.GET.{subjects.DEAD_STREAM}", body, timeout=call.timeout_s(10.0))
-    found = {str(name): str(value) for name, value in (reply.headers or {}).items()}
-    if found.get("Nats-Sequence") != str(seq):
+    reply = await call.deps.nc.request(subject, body, timeout=call.timeout_s(10.0))
+    headers = {str(name): str(value) for name, value in (reply.headers or {}).items()}
+    if headers.get("Nats-Sequence") != str(seq):
         raise _no_such_letter(seq)
-    subject, at = found["Nats-Subject"], datetime.fromisoformat(found["Nats-Time-Stamp"])
+    subject, at = headers["Nats-Subject"], datetime.fromisoformat(headers["Nats-Time-Stamp"])
     if subject.split(".")[3:4][0] not in _orgs(call.identity):
         raise _no_such_letter(seq)
-    delivery = Delivery(subject, reply.data, seq, int(at.timestamp() * 1000), 1, 0, "", found)
+    delivery = Delivery(subject, reply.data, seq, int(at.timestamp() * 1000), 1, 0, "", headers)
     return dead_letters.read(delivery), reply.data
 
 
-async def body_of(deps: Deps, call: Call, letter: DeadLetter, data: bytes, reason: str) -> tuple[str, bool]:
-    """(the body as text, whether it was cut). Needs `reveal` and a reason; the security service audits it first."""
-    auth_rules.require(call.identity, "reveal", "GetDeadLetter with its body")
-    limits.check_text(reason, "reveal_reason", limits.REASON_CHARS_MAX)
-    if not reason.strip():
-        raise InvalidError(
-            "to see the body of a dead letter, say why: the reason is kept in the audit log",
-            problems=(Problem("reveal_reason", "empty", "give a reason, for example a ticket number"),),
-        )
+async def body_of(call: Call, letter: DeadLetter, data: bytes, reason: str) -> tuple[str, bool]:
+    """Returns (the body as text, whether it was cut).
+
+    Needs `reveal` and a reason. The security service audits it first.
+    """
+    call.check_reveal(reason, "GetDeadLetter with its body")
     request = rpc.RestoreRequest(
         org=call.org,
         run=letter.run if letter.org == call.org and letter.run else f"dead_letter_{letter.seq}",
@@ -135,228 +145,177 @@ async def body_of(deps: Deps, call: Call, letter: DeadLetter, data: bytes, reaso
         actor=call.identity.actor,
         reason=f"dead letter {letter.seq}: {reason.strip()}",
     )
-    return str((await call.ask(deps.nc, rpc.RESTORE, request)).value), len(data) > BODY_BYTES_MAX
+    return str((await call.ask(rpc.RESTORE, request)).value), len(data) > BODY_BYTES_MAX
 
 
-# --- telling again ---
+# --- replaying ---
 
 
-async def replay(
-    deps: Deps, call: Call, wanted: Filter, *, dry_run: bool, repaired: str = ""
-) -> tuple[list[Outcome], bool]:
-    """(what became of each letter, whether more match)."""
-    _check_named(wanted, "replay")
+async def replay(call: Call, chosen: Filter, *, dry_run: bool, repaired: str = "") -> tuple[list[ReplayResult], bool]:
+    """Returns (the result of each letter, whether more match)."""
+    _check_named(chosen, "replay")
     if repaired:
         auth_rules.require(call.identity, "operator", "ReplayDeadLetters with a repaired body")
-        if len(wanted.sequences) != 1:
-            raise InvalidError(
-                "a repaired body stands for one letter",
-                problems=(Problem("filter.sequences", f"{len(wanted.sequences)} are named", "name one sequence"),),
-            )
+        if len(chosen.sequences) != 1:
+            text = f"a repaired body replaces the body of one letter, and the filter names {len(chosen.sequences)}"
+            raise InvalidError.at("filter.sequences", text, "name one sequence")
         limits.check_text(repaired, "repaired_body", BODY_BYTES_MAX)
-    letters, more = await find(deps, call, wanted, CHANGED_MAX)
-    _check_found(wanted, letters)
-    outcomes = []
+    letters, more = await find(call, chosen, CHANGED_MAX)
+    _check_found(chosen, letters)
+    results = []
     for letter in letters:
         call.timeout_s(WAIT_S)
         try:
-            outcomes.append(await _replay(deps, call, letter, repaired.encode(), dry_run))
+            results.append(await _replay(call, letter, repaired.encode(), dry_run))
         except TerminalError as error:
             if repaired:
                 raise
-            outcomes.append(Outcome(letter, "refused", problem=str(error.message)))
-    await _audit(deps, call, "replay", outcomes)
-    return outcomes, bool(more)
+            results.append(ReplayResult(letter, "refused", problem=str(error.message)))
+    await _audit(call, "dead_replay", results)
+    return results, bool(more)
 
 
-async def _replay(deps: Deps, call: Call, letter: DeadLetter, repaired: bytes, dry_run: bool) -> Outcome:
+async def _replay(call: Call, letter: DeadLetter, repaired: bytes, dry_run: bool) -> ReplayResult:
     if not letter.replayable:
-        raise TerminalError("not a fact: the scheduler takes its decisions again by itself; purge the letter")
+        raise TerminalError("it is not a fact: the scheduler makes its decisions again by itself; purge the letter")
     if letter.replays >= dead_letters.REPLAYS_MAX and not repaired:
-        raise TerminalError(f"it has died {letter.replays + 1} times: repair its body, or purge it")
-    _, data = await get(deps, call, letter.seq)
+        raise TerminalError(f"it has failed {letter.replays + 1} times: repair its body, or purge it")
+    _, data = await get(call, letter.seq)
     if repaired:
         _check_repaired(letter, repaired)
         data = repaired
-    told = await _told_before(deps, letter)
-    if told:
+    earlier = await _replayed_before(call, letter)
+    if earlier:
         if not dry_run:
-            await _remove(deps, letter)
-        return Outcome(letter, "already_replayed", told)
-    await _check_run(deps, letter, data)
+            await _remove(call, letter)
+        return ReplayResult(letter, "already_replayed", earlier)
+    await _check_run(call, letter, data)
     if dry_run:
-        return Outcome(letter, "would_replay")
+        return ReplayResult(letter, "would_replay")
     headers = {
         dead_letters.REPLAY_OF: str(letter.origin_seq),
         dead_letters.REPLAYS: str(0 if repaired else letter.replays + 1),
     }
     entry = Entry(letter.subject, data, msg_id=f"replay-{letter.origin_seq}", headers=headers)
-    ack = await deps.log.append(entry, call.timeout_s(10.0))
-    await _remove(deps, letter)
-    return Outcome(letter, "already_replayed" if ack.duplicate else "replayed", ack.seq)
+    ack = await call.deps.log.append(entry, call.timeout_s(APPEND_S_MAX))
+    await _remove(call, letter)
+    return ReplayResult(letter, "already_replayed" if ack.duplicate else "replayed", ack.seq)
 
 
-async def _told_before(deps: Deps, letter: DeadLetter) -> int:
-    """The sequence of this letter's replay if the log holds it: an earlier call was cut short, or another service had
-    buried the same message and that letter was replayed."""
-    tail = deps.log.tail([letter.subject], letter.origin_seq + 1, headers_only=True)
-    with _log_reachable():
-        await tail.start()
-    try:
-        while not (tail.caught_up.is_set() and not tail.buffered):
-            for delivery in await tail.batch(WAIT_S):
-                if (delivery.headers or {}).get(dead_letters.REPLAY_OF) == str(letter.origin_seq):
-                    return delivery.seq
-        return 0
-    finally:
-        await tail.stop()
+async def _replayed_before(call: Call, letter: DeadLetter) -> int:
+    """Returns the sequence of this letter's replay if it is in the log, else 0.
+
+    An earlier call was cut short, or another service had buried the same message and that letter was replayed.
+    """
+    tail = call.deps.log.tail([letter.subject], letter.origin_seq + 1, headers_only=True)
+    async with _reading(call, tail) as deliveries:
+        async for delivery in deliveries:
+            if (delivery.headers or {}).get(dead_letters.REPLAY_OF) == str(letter.origin_seq):
+                return delivery.seq
+    return 0
 
 
-async def _check_run(deps: Deps, letter: DeadLetter, data: bytes) -> None:
-    """A fact about a run that the log does not hold (any more) would be told to nobody."""
+async def _check_run(call: Call, letter: DeadLetter, data: bytes) -> None:
+    """Raises if the log does not contain the run that the fact is about: no scheduler would read it."""
     if subjects.kind_of(letter.run) != "run":
         return
-    first = await deps.log.read(letter.subject, limit=1)
+    first = await call.deps.log.read(letter.subject, limit=1)
     known = first and isinstance(ev.try_decode(first[0].data), ev.RunSubmitted)
     if not known and not isinstance(ev.try_decode(data), ev.RunSubmitted):
         raise TerminalError(
-            f"the log holds no run {letter.run} (never submitted, or archived and purged): purge the letter",
+            f"run {letter.run} is not in the log (never submitted, or archived and purged): purge the letter",
             kind="run_not_in_log",
         )
 
 
 def _check_repaired(letter: DeadLetter, data: bytes) -> None:
-    """What was repaired by hand must be a fact about the run that it is told to."""
+    """Raises if a body that a person repaired is not a fact about the run of its letter."""
     try:
         event = ev.decode(data)
     except msgspec.MsgspecError as error:
-        raise InvalidError(
-            "the repaired body is not an event",
-            problems=(Problem("repaired_body", str(error), "give the JSON of one event, as `trace get` shows them"),),
-        ) from None
+        fix = "give the JSON of one event, as `trace get` shows them"
+        raise InvalidError.at("repaired_body", f"the repaired body is not an event: {error}", fix) from None
     if isinstance(event, ev.Decision) or (event.org, event.run) != (letter.org, letter.run):
         wrong = "a decision" if isinstance(event, ev.Decision) else f"about run {event.run!r} of org {event.org!r}"
+        text = f"the repaired body does not belong where the letter came from: it is {wrong}"
         fix = f"give a fact about run {letter.run!r} of org {letter.org!r}"
-        raise InvalidError(
-            "the repaired body does not belong where the letter came from",
-            problems=(Problem("repaired_body", f"it is {wrong}", fix),),
-        )
+        raise InvalidError.at("repaired_body", text, fix)
 
 
 # --- purging ---
 
 
-async def purge(deps: Deps, call: Call, wanted: Filter, *, dry_run: bool) -> tuple[list[Outcome], bool]:
-    _check_named(wanted, "purge")
-    letters, more = await find(deps, call, wanted, CHANGED_MAX)
-    _check_found(wanted, letters)
+async def purge(call: Call, chosen: Filter, *, dry_run: bool) -> tuple[list[ReplayResult], bool]:
+    """Returns (the result of each letter, whether more match)."""
+    _check_named(chosen, "purge")
+    letters, more = await find(call, chosen, CHANGED_MAX)
+    _check_found(chosen, letters)
     if not dry_run:
         for letter in letters:
             call.timeout_s(WAIT_S)
-            await _remove(deps, letter)
-    outcomes = [Outcome(letter, "would_purge" if dry_run else "purged") for letter in letters]
-    await _audit(deps, call, "purge", outcomes)
-    return outcomes, bool(more)
+            await _remove(call, letter)
+    results = [ReplayResult(letter, "would_purge" if dry_run else "purged") for letter in letters]
+    await _audit(call, "dead_purge", results)
+    return results, bool(more)
 
 
-async def _remove(deps: Deps, letter: DeadLetter) -> None:
-    """Erases the message; one that is gone already is fine."""
-    with _log_reachable(), contextlib.suppress(NotFoundError):
+async def _remove(call: Call, letter: DeadLetter) -> None:
+    """Erases the message. One that is already gone is fine."""
+    with contextlib.suppress(NoMessageError):
         try:
-            await deps.nc.jsm().delete_msg(subjects.DEAD_STREAM, letter.seq)
+            await call.deps.nc.jsm().delete_msg(subjects.DEAD_STREAM, letter.seq)
         except APIError as error:
             if error.err_code not in {10037, 10043, 10057}:  # no message found, sequence not found, delete refused
                 raise
 
 
-async def _audit(deps: Deps, call: Call, what: str, outcomes: list[Outcome]) -> None:
-    """Who changed how many of the dead letters: one record a call, none for a dry run."""
-    done = [o for o in outcomes if o.outcome in {"replayed", "already_replayed", "purged"}]
-    if not done:
-        return
-    record = ev.AuditRecorded(
-        org=call.org, run="", ts=deps.clock.now_ms(), trace=call.trace, action=f"dead_{what}",
-        actor=call.identity.actor, reason=f"{len(done)} dead letters, {done[0].letter.seq} to {done[-1].letter.seq}",
-    )  # fmt: skip
-    await deps.log.append(Entry(subjects.audit(call.org, ""), ev.encode(record)))
+async def _audit(call: Call, action: str, results: list[ReplayResult]) -> None:
+    """Records who changed how many of the dead letters: one entry for a call, none for a dry run."""
+    done = [result for result in results if result.outcome in {"replayed", "already_replayed", "purged"}]
+    if done:
+        await call.audit(action, f"{len(done)} dead letters, {done[0].letter.seq} to {done[-1].letter.seq}")
 
 
-async def watch_held(nc: Client) -> None:
-    """Keeps the gauge; until cancelled."""
+async def watch_number(nc: Client) -> None:
+    """Keeps the gauge of dead letters up to date until it is cancelled."""
     while True:
         with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
             telemetry.DEAD_LETTERS_HELD.set((await nc.jsm().stream_info(subjects.DEAD_STREAM)).state.messages)
-        await asyncio.sleep(HELD_EVERY_S)
+        await asyncio.sleep(COUNT_EVERY_S)
 
 
 # --- refusals ---
 
 
-def _check_named(wanted: Filter, verb: str) -> None:
-    if not wanted.names_some:
-        fix = "name sequences, an origin, a reason, a run or a time, or set `all`"
-        raise InvalidError(f"which letters to {verb} is not said", problems=(Problem("filter", "is empty", fix),))
+def _check_named(chosen: Filter, verb: str) -> None:
+    if not chosen.names_some:
+        fix = "give sequences, or filter by origin, reason, run or time, or set `all`"
+        raise InvalidError.at("filter", f"say which dead letters to {verb}", fix)
 
 
-def _check_found(wanted: Filter, letters: list[DeadLetter]) -> None:
-    missing = sorted(wanted.sequences - {letter.seq for letter in letters})
+def _check_found(chosen: Filter, letters: list[DeadLetter]) -> None:
+    missing = sorted(chosen.sequences - {letter.seq for letter in letters})
     if missing and len(letters) < CHANGED_MAX:
         raise _no_such_letter(missing[0])
 
 
-def _no_such_letter(seq: int) -> MissingError:
-    return MissingError(
+def _no_such_letter(seq: int) -> NotFoundError:
+    return NotFoundError(
         f"there is no dead letter {seq} (or none that you may see): see `agentctl dead list`",
         kind="unknown_dead_letter",
     )
 
 
-def require_operator(call: Call, what: str) -> None:
-    if "operator" not in call.identity.permissions:
-        raise PermissionDeniedError(
-            f"{what} holds for all orgs and needs the permission `operator`; make a key with it by "
-            "`agentctl keys create --name NAME --permissions admin,operator`",
-            kind="missing_permission",
-        )
-
-
-@contextlib.contextmanager
-def _log_reachable() -> Iterator[None]:
-    try:
-        yield
-    except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
-        raise RetryableError("the event log is not reachable; try again", kind="log_unavailable") from error
-
-
-def page_token(seq: int) -> str:
-    return str(seq) if seq else ""
-
-
-def read_page_token(token: str) -> int:
-    if token and not (token.isascii() and token.isdigit() and len(token) < 19):
-        raise InvalidError(
-            "not a page token",
-            problems=(Problem("page_token", "not valid", "pass the last next_page_token, or nothing"),),
-        )
-    return int(token or 0)
-
-
-def check_filter(wanted: Filter) -> Filter:
-    """Bounds what a filter may say."""
+def check_filter(chosen: Filter) -> Filter:
+    """Returns the filter. InvalidError for a value that is out of bounds."""
     for name in ("origin", "reason"):
-        limits.check_text(getattr(wanted, name), f"filter.{name}", 100)
-    if wanted.run:
-        ids.check_token(wanted.run, "filter.run_id")
-    if len(wanted.sequences) > CHANGED_MAX:
+        limits.check_text(getattr(chosen, name), f"filter.{name}", 100)
+    if chosen.run:
+        ids.check_token(chosen.run, "filter.run_id")
+    if len(chosen.sequences) > CHANGED_MAX:
         fix = f"name at most {CHANGED_MAX}, or filter by origin, reason, run or time"
-        raise InvalidError(
-            "too many sequences", problems=(Problem("filter.sequences", str(len(wanted.sequences)), fix),)
-        )
-    if wanted.before_ms and wanted.before_ms <= wanted.after_ms:
-        raise InvalidError(
-            "no time is before its start",
-            problems=(
-                Problem("filter.before_ms", "not after after_ms", "give after_ms < before_ms, or 0 for no bound"),
-            ),
-        )
-    return wanted
+        raise InvalidError.at("filter.sequences", f"the filter names {len(chosen.sequences)} sequences", fix)
+    if chosen.before_ms and chosen.before_ms <= chosen.after_ms:
+        fix = "give after_ms < before_ms, or 0 for no bound"
+        raise InvalidError.at("filter.before_ms", "the end of the range is before its start", fix)
+    return chosen

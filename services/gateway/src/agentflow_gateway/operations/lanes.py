@@ -1,5 +1,7 @@
-"""Lanes: worker pools and keyed lanes, their limits, who holds them. Limits live in AF_CONTROLS, by name or by pattern
-(`acme-*`); schedulers and workers watch it."""
+"""Lanes: worker pools and keyed lanes, their limits, and who uses their slots.
+
+Limits are in AF_CONTROLS, by name or by pattern (`acme-*`). Schedulers and workers watch that bucket.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ from agentflow_common.lanes.fold import LaneFold, LaneState
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
 from agentflow_gateway import auth_rules, limits
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.operations import controls_bucket
 from agentflow_gateway.operations.controls_bucket import LaneSetting
@@ -32,26 +34,25 @@ _POOL: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 _TRIES_MAX: Final = 5
 _DURABLE: Final = subjects.pool_durable("")
 
+Place = tuple[int, str]  # 0: a pool, by name; 1: a keyed lane, by its entity's name; 2: only a setting, by name
+
 
 class Lane(msgspec.Struct, frozen=True):
-    """setting: what holds for it, by its own name or by a pattern (set_as). pool: as the server sees the worker pool of
-    this name, None if there is none. keyed: the ledger, likewise."""
-
     name: str
-    setting: LaneSetting
-    pool: Pool | None = None
-    keyed: LaneState | None = None
-    set_as: str = ""
+    setting: LaneSetting  # what applies to it, by its own name or by a pattern
+    pool: Pool | None = None  # the worker pool of this name as the server sees it
+    keyed: LaneState | None = None  # the keyed lane of this name as its log gives it
+    set_as: str = ""  # the name or pattern of the setting
 
     @property
     def is_keyed(self) -> bool:
-        """A name that no pool can have, or one with a rate, is a keyed lane's, or a pattern of them."""
+        """True for a name that no pool can have, and for one with a rate: a keyed lane, or a pattern of them."""
         rated = self.pool is None and self.setting.rate_per_s is not None
         return self.keyed is not None or rated or not _POOL.match(self.name)
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """What is to change. limit 0 and rate 0.0: nothing is set here any more. None: stays as it is."""
+class LaneChange(msgspec.Struct, frozen=True):
+    """A change of a lane's setting. None leaves a value as it is; limit 0 and rate 0.0 remove it."""
 
     limit: int | None = None
     rate_per_s: float | None = None
@@ -62,18 +63,18 @@ class Wanted(msgspec.Struct, frozen=True):
 def check_name(name: str) -> str:
     limits.check_text(name, "name", NAME_MAX)
     if not name:
-        raise InvalidError("no lane is named", problems=(Problem("name", "empty", "name a lane"),))
+        raise InvalidError.at("name", "the name of the lane is empty", "name a lane")
     return name
 
 
 async def get(deps: Deps, name: str) -> Lane:
     set_as, setting = await effective(deps, check_name(name))
-    found, keyed = await asyncio.gather(_served(deps, name, set_as, setting), ledger(deps, name))
-    return Lane(name, setting, found if found.known else None, keyed, set_as)
+    pool, keyed = await asyncio.gather(_served(deps, name, set_as, setting), read_slots(deps, name))
+    return Lane(name, setting, pool if pool.known else None, keyed, set_as)
 
 
 class Settings:
-    """What operators have set, read as it is asked for."""
+    """The operators' settings of lanes, each read when it is asked for."""
 
     def __init__(self, deps: Deps, names: list[str]) -> None:
         self.names = names
@@ -85,7 +86,7 @@ class Settings:
         return cls(deps, [name_of(key) for key in await controls_bucket.keys(deps, PREFIX)])
 
     async def effective(self, name: str) -> tuple[str, LaneSetting]:
-        """What holds for a lane, and the name or pattern that it is set by; empty if nothing is set."""
+        """Returns (the name or pattern that the lane is set by, the setting); an empty name if nothing is set."""
         names = self.names
         while (set_as := name_for(name, names)) is not None:
             if set_as not in self._read:
@@ -102,7 +103,7 @@ async def effective(deps: Deps, name: str) -> tuple[str, LaneSetting]:
 
 
 async def pool(deps: Deps, name: str) -> Pool:
-    """A worker pool as the server sees it; `known` is False if no worker has ever served one of this name."""
+    """Returns a worker pool as the server sees it. `known` is False if no worker has ever served one of this name."""
     return await _served(deps, name, *await effective(deps, name))
 
 
@@ -129,130 +130,147 @@ def _pool(info: api.ConsumerInfo, set_as: str, setting: LaneSetting) -> Pool:
     )
 
 
-async def ledger(deps: Deps, name: str) -> LaneState | None:
-    """A keyed lane as its log says, or None if nothing was ever asked of it."""
-    return await _ledger(deps, lane_fold.key_of_lane(name))
+async def read_slots(deps: Deps, name: str) -> LaneState | None:
+    """Returns a keyed lane as its log gives it, or None if no step has ever asked for a slot."""
+    return await _read_slots(deps, lane_fold.key_of_lane(name))
 
 
-async def _ledger(deps: Deps, key: subjects.EntityKey) -> LaneState | None:
-    fold, after, seen = LaneFold(key), 0, False
-    while True:
-        chunk = await deps.log.read(subjects.run_all(key), after, 500)
-        for stored in chunk:
-            event = readable(stored.subject, stored.data)
-            if event is not None:
-                fold.add(event, stored.seq)
-                seen = True
-            after = stored.seq
-        if len(chunk) < 500:
-            return fold.finish() if seen else None
+async def _read_slots(deps: Deps, key: subjects.EntityKey) -> LaneState | None:
+    fold, used = LaneFold(key), False
+    async for stored in deps.log.messages(subjects.run_all(key)):
+        event = readable(stored.subject, stored.data)
+        if event is not None:
+            fold.add(event, stored.seq)
+            used = True
+    return fold.finish() if used else None
 
 
-Place = tuple[int, str]  # 0: a pool, by name; 1: a keyed lane, by the run key of its log; 2: only a setting, by name
+class _Known(msgspec.Struct):
+    """Every lane that is served, used or set."""
+
+    settings: Settings
+    pools: dict[str, api.ConsumerInfo]  # by name
+    keyed: dict[str, subjects.EntityKey]  # by the entity's name
+
+    @classmethod
+    async def of(cls, deps: Deps) -> _Known:
+        jsm = deps.nc.jsm()
+        pools: dict[str, api.ConsumerInfo] = {}
+        for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
+            durable = str(info.config.durable_name or info.name)
+            if durable.startswith(_DURABLE):
+                pools[durable.removeprefix(_DURABLE)] = info
+        stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
+        keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
+        return cls(await Settings.of(deps), pools, {key.name: key for key in keys})
+
+    def places(self) -> list[Place]:
+        of_pools = {lane_fold.key_of_lane(name).name for name in self.pools}
+        only_set = [
+            name
+            for name in sorted(self.settings.names)
+            if name not in self.pools and lane_fold.key_of_lane(name).name not in self.keyed
+        ]
+        return [
+            *((0, name) for name in sorted(self.pools)),
+            *((1, name) for name in sorted(self.keyed) if name not in of_pools),
+            *((2, name) for name in only_set),
+        ]
+
+    async def read(self, deps: Deps, place: Place) -> Lane | None:
+        """Returns None for a lane that turns out to have been deleted, or never used."""
+        kind, name = place
+        key = self.keyed.get(name if kind == 1 else lane_fold.key_of_lane(name).name)
+        state = await _read_slots(deps, key) if key is not None else None
+        if kind == 1:
+            if state is None or not state.lane:
+                return None
+            name = state.lane
+        set_as, setting = await self.settings.effective(name)
+        if kind == 2 and set_as != name:
+            return None
+        pool = _pool(self.pools[name], set_as, setting) if name in self.pools else None
+        return Lane(name, setting, pool, state if state is not None and state.lane else None, set_as)
 
 
-async def listed(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane], Place | None]:
-    """(a page of lanes by name, where the next one begins). Pools come first, then keyed lanes, then mere settings."""
-    jsm = deps.nc.jsm()
-    settings = await Settings.of(deps)
-    pools: dict[str, api.ConsumerInfo] = {}
-    for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
-        durable = str(info.config.durable_name or info.name)
-        if durable.startswith(_DURABLE):
-            pools[durable.removeprefix(_DURABLE)] = info
-    stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
-    keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
-    keyed = {key.name: key for key in keys}
-    of_pools = {lane_fold.key_of_lane(name).name for name in pools}
-    places: list[Place] = [
-        *((0, name) for name in sorted(pools)),
-        *((1, run) for run in sorted(keyed) if run not in of_pools),
-        *((2, n) for n in sorted(settings.names) if n not in pools and lane_fold.key_of_lane(n).name not in keyed),
-    ]
-    left = [place for place in places if after is None or place > after]
+async def find_page(deps: Deps, after: Place | None, limit: int) -> tuple[list[Lane], Place | None]:
+    """Returns (a page of lanes by name, where the next one begins).
+
+    Pools come first, then keyed lanes, then lanes for which something is set and nothing more is known.
+    """
+    known = await _Known.of(deps)
+    left = [place for place in known.places() if after is None or place > after]
     shown = left[:limit]
     bounded = asyncio.Semaphore(_AT_ONCE)
 
     async def read(place: Place) -> Lane | None:
-        kind, name = place
-        key = keyed.get(name if kind == 1 else lane_fold.key_of_lane(name).name)
         async with bounded:
-            state = await _ledger(deps, key) if key is not None else None
-            if kind == 1:
-                if state is None or not state.lane:
-                    return None
-                name = state.lane
-            set_as, setting = await settings.effective(name)
-        if kind == 2 and set_as != name:
-            return None  # it was deleted
-        pool = _pool(pools[name], set_as, setting) if name in pools else None
-        return Lane(name, setting, pool, state if state is not None and state.lane else None, set_as)
+            return await known.read(deps, place)
 
-    found = await asyncio.gather(*(read(place) for place in shown))
-    lanes = sorted((lane for lane in found if lane is not None), key=lambda lane: lane.name)
-    return lanes, shown[-1] if len(left) > limit else None
+    lanes = await asyncio.gather(*(read(place) for place in shown))
+    present = sorted((lane for lane in lanes if lane is not None), key=lambda lane: lane.name)
+    return present, shown[-1] if len(left) > limit else None
 
 
-def changed(before: LaneSetting, wanted: Wanted, by: str, now_ms: int) -> LaneSetting:
-    """The setting with what is wanted put over it; `before` itself if nothing changes. InvalidError out of bounds."""
+def changed(before: LaneSetting, change: LaneChange, by: str, now_ms: int) -> LaneSetting:
+    """Returns the setting after the change; `before` itself if nothing changes. InvalidError for a bad value."""
     problems = []
-    if wanted.limit is not None and not 0 <= wanted.limit <= LIMIT_MAX:
-        problems.append(Problem("limit", f"{wanted.limit} is out of range", f"use 1 to {LIMIT_MAX:,}, or 0 for none"))
-    rate = wanted.rate_per_s
+    rate = change.rate_per_s
+    if change.limit is not None and not 0 <= change.limit <= LIMIT_MAX:
+        problems.append(Problem("limit", f"{change.limit} is out of range", f"use 1 to {LIMIT_MAX:,}, or 0 for none"))
     if rate is not None and not 0 <= rate <= RATE_MAX:
         problems.append(Problem("rate_per_s", f"{rate:g} is out of range", f"use up to {RATE_MAX:g}, or 0 for none"))
-    if wanted.limit is None and rate is None and wanted.paused is None:
-        problems.append(Problem("lane", "nothing is to change", "give a limit, a rate, or pause or resume it"))
+    if change.limit is None and rate is None and change.paused is None:
+        problems.append(Problem("lane", "the request changes nothing", "give a limit, a rate, or pause or resume it"))
     if problems:
-        raise InvalidError(f"the lane can't be set: {problems[0]}", problems=tuple(problems))
+        raise InvalidError.of(problems, "the lane can't be set")
     after = LaneSetting(
-        limit=before.limit if wanted.limit is None else wanted.limit or None,
+        limit=before.limit if change.limit is None else change.limit or None,
         rate_per_s=before.rate_per_s if rate is None else rate or None,
-        paused=before.paused if wanted.paused is None else wanted.paused,
-        reason=before.reason if wanted.paused is None else wanted.reason * wanted.paused,
+        paused=before.paused if change.paused is None else change.paused,
+        reason=before.reason if change.paused is None else change.reason * change.paused,
     )
     same = msgspec.structs.replace(before, by="", at=0) == after
     return before if same else msgspec.structs.replace(after, by=by, at=now_ms)
 
 
-def check_kind(lane: Lane, wanted: Wanted) -> None:
-    """InvalidError for a rate of a worker pool: nobody would keep to it."""
-    if wanted.rate_per_s and lane.pool is not None and lane.keyed is None:
-        fix = "use a keyed lane: make `lane` of the steps a template such as '{{org}}-calls'; or set a limit"
-        raise InvalidError(
-            f"{lane.name!r} is a worker pool, and a rate is of keyed lanes: {fix}",
+def check_kind(lane: Lane, change: LaneChange) -> None:
+    """Raises InvalidError for a rate of a worker pool: workers would not keep to it."""
+    if change.rate_per_s and lane.pool is not None and lane.keyed is None:
+        raise InvalidError.at(
+            "rate_per_s",
+            f"{lane.name!r} is a worker pool; only keyed lanes have a rate",
+            "use a keyed lane: make `lane` of the steps a template such as '{{org}}-calls'; or set a limit",
             kind="rate_of_a_pool",
-            problems=(Problem("rate_per_s", f"{lane.name!r} is a worker pool", fix),),
         )
 
 
-async def set_lane(deps: Deps, call: Call, name: str, wanted: Wanted) -> Lane:
-    """Durable on return. Needs the permission `operator`: a lane serves all orgs."""
+async def set_lane(call: Call, name: str, change: LaneChange) -> Lane:
+    """Changes a lane's setting, durably. Needs the permission `operator`: a lane serves all orgs."""
     auth_rules.require(call.identity, "operator", "SetLane (a lane serves all orgs)")
-    wanted = msgspec.structs.replace(wanted, reason=await call.safe_reason(deps.nc, wanted.reason))
-    key = control_key(check_name(name))
-    check_kind(await get(deps, name), wanted)
+    change = msgspec.structs.replace(change, reason=await call.safe_reason(change.reason))
+    deps, key = call.deps, control_key(check_name(name))
+    check_kind(await get(deps, name), change)
     for _ in range(_TRIES_MAX):
-        found, revision = await controls_bucket.read(deps, key, LaneSetting)
-        before = found or (await effective(deps, name))[1]  # what a pattern says holds until the lane has its own
-        after = changed(before, wanted, call.identity.actor, deps.clock.now_ms())
-        if after is not before and not await controls_bucket.write(deps, key, after, revision):
-            continue
-        return await get(deps, name)
-    raise ConflictError("others change this lane just now; try again")
+        own, revision = await controls_bucket.read(deps, key, LaneSetting)
+        before = own or (await effective(deps, name))[1]  # a pattern applies until the lane has its own setting
+        after = changed(before, change, call.identity.actor, call.now_ms())
+        if after is before or await controls_bucket.write(deps, key, after, revision):
+            return await get(deps, name)
+    raise ConflictError("other callers are changing this lane; try again")
 
 
-async def known(deps: Deps, name: str) -> Lane:
-    """A lane that is served, used or set. NotFoundError for any other."""
+async def get_known(deps: Deps, name: str) -> Lane:
+    """Returns a lane that is served, used or set. NotFoundError for any other."""
     lane = await get(deps, name)
     if lane.pool is None and lane.keyed is None and not lane.setting.at:
-        some, _ = await listed(deps, None, 12)
+        some, _ = await find_page(deps, None, 12)
         names = ", ".join(repr(item.name[:80]) for item in some) or "none yet"
-        raise NotFoundError(f"there is no lane {name!r}; there are {names}", kind="unknown_lane")
+        raise NotFoundError(f"there is no lane {name!r}; the lanes are: {names}", kind="unknown_lane")
     return lane
 
 
 def holders(lane: Lane, org: str) -> list[str]:
-    """`run/step` of those that hold a keyed lane; other orgs' are not named."""
+    """Returns `run/step` of those that have a slot of a keyed lane. Other orgs' are not named."""
     slots: Any = lane.keyed.holders.values() if lane.keyed is not None else ()
     return [f"{slot.run}/{slot.step}" for slot in slots if slot.org == org][:HOLDERS_MAX]

@@ -1,1 +1,15 @@
-"""What the API does to runs: submit, show, watch, control, fork, list."""
+"""Runs over the API: submit, show, list, watch, compare, explain, fork, retry."""
+
+__all__ = [
+    "archive",
+    "compare",
+    "explain",
+    "forks",
+    "listing",
+    "lookup",
+    "projection",
+    "submission",
+    "submit",
+    "view",
+    "watch",
+]

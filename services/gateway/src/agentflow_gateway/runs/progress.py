@@ -1,29 +1,29 @@
-"""What a watcher is told beside each event: status, cost and steps done so far. Pure; it keeps no payload."""
+"""The progress of a run that a watcher gets beside each event: status, cost, steps done so far. Pure."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from agentflow_common import events as ev
+from agentflow_common.runs.state import RunStatus
+from agentflow_common.runs.transitions import STATUS_AFTER
 
-_CLOSING: Final = (
-    ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled,
-)  # fmt: skip
-_ENDS: Final = {ev.RunCompleted: "completed", ev.RunFailed: "failed", ev.RunCancelled: "cancelled"}
-_MOVED: Final[dict[type[ev.Event], str]] = {
-    ev.RunWaiting: "waiting", ev.RunPaused: "paused", ev.RunResumed: "running", ev.RunCompensating: "running",
-}  # fmt: skip
+_CLOSING: Final = (ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, ev.StepTimedOut, ev.StepCancelled)
 
 
 class Progress:
-    """Feed it every event of a run in sequence order. cost_nano: nano-USD. steps_total counts children too."""
+    """Feed it every event of a run in sequence order. It keeps no payload."""
 
     def __init__(self) -> None:
-        self.status = "pending"
-        self.cost_nano = 0
-        self.steps_total = 0
+        self._status = RunStatus.PENDING
+        self.cost_nano = 0  # nano-USD
+        self.steps_total = 0  # with children
         self._attempts: dict[str, int] = {}
         self._done: set[str] = set()
+
+    @property
+    def status(self) -> str:
+        return self._status.value
 
     @property
     def steps_done(self) -> int:
@@ -31,25 +31,20 @@ class Progress:
 
     @property
     def ended(self) -> bool:
-        return self.status in {"completed", "failed", "cancelled"}
+        return self._status.terminal
 
     def add(self, event: ev.Event) -> None:
+        self._status = STATUS_AFTER.get(type(event), self._status)
         if isinstance(event, ev.RunSubmitted):
             self.steps_total = len(event.definition.get("dag", {}).get("nodes", []))
         elif isinstance(event, ev.RunStarted):
-            self.status = "running"
             self.steps_total = event.steps
-        elif isinstance(event, ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
-            self.status = _ENDS[type(event)]
+        elif isinstance(event, ev.TERMINAL_RUN):
             self.cost_nano = max(self.cost_nano, event.cost_nano)
-        elif type(event) in _MOVED:
-            self.status = _MOVED[type(event)]
-            if isinstance(event, ev.RunCompensating):
-                self.steps_total += len(event.steps)
+        elif isinstance(event, ev.RunCompensating | ev.StepsReset):
+            self.steps_total += len(event.steps)
         elif isinstance(event, ev.StepIterated):
             self.steps_total += 1
-        elif isinstance(event, ev.StepsReset):
-            self.steps_total += len(event.steps)
         elif isinstance(event, ev.GraphAdvanced):
             self.steps_total = max(self.steps_total, len(self._done) + len(event.steps))
         else:
@@ -66,7 +61,7 @@ class Progress:
         elif isinstance(event, ev.TimerSet) and event.kind == "retry":
             self._done.discard(event.step)
         elif isinstance(event, _CLOSING):
-            # a report of an attempt that was given up counts for money, not for progress
+            # the report of an attempt that was given up counts for money, not for progress
             if event.attempt == self._attempts.get(event.step, event.attempt):
                 self._done.add(event.step)
         elif isinstance(event, ev.StepSkipped | ev.StepUndecidable | ev.StepJoined | ev.StepResolved):

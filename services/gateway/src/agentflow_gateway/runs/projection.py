@@ -1,7 +1,6 @@
-"""The list of runs, and of open approvals: durable consumers of decisions that merge them into Postgres and acknowledge
-after the commit.
+"""The lists of runs and of open approvals: durable consumers that merge decisions into Postgres.
 
-The tables may be dropped at any time: an empty list of runs makes the consumers start over.
+They acknowledge after the commit. The tables may be dropped at any time: an empty list of runs makes them start over.
 """
 
 from __future__ import annotations
@@ -14,15 +13,17 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.connections import transient
 from agentflow_common.log.consumers import Delivery
+from agentflow_common.runs.state import RunStatus
+from agentflow_common.runs.transitions import STATUS_AFTER
 from agentflow_common.telemetry import QUEUE_LAG
 from agentflow_gateway.follower import Follower
-from agentflow_gateway.runs.submit import STATUS_BY_TYPE, first_event
+from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.store.approvals import ApprovalRow
 from agentflow_gateway.store.runs import RunRow
 
 
 def rows_of(batch: Iterable[tuple[int, ev.Event]]) -> list[RunRow]:
-    """What a batch of (sequence, run fact) adds to the table, one row a run. Pure."""
+    """Returns what a batch of (sequence, run fact) adds to the table, one row for each run. Pure."""
     rows: dict[tuple[str, str], RunRow] = {}
     for seq, event in batch:
         row = rows.setdefault((event.org, event.run), RunRow(org=event.org, run=event.run))
@@ -32,8 +33,8 @@ def rows_of(batch: Iterable[tuple[int, ev.Event]]) -> list[RunRow]:
         if seq <= row.seq:
             continue
         row.seq = seq
-        row.status = STATUS_BY_TYPE.get(type(event), "running")
-        if isinstance(event, ev.RunCompleted | ev.RunFailed | ev.RunCancelled):
+        row.status = STATUS_AFTER.get(type(event), RunStatus.RUNNING).value
+        if isinstance(event, ev.TERMINAL_RUN):
             row.finished_at, row.cost_nano = event.ts, event.cost_nano
         if isinstance(event, ev.RunFailed):
             row.error_type = event.error.type
@@ -51,7 +52,7 @@ class Projection(Follower):
     lag = "gateway.runs"
 
     async def empty(self) -> bool:
-        return await self._deps.store.no_runs()
+        return await self._deps.store.runs.empty()
 
     async def apply(self, batch: Sequence[Delivery]) -> None:
         facts: list[tuple[int, ev.Event]] = []
@@ -75,22 +76,20 @@ class Projection(Follower):
         QUEUE_LAG.labels(self.lag).set(batch[-1].pending)
 
     async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
-        nameless = await self._deps.store.put_runs(rows_of(facts))
+        nameless = await self._deps.store.runs.put(rows_of(facts))
         for org, run in nameless:  # a run that ended without having started: the submission knows its name
             await self._name(org, run)
         ended = [(event.org, event.run) for _, event in facts if isinstance(event, ev.TERMINAL_RUN)]
-        await self._deps.approvals.close_runs(ended)
+        await self._deps.store.approvals.close_runs(ended)
 
     async def _name(self, org: str, run: str) -> None:
         event = await first_event(self._deps, subjects.key_of(org, run))
         if event is not None:
-            row = RunRow(org=org, run=run, workflow=event.workflow, version=event.version, submitted_at=event.ts)
-            row.tags = event.tags
-            await self._deps.store.put_runs([row])
+            await self._deps.store.runs.put([RunRow.submitted(event)])
 
 
 class ApprovalProjection(Projection):
-    """The approvals that are open, as a hint: who lists them looks each run up."""
+    """The approvals that are open, as a hint: the list of approvals looks each run up."""
 
     part = "approvals"
     durable = subjects.durable("gateway", "approvals")
@@ -98,11 +97,11 @@ class ApprovalProjection(Projection):
     lag = "gateway.approvals"
 
     async def _merge(self, facts: list[tuple[int, ev.Event]]) -> None:
-        await self._deps.approvals.merge(approvals_of(facts))
+        await self._deps.store.approvals.merge(approvals_of(facts))
 
 
 def approvals_of(batch: Iterable[tuple[int, ev.Event]]) -> list[ApprovalRow]:
-    """What a batch of (sequence, step decision) says of approvals, the last word on each step. Pure."""
+    """Returns how a batch of (sequence, step decision) leaves the approval of each step. Pure."""
     rows: dict[tuple[str, str, str], ApprovalRow] = {}
     for seq, event in batch:
         if isinstance(event, ev.StepWaiting) and event.kind == "approval":

@@ -22,7 +22,7 @@ EVENT_BYTES_MAX: Final = 7 * 1024 * 1024
 
 
 class Submission(msgspec.Struct, frozen=True):
-    """What a submission says beside its definition and inputs."""
+    """The fields of a submission beside its definition and inputs."""
 
     idempotency_key: str = ""
     tags: dict[str, str] = {}

@@ -1,5 +1,8 @@
-"""Named calendars: days on which no schedule that names them fires. A schedule holds its calendars' dates in the log;
-when a calendar changes, each schedule that names it is told, and told again at the next start if that was cut short."""
+"""Named calendars: days on which no schedule that names them fires.
+
+The log of a schedule contains its calendars' dates. If a calendar changes, each schedule that names it is notified, and
+again at the next start if that was cut short.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,17 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.field_types import HOLIDAYS_MAX
 from agentflow_common.schedules.load import load_schedule
 from agentflow_gateway import limits
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.store.schedules import CALENDARS_MAX, CalendarRow, ScheduleRow
+from agentflow_gateway.schedules.commands import calendars_text
+from agentflow_gateway.store.calendars import CALENDARS_MAX, CalendarRow
+from agentflow_gateway.store.schedules import ScheduleRow
 
 log = logging.getLogger(__name__)
 
 
-async def put(deps: Deps, call: Call, name: str, dates: list[str]) -> int:
-    """How many schedules were told."""
+async def put(call: Call, name: str, dates: list[str]) -> int:
+    """Creates or replaces a calendar. Returns how many schedules were notified."""
     _check_name(name)
     problems = []
     for number, text in enumerate(dates):
@@ -33,52 +38,49 @@ async def put(deps: Deps, call: Call, name: str, dates: list[str]) -> int:
     if not 0 < len(dates) <= HOLIDAYS_MAX:
         problems.append(Problem("dates", f"{len(dates):,} dates", f"give 1 to {HOLIDAYS_MAX:,}"))
     if problems:
-        raise InvalidError(f"the calendar is not valid: {problems[0]}", problems=tuple(problems[:20]))
-    known = await deps.schedules.calendars(call.org)
+        raise InvalidError.of(problems[:20], "the calendar is not valid")
+    known = await call.store.calendars.by_name(call.org)
     if name not in known and len(known) >= CALENDARS_MAX:
-        raise OverloadedError(f"your org has {CALENDARS_MAX:,} calendars, the bound", kind="too_many_calendars")
+        raise OverloadedError(f"your org has {CALENDARS_MAX:,} calendars, the limit", kind="too_many_calendars")
     row = CalendarRow(
-        name=name, dates=tuple(sorted(set(dates))), updated_at=deps.clock.now_ms(), updated_by=call.identity.actor
+        name=name, dates=tuple(sorted(set(dates))), updated_at=call.now_ms(), updated_by=call.identity.actor
     )
-    await deps.schedules.put_calendar(call.org, row)
-    told = 0
-    for schedule in await deps.schedules.naming(call.org, name):
-        told += 1
-        await _tell(deps, schedule, call.identity.actor)
-    return told
+    await call.store.calendars.put(call.org, row)
+    schedules = await call.store.schedules.naming(call.org, name)
+    for schedule in schedules:
+        await _notify(call.deps, schedule, call.identity.actor)
+    return len(schedules)
 
 
-async def remove(deps: Deps, call: Call, name: str) -> None:
+async def remove(call: Call, name: str) -> None:
     _check_name(name)
-    users = [row.name for row in await deps.schedules.naming(call.org, name)]
+    users = [row.name for row in await call.store.schedules.naming(call.org, name)]
     if users:
         raise TerminalError(
             f"the calendar {name!r} is named by {len(users)} schedules ({', '.join(users[:5])}): change them first",
             kind="calendar_in_use",
         )
-    if not await deps.schedules.delete_calendar(call.org, name):
-        known = ", ".join(await deps.schedules.calendars(call.org)) or "none"
-        raise NotFoundError(f"there is no calendar {name!r}; there are {known}", kind="unknown_calendar")
+    if not await call.store.calendars.delete(call.org, name):
+        hint = calendars_text(await call.store.calendars.by_name(call.org))
+        raise NotFoundError(f"there is no calendar {name!r}; {hint}", kind="unknown_calendar")
 
 
 def _check_name(name: str) -> None:
     limits.check_text(name, "name", 64)
     if not name.replace("-", "").replace("_", "").isalnum():
-        raise InvalidError(
-            f"{name[:64]!r} is not valid as a calendar's name",
-            problems=(Problem("name", "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"),),
-        )
+        fix = "use 1 to 64 letters, digits, '_' or '-'"
+        raise InvalidError.at("name", f"{name[:64]!r} is not a valid calendar name", fix)
 
 
 async def reconcile(deps: Deps) -> None:
-    """Tells schedules of calendars that changed while nobody could tell them."""
-    for row in await deps.schedules.with_calendars():
-        await _tell(deps, row, "calendar")
+    """Notifies the schedules whose calendars changed without that."""
+    for row in await deps.store.schedules.with_calendars():
+        await _notify(deps, row, "calendar")
 
 
-async def _tell(deps: Deps, row: ScheduleRow, by: str) -> None:
+async def _notify(deps: Deps, row: ScheduleRow, by: str) -> None:
     spec = schedule_spec.trusted(row.spec)
-    known = await deps.schedules.calendars(row.org)
+    known = await deps.store.calendars.by_name(row.org)
     dates = {name: known[name].dates for name in spec.calendars if name in known}
     key = subjects.key_of(row.org, row.id)
     state = await load_schedule(deps.log, key)
@@ -86,4 +88,4 @@ async def _tell(deps: Deps, row: ScheduleRow, by: str) -> None:
         return
     event = ev.ScheduleUpdated(org=row.org, run=row.id, ts=deps.clock.now_ms(), spec=state.spec, calendars=dates, by=by)
     await deps.log.append(Entry(subjects.run_in(key), ev.encode(event)))
-    log.info("a schedule was told of its calendars", extra={"org": row.org, "schedule": row.name})
+    log.info("a schedule has new dates of its calendars", extra={"org": row.org, "schedule": row.name})

@@ -1,8 +1,7 @@
-"""Starts the runs of schedules: takes `schedule.fired` from its lane, submits the run as a client's submission would
-be, tells the schedule, acknowledges.
+"""Starts the runs of schedules: takes `schedule.fired` from its lane, submits the run as a client would, reports back.
 
-The run's id stands in the task, and the first event of a run is fenced: a task that is delivered twice is one run. What
-can't be done now is tried again with growing waits; what can't be done at all is told to the schedule as refused.
+The run's id is in the task, and the first event of a run is fenced: a task that is delivered twice is one run. What
+can't be done now is tried again with growing waits. What can't be done at all is reported to the schedule as refused.
 """
 
 from __future__ import annotations
@@ -12,22 +11,20 @@ import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
-
 from agentflow_common import events as ev
 from agentflow_common import rpc, screening, subjects, telemetry
 from agentflow_common.errors import AgentFlowError, AlreadyExistsError
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.spec import Spec
 from agentflow_gateway.api import errors
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.definitions.check import Source
 from agentflow_gateway.follower import Follower
 from agentflow_gateway.runs import submit
+from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.runs.submission import Submission
 
 log = logging.getLogger(__name__)
@@ -54,55 +51,42 @@ class Firing(Follower):
             await self._deps.log.ack(delivery)
             return
         with telemetry.log_context(org=event.org, run=event.child):
+            call = self._call(event, event.trace)
+            fire: dict[str, Any] = {"number": event.number, "child": event.child}
             try:
                 await self._start(event)
-                answer: ev.Event = ev.ScheduleStarted(**self._base(event), number=event.number, child=event.child)
+                answer: ev.Event = ev.ScheduleStarted(**call.header(event.run), **fire)
             except Exception as error:
-                cause = errors.known(error)
+                cause = errors.for_client(error)
                 if cause.retryable and delivery.delivered < DELIVERIES_MAX:
                     await self._later(delivery, cause)
                     return
                 log.warning("a schedule's run was refused", extra={"kind": cause.kind})
-                told = ev.StepError(cause.kind, await self._safe(event, cause.message), retryable=False)
-                answer = ev.ScheduleRefused(**self._base(event), number=event.number, child=event.child, error=told)
-            key = subjects.key_of(event.org, event.run)
-            await self._deps.log.append(
-                Entry(subjects.run_in(key), ev.encode(answer), msg_id=f"fire:{event.run}:{event.child}")
-            )
+                text = str(await call.protect(event.run, cause.message, "error"))  # it may quote an input
+                refusal = ev.StepError(cause.kind, text, retryable=False)
+                answer = ev.ScheduleRefused(**call.header(event.run), **fire, error=refusal)
+            await call.append(answer, f"fire:{event.run}:{event.child}")
             await self._deps.log.ack(delivery)
-
-    def _base(self, event: ev.ScheduleFired) -> dict[str, Any]:
-        return {"org": event.org, "run": event.run, "ts": self._deps.clock.now_ms(), "trace": event.trace}
 
     async def _later(self, delivery: Delivery, cause: AgentFlowError) -> None:
         wait_s = max(min(0.25 * 2 ** min(delivery.delivered, 10), _WAIT_S_MAX), (cause.retry_after_ms or 0) / 1000)
         log.warning("a schedule's run starts later", extra={"kind": cause.kind, "wait_s": wait_s})
-        delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
-        await self._deps.nc.publish(delivery.reply, b"-NAK " + delay)
+        await self._deps.log.retry_later(delivery, wait_s)
 
-    async def _safe(self, event: ev.ScheduleFired, text: str) -> str:
-        """An error's text may quote an input."""
-        if not screening.needs_screening(text):
-            return text
-        request = rpc.ProtectRequest(org=event.org, run=event.run, value=text, purpose="error")
-        return str((await self._call(event, event.trace).ask(self._deps.nc, rpc.PROTECT, request)).value)
-
-    @staticmethod
-    def _call(event: ev.ScheduleFired, trace: str) -> Call:
-        return Call(Identity(f"schedule:{event.name}", event.org, ("write",)), trace, None)
+    def _call(self, event: ev.ScheduleFired, trace: str) -> Call:
+        return Call(self._deps, Identity(f"schedule:{event.name}", event.org, ("write",)), trace)
 
     async def _start(self, event: ev.ScheduleFired) -> None:
-        deps = self._deps
         parent = ev.ParentRef(run=event.run, step="", attempt=event.number)
-        first = await submit.first_event(deps, subjects.key_of(event.org, event.child))
+        first = await first_event(self._deps, subjects.key_of(event.org, event.child))
         if first is not None and first.parent == parent:
-            return  # it was submitted, and the word of it was lost
+            return  # it was submitted, and the report was lost
         if first is not None:
             raise AlreadyExistsError(f"this trigger had started {event.child} before", kind="duplicate_trigger")
         with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
             call = self._call(event, span.traceparent)
             spec = schedule_spec.trusted(event.spec)
-            inputs, tags = await self._inputs(call, event, spec)
+            inputs, tags = await _inputs(call, event, spec)
             submission = Submission(
                 tags={**tags, "schedule": event.name},
                 priority=spec.priority,
@@ -110,25 +94,31 @@ class Firing(Follower):
                 deadline_ms=spec.deadline_ms,
             )
             fired = submit.Fired(event.child, parent, ev.OriginRef(run=event.run, kind="schedule"))
-            await submit.submit(deps, call, Source(ref=spec.workflow), inputs, submission, fired=fired)
+            await submit.submit(call, Source(ref=spec.workflow), inputs, submission, fired=fired)
 
-    async def _inputs(self, call: Call, event: ev.ScheduleFired, spec: Spec) -> tuple[dict[str, Any], dict[str, str]]:
-        """(inputs, tags) of the run: templates filled in, tokens of the schedule's vault turned back, to become the
-        run's own when it is submitted."""
-        payload = await self._deps.blobs.unpack(event.payload)
-        inputs = schedule_spec.render(spec.inputs, variables(event, spec, payload))
-        if not screening.contains_token([inputs, spec.tags]):
-            return inputs, spec.tags
-        request = rpc.RestoreRequest(
-            org=event.org, run=event.run, value={"inputs": inputs, "tags": spec.tags}, actor=call.identity.actor,
-            reason=f"start of run {event.child}",
-        )  # fmt: skip
-        restored = (await call.ask(self._deps.nc, rpc.RESTORE, request)).value
-        return restored["inputs"], restored["tags"]
+
+async def _inputs(call: Call, event: ev.ScheduleFired, spec: Spec) -> tuple[dict[str, Any], dict[str, str]]:
+    """Returns (inputs, tags) of the run, with templates filled in.
+
+    Tokens of the schedule's vault are turned back into values, which become the run's own tokens when it is submitted.
+    """
+    payload = await call.deps.blobs.unpack(event.payload)
+    inputs = schedule_spec.render(spec.inputs, variables(event, spec, payload))
+    if not screening.contains_token([inputs, spec.tags]):
+        return inputs, spec.tags
+    request = rpc.RestoreRequest(
+        org=event.org,
+        run=event.run,
+        value={"inputs": inputs, "tags": spec.tags},
+        actor=call.identity.actor,
+        reason=f"start of run {event.child}",
+    )
+    restored = (await call.ask(rpc.RESTORE, request)).value
+    return restored["inputs"], restored["tags"]
 
 
 def variables(event: ev.ScheduleFired, spec: Spec, payload: Any) -> dict[str, Any]:
-    """What a schedule's templates may speak of. time (ISO 8601) and date are in the schedule's zone. Pure."""
+    """Returns the variables of a schedule's templates. time (ISO 8601) and date are in the schedule's zone. Pure."""
     moment = fire_times.from_ms(event.at, fire_times.zone(spec.time_zone))
     return {
         "schedule": {

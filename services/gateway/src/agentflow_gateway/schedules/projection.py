@@ -12,16 +12,6 @@ from agentflow_gateway.schedules import calendars
 from agentflow_gateway.store.schedules import ScheduleRow
 
 
-def row_of(event: ev.ScheduleListed) -> ScheduleRow:
-    """Pure."""
-    return ScheduleRow(
-        org=event.org, name=event.name, id=event.run, uid=event.uid, status=event.status,
-        workflow=str(event.spec.get("workflow", "")), spec=event.spec, calendars=event.calendars,
-        subject=str(event.spec.get("trigger", {}).get("subject", "")), anchor=event.anchor,
-        created_at=event.created_at, seq=event.seen,
-    )  # fmt: skip
-
-
 class ScheduleList(Follower):
     part = "schedule_list"
     durable = subjects.durable("gateway", "schedules")
@@ -30,7 +20,7 @@ class ScheduleList(Follower):
     ack_pending_max = 4 * credit
 
     async def empty(self) -> bool:
-        return await self._deps.schedules.empty()
+        return await self._deps.store.schedules.empty()
 
     async def ensure(self) -> None:
         await super().ensure()
@@ -40,7 +30,7 @@ class ScheduleList(Follower):
         for delivery in batch:
             event = ev.try_decode(delivery.data)
             if isinstance(event, ev.ScheduleListed):
-                await self._deps.schedules.put([row_of(event)])
+                await self._deps.store.schedules.put(ScheduleRow.of(event, event.status, event.seen))
                 self._deps.schedules_changed.set()
             else:
                 await self.bury(delivery)

@@ -1,8 +1,8 @@
 """Runs that start from messages: each schedule with `trigger: {subject: ...}` listens to that subject.
 
-A subject that a JetStream stream stores is read by a durable consumer of the schedule's own, from the moment that it
-was first seen: no message is lost while gateways are away, and one is acknowledged when it is a fact in the schedule's
-log. Any other subject is core NATS: at most once, and only while a gateway is there. Gateways share the work.
+A subject that a JetStream stream stores is read by a durable consumer of the schedule's own, from its first sight on.
+No message is lost while gateways are away, and one is acknowledged once it is a fact in the schedule's log. Any other
+subject is core NATS: at most once, and only while a gateway is there. Gateways share the work.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from nats.js.errors import APIError, NotFoundError
 from agentflow_common import ids, telemetry
 from agentflow_common import tasks as background
 from agentflow_common.connections import transient
-from agentflow_common.errors import UNREADABLE, PermissionDeniedError
+from agentflow_common.errors import UNREADABLE, AgentFlowError, PermissionDeniedError
 from agentflow_common.log.consumers import Delivery, WorkQueue
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api import errors
-from agentflow_gateway.api.call_context import Call
+from agentflow_gateway.api.call import Call
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
-from agentflow_gateway.schedules import commands as schedules
-from agentflow_gateway.schedules import subject_rules
+from agentflow_gateway.schedules import subject_rules, triggers
+from agentflow_gateway.schedules.triggers import Trigger
 from agentflow_gateway.schedules.webhook_server import TRIGGERS
 from agentflow_gateway.store.schedules import ScheduleRow
 
@@ -41,11 +41,11 @@ LISTENERS_MAX: Final = 2_000  # of one gateway
 CREDIT: Final = 32
 QUEUE: Final = "agentflow-triggers"
 _LOOK_EVERY_S: Final = 2.0
-_PENDING_MAX: Final = 1_000  # core messages that wait for one listener; beyond that the client drops and says so
+_PENDING_MAX: Final = 1_000  # core messages that wait for one listener; beyond that the client drops them
 
 
 def durable_of(row: ScheduleRow) -> str:
-    """Its own for each life and subject of the schedule, so that a changed one begins anew."""
+    """Returns a name for each life and subject of the schedule, so that a changed one begins again."""
     return f"AF_TRIGGER_{row.id}_{ids.digest(f'{row.uid}.{row.subject}'.encode())[:8]}"
 
 
@@ -57,7 +57,7 @@ class Listeners:
         self._tasks: dict[tuple[str, str, str], tuple[ScheduleRow, asyncio.Task[None]]] = {}
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Follows the list of schedules until it is cancelled."""
         try:
             while True:
                 with contextlib.suppress(*transient.WEATHER):
@@ -69,18 +69,18 @@ class Listeners:
             await background.stop([task for _, task in self._tasks.values()])
 
     async def _look(self) -> None:
-        rows = await self._deps.schedules.with_subjects(LISTENERS_MAX + 1)
+        rows = await self._deps.store.schedules.with_subjects(LISTENERS_MAX + 1)
         if len(rows) > LISTENERS_MAX:
             log.error("more schedules have subjects than one gateway listens to", extra={"limit": LISTENERS_MAX})
-        wanted = {(row.id, row.uid, row.subject): row for row in rows[:LISTENERS_MAX] if row.status != "paused"}
-        known = {(row.id, row.uid, row.subject) for row in rows}
+        active = {(row.id, row.uid, row.subject): row for row in rows[:LISTENERS_MAX] if row.status != "paused"}
+        present = {(row.id, row.uid, row.subject) for row in rows}
         for key, (row, task) in list(self._tasks.items()):
-            if key not in wanted or task.done():
+            if key not in active or task.done():
                 await background.stop([task])
                 del self._tasks[key]
-            if key not in known:  # deleted, or it listens to something else: nobody will read on
+            if key not in present:  # deleted, or it listens to another subject: the consumer is not needed any more
                 await self._remove(row)
-        for key, row in wanted.items():
+        for key, row in active.items():
             if key not in self._tasks:
                 self._tasks[key] = (row, asyncio.create_task(self._listen(row)))
 
@@ -91,14 +91,14 @@ class Listeners:
                 await self._deps.nc.jsm().delete_consumer(stream, durable_of(row))
 
     async def _stream_of(self, subject: str) -> str:
-        """The stream that stores the subject; empty if none does."""
+        """Returns the stream that stores the subject, or an empty name."""
         try:
             return str(await self._deps.nc.jsm().find_stream_name_by_subject(subject))
         except NotFoundError:
             return ""
 
     async def _listen(self, row: ScheduleRow) -> None:
-        """Until cancelled; trouble is retried."""
+        """Listens to the schedule's subject until it is cancelled. Trouble is retried."""
         try:
             subject_rules.check_allowed(row.subject, row.org, self._deps.settings)
         except PermissionDeniedError as error:
@@ -115,9 +115,9 @@ class Listeners:
                     await self._subscribe(row)
                 backoff_s = 0.2
             except transient.WEATHER as error:
-                why = error.description if isinstance(error, APIError) else ""
-                known = {"schedule": row.name, "error": type(error).__name__, "why": why or ""}
-                log.warning("a listener begins again", extra=known)
+                why = (error.description if isinstance(error, APIError) else "") or ""
+                extra = {"schedule": row.name, "error": type(error).__name__, "why": why}
+                log.warning("a listener begins again", extra=extra)
             await asyncio.sleep(backoff_s)
             backoff_s = min(10.0, backoff_s * 2)
 
@@ -128,10 +128,13 @@ class Listeners:
         except NotFoundError:
             queued = (await jsm.stream_info(stream)).config.retention == api.RetentionPolicy.WORK_QUEUE
             config = api.ConsumerConfig(
-                durable_name=durable_of(row), filter_subject=row.subject,
+                durable_name=durable_of(row),
+                filter_subject=row.subject,
                 deliver_policy=api.DeliverPolicy.ALL if queued else api.DeliverPolicy.NEW,  # a queue allows no other
-                ack_policy=api.AckPolicy.EXPLICIT, ack_wait=60.0, max_ack_pending=4 * CREDIT,
-            )  # fmt: skip
+                ack_policy=api.AckPolicy.EXPLICIT,
+                ack_wait=60.0,
+                max_ack_pending=4 * CREDIT,
+            )
             await jsm.add_consumer(stream, config)
         queue = WorkQueue(self._deps.nc, stream, durable_of(row), CREDIT)
         try:
@@ -144,55 +147,53 @@ class Listeners:
             await queue.stop()
 
     async def _take(self, row: ScheduleRow, stream: str, delivery: Delivery) -> None:
-        told = (delivery.headers or {}).get("Nats-Msg-Id", "")
-        try:
-            await self._trigger(row, delivery.data, delivery.headers, told or f"{stream}:{delivery.seq}")
-        except Exception as error:
-            cause = errors.known(error)
-            TRIGGERS.labels("subject", cause.code).inc()
-            if cause.retryable or cause.kind in {"internal", "schedule_paused"}:
-                wait_s = min(0.5 * 2 ** min(delivery.delivered, 8), 30.0)
-                delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
-                await self._deps.nc.publish(delivery.reply, b"-NAK " + delay)
-                return
-            log.warning("a message starts nothing", extra={"schedule": row.name, "kind": cause.kind})
-            await self._deps.nc.publish(delivery.reply, b"+TERM " + cause.kind.encode())
-            return
-        await self._deps.log.ack(delivery)
+        message_id = (delivery.headers or {}).get("Nats-Msg-Id", "") or f"{stream}:{delivery.seq}"
+        error = await self._trigger(row, delivery.data, delivery.headers, message_id)
+        if error is None:
+            await self._deps.log.ack(delivery)
+        elif error.retryable or error.kind in {"internal", "schedule_paused"}:
+            await self._deps.log.retry_later(delivery, min(0.5 * 2 ** min(delivery.delivered, 8), 30.0))
+        else:
+            log.warning("a message starts nothing", extra={"schedule": row.name, "kind": error.kind})
+            await self._deps.nc.publish(delivery.reply, b"+TERM " + error.kind.encode())
 
     async def _subscribe(self, row: ScheduleRow) -> None:
-        """Core NATS; looks now and then whether a stream stores the subject by now."""
+        """Listens on core NATS until a stream stores the subject."""
 
         async def on_message(msg: Msg) -> None:
-            told = (msg.headers or {}).get("Nats-Msg-Id", "")
-            try:
-                await self._trigger(row, msg.data, msg.headers, told or os.urandom(12).hex())
-            except Exception as error:
-                cause = errors.known(error)
-                TRIGGERS.labels("subject", cause.code).inc()
-                log.warning("a message starts nothing", extra={"schedule": row.name, "kind": cause.kind})
+            message_id = (msg.headers or {}).get("Nats-Msg-Id", "") or os.urandom(12).hex()
+            error = await self._trigger(row, msg.data, msg.headers, message_id)
+            if error is not None:
+                log.warning("a message starts nothing", extra={"schedule": row.name, "kind": error.kind})
 
         subscription: Subscription = await self._deps.nc.subscribe(
             row.subject, queue=f"{QUEUE}.{row.id}", cb=on_message, pending_msgs_limit=_PENDING_MAX
         )
         try:
-            while not await self._stream_of(row.subject):  # noqa: ASYNC110  (the server does not tell)
+            while not await self._stream_of(row.subject):  # noqa: ASYNC110  (the server does not report it)
                 await asyncio.sleep(15 * _LOOK_EVERY_S)
         finally:
             with contextlib.suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
-    async def _trigger(self, row: ScheduleRow, data: bytes, headers: Any, trigger_id: str) -> None:
-        limits.check_size(len(data), schedules.PAYLOAD_BYTES_MAX, "payload")
-        parent = auth_rules.caller_trace({key.lower(): value for key, value in (headers or {}).items()})
-        with telemetry.span("schedule.message", parent, "consumer", agentflow__org=row.org) as span:
-            call = Call(Identity(f"subject:{row.name}", row.org, ("write",)), span.traceparent, None)
-            await schedules.trigger(self._deps, call, row.name, "subject", payload_of(data), trigger_id=trigger_id)
+    async def _trigger(self, row: ScheduleRow, data: bytes, headers: Any, trigger_id: str) -> AgentFlowError | None:
+        """Asks for a run. Returns the error if that failed."""
+        try:
+            limits.check_size(len(data), triggers.PAYLOAD_BYTES_MAX, "payload")
+            parent = auth_rules.caller_trace({key.lower(): value for key, value in (headers or {}).items()})
+            with telemetry.span("schedule.message", parent, "consumer", agentflow__org=row.org) as span:
+                call = Call(self._deps, Identity(f"subject:{row.name}", row.org, ("write",)), span.traceparent)
+                await triggers.trigger(call, row.name, Trigger("subject", payload_of(data), id=trigger_id))
+        except Exception as raised:
+            error = errors.for_client(raised)
+            TRIGGERS.labels("subject", error.code).inc()
+            return error
         TRIGGERS.labels("subject", "ok").inc()
+        return None
 
 
 def payload_of(data: bytes) -> Any:
-    """JSON if it is that, else the text (bytes that are no UTF-8 are replaced)."""
+    """Returns the JSON value, or the text if it is not JSON (bytes that are not UTF-8 are replaced)."""
     if not data:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Which NATS subjects an org's schedules may listen to. Pure.
+"""Decides which NATS subjects an org's schedules may listen to. Pure.
 
-`TRIGGER_SUBJECTS` holds patterns, in which `{org}` is the caller's org. Without it the default org may listen to every
-subject that is not the platform's or the server's own, and any other org to those that begin with its own name.
+`TRIGGER_SUBJECTS` contains patterns in which `{org}` is the caller's org. Without it the default org may listen to
+every subject but the platform's and the server's own, and any other org to those that begin with its own name.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from agentflow_gateway.settings import GatewaySettings
 
 
 def covers(pattern: str, subject: str) -> bool:
-    """Whether every subject that `subject` matches, which may hold wildcards itself, is matched by `pattern`."""
-    wanted, given = pattern.split("."), subject.split(".")
-    for at, part in enumerate(wanted):
+    """True if `pattern` matches every subject that `subject`, which may contain wildcards itself, matches."""
+    allowed, asked = pattern.split("."), subject.split(".")
+    for at, part in enumerate(allowed):
         if part == ">":
-            return len(given) > at
-        if at >= len(given) or given[at] == ">" or (part not in {"*", given[at]}):
+            return len(asked) > at
+        if at >= len(asked) or asked[at] == ">" or (part not in {"*", asked[at]}):
             return False
-    return len(wanted) == len(given)
+    return len(allowed) == len(asked)
 
 
 def allowed_patterns(org: str, settings: GatewaySettings) -> tuple[str, ...]:
@@ -30,11 +30,11 @@ def allowed_patterns(org: str, settings: GatewaySettings) -> tuple[str, ...]:
 
 
 def check_allowed(subject: str, org: str, settings: GatewaySettings) -> None:
-    """PermissionDeniedError names what is open."""
+    """Raises PermissionDeniedError, which names the subjects that are open."""
     patterns = allowed_patterns(org, settings)
     if not any(covers(pattern, subject) for pattern in patterns):
         raise PermissionDeniedError(
-            f"your org's schedules may not listen to {subject!r}; open to it: {', '.join(patterns) or 'nothing'} "
+            f"your org's schedules may not listen to {subject!r}, only to: {', '.join(patterns) or 'nothing'} "
             "(the gateway's setting TRIGGER_SUBJECTS)",
             kind="subject_not_allowed",
         )

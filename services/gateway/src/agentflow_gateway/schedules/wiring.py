@@ -1,4 +1,4 @@
-"""The wiring of schedules: the HTTP door for webhooks, and what runs in the background for them."""
+"""Starts what schedules need: the HTTP server of webhooks, and the background work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentflow_gateway.schedules.subject_listeners import Listeners
 
 @contextlib.asynccontextmanager
 async def serving(deps: Deps, context: Context[Any]) -> AsyncIterator[int]:
-    """Until the block ends; gives the HTTP port."""
+    """Serves schedules until the block ends. Gives the HTTP port."""
     followers = (Firing(deps), ScheduleList(deps))
     for follower in followers:
         follower.watched(context.probes)

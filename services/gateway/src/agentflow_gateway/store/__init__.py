@@ -1,1 +1,6 @@
-"""All SQL of the gateway, one module for each group of tables."""
+"""All SQL of the gateway (schema `gateway`), one module for each group of tables. Times are ms since the epoch.
+
+Every query on behalf of a client names the client's org.
+"""
+
+__all__ = ["approvals", "calendars", "definitions", "keys", "labels", "runs", "schedules", "tables"]

@@ -1,30 +1,29 @@
-"""SQL of open approvals (schema `gateway`). Every query names the org; times are ms since the epoch."""
+"""SQL of open approvals."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import asyncpg
 import msgspec
+
+from agentflow_gateway.store.base import Tables
 
 
 class ApprovalRow(msgspec.Struct, frozen=True, kw_only=True):
-    """seq: of the decision that opened it, or (open is False) closed it."""
-
     org: str
     run: str
     step: str
     since: int
-    seq: int
+    seq: int  # of the decision that opened or closed it
     open: bool = True
 
 
-class ApprovalStore:
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self._pool = pool
-
+class ApprovalStore(Tables):
     async def merge(self, rows: Sequence[ApprovalRow]) -> None:
-        """What was opened and not closed again stays; events come again only from the first on that was not merged."""
+        """Merges rows. An approval that was opened and not closed stays.
+
+        Events are redelivered only from the first one on that was not merged.
+        """
         opened = [row for row in rows if row.open]
         closed = [row for row in rows if not row.open]
         if opened:
@@ -44,20 +43,19 @@ class ApprovalStore:
             )
 
     async def close_runs(self, runs: Sequence[tuple[str, str]]) -> None:
-        """Forgets those of runs that are over."""
+        """Removes the approvals of runs that are over."""
         if runs:
             await self._pool.execute(
                 "DELETE FROM approvals AS a USING unnest($1::text[], $2::text[]) AS e (org, run) "
                 "WHERE a.org = e.org AND a.run = e.run",
-                [org for org, _ in runs], [run for _, run in runs],
-            )  # fmt: skip
+                [org for org, _ in runs],
+                [run for _, run in runs],
+            )
 
-    async def open_ones(self, org: str, after: tuple[int, str, str] | None, limit: int) -> list[ApprovalRow]:
-        """The oldest first. after: (since, run, step) of the last one seen."""
-        at, run, step = after or (None, "", "")
-        rows = await self._pool.fetch(
+    async def find_open(self, org: str, after: tuple[int, str, str] | None, limit: int) -> list[ApprovalRow]:
+        """Returns the open approvals, oldest first. after: (since, run, step) of the last one seen."""
+        query = (
             "SELECT org, run, step, since, seq FROM approvals WHERE org = $1 "
-            "AND ($2::bigint IS NULL OR (since, run, step) > ($2, $3, $4)) ORDER BY since, run, step LIMIT $5",
-            org, at, run, step, limit,
-        )  # fmt: skip
-        return [ApprovalRow(**dict(row)) for row in rows]
+            "AND ($2::bigint IS NULL OR (since, run, step) > ($2, $3, $4)) ORDER BY since, run, step LIMIT $5"
+        )
+        return await self._rows(ApprovalRow, query, org, *(after or (None, "", "")), limit)

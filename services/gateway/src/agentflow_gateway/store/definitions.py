@@ -1,0 +1,134 @@
+"""SQL of registered workflow definitions and their versions."""
+
+from __future__ import annotations
+
+import msgspec
+
+from agentflow_gateway.store.base import Tables
+
+
+class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    version: int
+    digest: str
+    canonical: str
+
+
+class VersionRow(msgspec.Struct, frozen=True, kw_only=True):
+    version: int
+    digest: str
+    created_at: int
+    created_by: str
+
+
+class Users(msgspec.Struct, frozen=True, kw_only=True):
+    """The users of a version of a workflow, by name."""
+
+    labels: list[str]
+    schedules: list[str]
+    workflows: list[str]
+
+
+class DefinitionStore(Tables):
+    async def add(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> DefinitionRow | None:
+        """Stores a version. Returns None if it is new.
+
+        Otherwise nothing changes, and the row that has the number is returned; its digest is empty if it was deleted.
+        """
+        created = await self._pool.fetchval(
+            "INSERT INTO definitions (org, name, version, digest, canonical, created_at, created_by) "
+            "SELECT $1, $2, $3::int, $4, $5, $6::bigint, $7 WHERE NOT EXISTS (SELECT 1 FROM deleted_definitions "
+            "WHERE org = $1 AND name = $2 AND version = $3 AND digest <> $4) "
+            "ON CONFLICT (org, name, version) DO NOTHING RETURNING version",
+            org,
+            row.name,
+            row.version,
+            row.digest,
+            row.canonical,
+            now_ms,
+            by,
+        )
+        if created is not None:
+            return None
+        there = await self.find(org, row.name, row.version)
+        return there or DefinitionRow(name=row.name, version=row.version, digest="", canonical="")
+
+    async def newest_number(self, org: str, name: str) -> int:
+        """Returns the highest version number that was ever used, 0 for none."""
+        query = (
+            "SELECT COALESCE(max(version), 0) FROM (SELECT version FROM definitions WHERE org = $1 AND name = $2 "
+            "UNION ALL SELECT version FROM deleted_definitions WHERE org = $1 AND name = $2) AS used"
+        )
+        return int(await self._pool.fetchval(query, org, name))
+
+    async def find(self, org: str, name: str, version: int | None) -> DefinitionRow | None:
+        """Returns a version, or the latest one for None."""
+        query = (
+            "SELECT name, version, digest, canonical FROM definitions "
+            "WHERE org = $1 AND name = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1"
+        )
+        return await self._row(DefinitionRow, query, org, name, version)
+
+    async def versions(self, org: str, name: str, before: int | None = None, limit: int = 20) -> list[VersionRow]:
+        """Returns the versions, newest first. before: only those below this number."""
+        query = (
+            "SELECT version, digest, created_at, created_by FROM definitions "
+            "WHERE org = $1 AND name = $2 AND ($3::bigint IS NULL OR version < $3) ORDER BY version DESC LIMIT $4"
+        )
+        return await self._rows(VersionRow, query, org, name, before, limit)
+
+    async def names(self, org: str) -> list[str]:
+        query = "SELECT DISTINCT name FROM definitions WHERE org = $1 ORDER BY name LIMIT 200"
+        return await self._texts(query, org)
+
+    async def knows_workflow(self, org: str, name: str) -> bool:
+        """True if a workflow of this name was registered, or ever submitted."""
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM definitions WHERE org = $1 AND name = $2) "
+            "OR EXISTS (SELECT 1 FROM runs WHERE org = $1 AND workflow = $2)"
+        )
+        return bool(await self._pool.fetchval(query, org, name))
+
+    async def users(self, org: str, name: str, version: int, *, is_latest: bool) -> Users:
+        """Returns what uses a version: by its number, and by the name alone if it is the latest."""
+        refs = [f"{name}@{version}", *([name] if is_latest else [])]
+        labels = (
+            "SELECT label FROM labels WHERE org = $1 AND name = $2 AND (version = $3 OR canary_version = $3) "
+            "ORDER BY label"
+        )
+        schedules = (
+            "SELECT name FROM schedules WHERE org = $1 AND workflow = ANY($2::text[]) "
+            "AND status NOT IN ('deleted', 'finished') ORDER BY name LIMIT 100"
+        )
+        callers = (
+            "SELECT name || '@' || version FROM definitions WHERE org = $1 AND NOT (name = $2 AND version = $3) "
+            "AND EXISTS (SELECT 1 FROM unnest($4::text[]) AS part WHERE strpos(canonical, part) > 0) "
+            "ORDER BY name, version LIMIT 100"
+        )
+        called = [f'"workflow":"{ref}"' for ref in refs]
+        return Users(
+            labels=await self._texts(labels, org, name, version),
+            schedules=await self._texts(schedules, org, refs),
+            workflows=await self._texts(callers, org, name, version, called),
+        )
+
+    async def delete(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> bool:
+        """Deletes the version and keeps its number taken. False if it does not exist.
+
+        Raises asyncpg's ForeignKeyViolationError if a label points at it.
+        """
+        gone = await self._pool.fetchval(
+            "WITH gone AS (DELETE FROM definitions WHERE org = $1 AND name = $2 AND version = $3 AND digest = $4 "
+            "RETURNING org, name, version, digest) "
+            "INSERT INTO deleted_definitions (org, name, version, digest, deleted_at, deleted_by) "
+            "SELECT org, name, version, digest, $5::bigint, $6 FROM gone ON CONFLICT (org, name, version) DO UPDATE "
+            "SET digest = EXCLUDED.digest, deleted_at = EXCLUDED.deleted_at, deleted_by = EXCLUDED.deleted_by "
+            "RETURNING version",
+            org,
+            row.name,
+            row.version,
+            row.digest,
+            now_ms,
+            by,
+        )
+        return gone is not None

@@ -1,0 +1,53 @@
+"""SQL of the labels of workflows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import msgspec
+
+from agentflow_gateway.store.base import Tables
+
+_COLUMNS: Final = "label, version, canary_version, canary_percent"
+
+
+class LabelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A label points at a version. A canary takes some percent of the label's submissions, 0 without one."""
+
+    label: str
+    version: int
+    canary_version: int | None = None
+    canary_percent: int = 0
+
+
+class LabelStore(Tables):
+    async def list(self, org: str, name: str) -> list[LabelRow]:
+        query = f"SELECT {_COLUMNS} FROM labels WHERE org = $1 AND name = $2 ORDER BY label"  # noqa: S608
+        return await self._rows(LabelRow, query, org, name)
+
+    async def find(self, org: str, name: str, label: str) -> LabelRow | None:
+        query = f"SELECT {_COLUMNS} FROM labels WHERE org = $1 AND name = $2 AND label = $3"  # noqa: S608
+        return await self._row(LabelRow, query, org, name, label)
+
+    async def put(self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str) -> bool:
+        """Replaces the label if it still is `before` (None: it did not exist). False if another writer was first."""
+        values = (org, name, row.label, row.version, row.canary_version, row.canary_percent, now_ms, by)
+        if before is None:
+            return await self._changed(
+                "INSERT INTO labels (org, name, label, version, canary_version, canary_percent, updated_at, "
+                "updated_by) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING",
+                *values,
+            )
+        return await self._changed(
+            "UPDATE labels SET version = $4, canary_version = $5, canary_percent = $6, updated_at = $7, "
+            "updated_by = $8 WHERE org = $1 AND name = $2 AND label = $3 AND version = $9 "
+            "AND canary_version IS NOT DISTINCT FROM $10 AND canary_percent = $11",
+            *values,
+            before.version,
+            before.canary_version,
+            before.canary_percent,
+        )
+
+    async def remove(self, org: str, name: str, label: str) -> bool:
+        query = "DELETE FROM labels WHERE org = $1 AND name = $2 AND label = $3"
+        return await self._changed(query, org, name, label)

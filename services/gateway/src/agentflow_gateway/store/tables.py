@@ -1,0 +1,27 @@
+"""The stores of all tables, over one pool."""
+
+from __future__ import annotations
+
+import asyncpg
+
+from agentflow_gateway.store.approvals import ApprovalStore
+from agentflow_gateway.store.calendars import CalendarStore
+from agentflow_gateway.store.definitions import DefinitionStore
+from agentflow_gateway.store.keys import KeyStore
+from agentflow_gateway.store.labels import LabelStore
+from agentflow_gateway.store.runs import RunStore
+from agentflow_gateway.store.schedules import ScheduleStore
+
+SCHEMA = "gateway"
+
+
+class Store:
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self.keys = KeyStore(pool)
+        self.definitions = DefinitionStore(pool)
+        self.labels = LabelStore(pool)
+        self.runs = RunStore(pool)
+        self.approvals = ApprovalStore(pool)
+        self.schedules = ScheduleStore(pool)
+        self.calendars = CalendarStore(pool)
