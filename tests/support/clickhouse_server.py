@@ -50,7 +50,9 @@ class ClickHouseServer:
     def start(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder.parent / f"{self.folder.name}.log").open("ab") as output:
-            self.process = processes.spawn([sys.executable, __file__, str(self.folder), str(self.port)], output=output)
+            # -P: the modules beside this file, `platform` for one, don't stand for those of the standard library
+            command = [sys.executable, "-P", __file__, str(self.folder), str(self.port)]
+            self.process = processes.spawn(command, output=output)
         if not processes.wait_until(self._answers, self.process, START_S_MAX):
             raise AssertionError("the ClickHouse server did not start")
         return self
