@@ -24,9 +24,7 @@ from .killing import DRIVE_S_MAX, Processes, Told, drive, submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
-RUNS = 1000
 CHAIN = 10
-WIDTH = 1000
 KILLS = 3
 ASKED = 50  # runs whose answer over gRPC is compared
 KEY = "kill-test-" + "0" * 32
@@ -65,10 +63,10 @@ def chain() -> dict[str, Any]:
     return parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
-def fanout() -> dict[str, Any]:
+def fanout(width: int) -> dict[str, Any]:
     each = {"tool_name": "counter.add", "parallel": True, "inputs": {"n": "items.output"}}
     nodes = [
-        {"id": "items", "type": "function", "config": {"function_name": "counter.items", "inputs": {"width": WIDTH}}},
+        {"id": "items", "type": "function", "config": {"function_name": "counter.items", "inputs": {"width": width}}},
         {"id": "each", "type": "tool", "config": each},
     ]
     return parse_dict(
@@ -76,24 +74,28 @@ def fanout() -> dict[str, Any]:
     ).canonical()
 
 
-async def test_kill_9_loses_nothing_and_repeats_no_effect(processes: Processes, nats_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("total", [300, pytest.param(1000, marks=pytest.mark.slow)])
+async def test_kill_9_loses_nothing_and_repeats_no_effect(
+    processes: Processes, nats_url: str, tmp_path: Path, total: int
+) -> None:
+    """total: of runs that are chains, and of parts of one more run."""
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
     await processes.ready()
-    chained, fanned = chain(), fanout()
-    runs = await asyncio.gather(*(submit(log, chained) for _ in range(RUNS)), submit(log, fanned))
+    chained, fanned = chain(), fanout(total)
+    runs = await asyncio.gather(*(submit(log, chained) for _ in range(total)), submit(log, fanned))
     strikes = [partial(processes.kill, "worker"), partial(processes.kill, "scheduler")] * KILLS
-    await drive(log, processes, set(runs), RUNS * CHAIN + WIDTH, strikes)
+    await drive(log, processes, set(runs), total * (CHAIN + 1), strikes)
 
     told = await Told.by(log)
     assert set(told.states) == set(runs)
-    steps = RUNS * CHAIN + WIDTH + 1
+    steps = total * (CHAIN + 1) + 1
     assert len(told.offers) == len(told.reports) == steps, "each step was offered and reported once: no second attempt"
     for state in told.states.values():
         assert state.status is RunStatus.COMPLETED
         assert {step.status for step in state.steps.values()} == {StepStatus.COMPLETED}
-    assert len(list((tmp_path / "counted").iterdir())) == RUNS * CHAIN + WIDTH
+    assert len(list((tmp_path / "counted").iterdir())) == total * (CHAIN + 1)
     await check_clickhouse(nc, log)
     await check_api((await processes.ports("gateway"))["grpc"], [told.states[run] for run in runs[-ASKED:]])
     await nc.close()

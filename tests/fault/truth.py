@@ -12,7 +12,7 @@ import typing
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -127,6 +127,7 @@ class Truth:
         node = {"id": "a", "type": "function", "config": config}
         self._definition = parse_dict({"name": "truth", "dag": {"nodes": [node]}}).canonical()
         self.wrong_s: dict[str, float] = dict.fromkeys(http_ports, 0.0)
+        self._seen: dict[str, tuple[bool, bool]] = {}
         self.flips: Counter[str] = Counter()
         self.story: list[str] = []
 
@@ -140,6 +141,10 @@ class Truth:
         finally:
             await tasks.stop(looks)
 
+    def shows(self, services: Iterable[str], *, ready: bool) -> bool:
+        """Whether each of them answered (or did not) at the last look, and said so."""
+        return all(self._seen.get(service) == (ready, ready) for service in services)
+
     async def _watch(self, service: str) -> None:
         loop = asyncio.get_running_loop()
         wrong_s, seen, before = 0.0, loop.time(), None
@@ -149,6 +154,7 @@ class Truth:
             now = loop.time()
             wrong_s = wrong_s + min(now - seen, SAMPLE_S_MAX) if said is not true else 0.0
             seen = now
+            self._seen[service] = (true, said)
             self.wrong_s[service] = max(self.wrong_s[service], wrong_s)
             if (true, said) != before:
                 self.flips[service] += 1
