@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.events import BegunStep, NextStep, OutputRef, Payload
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_scheduler.bounds import ROW_STEPS
+from agentflow_scheduler.bounds import CHAIN_STEPS
 from agentflow_scheduler.runs import chain
 from agentflow_worker import machine as worker
 from tests.support.definitions import edges, function, in_order, workflow
@@ -121,15 +121,15 @@ def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
 
 
 def test_a_row_is_bounded_and_goes_on_with_the_next_task() -> None:
-    count = ROW_STEPS + 3
+    count = CHAIN_STEPS + 3
     run = ChainRun(in_order(*(function(f"s{index}") for index in range(count))))
     task = run.task()
-    assert [step.step for step in task.then] == [f"s{index}" for index in range(1, ROW_STEPS + 1)]
-    for index in range(ROW_STEPS):
+    assert [step.step for step in task.then] == [f"s{index}" for index in range(1, CHAIN_STEPS + 1)]
+    for index in range(CHAIN_STEPS):
         assert not run.done(f"s{index}", then=f"s{index + 1}")
-    assert run.done(f"s{ROW_STEPS}")
+    assert run.done(f"s{CHAIN_STEPS}")
     following = run.task()
-    assert (following.step, len(following.then)) == (f"s{ROW_STEPS + 1}", 1)
+    assert (following.step, len(following.then)) == (f"s{CHAIN_STEPS + 1}", 1)
     wide = ChainRun(in_order(*(function(f"s{index}", {"x": "y" * (chain.BYTES_MAX // 3)}) for index in range(5))))
     assert len(wide.task().then) == 2
 

@@ -101,7 +101,7 @@ class World:
             assert list(refolded.served) == list(self.lane.state.served)
             twin = Lane(refolded, self.lane.wanted)
             twin.asked = self.lane.asked
-            twin.told = set(self.lane.told)
+            twin.notified = set(self.lane.notified)
             before = Lane(msgspec.json.decode(msgspec.json.encode(refolded), type=LaneState))
             out = decide_lane(self.lane, self.now)
             again = decide_lane(twin, self.now)

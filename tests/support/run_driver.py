@@ -25,7 +25,7 @@ from agentflow_common.log.timers import TimerState
 from agentflow_common.runs.fold import fold, new_state
 from agentflow_common.runs.state import ACTIVE, RunState, RunStatus
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.bounds import ROW_STEPS
+from agentflow_scheduler.bounds import CHAIN_STEPS
 from agentflow_scheduler.runs.decisions import RunDecisions, unbounded
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
@@ -47,7 +47,7 @@ class RunDriver:
         self,
         definition: Definition | Mapping[str, Any] | str,
         *,
-        chain_steps: int = ROW_STEPS,
+        chain_steps: int = CHAIN_STEPS,
         take: Callable[[str], bool] = unbounded,
     ) -> None:
         if isinstance(definition, str):

@@ -11,7 +11,7 @@ from agentflow_common import subjects
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
-from agentflow_scheduler.engine import engine as engine_room
+from agentflow_scheduler.engine import decider, memory
 from agentflow_scheduler.runs import attempts
 from tests.support.engine import loaded
 
@@ -105,19 +105,19 @@ async def test_engine_01_an_error_that_leaves_nothing_to_do_ends_its_run_alone(
     engine: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Not even its end can be decided: the others go on, and so does it once the engine is mended."""
-    real = engine_room.decide_entity
+    real = decider.decide_entity
 
     def decide_entity(key: subjects.EntityKey, entity: Any, *rest: Any) -> Any:
         if getattr(entity.state, "workflow", "") == "w" and entity.state.started_at:
             raise ZeroDivisionError
         return real(key, entity, *rest)
 
-    monkeypatch.setattr(engine_room, "decide_entity", decide_entity)
+    monkeypatch.setattr(decider, "decide_entity", decide_entity)
     key = await engine.submit(saga("{id: bad, type: function, config: {function_name: t.broken}}"))
     await engine.until(key, ev.StepCompleted)
     for other in [await engine.submit(QUICK) for _ in range(10)]:
         assert (await engine.finished(other)).status is RunStatus.COMPLETED
-    monkeypatch.setattr(engine_room, "decide_entity", real)
+    monkeypatch.setattr(decider, "decide_entity", real)
     cancel = ev.RunCancelRequested(org=key.org, run=key.name, ts=1, reason="enough")
     await engine.log.append(Entry(subjects.run_in(key), ev.encode(cancel)))
     end = (await engine.finished(key)).status
@@ -130,8 +130,8 @@ async def test_engine_01_a_value_that_is_lost_is_the_failure_of_the_step_that_as
     async def fetch(_self: Any, _ref: Any) -> Any:
         raise RetryableError("the object store has it no more", kind="blob_missing")
 
-    monkeypatch.setattr(engine_room, "PARK_TRIES_MAX", 1)
-    monkeypatch.setattr("agentflow_scheduler.engine.engine.Blobs.fetch", fetch)
+    monkeypatch.setattr(memory, "PARK_TRIES_MAX", 1)
+    monkeypatch.setattr("agentflow_common.log.blobs.Blobs.fetch", fetch)
     loaded().UNDONE.clear()
     big = "{id: bad, type: function, config: {function_name: t.big, inputs: {size: 30000}}}"
     last = "{id: last, type: function, config: {function_name: t.add, inputs: {a: '{{bad.output | length}}'}}}"

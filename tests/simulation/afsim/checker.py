@@ -72,7 +72,7 @@ class Watched:
     def __init__(self, engine: Any, world: World) -> None:
         self.engine = engine
         self.idle = False
-        serve, turn, join, advance = engine._serve, engine._turn, engine._join, engine._advance
+        serve, turn, join, advance = engine._serve, engine._turn, engine._join, engine._decider.advance
 
         async def watched_serve() -> None:
             self.idle = False
@@ -93,7 +93,7 @@ class Watched:
             self.idle = before
 
         engine._serve, engine._turn, engine._join = watched_serve, watched_turn, watched_join
-        engine._advance = watched_advance
+        engine._decider.advance = watched_advance
 
 
 def probe(world: World) -> None:
@@ -103,7 +103,7 @@ def probe(world: World) -> None:
             world.fail(f"{len(executor.in_hand)} tasks in hand, 6 allowed")
     for process, watched in list(world.engines.values()):
         if process.alive and watched.idle:
-            for key, entity in watched.engine._entities.items():
+            for key, entity in watched.engine.memory.entities.items():
                 _probe_entity(world, watched.engine, key, entity)
 
 
@@ -130,7 +130,7 @@ def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> Non
     found = folded.finish()
     if found is None or _hash(found) != _hash(state):
         world.fail(f"{key.name}: the state in memory differs from the fold of the log")
-    if not isinstance(entity, Run) or key in engine._parked:
+    if not isinstance(entity, Run) or key in engine.memory.parked:
         return
     missing = missing_timers(state, entity.plan.nodes)
     if missing:
@@ -138,7 +138,7 @@ def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> Non
     kept = [name for name, step in state.steps.items() if step.status is StepStatus.QUEUED and step.granted]
     if kept and state.pause_requested and not state.cancel_requested:
         world.fail(f"{key.name} is paused and keeps the slots of {kept}")
-    window = engine._pools._window._steps.get(key, {})
+    window = engine.memory.pools._window._steps.get(key, {})
     active = {name for name, step in state.steps.items() if is_attempt(step)}
     if set(window) - active:
         world.fail(f"{key.name}: {sorted(set(window) - active)} are over and take room in the window")

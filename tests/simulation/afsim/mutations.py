@@ -15,7 +15,7 @@ from agentflow_common.runs import fold as run_fold
 from agentflow_common.runs import fold_facts
 from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
-from agentflow_scheduler.engine import append, engine
+from agentflow_scheduler.engine import append, decider, engine, memory, timers
 from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_scheduler.runs import decisions as run_decisions
 from agentflow_scheduler.shards import shards, snapshots
@@ -43,14 +43,14 @@ def ack_before_report() -> list[Change]:
 
 def no_timers_on_recovery() -> list[Change]:
     """Timers that were decided, and not yet set when the scheduler crashed, are not set by the next one."""
-    real = engine.set_timers
+    real = timers.set_timers
 
-    async def set_timers(log: Any, timers: Any) -> None:
-        recovering = all(isinstance(timer, run_state.TimerState) for _, _, timer in timers)
+    async def set_timers(log: Any, its_timers: Any) -> None:
+        recovering = all(isinstance(timer, run_state.TimerState) for _, _, timer in its_timers)
         if not recovering:
-            await real(log, timers)
+            await real(log, its_timers)
 
-    return [(engine, "set_timers", set_timers)]
+    return [(engine, "set_timers", set_timers), (decider, "set_timers", set_timers)]
 
 
 def seen_ignored() -> list[Change]:
@@ -92,10 +92,10 @@ def no_message_id() -> list[Change]:
 def no_reload() -> list[Change]:
     """After a refused append the scheduler goes on with what it has in memory."""
 
-    async def reload(self: Any, key: Any) -> Any:
-        return self._entities.get(key)
+    async def reload(self: Any, key: Any, _known: int = 0) -> Any:
+        return self.entities.get(key)
 
-    return [(engine.Engine, "_reload", reload)]
+    return [(memory.Memory, "reload", reload)]
 
 
 def shared_timer_names() -> list[Change]:

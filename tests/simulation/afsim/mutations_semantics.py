@@ -241,7 +241,7 @@ def tried_again_unasked() -> list[Change]:
 
 def window_leaks() -> list[Change]:
     """What a worker has done still takes room in the pool's window."""
-    return [(pools.Pools, "folded", lambda *_: None)]
+    return [(pools.Pools, "on_folded", lambda *_: None)]
 
 
 def fired_again() -> list[Change]:

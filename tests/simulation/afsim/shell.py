@@ -14,7 +14,7 @@ import agentflow_common.log.group_commit
 import agentflow_common.log.object_reads
 import agentflow_scheduler.app
 import agentflow_scheduler.engine.append
-import agentflow_scheduler.engine.engine
+import agentflow_scheduler.engine.decider
 import agentflow_scheduler.engine.load_report
 import agentflow_scheduler.engine.packing
 import agentflow_scheduler.lanes.machine
@@ -124,10 +124,10 @@ def small_engine(world: World) -> Iterator[None]:
         world.executors.append(made)
         return made
 
-    real_decide = agentflow_scheduler.engine.engine.decide_entity
+    real_decide = agentflow_scheduler.engine.decider.decide_entity
 
-    def decide_entity(entity: Any, *rest: Any) -> Any:
-        out = real_decide(entity, *rest)
+    def decide_entity(key: Any, entity: Any, *rest: Any) -> Any:
+        out = real_decide(key, entity, *rest)
         if isinstance(entity, Run):
             try:
                 check_invariants(entity)
@@ -159,7 +159,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.engine.packing, "PACK_BYTES_MIN", 300),
         (agentflow_scheduler.engine.append, "ATOMIC_BATCH_MAX", 5),
         (agentflow_scheduler.engine.append, "BATCH_MIN", 2),
-        (agentflow_scheduler.engine.engine, "decide_entity", decide_entity),
+        (agentflow_scheduler.engine.decider, "decide_entity", decide_entity),
         (agentflow_common.log.group_commit, "ATOMIC_BATCH_MAX", 5),
         (agentflow_common.log.group_commit, "BATCH_MIN", 2),
         (agentflow_scheduler.engine.load_report, "resident_bytes", lambda: 0),

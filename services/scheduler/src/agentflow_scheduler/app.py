@@ -25,8 +25,8 @@ async def app(context: Context[SchedulerSettings]) -> AsyncIterator[None]:
     engine = Engine(context, leases, snapshots, controls)
     await leases.refresh()
     loads = await patiently(lambda: js.key_value(subjects.LOAD_BUCKET))
-    told = report(loads, engine.load, context.clock)
-    work = (leases.keep(), controls.watch(), engine.run(), engine.trimmer.run(), told)
+    reports = report(loads, engine.memory.load, context.clock)
+    work = (leases.keep(), controls.watch(), engine.run(), engine.trimmer.run(), reports)
     loops = [context.guarded(one) for one in work]
     context.needs_log()
     try:

@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from typing import Final
 
-ROW_STEPS: Final = 32  # steps that a task may name beside its own (ADR 0009)
+CHAIN_STEPS: Final = 32  # steps that a task may name beside its own (ADR 0009)

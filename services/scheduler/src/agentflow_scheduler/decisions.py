@@ -38,8 +38,14 @@ class Decisions:
         self._evolve(state, event, 0)
         self.decisions.append(event)
 
+    def send_to(self, to: EntityKey, event_type: type[ev.Event], /, **fields: Any) -> None:
+        """Adds a fact for another entity."""
+        self.sends.append((to, event_type(org=to.org, run=to.name, ts=self.now_ms, **fields)))
+
     def groups(self) -> list[tuple[int, int]]:
-        """Returns how many decisions and sends belong together, in order: a decision's sends are written with it."""
+        """Returns how many decisions and sends belong together, in order: a decision's sends are
+        written with it.
+        """
         if self.marks is None:
             return [(len(self.decisions), len(self.sends))]
         counts = [0] * (len(self.decisions) + 1)

@@ -34,7 +34,7 @@ Take = Callable[[str], bool]  # asks for room for one more step in a worker pool
 
 
 class EntityKind(NamedTuple):
-    """What differs between the kinds of entities."""
+    """All that differs between the kinds of entities."""
 
     begins: tuple[type[ev.Event], ...]  # facts with which a new entity begins
     continues: tuple[type[ev.Event], ...]  # events with which the log may begin, if what stood before them is gone

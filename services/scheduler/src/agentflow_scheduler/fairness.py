@@ -1,9 +1,13 @@
-"""Whose turn it is: the fair order of all who wait, and the window of steps that a worker pool is offered. Pure.
+"""The fair order of all that wait for their turn, and the window of steps that are offered to a
+worker pool.
 
-A worker pool is a first-in first-out queue, so what is fair must be decided before a step is in it. The scheduler keeps
-the queue short: of each pool at most `steps_max` steps are offered and not done, and who may offer the next follows the
-order of `Turns`: the highest priority; in it the org with the fewest steps under way, of equals the one whose turn was
-the longest ago; in it the oldest run.
+Pure. A worker pool is a first-in first-out queue, so fairness must be decided before a step is in
+it. The scheduler keeps the queue short: at most `steps_max` steps of each pool are offered and not
+done. `Turns` orders the runs that may offer the next step:
+
+1. the highest priority;
+2. in it the org with the fewest steps under way, and of equal ones the org whose turn was the longest ago;
+3. in it the oldest run.
 """
 
 from __future__ import annotations
@@ -19,37 +23,36 @@ QUANTUM: Final = 16  # steps of one turn: small, so that turns come often
 SERVED_MAX: Final = 1_000  # orgs whose turn is remembered
 
 T = TypeVar("T")
-Rank = tuple[int, int, str]  # how much an org has, when it was served, its name: the least is next
+Rank = tuple[int, int, str]  # how much an org has, when it was served, its name; the smallest rank is next
 
 
 class _Bucket(Generic[T]):
-    """Those of one priority. ranks: a heap with the present rank of every org that waits, and stale ones."""
+    """The waiters of one priority."""
 
     __slots__ = ("orgs", "ranks")
 
     def __init__(self) -> None:
         self.orgs: dict[str, list[tuple[Any, int, T]]] = {}
-        self.ranks: list[Rank] = []
+        self.ranks: list[Rank] = []  # a heap with the present rank of every org that waits, and stale ranks
 
 
 class Turns(Generic[T]):
-    """All who wait. Leaving is lazy: `waits` says whether somebody still does. O(log n) each.
-
-    rank: of an org, now; tell by `moved` when it changes.
-    """
+    """All waiters in their order. Each operation costs O(log n)."""
 
     __slots__ = ("_added", "_buckets", "_order", "_priorities", "_rank", "_waits")
 
     def __init__(self, rank: Callable[[str], Rank], waits: Callable[[T], bool]) -> None:
-        self._rank = rank
-        self._waits = waits
+        self._rank = rank  # of an org now; call `moved` when it changes
+        self._waits = waits  # True while the item waits: one that leaves is not removed, but skipped
         self._buckets: dict[int, _Bucket[T]] = {}
         self._order: list[int] = []  # a heap of the negated priorities in _buckets
         self._priorities: dict[str, set[int]] = {}  # of each org that waits
         self._added = 0
 
     def add(self, org: str, priority: int, item: T, place: Any = ()) -> None:
-        """place: of the item among those of its org; equal ones in the order in which they were added."""
+        """Adds a waiter. place: its order among those of its org; equal places keep the order of
+        their adding.
+        """
         bucket = self._buckets.get(priority)
         if bucket is None:
             bucket = self._buckets[priority] = _Bucket()
@@ -63,7 +66,7 @@ class Turns(Generic[T]):
         heappush(waiting, (place, self._added, item))
 
     def moved(self, org: str) -> None:
-        """The org's rank has changed: its entries in the heaps are stale."""
+        """Notes that the org's rank has changed: its entries in the heaps are stale."""
         for priority in self._priorities.get(org, ()):
             bucket = self._buckets[priority]
             if len(bucket.ranks) > 2 * len(bucket.orgs) + 16:
@@ -73,7 +76,10 @@ class Turns(Generic[T]):
                 heappush(bucket.ranks, self._rank(org))
 
     def next(self) -> T | None:
-        """Whose turn it is; None if nobody waits. It stays his until he waits no more, or `moved` says otherwise."""
+        """Returns the waiter whose turn it is, or None.
+
+        The same waiter is returned until it stops waiting or `moved` is called.
+        """
         while self._order:
             priority = -self._order[0]
             bucket = self._buckets[priority]
@@ -102,16 +108,16 @@ class Turns(Generic[T]):
 
 
 class Budget:
-    """What a run may offer in one decision. denied: the pools in which it could not offer all."""
+    """The steps that a run may offer in one decision."""
 
     __slots__ = ("_left", "denied")
 
     def __init__(self, left: Callable[[str], int]) -> None:
         self._left = _Filled(left)
-        self.denied: set[str] = set()
+        self.denied: set[str] = set()  # the pools in which it could not offer all
 
     def take(self, pool: str) -> bool:
-        """Whether one more step may be offered to the pool."""
+        """True if one more step may be offered to the pool, which counts it."""
         if self._left[pool] > 0:
             self._left[pool] -= 1
             return True
@@ -129,25 +135,25 @@ class _Filled(dict[str, int]):
 
 
 class Waiter(NamedTuple):
-    """A run that has more to offer. since: when it was submitted, ms."""
+    """A run that has more to offer."""
 
     run: EntityKey
     priority: int
-    since: int
+    since: int  # when it was submitted, ms since the epoch
 
 
 class _Pool:
-    """under_way: steps offered and not done, by org; promised: to runs that were given a turn, by run."""
+    """One worker pool: what is under way in it, and which runs wait for room."""
 
     __slots__ = ("clock", "promised", "served", "total", "turns", "under_way", "waiting")
 
     def __init__(self) -> None:
         self.total = 0
-        self.under_way: dict[str, int] = {}
-        self.promised: dict[EntityKey, int] = {}
+        self.under_way: dict[str, int] = {}  # steps offered and not done, by org
+        self.promised: dict[EntityKey, int] = {}  # steps that runs may offer because they were given a turn
         self.waiting: dict[EntityKey, Waiter] = {}
-        self.served: dict[str, int] = {}
-        self.clock = 0
+        self.served: dict[str, int] = {}  # the number of the latest turn of each org, the longest ago first
+        self.clock = 0  # counts turns
         self.turns: Turns[Waiter] = Turns(self.rank, lambda waiter: self.waiting.get(waiter.run) is waiter)
 
     def rank(self, org: str) -> Rank:
@@ -174,11 +180,12 @@ class _Pool:
 
 
 class Window:
-    """Counts what is under way in each pool, and says who may offer more.
+    """Counts the steps under way in each pool, and says which runs may offer more.
 
-    For each run that is decided: `budget` before; `opened` for each step offered, and `settle`, after. When a step is
-    done (or is with a worker, if only the queue is to be bounded) `closed`, when a run is over or not ours any more
-    `forget`. When all of a turn are settled, `grants` gives the runs to decide next, until it gives none.
+    A decision about a run calls `budget` first, then `opened` for each step that it offered, then
+    `settle`. `closed` is called when a step is done, and `forget` when a run is over or served by
+    another scheduler. When all runs of a turn are settled, `grants` returns the runs to decide
+    next. It is called until it returns none.
     """
 
     def __init__(self, steps_max: int = STEPS_MAX, quantum: int = QUANTUM) -> None:
@@ -193,24 +200,22 @@ class Window:
             pool = self._pools[name] = _Pool()
         return pool
 
-    def in_flight(self, pool: str) -> int:
-        """Steps offered and not done."""
-        found = self._pools.get(pool)
-        return found.total - sum(found.promised.values()) if found else 0
-
     def waiting(self) -> list[EntityKey]:
-        """Runs that have more to offer."""
+        """Returns the runs that have more to offer."""
         return list(dict.fromkeys(run for pool in self._pools.values() for run in pool.waiting))
 
     def opened(self, run: EntityKey, step: str, pool: str) -> None:
-        """A step was offered (or had been, before this scheduler took over). Telling it twice changes nothing."""
+        """Counts a step that was offered, perhaps by an earlier scheduler.
+
+        A second call changes nothing.
+        """
         steps = self._steps.setdefault(run, {})
         if step not in steps:
             steps[step] = pool
             self._pool(pool).add(run.org, 1)
 
     def closed(self, run: EntityKey, step: str) -> None:
-        """It is done, or was never opened."""
+        """Counts a step that is done. One that was never opened changes nothing."""
         steps = self._steps.get(run)
         pool = steps.pop(step, None) if steps else None
         if pool is not None:
@@ -224,7 +229,9 @@ class Window:
         self.settle(Waiter(run, 0, 0), ())
 
     def budget(self, run: EntityKey) -> Budget:
-        """What the run may offer now: what it was promised, or, where nobody waits, what there is room for."""
+        """Returns what the run may offer now: what it was promised, or all the room of pools in
+        which no run waits.
+        """
 
         def left(name: str) -> int:
             pool = self._pools.get(name)
@@ -236,7 +243,7 @@ class Window:
         return Budget(left)
 
     def settle(self, waiter: Waiter, denied: Iterable[str]) -> None:
-        """After a decision: what was promised is used or void, and in the pools of `denied` the run waits."""
+        """Ends a decision. Unused promises are void, and the run waits in the pools of `denied`."""
         wants = set(denied)
         for name, pool in self._pools.items():
             if pool.promised and (promised := pool.promised.pop(waiter.run, 0)):
@@ -250,8 +257,11 @@ class Window:
                 pool.turns.add(waiter.run.org, waiter.priority, waiter, (waiter.since, waiter.run.name))
 
     def grants(self) -> list[EntityKey]:
-        """Promises the room there is, turn by turn, and gives the runs that may go on, in the order of their turns."""
-        found: dict[EntityKey, None] = {}
+        """Promises the room that is left, turn by turn.
+
+        Returns the runs that may go on, in the order of their turns.
+        """
+        granted: dict[EntityKey, None] = {}
         for pool in self._pools.values():
             while pool.total < self._steps_max:
                 waiter = pool.turns.next()
@@ -261,5 +271,5 @@ class Window:
                 pool.promised[waiter.run] = pool.promised.get(waiter.run, 0) + steps
                 pool.add(waiter.run.org, steps)
                 pool.had_turn(waiter.run.org)
-                found[waiter.run] = None
-        return list(found)
+                granted[waiter.run] = None
+        return list(granted)

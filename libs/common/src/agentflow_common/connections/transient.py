@@ -10,11 +10,10 @@ import logging
 from typing import Final
 
 import asyncpg
-import nats.errors
 from asyncpg.exceptions import _base as client_errors
 
 from agentflow_common.errors import AgentFlowError, RetryableError
-from agentflow_common.log.consumers import PullError
+from agentflow_common.log.weather import NATS
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +32,6 @@ DATABASE: Final[tuple[type[Exception], ...]] = (
     asyncpg.InterfaceError,  # the client: connection closed, pool closing; but see BAD_VALUE
     asyncpg.InternalClientError,  # the client: an answer to a query that is gone
 )
-NATS: Final[tuple[type[Exception], ...]] = (nats.errors.Error, PullError)
 TRANSIENT: Final[tuple[type[Exception], ...]] = (*DATABASE, *NATS, RetryableError, OSError, TimeoutError)
 BAD_VALUE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, client_errors.DataError)
 """Errors of the database, or its driver, about values that no table can hold."""

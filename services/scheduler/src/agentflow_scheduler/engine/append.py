@@ -1,11 +1,17 @@
-"""Appends of one turn: what many entities decided goes out together and is awaited once.
+"""Appends of one turn: the decisions of many entities go out together and are awaited once.
 
-Every append of an entity is fenced by the newest decision that this scheduler knows of (`out_seq`), so a scheduler that
-has lost its shard writes nothing. One decision is one pipelined publish. A few form a chain, each fenced by the one
-before (a round trip each, cheaper than an atomic batch). More, what many entities decided under fsync, and decisions
-that send facts to other entities form atomic batches: a decision and what it sends are one append. A lane's
-few facts follow its decisions, as it tells them again whenever it is read from the log (ADR 0004). What is only partly
-written (more than one batch) is completed by deciding again: decisions follow from the state.
+Every append of an entity is fenced by the newest decision that this scheduler knows of (`out_seq`),
+so a scheduler that has lost its shard writes nothing. There are three ways to append:
+
+- One decision is one pipelined publish.
+- A few decisions form a sequence, each fenced by the one before. That is a round trip each, and still cheaper than an
+  atomic batch.
+- The rest form atomic batches: many decisions, the decisions of many entities under fsync, and decisions that send
+  facts to other entities. A decision and its facts are one append.
+
+A lane's few facts follow its decisions, because it sends them again whenever it is read from the
+log (ADR 0004). An append of more than one batch may be written in part. It is completed by deciding
+again: decisions follow from the state.
 """
 
 from __future__ import annotations
@@ -24,25 +30,33 @@ from agentflow_scheduler.entities import Entity
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.schedules.machine import subject_of_schedule
 
-CHAIN_MAX: Final = 3
-_RUN_FACTS: Final = (
-    ev.RunStarted, ev.RunCompleted, ev.RunFailed, ev.RunCancelled, ev.RunPaused, ev.RunResumed, ev.RunWaiting,
-    ev.RunCancelling, ev.RunCompensating,
-)  # fmt: skip
+SEQUENCE_MAX: Final = 3
+_ABOUT_THE_RUN: Final = (
+    ev.RunStarted,
+    ev.RunCompleted,
+    ev.RunFailed,
+    ev.RunCancelled,
+    ev.RunPaused,
+    ev.RunResumed,
+    ev.RunWaiting,
+    ev.RunCancelling,
+    ev.RunCompensating,
+)
 
 
 def subject_of(key: EntityKey, decision: ev.Decision) -> str:
-    """Where a decision is written: tasks to their lane, the run's facts to `out.run`, the rest to `out.step`."""
+    """Returns the subject of a decision: a task's pool, `out.run` for decisions about the run, else
+    `out.step`.
+    """
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
     if isinstance(decision, ev.SCHEDULE_EVENTS):
         return subject_of_schedule(key, decision)
-    return subjects.out_run(key) if isinstance(decision, _RUN_FACTS) else subjects.out_step(key)
+    return subjects.out_run(key) if isinstance(decision, _ABOUT_THE_RUN) else subjects.out_step(key)
 
 
 class Turn:
-    """The decisions of one entity in one turn. encoded: each decision's bytes, packed to fit an event. sent: the facts
-    for others. groups: how many of both stand together."""
+    """The decisions of one entity in one turn, and the facts that it sends to others."""
 
     __slots__ = ("decisions", "encoded", "entity", "first", "groups", "key", "sent")
 
@@ -58,10 +72,10 @@ class Turn:
         self.key = key
         self.entity = entity
         self.decisions = decisions
-        self.encoded = encoded
+        self.encoded = encoded  # each decision's bytes, packed to fit an event
         self.sent = sent
-        self.groups = groups
-        self.first: asyncio.Future[Ack] | None = None
+        self.groups = groups  # how many decisions and facts belong together, in order
+        self.first: asyncio.Future[Ack] | None = None  # of the first decision, if it was published by itself
 
     def entry(self, index: int, fence_seq: int | None) -> Entry:
         fence = None if fence_seq is None else Fence(fence_seq, subjects.run_out_all(self.key))
@@ -69,28 +83,36 @@ class Turn:
 
     @property
     def loose(self) -> bool:
-        """Whether what it sends may follow its decisions: a grant is told again after a crash, a refusal is not."""
+        """True if its facts may follow its decisions.
+
+        A lane sends a grant again after a crash, but not a refusal.
+        """
         refused = any(isinstance(decision, ev.LaneRefused) for decision in self.decisions)
-        return isinstance(self.entity, Lane) and len(self.sent) <= CHAIN_MAX and not refused
+        return isinstance(self.entity, Lane) and len(self.sent) <= SEQUENCE_MAX and not refused
 
     def batches(self) -> list[list[tuple[int, int]]]:
-        """Atomic batches as ranges of (decisions, sends), each as large as the server takes."""
+        """Returns atomic batches as counts of (decisions, facts), each batch as large as the server
+        accepts.
+        """
         if not self.sent:
             total = len(self.decisions)
             return [[(min(ATOMIC_BATCH_MAX, total - at), 0)] for at in range(0, total, ATOMIC_BATCH_MAX)]
-        found: list[list[tuple[int, int]]] = [[]]
+        batches: list[list[tuple[int, int]]] = [[]]
         size = 0
         for group in self.groups:
-            if size + sum(group) > ATOMIC_BATCH_MAX and found[-1]:
-                found.append([])
+            if size + sum(group) > ATOMIC_BATCH_MAX and batches[-1]:
+                batches.append([])
                 size = 0
-            found[-1].append(group)
+            batches[-1].append(group)
             size += sum(group)
-        return found
+        return batches
 
 
 def _linked(turns: Sequence[Turn], shared: bool) -> tuple[list[list[Turn]], list[Turn]]:
-    """(turns that send facts, or all if `shared`, in groups of one atomic batch each; the others, each by itself)."""
+    """Returns (groups of turns that share an atomic batch, turns that are appended by themselves).
+
+    Turns that send facts share batches; if `shared`, all turns do.
+    """
     groups: list[list[Turn]] = []
     others: list[Turn] = []
     size = ATOMIC_BATCH_MAX
@@ -108,18 +130,21 @@ def _linked(turns: Sequence[Turn], shared: bool) -> tuple[list[list[Turn]], list
 
 
 class Appender:
-    """Writes turns. fsync: every acknowledgement waits for the disk, so messages share one."""
+    """Writes turns."""
 
     def __init__(self, log: EventLog, fsync: bool) -> None:
         self._log = log
-        self._fsync = fsync
+        self._fsync = fsync  # every acknowledgement waits for the disk, so messages share one
 
     async def write(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
-        """Appends all; returns the entities whose decisions were refused or whose outcome is unknown."""
+        """Appends all turns.
+
+        Returns the turns that were refused or whose outcome is unknown, each with its error.
+        """
         shared = self._fsync and sum(len(t.decisions) + len(t.sent) for t in turns) >= BATCH_MIN
         # the first message of every entity leaves before any answer is awaited
         for turn in () if shared else turns:
-            if 0 < len(turn.decisions) <= CHAIN_MAX and (not turn.sent or turn.loose):
+            if 0 < len(turn.decisions) <= SEQUENCE_MAX and (not turn.sent or turn.loose):
                 turn.first = await self._log.publish(turn.entry(0, turn.entity.state.out_seq))
         simple = [(t, t.first) for t in turns if t.first is not None and len(t.decisions) == 1 and not t.sent]
         linked, others = _linked([t for t in turns if t.first is None or len(t.decisions) > 1 or t.sent], shared)
@@ -139,7 +164,7 @@ class Appender:
         return failed
 
     async def _group(self, turns: Sequence[Turn]) -> list[tuple[Turn, BaseException]]:
-        """Turns that share an atomic batch: it costs milliseconds, however small it is."""
+        """Appends turns in one atomic batch, which costs milliseconds however small it is."""
         try:
             await self._together(turns)
         except AgentFlowError:  # one entity's refusal refuses all: each is tried by itself
@@ -169,8 +194,8 @@ class Appender:
             for index in range(1, len(turn.decisions)):
                 ack = await self._log.append(turn.entry(index, state.out_seq))
                 state.out_seq = ack.seq
-            for told in [await self._log.publish(entry) for entry in turn.sent]:
-                await told
+            for sent_fact in [await self._log.publish(entry) for entry in turn.sent]:
+                await sent_fact
             return
         at = sent = 0
         for batch in turn.batches():

@@ -6,12 +6,12 @@ import asyncio
 import logging
 from typing import Final
 
-import nats.errors
 from nats.aio.client import Client
 
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, ControlSettings
 from agentflow_common.lanes.fold import LaneConfig
-from agentflow_common.log.consumers import PullError, Tail
+from agentflow_common.log.consumers import Tail
+from agentflow_common.log.weather import AWAY
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0
@@ -34,7 +34,10 @@ class Controls:
         return self._settings.config_for(lane) if self.known.is_set() else None
 
     async def watch(self) -> None:
-        """Follows the bucket, forever. It keeps one message a key: first come all settings, then each change."""
+        """Follows the bucket, forever.
+
+        It keeps one message a key: first come all settings, then each change.
+        """
         while True:
             tail = Tail(self._nc, CONTROLS_STREAM, [f"{CONTROLS_PREFIX}>"])
             try:
@@ -45,7 +48,7 @@ class Controls:
                     if tail.caught_up.is_set() and not self.known.is_set():
                         self.known.set()
                         self.changed.set()
-            except (PullError, nats.errors.Error, TimeoutError) as error:
+            except AWAY as error:
                 log.warning("controls are watched again: %s", type(error).__name__)
             finally:
                 await tail.stop()

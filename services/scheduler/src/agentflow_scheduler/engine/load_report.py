@@ -1,4 +1,7 @@
-"""Tells what this scheduler has in hand, once a second: the gateway refuses what would be too much (bucket AF_LOAD)."""
+"""Reports how much this scheduler has in hand, once a second, in the bucket AF_LOAD.
+
+The gateway refuses more by it.
+"""
 
 from __future__ import annotations
 
@@ -11,35 +14,34 @@ from pathlib import Path
 from typing import Final
 
 import msgspec
-import nats.errors
-from nats.js.errors import APIError
 from nats.js.kv import KeyValue
 
 from agentflow_common import telemetry
 from agentflow_common.clock import Clock
+from agentflow_common.log.weather import AWAY
 
 EVERY_S: Final = 1.0
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
 class Load(msgspec.Struct):
-    """active_runs: unfinished ones. ready_steps: offered or held back, and not finished. at: ms since the epoch."""
+    """The work that a scheduler has in hand."""
 
-    active_runs: int
-    ready_steps: int
-    rss_bytes: int = 0
-    at: int = 0
+    active_runs: int  # runs that are not over
+    ready_steps: int  # steps that could run: offered, or kept back for want of room
+    rss_bytes: int = 0  # memory of the process
+    at: int = 0  # ms since the epoch
 
 
 def resident_bytes() -> int:
-    """Of this process; 0 where the system does not tell."""
+    """Returns the memory that this process uses; 0 where the system does not say."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE_BYTES
     return 0
 
 
 async def report(bucket: KeyValue, measure: Callable[[], Load], clock: Clock) -> None:
-    """For ever. An entry ages out when the scheduler is gone."""
+    """Reports forever. The entry expires when the scheduler is gone."""
     key = f"scheduler.{socket.gethostname().replace('.', '-')}-{os.getpid()}"
     while True:
         load = measure()
@@ -47,6 +49,6 @@ async def report(bucket: KeyValue, measure: Callable[[], Load], clock: Clock) ->
         load.at = clock.now_ms()
         telemetry.ACTIVE_RUNS.set(load.active_runs)
         telemetry.READY_STEPS.set(load.ready_steps)
-        with contextlib.suppress(nats.errors.Error, APIError, TimeoutError):
+        with contextlib.suppress(*AWAY):
             await bucket.put(key, msgspec.json.encode(load))
         await asyncio.sleep(EVERY_S)

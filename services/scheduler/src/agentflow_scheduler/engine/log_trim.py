@@ -1,8 +1,11 @@
-"""Takes what stands before a checkpoint of a lane or a schedule, or before a schedule's end, out of the log.
+"""Removes from the log what stands before a checkpoint of a lane or a schedule, or before a
+schedule's end.
 
-The newest `schedule.listed` stays: the list of schedules is made of these, and a snapshot from before the end of one
-must learn of it. The rest goes when every durable consumer but the worker pools' has passed the checkpoint: the archive
-holds it then. What was to go is kept in memory only: after a restart the next checkpoint says it again.
+The newest `schedule.listed` stays. The list of schedules is made of these events, and a scheduler
+with a snapshot from before a schedule's end learns of the end by it. The rest is removed when every
+durable consumer has passed the checkpoint, except those of worker pools: the archive contains it
+then. Pending removals are kept in memory only, and the next checkpoint after a restart brings them
+again.
 """
 
 from __future__ import annotations
@@ -12,11 +15,9 @@ import logging
 import math
 from typing import Final, NamedTuple
 
-import nats.errors
-from nats.js.errors import APIError
-
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.log.weather import AWAY
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.schedules.machine import Schedule
@@ -26,23 +27,26 @@ EVERY_S: Final = 5.0
 
 
 class Cut(NamedTuple):
-    """Facts with a sequence up to `facts` and decisions up to `decisions` may go, once `checkpoint` was passed."""
+    """A part of an entity's log that can be removed."""
 
-    facts: int
-    decisions: int
-    checkpoint: int
+    facts: int  # the sequence up to which facts are removed
+    decisions: int  # the sequence up to which decisions are removed
+    checkpoint: int  # consumers must have passed this sequence first
 
 
 class Trimmer:
-    """Give it cuts with `offer`; `run` makes them for ever."""
+    """Makes the cuts that `offer` takes, in the background."""
 
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log
-        self._cuts: dict[EntityKey, Cut] = {}  # the oldest that waits of each entity: it comes to be made
+        self._cuts: dict[EntityKey, Cut] = {}  # the oldest pending one of each entity, so that it is made in the end
         self._later: dict[EntityKey, Cut] = {}
 
     def after(self, key: EntityKey, entity: Lane | Schedule) -> None:
-        """What it decided is in the log; if it was a checkpoint or the end, the log before it may be cut."""
+        """Offers the entity's cut, if it has decided a checkpoint or its end.
+
+        Call it when that is in the log.
+        """
         if entity.cut is not None:
             self.offer(key, Cut(*entity.cut, entity.state.out_seq))
             entity.cut = None
@@ -54,12 +58,13 @@ class Trimmer:
             self._cuts[key] = cut
 
     async def run(self) -> None:
+        """Makes cuts forever."""
         while True:
             await asyncio.sleep(EVERY_S)
             if self._cuts:
                 try:
                     await self.sweep()
-                except (nats.errors.Error, APIError, TimeoutError) as error:
+                except AWAY as error:
                     log.warning("the log was not trimmed: %s", type(error).__name__)
 
     async def sweep(self) -> None:
@@ -77,7 +82,7 @@ class Trimmer:
                 self._cuts[key] = self._later.pop(key)
 
     async def _decided(self, key: EntityKey, cut: Cut) -> list[tuple[str, int]]:
-        """The subjects of its decisions, with the sequence up to which each may go."""
+        """Returns the subjects of the entity's decisions, and the sequence up to which each is removed."""
         if key.kind != "schedule":
             return [(subjects.run_out_all(key), cut.decisions)]
         listed = await self._log.newest(subjects.out_schedule(key))
@@ -91,7 +96,7 @@ class Trimmer:
         ]
 
     async def _seen_to(self) -> float:
-        """The sequence up to which every durable consumer but the worker pools' is done."""
+        """Returns the sequence up to which all durable consumers have read, except those of worker pools."""
         seen = math.inf
         offset = 0
         while True:

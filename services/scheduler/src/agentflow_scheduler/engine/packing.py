@@ -1,4 +1,6 @@
-"""Events as bytes that fit: what makes one too large is stored out of line first (claim check)."""
+"""Events as bytes of a bounded size: values that make an event too large are stored out of line
+(claim check).
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,18 @@ PACK_BYTES_MIN: Final = 4 * 1024  # smaller inputs stay in line even in a large 
 
 
 class Packer:
+    """Encodes the decisions of entities, and the facts that they send."""
+
     def __init__(self, nc: Client, blobs: Blobs) -> None:
         self._nc = nc
         self._blobs = blobs
 
     async def turn(self, key: EntityKey, entity: Entity, out: Decisions) -> Turn:
-        """What an entity decided, as bytes. StepFault for what can't be written, RetryableError if not now."""
+        """Returns an entity's decisions as bytes.
+
+        Raises StepFault for a decision that can't be written, and RetryableError if it can't be
+        written now.
+        """
         encoded = []
         for decision in out.decisions:
             with at_step(ev.step_of(decision)):
@@ -44,10 +52,14 @@ class Packer:
         return Turn(key, entity, out.decisions, encoded, sent, out.groups() if sent else ())
 
     async def decision(self, state: Any, decision: ev.Decision) -> bytes:
-        """The decision's bytes. What is stored out of line is so in the state as well: state equals fold."""
+        """Returns the decision's bytes.
+
+        A value that is stored out of line is replaced in the state too, so that the state still
+        equals the fold.
+        """
         data = ev.encode(decision)
         is_child = isinstance(decision, ev.StepScheduled) and parent_of(decision.step) is not None
-        # what the children of a parallel step have in common is stored once and not in each of their tasks
+        # values that the children of a parallel step share are stored once, and not in each of their tasks
         if len(data) <= (2 * PACK_BYTES_MIN if is_child else INLINE_BYTES_MAX):
             return data
         if isinstance(decision, ev.StepScheduled):
@@ -81,11 +93,15 @@ class Packer:
         return ev.encode(msgspec.structs.replace(decision, state=changed))
 
     async def fact(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> bytes:
-        """The bytes of a fact for another entity. RetryableError if what it needs can't be reached now, InvalidError if
-        there can be no such entity: not sent, it is one entity's trouble and not that of all in the turn."""
+        """Returns the bytes of a fact for another entity.
+
+        Raises RetryableError if a service that it needs does not answer, and InvalidError if no
+        such entity can exist. Either is a trouble of this entity, and not of all entities of the
+        turn.
+        """
         ids.check_token(to.org, "an org")
         ids.check_token(to.name, "an entity")
-        await self._hand_on(origin, to, fact)
+        await self._share_tokens(origin, to, fact)
         data = ev.encode(fact)
         if len(data) <= INLINE_BYTES_MAX:
             return data
@@ -97,8 +113,8 @@ class Packer:
             return ev.encode(msgspec.structs.replace(fact, output=await self._pack(fact.output, "the run's output")))
         return data
 
-    async def _hand_on(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> None:
-        """A run that is given values of another may ask for what their redaction tokens stand for."""
+    async def _share_tokens(self, origin: EntityKey, to: EntityKey, fact: ev.Event) -> None:
+        """Lets a run that is given values of another run ask for the originals of their vault tokens."""
         if isinstance(fact, ev.RunSubmitted):
             payload = fact.inputs
         elif isinstance(fact, ev.ChildEnded):
@@ -114,7 +130,7 @@ class Packer:
             raise RetryableError(error.message, kind=error.kind) from error
 
     async def _small(self, payload: Payload) -> Payload:
-        """One of many."""
+        """Stores a payload out of line above a lower bound: it is one of many in an event."""
         if payload.ref is not None or len(msgspec.json.encode(payload.value)) <= PACK_BYTES_MIN:
             return payload
         return Payload(ref=await self._blobs.store(payload.value, "a signal's payload"))
@@ -123,7 +139,7 @@ class Packer:
         return payload if payload.ref is not None else await self._blobs.pack(payload.value, what)
 
     async def _store(self, value: Any) -> Any:
-        """A marker in the place of a large value; see runstate.blob_marker."""
+        """Stores a large value and returns its marker."""
         if is_marker(value):
             return value
         ref = await self._blobs.store(value, "a step's input")

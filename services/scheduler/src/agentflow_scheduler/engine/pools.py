@@ -1,4 +1,4 @@
-"""The engine's side of the windows: which steps are under way in the worker pools, and which runs may offer more."""
+"""The engine's view of worker pools: which steps are under way in them, and which runs may offer more."""
 
 from __future__ import annotations
 
@@ -16,14 +16,15 @@ def _nothing(_pool: str) -> bool:
 
 
 class Pools:
-    """steps_max: of one pool, offered and not done, by this scheduler."""
+    """Counts the steps of runs in the window of each pool (fairness.py)."""
 
     def __init__(self, steps_max: int) -> None:
+        """steps_max: steps of one pool that this scheduler has offered and that are not done."""
         self._window = Window(steps_max)
         self._budgets: dict[EntityKey, Budget] = {}
 
     def adopt(self, key: EntityKey, run: Run) -> None:
-        """A run that is in memory from now on, and what it has under way."""
+        """Counts the steps that a run has under way when it comes into memory."""
         self._window.forget(key)
         for name in run.in_flight:
             self._begun(key, run, name)
@@ -32,8 +33,10 @@ class Pools:
         self._window.forget(key)
         self._budgets.pop(key, None)
 
-    def folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
-        """A fact came: the attempt that it tells of may be over, and the next one begun in its place."""
+    def on_folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
+        """Counts after a fact: its attempt may be over, and the worker may have begun the next step
+        instead.
+        """
         name = ev.step_of(event)
         if name:
             step = run.state.steps.get(name)
@@ -47,16 +50,22 @@ class Pools:
         if node is not None and step is not None and step.status in ACTIVE:
             self._window.opened(key, name, node.lane)
 
-    def before(self, key: EntityKey, paused: bool) -> Callable[[str], bool]:
-        """What a decision asks for room. Of a paused workflow nothing is offered."""
+    def room(self, key: EntityKey, paused: bool) -> Callable[[str], bool]:
+        """Returns the function that says whether one more step of the run may be offered.
+
+        None of a paused workflow.
+        """
         if paused:
             self._budgets.pop(key, None)
             return _nothing
         budget = self._budgets[key] = self._window.budget(key)
         return lambda pool: not pool or budget.take(pool)
 
-    def after(self, key: EntityKey, run: Run, decisions: Iterable[ev.Decision]) -> None:
-        """Counts what was offered and closed; a run that could not offer all waits for its turn."""
+    def on_decided(self, key: EntityKey, run: Run, decisions: Iterable[ev.Decision]) -> None:
+        """Counts steps that were offered and closed.
+
+        A run that could not offer all of them waits for its turn.
+        """
         for decision in decisions:
             if isinstance(decision, ev.StepScheduled):
                 self._window.opened(key, decision.step, decision.lane)
@@ -67,9 +76,9 @@ class Pools:
         self._window.settle(Waiter(key, state.priority, state.submitted_at), budget.denied if budget else ())
 
     def waiting(self) -> list[EntityKey]:
-        """Runs that wait for their turn."""
+        """Returns runs that wait for their turn."""
         return self._window.waiting()
 
     def grants(self) -> list[EntityKey]:
-        """Runs whose turn has come."""
+        """Returns runs whose turn has come."""
         return self._window.grants()

@@ -1,4 +1,6 @@
-"""Timers as JetStream message schedules: the server writes `timer.fired` into the entity's `in` when one comes due."""
+"""Timers as JetStream message schedules: the server writes `timer.fired` into the entity's `in`
+when one comes due.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +9,21 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-import nats.errors
-from nats.js.errors import APIError
-
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.log.event_log import Entry, EventLog
+from agentflow_common.log.weather import AWAY
 from agentflow_common.subjects import EntityKey
 
 
 async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str, Any]]) -> None:
-    """Publishes message schedules. One that is set twice replaces itself; one that fires twice is folded once.
+    """Publishes message schedules.
 
-    A time beyond what the server can count fires at the end of its count: no timer may stop a scheduler.
+    A timer that is set twice replaces itself; one that fires twice is folded once.
+
+    A time that is too late for the server fires at the latest time that it knows: no timer may stop
+    a scheduler.
     """
     futures = []
     for key, name, timer in timers:
@@ -28,9 +31,14 @@ async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str,
             timespec="milliseconds"
         )
         fired = ev.TimerFired(
-            org=key.org, run=key.name, ts=timer.fire_at, timer=name, kind=timer.kind, step=timer.step,
+            org=key.org,
+            run=key.name,
+            ts=timer.fire_at,
+            timer=name,
+            kind=timer.kind,
+            step=timer.step,
             attempt=timer.attempt,
-        )  # fmt: skip
+        )
         headers = {
             "Nats-Schedule": f"@at {at.replace('+00:00', 'Z')}",
             "Nats-Schedule-Target": subjects.run_in(key),
@@ -41,6 +49,6 @@ async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str,
 
 
 async def purge_timers(event_log: EventLog, key: EntityKey) -> None:
-    """Schedules of what is over would only wake it for nothing."""
-    with contextlib.suppress(APIError, nats.errors.Error, TimeoutError):
+    """Removes the timers of an entity that is over: they would only wake it for nothing."""
+    with contextlib.suppress(*AWAY):
         await event_log.nc.jsm().purge_stream(subjects.EVENTS_STREAM, subject=subjects.run_timers(key))

@@ -1,11 +1,12 @@
-"""Who is given the next slot of a keyed lane (ADR 0004). No I/O, no clock, no randomness in here.
+"""The grants of a keyed lane's slots (ADR 0004). Pure: no I/O, no clock, no randomness in here.
 
-`decide_lane(lane, now_ms)` folds each decision into the state as it takes it, like machine.decide: after a crash,
-deciding again on the refolded log adds exactly what is missing.
+`decide_lane(lane, now_ms)` folds each decision into the state at once, like the machine of runs.
+After a crash, deciding again on the refolded log adds exactly what is missing.
 
-The order of grants: the highest priority first; in it the org that has the fewest slots, of equals the one that was
-served the longest ago; in it who asked first. So an org with a long backlog delays nobody else by more than one grant,
-and a priority that is always busy holds back the lower ones for as long as it is: that is what it is for.
+A slot goes to the highest priority; in it to the org that has the fewest slots, and of equal ones
+to the org that was served the longest ago; in it to the attempt that asked first. So an org with a
+long backlog delays every other org by at most one grant. A priority that is always busy delays the
+lower ones for as long as it is: that is its purpose.
 """
 
 from __future__ import annotations
@@ -27,31 +28,29 @@ from agentflow_common.lanes.fold import (
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.fairness import Rank, Turns
 
-QUEUE_MAX: Final = 100_000  # attempts that wait; who comes then is refused, and its retry policy says what follows
-REFUSED_RETRY_MS: Final = 5_000  # the least that a refused attempt waits before its next
+QUEUE_MAX: Final = 100_000  # attempts that wait; a later one is refused, and its retry policy says what follows
+REFUSED_RETRY_MS: Final = 5_000  # the least time before the attempt that follows a refused one
 GRANTS_MAX: Final = 450  # of one turn: with what they send, they fit one atomic batch
-CHECKPOINT_EVENTS: Final = 3_000  # between two checkpoints: about 1,000 attempts, and never less than what is in it
+CHECKPOINT_EVENTS: Final = 3_000  # between two checkpoints: about 1,000 attempts, and at least twice its slots
 SKEW_MS_MAX: Final = 5_000  # how far the clock of the timers may be ahead of this machine's and still be believed
 
 
 class Lane:
-    """A lane in memory: its state, and an index of who waits that makes a grant cost O(log n).
+    """A lane in memory: its state, and an index of the waiting attempts that makes a grant cost O(log n)."""
 
-    wanted: what operators have configured; until the log says the same, nothing is granted. None: what the log says.
-    told: holders that were told of their slot since the lane was read: a crash may have come between both. To hear it
-    twice does no harm. cut: (facts, decisions) up to which the newest checkpoint stands for the log.
-    """
-
-    __slots__ = ("asked", "cut", "index", "quiet", "state", "told", "wanted")
+    __slots__ = ("asked", "cut", "index", "notified", "quiet", "state", "wanted")
 
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
+        # the limits that operators set; nothing is granted until the log says the same. None: as the log says
         self.wanted = wanted
-        self.asked: LaneConfig | None = None
+        self.asked: LaneConfig | None = None  # the limits that were sent to the lane's log
         self.index = _Index(state)
-        self.told: set[str] = set()
-        self.cut: tuple[int, int] | None = None
-        self.quiet = False
+        # holders that were notified of their slot since the lane was read: a crash may have come between grant and
+        # notice. A second notice does no harm.
+        self.notified: set[str] = set()
+        self.cut: tuple[int, int] | None = None  # (facts, decisions) that the newest checkpoint replaces
+        self.quiet = False  # it might have left memory when it was last asked
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
@@ -67,13 +66,17 @@ class Lane:
             evolve(state, event, seq)
             if len(state.holders) < before:
                 self.index.gave_back(event.holder_org)
-                self.told.discard(slot_key(event.holder_run, event.step, event.attempt))
+                self.notified.discard(slot_key(event.holder_run, event.step, event.attempt))
         else:
             evolve(state, event, seq)
 
     def may_go(self, now_ms: int) -> bool:
-        """Whether the lane may leave memory: a new one would do the same from now on, and nothing has come since this
-        was asked before. The fence refuses who comes next, and then the lane is read from the log."""
+        """True if the lane may leave memory: a new one would decide the same, and no fact came
+        since the last call.
+
+        If a fact comes later, the fence refuses the new lane's decision, and the lane is read from
+        the log.
+        """
         state = self.state
         plain = state.idle and not state.timers and state.config == LaneConfig() and state.tat_us <= now_ms * 1000
         was_quiet, self.quiet = self.quiet, plain and state.out_seq > 0
@@ -81,8 +84,7 @@ class Lane:
 
 
 class LaneDecisions(Decisions):
-    """sends: appended with the decisions or after them. more: the turn was cut short, and the lane is to be decided
-    again when this is written."""
+    """The decisions of one turn about a lane."""
 
     __slots__ = ("_lane", "more")
 
@@ -91,22 +93,19 @@ class LaneDecisions(Decisions):
         self._lane = lane
         self.more = False
 
-    def tell(self, slot: Slot, event_type: Any, **fields: Any) -> None:
-        """A fact for the run that holds or wants the slot."""
-        event = event_type(
-            org=slot.org, run=slot.run, ts=self.now_ms, step=slot.step, attempt=slot.attempt,
-            lane=self._lane.state.lane, **fields,
-        )  # fmt: skip
-        self.sends.append((subjects.key_of(slot.org, slot.run), event))
+    def notify(self, slot: Slot, event_type: type[ev.Event], **fields: Any) -> None:
+        """Adds a fact for the run that has or wants the slot."""
+        lane, run = self._lane.state.lane, subjects.key_of(slot.org, slot.run)
+        self.send_to(run, event_type, step=slot.step, attempt=slot.attempt, lane=lane, **fields)
 
 
 def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
-    """Everything that can be decided now, at most about GRANTS_MAX grants."""
+    """Decides everything that can be decided now, at most about GRANTS_MAX grants."""
     state = lane.state
-    # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
+    # the server's clock fires the timers and may be ahead of this machine's: a time that it says has come, has come
     ahead = 0 < state.clock - now_ms <= SKEW_MS_MAX
     out = LaneDecisions(lane, state.clock if ahead else now_ms)
-    if len(lane.told) < len(state.holders) and not _tell(lane, out):
+    if len(lane.notified) < len(state.holders) and not _notify_holders(lane, out):
         return out
     if state.since_checkpoint >= max(CHECKPOINT_EVENTS, 2 * (len(state.queue) + len(state.holders))):
         lane.cut = (state.facts_seq, state.out_seq)
@@ -124,28 +123,31 @@ def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
     return out
 
 
-def _tell(lane: Lane, out: LaneDecisions) -> bool:
-    """Tells all who hold a slot; False: this turn has no room for more."""
+def _notify_holders(lane: Lane, out: LaneDecisions) -> bool:
+    """Notifies all holders of their slots. Returns False if this turn has no room for more."""
     for key, slot in lane.state.holders.items():
-        if key not in lane.told:
+        if key not in lane.notified:
             if len(out.sends) >= GRANTS_MAX:
                 out.more = True
                 return False
-            out.tell(slot, ev.SlotGranted, asked_at=slot.at)
-            lane.told.add(key)
+            out.notify(slot, ev.SlotGranted, asked_at=slot.at)
+            lane.notified.add(key)
     return True
 
 
 def _configure(lane: Lane, out: LaneDecisions, wanted: LaneConfig) -> None:
-    """Asks for what operators have set to be put into the lane's log, once."""
+    """Sends the limits that operators set to the lane's own log, once."""
     state = lane.state
     if lane.asked != wanted and state.lane:
         lane.asked = wanted
-        event = ev.LaneConfigured(
-            org=state.org, run=state.run, ts=out.now_ms, lane=state.lane, limit=wanted.limit,
-            rate_per_s=wanted.rate_per_s, paused=wanted.paused,
-        )  # fmt: skip
-        out.sends.append((subjects.key_of(state.org, state.run), event))
+        out.send_to(
+            subjects.key_of(state.org, state.run),
+            ev.LaneConfigured,
+            lane=state.lane,
+            limit=wanted.limit,
+            rate_per_s=wanted.rate_per_s,
+            paused=wanted.paused,
+        )
 
 
 def _refuse(lane: Lane, out: LaneDecisions) -> None:
@@ -158,7 +160,7 @@ def _refuse(lane: Lane, out: LaneDecisions) -> None:
         _decide_slot(out, slot, ev.LaneRefused)
         text = f"{QUEUE_MAX} attempts wait for the lane {state.lane!r} already; raise its limit, or submit less"
         error = ev.StepError("lane_full", text, retry_after_ms=REFUSED_RETRY_MS)
-        out.tell(slot, ev.SlotRefused, error=error)
+        out.notify(slot, ev.SlotRefused, error=error)
 
 
 def _grant(lane: Lane, out: LaneDecisions) -> None:
@@ -176,8 +178,8 @@ def _grant(lane: Lane, out: LaneDecisions) -> None:
             return
         longest_ago = next(iter(state.served), "")
         _decide_slot(out, slot, ev.LaneGranted)
-        out.tell(slot, ev.SlotGranted, asked_at=slot.at)
-        lane.told.add(slot.key)
+        out.notify(slot, ev.SlotGranted, asked_at=slot.at)
+        lane.notified.add(slot.key)
         lane.index.given(slot.org)
         if longest_ago not in state.served:  # it was forgotten, and ranks as one that was never served
             lane.index.moved(longest_ago)
@@ -194,40 +196,40 @@ def _decide_slot(out: LaneDecisions, slot: Slot, event_type: type[ev.Decision]) 
 
 
 class _Index:
-    """Who waits, in the order of turns, and how many slots each org has."""
+    """The waiting attempts in the order of their turns, and how many slots each org has."""
 
-    __slots__ = ("_held", "_state", "_turns")
+    __slots__ = ("_slots", "_state", "_turns")
 
     def __init__(self, state: LaneState) -> None:
         self._state = state
-        self._held: dict[str, int] = {}
+        self._slots: dict[str, int] = {}
         self._turns: Turns[Slot] = Turns(self._rank, lambda slot: state.queue.get(slot.key) is slot)
         for slot in state.holders.values():
-            self._held[slot.org] = self._held.get(slot.org, 0) + 1
+            self._slots[slot.org] = self._slots.get(slot.org, 0) + 1
         for slot in state.queue.values():
             self.add(slot)
 
     def _rank(self, org: str) -> Rank:
-        return (self._held.get(org, 0), self._state.served.get(org, 0), org)
+        return (self._slots.get(org, 0), self._state.served.get(org, 0), org)
 
     def add(self, slot: Slot) -> None:
         self._turns.add(slot.org, slot.priority, slot)
 
     def given(self, org: str) -> None:
-        self._held[org] = self._held.get(org, 0) + 1
+        self._slots[org] = self._slots.get(org, 0) + 1
         self.moved(org)
 
     def gave_back(self, org: str) -> None:
-        left = self._held.get(org, 0) - 1
-        if left > 0:
-            self._held[org] = left
+        slots = self._slots.get(org, 0) - 1
+        if slots > 0:
+            self._slots[org] = slots
         else:
-            self._held.pop(org, None)
+            self._slots.pop(org, None)
         self.moved(org)
 
     def moved(self, org: str) -> None:
         self._turns.moved(org)
 
     def pick(self) -> Slot | None:
-        """Who is next; None if nobody waits."""
+        """Returns the attempt whose turn it is; None if none waits."""
         return self._turns.next()

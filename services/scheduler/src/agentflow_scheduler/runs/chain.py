@@ -53,7 +53,7 @@ def _following(run: Run, out: RunDecisions, head: PlanNode) -> list[NextStep]:
     before = {head.id}
     left: dict[str, int] = {}
     node, size = head, 0
-    while len(found) < run.plan.row_steps:
+    while len(found) < run.plan.chain_steps:
         ready = []
         for target in node.targets:
             left[target] = left.get(target, run.blockers(target)) - 1

@@ -64,9 +64,7 @@ class RunDecisions(Decisions):
 
     def send(self, event_type: type[ev.Event], /, to_org: str, to: str, **fields: Any) -> None:
         """Adds a fact for another run of the org, a lane or a schedule, to be appended with the newest decision."""
-        key = subjects.key_of(to_org, to)
-        event = event_type(org=to_org, run=to, ts=self.now_ms, trace=self._trace, **fields)
-        self.sends.append((key, event))
+        self.send_to(subjects.key_of(to_org, to), event_type, trace=self._trace, **fields)
         self.marks.append(len(self.decisions))
 
     def may_offer(self, pool: str) -> bool:

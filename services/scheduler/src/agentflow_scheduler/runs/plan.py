@@ -23,7 +23,7 @@ from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema
 from agentflow_common.json_values import kind_of
 from agentflow_common.runs.state import MARKER
-from agentflow_scheduler.bounds import ROW_STEPS
+from agentflow_scheduler.bounds import CHAIN_STEPS
 from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
 
 PLANS_MAX: Final = 256
@@ -150,16 +150,16 @@ class PlanNode:
 class Plan:
     """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
     roots: nodes that wait for none. exits: nodes that come one closer when the loop of a back edge is left, once for
-    each edge that leads out of it. row_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the
+    each edge that leads out of it. chain_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the
     edges by source, schema: of its state, and no node waits for another."""
 
-    def __init__(self, raw: dict[str, Any], row_steps: int = ROW_STEPS) -> None:
+    def __init__(self, raw: dict[str, Any], chain_steps: int = CHAIN_STEPS) -> None:
         definition = load_trusted(raw)
         sources = dependencies.dependencies(definition)
         loops = dependencies.loops(definition, sources)
         reads = dependencies.order_dependencies(definition, sources, loops)
         self.raw = raw
-        self.row_steps = row_steps
+        self.chain_steps = chain_steps
         self.definition = definition
         self.workflow = definition.name
         self.graph = definition.graph
@@ -203,15 +203,15 @@ class Plan:
 class Plans:
     """Compiled plans by content, at most PLANS_MAX."""
 
-    def __init__(self, row_steps: int = ROW_STEPS) -> None:
-        self._row_steps = row_steps
+    def __init__(self, chain_steps: int = CHAIN_STEPS) -> None:
+        self._chain_steps = chain_steps
         self._plans: OrderedDict[str, Plan] = OrderedDict()
 
     def get(self, raw: dict[str, Any]) -> Plan:
         key = ids.digest(msgspec.json.encode(raw))
         plan = self._plans.get(key)
         if plan is None:
-            plan = self._plans[key] = Plan(raw, self._row_steps)
+            plan = self._plans[key] = Plan(raw, self._chain_steps)
             if len(self._plans) > PLANS_MAX:
                 self._plans.popitem(last=False)
         else:

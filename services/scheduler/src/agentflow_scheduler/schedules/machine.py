@@ -1,11 +1,13 @@
-"""What a schedule does next: a pure function of its folded state and the time. No I/O, no clock, no randomness in here.
+"""The next steps of a schedule, from its folded state and the time.
 
-`decide_schedule(schedule, now_ms)` folds each decision into the state as it takes it, like machine.decide: after a
-crash, deciding again on the refolded log adds exactly what is missing. A fire is identified by its cause and its
-planned time, which also determine its run's id; `position` says up to which time all is decided: no time is decided
-twice.
+Pure: no I/O, no clock, no randomness in here. `decide_schedule(schedule, now_ms)` folds each
+decision into the state at once, like the machine of runs. After a crash, deciding again on the
+refolded log adds exactly what is missing. A fire is identified by its cause and its planned time,
+which also determine the id of its run. `position` is the time up to which everything is decided, so
+no time is decided twice.
 
-One timer at a time wakes the schedule. How much one turn decides is bounded; what is left has a timer that is due now.
+One timer at a time wakes the schedule. The decisions of one turn are bounded. If some are left, a
+timer is due at once.
 """
 
 from __future__ import annotations
@@ -25,15 +27,18 @@ from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.decisions import Decisions
 
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
-SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if more passed, its count is this
-ACTIVE_MAX: Final = 1_000  # runs at a time of one schedule, whatever its policy
-CHECKPOINT_EVERY: Final = 200  # decisions between two checkpoints: who reads a schedule reads at most what follows one
-CHECKPOINT_PAYLOADS_MAX: Final = 50  # that wait; with more of them a checkpoint may be too large: it is rarely tried
+SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if there were more, it says so many
+ACTIVE_MAX: Final = 1_000  # runs of one schedule at a time, whatever its policy
+CHECKPOINT_EVERY: Final = 200  # decisions between two checkpoints: a reader begins at the newest one
+CHECKPOINT_PAYLOADS_MAX: Final = 50  # waiting ones; with more of them a checkpoint may be too large, so it is rare
 CHECKPOINT_BYTES_MAX: Final = 1024 * 1024
 
 
 def subject_of_schedule(key: EntityKey, decision: ev.Decision) -> str:
-    """Where a schedule's decision is written: a fire is a task for the gateway, which submits the run."""
+    """Returns the subject of a schedule's decision.
+
+    A fire is a task for the gateway, which submits the run.
+    """
     if isinstance(decision, ev.ScheduleFired):
         return subjects.out_task(key, subjects.SCHEDULES_POOL)
     if isinstance(decision, ev.ScheduleListed):
@@ -42,16 +47,13 @@ def subject_of_schedule(key: EntityKey, decision: ev.Decision) -> str:
 
 
 class Schedule:
-    """A schedule in memory: its state, and its spec and times in a form that can be asked.
-
-    cut: (facts, decisions) up to which the newest checkpoint, or its end, stands for the log.
-    """
+    """A schedule in memory: its state, and its times in a form that answers questions."""
 
     __slots__ = ("_anchor", "_calendars", "_raw", "_spec", "_table", "cut", "state")
 
     def __init__(self, state: ScheduleState) -> None:
         self.state = state
-        self.cut: tuple[int, int] | None = None
+        self.cut: tuple[int, int] | None = None  # (facts, decisions) that the newest checkpoint or the end replaces
         self._raw: Any = None
         self._calendars: Any = None
         self._anchor = -1
@@ -78,12 +80,17 @@ class Schedule:
         return self._table
 
     def next_at(self) -> int | None:
-        """The next planned time that is not decided; None if there is none, or `runs_max` times have fired."""
+        """Returns the next planned time that is not decided; None if there is none, or `runs_max`
+        times have fired.
+        """
         state = self.state
         return self.table.next(state.position) if schedule_spec.left(state.spec, state.timed) else None
 
     def due(self, at: int) -> int:
-        """When the planned time `at` fires: jitter moves it, by an amount of its own, and never past the next time."""
+        """Returns when the planned time `at` fires.
+
+        Jitter moves each time differently, and never past the next one.
+        """
         jitter_ms = self.spec.jitter_ms
         if not jitter_ms:
             return at
@@ -93,6 +100,8 @@ class Schedule:
 
 
 class ScheduleDecisions(Decisions):
+    """The decisions of one turn about a schedule."""
+
     __slots__ = ()
 
     def __init__(self, schedule: Schedule, now_ms: int) -> None:
@@ -104,9 +113,9 @@ class ScheduleDecisions(Decisions):
 
 
 def decide_schedule(schedule: Schedule, now_ms: int) -> ScheduleDecisions:
-    """Everything that can be decided now, at most about DECISIONS_MAX decisions."""
+    """Decides everything that can be decided now, at most about DECISIONS_MAX decisions."""
     state = schedule.state
-    # the server's clock, which fires the timers, may be ahead of this machine's: what it says has come, has come
+    # the server's clock fires the timers and may be ahead of this machine's: a time that it says has come, has come
     out = ScheduleDecisions(schedule, max(now_ms, state.clock))
     if state.over:
         return out
@@ -115,7 +124,7 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> ScheduleDecisions:
         return out
     try:
         _ = schedule.table
-    except ValueError:  # written by another version, or for a zone that is no more: an update or a delete mends it
+    except ValueError:  # written by another version, or for a time zone that is gone: an update or a delete fixes it
         if state.listed != "broken":
             _write_status(schedule, out, "broken")
         return out
@@ -131,7 +140,7 @@ def decide_schedule(schedule: Schedule, now_ms: int) -> ScheduleDecisions:
 
 
 def _checkpoint(schedule: Schedule, out: ScheduleDecisions) -> None:
-    """Writes the whole state down now and then, when it is small."""
+    """Decides a checkpoint now and then, if the state is small."""
     state = schedule.state
     if state.since_checkpoint < CHECKPOINT_EVERY:
         return
@@ -210,7 +219,7 @@ def _offer(schedule: Schedule, out: ScheduleDecisions, waiting: Waiting) -> None
 
 
 def _drain(schedule: Schedule, out: ScheduleDecisions) -> None:
-    """What waits in the buffer goes when nothing runs."""
+    """Fires the oldest one in the buffer when nothing runs."""
     state = schedule.state
     if state.buffer and not state.active:
         _fire(schedule, out, state.buffer[0])
@@ -245,7 +254,7 @@ def _times(schedule: Schedule, out: ScheduleDecisions) -> None:
 
 
 def _pass_over(schedule: Schedule, out: ScheduleDecisions, reason: str, until: int) -> None:
-    """Skips, in one event, all times up to `until` from the next one on, which is skipped in any case."""
+    """Skips the next time, and the later ones up to `until`, in one event."""
     times = schedule.table.times(schedule.state.position)
     first = last = next(times, None)
     if first is None or last is None:
@@ -266,7 +275,10 @@ def _backfills(schedule: Schedule, out: ScheduleDecisions) -> None:
 
 
 def _backfill(schedule: Schedule, out: ScheduleDecisions, backfill: Backfill) -> bool:
-    """Whether it is through. One by one: the next time fires when nothing else runs or waits."""
+    """Fires the times of a backfill one by one, when nothing else runs or waits.
+
+    Returns True if it is done.
+    """
     state = schedule.state
     while not out.full:
         at = schedule.table.next(backfill.position)
@@ -283,28 +295,20 @@ def _backfill(schedule: Schedule, out: ScheduleDecisions, backfill: Backfill) ->
 
 
 def _cancel(schedule: Schedule, out: ScheduleDecisions) -> None:
-    """Ends what runs for what waits under the policy `cancel`; a run that is not in the log yet is told when it is."""
+    """Cancels the runs under way for the one that waits under the policy `cancel`, once they are in
+    the log.
+    """
     state = schedule.state
     if not any((waiting.overlap or schedule.spec.overlap) == "cancel" for waiting in state.buffer):
         return
     for number, active in list(state.active.items()):
         if active.started and not active.cancelling and not out.full:
             out.emit(ev.ScheduleCancelling, number=number, child=active.child)
-            out.sends.append(
-                (
-                    subjects.key_of(state.org, active.child),
-                    ev.RunCancelRequested(
-                        org=state.org,
-                        run=active.child,
-                        ts=out.now_ms,
-                        reason=f"the schedule {state.name} begins its next run",
-                        by=f"schedule:{state.name}",
-                    ),
-                )
-            )
+            reason, by = f"the schedule {state.name} begins its next run", f"schedule:{state.name}"
+            out.send_to(subjects.key_of(state.org, active.child), ev.RunCancelRequested, reason=reason, by=by)
 
 
-# --- what is said, and when to wake up ---
+# --- the listed status, and when to wake up ---
 
 
 def _list(schedule: Schedule, out: ScheduleDecisions) -> None:
@@ -327,15 +331,18 @@ def _has_more(schedule: Schedule) -> bool:
 
 
 def _write_status(schedule: Schedule, out: ScheduleDecisions, status: str) -> None:
-    """Of what is deleted this one event stays in the log: it says no more than that."""
-    state, gone = schedule.state, status == "deleted"
+    """Decides the listed status.
+
+    It is the only event of a deleted schedule that stays, so it has no details then.
+    """
+    state, deleted = schedule.state, status == "deleted"
     out.emit(
         ev.ScheduleListed,
         name=state.name,
         uid=state.uid,
         status=status,
-        spec={} if gone else state.spec,
-        calendars={} if gone else state.calendars,
+        spec={} if deleted else state.spec,
+        calendars={} if deleted else state.calendars,
         anchor=state.anchor,
         created_at=state.created_at,
     )

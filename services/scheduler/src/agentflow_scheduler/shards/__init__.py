@@ -1,1 +1,1 @@
-"""Which scheduler serves which shard, and how it recovers what the shard holds."""
+"""Shards: leases and their balance between schedulers, recovery from the log, snapshots."""

@@ -1,8 +1,10 @@
-"""Which live scheduler should serve which shard: pure, the same answer for whoever asks with the same facts.
+"""The assignment of shards to live schedulers.
 
-Counts differ by at most one, and no more shards move than that needs. The answer starts from the present holders, so a
-join takes from the fullest only and a leave gives away only what was left behind. Views that differ for a moment (one
-scheduler has read of a join, another has not) still meet: a holder that is entitled to its count stays entitled.
+Pure: all schedulers compute the same from the same facts. Counts differ by at most one, and no more
+shards move than that needs. The assignment starts from the present holders, so a scheduler that
+joins takes shards from the fullest only, and only the shards of one that leaves are given away.
+Schedulers may know different facts for a moment: one has read of a join, another has not. They
+still agree in the end, because a holder that is entitled to its count stays entitled.
 """
 
 from __future__ import annotations
@@ -12,7 +14,11 @@ from hashlib import blake2b
 
 
 def assign(holders: Mapping[int, str | None], members: Collection[str]) -> dict[int, str]:
-    """shard -> member. holders: who serves each shard now; None, or who is no member, means that it is free."""
+    """Returns the member for each shard.
+
+    holders: the scheduler that serves each shard now. A shard is free if that is None or not a
+    member.
+    """
     if not members:
         return {}
     kept: dict[str, list[int]] = {member: [] for member in members}
@@ -34,12 +40,15 @@ def assign(holders: Mapping[int, str | None], members: Collection[str]) -> dict[
 
 
 def _quotas(counts: Mapping[str, int], shards: int) -> dict[str, int]:
-    """How many shards each member is to have. Those who have more than the floor keep the odd ones."""
+    """Returns how many shards each member should have.
+
+    Members with more than the floor keep the odd ones.
+    """
     floor, odd = divmod(shards, len(counts))
     ranked = sorted(counts, key=lambda member: (counts[member] <= floor, _score(member, -1)))
     return {member: floor + (place < odd) for place, member in enumerate(ranked)}
 
 
 def _score(member: str, shard: int) -> bytes:
-    """The rank of a member for a shard (rendezvous hashing)."""
+    """Returns the rank of a member for a shard (rendezvous hashing)."""
     return blake2b(f"{shard}/{member}".encode(), digest_size=8).digest()

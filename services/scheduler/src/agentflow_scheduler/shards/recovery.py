@@ -1,4 +1,4 @@
-"""From the log to the runs in memory: the newest snapshot of each shard, then the tail of the log after it."""
+"""Recovery: the entities of shards, from the newest snapshot of each shard and the log after it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,19 @@ from agentflow_scheduler.shards.snapshots import load_snapshot
 
 log = logging.getLogger(__name__)
 
-LAG_S_MAX: Final = 5.0  # that a replica may bring nothing new while the leader has more
+LAG_S_MAX: Final = 5.0  # how long a replica may bring nothing new while the leader has more
 
 
 class Recovered(NamedTuple):
-    """What is unfinished in the shards once the log is folded up to `last`. read: events that took, by shard."""
+    """The result of a recovery."""
 
-    states: dict[EntityKey, State]
-    last: int
-    read: dict[int, int]
+    states: dict[EntityKey, State]  # entities that are not over
+    last: int  # the sequence up to which the log is folded
+    read: dict[int, int]  # how many events were read, by shard
 
 
 async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]) -> Recovered:
+    """Folds the shards up to the end of the log."""
     wanted = sorted(shards)
     reading = _Reading()
     last = await event_log.last_seq()
@@ -66,24 +67,25 @@ async def recover(event_log: EventLog, store: ObjectStore, shards: Iterable[int]
 
 
 class _Reading:
-    """folds: entities as they are folded. late: the newest cancel or signal of each run whose end is not known to have
-    seen it. torn: of which an older owner decided something by less than the snapshot had folded; on top of the
-    snapshot that comes in the wrong order. snapshot_seq: of the shard that is read."""
+    """The entities of the shards while their events are read."""
 
     def __init__(self) -> None:
         self.folds: dict[EntityKey, LogFold[Any]] = {}
+        # the newest cancel or signal of runs whose end is not known to have seen it
         self.late: dict[EntityKey, int] = {}
+        # entities whose previous owner made a decision from an older state than the snapshot's. Replaying it on top of
+        # the snapshot would apply it in the wrong order, so these are folded from their start.
         self.torn: dict[EntityKey, int] = {}
-        self.snapshot_seq = 0
+        self.snapshot_seq = 0  # of the shard that is read
         self._bases: dict[EntityKey, tuple[int, int]] = {}  # newest fact and newest decision that are folded already
 
     def begin(self, key: EntityKey, state: State) -> None:
-        """An entity of the snapshot."""
+        """Begins with an entity of the snapshot."""
         self.folds[key] = folding(key, state)
         self._bases[key] = (state.facts_seq, state.out_seq)
 
     def feed(self, key: EntityKey, delivery: Delivery) -> bool:
-        """False: the message can't be read."""
+        """Folds an event. Returns False if it can't be read."""
         event = readable(delivery.subject, delivery.data)
         if event is None:
             if key in self.folds and subjects.is_decision(delivery.subject):
@@ -96,9 +98,9 @@ class _Reading:
         fold = self.folds.get(key)
         if fold is None:
             if not may_begin_with(key, event):
-                return True  # a late word about what is over
+                return True  # a late event of an entity that is over
             fold = self.folds[key] = folding(key)
-            self._bases[key] = (self.snapshot_seq + 1, 0)  # a lane that the snapshot had left out, or what begins now
+            self._bases[key] = (self.snapshot_seq + 1, 0)  # a lane that the snapshot had left out, or a new entity
         if isinstance(event, ev.Decision):
             facts, decisions = self._bases[key]
             if event.seen < facts and delivery.seq > decisions:
@@ -110,11 +112,14 @@ class _Reading:
 
 
 async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -> int:
-    """Folds a shard's events; returns how many. One consumer with one filter a shard: with many filters the server's
-    work for a read grows with the subjects in the stream (measured: 23,000 events by 32 filters 11 s, 46,000 by 16
-    readers 0.9 s).
+    """Folds a shard's events and returns how many there were.
 
-    RetryableError if the replica that serves the read lags too long behind what the leader has."""
+    There is one consumer with one filter for each shard. With many filters the server's work for a
+    read grows with the subjects in the stream. Measured: 23,000 events by 32 filters take 11 s,
+    46,000 by 16 readers 0.9 s.
+
+    Raises RetryableError if the replica that serves the read lags too long behind the leader.
+    """
     position, newest = reading.snapshot_seq, await event_log.newest(subjects.shard_all(shard))
     if newest <= position:
         return 0
@@ -141,16 +146,18 @@ async def _read(event_log: EventLog, shard: int, reading: _Reading, last: int) -
 
 
 async def bury(event_log: EventLog, key: EntityKey, delivery: Delivery) -> None:
-    """What came while no scheduler was there, and can't be used; what the live path has buried stays buried once."""
+    """Puts a fact with the dead letters that came while no scheduler served the shard and can't be used."""
     if delivery.subject == subjects.run_in(key):
         log.error("an event was put with the dead letters", extra={"seq": delivery.seq})
         await event_log.bury("scheduler", delivery, "unreadable")
 
 
 async def reload(event_log: EventLog, key: EntityKey, known: int = 0) -> State | None:
-    """One entity from its own events. If it is a run that went on as a new one, that is told what came too late.
+    """Returns the state of one entity from its own events.
 
-    known: a sequence of it that was seen; RetryableError if the replica that serves the read lags too long behind it.
+    If it is a run that went on as a new one, the new run gets the facts that came too late. known:
+    a sequence of the entity that was seen. Raises RetryableError if the replica that serves the
+    read lags too long behind it.
     """
     fold = folding(key)
     deadline = asyncio.get_running_loop().time() + LAG_S_MAX
@@ -175,37 +182,45 @@ async def reload(event_log: EventLog, key: EntityKey, known: int = 0) -> State |
     if isinstance(state, RunState) and state.continued_as:
         await _pass_on(event_log, key, events)
     if state is None:
-        await _tell_lost(event_log, key, [event for _, event in events])
+        await _report_lost(event_log, key, [event for _, event in events])
     return state
 
 
-async def _tell_lost(event_log: EventLog, key: EntityKey, events: Sequence[ev.Event]) -> None:
-    """Answers a parent that cancels a subworkflow whose events are no longer in the log: it would wait for the end."""
+async def _report_lost(event_log: EventLog, key: EntityKey, events: Sequence[ev.Event]) -> None:
+    """Reports to a parent that the subworkflow which it cancels is no longer in the log: it would
+    wait for the end.
+    """
     for event in events:
         if isinstance(event, ev.RunCancelRequested) and event.child_of is not None:
             parent = event.child_of
             error = StepError("child_lost", f"the log no longer holds the run {key.name}", retryable=False)
             ended = ev.ChildEnded(
-                org=key.org, run=parent.run, ts=event.ts, step=parent.step, attempt=parent.attempt, child=key.name,
-                status="failed", error=error,
-            )  # fmt: skip
+                org=key.org,
+                run=parent.run,
+                ts=event.ts,
+                step=parent.step,
+                attempt=parent.attempt,
+                child=key.name,
+                status="failed",
+                error=error,
+            )
             to = subjects.key_of(key.org, parent.run)
             msg_id = f"lost:{key.name}:{parent.step}:{parent.attempt}"
             await event_log.append(Entry(subjects.run_in(to), ev.encode(ended), msg_id=msg_id))
 
 
 async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, error: Exception, now_ms: int) -> None:
-    """Ends a run whose definition can't be planned, and tells its parent, in one append: both would wait forever."""
-    told = StepError("undecidable", f"the definition can't be planned: {type(error).__name__}", retryable=False)
-    end = ev.RunFailed(
-        org=key.org, run=key.name, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=told,
-    )  # fmt: skip
+    """Ends a run whose definition can't be planned, and reports that to its parent: both would wait
+    forever.
+    """
+    cause = StepError("undecidable", f"the definition can't be planned: {type(error).__name__}", retryable=False)
+    end = ev.RunFailed(org=key.org, run=key.name, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=cause)
     fence = Fence(state.out_seq, subjects.run_out_all(key))
     entries = [Entry(subjects.out_run(key), ev.encode(end), fence=fence)]
     if state.parent is not None:
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)
-        fields = ending.of_end(state, state.parent, Payload(), told)
+        fields = ending.of_end(state, state.parent, Payload(), cause)
         ended = ev.ChildEnded(org=to.org, run=to.name, ts=now_ms, trace=state.trace, **fields)
         entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
     with contextlib.suppress(ConflictError):  # another scheduler was first
@@ -213,6 +228,6 @@ async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, 
 
 
 async def _pass_on(event_log: EventLog, key: EntityKey, events: Sequence[tuple[int, ev.Event]]) -> None:
-    """Said twice after a crash, which does no harm: a run is cancelled once, and takes a signal's id once."""
-    for seq, to, word in overtaken(key, events):
-        await event_log.append(Entry(subjects.run_in(to), ev.encode(word), msg_id=f"overtaken:{key.name}:{seq}"))
+    """Sends late facts to the run's successor. Sent again after a crash they do no harm."""
+    for seq, to, fact in overtaken(key, events):
+        await event_log.append(Entry(subjects.run_in(to), ev.encode(fact), msg_id=f"overtaken:{key.name}:{seq}"))

@@ -1,7 +1,7 @@
-"""The shards that are served: what was recovered of them, and the tail of their facts.
+"""The shards that this scheduler serves: their recovery, and the tail of their facts.
 
-A shard joins and leaves by itself. One that was taken is recovered in the background while the others are served; then
-one tail is made that serves all, from where the least advanced of them stands.
+Shards join and leave one by one. A shard that was taken is recovered in the background while the
+others are served. Then one tail is made for all, from the position of the least advanced shard.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ import asyncio
 import logging
 from typing import Final
 
-import nats.errors
-from nats.js.errors import APIError
 from nats.js.object_store import ObjectStore
 
 from agentflow_common import subjects, tasks
-from agentflow_common.errors import AgentFlowError
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
+from agentflow_common.log.weather import WEATHER
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.settings import SchedulerSettings
@@ -26,16 +24,18 @@ from agentflow_scheduler.shards.recovery import Recovered, recover
 from agentflow_scheduler.shards.snapshots import Saver
 
 log = logging.getLogger(__name__)
-GATHER_S: Final = 0.0003  # of silence end the facts of a turn under fsync: a turn is one sync, however many it serves
+GATHER_S: Final = 0.0003  # under fsync so much silence ends the facts of a turn: a turn is one sync for all
 GATHER_MAX: Final = 1000  # facts; then the turn begins
-CHANGING_WAIT_S: Final = 0.02  # while shards come, go or are saved, a look at them is not put off for long
+CHANGING_WAIT_S: Final = 0.02  # while shards come, go or are saved, the engine looks at them soon
 _NEVER: Final = 1 << 63
 
 
 class Shards:
-    """Follows the leases. A shard is served from when its runs were handed out until its lease is lost or given.
+    """Follows the leases.
 
-    Under fsync it waits a moment for what comes right behind the first facts.
+    A shard is served after `follow` has returned its entities, until its lease is lost or given.
+
+    Under fsync it waits a moment for facts that come right behind the first ones.
     """
 
     def __init__(
@@ -43,30 +43,38 @@ class Shards:
     ) -> None:
         self._log = event_log
         self._snapshots = snapshots
-        self.saver = Saver(snapshots, settings.snapshot_every)
         self._leases = leases
+        self._snapshot_every = settings.snapshot_every
         self._fsync = settings.durability == "fsync"
+        self._leftovers: set[asyncio.Task[None]] = set()
+        self._forget()
+
+    def _forget(self) -> None:
+        self.saver = Saver(self._snapshots, self._snapshot_every)
         self._epochs: dict[int, int] = {}  # of the shards served
         self._folded: dict[int, int] = {}  # up to where each was folded when the tail was made
         self._position = 0  # of the tail
         self._tail: Tail | None = None
         self._recovery: asyncio.Task[tuple[dict[int, int], Recovered]] | None = None
-        self._leftovers: set[asyncio.Task[None]] = set()
 
     @property
     def served(self) -> frozenset[int]:
-        """The shards whose runs in memory are whole, and whose lease was never lost meanwhile."""
+        """The shards whose entities are all in memory, and whose lease was not lost since."""
         return frozenset(shard for shard in self._epochs if self.serves(shard))
 
     def serves(self, shard: int) -> bool:
         return self._epochs.get(shard, -1) == self._leases.epoch(shard)
 
     def is_new(self, shard: int, seq: int) -> bool:
-        """Whether a fact of the tail is of a shard that is served, and not folded yet."""
+        """True if a fact of the tail belongs to a served shard and is not folded yet."""
         return seq > self._folded.get(shard, _NEVER)
 
     async def follow(self) -> tuple[set[int], dict[EntityKey, State]]:
-        """Call it between turns. The shards that are gone, whose runs are to be forgotten, and the runs that came."""
+        """Returns the shards that are gone, whose entities must be forgotten, and the entities of
+        new shards.
+
+        Call it between turns.
+        """
         self._leases.changed.clear()
         lost = set(self._epochs) - self.served
         for shard in lost:
@@ -84,13 +92,15 @@ class Shards:
         return wanted, await recover(self._log, self._snapshots, wanted)
 
     async def _recovered(self) -> tuple[dict[int, int], dict[EntityKey, State]]:
-        """What the recovery in the background has brought of shards that are still held."""
+        """Returns (the last sequence, by shard, the entities) of shards that were recovered and
+        whose lease still holds.
+        """
         if self._recovery is None or not self._recovery.done():
             return {}, {}
         done, self._recovery = self._recovery, None
         try:
             wanted, (states, last, read) = done.result()
-        except (AgentFlowError, nats.errors.Error, APIError, TimeoutError) as error:
+        except WEATHER as error:
             log.warning("shards not recovered yet: %s", error)
             await asyncio.sleep(0.5)
             return {}, {}
@@ -110,12 +120,12 @@ class Shards:
         self._tail = None
         if self._folded:
             self._position = min(self._folded.values())
-            all_held = len(self._folded) == subjects.SHARDS  # one filter costs the server least (recovery._read)
-            filters = [subjects.ALL_INS] if all_held else [subjects.shard_ins(s) for s in sorted(self._folded)]
+            all_shards = len(self._folded) == subjects.SHARDS  # one filter costs the server least (recovery._read)
+            filters = [subjects.ALL_INS] if all_shards else [subjects.shard_ins(s) for s in sorted(self._folded)]
             self._tail = self._log.tail(filters, self._position + 1)  # made by its first batch
 
     async def batch(self, wait_s: float) -> list[Delivery]:
-        """Facts in order. Some may be folded already: ask `is_new`."""
+        """Returns facts in order. Some may be folded already: ask `is_new`."""
         if self._recovery is not None or self._leases.leaving or self.saver.saving:
             wait_s = min(wait_s, CHANGING_WAIT_S)
         if self._tail is not None:
@@ -135,12 +145,14 @@ class Shards:
         return []
 
     def position(self, shard: int) -> int:
-        """The sequence up to which the shard is folded."""
+        """Returns the sequence up to which the shard is folded."""
         return max(self._position, self._folded[shard])
 
     async def stop(self) -> None:
+        """Stops reading. The next `follow` begins anew, with no shard."""
         if self._recovery is not None:
             await tasks.stop([self._recovery])
         await self.saver.stop()
         if self._tail is not None:
             await self._tail.stop()
+        self._forget()

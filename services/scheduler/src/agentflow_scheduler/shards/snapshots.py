@@ -1,7 +1,8 @@
-"""Snapshots of shards: what is in them, and when each is saved.
+"""Snapshots of shards: their contents, and when each is saved.
 
-A snapshot is encoded between two turns, when the states are what one position of the log says, and stored in the
-background: no run waits for the store. One that can't be stored costs the next recovery time, and nothing else.
+A snapshot is encoded between two turns, when the states equal the fold of the log up to one
+position. It is stored in the background, so no run waits for the store. A snapshot that can't be
+stored costs the next recovery time, and nothing else.
 """
 
 from __future__ import annotations
@@ -12,54 +13,51 @@ from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
-import nats.errors
-from nats.js.errors import APIError, NotFoundError, ObjectNotFoundError
+from nats.js.errors import NotFoundError, ObjectNotFoundError
 from nats.js.object_store import ObjectStore
 
 from agentflow_common import tasks
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.log import object_reads
+from agentflow_common.log.weather import AWAY
 from agentflow_common.runs.state import RunState
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_scheduler.entities import State
 
 log = logging.getLogger(__name__)
 SNAPSHOT_VERSION: Final = 2
-IDLE_PART: Final = 10  # of the events that are too many: enough to save where nobody waits for the scheduler
-AGE_S_MAX: Final = 600.0  # of what is not in a snapshot: finished runs leave the log when no snapshot names them
+IDLE_PART: Final = 10  # this part of the events is enough to save while nothing waits for the scheduler
+AGE_S_MAX: Final = 600.0  # of events that no snapshot has: finished runs leave the log when no snapshot names them
 
 
 class Snapshot(msgspec.Struct):
-    """The unfinished runs, the lanes and the schedules of a shard once every event up to `seq` is folded.
-
-    definitions: each once, and not in the runs; of: for each run, which one is its own (version 1 has none of both).
-    """
+    """The entities of a shard that are not over."""
 
     version: int
-    seq: int
+    seq: int  # every event up to it is folded
     runs: list[RunState]
     lanes: list[LaneState] = []
     schedules: list[ScheduleState] = []
-    definitions: list[dict[str, Any]] = []
-    of: list[int] = []
+    definitions: list[dict[str, Any]] = []  # each once, and not in the runs; empty in version 1
+    of: list[int] = []  # for each run, the index of its definition; empty in version 1
 
     def states(self) -> list[State]:
         return [*self.runs, *self.lanes, *self.schedules]
 
 
 async def load_snapshot(store: ObjectStore, shard: int) -> Snapshot:
-    """The shard's snapshot; an empty one (sequence 0) if there is none, or none that this version reads."""
+    """Returns the shard's snapshot; an empty one (sequence 0) if there is none that this version can read."""
     try:
-        found = decode_snapshot(await object_reads.read(store, _name(shard)))
+        snapshot = decode_snapshot(await object_reads.read(store, _name(shard)))
     except (NotFoundError, ObjectNotFoundError):
         return Snapshot(SNAPSHOT_VERSION, 0, [])
-    if found is None:
+    if snapshot is None:
         log.warning("snapshot of shard %d is not readable, the log is read instead", shard)
-    return found or Snapshot(SNAPSHOT_VERSION, 0, [])
+    return snapshot or Snapshot(SNAPSHOT_VERSION, 0, [])
 
 
 def decode_snapshot(data: bytes) -> Snapshot | None:
-    """None for what is damaged, or of a version that this one does not know."""
+    """Returns None for a snapshot that is damaged, or of a version that this one does not know."""
     try:
         snapshot = msgspec.msgpack.decode(data, type=Snapshot)
         if snapshot.version == 1:
@@ -79,10 +77,10 @@ async def save_snapshot(store: ObjectStore, shard: int, seq: int, states: Iterab
 
 def encode_snapshot(seq: int, states: Iterable[State]) -> bytes:
     snapshot = Snapshot(SNAPSHOT_VERSION, seq, [])
-    known: dict[int, int] = {}  # runs of one definition share the object
+    numbers: dict[int, int] = {}  # of definitions, by identity: runs of one definition share the object
     for state in states:
         if isinstance(state, RunState):
-            number = known.setdefault(id(state.definition), len(known))
+            number = numbers.setdefault(id(state.definition), len(numbers))
             if number == len(snapshot.definitions):
                 snapshot.definitions.append(state.definition)
             snapshot.of.append(number)
@@ -99,15 +97,16 @@ def _name(shard: int) -> str:
 
 
 class Saver:
-    """Says which shard is to be saved, and saves it. events_max: that a recovery of all shards should have to read.
+    """Says which shard is due, and saves it.
 
-    Facts and decisions count, and what the newest recovery had to read itself: or a scheduler that is killed again and
-    again would read more each time.
+    Counts facts and decisions since the last snapshot, including those that the last recovery had
+    to read. Otherwise a scheduler that is killed repeatedly would have more to read after every
+    restart.
     """
 
     def __init__(self, store: ObjectStore, events_max: int) -> None:
         self._store = store
-        self._events_max = events_max
+        self._events_max = events_max  # that a recovery of all shards should have to read
         self._events: dict[int, int] = {}  # by shard, after its snapshot
         self._total = 0
         self._since: dict[int, float] = {}  # when the first of them came, by the loop's clock, the oldest first
@@ -126,16 +125,22 @@ class Saver:
             self._total += events
 
     def forget(self, shard: int) -> int:
-        """The shard is served no more, or is being saved. Returns how many events of it were not saved."""
+        """Forgets a shard that is given away, or is being saved.
+
+        Returns how many events of it were not saved.
+        """
         self._since.pop(shard, None)
         events = self._events.pop(shard, 0)
         self._total -= events
         return events
 
     def due(self, entities: int, *, idle: bool) -> int | None:
-        """The shard to save now, if any: one after the other, once there are too many events; earlier where nothing
-        else is to be done. Not before there are as many events as entities in memory: saving must not cost more than
-        what it saves; but what has changed is saved in the end."""
+        """Returns the shard to save now, if any.
+
+        Shards are saved one after the other, once there are too many events; earlier if the
+        scheduler is idle. There must be as many events as entities in memory, because saving must
+        not cost more than it saves. After AGE_S_MAX a shard with new events is saved in any case.
+        """
         if self._putting is not None or not self._events:
             return None
         if not self._round:
@@ -150,21 +155,24 @@ class Saver:
         return shard if asyncio.get_running_loop().time() - since > AGE_S_MAX else None
 
     def begin(self, shard: int, seq: int, states: Iterable[State]) -> None:
-        """states: as they are now."""
+        """Encodes a snapshot of the states as they are now, and stores it in the background."""
         data = encode_snapshot(seq, states)
         self._putting = asyncio.ensure_future(self._put(shard, data, self.forget(shard)))
 
     async def _put(self, shard: int, data: bytes, events: int) -> None:
         try:
             await self._store.put(_name(shard), data)
-        except (nats.errors.Error, APIError, TimeoutError) as error:
+        except AWAY as error:
             log.warning("no snapshot of shard %d: %s; it is tried again", shard, error or type(error).__name__)
             self.count(shard, events)
         finally:
             self._putting = None
 
     async def last(self, shard: int, seq: int, states: Iterable[State]) -> None:
-        """The snapshot that the next owner finds: written when it returns, and after any older one."""
+        """Stores the snapshot that the next owner finds.
+
+        It is written when this returns, after any older one.
+        """
         if self._putting is not None:
             await asyncio.wait([self._putting])
         await save_snapshot(self._store, shard, seq, states)

@@ -1,8 +1,9 @@
-"""The queues of worker pools: how many tasks all workers of a pool have in hand, and whether it gives out any.
+"""The queues of worker pools: how many tasks all workers of a pool have in hand, and whether it
+gives out any.
 
-Operators set both in the bucket AF_CONTROLS (lanes/controls.py). Every worker of a pool brings the pool's durable
-consumer to that state, so it does not matter which worker is first, or that one is lost. Each worker looks again every
-few seconds, in case something else has changed the consumer.
+Operators set both in the bucket AF_CONTROLS (lanes/controls.py). Every worker of a pool brings the
+pool's durable consumer to that state, so it does not matter which worker is first, or that one is
+lost. Each worker looks again every few seconds, in case something else has changed the consumer.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import asyncio
 import logging
 from typing import Final
 
-import nats.errors
 from nats.js import api
 from nats.js.errors import NotFoundError
 
@@ -21,6 +21,7 @@ from agentflow_common.ids import check_token
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, LIMIT_MAX, ControlSettings
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import patiently
+from agentflow_common.log.weather import AWAY
 from agentflow_worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,10 @@ PAUSED_UNTIL: Final = "2200-01-01T00:00:00Z"  # the same for all workers: pausin
 
 
 class PoolQueues:
-    """The durable consumers of the pools that a worker serves. A pool without a limit has LIMIT_MAX tasks in hand."""
+    """The durable consumers of the pools that a worker serves.
+
+    A pool without a limit has LIMIT_MAX tasks in hand.
+    """
 
     def __init__(self, event_log: EventLog, settings: WorkerSettings) -> None:
         for pool in settings.lanes:
@@ -66,7 +70,7 @@ class PoolQueues:
                     for pool in self._pools:
                         await self._apply(pool)
                     due = loop.time() + RECHECK_S
-                except (nats.errors.Error, TimeoutError) as error:
+                except AWAY as error:
                     log.warning("worker pools can't be set yet: %s", type(error).__name__)
                     due = loop.time() + RETRY_S
         finally:
