@@ -31,6 +31,7 @@ COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
         "telemetry",
         "json_values",
         "places",
+        "package_files",
         "private_words",
     ),
     ("events",),

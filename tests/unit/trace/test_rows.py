@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 
 from agentflow_common import events as ev
-from agentflow_common import subjects
-from agentflow_common.connections import postgres
+from agentflow_common import package_files, subjects
 from agentflow_trace import rows
 from tests.support.paths import GOLDEN
 
@@ -78,7 +77,7 @@ def test_what_cannot_be_read_is_a_row_of_its_run() -> None:
 
 
 def test_the_columns_are_those_of_the_table() -> None:
-    folder = postgres.migrations_dir(rows.__file__)
+    folder = package_files.find(rows.__file__, "migrations")
     sql = (folder / "0001_events.sql").read_text()
     table = sql[: sql.index("ENGINE")]
     declared = dict(re.findall(r"^    (\w+) (.+?)(?: CODEC.*)?,?$", table, re.MULTILINE))

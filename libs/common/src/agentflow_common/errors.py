@@ -13,21 +13,6 @@ import msgspec
 from agentflow_common.json_values import escaped
 
 UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding foreign JSON may raise
-CODES: Final = frozenset(
-    {
-        "invalid_argument",
-        "not_found",
-        "already_exists",
-        "permission_denied",
-        "unauthenticated",
-        "resource_exhausted",
-        "failed_precondition",
-        "aborted",
-        "unavailable",
-        "deadline_exceeded",
-        "internal",
-    }
-)
 
 
 class Problem(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -155,6 +140,7 @@ _BY_CODE: Final[dict[str, type[AgentFlowError]]] = {
     "deadline_exceeded": DeadlineError,
     "failed_precondition": TerminalError,
 }
+CODES: Final = frozenset({*_BY_CODE, "resource_exhausted", "internal"})
 
 
 class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):

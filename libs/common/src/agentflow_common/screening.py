@@ -7,7 +7,7 @@ is False would have come back from it unchanged: callers may skip the question. 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from agentflow_common.private_words import PASSWORD_WORDS
@@ -108,17 +108,21 @@ def needs_screening(value: Any) -> bool:
     return False
 
 
-def contains_token(value: Any) -> bool:
-    """True if any string or dict key in the JSON value holds a vault token."""
+def tokens(value: Any) -> Iterator[str]:
+    """Yields every vault token in the strings and dict keys of a JSON value."""
     stack: list[Any] = [value]
     while stack:
         node = stack.pop()
         if isinstance(node, str):
-            if "<" in node and TOKEN.search(node):
-                return True
+            if "<" in node:
+                yield from (match.group() for match in TOKEN.finditer(node))
         elif isinstance(node, dict):
             stack.extend(node.keys())
             stack.extend(node.values())
         elif isinstance(node, list | tuple):
             stack.extend(node)
-    return False
+
+
+def contains_token(value: Any) -> bool:
+    """True if any string or dict key in the JSON value holds a vault token."""
+    return next(tokens(value), None) is not None

@@ -33,9 +33,7 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
     catalogue = prices.load(settings.models_file)
     book = prices.PriceBook(catalogue)
     health: HealthBook = {}
-    pool = await postgres.connect(settings, SCHEMA)
-    try:
-        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+    async with postgres.opened(settings, SCHEMA, __file__) as pool:
         store = Store(pool)
         handlers = Handlers(store, book, catalogue.choices(), health, context.log, context.clock)
         budgets = BudgetHandlers(BudgetStore(pool), context.log, context.clock)
@@ -53,8 +51,6 @@ async def app(context: Context[CostSettings]) -> AsyncIterator[None]:
             finally:
                 await tasks.stop(loops)
                 await queue.stop()
-    finally:
-        await pool.close()
 
 
 async def _sweep(context: Context[CostSettings], store: Store, budgets: BudgetHandlers) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common import money
+from agentflow_common import money, package_files
 from agentflow_common.errors import Problem, UnknownPriceError
 from agentflow_cost.machine import TIERS, Model, Price, Rate
 
@@ -58,18 +58,11 @@ def _flat(line: PriceLine) -> Price:
     return Price((Rate(0, money.from_usd(line.input), money.from_usd(line.output)),))
 
 
-def default_file() -> Path:
-    """Returns `services/cost/models.yaml` in a checkout, `<package>/models.yaml` in a wheel."""
-    package = Path(__file__).resolve().parent
-    inside = package / "models.yaml"
-    return inside if inside.is_file() else package.parents[1] / "models.yaml"
-
-
 def load(file: Path | None) -> Catalogue:
     """Reads a catalogue. Raises ValueError, which names the file, for any other content."""
     import yaml
 
-    path = file or default_file()
+    path = file or package_files.find(__file__, "models.yaml")
     try:
         catalogue = msgspec.convert(yaml.safe_load(path.read_text()), Catalogue)
         overrides = catalogue.overrides()

@@ -99,12 +99,8 @@ def _write_secret(file: Path, key: str) -> None:
 @contextlib.asynccontextmanager
 async def opened(settings: DatabaseSettings) -> AsyncIterator[Store]:
     """Opens the gateway's tables, with the schema brought up to date."""
-    pool = await postgres.connect(settings, SCHEMA)
-    try:
-        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+    async with postgres.opened(settings, SCHEMA, __file__) as pool:
         yield Store(pool)
-    finally:
-        await pool.close()
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -16,15 +16,11 @@ SCHEMA = "prompt"
 
 @asynccontextmanager
 async def app(context: Context[PromptSettings]) -> AsyncIterator[None]:
-    pool = await postgres.connect(context.settings, SCHEMA)
-    handlers = None
-    try:
-        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+    async with postgres.opened(context.settings, SCHEMA, __file__) as pool:
         handlers = Handlers(Store(pool), context.clock)
         context.needs_postgres(pool)
-        async with context.serving(handlers.routes()):
-            yield
-    finally:
-        if handlers is not None:
+        try:
+            async with context.serving(handlers.routes()):
+                yield
+        finally:
             handlers.close()
-        await pool.close()

@@ -13,15 +13,14 @@ from typing import Any, Final
 
 import msgspec
 
+from agentflow_common import package_files
 from agentflow_common.rpc import CreatePromptRequest
 
 AUTHOR: Final = "agentflow"
 
 
 def folder() -> Path:
-    package = Path(__file__).resolve().parent
-    inside = package / "prompts"
-    return inside if inside.is_dir() else package.parents[1] / "prompts"
+    return package_files.find(__file__, "prompts")
 
 
 @functools.cache

@@ -25,9 +25,7 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
     """
     settings = context.settings
     vault = Vault(load_master(settings))
-    pool = await postgres.connect(settings, SCHEMA)
-    try:
-        await postgres.migrate(pool, SCHEMA, postgres.migrations_dir(__file__))
+    async with postgres.opened(settings, SCHEMA, __file__) as pool:
         store = Store(pool)
         await store.claim_key(vault.fingerprint)
         handlers = Handlers(store, vault, context.log, context.clock)
@@ -45,8 +43,6 @@ async def app(context: Context[SecuritySettings]) -> AsyncIterator[None]:
             finally:
                 warming.cancel()
                 await asyncio.wait([warming])
-    finally:
-        await pool.close()
 
 
 async def _warm(started: asyncio.Event) -> None:

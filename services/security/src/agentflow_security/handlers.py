@@ -16,14 +16,14 @@ import msgspec
 import nats.errors
 from prometheus_client import Counter
 
-from agentflow_common import ids, subjects
+from agentflow_common import ids, screening, subjects
 from agentflow_common.clock import Clock
 from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, Problem, RetryableError
 from agentflow_common.events import AuditRecorded, encode
+from agentflow_common.log import blobs
 from agentflow_common.log.blobs import PAYLOAD_BYTES_MAX
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.rpc import AdoptReply, AdoptRequest, ProtectReply, ProtectRequest, RestoreReply, RestoreRequest
-from agentflow_common.screening import needs_screening
 from agentflow_security import machine
 from agentflow_security.detect import DETECTORS, Detector
 from agentflow_security.machine import Protected
@@ -61,7 +61,7 @@ class Handlers:
         """Answers once the vault rows and the audit record are durable."""
         _check_place(request.org, request.run)
         data = _encoded(request.value)
-        if not needs_screening(request.value):
+        if not screening.needs_screening(request.value):
             return ProtectReply(value=request.value)
         outcome = await self._examined(request, len(data))
         if not outcome.counts:
@@ -90,8 +90,8 @@ class Handlers:
         )
         reason = str((await self.protect(told)).value)  # a reason may name the person of a case
         size = len(_encoded(request.value))
-        tokens = machine.tokens_in(request.value)
-        sealed = await self._store.get(request.org, request.run, sorted(tokens)) if tokens else {}
+        tokens = sorted(set(screening.tokens(request.value)))
+        sealed = await self._store.get(request.org, request.run, tokens) if tokens else {}
 
         def work() -> machine.Restored:
             originals = {t: self._vault.open(request.org, request.run, t, row) for t, row in sealed.items()}
@@ -226,12 +226,7 @@ def _check_place(org: str, run: str) -> None:
 
 def _encoded(value: Any) -> bytes:
     data = msgspec.json.encode(value)
-    if len(data) > PAYLOAD_BYTES_MAX:
-        raise InvalidError(
-            f"the value is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
-            "put it in a file or a bucket and pass its key",
-            kind="payload_too_large",
-        )
+    blobs.check_size(data, "the value")
     return data
 
 

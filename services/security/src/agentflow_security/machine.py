@@ -167,23 +167,6 @@ def _name(key: str) -> str:
     return TOKEN.sub(" ", key) if "<" in key else key
 
 
-def tokens_in(value: Any) -> set[str]:
-    """Returns every vault token in the strings and dict keys of a JSON value."""
-    tokens: set[str] = set()
-    stack: list[Any] = [value]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, str):
-            if "<" in node:
-                tokens.update(match.group() for match in TOKEN.finditer(node))
-        elif isinstance(node, dict):
-            stack.extend(node.keys())
-            stack.extend(node.values())
-        elif isinstance(node, list | tuple):
-            stack.extend(node)
-    return tokens
-
-
 class Restored(NamedTuple):
     """A value after its vault tokens were replaced by originals."""
 

@@ -7,9 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Final
 
-from agentflow_common import subjects, tasks
+from agentflow_common import package_files, subjects, tasks
 from agentflow_common.connections import clickhouse as ch
-from agentflow_common.connections import postgres
 from agentflow_common.runtime.service import Context
 from agentflow_trace.handlers import Handlers
 from agentflow_trace.ingest import Ingest
@@ -41,7 +40,7 @@ async def app(context: Context[TraceSettings], preloaded: ch.ClickHouse | None =
     try:
         async with context.serving(handlers.routes()):
             await clickhouse.open()
-            await ch.migrate(clickhouse, postgres.migrations_dir(__file__))
+            await ch.migrate(clickhouse, package_files.find(__file__, "migrations"))
             for ingest in streams:
                 await ingest.prepare()
             await retention.begin(streams[0].held_at_start)

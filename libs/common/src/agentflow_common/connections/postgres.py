@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import socket
 import ssl
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 
+from agentflow_common import package_files
 from agentflow_common.connections import tls
 from agentflow_common.errors import InvalidError, UnauthenticatedError
 from agentflow_common.settings import DatabaseSettings
@@ -101,17 +104,21 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
     raise AssertionError("unreachable")
 
 
+@contextlib.asynccontextmanager
+async def opened(settings: DatabaseSettings, schema: str, package_file: str) -> AsyncIterator[asyncpg.Pool]:
+    """The pool of a service, with its schema brought up to date, until the block ends."""
+    pool = await connect(settings, schema)
+    try:
+        await migrate(pool, schema, package_files.find(package_file, "migrations"))
+        yield pool
+    finally:
+        await pool.close()
+
+
 async def ping(pool: asyncpg.Pool) -> None:
     """Returns if the database answers a query. A connection that does not answer is closed, not put back."""
     async with pool.acquire(timeout=PING_S_MAX) as connection:
         await connection.fetchval("SELECT 1", timeout=PING_S_MAX)
-
-
-def migrations_dir(package_file: str) -> Path:
-    """`services/<name>/migrations` in a checkout, `<package>/migrations` in a wheel."""
-    package = Path(package_file).resolve().parent
-    inside = package / "migrations"
-    return inside if inside.is_dir() else package.parents[1] / "migrations"
 
 
 async def migrate(pool: asyncpg.Pool, schema: str, folder: Path) -> list[str]:

@@ -76,14 +76,6 @@ class _Server:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self.stop()
 
-    async def __aenter__(self) -> Self:
-        return self.start()  # in this thread: the child is bound to the thread that starts it
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def _failed(self, log: Path, why: str) -> StackError:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-15:]) if log.exists() else ""
         return StackError(f"{self.name} {why}; its log ({log}) ends with:\n{tail}")

@@ -52,6 +52,16 @@ def _encoded(value: Any, what: str) -> bytes:
         ) from error
 
 
+def check_size(data: bytes, what: str) -> None:
+    """Raises InvalidError above PAYLOAD_BYTES_MAX. what: the value that was encoded, as the message names it."""
+    if len(data) > PAYLOAD_BYTES_MAX:
+        raise InvalidError(
+            f"{what} is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
+            "put it in a file or a bucket and pass its key",
+            kind="payload_too_large",
+        )
+
+
 class Blobs:
     """Stores and fetches JSON values by content; the same value is the same object, so storing twice is harmless."""
 
@@ -79,12 +89,7 @@ class Blobs:
         return await self._put(_encoded(value, what), what)
 
     async def _put(self, data: bytes, what: str) -> BlobRef:
-        if len(data) > PAYLOAD_BYTES_MAX:
-            raise InvalidError(
-                f"{what} is {len(data):,} bytes as JSON; the limit is {PAYLOAD_BYTES_MAX:,}: "
-                "put it in a file or a bucket and pass its key",
-                kind="payload_too_large",
-            )
+        check_size(data, what)
         sha = ids.digest(data)
         if sha not in self._stored:
             with _reachable():

@@ -170,13 +170,14 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
         return Seed(kept, _position(before), frozenset(reach))
     kept = {key: step for key, step in kept.items() if node_of(key) in reach and at not in {key, parent_of(key)}}
     kept |= {key: step for key, step in _kept(state, definition, lost).items() if node_of(key) not in reach}
-    visits = {name: count for name, count in state.visits.items() if name not in reach} | {
-        name: count for name, count in before.visits.items() if name in reach
-    }
-    taken = {edge: count for edge, count in state.taken.items() if edge.partition("->")[0] not in reach} | {
-        edge: count for edge, count in before.taken.items() if edge.partition("->")[0] in reach
-    }
-    return Seed(kept, SeedPosition(visits, taken), frozenset(reach))
+    visits = _as_before(state.visits, before.visits, reach)
+    return Seed(kept, SeedPosition(visits, _as_before(state.taken, before.taken, reach)), frozenset(reach))
+
+
+def _as_before(now: dict[str, int], before: dict[str, int], reach: set[str]) -> dict[str, int]:
+    """Returns the counts of now, but for the nodes in `reach`, and the edges that leave them, those of before."""
+    kept = {name: count for name, count in now.items() if name.partition("->")[0] not in reach}
+    return kept | {name: count for name, count in before.items() if name.partition("->")[0] in reach}
 
 
 def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
