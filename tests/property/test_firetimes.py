@@ -13,9 +13,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from agentflow_common.schedules.fire_times import (
-    Every,
     Opening,
     Timetable,
+    every,
     from_ms,
     parse_source,
     parse_time,
@@ -51,7 +51,7 @@ def minutes(start: datetime) -> range:
 def fires(expression: str, name: str, start: datetime) -> list[int]:
     source = parse_source(expression, zone(name))
     found, at, end = [], to_ms(start), minutes(start)[-1]
-    while (following := source.next(at)) is not None and following <= end:
+    while (following := source(at)) is not None and following <= end:
         assert following > at
         found.append(following)
         at = following
@@ -96,7 +96,7 @@ def test_a_daily_job_runs_once_however_the_clocks_change(
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1_000, 10**8), st.integers(0, 2 * 10**12), st.integers(0, 2 * 10**12))
 def test_every_counts_real_time_from_its_anchor(interval: int, anchor: int, after: int) -> None:
-    found = Every(interval, anchor).next(after)
+    found = every(interval, anchor)(after)
     assert found is not None and found > max(after, anchor)
     assert (found - anchor) % interval == 0
     assert found - interval <= max(after, anchor)
@@ -117,7 +117,7 @@ def test_windows_weekdays_and_holidays_leave_exactly_the_times_in_them(
     end = start + 9 * 86_400_000
     source = parse_source(expression, zone(name), start)
     wanted, at = [], start
-    while (at := source.next(at) or end + 1) <= end:
+    while (at := source(at) or end + 1) <= end:
         here = local(at, name)
         day = here.strftime("%a").lower()
         closed = here.strftime("%m-%d") in holidays or here.strftime("%Y-%m-%d") in holidays
@@ -149,7 +149,7 @@ def test_windows_open_whenever_the_clock_shows_their_time(
     table = timetable((expression,), name, to_ms(start), windows)
     source = parse_source(expression, zone(name), to_ms(start))
     wanted, at = [], to_ms(start)
-    while (at := source.next(at) or 0) <= watched[-1]:
+    while (at := source(at) or 0) <= watched[-1]:
         clock = local(at, name).hour * 60 + local(at, name).minute
         if any(a <= clock < b for a, b in ends):
             wanted.append(at)
@@ -222,7 +222,7 @@ def test_leap_days_last_days_and_nth_weekdays() -> None:
     def dates(expression: str, count: int) -> list[str]:
         source, at, found = parse_source(expression, UTC), to_ms(datetime(2026, 1, 31, tzinfo=UTC)), []
         for _ in range(count):
-            at = source.next(at) or 0
+            at = source(at) or 0
             found.append(from_ms(at).strftime("%Y-%m-%d"))
         return found
 
@@ -236,7 +236,7 @@ def test_leap_days_last_days_and_nth_weekdays() -> None:
 def test_seconds_come_first_of_six_fields() -> None:
     source = parse_source("*/20 59 23 * * *", UTC)
     at = parse_time("2026-12-31T23:59:30", UTC)
-    found = [at := source.next(at) or 0 for _ in range(2)]
+    found = [at := source(at) or 0 for _ in range(2)]
     assert [from_ms(ms).isoformat() for ms in found] == ["2026-12-31T23:59:40+00:00", "2027-01-01T23:59:00+00:00"]
 
 
@@ -273,18 +273,17 @@ def test_what_takes_long_to_search_is_searched_once() -> None:
     """One source comes each day at a closed hour; another never comes, which takes it long to find out."""
     asked: list[int] = []
 
-    class Never:
-        def next(self, after_ms: int) -> int | None:
-            asked.append(after_ms)
-            return None
+    def never(after_ms: int) -> int | None:
+        asked.append(after_ms)
+        return None
 
     daily = parse_source("0 8 * * *", UTC)
-    table = Timetable([daily, Never()], Opening(UTC, ["09:00-17:00"], [], []))
+    table = Timetable([daily, never], Opening(UTC, ["09:00-17:00"], [], []))
     assert table.next(to_ms(datetime(2026, 1, 1, tzinfo=UTC))) is None
     assert len(asked) == 1
 
 
 def test_one_that_can_never_come_ends_the_search() -> None:
-    assert parse_source("* * */20 * 1L", UTC).next(to_ms(datetime(2020, 1, 1, tzinfo=UTC))) is None
+    assert parse_source("* * */20 * 1L", UTC)(to_ms(datetime(2020, 1, 1, tzinfo=UTC))) is None
     never = timetable(("59 23 * * *",), "Europe/Berlin", 0, ("09:00-17:00",))
     assert never.next(to_ms(datetime(2026, 1, 1, tzinfo=UTC))) is None

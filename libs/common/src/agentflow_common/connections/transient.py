@@ -52,9 +52,13 @@ def as_retryable(error: BaseException) -> RetryableError | None:
         return None
     log.warning("a server is not reachable", extra={"error": type(error).__name__})
     if isinstance(error, NATS):
-        what, kind = "the event log is not reachable", "log_unavailable"
-    elif isinstance(error, TimeoutError):
-        what, kind = "a backend did not answer in time", "backend_timeout"
-    else:
-        what, kind = "the database is not reachable", "database_unavailable"
-    return RetryableError(f"{what}; try again", kind=kind, retry_after_ms=RETRY_AFTER_MS)
+        return RetryableError(
+            "the event log is not reachable; try again", kind="log_unavailable", retry_after_ms=RETRY_AFTER_MS
+        )
+    if isinstance(error, TimeoutError):
+        return RetryableError(
+            "a backend did not answer in time; try again", kind="backend_timeout", retry_after_ms=RETRY_AFTER_MS
+        )
+    return RetryableError(
+        "the database is not reachable; try again", kind="database_unavailable", retry_after_ms=RETRY_AFTER_MS
+    )

@@ -16,60 +16,45 @@ from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNod
 from agentflow_common.definition.nodes.work import Body
 from agentflow_common.places import Place
 
-# Other engines' words, and short ones, for ours.
-OTHER_WORDS: Final[Mapping[str, tuple[str, ...]]] = {
-    "timeout": ("timeout_ms",),
-    "timeout_s": ("timeout_ms",),
-    "total_timeout": ("total_timeout_ms",),
-    "heartbeat": ("heartbeat_ms",),
-    "sla": ("sla_ms",),
-    "deadline": ("deadline_ms",),
-    "expires": ("expires_ms",),
-    "escalate": ("escalate_ms",),
-    "delay": ("delay_ms", "initial_ms"),
-    "initial": ("initial_ms",),
-    "max": ("max_ms",),
-    "prompt": ("prompt_ref",),
-    "tool": ("tool_name",),
-    "function": ("function_name",),
-    "subworkflow": ("workflow",),
-    "args": ("tool_args", "function_args", "inputs"),
-    "arguments": ("tool_args", "function_args", "inputs"),
-    "params": ("tool_args", "function_args", "inputs"),
-    "parameters": ("tool_args", "function_args", "inputs"),
-    "input": ("inputs",),
-    "output": ("outputs",),
-    "with": ("inputs",),
-    "retries": ("retry", "max_attempts"),
-    "attempts": ("max_attempts",),
-    "max_retries": ("retry", "max_attempts"),
-    "when": ("condition",),
-    "if": ("condition",),
-    "needs": ("depends_on",),
-    "depends": ("depends_on",),
-    "dependencies": ("depends_on",),
-    "after": ("depends_on",),
-    "compensate": ("compensate_with",),
-    "compensation": ("compensate_with",),
-    "undo": ("compensate_with",),
-    "items": ("over",),
-    "foreach": ("for_each",),
-    "max_concurrency": ("concurrency",),
-    "parallelism": ("concurrency",),
-    "steps": ("nodes",),
-    "tasks": ("nodes",),
-    "source": ("from",),
-    "target": ("to",),
-    "tool_args": ("args",),
-    "function_args": ("args",),
-    "inputs": ("args",),
-    "config": ("args",),
-    "timer": ("duration",),
-    "sleep": ("duration",),
-    "on_error": ("on_failure",),
-    "continue_on_error": ("on_failure",),
-    "queue": ("lane",),
-    "required_approvals": ("required",),
+# Our fields, each with other engines' words for it, and short ones. What stands for several means the first of them.
+_OTHER_WORDS: Final = {
+    field: words.split()
+    for field, words in {
+        "timeout_ms": "timeout timeout_s",
+        "total_timeout_ms": "total_timeout",
+        "heartbeat_ms": "heartbeat",
+        "sla_ms": "sla",
+        "deadline_ms": "deadline",
+        "expires_ms": "expires",
+        "escalate_ms": "escalate",
+        "delay_ms": "delay",
+        "initial_ms": "delay initial",
+        "max_ms": "max",
+        "prompt_ref": "prompt",
+        "tool_name": "tool",
+        "function_name": "function",
+        "workflow": "subworkflow",
+        "tool_args": "args arguments params parameters",
+        "function_args": "args arguments params parameters",
+        "inputs": "args arguments params parameters input with",
+        "args": "tool_args function_args inputs config",
+        "outputs": "output",
+        "retry": "retries max_retries",
+        "max_attempts": "retries attempts max_retries",
+        "condition": "when if",
+        "depends_on": "needs depends dependencies after",
+        "compensate_with": "compensate compensation undo",
+        "over": "items",
+        "for_each": "foreach",
+        "concurrency": "max_concurrency parallelism",
+        "nodes": "steps tasks",
+        "from": "source",
+        "to": "target",
+        "duration": "timer sleep",
+        "on_failure": "on_error continue_on_error",
+        "lane": "queue",
+        "required": "required_approvals",
+    }.items()
 }
 _POLICY: Final = frozenset(Policy.model_fields)
 _RETRY: Final = frozenset(Retry.model_fields)
@@ -151,7 +136,7 @@ def _meant(name: str, fields: frozenset[str], *, typos: bool = True) -> str:
     """Returns the field that is meant, if it is one of these."""
     if name in fields:
         return name
-    if other := next((word for word in OTHER_WORDS.get(name, ()) if word in fields), ""):
+    if other := next((field for field, words in _OTHER_WORDS.items() if name in words and field in fields), ""):
         return other
     return next(iter(hints.near(name, sorted(fields), cutoff=0.75)), "") if typos else ""
 

@@ -23,14 +23,6 @@ _CHOICES: Final = {  # the unions of models that `type` tells apart
 }
 _NESTED: Final = ("items", "additionalProperties")
 _MANY: Final = ("anyOf", "oneOf", "allOf")
-_CONFIGS: Final = {  # in the graph style a node's configuration stands under the name of its type
-    "map": "MapConfig",
-    "loop": "LoopConfig",
-    "wait": "WaitConfig",
-    "signal": "SignalConfig",
-    "approval": "ApprovalConfig",
-    "continue_as_new": "ContinueConfig",
-}
 _EMPTY: Final = ("approval", "continue_as_new")  # these need no configuration
 
 Schema = dict[str, Any]
@@ -153,6 +145,11 @@ def _of_type(defs: Schema, kind: str) -> Schema:
     return found
 
 
+def _config(defs: Schema, kind: str) -> str:
+    """Returns the name of the model of a node's configuration; the graph style names it by the type of the node."""
+    return _name(_of_type(defs, kind)["properties"]["config"]["$ref"])
+
+
 # --- the graph style ---
 
 
@@ -172,7 +169,7 @@ def _short_node(defs: Schema) -> Schema:
     own = dict(_of_type(defs, "tool")["properties"])
     for name in ("type", "config"):
         del own[name]
-    configs = {kind: defs[f"{model}Config"]["properties"] for kind, model in _models().items()}
+    configs = {kind: defs[_config(defs, node_type)]["properties"] for kind, (node_type, _, _) in WORKS.items()}
     calls = {kind: {**configs[kind][field], "description": _CALLS[kind]} for kind, (_, field, _) in WORKS.items()}
     extra = {name: configs["prompt"][name] for name in ("parallel", "for_each", *LLM_FIELDS)}
     extra["reveal"] = configs["tool"]["reveal"]
@@ -207,17 +204,14 @@ _CALLS: Final = {
 }
 
 
-def _models() -> dict[str, str]:
-    return {"tool": "Tool", "function": "Function", "prompt": "Llm", "workflow": "Subworkflow"}
-
-
 def _other(defs: Schema, kind: str) -> Schema:
     """Returns the schema of a node's configuration, or of the lone value that may stand for it."""
-    config = {"$ref": f"#/$defs/{_CONFIGS[kind]}"}
-    description = defs[_CONFIGS[kind]]["description"]
+    model = _config(defs, kind)
+    config = {"$ref": f"#/$defs/{model}"}
+    description = defs[model]["description"]
     choices: list[Schema] = [config]
     if kind in SHORT:
-        field = {**defs[_CONFIGS[kind]]["properties"][SHORT[kind]]}
+        field = {**defs[model]["properties"][SHORT[kind]]}
         choices += [choice for choice in field.get("anyOf", [field]) if choice != {"type": "null"}]
     if kind in _EMPTY:
         choices.append({"type": "null"})

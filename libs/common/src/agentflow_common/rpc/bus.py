@@ -177,7 +177,7 @@ def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awai
 
     async def answer(message: NatsMessage) -> bytes:
         began = time.perf_counter()
-        status = "ok"
+        body: ErrorBody | None = None
         parent = str((message.headers or {}).get("traceparent", ""))
         with telemetry.span(f"{verb.service}.{verb.name}", parent, "server"):
             try:
@@ -190,11 +190,9 @@ def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awai
                 if len(reply) > RPC_BYTES_MAX:
                     raise InvalidError(f"the answer is {len(reply):,} bytes, the limit is {RPC_BYTES_MAX:,}")
             except UNREADABLE as error:
-                status = "invalid_argument"
-                reply = _encoder.encode({"error": to_body(InvalidError(f"{verb.subject}: {error}"))})
+                body = to_body(InvalidError(f"{verb.subject}: {error}"))
             except AgentFlowError as error:
-                status = error.code
-                reply = _encoder.encode({"error": to_body(error)})
+                body = to_body(error)
             except Exception as error:
                 known = transient.as_retryable(error)
                 if known is not None:
@@ -202,8 +200,9 @@ def _endpoint(verb: Verb[Any], handler: Handler) -> Callable[[NatsMessage], Awai
                 else:
                     log.exception("%s failed", verb.subject)
                     body = ErrorBody("internal", type(error).__name__, f"{verb.service} failed; see its log", True)
-                status = body.code
+            if body is not None:
                 reply = _encoder.encode({"error": body})
+        status = "ok" if body is None else body.code
         telemetry.RPC_SECONDS.labels(f"{verb.service}.{verb.name}", status).observe(time.perf_counter() - began)
         return reply
 

@@ -15,9 +15,9 @@ from __future__ import annotations
 import functools
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from typing import Final, Protocol
+from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from cronsim import CronSim, CronSimError
@@ -47,10 +47,7 @@ _HOLIDAY: Final = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)\Z")
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-class Source(Protocol):
-    def next(self, after_ms: int) -> int | None:
-        """The first time after `after_ms`; None if there is no more."""
-        ...
+Source = Callable[[int], int | None]  # gives its first time after a moment; None if there is no more
 
 
 def zone(name: str) -> tzinfo:
@@ -117,24 +114,9 @@ def _change(before_ms: int, after_ms: int, offset: timedelta | None, tz: tzinfo)
     return high * 1000
 
 
-class Every:
-    """Each `interval_ms` from the anchor on, which itself does not count."""
-
-    def __init__(self, interval_ms: int, anchor_ms: int) -> None:
-        self._interval_ms = interval_ms
-        self._anchor_ms = anchor_ms
-
-    def next(self, after_ms: int) -> int | None:
-        passed = max(0, (after_ms - self._anchor_ms) // self._interval_ms)
-        return self._anchor_ms + (passed + 1) * self._interval_ms
-
-
-class Once:
-    def __init__(self, at_ms: int) -> None:
-        self._at_ms = at_ms
-
-    def next(self, after_ms: int) -> int | None:
-        return self._at_ms if self._at_ms > after_ms else None
+def every(interval_ms: int, anchor_ms: int) -> Source:
+    """Returns the source of each `interval_ms` from the anchor on, which itself does not count."""
+    return lambda after_ms: anchor_ms + (max(0, (after_ms - anchor_ms) // interval_ms) + 1) * interval_ms
 
 
 _FIELDS: Final = {  # in the order of an expression with seconds: how many values, and what may stand there
@@ -256,14 +238,15 @@ def parse_source(text: str, tz: tzinfo, anchor_ms: int = 0) -> Source:
             raise ValueError(f"{text!r} has no interval: write for example `@every 90s` or `@every 1h30m`") from None
         if not EVERY_MS_MIN <= interval_ms <= EVERY_MS_MAX:
             raise ValueError(f"{text!r} is out of range: the interval must be between 1s and 366d")
-        return Every(interval_ms, anchor_ms)
+        return every(interval_ms, anchor_ms)
     if head == "@at":
-        return Once(parse_time(rest, tz))
+        at_ms = parse_time(rest, tz)
+        return lambda after_ms: at_ms if at_ms > after_ms else None
     if head.startswith("@"):
         if rest or head not in NICKNAMES:
             raise ValueError(f"{text!r} is not known: use {', '.join(NICKNAMES)}, `@every 90s` or `@at <time>`")
-        return Cron(NICKNAMES[head], tz)
-    return Cron(text, tz)
+        return Cron(NICKNAMES[head], tz).next
+    return Cron(text, tz).next
 
 
 def parse_window(text: str) -> tuple[tuple[int, int], ...]:
@@ -356,13 +339,13 @@ class Timetable:
     def times(self, after_ms: int) -> Iterator[int]:
         """All times after `after_ms`. Each source is asked once for each of its times, as some take long to answer."""
         after_ms = max(after_ms, self._start_ms - 1)
-        waiting = [source.next(after_ms) for source in self._sources]
+        waiting = [source(after_ms) for source in self._sources]
         jumps = 0
         while jumps < _JUMPS_MAX:
             for index, source in enumerate(self._sources):
                 found = waiting[index]
                 if found is not None and found <= after_ms:
-                    waiting[index] = source.next(after_ms)
+                    waiting[index] = source(after_ms)
             first = min((found for found in waiting if found is not None), default=None)
             if first is None or first > self._end_ms:
                 return
