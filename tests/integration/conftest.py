@@ -14,7 +14,7 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_scheduler.engine import controls
 from agentflow_worker.tasks import pool_queues
 from tests.support.engine import EngineUnderTest, scheduling, working
-from tests.support.gateway_schedules import Desk, opened
+from tests.support.gateway_schedules import SchedulesUnderTest, running_schedules
 from tests.support.waiting import until
 
 
@@ -54,10 +54,10 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Awaitable[object]]
 
 
 @pytest.fixture
-async def desk(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Desk]:
+async def schedules(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[SchedulesUnderTest]:
     """A gateway with a schedule's workflow, and the scheduler that serves it."""
     async with (
         scheduling(nats_url),
-        opened(nats_url, db_env) as desk,
+        running_schedules(nats_url, db_env) as schedules,
     ):
-        yield desk
+        yield schedules

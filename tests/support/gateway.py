@@ -23,6 +23,7 @@ from agentflow_gateway import keys
 from agentflow_gateway.app import app
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.tables import Store
+from agentflow_sdk import AsyncClient
 
 EMAIL = "@".join(("jane.doe", "example.org"))
 DEFINITION = """\
@@ -49,7 +50,7 @@ def swap(value: Any, old: str, new: str) -> Any:
 
 
 @dataclass
-class Neighbours:
+class FakeNeighbours:
     """The prompt and security services as far as the gateway sees them."""
 
     asked: list[Any] = field(default_factory=list)
@@ -86,12 +87,20 @@ def stub(make: Any, channel: grpc.aio.Channel) -> Any:
 
 
 @dataclass
-class Stand:
+class GatewayUnderTest:
     context: Context[GatewaySettings]
     store: Store
-    neighbours: Neighbours
+    neighbours: FakeNeighbours
     channel: grpc.aio.Channel
     key: str
+
+    @property
+    def endpoint(self) -> str:
+        return f"127.0.0.1:{self.context.ports['grpc']}"
+
+    def client(self, key: str = "", **options: Any) -> AsyncClient:
+        """Returns a client of the SDK, by itself one with every permission."""
+        return AsyncClient(self.endpoint, key or self.key, **options)
 
     @property
     def workflows(self) -> Any:
@@ -132,11 +141,11 @@ class Stand:
 
 
 @contextlib.asynccontextmanager
-async def standing(nats_url: str, db_env: dict[str, str], **more: Any) -> AsyncIterator[Stand]:
+async def running_gateway(nats_url: str, db_env: dict[str, str], **more: Any) -> AsyncIterator[GatewayUnderTest]:
     database: dict[str, Any] = {name.lower(): value for name, value in db_env.items()}
     key = more.pop("api_key", secrets.token_hex(16))
     settings = GatewaySettings(nats_url=nats_url, api_key=key, **database, **more)
-    neighbours = Neighbours()
+    neighbours = FakeNeighbours()
     async with contextlib.AsyncExitStack() as stack:
         context = await stack.enter_async_context(running("gateway", settings, app))
         for service in neighbours.serving(nats_url):
@@ -144,7 +153,7 @@ async def standing(nats_url: str, db_env: dict[str, str], **more: Any) -> AsyncI
         store = await stack.enter_async_context(keys.opened(settings))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
-        yield Stand(context, store, neighbours, channel, key)
+        yield GatewayUnderTest(context, store, neighbours, channel, key)
 
 
 def details(error: Any) -> tuple[str, list[tuple[str, str]]]:
@@ -166,9 +175,9 @@ def changed(old: str, new: str) -> str:
     return DEFINITION.replace(old, new)
 
 
-def env_of(stand: Stand) -> dict[str, str]:
+def database_env(gateway: GatewayUnderTest) -> dict[str, str]:
     """DB_* of a running gateway."""
-    settings = stand.context.settings
+    settings = gateway.context.settings
     return {
         "DB_HOST": settings.db_host, "DB_PORT": str(settings.db_port), "DB_USER": settings.db_user,
         "DB_PASSWORD": settings.db_password, "DB_NAME": settings.db_name,

@@ -17,8 +17,8 @@ from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import load as schedule_log
 from agentflow_common.schedules.fold import ScheduleState
-from agentflow_gateway.schedules import commands as schedules
-from tests.support.gateway import Stand, standing, stub
+from agentflow_gateway.schedules import commands
+from tests.support.gateway import GatewayUnderTest, running_gateway, stub
 from tests.support.waiting import PATIENCE_S, until
 
 WORKFLOW = """\
@@ -41,15 +41,15 @@ def ms(text: str) -> int:
     return fire_times.parse_time(text, UTC)
 
 
-class Desk:
+class SchedulesUnderTest:
     """The schedules of a running gateway."""
 
-    def __init__(self, stand: Stand) -> None:
-        self.stand = stand
-        self.stub: Any = stub(schedule_pb2_grpc.ScheduleServiceStub, stand.channel)
+    def __init__(self, gateway: GatewayUnderTest) -> None:
+        self.gateway = gateway
+        self.stub: Any = stub(schedule_pb2_grpc.ScheduleServiceStub, gateway.channel)
 
     async def call(self, method: str, request: Any, key: str = "") -> Any:
-        return await getattr(self.stub, method)(request, metadata=self.stand.auth(key))
+        return await getattr(self.stub, method)(request, metadata=self.gateway.auth(key))
 
     async def create(self, **spec: Any) -> Any:
         plain = {"name": "nightly", "workflow": "report", "inputs": {"text": "hello"}, "cron": "@daily", **spec}
@@ -69,7 +69,7 @@ class Desk:
         return await until(decided)
 
     async def state(self, name: str = "nightly") -> ScheduleState:
-        state = await schedule_log.load_schedule(self.stand.context.log, schedules.key_of("default", name))
+        state = await schedule_log.load_schedule(self.gateway.context.log, commands.key_of("default", name))
         if state is None:
             raise LookupError(name)
         return state
@@ -84,7 +84,7 @@ class Desk:
     async def submitted(self, run: str) -> ev.RunSubmitted:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                stored = await self.stand.context.log.read(subjects.run_in(subjects.key_of("default", run)), limit=1)
+                stored = await self.gateway.context.log.read(subjects.run_in(subjects.key_of("default", run)), limit=1)
                 if stored:
                     event = ev.decode(stored[0].data)
                     if isinstance(event, ev.RunSubmitted):
@@ -95,14 +95,16 @@ class Desk:
         """Ends it in the scheduler."""
         event = ev.RunCancelRequested(org="default", run=run, ts=1, force=True)
         key = subjects.key_of("default", run)
-        await self.stand.context.log.append(Entry(subjects.run_in(key), ev.encode(event)))
+        await self.gateway.context.log.append(Entry(subjects.run_in(key), ev.encode(event)))
 
 
 @contextlib.asynccontextmanager
-async def opened(nats_url: str, db_env: dict[str, str], **settings: Any) -> AsyncIterator[Desk]:
-    async with standing(nats_url, db_env, **settings) as stand:
-        await stand.workflows.RegisterWorkflow(register(WORKFLOW), metadata=stand.auth())
-        yield Desk(stand)
+async def running_schedules(
+    nats_url: str, db_env: dict[str, str], **settings: Any
+) -> AsyncIterator[SchedulesUnderTest]:
+    async with running_gateway(nats_url, db_env, **settings) as gateway:
+        await gateway.workflows.RegisterWorkflow(register(WORKFLOW), metadata=gateway.auth())
+        yield SchedulesUnderTest(gateway)
 
 
 def register(text: str) -> Any:

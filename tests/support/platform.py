@@ -11,13 +11,13 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_sdk import AsyncClient
 from tests.support.engine import loaded, scheduling, working
-from tests.support.gateway import Stand, standing
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import PATIENCE_S
 
 
 class Platform:
-    def __init__(self, stand: Stand, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
-        self.stand = stand
+    def __init__(self, gateway: GatewayUnderTest, client: AsyncClient, stack: contextlib.AsyncExitStack) -> None:
+        self.gateway = gateway
         self.client = client
         self.flows = client.workflows
         self.stack = stack
@@ -36,7 +36,7 @@ class Platform:
         return await self.reaches(run, lambda item: item.status == status)
 
     async def log(self, run: str) -> list[ev.Event]:
-        stored = await self.stand.context.log.read(subjects.run_all(subjects.key_of("default", run)))
+        stored = await self.gateway.context.log.read(subjects.run_all(subjects.key_of("default", run)))
         return [ev.decode(item.data) for item in stored]
 
     async def has(self, run: str, kind: type[ev.Event]) -> bool:
@@ -79,7 +79,6 @@ async def running_platform(
             await stack.enter_async_context(scheduling(nats_url))
         if worker:
             await stack.enter_async_context(working(nats_url))
-        stand = await stack.enter_async_context(standing(nats_url, db_env, **bounds))
-        endpoint = f"127.0.0.1:{stand.context.ports['grpc']}"
-        client = await stack.enter_async_context(AsyncClient(endpoint, stand.key))
-        yield Platform(stand, client, stack)
+        gateway = await stack.enter_async_context(running_gateway(nats_url, db_env, **bounds))
+        client = await stack.enter_async_context(gateway.client())
+        yield Platform(gateway, client, stack)

@@ -2,44 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import typer.main
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from agentctl.main import app
 from agentflow_sdk.testing import FakeAgentFlow
-
-
-class Cli:
-    """Runs agentctl in this process, with stdout and stderr apart."""
-
-    def __call__(self, *words: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, list(words))
-        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-        return result
-
-    def json(self, *words: str) -> Any:
-        return json.loads(self(*words, "-o", "json").stdout)
+from tests.support.agentctl import AgentCtl, configure
 
 
 @pytest.fixture
-def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AgentCtl]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
-    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(tmp_path / "none"))
-    monkeypatch.delenv("API_KEY", raising=False)
     with FakeAgentFlow() as server:
-        monkeypatch.setenv("AGENTFLOW_ENDPOINT", server.endpoint)
-        monkeypatch.setenv("AGENTFLOW_TOKEN", server.token)
-        yield Cli()
+        configure(monkeypatch, tmp_path, server.endpoint, server.token)
+        yield AgentCtl()
 
 
-def test_llm_11_a_comma_in_a_limit_is_refused_and_nothing_is_created(cli: Cli) -> None:
+def test_llm_11_a_comma_in_a_limit_is_refused_and_nothing_is_created(cli: AgentCtl) -> None:
     told = cli("budget", "create", "--limit", "12,50", code=2).stderr
     assert "12.50 or 1250" in told, told
     told = cli("budget", "create", "--limit", "99999999999", code=2).stderr
@@ -48,7 +32,7 @@ def test_llm_11_a_comma_in_a_limit_is_refused_and_nothing_is_created(cli: Cli) -
     assert cli.json("budget", "create", "--limit", "$12.50")["limit_nano_usd"] == 12_500_000_000
 
 
-def test_usage_09_a_budget_is_changed_and_deleted_from_the_command_line(cli: Cli) -> None:
+def test_usage_09_a_budget_is_changed_and_deleted_from_the_command_line(cli: AgentCtl) -> None:
     cli("budget", "create", "--limit", "0.01", "--period", "total", "--name", "team")
     assert "12.50 or 1250" in cli("budget", "set", "team", "--limit", "12,50", code=2).stderr
     assert cli.json("budget", "set", "team", "--limit", "12.50")["limit_nano_usd"] == 12_500_000_000
@@ -57,7 +41,7 @@ def test_usage_09_a_budget_is_changed_and_deleted_from_the_command_line(cli: Cli
     assert cli.json("budget", "list") == []
 
 
-def test_usage_08_a_template_that_names_no_file_is_refused(cli: Cli, tmp_path: Path) -> None:
+def test_usage_08_a_template_that_names_no_file_is_refused(cli: AgentCtl, tmp_path: Path) -> None:
     for word in ("no-such-file.txt", "./prompts/a b.md", "digest", "missing.j2"):
         told = cli("prompt", "create", "p", "--template", word, code=2).stderr
         assert "there is no such file" in told and "--text" in told, told
@@ -80,7 +64,7 @@ def test_usage_08_a_template_that_names_no_file_is_refused(cli: Cli, tmp_path: P
     assert cli.json("prompt", "get", "r")["template"] == "Say {{x}}"
 
 
-def test_usage_10_completed_asks_for_the_result(cli: Cli) -> None:
+def test_usage_10_completed_asks_for_the_result(cli: AgentCtl) -> None:
     told = cli("workflow", "resolve", "run_1", "pay", "--completed", code=2).stderr
     assert "--result JSON" in told and "--result null" in told, told
     told = cli("workflow", "resolve", "run_1", "pay", "--completed", "--result", "paid", code=2).stderr
@@ -123,7 +107,7 @@ NUMERIC = _numeric_options()
 @pytest.mark.parametrize(("words", "option"), NUMERIC, ids=[" ".join((*words, o)) for words, o in NUMERIC])
 @pytest.mark.parametrize("number", ["9" * 30, "-" + "9" * 30])
 def test_llm_11_every_option_that_takes_a_number_has_a_bound(
-    cli: Cli, tmp_path: Path, words: tuple[str, ...], option: str, number: str
+    cli: AgentCtl, tmp_path: Path, words: tuple[str, ...], option: str, number: str
 ) -> None:
     (tmp_path / "x").write_text("name: x\nversion: 1\n")
     extra = {"schedule": ["--file", "x"]}.get(words[0], []) if words[-1] == "next" else []

@@ -7,16 +7,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import grpc
 import pytest
 import yaml
-from typer.testing import CliRunner, Result
 
-from agentctl.main import app
 from agentflow_sdk import Problem
 from agentflow_sdk.testing import FakeAgentFlow
+from tests.support.agentctl import AgentCtl, configure
 
 FLOW = """
 name: demo
@@ -29,8 +27,8 @@ dag:
 """
 
 
-class Cli:
-    """Runs agentctl in this process, with stdout and stderr apart."""
+class Cli(AgentCtl):
+    """agentctl beside a server that is a fake, and a workflow in a file."""
 
     def __init__(self, server: FakeAgentFlow, folder: Path) -> None:
         self.server = server
@@ -38,24 +36,12 @@ class Cli:
         self.flow = folder / "flow.yaml"
         self.flow.write_text(FLOW)
 
-    def __call__(self, *words: str | Path, code: int = 0, stdin: str | None = None) -> Result:
-        result = CliRunner().invoke(app, [str(word) for word in words], input=stdin)
-        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-        return result
-
-    def json(self, *words: str | Path) -> Any:
-        return json.loads(self(*words, "-o", "json").stdout)
-
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cli]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
-    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(tmp_path / "none"))
-    monkeypatch.delenv("API_KEY", raising=False)
     with FakeAgentFlow() as server:
-        monkeypatch.setenv("AGENTFLOW_ENDPOINT", server.endpoint)
-        monkeypatch.setenv("AGENTFLOW_TOKEN", server.token)
+        configure(monkeypatch, tmp_path, server.endpoint, server.token)
         yield Cli(server, tmp_path)
 
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from agentctl.main import app
+from tests.support.agentctl import AgentCtlInThread, configure
 from tests.support.engine import scheduling, working
-from tests.support.gateway import standing
+from tests.support.gateway import running_gateway
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -31,40 +28,24 @@ dag:
 """
 
 
-class Cli:
-    async def __call__(self, *words: str | Path, code: int = 0) -> Result:
-        result = await asyncio.to_thread(CliRunner().invoke, app, [str(word) for word in words])
-        assert result.exit_code == code, (words, result.stdout, result.stderr, result.exception)
-        return result
-
-    async def json(self, *words: str | Path) -> Any:
-        return json.loads((await self(*words, "-o", "json")).stdout)
-
-    async def becomes(self, run: str, status: str) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            while (await self.json("workflow", "get", run))["status"] != status:
-                await asyncio.sleep(0.05)
-
-
 @pytest.fixture
 async def cli(
     nats_url: str, db_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[Cli]:
+) -> AsyncIterator[AgentCtlInThread]:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
-    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(tmp_path / "none"))
     for version, function in ((1, "t.broken"), (2, "t.add")):
         Path(tmp_path / f"v{version}.yaml").write_text(FLOW.format(version=version, function=function))
     async with contextlib.AsyncExitStack() as stack:
         await stack.enter_async_context(scheduling(nats_url))
         await stack.enter_async_context(working(nats_url))
-        stand = await stack.enter_async_context(standing(nats_url, db_env))
-        monkeypatch.setenv("AGENTFLOW_ENDPOINT", f"127.0.0.1:{stand.context.ports['grpc']}")
-        monkeypatch.setenv("AGENTFLOW_TOKEN", stand.key)
-        yield Cli()
+        gateway = await stack.enter_async_context(running_gateway(nats_url, db_env))
+        configure(monkeypatch, tmp_path, gateway.endpoint, gateway.key)
+        yield AgentCtlInThread()
 
 
-async def test_a_cancellation_that_comes_too_late_names_the_run_that_goes_on(cli: Cli, tmp_path: Path) -> None:
+async def test_a_cancellation_that_comes_too_late_names_the_run_that_goes_on(
+    cli: AgentCtlInThread, tmp_path: Path
+) -> None:
     text = """\
 name: rounds
 inputs: {first: {type: boolean, default: true}}
@@ -75,13 +56,13 @@ dag:
 """
     Path(tmp_path / "rounds.yaml").write_text(text)
     run = (await cli.json("workflow", "submit", "rounds.yaml"))["run_id"]
-    await cli.becomes(run, "completed")
+    await cli.until_status(run, "completed")
     following = (await cli.json("workflow", "get", run))["continued_as"]
     said = (await cli("workflow", "cancel", run)).stdout
     assert "had ended already: completed" in said and f"it went on as {following}" in said
 
 
-async def test_labels_and_differences(cli: Cli) -> None:
+async def test_labels_and_differences(cli: AgentCtlInThread) -> None:
     for version in (1, 2):
         await cli("workflow", "register", f"v{version}.yaml")
     assert "pay@prod is version 1" in (await cli("workflow", "label", "pay", "1", "prod")).stdout
@@ -99,9 +80,9 @@ async def test_labels_and_differences(cli: Cli) -> None:
     assert "has no label 'beta'" in (await cli("workflow", "submit", "pay@beta", code=2)).stderr
 
 
-async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
+async def test_a_run_is_paused_answered_signalled_and_retried(cli: AgentCtlInThread) -> None:
     run = (await cli.json("workflow", "submit", "v1.yaml", "--tag", "case=7"))["run_id"]
-    await cli.becomes(run, "waiting")
+    await cli.until_status(run, "waiting")
     told = (await cli("workflow", "why", run)).stdout
     assert "waits for an approval, 0 of 1 given; may answer: env, ann" in told
     assert "waits for the signal go" in told
@@ -112,11 +93,11 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
     assert "goes on" in (await cli("workflow", "resume", run)).stdout
     assert "is over" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
-    await cli.becomes(run, "paused")
+    await cli.until_status(run, "paused")
     assert (await cli.json("workflow", "pause", run))["status"] == "paused"
     assert "is paused" in (await cli("workflow", "pause", run)).stdout
     assert (await cli.json("workflow", "resume", run))["run_id"] == run
-    await cli.becomes(run, "waiting")
+    await cli.until_status(run, "waiting")
     assert "env approved ask (1 of 1" in (await cli("workflow", "approve", run, "ask", "--comment", "fine")).stdout
     assert (
         "takes no signal 'stop' (its steps wait for go)"
@@ -124,13 +105,13 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     )
     assert "not JSON" in (await cli("workflow", "signal", run, "go", "--payload", "{a", code=2)).stderr
     await cli("workflow", "signal", run, "go", "--payload", '{"amount": 6}', "--id", "s1")
-    await cli.becomes(run, "failed")
+    await cli.until_status(run, "failed")
     assert "run is over: it is failed: broken" in (await cli("workflow", "why", run)).stderr
 
     retried = (await cli.json("workflow", "retry", run))["run_id"]
     again = await cli("workflow", "retry", run)
     assert (again.stdout.strip(), "asked for before" in again.stderr) == (retried, True)
-    await cli.becomes(retried, "failed")
+    await cli.until_status(retried, "failed")
     fork = await cli.json("workflow", "fork", run, "--at", "sum", "--step-input", "sum.b=5")
     assert set(fork["kept"]) == {"ask", "go"}
     assert "did you mean 'sum'?" in (await cli("workflow", "fork", run, "--at", "sun", code=2)).stderr
@@ -139,7 +120,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     )
     assert "fork of" in (await cli("workflow", "get", fork["run_id"])).stdout
 
-    await cli.becomes(fork["run_id"], "failed")
+    await cli.until_status(fork["run_id"], "failed")
     async with asyncio.timeout(PATIENCE_S):
         while len(await cli.json("workflow", "list", "--status", "failed", "--tag", "case=7")) < 3:
             await asyncio.sleep(0.05)
@@ -152,14 +133,14 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: Cli) -> None:
     assert "finds every run" in (await cli("workflow", "batch", "cancel", code=2)).stderr
 
 
-async def test_cancel_lanes_and_a_paused_workflow(cli: Cli) -> None:
+async def test_cancel_lanes_and_a_paused_workflow(cli: AgentCtlInThread) -> None:
     run = (await cli.json("workflow", "submit", "v2.yaml"))["run_id"]
-    await cli.becomes(run, "waiting")
+    await cli.until_status(run, "waiting")
     assert "exclude each other" in (await cli("workflow", "cancel", run, "--grace", "5s", "--force", code=2)).stderr
     assert "not a duration" in (await cli("workflow", "cancel", run, "--grace", "soon", code=2)).stderr
     await cli("workflow", "cancel", run, "--grace", "30s")
     await cli("workflow", "cancel", run, "--force")
-    await cli.becomes(run, "cancelled")
+    await cli.until_status(run, "cancelled")
     assert "had ended already" in (await cli("workflow", "cancel", run)).stdout
 
     assert "is paused" in (await cli("workflow", "pause", "pay", "--reason", "audit")).stdout
@@ -169,7 +150,7 @@ async def test_cancel_lanes_and_a_paused_workflow(cli: Cli) -> None:
         while "is paused: audit" not in (await cli("workflow", "why", held)).stderr:
             await asyncio.sleep(0.05)
     assert "goes on" in (await cli("workflow", "resume", "pay")).stdout
-    await cli.becomes(held, "waiting")
+    await cli.until_status(held, "waiting")
 
     assert "4 at a time" in (await cli("lane", "set", "acme", "--limit", "4", "--rate", "2.5")).stdout
     assert "db" in (await cli("lane", "pause", "acme", "--reason", "db")).stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
@@ -10,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from agentctl.main import app
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log import event_log
@@ -26,7 +23,8 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
-from tests.support.gateway import Stand, standing
+from tests.support.agentctl import AgentCtlInThread, configure
+from tests.support.gateway import GatewayUnderTest, running_gateway
 
 pytestmark = pytest.mark.integration
 
@@ -35,24 +33,26 @@ T0 = 1_790_000_000_000
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
-    async with standing(nats_url, db_env) as made:
+async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+    async with running_gateway(nats_url, db_env) as made:
         yield made
 
 
 @contextlib.asynccontextmanager
-async def client(stand: Stand, *permissions: str, org: str = ORG) -> AsyncIterator[AsyncClient]:
-    key = await stand.key_for(org, *permissions)
-    async with AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", key) as made:
+async def client(gateway: GatewayUnderTest, *permissions: str, org: str = ORG) -> AsyncIterator[AsyncClient]:
+    key = await gateway.key_for(org, *permissions)
+    async with gateway.client(key) as made:
         yield made
 
 
-async def write(stand: Stand, number: int, *, org: str = ORG, run: str = "run_1", action: str = "restore") -> int:
+async def write(
+    gateway: GatewayUnderTest, number: int, *, org: str = ORG, run: str = "run_1", action: str = "restore"
+) -> int:
     record = ev.AuditRecorded(
         org=org, run=run, ts=T0 + number * 1000, action=action, actor=f"actor{number % 2}", step="s",
         reason=f"case {number}", counts={"IBAN_CODE": number},
     )  # fmt: skip
-    return (await stand.context.log.append(Entry(subjects.audit(org, run), ev.encode(record)))).seq
+    return (await gateway.context.log.append(Entry(subjects.audit(org, run), ev.encode(record)))).seq
 
 
 async def every(admin: AsyncClient, **wanted: Any) -> list[AuditEntry]:
@@ -74,13 +74,13 @@ async def whole(admin: AsyncClient) -> AuditVerified:
 
 
 async def test_usage_04_the_audit_log_is_listed_newest_first_by_filter_and_page(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "WINDOW", 3)  # many windows, small reads
     monkeypatch.setattr(event_log, "_READ_BATCH", 4)
-    sequences = [await write(stand, n, run=f"run_{n % 3}") for n in range(12)]
-    await write(stand, 99, org="other")
-    async with client(stand, "admin") as admin:
+    sequences = [await write(gateway, n, run=f"run_{n % 3}") for n in range(12)]
+    await write(gateway, 99, org="other")
+    async with client(gateway, "admin") as admin:
         found = await every(admin, action="restore", limit=5)
         assert [entry.sequence for entry in found] == sequences[::-1]
         first = found[-1]
@@ -100,13 +100,15 @@ async def test_usage_04_the_audit_log_is_listed_newest_first_by_filter_and_page(
             await admin.audit.list(after_ms=5, before_ms=5)
 
 
-async def test_usage_04_a_long_log_is_searched_in_bounded_parts(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_usage_04_a_long_log_is_searched_in_bounded_parts(
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(audit_log, "WINDOW", 2)
     monkeypatch.setattr(audit_log, "SCANNED_MAX", 4)
-    wanted = await write(stand, 1, action="block")
+    wanted = await write(gateway, 1, action="block")
     for n in range(2, 12):
-        await write(stand, n)
-    async with client(stand, "auditor") as auditor:
+        await write(gateway, n)
+    async with client(gateway, "auditor") as auditor:
         page = await auditor.audit.list(action="block")
         assert page.entries == ()
         assert page.next_page_token  # not found yet, and it says that there may be more
@@ -114,19 +116,19 @@ async def test_usage_04_a_long_log_is_searched_in_bounded_parts(stand: Stand, mo
 
 
 async def test_usage_04_only_auditors_and_administrators_read_the_audit_log_and_each_reading_is_an_entry(
-    stand: Stand,
+    gateway: GatewayUnderTest,
 ) -> None:
-    seq = await write(stand, 1)
-    async with client(stand, "read", "write", "reveal", "operator") as reader:
+    seq = await write(gateway, 1)
+    async with client(gateway, "read", "write", "reveal", "operator") as reader:
         for call in (reader.audit.list(), reader.audit.get(seq), reader.audit.verify()):
             with pytest.raises(PermissionDeniedError, match="auditor"):
                 await call
-    async with client(stand, "admin", org="other") as stranger:
+    async with client(gateway, "admin", org="other") as stranger:
         assert (await stranger.audit.list()).entries == ()
         assert [entry.action for entry in (await stranger.audit.list()).entries] == ["audit_list"]
         with pytest.raises(NotFoundError, match="audit list"):
             await stranger.audit.get(seq)
-    async with client(stand, "auditor") as auditor:
+    async with client(gateway, "auditor") as auditor:
         await auditor.audit.get(seq)
         await auditor.audit.list(actor="actor1")
         await auditor.audit.verify()
@@ -143,12 +145,12 @@ async def test_usage_04_only_auditors_and_administrators_read_the_audit_log_and_
 
 
 async def test_usage_04_a_deleted_and_a_foreign_entry_are_noticed(
-    stand: Stand, monkeypatch: pytest.MonkeyPatch
+    gateway: GatewayUnderTest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(audit_log, "VERIFIED_MAX", 4)
     monkeypatch.setattr(event_log, "_READ_BATCH", 2)
-    sequences = [await write(stand, n) for n in range(9)]
-    async with client(stand, "auditor") as auditor:
+    sequences = [await write(gateway, n) for n in range(9)]
+    async with client(gateway, "auditor") as auditor:
         first = await auditor.audit.verify()
         assert first.more
         assert (await whole(auditor)).problems == ()
@@ -156,9 +158,9 @@ async def test_usage_04_a_deleted_and_a_foreign_entry_are_noticed(
         again = await auditor.audit.verify(to_sequence=sequences[3])
         assert (before.digest, before.last_sequence) == (again.digest, sequences[3])
         moved = ev.AuditRecorded(org="other", run="run_9", ts=T0, action="restore", actor="x")
-        foreign = (await stand.context.log.append(Entry(subjects.audit(ORG, "run_1"), ev.encode(moved)))).seq
-        junk = (await stand.context.log.append(Entry(subjects.audit(ORG, "run_1"), b"{}"))).seq
-        await stand.context.nc.jsm().delete_msg(subjects.AUDIT_STREAM, sequences[2])
+        foreign = (await gateway.context.log.append(Entry(subjects.audit(ORG, "run_1"), ev.encode(moved)))).seq
+        junk = (await gateway.context.log.append(Entry(subjects.audit(ORG, "run_1"), b"{}"))).seq
+        await gateway.context.nc.jsm().delete_msg(subjects.AUDIT_STREAM, sequences[2])
         problems = []
         done = await auditor.audit.verify()
         problems += done.problems
@@ -176,26 +178,18 @@ async def test_usage_04_a_deleted_and_a_foreign_entry_are_noticed(
             await auditor.audit.verify(after_sequence=3, after_digest="zz")
 
 
-class Cli:
-    async def __call__(self, *words: str, code: int = 0) -> Result:
-        result = await asyncio.to_thread(CliRunner().invoke, app, list(words))
-        assert result.exit_code == code, (words, result.stdout, result.stderr, result.exception)
-        return result
-
-
 @pytest.fixture
-async def cli(stand: Stand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    monkeypatch.setenv("AGENTFLOW_CLI_CONFIG", str(tmp_path / "config.yaml"))
-    monkeypatch.setenv("AGENTFLOW_DATA_DIR", str(tmp_path / "none"))
-    monkeypatch.setenv("AGENTFLOW_ENDPOINT", f"127.0.0.1:{stand.context.ports['grpc']}")
-    monkeypatch.setenv("AGENTFLOW_TOKEN", await stand.key_for(ORG, "admin", "reveal"))
+async def cli(gateway: GatewayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentCtlInThread:
+    configure(monkeypatch, tmp_path, gateway.endpoint, await gateway.key_for(ORG, "admin", "reveal"))
     monkeypatch.setenv("COLUMNS", "80")
-    return Cli()
+    return AgentCtlInThread()
 
 
-async def test_usage_04_the_command_line_reads_and_verifies_the_audit_log(stand: Stand, cli: Cli) -> None:
+async def test_usage_04_the_command_line_reads_and_verifies_the_audit_log(
+    gateway: GatewayUnderTest, cli: AgentCtlInThread
+) -> None:
     run = "run_" + "k7" * 13
-    sequences = [await write(stand, n, run=run) for n in range(3)]
+    sequences = [await write(gateway, n, run=run) for n in range(3)]
     listed = json.loads((await cli("audit", "list", "--action", "restore", "-o", "json")).stdout)
     assert [item["sequence"] for item in listed] == sequences[::-1]
     since = json.loads(
@@ -209,25 +203,25 @@ async def test_usage_04_the_command_line_reads_and_verifies_the_audit_log(stand:
     assert "no problem" in verified.stderr
     assert "unchanged" in (await cli("audit", "verify", "--against", mark)).stderr
     assert "SEQUENCE:DIGEST" in (await cli("audit", "verify", "--against", "12", code=2)).stderr
-    await stand.context.nc.jsm().delete_msg(subjects.AUDIT_STREAM, sequences[0])
+    await gateway.context.nc.jsm().delete_msg(subjects.AUDIT_STREAM, sequences[0])
     broken = json.loads((await cli("audit", "verify", "--against", mark, "-o", "json", code=1)).stdout)
     assert not broken["whole"]
     assert [item["sequence"] for item in broken["problems"]] == [0, int(mark.partition(":")[0])]
 
 
-async def test_usage_04_originals_need_a_reason_at_every_door(stand: Stand, cli: Cli) -> None:
-    run = (await stand.submit()).run_id
-    await stand.finish(run)
+async def test_usage_04_originals_need_a_reason_at_every_door(gateway: GatewayUnderTest, cli: AgentCtlInThread) -> None:
+    run = (await gateway.submit()).run_id
+    await gateway.finish(run)
     for words in (("workflow", "get", run), ("dead", "get", "1")):
         for more in ((), ("--reason", "  ")):
             refused = await cli(*words, "--reveal", *more, code=2)
             assert "--reason WHY" in refused.stderr
-    assert not [item for item in stand.neighbours.asked if hasattr(item, "reason")]
-    async with client(stand, "admin", "reveal") as revealing:
+    assert not [item for item in gateway.neighbours.asked if hasattr(item, "reason")]
+    async with client(gateway, "admin", "reveal") as revealing:
         for call in (revealing.workflows.get(run, reveal=True), revealing.workflows.get(run, reveal=True, reason=" ")):
             with pytest.raises(InvalidArgumentError, match="reason"):
                 await call
     shown = await cli("workflow", "get", run, "--reveal", "--reason", " complaint 7 ")
     assert shown.stdout
-    (asked,) = [item for item in stand.neighbours.asked if hasattr(item, "reason")]
+    (asked,) = [item for item in gateway.neighbours.asked if hasattr(item, "reason")]
     assert asked.reason == "complaint 7"

@@ -17,7 +17,7 @@ from agentflow_common import rpc, subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
-from tests.support.gateway import EMAIL, Stand, details, standing
+from tests.support.gateway import EMAIL, GatewayUnderTest, details, running_gateway
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -34,47 +34,47 @@ dag:
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
-    async with standing(nats_url, db_env) as running:
+async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+    async with running_gateway(nats_url, db_env) as running:
         yield running
 
 
-def controls(stand: Stand) -> Any:
+def controls(gateway: GatewayUnderTest) -> Any:
     make: Any = control_pb2_grpc.RunControlServiceStub
-    return make(stand.channel)
+    return make(gateway.channel)
 
 
-def versions(stand: Stand) -> Any:
+def versions(gateway: GatewayUnderTest) -> Any:
     make: Any = control_pb2_grpc.VersionServiceStub
-    return make(stand.channel)
+    return make(gateway.channel)
 
 
-def lanes(stand: Stand) -> Any:
+def lanes(gateway: GatewayUnderTest) -> Any:
     make: Any = control_pb2_grpc.LaneServiceStub
-    return make(stand.channel)
+    return make(gateway.channel)
 
 
-async def submitted(stand: Stand, text: str = "", **fields: Any) -> str:
+async def submitted(gateway: GatewayUnderTest, text: str = "", **fields: Any) -> str:
     request = workflow_pb2.SubmitWorkflowRequest(definition_text=text or TEXT.format(version=1), **fields)
-    return str((await stand.workflows.SubmitWorkflow(request, metadata=stand.auth())).run_id)
+    return str((await gateway.workflows.SubmitWorkflow(request, metadata=gateway.auth())).run_id)
 
 
-async def waiting(stand: Stand) -> str:
+async def waiting(gateway: GatewayUnderTest) -> str:
     """A run that waits for its approval and its signal, as the scheduler would have it."""
-    run = await submitted(stand)
+    run = await submitted(gateway)
     at: dict[str, Any] = {"org": "default", "run": run, "ts": 1_700_000_000_000}
-    seen = (await facts(stand, run))[0][0]
-    await stand.append(ev.RunStarted(**at, workflow="review", version=1, steps=3, seen=seen), "out_run")
+    seen = (await facts(gateway, run))[0][0]
+    await gateway.append(ev.RunStarted(**at, workflow="review", version=1, steps=3, seen=seen), "out_run")
     detail = {"approvers": ["ann", "bob"], "required": 2, "message": "may I?"}
     ask = ev.StepWaiting(**at, step="ask", attempt=1, kind="approval", detail=detail, seen=seen)
-    await stand.append(ask, "out_step")
+    await gateway.append(ask, "out_step")
     paid = ev.StepWaiting(**at, step="paid", attempt=1, kind="signal", detail={"signal": "paid"}, seen=seen)
-    await stand.append(paid, "out_step")
+    await gateway.append(paid, "out_step")
     return run
 
 
-async def facts(stand: Stand, run: str) -> list[tuple[int, Any]]:
-    stored = await stand.context.log.read(subjects.run_in(subjects.key_of("default", run)))
+async def facts(gateway: GatewayUnderTest, run: str) -> list[tuple[int, Any]]:
+    stored = await gateway.context.log.read(subjects.run_in(subjects.key_of("default", run)))
     return [(item.seq, ev.decode(item.data)) for item in stored]
 
 
@@ -84,8 +84,8 @@ async def refusal(call: Any) -> tuple[Any, str, str]:
     return caught.value.code(), details(caught.value)[0], str(caught.value.details())
 
 
-async def test_cancel_pause_and_resume_are_facts_once(stand: Stand) -> None:
-    run, door, auth = await waiting(stand), controls(stand), stand.auth()
+async def test_cancel_pause_and_resume_are_facts_once(gateway: GatewayUnderTest) -> None:
+    run, door, auth = await waiting(gateway), controls(gateway), gateway.auth()
     for _ in range(3):
         status = (await door.PauseRun(pb.PauseRunRequest(run_id=run, reason="lunch"), metadata=auth)).status
         assert status == workflow_pb2.RUN_STATUS_RUNNING
@@ -93,23 +93,23 @@ async def test_cancel_pause_and_resume_are_facts_once(stand: Stand) -> None:
         await door.ResumeRun(pb.ResumeRunRequest(run_id=run), metadata=auth)
     request = workflow_pb2.CancelRunRequest(run_id=run, reason="enough", grace_ms=30_000)
     for _ in range(2):
-        await stand.workflows.CancelRun(request, metadata=auth)
-    await stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, force=True), metadata=auth)
-    said = [event for _, event in (await facts(stand, run))[1:]]
+        await gateway.workflows.CancelRun(request, metadata=auth)
+    await gateway.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, force=True), metadata=auth)
+    said = [event for _, event in (await facts(gateway, run))[1:]]
     assert [type(event) for event in said] == [
         ev.RunPauseRequested, ev.RunResumeRequested, ev.RunCancelRequested, ev.RunCancelRequested,
     ]  # fmt: skip
     assert (said[0].reason, said[0].by.startswith("env:")) == ("lunch", True)
     assert [(event.grace_ms, event.force) for event in said[2:]] == [(30_000, False), (0, True)]
     code, _, text = await refusal(
-        stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, grace_ms=5, force=True), metadata=auth)
+        gateway.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run, grace_ms=5, force=True), metadata=auth)
     )
     assert (code, "no grace" in text) == (CODE.INVALID_ARGUMENT, True)
 
 
-async def test_every_control_needs_write_and_a_run_of_the_own_org(stand: Stand) -> None:
-    run, door = await waiting(stand), controls(stand)
-    reader, stranger = await stand.key_for("default", "read"), await stand.key_for("rival", "write")
+async def test_every_control_needs_write_and_a_run_of_the_own_org(gateway: GatewayUnderTest) -> None:
+    run, door = await waiting(gateway), controls(gateway)
+    reader, stranger = await gateway.key_for("default", "read"), await gateway.key_for("rival", "write")
     calls: list[tuple[Any, Any]] = [
         (door.PauseRun, pb.PauseRunRequest(run_id=run)),
         (door.ResumeRun, pb.ResumeRunRequest(run_id=run)),
@@ -120,22 +120,22 @@ async def test_every_control_needs_write_and_a_run_of_the_own_org(stand: Stand) 
         (door.RetryRun, pb.RetryRunRequest(run_id=run)),
     ]
     for method, request in calls:
-        assert (await refusal(method(request, metadata=stand.auth(reader))))[1] == "missing_permission", request
-        code, reason, _ = await refusal(method(request, metadata=stand.auth(stranger)))
+        assert (await refusal(method(request, metadata=gateway.auth(reader))))[1] == "missing_permission", request
+        code, reason, _ = await refusal(method(request, metadata=gateway.auth(stranger)))
         assert code in {CODE.NOT_FOUND, CODE.UNAVAILABLE}, (request, reason)
-    assert (await refusal(door.ExplainRun(pb.ExplainRunRequest(run_id=run), metadata=stand.auth(stranger))))[0] in {
+    assert (await refusal(door.ExplainRun(pb.ExplainRunRequest(run_id=run), metadata=gateway.auth(stranger))))[0] in {
         CODE.NOT_FOUND, CODE.UNAVAILABLE, CODE.PERMISSION_DENIED,
     }  # fmt: skip
-    assert len(await facts(stand, run)) == 1
+    assert len(await facts(gateway, run)) == 1
 
 
-async def test_a_signal_is_kept_once_and_only_while_there_is_room(stand: Stand) -> None:
-    run, door, auth = await waiting(stand), controls(stand), stand.auth()
+async def test_a_signal_is_kept_once_and_only_while_there_is_room(gateway: GatewayUnderTest) -> None:
+    run, door, auth = await waiting(gateway), controls(gateway), gateway.auth()
     request = pb.SignalRunRequest(run_id=run, name="paid", signal_id="bill-1")
     request.payload.struct_value.update({"amount": 7})
     first, second = await door.SignalRun(request, metadata=auth), await door.SignalRun(request, metadata=auth)
     assert (first.deduplicated, second.deduplicated) == (False, True)
-    (_, said) = (await facts(stand, run))[-1]
+    (_, said) = (await facts(gateway, run))[-1]
     assert (said.name, said.payload.value, bool(said.id)) == ("paid", {"amount": 7}, True)
     code, reason, text = await refusal(door.SignalRun(pb.SignalRunRequest(run_id=run, name="unheard"), metadata=auth))
     assert (code, reason, "wait for paid" in text) == (CODE.INVALID_ARGUMENT, "unknown_signal", True)
@@ -143,7 +143,7 @@ async def test_a_signal_is_kept_once_and_only_while_there_is_room(stand: Stand) 
     at: dict[str, Any] = {"org": "default", "run": run, "ts": 1}
     room = 3
     kept = [
-        await stand.context.log.publish(
+        await gateway.context.log.publish(
             Entry(subjects.run_in(key), ev.encode(ev.SignalReceived(**at, name="paid", id=f"n{number}")))
         )
         for number in range(SIGNALS_MAX - 1 - room)
@@ -161,21 +161,21 @@ async def test_a_signal_is_kept_once_and_only_while_there_is_room(stand: Stand) 
     assert (await door.SignalRun(request, metadata=auth)).deduplicated, "a repeated one is no new one"
 
 
-async def test_an_answer_is_bound_to_its_person_and_its_step(stand: Stand) -> None:
-    run, door = await waiting(stand), controls(stand)
+async def test_an_answer_is_bound_to_its_person_and_its_step(gateway: GatewayUnderTest) -> None:
+    run, door = await waiting(gateway), controls(gateway)
 
     async def key_of(name: str, *permissions: str) -> str:
         from agentflow_gateway import keys
 
-        return (await keys.create(stand.store.keys, "default", permissions, name, 1))[1]
+        return (await keys.create(gateway.store.keys, "default", permissions, name, 1))[1]
 
     def answer(step: str = "ask", decision: int = 1, **more: Any) -> Any:
         return pb.AnswerApprovalRequest(run_id=run, step=step, decision=decision, **more)
 
     ann, eve, boss = await key_of("ann", "write"), await key_of("eve", "write"), await key_of("boss", "admin")
-    given = await door.AnswerApproval(answer(comment="fine"), metadata=stand.auth(ann))
+    given = await door.AnswerApproval(answer(comment="fine"), metadata=gateway.auth(ann))
     assert (given.by, given.repeated, given.approvals, given.required) == ("ann", False, 1, 2)
-    again = await door.AnswerApproval(answer(), metadata=stand.auth(ann))
+    again = await door.AnswerApproval(answer(), metadata=gateway.auth(ann))
     assert (again.repeated, again.approvals) == (True, 1)
     for key, request, code, reason in (
         (ann, answer(decision=2), CODE.ALREADY_EXISTS, "answered_already"),
@@ -187,29 +187,29 @@ async def test_an_answer_is_bound_to_its_person_and_its_step(stand: Stand) -> No
         (ann, answer("nope"), CODE.NOT_FOUND, "unknown_step"),
         (ann, answer(decision=0), CODE.INVALID_ARGUMENT, "invalid_error"),
     ):
-        assert (await refusal(door.AnswerApproval(request, metadata=stand.auth(key))))[:2] == (code, reason), request
-    told = await door.AnswerApproval(answer(as_person="bob"), metadata=stand.auth(boss))
+        assert (await refusal(door.AnswerApproval(request, metadata=gateway.auth(key))))[:2] == (code, reason), request
+    told = await door.AnswerApproval(answer(as_person="bob"), metadata=gateway.auth(boss))
     assert (told.by, told.approvals) == ("bob", 2)
-    said = [event for _, event in await facts(stand, run) if isinstance(event, ev.ApprovalGiven)]
+    said = [event for _, event in await facts(gateway, run) if isinstance(event, ev.ApprovalGiven)]
     assert [(event.by, event.comment, event.via.split(":")[0]) for event in said] == [
         ("ann", "fine", ""), ("bob", "", "boss"),
     ]  # fmt: skip
-    seen = (await facts(stand, run))[-1][0]
+    seen = (await facts(gateway, run))[-1][0]
     at: dict[str, Any] = {"org": "default", "run": run, "ts": 2, "seen": seen}
-    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
-    assert (await door.AnswerApproval(answer(as_person="bob"), metadata=stand.auth(boss))).repeated
-    fresh = await waiting(stand)
-    seen = (await facts(stand, fresh))[-1][0]
+    await gateway.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    assert (await door.AnswerApproval(answer(as_person="bob"), metadata=gateway.auth(boss))).repeated
+    fresh = await waiting(gateway)
+    seen = (await facts(gateway, fresh))[-1][0]
     at = {"org": "default", "run": fresh, "ts": 2, "seen": seen}
-    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    await gateway.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
     late = pb.AnswerApprovalRequest(run_id=fresh, step="ask", decision=1)
-    code, reason, text = await refusal(door.AnswerApproval(late, metadata=stand.auth(ann)))
+    code, reason, text = await refusal(door.AnswerApproval(late, metadata=gateway.auth(ann)))
     assert (code, reason, "it is completed" in text) == (CODE.FAILED_PRECONDITION, "approval_over", True)
 
 
-async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decided(stand: Stand) -> None:
-    runs = [await waiting(stand) for _ in range(3)]
-    door, auth = controls(stand), stand.auth()
+async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decided(gateway: GatewayUnderTest) -> None:
+    runs = [await waiting(gateway) for _ in range(3)]
+    door, auth = controls(gateway), gateway.auth()
 
     async def listed(**fields: Any) -> list[Any]:
         return list((await door.ListApprovals(pb.ListApprovalsRequest(**fields), metadata=auth)).approvals)
@@ -229,14 +229,14 @@ async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decide
         pb.ListApprovalsRequest(page_size=2, page_token=first.next_page_token), metadata=auth
     )
     assert sorted(one.run_id for one in (*first.approvals, *rest.approvals)) == sorted(runs)
-    seen = (await facts(stand, runs[0]))[-1][0]
+    seen = (await facts(gateway, runs[0]))[-1][0]
     at: dict[str, Any] = {"org": "default", "run": runs[0], "ts": 2, "seen": seen}
-    await stand.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
+    await gateway.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
     assert {one.run_id for one in await listed()} == set(runs[1:]), "the log decides, not the table"
-    await stand.append(ev.RunCancelled(**{**at, "run": runs[1]}), "out_run")
+    await gateway.append(ev.RunCancelled(**{**at, "run": runs[1]}), "out_run")
 
     async def forgotten() -> bool:
-        rows = await stand.context.log.nc.jsm().consumer_info(
+        rows = await gateway.context.log.nc.jsm().consumer_info(
             subjects.EVENTS_STREAM, subjects.durable("gateway", "approvals")
         )
         return rows.num_pending == 0 and len(await listed()) == 1
@@ -244,11 +244,11 @@ async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decide
     await until(forgotten)
 
 
-async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_to(stand: Stand) -> None:
-    door, auth = versions(stand), stand.auth()
+async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_to(gateway: GatewayUnderTest) -> None:
+    door, auth = versions(gateway), gateway.auth()
     for version in (1, 2):
         text = TEXT.format(version=version).replace("may I?", f"may I {version}?")
-        await stand.workflows.RegisterWorkflow(
+        await gateway.workflows.RegisterWorkflow(
             workflow_pb2.RegisterWorkflowRequest(definition_text=text), metadata=auth
         )
 
@@ -258,8 +258,8 @@ async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_t
 
     async def run() -> Any:
         request = workflow_pb2.SubmitWorkflowRequest(workflow="review@prod")
-        made = (await stand.workflows.SubmitWorkflow(request, metadata=auth)).run_id
-        return (await facts(stand, made))[0][1]
+        made = (await gateway.workflows.SubmitWorkflow(request, metadata=auth)).run_id
+        return (await facts(gateway, made))[0][1]
 
     code, reason, text = await refusal(run())
     assert (code, reason, "no label 'prod'" in text) == (CODE.NOT_FOUND, "unknown_label", True)
@@ -286,10 +286,12 @@ async def test_labels_decide_at_submission_and_runs_keep_what_they_were_pinned_t
     assert (await refusal(run()))[1] == "unknown_label"
 
 
-async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_watches(stand: Stand) -> None:
-    door, auth = controls(stand), stand.auth()
-    await waiting(stand)
-    bucket = await stand.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_watches(
+    gateway: GatewayUnderTest,
+) -> None:
+    door, auth = controls(gateway), gateway.auth()
+    await waiting(gateway)
+    bucket = await gateway.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
     request = pb.PauseWorkflowRequest(workflow="review", reason="a bug")
     await door.PauseWorkflow(request, metadata=auth)
     await door.PauseWorkflow(request, metadata=auth)
@@ -300,31 +302,31 @@ async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_
     missing = await refusal(door.PauseWorkflow(pb.PauseWorkflowRequest(workflow="revew"), metadata=auth))
     assert missing[0] is CODE.NOT_FOUND
 
-    lane = (await lanes(stand).SetLane(pb.SetLaneRequest(name="acme 42", limit=3), metadata=auth)).lane
+    lane = (await lanes(gateway).SetLane(pb.SetLaneRequest(name="acme 42", limit=3), metadata=auth)).lane
     assert (lane.limit, lane.keyed, lane.paused) == (3, True, False)
-    paused = (await lanes(stand).SetLane(pb.SetLaneRequest(name="acme 42", paused=True), metadata=auth)).lane
+    paused = (await lanes(gateway).SetLane(pb.SetLaneRequest(name="acme 42", paused=True), metadata=auth)).lane
     assert (paused.limit, paused.paused) == (3, True)
-    got = (await lanes(stand).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane
+    got = (await lanes(gateway).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane
     assert got == paused
-    names = [item.name for item in (await lanes(stand).ListLanes(pb.ListLanesRequest(), metadata=auth)).lanes]
+    names = [item.name for item in (await lanes(gateway).ListLanes(pb.ListLanesRequest(), metadata=auth)).lanes]
     assert names == ["acme 42"]
-    assert (await refusal(lanes(stand).GetLane(pb.GetLaneRequest(name="nope"), metadata=auth)))[1] == "unknown_lane"
-    await lanes(stand).SetLane(pb.SetLaneRequest(name="a*", limit=7, paused=True, reason="audit"), metadata=auth)
-    by_pattern = (await lanes(stand).GetLane(pb.GetLaneRequest(name="ab\n"), metadata=auth)).lane
+    assert (await refusal(lanes(gateway).GetLane(pb.GetLaneRequest(name="nope"), metadata=auth)))[1] == "unknown_lane"
+    await lanes(gateway).SetLane(pb.SetLaneRequest(name="a*", limit=7, paused=True, reason="audit"), metadata=auth)
+    by_pattern = (await lanes(gateway).GetLane(pb.GetLaneRequest(name="ab\n"), metadata=auth)).lane
     assert (by_pattern.limit, by_pattern.paused, by_pattern.reason) == (7, True, "audit")
-    own = (await lanes(stand).SetLane(pb.SetLaneRequest(name="ab\n", paused=False), metadata=auth)).lane
+    own = (await lanes(gateway).SetLane(pb.SetLaneRequest(name="ab\n", paused=False), metadata=auth)).lane
     assert (own.limit, own.paused) == (7, False), "it is taken out of the pattern's pause, and keeps its limit"
     assert b'"limit":7' in (await bucket.get(control_key("ab\n"))).value
-    assert (await lanes(stand).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane == paused
-    admin = await stand.key_for("default", "admin")
-    short = await refusal(lanes(stand).SetLane(pb.SetLaneRequest(name="a", limit=1), metadata=stand.auth(admin)))
+    assert (await lanes(gateway).GetLane(pb.GetLaneRequest(name="acme 42"), metadata=auth)).lane == paused
+    admin = await gateway.key_for("default", "admin")
+    short = await refusal(lanes(gateway).SetLane(pb.SetLaneRequest(name="a", limit=1), metadata=gateway.auth(admin)))
     assert (short[0], "operator" in short[2]) == (CODE.PERMISSION_DENIED, True)
-    bad = await refusal(lanes(stand).SetLane(pb.SetLaneRequest(name="a", limit=-1), metadata=auth))
+    bad = await refusal(lanes(gateway).SetLane(pb.SetLaneRequest(name="a", limit=-1), metadata=auth))
     assert bad[0] is CODE.INVALID_ARGUMENT
 
 
-async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(stand: Stand) -> None:
-    auth = stand.auth()
+async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(gateway: GatewayUnderTest) -> None:
+    auth = gateway.auth()
 
     def text(name: str, child: str = "", version: int = 1) -> str:
         node = f"{{id: s, type: subworkflow, config: {{workflow: {child}, inputs: {{}}}}}}" if child else (
@@ -334,62 +336,62 @@ async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(
 
     async def register(body: str) -> None:
         request = workflow_pb2.RegisterWorkflowRequest(definition_text=body)
-        await stand.workflows.RegisterWorkflow(request, metadata=auth)
+        await gateway.workflows.RegisterWorkflow(request, metadata=auth)
 
     missing = await refusal(register(text("top", "leaf@1")))
     assert (missing[0], "no workflow 'leaf'" in missing[2]) == (CODE.INVALID_ARGUMENT, True)
     await register(text("leaf"))
     await register(text("middle", "leaf"))
-    run = await submitted(stand, text("top", "middle@1"))
-    event = (await facts(stand, run))[0][1]
+    run = await submitted(gateway, text("top", "middle@1"))
+    event = (await facts(gateway, run))[0][1]
     assert set(event.definitions) == {"middle@1", "leaf"}
     assert event.prompts == {"summarizer": "summarizer@2"}
     await register(text("leaf", "middle", version=2))
-    code, _, told = await refusal(submitted(stand, text("top", "middle@1")))
+    code, _, told = await refusal(submitted(gateway, text("top", "middle@1")))
     assert (code, "middle@1 -> leaf@2 -> middle@1" in told) == (CODE.INVALID_ARGUMENT, True)
     for level in range(8):
         await register(text(f"level{level}", f"level{level - 1}" if level else "leaf@1"))
-    code, _, told = await refusal(submitted(stand, text("deep", "level7")))
+    code, _, told = await refusal(submitted(gateway, text("deep", "level7")))
     assert (code, "nested 9 deep, the limit is 8: deep@1 -> level7@1" in told) == (CODE.INVALID_ARGUMENT, True)
 
 
-async def test_a_fork_takes_over_the_redactions_of_its_origin(stand: Stand) -> None:
+async def test_a_fork_takes_over_the_redactions_of_its_origin(gateway: GatewayUnderTest) -> None:
     text = TEXT.format(version=1).replace(
         "dag:", "inputs: {mail: {type: string}, n: {type: integer, default: 1}}\ndag:"
     )
     request = workflow_pb2.SubmitWorkflowRequest(definition_text=text)
     request.inputs.update({"mail": f"to {EMAIL}"})
-    run = (await stand.workflows.SubmitWorkflow(request, metadata=stand.auth())).run_id
+    run = (await gateway.workflows.SubmitWorkflow(request, metadata=gateway.auth())).run_id
     fork = pb.ForkRunRequest(run_id=run, at="ask", tags={"why": "test"})
     fork.changes.inputs.update({"n": 2})
-    made = await controls(stand).ForkRun(fork, metadata=stand.auth())
-    asked = [item for item in stand.neighbours.asked if isinstance(item, rpc.AdoptRequest)]
+    made = await controls(gateway).ForkRun(fork, metadata=gateway.auth())
+    asked = [item for item in gateway.neighbours.asked if isinstance(item, rpc.AdoptRequest)]
     assert [(item.run, item.origin) for item in asked] == [(made.run_id, run)]
-    event = (await facts(stand, made.run_id))[0][1]
+    event = (await facts(gateway, made.run_id))[0][1]
     assert event.inputs.value == {"mail": "to <EMAIL_ADDRESS:ABCDEF>", "n": 2}
     assert (event.origin.run, event.origin.kind, event.origin.step) == (run, "fork", "ask")
     assert event.tags == {"why": "test", "agentflow.origin": run}
     wrong = pb.ForkRunRequest(run_id=run, at="ask")
     wrong.changes.inputs.update({"m": 2})
-    code, _, told = await refusal(controls(stand).ForkRun(wrong, metadata=stand.auth()))
+    code, _, told = await refusal(controls(gateway).ForkRun(wrong, metadata=gateway.auth()))
     assert (code, "inputs.m" in told) == (CODE.INVALID_ARGUMENT, True)
 
 
 async def test_each_org_has_its_own_bound(nats_url: str, db_env: dict[str, str]) -> None:
-    async with standing(nats_url, db_env, max_active_runs_per_org=2) as stand:
-        runs = [await submitted(stand) for _ in range(2)]
-        code, reason, told = await refusal(submitted(stand))
+    async with running_gateway(nats_url, db_env, max_active_runs_per_org=2) as gateway:
+        runs = [await submitted(gateway) for _ in range(2)]
+        code, reason, told = await refusal(submitted(gateway))
         assert (code, reason) == (CODE.RESOURCE_EXHAUSTED, "too_many_active")
         assert "2 runs of org default are active, the limit is 2: nothing was accepted" in told
-        rival = await stand.key_for("rival", "write")
+        rival = await gateway.key_for("rival", "write")
         request = workflow_pb2.SubmitWorkflowRequest(definition_text=TEXT.format(version=1))
-        assert (await stand.workflows.SubmitWorkflow(request, metadata=stand.auth(rival))).run_id
+        assert (await gateway.workflows.SubmitWorkflow(request, metadata=gateway.auth(rival))).run_id
         at: dict[str, Any] = {"org": "default", "run": runs[0], "ts": 2}
-        await stand.append(ev.RunCancelled(**at), "out_run")
+        await gateway.append(ev.RunCancelled(**at), "out_run")
 
         async def room() -> bool:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                return bool(await submitted(stand))
+                return bool(await submitted(gateway))
             return False
 
         await until(room)

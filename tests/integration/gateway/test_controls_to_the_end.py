@@ -12,7 +12,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry, Fence
-from agentflow_sdk import AsyncClient, Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
+from agentflow_sdk import Changes, FailedPreconditionError, ResourceExhaustedError, RunStatus, StepStatus
 from agentflow_sdk.errors import AlreadyExistsError, InvalidArgumentError
 from agentflow_sdk.transport.retry import NO_RETRY
 from tests.support.engine import working
@@ -248,7 +248,7 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
 ) -> None:
     sleeping = workflow("{id: s, type: wait, config: {duration: 1h}}")
     async with running_platform(nats_url, db_env, max_active_runs=3) as platform:
-        impatient = AsyncClient(f"127.0.0.1:{platform.stand.context.ports['grpc']}", platform.stand.key, retry=NO_RETRY)
+        impatient = platform.gateway.client(retry=NO_RETRY)
         async with impatient:
             answers = await asyncio.gather(
                 *(impatient.workflows.submit(sleeping, idempotency_key=f"k{n}") for n in range(8)),
@@ -266,7 +266,7 @@ async def test_the_bound_of_active_runs_refuses_and_tells_when_to_come_again(
             known = await impatient.workflows.submit(sleeping, idempotency_key=f"k{answers.index(taken[0])}")
             assert known.deduplicated, "what was accepted is not refused when it is sent again"
             with pytest.raises(grpc.aio.AioRpcError) as caught:
-                await platform.stand.submit(definition_text=sleeping, inputs={})
+                await platform.gateway.submit(definition_text=sleeping, inputs={})
             assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
             assert int(dict(caught.value.trailing_metadata())["retry-after"]) >= 1
             await impatient.workflows.cancel(taken[0].run_id)
@@ -346,7 +346,7 @@ async def test_a_person_resolves_an_unknown_outcome(platform: Platform) -> None:
         run = (await platform.flows.submit(text)).run_id
         key = subjects.key_of("default", run)
         claim = ev.ClaimTaken(org="default", run=run, ts=1, step="pay", attempt=1, worker="gone")
-        log = platform.stand.context.log
+        log = platform.gateway.context.log
         await log.append(Entry(subjects.claim(key, "pay", 1), ev.encode(claim), fence=Fence(0)))
         await platform.flows.signal(run, "go")
         shown = await platform.reaches(run, lambda item: item.waiting_steps == ("pay",))
@@ -371,7 +371,7 @@ async def test_usage_10_a_completed_step_has_the_output_that_was_given_even_null
     run = (await platform.flows.submit(text)).run_id
     claim = ev.ClaimTaken(org="default", run=run, ts=1, step="pay", attempt=1, worker="gone")
     subject = subjects.claim(subjects.key_of("default", run), "pay", 1)
-    await platform.stand.context.log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
+    await platform.gateway.context.log.append(Entry(subject, ev.encode(claim), fence=Fence(0)))
     await platform.flows.signal(run, "go")
     await platform.reaches(run, lambda item: item.waiting_steps == ("pay",))
     (told,) = [item for item in (await platform.flows.why(run)).waiting if item.step == "pay"]

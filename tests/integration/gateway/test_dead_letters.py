@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -28,8 +26,9 @@ from agentflow_sdk import (
     NotFoundError,
     PermissionDeniedError,
 )
+from tests.support.agentctl import run_agentctl
 from tests.support.engine import EngineUnderTest, scheduling, working
-from tests.support.gateway import Stand, standing
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
@@ -47,27 +46,18 @@ QUICK = "name: q\ndag:\n  nodes:\n    - {id: a, type: function, config: {functio
 class Place:
     """A gateway, an engine on its log, and clients of one org."""
 
-    def __init__(self, stand: Stand, engine: Any, stack: contextlib.AsyncExitStack) -> None:
-        self.stand = stand
+    def __init__(self, gateway: GatewayUnderTest, engine: Any, stack: contextlib.AsyncExitStack) -> None:
+        self.gateway = gateway
         self.engine = engine
         self.log = engine.log
         self._stack = stack
 
     async def client(self, *permissions: str, org: str = ORG) -> AsyncClient:
-        key = await self.stand.key_for(org, *permissions)
-        port = self.stand.context.ports["grpc"]
-        return await self._stack.enter_async_context(AsyncClient(f"127.0.0.1:{port}", key, timeout=PATIENCE_S))
+        key = await self.gateway.key_for(org, *permissions)
+        return await self._stack.enter_async_context(self.gateway.client(key, timeout=PATIENCE_S))
 
-    async def cli(self, key: str, *arguments: str, text: str = "") -> tuple[int, str, str]:
-        port = self.stand.context.ports["grpc"]
-        env = {**os.environ, "AGENTFLOW_ENDPOINT": f"127.0.0.1:{port}", "AGENTFLOW_TOKEN": key, "COLUMNS": "200"}
-        env["AGENTFLOW_CLI_CONFIG"] = os.devnull
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "agentctl", *arguments, env=env, stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        out, err = await asyncio.wait_for(process.communicate(text.encode()), 60)
-        return process.returncode or 0, out.decode(), err.decode()
+    async def cli(self, key: str, *words: str) -> tuple[int, str, str]:
+        return await run_agentctl(self.gateway.endpoint, key, *words)
 
     async def poison(self, key: subjects.EntityKey, data: bytes) -> int:
         """Straight into the run's facts, as no service would write it."""
@@ -86,10 +76,10 @@ class Place:
 @pytest.fixture
 async def place(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Place]:
     async with contextlib.AsyncExitStack() as stack:
-        stand = await stack.enter_async_context(standing(nats_url, db_env))
+        gateway = await stack.enter_async_context(running_gateway(nats_url, db_env))
         await stack.enter_async_context(working(nats_url))
-        engine = EngineUnderTest(stand.context.nc, stand.context.log)
-        yield Place(stand, engine, stack)
+        engine = EngineUnderTest(gateway.context.nc, gateway.context.log)
+        yield Place(gateway, engine, stack)
 
 
 def in_shard(shard: int) -> subjects.EntityKey:
@@ -102,7 +92,7 @@ def in_shard(shard: int) -> subjects.EntityKey:
 
 async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(place: Place) -> None:
     admin = await place.client("admin", "reveal", "operator")
-    async with scheduling(place.stand.context.settings.nats_url):
+    async with scheduling(place.gateway.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         other = in_shard(live.shard)
@@ -128,7 +118,7 @@ async def test_no_poison_stops_a_shard_and_a_letter_repaired_by_hand_goes_on(pla
         beside = await place.engine.submit(QUICK)
         assert (await place.engine.finished(beside)).status == "completed"
 
-        key = await place.stand.key_for(ORG, "admin", "operator", "reveal")
+        key = await place.gateway.key_for(ORG, "admin", "operator", "reveal")
         code, out, _ = await place.cli(key, "dead", "list", "--run", live.name, "-o", "json")
         assert code == 0 and len(json.loads(out)) == 4
         code, out, err = await place.cli(key, "dead", "replay", str(found[4].sequence))
@@ -163,7 +153,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
     nobody = {"lane": f"{ORG}-calls", "holder_org": "a b", "holder_run": "r.>"}
     elsewhere = {"lane": "another", "holder_org": ORG, "holder_run": "run_1"}
     nul = ev.RunStarted(org=ORG, run=ids.new_run_id(), ts=TS, workflow="nul \x00", version=1, steps=1)
-    async with scheduling(place.stand.context.settings.nats_url):
+    async with scheduling(place.gateway.context.settings.nats_url):
         live = await place.engine.submit(text)
         await place.engine.until(live, ev.StepScheduled)
         for entity in (live, lane):
@@ -196,7 +186,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
         await place.poison(live, ev.encode(done))
         assert (await place.engine.finished(live)).status == "completed"
         await place.engine.until(second, ev.StepScheduled)
-    async with scheduling(place.stand.context.settings.nats_url):  # reads it all again
+    async with scheduling(place.gateway.context.settings.nats_url):  # reads it all again
         done = msgspec.structs.replace(done, run=second.name)
         await place.poison(second, ev.encode(done))
         assert (await place.engine.finished(second)).status == "completed"
@@ -209,7 +199,7 @@ async def test_no_nonsense_in_any_place_stops_a_lane_a_run_or_the_list(place: Pl
 
 async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(place: Place) -> None:
     admin = await place.client("admin")
-    async with scheduling(place.stand.context.settings.nats_url):
+    async with scheduling(place.gateway.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         await place.poison(live, b"first")
@@ -217,7 +207,7 @@ async def test_what_came_while_no_scheduler_was_there_is_buried_by_the_next(plac
     await place.poison(live, b"second")
     await place.log.append(Entry(subjects.run_in(live), ev.encode(
         ev.StepCompleted(org=ORG, run=live.name, ts=TS, step="s", attempt=1, output=ev.Payload(value=1)))))  # fmt: skip
-    async with scheduling(place.stand.context.settings.nats_url):
+    async with scheduling(place.gateway.context.settings.nats_url):
         assert (await place.engine.finished(live)).status == "completed"
         found = await place.buried(admin, 2)  # the first is not buried twice
         assert [letter.replays for letter in found] == [0, 0]
@@ -227,7 +217,7 @@ async def test_each_replay_is_told_once_and_its_number_is_bounded(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     admin = await place.client("admin")
-    async with scheduling(place.stand.context.settings.nats_url):
+    async with scheduling(place.gateway.context.settings.nats_url):
         live = await place.engine.submit(SLEEPS)
         await place.engine.until(live, ev.StepScheduled)
         await place.poison(live, b"never readable")
@@ -296,10 +286,10 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     revealing = await place.client("admin", "reveal")
     with pytest.raises(InvalidArgumentError, match="reason"):
         await revealing.admin.get_dead_letter(seq, reveal=True)
-    asked = len(place.stand.neighbours.asked)
+    asked = len(place.gateway.neighbours.asked)
     shown = await revealing.admin.get_dead_letter(seq, reveal=True, reason="case 7")
     assert (shown.body, shown.truncated) == ("mail jane", False)
-    (restore,) = place.stand.neighbours.asked[asked:]
+    (restore,) = place.gateway.neighbours.asked[asked:]
     assert (restore.org, restore.run, restore.reason) == (ORG, run.name, f"dead letter {seq}: case 7")
 
     with pytest.raises(InvalidArgumentError, match="say which dead letters to"):
@@ -319,13 +309,12 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
         await admin.admin.set_retention(0)
 
     def sync() -> int:
-        port = place.stand.context.ports["grpc"]
-        with Client(f"127.0.0.1:{port}", key) as client:
+        with Client(place.gateway.endpoint, key) as client:
             assert client.admin.purge_dead_letters([seq], dry_run=True).count("would_purge") == 1
             assert client.admin.purge_dead_letters([seq]).count("purged") == 1
             return len(client.admin.list_dead_letters().letters)
 
-    key = await place.stand.key_for(ORG, "admin")
+    key = await place.gateway.key_for(ORG, "admin")
     assert await asyncio.to_thread(sync) == 2
     audit = await log.read(subjects.audit(ORG, ""), stream=subjects.AUDIT_STREAM)
     actions = [event.action for s in audit if isinstance(event := ev.decode(s.data), ev.AuditRecorded)]

@@ -8,29 +8,28 @@ import pytest
 
 from agentflow_sdk import (
     AlreadyExistsError,
-    AsyncClient,
     FailedPreconditionError,
     NotFoundError,
     PermissionDeniedError,
 )
-from tests.support.gateway import Stand, standing
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
-    async with standing(nats_url, db_env) as stand:
-        yield stand
+async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+    async with running_gateway(nats_url, db_env) as gateway:
+        yield gateway
 
 
-async def test_usage_17_a_version_is_deleted_only_when_nothing_uses_it(stand: Stand) -> None:
+async def test_usage_17_a_version_is_deleted_only_when_nothing_uses_it(gateway: GatewayUnderTest) -> None:
     def text(name: str, version: int, call: str = "", more: str = "") -> str:
         work = f"type: subworkflow, config: {{workflow: {call}}}" if call else "type: wait, config: {duration: 1h}"
         return f"name: {name}\nversion: {version}\ndescription: d{more}\ndag: {{nodes: [{{id: a, {work}}}]}}\n"
 
-    async with AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", stand.key) as client:
+    async with gateway.client() as client:
         flows = client.workflows
         for version in (1, 2, 3):
             await flows.register(text("old", version))
@@ -41,7 +40,7 @@ async def test_usage_17_a_version_is_deleted_only_when_nothing_uses_it(stand: St
             await flows.delete("old", 1)
         with pytest.raises(FailedPreconditionError, match="workflow caller@1"):
             await flows.delete("old", 2)
-        await until(lambda: stand.store.runs.has("default", run.run_id))  # the list of runs is a moment behind
+        await until(lambda: gateway.store.runs.has("default", run.run_id))  # the list of runs is a moment behind
         with pytest.raises(FailedPreconditionError, match=run.run_id):
             await flows.delete("old", 3)
         with pytest.raises(NotFoundError):
@@ -57,15 +56,15 @@ async def test_usage_17_a_version_is_deleted_only_when_nothing_uses_it(stand: St
         assert await flows.delete("old", 1) == (3, 2)
         await flows.delete("caller", 1)
         assert await flows.delete("old", 2) == (3,)
-        writer = await stand.key_for("default", "read", "write")
-        async with AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", writer) as weak:
+        writer = await gateway.key_for("default", "read", "write")
+        async with gateway.client(writer) as weak:
             with pytest.raises(PermissionDeniedError, match="admin"):
                 await weak.workflows.delete("old", 3)
 
 
-async def test_usage_17_a_version_that_a_schedule_starts_is_not_deleted(stand: Stand) -> None:
+async def test_usage_17_a_version_that_a_schedule_starts_is_not_deleted(gateway: GatewayUnderTest) -> None:
     text = "name: nightly\ndag: {nodes: [{id: a, type: wait, config: {duration: 1h}}]}\n"
-    async with AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", stand.key) as client:
+    async with gateway.client() as client:
         await client.workflows.register(text)
         await client.schedules.create({"name": "each_night", "workflow": "nightly", "cron": "0 3 * * *"})
 

@@ -21,8 +21,8 @@ from agentflow_common.runs.fold import fold
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.controls import fact_results
 from agentflow_sdk import AgentFlowError
-from tests.support.gateway import Stand, details, standing
-from tests.support.gateway_schedules import Desk
+from tests.support.gateway import GatewayUnderTest, details, running_gateway
+from tests.support.gateway_schedules import SchedulesUnderTest
 from tests.support.platform import Platform, running_platform
 from tests.support.waiting import PATIENCE_S
 
@@ -40,36 +40,38 @@ dag:
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Stand]:
+async def gateway(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GatewayUnderTest]:
     monkeypatch.setattr(fact_results, "WAIT_S_MAX", PATIENCE_S)  # the scheduler's part is played by the test
     monkeypatch.setattr(fact_results.look, "__defaults__", (PATIENCE_S,))
-    async with standing(nats_url, db_env) as running:
+    async with running_gateway(nats_url, db_env) as running:
         yield running
 
 
-async def begun(stand: Stand) -> str:
+async def begun(gateway: GatewayUnderTest) -> str:
     """A run that waits for an approval, for a signal and for an answer on a lost step."""
-    run = str((await stand.submit(definition_text=TEXT, inputs={})).run_id)
+    run = str((await gateway.submit(definition_text=TEXT, inputs={})).run_id)
     key = subjects.key_of("default", run)
-    at = {**AT, "run": run, "seen": (await log(stand, run))[0][0]}
-    await stand.append(ev.RunStarted(**at, workflow="review", version=1, steps=3), "out_run")
+    at = {**AT, "run": run, "seen": (await log(gateway, run))[0][0]}
+    await gateway.append(ev.RunStarted(**at, workflow="review", version=1, steps=3), "out_run")
     for step, detail in (("ask", {"approvers": ["ann", "bob"], "required": 2}), ("paid", {"signal": "paid"})):
         kind = "approval" if step == "ask" else "signal"
-        await stand.append(ev.StepWaiting(**at, step=step, attempt=1, kind=kind, detail=detail), "out_step")
+        await gateway.append(ev.StepWaiting(**at, step=step, attempt=1, kind=kind, detail=detail), "out_step")
     task = ev.StepScheduled(**at, step="lost", attempt=1, lane="default", kind="function", config={})
-    await stand.context.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
-    await stand.append(ev.StepOutcomeUnknown(**AT, run=run, step="lost", attempt=1), "run_in")
+    await gateway.context.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
+    await gateway.append(ev.StepOutcomeUnknown(**AT, run=run, step="lost", attempt=1), "run_in")
     return run
 
 
-async def log(stand: Stand, run: str) -> list[tuple[int, Any]]:
-    stored = await stand.context.log.read(subjects.run_all(subjects.key_of("default", run)))
+async def log(gateway: GatewayUnderTest, run: str) -> list[tuple[int, Any]]:
+    stored = await gateway.context.log.read(subjects.run_all(subjects.key_of("default", run)))
     return [(item.seq, ev.decode(item.data)) for item in stored]
 
 
-def call(stand: Stand, run: str, control: str) -> Any:
+def call(gateway: GatewayUnderTest, run: str, control: str) -> Any:
     make: Any = control_pb2_grpc.RunControlServiceStub
-    door, auth = make(stand.channel), stand.auth()
+    door, auth = make(gateway.channel), gateway.auth()
     if control == "signal":
         return door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth)
     if control == "resolve":
@@ -77,7 +79,7 @@ def call(stand: Stand, run: str, control: str) -> Any:
         request.output.number_value = 5
         return door.ResolveOutcome(request, metadata=auth)
     if control == "cancel":
-        return stand.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run), metadata=auth)
+        return gateway.workflows.CancelRun(workflow_pb2.CancelRunRequest(run_id=run), metadata=auth)
     decision = pb.APPROVAL_DECISION_REJECT if control == "reject" else pb.APPROVAL_DECISION_APPROVE
     request = pb.AnswerApprovalRequest(run_id=run, step="ask", decision=decision, as_person="bob")
     return door.AnswerApproval(request, metadata=auth)
@@ -89,11 +91,11 @@ KINDS: dict[str, type[ev.Event]] = {
 }  # fmt: skip
 
 
-async def recorded(stand: Stand, run: str, control: str) -> tuple[int, int]:
+async def recorded(gateway: GatewayUnderTest, run: str, control: str) -> tuple[int, int]:
     """(the sequence of the fact before, and of the one that the call recorded)."""
 
     async def found() -> tuple[int, int] | None:
-        facts = [(seq, event) for seq, event in await log(stand, run) if not isinstance(event, ev.Decision)]
+        facts = [(seq, event) for seq, event in await log(gateway, run) if not isinstance(event, ev.Decision)]
         mine = [seq for seq, event in facts if isinstance(event, KINDS[control]) and getattr(event, "by", "") != "ann"]
         return (max(seq for seq, _ in facts if seq < mine[0]), mine[0]) if mine else None
 
@@ -107,16 +109,16 @@ REFUSED = {"approve": "approval_over", "reject": "approval_over", "signal": "run
 
 
 @pytest.mark.parametrize("control", [*REFUSED, "cancel"])
-async def test_engine_14_what_the_scheduler_decided_without_is_refused(stand: Stand, control: str) -> None:
-    run = await begun(stand)
+async def test_engine_14_what_the_scheduler_decided_without_is_refused(gateway: GatewayUnderTest, control: str) -> None:
+    run = await begun(gateway)
     if control == "approve":  # one more would be enough
-        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
-    asked = asyncio.ensure_future(call(stand, run, control))
-    before, _ = await recorded(stand, run, control)
+        await gateway.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
+    asked = asyncio.ensure_future(call(gateway, run, control))
+    before, _ = await recorded(gateway, run, control)
     at = {**AT, "run": run, "seen": before}
     for step in ("ask", "paid"):
-        await stand.append(ev.StepCancelled(**at, step=step, attempt=1, reason="the run failed"), "out_step")
-    await stand.append(ev.RunFailed(**at, error=StepError("E", "another step failed")), "out_run")
+        await gateway.append(ev.StepCancelled(**at, step=step, attempt=1, reason="the run failed"), "out_step")
+    await gateway.append(ev.RunFailed(**at, error=StepError("E", "another step failed")), "out_run")
     if control == "cancel":
         assert (await asked).status == workflow_pb2.RUN_STATUS_FAILED
         return
@@ -126,36 +128,36 @@ async def test_engine_14_what_the_scheduler_decided_without_is_refused(stand: St
 
 
 @pytest.mark.parametrize("control", [*REFUSED, "cancel"])
-async def test_engine_14_what_the_scheduler_knew_is_acknowledged(stand: Stand, control: str) -> None:
-    run = await begun(stand)
+async def test_engine_14_what_the_scheduler_knew_is_acknowledged(gateway: GatewayUnderTest, control: str) -> None:
+    run = await begun(gateway)
     if control == "approve":
-        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
-    asked = asyncio.ensure_future(call(stand, run, control))
-    _, own = await recorded(stand, run, control)
-    await stand.append(ev.RunWaiting(**AT, run=run, steps=("ask",), seen=own), "out_run")
+        await gateway.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="approve", by="ann"), "run_in")
+    asked = asyncio.ensure_future(call(gateway, run, control))
+    _, own = await recorded(gateway, run, control)
+    await gateway.append(ev.RunWaiting(**AT, run=run, steps=("ask",), seen=own), "out_run")
     assert not getattr(await asked, "pending", False)
 
 
 async def test_engine_14_an_answer_after_those_that_decide_is_refused_before_the_scheduler_has_looked(
-    stand: Stand,
+    gateway: GatewayUnderTest,
 ) -> None:
-    run = await begun(stand)
+    run = await begun(gateway)
     for by in ("ann", "eve"):
-        await stand.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="reject", by=by), "run_in")
+        await gateway.append(ev.ApprovalGiven(**AT, run=run, step="ask", decision="reject", by=by), "run_in")
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await call(stand, run, "approve")
+        await call(gateway, run, "approve")
     assert details(caught.value)[0] == "approval_over"
     assert "ann rejected" in str(caught.value.details())
-    said = [event.by for _, event in await log(stand, run) if isinstance(event, ev.ApprovalGiven)]
+    said = [event.by for _, event in await log(gateway, run) if isinstance(event, ev.ApprovalGiven)]
     assert said == ["ann", "eve"]
 
 
 async def test_engine_14_without_a_scheduler_an_answer_is_pending(nats_url: str, db_env: dict[str, str]) -> None:
-    async with standing(nats_url, db_env) as stand:
-        run = await begun(stand)
-        assert (await call(stand, run, "reject")).pending
-        assert (await call(stand, run, "signal")).pending
-        assert (await call(stand, run, "resolve")).pending
+    async with running_gateway(nats_url, db_env) as gateway:
+        run = await begun(gateway)
+        assert (await call(gateway, run, "reject")).pending
+        assert (await call(gateway, run, "signal")).pending
+        assert (await call(gateway, run, "resolve")).pending
 
 
 @pytest.fixture
@@ -188,7 +190,9 @@ async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(p
         )
         await platform.status(run, "completed")
         key = subjects.key_of("default", run)
-        state = fold([(s.seq, ev.decode(s.data)) for s in await platform.stand.context.log.read(subjects.run_all(key))])
+        state = fold(
+            [(s.seq, ev.decode(s.data)) for s in await platform.gateway.context.log.read(subjects.run_all(key))]
+        )
         assert state is not None
         assert state.output is not None
         counted = {item["by"] for item in state.output.value["ask"]["decisions"]}
@@ -197,10 +201,10 @@ async def test_engine_14_of_answers_that_race_each_acknowledged_one_is_counted(p
 
 @pytest.mark.parametrize("what", ["update", "pause", "backfill"])
 async def test_engine_14_what_comes_after_a_schedule_was_deleted_is_refused(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, what: str
+    schedules: SchedulesUnderTest, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     """Somebody deletes the schedule between the look at it and the fact."""
-    await desk.create(cron="@daily")
+    await schedules.create(cron="@daily")
     now = time.time_ns() // 1_000_000
     append = Call.append
 
@@ -219,5 +223,5 @@ async def test_engine_14_what_comes_after_a_schedule_was_deleted_is_refused(
         ),
     }[what]
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await desk.call(*asked)
+        await schedules.call(*asked)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -22,7 +22,7 @@ from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_gateway.api import errors
 from agentflow_gateway.grpc_services.registration import SERVICES
-from tests.support.gateway import DEFINITION, Stand, standing
+from tests.support.gateway import DEFINITION, GatewayUnderTest, running_gateway
 from tests.support.servers import NatsLike
 from tests.support.waiting import until
 
@@ -44,8 +44,8 @@ def postgres() -> Iterator[PostgresServer]:
 
 
 @pytest.fixture
-async def stand(nats_url: str, postgres: PostgresServer) -> AsyncIterator[Stand]:
-    async with standing(nats_url, postgres.env(), key_cache_s=600.0) as found:
+async def gateway(nats_url: str, postgres: PostgresServer) -> AsyncIterator[GatewayUnderTest]:
+    async with running_gateway(nats_url, postgres.env(), key_cache_s=600.0) as found:
         yield found
 
 
@@ -59,18 +59,18 @@ def request_for(method: MethodDescriptor) -> Any:
     return request
 
 
-async def call(stand: Stand, method: MethodDescriptor) -> grpc.aio.AioRpcError | None:
+async def call(gateway: GatewayUnderTest, method: MethodDescriptor) -> grpc.aio.AioRpcError | None:
     """The error of one call; None if it went well."""
     path = f"/{method.containing_service.full_name}/{method.name}"
     reply = message_factory.GetMessageClass(method.output_type)
-    kind = stand.channel.unary_stream if method.server_streaming else stand.channel.unary_unary
+    kind = gateway.channel.unary_stream if method.server_streaming else gateway.channel.unary_unary
     invoke: Any = kind(path, lambda request: request.SerializeToString(), reply.FromString)
     try:
         if method.server_streaming:
-            async for _ in invoke(request_for(method), metadata=stand.auth()):
+            async for _ in invoke(request_for(method), metadata=gateway.auth()):
                 pass
         else:
-            await invoke(request_for(method), metadata=stand.auth())
+            await invoke(request_for(method), metadata=gateway.auth())
     except grpc.aio.AioRpcError as error:
         return error
     return None
@@ -88,65 +88,65 @@ def check(found: dict[str, grpc.aio.AioRpcError | None]) -> set[str]:
     return set(away)
 
 
-async def all_calls(stand: Stand) -> dict[str, grpc.aio.AioRpcError | None]:
-    answers = await asyncio.gather(*(call(stand, method) for method in METHODS))
+async def all_calls(gateway: GatewayUnderTest) -> dict[str, grpc.aio.AioRpcError | None]:
+    answers = await asyncio.gather(*(call(gateway, method) for method in METHODS))
     return {method.full_name: answer for method, answer in zip(METHODS, answers, strict=True)}
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
 async def test_cluster_09_every_method_says_unavailable_when_postgresql_dies_under_its_query(
-    stand: Stand, postgres: PostgresServer, how: str
+    gateway: GatewayUnderTest, postgres: PostgresServer, how: str
 ) -> None:
     env = postgres.env()
     lock = await asyncpg.connect(
         host=env["DB_HOST"], port=int(env["DB_PORT"]), user=env["DB_USER"], password=env["DB_PASSWORD"]
     )
-    await until(lambda: stand.context.health.ready)
-    before = check(await all_calls(stand))
+    await until(lambda: gateway.context.health.ready)
+    before = check(await all_calls(gateway))
     tables = await lock.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'gateway'")
     transaction = lock.transaction()
     await transaction.start()
     for row in tables:
         await lock.execute(f'LOCK TABLE gateway."{row["tablename"]}" IN ACCESS EXCLUSIVE MODE')
-    calls = asyncio.create_task(all_calls(stand))
+    calls = asyncio.create_task(all_calls(gateway))
     waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
 
     async def enough() -> bool:
-        return int(await lock.fetchval(waiting)) >= min(QUERIES_MIN, stand.context.settings.db_pool_max)
+        return int(await lock.fetchval(waiting)) >= min(QUERIES_MIN, gateway.context.settings.db_pool_max)
 
     await until(enough, what="too few calls wait in a query")
     postgres.kill() if how == "killed" else postgres.stop()
     under = check(await calls)
     assert len(under) >= QUERIES_MIN, f"only {under} met the outage"
-    without = check(await all_calls(stand))
+    without = check(await all_calls(gateway))
     assert len(without) >= QUERIES_MIN
     lock.terminate()
     postgres.start()
-    await until(lambda: stand.context.health.ready)
-    assert check(await all_calls(stand)) == before
+    await until(lambda: gateway.context.health.ready)
+    assert check(await all_calls(gateway)) == before
 
 
 async def test_cluster_09_every_method_says_unavailable_when_a_key_can_not_be_looked_up(
     nats_url: str, postgres: PostgresServer
 ) -> None:
-    async with standing(nats_url, postgres.env(), key_cache_s=0.0) as stand:
+    async with running_gateway(nats_url, postgres.env(), key_cache_s=0.0) as gateway:
         postgres.kill()
-        assert check(await all_calls(stand)) == {method.full_name for method in METHODS}
+        assert check(await all_calls(gateway)) == {method.full_name for method in METHODS}
 
 
 async def test_cluster_09_every_method_says_unavailable_when_nats_is_away(
     nats_server: NatsLike, db_env: dict[str, str]
 ) -> None:
-    async with standing(nats_server.url, db_env, key_cache_s=600.0) as stand:
-        await until(lambda: stand.context.health.ready)
-        check(await all_calls(stand))
+    async with running_gateway(nats_server.url, db_env, key_cache_s=600.0) as gateway:
+        await until(lambda: gateway.context.health.ready)
+        check(await all_calls(gateway))
         nats_server.kill()
         async with asyncio.TaskGroup() as group:
-            calls = group.create_task(all_calls(stand))
+            calls = group.create_task(all_calls(gateway))
             away = check(await calls)
             assert len(away) >= QUERIES_MIN
             nats_server.start()
-        await until(lambda: stand.context.health.ready)
+        await until(lambda: gateway.context.health.ready)
 
 
 def test_cluster_09_what_passes_by_itself_is_told_apart_from_what_does_not() -> None:

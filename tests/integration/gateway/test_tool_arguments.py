@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from agentflow_common.runtime.service import running
-from agentflow_sdk import AsyncClient, InvalidArgumentError
+from agentflow_sdk import InvalidArgumentError
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from tests.support.gateway import Stand, standing
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -54,21 +54,17 @@ FOUND = [
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> AsyncIterator[Stand]:
+async def gateway(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> AsyncIterator[GatewayUnderTest]:
     (tmp_path / "own.py").write_text(OWN)
     worker = WorkerSettings(nats_url=nats_url, load=str(tmp_path / "own.py"))
-    async with standing(nats_url, db_env) as stand, running("worker", worker, worker_app):
-        async with client_of(stand) as client:
+    async with running_gateway(nats_url, db_env) as gateway, running("worker", worker, worker_app):
+        async with gateway.client() as client:
 
             async def offered() -> bool:
                 return {"crm.note", "file.read"} <= {item.name for item in await client.tools.list()}
 
             await until(offered, what="the worker has not published its tools")
-        yield stand
-
-
-def client_of(stand: Stand) -> AsyncClient:
-    return AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", stand.key)
+        yield gateway
 
 
 def told(problems: Any, wanted: list[tuple[str, str, str]] = FOUND) -> None:
@@ -76,8 +72,10 @@ def told(problems: Any, wanted: list[tuple[str, str, str]] = FOUND) -> None:
     assert all(p.fix.startswith(fix) for p, (_, _, fix) in zip(problems, wanted, strict=True))
 
 
-async def test_engine_16_arguments_that_do_not_fit_are_refused_by_validate_register_and_submit(stand: Stand) -> None:
-    async with client_of(stand) as client:
+async def test_engine_16_arguments_that_do_not_fit_are_refused_by_validate_register_and_submit(
+    gateway: GatewayUnderTest,
+) -> None:
+    async with gateway.client() as client:
         told((await client.workflows.validate(TEXT)).problems)
         for door in (client.workflows.register(TEXT), client.workflows.submit(TEXT, {"email": "x"})):
             with pytest.raises(InvalidArgumentError) as caught:
@@ -87,16 +85,16 @@ async def test_engine_16_arguments_that_do_not_fit_are_refused_by_validate_regis
         assert (await client.workflows.validate(right)).valid
 
 
-async def test_engine_16_a_graph_is_told_the_line_of_its_node(stand: Stand) -> None:
+async def test_engine_16_a_graph_is_told_the_line_of_its_node(gateway: GatewayUnderTest) -> None:
     graph = "name: g\nentry_point: a\nnodes:\n  - name: a\n    tool: crm.note\n    args:\n      emial: x\nedges: []\n"
-    async with client_of(stand) as client:
+    async with gateway.client() as client:
         problems = (await client.workflows.validate(graph)).problems
     assert [p.place.split(",")[0] for p in problems] == ["line 7", "line 4"]
     assert problems[0].fix == "did you mean 'email'?"
 
 
-async def test_engine_16_problems_of_the_schema_and_of_arguments_are_told_in_one_go(stand: Stand) -> None:
-    async with client_of(stand) as client:
+async def test_engine_16_problems_of_the_schema_and_of_arguments_are_told_in_one_go(gateway: GatewayUnderTest) -> None:
+    async with gateway.client() as client:
         broken = TEXT + "  edges: [{from: read, to: nowhere}]\n"
         problems = (await client.workflows.validate(broken)).problems
     told([p for p in problems if "nowhere" not in p.message])

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +10,11 @@ from typing import Any
 import pytest
 
 from agentflow_common.runtime.service import running
-from agentflow_sdk import AsyncClient, InvalidArgumentError, NotFoundError
+from agentflow_sdk import InvalidArgumentError, NotFoundError
 from agentflow_worker.app import app as worker_app
 from agentflow_worker.settings import WorkerSettings
-from tests.support.gateway import Stand, standing
+from tests.support.agentctl import run_agentctl
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -40,32 +38,17 @@ def shout(text: str) -> str:
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> AsyncIterator[Stand]:
+async def gateway(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> AsyncIterator[GatewayUnderTest]:
     (tmp_path / "own.py").write_text(OWN)
     worker = WorkerSettings(nats_url=nats_url, load=str(tmp_path / "own.py"))
-    async with standing(nats_url, db_env) as stand, running("worker", worker, worker_app):
-        yield stand
+    async with running_gateway(nats_url, db_env) as gateway, running("worker", worker, worker_app):
+        yield gateway
 
 
-def client_of(stand: Stand, key: str = "") -> AsyncClient:
-    return AsyncClient(f"127.0.0.1:{stand.context.ports['grpc']}", key or stand.key)
-
-
-async def cli(stand: Stand, *arguments: str) -> tuple[int, str, str]:
-    env = {
-        **os.environ, "AGENTFLOW_ENDPOINT": f"127.0.0.1:{stand.context.ports['grpc']}", "AGENTFLOW_TOKEN": stand.key,
-        "AGENTFLOW_CLI_CONFIG": os.devnull, "COLUMNS": "200",
-    }  # fmt: skip
-    pipe = asyncio.subprocess.PIPE
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "agentctl", *arguments, env=env, stdout=pipe, stderr=pipe
-    )
-    out, err = await process.communicate()
-    return process.returncode or 0, out.decode(), err.decode()
-
-
-async def test_usage_13_the_tools_of_a_running_worker_are_listed_with_their_arguments(stand: Stand) -> None:
-    async with client_of(stand, await stand.key_for("default", "read")) as client:
+async def test_usage_13_the_tools_of_a_running_worker_are_listed_with_their_arguments(
+    gateway: GatewayUnderTest,
+) -> None:
+    async with gateway.client(await gateway.key_for("default", "read")) as client:
 
         async def loaded() -> Any:
             found = {tool.name: tool for tool in await client.tools.list()}
@@ -94,20 +77,20 @@ async def test_usage_13_the_tools_of_a_running_worker_are_listed_with_their_argu
             await client.tools.list(kind="agent")  # type: ignore[arg-type]
 
 
-async def test_usage_13_agentctl_shows_them(stand: Stand) -> None:
+async def test_usage_13_agentctl_shows_them(gateway: GatewayUnderTest) -> None:
     async def listed() -> Any:
-        code, out, err = await cli(stand, "tools", "list")
+        code, out, err = await run_agentctl(gateway.endpoint, gateway.key, "tools", "list")
         return (out, err) if code == 0 and "crm.note" in out and "text_stats" in out else None
 
     out, err = await until(listed)
     assert "loaded" in out
     assert "agentctl tools get" in err
-    code, out, _ = await cli(stand, "tools", "get", "crm.note")
+    code, out, _ = await run_agentctl(gateway.endpoint, gateway.key, "tools", "get", "crm.note")
     assert code == 0
     for text in ("crm.note", "email", "required", '"call" or "mail"', "array of string", "is not repeated"):
         assert text in out
-    code, out, _ = await cli(stand, "tools", "get", "crm.note", "-o", "json")
+    code, out, _ = await run_agentctl(gateway.endpoint, gateway.key, "tools", "get", "crm.note", "-o", "json")
     assert json.loads(out)["reveal"] == ["email"]
-    code, _, err = await cli(stand, "tools", "get", "crm.nota")
+    code, _, err = await run_agentctl(gateway.endpoint, gateway.key, "tools", "get", "crm.nota")
     assert code == 2
     assert "did you mean 'crm.note'?" in err

@@ -14,7 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
-from tests.support.gateway import EMAIL, Stand, details, standing
+from tests.support.gateway import EMAIL, GatewayUnderTest, details, running_gateway
 
 pytestmark = pytest.mark.integration
 TEXT = """\
@@ -30,38 +30,38 @@ dag:
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
-    async with standing(nats_url, db_env) as running:
+async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+    async with running_gateway(nats_url, db_env) as running:
         yield running
 
 
-async def vanished(stand: Stand) -> str:
+async def vanished(gateway: GatewayUnderTest) -> str:
     """A run whose workers vanished in three of its four steps, before the scheduler has seen that."""
-    run = str((await stand.submit(definition_text=TEXT, inputs={})).run_id)
+    run = str((await gateway.submit(definition_text=TEXT, inputs={})).run_id)
     key = subjects.key_of("default", run)
     at: dict[str, Any] = {"org": "default", "run": run, "ts": 1_700_000_000_000}
-    (first,) = await stand.context.log.read(subjects.run_in(key))
-    await stand.append(ev.RunStarted(**at, workflow="pay", version=1, steps=4, seen=first.seq), "out_run")
+    (first,) = await gateway.context.log.read(subjects.run_in(key))
+    await gateway.append(ev.RunStarted(**at, workflow="pay", version=1, steps=4, seen=first.seq), "out_run")
     for step in ("asked", "again", "plain", "fine"):
         task = ev.StepScheduled(**at, step=step, attempt=1, lane="default", kind="function", config={}, seen=first.seq)
-        await stand.context.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
+        await gateway.context.log.append(Entry(subjects.out_task(key, "default"), ev.encode(task)))
     for step in ("asked", "again", "plain"):
-        await stand.append(ev.StepOutcomeUnknown(**at, step=step, attempt=1), "run_in")
+        await gateway.append(ev.StepOutcomeUnknown(**at, step=step, attempt=1), "run_in")
     return run
 
 
-async def words(stand: Stand, run: str) -> list[ev.OutcomeResolved]:
-    stored = await stand.context.log.read(subjects.run_in(subjects.key_of("default", run)))
+async def words(gateway: GatewayUnderTest, run: str) -> list[ev.OutcomeResolved]:
+    stored = await gateway.context.log.read(subjects.run_in(subjects.key_of("default", run)))
     return [event for item in stored if isinstance(event := ev.decode(item.data), ev.OutcomeResolved)]
 
 
-async def test_a_word_is_refused_where_it_would_have_no_effect(stand: Stand) -> None:
-    run = await vanished(stand)
-    door: Any = control_pb2_grpc.RunControlServiceStub(stand.channel)  # type: ignore[no-untyped-call]
+async def test_a_word_is_refused_where_it_would_have_no_effect(gateway: GatewayUnderTest) -> None:
+    run = await vanished(gateway)
+    door: Any = control_pb2_grpc.RunControlServiceStub(gateway.channel)  # type: ignore[no-untyped-call]
 
     async def resolve(step: str) -> Any:
         request = pb.ResolveOutcomeRequest(run_id=run, step=step, outcome=pb.OUTCOME_FAIL)
-        return await door.ResolveOutcome(request, metadata=stand.auth())
+        return await door.ResolveOutcome(request, metadata=gateway.auth())
 
     for step, reason, said in (
         ("again", "outcome_not_asked", f"agentctl workflow fork {run} --at again"),
@@ -72,30 +72,30 @@ async def test_a_word_is_refused_where_it_would_have_no_effect(stand: Stand) -> 
             await resolve(step)
         assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
         assert (details(caught.value)[0], said in str(caught.value.details())) == (reason, True), caught.value
-    assert await words(stand, run) == []
+    assert await words(gateway, run) == []
     assert (await resolve("asked")).attempt == 1
-    assert [(word.step, word.outcome) for word in await words(stand, run)] == [("asked", "fail")]
+    assert [(word.step, word.outcome) for word in await words(gateway, run)] == [("asked", "fail")]
 
 
-async def test_a_word_is_refused_once_the_run_is_compensated(stand: Stand) -> None:
-    run = await vanished(stand)
-    door: Any = control_pb2_grpc.RunControlServiceStub(stand.channel)  # type: ignore[no-untyped-call]
-    seen = (await stand.context.log.read(subjects.run_in(subjects.key_of("default", run))))[-1].seq
+async def test_a_word_is_refused_once_the_run_is_compensated(gateway: GatewayUnderTest) -> None:
+    run = await vanished(gateway)
+    door: Any = control_pb2_grpc.RunControlServiceStub(gateway.channel)  # type: ignore[no-untyped-call]
+    seen = (await gateway.context.log.read(subjects.run_in(subjects.key_of("default", run))))[-1].seq
     ending = ev.RunCompensating(org="default", run=run, ts=1, seen=seen, status="cancelled", steps=("fine",))
-    await stand.append(ending, "out_run")
+    await gateway.append(ending, "out_run")
     request = pb.ResolveOutcomeRequest(run_id=run, step="asked", outcome=pb.OUTCOME_RETRY)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await door.ResolveOutcome(request, metadata=stand.auth())
+        await door.ResolveOutcome(request, metadata=gateway.auth())
     assert (caught.value.code(), details(caught.value)[0]) == (grpc.StatusCode.FAILED_PRECONDITION, "run_ending")
-    assert await words(stand, run) == []
+    assert await words(gateway, run) == []
 
 
-async def test_the_reason_of_a_pause_holds_tokens_alone(stand: Stand) -> None:
-    door: Any = control_pb2_grpc.RunControlServiceStub(stand.channel)  # type: ignore[no-untyped-call]
-    lanes: Any = control_pb2_grpc.LaneServiceStub(stand.channel)  # type: ignore[no-untyped-call]
-    auth = stand.auth()
-    await stand.submit(definition_text=TEXT, inputs={})
-    bucket = await stand.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
+async def test_the_reason_of_a_pause_holds_tokens_alone(gateway: GatewayUnderTest) -> None:
+    door: Any = control_pb2_grpc.RunControlServiceStub(gateway.channel)  # type: ignore[no-untyped-call]
+    lanes: Any = control_pb2_grpc.LaneServiceStub(gateway.channel)  # type: ignore[no-untyped-call]
+    auth = gateway.auth()
+    await gateway.submit(definition_text=TEXT, inputs={})
+    bucket = await gateway.context.log.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
     reason = f"{EMAIL} asked for it"
     await door.PauseWorkflow(pb.PauseWorkflowRequest(workflow="pay", reason=reason), metadata=auth)
     await lanes.SetLane(pb.SetLaneRequest(name="acme 42", paused=True, reason=reason), metadata=auth)

@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from agentctl.main import app
 from agentflow.v1 import workflow_pb2
 from agentflow_common.runtime.service import running
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
-from agentflow_sdk import AlreadyExistsError, AsyncClient, Client, InvalidArgumentError, NotFoundError, ScheduleStatus
-from tests.support.gateway import Stand, standing
+from agentflow_sdk import AlreadyExistsError, Client, InvalidArgumentError, NotFoundError, ScheduleStatus
+from tests.support.agentctl import AgentCtlInThread, configure
+from tests.support.gateway import GatewayUnderTest, running_gateway
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -43,22 +40,18 @@ holidays: [12-25]
 
 
 @pytest.fixture
-async def stand(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[Stand]:
+async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
     async with (
         running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app),
-        standing(nats_url, db_env) as stand,
+        running_gateway(nats_url, db_env) as gateway,
     ):
         request = workflow_pb2.RegisterWorkflowRequest(definition_text=WORKFLOW)
-        await stand.workflows.RegisterWorkflow(request, metadata=stand.auth())
-        yield stand
+        await gateway.workflows.RegisterWorkflow(request, metadata=gateway.auth())
+        yield gateway
 
 
-def endpoint(stand: Stand) -> str:
-    return f"127.0.0.1:{stand.context.ports['grpc']}"
-
-
-async def test_the_async_client(stand: Stand) -> None:
-    async with AsyncClient(endpoint(stand), stand.key) as client:
+async def test_the_async_client(gateway: GatewayUnderTest) -> None:
+    async with gateway.client() as client:
         made = await client.schedules.create({"name": "a", "workflow": "report", "cron": ["@daily"]})
         assert made.changed and made.schedule.status is ScheduleStatus.ACTIVE
         assert made.schedule.spec == {"name": "a", "workflow": "report", "cron": ["@daily"]}
@@ -87,9 +80,9 @@ async def test_the_async_client(stand: Stand) -> None:
         assert len(await client.schedules.list()) == 0
 
 
-async def test_the_sync_client(stand: Stand) -> None:
+async def test_the_sync_client(gateway: GatewayUnderTest) -> None:
     def work() -> None:
-        with Client(endpoint(stand), stand.key) as client:
+        with Client(gateway.endpoint, gateway.key) as client:
             assert client.schedules.set_calendar("bank", ["2030-01-01"]) == 0
             client.schedules.create({"name": "s", "workflow": "report", "cron": "@daily", "calendars": ["bank"]})
             client.schedules.create({"name": "hook", "workflow": "report", "trigger": {"webhook": True}})
@@ -111,26 +104,13 @@ async def test_the_sync_client(stand: Stand) -> None:
     await asyncio.to_thread(work)
 
 
-class Cli:
-    """agentctl in a thread, so that the gateway in this process can answer it."""
-
-    def __init__(self, stand: Stand, folder: Path) -> None:
-        self.env = {
-            "AGENTFLOW_ENDPOINT": endpoint(stand), "AGENTFLOW_TOKEN": stand.key,
-            "AGENTFLOW_CLI_CONFIG": str(folder / "none.yaml"), "AGENTFLOW_DATA_DIR": str(folder / "none"),
-        }  # fmt: skip
-
-    async def __call__(self, *words: str, code: int = 0) -> Result:
-        result = await asyncio.to_thread(CliRunner().invoke, app, ["schedule", *words], env=self.env)
-        assert result.exit_code == code, (result.stdout, result.stderr, result.exception)
-        return result
-
-    async def json(self, *words: str) -> Any:
-        return json.loads((await self(*words, "-o", "json")).stdout)
+@pytest.fixture
+def cli(gateway: GatewayUnderTest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AgentCtlInThread:
+    configure(monkeypatch, tmp_path, gateway.endpoint, gateway.key)
+    return AgentCtlInThread("schedule")
 
 
-async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
-    cli = Cli(stand, tmp_path)
+async def test_agentctl(cli: AgentCtlInThread, tmp_path: Path) -> None:
     file = tmp_path / "nightly.yaml"
     file.write_text(FILE)
     made = await cli.json("create", "-f", str(file))
@@ -189,8 +169,7 @@ async def test_agentctl(stand: Stand, tmp_path: Path) -> None:
     assert [item["name"] for item in await cli.json("list")] == ["from_file"]
 
 
-async def test_agentctl_says_what_is_wrong(stand: Stand, tmp_path: Path) -> None:
-    cli = Cli(stand, tmp_path)
+async def test_agentctl_says_what_is_wrong(cli: AgentCtlInThread, tmp_path: Path) -> None:
     file = tmp_path / "bad.yaml"
     file.write_text(FILE.replace("30 2 * * mon-fri", "99 2 * * *"))
     told = (await cli("create", "-f", str(file), code=2)).stderr

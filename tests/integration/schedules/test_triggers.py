@@ -18,20 +18,21 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
-from agentflow_gateway.schedules import commands as schedules
-from agentflow_gateway.schedules import webhook_signatures
+from agentflow_gateway.schedules import commands, webhook_signatures
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 from tests.support.gateway import details
-from tests.support.gateway_schedules import WORKFLOW, Desk, opened, register
+from tests.support.gateway_schedules import WORKFLOW, SchedulesUnderTest, register, running_schedules
 from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
 
 
-async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(desk: Desk) -> None:
-    await desk.create(cron=(), trigger={"webhook": True}, inputs={"text": "{{trigger.payload.order}}"}, overlap="allow")
-    hook = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
+async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(schedules: SchedulesUnderTest) -> None:
+    await schedules.create(
+        cron=(), trigger={"webhook": True}, inputs={"text": "{{trigger.payload.order}}"}, overlap="allow"
+    )
+    hook = await schedules.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
     url = f"http://{hook.address}{hook.path}"
     body = b'{"order": "seven"}'
     now = int(time.time())
@@ -53,12 +54,12 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
 
         signed = webhook_signatures.sign(hook.secret, body, now)
         run = await started(x_agentflow_signature=signed)
-        assert (await desk.submitted(run)).inputs.value["text"] == "seven"
+        assert (await schedules.submitted(run)).inputs.value["text"] == "seven"
         assert await started(x_agentflow_signature=signed) == run  # replayed: the same delivery
         assert await started(x_agentflow_signature=signed, x_delivery_id="d2") != run
         bearer = await post(authorization=f"Bearer {hook.secret}", idempotency_key="d3")
         assert bearer.status_code == 202
-        await desk.until(lambda state: state.number == 3)
+        await schedules.until(lambda state: state.number == 3)
 
         refused = [
             await post(),
@@ -79,11 +80,11 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(des
         assert (
             await post(big, x_agentflow_signature=webhook_signatures.sign(hook.secret, big, now))
         ).status_code == 413
-        await desk.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
+        await schedules.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
         paused = await post(x_agentflow_signature=webhook_signatures.sign(hook.secret, body, now - 1))
         assert paused.status_code == 409 and paused.json()["error"]["kind"] == "schedule_paused"
-    assert (await desk.state()).number == 3
-    for stored in await desk.stand.context.log.read(subjects.ALL_EVENTS):
+    assert (await schedules.state()).number == 3
+    for stored in await schedules.gateway.context.log.read(subjects.ALL_EVENTS):
         assert hook.secret.encode() not in stored.data
 
 
@@ -113,74 +114,74 @@ class Hook:
 
 
 @contextlib.asynccontextmanager
-async def hooked(desk: Desk, **spec: Any) -> AsyncIterator[Hook]:
-    await desk.create(cron=(), trigger={"webhook": True}, **spec)
+async def hooked(schedules: SchedulesUnderTest, **spec: Any) -> AsyncIterator[Hook]:
+    await schedules.create(cron=(), trigger={"webhook": True}, **spec)
     async with httpx.AsyncClient(timeout=30) as client:
-        yield Hook(client, await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly")))
+        yield Hook(client, await schedules.call("GetWebhook", pb.GetWebhookRequest(name="nightly")))
 
 
-async def test_a_webhook_says_what_its_schedule_made_of_it(desk: Desk) -> None:
-    async with hooked(desk, inputs={"text": "{{trigger.payload.order}}"}, overlap="skip") as hook:
+async def test_a_webhook_says_what_its_schedule_made_of_it(schedules: SchedulesUnderTest) -> None:
+    async with hooked(schedules, inputs={"text": "{{trigger.payload.order}}"}, overlap="skip") as hook:
         assert await hook.send("none", {"order": {"not": "a text"}}) == (200, {
-            "trigger_id": "none", "status": "refused", "error": (await _refusal(desk)),
+            "trigger_id": "none", "status": "refused", "error": (await _refusal(schedules)),
         })  # fmt: skip
         code, first = await hook.send("d1", {"order": "one"})
         assert (code, first["status"], set(first)) == (202, "started", {"trigger_id", "status", "run_id"})
-        await desk.submitted(first["run_id"])
+        await schedules.submitted(first["run_id"])
         skipped = (200, {"trigger_id": "d2", "status": "skipped", "reason": "overlap"})
         assert await hook.send("d2", {"order": "two"}) == skipped
         assert await hook.send("d2", {"order": "two"}) == skipped, "told again, it is the same delivery"
         assert await hook.send("d1", {"order": "one"}) == (202, first)
-        await desk.cancel_run(first["run_id"])
-        await desk.until(lambda state: not state.active)
+        await schedules.cancel_run(first["run_id"])
+        await schedules.until(lambda state: not state.active)
         assert await hook.send("d1", {"order": "one"}) == (202, first)
         assert await hook.send("d2", {"order": "two"}) == skipped
-        assert (await desk.state()).number == 2
+        assert (await schedules.state()).number == 2
 
-        log, subject = desk.stand.context.log, subjects.run_in(schedules.key_of("default", "nightly"))
+        log, subject = schedules.gateway.context.log, subjects.run_in(commands.key_of("default", "nightly"))
 
         async def long_after(delivery: str) -> tuple[int, dict[str, Any]]:
             """The answer to a delivery that became a second event: the server had forgotten its message id."""
             events = [ev.decode(item.data) for item in await log.read(subject)]
             first = next(e for e in events if isinstance(e, ev.ScheduleTriggered) and e.id == delivery)
             ack = await log.append(Entry(subject, ev.encode(first)))
-            await desk.until(lambda state: state.facts_seq >= ack.seq)
+            await schedules.until(lambda state: state.facts_seq >= ack.seq)
             return await hook.send(delivery, {"order": "late"})
 
         assert await long_after("d1") == (202, first)
         assert await long_after("d2") == skipped
         code, refused = await long_after("none")
         assert (code, refused["status"], refused["error"]["kind"]) == (200, "refused", "invalid_error")
-        assert (await desk.state()).number == 2
+        assert (await schedules.state()).number == 2
 
 
-async def _refusal(desk: Desk) -> dict[str, str]:
-    error = (await desk.state()).recent[-1].error
+async def _refusal(schedules: SchedulesUnderTest) -> dict[str, str]:
+    error = (await schedules.state()).recent[-1].error
     assert error is not None
     return {"kind": error.type, "message": error.message}
 
 
-async def test_a_webhook_says_that_its_run_waits_for_an_earlier_one(desk: Desk) -> None:
-    async with hooked(desk, overlap="buffer_one") as hook:
+async def test_a_webhook_says_that_its_run_waits_for_an_earlier_one(schedules: SchedulesUnderTest) -> None:
+    async with hooked(schedules, overlap="buffer_one") as hook:
         code, first = await hook.send("d1")
         assert (code, first["status"]) == (202, "started")
         code, second = await hook.send("d2")
         assert (code, second["status"]) == (202, "waiting")
         assert await hook.send("d3") == (200, {"trigger_id": "d3", "status": "skipped", "reason": "buffer_full"})
-        await desk.cancel_run(first["run_id"])
-        await desk.submitted(second["run_id"])
+        await schedules.cancel_run(first["run_id"])
+        await schedules.submitted(second["run_id"])
         assert await hook.send("d2") == (202, {**second, "status": "started"})
 
 
 async def test_a_webhook_that_nobody_decides_is_accepted_and_says_where_to_look(
     nats_url: str, db_env: dict[str, str]
 ) -> None:
-    async with opened(nats_url, db_env) as desk, hooked(desk, overlap="skip") as hook:
+    async with running_schedules(nats_url, db_env) as schedules, hooked(schedules, overlap="skip") as hook:
         code, told = await hook.send_once("d1")
         assert (code, told["status"], "run_id" in told) == (202, "accepted", False)
         assert "X-Delivery-Id: d1" in told["look"]
         async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app):
-            state = await desk.until(lambda state: any(active.started for active in state.active.values()))
+            state = await schedules.until(lambda state: any(active.started for active in state.active.values()))
             assert await hook.send("d1") == (
                 202, {"trigger_id": "d1", "status": "started", "run_id": state.active[1].child},
             )  # fmt: skip
@@ -192,8 +193,8 @@ async def test_a_message_on_a_stream_starts_one_run_even_if_no_gateway_was_there
     async with running("scheduler", SchedulerSettings(nats_url=nats_url), scheduler_app) as scheduler:
         js = scheduler.nc.jetstream()
         await js.add_stream(name="ORDERS", subjects=["orders.>"])
-        async with opened(nats_url, db_env) as desk:
-            await desk.create(
+        async with running_schedules(nats_url, db_env) as schedules:
+            await schedules.create(
                 cron=(),
                 trigger={"subject": "orders.created"},
                 inputs={"text": "{{trigger.payload.id}}"},
@@ -204,42 +205,42 @@ async def test_a_message_on_a_stream_starts_one_run_even_if_no_gateway_was_there
                     await asyncio.sleep(0.05)
             await js.publish("orders.created", b'{"id": "a"}')
             await js.publish("orders.deleted", b'{"id": "no"}')
-            state = await desk.until(lambda state: state.number == 1)
-            assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "a"
+            state = await schedules.until(lambda state: state.number == 1)
+            assert (await schedules.submitted(state.active[1].child)).inputs.value["text"] == "a"
         await js.publish("orders.created", b'{"id": "b"}', headers={"Nats-Msg-Id": "m-b"})
-        async with opened(nats_url, db_env) as desk:
-            state = await desk.until(lambda state: state.number == 2)
-            assert (await desk.submitted(state.active[2].child)).inputs.value["text"] == "b"
-            await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+        async with running_schedules(nats_url, db_env) as schedules:
+            state = await schedules.until(lambda state: state.number == 2)
+            assert (await schedules.submitted(state.active[2].child)).inputs.value["text"] == "b"
+            await schedules.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
             async with asyncio.timeout(PATIENCE_S):
                 while await scheduler.nc.jsm().consumers_info("ORDERS"):
                     await asyncio.sleep(0.05)
 
 
-async def test_a_message_of_core_nats_starts_a_run(desk: Desk) -> None:
-    await desk.create(cron=(), trigger={"subject": "news.*"}, inputs={"text": "{{trigger.payload}}"})
-    nc = desk.stand.context.nc
+async def test_a_message_of_core_nats_starts_a_run(schedules: SchedulesUnderTest) -> None:
+    await schedules.create(cron=(), trigger={"subject": "news.*"}, inputs={"text": "{{trigger.payload}}"})
+    nc = schedules.gateway.context.nc
     async with asyncio.timeout(PATIENCE_S):
-        while (await desk.state()).number == 0:  # the subscription comes a moment after the answer
+        while (await schedules.state()).number == 0:  # the subscription comes a moment after the answer
             await nc.publish("news.today", b"plain words")
             await asyncio.sleep(0.1)
-    state = await desk.until(lambda state: bool(state.active))
-    assert (await desk.submitted(state.active[1].child)).inputs.value["text"] == "plain words"
+    state = await schedules.until(lambda state: bool(state.active))
+    assert (await schedules.submitted(state.active[1].child)).inputs.value["text"] == "plain words"
 
 
-async def test_another_org_may_listen_to_its_own_subjects_only(desk: Desk) -> None:
-    key = await desk.stand.key_for("acme", "read", "write")
-    await desk.stand.workflows.RegisterWorkflow(register(WORKFLOW), metadata=desk.stand.auth(key))
+async def test_another_org_may_listen_to_its_own_subjects_only(schedules: SchedulesUnderTest) -> None:
+    key = await schedules.gateway.key_for("acme", "read", "write")
+    await schedules.gateway.workflows.RegisterWorkflow(register(WORKFLOW), metadata=schedules.gateway.auth(key))
 
     async def create(subject: str) -> Any:
         spec = {"name": "s", "workflow": "report", "inputs": {"text": "x"}, "trigger": {"subject": subject}}
         request = pb.CreateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
-        return await desk.call("CreateSchedule", request, key)
+        return await schedules.call("CreateSchedule", request, key)
 
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await create("orders.created")
     assert details(caught.value)[0] == "subject_not_allowed"
     assert (await create("acme.orders")).created
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await desk.get("s")  # it is acme's
+        await schedules.get("s")  # it is acme's
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND

@@ -13,15 +13,17 @@ from nats.js import api
 
 from agentflow.v1 import schedule_pb2 as pb
 from tests.support.gateway import details
-from tests.support.gateway_schedules import Desk
+from tests.support.gateway_schedules import SchedulesUnderTest
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 
-async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_bring_it_back(desk: Desk) -> None:
+async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_bring_it_back(
+    schedules: SchedulesUnderTest,
+) -> None:
     async def rotate(**how: Any) -> Any:
-        return (await desk.call("RotateWebhook", pb.RotateWebhookRequest(name="nightly", **how))).webhook
+        return (await schedules.call("RotateWebhook", pb.RotateWebhookRequest(name="nightly", **how))).webhook
 
     async def code(found: Any, delivery: str) -> tuple[int, bool]:
         async with httpx.AsyncClient(timeout=30) as client:
@@ -29,8 +31,8 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
             answer = await client.post(f"http://{found.address}{found.path}", headers=headers)
         return answer.status_code // 100, "old secret" in answer.json().get("warning", "")
 
-    await desk.create(cron=(), trigger={"webhook": True}, overlap="allow")
-    first = await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
+    await schedules.create(cron=(), trigger={"webhook": True}, overlap="allow")
+    first = await schedules.call("GetWebhook", pb.GetWebhookRequest(name="nightly"))
     assert (first.key_version, first.old_secret_until) == (1, 0)
     second = await rotate(overlap_ms=3_600_000)
     assert (second.key_version, second.secret != first.secret) == (2, True)
@@ -40,7 +42,9 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await rotate(overlap_ms=3_600_000)
     assert details(caught.value)[0] == "rotation_under_way"
-    assert not (await desk.create(cron=(), trigger={"webhook": True}, overlap="allow")).created, "it is there already"
+    assert not (await schedules.create(cron=(), trigger={"webhook": True}, overlap="allow")).created, (
+        "it is there already"
+    )
     spec = {
         "name": "nightly",
         "workflow": "report",
@@ -49,11 +53,13 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
         "overlap": "allow",
     }
     update = pb.UpdateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
-    await desk.call("UpdateSchedule", update)
-    assert await desk.call("GetWebhook", pb.GetWebhookRequest(name="nightly")) == second
+    await schedules.call("UpdateSchedule", update)
+    assert await schedules.call("GetWebhook", pb.GetWebhookRequest(name="nightly")) == second
     spec["trigger"] = {"webhook": True, "key_version": 1}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await desk.call("UpdateSchedule", pb.UpdateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec))))
+        await schedules.call(
+            "UpdateSchedule", pb.UpdateScheduleRequest(source=pb.ScheduleSource(text=json.dumps(spec)))
+        )
     assert details(caught.value)[1][0][0] == "trigger.key_version"
 
     assert (await rotate(end_overlap=True)).secret == second.secret
@@ -66,15 +72,17 @@ async def test_a_secret_is_rotated_with_an_overlap_and_an_older_file_does_not_br
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
-async def test_a_queue_of_work_is_read_from_its_first_message_on(desk: Desk) -> None:
-    js = desk.stand.context.nc.jetstream()
+async def test_a_queue_of_work_is_read_from_its_first_message_on(schedules: SchedulesUnderTest) -> None:
+    js = schedules.gateway.context.nc.jetstream()
     config = api.StreamConfig(name="WORK", subjects=["work.>"], retention=api.RetentionPolicy.WORK_QUEUE)
     await js.add_stream(config)
     await js.publish("work.new", b"early")
-    await desk.create(cron=(), trigger={"subject": "work.new"}, inputs={"text": "{{trigger.payload}}"}, overlap="allow")
+    await schedules.create(
+        cron=(), trigger={"subject": "work.new"}, inputs={"text": "{{trigger.payload}}"}, overlap="allow"
+    )
     await js.publish("work.new", b"late")
-    state = await desk.until(lambda state: state.number == 2)
-    texts = [(await desk.submitted(fire.child)).inputs.value["text"] for fire in state.recent]
+    state = await schedules.until(lambda state: state.number == 2)
+    texts = [(await schedules.submitted(fire.child)).inputs.value["text"] for fire in state.recent]
     assert sorted(texts) == ["early", "late"]
 
     async def taken() -> bool:
@@ -83,23 +91,23 @@ async def test_a_queue_of_work_is_read_from_its_first_message_on(desk: Desk) -> 
     await until(taken)
 
 
-async def test_who_triggers_by_hand_is_told_what_comes_of_it(desk: Desk) -> None:
+async def test_who_triggers_by_hand_is_told_what_comes_of_it(schedules: SchedulesUnderTest) -> None:
     async def ask(trigger_id: str, overlap: str = "") -> Any:
         request = pb.TriggerScheduleRequest(name="nightly", trigger_id=trigger_id, overlap=overlap)
-        return await desk.trigger(request)
+        return await schedules.trigger(request)
 
-    await desk.create(cron="@yearly", inputs={"text": "{{trigger.id}}"})
+    await schedules.create(cron="@yearly", inputs={"text": "{{trigger.id}}"})
     first = await ask("a")
     assert (first.status, first.reason, first.HasField("error")) == ("started", "", False)
-    await desk.submitted(first.run_id)
+    await schedules.submitted(first.run_id)
     assert await ask("a") == first, "the same trigger"
     skipped = await ask("b")
     assert (skipped.status, skipped.reason, skipped.run_id) == ("skipped", "overlap", "")
     waits = await ask("c", "buffer_one")
     assert (waits.status, bool(waits.run_id)) == ("waiting", True)
-    await desk.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
-    assert (await desk.until(lambda state: state.over)).skipped["deleted"] == 1
+    await schedules.call("DeleteSchedule", pb.DeleteScheduleRequest(name="nightly"))
+    assert (await schedules.until(lambda state: state.over)).skipped["deleted"] == 1
 
-    await desk.create(cron="@yearly", inputs={"text": "{{trigger.payload.order}}"})
+    await schedules.create(cron="@yearly", inputs={"text": "{{trigger.payload.order}}"})
     refused = await ask("d")
     assert (refused.status, refused.run_id, bool(refused.error.message)) == ("refused", "", True)

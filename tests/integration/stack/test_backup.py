@@ -12,16 +12,16 @@ from pathlib import Path
 
 import nats
 import pytest
-from typer.testing import CliRunner, Result
 
 from agentctl import stack as agentstack
-from agentctl.main import app
 from agentctl.stack import backup
 from agentctl.stack.layout import Layout
 from agentctl.stack.testing import running_stack
 from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client
+from tests.support.agentctl import AgentCtl
 
+cli = AgentCtl()
 pytestmark = pytest.mark.integration
 
 MAIL = "jane.doe" + "@example.com"
@@ -33,12 +33,6 @@ dag:
   nodes:
     - {id: ingest, type: tool, config: {tool_name: file.read, tool_args: {path: "{{path}}"}}}
 """
-
-
-def cli(*words: str | Path, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(word) for word in words])
-    assert result.exit_code == code, (words, result.stdout, result.stderr, result.exception)
-    return result
 
 
 @pytest.fixture

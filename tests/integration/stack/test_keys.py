@@ -6,20 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from agentctl.main import app
 from agentctl.stack.testing import running_stack
 from agentflow_sdk import Client, PermissionDeniedError, UnauthenticatedError
+from tests.support.agentctl import AgentCtl
 from tests.support.waiting import until_now
 
+cli = AgentCtl()
 pytestmark = pytest.mark.integration
-
-
-def cli(*words: str, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, list(words))
-    assert result.exit_code == code, (words, result.stdout, result.stderr, result.exception)
-    return result
 
 
 def refused(endpoint: str, key: str) -> bool:
