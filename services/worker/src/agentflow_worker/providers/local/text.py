@@ -9,6 +9,7 @@ import re
 from collections import Counter
 from typing import Final
 
+from agentflow_worker.providers.local.data import table
 from agentflow_worker.providers.local.words import ABBREVIATIONS, BEFORE_ORDINALS, ENDING, MONTHS, STOPWORDS
 
 TEXT_CHARS_MAX: Final = 400_000  # beyond it the head is read: algorithms here are meant for documents
@@ -210,23 +211,11 @@ def stopwords_of(language: str) -> frozenset[str]:
 
 # --- language ---
 
-_SCRIPTS: Final = (
-    ("ja", re.compile(r"[\u3040-\u30ff]")),
-    ("ko", re.compile(r"[\uac00-\ud7af]")),
-    ("zh", re.compile(r"[\u4e00-\u9fff]")),
-    ("el", re.compile(r"[\u0370-\u03ff]")),
-    ("he", re.compile(r"[\u0590-\u05ff]")),
-    ("ar", re.compile(r"[\u0600-\u06ff]")),
-    ("hi", re.compile(r"[\u0900-\u097f]")),
-    ("th", re.compile(r"[\u0e00-\u0e7f]")),
-)
+_DATA: Final = table("languages")
+_SCRIPTS: Final = {code: re.compile(pattern) for code, pattern in _DATA["scripts"].items()}
 _CYRILLIC: Final = re.compile(r"[\u0400-\u04ff]")
-NAMES: Final = {
-    "en": "English", "de": "German", "fr": "French", "es": "Spanish", "it": "Italian", "pt": "Portuguese",
-    "nl": "Dutch", "sv": "Swedish", "da": "Danish", "pl": "Polish", "fi": "Finnish", "tr": "Turkish", "ja": "Japanese",
-    "ko": "Korean", "zh": "Chinese", "el": "Greek", "he": "Hebrew", "ar": "Arabic", "hi": "Hindi", "th": "Thai",
-    "ru": "Russian", "uk": "Ukrainian",
-}  # fmt: skip
+_LETTERS_OF: Final = {code: frozenset(letters) for code, letters in _DATA["letters"].items()}
+NAMES: Final[dict[str, str]] = _DATA["names"]
 
 
 def language_code(name: str) -> str:
@@ -249,7 +238,7 @@ def detect_language(text: str) -> tuple[str, float]:
     total = sum(map(len, letters))
     if total < 3:
         return "und", 0.0
-    for code, pattern in _SCRIPTS:
+    for code, pattern in _SCRIPTS.items():
         share = len(pattern.findall(sample)) / total
         if share > (0.1 if code == "ja" else 0.3):
             return code, round(min(1.0, 0.5 + share / 2), 3)
@@ -269,7 +258,7 @@ def detect_language(text: str) -> tuple[str, float]:
 def _latin_score(letters: list[str], code: str) -> float:
     counts = Counter(letters)
     hits = sum(n for word, n in counts.items() if word in STOPWORDS[code])
-    signs = sum(n for word, n in counts.items() if set(word) & _SIGNS.get(code, frozenset()))
+    signs = sum(n for word, n in counts.items() if set(word) & _LETTERS_OF.get(code, frozenset()))
     profile = _profile(code)
     grams: Counter[str] = Counter()
     for word, n in counts.items():
@@ -278,20 +267,6 @@ def _latin_score(letters: list[str], code: str) -> float:
     norm = math.sqrt(sum(n * n for n in grams.values())) or 1.0
     cosine = sum(n * profile.get(gram, 0.0) for gram, n in grams.items()) / norm
     return hits / len(letters) + 0.3 * cosine + 0.3 * signs / len(letters)
-
-
-_SIGNS: Final = {
-    "de": frozenset("äöüß"),
-    "fr": frozenset("àâçèêëîïôùûœ"),
-    "es": frozenset("ñáéíóú"),
-    "pt": frozenset("ãõçâêáéíóú"),
-    "it": frozenset("àèìòù"),
-    "sv": frozenset("åäö"),
-    "da": frozenset("åæø"),
-    "pl": frozenset("ąćęłńóśźż"),
-    "fi": frozenset("äö"),
-    "tr": frozenset("ğışçöü"),
-}
 
 
 @functools.cache
