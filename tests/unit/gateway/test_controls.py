@@ -251,7 +251,11 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
     made = [
         workflow(f"w{at}", *(f"w{c}" for c in sorted(kids) if c < len(children))) for at, kids in enumerate(children)
     ]
-    found = {item.name: pin_subworkflows.Registered(item, {}, item.name) for item in made}
+    every = {item.name: pin_subworkflows.Registered(item, {}, item.name) for item in made}
+    reached = {"w0"}
+    for _ in made:
+        reached |= {ref for name in reached for ref in every[name].definition.workflow_refs()}
+    found = {name: item for name, item in every.items() if name in reached}  # what `pin` finds
 
     def deepest(name: str, above: tuple[str, ...]) -> int | None:
         """Runs below; None for a cycle."""
