@@ -40,7 +40,7 @@ LOOKED_FOR = (
 
 
 def home(label: str) -> str:
-    """Returns the path from the repository's root: `scheduler/entities.py` is in that service's package."""
+    """Returns the path from the repository's root: `scheduler/` stands for that service's package."""
     part, _, rest = label.partition("/")
     packages = {"common": "libs/common/src/agentflow_common", "cli": "cli/src/agentctl"}
     package = packages.get(part, f"services/{part}/src/agentflow_{part}")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from agentflow_common import events as ev
 from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.definition.parse import parse_text
 from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError
 from agentflow_common.lanes.fold import LaneState
@@ -271,7 +272,7 @@ def test_cycles_and_depth_are_what_walking_the_references_finds(children: list[s
         chain = problems[0].message.split(": ")[1].split(" -> ")
         assert chain[0] == chain[-1] and len(chain) > 1
     else:
-        assert bool(problems) == (expected > pin_subworkflows.DEPTH_MAX)
+        assert bool(problems) == (expected > SUBWORKFLOW_DEPTH_MAX)
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Subworkflows: every definition that a run may start is resolved and pinned when the run is submitted.
 
-`nesting` judges the finished graph of references without I/O: runs are nested at most DEPTH_MAX deep. A workflow that
-starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are resolved for the run
-that is submitted, so all of its subworkflows agree. Its own name means this very definition.
+`nesting` judges the finished graph of references without I/O: runs are nested at most SUBWORKFLOW_DEPTH_MAX deep. A
+workflow that starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are
+resolved for the run that is submitted, so all of its subworkflows agree. Its own name means this very definition.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import msgspec
 
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.errors import NotFoundError, Problem
 
-DEPTH_MAX: Final = 8  # levels of runs below the submitted one
 COUNT_MAX: Final = 64
 _PASSES_MAX: Final = 50  # over a definition's nodes; a node that is not known to start by then counts as conditional
 PINNED_BYTES_MAX: Final = 4 * 1024 * 1024  # all definitions of a run; the server takes messages of 8 MiB
@@ -115,8 +115,9 @@ def nesting(root: Definition, digest: str, registered: Mapping[str, Registered])
             return [Problem("dag.nodes", text, fix)]
         return []
     longest = _longest(targets)
-    if len(longest) - 1 > DEPTH_MAX:
-        text = f"subworkflows are nested {len(longest) - 1} deep, the limit is {DEPTH_MAX}: {chain(longest)}"
+    depth = len(longest) - 1
+    if depth > SUBWORKFLOW_DEPTH_MAX:
+        text = f"subworkflows are nested {depth} deep, the limit is {SUBWORKFLOW_DEPTH_MAX}: {chain(longest)}"
         return [Problem("dag.nodes", text, "put some of these levels into one workflow")]
     return []
 

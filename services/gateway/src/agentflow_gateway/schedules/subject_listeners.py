@@ -60,7 +60,7 @@ class Listeners:
         """Follows the list of schedules until it is cancelled."""
         try:
             while True:
-                with contextlib.suppress(*transient.WEATHER):
+                with contextlib.suppress(*transient.SURVIVED):
                     await self._look()
                 self._deps.schedules_changed.clear()
                 with contextlib.suppress(TimeoutError):
@@ -85,7 +85,7 @@ class Listeners:
                 self._tasks[key] = (row, asyncio.create_task(self._listen(row)))
 
     async def _remove(self, row: ScheduleRow) -> None:
-        with contextlib.suppress(*transient.WEATHER):
+        with contextlib.suppress(*transient.SURVIVED):
             stream = await self._stream_of(row.subject)
             if stream:
                 await self._deps.nc.jsm().delete_consumer(stream, durable_of(row))
@@ -112,7 +112,7 @@ class Listeners:
                     await self._read_stream(row, stream)
                 else:
                     await self._subscribe(row)
-            except transient.WEATHER as error:
+            except transient.SURVIVED as error:
                 why = (error.description if isinstance(error, APIError) else "") or ""
                 extra = {"schedule": row.name, "error": type(error).__name__, "why": why}
                 log.warning("a listener begins again", extra=extra)

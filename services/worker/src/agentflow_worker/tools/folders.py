@@ -15,7 +15,7 @@ from agentflow_worker.tools.confine import is_allowed, resolve
 
 FILES_MAX: Final = 1000
 LOOKED_AT_MAX: Final = 100_000
-DEPTH_MAX: Final = 64
+PATH_DEPTH_MAX: Final = 64
 PATTERN_CHARS_MAX: Final = 256
 ANY_DEPTH: Final = "**"
 ANY_DEPTH_MAX: Final = 2  # each makes matching a path slower by the path's depth
@@ -98,7 +98,7 @@ class _Walk:
         yield from self._below(self._folder, [])
 
     def _below(self, folder: Path, names: list[str]) -> Iterator[tuple[str, int]]:
-        if len(names) > DEPTH_MAX:
+        if len(names) > PATH_DEPTH_MAX:
             self.unreadable += 1
             return
         try:
