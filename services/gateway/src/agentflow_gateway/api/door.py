@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from prometheus_client import Counter, Histogram
 
 from agentflow_common import telemetry
-from agentflow_common.errors import InvalidError
+from agentflow_common.errors import InvalidError, OverloadedError
 from agentflow_gateway import auth_rules
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.auth import Authenticator
@@ -80,7 +80,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._authenticator = Authenticator(deps.store.keys, deps.settings.key_cache_s)
-        self._gate = Gate("calls", kind="overloaded", retry_after_ms=250)
+        self._gate = Gate(_overloaded)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         handler = await continuation(details)
@@ -164,6 +164,10 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await context.abort(status.code, status.details, status.trailing_metadata)
 
         return serve
+
+
+def _overloaded(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} calls; try again", kind="overloaded", retry_after_ms=250)
 
 
 def _run_of(message: Any) -> str:

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from agentflow_common.errors import OverloadedError
 
 
 class Gate:
-    """Admits up to a limit. The next one is refused with OverloadedError."""
+    """Admits up to a limit, and refuses the next one."""
 
-    def __init__(self, what: str, *, kind: str, retry_after_ms: int, advice: str = "try again") -> None:
-        self._what = what  # in the plural, for the message
-        self._kind = kind
-        self._retry_after_ms = retry_after_ms
-        self._advice = advice
+    def __init__(self, refusal: Callable[[str], OverloadedError]) -> None:
+        self._refusal = refusal  # makes the error, given `the gateway already serves N`
         self._active = 0
 
     @contextlib.contextmanager
     def entered(self, limit: int) -> Iterator[None]:
         """Counts one as served until the block ends."""
         if self._active >= limit:
-            raise OverloadedError(
-                f"the gateway already serves {limit} {self._what}; {self._advice}",
-                kind=self._kind,
-                retry_after_ms=self._retry_after_ms,
-            )
+            raise self._refusal(f"the gateway already serves {limit}")
         self._active += 1
         try:
             yield

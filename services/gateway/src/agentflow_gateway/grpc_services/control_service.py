@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from agentflow.v1 import control_pb2 as pb
+from agentflow_common.errors import OverloadedError
 from agentflow_common.runs.fork import Changes
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
@@ -29,7 +30,7 @@ ACTION: Final = EnumNames(pb.BatchAction, "action")
 
 class RunControlService:
     def __init__(self) -> None:
-        self._batches = Gate("batches", kind="too_many_batches", retry_after_ms=2000)
+        self._batches = Gate(_too_many_batches)
 
     async def PauseRun(self, request: Any, call: Call) -> Any:
         return pb.PauseRunResponse(status=await _set_paused(call, request, True))
@@ -128,6 +129,10 @@ class RunControlService:
 
     async def ResumeWorkflow(self, request: Any, call: Call) -> Any:
         return pb.ResumeWorkflowResponse(changed=await _set_workflow_pause(call, request.workflow, "", False))
+
+
+def _too_many_batches(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} batches; try again", kind="too_many_batches", retry_after_ms=2000)
 
 
 async def _set_paused(call: Call, request: Any, paused: bool) -> Any:

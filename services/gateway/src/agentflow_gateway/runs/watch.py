@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from agentflow_common import events as ev
 from agentflow_common import subjects, tasks
-from agentflow_common.errors import UNREADABLE
+from agentflow_common.errors import UNREADABLE, OverloadedError
 from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import readable
@@ -56,8 +56,7 @@ class Watchers:
     """Admits at most `watchers_max` streams. Each is bounded and leaves nothing behind when its client goes."""
 
     def __init__(self) -> None:
-        advice = "try again, or poll GetRun"
-        self._gate = Gate("watchers", kind="too_many_watchers", retry_after_ms=2000, advice=advice)
+        self._gate = Gate(_too_many)
 
     async def watch(
         self, call: Call, run_id: str, after_seq: int, include_tokens: bool
@@ -78,6 +77,11 @@ class Watchers:
                     yield item
             finally:
                 await asyncio.shield(_clean_up(producer, subscription))
+
+
+def _too_many(text: str) -> OverloadedError:
+    text += " watchers; try again, or poll GetRun"
+    return OverloadedError(text, kind="too_many_watchers", retry_after_ms=2000)
 
 
 class _Feed(NamedTuple):

@@ -17,7 +17,7 @@ import msgspec
 from prometheus_client import Counter
 
 from agentflow_common import telemetry
-from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError
+from agentflow_common.errors import AgentFlowError, InvalidError, OverloadedError, RetryableError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import auth_rules, limits
@@ -96,7 +96,7 @@ class Webhooks:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._watch = Watch()
-        self._gate = Gate("deliveries", kind="overloaded", retry_after_ms=1000)
+        self._gate = Gate(_overloaded)
 
     async def deliver(self, request: Request) -> Response:
         """Serves one delivery.
@@ -148,6 +148,10 @@ class Webhooks:
             return None
         row = await self._deps.store.schedules.find(org, name)
         return None if row is None or row.status == "deleted" else row
+
+
+def _overloaded(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} deliveries; try again", kind="overloaded", retry_after_ms=1000)
 
 
 async def _body(request: Request) -> bytes:
