@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import grpc
+import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
@@ -21,6 +22,7 @@ from agentflow_common.rpc import bus
 from agentflow_common.runtime.service import Context, running
 from agentflow_gateway import keys
 from agentflow_gateway.app import app
+from agentflow_gateway.controls import commands, fact_results
 from agentflow_gateway.settings import GatewaySettings
 from agentflow_gateway.store.tables import Store
 from agentflow_sdk import AsyncClient
@@ -154,6 +156,12 @@ async def running_gateway(nats_url: str, db_env: dict[str, str], **more: Any) ->
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
         yield GatewayUnderTest(context, store, neighbours, channel, key)
+
+
+def expect_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the gateway wait only a moment for decisions that nothing makes."""
+    monkeypatch.setattr(fact_results, "WAIT_S_MAX", 0.1)
+    monkeypatch.setattr(commands, "SETTLE_S_MAX", 0.1)
 
 
 def details(error: Any) -> tuple[str, list[tuple[str, str]]]:

@@ -17,7 +17,7 @@ from agentflow_common import rpc, subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
-from tests.support.gateway import EMAIL, GatewayUnderTest, details, running_gateway
+from tests.support.gateway import EMAIL, GatewayUnderTest, details, expect_no_scheduler, running_gateway
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -34,7 +34,10 @@ dag:
 
 
 @pytest.fixture
-async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+async def gateway(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GatewayUnderTest]:
+    expect_no_scheduler(monkeypatch)
     async with running_gateway(nats_url, db_env) as running:
         yield running
 

@@ -21,6 +21,7 @@ from tests.support.gateway import (
     GatewayUnderTest,
     changed,
     database_env,
+    expect_no_scheduler,
     running_gateway,
     stub,
 )
@@ -30,7 +31,10 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+async def gateway(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GatewayUnderTest]:
+    expect_no_scheduler(monkeypatch)
     async with running_gateway(nats_url, db_env) as gateway:
         yield gateway
 

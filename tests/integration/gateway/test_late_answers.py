@@ -21,7 +21,7 @@ from agentflow_common.runs.fold import fold
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.controls import fact_results
 from agentflow_sdk import AgentFlowError
-from tests.support.gateway import GatewayUnderTest, details, running_gateway
+from tests.support.gateway import GatewayUnderTest, details, expect_no_scheduler, running_gateway
 from tests.support.gateway_schedules import SchedulesUnderTest
 from tests.support.platform import Platform, running_platform
 from tests.support.waiting import PATIENCE_S
@@ -44,7 +44,6 @@ async def gateway(
     nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[GatewayUnderTest]:
     monkeypatch.setattr(fact_results, "WAIT_S_MAX", PATIENCE_S)  # the scheduler's part is played by the test
-    monkeypatch.setattr(fact_results.look, "__defaults__", (PATIENCE_S,))
     async with running_gateway(nats_url, db_env) as running:
         yield running
 
@@ -152,7 +151,10 @@ async def test_engine_14_an_answer_after_those_that_decide_is_refused_before_the
     assert said == ["ann", "eve"]
 
 
-async def test_engine_14_without_a_scheduler_an_answer_is_pending(nats_url: str, db_env: dict[str, str]) -> None:
+async def test_engine_14_without_a_scheduler_an_answer_is_pending(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_no_scheduler(monkeypatch)
     async with running_gateway(nats_url, db_env) as gateway:
         run = await begun(gateway)
         assert (await call(gateway, run, "reject")).pending

@@ -14,7 +14,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
-from tests.support.gateway import EMAIL, GatewayUnderTest, details, running_gateway
+from tests.support.gateway import EMAIL, GatewayUnderTest, details, expect_no_scheduler, running_gateway
 
 pytestmark = pytest.mark.integration
 TEXT = """\
@@ -30,7 +30,10 @@ dag:
 
 
 @pytest.fixture
-async def gateway(nats_url: str, db_env: dict[str, str]) -> AsyncIterator[GatewayUnderTest]:
+async def gateway(
+    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[GatewayUnderTest]:
+    expect_no_scheduler(monkeypatch)
     async with running_gateway(nats_url, db_env) as running:
         yield running
 

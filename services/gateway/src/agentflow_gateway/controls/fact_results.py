@@ -36,8 +36,13 @@ class FactResult(msgspec.Struct, frozen=True):
     seq: int = 0  # of that decision
 
 
-async def look(call: Call, run_id: str, seq: int, wait_s: float = WAIT_S_MAX) -> FactResult:
-    """Waits until the run's scheduler knows the fact at `seq`, for at most `wait_s`. It looks at least once."""
+async def look(call: Call, run_id: str, seq: int, wait_s: float | None = None) -> FactResult:
+    """Waits until the run's scheduler knows the fact at `seq`, for at most `wait_s`. It looks at least once.
+
+    wait_s: WAIT_S_MAX if it is not given.
+    """
+    if wait_s is None:
+        wait_s = WAIT_S_MAX
     decisions = subjects.run_out_all(run_key(call, run_id))
     with contextlib.suppress(DeadlineError, nats.errors.Error, APIError, TimeoutError):  # the fact is durable anyway
         ends_at = time.monotonic() + call.timeout_s(wait_s)
