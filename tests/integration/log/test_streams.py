@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from pathlib import Path
 
 import nats
@@ -11,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 
 from agentflow_common import subjects
+from agentflow_common.connections import nats_client
 from agentflow_common.errors import RetryableError, TerminalError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams
@@ -21,7 +23,7 @@ from tests.support.cluster import NatsCluster
 LEAK = pytest.mark.filterwarnings("ignore:.*StreamWriter.__del__:pytest.PytestUnraisableExceptionWarning")
 pytestmark = [pytest.mark.integration, LEAK]
 
-HANGING_S_MAX = 9.0 + 6.0  # until pings tell, then a connection and, if it led, an election
+HANGING_S_MAX = 9.0 + 6.0  # until pings tell (here sooner), then a connection and, if it led, an election
 
 
 async def replicas(nc: Client) -> set[int]:
@@ -39,17 +41,21 @@ async def test_more_replicas_than_servers_are_refused_with_what_to_do(nats_url: 
     await nc.close()
 
 
-async def test_servers_that_do_not_answer_are_named(tmp_path: Path) -> None:
+async def test_servers_that_do_not_answer_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One node of three has no leader, so JetStream does not answer."""
     cluster = NatsCluster(tmp_path)
     with cluster.nodes[0] as alone:
         nc = await nats.connect(alone.url)
+        monkeypatch.setattr(nc, "jsm", partial(nc.jsm, timeout=0.5))
         with pytest.raises(RetryableError, match="JetStream does not answer"):
             await ensure_streams(nc, 3, patience_s=0.0)
         await nc.close()
 
 
-async def test_a_log_gets_replicas_and_outlives_a_server_that_hangs(tmp_path: Path) -> None:
+async def test_a_log_gets_replicas_and_outlives_a_server_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_client, "PING_EVERY_S", 0.5)
     with NatsCluster(tmp_path) as cluster:
         nc = await connect(cluster.url, "test")
         await ensure_streams(nc, 1)
