@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from agentctl.main import app
 from tests.support.paths import EXAMPLES
 
 if TYPE_CHECKING:
@@ -40,16 +42,18 @@ class Platform:
         return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout.strip()
 
     def cli(self, *arguments: str, token: str = "", text: str = "") -> subprocess.CompletedProcess[str]:
-        """`agentctl` as a user runs it."""
+        """`agentctl` in this process: a process of its own takes a quarter of a second to start.
+
+        Those of `test_documents_run.py` are processes.
+        """
         env = {
-            **os.environ,
             "AGENTFLOW_ENDPOINT": self.stack.grpc,
             "AGENTFLOW_TOKEN": token or self.stack.dev_key,
             "AGENTFLOW_CLI_CONFIG": os.devnull,
             "COLUMNS": "200",
         }
-        command = [sys.executable, "-m", "agentctl", *arguments]
-        return subprocess.run(command, env=env, input=text, capture_output=True, text=True, timeout=300, check=False)
+        done = CliRunner(env=env).invoke(app, list(arguments), input=text)
+        return subprocess.CompletedProcess(arguments, done.exit_code, done.stdout, done.stderr)
 
 
 def buckets_in(folder: Path) -> Path:

@@ -14,7 +14,7 @@ from nats.js import api
 
 from agentflow_common import subjects
 from agentflow_common.errors import ConflictError, RetryableError
-from agentflow_common.log import group_commit
+from agentflow_common.log import consumers, group_commit
 from agentflow_common.log.consumers import WorkQueue
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.group_commit import GroupCommit
@@ -93,7 +93,8 @@ async def test_a_tail_of_nothing_says_at_once_that_it_has_caught_up(log: EventLo
     await tail.stop()
 
 
-async def test_a_tail_survives_the_death_of_the_server(nats_server: Any) -> None:
+async def test_a_tail_survives_the_death_of_the_server(nats_server: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(consumers, "HEARTBEAT_S", 0.5)  # a plain connection tells a tail nothing of a new server
     nc = await nats.connect(nats_server.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
     await ensure_streams(nc)
     log = EventLog(nc)

@@ -22,7 +22,7 @@ from agentflow_common.embedded.servers import NatsServer, PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus
-from agentflow_common.runtime import service
+from agentflow_common.runtime import probes, service
 from agentflow_common.runtime.health_server import STILL_S_MAX, STUCK_S_MAX, Health
 from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings
@@ -35,6 +35,14 @@ from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asks often, and takes a part for lost after one slow answer and a bit."""
+    monkeypatch.setattr(probes, "EVERY_S", 0.1)
+    monkeypatch.setattr(probes, "AGAIN_S", 0.1)
+    monkeypatch.setattr(probes, "GRACE_S", 1.1 * probes.ANSWER_S_MAX)
 
 
 @pytest.fixture
