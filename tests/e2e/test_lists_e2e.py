@@ -169,7 +169,7 @@ def test_engine_17_the_async_client_and_the_command_line_go_on_too(platform: Any
 
 
 def test_usage_08_a_budget_on_a_workflow_that_is_not_there_is_refused(platform: Any, org: str, lists: Client) -> None:
-    for scope, hint in (("workflow:lisetd", "did you mean listed"), ("workflow:zzz", "--allow-unknown")):
+    for scope, hint in (("workflow:lisetd", "did you mean 'listed'"), ("workflow:zzz", "--allow-unknown")):
         with pytest.raises(InvalidArgumentError, match="was registered or submitted") as caught:
             lists.budgets.create("1", name="typo", scope=scope)
         assert hint in caught.value.problems[0].fix

@@ -74,7 +74,7 @@ def test_usage_17_logs_are_shown_by_time_level_and_part(shell: Shell) -> None:
     assert {line["level"] for line in high} <= {"error", "critical"}
     assert not shell.agentctl("logs", "--since", "2100-01-01").stdout
     for arguments, said in (
-        (("logs", "gatway"), "did you mean gateway?"),
+        (("logs", "gatway"), "did you mean 'gateway'?"),
         (("logs", "--level", "loud"), "use debug, info"),
         (("logs", "--data-dir", "nowhere"), "no stack has run in"),
     ):

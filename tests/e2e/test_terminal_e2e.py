@@ -160,7 +160,7 @@ def test_usage_16_retry_and_fork_follow_the_new_run(platform: Platform, client: 
 def test_usage_16_an_empty_list_says_so_and_is_empty_json(platform: Platform) -> None:
     for arguments, said in (
         (("workflow", "list", "--workflow", "nothing"), "no run fits"),
-        (("workflow", "approvals", "--workflow", "nothing"), "nothing waits for an approval"),
+        (("workflow", "approvals", "--workflow", "nothing"), "no step waits for an approval"),
         (("schedule", "list", "--workflow", "nothing"), "no schedules yet"),
         (("dead", "list", "--run", "run_nothing"), "no dead letters"),
         (("prompt", "list", "--prefix", "nothing_"), "no prompts"),
