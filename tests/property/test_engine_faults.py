@@ -49,29 +49,29 @@ class Faulty(World):
             self.recover(key)
             entity = self.memory[key]
             assert isinstance(entity, Run)
-            faults.tell(entity)
+            faults.mark(entity)
 
 
 @contextmanager
 def planted(kind: type[ev.Event], step: str, times: int = ALWAYS) -> Iterator[None]:
     """No run can take this decision about these steps, so many times."""
-    real = RunDecisions.emit
+    real = RunDecisions.record
     left = times
 
-    def emit(self: RunDecisions, event_type: Any, /, **fields: Any) -> None:
+    def record(self: RunDecisions, event_type: Any, fields: dict[str, Any]) -> None:
         nonlocal left
         about = fields.get("step", "")
         if event_type is kind and left and step in {about, node_of(about)}:
             left -= 1
             self._state.steps.pop(about, None)  # half done
             raise ZeroDivisionError("planted")
-        real(self, event_type, **fields)
+        real(self, event_type, fields)
 
-    RunDecisions.emit = emit  # type: ignore[method-assign]
+    RunDecisions.record = record  # type: ignore[method-assign]
     try:
         yield
     finally:
-        RunDecisions.emit = real  # type: ignore[method-assign]
+        RunDecisions.record = real  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("crashes", [False, True], ids=["steady", "crashing"])

@@ -12,7 +12,7 @@ from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.state import RunStatus, StepStatus
 from agentflow_scheduler.engine import decider, memory
-from agentflow_scheduler.runs import attempts
+from agentflow_scheduler.runs.steps import attempts
 from tests.support.engine import loaded
 
 pytestmark = pytest.mark.integration
@@ -73,15 +73,15 @@ async def test_engine_01_what_means_a_list_or_a_text_is_one(engine: Any, templat
 async def test_engine_01_an_error_of_the_engine_is_the_failure_of_its_step(
     engine: Any, monkeypatch: pytest.MonkeyPatch, policy: str
 ) -> None:
-    real = attempts.offer
+    real = attempts._offer
 
-    def offer(run: Any, out: Any, node: Any, key: str, *rest: Any) -> None:
-        real(run, out, node, key, *rest)
-        if key == "bad":
-            run.state.steps.clear()  # half of what it was about to do
+    def offer(at: Any, *rest: Any) -> None:
+        real(at, *rest)
+        if at.key == "bad":
+            at.state.steps.clear()  # half of what it was about to do
             raise ZeroDivisionError
 
-    monkeypatch.setattr(attempts, "offer", offer)
+    monkeypatch.setattr(attempts, "_offer", offer)
     loaded().UNDONE.clear()
     rules = f"{{on_failure: {policy}, timeout_ms: 60s}}"  # a step with a timeout is offered by the scheduler
     bad = f"{{id: bad, type: function, config: {{function_name: t.add}}, policy: {rules}}}"

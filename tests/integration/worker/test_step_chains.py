@@ -1,4 +1,4 @@
-"""Chains of steps: what workers make of a task that another has in hand, had in hand, or had lost, on a real log."""
+"""Steps in a row: what workers make of a task that another has in hand, had in hand, or had lost, on a real log."""
 
 from __future__ import annotations
 

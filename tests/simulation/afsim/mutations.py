@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from afsim import mutations_chains, mutations_failures, mutations_semantics
+from afsim import mutations_failures, mutations_rows, mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
 from agentflow_common import events as ev
@@ -16,8 +16,9 @@ from agentflow_common.runs import fold_facts
 from agentflow_common.runs import state as run_state
 from agentflow_common.runs.state import RunState, StepStatus
 from agentflow_scheduler.engine import append, decider, engine, memory, timers
-from agentflow_scheduler.runs import attempts, expansion, machine, run, verdict
 from agentflow_scheduler.runs import decisions as run_decisions
+from agentflow_scheduler.runs import run
+from agentflow_scheduler.runs.steps import advance, expansion, inputs, verdict
 from agentflow_scheduler.shards import shards, snapshots
 from agentflow_worker.tasks import executor, reports, step_calls
 
@@ -100,19 +101,19 @@ def no_reload() -> list[Change]:
 
 def shared_timer_names() -> list[Change]:
     """The retry timers of all steps of a run have one name."""
-    real = run_decisions.RunDecisions.emit
+    real = run_decisions.RunDecisions.record
 
-    def emit(self: Any, event_type: Any, /, **fields: Any) -> None:
+    def record(self: Any, event_type: Any, fields: dict[str, Any]) -> None:
         if event_type is ev.TimerSet and fields["kind"] == "retry":
             fields["timer"] = "retry"
-        real(self, event_type, **fields)
+        real(self, event_type, fields)
 
-    return [(run_decisions.RunDecisions, "emit", emit)]
+    return [(run_decisions.RunDecisions, "record", record)]
 
 
 def joined_twice() -> list[Change]:
     """A parallel step is joined again after a crash."""
-    real = machine._look
+    real = advance.advance
 
     def look(its_run: Any, out: Any, key: str) -> None:
         step = its_run.state.steps.get(key)
@@ -121,7 +122,7 @@ def joined_twice() -> list[Change]:
             out.emit(ev.StepJoined, step=key, status="completed")
         real(its_run, out, key)
 
-    return [(machine, "_look", look)]
+    return [(advance, "advance", look)]
 
 
 def cancel_ignored() -> list[Change]:
@@ -160,14 +161,14 @@ def fan_out_not_resumed() -> list[Change]:
     """Children of a parallel step that were not offered when the scheduler crashed are never offered."""
     real_expand, real_room = expansion.expand, expansion._room
 
-    def expand(its_run: Any, out: Any, node: Any, key: str) -> None:
-        its_run.next_children[key] = list(reversed(range(len(expansion._items(node, out)[1]))))
-        real_expand(its_run, out, node, key)
+    def expand(at: Any) -> None:
+        at.run.next_children[at.key] = list(reversed(range(len(inputs.items_of(at.out, at.node, at.key)[1]))))
+        real_expand(at)
 
-    def room(its_run: Any, node: Any, key: str, width: int) -> int:
-        return real_room(its_run, node, key, width) if key in its_run.next_children else 0
+    def room(at: Any) -> int:
+        return real_room(at) if at.key in at.run.next_children else 0
 
-    return [(expansion, "expand", expand), (machine._BEGIN, "map", expand), (expansion, "_room", room)]
+    return [(expansion, "expand", expand), (advance._BEGIN, "map", expand), (expansion, "_room", room)]
 
 
 def tail_from_the_end() -> list[Change]:
@@ -183,17 +184,17 @@ def tail_from_the_end() -> list[Change]:
 
 def skip_unordered() -> list[Change]:
     """A step is offered when one of the steps that it waits for is decided."""
-    real = attempts.decided
+    real = run.Run.mark_final
 
-    def decided(its_run: Any, key: str) -> None:
+    def mark_final(its_run: Any, key: str) -> None:
         real(its_run, key)
-        if machine.parent_of(key) is None and not key.endswith(run_state.UNDO):
+        if run_state.parent_of(key) is None and not key.endswith(run_state.UNDO):
             for target in its_run.plan.nodes[run_state.node_of(key)].targets:
                 if its_run.blockers(target) > 0:
                     its_run.blockers_left[target] = 0
                     its_run.dirty[target] = None
 
-    return [(attempts, "decided", decided)]
+    return [(run.Run, "mark_final", mark_final)]
 
 
 def heartbeats_unheeded() -> list[Change]:
@@ -219,7 +220,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded,
-        *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
+        *mutations_failures.ALL, *mutations_rows.ALL, *mutations_semantics.ALL,
     )
 }  # fmt: skip
 

@@ -6,48 +6,49 @@ from collections.abc import Callable
 from typing import Any
 
 from agentflow_common.runs.state import StepStatus
-from agentflow_scheduler.runs import attempts, ending, expansion, graph, plan
+from agentflow_scheduler.runs import back_edges, ending, graph, plan
 from agentflow_scheduler.runs.run import is_undo
 from agentflow_scheduler.runs.scope import holds
-from agentflow_scheduler.runs.verdict import mistake
+from agentflow_scheduler.runs.steps import attempts
+from agentflow_scheduler.runs.steps.verdict import mistake
 
 Change = tuple[Any, Any, Any]
 
 
 def mistake_uncompensated() -> list[Change]:
     """A template that can't be computed ends the run at once: nothing is undone."""
-    real = attempts.undecidable
+    real = attempts.fail_undecidable
 
-    def undecidable(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
-        if is_undo(key):
-            real(its_run, out, node, key, error)
+    def undecidable(at: Any, error: Any) -> None:
+        if is_undo(at.key):
+            real(at, error)
         else:
-            ending.fail(its_run, out, mistake(key, error), key, undo=False)
+            ending.abort_run(at.run, at.out, mistake(at.key, error), at.key)
 
-    return [(attempts, "undecidable", undecidable)]
+    return [(attempts, "fail_undecidable", undecidable)]
 
 
 def mistake_fatal() -> list[Change]:
     """A template that can't be computed fails the run, whatever the policy of its step says."""
-    real = attempts.undecidable
+    real = attempts.fail_undecidable
 
-    def undecidable(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
-        real(its_run, out, node, key, error)
-        if not is_undo(key):
-            out.failure = (mistake(key, error), key)
+    def undecidable(at: Any, error: Any) -> None:
+        real(at, error)
+        if not is_undo(at.key):
+            at.out.failure = (mistake(at.key, error), at.key)
 
-    return [(attempts, "undecidable", undecidable)]
+    return [(attempts, "fail_undecidable", undecidable)]
 
 
 def mistake_tried_again() -> list[Change]:
     """A compensation that can't be computed is waited for: the others are never run."""
-    real = attempts.give_up
+    real = attempts.close_failed
 
-    def give_up(its_run: Any, out: Any, node: Any, key: str, error: Any) -> None:
-        if not (is_undo(key) and error.type == "undecidable"):
-            real(its_run, out, node, key, error)
+    def close_failed(at: Any, error: Any) -> None:
+        if not (is_undo(at.key) and error.type == "undecidable"):
+            real(at, error)
 
-    return [(attempts, "give_up", give_up)]
+    return [(attempts, "close_failed", close_failed)]
 
 
 def failure_skips_what_follows() -> list[Change]:
@@ -59,7 +60,7 @@ def failure_skips_what_follows() -> list[Change]:
             return condition is None or holds(scope, condition)
         return status == StepStatus.FAILED and condition is not None and holds(scope, condition)
 
-    return [(module, "taken", taken) for module in (plan, expansion, graph)]
+    return [(module, "taken", taken) for module in (plan, back_edges, graph)]
 
 
 def failure_never_asked() -> list[Change]:
@@ -69,7 +70,7 @@ def failure_never_asked() -> list[Change]:
         done = scope.status(source) == StepStatus.COMPLETED
         return condition is None or (done and holds(scope, condition))
 
-    return [(module, "taken", taken) for module in (plan, expansion, graph)]
+    return [(module, "taken", taken) for module in (plan, back_edges, graph)]
 
 
 ALL: tuple[Callable[[], list[Change]], ...] = (

@@ -12,8 +12,9 @@ from agentflow_common.runs.fold_facts import FACTS
 from agentflow_common.runs.state import Answer, RunState, StepStatus
 from agentflow_common.schedules import fold as schedule_fold
 from agentflow_scheduler.engine import append, pools
-from agentflow_scheduler.runs import attempt_bounds, attempts, ending, expansion, machine, waits
+from agentflow_scheduler.runs import back_edges, continuation, ending, machine, saga
 from agentflow_scheduler.runs import decisions as run_decisions
+from agentflow_scheduler.runs.steps import advance, attempts, expansion, lane_slots, subworkflows, waits
 from agentflow_scheduler.shards import recovery
 
 Change = tuple[Any, Any, Any]
@@ -21,13 +22,13 @@ Change = tuple[Any, Any, Any]
 
 def slot_kept_on_cancel() -> list[Change]:
     """A step that is cancelled does not give its slot back."""
-    real = attempts.release
+    real = lane_slots.release
 
-    def release(its_run: Any, out: Any, key: str, step: Any) -> None:
-        if step.status is not StepStatus.CANCELLED:
-            real(its_run, out, key, step)
+    def release(at: Any) -> None:
+        if at.step.status is not StepStatus.CANCELLED:
+            real(at)
 
-    return [(attempts, "release", release)]
+    return [(lane_slots, "release", release)]
 
 
 def lane_limit_ignored() -> list[Change]:
@@ -42,23 +43,22 @@ def sent_afterwards() -> list[Change]:
 
 def compensated_forward() -> list[Change]:
     """Compensations run in the order of the steps."""
-    real = ending._effective
-    return [(ending, "_effective", lambda state: tuple(reversed(real(state))))]
+    real = ending.effective_steps
+    return [(ending, "effective_steps", lambda state: tuple(reversed(real(state))))]
 
 
 def compensated_again() -> list[Change]:
     """After a crash a compensation that was done is done again."""
-    real = ending._look_at_undo
+    real = saga._advance_undo
 
-    def look(its_run: Any, out: Any, name: str, step: Any) -> None:
-        known = name in its_run.next_children
-        its_run.next_children[name] = []
-        node = its_run.node(name)
-        if not known and step.status is StepStatus.COMPLETED and step.attempt == 1:
-            attempts.schedule(its_run, out, node, name, 2)
-        real(its_run, out, name, step)
+    def advance_undo(at: Any) -> None:
+        known = at.key in at.run.next_children
+        at.run.next_children[at.key] = []
+        if not known and at.step.status is StepStatus.COMPLETED and at.step.attempt == 1:
+            attempts.begin(at, 2)
+        real(at)
 
-    return [(ending, "_look_at_undo", look)]
+    return [(saga, "_advance_undo", advance_undo)]
 
 
 def undone_before_children() -> list[Change]:
@@ -69,38 +69,38 @@ def undone_before_children() -> list[Change]:
 def ended_before_children() -> list[Change]:
     """A run that has nothing of its own to undo does not wait for its subworkflows."""
     real = ending.undoing_steps
-    return [(ending, "undoing_steps", lambda state: real(state) if ending._effective(state) else ())]
+    return [(ending, "undoing_steps", lambda state: real(state) if ending.effective_steps(state) else ())]
 
 
 def late_effects_forgotten() -> list[Change]:
     """A subworkflow that completed before its cancel came is not undone."""
-    real = ending._may_have_effect
+    real = saga._may_have_effect
 
     def may_have(step: Any) -> bool:
         return real(step) and (step.late is None or step.status is StepStatus.COMPLETED)
 
-    return [(ending, "_may_have_effect", may_have)]
+    return [(saga, "_may_have_effect", may_have)]
 
 
 def goes_on_beside_others() -> list[Change]:
     """`continue_as_new` closes what runs beside it."""
-    return [(waits, "has_others", lambda *_: False)]
+    return [(continuation, "has_others", lambda *_: False)]
 
 
 def concurrency_ignored() -> list[Change]:
     """A map offers all its items at once."""
     real = expansion._room
 
-    def room(its_run: Any, node: Any, key: str, width: int) -> int:
-        real(its_run, node, key, width)
-        return len(its_run.next_children[key])
+    def room(at: Any) -> int:
+        real(at)
+        return len(at.run.next_children[at.key])
 
     return [(expansion, "_room", room)]
 
 
 def too_many_failures() -> list[Change]:
     """A map tolerates any number of failed items."""
-    return [(expansion, "_gave_up", lambda *_: False)]
+    return [(expansion, "_has_failed", lambda *_: False)]
 
 
 def signal_taken_twice() -> list[Change]:
@@ -131,18 +131,18 @@ def one_person_counts_twice() -> list[Change]:
 
 def parent_never_told() -> list[Change]:
     """A subworkflow ends in silence."""
-    return [(ending, "tell_parent", lambda *_: None)]
+    return [(subworkflows, "notify_parent", lambda *_: None)]
 
 
 def parent_told_twice() -> list[Change]:
     """A subworkflow says twice that it has ended."""
-    real = ending.tell_parent
+    real = subworkflows.notify_parent
 
-    def tell(*args: Any) -> None:
+    def notify(*args: Any) -> None:
         real(*args)
         real(*args)
 
-    return [(ending, "tell_parent", tell)]
+    return [(subworkflows, "notify_parent", notify)]
 
 
 def late_costs_lost() -> list[Change]:
@@ -181,23 +181,23 @@ def successors_go_on() -> list[Change]:
 
 def back_edge_without_bound() -> list[Change]:
     """A back edge is taken as long as its condition holds."""
-    real = expansion.leave_or_repeat
+    real = back_edges.leave_or_repeat
 
     def leave(its_run: Any, out: Any, node: Any) -> None:
         node.back = [loop._replace(max_iterations=12) for loop in node.back]
         real(its_run, out, node)
 
-    return [(expansion, "leave_or_repeat", leave)]
+    return [(back_edges, "leave_or_repeat", leave)]
 
 
 def paused_goes_on() -> list[Change]:
     """A paused run offers steps."""
-    return [(machine, "_paused", lambda *_: False)]
+    return [(machine, "_pause", machine._advance)]
 
 
 def slot_kept_in_pause() -> list[Change]:
     """A paused run keeps the slots that it is granted."""
-    return [(attempts, "give_back", lambda *_: None)]
+    return [(lane_slots, "give_back", lambda *_: None)]
 
 
 def no_grace() -> list[Change]:
@@ -207,36 +207,37 @@ def no_grace() -> list[Change]:
 
 def total_time_retried() -> list[Change]:
     """A step whose total time is over is tried again."""
-    real = attempt_bounds.time_out
+    real = advance._time_out
 
-    def time_out(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
-        if not step.expired or not step.attempt or step.attempt >= node.retry.max_attempts:
-            real(its_run, out, node, key, step)
+    def time_out(at: Any) -> None:
+        step = at.step
+        if not step.expired or not step.attempt or step.attempt >= at.node.retry.max_attempts:
+            real(at)
             return
-        out.emit(ev.StepTimedOut, step=key, attempt=step.attempt, timeout_ms=0, bound="total")
-        attempts.release(its_run, out, key, step)
-        attempts.schedule(its_run, out, node, key, step.attempt + 1)
+        at.emit(ev.StepTimedOut, attempt=step.attempt, timeout_ms=0, bound="total")
+        lane_slots.release(at)
+        attempts.begin(at, step.attempt + 1)
 
-    return [(attempt_bounds, "time_out", time_out)]
+    return [(advance, "_time_out", time_out)]
 
 
 def timers_left_out() -> list[Change]:
     """A timer that a crash kept from being set is never set."""
-    return [(attempts, "set_missing_timers", lambda *_: None)]
+    return [(place, "set_missing_timers", lambda *_: None) for place in (advance, attempts, expansion, waits, saga)]
 
 
 def tried_again_unasked() -> list[Change]:
     """A step of which nobody knows whether it took effect is tried again without asking."""
-    real = attempts.failed
+    real = attempts.handle_failure
 
-    def failed(its_run: Any, out: Any, node: Any, key: str, step: Any) -> None:
-        asks = step.status is StepStatus.OUTCOME_UNKNOWN and node.policy.on_unknown == "ask"
-        if asks and step.attempt < node.retry.max_attempts:
-            attempts.schedule(its_run, out, node, key, step.attempt + 1)
+    def handle_failure(at: Any) -> None:
+        asks = at.step.status is StepStatus.OUTCOME_UNKNOWN and at.node.policy.on_unknown == "ask"
+        if asks and at.step.attempt < at.node.retry.max_attempts:
+            attempts.begin(at, at.step.attempt + 1)
         else:
-            real(its_run, out, node, key, step)
+            real(at)
 
-    return [(attempts, "failed", failed)]
+    return [(attempts, "handle_failure", handle_failure)]
 
 
 def window_leaks() -> list[Change]:

@@ -6,7 +6,7 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common.runs.state import RunStatus
-from agentflow_scheduler.runs.waits import IDLE_RUNS_MAX
+from agentflow_scheduler.runs.continuation import IDLE_RUNS_MAX
 from tests.support.definitions import WORK, Node, function, in_order, workflow
 from tests.support.run_driver import RunDriver
 

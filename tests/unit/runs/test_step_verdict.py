@@ -11,7 +11,7 @@ from agentflow_common.definition.parse import parse_dict
 from agentflow_common.events import StepError
 from agentflow_common.runs.state import RunStatus, StepState, StepStatus
 from agentflow_scheduler.runs.plan import PlanNode, Plans
-from agentflow_scheduler.runs.verdict import is_final, judge
+from agentflow_scheduler.runs.steps.verdict import fails_run, judge
 from tests.support.definitions import WORK, workflow
 from tests.support.run_driver import RunDriver
 
@@ -49,7 +49,7 @@ def test_what_follows(node: dict[str, Any], policy: dict[str, Any], status: str,
     found = plan_node(node, **policy)
     step = StepState(status=StepStatus(status), attempt=attempt, error=StepError("E", "broken"))
     assert judge(found, "a", step) == verdict
-    assert is_final(found, "a", step) == (verdict == "fail")
+    assert fails_run(found, "a", step) == (verdict == "fail")
     late = StepState(status=StepStatus(status), attempt=attempt, error=StepError("E", "broken"), expired=True)
     assert judge(found, "a", late) != "retry", "its total time is over"
 

@@ -66,8 +66,14 @@ def parse_ref(text: str) -> Ref:
         return Ref(name, version=int(rest))
     if _LABEL.match(rest):
         return Ref(name, label=rest)
-    fix = "write name, name@3 or name@label"
-    raise InvalidError.at("prompt_ref", f"prompt reference {text[:120]!r} is not valid", fix)
+    raise InvalidError(
+        f"prompt reference {text[:120]!r} is not valid",
+        problems=(
+            Problem(
+                "prompt_ref", "the part after '@' is neither a version nor a label", "write name, name@3 or name@label"
+            ),
+        ),
+    )
 
 
 def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
@@ -90,7 +96,12 @@ def check_new(request: CreatePromptRequest) -> CreatePromptRequest:
         if problem is not None:
             problems.append(problem)
     if problems:
-        raise InvalidError.of(problems, f"prompt {request.name[:80]!r} is not valid")
+        count = len(problems)
+        raise InvalidError(
+            f"prompt {request.name[:80]!r} is not valid: {problems[0]}"
+            + (f" and {count - 1} more" if count > 1 else ""),
+            problems=tuple(problems),
+        )
     return msgspec.structs.replace(request, max_output_tokens=request.max_output_tokens or OUTPUT_TOKENS_DEFAULT)
 
 

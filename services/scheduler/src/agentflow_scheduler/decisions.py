@@ -31,6 +31,10 @@ class Decisions:
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
         """Adds a decision and **folds it into the state at once**: code after it sees the new state."""
+        self.record(event_type, fields)
+
+    def record(self, event_type: type[ev.Decision], fields: dict[str, Any]) -> None:
+        """Does what `emit` does."""
         state = self._state
         event = event_type(
             org=state.org, run=state.run, ts=self.now_ms, seen=state.facts_seq, trace=self._trace, **fields

@@ -1,12 +1,12 @@
 """The tools and functions that a worker can run: decorators, discovery, argument schemas.
 
-A decorator only marks the callable. A `Registry` collects the marked callables of a module. So
-importing a module has no effect elsewhere, and two registries (two tests, two workers) never share
-state.
+A decorator only marks the callable; a `Registry` collects the marked callables of a module. So importing a module
+has no effect elsewhere, and two registries (two tests, two workers) never share state.
 """
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -23,7 +23,6 @@ from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
 from agentflow_common.errors import AlreadyExistsError, InvalidError, NotFoundError, Problem
-from agentflow_common.hints import near
 from agentflow_worker.context import StepContext
 
 if typing.TYPE_CHECKING:
@@ -47,42 +46,43 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument."""
+    """One argument. annotation: the resolved type hint, Any without one."""
 
     name: str
-    annotation: Any  # the resolved type hint, Any without one
+    annotation: Any
     required: bool
     default: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A callable that a step can name."""
+    """A callable that a step can name.
+
+    idempotent: repeating it with the same idempotency key does no harm. reveal: arguments whose privacy tokens are
+    replaced by the originals before the call. context_parameter: the argument that receives the StepContext.
+    """
 
     kind: Kind
     name: str
     call: Callable[..., Any]
-    idempotent: bool  # repeating it with the same idempotency key does no harm
-    reveal: tuple[str, ...]  # arguments whose vault tokens are replaced by the originals before the call
+    idempotent: bool
+    reveal: tuple[str, ...]
     is_async: bool
     parameters: tuple[Parameter, ...]
-    context_parameter: str | None  # the argument that receives the StepContext
-    open_ended: bool  # it takes any further arguments by name
+    context_parameter: str | None
+    open_ended: bool
     doc: str
     _adapter: list[TypeAdapter[dict[str, Any]]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
-        """The validator of an arguments object.
-
-        It is built at the first use, because that costs a millisecond.
-        """
+        """Validates an arguments object; built at the first use, because building costs a millisecond."""
         if not self._adapter:
             self._adapter.append(_build_adapter(self))
         return self._adapter[0]
 
     def schema(self) -> dict[str, Any]:
-        """Returns the JSON Schema of the arguments object."""
+        """JSON Schema of the arguments object."""
         schema = self.adapter.json_schema()
         schema.pop("title", None)
         for parameter in self.parameters:
@@ -91,7 +91,7 @@ class Registration:
         return schema
 
     def unchecked(self) -> list[str]:
-        """Returns arguments that are converted by code of their type, which the schema does not describe."""
+        """Arguments that are converted by code of their type, which the schema does not describe."""
         core: Any = self.adapter.core_schema
         named = {item["ref"]: item for item in core.get("definitions", ())}
         fields = _fields_of(core, named)
@@ -119,18 +119,12 @@ def _runs_code(part: Any, named: dict[str, Any], seen: frozenset[str] = frozense
 def tool(
     name: str | None = None, *, idempotent: bool = False, reveal: tuple[str, ...] = ()
 ) -> Callable[[CallableT], CallableT]:
-    """Makes a callable usable as `type: tool`.
-
-    Tools touch the world: say `idempotent=True` if repeating does no harm.
-    """
+    """A callable for `type: tool`. Tools touch the world: say `idempotent=True` if repeating does no harm."""
     return _mark("tool", name, idempotent, reveal)
 
 
 def function(name: str | None = None, *, reveal: tuple[str, ...] = ()) -> Callable[[CallableT], CallableT]:
-    """Makes a callable usable as `type: function`.
-
-    Functions compute; they are idempotent by definition.
-    """
+    """Makes a callable usable as `type: function`. Functions compute; they are idempotent by definition."""
     return _mark("function", name, True, reveal)
 
 
@@ -206,29 +200,26 @@ class Registry:
         self._items: dict[tuple[str, str], Registration] = {}
 
     def add(self, call: Callable[..., Any] | Registration) -> Registration:
-        """Adds a decorated callable.
-
-        AlreadyExistsError if the name is taken by another callable.
-        """
+        """Adds a decorated callable. AlreadyExistsError if the name is taken by another callable."""
         registration = call if isinstance(call, Registration) else getattr(call, _MARK, None)
         if not isinstance(registration, Registration):
             raise InvalidError(f"{call!r} is not decorated: put @tool(...) or @function(...) above it")
         key = (registration.kind, registration.name)
-        taken = self._items.setdefault(key, registration)
-        if taken.call is not registration.call:
+        known = self._items.setdefault(key, registration)
+        if known.call is not registration.call:
             raise AlreadyExistsError(
                 f"{registration.kind} {registration.name!r} of {registration.call.__module__} is already provided by "
-                f"{taken.call.__module__}: rename one of them"
+                f"{known.call.__module__}: rename one of them"
             )
         return registration
 
     def get(self, kind: str, name: str) -> Registration:
-        """Returns the registration. Raises NotFoundError, which suggests close names."""
-        registration = self._items.get((kind, name))
-        if registration is not None:
-            return registration
+        """The registration, or NotFoundError that suggests close names."""
+        found = self._items.get((kind, name))
+        if found is not None:
+            return found
         names = [n for k, n in self._items if k == kind]
-        close = near(name, names, most=3, cutoff=0.5)
+        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
         if close:
             fix = f"did you mean {' or '.join(close)}?"
         elif (other := "function" if kind == "tool" else "tool", name) in self._items:
@@ -246,11 +237,9 @@ class Registry:
         return len(self._items)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked,
-        doc, built_in.
+        """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked, doc, built_in.
 
-        They are sorted by kind and name.
-        """
+        They are sorted by kind and name."""
         return [
             {
                 "kind": item.kind,
@@ -266,10 +255,9 @@ class Registry:
         ]
 
     def load_module(self, target: str) -> int:
-        """Imports `pkg.mod` or `path/to/file.py`, adds what it decorates, and returns how many that
-        is.
+        """Imports `pkg.mod` or `path/to/file.py` and adds what it decorates; how many were added.
 
-        Raises InvalidError if it can't be imported or decorates nothing.
+        InvalidError if it can't be imported or decorates nothing.
         """
         try:
             module = _import_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
@@ -283,15 +271,14 @@ class Registry:
         return added
 
     def add_module(self, module: ModuleType) -> int:
-        """Adds what the module decorates (or imports decorated), and returns how many that is."""
-        marked = [value for value in vars(module).values() if isinstance(getattr(value, _MARK, None), Registration)]
-        for value in marked:
+        """Adds what the module decorates (or imports decorated); how many that is."""
+        found = [value for value in vars(module).values() if isinstance(getattr(value, _MARK, None), Registration)]
+        for value in found:
             self.add(value)
-        return len(marked)
+        return len(found)
 
     def load_entry_points(self) -> int:
-        """Adds what installed packages offer under the group `agentflow.tools` (a module or a
-        decorated callable).
+        """Adds what installed packages offer under the group `agentflow.tools` (a module or a decorated callable).
 
         A package that fails is logged and left out: one broken plugin must not stop the worker.
         """
@@ -318,7 +305,7 @@ def built_in_registry() -> Registry:
 
 
 def default_registry(load: tuple[str, ...] = ()) -> Registry:
-    """Returns the built-in tools and functions, those of entry points, and those of the modules in `load`."""
+    """The built-in tools and functions, those of entry points, and those of the modules in `load`."""
     registry = built_in_registry()
     registry.load_entry_points()
     for target in load:

@@ -59,7 +59,7 @@ class _Model(BaseModel):
 
 
 class Trigger(_Model):
-    """What starts runs besides the schedule's times: a webhook, a message."""
+    """The webhook and the message that start runs beside time."""
 
     webhook: bool = False
     """An HTTP POST starts a run."""

@@ -63,5 +63,5 @@ class FakeAgentFlow(FakeState):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.may_end.set()
+        self.held.set()
         self._server.stop(0).wait()

@@ -14,7 +14,7 @@ from agentflow_gateway.definitions import lookup
 
 WORKFLOW: Final = "workflow:"
 LIMIT_NANO_MAX: Final = 9 * 10**18  # what a signed 64-bit column holds, rounded down to whole billions of dollars
-PERIOD: Final = convert.EnumNames(pb.BudgetPeriod, "period")
+PERIOD: Final = convert.EnumNames(pb.BudgetPeriod, "BUDGET_PERIOD_", "period")
 
 
 class BudgetService:
@@ -85,4 +85,11 @@ async def _scope_problems(call: Call, scope: str) -> list[Problem]:
 
 
 def _budget(budget: rpc.Budget) -> Any:
-    return convert.message_of(pb.Budget, budget)
+    return convert.message_of(
+        pb.Budget,
+        budget,
+        period=PERIOD.number(budget.period),
+        limit_nano_usd=budget.limit_nano,
+        spent_nano_usd=budget.spent_nano,
+        reserved_nano_usd=budget.reserved_nano,
+    )

@@ -152,7 +152,7 @@ class Decider:
             if not faults.meet(error):
                 self._memory.drop(key)
                 return None
-            faults.tell(fresh)
+            faults.mark(fresh)
             try:
                 return fresh, *await self._decide_one(key, fresh, now_ms, values)
             except Exception as following:

@@ -1,8 +1,9 @@
-"""Steps in a row that one worker may run without a word from the scheduler between them (ADR 0009). Pure.
+"""Chains of steps that one worker runs without asking the scheduler in between (ADR 0009). Pure.
 
-A task names the steps that follow it for as long as they follow one by one, and nothing but the report of the one
-before is needed to begin the next. Its worker reports each step by itself, fenced with the task's sequence: as soon as
-the scheduler has decided anything for the run, a pause, a cancel, the worker stops and the scheduler goes on as ever.
+A task names the steps that follow it one by one, as long as each needs nothing but the report of the one before. Its
+worker reports every step by itself, fenced with the task's sequence. As soon as the scheduler decides anything for the
+run, for example a pause or a cancel, the worker's next report is refused. Then the worker stops, and the scheduler
+decides what follows.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
 
 BYTES_MAX: Final = 16 * 1024  # of what they add to the task
-SLOW_MS: Final = 50  # after a step that took longer a task of its own costs next to nothing
+SLOW_MS: Final = 50  # after a step that took longer, a task of its own costs next to nothing
 KINDS: Final = frozenset({"tool", "function"})
 
 
 def extend(run: Run, out: RunDecisions) -> None:
-    """Names in the newest offer what follows it, if that offer is all that the run has under way."""
+    """Adds to the newest offer the steps that follow it, if that offer is all that the run has under way."""
     task = out.decisions[-1] if out.decisions else None
     if not isinstance(task, ev.StepScheduled) or task.kind not in KINDS or run.plan.graph or run.plan.loops:
         return
@@ -72,7 +73,7 @@ def _following(run: Run, out: RunDecisions, head: PlanNode) -> list[NextStep]:
 
 
 def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
-    """Whether nothing about the step is the scheduler's to decide once the one before it has completed."""
+    """True if the scheduler has nothing to decide about the step once the one before it has completed."""
     policy = following.policy
     return (
         following.kind in KINDS
@@ -92,7 +93,7 @@ def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
 
 
 def _next_step(out: RunDecisions, following: PlanNode, before: set[str]) -> NextStep | None:
-    """The step with what is known of its inputs now; None if they need more than outputs of the steps before it."""
+    """Returns the step with its known inputs; None if others need more than outputs of the steps before it."""
     work = following.work
     assert work is not None  # noqa: S101
     inputs = {}
@@ -101,7 +102,7 @@ def _next_step(out: RunDecisions, following: PlanNode, before: set[str]) -> Next
         if not work.reads[name] & before:
             try:
                 inputs[name] = resolve(out.scope)
-            except (NeedBlob, InvalidError):  # the step's own turn tells what is wrong
+            except (NeedBlob, InvalidError):  # the error is found again in the step's own turn
                 return None
         elif name in work.refs:
             refs[name] = work.refs[name]

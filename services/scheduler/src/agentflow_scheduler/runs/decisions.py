@@ -1,4 +1,4 @@
-"""The collector of what is decided about a run. Pure."""
+"""What a turn works with: the collector of the decisions about a run, and the step that is looked at. Pure."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
 from agentflow_common.runs.fold import evolve
+from agentflow_common.runs.state import RunState, StepState
 from agentflow_scheduler.decisions import Decisions
-from agentflow_scheduler.runs.run import Run
+from agentflow_scheduler.runs.plan import PlanNode, PlanWork
+from agentflow_scheduler.runs.run import Run, is_undo
 from agentflow_scheduler.runs.scope import Scope
 
 
@@ -19,7 +21,6 @@ class RunDecisions(Decisions):
 
     __slots__ = (
         "_run",
-        "_take",
         "askers",
         "at",
         "failure",
@@ -29,6 +30,7 @@ class RunDecisions(Decisions):
         "needs",
         "scope",
         "successor",
+        "take",
     )
 
     marks: list[int]
@@ -38,16 +40,16 @@ class RunDecisions(Decisions):
     def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
         super().__init__(run.state, now_ms, evolve, run.state.trace)
         self._run = run
-        self._take = take  # asks for room for one more step in a worker pool; "": for a step that needs none
         self.marks = []
         self.needs = []
         self.askers = {}
         self.held = False
+        self.take = take  # asks for room for one more step in a worker pool; "": for a step that needs none
         self.scope = Scope(run.state, blobs)
         self.at = ""  # the step that is looked at, if any: an error of the engine is blamed on it
         self.failure: tuple[StepError, str] | None = None  # the error that the run fails with, and its step
         self.successor = ""  # the `continue_as_new` step by which the run ends
-        self.items: dict[str, tuple[str, list[Any]]] = {}  # of expanded steps, as attempts.items_of found them
+        self.items: dict[str, tuple[str, list[Any]]] = {}  # of expanded steps, see steps/inputs.py
 
     def ask(self, refs: Iterable[BlobRef]) -> None:
         """Notes the values that the step needs that is looked at."""
@@ -55,9 +57,8 @@ class RunDecisions(Decisions):
             self.needs.append(ref)
             self.askers.setdefault(ref.sha256, self.at)
 
-    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
-        """Adds a decision and **folds it into the state at once**: code after it sees the new state."""
-        super().emit(event_type, **fields)
+    def record(self, event_type: type[ev.Decision], fields: dict[str, Any]) -> None:
+        super().record(event_type, fields)
         key = fields.get("step")
         if key:
             self._run.changed(key)
@@ -67,11 +68,63 @@ class RunDecisions(Decisions):
         self.send_to(subjects.key_of(to_org, to), event_type, trace=self._trace, **fields)
         self.marks.append(len(self.decisions))
 
+
+class StepContext:
+    """The step that is looked at: what the functions about one step are given."""
+
+    __slots__ = ("key", "node", "out", "run")
+
+    def __init__(self, run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
+        self.run = run
+        self.out = out
+        self.node = node
+        self.key = key
+
+    @classmethod
+    def of(cls, run: Run, out: RunDecisions, key: str) -> StepContext:
+        """Returns the context of a step that has begun."""
+        node = run.node(key)
+        assert node is not None, f"{run.state.run}: {key} is not in the definition"  # noqa: S101
+        return cls(run, out, node, key)
+
+    def part(self, key: str) -> StepContext:
+        """Returns the context of another step of the same node: a child, an iteration, the compensation."""
+        return StepContext(self.run, self.out, self.node, key)
+
+    @property
+    def state(self) -> RunState:
+        return self.run.state
+
+    @property
+    def step(self) -> StepState:
+        """The step's state. Raises KeyError for a step that has not begun."""
+        return self.run.state.steps[self.key]
+
+    @property
+    def work(self) -> PlanWork:
+        """The work of an attempt of the step. For a compensation it is that of the node's `compensate_with`."""
+        work = self.node.undo if is_undo(self.key) else self.node.work
+        assert work is not None, f"{self.key} has no work"  # noqa: S101
+        return work
+
+    @property
+    def priority(self) -> int:
+        return self.run.state.priority if self.node.priority is None else self.node.priority
+
+    def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
+        """Adds a decision about the step and **folds it at once**: code after it sees the new state."""
+        fields["step"] = self.key
+        self.out.record(event_type, fields)
+
+    def set_timer(self, timer: str, kind: str, delay_ms: int, attempt: int = 0) -> None:
+        self.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=self.out.now_ms + delay_ms, attempt=attempt)
+
     def may_offer(self, pool: str) -> bool:
-        """True if one more step may be offered. A step that may not be offered now stays dirty."""
-        if self._take(pool):
+        """True if one more step may be offered in the worker pool. A step that may not be offered now stays dirty."""
+        if self.out.take(pool):
             return True
-        self.held = True
+        self.out.held = True
+        self.run.dirty[self.key] = None
         return False
 
 

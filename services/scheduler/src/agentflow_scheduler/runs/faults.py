@@ -1,8 +1,10 @@
-"""Errors of the engine itself: what becomes of a run that it can't go on with. Pure.
+"""Errors of the engine itself: how a run goes on after one. Pure.
 
-The run is read again from the log, without what was decided and not written, and decided anew. First the step at fault
-fails, for good, and what follows from that is what its policy says. If that does not help, or no step is at fault, the
-run fails and is compensated. If that can't be decided either, it ends as it is, and its end names what is not undone.
+The run is read from the log again, without the decisions that were not written, and is decided anew:
+
+1. The step at fault fails for good. What follows is what its policy says.
+2. If that does not help, or no step is at fault, the run fails and is compensated.
+3. If that can't be decided either, the run ends at once. Its last event names what is not undone.
 """
 
 from __future__ import annotations
@@ -11,17 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from agentflow_common.errors import AgentFlowError, InvalidError, RetryableError
+from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.events import StepError
 from agentflow_scheduler.runs.run import Run
 
 ENGINE_ERROR: Final = "engine_error"
-CUT_OFF_TEXT: Final = "the run was being ended for an error of the engine when its scheduler stopped"
-FAULTS_MAX: Final = 12  # steps of one run that fail of it in one turn; then the run does
+ENDING_LOST_TEXT: Final = "the run was being ended for an error of the engine when its scheduler stopped"
+FAULTS_MAX: Final = 12  # steps of one run that may fail in one turn because of the engine; one more fails the run
 
 
 class StepFault(Exception):
-    """An error that no definition accounts for, and the step at which it came; empty if at none."""
+    """An error that no definition accounts for, and the step at which it came; "" if at no step."""
 
     def __init__(self, step: str, cause: Exception) -> None:
         super().__init__(f"{step}: {type(cause).__name__}: {cause}")
@@ -39,7 +41,7 @@ class LostValueError(RetryableError):
 
 @contextmanager
 def at_step(step: str) -> Iterator[None]:
-    """What goes wrong in here goes wrong at this step. What may be there later is no fault."""
+    """Blames an error in the block on this step. A RetryableError passes: its cause may be gone the next time."""
     try:
         yield
     except RetryableError:
@@ -48,14 +50,8 @@ def at_step(step: str) -> Iterator[None]:
         raise StepFault(step, error) from error
 
 
-def check_fault(run: Run, key: str) -> None:
-    """InvalidError if the step is to fail of an error of the engine."""
-    if key in run.faults:
-        raise InvalidError(run.faults[key].message)
-
-
 class Faults:
-    """What went wrong with one run in one turn, and how far one had to go for it."""
+    """The errors of one run in one turn, and how far it had to go because of them."""
 
     def __init__(self) -> None:
         self._steps: dict[str, StepError] = {}
@@ -63,27 +59,27 @@ class Faults:
         self._past_help = False
 
     def meet(self, error: Exception) -> bool:
-        """Takes the error in; False if nothing more can be done."""
+        """Takes the error in. Returns False if nothing more can be done."""
         if self._past_help:
             return False
         step = getattr(error, "step", "")
-        told = _told(step, error.cause if isinstance(error, StepFault) else error)
+        shown = _shown(step, error.cause if isinstance(error, StepFault) else error)
         if self._run is not None:
             self._past_help = True
         elif step and step not in self._steps and len(self._steps) < FAULTS_MAX:
-            self._steps[step] = told
+            self._steps[step] = shown
         else:
-            self._run = (self._steps.get(step, told), step)
+            self._run = (self._steps.get(step, shown), step)
         return True
 
-    def tell(self, run: Run) -> None:
+    def mark(self, run: Run) -> None:
         """Lets the run, as it was just read from the log, be decided accordingly."""
         run.faults = dict(self._steps)
         run.broken = self._run
         run.past_help = self._past_help
 
 
-def _told(step: str, cause: Exception) -> StepError:
+def _shown(step: str, cause: Exception) -> StepError:
     kind, text = ENGINE_ERROR, f"{type(cause).__name__} in the engine; see the scheduler's log"
     if isinstance(cause, AgentFlowError):
         kind, text = cause.kind, cause.message

@@ -1,15 +1,15 @@
 """Graph-style workflows: supersteps over a shared state, as Pregel and LangGraph have them. Pure.
 
 The active nodes of a superstep run in parallel, each as a step of its own (`node`, `node#2`, ... by visit). When all
-are decided, what they gave is merged into the shared state by the reducers, in the definition's order, and checked
-against the state's schema; then the edges that are taken name the nodes of the next superstep. A skipped or failed node
+are decided, their outputs are merged into the shared state by the reducers, in the definition's order, and checked
+against the state's schema. Then the edges that are taken name the nodes of the next superstep. A skipped or failed node
 contributes nothing. Without a next node the run completes, and the state is its output.
 
-A subgraph gives back its whole state. Of a key with which it began as the parent had it, only what it changed counts:
+A subgraph returns its whole state. If it began with the parent's value of a key, only its change of that value counts:
 what it appended is appended once.
 
-Each superstep is one decision, `graph.advanced`: what changed of the state, and who runs now. It stands before the
-steps that it begins, so a refold after a crash anywhere knows where the graph is.
+Each superstep is one decision, `graph.advanced`, with the changes of the state and the steps that run now. It stands in
+the log before those steps begin. So after a crash anywhere the fold knows where the graph is.
 """
 
 from __future__ import annotations
@@ -38,19 +38,22 @@ from agentflow_scheduler.runs.decisions import RunDecisions
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import taken
+from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 
 class EdgeError(InvalidError):
-    """The condition of an edge can't be decided. step: the one that the edge leads out of."""
+    """The condition of an edge can't be decided. `step` is the one that the edge leads out of."""
 
     def __init__(self, message: str, step: str) -> None:
         super().__init__(message)
         self.step = step
 
 
-def advance(run: Run, out: RunDecisions) -> bool:
-    """Once all active nodes are decided: begins the next superstep. False if there is none, or if it fails (see
-    `out.failure`). Raises NeedBlob."""
+def begin_superstep(run: Run, out: RunDecisions) -> bool:
+    """Begins the next superstep once all active nodes are decided.
+
+    Returns False if there is none, or if it fails (see `out.failure`). Raises NeedBlob.
+    """
     state, plan = run.state, run.plan
     out.at = ""
     assert plan.graph is not None  # noqa: S101
@@ -61,11 +64,9 @@ def advance(run: Run, out: RunDecisions) -> bool:
             changed, following, bounded = _after(run, out)
         else:
             changed, following, bounded = _initial(run, out), [plan.graph.entry_point], []
-    except StateError as error:
-        _fail(out, "invalid_state", error)
-        return False
     except InvalidError as error:
-        _fail(out, "undecidable", error)
+        kind = "invalid_state" if isinstance(error, StateError) else UNDECIDABLE
+        out.failure = (StepError(kind, error.message, retryable=False), getattr(error, "step", ""))
         return False
     if following and state.superstep >= plan.graph.max_supersteps:
         text = (
@@ -88,10 +89,6 @@ def advance(run: Run, out: RunDecisions) -> bool:
     return bool(keys)
 
 
-def _fail(out: RunDecisions, kind: str, error: InvalidError) -> None:
-    out.failure = (StepError(kind, error.message, retryable=False), getattr(error, "step", ""))
-
-
 def _next_key(state: RunState, node: str) -> str:
     was_there = node in state.steps or node in state.visits
     return visit_key(node, state.visits.get(node, 1) + 1) if was_there else node
@@ -101,7 +98,7 @@ def _next_key(state: RunState, node: str) -> str:
 
 
 def _initial(run: Run, out: RunDecisions) -> dict[str, Any]:
-    """The values at the start: `initial`, and over it the inputs that are there."""
+    """Returns the values at the start: those of `initial`, replaced by the inputs that are given."""
     assert run.plan.graph is not None  # noqa: S101
     inputs = out.scope.inputs() or {}
     values = dict(run.plan.graph.state.initial)
@@ -131,7 +128,7 @@ def _check(run: Run, out: RunDecisions, changed: dict[str, Any]) -> None:
 
 
 def _after(run: Run, out: RunDecisions) -> tuple[dict[str, Any], list[str], list[str]]:
-    """What the superstep changed, who runs next, and which bounded edges led there."""
+    """Returns what the superstep changed, the nodes that run next, and the bounded edges that led there."""
     changed: dict[str, Any] = {}
     writers: dict[str, str] = {}
     active = [node for node in run.plan.nodes.values() if current_key(run.state, node.id) in run.in_superstep]
@@ -153,7 +150,7 @@ def _merge(run: Run, out: RunDecisions, node: PlanNode, changed: dict[str, Any],
     if run.state.steps[key].status is not StepStatus.COMPLETED:
         return
     output = out.scope.look(output_of(run.state, key))
-    if run.state.steps[key].width >= 0:  # a list of parts, of which some may be stored out of line
+    if run.state.steps[key].width >= 0:  # a list of parts, and some may be stored out of line
         output = out.scope.inside(output)
     reducers = run.plan.graph.state.reducers
     lent = _lent(run.state, node)
@@ -162,14 +159,14 @@ def _merge(run: Run, out: RunDecisions, node: PlanNode, changed: dict[str, Any],
             reducer = reducers.get(name, "replace")
             present = name in changed or name in shared
             began = out.scope.look(shared[name]) if name in lent and name in shared else None
-            held = changed.get(name)
+            before = changed.get(name)
             if name not in changed and present and (reducer != "replace" or began is not None):
-                held = out.scope.look(shared[name])  # who replaces need not look
+                before = out.scope.look(shared[name])  # a plain replacement needs no look
             if began is not None:
-                reduced = state_schema.reduce_change(reducer, name, held, began, value)
+                reduced = state_schema.reduce_change(reducer, name, before, began, value)
             else:
-                reduced = state_schema.reduce(reducer, name, held, value, present)
-            if not present or reduced is not held or (reducer == "replace" and began is None):
+                reduced = state_schema.reduce(reducer, name, before, value, present)
+            if not present or reduced is not before or (reducer == "replace" and began is None):
                 changed[name] = reduced
                 writers[name] = key
     except InvalidError as error:
@@ -177,12 +174,12 @@ def _merge(run: Run, out: RunDecisions, node: PlanNode, changed: dict[str, Any],
 
 
 def _lent(state: RunState, node: PlanNode) -> frozenset[str]:
-    """The keys of the state with which a subgraph began, and whose values it gives back by what the node writes."""
+    """Returns the keys of the state that a subgraph began with, and whose values it returns by what the node writes."""
     work = node.work
     raw = None if work is None or work.kind != "subworkflow" else state.definitions.get(work.workflow_ref)
     if work is None or not raw or raw.get("graph") is None or isinstance(node.writes, str):
         return frozenset()
-    known = raw.get("inputs") or None  # one that declares none takes whatever it is given
+    known = raw.get("inputs") or None  # without declared inputs it takes every key
     sources = {key: key for key in state.shared} if node.writes is None else _written(node.writes)
     return frozenset(
         key
@@ -193,13 +190,13 @@ def _lent(state: RunState, node: PlanNode) -> frozenset[str]:
 
 
 def _written(writes: dict[str, str]) -> dict[str, str]:
-    """By key of the state, the field of the output that is written there as it is."""
-    found = {key: expressions.parse_reference(f"node.{part}") for key, part in writes.items()}
-    return {key: str(at[2][0]) for key, at in found.items() if at is not None and len(at[2]) == 1}
+    """Returns by key of the state the field of the output that is written there unchanged."""
+    references = {key: expressions.parse_reference(f"node.{part}") for key, part in writes.items()}
+    return {key: str(at[2][0]) for key, at in references.items() if at is not None and len(at[2]) == 1}
 
 
 def _given(node: PlanNode, output: Any) -> dict[str, Any]:
-    """What a node gives to the state. Raises InvalidError."""
+    """Returns what a node gives to the state. Raises InvalidError."""
     writes = node.writes
     if isinstance(writes, str):
         return {writes: output}
@@ -216,13 +213,13 @@ def _given(node: PlanNode, output: Any) -> dict[str, Any]:
 
 
 def _part(output: Any, path: str) -> Any:
-    found = expressions.parse_reference(f"node.{path}")
-    assert found is not None  # noqa: S101  (checked with the definition)
-    return expressions.walk(output, found[2], path)
+    reference = expressions.parse_reference(f"node.{path}")
+    assert reference is not None  # noqa: S101  (checked with the definition)
+    return expressions.walk(output, reference[2], path)
 
 
 def _blame(error: StateError, writers: dict[str, str]) -> StateError:
-    """The error with the steps that gave what is at fault."""
+    """Returns the error with the steps that gave the values at fault."""
     keys = [writers[name] for name in error.keys if name in writers] or list(dict.fromkeys(writers.values()))
     return StateError(f"{', '.join(keys)}: {error.message}", error.keys, step=keys[0] if len(keys) == 1 else "")
 
@@ -231,7 +228,7 @@ def _blame(error: StateError, writers: dict[str, str]) -> StateError:
 
 
 def _route(run: Run, out: RunDecisions, active: list[PlanNode], changed: dict[str, Any]) -> tuple[list[str], list[str]]:
-    """The next nodes in the definition's order, and the bounded edges that are taken. Raises InvalidError."""
+    """Returns the next nodes in the definition's order, and the bounded edges that are taken. Raises InvalidError."""
     targets: set[str] = set()
     bounded: list[str] = []
     scope = out.scope.within({})
@@ -244,8 +241,8 @@ def _route(run: Run, out: RunDecisions, active: list[PlanNode], changed: dict[st
             try:
                 is_taken = taken(scope, edge.source, edge.condition)
             except InvalidError as error:
-                told = f"the edge {edge.source} -> {edge.target}: {error.message}"
-                raise EdgeError(told, current_key(run.state, edge.source)) from None
+                text = f"the edge {edge.source} -> {edge.target}: {error.message}"
+                raise EdgeError(text, current_key(run.state, edge.source)) from None
             if is_taken:
                 targets.add(edge.target)
                 if edge.max_iterations is not None:

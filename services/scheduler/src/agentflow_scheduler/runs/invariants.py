@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from agentflow_common.runs.state import StepState, StepStatus, child_key, current_key, parent_of
-from agentflow_scheduler.runs.attempts import is_begun
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_undo
-from agentflow_scheduler.runs.verdict import judge, last_word
+from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
+from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
 
 
 class Invariant(NamedTuple):
@@ -110,7 +109,7 @@ def _final_steps(run: Run) -> Iterator[Invariant]:
 def _is_final(run: Run, node: PlanNode, key: str, step: StepState) -> bool:
     if step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED, StepStatus.FAILED}:
         return True  # one that failed and is tried again is RETRYING or under way by now, or dirty
-    goes_on = "go_on" in {judge(node, key, step), key in run.faults and last_word(node, key)}
+    goes_on = "go_on" in {judge(node, key, step), key in run.faults and final_verdict(node, key)}
     return step.status is StepStatus.OUTCOME_UNKNOWN and goes_on
 
 

@@ -19,10 +19,7 @@ from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import parse_reference
-from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.expressions.state_schema import Schema
-from agentflow_common.json_values import kind_of
-from agentflow_common.runs.state import MARKER
 from agentflow_scheduler.bounds import CHAIN_STEPS
 from agentflow_scheduler.runs.scope import RAN, Resolver, Scope, at_field, compile_value, gathered, holds, taken
 
@@ -239,35 +236,3 @@ def _is_taken(scope: Scope, source: str, target: str, condition: str | None) -> 
         return taken(scope, source, condition)
     except InvalidError as error:
         raise at_field(f"the edge {source} -> {target}", error) from None
-
-
-def mapped_items(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple[str, list[Any]]:
-    """The input that a parallel node maps over, by `for_each` or as the only list, and its items."""
-    looked = {name: _one(value, scope) for name, value in inputs.items()} if node.for_each is None else {}
-    name = node.for_each or ""
-    if not name:
-        lists = [key for key, value in looked.items() if isinstance(value, list)]
-        if len(lists) != 1:
-            found = "none" if not lists else ", ".join(lists)
-            raise ExpressionError(f"a parallel step needs one input that is a list (found: {found}); set `for_each`")
-        name = lists[0]
-    items = looked[name] if name in looked else _one(inputs[name], scope)
-    if not isinstance(items, list):
-        raise ExpressionError(f"the input {name!r} of a parallel step must be a list, it is {kind_of(items)}")
-    return name, items
-
-
-def map_items(node: PlanNode, scope: Scope) -> list[Any]:
-    """The items of a map node."""
-    try:
-        items = _one(node.values["over"](scope), scope)
-    except InvalidError as error:
-        raise at_field("over", error) from None
-    if not isinstance(items, list):
-        raise ExpressionError(f"`over` must be a list, it is {kind_of(items)}")
-    return items
-
-
-def _one(value: Any, scope: Scope) -> Any:
-    """A value that is stored out of line as a whole; markers inside of it stay."""
-    return scope.inside(value) if isinstance(value, dict) and MARKER in value else value

@@ -5,8 +5,8 @@ The bookkeeping is derived from the state and is never stored. invariants.py say
 - `apply` folds a fact and marks the step that it is about as dirty.
 - machine.py looks at every dirty step once and takes it out of `dirty`. What it decides is folded as well, and may make
   further steps dirty.
-- A step whose status is final is counted once, in `decided`; see attempts.mark_final. It counts down the steps that
-  wait for it, and a step becomes dirty when its count reaches 0.
+- A step whose status is final is counted once, by `mark_final`. That counts down the steps that wait for it, and a
+  step becomes dirty when its count reaches 0.
 
 After a crash a new Run is made from the state that the log gives. Then every step is dirty.
 """
@@ -18,9 +18,21 @@ from functools import lru_cache
 from typing import Final
 
 from agentflow_common import events as ev
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs.fold import evolve
-from agentflow_common.runs.state import ACTIVE, OPEN, UNDO, RunState, StepStatus, current_key, node_of, parent_of
+from agentflow_common.runs.state import (
+    ACTIVE,
+    OPEN,
+    UNDO,
+    RunState,
+    StepState,
+    StepStatus,
+    current_key,
+    node_of,
+    parent_of,
+    visit_key,
+)
 from agentflow_scheduler.runs.plan import Plan, PlanNode
 
 IN_FLIGHT: Final = OPEN - {StepStatus.WAITING}
@@ -129,6 +141,40 @@ class Run:
         """Returns how many of the nodes that this one waits for are undecided."""
         return self.blockers_left.get(node, self.plan.waits[node])
 
+    def mark_final(self, key: str) -> None:
+        """Notes that the step will not change any more, and counts down what waits for it. Twice is harmless."""
+        if key in self.decided:
+            return
+        self.decided[key] = None
+        if is_undo(key):
+            return
+        parent = parent_of(key)
+        if parent is not None:
+            if parent in self.open_children:
+                self.open_children[parent] -= 1
+                if self.state.steps[key].status is not StepStatus.COMPLETED:
+                    self.failed_children[parent] = self.failed_children.get(parent, 0) + 1
+            self.dirty[parent] = None
+            return
+        self.undecided_count -= 1
+        if self.plan.graph is None:
+            node = self.plan.nodes[node_of(key)]
+            for target in node.targets:
+                self.count_down(target)
+            if node.back:
+                self.loop_exits[node.id] = None
+
+    def count_down(self, node: str) -> None:
+        """Notes that one of the nodes that this one waits for is decided."""
+        self.blockers_left[node] = left = self.blockers(node) - 1
+        if not left:
+            self.dirty[visit_key(node, self.state.visits.get(node, 1))] = None
+
+    def check_fault(self, key: str) -> None:
+        """Raises InvalidError if the step is to fail because of an error of the engine."""
+        if key in self.faults:
+            raise InvalidError(self.faults[key].message)
+
     def worker_continues(self, event: ev.Event) -> bool:
         """True if the worker goes on by itself after this fact, so that there is nothing to decide now."""
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
@@ -149,6 +195,10 @@ class Run:
         base = parent_of(key) or key
         return base in self.in_superstep if self.plan.graph else base == current_key(self.state, node.id)
 
+    def is_revisited(self, node: PlanNode) -> bool:
+        """True if a back edge led to the node's present visit."""
+        return any(loop.target == node.id and self.state.taken.get(loop.edge) for loop in self.plan.loops)
+
     def is_left_over(self, key: str) -> bool:
         """True for a part of a step that has ended, or ends now, without it: nothing follows from it."""
         name = parent_of(key)
@@ -161,3 +211,13 @@ class Run:
 @lru_cache(4096)  # asked many times of a key while its step is decided
 def is_undo(key: str) -> bool:
     return key.endswith(UNDO)
+
+
+def is_begun(step: StepState | None) -> bool:
+    """True if the step had an attempt in this run, or needs none.
+
+    A part that a retried run takes up again is RETRYING without an attempt. The step that it is a part of begins it.
+    """
+    if step is None or step.status is StepStatus.PENDING:
+        return False
+    return step.status is not StepStatus.RETRYING or step.attempt > 0

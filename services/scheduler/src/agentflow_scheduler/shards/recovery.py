@@ -21,7 +21,7 @@ from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State, folding, is_over, may_begin_with
-from agentflow_scheduler.runs import ending
+from agentflow_scheduler.runs.steps import subworkflows
 from agentflow_scheduler.shards.overtaken import overtaken
 from agentflow_scheduler.shards.snapshots import load_snapshot
 
@@ -220,7 +220,7 @@ async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, 
     if state.parent is not None:
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)
-        fields = ending.of_end(state, state.parent, Payload(), cause)
+        fields = subworkflows.end_of(state, state.parent, Payload(), cause)
         ended = ev.ChildEnded(org=to.org, run=to.name, ts=now_ms, trace=state.trace, **fields)
         entries.append(Entry(subjects.run_in(to), ev.encode(ended)))
     with contextlib.suppress(ConflictError):  # another scheduler was first

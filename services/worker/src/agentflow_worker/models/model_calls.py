@@ -1,9 +1,8 @@
-"""The model calls of one step attempt: the candidates in their order, and the result of each call.
+"""The model calls of one step attempt: candidates in their order, and what each call came to.
 
-Every call is recorded with its tokens and its cost, however it ended. After a failure the next
-candidate is called. There are two exceptions, because the next candidate would fail in the same way
-and cost money: a prompt that is too long, and an answer that was cut off by the limit on its
-length.
+Every call is an attempt on the record, with its tokens and cost, whatever ended it. A failure moves on to the next
+candidate, except where the next one could only fail in the same way and would have to be paid for it: a prompt that is
+too long, and an answer that the limit on its length cut off.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ _FIXES: Final = {
 
 
 class Calls:
-    """The calls of one step attempt."""
+    """The calls of one step attempt. attempts: all that were made. trace: of the span that they belong to."""
 
     def __init__(self, task: StepScheduled, publish: Publish, providers: Providers) -> None:
         self.task = task
-        self.trace = task.trace  # of the span that the calls belong to
-        self.attempts: list[LlmAttempt] = []  # all that were made
+        self.trace = task.trace
+        self.attempts: list[LlmAttempt] = []
         self._failed: list[tuple[LlmAttempt, ProviderError]] = []
         self._publish = publish
         self._providers = providers
@@ -53,14 +52,13 @@ class Calls:
 
     @property
     def most(self) -> int:
-        """The largest number of calls for one answer."""
+        """How many calls one answer may take."""
         return 1 + CONTINUATIONS_MAX if self._on_truncated == GO_ON else 1
 
     async def first_answer(self, candidates: Sequence[rpc.Candidate], make: Make) -> tuple[rpc.Candidate, Completion]:
-        """Returns the first candidate that answers, and its answer. make: makes the request to a
-        candidate.
+        """The first candidate that answers, and its answer. make: the request to a candidate.
 
-        Raises AgentFlowError if none answers, with the error of each.
+        Raises AgentFlowError if none answers, with what each of them said.
         """
         for candidate in candidates:
             request = await make(candidate)
@@ -76,10 +74,10 @@ class Calls:
         raise failure(self._failed, str(self.task.policy.get("quality") or "the wanted"))
 
     async def _answer(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
-        """Returns the whole answer of one candidate, which may take several calls."""
+        """The whole answer of one candidate, which may take several calls."""
         whole: Completion | None = None
-        for calls_left in reversed(range(self.most)):
-            whole = await self._call(candidate, request, live, whole, calls_left)
+        for left in reversed(range(self.most)):
+            whole = await self._call(candidate, request, live, whole, left)
             if whole.finish_reason != LENGTH or self._on_truncated != GO_ON:
                 break
             request = dataclasses.replace(request, so_far=whole.text, json_output=False)
@@ -92,9 +90,9 @@ class Calls:
         request: CompletionRequest,
         live: LiveStream,
         before: Completion | None,
-        calls_left: int,
+        left: int,
     ) -> Completion:
-        """Makes one call and returns the answer so far. calls_left: how many calls may follow it."""
+        """One call; the answer so far. left: how many calls may follow it."""
         began, chars = time.perf_counter(), live.chars
         status = "ok"
         try:
@@ -103,8 +101,11 @@ class Calls:
             ):
                 made = counted(await self._complete(candidate, request, live), request)
                 whole = _joined(before, made)
-                continues = made.finish_reason == LENGTH and calls_left and made.text
-                error = None if continues else self._objection(candidate, request, whole)
+                goes_on = made.finish_reason == LENGTH and left and made.text
+                error = None if goes_on else objection(
+                    whole, provider=candidate.provider, limit=request.max_output_tokens,
+                    on_truncated=self._on_truncated, wants_json=self._wants_json,
+                )  # fmt: skip
                 if error is not None:
                     error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
                     raise error
@@ -122,22 +123,8 @@ class Calls:
         self._record(candidate, (made.input_tokens, made.output_tokens), began, None, finish=made.finish_reason)
         return whole
 
-    def _objection(
-        self, candidate: rpc.Candidate, request: CompletionRequest, whole: Completion
-    ) -> ProviderError | None:
-        return objection(
-            whole,
-            provider=candidate.provider,
-            limit=request.max_output_tokens,
-            on_truncated=self._on_truncated,
-            wants_json=self._wants_json,
-        )
-
     async def _complete(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
-        """Returns the provider's completion.
-
-        Every exception becomes a ProviderError, which ends this call alone.
-        """
+        """The provider's completion. Whatever else it raises becomes a ProviderError, which ends the call alone."""
         try:
             provider = await self._provider(candidate)
             return await provider.complete(request, live.push)
@@ -186,7 +173,7 @@ class Calls:
 
 
 def _joined(before: Completion | None, made: Completion) -> Completion:
-    """Joins an answer and its continuation."""
+    """An answer and its continuation as one."""
     if before is None:
         return made
     return dataclasses.replace(
@@ -201,8 +188,7 @@ def _joined(before: Completion | None, made: Completion) -> Completion:
 
 
 def failure(failed: Sequence[tuple[LlmAttempt, ProviderError]], quality: str) -> AgentFlowError:
-    """Returns the step's error when no candidate answered: the error of each one, and how long to
-    wait.
+    """The step's error when no candidate answered: what each one said, and how long to wait.
 
     It is retryable if any of them was, after the shortest wait that a provider asked for.
     """
@@ -211,13 +197,13 @@ def failure(failed: Sequence[tuple[LlmAttempt, ProviderError]], quality: str) ->
     last = failed[-1][1]
     errors = [error for _, error in failed]
     retryable = last.kind not in _LAST and any(error.retryable for error in errors)
-    decisive = next((error for error in errors if error.retryable), last) if retryable else last
+    told = next((error for error in errors if error.retryable), last) if retryable else last
     waits = [error.retry_after_ms for error in errors if error.retryable and error.retry_after_ms is not None]
     said = "; ".join(f"{attempt.provider}/{attempt.model}: {_said(attempt, error)}" for attempt, error in failed)
-    fix = _FIXES.get(decisive.kind, "see the attempts in the trace")
+    fix = _FIXES.get(told.kind, "see the attempts in the trace")
     error = AgentFlowError(
         f"{'every model' if len(failed) > 1 else 'the model'} failed ({said}); {fix}",
-        kind=decisive.kind,
+        kind=told.kind,
         retry_after_ms=min(waits, default=None),
     )
     error.retryable = retryable

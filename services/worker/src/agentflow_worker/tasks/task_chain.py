@@ -1,6 +1,4 @@
-"""A task in a worker's hands: the step that the queue delivered, and the steps that follow in it
-(ADR 0009).
-"""
+"""A task in a worker's hands: the step that the queue delivered, and the steps that follow in it (ADR 0009)."""
 
 from __future__ import annotations
 

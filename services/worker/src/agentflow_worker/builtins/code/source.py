@@ -1,7 +1,4 @@
-"""Python source as a tree.
-
-Any text that is not Python ends in a clear error. Nothing is imported or run.
-"""
+"""Python source as a tree: what can't be read ends in a clear error, whatever it is. Nothing is imported or run."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method."""
+    """A function or method. qualname: with the classes and functions around it. nested: stands in another function."""
 
-    qualname: str  # with the classes and functions around it
+    qualname: str
     node: FunctionNode
     in_class: bool
-    nested: bool  # it stands in another function
+    nested: bool
 
     @property
     def lines(self) -> int:
@@ -33,7 +30,7 @@ class Function:
 
 
 def parse(code: str, name: str = "the code") -> ast.Module:
-    """Returns the syntax tree. Raises InvalidError with the line and the reason."""
+    """The syntax tree. InvalidError names the line and what is wrong."""
     if len(code) > CODE_CHARS_MAX:
         raise InvalidError(
             f"{name} has {len(code):,} characters, the limit is {CODE_CHARS_MAX:,}: split it", kind="code_too_large"
@@ -52,7 +49,7 @@ def parse(code: str, name: str = "the code") -> ast.Module:
 
 
 def functions(tree: ast.Module) -> list[Function]:
-    """Returns all functions in the order of their lines: methods, nested and asynchronous ones too."""
+    """All functions in the order of their lines: methods, nested and asynchronous ones too."""
     found: list[Function] = []
     todo: list[tuple[ast.AST, tuple[str, ...], bool, bool]] = [(tree, (), False, False)]
     while todo:
@@ -70,10 +67,8 @@ def functions(tree: ast.Module) -> list[Function]:
 
 
 def own_nodes(root: ast.AST) -> Iterator[ast.AST]:
-    """Yields the nodes of a function's (or a module's) own control flow.
-
-    Nested functions and classes are left out; lambdas and comprehensions are part of it.
-    """
+    """The nodes of a function's (or a module's) own control flow: without nested functions and classes, but with
+    lambdas and comprehensions."""
     todo: list[ast.AST] = list(getattr(root, "body", []))
     while todo:
         node = todo.pop()
@@ -83,7 +78,7 @@ def own_nodes(root: ast.AST) -> Iterator[ast.AST]:
 
 
 def argument_names(node: FunctionNode) -> list[str]:
-    """Returns the names of the arguments as a caller sees them, with `*` and `**`."""
+    """As a caller sees them, with `*` and `**`."""
     given = node.args
     names = [argument.arg for argument in (*given.posonlyargs, *given.args)]
     if given.vararg:
@@ -95,5 +90,5 @@ def argument_names(node: FunctionNode) -> list[str]:
 
 
 def code_lines(code: str) -> int:
-    """Counts the lines that are neither blank nor a comment."""
+    """Lines that are neither blank nor a comment."""
     return sum(1 for line in code.splitlines() if line.strip() and not line.lstrip().startswith("#"))

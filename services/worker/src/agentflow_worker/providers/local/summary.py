@@ -1,10 +1,8 @@
-"""Extractive summaries, keywords and passages: the text's own words, chosen by what the text itself
-stresses.
+"""Extractive summaries, keywords and passages: the text's own words, chosen by what the text itself stresses.
 
-Sentence centrality is LexRank (Erkan and Radev, 2004): the stationary distribution of a walk
-between similar sentences. Redundancy is kept out by maximal marginal relevance (Carbonell and
-Goldstein, 1998). Passages for a question rank by BM25. Plain Python: on documents of this size it
-is as good as numpy or scikit-learn and costs no import.
+Sentence centrality is LexRank (Erkan and Radev, 2004): the stationary distribution of a walk between similar sentences.
+Redundancy is kept out by maximal marginal relevance (Carbonell and Goldstein, 1998). Passages for a question rank by
+BM25. Plain Python: on documents of this size it is as good as numpy or scikit-learn and costs no import.
 """
 
 from __future__ import annotations
@@ -24,11 +22,9 @@ Vector = dict[str, float]
 
 
 def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = False, focus: str = "") -> dict[str, Any]:
-    """Returns {"summary", "sentences": in the text's order, "coverage": share of the topic words in
-    the summary}.
+    """{"summary", "sentences": in the text's order, "coverage": share of the topic words that the summary holds}.
 
-    focus: the topics that interest the reader. pro: also weighs headings and position, and avoids
-    repetition.
+    focus: what the reader cares for. pro: also weighs headings and position, and avoids saying the same thing twice.
     """
     found = t.prose(text)
     language, _ = t.detect_language(text)
@@ -57,7 +53,7 @@ def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = Fals
 
 
 def _vectors(found: list[str], stop: frozenset[str]) -> list[Vector]:
-    """Returns TF-IDF vectors of length 1."""
+    """TF-IDF vectors of length 1."""
     counts = [Counter(t.terms(sentence, stop)) for sentence in found]
     seen: Counter[str] = Counter()
     for count in counts:
@@ -72,7 +68,7 @@ def _vectors(found: list[str], stop: frozenset[str]) -> list[Vector]:
 
 
 def _shortlist(found: list[str], vectors: list[Vector]) -> list[int]:
-    """Returns the sentences nearest to the whole text's centroid, in order, at most RANKED_SENTENCES_MAX."""
+    """The sentences nearest to the whole text's centroid, in order, at most RANKED_SENTENCES_MAX."""
     if len(found) <= RANKED_SENTENCES_MAX:
         return list(range(len(found)))
     centroid: dict[str, float] = defaultdict(float)
@@ -109,9 +105,7 @@ def _centrality(vectors: list[Vector]) -> list[float]:
 
 
 def _length_factor(sentence: str) -> float:
-    """Returns less for very short sentences, which say little, and very long ones, which are hard
-    to read alone.
-    """
+    """Very short sentences say little and very long ones are hard to read out of context."""
     n = len(t.words(sentence))
     if n < 5:
         return 0.15
@@ -152,15 +146,13 @@ def _dot(a: Vector, b: Vector) -> float:
 
 def _coverage(picked: list[str], found: list[str], stop: frozenset[str]) -> float:
     whole = Counter(term for sentence in found for term in t.terms(sentence, stop))
-    covered = {term for sentence in picked for term in t.terms(sentence, stop)}
+    held = {term for sentence in picked for term in t.terms(sentence, stop)}
     total = sum(whole.values())
-    return round(sum(n for term, n in whole.items() if term in covered) / total, 3) if total else 1.0
+    return round(sum(n for term, n in whole.items() if term in held) / total, 3) if total else 1.0
 
 
 def keywords(text: str, most: int = 8) -> list[str]:
-    """Returns phrases of one to three topic words that the text repeats, the best first (after
-    RAKE, Rose 2010).
-    """
+    """The phrases of one to three topic words that the text repeats, the most telling first (after RAKE, Rose 2010)."""
     text = t.without_addresses(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)
@@ -200,32 +192,29 @@ def keywords(text: str, most: int = 8) -> list[str]:
 
 
 def _runs(line: str, stop: frozenset[str]) -> list[list[str]]:
-    """Returns unbroken runs of topic words.
-
-    A stopword, number, token or punctuation mark ends one.
-    """
+    """Unbroken runs of topic words; a stopword, number, token or punctuation mark ends one."""
     runs: list[list[str]] = []
-    run: list[str] = []
+    held: list[str] = []
     end = 0
     for match in t.WORD.finditer(line):
         word = match.group()
-        if run and line[end : match.start()].strip():
-            runs.append(run)
-            run = []
+        if held and line[end : match.start()].strip():
+            runs.append(held)
+            held = []
         if len(word) < 3 or word[0] in "<0123456789" or word.lower() in stop:
-            if run:
-                runs.append(run)
-                run = []
+            if held:
+                runs.append(held)
+                held = []
         else:
-            run.append(word)
+            held.append(word)
         end = match.end()
-    if run:
-        runs.append(run)
+    if held:
+        runs.append(held)
     return runs
 
 
 def passages(text: str, question: str, most: int = 3) -> list[dict[str, Any]]:
-    """Returns the sentences that best match the question: [{"text", "score", "position"}], the best first."""
+    """The sentences that best match the question: [{"text", "score", "position"}], best first, maybe none."""
     found = t.sentences(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)

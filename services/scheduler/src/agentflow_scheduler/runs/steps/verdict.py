@@ -1,4 +1,4 @@
-"""What a node's policy says of a step that did not succeed: retry, ask, fail, or go on without it. Pure."""
+"""The verdict on a step that did not succeed: retry it, ask a person, fail the run, or go on without it. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ UNDECIDABLE: Final = "undecidable"
 _BASES: Final = {"timeout": ("TimeoutError",), "heartbeat_timeout": ("TimeoutError",)}  # of the engine's own types
 _UNSURE: Final = frozenset(
     {"timeout", "heartbeat_timeout", "outcome_unknown", "cancelled", "undecidable", "engine_error"}
-)  # of the last two, an attempt before it may have had an effect
+)  # before an error of the last two types, an earlier attempt may have had an effect
 Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
 def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
-    """What the node's policy says of a step that has failed, or of which nobody knows what became of it: `retry`, `ask`
-    a person, `fail` the run, `go_on` without it."""
+    """Decides by the node's policy what follows for a step that failed or whose outcome is unknown.
+
+    `retry` it, `ask` a person, `fail` the run, or `go_on` without it.
+    """
     retry = retry_of(node, key)
     error = error_of(step)
     if is_unknown(key, step):
@@ -34,29 +36,34 @@ def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
         again = False
     else:
         again = _may_retry(retry, error, step.attempt)
-    return "retry" if again and not step.expired else last_word(node, key)
+    return "retry" if again and not step.expired else final_verdict(node, key)
 
 
-def last_word(node: PlanNode, key: str) -> Verdict:
-    """What follows once there are no more attempts. An item is judged by the step that it is a part of."""
+def final_verdict(node: PlanNode, key: str) -> Verdict:
+    """Returns what follows once there are no more attempts. An iteration or an item of a map never fails the run."""
     item = node.kind in {"map", "loop"} and parent_of(key) is not None
     return "fail" if node.policy.on_failure == "fail" and not item and not is_undo(key) else "go_on"
 
 
-def is_final(node: PlanNode, key: str, step: StepState) -> bool:
-    """Whether the run fails of this step, as it stands."""
+def fails_run(node: PlanNode, key: str, step: StepState) -> bool:
+    """True if the step, as it is now, makes the run fail."""
     over = step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN}
     return over and judge(node, key, step) == "fail"
 
 
 def is_unknown(key: str, step: StepState) -> bool:
-    """Whether it may have taken effect; a compensation bears to be repeated."""
+    """True if the step may have taken effect. A compensation never counts: it can be repeated."""
     return step.status is StepStatus.OUTCOME_UNKNOWN and not is_undo(key)
 
 
 def is_unsure(step: StepState | None) -> bool:
-    """Whether an attempt of the step that failed, the last one or one before it, may have taken effect."""
+    """True if an attempt of the step that failed, the last one or one before it, may have taken effect."""
     return step is not None and (step.unsure or (step.error is not None and step.error.type in _UNSURE))
+
+
+def acted_before(step: StepState | None, attempt: int) -> bool:
+    """True if an attempt before this one may have taken effect."""
+    return attempt > 1 and is_unsure(step)
 
 
 def error_of(step: StepState) -> StepError:
@@ -64,8 +71,8 @@ def error_of(step: StepState) -> StepError:
 
 
 def mistake(key: str, error: InvalidError) -> StepError:
-    """What a step fails of whose definition can't be followed."""
-    return StepError(UNDECIDABLE, f"{key}: {error.message}", retryable=False)  # of many alike, which one
+    """Returns the error of a step whose definition can't be followed. It names the step, which may be one of many."""
+    return StepError(UNDECIDABLE, f"{key}: {error.message}", retryable=False)
 
 
 def retry_of(node: PlanNode, key: str) -> Retry:
@@ -78,13 +85,13 @@ def _may_retry(retry: Retry, error: StepError, attempt: int) -> bool:
     names = {error.type, *error.bases, *_BASES.get(error.type, ())}
     if names.intersection(retry.non_retryable):
         return False
-    if retry.retryable:  # what is final by itself is tried again only if it is meant itself
+    if retry.retryable:  # an error that says it is final is tried again only if its own type is listed
         return error.type in retry.retryable or (error.retryable and not names.isdisjoint(retry.retryable))
     return error.retryable
 
 
 def retry_delay_ms(retry: Retry, run: str, key: str, attempt: int, error: StepError) -> int:
-    """The wait before the next attempt: backoff, spread by a jitter that depends on (run, step, attempt) alone."""
+    """Returns the wait before the next attempt: the backoff, with a jitter that depends on run, step and attempt."""
     factor = {"fixed": 1, "linear": attempt, "exponential": 2 ** min(attempt - 1, 30)}[retry.backoff]
     base = min(retry.initial_ms * factor, retry.max_ms)
     spread = 1 + retry.jitter * (2 * ids.fraction(run, key, attempt) - 1)

@@ -1,0 +1,214 @@
+"""Steps that run as parts: the children of a map or a parallel step, the iterations of a loop step. Pure.
+
+A step with children is `step.expanded` once, into as many as its list has items. Its children are offered as the bounds
+allow, each counts when its status is final, and the last one lets the step be `step.joined`. A map that has more failed
+items than its policy allows cancels the others and fails.
+
+A loop step goes on to one iteration after the other (`step.iterated`), until a condition or a bound ends it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from agentflow_common import events as ev
+from agentflow_common.errors import InvalidError
+from agentflow_common.events import Payload, StepError
+from agentflow_common.expressions.sandbox import ExpressionError
+from agentflow_common.runs import timer_ids
+from agentflow_common.runs.state import StepState, StepStatus, child_key, iteration_key
+from agentflow_scheduler.runs.decisions import StepContext
+from agentflow_scheduler.runs.run import is_begun
+from agentflow_scheduler.runs.scope import Scope, at_field, holds
+from agentflow_scheduler.runs.steps import attempts
+from agentflow_scheduler.runs.steps.inputs import items_of
+from agentflow_scheduler.runs.steps.time_limits import limit_step, set_missing_timers
+
+WIDTH_MAX: Final = 10_000  # children of one step
+_NOTHING: Final = Payload()
+
+
+# --- children ---
+
+
+def expand(at: StepContext) -> None:
+    """Gives the step one child for each item. Raises ExpressionError, NeedBlob."""
+    width = len(items_of(at.out, at.node, at.key)[1])
+    if width > WIDTH_MAX:
+        kind = "map" if at.node.kind == "map" else "parallel"
+        raise ExpressionError(f"a {kind} step has at most {WIDTH_MAX} items, the list holds {width}")
+    at.emit(ev.StepExpanded, width=width)
+    at.run.open_children[at.key] = width
+    advance_children(at)
+
+
+def advance_children(at: StepContext) -> None:
+    """Offers children that were not offered yet, as many as may run at once, and joins them when all are decided."""
+    if at.step.status is not StepStatus.RUNNING:  # after a crash it may be joined already
+        at.run.mark_final(at.key)
+        return
+    if at.node.kind == "map" and _has_failed(at):
+        return
+    if at.node.policy.total_timeout_ms is not None:
+        set_missing_timers(at)
+    if not at.run.open_children[at.key]:
+        at.emit(ev.StepJoined, status="completed")
+        at.run.mark_final(at.key)
+        return
+    room = _room(at)
+    if room > 0:
+        _offer_children(at, room)
+
+
+def _room(at: StepContext) -> int:
+    """Returns how many more children may be offered now, in order."""
+    run, key = at.run, at.key
+    left = run.next_children.get(key)
+    if left is None:
+        steps = run.state.steps
+        left = [i for i in reversed(range(at.step.width)) if not is_begun(steps.get(child_key(key, i)))]
+        run.next_children[key] = left
+    bound = at.node.config.concurrency if at.node.kind == "map" else None
+    under_way = run.open_children[key] - len(left)
+    return len(left) if bound is None else min(len(left), int(bound) - under_way)
+
+
+def _offer_children(at: StepContext, room: int) -> None:
+    out, node, work = at.out, at.node, at.work
+    name, items = items_of(out, node, at.key)
+    inputs = {} if node.kind == "map" else work.resolve(out.scope)
+    if len(items) != at.step.width:
+        raise AssertionError(f"{at.state.run}/{at.key}: {len(items)} items, expanded to {at.step.width}")
+    left = at.run.next_children[at.key]
+    pool = attempts.pool_of(at)
+    for _ in range(room):
+        if not at.may_offer(pool):
+            return
+        index = left[-1]
+        child = at.part(child_key(at.key, index))
+        out.at = child.key
+        try:
+            at.run.check_fault(child.key)
+            if node.kind == "map":
+                scope = out.scope.within({name: items[index], "index": index})
+                attempts.begin_with(child, 1, work.resolve(scope), scope)
+            else:
+                attempts.begin_with(child, 1, {**inputs, name: items[index]}, out.scope)
+        except InvalidError as error:
+            attempts.fail_undecidable(child, error)
+        left.pop()
+        if out.failure is not None:
+            return
+    out.at = at.key
+
+
+def _has_failed(at: StepContext) -> bool:
+    """Fails a map of which more items have failed than its policy allows. Returns True if it has failed."""
+    run, key, width, config = at.run, at.key, at.step.width, at.node.config
+    count = run.failed_children.get(key, 0)
+    allowed: float = 0
+    if config.on_item_failure == "continue":
+        bound = config.max_failures
+        allowed = width if bound is None else bound if bound >= 1 or bound == 0 else bound * width
+    if count <= allowed:
+        return False
+    children = (child_key(key, index) for index in range(width))
+    worst = next(c for c in children if c in run.decided and run.state.steps[c].status is not StepStatus.COMPLETED)
+    first = run.state.steps[worst].error
+    text = f"{count} of {width} items failed; the first, {worst}: {first.message if first else 'failed'}"
+    error = StepError(first.type if first else "item_failed", text, retryable=False)
+    cancel_parts(at, "the map has failed")
+    at.emit(ev.StepJoined, status="failed", error=error)
+    attempts.close_failed(at, error)
+    return True
+
+
+def cancel_parts(at: StepContext, reason: str) -> None:
+    """Closes the children or the iteration of a step that are under way."""
+    run = at.run
+    prefixes = (at.key + "[", at.key + "@")
+    for name in [name for name in (*run.in_flight, *run.external_waits) if name.startswith(prefixes)]:
+        part = at.part(name)
+        if part.step.status is StepStatus.OUTCOME_UNKNOWN and at.node.policy.on_unknown == "ask":
+            part.emit(ev.StepCancelled, attempt=part.step.attempt, reason=reason)  # no answer is waited for any more
+        attempts.cancel(part, reason)
+
+
+# --- loop steps ---
+
+
+def begin_loop(at: StepContext) -> None:
+    """Begins the first iteration, if `while` holds. Raises ExpressionError, NeedBlob."""
+    _begin_iteration(at, 1, _NOTHING)
+    if at.step.status is StepStatus.RUNNING:
+        limit_step(at)
+
+
+def advance_loop(at: StepContext) -> None:
+    """Begins the next iteration after one has ended, or ends the step."""
+    step = at.step
+    if step.status is not StepStatus.RUNNING:
+        at.run.mark_final(at.key)
+        return
+    set_missing_timers(at)
+    part = at.part(iteration_key(at.key, step.iteration))
+    iteration = at.state.steps.get(part.key)
+    if iteration is None:
+        attempts.begin(part, 1)
+    elif part.key in at.run.decided:
+        try:
+            _follow(at, iteration)
+        except InvalidError as error:
+            attempts.fail_undecidable(at, error)
+
+
+def _follow(at: StepContext, iteration: StepState) -> None:
+    """Decides what follows an iteration that is final."""
+    step, config = at.step, at.node.config
+    if iteration.status is not StepStatus.COMPLETED:
+        _fail(at, iteration.error or StepError("iteration_failed", "the iteration did not complete", retryable=False))
+        return
+    output = iteration.output or _NOTHING
+    if config.until is not None:
+        scope = at.out.scope.within({"iteration": step.iteration, "previous": at.out.scope.look(output)})
+        if _holds(scope, "until", config.until):
+            _complete(at, output)
+            return
+    if config.delay_ms and not step.due and step.iteration < config.max_iterations:
+        timer = timer_ids.delay(at.key, step.iteration)
+        if timer not in at.state.timers:
+            at.set_timer(timer, "wait", config.delay_ms)
+        return
+    _begin_iteration(at, step.iteration + 1, output)
+
+
+def _begin_iteration(at: StepContext, number: int, last: Payload) -> None:
+    config = at.node.config
+    scope = at.out.scope.within({"iteration": number, "previous": at.out.scope.look(last)})
+    if config.while_ is not None and not _holds(scope, "while", config.while_):
+        _complete(at, last)
+    elif number <= config.max_iterations:
+        at.emit(ev.StepIterated, iteration=number)
+        attempts.begin(at.part(iteration_key(at.key, number)), 1)
+    elif config.on_max == "complete":
+        _complete(at, last)
+    else:
+        text = f"the loop did not end within {config.max_iterations} iterations"
+        _fail(at, StepError("max_iterations", text, retryable=False), last)
+
+
+def _holds(scope: Scope, field: str, text: str) -> bool:
+    try:
+        return holds(scope, text)
+    except InvalidError as error:
+        raise at_field(field, error) from None
+
+
+def _complete(at: StepContext, output: Payload) -> None:
+    at.emit(ev.StepResolved, attempt=0, status="completed", output=output)
+    at.run.mark_final(at.key)
+
+
+def _fail(at: StepContext, error: StepError, output: Payload = _NOTHING) -> None:
+    at.emit(ev.StepResolved, attempt=0, status="failed", output=output, error=error)
+    attempts.close_failed(at, error)
