@@ -35,7 +35,7 @@ async def drive(
     silence_s_max: float = SILENCE_S_MAX,
 ) -> float:
     """Returns the seconds to complete `runs` runs with at most `in_flight` at once."""
-    tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+    tail = stack.log.tail([subjects.ALL_RUN_DECISIONS], await stack.log.last_seq() + 1)
     await tail.start()
     waiting: set[str] = set()
     left = runs
@@ -64,7 +64,7 @@ async def outputs(stack: Engine, definition: dict[str, object], runs: int) -> li
 
     Returns (ms since the epoch of the submission, output) for each.
     """
-    tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+    tail = stack.log.tail([subjects.ALL_RUN_DECISIONS], await stack.log.last_seq() + 1)
     await tail.start()
     found: list[tuple[float, Any]] = []
     try:

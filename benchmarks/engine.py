@@ -82,10 +82,10 @@ async def chain10(stack: Engine, emit: Emit) -> float:
     return rate
 
 
-async def chain10_offered(rows: Engine, emit: Emit) -> None:
+async def chain10_offered(chained: Engine, emit: Emit) -> None:
     """Measures the chain with each step offered separately, as in workflows without chains."""
     async with engine(SCHEDULER_ROW_STEPS="0") as stack:
-        rate, share = await _in_turn(stack, rows)
+        rate, share = await _in_turn(stack, chained)
     name = "engine.chain10_offered.steps_per_s"
     emit(name, rate, "steps/s", ROUNDS, "default", in_flight=IN_FLIGHT, share_of_rows=share)
 

@@ -73,7 +73,7 @@ async def _recoveries(stack: Engine, label: str, rounds: int) -> list[float]:
         stack.kill("scheduler")
         # submitted while no scheduler runs: its start is the first decision after the recovery
         run_id, entry = stack.submission(chain(1))
-        tail = stack.log.tail([subjects.ALL_RUN_FACTS], await stack.log.last_seq() + 1)
+        tail = stack.log.tail([subjects.ALL_RUN_DECISIONS], await stack.log.last_seq() + 1)
         await tail.start()
         await stack.log.append(entry)
         began = time.perf_counter()

@@ -61,4 +61,4 @@ def test_cluster_09_one_place_knows_which_errors_of_the_database_pass() -> None:
         if _name(path) in {ERRORS_HOME, *STARTING}:
             continue
         used = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-        assert not used & DRIVER_ERRORS, f"{_name(path)}: take transient.TRANSIENT or transient.WEATHER"
+        assert not used & DRIVER_ERRORS, f"{_name(path)}: take transient.TRANSIENT or transient.SURVIVED"

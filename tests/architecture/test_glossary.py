@@ -17,7 +17,7 @@ TERMS = """
     offer, retry, timer, report, log, event, fact, decision, fold, entity, fence, claim, snapshot, checkpoint,
     dead letter, reply id, shard, lease, pool, lane, slot, schedule, trigger, webhook, idempotency key, fork, label,
     canary, budget, reservation, settlement, ledger, vault token, category, org, api key, permission, page token,
-    model token, why
+    model token, why, node, subworkflow, continue as new, verdict, decided and settled, turn, worker, stack, audit log
 """
 # What a newcomer looks for: the entry, the path that it names, and what stands there.
 LOOKED_FOR = (
@@ -28,15 +28,22 @@ LOOKED_FOR = (
     ("Snapshot", "scheduler/shards/snapshots.py", "AF_SNAPSHOTS|SNAPSHOT_BUCKET|ObjectStore"),
     ("Vault token", "security/machine.py", "def token_of("),
     ("Loop", "common/runs/explain.py", "is in iteration"),
+    ("Loop", "common/definition/dependencies.py", "A back edge"),
+    ("Heartbeat", "worker/tasks/heartbeat.py", "class Heartbeat"),
+    ("Claim", "worker/tasks/reports.py", "def claim("),
+    ("Model call", "worker/models/model_calls.py", "on_truncated"),
+    ("Shared state", "common/expressions/state_schema.py", "def reduce("),
+    ("Continue as new", "scheduler/runs/continuation.py", "IDLE_RUNS_MAX"),
     ("Budget", "cost/machine.py", "raise _exceeded|BudgetExceededError"),
     ("Fold", "common/runs/fold_facts.py", "StepCompleted"),
 )
 
 
 def home(label: str) -> str:
-    """Returns the path from the repository's root: `scheduler/entities.py` is in that service's package."""
+    """Returns the path from the repository's root: `scheduler/` stands for that service's package."""
     part, _, rest = label.partition("/")
-    package = "libs/common/src/agentflow_common" if part == "common" else f"services/{part}/src/agentflow_{part}"
+    packages = {"common": "libs/common/src/agentflow_common", "cli": "cli/src/agentctl"}
+    package = packages.get(part, f"services/{part}/src/agentflow_{part}")
     return f"{package}/{rest}".rstrip("/")
 
 

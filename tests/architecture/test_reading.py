@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import io
 import re
+import tokenize
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -277,3 +279,38 @@ def test_the_engine_asks_no_entity_what_it_has() -> None:
         if isinstance(node, ast.Call) and ast.unparse(node.func) in {"getattr", "hasattr"}
     ]
     assert wrong == []
+
+
+NAMED_FILE = re.compile(r"(?<![\w*./-])(?:[a-z_][\w-]*/)*[a-z_]\w*\.py\b")
+NAMES_OF_READERS = {"my_tools.py", "path/to/file.py"}  # they stand for a file of the reader's own
+NOT_READ = {
+    "CHANGELOG.md",  # is history
+    "docs/glossary.md",  # test_glossary.py reads it
+}
+
+
+def prose(path: Path) -> Iterator[str]:
+    """Returns a document without its code, or the comments and docstrings of a module."""
+    source = path.read_text()
+    if path.suffix == ".md":
+        yield re.sub(r"^```.*?^```$", "", source, flags=re.M | re.S)
+        return
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    yield from (token.string for token in tokens if token.type == tokenize.COMMENT)
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            yield node.value.value
+
+
+def test_house_10_a_module_that_a_text_names_is_there() -> None:
+    modules = [f"/{name_of(path)}" for path in python_files()]
+    documents = [path for path in tracked() if path.suffix == ".md"]
+    wrong = {
+        f"{name_of(path)} names {name}"
+        for path in (*python_files(), *documents)
+        if name_of(path) not in NOT_READ
+        for text in prose(path)
+        for name in NAMED_FILE.findall(text)
+        if name not in NAMES_OF_READERS and not any(module.endswith(f"/{name}") for module in modules)
+    }
+    assert wrong == set()

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from agentflow_common.definition.json_schema import workflow_schema
 from agentflow_common.definition.parse import parse_text
 from tests.support.paths import ROOT
+from tests.support.run_driver import RunDriver
 
 DOCUMENTS = sorted(
     [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "deploy/README.md", ROOT / "examples/README.md"]
@@ -116,3 +118,29 @@ def test_every_guarantee_of_the_engine_names_a_test_that_is_there() -> None:
 @pytest.mark.parametrize("text", [*blocks(ROOT / "docs/workflows.md", "yaml"), *blocks(ROOT / "docs/tools.md", "yaml")])
 def test_every_workflow_in_the_reference_is_valid(text: str) -> None:
     assert parse_text(text).name
+
+
+def test_the_loop_of_the_reference_asks_a_model_again_until_the_text_is_short() -> None:
+    (text,) = (text for text in blocks(ROOT / "docs/workflows.md", "yaml") if text.startswith("name: refine\n"))
+    answer = {"provider": "p", "model": "m", "finish_reason": "stop"}
+    run = RunDriver(text).submit({"draft": "a draft"})
+    assert run.inputs("better@1") == {"content": "a draft"}
+    run.completes("better@1", {"text": "long " * 100, **answer})
+    assert run.inputs("better@2") == {"content": "long " * 100}
+    run.completes("better@2", {"text": "short", **answer})
+    assert run.statuses == {"better": "completed", "better@1": "completed", "better@2": "completed"}
+
+
+def fields(schema: object) -> set[str]:
+    """Returns the names of all properties that a JSON Schema defines, at any depth."""
+    if isinstance(schema, list):
+        return set().union(*map(fields, schema))
+    if not isinstance(schema, dict):
+        return set()
+    names = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+    return names.union(*map(fields, schema.values()))
+
+
+def test_the_reference_names_every_field_of_a_definition() -> None:
+    named = set(re.findall(r"\w+", (ROOT / "docs/workflows.md").read_text()))
+    assert fields(workflow_schema()) - named == set()

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from agentflow_gateway.schedules.webhook_signatures import sign
 from tests.support.paths import EXAMPLES
 from tests.support.waiting import until_now
+from tests.support.webhooks import sign
 
 from .conftest import Platform
 

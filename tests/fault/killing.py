@@ -133,7 +133,7 @@ async def drive(
 ) -> dict[int, bytes]:
     """Until all runs have completed. steps: that they have together; a strike falls each time that as many more are
     done. What was read on the way: sequence -> data."""
-    tail = log.tail([subjects.ALL_INS, subjects.ALL_RUN_FACTS])
+    tail = log.tail([subjects.ALL_INS, subjects.ALL_RUN_DECISIONS])
     moments = {steps * (number + 1) // (len(strikes) + 1): strike for number, strike in enumerate(strikes)}
     assert len(moments) == len(strikes)
     waiting, done, seen = set(runs), 0, dict[int, bytes]()

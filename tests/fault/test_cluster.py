@@ -102,7 +102,7 @@ class Driver:
 
     async def watch(self, stack: ClusterStack, chaos: Chaos) -> None:
         """Until all have ended. Once all are submitted there is peace, in which the rest must go on."""
-        tail = self._log.tail([subjects.ALL_RUN_FACTS])
+        tail = self._log.tail([subjects.ALL_RUN_DECISIONS])
         moved = time.monotonic()
         peace = False
         while self._left or self.open:

@@ -120,7 +120,7 @@ class Fleet:
         """All complete, each attempt offered and reported once, the log folds to it, no payment twice."""
 
         async def all_ended() -> bool:
-            facts = [ev.decode(stored.data) for stored in await self.log.read(subjects.ALL_RUN_FACTS)]
+            facts = [ev.decode(stored.data) for stored in await self.log.read(subjects.ALL_RUN_DECISIONS)]
             return sum(isinstance(event, ev.TERMINAL_RUN) for event in facts) >= len(runs)
 
         await until(all_ended, timeout_s, "the runs do not end")

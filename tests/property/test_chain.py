@@ -1,4 +1,4 @@
-"""Steps in a row that one worker goes on with by itself: which ones, and that the log stays the whole truth."""
+"""Chains of steps that one worker runs by itself: which steps, and that the log stays the whole truth."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class ChainRun(RunDriver):
         return self.asks(ev.StepCompleted(**OWN, step=step, attempt=1, output=Payload(value=value), begun=begun))
 
 
-def test_a_row_of_steps_goes_to_one_worker_and_the_scheduler_decides_its_end_alone() -> None:
+def test_a_chain_of_steps_goes_to_one_worker_and_the_scheduler_decides_its_end_alone() -> None:
     run = ChainRun(in_order(function("a"), function("b", inputs={"x": "a.output.n", "y": "{{seed}}", "z": [1]}),
                     function("c", inputs={"all": "b.output", "first": "a.output"})), {"seed": 7})  # fmt: skip
     task = run.task()
@@ -120,7 +120,7 @@ def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
     assert ChainRun(workflow(*nodes[:2], edges=loop)).task().then == ()
 
 
-def test_a_row_is_bounded_and_goes_on_with_the_next_task() -> None:
+def test_a_chain_is_bounded_and_goes_on_with_the_next_task() -> None:
     count = CHAIN_STEPS + 3
     run = ChainRun(in_order(*(function(f"s{index}") for index in range(count))))
     task = run.task()

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agentflow_common import events as ev
-from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, Slot, key_of_lane, new_state, slot_key
+from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, SlotRequest, key_of_lane, new_state, slot_key
 from agentflow_scheduler.lanes import machine as lanes
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
 
@@ -60,7 +60,7 @@ class World:
         self.asked.append(ids(event))
         return ids(event)
 
-    def release(self, slot: Slot) -> None:
+    def release(self, slot: SlotRequest) -> None:
         self.fact(
             ev.LaneReleased(
                 org=KEY.org,
@@ -268,7 +268,7 @@ def act(world: World, draw: random.Random) -> None:
                     rate_per_s=world.rate,
                 )
             )
-        world.release(Slot("a", f"run_{draw.randint(1, 50)}_never", "s", 1))
+        world.release(SlotRequest("a", f"run_{draw.randint(1, 50)}_never", "s", 1))
 
 
 @settings(max_examples=60, deadline=None)

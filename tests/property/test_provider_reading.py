@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentflow_worker.providers.reading import Events
-from agentflow_worker.providers.surrogates import Joiner, mended
+from agentflow_worker.providers.surrogates import Joiner, repaired
 
 texts = st.text(st.characters(exclude_categories=()), max_size=30)  # halves of characters too
 cuts = st.lists(st.integers(0, 400), max_size=12)
@@ -27,9 +27,9 @@ def pieces(whole: Any, places: list[int]) -> list[Any]:
 def test_llm_10_pairs_are_joined_wherever_a_text_is_cut(text: str, places: list[int]) -> None:
     joiner = Joiner()
     read = "".join([*map(joiner.push, pieces(text, places)), joiner.end()])
-    assert read == mended(text)
+    assert read == repaired(text)
     assert read.encode().decode() == read
-    assert mended(read) == read
+    assert repaired(read) == read
     surrogates = [character for character in text if "\ud800" <= character <= "\udfff"]
     if not surrogates:
         assert read == text

@@ -34,7 +34,7 @@ class Played(NamedTuple):
     seed: int
     violations: list[str]
     probes: int
-    rows: int
+    in_chains: int
     cpu_s: float
 
 
@@ -46,7 +46,7 @@ def play(seed: int) -> Played:
     except Exception as error:
         traceback.print_exc()
         return Played(seed, [f"{type(error).__name__}: {error}"], 0, 0, time.process_time() - began)
-    return Played(seed, world.violations[:3], world.probes, world.rows, time.process_time() - began)
+    return Played(seed, world.violations[:3], world.probes, world.in_chains, time.process_time() - began)
 
 
 def begin(mutation: str | None) -> None:
@@ -81,13 +81,13 @@ def played(seeds: Sequence[int], mutation: str | None, jobs: int) -> Iterator[Pl
 def run(seeds: Sequence[int], mutation: str | None, jobs: int) -> int:
     """The exit code: 1 if a seed failed."""
     began, said = time.perf_counter(), time.perf_counter()
-    done = failed = probes = rows = 0
+    done = failed = probes = in_chains = 0
     cpu_s, interrupted = 0.0, False
     try:
         for each in played(seeds, mutation, jobs):
             done += 1
             probes += each.probes
-            rows += each.rows
+            in_chains += each.in_chains
             cpu_s += each.cpu_s
             if each.violations:
                 failed += 1
@@ -102,7 +102,7 @@ def run(seeds: Sequence[int], mutation: str | None, jobs: int) -> int:
         interrupted = True
     speed = f"{done / (time.perf_counter() - began):.1f} seeds/s ({done / cpu_s if cpu_s else 0:.1f} a processor)"
     what = f"interrupted after {done} of {len(seeds)}" if interrupted else f"{done}"
-    print(f"{what} seeds, {failed} failed, {speed}, {probes} states compared, {rows} steps in a row")
+    print(f"{what} seeds, {failed} failed, {speed}, {probes} states compared, {in_chains} steps in chains")
     return 1 if failed else INTERRUPTED if interrupted else 0
 
 

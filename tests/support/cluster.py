@@ -6,7 +6,7 @@
         cluster.nodes[0].kill(); cluster.nodes[0].start(); cluster.nodes[1].pause(); cluster.nodes[1].resume()
 
 A node that was killed starts again on its ports and its store. With `routes`, the nodes reach each other by addresses
-of the caller's choosing (a proxy that can be cut, see testing/links.py) and tell nobody their own. With `password`,
+of the caller's choosing (a proxy that can be cut, see support/links.py) and tell nobody their own. With `password`,
 clients need it and the user USER; they stand in the URLs.
 """
 

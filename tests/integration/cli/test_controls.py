@@ -130,7 +130,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: AgentCtlInThr
     done = await cli.json(*words, "--yes")
     assert (done["done"], done["failed"], done["finished"]) == (3, 0, True)
     assert done["created"][run] == retried, "it was retried before"
-    assert "finds every run" in (await cli("workflow", "batch", "cancel", code=2)).stderr
+    assert "matches every run" in (await cli("workflow", "batch", "cancel", code=2)).stderr
 
 
 async def test_cancel_lanes_and_a_paused_workflow(cli: AgentCtlInThread) -> None:

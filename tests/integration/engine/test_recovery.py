@@ -70,25 +70,25 @@ async def test_a_snapshot_and_the_tail_after_it_give_what_the_whole_log_gives(na
                 assert (await engine.finished(key)).status is RunStatus.COMPLETED
 
 
-def row(steps: int) -> str:
+def chain_of(steps: int) -> str:
     nodes = ["{id: s0, type: function, config: {function_name: t.add, inputs: {a: 1}}}"]
     nodes += [
         f"{{id: s{i}, type: function, config: {{function_name: t.add, inputs: {{a: s{i - 1}.output}}}}}}"
         for i in range(1, steps)
     ]
     edges = ", ".join(f"{{from: s{i - 1}, to: s{i}}}" for i in range(1, steps))
-    return "name: row\ndag:\n  nodes:\n" + "".join(f"    - {node}\n" for node in nodes) + f"  edges: [{edges}]\n"
+    return "name: chain\ndag:\n  nodes:\n" + "".join(f"    - {node}\n" for node in nodes) + f"  edges: [{edges}]\n"
 
 
 async def test_what_workers_report_counts_for_a_snapshot_as_what_is_decided(nats_url: str) -> None:
-    """Runs whose steps stand in a row: three decisions each, whatever they report (ADR 0009)."""
+    """Runs whose steps form a chain: three decisions each, whatever they report (ADR 0009)."""
     settings = SchedulerSettings(nats_url=nats_url, SCHEDULER_SNAPSHOT_EVERY=100)
     async with contextlib.AsyncExitStack() as stack:
         worker = await stack.enter_async_context(working(nats_url))
         engine = EngineUnderTest(worker.nc, worker.log)
         store = await worker.nc.jetstream().object_store(subjects.SNAPSHOT_BUCKET)
         async with running("scheduler", settings, scheduler_app):
-            for key in [await engine.submit(row(20)) for _ in range(8)]:
+            for key in [await engine.submit(chain_of(20)) for _ in range(8)]:
                 await engine.finished(key)
             out = [e for _, e in await engine.events(key) if isinstance(e, ev.Decision)]
             assert len(out) < 10, "so that decisions alone would not fill a snapshot"

@@ -1,4 +1,4 @@
-"""Steps in a row that one worker goes on with by itself (ADR 0009): with scheduler and worker on a real log."""
+"""Chains of steps that one worker runs by itself (ADR 0009), with scheduler and worker on a real log."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ def step(name: str, call: str, inputs: str = "", more: str = "", kind: str = "fu
     return f"    - {{id: {name}, type: {kind}, config: {{{kind}_name: {call}, inputs: {{{inputs}}}}}{more}}}\n"
 
 
-def row(*listed: str) -> str:
+def chain_of(*listed: str) -> str:
     names = [text.split("id: ")[1].split(",")[0] for text in listed]
     edges = ", ".join(f"{{from: {a}, to: {b}}}" for a, b in itertools.pairwise(names))
     return f"name: w\ndag:\n  nodes:\n{''.join(listed)}  edges: [{edges}]\n"
 
 
 def three(call: str = "r.pass") -> str:
-    return row(step("a", "r.pass", "x: 1"), step("b", call, "x: a.output"), step("c", "r.pass", "x: b.output"))
+    return chain_of(step("a", "r.pass", "x: 1"), step("b", call, "x: a.output"), step("c", "r.pass", "x: b.output"))
 
 
 @pytest.fixture(autouse=True)
@@ -60,7 +60,7 @@ async def engine(nats_url: str) -> AsyncIterator[Any]:
 
 
 class Held:
-    """A run whose worker waits in one step of the row."""
+    """A run whose worker waits in one step of the chain."""
 
     def __init__(self, engine: Any) -> None:
         self.engine = engine
@@ -106,7 +106,7 @@ def begun(log: list[ev.Event]) -> list[str]:
 
 async def test_a_value_that_is_stored_out_of_line_is_passed_on(engine: Any) -> None:
     """And what a step does with it, or with a part of it, is its own."""
-    text = row(
+    text = chain_of(
         step("a", "r.zeros", "size: 100000"),
         step("b", "r.spoil", "x: a.output.many"),
         step("c", "r.spoil", "x: a.output.few"),
@@ -124,7 +124,7 @@ async def test_a_value_that_is_stored_out_of_line_is_passed_on(engine: Any) -> N
 
 
 CONTINUE = ", policy: {on_failure: continue, retry: {max_attempts: 2, initial_ms: 10}}"
-ROWS = {
+CHAINS = {
     "a field that is missing": [step("a", "r.zeros", "size: 2"), step("b", "r.pass", "x: a.output.none", CONTINUE)],
     "a field of nothing": [step("a", "r.odd", "what: nothing"), step("b", "r.pass", "x: a.output.n", CONTINUE)],
     "nothing": [step("a", "r.odd", "what: nothing"), step("b", "r.pass", "x: a.output")],
@@ -161,14 +161,16 @@ async def test_every_run_ends_as_it_does_without_rows(nats_url: str) -> None:
             settings = scheduler_settings(nats_url, SCHEDULER_ROW_STEPS=bound)
             async with running("scheduler", settings, scheduler_app):
                 keys = {
-                    what: await engine.submit(row(step("z", "r.pass"), *listed, step("c", "r.pass", "x: b.output")))
-                    for what, listed in ROWS.items()
+                    what: await engine.submit(
+                        chain_of(step("z", "r.pass"), *listed, step("c", "r.pass", "x: b.output"))
+                    )
+                    for what, listed in CHAINS.items()
                 }
                 found.append({what: outcome(await engine.finished(key)) for what, key in keys.items()})
                 logs = [[event for _, event in await engine.events(key)] for key in keys.values()]
                 assert all(begun(log) for log in logs) if bound else not any(begun(log) for log in logs)
     with_rows, without = found
-    for what in ROWS:
+    for what in CHAINS:
         assert with_rows[what] == without[what], what
     ends = {what: found["status"] for what, found in without.items()}
     assert ends["one that ends the run"] is RunStatus.FAILED
@@ -180,7 +182,7 @@ async def test_tokens_are_passed_on_and_revealed_to_whom_it_is_due(
 ) -> None:
     values: dict[str, Any] = {name.lower(): value for name, value in db_env.items()}
     settings = SecuritySettings(nats_url=nats_url, AGENTFLOW_VAULT_KEY_FILE=tmp_path / "vault.key", **values)
-    text = row(
+    text = chain_of(
         step("a", "r.mail", "name: jane"),
         step("b", "r.pass", "x: a.output"),
         step("c", "r.reveal", "x: b.output", kind="tool"),
@@ -198,7 +200,7 @@ async def test_tokens_are_passed_on_and_revealed_to_whom_it_is_due(
     assert state.steps["c"].output.value == len(address)
 
 
-# --- what ends a row ---
+# --- what ends a chain ---
 
 
 async def test_no_step_begins_after_a_pause_was_decided(engine: Any) -> None:
@@ -270,7 +272,7 @@ async def test_what_operators_pause_goes_no_further(heard: Any, engine: Any, con
 
 
 async def test_a_tool_that_must_not_happen_twice_is_claimed(engine: Any) -> None:
-    text = row(
+    text = chain_of(
         step("a", "r.pass", "x: 1"),
         step("p", "r.pay", "x: a.output", kind="tool"),
         step("b", "r.pass", "x: p.output"),
@@ -288,7 +290,7 @@ async def test_a_tool_that_must_not_happen_twice_is_claimed(engine: Any) -> None
 async def test_many_rows_under_fsync_some_of_which_are_paused(tmp_path: Path) -> None:
     """Reports share batches: those whose run has gone on must not hurt the others."""
     count = 60
-    text = row(*(step(f"s{n}", "r.count", f"x: s{n - 1}.output" if n else "x: 0") for n in range(8)))
+    text = chain_of(*(step(f"s{n}", "r.count", f"x: s{n - 1}.output" if n else "x: 0") for n in range(8)))
     with NatsServer(tmp_path / "n", durability="fsync") as server:
         settings = WorkerSettings(nats_url=server.url, load=(str(CHAIN_STEPS),), concurrency=40, durability="fsync")
         async with (

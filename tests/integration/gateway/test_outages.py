@@ -21,14 +21,13 @@ from agentflow_common.connections import transient
 from agentflow_common.embedded.servers import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_gateway.api import errors
-from agentflow_gateway.grpc_services.registration import SERVICES
+from tests.support.api import API_METHODS
 from tests.support.gateway import DEFINITION, GatewayUnderTest, running_gateway
 from tests.support.servers import NatsLike
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
-METHODS: list[MethodDescriptor] = [method for service in SERVICES.values() for method in service.methods]
 NEVER = {grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN}
 QUERIES_MIN = 8  # calls that wait in a query of their own when the database dies
 
@@ -89,8 +88,8 @@ def check(found: dict[str, grpc.aio.AioRpcError | None]) -> set[str]:
 
 
 async def all_calls(gateway: GatewayUnderTest) -> dict[str, grpc.aio.AioRpcError | None]:
-    answers = await asyncio.gather(*(call(gateway, method) for method in METHODS))
-    return {method.full_name: answer for method, answer in zip(METHODS, answers, strict=True)}
+    answers = await asyncio.gather(*(call(gateway, method) for method in API_METHODS))
+    return {method.full_name: answer for method, answer in zip(API_METHODS, answers, strict=True)}
 
 
 @pytest.mark.parametrize("how", ["stopped", "killed"])
@@ -131,7 +130,7 @@ async def test_cluster_09_every_method_says_unavailable_when_a_key_can_not_be_lo
 ) -> None:
     async with running_gateway(nats_url, postgres.env(), key_cache_s=0.0) as gateway:
         postgres.kill()
-        assert check(await all_calls(gateway)) == {method.full_name for method in METHODS}
+        assert check(await all_calls(gateway)) == {method.full_name for method in API_METHODS}
 
 
 async def test_cluster_09_every_method_says_unavailable_when_nats_is_away(

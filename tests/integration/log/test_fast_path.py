@@ -1,4 +1,4 @@
-"""The fast path of wire.py beside nats-py's own: both must say and understand the same."""
+"""The fast path of fast_path.py beside nats-py's own: both must say and understand the same."""
 
 from __future__ import annotations
 

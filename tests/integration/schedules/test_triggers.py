@@ -18,12 +18,13 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runtime.service import running
-from agentflow_gateway.schedules import commands, webhook_signatures
+from agentflow_gateway.schedules import commands
 from agentflow_scheduler.app import app as scheduler_app
 from agentflow_scheduler.settings import SchedulerSettings
 from tests.support.gateway import details
 from tests.support.gateway_schedules import WORKFLOW, SchedulesUnderTest, register, running_schedules
 from tests.support.waiting import PATIENCE_S, until
+from tests.support.webhooks import sign
 
 pytestmark = pytest.mark.integration
 
@@ -52,7 +53,7 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(sch
 
             return await until(told)
 
-        signed = webhook_signatures.sign(hook.secret, body, now)
+        signed = sign(hook.secret, body, now)
         run = await started(x_agentflow_signature=signed)
         assert (await schedules.submitted(run)).inputs.value["text"] == "seven"
         assert await started(x_agentflow_signature=signed) == run  # replayed: the same delivery
@@ -63,8 +64,8 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(sch
 
         refused = [
             await post(),
-            await post(x_agentflow_signature=webhook_signatures.sign("whk_wrong", body, now)),
-            await post(x_agentflow_signature=webhook_signatures.sign(hook.secret, body, now - 3600)),
+            await post(x_agentflow_signature=sign("whk_wrong", body, now)),
+            await post(x_agentflow_signature=sign(hook.secret, body, now - 3600)),
             await post(b'{"order": "eight"}', x_agentflow_signature=signed),
             await post(authorization="Bearer whk_wrong"),
             await post(path=url + "x", x_agentflow_signature=signed),
@@ -73,15 +74,11 @@ async def test_a_webhook_starts_a_run_for_a_signed_delivery_and_for_no_other(sch
         assert [answer.status_code for answer in refused] == [401] * 7
         assert all(hook.secret not in answer.text for answer in refused)
         bad = b"{"
-        assert (
-            await post(bad, x_agentflow_signature=webhook_signatures.sign(hook.secret, bad, now))
-        ).status_code == 400
+        assert (await post(bad, x_agentflow_signature=sign(hook.secret, bad, now))).status_code == 400
         big = b'"' + b"x" * 300_000 + b'"'
-        assert (
-            await post(big, x_agentflow_signature=webhook_signatures.sign(hook.secret, big, now))
-        ).status_code == 413
+        assert (await post(big, x_agentflow_signature=sign(hook.secret, big, now))).status_code == 413
         await schedules.call("PauseSchedule", pb.PauseScheduleRequest(name="nightly"))
-        paused = await post(x_agentflow_signature=webhook_signatures.sign(hook.secret, body, now - 1))
+        paused = await post(x_agentflow_signature=sign(hook.secret, body, now - 1))
         assert paused.status_code == 409 and paused.json()["error"]["kind"] == "schedule_paused"
     assert (await schedules.state()).number == 3
     for stored in await schedules.gateway.context.log.read(subjects.ALL_EVENTS):

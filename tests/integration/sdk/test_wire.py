@@ -201,11 +201,11 @@ def test_a_watch_survives_cut_connections(client: Any, server: FakeAgentFlow) ->
 
 
 def test_waiting_ends_at_its_deadline_and_leaves_the_run(client: Any, server: FakeAgentFlow) -> None:
-    server.held.clear()
+    server.may_end.clear()
     submission = client.workflows.submit(FLOW)
     with pytest.raises(DeadlineExceededError, match="still under way"):
         client.workflows.wait(submission, timeout=0.3)
-    threading.Timer(0.1, server.held.set).start()
+    threading.Timer(0.1, server.may_end.set).start()
     assert client.workflows.wait(submission, timeout=60).status is RunStatus.COMPLETED
 
 

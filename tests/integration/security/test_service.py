@@ -14,7 +14,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from agentflow_common import rpc, subjects
+from agentflow_common import rpc, screening, subjects
 from agentflow_common.errors import BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, decode
 from agentflow_common.rpc import bus
@@ -171,7 +171,8 @@ async def test_concurrent_protects_make_one_row(settings: SecuritySettings) -> N
 
 async def test_a_taken_token_id_becomes_longer(settings: SecuritySettings, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "_ID_CHARS_MIN", 1)  # ids of one letter collide soon
-    monkeypatch.setattr(machine, "TOKEN", re.compile(r"<([A-Z][A-Z_]{1,30}):([A-Z2-7]{1,12})>"))
+    for module in (machine, screening):
+        monkeypatch.setattr(module, "TOKEN", re.compile(r"<([A-Z][A-Z_]{1,30}):([A-Z2-7]{1,12})>"))
     addresses = [f"person{n}@example.org" for n in range(60)]
     async with _running(settings) as context:
         tokens = [(await _protect(context, address)).value for address in addresses]

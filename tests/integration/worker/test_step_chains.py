@@ -1,4 +1,4 @@
-"""Steps in a row: what workers make of a task that another has in hand, had in hand, or had lost, on a real log."""
+"""Chains of steps: what workers make of a task that another has in hand, had in hand, or had lost, on a real log."""
 
 from __future__ import annotations
 

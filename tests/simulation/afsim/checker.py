@@ -258,14 +258,14 @@ class _Checked:
         run = Rules(self.definition, self.fail, self._look)
         timers: dict[str, float] = {}
         over: set[str] = set()  # the fold may hold their facts back until the next decision
-        row: tuple[str, ...] = ()  # of the newest decision
+        chain: tuple[str, ...] = ()  # of the newest decision
         for message, event in self.events:
             if isinstance(event, ev.Decision):
-                row = (event.step, *(n.step for n in event.then)) if isinstance(event, ev.StepScheduled) else ()
+                chain = (event.step, *(n.step for n in event.then)) if isinstance(event, ev.StepScheduled) else ()
             elif isinstance(event, ev.StepCompleted) and event.begun is not None:
-                if (event.step, event.begun.step) not in itertools.pairwise(row):
-                    self.fail(f"a worker began {event.begun.step} after {event.step}, and the newest offer is {row}")
-                self.world.rows += 1
+                if (event.step, event.begun.step) not in itertools.pairwise(chain):
+                    self.fail(f"a worker began {event.begun.step} after {event.step}, and the newest offer is {chain}")
+                self.world.in_chains += 1
             if isinstance(event, ev.TimerFired):
                 over.add(event.timer)
             elif isinstance(event, ev.StepCompleted | ev.StepFailed | ev.StepOutcomeUnknown):

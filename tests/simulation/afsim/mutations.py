@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from afsim import mutations_failures, mutations_rows, mutations_semantics
+from afsim import mutations_chains, mutations_failures, mutations_semantics
 from afsim.client import Client
 from afsim.shell import patched
 from agentflow_common import events as ev
@@ -220,7 +220,7 @@ MUTATIONS: dict[str, Callable[[], list[Change]]] = {
         snapshot_off_by_one, no_message_id, no_reload, shared_timer_names, joined_twice, cancel_ignored,
         late_reports_count, unknown_append_ignored, fan_out_not_resumed, tail_from_the_end,
         skip_unordered, heartbeats_unheeded, holes_unheeded,
-        *mutations_failures.ALL, *mutations_rows.ALL, *mutations_semantics.ALL,
+        *mutations_failures.ALL, *mutations_chains.ALL, *mutations_semantics.ALL,
     )
 }  # fmt: skip
 

@@ -6,7 +6,7 @@ import itertools
 import random
 from typing import Any
 
-from afsim.workload import row
+from afsim.workload import chain
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.errors import InvalidError
 
@@ -133,7 +133,7 @@ def definition(rng: random.Random) -> dict[str, Any]:
     """A random workflow; one that the checks of definitions refuse loses its back edges."""
     kind = rng.random()
     if kind < 0.35:
-        return graph(rng) if kind < 0.2 else _keyed(rng, row(rng))
+        return graph(rng) if kind < 0.2 else _keyed(rng, chain(rng))
     count = rng.randint(1, 5)
     nodes = [_node(rng, f"n{index}", rng.choice(KINDS)) for index in range(count)]
     edges: list[dict[str, Any]] = []

@@ -20,7 +20,7 @@ BLOB_CHARS = 900  # above the bound in line that the world sets
 def definition(rng: random.Random) -> dict[str, Any]:
     """A random graph: edges point forward, some conditional; functions, tools with an effect, parallel steps."""
     if rng.random() < 0.5:
-        return row(rng)
+        return chain(rng)
     nodes: list[dict[str, Any]] = []
     edges: list[dict[str, Any]] = []
     for index in range(rng.randint(1, 6)):
@@ -54,7 +54,7 @@ def definition(rng: random.Random) -> dict[str, Any]:
     return found
 
 
-def row(rng: random.Random) -> dict[str, Any]:
+def chain(rng: random.Random) -> dict[str, Any]:
     """Steps one after the other, which a worker may go on with by itself; some are the scheduler's to decide."""
     nodes: list[dict[str, Any]] = []
     for index in range(rng.randint(4, 9)):

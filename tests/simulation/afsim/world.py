@@ -60,7 +60,7 @@ class World:
         self.server.on_append = self._on_append  # type: ignore[attr-defined]
         self.violations: list[str] = []
         self.probes = 0
-        self.rows = 0  # steps that a worker went on with by itself
+        self.in_chains = 0  # steps that a worker went on with by itself
         self._generation = 0
         self.healed_at = 0.0
         self.faults: Counter[str] = Counter()

@@ -26,10 +26,12 @@ from agentflow_gateway import auth_rules
 from agentflow_gateway.api import convert, errors, pages
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.definitions import unknown_names
+from agentflow_gateway.grpc_services import registration
 from agentflow_gateway.runs import submission
 from agentflow_gateway.runs.progress import Progress
 from agentflow_gateway.runs.projection import rows_of
 from agentflow_gateway.runs.submission import Submission
+from tests.support.api import API_METHODS
 
 READER = Identity("key_1", "acme", ("read",))
 ADMIN = Identity("key_2", "acme", ("admin",), "ops")
@@ -58,10 +60,11 @@ def test_authorisation(identity: Identity, method: str, org: str, allowed: bool)
 
 
 def test_every_method_of_the_api_has_a_permission() -> None:
-    from agentflow_gateway.grpc_services.registration import SERVICES
+    assert {method.name for method in API_METHODS} == set(auth_rules.PERMISSION_OF)
 
-    methods = {method.name for service in SERVICES.values() for method in service.methods}
-    assert methods == set(auth_rules.PERMISSION_OF)
+
+def test_every_service_of_the_api_is_served() -> None:
+    assert set(registration.handlers("")) == {method.containing_service.full_name for method in API_METHODS}
 
 
 def test_admin_does_not_include_reveal() -> None:

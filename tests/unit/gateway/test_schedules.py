@@ -16,12 +16,13 @@ from agentflow_gateway.schedules import subject_rules, webhook_signatures
 from agentflow_gateway.schedules.firing import variables
 from agentflow_gateway.schedules.subject_listeners import payload_of
 from agentflow_gateway.settings import GatewaySettings
+from tests.support.webhooks import sign
 
 MASTER = b"m" * 32
 SECRET = webhook_signatures.secret_of(MASTER, "acme", "nightly", "u1", 1)
 BODY = b'{"order": 7}'
 NOW = 1_800_000_000
-OLD = webhook_signatures.sign(SECRET, BODY, NOW - 301)
+OLD = sign(SECRET, BODY, NOW - 301)
 
 
 def hub(body: bytes, secret: str = SECRET) -> str:
@@ -43,7 +44,7 @@ def test_a_secret_is_of_one_org_one_schedule_one_life_and_one_version() -> None:
 @pytest.mark.parametrize(
     ("headers", "delivery"),
     [
-        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW - 299), "x-delivery-id": "d1"}, "d1"),
+        ({"x-agentflow-signature": sign(SECRET, BODY, NOW - 299), "x-delivery-id": "d1"}, "d1"),
         ({"x-hub-signature-256": hub(BODY), "x-github-delivery": "g1"}, "g1"),
         ({"authorization": f"Bearer {SECRET}", "idempotency-key": "k1"}, "k1"),
         ({"authorization": f"bearer  {SECRET} "}, ""),
@@ -54,15 +55,9 @@ def test_a_delivery_that_is_signed_is_taken(headers: dict[str, str], delivery: s
 
 
 def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
-    first = webhook_signatures.verify(
-        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW
-    )
-    again = webhook_signatures.verify(
-        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW + 9
-    )
-    other = webhook_signatures.verify(
-        {"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW + 1)}, BODY, SECRET, NOW
-    )
+    first = webhook_signatures.verify({"x-agentflow-signature": sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW)
+    again = webhook_signatures.verify({"x-agentflow-signature": sign(SECRET, BODY, NOW)}, BODY, SECRET, NOW + 9)
+    other = webhook_signatures.verify({"x-agentflow-signature": sign(SECRET, BODY, NOW + 1)}, BODY, SECRET, NOW)
     assert first == again != other
 
 
@@ -71,10 +66,10 @@ def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
     [
         ({}, "send `x-agentflow-signature`"),
         ({"x-agentflow-signature": "t=1"}, "is not `t="),
-        ({"x-agentflow-signature": webhook_signatures.sign("whk_other", BODY, NOW)}, "does not match"),
-        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY + b" ", NOW)}, "does not match"),
+        ({"x-agentflow-signature": sign("whk_other", BODY, NOW)}, "does not match"),
+        ({"x-agentflow-signature": sign(SECRET, BODY + b" ", NOW)}, "does not match"),
         ({"x-agentflow-signature": OLD}, "older than 300 s"),
-        ({"x-agentflow-signature": webhook_signatures.sign(SECRET, BODY, NOW + 301)}, "from the future"),
+        ({"x-agentflow-signature": sign(SECRET, BODY, NOW + 301)}, "from the future"),
         (
             {"x-agentflow-signature": OLD.replace(str(NOW - 301), str(NOW))},
             "not match",
@@ -86,7 +81,7 @@ def test_without_an_id_the_signature_tells_a_delivery_from_another() -> None:
         ({"authorization": f"Basic {SECRET}"}, "send `x-agentflow-signature`"),
         # a wrong signature is not saved by a right key beside it
         (
-            {"x-agentflow-signature": webhook_signatures.sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"},
+            {"x-agentflow-signature": sign("x", BODY, NOW), "authorization": f"Bearer {SECRET}"},
             "does not match",
         ),
     ],

@@ -9,7 +9,7 @@ import pytest
 from agentflow_common.definition.parse import parse_text
 from agentflow_common.events import StepError
 from agentflow_common.lanes import fold as lane_fold
-from agentflow_common.lanes.fold import LaneConfig, LaneState, Slot
+from agentflow_common.lanes.fold import LaneConfig, LaneState, SlotRequest
 from agentflow_common.log.timers import TimerState
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.explain import STEPS_MAX, Explanation, Pool, Surroundings, Waiting, explain
@@ -103,10 +103,10 @@ def test_a_cancellation_and_a_compensation_are_told() -> None:
 def lane(**fields: Any) -> LaneState:
     made = LaneState(org="_lanes", run="lane_x", lane="acme", limit_declared=1, **fields)
     for number, (org, name) in enumerate((("o", "run_9"), ("other", "run_8"))[: fields.get("holders_count", 2)]):
-        slot = Slot(org, name, "s", 1, at=number)
+        slot = SlotRequest(org, name, "s", 1, at=number)
         made.holders[slot.key] = slot
     for name in ("run_7", "run_1"):
-        slot = Slot("o", name, "a", 1)
+        slot = SlotRequest("o", name, "a", 1)
         made.queue[slot.key] = slot
     return made
 

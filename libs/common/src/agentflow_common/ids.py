@@ -57,9 +57,20 @@ def fraction(*parts: str | int) -> float:
     return int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") / 2**64
 
 
+def is_token(value: str) -> bool:
+    """True if the value can stand in a NATS subject."""
+    return _TOKEN.match(value) is not None
+
+
+def check_owner(org: str, run: str) -> None:
+    """Raises InvalidError for an org or a run that can't stand in a NATS subject."""
+    check_token(org, "org")
+    check_token(run, "run")
+
+
 def check_token(value: str, what: str) -> str:
     """Refuses what can't stand in a NATS subject (`InvalidError`); returns the value."""
-    if not _TOKEN.match(value):
+    if not is_token(value):
         raise InvalidError.at(
             what, f"{what} {value[:80]!r} is not a valid name", "use 1 to 64 letters, digits, '_' or '-'"
         )

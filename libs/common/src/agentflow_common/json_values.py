@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Final, TypeAlias
 
-DEPTH_MAX: Final = 200  # of lists and objects within each other: every reader of the log can follow that
+JSON_DEPTH_MAX: Final = 200  # of lists and objects within each other: every reader of the log can follow that
 INT_BITS_MAX: Final = 12_800  # about 3,850 digits: what Python and the readers of the log convert
 _LONE: Final = re.compile("[\ud800-\udfff]")
 _ADDRESS: Final = re.compile(r"(?: object)? at 0x[0-9a-fA-F]+")
@@ -106,8 +106,8 @@ def check(value: Any, place: str = "") -> None:  # noqa: PLR0912  (one for each 
         elif item is None or isinstance(item, int):
             if item is not None and item.bit_length() > INT_BITS_MAX:
                 raise JsonError(_said(here), _INT_PROBLEM)
-        elif depth >= DEPTH_MAX:
-            raise JsonError(place, f"it is nested deeper than {DEPTH_MAX} levels: flatten it")
+        elif depth >= JSON_DEPTH_MAX:
+            raise JsonError(place, f"it is nested deeper than {JSON_DEPTH_MAX} levels: flatten it")
         elif isinstance(item, dict):
             for key, inner in item.items():
                 if not isinstance(key, str):
@@ -140,8 +140,8 @@ def plain(value: Any, place: _Place = "", depth: int = 0) -> Any:  # noqa: PLR09
         return value
     if getattr(type(value), "stands_for_null", False):
         return None
-    if depth >= DEPTH_MAX:
-        raise JsonError("", f"it is nested deeper than {DEPTH_MAX} levels: flatten it")
+    if depth >= JSON_DEPTH_MAX:
+        raise JsonError("", f"it is nested deeper than {JSON_DEPTH_MAX} levels: flatten it")
     if isinstance(value, Mapping):
         return {key_text(key, place): plain(item, (place, str(key)), depth + 1) for key, item in value.items()}
     if isinstance(value, Iterable) and not isinstance(value, bytes | bytearray | memoryview):

@@ -16,7 +16,7 @@ from agentflow_common.private_words import PASSWORD_WORDS
 # that a card number written in angle brackets is not taken for a token.
 TOKEN: Final = re.compile(r"<([A-Z][A-Z_]{1,30}):(?=[2-7]{0,11}[A-Z])([A-Z2-7]{6,12})>")
 
-DEPTH_MAX: Final = 64  # deeper values are refused by the security service: a stack bound, far above real documents
+VALUE_DEPTH_MAX: Final = 64  # the security service refuses deeper values: a stack bound, far above real documents
 TEXT_CHARS_MIN: Final = 5  # nothing that a detector looks for is shorter,
 NAMED_CHARS_MIN: Final = 4  # but for a password or a PIN under a dict key that says so
 NUMBER_MIN: Final = 1_000_000  # the smallest phone number (seven digits) as a JSON number
@@ -94,7 +94,7 @@ def needs_screening(value: Any) -> bool:
         elif isinstance(node, int | float):
             if suspicious_number(node):
                 return True
-        elif depth >= DEPTH_MAX:
+        elif depth >= VALUE_DEPTH_MAX:
             return True  # the service refuses it; it is not for this gate to wave it through
         elif isinstance(node, dict):
             for key, item in node.items():

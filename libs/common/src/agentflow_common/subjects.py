@@ -34,7 +34,7 @@ AUDIT_SUBJECTS: Final = ("af.audit.>",)
 DEAD_SUBJECTS: Final = ("af.dead.>",)
 
 ALL_INS: Final = "af.evt.*.*.*.in"
-ALL_RUN_FACTS: Final = "af.evt.*.*.*.out.run"
+ALL_RUN_DECISIONS: Final = "af.evt.*.*.*.out.run"
 ALL_SCHEDULES: Final = "af.evt.*.*.*.out.schedule"  # what lists of schedules show
 ALL_STEP_DECISIONS: Final = "af.evt.*.*.*.out.step"
 ALL_EVENTS: Final = "af.evt.>"

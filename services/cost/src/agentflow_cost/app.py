@@ -58,7 +58,7 @@ async def _sweep(context: Context[CostSettings], store: Store, budgets: BudgetHa
     while True:
         await asyncio.sleep(context.settings.sweep_s)
         turn += 1
-        with contextlib.suppress(*transient.WEATHER):
+        with contextlib.suppress(*transient.SURVIVED):
             await budgets.report_changes()
             now = context.clock.now_ms()
             while await store.expire(now):

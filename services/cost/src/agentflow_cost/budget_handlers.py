@@ -9,7 +9,7 @@ from typing import Final
 
 from agentflow_common import events, ids, money, rpc, subjects
 from agentflow_common.clock import Clock
-from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, Problem, TerminalError
+from agentflow_common.errors import AgentFlowError, AlreadyExistsError, NotFoundError, TerminalError
 from agentflow_common.events import AuditRecorded
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.rpc import Budget
@@ -53,13 +53,12 @@ class BudgetHandlers:
             limit_nano=checked.limit_nano, scope=checked.scope, created_at=now, period_start=start, period_end=end,
         )  # fmt: skip
         if await self._store.count(checked.org) >= BUDGETS_MAX:
-            problem = Problem("org", f"has {BUDGETS_MAX} budgets", "delete some, or use fewer, wider budgets")
-            raise TerminalError("the org has too many budgets", kind="too_many_budgets", problems=(problem,))
+            fix = "delete some, or use fewer, wider budgets"
+            raise TerminalError.at("org", f"the org has {BUDGETS_MAX} budgets", fix, kind="too_many_budgets")
         change = self._change(budget, "budget.created", f"limit {money.display(budget.limit_nano)}", checked.actor)
         if not await self._store.create(budget, change):
             fix = f"choose another name, or change it: agentctl budget set {checked.name} --limit USD"
-            problem = Problem("name", f"{checked.name!r} is taken", fix)
-            raise AlreadyExistsError(f"budget {checked.name!r} exists", problems=(problem,))
+            raise AlreadyExistsError.at("name", f"budget {checked.name!r} exists", fix)
         await self._report_now(checked.org)
         return budget
 
@@ -69,8 +68,7 @@ class BudgetHandlers:
         return rpc.ListBudgetsReply(budgets=tuple(found))
 
     async def get(self, request: rpc.GetBudgetRequest) -> Budget:
-        ids.check_token(request.org, "org")
-        ids.check_token(request.id, "budget")
+        _check_names(request.org, request.id)
         found = await self._store.find(request.org, request.id, self._clock.now_ms())
         if found is None:
             raise _unknown(request.id)
@@ -81,20 +79,20 @@ class BudgetHandlers:
 
         Money that was spent or reserved still counts.
         """
-        ids.check_token(request.org, "org")
-        ids.check_token(request.id, "budget")
+        _check_names(request.org, request.id)
         if request.limit_nano is None:
-            return rpc.UpdateBudgetReply(budget=await self.get(_get(request)))
+            found = await self.get(rpc.GetBudgetRequest(org=request.org, id=request.id))
+            return rpc.UpdateBudgetReply(budget=found)
 
         def note(before: Budget, after: Budget) -> Change:
             detail = f"limit {money.display(before.limit_nano)} -> {money.display(after.limit_nano)}"
             return self._change(after, "budget.changed", detail, request.actor)
 
         limit = budgets.check_limit(request.limit_nano)
-        found = await self._store.update(request.org, request.id, limit, note)
-        if found is None:
+        changed = await self._store.update(request.org, request.id, limit, note)
+        if changed is None:
             raise _unknown(request.id)
-        before, after = found
+        before, after = changed
         await self._report_now(request.org)
         shown = await self._store.filled(after, self._clock.now_ms())
         return rpc.UpdateBudgetReply(budget=shown, changed=before != after)
@@ -104,8 +102,7 @@ class BudgetHandlers:
 
         Open calls settle on the accounts of their reservation.
         """
-        ids.check_token(request.org, "org")
-        ids.check_token(request.id, "budget")
+        _check_names(request.org, request.id)
         now = self._clock.now_ms()
 
         def note(found: Budget) -> Change:
@@ -163,10 +160,11 @@ class BudgetHandlers:
 MESSAGE_IDS_MS: Final = 60_000  # half of the time for which the server remembers message ids
 
 
-def _get(request: rpc.UpdateBudgetRequest) -> rpc.GetBudgetRequest:
-    return rpc.GetBudgetRequest(org=request.org, id=request.id)
+def _check_names(org: str, budget: str) -> None:
+    ids.check_token(org, "org")
+    ids.check_token(budget, "budget")
 
 
 def _unknown(name: str) -> NotFoundError:
-    problem = Problem("id", f"no budget {name!r}", "list the budgets for their names and ids: agentctl budget list")
-    return NotFoundError(f"budget {name!r} does not exist", problems=(problem,))
+    fix = "see their names and ids with: agentctl budget list"
+    return NotFoundError.at("id", f"budget {name!r} does not exist", fix)

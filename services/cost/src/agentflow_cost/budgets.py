@@ -47,19 +47,16 @@ def check_new(request: CreateBudgetRequest) -> CreateBudgetRequest:
     workflow = request.scope.removeprefix(WORKFLOW)
     if request.period not in PERIODS:
         problems.append(Problem("period", f"{request.period[:40]!r} is not a period", f"use {', '.join(PERIODS)}"))
-    if request.scope != ORG and not (request.scope.startswith(WORKFLOW) and _is_token(workflow)):
+    if request.scope != ORG and not (request.scope.startswith(WORKFLOW) and ids.is_token(workflow)):
         problems.append(Problem("scope", f"{request.scope[:80]!r} is not a scope", "use 'org' or 'workflow:<name>'"))
-    if not _is_token(request.org):
+    if not ids.is_token(request.org):
         problems.append(Problem("org", "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"))
     name = request.name or f"{request.scope.replace(':', '-')[:50]}-{request.period}"
-    if request.name and not _is_token(name):
+    if request.name and not ids.is_token(name):
         problems.append(Problem("name", "not a valid name", "use 1 to 64 letters, digits, '_' or '-'"))
     if problems:
-        raise InvalidError(f"the budget is not valid: {problems[0]}", problems=tuple(problems))
-    return CreateBudgetRequest(
-        org=request.org, limit_nano=request.limit_nano, period=request.period, name=name, scope=request.scope,
-        actor=request.actor,
-    )  # fmt: skip
+        raise InvalidError.of(problems, "the budget is not valid")
+    return msgspec.structs.replace(request, name=name)
 
 
 def limit_problems(limit_nano: int) -> Iterable[Problem]:
@@ -70,7 +67,7 @@ def limit_problems(limit_nano: int) -> Iterable[Problem]:
 
 def check_limit(limit_nano: int) -> int:
     if problems := tuple(limit_problems(limit_nano)):
-        raise InvalidError(f"the budget is not valid: {problems[0]}", problems=problems)
+        raise InvalidError.of(problems, "the budget is not valid")
     return limit_nano
 
 
@@ -81,14 +78,6 @@ def way_out(budget: Budget) -> str:
         until = datetime.fromtimestamp(budget.period_end / 1000, UTC)
         fix += f", wait for its next period ({until:%Y-%m-%d} UTC)"
     return f"{fix} or use a lower quality"
-
-
-def _is_token(text: str) -> bool:
-    try:
-        ids.check_token(text, "name")
-    except InvalidError:
-        return False
-    return True
 
 
 def applies(budget: Budget, workflow: str) -> bool:

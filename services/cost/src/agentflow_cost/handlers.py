@@ -14,7 +14,6 @@ from agentflow_common.clock import Clock
 from agentflow_common.errors import (
     BudgetExceededError,
     InvalidError,
-    Problem,
     TerminalError,
     UnknownPriceError,
 )
@@ -70,7 +69,7 @@ class Handlers:
     # --- routing ---
 
     async def route(self, request: RouteRequest) -> RouteReply:
-        _check_owner(request.org, request.run)
+        ids.check_owner(request.org, request.run)
         machine.check_request(request)
         if request.cache_key:
             _check_key(request.cache_key)
@@ -127,10 +126,8 @@ class Handlers:
             if held is not None:
                 return held
             if accounts[budgets.run_account(request.org, request.run)].ended:
-                problem = Problem("run", "the run has ended", "submit a new run")
-                raise TerminalError(
-                    f"run {request.run} has ended: nothing is reserved for it", kind="run_ended", problems=(problem,)
-                )
+                text = f"run {request.run} has ended, so nothing is reserved for it"
+                raise TerminalError.at("run", text, "submit a new run", kind="run_ended")
             limits = budgets.limits_for(request.org, request.run, request.run_budget_nano, *covered)
             fitting, amount = machine.admit(candidates, limits, accounts)
             reservation = Reservation(name, amount, fitting)
@@ -157,11 +154,10 @@ class Handlers:
         _check_key(request.cache_key)
         value = msgspec.json.encode(request.value)
         if len(value) > CACHE_VALUE_BYTES_MAX:
-            problem = Problem("value", f"is {len(value):,} bytes", f"cache at most {CACHE_VALUE_BYTES_MAX:,}")
-            raise InvalidError("the response is too large to cache", kind="too_large", problems=(problem,))
+            fix = f"cache at most {CACHE_VALUE_BYTES_MAX:,}"
+            raise InvalidError.at("value", f"the response is {len(value):,} bytes", fix, kind="too_large")
         if not 0 < request.ttl_s <= CACHE_TTL_S_MAX:
-            problem = Problem("ttl_s", "out of range", f"use 1 to {CACHE_TTL_S_MAX:,} seconds")
-            raise InvalidError("the time to live is not valid", problems=(problem,))
+            raise InvalidError.at("ttl_s", "the time to live is out of range", f"use 1 to {CACHE_TTL_S_MAX:,} seconds")
         await self._store.cache(
             request.org, request.cache_key, value, self._clock.now_ms(), request.ttl_s * 1000,
             rows_max=CACHE_ROWS_MAX, bytes_max=CACHE_BYTES_MAX,
@@ -169,12 +165,6 @@ class Handlers:
         return rpc.Empty()
 
 
-def _check_owner(org: str, run: str) -> None:
-    ids.check_token(org, "org")
-    ids.check_token(run, "run")
-
-
 def _check_key(key: str) -> None:
     if not 0 < len(key) <= CACHE_KEY_CHARS_MAX or "\x00" in key:
-        problem = Problem("cache_key", "not a valid key", f"use 1 to {CACHE_KEY_CHARS_MAX} characters")
-        raise InvalidError("the cache key is not valid", problems=(problem,))
+        raise InvalidError.at("cache_key", "the cache key is not valid", f"use 1 to {CACHE_KEY_CHARS_MAX} characters")

@@ -154,7 +154,7 @@ def check_request(request: RouteRequest) -> None:
     if request.model and not all(request.model.partition("/")):
         problems.append(Problem("model", f"{request.model[:80]!r} names no provider", "write provider/model"))
     if problems:
-        raise InvalidError(f"the route request is not valid: {problems[0]}", problems=tuple(problems))
+        raise InvalidError.of(problems, "the route request is not valid")
 
 
 def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, str]]:
@@ -182,9 +182,7 @@ def wanted(request: RouteRequest, models: Sequence[Model]) -> list[tuple[str, st
 def _unreachable(request: RouteRequest, why: str) -> TerminalError:
     can = ", ".join(sorted(request.providers)) or "none"
     fix = f"set the provider's API key for the workers, or choose among the providers they can call: {can}"
-    return TerminalError(
-        f"step {request.step!r} has no model: {why}", kind="no_candidate", problems=(Problem("model", why, fix),)
-    )
+    return TerminalError.at("model", f"step {request.step!r} has no model: {why}", fix, kind="no_candidate")
 
 
 def candidate(provider: str, model: str, price: Price, request: RouteRequest) -> Candidate:
@@ -229,7 +227,7 @@ def _exceeded(limit: Limit | None, accounts: Mapping[str, Account], needed: int)
         f" spent {money.display(account.spent)}, reserved {money.display(account.reserved)},"
         f" needed {money.display(needed)}"
     )
-    return BudgetExceededError(f"{text}; {limit.fix}", problems=(Problem("budget", text, limit.fix),))
+    return BudgetExceededError.at("budget", text, limit.fix)
 
 
 def settle(settlements: Iterable[Settlement], holds: Mapping[str, Hold]) -> Changes:

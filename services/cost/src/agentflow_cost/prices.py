@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import money, package_files
-from agentflow_common.errors import Problem, UnknownPriceError
+from agentflow_common.errors import UnknownPriceError
 from agentflow_cost.machine import TIERS, Model, Price, Rate
 
 QUOTE_MS: Final = 60_000  # prices can depend on the date and the hour: a quote is looked up again after a minute
@@ -160,9 +160,7 @@ def _at(steps: list[tuple[int, Decimal]], start: int) -> Decimal:
 def unknown(provider: str, model: str) -> UnknownPriceError:
     name = f"{provider}/{model}"
     fix = "correct the model's name, or give it a price in the file that AGENTFLOW_MODELS_FILE names"
-    return UnknownPriceError(
-        f"no price is known for {name}: the call is refused", problems=(Problem("model", f"{name} has no price", fix),)
-    )
+    return UnknownPriceError.at("model", f"no price is known for {name}, so the call is refused", fix)
 
 
 def _snapshot() -> Any:

@@ -83,7 +83,7 @@ class Settler:
         for _ in range(START_TRIES_MAX - 1):
             try:
                 return await self._open()
-            except transient.WEATHER as error:
+            except transient.SURVIVED as error:
                 log.warning("the settlement consumer can't be created yet, trying again: %s", type(error).__name__)
                 await asyncio.sleep(RETRY_S)
         return await self._open()
@@ -95,7 +95,7 @@ class Settler:
             ack_policy=api.AckPolicy.EXPLICIT,
             ack_wait=ACK_WAIT_S,
             max_ack_pending=ACK_PENDING_MAX,
-            filter_subjects=[subjects.ALL_INS, subjects.ALL_RUN_FACTS],
+            filter_subjects=[subjects.ALL_INS, subjects.ALL_RUN_DECISIONS],
         )
         await self._log.nc.jsm().add_consumer(subjects.EVENTS_STREAM, config)
         queue = WorkQueue(self._log.nc, subjects.EVENTS_STREAM, DURABLE, CREDIT)
@@ -118,7 +118,7 @@ class Settler:
     async def _restart(self, queue: WorkQueue) -> WorkQueue:
         await queue.stop()
         while True:
-            with contextlib.suppress(*transient.WEATHER):
+            with contextlib.suppress(*transient.SURVIVED):
                 return await self.start()
 
     async def _process(self, batch: Sequence[Delivery]) -> None:
@@ -132,7 +132,7 @@ class Settler:
             try:
                 await self._take_effect(found)
                 break
-            except transient.WEATHER as error:
+            except transient.SURVIVED as error:
                 self._service.set_part("settle", f"waiting: {type(error).__name__}")
                 log.warning(
                     "settlement waits for a store: %s", type(error).__name__, extra={"events": len(found.items)}

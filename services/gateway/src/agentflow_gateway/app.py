@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
@@ -61,19 +61,20 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
         await stack.enter_async_context(context.background(dead_letters.watch_number(context.nc)))
         http_port = await stack.enter_async_context(schedule_wiring.serving(deps, context))
         context.ports["api_http"] = http_port
-        server, health, port = await _serve(deps, f"{settings.api_host}:{http_port}")
+        handlers = registration.handlers(f"{settings.api_host}:{http_port}")
+        server, health, port = await _serve(deps, handlers)
         context.ports["grpc"] = port
         stack.push_async_callback(server.stop, settings.shutdown_grace_s)
         stack.push_async_callback(health.enter_graceful_shutdown)
         well = asyncio.Event()
-        await stack.enter_async_context(context.background(_watch_health(context.health, health, well)))
+        await stack.enter_async_context(context.background(_watch_health(context.health, health, handlers, well)))
         with contextlib.suppress(TimeoutError):  # then /readyz and the health service say what is missing
             async with asyncio.timeout(START_S_MAX):
                 await well.wait()
         yield
 
 
-async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
+async def _serve(deps: Deps, handlers: Mapping[str, Any]) -> tuple[Any, Any, int]:
     """Returns (server, health servicer, port). RetryableError if the port is taken."""
     from grpc_health.v1 import health, health_pb2_grpc
     from grpc_reflection.v1alpha import reflection
@@ -90,10 +91,10 @@ async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
             ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
     )
-    server.add_generic_rpc_handlers(tuple(registration.handlers(http)))
+    server.add_generic_rpc_handlers(tuple(handlers.values()))
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection((*registration.SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
+    reflection.enable_server_reflection((*handlers, health.SERVICE_NAME, reflection.SERVICE_NAME), server)
     address = f"{settings.api_host}:{settings.api_port}"
     try:
         port = server.add_insecure_port(address)
@@ -103,14 +104,14 @@ async def _serve(deps: Deps, http: str) -> tuple[Any, Any, int]:
     return server, checks, port
 
 
-async def _watch_health(health: Health, servicer: Any, up: asyncio.Event) -> None:
+async def _watch_health(health: Health, servicer: Any, services: Iterable[str], up: asyncio.Event) -> None:
     """Keeps the gRPC health service in step with readiness; `up` is set when all is well for the first time."""
     from grpc_health.v1 import health_pb2
 
     while True:
         well = health.alive and all(state == "ok" for state in health.parts.values())
         status = health_pb2.HealthCheckResponse.SERVING if well else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in ("", *registration.SERVICES):
+        for name in ("", *services):
             await servicer.set(name, status)
         if well:
             up.set()

@@ -91,7 +91,7 @@ class Follower(abc.ABC):
                         await self.apply(batch)
                         queue.release(len(batch))
                     backoff_s = _BACKOFF_S
-            except transient.WEATHER as error:
+            except transient.SURVIVED as error:
                 self.trouble = f"retrying after {type(error).__name__}"
                 log.warning(
                     "following the log is interrupted", extra={"part": self.part, "error": type(error).__name__}

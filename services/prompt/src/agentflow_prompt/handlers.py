@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from agentflow_common import ids, rpc
 from agentflow_common.clock import Clock
-from agentflow_common.errors import InvalidError, Problem
+from agentflow_common.errors import InvalidError
 from agentflow_common.rpc import PromptVersion
 from agentflow_common.rpc.bus import Route
 from agentflow_prompt import builtins, machine
@@ -102,8 +102,8 @@ class Handlers:
     async def resolve(self, request: rpc.ResolvePromptsRequest) -> rpc.ResolvePromptsReply:
         ids.check_token(request.org, "org")
         if len(request.refs) > REFS_MAX:
-            problem = Problem("refs", f"{len(request.refs):,} references", f"ask for at most {REFS_MAX:,} at once")
-            raise InvalidError("too many prompt references", problems=(problem,))
+            fix = f"ask for at most {REFS_MAX:,} at once"
+            raise InvalidError.at("refs", f"{len(request.refs):,} prompt references are too many", fix)
         pinned: dict[str, str] = {}
         missing: list[str] = []
         for ref in dict.fromkeys(request.refs):

@@ -66,14 +66,8 @@ def parse_ref(text: str) -> Ref:
         return Ref(name, version=int(rest))
     if _LABEL.match(rest):
         return Ref(name, label=rest)
-    raise InvalidError(
-        f"prompt reference {text[:120]!r} is not valid",
-        problems=(
-            Problem(
-                "prompt_ref", "the part after '@' is neither a version nor a label", "write name, name@3 or name@label"
-            ),
-        ),
-    )
+    fix = "write name, name@3 or name@label"
+    raise InvalidError.at("prompt_ref", f"prompt reference {text[:120]!r} is not valid", fix)
 
 
 def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
@@ -96,12 +90,7 @@ def check_new(request: CreatePromptRequest) -> CreatePromptRequest:
         if problem is not None:
             problems.append(problem)
     if problems:
-        count = len(problems)
-        raise InvalidError(
-            f"prompt {request.name[:80]!r} is not valid: {problems[0]}"
-            + (f" and {count - 1} more" if count > 1 else ""),
-            problems=tuple(problems),
-        )
+        raise InvalidError.of(problems, f"prompt {request.name[:80]!r} is not valid")
     return msgspec.structs.replace(request, max_output_tokens=request.max_output_tokens or OUTPUT_TOKENS_DEFAULT)
 
 

@@ -18,7 +18,7 @@ from prometheus_client import Counter
 
 from agentflow_common import ids, screening, subjects
 from agentflow_common.clock import Clock
-from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, Problem, RetryableError
+from agentflow_common.errors import AgentFlowError, BlockedError, InvalidError, RetryableError
 from agentflow_common.events import AuditRecorded, encode
 from agentflow_common.log import blobs
 from agentflow_common.log.blobs import PAYLOAD_BYTES_MAX
@@ -59,7 +59,7 @@ class Handlers:
 
     async def protect(self, request: ProtectRequest) -> ProtectReply:
         """Answers once the vault rows and the audit record are durable."""
-        _check_place(request.org, request.run)
+        ids.check_owner(request.org, request.run)
         data = _encoded(request.value)
         if not screening.needs_screening(request.value):
             return ProtectReply(value=request.value)
@@ -79,12 +79,10 @@ class Handlers:
 
         The audit record is written before the answer.
         """
-        _check_place(request.org, request.run)
+        ids.check_owner(request.org, request.run)
         for what in ("actor", "reason"):
             if not getattr(request, what).strip():
-                raise InvalidError(
-                    f"a restore needs {what}", problems=(Problem(what, "is empty", "say who restores and why"),)
-                )
+                raise InvalidError.at(what, f"a restore needs {what}", "say who restores and why")
         told = ProtectRequest(
             org=request.org, run=request.run, value=request.reason, step=request.step, purpose="reason"
         )
@@ -108,8 +106,8 @@ class Handlers:
 
         Idempotent.
         """
-        _check_place(request.org, request.run)
-        _check_place(request.org, request.origin)
+        ids.check_owner(request.org, request.run)
+        ids.check_owner(request.org, request.origin)
         org, run, after, adopted = request.org, request.run, "", 0
         while rows := await self._store.page(org, request.origin, after):
 
@@ -217,11 +215,6 @@ class Handlers:
 
 async def _apart(work: Callable[[], Result], size: int) -> Result:
     return await asyncio.to_thread(work) if size >= _THREAD_BYTES_MIN else work()
-
-
-def _check_place(org: str, run: str) -> None:
-    ids.check_token(org, "org")
-    ids.check_token(run, "run")
 
 
 def _encoded(value: Any) -> bytes:

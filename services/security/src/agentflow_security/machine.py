@@ -14,8 +14,8 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from agentflow_common.errors import BlockedError, InvalidError, Problem
-from agentflow_common.screening import DEPTH_MAX, TOKEN, name_of, suspicious_key, suspicious_number
+from agentflow_common.errors import BlockedError, InvalidError
+from agentflow_common.screening import TOKEN, VALUE_DEPTH_MAX, name_of, suspicious_key, suspicious_number
 from agentflow_security.detect import DETECTORS, Detector, detect
 
 FINDINGS_MAX: Final = 50_000  # in one value: each is a row of the vault
@@ -96,11 +96,10 @@ class _Protect:
             return node
         if isinstance(node, int | float):
             return self._number(node, name)
-        if depth >= DEPTH_MAX:
-            raise InvalidError(
-                f"the value is nested deeper than {DEPTH_MAX} levels",
-                kind="too_deep",
-                problems=(Problem("value", "nested too deeply", "flatten it, or put it in a file and pass its key"),),
+        if depth >= VALUE_DEPTH_MAX:
+            fix = "flatten it, or put it in a file and pass its key"
+            raise InvalidError.at(
+                "value", f"the value is nested deeper than {VALUE_DEPTH_MAX} levels", fix, kind="too_deep"
             )
         if isinstance(node, dict):
             return {
@@ -142,11 +141,8 @@ class _Protect:
     def _token(self, entity: str, value: str) -> str:
         self._found += 1
         if self._found > FINDINGS_MAX:
-            raise InvalidError(
-                f"more than {FINDINGS_MAX:,} sensitive values in one payload",
-                kind="too_many_findings",
-                problems=(Problem("value", "too many findings", "split the payload into parts"),),
-            )
+            text = f"one payload has more than {FINDINGS_MAX:,} sensitive values"
+            raise InvalidError.at("value", text, "split it into parts", kind="too_many_findings")
         self.counts[entity] += 1
         known = self._tokens.get((entity, value))
         if known is not None:
@@ -194,8 +190,8 @@ class _Restore:
     def node(self, node: Any, depth: int) -> Any:
         if isinstance(node, str):
             return self._text(node)
-        if isinstance(node, dict | list | tuple) and depth >= DEPTH_MAX:
-            raise InvalidError(f"the value is nested deeper than {DEPTH_MAX} levels", kind="too_deep")
+        if isinstance(node, dict | list | tuple) and depth >= VALUE_DEPTH_MAX:
+            raise InvalidError(f"the value is nested deeper than {VALUE_DEPTH_MAX} levels", kind="too_deep")
         if isinstance(node, dict):
             return {str(self._plain(key)): self.node(item, depth + 1) for key, item in node.items()}
         if isinstance(node, list | tuple):

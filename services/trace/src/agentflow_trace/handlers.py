@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from agentflow_common import rpc, subjects
-from agentflow_common.errors import InvalidError, NotFoundError, Problem, RetryableError
+from agentflow_common.errors import InvalidError, NotFoundError, RetryableError
 from agentflow_common.rpc.bus import Route
 from agentflow_trace import machine
 from agentflow_trace.ingest import Ingest
@@ -66,9 +66,9 @@ class Handlers:
     async def query(self, request: rpc.TraceQueryRequest) -> rpc.TraceQueryReply:
         if request.status and request.status not in machine.RUN_STATUSES:
             known = ", ".join(sorted(machine.RUN_STATUSES))
-            raise InvalidError("unknown status", problems=(Problem("status", "no such run status", f"one of {known}"),))
+            raise InvalidError.at("status", f"{request.status[:40]!r} is not a run's status", f"use one of {known}")
         if request.end_ms and request.end_ms < request.start_ms:
-            raise InvalidError("the end is before the start", problems=(Problem("end_ms", "before start_ms"),))
+            raise InvalidError.at("end_ms", "the end of the range is before its start")
         await self._open()
         limit = min(max(request.limit, 1), LIMIT_MAX)
         return await self._store.query(request, limit)
@@ -76,7 +76,7 @@ class Handlers:
     async def counts(self, request: rpc.TraceCountsRequest) -> rpc.TraceCountsReply:
         if request.stream not in self._streams:
             known = ", ".join(self._streams)
-            raise InvalidError("unknown stream", problems=(Problem("stream", "not traced", f"one of {known}"),))
+            raise InvalidError.at("stream", f"{request.stream[:40]!r} is not traced", f"use one of {known}")
         await self._open()
         return await self._store.counts(request.stream)
 

@@ -35,35 +35,6 @@ _ACTIVE: Final = frozenset({"scheduled", "running"})
 _APART: Final = frozenset({SCHEDULE, UNDECODABLE, REMOVED, "claim.taken"})  # shown, but never folded
 
 
-class _Attempt(msgspec.Struct):
-    """One attempt of a step while it is folded; attempt 0 is a step that was never offered."""
-
-    step: str
-    attempt: int
-    status: str = "pending"
-    scheduled_at: int = 0
-    started_at: int = 0
-    finished_at: int = 0
-    duration_ms: float = 0.0
-    cost_nano: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    provider: str = ""
-    model: str = ""
-    prompt: str = ""
-    cache_hit: bool = False
-    finish_reason: str = ""
-    worker: str = ""
-    error: str = ""
-    redactions: dict[str, int] = {}
-
-    def frozen(self) -> TraceStep:
-        begun = self.started_at or (self.finished_at if self.status not in _ACTIVE else 0)
-        wait = begun - self.scheduled_at if begun and self.scheduled_at else 0
-        fields = {name: getattr(self, name) for name in self.__struct_fields__}
-        return TraceStep(wait_ms=max(0, wait), **fields)
-
-
 class Timeline(msgspec.Struct):
     """A run, folded from its rows. Times in ms since the epoch; cost in nano-USD."""
 
@@ -76,12 +47,15 @@ class Timeline(msgspec.Struct):
     input_tokens: int = 0
     output_tokens: int = 0
     redactions: dict[str, int] = {}
-    attempts: dict[tuple[str, int], _Attempt] = {}
+    attempts: dict[tuple[str, int], TraceStep] = {}  # attempt 0 is a step that was never offered
     current: dict[str, int] = {}
 
     def steps(self) -> tuple[TraceStep, ...]:
-        """Returns the attempts in the order in which they were first decided."""
-        return tuple(attempt.frozen() for attempt in self.attempts.values())
+        """Returns the attempts in the order in which they were first decided, with the time that each waited."""
+        for attempt in self.attempts.values():
+            begun = attempt.started_at or (attempt.finished_at if attempt.status not in _ACTIVE else 0)
+            attempt.wait_ms = max(0, begun - attempt.scheduled_at) if begun and attempt.scheduled_at else 0
+        return tuple(self.attempts.values())
 
 
 def fold(rows: Iterable[Row]) -> Timeline:
@@ -143,15 +117,18 @@ class _Child(msgspec.Struct):
     output_tokens: int = 0
 
 
+def _spend(line: Timeline, attempt: TraceStep | None, spent: Row | _Child) -> None:
+    for holder in (line, attempt):
+        if holder is not None:
+            holder.cost_nano += spent.cost_nano
+            holder.input_tokens += spent.input_tokens
+            holder.output_tokens += spent.output_tokens
+
+
 def _child_ended(line: Timeline, row: Row) -> None:
     """Adds the cost of a child, even if its end came too late to be used."""
     attempt = line.attempts.get((row.step, row.attempt))
-    child = _body(row, _Child)
-    for holder in (line, attempt):
-        if holder is not None:
-            holder.cost_nano += child.cost_nano
-            holder.input_tokens += child.input_tokens
-            holder.output_tokens += child.output_tokens
+    _spend(line, attempt, _body(row, _Child))
     if attempt is None or line.current.get(row.step) != row.attempt or attempt.status != "waiting":
         return
     if row.status != "continued":
@@ -175,16 +152,9 @@ def _outcome_resolved(line: Timeline, row: Row) -> None:
 
 
 def _of_attempt(line: Timeline, row: Row) -> None:
-    line.cost_nano += row.cost_nano
-    line.input_tokens += row.input_tokens
-    line.output_tokens += row.output_tokens
     attempt = line.attempts.get((row.step, row.attempt))
-    if attempt is None:
-        return
-    attempt.cost_nano += row.cost_nano
-    attempt.input_tokens += row.input_tokens
-    attempt.output_tokens += row.output_tokens
-    if line.current[row.step] != row.attempt or attempt.status not in _ACTIVE:
+    _spend(line, attempt, row)
+    if attempt is None or line.current[row.step] != row.attempt or attempt.status not in _ACTIVE:
         return
     attempt.worker = row.worker or attempt.worker
     if row.type == "step.started" or (row.type == "step.progressed" and attempt.status == "scheduled"):
@@ -194,7 +164,7 @@ def _of_attempt(line: Timeline, row: Row) -> None:
         _report(line, attempt, row)
 
 
-def _report(line: Timeline, attempt: _Attempt, row: Row) -> None:
+def _report(line: Timeline, attempt: TraceStep, row: Row) -> None:
     """Applies a result to the active attempt. Only the first result counts."""
     attempt.finished_at = row.ts
     attempt.started_at = row.started_at or attempt.started_at
@@ -228,7 +198,7 @@ def _goes_on(line: Timeline, row: Row) -> None:
     begun = _body(row, _GoesOn).begun
     if begun is not None and begun.step not in line.current and line.status not in ENDED.values():
         line.current[begun.step] = 1
-        line.attempts[begun.step, 1] = _Attempt(begun.step, 1, "scheduled", scheduled_at=row.ts)
+        line.attempts[begun.step, 1] = TraceStep(begun.step, 1, "scheduled", scheduled_at=row.ts)
 
 
 def _decision(line: Timeline, row: Row) -> None:
@@ -290,7 +260,7 @@ def _offered(line: Timeline, row: Row) -> None:
     before = line.attempts.get((row.step, line.current.get(row.step, 0)))
     if before is not None and before.status == "retrying":
         before.status = "failed"  # the awaited retry has begun
-    attempt = line.attempts.setdefault((row.step, row.attempt), _Attempt(row.step, row.attempt))
+    attempt = line.attempts.setdefault((row.step, row.attempt), _pending(row.step, row.attempt))
     line.current[row.step] = row.attempt
     attempt.status = _OFFERED[row.type]
     if row.type != "step.iterated" or not attempt.scheduled_at:
@@ -299,9 +269,13 @@ def _offered(line: Timeline, row: Row) -> None:
         attempt.started_at = attempt.started_at or row.ts
 
 
-def _current(line: Timeline, row: Row) -> _Attempt:
+def _pending(step: str, attempt: int) -> TraceStep:
+    return TraceStep(step, attempt, "pending")
+
+
+def _current(line: Timeline, row: Row) -> TraceStep:
     number = line.current.setdefault(row.step, row.attempt)
-    return line.attempts.setdefault((row.step, number), _Attempt(row.step, number))
+    return line.attempts.setdefault((row.step, number), _pending(row.step, number))
 
 
 def _error(row: Row) -> str:

@@ -28,7 +28,7 @@ from nats.js.errors import APIError, KeyNotFoundError, NotFoundError, ObjectNotF
 
 from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
-from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, Problem, RetryableError
+from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, RetryableError
 from agentflow_common.log import object_reads
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Empty, RetentionReply, SetRetentionRequest
@@ -112,9 +112,7 @@ class Retention:
         least = round(self._settings.retention_min_s * 1000)
         if request.keep_ms < 0 or 0 < request.keep_ms < least:
             fix = f"give at least {least // 1000} s, or 0 to keep runs forever"
-            raise InvalidError(
-                "this retention is too short to be safe", problems=(Problem("keep_ms", "too short", fix),)
-            )
+            raise InvalidError.at("keep_ms", "this retention is too short to be safe", fix)
         value = msgspec.json.encode(Keep(request.keep_ms, request.by, self._clock.now_ms()))
         await (await self._bucket()).put(KEEP_KEY, value)
         log.info("retention set", extra={"keep_ms": request.keep_ms, "by": request.by})

@@ -13,6 +13,7 @@ The rows of a stream therefore have no gap, and a gap always means that rows wer
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Final, NamedTuple
 
 import msgspec
@@ -233,6 +234,14 @@ def owner(subject: str) -> tuple[str, str]:
 def columns(rows: list[Row]) -> list[tuple[Any, ...]]:
     """Returns rows as columns, in the order of COLUMNS."""
     return list(zip(*rows, strict=True))
+
+
+def stretches(first: int, last: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yields (first sequence, number) for the parts of a stretch: each in one partition, and of `most` at the most."""
+    while first <= last:
+        end = min(last, (first // PARTITION_ROWS + 1) * PARTITION_ROWS - 1, first + most - 1)
+        yield first, end - first + 1
+        first = end + 1
 
 
 def same_partition(rows: list[Row]) -> int:

@@ -11,6 +11,7 @@ from agentflow_trace import machine, rows
 from agentflow_trace.rows import Row
 
 RUN_ROWS_MAX: Final = 200_000  # of one run in one answer; about 60,000 steps
+FILL_ROWS: Final = 1_000_000
 _MS = "toUnixTimestamp64Milli"
 _SELECT_RUN: Final = ", ".join(
     f"{_MS}({name})" if kind.startswith("DateTime64") else name for name, kind in rows.COLUMNS.items()
@@ -45,23 +46,14 @@ class Store:
 
     async def fill(self, stream: str, first: int, last: int, stored_at: int) -> None:
         """Lets ClickHouse make the rows for a long stretch of removed sequences, in ascending order."""
-        position = first
-        while position <= last:
-            end = min(last, (position // rows.PARTITION_ROWS + 1) * rows.PARTITION_ROWS - 1, position + 999_999)
+        for position, count in rows.stretches(first, last, FILL_ROWS):
             await self._clickhouse.command(
                 "INSERT INTO events (stream, stream_seq, ts, stored_at, type) "
                 "SELECT {stream:String}, number, fromUnixTimestamp64Milli({at:Int64}), "
                 "fromUnixTimestamp64Milli({at:Int64}), {type:String} "
                 "FROM numbers({first:UInt64}, {count:UInt64}) SETTINGS max_threads = 1",
-                {
-                    "stream": stream,
-                    "at": stored_at,
-                    "type": rows.REMOVED,
-                    "first": position,
-                    "count": end - position + 1,
-                },
+                {"stream": stream, "at": stored_at, "type": rows.REMOVED, "first": position, "count": count},
             )
-            position = end + 1
 
     async def position(self, stream: str) -> Position:
         """Reads the position from the metadata of the parts, at the same cost for any number of rows."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from agentflow_common.connections.clickhouse import ClickHouse
 from agentflow_common.subjects import ALL_EVENTS, EVENTS_STREAM
@@ -211,12 +211,6 @@ class ArchiveStore:
             "AND stream_seq < {first:UInt64} + {count:UInt64}) AS a ON n.number = a.stream_seq "
             "ORDER BY n.number SETTINGS max_threads = 1"
         )
-        position = first
-        while position <= last:
-            end = min(last, (position // rows.PARTITION_ROWS + 1) * rows.PARTITION_ROWS - 1, position + FILL_ROWS - 1)
-            values_bound: dict[str, Any] = {
-                "stream": stream, "log": log, "type": rows.REMOVED, "at": stored_at, "first": position,
-                "count": end - position + 1,
-            }  # fmt: skip
-            await self._clickhouse.command(sql, values_bound)
-            position = end + 1
+        bound = {"stream": stream, "log": log, "type": rows.REMOVED, "at": stored_at}
+        for position, count in rows.stretches(first, last, FILL_ROWS):
+            await self._clickhouse.command(sql, {**bound, "first": position, "count": count})

@@ -1,4 +1,6 @@
-"""Wires the worker: a queue for each pool, heartbeats for long steps, cancellation, the published registry."""
+"""Wires the worker: a queue for each pool, heartbeats for long steps, cancellation, the published
+registry.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,9 @@ async def _consume(queue: WorkQueue, executor: Executor, pool: str) -> None:
 
 
 async def _extend(context: Context[WorkerSettings], executor: Executor) -> None:
-    """Tells the queue that long steps are alive, and stops steps whose run is over: the hint to stop may be lost."""
+    """Tells the queue that long steps are alive, and stops steps whose run is over: the hint to
+    stop may be lost.
+    """
     every_s = context.settings.ack_wait_s / 3
     turn = 0
     while True:

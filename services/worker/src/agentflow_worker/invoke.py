@@ -1,7 +1,8 @@
-"""One call of a registered callable: arguments checked, context passed, result brought to JSON, errors named.
+"""One call of a registered callable: arguments are checked, the result becomes JSON, errors get
+names.
 
-Asynchronous callables run on the loop and cost a few microseconds more than calling them; synchronous ones run in a
-bounded pool of threads, where waiting calls queue.
+Asynchronous callables run on the loop and cost a few microseconds more than calling them;
+synchronous ones run in a bounded pool of threads, where waiting calls queue.
 """
 
 from __future__ import annotations
@@ -36,10 +37,11 @@ _pool: list[ThreadPoolExecutor] = []
 async def invoke(registration: Registration, args: dict[str, Any], context: StepContext) -> Any:
     """Runs it and returns a JSON value.
 
-    Raises InvalidError for arguments that don't fit (each with its name and the fix), TerminalError for a result that
-    is not JSON, the callable's own AgentFlowError unchanged, and RetryableError around any other exception, with the
-    exception's type as the kind. Cancelling the task cancels an asynchronous callable; a synchronous one learns it
-    from `context.cancelled`, and its thread goes on until it returns.
+    Raises InvalidError for arguments that don't fit (each with its name and the fix), TerminalError
+    for a result that is not JSON, the callable's own AgentFlowError unchanged, and RetryableError
+    around any other exception, with the exception's type as the kind. Cancelling the task cancels
+    an asynchronous callable; a synchronous one learns it from `context.cancelled`, and its thread
+    goes on until it returns.
     """
     arguments = validate(registration, args)
     if registration.context_parameter is not None:
@@ -65,8 +67,11 @@ async def invoke(registration: Registration, args: dict[str, Any], context: Step
 
 
 def from_state(registration: Registration, inputs: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a graph's node that gets the shared state (in `inputs["state"]`): the keys that it has
-    parameters for, or all of it as its parameter `state`. What the definition gives by name wins."""
+    """Returns the arguments of a graph's node that gets the shared state (in `inputs["state"]`).
+
+    It gets the keys that it has parameters for, or all of the state as its parameter `state`.
+    Inputs that the definition gives by name win.
+    """
     given = dict(inputs)
     state = given.pop("state", None) or {}
     names = {parameter.name for parameter in registration.parameters}
@@ -76,7 +81,7 @@ def from_state(registration: Registration, inputs: dict[str, Any]) -> dict[str, 
 
 
 def _unless_cancelled(context: StepContext, registration: Registration, arguments: dict[str, Any]) -> Any:
-    """In the thread: a call that had to wait for one may have been cancelled by now."""
+    """Calls it in the thread, unless it was cancelled while it waited for a thread."""
     if context.cancelled.is_set():
         raise TerminalError("the step was stopped before it began", kind="cancelled")
     try:
@@ -86,7 +91,9 @@ def _unless_cancelled(context: StepContext, registration: Registration, argument
 
 
 def _raised(registration: Registration, error: BaseException) -> RetryableError:
-    """What a step raises is its own failure, `sys.exit()` too: it ends the attempt, never the worker."""
+    """Returns the error for an exception that a step raised, `sys.exit()` too: it ends the attempt,
+    never the worker.
+    """
     kind = type(error).__name__
     return RetryableError(f"{registration.name} raised {kind}{_words(error)}", kind=kind)
 
@@ -100,7 +107,10 @@ def _words(error: BaseException) -> str:
 
 
 def validate(registration: Registration, args: dict[str, Any]) -> dict[str, Any]:
-    """The arguments with their declared types, ready for `**`; InvalidError lists everything that is wrong."""
+    """Returns the arguments with their declared types, ready for `**`.
+
+    InvalidError lists all problems.
+    """
     if not registration.parameters and not args:
         return {}
     from pydantic import ValidationError
@@ -129,7 +139,10 @@ def _invalid(registration: Registration, errors: list[Any]) -> InvalidError:
 
 
 def _to_json(registration: Registration, result: Any) -> Any:
-    """Dataclasses, msgspec and pydantic objects, tuples and dates become plain JSON values; the rest is refused."""
+    """Turns dataclasses, msgspec and pydantic objects, tuples and dates into plain JSON values.
+
+    Refuses the rest.
+    """
     try:
         return msgspec.to_builtins(result, str_keys=True, enc_hook=_encode)
     except (TypeError, ValueError, msgspec.MsgspecError, RecursionError) as error:
@@ -141,7 +154,9 @@ def _to_json(registration: Registration, result: Any) -> Any:
 
 
 def _storable(registration: Registration, value: Any) -> Any:
-    """The value, if the log gives back what the step gave: NaN would come back as null, a lone surrogate not at all."""
+    """Returns the value, if the log can return the same: NaN would come back as null, a lone
+    surrogate not at all.
+    """
     try:
         if type(value) is float or b"null" in msgspec.json.encode(value):  # null is how msgspec writes NaN
             json_values.check(value, "output")
@@ -151,12 +166,12 @@ def _storable(registration: Registration, value: Any) -> Any:
 
 
 def _not_json(registration: Registration, value: Any, error: Exception) -> TerminalError:
-    found = error
+    cause = error
     try:
-        json_values.check(value, "output")  # names the place, where msgspec does not
+        json_values.check(value, "output")  # names the place, which msgspec does not
     except JsonError as named:
-        found = named
-    text = json_values.escaped(str(found)[:400])
+        cause = named
+    text = json_values.escaped(str(cause)[:400])
     return TerminalError(
         f"{registration.kind} {registration.name} returned what JSON can't hold: {text}", kind="result_not_json"
     )
@@ -170,7 +185,9 @@ def _encode(value: Any) -> Any:
 
 
 async def offload(call: Any, threads_max: int = 16) -> Any:
-    """Runs a blocking call in the worker's pool of threads (bounded; waiting calls queue), with this task's context."""
+    """Runs a blocking call in the worker's pool of threads (bounded; waiting calls queue), with
+    this task's context.
+    """
     if not _pool:
         _pool.append(ThreadPoolExecutor(threads_max, "agentflow-step"))
     loop = asyncio.get_running_loop()

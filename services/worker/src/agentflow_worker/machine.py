@@ -1,4 +1,6 @@
-"""What a worker decides without I/O: whether a delivered task should still run, and how an exception is reported."""
+"""The worker's decisions without I/O: which step of a delivered task should run, and how an
+exception is reported.
+"""
 
 from __future__ import annotations
 
@@ -24,77 +26,99 @@ _SETTLING: Final = (ev.StepScheduled, ev.StepCompleted, ev.StepFailed, ev.StepOu
 
 
 class Position(NamedTuple):
-    """The step that a task is at. given: what the steps before it gave. by: the worker that began it, empty for the
-    task's own step."""
+    """The step that a task is at."""
 
     step: str
-    given: dict[str, Payload]
-    by: str
+    given: dict[str, Payload]  # the outputs of the steps before it
+    by: str  # the worker that began it; empty for the task's own step
 
 
 def position(task: ev.StepScheduled, later: Iterable[ev.Event]) -> Position | None:
-    """Where a task is by the events after it. None: it is over, its attempt was reported or closed, or its run has
-    ended."""
+    """Returns where a task stands, by the events after it.
+
+    Returns None if the task is over: its attempt was reported or closed, or its run has ended.
+    """
     step, attempt, by = task.step, task.attempt, ""
     given: dict[str, Payload] = {}
-    passed: set[tuple[str, int]] = set()
+    reported: set[tuple[str, int]] = set()
     for event in later:
         if isinstance(event, ev.TERMINAL_RUN):
             return None
         if not isinstance(event, _SETTLING):
             continue
-        if isinstance(event, _CLOSING) and (event.step, event.attempt) in passed:
-            return None  # decided without knowledge of that report, which counts for nothing then
+        if isinstance(event, _CLOSING) and (event.step, event.attempt) in reported:
+            return None  # decided without knowledge of that report, which is void then
         if event.step != step or event.attempt != attempt:
             continue
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
             return None
         given[step] = event.output
-        passed.add((step, attempt))
+        reported.add((step, attempt))
         step, attempt, by = event.begun.step, 1, event.worker
     return Position(step, given, by)
 
 
 def following(task: ev.StepScheduled, outputs: Mapping[str, Any]) -> ev.StepScheduled | None:
-    """The task of the step that follows; None if there is none, or if these outputs don't give its inputs: then the
-    scheduler decides."""
+    """Returns the task of the step that follows.
+
+    Returns None if no step follows, or if these outputs don't give its inputs: the scheduler
+    decides then.
+    """
     if not task.then:
         return None
     step = task.then[0]
     inputs = dict(step.inputs)
     try:
         for name, ref in step.refs.items():
-            inputs[name] = plain(walk(outputs[ref.step], ref.path, "input"))  # a step may change what it is given
+            inputs[name] = plain(walk(outputs[ref.step], ref.path, "input"))  # a step may change its inputs
     except (ExpressionError, KeyError):
         return None
     return ev.StepScheduled(
-        org=task.org, run=task.run, ts=task.ts, seen=task.seen, trace=task.trace, step=step.step, attempt=1,
-        lane=task.lane, kind=step.kind, config=step.config, inputs=inputs, policy=step.policy,
-        budget_nano=task.budget_nano, workflow=task.workflow, priority=task.priority, then=task.then[1:],
-    )  # fmt: skip
+        org=task.org,
+        run=task.run,
+        ts=task.ts,
+        seen=task.seen,
+        trace=task.trace,
+        step=step.step,
+        attempt=1,
+        lane=task.lane,
+        kind=step.kind,
+        config=step.config,
+        inputs=inputs,
+        policy=step.policy,
+        budget_nano=task.budget_nano,
+        workflow=task.workflow,
+        priority=task.priority,
+        then=task.then[1:],
+    )
 
 
 def plain(value: Any) -> Any:
-    """A copy of a value as it stands in the log."""
+    """Returns a copy of a value as it stands in the log."""
     return value if type(value) in _SAME_IN_JSON else msgspec.json.decode(msgspec.json.encode(value))
 
 
 def needs_check(task: ev.StepScheduled, delivered: int, age_ms: int) -> bool:
-    """Whether the log must be asked first: a redelivery, or a task that outlived its own timeout in the queue."""
+    """True if the log must be read first: a redelivery, or a task that outlived its own timeout in
+    the queue.
+    """
     return delivered > 1 or (task.timeout_ms is not None and age_ms > task.timeout_ms)
 
 
 def is_stale(age_ms: int) -> bool:
-    """Whether the run may be over by now, which one look at its newest fact tells."""
+    """True if the run may be over by now. Its newest decision says so."""
     return age_ms > STALE_MS
 
 
 def to_step_error(error: BaseException) -> StepError:
-    """How an attempt's exception stands in the log (the message is screened before it gets there)."""
+    """Returns an attempt's exception as it stands in the log.
+
+    Its message is screened before it gets there.
+    """
     if isinstance(error, AgentFlowError):
         problems = "; ".join(map(str, error.problems))
         text = f"{error.message}: {problems}" if problems and problems not in error.message else error.message
-        raised = error.__cause__  # by the step, where the error stands for that
+        raised = error.__cause__  # by the step, if the error is about that
         own = raised if raised is not None and type(raised).__name__ == error.kind else error
         kind = _kind(error.kind)
         return StepError(kind, clip(text or kind), error.retryable, error.retry_after_ms, _bases(own, kind))

@@ -1,12 +1,12 @@
 """The tools and functions that a worker can run: decorators, discovery, argument schemas.
 
-A decorator only marks the callable; a `Registry` collects the marked callables of a module. So importing a module
-has no effect elsewhere, and two registries (two tests, two workers) never share state.
+A decorator only marks the callable. A `Registry` collects the marked callables of a module. So
+importing a module has no effect elsewhere, and two registries (two tests, two workers) never share
+state.
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
 
 from agentflow_common.errors import AlreadyExistsError, InvalidError, NotFoundError, Problem
+from agentflow_common.hints import near
 from agentflow_worker.context import StepContext
 
 if typing.TYPE_CHECKING:
@@ -46,43 +47,42 @@ CallableT = TypeVar("CallableT", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One argument. annotation: the resolved type hint, Any without one."""
+    """One argument."""
 
     name: str
-    annotation: Any
+    annotation: Any  # the resolved type hint, Any without one
     required: bool
     default: Any = None
 
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A callable that a step can name.
-
-    idempotent: repeating it with the same idempotency key does no harm. reveal: arguments whose privacy tokens are
-    replaced by the originals before the call. context_parameter: the argument that receives the StepContext.
-    """
+    """A callable that a step can name."""
 
     kind: Kind
     name: str
     call: Callable[..., Any]
-    idempotent: bool
-    reveal: tuple[str, ...]
+    idempotent: bool  # repeating it with the same idempotency key does no harm
+    reveal: tuple[str, ...]  # arguments whose vault tokens are replaced by the originals before the call
     is_async: bool
     parameters: tuple[Parameter, ...]
-    context_parameter: str | None
-    open_ended: bool
+    context_parameter: str | None  # the argument that receives the StepContext
+    open_ended: bool  # it takes any further arguments by name
     doc: str
     _adapter: list[TypeAdapter[dict[str, Any]]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
-        """Validates an arguments object; built at the first use, because building costs a millisecond."""
+        """The validator of an arguments object.
+
+        It is built at the first use, because that costs a millisecond.
+        """
         if not self._adapter:
             self._adapter.append(_build_adapter(self))
         return self._adapter[0]
 
     def schema(self) -> dict[str, Any]:
-        """JSON Schema of the arguments object."""
+        """Returns the JSON Schema of the arguments object."""
         schema = self.adapter.json_schema()
         schema.pop("title", None)
         for parameter in self.parameters:
@@ -91,7 +91,7 @@ class Registration:
         return schema
 
     def unchecked(self) -> list[str]:
-        """Arguments that are converted by code of their type, which the schema does not describe."""
+        """Returns arguments that are converted by code of their type, which the schema does not describe."""
         core: Any = self.adapter.core_schema
         named = {item["ref"]: item for item in core.get("definitions", ())}
         fields = _fields_of(core, named)
@@ -119,12 +119,18 @@ def _runs_code(part: Any, named: dict[str, Any], seen: frozenset[str] = frozense
 def tool(
     name: str | None = None, *, idempotent: bool = False, reveal: tuple[str, ...] = ()
 ) -> Callable[[CallableT], CallableT]:
-    """A callable for `type: tool`. Tools touch the world: say `idempotent=True` if repeating does no harm."""
+    """Makes a callable usable as `type: tool`.
+
+    Tools touch the world: say `idempotent=True` if repeating does no harm.
+    """
     return _mark("tool", name, idempotent, reveal)
 
 
 def function(name: str | None = None, *, reveal: tuple[str, ...] = ()) -> Callable[[CallableT], CallableT]:
-    """Makes a callable usable as `type: function`. Functions compute; they are idempotent by definition."""
+    """Makes a callable usable as `type: function`.
+
+    Functions compute; they are idempotent by definition.
+    """
     return _mark("function", name, True, reveal)
 
 
@@ -200,26 +206,29 @@ class Registry:
         self._items: dict[tuple[str, str], Registration] = {}
 
     def add(self, call: Callable[..., Any] | Registration) -> Registration:
-        """Adds a decorated callable. AlreadyExistsError if the name is taken by another callable."""
+        """Adds a decorated callable.
+
+        AlreadyExistsError if the name is taken by another callable.
+        """
         registration = call if isinstance(call, Registration) else getattr(call, _MARK, None)
         if not isinstance(registration, Registration):
             raise InvalidError(f"{call!r} is not decorated: put @tool(...) or @function(...) above it")
         key = (registration.kind, registration.name)
-        known = self._items.setdefault(key, registration)
-        if known.call is not registration.call:
+        taken = self._items.setdefault(key, registration)
+        if taken.call is not registration.call:
             raise AlreadyExistsError(
                 f"{registration.kind} {registration.name!r} of {registration.call.__module__} is already provided by "
-                f"{known.call.__module__}: rename one of them"
+                f"{taken.call.__module__}: rename one of them"
             )
         return registration
 
     def get(self, kind: str, name: str) -> Registration:
-        """The registration, or NotFoundError that suggests close names."""
-        found = self._items.get((kind, name))
-        if found is not None:
-            return found
+        """Returns the registration. Raises NotFoundError, which suggests close names."""
+        registration = self._items.get((kind, name))
+        if registration is not None:
+            return registration
         names = [n for k, n in self._items if k == kind]
-        close = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+        close = near(name, names, most=3, cutoff=0.5)
         if close:
             fix = f"did you mean {' or '.join(close)}?"
         elif (other := "function" if kind == "tool" else "tool", name) in self._items:
@@ -237,9 +246,11 @@ class Registry:
         return len(self._items)
 
     def describe(self) -> list[dict[str, Any]]:
-        """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked, doc, built_in.
+        """Returns each registration as JSON: kind, name, idempotent, reveal, schema, unchecked,
+        doc, built_in.
 
-        They are sorted by kind and name."""
+        They are sorted by kind and name.
+        """
         return [
             {
                 "kind": item.kind,
@@ -255,9 +266,10 @@ class Registry:
         ]
 
     def load_module(self, target: str) -> int:
-        """Imports `pkg.mod` or `path/to/file.py` and adds what it decorates; how many were added.
+        """Imports `pkg.mod` or `path/to/file.py`, adds what it decorates, and returns how many that
+        is.
 
-        InvalidError if it can't be imported or decorates nothing.
+        Raises InvalidError if it can't be imported or decorates nothing.
         """
         try:
             module = _import_file(Path(target)) if target.endswith(".py") else importlib.import_module(target)
@@ -271,14 +283,15 @@ class Registry:
         return added
 
     def add_module(self, module: ModuleType) -> int:
-        """Adds what the module decorates (or imports decorated); how many that is."""
-        found = [value for value in vars(module).values() if isinstance(getattr(value, _MARK, None), Registration)]
-        for value in found:
+        """Adds what the module decorates (or imports decorated), and returns how many that is."""
+        marked = [value for value in vars(module).values() if isinstance(getattr(value, _MARK, None), Registration)]
+        for value in marked:
             self.add(value)
-        return len(found)
+        return len(marked)
 
     def load_entry_points(self) -> int:
-        """Adds what installed packages offer under the group `agentflow.tools` (a module or a decorated callable).
+        """Adds what installed packages offer under the group `agentflow.tools` (a module or a
+        decorated callable).
 
         A package that fails is logged and left out: one broken plugin must not stop the worker.
         """
@@ -305,7 +318,7 @@ def built_in_registry() -> Registry:
 
 
 def default_registry(load: tuple[str, ...] = ()) -> Registry:
-    """The built-in tools and functions, those of entry points, and those of the modules in `load`."""
+    """Returns the built-in tools and functions, those of entry points, and those of the modules in `load`."""
     registry = built_in_registry()
     registry.load_entry_points()
     for target in load:

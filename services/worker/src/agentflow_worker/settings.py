@@ -1,4 +1,4 @@
-"""What a worker reads from the environment (or the YAML file that AGENTFLOW_CONFIG names)."""
+"""Settings of the worker, from the environment or the YAML file that AGENTFLOW_CONFIG names."""
 
 from __future__ import annotations
 

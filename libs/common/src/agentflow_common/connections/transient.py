@@ -13,7 +13,7 @@ import asyncpg
 from asyncpg.exceptions import _base as client_errors
 
 from agentflow_common.errors import AgentFlowError, RetryableError
-from agentflow_common.log.weather import NATS
+from agentflow_common.log.transient import NATS
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ DATABASE: Final[tuple[type[Exception], ...]] = (
 TRANSIENT: Final[tuple[type[Exception], ...]] = (*DATABASE, *NATS, RetryableError, OSError, TimeoutError)
 BAD_VALUE: Final[tuple[type[Exception], ...]] = (asyncpg.DataError, client_errors.DataError)
 """Errors of the database, or its driver, about values that no table can hold."""
-WEATHER: Final[tuple[type[Exception], ...]] = (*TRANSIENT, AgentFlowError, asyncpg.PostgresError)
+SURVIVED: Final[tuple[type[Exception], ...]] = (*TRANSIENT, AgentFlowError, asyncpg.PostgresError)
 """Errors that a loop which follows the log survives: it reports them to readiness and tries again."""
 
 

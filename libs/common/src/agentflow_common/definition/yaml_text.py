@@ -19,7 +19,7 @@ from agentflow_common.places import Place
 TEXT_BYTES_MAX: Final = 2 * 1024 * 1024
 ALIASES_MAX: Final = 100
 VALUES_MAX: Final = 500_000  # aliases followed: keeps a "billion laughs" document small
-DEPTH_MAX: Final = 60
+YAML_DEPTH_MAX: Final = 60
 
 _PAIR: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _TOKEN: Final = re.compile(r'"(?:\\.|[^"\\])*"|[{}\[\],:]|[^\s{}\[\],:"]+|\n')
@@ -84,7 +84,7 @@ def _yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "line 1"
         raise _bad(source, place, f"not YAML: {error.problem or error.context}", _fix(error, text)) from None
     except RecursionError:
-        raise _bad(source, "line 1", f"nested deeper than {DEPTH_MAX} levels", "flatten it") from None
+        raise _bad(source, "line 1", f"nested deeper than {YAML_DEPTH_MAX} levels", "flatten it") from None
     except (yaml.YAMLError, ValueError) as error:
         told = json_values.escaped(str(error)[:200])
         if "integer string conversion" in told:  # Python reads no longer ones
@@ -103,9 +103,9 @@ def _bound(text: str, source: str) -> None:
     for event in yaml.parse(text, Loader=_Loader):
         aliases += isinstance(event, yaml.AliasEvent)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEPTH_MAX + 1:
+        if depth > YAML_DEPTH_MAX + 1:
             line = event.start_mark.line + 1 if event.start_mark else 1
-            raise _bad(source, f"line {line}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
+            raise _bad(source, f"line {line}", f"nested deeper than {YAML_DEPTH_MAX} levels", "flatten it")
     if aliases > ALIASES_MAX:
         raise _bad(source, "line 1", f"{aliases} aliases", f"at most {ALIASES_MAX} are allowed")
 
@@ -178,8 +178,8 @@ def _note(lines: dict[Place, int], path: Place, line: int, source: str) -> None:
     lines[path] = line
     if len(lines) > VALUES_MAX:
         raise _bad(source, f"line {line}", f"more than {VALUES_MAX:,} values", "use fewer aliases, or split it")
-    if len(path) > DEPTH_MAX:
-        raise _bad(source, f"line {line}", f"nested deeper than {DEPTH_MAX} levels", "flatten it")
+    if len(path) > YAML_DEPTH_MAX:
+        raise _bad(source, f"line {line}", f"nested deeper than {YAML_DEPTH_MAX} levels", "flatten it")
 
 
 def _fix(error: yaml.MarkedYAMLError, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Events of other entities than runs: claims, costs, audit, keyed lanes. See events.py."""
+"""Events of other entities than runs: claims, costs, audit, keyed lanes."""
 
 from __future__ import annotations
 

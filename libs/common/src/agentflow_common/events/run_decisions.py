@@ -1,4 +1,4 @@
-"""Decisions of the scheduler: subjects `...out.*`. See events.py."""
+"""Decisions of the scheduler: subjects `...out.*`."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ class TimerSet(Decision, frozen=True, tag="timer.set"):
 
 
 class StepQueued(AttemptDecision, frozen=True, tag="step.queued"):
-    """An attempt waits for a slot of a keyed lane; the same append asks the lane's ledger for it."""
+    """An attempt waits for a slot of a keyed lane; the same append asks the lane for it."""
 
     # empty if it gave a slot back that it was granted while its run or its workflow is paused; it asks anew
     # when that goes on

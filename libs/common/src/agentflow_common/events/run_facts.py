@@ -1,4 +1,4 @@
-"""Facts from outside the scheduler: subject `...in`. See events.py."""
+"""Facts from outside the scheduler: subject `...in`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class ChildEnded(AttemptFact, frozen=True, tag="child.ended"):
 
 
 class SlotGranted(AttemptFact, frozen=True, tag="slot.granted"):
-    """The ledger of a keyed lane has given this attempt a slot."""
+    """A keyed lane has given this attempt a slot."""
 
     lane: str
     # when the attempt had asked for it, ms since the epoch: a grant that is told late is not taken for the
@@ -130,7 +130,7 @@ class SlotGranted(AttemptFact, frozen=True, tag="slot.granted"):
 
 
 class SlotRefused(AttemptFact, frozen=True, tag="slot.refused"):
-    """The ledger of a keyed lane can't let this attempt wait."""
+    """A keyed lane can't let this attempt wait."""
 
     lane: str
     error: StepError

@@ -1,6 +1,6 @@
 """Events of schedules: entities of their own, whose `in` holds what was asked of them and `out` what they decided.
 
-The run of such an event is the schedule's id, `sched_...`. See events.py and schedules/fold.py.
+The run of such an event is the schedule's id, `sched_...`. See schedules/fold.py.
 """
 
 from __future__ import annotations

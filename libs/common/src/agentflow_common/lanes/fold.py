@@ -28,7 +28,7 @@ SERVED_MAX: Final = 1_000  # orgs whose turn is remembered; the longest ago is f
 CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
 
 
-class Slot(msgspec.Struct, omit_defaults=True):
+class SlotRequest(msgspec.Struct, omit_defaults=True):
     """An attempt that waits for a slot or has one."""
 
     org: str
@@ -36,8 +36,8 @@ class Slot(msgspec.Struct, omit_defaults=True):
     step: str
     attempt: int
     priority: int = 0
-    at: int = 0  # when it asked, since: when it was given it, ms
-    since: int = 0
+    at: int = 0  # when it asked for the slot, ms
+    since: int = 0  # when it was given the slot, ms
 
     @property
     def key(self) -> str:
@@ -64,8 +64,8 @@ class LaneState(msgspec.Struct, omit_defaults=True):
     rate_declared: float | None = None
     # holders, queue: by slot_key, in the order in which they were granted, in which they asked. limit_declared,
     # rate_*: of the newest request's definition.
-    holders: dict[str, Slot] = {}
-    queue: dict[str, Slot] = {}
+    holders: dict[str, SlotRequest] = {}
+    queue: dict[str, SlotRequest] = {}
     grants: int = 0
     refusals: int = 0
     served: dict[str, int] = {}  # the number of each org's latest grant, the longest ago first
@@ -140,7 +140,8 @@ def rate_wait_us(state: LaneState, now_ms: int) -> int:
     return max(0, ahead - tolerance)
 
 
-def _pass(state: LaneState, ts: int) -> None:
+def _use_rate(state: LaneState, ts: int) -> None:
+    """Counts a grant at this time, in ms, against the rate."""
     rate = state.rate_per_s
     if rate is None:
         state.tat_us = 0
@@ -171,7 +172,7 @@ def evolve(state: LaneState, event: ev.Event, seq: int) -> None:
 
 
 class LaneFold(LogFold[LaneState]):
-    """Feeds a lane's log in sequence order. What stands before a checkpoint may be there, in part, or not at all."""
+    """Folds a lane's log in sequence order. The log may lack any part of what comes before its newest checkpoint."""
 
     def __init__(self, lane: EntityKey, state: LaneState | None = None) -> None:
         super().__init__(state or new_state(lane), _FACTS, evolve)
@@ -200,7 +201,7 @@ def _requested(state: LaneState, event: ev.LaneRequested) -> None:
     state.lane = event.lane
     state.limit_declared = event.limit
     state.rate_declared = event.rate_per_s
-    slot = Slot(event.holder_org, event.holder_run, event.step, event.attempt, event.priority, event.ts)
+    slot = SlotRequest(event.holder_org, event.holder_run, event.step, event.attempt, event.priority, event.ts)
     if slot.key not in state.holders:
         state.queue.setdefault(slot.key, slot)
 
@@ -227,7 +228,7 @@ def _timer_fired(state: LaneState, event: ev.TimerFired) -> None:
 
 def _granted(state: LaneState, event: ev.LaneGranted) -> None:
     key = slot_key(event.holder_run, event.step, event.attempt)
-    slot = state.queue.pop(key, None) or Slot(event.holder_org, event.holder_run, event.step, event.attempt)
+    slot = state.queue.pop(key, None) or SlotRequest(event.holder_org, event.holder_run, event.step, event.attempt)
     slot.since = event.ts
     state.holders[key] = slot
     state.grants += 1
@@ -235,7 +236,7 @@ def _granted(state: LaneState, event: ev.LaneGranted) -> None:
     state.served[slot.org] = state.grants
     if len(state.served) > SERVED_MAX:
         del state.served[next(iter(state.served))]
-    _pass(state, event.ts)
+    _use_rate(state, event.ts)
 
 
 def _refused(state: LaneState, event: ev.LaneRefused) -> None:
@@ -282,7 +283,7 @@ def _checkpointed(state: LaneState, event: ev.LaneCheckpointed) -> None:
         return
     parts, state.parts = state.parts, []
     whole = msgspec.convert(parts[0]["head"], LaneState)
-    slots = [Slot(*fields) for body in parts for fields in body["slots"]]
+    slots = [SlotRequest(*fields) for body in parts for fields in body["slots"]]
     held = int(parts[0]["holders"])
     whole.holders = {slot.key: slot for slot in slots[:held]}
     whole.queue = {slot.key: slot for slot in slots[held:]}

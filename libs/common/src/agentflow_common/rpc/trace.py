@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from agentflow_common import subjects
 from agentflow_common.rpc.verbs import Empty, Message, Verb
 
@@ -26,8 +28,8 @@ class TraceEvent(Message, frozen=True):
     body: str = ""  # the event as JSON text
 
 
-class TraceStep(Message, frozen=True):
-    """Times in ms since the epoch."""
+class TraceStep(msgspec.Struct, omit_defaults=True):
+    """One attempt of a step; the service fills it in while it reads the rows. Times in ms since the epoch."""
 
     step: str
     attempt: int

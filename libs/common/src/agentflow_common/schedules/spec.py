@@ -59,7 +59,7 @@ class _Model(BaseModel):
 
 
 class Trigger(_Model):
-    """The webhook and the message that start runs beside time."""
+    """What starts runs besides the schedule's times: a webhook, a message."""
 
     webhook: bool = False
     """An HTTP POST starts a run."""

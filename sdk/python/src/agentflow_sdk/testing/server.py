@@ -63,5 +63,5 @@ class FakeAgentFlow(FakeState):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.held.set()
+        self.may_end.set()
         self._server.stop(0).wait()

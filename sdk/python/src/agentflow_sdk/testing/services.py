@@ -73,7 +73,7 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
                 if item.event.sequence <= request.after_sequence:
                     continue
                 if item.event.status in FINAL:
-                    self._state.held.wait()
+                    self._state.may_end.wait()
                 if self._state.drop_watch_after is not None and sent >= self._state.drop_watch_after:
                     context.abort(grpc.StatusCode.UNAVAILABLE, "the connection was cut")
                 yield item

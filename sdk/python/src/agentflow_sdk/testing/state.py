@@ -58,9 +58,9 @@ class FakeState:
         """The number of calls of each method."""
         self.drop_watch_after: int | None = None
         """The number of events after which a watch is cut; None for never."""
-        self.held = threading.Event()
+        self.may_end = threading.Event()
         """An event. Clear it to keep runs from ending, and set it to let them end."""
-        self.held.set()
+        self.may_end.set()
         self.runs: dict[str, workflow_pb2.Run] = {}
         """The runs by id, as messages of the API."""
         self.requests: dict[str, workflow_pb2.SubmitWorkflowRequest] = {}

@@ -28,8 +28,8 @@ class RetryPolicy:
         """Returns the delay before the next attempt.
 
         Args:
-            error: The error of the last attempt. A cancelled call met a server that was stopping, because this client
-                never cancels one.
+            error: The error of the last attempt. This client never cancels a call. A call is cancelled only because the
+                server was stopping.
             attempt: The number of attempts so far, from 1.
             remaining_s: Seconds until the call's deadline.
             fraction: A random number from 0 to 1.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any, Final
+import re
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from google.protobuf import struct_pb2
@@ -20,10 +21,8 @@ NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf
 class EnumNames:
     """The plain names of an enum's numbers: `completed` for RUN_STATUS_COMPLETED."""
 
-    def __init__(self, enum: Any, prefix: str, place: str) -> None:
-        self._numbers: dict[str, int] = {
-            name.removeprefix(prefix).lower(): number for name, number in enum.items() if number
-        }
+    def __init__(self, enum: Any, place: str) -> None:
+        self._numbers = _numbers(enum.DESCRIPTOR)
         self._place = place  # the request's field that holds the number
 
     def number(self, name: str) -> Any:
@@ -42,24 +41,57 @@ class EnumNames:
         raise InvalidError.at(self._place, f"{self._place} {number} is not known", f"use {', '.join(self._numbers)}")
 
 
-RUN_STATUS: Final = EnumNames(workflow_pb2.RunStatus, "RUN_STATUS_", "status")
-STEP_STATUS: Final = EnumNames(workflow_pb2.StepStatus, "STEP_STATUS_", "status")
+@functools.cache
+def _numbers(enum: Any) -> dict[str, int]:
+    prefix = re.sub(r"(?<!^)(?=[A-Z])", "_", enum.name).upper() + "_"
+    return {value.name.removeprefix(prefix).lower(): value.number for value in enum.values if value.number}
+
+
+RUN_STATUS: Final = EnumNames(workflow_pb2.RunStatus, "status")
+_NAMES: Final = {"run_id": "run", "org_id": "org", "sequence": "seq"}
+_SUFFIXES: Final = {"_sequence": "_seq", "_nano_usd": "_nano"}
+
+
+def _plain_name(field: str) -> str:
+    """Returns how structs name a field of the API."""
+    for suffix, plain in _SUFFIXES.items():
+        if field.endswith(suffix):
+            return field.removesuffix(suffix) + plain
+    return _NAMES.get(field, field)
+
+
+class _Shared(NamedTuple):
+    """The fields that a message and a struct have in common: (the message's, the struct's, numbers of an enum)."""
+
+    fields: list[tuple[str, str, dict[str, int] | None]]
+    others: frozenset[str]  # the message's other fields
 
 
 @functools.cache
-def _shared(descriptor: Any, source: type[msgspec.Struct]) -> tuple[str, ...]:
-    return tuple(field.name for field in descriptor.fields if field.name in source.__struct_fields__)
+def _shared(kind: Any, source: type[msgspec.Struct]) -> _Shared:
+    fields = [
+        (field.name, plain, _numbers(field.enum_type) if field.enum_type is not None else None)
+        for field in kind.DESCRIPTOR.fields
+        if (plain := _plain_name(field.name)) in source.__struct_fields__
+        or isinstance(getattr(source, plain, None), property)
+    ]
+    return _Shared(fields, frozenset(kind.DESCRIPTOR.fields_by_name) - {name for name, _, _ in fields})
 
 
 def message_of(kind: Any, source: msgspec.Struct, **others: Any) -> Any:
     """Returns a message whose fields come from the fields of `source` with the same names, and from `others`.
 
-    A field that neither has is a TypeError, so that no field is forgotten; None leaves a field unset.
+    `run_id`, `sequence` and amounts in `nano_usd` have shorter names in structs; names of an enum become numbers. A
+    field that neither has is a TypeError, so that no field is forgotten; None leaves a field unset.
     """
-    fields = {name: getattr(source, name) for name in _shared(kind.DESCRIPTOR, type(source)) if name not in others}
-    if missing := {field.name for field in kind.DESCRIPTOR.fields} - fields.keys() - others.keys():
+    shared = _shared(kind, type(source))
+    if missing := shared.others - others.keys():
         raise TypeError(f"{kind.__name__} needs {', '.join(sorted(missing))}")
-    return kind(**fields, **others)
+    for name, plain, numbers in shared.fields:
+        if name not in others:
+            value = getattr(source, plain)
+            others[name] = value if numbers is None else numbers.get(str(value), 0)
+    return kind(**others)
 
 
 def optional(request: Any, name: str) -> Any:

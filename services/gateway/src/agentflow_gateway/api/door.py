@@ -7,10 +7,11 @@ servicer's method receives the request and, instead of gRPC's context, the Call.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from typing import Any, Final
 
 import grpc
@@ -23,6 +24,8 @@ from agentflow_gateway import auth_rules
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.auth import Authenticator
 from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.gate import Gate
+from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
 
 log = logging.getLogger(__name__)
@@ -77,7 +80,7 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._authenticator = Authenticator(deps.store.keys, deps.settings.key_cache_s)
-        self._active = 0
+        self._gate = Gate(_overloaded)
 
     async def intercept_service(self, continuation: Callable[[Any], Awaitable[Any]], details: Any) -> Any:
         handler = await continuation(details)
@@ -86,39 +89,38 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             return handler
         metadata = {str(k).lower(): v for k, v in details.invocation_metadata or () if isinstance(v, str)}
         visit = _Visit(method, handler.response_streaming)
-        try:
-            identity = await self._authenticator.identify(auth_rules.bearer_key(metadata))
-            visit.org = identity.org
-            auth_rules.authorise(identity, method, metadata.get("x-org-id", ""))
-        except Exception as error:
-            return _refusal(visit, visit.failed(error), handler.response_streaming)
-        parent = auth_rules.caller_trace(metadata)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(
-                self._stream(handler, visit, identity, parent), None, handler.response_serializer
-            )
+            serve = self._stream(handler, visit, metadata)
+            return grpc.unary_stream_rpc_method_handler(serve, None, handler.response_serializer)
         return grpc.unary_unary_rpc_method_handler(
-            self._unary(handler, visit, identity, parent), None, handler.response_serializer
+            self._unary(handler, visit, metadata), None, handler.response_serializer
         )
 
-    def _unary(self, handler: Any, visit: _Visit, identity: auth_rules.Identity, parent: str) -> Any:
+    async def _authorised(self, visit: _Visit, metadata: Mapping[str, str]) -> Identity:
+        """Returns the caller. Raises for an unknown key, and for a method that the key may not call."""
+        identity = await self._authenticator.identify(auth_rules.bearer_key(metadata))
+        visit.org = identity.org
+        auth_rules.authorise(identity, visit.method, metadata.get("x-org-id", ""))
+        return identity
+
+    @contextlib.contextmanager
+    def _span(self, visit: _Visit, metadata: Mapping[str, str]) -> Iterator[str]:
+        """Gives the traceparent of the call's span."""
+        parent = auth_rules.caller_trace(metadata)
+        with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=visit.org) as span:
+            visit.trace = telemetry.trace_id(span.traceparent)
+            yield span.traceparent
+
+    def _unary(self, handler: Any, visit: _Visit, metadata: Mapping[str, str]) -> Any:
         async def serve(data: bytes, context: Any) -> Any:
-            self._active += 1
-            status: grpc.Status | None = None
             try:
+                identity = await self._authorised(visit, metadata)
                 with (
-                    telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span,
-                    telemetry.log_context(org=identity.org, trace=telemetry.trace_id(span.traceparent)),
+                    self._span(visit, metadata) as trace,
+                    telemetry.log_context(org=identity.org, trace=visit.trace),
+                    self._gate.entered(self._deps.settings.calls_active_max),
                 ):
-                    limit = self._deps.settings.calls_active_max
-                    if self._active > limit:
-                        raise OverloadedError(
-                            f"the gateway already serves {limit} calls; try again",
-                            kind="overloaded",
-                            retry_after_ms=250,
-                        )
-                    visit.trace = telemetry.trace_id(span.traceparent)
-                    call = Call(self._deps, identity, span.traceparent, _deadline(context))
+                    call = Call(self._deps, identity, trace, _deadline(context))
                     request = _parse(handler, data)
                     visit.run = _run_of(request)
                     reply = await handler.unary_unary(request, call)
@@ -130,24 +132,23 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
             except Exception as error:
                 status = visit.failed(error)
             finally:
-                self._active -= 1
                 visit.close()
             await context.abort(status.code, status.details, status.trailing_metadata)
             raise AssertionError("unreachable")
 
         return serve
 
-    def _stream(self, handler: Any, visit: _Visit, identity: auth_rules.Identity, parent: str) -> Any:
+    def _stream(self, handler: Any, visit: _Visit, metadata: Mapping[str, str]) -> Any:
         async def serve(data: bytes, context: Any) -> AsyncIterator[Any]:
             status: grpc.Status | None = None
-            with telemetry.span(f"grpc {visit.method}", parent, "server", agentflow__org=identity.org) as span:
-                trace = span.traceparent
-            visit.trace = telemetry.trace_id(trace)
             inner: Any = None
             try:
+                identity = await self._authorised(visit, metadata)
+                with self._span(visit, metadata) as trace:
+                    call = Call(self._deps, identity, trace)
                 request = _parse(handler, data)
                 visit.run = _run_of(request)
-                inner = handler.unary_stream(request, Call(self._deps, identity, trace))
+                inner = handler.unary_stream(request, call)
                 async for reply in inner:
                     yield reply
             except (asyncio.CancelledError, GeneratorExit):
@@ -163,6 +164,10 @@ class Door(grpc.aio.ServerInterceptor):  # type: ignore[misc]
                 await context.abort(status.code, status.details, status.trailing_metadata)
 
         return serve
+
+
+def _overloaded(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} calls; try again", kind="overloaded", retry_after_ms=250)
 
 
 def _run_of(message: Any) -> str:
@@ -184,18 +189,3 @@ def _parse(handler: Any, data: bytes) -> Any:
 def _deadline(context: Any) -> float | None:
     left = context.time_remaining()
     return None if left is None else time.monotonic() + left
-
-
-def _refusal(visit: _Visit, status: grpc.Status, streaming: bool) -> Any:
-    async def refuse(_data: bytes, context: Any) -> Any:
-        visit.close()
-        await context.abort(status.code, status.details, status.trailing_metadata)
-
-    async def refuse_stream(_data: bytes, context: Any) -> AsyncIterator[Any]:
-        visit.close()
-        await context.abort(status.code, status.details, status.trailing_metadata)
-        yield  # makes it a generator
-
-    if streaming:
-        return grpc.unary_stream_rpc_method_handler(refuse_stream)
-    return grpc.unary_unary_rpc_method_handler(refuse)

@@ -92,7 +92,22 @@ async def cancel(call: Call, run_id: str, reason: str, *, grace_ms: int = 0, for
     return (await status_of(call, run_id) or status) if result.late else status
 
 
-async def wait_for_pause(call: Call, run_id: str, before: str, *, paused: bool) -> str:
+async def set_paused(call: Call, run_id: str, paused: bool, reason: str) -> str:
+    """Asks the scheduler to pause or resume, and returns the status at that moment.
+
+    A run that is over, or is already as asked, stays as it is.
+    """
+    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
+    state = await run_view.state_of(call, run_id)
+    if not state.status.terminal and state.pause_requested != paused:
+        kind = ev.RunPauseRequested if paused else ev.RunResumeRequested
+        reason = await call.safe_reason(reason, run_id, "input")
+        event = kind(**call.header(run_id), reason=reason, by=call.identity.actor)
+        await call.append(event, f"{'pause' if paused else 'resume'}:{call.org}:{run_id}:{state.facts_seq}")
+    return state.status.value
+
+
+async def wait_for_pause(call: Call, run_id: str, paused: bool, before: str) -> str:
     """Returns the status once the scheduler has paused or resumed the run, or the present one if that takes long.
 
     before: the status when the change was asked for.
@@ -106,28 +121,6 @@ async def wait_for_pause(call: Call, run_id: str, before: str, *, paused: bool) 
                 status = await status_of(call, run_id) or status
                 await asyncio.sleep(pause_s)
     return status
-
-
-async def pause(call: Call, run_id: str, reason: str) -> str:
-    """Returns the status at that moment. A run that is over or paused stays as it is."""
-    return await _ask_for_pause(call, run_id, reason, ev.RunPauseRequested, "pause")
-
-
-async def resume(call: Call, run_id: str, reason: str) -> str:
-    """Returns the status at that moment. A run that is over or not paused stays as it is."""
-    return await _ask_for_pause(call, run_id, reason, ev.RunResumeRequested, "resume")
-
-
-async def _ask_for_pause(
-    call: Call, run_id: str, reason: str, kind: type[ev.RunPauseRequested | ev.RunResumeRequested], verb: str
-) -> str:
-    limits.check_text(reason, "reason", limits.REASON_CHARS_MAX)
-    state = await run_view.state_of(call, run_id)
-    if not state.status.terminal and state.pause_requested == (kind is ev.RunResumeRequested):
-        reason = await call.safe_reason(reason, run_id, "input")
-        event = kind(**call.header(run_id), reason=reason, by=call.identity.actor)
-        await call.append(event, f"{verb}:{call.org}:{run_id}:{state.facts_seq}")
-    return state.status.value
 
 
 async def signal(call: Call, run_id: str, name: str, value: Any, signal_id: str) -> Signalled:

@@ -1,12 +1,13 @@
 """Subworkflows: every definition that a run may start is resolved and pinned when the run is submitted.
 
-`nesting` judges the finished graph of references without I/O: runs are nested at most DEPTH_MAX deep. A workflow that
-starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are resolved for the run
-that is submitted, so all of its subworkflows agree. Its own name means this very definition.
+`nesting` judges the finished graph of references without I/O: runs are nested at most SUBWORKFLOW_DEPTH_MAX deep. A
+workflow that starts itself must do so under a condition; the scheduler then bounds how deep it goes. Labels are
+resolved for the run that is submitted, so all of its subworkflows agree. Its own name means this very definition.
 """
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
@@ -14,9 +15,9 @@ import msgspec
 
 from agentflow_common.definition.dependencies import dependencies
 from agentflow_common.definition.model import Definition
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.errors import NotFoundError, Problem
 
-DEPTH_MAX: Final = 8  # levels of runs below the submitted one
 COUNT_MAX: Final = 64
 _PASSES_MAX: Final = 50  # over a definition's nodes; a node that is not known to start by then counts as conditional
 PINNED_BYTES_MAX: Final = 4 * 1024 * 1024  # all definitions of a run; the server takes messages of 8 MiB
@@ -91,7 +92,10 @@ def _place(owner: Definition, ref: str, within: str) -> str:
 
 
 def nesting(root: Definition, digest: str, registered: Mapping[str, Registered]) -> list[Problem]:
-    """Returns problems of a run that would start itself, or nest too many others; each names the chain."""
+    """Returns problems of a run that would start itself, or nest too many others; each names the chain.
+
+    registered: what the root leads to, by reference.
+    """
     definitions = {digest: root} | {item.digest: item.definition for item in registered.values()}
 
     def targets_of(refs: Callable[[Definition], Iterable[str]]) -> dict[str, list[str]]:
@@ -104,56 +108,37 @@ def nesting(root: Definition, digest: str, registered: Mapping[str, Registered])
         return " -> ".join(title(definitions[key]) for key in path)
 
     targets = targets_of(Definition.workflow_refs)
-    if _cycle(targets, [digest]) is not None:
-        if (loop := _cycle(targets_of(_surely_started), _reached(digest, targets))) is not None:
+    if _cycle(targets) is not None:
+        if (loop := _cycle(targets_of(_surely_started))) is not None:
             text = f"a subworkflow would start itself without a bound: {chain(loop)}"
             fix = "give one of these steps a condition, or let it continue as a loop node, or with `continue_as_new`"
             return [Problem("dag.nodes", text, fix)]
         return []
-    longest = _longest(digest, targets, {})
-    if len(longest) - 1 > DEPTH_MAX:
-        text = f"subworkflows are nested {len(longest) - 1} deep, the limit is {DEPTH_MAX}: {chain(longest)}"
+    longest = _longest(targets)
+    depth = len(longest) - 1
+    if depth > SUBWORKFLOW_DEPTH_MAX:
+        text = f"subworkflows are nested {depth} deep, the limit is {SUBWORKFLOW_DEPTH_MAX}: {chain(longest)}"
         return [Problem("dag.nodes", text, "put some of these levels into one workflow")]
     return []
 
 
-def _reached(start: str, targets: Mapping[str, list[str]]) -> list[str]:
-    reached = {start: None}
-    todo = [start]
-    while todo:
-        new = [target for target in targets[todo.pop()] if target not in reached]
-        reached.update(dict.fromkeys(new))
-        todo.extend(new)
-    return list(reached)
+def _cycle(targets: Mapping[str, list[str]]) -> list[str] | None:
+    """Returns a chain that comes back to its beginning, beginning at the node that is listed first."""
+    try:
+        graphlib.TopologicalSorter(targets).prepare()
+    except graphlib.CycleError as error:
+        loop: list[str] = error.args[1][:0:-1]  # it names each node before the one that leads to it
+        first = loop.index(next(node for node in targets if node in loop))
+        return [*loop[first:], *loop[: first + 1]]
+    return None
 
 
-def _cycle(targets: Mapping[str, list[str]], starts: Iterable[str]) -> list[str] | None:
-    """Returns a chain that comes back to its beginning, if one of these nodes leads to it."""
-    done: set[str] = set()
-    path: list[str] = []
-
-    def visit(node: str) -> list[str] | None:
-        if node in path:
-            return [*path[path.index(node) :], node]
-        if node in done:
-            return None
-        path.append(node)
-        for target in targets[node]:
-            if (loop := visit(target)) is not None:
-                return loop
-        path.pop()
-        done.add(node)
-        return None
-
-    return next((loop for node in starts if (loop := visit(node)) is not None), None)
-
-
-def _longest(node: str, targets: Mapping[str, list[str]], known: dict[str, list[str]]) -> list[str]:
-    """Returns the longest chain from this definition on, itself first."""
-    if node not in known:
-        below = [_longest(target, targets, known) for target in targets[node]]
-        known[node] = [node, *max(below, key=len, default=[])]
-    return known[node]
+def _longest(targets: Mapping[str, list[str]]) -> list[str]:
+    """Returns the longest chain. The graph must have no cycle."""
+    longest: dict[str, list[str]] = {}
+    for node in graphlib.TopologicalSorter(targets).static_order():
+        longest[node] = [node, *max((longest[target] for target in targets[node]), key=len, default=[])]
+    return max(longest.values(), key=len)
 
 
 def _surely_started(definition: Definition) -> set[str]:

@@ -72,28 +72,12 @@ def _filter(message: Any, after_seq: int = 0) -> dead_letters.Filter:
 
 
 def _letter(letter: DeadLetter) -> Any:
-    return message_of(
-        pb.DeadLetter,
-        letter,
-        sequence=letter.seq,
-        buried_at=letter.ts,
-        origin_sequence=letter.origin_seq,
-        org_id=letter.org,
-        run_id=letter.run,
-        size_bytes=letter.size,
-        replayable=letter.replayable,
-    )
+    return message_of(pb.DeadLetter, letter, buried_at=letter.ts, size_bytes=letter.size)
 
 
 def _outcome(result: dead_letters.ReplayResult) -> Any:
-    return message_of(pb.DeadLetterOutcome, result, letter=_letter(result.letter), sequence=result.seq)
+    return message_of(pb.DeadLetterOutcome, result, letter=_letter(result.letter))
 
 
 def _retention(reply: rpc.RetentionReply) -> Any:
-    return message_of(
-        pb.Retention,
-        reply,
-        archived_to_sequence=reply.archived_to_seq,
-        lost_from_sequence=reply.lost_from_seq,
-        lost_to_sequence=reply.lost_to_seq,
-    )
+    return message_of(pb.Retention, reply)

@@ -31,7 +31,6 @@ class AuditService:
         return message_of(
             pb.VerifyAuditLogResponse,
             result,
-            last_sequence=result.last_seq,
             digest=result.digest.hex(),
             problems=[pb.AuditProblem(sequence=seq, problem=problem) for seq, problem in result.problems],
         )

@@ -14,7 +14,7 @@ from agentflow_gateway.definitions import lookup
 
 WORKFLOW: Final = "workflow:"
 LIMIT_NANO_MAX: Final = 9 * 10**18  # what a signed 64-bit column holds, rounded down to whole billions of dollars
-PERIOD: Final = convert.EnumNames(pb.BudgetPeriod, "BUDGET_PERIOD_", "period")
+PERIOD: Final = convert.EnumNames(pb.BudgetPeriod, "period")
 
 
 class BudgetService:
@@ -85,11 +85,4 @@ async def _scope_problems(call: Call, scope: str) -> list[Problem]:
 
 
 def _budget(budget: rpc.Budget) -> Any:
-    return convert.message_of(
-        pb.Budget,
-        budget,
-        period=PERIOD.number(budget.period),
-        limit_nano_usd=budget.limit_nano,
-        spent_nano_usd=budget.spent_nano,
-        reserved_nano_usd=budget.reserved_nano,
-    )
+    return convert.message_of(pb.Budget, budget)

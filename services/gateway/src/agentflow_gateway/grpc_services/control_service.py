@@ -11,6 +11,7 @@ from agentflow_common.runs.fork import Changes
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import EnumNames, message_of
+from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.controls import batch, commands, open_approvals
 from agentflow_gateway.definitions import labels, lookup
@@ -22,24 +23,20 @@ from agentflow_gateway.store.runs import RunFilter
 
 BATCHES_MAX: Final = 8  # at once; each reads runs' logs as fast as it can
 
-DECISION: Final = EnumNames(pb.ApprovalDecision, "APPROVAL_DECISION_", "decision")
-OUTCOME: Final = EnumNames(pb.Outcome, "OUTCOME_", "outcome")
-ACTION: Final = EnumNames(pb.BatchAction, "BATCH_ACTION_", "action")
+DECISION: Final = EnumNames(pb.ApprovalDecision, "decision")
+OUTCOME: Final = EnumNames(pb.Outcome, "outcome")
+ACTION: Final = EnumNames(pb.BatchAction, "action")
 
 
 class RunControlService:
     def __init__(self) -> None:
-        self._batches = 0
+        self._batches = Gate(_too_many_batches)
 
     async def PauseRun(self, request: Any, call: Call) -> Any:
-        before = await commands.pause(call, request.run_id, request.reason)
-        status = await commands.wait_for_pause(call, request.run_id, before, paused=True)
-        return pb.PauseRunResponse(status=convert.RUN_STATUS.number(status))
+        return pb.PauseRunResponse(status=await _set_paused(call, request, True))
 
     async def ResumeRun(self, request: Any, call: Call) -> Any:
-        before = await commands.resume(call, request.run_id, request.reason)
-        status = await commands.wait_for_pause(call, request.run_id, before, paused=False)
-        return pb.ResumeRunResponse(status=convert.RUN_STATUS.number(status))
+        return pb.ResumeRunResponse(status=await _set_paused(call, request, False))
 
     async def SignalRun(self, request: Any, call: Call) -> Any:
         payload = convert.optional(request, "payload")
@@ -78,11 +75,11 @@ class RunControlService:
         forked = await forks.fork(
             call, request.run_id, request.at, changes, key=request.idempotency_key, tags=dict(request.tags)
         )
-        return message_of(pb.ForkRunResponse, forked, run_id=forked.run)
+        return message_of(pb.ForkRunResponse, forked)
 
     async def RetryRun(self, request: Any, call: Call) -> Any:
         retried = await forks.retry(call, request.run_id, _changes(request.changes), key=request.idempotency_key)
-        return message_of(pb.RetryRunResponse, retried, run_id=retried.run)
+        return message_of(pb.RetryRunResponse, retried)
 
     async def ExplainRun(self, request: Any, call: Call) -> Any:
         state, explanation = await explain.explain(call, request.run_id)
@@ -115,35 +112,36 @@ class RunControlService:
             until=request.filter.until,
             error_type=request.filter.error_type,
         )
-        if self._batches >= BATCHES_MAX:
-            raise OverloadedError(
-                f"the gateway already runs {BATCHES_MAX} batches; try again",
-                kind="too_many_batches",
-                retry_after_ms=2000,
-            )
-        self._batches += 1
-        try:
+        with self._batches.entered(BATCHES_MAX):
             pages = batch.run(call, order, chosen, execute=request.execute, limit=request.limit, cursor=request.cursor)
             async for progress in pages:
                 yield message_of(
                     pb.BatchRunsResponse,
                     progress,
                     sample=[summary(row) for row in progress.sample],
-                    failures=[message_of(pb.BatchFailure, item, run_id=item.run) for item in progress.failures],
+                    failures=[message_of(pb.BatchFailure, item) for item in progress.failures],
                 )
-        finally:
-            self._batches -= 1
 
     async def PauseWorkflow(self, request: Any, call: Call) -> Any:
         reason = await call.safe_reason(request.reason)
-        await _set_pause(call, request.workflow, reason, True)
+        await _set_workflow_pause(call, request.workflow, reason, True)
         return pb.PauseWorkflowResponse()
 
     async def ResumeWorkflow(self, request: Any, call: Call) -> Any:
-        return pb.ResumeWorkflowResponse(changed=await _set_pause(call, request.workflow, "", False))
+        return pb.ResumeWorkflowResponse(changed=await _set_workflow_pause(call, request.workflow, "", False))
 
 
-async def _set_pause(call: Call, workflow: str, reason: str, paused: bool) -> bool:
+def _too_many_batches(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} batches; try again", kind="too_many_batches", retry_after_ms=2000)
+
+
+async def _set_paused(call: Call, request: Any, paused: bool) -> Any:
+    before = await commands.set_paused(call, request.run_id, paused, request.reason)
+    status = await commands.wait_for_pause(call, request.run_id, paused, before)
+    return convert.RUN_STATUS.number(status)
+
+
+async def _set_workflow_pause(call: Call, workflow: str, reason: str, paused: bool) -> bool:
     name = labels.parse_name(workflow)
     if paused and not await call.store.definitions.knows_workflow(call.org, name):
         raise await lookup.unknown_workflow(call, name)

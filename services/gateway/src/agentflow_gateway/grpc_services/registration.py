@@ -1,23 +1,12 @@
-"""Registers the gRPC services: every method that the protobuf files declare is served by the class of its service."""
+"""Registers the gRPC services: a servicer serves every method that the protobuf files declare for its service."""
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import grpc
-from google.protobuf import message_factory
+from google.protobuf import descriptor_pool, message_factory
 
-from agentflow.v1 import (
-    admin_pb2,
-    audit_pb2,
-    budget_pb2,
-    control_pb2,
-    prompt_pb2,
-    schedule_pb2,
-    tool_pb2,
-    trace_pb2,
-    workflow_pb2,
-)
 from agentflow_gateway.grpc_services.admin_service import AdminService
 from agentflow_gateway.grpc_services.audit_service import AuditService
 from agentflow_gateway.grpc_services.budget_service import BudgetService
@@ -30,42 +19,27 @@ from agentflow_gateway.grpc_services.trace_service import TraceService
 from agentflow_gateway.grpc_services.version_service import VersionService
 from agentflow_gateway.grpc_services.workflow_service import WorkflowService
 
-SERVICES: Final[dict[str, Any]] = {
-    service.full_name: service
-    for module in (
-        workflow_pb2,
-        control_pb2,
-        prompt_pb2,
-        budget_pb2,
-        trace_pb2,
-        admin_pb2,
-        schedule_pb2,
-        tool_pb2,
-        audit_pb2,
+
+def handlers(http: str) -> dict[str, Any]:
+    """Returns the handler of each service by its full name. http: where webhooks are served, `host:port`."""
+    servicers = (
+        WorkflowService(),
+        RunControlService(),
+        LaneService(),
+        VersionService(),
+        PromptService(),
+        BudgetService(),
+        TraceService(),
+        AdminService(),
+        ScheduleService(http),
+        AuditService(),
+        ToolService(),
     )
-    for service in module.DESCRIPTOR.services_by_name.values()
-}
+    return {f"agentflow.v1.{type(servicer).__name__}": _handler(servicer) for servicer in servicers}
 
 
-def handlers(http: str) -> list[Any]:
-    """Returns the handlers of all services. http: where webhooks are served, `host:port`."""
-    servicers = {
-        "WorkflowService": WorkflowService(),
-        "RunControlService": RunControlService(),
-        "LaneService": LaneService(),
-        "VersionService": VersionService(),
-        "PromptService": PromptService(),
-        "BudgetService": BudgetService(),
-        "TraceService": TraceService(),
-        "AdminService": AdminService(),
-        "ScheduleService": ScheduleService(http),
-        "AuditService": AuditService(),
-        "ToolService": ToolService(),
-    }
-    return [_handler(service, servicers[service.name]) for service in SERVICES.values()]
-
-
-def _handler(service: Any, servicer: Any) -> Any:
+def _handler(servicer: Any) -> Any:
+    service = descriptor_pool.Default().FindServiceByName(f"agentflow.v1.{type(servicer).__name__}")
     methods = {}
     for method in service.methods:
         kind = grpc.unary_stream_rpc_method_handler if method.server_streaming else grpc.unary_unary_rpc_method_handler

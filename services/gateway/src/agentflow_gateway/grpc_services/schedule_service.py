@@ -20,7 +20,7 @@ from agentflow_gateway.store.schedules import ScheduleRow
 
 TIMES_DEFAULT: Final = 5
 TIMES_SHOWN_MAX: Final = 100
-STATUS: Final = convert.EnumNames(pb.ScheduleStatus, "SCHEDULE_STATUS_", "status")
+STATUS: Final = convert.EnumNames(pb.ScheduleStatus, "status")
 
 
 class ScheduleService:

@@ -37,19 +37,14 @@ class TraceService:
         response = convert.message_of(
             pb.GetTraceResponse,
             trace,
-            run_id=trace.run,
-            status=convert.RUN_STATUS.number(trace.status),
-            cost_nano_usd=trace.cost_nano,
-            steps=[_step(step) for step in trace.steps],
+            steps=[convert.message_of(pb.TraceStep, step) for step in trace.steps],
             events=[_event(event, request.include_bodies) for event in trace.events],
             version=version,
             unregistered=unregistered,
         )
         if response.ByteSize() > MESSAGE_BYTES_MAX:
-            raise OverloadedError(
-                "the trace with its bodies is too large for one answer; ask without include_bodies",
-                kind="trace_too_large",
-            )
+            text = "the trace with its bodies is too large for one answer; ask without include_bodies"
+            raise OverloadedError(text, kind="trace_too_large")
         return response
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
@@ -75,16 +70,7 @@ class TraceService:
         reply = await call.ask(rpc.TRACE_QUERY, question)
         return pb.QueryTracesResponse(
             next_page_token=page.token(reply.after_ms, reply.after_run) if reply.after_run else "",
-            traces=[
-                convert.message_of(
-                    pb.TraceSummary,
-                    trace,
-                    run_id=trace.run,
-                    status=convert.RUN_STATUS.number(trace.status),
-                    cost_nano_usd=trace.cost_nano,
-                )
-                for trace in reply.traces
-            ],
+            traces=[convert.message_of(pb.TraceSummary, trace) for trace in reply.traces],
         )
 
 
@@ -106,14 +92,8 @@ async def _newest_seq(call: Call, key: subjects.EntityKey) -> int:
     return int((reply.headers or {}).get("Nats-Sequence", "0"))
 
 
-def _step(step: rpc.TraceStep) -> Any:
-    return convert.message_of(
-        pb.TraceStep, step, status=convert.STEP_STATUS.number(step.status), cost_nano_usd=step.cost_nano
-    )
-
-
 def _event(event: rpc.TraceEvent, with_body: bool) -> Any:
-    message = convert.message_of(pb.TraceEvent, event, sequence=event.seq, body=None)
+    message = convert.message_of(pb.TraceEvent, event, body=None)
     if with_body and event.body:
         convert.set_struct(message.body, msgspec.json.decode(event.body))
     return message

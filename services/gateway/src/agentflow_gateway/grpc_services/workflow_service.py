@@ -103,14 +103,7 @@ class WorkflowService:
 
 
 def summary(row: RunRow) -> Any:
-    return message_of(
-        pb.RunSummary,
-        row,
-        run_id=row.run,
-        status=convert.RUN_STATUS.number(row.status),
-        cost_nano_usd=row.cost_nano,
-        unregistered=definitions.UNREGISTERED_TAG in row.tags,
-    )
+    return message_of(pb.RunSummary, row, unregistered=definitions.UNREGISTERED_TAG in row.tags)
 
 
 def _source(request: Any) -> Source:
@@ -133,14 +126,10 @@ def _run(view: run_view.RunView) -> Any:
     message = message_of(
         pb.Run,
         state,
-        run_id=state.run,
-        status=convert.RUN_STATUS.number(state.status.value),
         inputs=None,
         output=None,
         error=convert.error_info(state.error),
         steps=(),
-        cost_nano_usd=state.cost_nano,
-        budget_nano_usd=state.budget_nano,
         trace_id=telemetry.trace_id(state.trace),
         last_sequence=view.last_seq,
         parent_run_id=state.parent.run if state.parent else "",
@@ -172,7 +161,6 @@ def _step(key: str, step: StepState, prompts: dict[str, str]) -> Any:
         pb.Step,
         step,
         step=key,
-        status=convert.STEP_STATUS.number(step.status.value),
         output=None,
         error=convert.error_info(step.error),
         cost_nano_usd=llm.cost_nano,
@@ -200,13 +188,10 @@ def _event(seen: Seen) -> Any:
     message = message_of(
         pb.RunEvent,
         seen,
-        sequence=seen.seq,
         type=str(body.get("type", "")),
         ts=event.ts,
         step=getattr(event, "step", ""),
         attempt=attempt if 0 <= attempt < 2**31 else 0,  # another program may have written it
-        status=convert.RUN_STATUS.number(seen.status),
-        cost_nano_usd=seen.cost_nano,
         body=None,
     )
     convert.set_struct(message.body, body)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import datetime
 from typing import Final
 
@@ -148,30 +148,60 @@ async def body_of(call: Call, letter: DeadLetter, data: bytes, reason: str) -> t
     return str((await call.ask(rpc.RESTORE, request)).value), len(data) > BODY_BYTES_MAX
 
 
-# --- replaying ---
+# --- replaying and purging ---
 
 
 async def replay(call: Call, chosen: Filter, *, dry_run: bool, repaired: str = "") -> tuple[list[ReplayResult], bool]:
     """Returns (the result of each letter, whether more match)."""
-    _check_named(chosen, "replay")
     if repaired:
         auth_rules.require(call.identity, "operator", "ReplayDeadLetters with a repaired body")
         if len(chosen.sequences) != 1:
             text = f"a repaired body replaces the body of one letter, and the filter names {len(chosen.sequences)}"
             raise InvalidError.at("filter.sequences", text, "name one sequence")
         limits.check_text(repaired, "repaired_body", BODY_BYTES_MAX)
-    letters, more = await find(call, chosen, CHANGED_MAX)
-    _check_found(chosen, letters)
-    results = []
-    for letter in letters:
-        call.timeout_s(WAIT_S)
+
+    async def change(letter: DeadLetter) -> ReplayResult:
         try:
-            results.append(await _replay(call, letter, repaired.encode(), dry_run))
+            return await _replay(call, letter, repaired.encode(), dry_run)
         except TerminalError as error:
             if repaired:
                 raise
-            results.append(ReplayResult(letter, "refused", problem=str(error.message)))
-    await _audit(call, "dead_replay", results)
+            return ReplayResult(letter, "refused", problem=str(error.message))
+
+    return await _change_each(call, chosen, "replay", change)
+
+
+async def purge(call: Call, chosen: Filter, *, dry_run: bool) -> tuple[list[ReplayResult], bool]:
+    """Returns (the result of each letter, whether more match)."""
+
+    async def change(letter: DeadLetter) -> ReplayResult:
+        if dry_run:
+            return ReplayResult(letter, "would_purge")
+        await _remove(call, letter)
+        return ReplayResult(letter, "purged")
+
+    return await _change_each(call, chosen, "purge", change)
+
+
+async def _change_each(
+    call: Call, chosen: Filter, verb: str, change: Callable[[DeadLetter], Awaitable[ReplayResult]]
+) -> tuple[list[ReplayResult], bool]:
+    """Changes the letters that match, and records who changed how many: one entry for a call, none for a dry run."""
+    if not chosen.names_some:
+        fix = "give sequences, or filter by origin, reason, run or time, or set `all`"
+        raise InvalidError.at("filter", f"say which dead letters to {verb}", fix)
+    letters, more = await find(call, chosen, CHANGED_MAX)
+    missing = sorted(chosen.sequences - {letter.seq for letter in letters})
+    if missing and len(letters) < CHANGED_MAX:
+        raise _no_such_letter(missing[0])
+    results = []
+    for letter in letters:
+        call.timeout_s(WAIT_S)
+        results.append(await change(letter))
+    done = [result for result in results if result.outcome in {"replayed", "already_replayed", "purged"}]
+    if done:
+        text = f"{len(done)} dead letters, {done[0].letter.seq} to {done[-1].letter.seq}"
+        await call.audit(f"dead_{verb}", text)
     return results, bool(more)
 
 
@@ -242,23 +272,6 @@ def _check_repaired(letter: DeadLetter, data: bytes) -> None:
         raise InvalidError.at("repaired_body", text, fix)
 
 
-# --- purging ---
-
-
-async def purge(call: Call, chosen: Filter, *, dry_run: bool) -> tuple[list[ReplayResult], bool]:
-    """Returns (the result of each letter, whether more match)."""
-    _check_named(chosen, "purge")
-    letters, more = await find(call, chosen, CHANGED_MAX)
-    _check_found(chosen, letters)
-    if not dry_run:
-        for letter in letters:
-            call.timeout_s(WAIT_S)
-            await _remove(call, letter)
-    results = [ReplayResult(letter, "would_purge" if dry_run else "purged") for letter in letters]
-    await _audit(call, "dead_purge", results)
-    return results, bool(more)
-
-
 async def _remove(call: Call, letter: DeadLetter) -> None:
     """Erases the message. One that is already gone is fine."""
     with contextlib.suppress(NoMessageError):
@@ -267,13 +280,6 @@ async def _remove(call: Call, letter: DeadLetter) -> None:
         except APIError as error:
             if error.err_code not in {10037, 10043, 10057}:  # no message found, sequence not found, delete refused
                 raise
-
-
-async def _audit(call: Call, action: str, results: list[ReplayResult]) -> None:
-    """Records who changed how many of the dead letters: one entry for a call, none for a dry run."""
-    done = [result for result in results if result.outcome in {"replayed", "already_replayed", "purged"}]
-    if done:
-        await call.audit(action, f"{len(done)} dead letters, {done[0].letter.seq} to {done[-1].letter.seq}")
 
 
 async def watch_number(nc: Client) -> None:
@@ -285,18 +291,6 @@ async def watch_number(nc: Client) -> None:
 
 
 # --- refusals ---
-
-
-def _check_named(chosen: Filter, verb: str) -> None:
-    if not chosen.names_some:
-        fix = "give sequences, or filter by origin, reason, run or time, or set `all`"
-        raise InvalidError.at("filter", f"say which dead letters to {verb}", fix)
-
-
-def _check_found(chosen: Filter, letters: list[DeadLetter]) -> None:
-    missing = sorted(chosen.sequences - {letter.seq for letter in letters})
-    if missing and len(letters) < CHANGED_MAX:
-        raise _no_such_letter(missing[0])
 
 
 def _no_such_letter(seq: int) -> NotFoundError:

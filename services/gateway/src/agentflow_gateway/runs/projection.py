@@ -46,7 +46,7 @@ class Projection(Follower):
 
     part = "projection"
     durable = subjects.durable("gateway", "runs")
-    subject = subjects.ALL_RUN_FACTS
+    subject = subjects.ALL_RUN_DECISIONS
     credit = 512  # run facts in hand: one round trip to Postgres merges them all
     ack_pending_max = 4 * credit
     lag = "gateway.runs"

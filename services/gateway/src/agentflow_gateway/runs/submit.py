@@ -149,5 +149,5 @@ def same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
 
 async def _list(deps: Deps, event: ev.RunSubmitted) -> None:
     """Lists the run before the scheduler has seen it. The projection would list it anyway."""
-    with contextlib.suppress(*transient.WEATHER):
+    with contextlib.suppress(*transient.SURVIVED):
         await deps.store.runs.put([RunRow.submitted(event)])

@@ -19,6 +19,7 @@ from agentflow_common.log.consumers import Delivery
 from agentflow_common.log.event_log import Stored
 from agentflow_common.runs.fold import readable
 from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.runs import archive
 from agentflow_gateway.runs.lookup import no_such_run, run_key
 from agentflow_gateway.runs.progress import Progress
@@ -55,35 +56,32 @@ class Watchers:
     """Admits at most `watchers_max` streams. Each is bounded and leaves nothing behind when its client goes."""
 
     def __init__(self) -> None:
-        self.active = 0
+        self._gate = Gate(_too_many)
 
     async def watch(
         self, call: Call, run_id: str, after_seq: int, include_tokens: bool
     ) -> AsyncGenerator[Seen | Token, None]:
         """Yields events and tokens until the run's terminal event. NotFoundError, OverloadedError."""
-        limit = call.deps.settings.watchers_max
-        if self.active >= limit:
-            raise OverloadedError(
-                f"the gateway already serves {limit} watchers; try again, or poll GetRun",
-                kind="too_many_watchers",
-                retry_after_ms=2000,
-            )
-        key = run_key(call, run_id)
-        self.active += 1
-        queue = Queue(call.deps.settings.watch_queue_max)
+        settings, key = call.deps.settings, run_key(call, run_id)
+        queue = Queue(settings.watch_queue_max)
         subscription: Any = None
         producer: asyncio.Task[None] | None = None
-        try:
-            if include_tokens:
-                subscription = await call.deps.nc.subscribe(subjects.live_run(run_id), cb=_relay(queue))
-            producer = asyncio.create_task(_produce(call, key, _Feed(queue, Progress(), after_seq)))
-            while (item := await queue.get()) is not None:
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
-        finally:
-            self.active -= 1
-            await asyncio.shield(_clean_up(producer, subscription))
+        with self._gate.entered(settings.watchers_max):
+            try:
+                if include_tokens:
+                    subscription = await call.deps.nc.subscribe(subjects.live_run(run_id), cb=_relay(queue))
+                producer = asyncio.create_task(_produce(call, key, _Feed(queue, Progress(), after_seq)))
+                while (item := await queue.get()) is not None:
+                    if isinstance(item, BaseException):
+                        raise item
+                    yield item
+            finally:
+                await asyncio.shield(_clean_up(producer, subscription))
+
+
+def _too_many(text: str) -> OverloadedError:
+    text += " watchers; try again, or poll GetRun"
+    return OverloadedError(text, kind="too_many_watchers", retry_after_ms=2000)
 
 
 class _Feed(NamedTuple):

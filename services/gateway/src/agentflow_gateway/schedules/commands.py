@@ -225,7 +225,7 @@ async def remembered(call: Call, key: EntityKey) -> ScheduleState:
     state = await load_schedule(call.deps.log, key)
     if state is None:
         raise NotFoundError("the schedule is no longer in the log", kind="unknown_schedule")
-    with contextlib.suppress(*transient.WEATHER):
+    with contextlib.suppress(*transient.SURVIVED):
         await call.store.schedules.put(row_of(state))
     call.deps.schedules_changed.set()
     return state

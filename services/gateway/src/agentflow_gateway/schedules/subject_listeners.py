@@ -60,7 +60,7 @@ class Listeners:
         """Follows the list of schedules until it is cancelled."""
         try:
             while True:
-                with contextlib.suppress(*transient.WEATHER):
+                with contextlib.suppress(*transient.SURVIVED):
                     await self._look()
                 self._deps.schedules_changed.clear()
                 with contextlib.suppress(TimeoutError):
@@ -85,7 +85,7 @@ class Listeners:
                 self._tasks[key] = (row, asyncio.create_task(self._listen(row)))
 
     async def _remove(self, row: ScheduleRow) -> None:
-        with contextlib.suppress(*transient.WEATHER):
+        with contextlib.suppress(*transient.SURVIVED):
             stream = await self._stream_of(row.subject)
             if stream:
                 await self._deps.nc.jsm().delete_consumer(stream, durable_of(row))
@@ -105,21 +105,18 @@ class Listeners:
             log.warning("a schedule's subject is not open to its org any more", extra={"schedule": row.name})
             TRIGGERS.labels("subject", error.code).inc()
             await asyncio.Event().wait()
-        backoff_s = 0.2
-        while True:
+        for pause_s in background.pauses(0.2, 10.0):
             try:
                 stream = await self._stream_of(row.subject)
                 if stream:
                     await self._read_stream(row, stream)
                 else:
                     await self._subscribe(row)
-                backoff_s = 0.2
-            except transient.WEATHER as error:
+            except transient.SURVIVED as error:
                 why = (error.description if isinstance(error, APIError) else "") or ""
                 extra = {"schedule": row.name, "error": type(error).__name__, "why": why}
                 log.warning("a listener begins again", extra=extra)
-            await asyncio.sleep(backoff_s)
-            backoff_s = min(10.0, backoff_s * 2)
+            await asyncio.sleep(pause_s)
 
     async def _read_stream(self, row: ScheduleRow, stream: str) -> None:
         jsm = self._deps.nc.jsm()

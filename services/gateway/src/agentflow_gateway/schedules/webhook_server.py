@@ -23,6 +23,7 @@ from agentflow_common.schedules import spec as schedule_spec
 from agentflow_gateway import auth_rules, limits
 from agentflow_gateway.api import errors
 from agentflow_gateway.api.call import Call
+from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.auth_rules import Identity
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import triggers, webhook_secrets, webhook_signatures
@@ -95,7 +96,7 @@ class Webhooks:
     def __init__(self, deps: Deps) -> None:
         self._deps = deps
         self._watch = Watch()
-        self._active = 0
+        self._gate = Gate(_overloaded)
 
     async def deliver(self, request: Request) -> Response:
         """Serves one delivery.
@@ -107,7 +108,7 @@ class Webhooks:
         code, body, retry_after_ms = 500, b"", None
         try:
             async with asyncio.timeout(SERVE_S_MAX):
-                with self._admitted():
+                with self._gate.entered(DELIVERIES_MAX):
                     call, triggered, old_until = await self._serve(request)
             result = await self._watch.result(call, triggered)
             answer = answer_of(triggered, str(request.path_params["name"]), result, old_until)
@@ -120,20 +121,6 @@ class Webhooks:
         TRIGGERS.labels("webhook", code).inc()
         headers = {} if retry_after_ms is None else {"retry-after": str(max(1, retry_after_ms // 1000))}
         return Response(body, code, headers, media_type="application/json")
-
-    @contextlib.contextmanager
-    def _admitted(self) -> Iterator[None]:
-        if self._active >= DELIVERIES_MAX:
-            raise OverloadedError(
-                f"the gateway already serves {DELIVERIES_MAX} deliveries; try again",
-                kind="overloaded",
-                retry_after_ms=1000,
-            )
-        self._active += 1
-        try:
-            yield
-        finally:
-            self._active -= 1
 
     async def _serve(self, request: Request) -> tuple[Call, Triggered, int]:
         """Returns (the call, the trigger, ms until which the old secret is valid if it signed the delivery, else 0)."""
@@ -161,6 +148,10 @@ class Webhooks:
             return None
         row = await self._deps.store.schedules.find(org, name)
         return None if row is None or row.status == "deleted" else row
+
+
+def _overloaded(text: str) -> OverloadedError:
+    return OverloadedError(f"{text} deliveries; try again", kind="overloaded", retry_after_ms=1000)
 
 
 async def _body(request: Request) -> bytes:
@@ -227,13 +218,7 @@ async def serving(deps: Deps) -> AsyncIterator[int]:
 def _bound(host: str, port: int) -> Any:
     import socket
 
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        if port:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((host, port))
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
-        sock.close()
         raise RetryableError(f"can't listen on {host}:{port}: set API_HTTP_PORT to a free port, or 0") from error
-    return sock

@@ -48,11 +48,6 @@ def carried(plain: dict[str, Any], spec: Spec, before: dict[str, Any]) -> dict[s
     return plain
 
 
-def sign(secret: str, body: bytes, at_s: int) -> str:
-    """Returns the value of `x-agentflow-signature`."""
-    return f"t={at_s},v1={_mac(secret, f'{at_s}.'.encode() + body)}"
-
-
 def _mac(secret: str, message: bytes) -> str:
     return hmac.new(secret.encode(), message, hashlib.sha256).hexdigest()
 

@@ -20,16 +20,12 @@ class CalendarRow(msgspec.Struct, frozen=True, kw_only=True):
 
 class CalendarStore(Tables):
     async def put(self, org: str, row: CalendarRow) -> None:
-        await self._pool.execute(
+        query = (
             "INSERT INTO calendars (org, name, dates, updated_at, updated_by) VALUES ($1, $2, $3, $4, $5) "
             "ON CONFLICT (org, name) DO UPDATE SET "
-            "dates = EXCLUDED.dates, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by",
-            org,
-            row.name,
-            as_json(row.dates),
-            row.updated_at,
-            row.updated_by,
+            "dates = EXCLUDED.dates, updated_at = EXCLUDED.updated_at, updated_by = EXCLUDED.updated_by"
         )
+        await self._pool.execute(query, org, row.name, as_json(row.dates), row.updated_at, row.updated_by)
 
     async def find(self, org: str, after: str = "", limit: int = CALENDARS_MAX) -> list[CalendarRow]:
         """Returns the calendars whose name comes after `after`, by name."""

@@ -35,19 +35,13 @@ class DefinitionStore(Tables):
 
         Otherwise nothing changes, and the row that has the number is returned; its digest is empty if it was deleted.
         """
-        created = await self._pool.fetchval(
+        query = (
             "INSERT INTO definitions (org, name, version, digest, canonical, created_at, created_by) "
             "SELECT $1, $2, $3::int, $4, $5, $6::bigint, $7 WHERE NOT EXISTS (SELECT 1 FROM deleted_definitions "
             "WHERE org = $1 AND name = $2 AND version = $3 AND digest <> $4) "
-            "ON CONFLICT (org, name, version) DO NOTHING RETURNING version",
-            org,
-            row.name,
-            row.version,
-            row.digest,
-            row.canonical,
-            now_ms,
-            by,
+            "ON CONFLICT (org, name, version) DO NOTHING RETURNING version"
         )
+        created = await self._pool.fetchval(query, org, row.name, row.version, row.digest, row.canonical, now_ms, by)
         if created is not None:
             return None
         there = await self.find(org, row.name, row.version)
@@ -117,18 +111,12 @@ class DefinitionStore(Tables):
 
         Raises asyncpg's ForeignKeyViolationError if a label points at it.
         """
-        gone = await self._pool.fetchval(
+        query = (
             "WITH gone AS (DELETE FROM definitions WHERE org = $1 AND name = $2 AND version = $3 AND digest = $4 "
             "RETURNING org, name, version, digest) "
             "INSERT INTO deleted_definitions (org, name, version, digest, deleted_at, deleted_by) "
             "SELECT org, name, version, digest, $5::bigint, $6 FROM gone ON CONFLICT (org, name, version) DO UPDATE "
             "SET digest = EXCLUDED.digest, deleted_at = EXCLUDED.deleted_at, deleted_by = EXCLUDED.deleted_by "
-            "RETURNING version",
-            org,
-            row.name,
-            row.version,
-            row.digest,
-            now_ms,
-            by,
+            "RETURNING version"
         )
-        return gone is not None
+        return await self._pool.fetchval(query, org, row.name, row.version, row.digest, now_ms, by) is not None

@@ -35,16 +35,12 @@ class KeyStore(Tables):
             await connection.execute(
                 "INSERT INTO orgs (id, created_at) VALUES ($1, $2) ON CONFLICT (id) DO NOTHING", row.org, row.created_at
             )
+            values = (row.id, digest, row.org, row.name, list(row.permissions), row.created_at)
             await connection.execute(
                 "INSERT INTO api_keys (id, key_sha256, org, name, permissions, created_at) "
                 "VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (key_sha256) DO UPDATE SET "
                 "org = EXCLUDED.org, permissions = EXCLUDED.permissions, revoked_at = NULL",
-                row.id,
-                digest,
-                row.org,
-                row.name,
-                list(row.permissions),
-                row.created_at,
+                *values,
             )
 
     async def list(self, org: str = "") -> list[KeyRow]:

@@ -11,7 +11,7 @@ from nats.aio.client import Client
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, ControlSettings
 from agentflow_common.lanes.fold import LaneConfig
 from agentflow_common.log.consumers import Tail
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 
 log = logging.getLogger(__name__)
 RETRY_S: Final = 1.0

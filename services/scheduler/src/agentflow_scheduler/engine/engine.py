@@ -15,7 +15,7 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common import telemetry
 from agentflow_common.log.consumers import Delivery
-from agentflow_common.log.weather import WEATHER
+from agentflow_common.log.transient import SURVIVED
 from agentflow_common.runtime.service import Context
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.engine.controls import Controls
@@ -55,7 +55,7 @@ class Engine:
         while True:
             try:
                 await self._serve()
-            except WEATHER:
+            except SURVIVED:
                 log.exception("the shards are recovered again")
                 await asyncio.sleep(0.5)
 
@@ -122,6 +122,6 @@ class Engine:
         That one finds a snapshot, so it has little to read.
         """
         if self._shards.serves(shard):  # a lost shard's entities may be forgotten already, and are not over
-            with contextlib.suppress(*WEATHER):
+            with contextlib.suppress(*SURVIVED):
                 await self._shards.saver.last(shard, *self._contents(shard))
         self._leases.give(shard)

@@ -18,7 +18,7 @@ from nats.js.kv import KeyValue
 
 from agentflow_common import telemetry
 from agentflow_common.clock import Clock
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 
 EVERY_S: Final = 1.0
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")

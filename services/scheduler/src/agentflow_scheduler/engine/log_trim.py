@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.lanes.machine import Lane
 from agentflow_scheduler.schedules.machine import Schedule

@@ -13,7 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.durations import TIME_MS_MAX
 from agentflow_common.log.event_log import Entry, EventLog
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 from agentflow_common.subjects import EntityKey
 
 
@@ -22,8 +22,7 @@ async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str,
 
     A timer that is set twice replaces itself; one that fires twice is folded once.
 
-    A time that is too late for the server fires at the latest time that it knows: no timer may stop
-    a scheduler.
+    A time beyond the server's maximum is set to the maximum.
     """
     futures = []
     for key, name, timer in timers:

@@ -3,10 +3,15 @@
 `decide_lane(lane, now_ms)` folds each decision into the state at once, like the machine of runs.
 After a crash, deciding again on the refolded log adds exactly what is missing.
 
-A slot goes to the highest priority; in it to the org that has the fewest slots, and of equal ones
-to the org that was served the longest ago; in it to the attempt that asked first. So an org with a
-long backlog delays every other org by at most one grant. A priority that is always busy delays the
-lower ones for as long as it is: that is its purpose.
+A slot goes to the attempt that comes first in this order:
+
+1. the highest priority;
+2. the org that has the fewest slots;
+3. the org that was served the longest ago;
+4. the attempt that asked first.
+
+An org with a long backlog therefore delays every other org by at most one grant. A priority that is always busy delays
+the lower ones, which is its purpose.
 """
 
 from __future__ import annotations
@@ -19,7 +24,7 @@ from agentflow_common.lanes.fold import (
     RATE_TIMER,
     LaneConfig,
     LaneState,
-    Slot,
+    SlotRequest,
     checkpoint_parts,
     evolve,
     rate_wait_us,
@@ -93,7 +98,7 @@ class LaneDecisions(Decisions):
         self._lane = lane
         self.more = False
 
-    def notify(self, slot: Slot, event_type: type[ev.Event], **fields: Any) -> None:
+    def notify(self, slot: SlotRequest, event_type: type[ev.Event], **fields: Any) -> None:
         """Adds a fact for the run that has or wants the slot."""
         lane, run = self._lane.state.lane, subjects.key_of(slot.org, slot.run)
         self.send_to(run, event_type, step=slot.step, attempt=slot.attempt, lane=lane, **fields)
@@ -191,7 +196,7 @@ def _wake(state: LaneState, out: LaneDecisions, at_ms: int) -> None:
         out.emit(ev.TimerSet, timer=RATE_TIMER, kind="rate", fire_at=at_ms)
 
 
-def _decide_slot(out: LaneDecisions, slot: Slot, event_type: type[ev.Decision]) -> None:
+def _decide_slot(out: LaneDecisions, slot: SlotRequest, event_type: type[ev.Decision]) -> None:
     out.emit(event_type, holder_org=slot.org, holder_run=slot.run, step=slot.step, attempt=slot.attempt)
 
 
@@ -203,7 +208,7 @@ class _Index:
     def __init__(self, state: LaneState) -> None:
         self._state = state
         self._slots: dict[str, int] = {}
-        self._turns: Turns[Slot] = Turns(self._rank, lambda slot: state.queue.get(slot.key) is slot)
+        self._turns: Turns[SlotRequest] = Turns(self._rank, lambda slot: state.queue.get(slot.key) is slot)
         for slot in state.holders.values():
             self._slots[slot.org] = self._slots.get(slot.org, 0) + 1
         for slot in state.queue.values():
@@ -212,7 +217,7 @@ class _Index:
     def _rank(self, org: str) -> Rank:
         return (self._slots.get(org, 0), self._state.served.get(org, 0), org)
 
-    def add(self, slot: Slot) -> None:
+    def add(self, slot: SlotRequest) -> None:
         self._turns.add(slot.org, slot.priority, slot)
 
     def given(self, org: str) -> None:
@@ -230,6 +235,6 @@ class _Index:
     def moved(self, org: str) -> None:
         self._turns.moved(org)
 
-    def pick(self) -> Slot | None:
+    def pick(self) -> SlotRequest | None:
         """Returns the attempt whose turn it is; None if none waits."""
         return self._turns.next()

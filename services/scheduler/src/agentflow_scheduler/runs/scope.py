@@ -312,7 +312,7 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
 
 def holds(scope: Scope, text: str) -> bool:
     """A condition's value. The output of a step that was skipped or failed is null, and so is every part of it; see
-    nullsafe.py. Raises ExpressionError, NeedBlob."""
+    null_safe.py. Raises ExpressionError, NeedBlob."""
     own = {*scope.local, "inputs"} | ({"state"} if scope.state.superstep else set())
     known = [name for name in expressions.condition_steps(text) if name not in own]
     inputs = scope.inputs()

@@ -28,7 +28,7 @@ from nats.js.kv import KeyValue
 from agentflow_common import subjects
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.log.event_log import EventLog, Stored
-from agentflow_common.log.weather import WEATHER
+from agentflow_common.log.transient import SURVIVED
 from agentflow_scheduler.shards.balance import assign
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ class Leases:
     async def _announce(self) -> None:
         try:
             revision = await self._bucket.put(subjects.lease_member(self._me.token), self._value())
-        except WEATHER as error:
+        except SURVIVED as error:
             log.warning("not announced: %s", _why(error))
             return
         self._member = Lease(revision, 0, asyncio.get_running_loop().time())
@@ -118,7 +118,7 @@ class Leases:
             if not await self._was_renewed(shard, lease):
                 await self.drop(shard, lease)  # at once: renewing the other shards may take long
                 return
-        except WEATHER as error:
+        except SURVIVED as error:
             self._trouble[f"not renewed: {_why(error)}"] += 1
             return
         lease.renewed = asyncio.get_running_loop().time()
@@ -129,7 +129,7 @@ class Leases:
         """
         try:
             entry = await self._bucket.get(subjects.lease(shard))
-        except WEATHER:
+        except SURVIVED:
             return False
         if (entry.revision or 0) <= lease.revision or _holder(entry.value) != self._me:
             return False
@@ -139,7 +139,7 @@ class Leases:
     async def _rebalance(self) -> None:
         try:
             read = await self._log.read(subjects.ALL_LEASES, stream=subjects.LEASE_STREAM)
-        except WEATHER as error:
+        except SURVIVED as error:
             log.warning("leases not read: %s", error)
             return
         table = {stored.subject.removeprefix(subjects.LEASE_PREFIX): stored for stored in read if stored.data}
@@ -173,7 +173,7 @@ class Leases:
                 revision = await self._bucket.update(subjects.lease(shard), self._value(), entry.seq)
         except KeyWrongLastSequenceError:
             return  # another was first, or the read was old
-        except WEATHER as error:
+        except SURVIVED as error:
             self._trouble[f"not taken: {_why(error)}"] += 1
             return
         self._mine[shard] = Lease(revision, next(self._epochs), asyncio.get_running_loop().time())
@@ -200,7 +200,7 @@ class Leases:
 
     async def _let_go(self, shard: int) -> None:
         lease = self._given[shard]
-        with contextlib.suppress(*WEATHER):  # else it expires
+        with contextlib.suppress(*SURVIVED):  # else it expires
             await self._bucket.delete(subjects.lease(shard), lease.revision)
         del self._given[shard]
 
@@ -209,7 +209,7 @@ class Leases:
         self._given.update(self._mine)
         self._mine.clear()
         member = subjects.lease_member(self._me.token)
-        with contextlib.suppress(*WEATHER):
+        with contextlib.suppress(*SURVIVED):
             async with asyncio.timeout(RELEASE_S_MAX):
                 tasks = [self._let_go(shard) for shard in list(self._given)]
                 if self._member.revision:
@@ -217,7 +217,7 @@ class Leases:
                 await asyncio.gather(*tasks)
 
     async def _leave(self, member: str) -> None:
-        with contextlib.suppress(*WEATHER):
+        with contextlib.suppress(*SURVIVED):
             await self._bucket.delete(member, self._member.revision)
 
     async def keep(self) -> None:

@@ -15,7 +15,7 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import subjects, tasks
 from agentflow_common.log.consumers import Delivery, Tail
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.log.weather import WEATHER
+from agentflow_common.log.transient import SURVIVED
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State
 from agentflow_scheduler.settings import SchedulerSettings
@@ -100,7 +100,7 @@ class Shards:
         done, self._recovery = self._recovery, None
         try:
             wanted, (states, last, read) = done.result()
-        except WEATHER as error:
+        except SURVIVED as error:
             log.warning("shards not recovered yet: %s", error)
             await asyncio.sleep(0.5)
             return {}, {}

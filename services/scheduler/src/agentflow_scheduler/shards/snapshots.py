@@ -19,7 +19,7 @@ from nats.js.object_store import ObjectStore
 from agentflow_common import tasks
 from agentflow_common.lanes.fold import LaneState
 from agentflow_common.log import object_reads
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 from agentflow_common.runs.state import RunState
 from agentflow_common.schedules.fold import ScheduleState
 from agentflow_scheduler.entities import State

@@ -1,4 +1,4 @@
-"""The built-in functions: they compute, touch nothing, and give the same output for the same input.
+"""The built-in functions. They compute, touch nothing, and give the same output for the same input.
 
 All are asynchronous so that small inputs run on the loop; large texts go to a thread.
 """
@@ -41,10 +41,11 @@ async def text_splitter(
     overlap: Annotated[int, Field(ge=0)] = 0,
     by: Literal["paragraphs", "sentences", "characters"] = "paragraphs",
 ) -> dict[str, Any]:
-    """Splits a text into chunks of at most `chunk_size` characters, at paragraph or sentence ends where they fit.
+    """Splits a text into chunks of at most `chunk_size` characters, at paragraph or sentence ends
+    where they fit.
 
-    overlap: characters at a chunk's start that repeat the end of the one before (whole sentences for `sentences`).
-    Returns {"chunks": [str], "count": n}. An empty text gives no chunk.
+    overlap: characters at a chunk's start that repeat the end of the one before (whole sentences
+    for `sentences`). Returns {"chunks": [str], "count": n}. An empty text gives no chunk.
     """
     if overlap >= chunk_size:
         raise InvalidError(f"overlap ({overlap}) must be less than chunk_size ({chunk_size})", kind="invalid_arguments")
@@ -57,7 +58,7 @@ async def text_splitter(
 
 
 def split_text(text: str, chunk_size: int, overlap: int = 0, by: str = "paragraphs") -> list[str]:
-    """The chunks; see `text_splitter`."""
+    """Returns the chunks; see `text_splitter`."""
     body_max = chunk_size - overlap
     pieces: list[tuple[str, str]] = []  # (separator before it, piece), each piece at most body_max long
     for number, paragraph in enumerate(_PARAGRAPH.split(text.strip()) if by == "paragraphs" else [text.strip()]):
@@ -70,24 +71,24 @@ def split_text(text: str, chunk_size: int, overlap: int = 0, by: str = "paragrap
             for index, sentence in enumerate(_SENTENCE.split(paragraph)):
                 pieces.extend(_fit(sentence, body_max, " " if index else gap))
     chunks: list[str] = []
-    held = ""
+    chunk = ""
     for gap, piece in pieces:
         if not piece:
             continue
-        if held and len(held) + len(gap) + len(piece) > body_max:
-            chunks.append(held)
-            held = piece
+        if chunk and len(chunk) + len(gap) + len(piece) > body_max:
+            chunks.append(chunk)
+            chunk = piece
         else:
-            held = held + gap + piece if held else piece
-    if held:
-        chunks.append(held)
+            chunk = chunk + gap + piece if chunk else piece
+    if chunk:
+        chunks.append(chunk)
     if not overlap:
         return chunks
     return [chunk if i == 0 else _tail(chunks[i - 1], overlap, by) + chunk for i, chunk in enumerate(chunks)]
 
 
 def _fit(sentence: str, most: int, gap: str) -> list[tuple[str, str]]:
-    """A sentence that is too long breaks at spaces, and a word that is too long anywhere."""
+    """Breaks a sentence that is too long at spaces, and a word that is too long anywhere."""
     if len(sentence) <= most:
         return [(gap, sentence)]
     parts: list[tuple[str, str]] = []
@@ -102,7 +103,7 @@ def _fit(sentence: str, most: int, gap: str) -> list[tuple[str, str]]:
 
 
 def _tail(previous: str, overlap: int, by: str) -> str:
-    """The end of a chunk, from a word's start, with what joins it to the next."""
+    """Returns the end of a chunk, from a word's start, with the separator to the next chunk."""
     if by == "characters":
         return previous[-overlap:]
     tail = previous[-(overlap - 1) :] if overlap > 1 else ""
@@ -113,14 +114,20 @@ def _tail(previous: str, overlap: int, by: str) -> str:
 
 @function("text_join")
 async def text_join(items: list[Any], separator: str = "\n\n", field: str = "text") -> dict[str, Any]:
-    """Joins strings, or the named field of objects, leaving out what is null. Returns {"text", "count"}."""
+    """Joins strings, or the named field of objects, leaving out what is null.
+
+    Returns {"text", "count"}.
+    """
     parts = [str(_text_of(item, field)) for item in items if _text_of(item, field) not in (None, "")]
     return {"text": separator.join(parts), "count": len(parts)}
 
 
 @function("text_stats")
 async def text_stats(text: str) -> dict[str, Any]:
-    """Measures a text. Returns {"characters", "words", "sentences", "lines", "average_sentence_words"}."""
+    """Measures a text.
+
+    Returns {"characters", "words", "sentences", "lines", "average_sentence_words"}.
+    """
     words = len(text.split())
     sentences = len([part for part in _SENTENCE.split(text.strip()) if part])
     return {
@@ -143,10 +150,10 @@ async def result_merger(
 ) -> Any:
     """Merges the outputs of branches into one; a skipped branch is `null` and counts as absent.
 
-    Give `results` as a list, or each branch as an argument of its own. `auto`: objects merge field by field (lists
-    concatenate, the later scalar wins), lists concatenate, texts join; with mixed kinds the items stay a list.
-    `first`: the first branch that is there. Returns {"merged", "count", "sources"?}, with `text` if the merged value
-    is or has one.
+    Give `results` as a list, or each branch as an argument of its own. `auto`: objects merge field
+    by field (lists concatenate, the later scalar wins), lists concatenate, texts join; with mixed
+    kinds the items stay a list. `first`: the first branch that is there. Returns {"merged",
+    "count", "sources"?}, with `text` if the merged value is or has one.
     """
     named = {**(results if isinstance(results, dict) else {}), **branches}
     items = [*(results if isinstance(results, list) else []), *named.values()]
@@ -181,7 +188,7 @@ def _merge(present: list[Any], strategy: str) -> Any:
 
 
 def deep_merge(a: dict[str, Any], b: dict[str, Any]) -> dict[str, Any]:
-    """Field by field; lists concatenate, the later scalar wins, null never overwrites."""
+    """Merges field by field: lists concatenate, the later scalar wins, null never overwrites."""
     merged = dict(a)
     for key, value in b.items():
         mine = merged.get(key)
@@ -205,10 +212,12 @@ async def result_combiner(
     headings: bool = False,
     **branches: Any,
 ) -> dict[str, Any]:
-    """Puts branch outputs side by side in a known order; skipped branches (null) are left out and named.
+    """Puts branch outputs side by side in a known order; skipped branches (null) are left out and
+    named.
 
-    order: branch names, first to last (default: as given). keys: fields to keep of each object. headings: writes the
-    branch's name above its text. Returns {"results": {name: value}, "text": joined texts, "count", "skipped": [names]}.
+    order: branch names, first to last (default: as given). keys: fields to keep of each object.
+    headings: writes the branch's name above its text. Returns {"results": {name: value}, "text":
+    joined texts, "count", "skipped": [names]}.
     """
     named = {**_named(results), **branches}
     names = [name for name in (order or []) if name in named] + [name for name in named if name not in (order or [])]
@@ -248,10 +257,11 @@ async def priority_merge(
 
 @function("complexity_router")
 async def complexity_router(text: str, threshold: Annotated[float, Field(ge=0, le=1)] = 0.8) -> dict[str, Any]:
-    """Scores how hard a text is (0..1) and names the route: `complex` from the threshold on, else `simple`.
+    """Scores how hard a text is (0..1) and names the route: `complex` from the threshold on, else
+    `simple`.
 
-    The score grows with length, sentence length, long words and the variety of words. Returns {"score", "route",
-    "complex": bool, "threshold", "factors"}.
+    The score grows with length, sentence length, long words and the variety of words. Returns
+    {"score", "route", "complex": bool, "threshold", "factors"}.
     """
     words = re.findall(r"[^\W\d_]+", text.lower())
     sentences = [part for part in _SENTENCE.split(text.strip()) if part]
@@ -275,7 +285,7 @@ async def complexity_router(text: str, threshold: Annotated[float, Field(ge=0, l
 
 @function("language_list")
 async def language_list(languages: list[str] | str, source: str = "") -> dict[str, Any]:
-    """The languages to translate into: codes without repetition, the source language left out and named.
+    """Lists the languages to translate into: codes without repetition, without the source language.
 
     Returns {"languages": [code], "skipped": [code], "count"}.
     """
@@ -290,7 +300,7 @@ async def language_list(languages: list[str] | str, source: str = "") -> dict[st
 
 @function("pick")
 async def pick(value: Any, path: str, default: Any = None) -> Any:
-    """The part of a JSON value at a dotted path (`items.0.name`), or the default."""
+    """Returns the part of a JSON value at a dotted path (`items.0.name`), or the default."""
     for part in path.split("."):
         if isinstance(value, dict) and part in value:
             value = value[part]
@@ -308,7 +318,7 @@ def _named(results: list[Any] | dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _text_of(value: Any, field: str = "text") -> Any:
-    """The readable text of a step's output: itself, or the first of its text fields."""
+    """Returns the readable text of a step's output: itself, or the first of its text fields."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What a model's answer is worth: its tokens, its cost, the JSON in it. Pure."""
+"""A model's answer: its tokens, its cost, the JSON in it, and whether a step may use it. Pure."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ GO_ON: Final = "continue"
 
 
 def cost_nano(candidate: rpc.Candidate, input_tokens: int, output_tokens: int) -> int:
-    """Nano-USD of a call, rounded up."""
+    """Returns the nano-USD of a call, rounded up."""
     total = input_tokens * candidate.input_nano_per_mtok + output_tokens * candidate.output_nano_per_mtok
     return -(-total // 1_000_000)
 
 
 def counted(completion: Completion, request: CompletionRequest) -> Completion:
-    """With estimates where the provider reported no tokens: what is not counted would be free."""
+    """Returns the completion with estimates for tokens that the provider did not report: they would
+    be free.
+    """
     if completion.input_tokens and completion.output_tokens:
         return completion
     return dataclasses.replace(
@@ -42,7 +44,7 @@ def counted(completion: Completion, request: CompletionRequest) -> Completion:
 
 
 def parse_json(text: str) -> Any:
-    """The JSON object or list that a model's text holds, also inside a fence; None for anything else."""
+    """Returns the JSON object or list in a model's text, also inside a fence; None for anything else."""
     body = text.strip()
     if body.startswith("```"):
         body = body.partition("\n")[2].rpartition("```")[0].strip()
@@ -55,14 +57,17 @@ def parse_json(text: str) -> Any:
 
 
 def billed(used: tuple[int, int], streamed_chars: int, request: CompletionRequest) -> tuple[int, int]:
-    """The tokens of a call that did not end: a provider bills what it had streamed before, reported or not."""
+    """Returns the tokens of a call that did not end.
+
+    A provider bills what it had streamed, reported or not.
+    """
     if not streamed_chars or used[1]:
         return used
     return used[0] or estimate_tokens(request.system + request.text + request.so_far), math.ceil(streamed_chars / 3)
 
 
 def is_empty(completion: Completion) -> bool:
-    """Whether the answer says nothing: thoughts alone are no answer."""
+    """True if the answer is empty. Thoughts alone are not an answer."""
     return not (completion.text.strip() or completion.data or completion.tool_calls)
 
 
@@ -89,13 +94,19 @@ def objection(
     if not kind:
         return None
     return ProviderError(
-        kind, f"{provider}: {text}", retryable=retryable, finish_reason=completion.finish_reason,
-        input_tokens=completion.input_tokens, output_tokens=completion.output_tokens,
-    )  # fmt: skip
+        kind,
+        f"{provider}: {text}",
+        retryable=retryable,
+        finish_reason=completion.finish_reason,
+        input_tokens=completion.input_tokens,
+        output_tokens=completion.output_tokens,
+    )
 
 
 def covered(value: Any, safe_text: str) -> bool:
-    """Whether everything in a JSON value that could be sensitive stands, as it is, in a text that was screened."""
+    """True if everything in a JSON value that could be sensitive stands, unchanged, in a text that
+    was screened.
+    """
     if isinstance(value, str):
         return value in safe_text or not screening.needs_screening(value)
     if isinstance(value, list):

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from agentflow_common.events import StepScheduled
-from agentflow_worker.providers.surrogates import mended
+from agentflow_worker.providers.surrogates import repaired
 
 INTERVAL_S: Final = 0.05
 _encoder: Final = msgspec.json.Encoder()
@@ -18,17 +18,18 @@ _sending: Final[set[asyncio.Task[None]]] = set()  # the loop keeps only weak ref
 
 
 class LiveStream:
-    """One model call's text as messages `{"step", "attempt", "offset", "text"}` on the step's live subject.
+    """Sends one model call's text as messages `{"step", "attempt", "offset", "text"}` on the step's
+    live subject.
 
-    offset: characters before this message. A fallback to another model starts again at 0:
-    viewers replace what they had.
+    offset: characters before this message. A fallback to another model starts again at 0, and
+    viewers replace their text.
     """
 
     def __init__(self, publish: Callable[[str, bytes], Awaitable[None]], subject: str, task: StepScheduled) -> None:
         self._publish = publish
         self._subject = subject
         self._task = task
-        self._held: list[str] = []
+        self._pending: list[str] = []
         self._sent = 0
         self._timer: asyncio.TimerHandle | None = None
         self.chars = 0
@@ -36,23 +37,23 @@ class LiveStream:
     def push(self, text: str) -> None:
         if not text:
             return
-        self._held.append(mended(text))
+        self._pending.append(repaired(text))
         self.chars += len(text)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(INTERVAL_S, self._flush)
 
     def close(self) -> None:
-        """Sends what is held."""
+        """Sends the rest of the text."""
         if self._timer is not None:
             self._timer.cancel()
         self._flush()
 
     def _flush(self) -> None:
         self._timer = None
-        if not self._held:
+        if not self._pending:
             return
-        text = "".join(self._held)
-        self._held.clear()
+        text = "".join(self._pending)
+        self._pending.clear()
         body = {"step": self._task.step, "attempt": self._task.attempt, "offset": self._sent, "text": text}
         self._sent += len(text)
         sending = asyncio.get_running_loop().create_task(self._send(_encoder.encode(body)))

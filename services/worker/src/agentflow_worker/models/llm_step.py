@@ -1,9 +1,11 @@
-"""The LLM step: render the prompt, protect it, route it, call a model, protect the answer, account for it.
+"""The LLM step: render the prompt, protect it, route it, call a model, protect the answer, account
+for it.
 
-Output: an object with at least `text`, `provider`, `model` and `finish_reason`. Fields that the model gave as a JSON
-object (or that the `local` provider computed: `summary`, `keywords`, `type` ...) stand next to `text` and never
-overwrite these four, so a condition reads `classify.output.type`. With `config.output: json` the parsed value is also
-under `json`, and an answer that is not JSON makes the next candidate try.
+Output: an object with at least `text`, `provider`, `model` and `finish_reason`. Fields that the
+model gave as a JSON object (or that the `local` provider computed: `summary`, `keywords`, `type`
+...) stand next to `text` and never overwrite these four, so a condition reads
+`classify.output.type`. With `config.output: json` the parsed value is also under `json`, and an
+answer that is not JSON makes the next candidate try.
 """
 
 from __future__ import annotations
@@ -40,17 +42,25 @@ CACHE_TTL_S: Final = 3600
 CACHE_FORM: Final = 2
 PATIENCE_S: Final = 20.0
 PAUSE_S_MAX: Final = 2.0
-AWAY: Final = frozenset(
+AWAY: Final = frozenset(  # kinds of errors of a part of the platform that restarts
     {
-        "service_unavailable", "rpc_timeout", "log_unavailable", "database_unavailable", "backend_timeout",
-        "vault_unavailable", "audit_unavailable",
+        "service_unavailable",
+        "rpc_timeout",
+        "log_unavailable",
+        "database_unavailable",
+        "backend_timeout",
+        "vault_unavailable",
+        "audit_unavailable",
     }
-)  # errors of a part of the platform that restarts  # fmt: skip
+)
 
 
 @dataclass(slots=True)
 class LlmDeps:
-    """What an LLM step needs of the outside. One per worker: `LlmDeps.connect(nc, settings)`, closed at the end."""
+    """Everything outside that an LLM step needs.
+
+    A worker makes one by `connect`, and closes it at the end.
+    """
 
     ask: Ask
     publish: Publish
@@ -72,20 +82,20 @@ class LlmDeps:
 
 @dataclass(slots=True)
 class LlmResult:
-    """redactions: findings by entity in the prompt and in the completion."""
+    """The result of an attempt."""
 
     output: dict[str, Any]
     usage: LlmUsage
-    redactions: dict[str, int] = field(default_factory=dict)
+    redactions: dict[str, int] = field(default_factory=dict)  # findings in prompt and completion, by category
 
 
 class LlmStepError(Exception):
-    """The step attempt failed. usage: what the calls had cost by then, None if no model was called."""
+    """The step attempt failed."""
 
     def __init__(self, error: StepError, usage: LlmUsage | None = None) -> None:
         super().__init__(error.message)
         self.error = error
-        self.usage = usage
+        self.usage = usage  # what the calls had cost by then; None if no model was called
 
 
 async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> LlmResult:
@@ -96,21 +106,18 @@ async def run_llm(task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, co
             call.trace = call.calls.trace = span.traceparent
             return await call.run()
     except asyncio.CancelledError:
-        context.llm_usage = call.usage_of_failure()  # what was spent is spent, whoever stopped the step
+        context.llm_usage = call.usage_of_failure()  # the money is spent, however the step was stopped
         raise
     except AgentFlowError as error:
         body = StepError(error.kind, error.message, error.retryable, error.retry_after_ms)
         raise LlmStepError(body, call.usage_of_failure()) from error
-    except Exception as error:  # a fault of ours: what was reserved and spent must not be lost with it
+    except Exception as error:  # a fault of ours: money that was reserved and spent must not be lost with it
         log.warning("an LLM step failed", exc_info=True)
         raise LlmStepError(machine.to_step_error(error), call.usage_of_failure()) from error
 
 
 class _Call:
-    """The state of one attempt: what was rendered, routed, tried and spent so far.
-
-    reservation: the money that is, or may be, held for the attempt; whatever ends it must name it.
-    """
+    """The state of one attempt: what was rendered, routed, tried and spent so far."""
 
     def __init__(self, task: StepScheduled, inputs: dict[str, Any], deps: LlmDeps, context: StepContext) -> None:
         self.task, self.inputs, self.deps, self.context = task, inputs, deps, context
@@ -119,7 +126,7 @@ class _Call:
         self.wants_json = task.config.get("output") == "json"
         self.redactions: dict[str, int] = {}
         self.calls = Calls(task, deps.publish, deps.providers)
-        self.reservation = ""
+        self.reservation = ""  # the money that is, or may be, reserved; the attempt's end must name it
         self._protected_inputs: dict[str, Any] | None = None
 
     async def run(self) -> LlmResult:
@@ -172,9 +179,17 @@ class _Call:
     def _cache_key(self, safe: dict[str, str], limit: int) -> str:
         config, policy = self.task.config, self.task.policy
         model = config.get("model") or policy.get("model")
-        # the first part changes with what is kept: answers that were cut off were, once
-        parts = (CACHE_FORM, safe["text"], safe["system"], limit, self.quality, model, config.get("temperature"),
-                 self.wants_json, self.task.prompt)  # fmt: skip
+        parts = (
+            CACHE_FORM,  # changes with the kind of answers that are cached: once, answers that were cut off were
+            safe["text"],
+            safe["system"],
+            limit,
+            self.quality,
+            model,
+            config.get("temperature"),
+            self.wants_json,
+            self.task.prompt,
+        )
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
     async def _route(self, safe: dict[str, str], limit: int, cache_key: str) -> rpc.RouteReply:
@@ -227,7 +242,7 @@ class _Call:
         if self._protected_inputs is None and covered(self.inputs, safe_text):
             self._protected_inputs = self.inputs
         elif self._protected_inputs is None:
-            # the rendered text was counted already: the same findings must not count twice
+            # the rendered text was counted already, and the same findings must not count twice
             self._protected_inputs = await self._protect(self.inputs, "prompt", count=False)
         return self._protected_inputs
 
@@ -240,13 +255,16 @@ class _Call:
             value["json"] = parsed
         if completion.tool_calls:
             value["tool_calls"] = list(completion.tool_calls)
-        # it is paid for: a service that is away for a moment must not cost it
+        # the answer is paid for: a service that is away for a moment must not lose it
         value = await tasks.patiently(lambda: self._protect(value, "completion"), PATIENCE_S, PAUSE_S_MAX)
         answered = {"provider": candidate.provider, "model": candidate.model}
         return {**value, **answered, "finish_reason": completion.finish_reason}
 
     async def _ask(self, verb: rpc.Verb[Any], request: Any) -> Any:
-        """Asks a service. A service that restarts is asked again for a while: that does not fail the step."""
+        """Asks a service.
+
+        One that restarts is asked again for a while, so that its restart does not fail the step.
+        """
         return await tasks.patiently(
             lambda: self.deps.ask(verb, request, trace=self.trace), PATIENCE_S, PAUSE_S_MAX, kinds=AWAY
         )
@@ -296,7 +314,9 @@ class _Call:
         )
 
     def usage_of_failure(self) -> LlmUsage | None:
-        """None only if nothing was reserved: a reservation must reach the cost service to be released."""
+        """Returns None only if nothing was reserved: a reservation must reach the cost service to
+        be released.
+        """
         if not self.calls.attempts and not self.reservation:
             return None
         last = self.calls.attempts[-1] if self.calls.attempts else None

@@ -1,8 +1,9 @@
-"""The model calls of one step attempt: candidates in their order, and what each call came to.
+"""The model calls of one step attempt: the candidates in their order, and the result of each call.
 
-Every call is an attempt on the record, with its tokens and cost, whatever ended it. A failure moves on to the next
-candidate, except where the next one could only fail in the same way and would have to be paid for it: a prompt that is
-too long, and an answer that the limit on its length cut off.
+Every call is recorded with its tokens and its cost, however it ended. After a failure the next
+candidate is called. There are two exceptions, because the next candidate would fail in the same way
+and cost money: a prompt that is too long, and an answer that was cut off by the limit on its
+length.
 """
 
 from __future__ import annotations
@@ -38,12 +39,12 @@ _FIXES: Final = {
 
 
 class Calls:
-    """The calls of one step attempt. attempts: all that were made. trace: of the span that they belong to."""
+    """The calls of one step attempt."""
 
     def __init__(self, task: StepScheduled, publish: Publish, providers: Providers) -> None:
         self.task = task
-        self.trace = task.trace
-        self.attempts: list[LlmAttempt] = []
+        self.trace = task.trace  # of the span that the calls belong to
+        self.attempts: list[LlmAttempt] = []  # all that were made
         self._failed: list[tuple[LlmAttempt, ProviderError]] = []
         self._publish = publish
         self._providers = providers
@@ -52,13 +53,14 @@ class Calls:
 
     @property
     def most(self) -> int:
-        """How many calls one answer may take."""
+        """The largest number of calls for one answer."""
         return 1 + CONTINUATIONS_MAX if self._on_truncated == GO_ON else 1
 
     async def first_answer(self, candidates: Sequence[rpc.Candidate], make: Make) -> tuple[rpc.Candidate, Completion]:
-        """The first candidate that answers, and its answer. make: the request to a candidate.
+        """Returns the first candidate that answers, and its answer. make: makes the request to a
+        candidate.
 
-        Raises AgentFlowError if none answers, with what each of them said.
+        Raises AgentFlowError if none answers, with the error of each.
         """
         for candidate in candidates:
             request = await make(candidate)
@@ -74,10 +76,10 @@ class Calls:
         raise failure(self._failed, str(self.task.policy.get("quality") or "the wanted"))
 
     async def _answer(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
-        """The whole answer of one candidate, which may take several calls."""
+        """Returns the whole answer of one candidate, which may take several calls."""
         whole: Completion | None = None
-        for left in reversed(range(self.most)):
-            whole = await self._call(candidate, request, live, whole, left)
+        for calls_left in reversed(range(self.most)):
+            whole = await self._call(candidate, request, live, whole, calls_left)
             if whole.finish_reason != LENGTH or self._on_truncated != GO_ON:
                 break
             request = dataclasses.replace(request, so_far=whole.text, json_output=False)
@@ -90,9 +92,9 @@ class Calls:
         request: CompletionRequest,
         live: LiveStream,
         before: Completion | None,
-        left: int,
+        calls_left: int,
     ) -> Completion:
-        """One call; the answer so far. left: how many calls may follow it."""
+        """Makes one call and returns the answer so far. calls_left: how many calls may follow it."""
         began, chars = time.perf_counter(), live.chars
         status = "ok"
         try:
@@ -101,11 +103,8 @@ class Calls:
             ):
                 made = counted(await self._complete(candidate, request, live), request)
                 whole = _joined(before, made)
-                goes_on = made.finish_reason == LENGTH and left and made.text
-                error = None if goes_on else objection(
-                    whole, provider=candidate.provider, limit=request.max_output_tokens,
-                    on_truncated=self._on_truncated, wants_json=self._wants_json,
-                )  # fmt: skip
+                continues = made.finish_reason == LENGTH and calls_left and made.text
+                error = None if continues else self._objection(candidate, request, whole)
                 if error is not None:
                     error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
                     raise error
@@ -123,8 +122,22 @@ class Calls:
         self._record(candidate, (made.input_tokens, made.output_tokens), began, None, finish=made.finish_reason)
         return whole
 
+    def _objection(
+        self, candidate: rpc.Candidate, request: CompletionRequest, whole: Completion
+    ) -> ProviderError | None:
+        return objection(
+            whole,
+            provider=candidate.provider,
+            limit=request.max_output_tokens,
+            on_truncated=self._on_truncated,
+            wants_json=self._wants_json,
+        )
+
     async def _complete(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
-        """The provider's completion. Whatever else it raises becomes a ProviderError, which ends the call alone."""
+        """Returns the provider's completion.
+
+        Every exception becomes a ProviderError, which ends this call alone.
+        """
         try:
             provider = await self._provider(candidate)
             return await provider.complete(request, live.push)
@@ -173,7 +186,7 @@ class Calls:
 
 
 def _joined(before: Completion | None, made: Completion) -> Completion:
-    """An answer and its continuation as one."""
+    """Joins an answer and its continuation."""
     if before is None:
         return made
     return dataclasses.replace(
@@ -188,7 +201,8 @@ def _joined(before: Completion | None, made: Completion) -> Completion:
 
 
 def failure(failed: Sequence[tuple[LlmAttempt, ProviderError]], quality: str) -> AgentFlowError:
-    """The step's error when no candidate answered: what each one said, and how long to wait.
+    """Returns the step's error when no candidate answered: the error of each one, and how long to
+    wait.
 
     It is retryable if any of them was, after the shortest wait that a provider asked for.
     """
@@ -197,13 +211,13 @@ def failure(failed: Sequence[tuple[LlmAttempt, ProviderError]], quality: str) ->
     last = failed[-1][1]
     errors = [error for _, error in failed]
     retryable = last.kind not in _LAST and any(error.retryable for error in errors)
-    told = next((error for error in errors if error.retryable), last) if retryable else last
+    decisive = next((error for error in errors if error.retryable), last) if retryable else last
     waits = [error.retry_after_ms for error in errors if error.retryable and error.retry_after_ms is not None]
     said = "; ".join(f"{attempt.provider}/{attempt.model}: {_said(attempt, error)}" for attempt, error in failed)
-    fix = _FIXES.get(told.kind, "see the attempts in the trace")
+    fix = _FIXES.get(decisive.kind, "see the attempts in the trace")
     error = AgentFlowError(
         f"{'every model' if len(failed) > 1 else 'the model'} failed ({said}); {fix}",
-        kind=told.kind,
+        kind=decisive.kind,
         retry_after_ms=min(waits, default=None),
     )
     error.retryable = retryable

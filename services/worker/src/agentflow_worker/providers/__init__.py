@@ -1,4 +1,7 @@
-"""Model providers: which ones this worker can call, each built (and its SDK imported) at its first use."""
+"""Model providers.
+
+Each that this worker can call is built, and its SDK imported, at its first use.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,16 @@ log = logging.getLogger(__name__)
 
 
 class Providers:
-    """The providers that the settings allow: `local` always, the others with a key (openai also with a base URL)."""
+    """The providers that the settings allow: `local` always, the others with a key (openai also
+    with a base URL).
+    """
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self._made: dict[str, Provider] = {}
 
     def available(self) -> tuple[str, ...]:
-        """Names, the offline one first."""
+        """Returns the names of providers, the offline one first."""
         s = self._settings
         keyed = (
             ("openai", bool(s.openai_api_key.get_secret_value() or s.openai_base_url)),
@@ -41,7 +46,7 @@ class Providers:
         return ("local", *(name for name, on in keyed if on))
 
     def get(self, name: str) -> Provider:
-        """NotFoundError for a provider that is not available here."""
+        """Returns a provider. Raises NotFoundError if it is not available here."""
         if name not in self._made:
             if name not in self.available():
                 raise NotFoundError(
@@ -53,7 +58,10 @@ class Providers:
         return self._made[name]
 
     async def ready(self, name: str) -> Provider:
-        """As `get`; an SDK that is not imported yet (a second or two) is imported in a thread, so the loop goes on."""
+        """Returns a provider like `get`.
+
+        Its SDK is imported in a thread, because that takes a second or two.
+        """
         if name not in self._made and name in self.available():
             await asyncio.to_thread(importlib.import_module, f"{__name__}.{name}")
         return self.get(name)

@@ -1,8 +1,9 @@
-"""An answer as it comes off the wire: what it says, how it ended, what it will cost, and why it failed.
+"""A provider's answer as it arrives: its text, how it ended, its tokens, and why it failed.
 
-The official SDKs send the request and judge its status. What they make of a stream's chunks differs: one passes on
-nulls, another leaves out what it can't read and goes on. So each event is read here from the JSON itself, before the
-SDK sees it, in the same way for every wire format: what can't be read ends the call.
+The official SDKs send the request and judge its status. They treat the chunks of a stream
+differently: one passes on nulls, another leaves out chunks that it can't read and goes on. So each
+event is read here from the JSON itself, before the SDK sees it, in the same way for every wire
+format. An event that can't be read ends the call.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ from agentflow_worker.providers.port import (
     ProviderError,
     status_error,
 )
-from agentflow_worker.providers.surrogates import Joiner, mended
+from agentflow_worker.providers.surrogates import Joiner, repaired
 
 log = logging.getLogger(__name__)
 
 TOOL_CALLS_MAX: Final = 128
-ANSWER_CHARS_MAX: Final = 8 * 1024 * 1024  # of the text, and of the arguments of one tool call; a step holds less
+ANSWER_CHARS_MAX: Final = 8 * 1024 * 1024  # of the text, and of the arguments of one tool call
 
 _WORDS: Final = {
     STOP: "stop end_turn stop_sequence complete eos eos_token end_of_text",
@@ -49,22 +50,19 @@ _FINISH: Final = {word: reason for reason, words in _WORDS.items() for word in w
 
 
 def finish_of(word: str) -> str:
-    """STOP, LENGTH, TOOL_CALLS, FILTERED or ERROR for a provider's own word; UNKNOWN for a word that nobody knows."""
+    """Returns STOP, LENGTH, TOOL_CALLS, FILTERED or ERROR for a provider's own word; UNKNOWN for an
+    unknown one.
+    """
     return _FINISH.get(word.strip().lower(), UNKNOWN)
 
 
 class Format(NamedTuple):
-    """How a provider writes its answers.
-
-    take: reads one event of a stream. Events that tell of an error are left to the SDK.
-    take_whole: reads an answer that was not streamed although a stream was asked for.
-    translate: the ProviderError that one of the SDK's exceptions stands for; None for an exception of another kind.
-    """
+    """The wire format of a provider's answers."""
 
     name: str
-    take: Callable[[Answer, dict[str, Any]], None]
-    take_whole: Callable[[Answer, dict[str, Any]], None]
-    translate: Callable[[Exception], ProviderError | None]
+    take: Callable[[Answer, dict[str, Any]], None]  # reads an event of a stream; the SDK reads events about errors
+    take_whole: Callable[[Answer, dict[str, Any]], None]  # reads an answer that came whole, although streamed was asked
+    translate: Callable[[Exception], ProviderError | None]  # of an SDK's exception; None for another exception
 
 
 class _Whole(Exception):
@@ -80,10 +78,7 @@ class _ToolCall:
 
 
 class Answer:
-    """A streamed answer as it grows, and what is known of its cost at any moment.
-
-    ended: the stream said that it was over, with or without a reason.
-    """
+    """A streamed answer as it grows, with the tokens that are known so far."""
 
     def __init__(self, form: Format, on_token: OnToken) -> None:
         self._form = form
@@ -98,11 +93,11 @@ class Answer:
         self._refused = False
         self._chars = 0
         self.thought = False
-        self.ended = False
+        self.ended = False  # the stream said that it was over, with or without a reason
         self.input_tokens = 0
         self.output_tokens = 0
 
-    # --- what the formats tell ---
+    # --- called by the formats ---
 
     def push(self, text: Any) -> None:
         """Adds a piece of the text; null adds nothing. Raises TypeError for another type."""
@@ -114,7 +109,7 @@ class Answer:
         self._say(self._joiner.push(text))
 
     def tool(self, index: Any, name: Any = None, arguments: Any = None, call_id: Any = None) -> None:
-        """A piece of a tool call: its name and id come once, its arguments in pieces."""
+        """Adds a piece of a tool call: its name and id come once, its arguments in pieces."""
         if index not in self._calls and len(self._calls) >= TOOL_CALLS_MAX:
             raise ValueError("too many tool calls")
         call = self._calls.setdefault(index, _ToolCall())
@@ -127,35 +122,41 @@ class Answer:
             raise ValueError("the arguments of a tool call are too long")
 
     def count(self, input_tokens: Any = None, output_tokens: Any = None) -> None:
-        """Tokens that the provider reports; what is no count is left out and estimated later."""
+        """Takes the tokens that the provider reports.
+
+        A value that is not a count is ignored, and estimated later.
+        """
         self.input_tokens = reading.tokens(input_tokens) or self.input_tokens
         self.output_tokens = reading.tokens(output_tokens) or self.output_tokens
 
     def finish(self, word: Any) -> None:
-        """The provider's word for how the answer ended; null and an empty text are none."""
+        """Takes the provider's word for how the answer ended.
+
+        Null and an empty text are ignored.
+        """
         if word and not self._refused:
             self._word = reading.text(word)
             self._finish = finish_of(self._word)
 
     def refuse(self) -> None:
-        """The model or a filter refused to answer, whatever else it says."""
+        """Notes that the model or a filter refused to answer, whatever else it says."""
         self._word, self._finish, self._refused = "refusal", FILTERED, True
 
     # --- the call ---
 
     async def collect(self, timeout_s: float, drain: Callable[[], Awaitable[None]]) -> Completion:
-        """The completion. drain: makes the SDK's call and reads its stream to the end.
+        """Returns the completion. drain: makes the SDK's call and reads its stream to the end.
 
-        Raises ProviderError for whatever goes wrong, with the tokens so far.
+        Raises ProviderError for every failure, with the tokens so far.
         """
         watch = _collecting.set(self)
         try:
             async with asyncio.timeout(timeout_s):
                 await drain()
         except Exception as error:
-            if not _holds(error, _Whole):
-                found = self._counted(self._translated(error))
-                raise found from None if _holds(error, ProviderError) else error
+            if not _cause(error, _Whole):
+                failure = self._counted(self._translated(error))
+                raise failure from None if _cause(error, ProviderError) else error
         finally:
             _collecting.reset(watch)
         return self._done()
@@ -164,7 +165,7 @@ class Answer:
         self._say(self._joiner.end())
         name = self._form.name
         if self._error:
-            raise self._counted(self._told(self._error))
+            raise self._counted(self._error_inside(self._error))
         if not self._finish and not self.ended:
             raise self._failed("stream_broken", f"{name}: the stream ended early", retryable=True)
         if self._finish == FILTERED:
@@ -178,9 +179,13 @@ class Answer:
         if calls and self._finish == STOP:
             self._finish = TOOL_CALLS
         return Completion(
-            "".join(self._pieces), self.input_tokens, self.output_tokens, self._finish or UNKNOWN,
-            tool_calls=calls, thought=self.thought,
-        )  # fmt: skip
+            "".join(self._pieces),
+            self.input_tokens,
+            self.output_tokens,
+            self._finish or UNKNOWN,
+            tool_calls=calls,
+            thought=self.thought,
+        )
 
     def _failed(self, kind: str, message: str, *, retryable: bool) -> ProviderError:
         reason = self._finish or ERROR
@@ -194,19 +199,21 @@ class Answer:
         return error
 
     def _translated(self, error: Exception) -> ProviderError:
-        found = _holds(error, ProviderError)
-        if isinstance(found, ProviderError):
-            return found
+        cause = _cause(error, ProviderError)
+        if isinstance(cause, ProviderError):
+            return cause
         try:
-            told = self._form.translate(error)
+            translated = self._form.translate(error)
         except Exception:  # an error whose body has another shape
             log.warning("an error of %s can't be read", self._form.name, exc_info=True)
-            told = None
-        return told or self._broken(error)
+            translated = None
+        return translated or self._broken(error)
 
     def _broken(self, error: Exception) -> ProviderError:
-        """A failure below HTTP (no connection, a timeout, a stream that broke in the middle), or an answer that can't
-        be read."""
+        """Returns the error for a failure below HTTP, or for an answer that can't be read.
+
+        Below HTTP are a missing connection, a timeout, and a stream that broke in the middle.
+        """
         name, kinds = type(error).__name__, _kinds(error)
         if isinstance(error, TimeoutError) or "Timeout" in kinds:
             kind = "timeout"
@@ -225,9 +232,12 @@ class Answer:
     # --- the wire ---
 
     async def _watch(self, response: Any) -> None:
-        """Reads along with the SDK; an answer that is no stream is read here and ends the SDK's call."""
+        """Reads along with the SDK.
+
+        An answer that is not a stream is read here and ends the SDK's call.
+        """
         if response.status_code >= 300:
-            return  # the SDK says what that means
+            return  # the SDK knows what that means
         self._status = response.status_code
         kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind == "text/html" or kind.endswith("json"):
@@ -248,7 +258,7 @@ class Answer:
             self.ended = True
             return
         (body,) = self._objects(data, "an event of the stream")
-        if body.get("error"):  # the SDK knows what it means; it may also leave it out
+        if body.get("error"):  # the SDK knows what it means, but may leave it out
             self._error = body["error"]
         else:
             self._take(self._form.take, body)
@@ -256,20 +266,20 @@ class Answer:
     def _read_whole(self, data: bytes, kind: str) -> None:
         for body in self._objects(data, f"the answer ({kind}, where a stream was asked for)", many=True):
             if body.get("error"):
-                raise self._told(body["error"])
+                raise self._error_inside(body["error"])
             self._take(self._form.take_whole, body)
             if not self._finish and not self._pieces and not self._calls:
-                raise self._told(body)
+                raise self._error_inside(body)
         self.ended = True
 
-    def _told(self, error: Any) -> ProviderError:
-        """What an answer with HTTP status 200 says of an error."""
-        said = error if isinstance(error, dict) else {"message": error}
-        code = said.get("code")
+    def _error_inside(self, error: Any) -> ProviderError:
+        """Returns the error that stands in an answer with HTTP status 200."""
+        body = error if isinstance(error, dict) else {"message": error}
+        code = body.get("code")
         status = code if isinstance(code, int) and 400 <= code < 600 else 500
-        found = status_error(self._form.name, status, mended(str(said.get("message") or "no reason given")))
-        text = found.message.replace(f"HTTP {status}", f"HTTP {self._status} with an error inside:", 1)
-        return ProviderError(found.kind, text, retryable=found.retryable, status=self._status)
+        inner = status_error(self._form.name, status, repaired(str(body.get("message") or "no reason given")))
+        text = inner.message.replace(f"HTTP {status}", f"HTTP {self._status} with an error inside:", 1)
+        return ProviderError(inner.kind, text, retryable=inner.retryable, status=self._status)
 
     def _take(self, take: Callable[[Answer, dict[str, Any]], None], body: dict[str, Any]) -> None:
         try:
@@ -281,15 +291,15 @@ class Answer:
             raise self._unread(f"an event of the stream has another shape ({type(error).__name__})") from error
 
     def _objects(self, data: bytes, what: str, *, many: bool = False) -> list[dict[str, Any]]:
-        """The JSON object of an event. many: a list of them is one too."""
+        """Returns the JSON objects of an event. many: it may be a list of them."""
         try:
             body = reading.decoded(data)
         except reading.NOT_JSON as error:
             raise self._unread(f"{what} is not JSON") from error
-        found = body if many and isinstance(body, list) else [body]
-        if not all(isinstance(item, dict) for item in found):
-            raise self._unread(f"{what} is no JSON object")
-        return found
+        objects = body if many and isinstance(body, list) else [body]
+        if not all(isinstance(item, dict) for item in objects):
+            raise self._unread(f"{what} is not a JSON object")
+        return objects
 
     def _unread(self, what: str) -> ProviderError:
         return ProviderError(MALFORMED, f"{self._form.name}: {what}", retryable=True, status=self._status)
@@ -304,26 +314,31 @@ async def _on_response(response: Any) -> None:
         await answer._watch(response)
 
 
-# for the HTTP client that an SDK is given: the answer that is being collected reads along
+# for the HTTP client that an SDK uses: the answer that is being collected reads along
 HOOKS: Final[dict[str, list[Callable[..., Any]]]] = {"response": [_on_response]}
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    found: list[BaseException] = []
+    causes: list[BaseException] = []
     step: BaseException | None = error
-    while step is not None and step not in found:
-        found.append(step)
+    while step is not None and step not in causes:
+        causes.append(step)
         step = step.__cause__ or step.__context__
-    return found
+    return causes
 
 
-def _holds(error: BaseException, kind: type[BaseException]) -> BaseException | None:
-    """The error itself, or one that it was raised for, if it is of this kind: SDKs wrap what ends their calls."""
+def _cause(error: BaseException, kind: type[BaseException]) -> BaseException | None:
+    """Returns the error, or one of its causes, of this kind.
+
+    SDKs wrap the exception that ends their calls.
+    """
     return next((step for step in _chain(error) if isinstance(step, kind)), None)
 
 
 def _kinds(error: BaseException) -> str:
-    """What the exceptions say of a failure without a status: `Timeout`, `malformed`, or neither."""
+    """Returns what kind of failure without a status the exceptions are: `Timeout`, `malformed`, or
+    neither.
+    """
     # by name: the SDKs use two packages with the same exceptions
     names = {base.__name__ for step in _chain(error) for base in type(step).__mro__}
     if any("Timeout" in name for name in names):

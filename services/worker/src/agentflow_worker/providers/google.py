@@ -24,7 +24,7 @@ _ROLES: Final = {"user": "user", "assistant": "model"}
 
 
 class GoogleProvider:
-    """The SDK retries nothing unless told to; the step falls back to another model instead."""
+    """The SDK retries only on request, and is not asked to: the step falls back to another model instead."""
 
     name = "google"
 

@@ -39,12 +39,7 @@ _CONTEXT_SIGNS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class CompletionRequest:
-    """One call. text and system are already protected; so are `inputs`, the same values by name.
-
-    task and inputs are for providers that don't read prose (`local`, `sim`).
-    json_output asks for one JSON object.
-    so_far is an answer that the length limit cut: the model is asked for the rest of it.
-    """
+    """One call. Its texts and inputs are protected already."""
 
     model: str
     text: str
@@ -52,41 +47,32 @@ class CompletionRequest:
     max_output_tokens: int = 1024
     temperature: float = 0.0
     timeout_s: float = 120.0
-    json_output: bool = False
-    task: str = ""
-    inputs: dict[str, Any] = field(default_factory=dict)
+    json_output: bool = False  # asks for one JSON object
+    task: str = ""  # for providers that don't read prose (`local`, `sim`)
+    inputs: dict[str, Any] = field(default_factory=dict)  # the values in the text by name, for the same providers
     key: str = ""
-    so_far: str = ""
+    so_far: str = ""  # an answer that the length limit cut: the model is asked for the rest
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer.
-
-    finish_reason: STOP, LENGTH, TOOL_CALLS, or UNKNOWN if the provider gave no reason, or one that nobody knows.
-    data: structured fields next to the text, from providers that make them.
-    tool_calls: `{id, name, arguments}` for each tool that the model wants to call.
-    thought: the model sent thoughts, which are no part of the text.
-    Token counts of 0 mean "not reported".
-    """
+    """A model's answer."""
 
     text: str
-    input_tokens: int
-    output_tokens: int
-    finish_reason: str = STOP
-    data: dict[str, Any] = field(default_factory=dict)
-    tool_calls: tuple[dict[str, str], ...] = ()
-    thought: bool = False
+    input_tokens: int  # 0: not reported
+    output_tokens: int  # 0: not reported
+    finish_reason: str = STOP  # STOP, LENGTH or TOOL_CALLS; UNKNOWN for no reason, or an unknown one
+    data: dict[str, Any] = field(default_factory=dict)  # structured fields next to the text, if the provider makes them
+    tool_calls: tuple[dict[str, str], ...] = ()  # `{id, name, arguments}` for each tool that the model wants to call
+    thought: bool = False  # the model sent thoughts; they are not in the text
 
 
 class ProviderError(Exception):
     """A call failed.
 
-    kind: rate_limited, overloaded, timeout, connection, stream_broken, server_error, malformed_answer, empty_answer
-    (retryable); auth, bad_request, not_found, context_length, content_filter, quota, truncated (not retryable).
-    status: of HTTP, 0 without one.
-    finish_reason: how the answer ended, if it did.
-    input_tokens, output_tokens: what the provider had reported by then and will bill.
+    kind: rate_limited, overloaded, timeout, connection, stream_broken, server_error,
+    malformed_answer, empty_answer (retryable); auth, bad_request, not_found, context_length,
+    content_filter, quota, truncated (not retryable).
     """
 
     def __init__(
@@ -106,24 +92,29 @@ class ProviderError(Exception):
         self.message = message
         self.retryable = retryable
         self.retry_after_ms = retry_after_ms
-        self.input_tokens = input_tokens
+        self.input_tokens = input_tokens  # that the provider had reported by then and will bill
         self.output_tokens = output_tokens
-        self.status = status
-        self.finish_reason = finish_reason
+        self.status = status  # of HTTP; 0 without one
+        self.finish_reason = finish_reason  # how the answer ended, if it did
 
 
 class Provider(Protocol):
+    """A model provider."""
+
     name: str
 
     async def complete(self, request: CompletionRequest, on_token: OnToken) -> Completion:
-        """The whole answer; its pieces go to `on_token` as they arrive. Raises ProviderError."""
+        """Returns the whole answer.
+
+        Its pieces go to `on_token` as they arrive. Raises ProviderError.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 def status_error(provider: str, status: int, message: str, retry_after_ms: int | None = None) -> ProviderError:
-    """The ProviderError that an HTTP status and the provider's message stand for."""
+    """Returns the error for an HTTP status and the provider's message."""
     lowered = message.lower()
     if status in (400, 413, 422) and any(sign in lowered for sign in _CONTEXT_SIGNS):
         kind, retryable = CONTEXT_LENGTH, False
@@ -143,22 +134,24 @@ def status_error(provider: str, status: int, message: str, retry_after_ms: int |
         kind, retryable = "server_error", True
     else:
         kind, retryable = "bad_request", False
-    # a refusal of credentials may quote them; anything else says what is wrong with the request
+    # a refusal of credentials may quote them; any other message says what is wrong with the request
     said = "" if kind == "auth" else " " + " ".join(message.split())[:300]
     text = f"{provider}: HTTP {status}{said}"
     return ProviderError(kind, text, retryable=retryable, retry_after_ms=retry_after_ms, status=status)
 
 
 def message_of(body: Any, otherwise: Any) -> str:
-    """What an error's body says, without the rest of it. otherwise: for a body of another shape."""
+    """Returns the message in an error's body. otherwise: the text for a body of another shape."""
     inner = body.get("error", body) if isinstance(body, dict) else None
     said = inner.get("message") if isinstance(inner, dict) else inner
     return said if isinstance(said, str) and said else str(otherwise)
 
 
 def retry_after_ms(headers: Any) -> int | None:
-    """`retry-after-ms`, or `Retry-After` in seconds or as a date; None without one that can be read. At most one
-    hour."""
+    """Returns the wait that the headers ask for, at most one hour; None if they ask for none.
+
+    It stands in `retry-after-ms`, or in `Retry-After` in seconds or as a date.
+    """
     if headers is None:
         return None
     lowered = {str(k).lower(): str(v) for k, v in dict(headers).items()}
@@ -199,16 +192,18 @@ GO_ON: Final = (
 
 
 def system_of(request: CompletionRequest) -> str:
-    """The system text, with the wish for JSON where it is wanted."""
+    """Returns the system text, with the request for JSON if it is wanted."""
     return "\n\n".join(filter(None, (request.system, JSON_ONLY if request.json_output else "")))
 
 
 def turns(request: CompletionRequest) -> list[tuple[str, str]]:
-    """(role, text) of each turn of the talk: the prompt, and for the rest of an answer what was said of it."""
+    """Returns (role, text) of each turn: the prompt, and to continue an answer, the answer and the
+    request for more.
+    """
     prompt = ("user", request.text)
     return [prompt, ("assistant", request.so_far), ("user", GO_ON)] if request.so_far else [prompt]
 
 
 def estimate_tokens(text: str) -> int:
-    """Tokens of a text when the provider reports none, from its bytes and rounded up: never understated for English."""
+    """Estimates the tokens of a text from its bytes, rounded up: never too few for English."""
     return -(-len(text.encode("utf-8", "replace")) // 3)

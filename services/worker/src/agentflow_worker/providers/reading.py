@@ -1,4 +1,4 @@
-"""Reading what a provider sends: server-sent events, JSON that may be odd, and fields that may be null."""
+"""Readers for a provider's answers: server-sent events, JSON that may be odd, and fields that may be null."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import msgspec
 from agentflow_common.errors import UNREADABLE
 
 EVENT_BYTES_MAX: Final = 16 * 1024 * 1024
-TOKENS_MAX: Final = 1_000_000_000  # of one call: a larger count is no count
+TOKENS_MAX: Final = 1_000_000_000  # of one call: a larger number is not a count
 NOT_JSON: Final = (*UNREADABLE, ValueError)
 
 
 class Events:
-    """Cuts a stream of server-sent events into the data of each. ValueError for an event that is too long."""
+    """Cuts a stream of server-sent events into the data of each.
+
+    ValueError for an event that is too long.
+    """
 
     def __init__(self, take: Callable[[bytes], None]) -> None:
         self._take = take
@@ -25,7 +28,10 @@ class Events:
         self._bytes = 0
 
     def feed(self, data: bytes) -> bytes:
-        """Reads what came. Returns its whole lines without comments (`: ping`), which one SDK takes for data."""
+        """Reads data.
+
+        Returns its whole lines without comments (`: ping`), which one SDK takes for data.
+        """
         *lines, self._rest = (self._rest + data).split(b"\n")
         kept = b"".join(line + b"\n" for line in lines if self._line(line.rstrip(b"\r")))
         if self._bytes + len(self._rest) > EVENT_BYTES_MAX:
@@ -33,7 +39,7 @@ class Events:
         return kept
 
     def end(self) -> bytes:
-        """What is left; the last event may lack its empty line."""
+        """Returns the rest of the data. The last event may lack its empty line."""
         rest, self._rest = self._rest, b""
         kept = rest if self._line(rest.rstrip(b"\r")) else b""
         self._line(b"")
@@ -50,7 +56,7 @@ class Events:
 
 
 async def body_of(response: Any) -> bytes:
-    """The whole body of a response. ValueError for one that is too long."""
+    """Returns the whole body of a response. Raises ValueError if it is too long."""
     body = b""
     async for data in response.aiter_bytes():
         body += data
@@ -60,20 +66,23 @@ async def body_of(response: Any) -> bytes:
 
 
 def decoded(data: bytes) -> Any:
-    """The JSON value; raises one of NOT_JSON. An escape of half a character is text in JSON: the fast decoder refuses
-    it, the other one does not."""
+    """Returns the JSON value; raises one of NOT_JSON.
+
+    An escape of half a character is valid in JSON. The fast decoder refuses it, the other one does
+    not.
+    """
     return json.loads(data) if b"\\u" in data else msgspec.json.decode(data)
 
 
 def tokens(value: Any) -> int:
-    """A reported count of tokens; 0 for what is no count."""
+    """Returns a reported count of tokens; 0 for a value that is not a count."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return 0
     return round(value) if 0 <= value <= TOKENS_MAX else 0
 
 
 def listed(value: Any) -> list[dict[str, Any]]:
-    """The objects of a list; null stands for an empty list, and a null in it for nothing."""
+    """Returns the objects of a list. Null stands for an empty list, and nulls in it are skipped."""
     if value is None:
         return []
     if not isinstance(value, list):
@@ -82,7 +91,7 @@ def listed(value: Any) -> list[dict[str, Any]]:
 
 
 def fields(value: Any) -> dict[str, Any]:
-    """An object; null stands for an empty one."""
+    """Returns an object. Null stands for an empty one."""
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -1,8 +1,9 @@
-"""A simulated provider for tests and routing studies: latency, failures and quality as configured, by seed.
+"""A simulated provider for tests and routing studies: latency, failures and quality as configured,
+by seed.
 
-AGENTFLOW_SIM_MODELS is a JSON object of models:
-`{"fast": {"latency_ms": 20, "failure_rate": 0.1, "failures": ["rate_limited"], "quality": 0.7, "seed": 1}}`.
-The same request (key, model, seed) always has the same fate. Prices are the cost service's business.
+AGENTFLOW_SIM_MODELS is a JSON object of models: `{"fast": {"latency_ms": 20, "failure_rate": 0.1,
+"failures": ["rate_limited"], "quality": 0.7, "seed": 1}}`. The same request (key, model, seed)
+always has the same result. The cost service knows the prices.
 """
 
 from __future__ import annotations
@@ -22,24 +23,22 @@ Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
 
 class SimModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """latency_ms: to the first token, spread by +- jitter. tokens_per_s: 0 sends all at once.
+    """The behaviour of one simulated model."""
 
-    failures: kinds, of which one is drawn. quality: share of requests that the better extractive model answers; the
-    rest get an evasive sentence.
-    """
-
-    latency_ms: float = 0.0
-    jitter: Share = 0.0
-    tokens_per_s: float = 0.0
+    latency_ms: float = 0.0  # to the first token
+    jitter: Share = 0.0  # spreads the latency by this share, up and down
+    tokens_per_s: float = 0.0  # 0: all at once
     failure_rate: Share = 0.0
-    failures: tuple[str, ...] = ("server_error",)
+    failures: tuple[str, ...] = ("server_error",)  # kinds; each failure draws one
     retry_after_ms: int | None = None
-    quality: Share = 1.0
+    quality: Share = 1.0  # the share of requests that get a good answer; the others get an evasive sentence
     context_tokens: int = 1_000_000
     seed: int = 0
 
 
 class SimProvider:
+    """Answers as the settings of its models say."""
+
     name = "sim"
 
     def __init__(self, models: str) -> None:
@@ -88,7 +87,7 @@ class SimProvider:
         return ids.fraction(model.seed, what, request.model, request.key or request.text)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Has nothing to close."""
 
 
 _EVASIVE: Final = "This depends on several factors that the text does not settle."

@@ -1,7 +1,8 @@
-"""Text that came in pieces of JSON: halves of a character are joined, and what has no other half is replaced.
+"""Text that came in pieces of JSON: halves of a character are joined, and a half that stays alone
+is replaced.
 
-JSON writes a character beyond the basic plane as two escapes, and a provider may cut its stream between the two. Each
-half alone is a Python string that can't be encoded. Pure.
+JSON writes a character beyond the basic plane as two escapes, and a provider may cut its stream
+between the two. Each half alone is a Python string that can't be encoded. Pure.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ _HALF: Final = re.compile("[\ud800-\udfff]")
 _PAIR: Final = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
-def mended(text: str) -> str:
-    """The text with its pairs joined and each lone half replaced; it can always be encoded."""
+def repaired(text: str) -> str:
+    """Returns the text with its pairs joined and each lone half replaced.
+
+    It can always be encoded.
+    """
     if text.isascii() or _HALF.search(text) is None:
         return text
     return _HALF.sub(REPLACEMENT, _PAIR.sub(_joined, text))
@@ -27,19 +31,22 @@ def _joined(match: re.Match[str]) -> str:
 
 
 class Joiner:
-    """Mends a text that comes in pieces: a first half at the end of a piece waits for the next one."""
+    """Repairs a text that comes in pieces.
+
+    A first half at the end of a piece waits for the next one.
+    """
 
     def __init__(self) -> None:
-        self._held = ""
+        self._half = ""
 
     def push(self, piece: str) -> str:
-        """What can be passed on now."""
-        text, self._held = self._held + piece, ""
+        """Returns the text that can be passed on now."""
+        text, self._half = self._half + piece, ""
         if text and "\ud800" <= text[-1] <= "\udbff":
-            text, self._held = text[:-1], text[-1]
-        return mended(text)
+            text, self._half = text[:-1], text[-1]
+        return repaired(text)
 
     def end(self) -> str:
-        """What was held back and has no other half."""
-        held, self._held = self._held, ""
-        return mended(held)
+        """Returns the replacement for a first half that waits, if any."""
+        half, self._half = self._half, ""
+        return repaired(half)

@@ -13,7 +13,10 @@ from agentflow_worker.tasks.task_chain import TaskChain
 
 
 class Attempt:
-    """The step of a task that a worker has in hand. Times are by the loop's clock, but for `started`."""
+    """The step of a task that a worker has in hand.
+
+    Times are by the loop's clock, but for `started`.
+    """
 
     __slots__ = (
         "announce_at",
@@ -53,10 +56,11 @@ class Attempt:
         return (self.task.run, self.task.step, self.task.attempt)
 
     def concerns(self, step: str, attempt: int) -> bool:
-        """True if a message about (step, attempt) concerns this attempt; an empty step or attempt 0 matches any.
+        """True if a message about (step, attempt) concerns this attempt; an empty step or attempt 0
+        matches any.
 
-        A message about an earlier step of the same task does too: the scheduler closed that step before it saw its
-        report.
+        A message about an earlier step of the same task does too: the scheduler closed that step
+        before it saw its report.
         """
         task = self.task
         if step in {"", task.step} and attempt in {0, task.attempt}:
@@ -74,8 +78,8 @@ class Attempt:
     def stop(self, forced: bool) -> None:
         """Asks the callable to end.
 
-        An asynchronous callable is interrupted once, and again when it is forced. A callable in a thread sees
-        `context.cancelled`, and is left behind when it is forced.
+        An asynchronous callable is interrupted once, and again when it is forced. A callable in a
+        thread sees `context.cancelled`, and is left behind when it is forced.
         """
         self.context.cancelled.set()
         self.forced = self.forced or forced

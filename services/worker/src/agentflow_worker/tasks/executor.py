@@ -1,11 +1,13 @@
-"""One task: decode, check, run, screen, report, and only then, when the report is durable, acknowledge.
+"""One task: decode, check, run, screen, report, and only then, when the report is durable,
+acknowledge.
 
-Crash points. Before the report: the queue delivers the task again after `ack_wait`; an idempotent step runs again, a
-non-idempotent one finds its claim taken and is reported as `outcome_unknown`. After the report, before the
-acknowledgement: the redelivery finds the report in the log and is acknowledged without running.
+Crash points. Before the report: the queue delivers the task again after `ack_wait`; an idempotent
+step runs again, a non-idempotent one finds its claim taken and is reported as `outcome_unknown`.
+After the report, before the acknowledgement: the redelivery finds the report in the log and is
+acknowledged without running.
 
-A task may name steps that follow (ADR 0009). The report of one step begins the next, so the log says at any moment
-which step the task is at. A worker that is given the task again goes on there.
+A task may name steps that follow (ADR 0009). The report of one step begins the next, so the log
+says at any moment which step the task is at. A worker that is given the task again goes on there.
 """
 
 from __future__ import annotations
@@ -124,7 +126,10 @@ class Executor:
         attempt.heartbeat.beat(progress, detail)
 
     async def _may_begin(self, attempt: Attempt) -> bool:
-        """Claims the attempt, if it needs a claim. Returns False if it must not run: that has been reported."""
+        """Claims the attempt, if it needs a claim.
+
+        Returns False if it must not run: that has been reported.
+        """
         if attempt.delivery.delivered > DELIVERIES_MAX:  # a step that ends every process would go round forever
             text = f"{DELIVERIES_MAX} workers were lost, or did not report, while they had this step"
             await self._reports.report_lost(attempt, text)
@@ -194,8 +199,8 @@ class Executor:
     def _following(self, attempt: Attempt) -> ev.StepScheduled | None:
         """Returns the next step of the task, if this worker may begin it.
 
-        The outcome of a claimed step may have been reported as unknown meanwhile. No fence refuses a report because of
-        such a fact, so the scheduler decides what follows a claimed step.
+        The outcome of a claimed step may have been reported as unknown meanwhile. No fence refuses
+        a report because of such a fact, so the scheduler decides what follows a claimed step.
         """
         task, chain = attempt.task, attempt.chain
         if not task.then or chain.is_long or attempt.context.cancelled.is_set() or self._is_paused(task):

@@ -1,4 +1,6 @@
-"""All attempts that a worker has in hand: announced when they take longer, interrupted when they take too long."""
+"""All attempts that a worker has in hand: announced when they take longer, interrupted when they
+take too long.
+"""
 
 from __future__ import annotations
 

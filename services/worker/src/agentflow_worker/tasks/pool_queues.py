@@ -21,7 +21,7 @@ from agentflow_common.ids import check_token
 from agentflow_common.lanes.controls import CONTROLS_PREFIX, CONTROLS_STREAM, LIMIT_MAX, ControlSettings
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.streams import patiently
-from agentflow_common.log.weather import AWAY
+from agentflow_common.log.transient import AWAY
 from agentflow_worker.settings import WorkerSettings
 
 log = logging.getLogger(__name__)

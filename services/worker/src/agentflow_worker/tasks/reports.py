@@ -59,8 +59,8 @@ class Reporter:
     async def send(self, attempt: Attempt, event: ev.Event, what: str, fence: Fence | None = None) -> Ack:
         """Writes the event once a task, however often it is repeated, and by which worker.
 
-        Its message id makes the log drop repetitions. Raises ConflictError if it has a fence and the run has decided
-        something since.
+        Its message id makes the log drop repetitions. Raises ConflictError if it has a fence and
+        the run has decided something since.
         """
         task = attempt.task
         msg_id = f"{task.run}.{attempt.delivery.seq}.{task.step}.{task.attempt}.{what}"
@@ -77,7 +77,8 @@ class Reporter:
     async def hand_on(self, attempt: Attempt, event: ev.StepCompleted, following: ev.StepScheduled) -> Ack | None:
         """Reports a step and begins the following one, in one event.
 
-        Returns None if the scheduler has decided something since it offered the task: nothing is written then.
+        Returns None if the scheduler has decided something since it offered the task: nothing is
+        written then.
         """
         begun = msgspec.structs.replace(event, begun=ev.BegunStep(following.step, following.kind))
         fence = Fence(attempt.delivery.seq, subjects.run_out_all(attempt.key))
@@ -89,7 +90,8 @@ class Reporter:
     async def claim(self, attempt: Attempt) -> bool:
         """Takes the attempt's claim, which can be taken once.
 
-        Returns False if it is taken: the worker that took it has vanished, and the outcome is reported as unknown.
+        Returns False if it is taken: the worker that took it has vanished, and the outcome is
+        reported as unknown.
         """
         subject = subjects.claim(attempt.key, attempt.task.step, attempt.task.attempt)
         try:
@@ -119,7 +121,8 @@ class Reporter:
     async def step_error(self, attempt: Attempt, error: BaseException, *, once: bool = False) -> ev.StepError:
         """Returns the error as it stands in the log.
 
-        once: the step must not silently happen twice, so it is not tried again if only its result is lost.
+        once: the step must not silently happen twice, so it is not tried again if only its result
+        is lost.
         """
         raw = error.error if isinstance(error, LlmStepError) else machine.to_step_error(error)
         message = await self._screened(attempt, machine.clip(raw.message), "error's text")

@@ -33,7 +33,10 @@ class ResultPacker:
         self._blobs = blobs
 
     async def pack(self, attempt: Attempt, result: TaskResult) -> None:
-        """Sets the payload of a result without an error. An output that can't be reported becomes an error."""
+        """Sets the payload of a result without an error.
+
+        An output that can't be reported becomes an error.
+        """
         if result.error is not None:
             return
         try:
@@ -54,7 +57,10 @@ class ResultPacker:
         result.payload = in_line(output) or await patiently(lambda: self._blobs.pack(output, "the step's output"))
 
     async def _screen(self, attempt: Attempt, result: TaskResult) -> None:
-        """Replaces what is sensitive in the output. An output that can't be examined is not passed on (fail closed)."""
+        """Replaces what is sensitive in the output.
+
+        An output that can't be examined is not passed on (fail closed).
+        """
         task = attempt.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=result.output, purpose="output", step=task.step)
         reply = await patiently(lambda: bus.call(self._nc, rpc.PROTECT, request, trace=attempt.context.trace))

@@ -38,14 +38,19 @@ class StepCalls:
         self._blobs = blobs
 
     def must_claim(self, task: ev.StepScheduled) -> bool:
-        """True if the step must not silently happen twice: a tool with an effect, a model call that is paid for."""
+        """True if the step must not silently happen twice: a tool with an effect, a model call that
+        is paid for.
+        """
         if task.kind != "tool":
             return task.kind == "llm"
         name = str(task.config.get("tool_name"))
         return ("tool", name) in self._registry and not self._registry.get("tool", name).idempotent
 
     async def run(self, attempt: Attempt) -> TaskResult:
-        """Calls the step's code and returns its output, or its error. Is cancelled only when the worker stops."""
+        """Calls the step's code and returns its output, or its error.
+
+        Is cancelled only when the worker stops.
+        """
         task, context = attempt.task, attempt.context
         bound_s = self._settings.step_timeout_s_max
         if task.timeout_ms is not None:
@@ -110,7 +115,10 @@ class StepCalls:
         return value
 
     async def _reveal(self, attempt: Attempt, inputs: dict[str, Any], names: set[str]) -> dict[str, Any]:
-        """Restores the originals of the arguments that the tool declares. The security service audits it."""
+        """Restores the originals of the arguments that the tool declares.
+
+        The security service audits it.
+        """
         hidden = {name: value for name, value in inputs.items() if name in names and screening.contains_token(value)}
         if not hidden:
             return inputs

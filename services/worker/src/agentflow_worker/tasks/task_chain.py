@@ -1,4 +1,6 @@
-"""A task in a worker's hands: the step that the queue delivered, and the steps that follow in it (ADR 0009)."""
+"""A task in a worker's hands: the step that the queue delivered, and the steps that follow in it
+(ADR 0009).
+"""
 
 from __future__ import annotations
 

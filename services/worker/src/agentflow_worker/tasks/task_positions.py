@@ -56,7 +56,10 @@ class TaskPositions:
         return task
 
     async def is_over(self, key: EntityKey) -> bool:
-        """True if the run has ended, by its newest decision in the log. False is believed for a second."""
+        """True if the run has ended, by its newest decision in the log.
+
+        False is believed for a second.
+        """
         now = time.monotonic()
         if self._open_until.get(key.name, 0.0) > now:
             return False

@@ -7,6 +7,14 @@ from agentflow_worker.tools.ledger import ledger_balance, ledger_deposit, ledger
 from agentflow_worker.tools.web import http_get
 
 __all__ = [
-    "file_list", "file_read", "file_write", "http_get", "ledger_balance", "ledger_deposit", "ledger_reverse",
-    "ledger_transfer", "s3_fetch", "s3_put",
-]  # fmt: skip
+    "file_list",
+    "file_read",
+    "file_write",
+    "http_get",
+    "ledger_balance",
+    "ledger_deposit",
+    "ledger_reverse",
+    "ledger_transfer",
+    "s3_fetch",
+    "s3_put",
+]

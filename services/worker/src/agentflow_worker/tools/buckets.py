@@ -1,4 +1,6 @@
-"""`s3.fetch` and `s3.put` through obstore: any S3 endpoint, or `file://` buckets that are folders of one root."""
+"""`s3.fetch` and `s3.put` through obstore: any S3 endpoint, or `file://` buckets that are folders
+of one root.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from agentflow_worker.registry import tool
 from agentflow_worker.settings import WorkerSettings
 from agentflow_worker.tools import documents
 from agentflow_worker.tools.confine import resolve
-from agentflow_worker.tools.files import describe
+from agentflow_worker.tools.files import check_size, describe
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -40,20 +42,15 @@ async def s3_fetch(
 ) -> dict[str, Any]:
     """Reads an object as readable text (as file.read does: text, Markdown, HTML, PDF).
 
-    bucket: a bucket's name, `s3://name` or `file://name` (a folder under AGENTFLOW_BUCKET_ROOT, works offline).
-    Returns file.read's fields with "bucket", "key" and "etag".
+    bucket: a bucket's name, `s3://name` or `file://name` (a folder under AGENTFLOW_BUCKET_ROOT,
+    works offline). Returns file.read's fields with "bucket", "key" and "etag".
     """
     settings = context.settings
     store = open_bucket(bucket, settings, key)
     try:
-        found = await store.get_async(key)
-        size = found.meta["size"]
-        if size > settings.file_bytes_max:
-            raise InvalidError(
-                f"{key} is {size:,} bytes, the limit is {settings.file_bytes_max:,} (AGENTFLOW_FILE_BYTES_MAX)",
-                kind="file_too_large",
-            )
-        data = bytes(await found.bytes_async())
+        stored = await store.get_async(key)
+        check_size(stored.meta["size"], settings.file_bytes_max, key)
+        data = bytes(await stored.bytes_async())
     except Exception as error:
         raise _translated(error, bucket, key) from error
     name = key.rsplit("/", 1)[-1]
@@ -62,7 +59,7 @@ async def s3_fetch(
         return describe(documents.parse(data, name, encoding), data, name, settings.text_chars_max, max_chars)
 
     output: dict[str, Any] = await offload(read, settings.threads_max)
-    return {**output, "bucket": bucket, "key": key, "etag": found.meta.get("e_tag") or ""}
+    return {**output, "bucket": bucket, "key": key, "etag": stored.meta.get("e_tag") or ""}
 
 
 @tool("s3.put", idempotent=True, reveal=("bucket", "key"))
@@ -74,17 +71,15 @@ async def s3_put(
     content_type: str | None = None,
     base64_encoded: bool = False,
 ) -> dict[str, Any]:
-    """Stores a text, bytes as base64 (base64_encoded=true), or any other JSON value as JSON. Repeating stores the same.
+    """Stores a text, bytes as base64 (base64_encoded=true), or any other JSON value as JSON.
+
+    Repeating stores the same.
 
     Returns {"bucket", "key", "bytes", "sha256", "etag"}.
     """
     settings = context.settings
     data, kind = _encoded(content, base64_encoded)
-    if len(data) > settings.file_bytes_max:
-        raise InvalidError(
-            f"{len(data):,} bytes, the limit is {settings.file_bytes_max:,} (AGENTFLOW_FILE_BYTES_MAX)",
-            kind="file_too_large",
-        )
+    check_size(len(data), settings.file_bytes_max)
     store = open_bucket(bucket, settings, key, writing=True)
     attributes = None if bucket.startswith("file://") else {"Content-Type": content_type or kind}
     try:
@@ -112,7 +107,7 @@ def _encoded(content: Any, base64_encoded: bool) -> tuple[bytes, str]:
 
 
 def open_bucket(bucket: str, settings: WorkerSettings, key: str, *, writing: bool = False) -> ObjectStore:
-    """The store behind a bucket's name; keys can't leave it."""
+    """Opens the store behind a bucket's name. Keys can't leave it."""
     if not key or key.startswith("/") or ".." in key.split("/"):
         raise InvalidError(f"the key {key!r} is not valid: use a relative name without '..'", kind="key_invalid")
     parts = urlsplit(bucket if "://" in bucket else f"s3://{bucket}")
@@ -168,7 +163,7 @@ def _folder(bucket: str, name: str, settings: WorkerSettings, key: str, writing:
 
 
 def _translated(error: Exception, bucket: str, key: str) -> AgentFlowError:
-    """obstore's errors quote requests and server answers: only their kind goes on."""
+    """Returns our error for one of obstore, without its text: that quotes requests and answers of servers."""
     from obstore import exceptions as oe
 
     if isinstance(error, AgentFlowError):

@@ -1,4 +1,4 @@
-"""Paths that stay where they belong: inside the configured roots, symlinks followed before judging."""
+"""Paths that stay inside the configured roots. Symlinks are followed before a path is judged."""
 
 from __future__ import annotations
 
@@ -19,10 +19,9 @@ def resolve(
 ) -> Path:
     """Returns the real path of `path`: absolute, or relative to the first root that has it.
 
-    writing: relative to the first root, and the file need not exist.
-    folder: it has to be a folder.
-    denied: a folder that no root above it opens; see `is_allowed`.
-    Raises PermissionDeniedError outside the roots, NotFoundError if there is no such file (or folder) to read.
+    writing: relative to the first root, and the file need not exist. folder: it has to be a folder.
+    denied: a folder that no root above it opens; see `is_allowed`. Raises PermissionDeniedError
+    outside the roots, NotFoundError if there is no such file (or folder) to read.
     """
     if not roots:
         raise TerminalError(
@@ -58,10 +57,11 @@ def resolve(
 
 
 def is_allowed(real: Path, real_roots: Sequence[Path], denied: Path | None = None) -> bool:
-    """True if a real path lies in a root, and that root does not open it by merely standing above `denied`.
+    """True if a real path lies in a root, and that root does not open it by merely standing above
+    `denied`.
 
-    The folder where a stack was started is a root, and its data dir with keys and databases often lies in it. A root
-    inside of the data dir (`files/`) is named on purpose and stays open.
+    The folder where a stack was started is a root, and its data dir with keys and databases often
+    lies in it. A root inside of the data dir (`files/`) is named on purpose and stays open.
     """
     barred = None if denied is None else denied.expanduser().resolve()
     return any(

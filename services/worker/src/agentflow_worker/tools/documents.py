@@ -1,4 +1,7 @@
-"""Bytes of a document as readable text. Pure; the parsers are imported when a document needs them."""
+"""Bytes of a document as readable text.
+
+Pure; the parsers are imported when a document needs them.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,28 @@ from typing import Any, Final
 from agentflow_common.errors import InvalidError
 
 PAGES_MAX: Final = 2_000
-_BY_SUFFIX: Final = {
-    ".txt": "text/plain", ".log": "text/plain", ".md": "text/markdown", ".markdown": "text/markdown",
-    ".html": "text/html", ".htm": "text/html", ".xhtml": "text/html", ".pdf": "application/pdf",
-    ".json": "application/json", ".csv": "text/csv", ".tsv": "text/tab-separated-values", ".xml": "application/xml",
-    ".yaml": "application/yaml", ".yml": "application/yaml", ".py": "text/x-python", ".rst": "text/x-rst",
-}  # fmt: skip
+_SUFFIXES: Final = {
+    "text/plain": ".txt .log",
+    "text/markdown": ".md .markdown",
+    "text/html": ".html .htm .xhtml",
+    "application/pdf": ".pdf",
+    "application/json": ".json",
+    "text/csv": ".csv",
+    "text/tab-separated-values": ".tsv",
+    "application/xml": ".xml",
+    "application/yaml": ".yaml .yml",
+    "text/x-python": ".py",
+    "text/x-rst": ".rst",
+}
+_BY_SUFFIX: Final = {suffix: kind for kind, suffixes in _SUFFIXES.items() for suffix in suffixes.split()}
 _BOMS: Final = (
-    (codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF32_LE, "utf-32"), (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"),
-)  # fmt: skip
-# Windows and ISO pages that differ from cp1252 in a few letters, and DOS and Mac pages, which hardly anybody writes now
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+# Windows and ISO pages that differ from cp1252 in a few letters, and DOS and Mac pages, which are rare now
 _LATIN: Final = frozenset(
     {"cp1250", "cp1254", "cp1257", "cp1258", "iso8859_2", "iso8859_4", "iso8859_9", "iso8859_16"}
     | {"cp437", "cp775", "cp850", "cp852", "cp857", "cp858", "cp860", "cp861", "cp863", "cp865"}
@@ -32,17 +46,17 @@ _LATIN: Final = frozenset(
 
 @dataclass(slots=True)
 class Document:
-    """text: readable. pages: one string a page for PDF, else one. encoding: empty for PDF."""
+    """A document as readable text."""
 
     text: str
     content_type: str
     title: str = ""
-    encoding: str = ""
-    pages: list[str] = field(default_factory=list)
+    encoding: str = ""  # empty for PDF
+    pages: list[str] = field(default_factory=list)  # one string for each page of a PDF, else one
 
 
 def content_type_of(name: str, data: bytes) -> str:
-    """By signature, then by suffix, then by what the text looks like."""
+    """Returns the type by the data's signature, then by the name's suffix, then by the look of the text."""
     head = data[:1024].lstrip()
     if head.startswith(b"%PDF-"):
         return "application/pdf"
@@ -56,7 +70,10 @@ def content_type_of(name: str, data: bytes) -> str:
 
 
 def parse(data: bytes, name: str, encoding: str | None = None, content_type: str = "") -> Document:
-    """The document. InvalidError for what holds no text: images, archives, encrypted or broken PDF files."""
+    """Returns the document.
+
+    Raises InvalidError for data without text: images, archives, encrypted or broken PDF.
+    """
     kind = content_type or content_type_of(name, data)
     if kind == "application/pdf":
         return _pdf(data, name)
@@ -72,7 +89,9 @@ def parse(data: bytes, name: str, encoding: str | None = None, content_type: str
 
 
 def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, str]:
-    """(text, encoding): the named encoding, a byte-order mark, UTF-8, or the likeliest of the others."""
+    """Returns (text, encoding): the named encoding, a byte-order mark, UTF-8, or the likeliest of
+    the others.
+    """
     if encoding:
         try:
             return data.decode(encoding), encoding
@@ -111,8 +130,10 @@ def decode(data: bytes, name: str, encoding: str | None = None) -> tuple[str, st
 
 
 def html_to_text(markup: str) -> tuple[str, str]:
-    """(title, text): headings, paragraphs, lists and table rows on lines of their own; without comments, scripts, what
-    is hidden, and the navigation around the content."""
+    """Returns (title, text), with headings, paragraphs, lists and table rows on lines of their own.
+
+    Comments, scripts, hidden elements and the navigation around the content are left out.
+    """
     from bs4 import BeautifulSoup
 
     soup = BeautifulSoup(markup, "html.parser")
@@ -129,7 +150,7 @@ def html_to_text(markup: str) -> tuple[str, str]:
 
 
 def _drop_unseen(soup: Any) -> None:
-    """Takes out what a reader of the page does not see."""
+    """Removes everything that a reader of the page does not see."""
     from bs4.element import PreformattedString
 
     for node in soup.find_all(string=lambda string: isinstance(string, PreformattedString)):
@@ -148,10 +169,10 @@ def _is_hidden(tag: Any) -> bool:
 
 
 def _around(soup: Any) -> list[Any]:
-    """The parts of a page that lead to other pages, or stand on each of them."""
-    found = [tag for tag in soup.find_all(True) if _leads_elsewhere(tag)]
-    chosen = set(map(id, found))
-    return [tag for tag in found if not any(id(parent) in chosen for parent in tag.parents)]
+    """Returns the parts of a page that lead to other pages, or stand on each of them."""
+    parts = [tag for tag in soup.find_all(True) if _leads_elsewhere(tag)]
+    chosen = set(map(id, parts))
+    return [tag for tag in parts if not any(id(parent) in chosen for parent in tag.parents)]
 
 
 def _leads_elsewhere(tag: Any) -> bool:
@@ -171,7 +192,7 @@ def _leads_elsewhere(tag: Any) -> bool:
 
 
 def _content(soup: Any) -> Any:
-    """The element that holds the page's content, if the page names it."""
+    """Returns the element with the page's content, if the page names it."""
     articles = soup.find_all("article")
     named = soup.find("main") or soup.find(attrs={"role": "main"}) or (articles[0] if len(articles) == 1 else None)
     return named if named is not None and _words(named) >= 0.3 * _words(soup) else soup
@@ -201,7 +222,7 @@ def _text_of(soup: Any) -> str:
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
 
 
-WITHOUT_CONTENT: Final = 0.8  # of a page's words may go with its navigation; more, and it was no navigation
+WITHOUT_CONTENT: Final = 0.8  # the share of a page's words that its navigation may have; above, it is the content
 _UNSEEN_NAMES: Final = """
     script style noscript template svg head title iframe button select input textarea option datalist dialog canvas
 """

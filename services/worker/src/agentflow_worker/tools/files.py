@@ -24,8 +24,9 @@ def file_read(
 ) -> dict[str, Any]:
     """Reads a text, Markdown, HTML or PDF file as readable text.
 
-    path: absolute or relative, inside the allowed folders. max_chars: cuts the text there instead of refusing it.
-    Returns {"text", "pages": n, "content_type", "bytes", "name", "title", "encoding", "sha256", "truncated"}.
+    path: absolute or relative, inside the allowed folders. max_chars: cuts the text there instead
+    of refusing it. Returns {"text", "pages": n, "content_type", "bytes", "name", "title",
+    "encoding", "sha256", "truncated"}.
     """
     settings = context.settings
     real = resolve(path, settings.file_roots, denied=settings.data_dir)
@@ -34,7 +35,10 @@ def file_read(
 
 
 def read_bytes(real: Path, bytes_max: int) -> bytes:
-    """InvalidError above the bound; it reads one byte more than allowed, so a growing file can't slip past."""
+    """Returns the bytes of a file. Raises InvalidError above the bound.
+
+    It reads one byte more than allowed, so a growing file can't slip past.
+    """
     try:
         with real.open("rb") as file:
             data = file.read(bytes_max + 1)
@@ -52,10 +56,22 @@ def read_bytes(real: Path, bytes_max: int) -> bytes:
     return data
 
 
+def check_size(size: int, bytes_max: int, name: str = "") -> None:
+    """Raises InvalidError for a file or an object that is too large."""
+    if size > bytes_max:
+        head = f"{name} is " if name else ""
+        raise InvalidError(
+            f"{head}{size:,} bytes, the limit is {bytes_max:,} (AGENTFLOW_FILE_BYTES_MAX)", kind="file_too_large"
+        )
+
+
 def describe(
     document: documents.Document, data: bytes, name: str, chars_max: int, asked_max: int | None
 ) -> dict[str, Any]:
-    """The output of a reading tool. InvalidError if the text is over the bound and the caller asked for no cut."""
+    """Returns the output of a reading tool.
+
+    Raises InvalidError if the text is too long and may not be cut.
+    """
     text = document.text
     limit = min(asked_max or chars_max, chars_max)
     if len(text) > limit and asked_max is None:
@@ -78,19 +94,17 @@ def describe(
 
 @tool("file.write", idempotent=True, reveal=("path",))
 def file_write(path: str, content: Any, context: StepContext, overwrite: bool = True) -> dict[str, Any]:
-    """Writes a text (or any other JSON value as JSON) to a file in the allowed folders, all of it or nothing.
+    """Writes a text (or any other JSON value as JSON) to a file in the allowed folders, all of it
+    or nothing.
 
-    Writing the same again leaves the same file. overwrite=false refuses to replace a file with other content.
-    Returns {"name", "bytes", "sha256", "written": false if the file held this already}.
+    Writing the same again leaves the same file. overwrite=false refuses to replace a file with
+    other content. Returns {"name", "bytes", "sha256", "written": false if the file had this content
+    already}.
     """
     settings = context.settings
     real = resolve(path, settings.file_roots, writing=True, denied=settings.data_dir)
     data = content.encode() if isinstance(content, str) else msgspec.json.format(msgspec.json.encode(content), indent=2)
-    if len(data) > settings.file_bytes_max:
-        raise InvalidError(
-            f"{len(data):,} bytes, the limit is {settings.file_bytes_max:,} (AGENTFLOW_FILE_BYTES_MAX)",
-            kind="file_too_large",
-        )
+    check_size(len(data), settings.file_bytes_max)
     if real.is_dir():
         raise InvalidError(f"{path!r} is a folder: name a file in it", kind="path_is_folder")
     result = {"name": real.name, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

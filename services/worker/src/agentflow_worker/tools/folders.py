@@ -15,7 +15,7 @@ from agentflow_worker.tools.confine import is_allowed, resolve
 
 FILES_MAX: Final = 1000
 LOOKED_AT_MAX: Final = 100_000
-DEPTH_MAX: Final = 64
+PATH_DEPTH_MAX: Final = 64
 PATTERN_CHARS_MAX: Final = 256
 ANY_DEPTH: Final = "**"
 ANY_DEPTH_MAX: Final = 2  # each makes matching a path slower by the path's depth
@@ -26,8 +26,9 @@ def file_list(path: str, context: StepContext, pattern: str = "*", max_files: in
     """Lists the files of a folder whose path below it matches a pattern, sorted by path.
 
     path: a folder, absolute or relative, inside the allowed folders; `.` is the first of them.
-    pattern: `*.md` in the folder itself, `**/*.md` at any depth below it, `reports/*.md` in one folder of it.
-    Returns {"files": [{"path", "name", "bytes"}], "count", "truncated", "unreadable"}; `file.read` takes each `path`.
+    pattern: `*.md` in the folder itself, `**/*.md` at any depth below it, `reports/*.md` in one
+    folder of it. Returns {"files": [{"path", "name", "bytes"}], "count", "truncated",
+    "unreadable"}; `file.read` takes each `path`.
     """
     parts = _parts(pattern)
     if not 1 <= max_files <= FILES_MAX:
@@ -60,15 +61,18 @@ def _parts(pattern: str) -> list[str]:
         why = f"`{ANY_DEPTH}` may stand in it {ANY_DEPTH_MAX} times"
     if why:
         fix = "write for example *.md or **/*.md"
+        problem = Problem("pattern", why, fix)
         raise InvalidError(
-            f"the pattern {pattern!r} is not valid: {why}; {fix}", kind="invalid_pattern",
-            problems=(Problem("pattern", why, fix),),
-        )  # fmt: skip
+            f"the pattern {pattern!r} is not valid: {why}; {fix}", kind="invalid_pattern", problems=(problem,)
+        )
     return [*parts, "*"] if parts[-1] == ANY_DEPTH else parts
 
 
 def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """True if a path's names match a pattern's parts. A name that begins with a dot needs a part that does."""
+    """True if a path's names match a pattern's parts.
+
+    A name that begins with a dot needs a part that does.
+    """
     if not parts:
         return not names
     if parts[0] == ANY_DEPTH:
@@ -79,7 +83,7 @@ def matches(names: Sequence[str], parts: Sequence[str]) -> bool:
 
 
 class _Walk:
-    """The files below a folder, in the order of their paths. unreadable: folders that could not be looked into."""
+    """The files below a folder, in the order of their paths."""
 
     def __init__(self, folder: Path, parts: list[str], roots: Sequence[Path], denied: Path | None) -> None:
         self._folder = folder
@@ -87,14 +91,14 @@ class _Walk:
         self._roots = roots
         self._denied = denied
         self._looked_at = 0
-        self.unreadable = 0
+        self.unreadable = 0  # folders that could not be read
 
     def files(self) -> Iterator[tuple[str, int]]:
         """Yields each matching file's path below the folder, and its size in bytes."""
         yield from self._below(self._folder, [])
 
     def _below(self, folder: Path, names: list[str]) -> Iterator[tuple[str, int]]:
-        if len(names) > DEPTH_MAX:
+        if len(names) > PATH_DEPTH_MAX:
             self.unreadable += 1
             return
         try:
@@ -124,7 +128,9 @@ class _Walk:
         return len(names) < len(self._parts) and matches(names, self._parts[: len(names)])
 
     def _size(self, entry: os.DirEntry[str]) -> int | None:
-        """None for what is no file inside the allowed folders: a link that leads out, a device, one that has gone."""
+        """Returns the size of a file inside the allowed folders; None for a link that leads out, a
+        device, a lost file.
+        """
         try:
             real = Path(entry.path).resolve()
             if not real.is_file() or not is_allowed(real, self._roots, self._denied):

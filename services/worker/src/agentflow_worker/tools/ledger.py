@@ -1,8 +1,10 @@
-"""`ledger.*`: accounts in a file of bookings, for workflows that move something and may have to give it back.
+"""`ledger.*`: accounts in a file of bookings, for workflows that move something and may have to
+give it back.
 
-A ledger is `ledgers/<name>.jsonl` under AGENTFLOW_BUCKET_ROOT: one booking a line, written and synced under a lock, so
-that workers of one machine share it. A step books once however often it is tried, because a booking carries the
-step's idempotency key; a reversal books the opposite once. Amounts are integers (cents, seats, ...).
+A ledger is the file `ledgers/<name>.jsonl` under AGENTFLOW_BUCKET_ROOT, with one booking a line.
+Bookings are written and synced under a lock, so workers of one machine share a ledger. A step books
+once, however often it is tried, because its booking has the step's idempotency key. A reversal
+books the opposite, once. Amounts are integers (cents, seats, ...).
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from agentflow_worker.context import StepContext
 from agentflow_worker.registry import tool
 from agentflow_worker.tools.confine import resolve
 
-OUTSIDE: Final = "outside"  # where deposits come from: the one account that may owe
+OUTSIDE: Final = "outside"  # the account that deposits come from, and the only one that may owe
 FILE_BYTES_MAX: Final = 16 * 1024 * 1024
 AMOUNT_MAX: Final = 10**15
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\Z")
@@ -33,14 +35,14 @@ Amount = Annotated[int, Field(ge=1, le=AMOUNT_MAX)]
 
 
 class Booking(msgspec.Struct, frozen=True, omit_defaults=True):
-    """amount went from source to target. reverses: the booking that this one takes back."""
+    """An amount that went from one account to another."""
 
     id: str
     source: str
     target: str
     amount: int
     memo: str = ""
-    reverses: str = ""
+    reverses: str = ""  # the booking that this one takes back
 
 
 @tool("ledger.deposit", idempotent=True)
@@ -55,14 +57,18 @@ def ledger_transfer(
 ) -> dict[str, Any]:
     """Moves an amount between accounts; TerminalError `insufficient_funds` if the source has less.
 
-    Returns {"entry": the booking's id, "source", "target", "amount", "balance": what the source then has}.
+    Returns {"entry": the booking's id, "source", "target", "amount", "balance": of the source after
+    it}.
     """
     return _book(context, ledger, source, target, amount, memo)
 
 
 @tool("ledger.reverse", idempotent=True)
 def ledger_reverse(entry: str, context: StepContext, ledger: str = "main") -> dict[str, Any]:
-    """Books the opposite of a booking, once; a second reversal changes nothing. Returns as ledger.transfer."""
+    """Books the opposite of a booking, once; a second reversal changes nothing.
+
+    Returns as ledger.transfer.
+    """
     with _opened(context, ledger) as book:
         first = book.bookings.get(entry)
         if first is None:
@@ -72,12 +78,15 @@ def ledger_reverse(entry: str, context: StepContext, ledger: str = "main") -> di
         reversal = book.reversals.get(entry) or book.write(
             Booking(_id(f"reverse/{entry}"), first.target, first.source, first.amount, "reversal", entry)
         )
-        return book.told(reversal)
+        return book.output(reversal)
 
 
 @tool("ledger.balance", idempotent=True)
 def ledger_balance(account: str, context: StepContext, ledger: str = "main") -> dict[str, Any]:
-    """Says what is in an account. Returns {"account", "balance", "bookings": how many concern it}."""
+    """Reads the balance of an account.
+
+    Returns {"account", "balance", "bookings": how many concern it}.
+    """
     with _opened(context, ledger) as book:
         concerned = sum(account in {booking.source, booking.target} for booking in book.bookings.values())
         return {"account": account, "balance": book.balance(account), "bookings": concerned}
@@ -93,15 +102,15 @@ def _book(context: StepContext, ledger: str, source: str, target: str, amount: i
         raise InvalidError(f"the account {source!r} can't pay itself", kind="account_invalid")
     with _opened(context, ledger) as book:
         booking = Booking(_id(context.idempotency_key), source, target, amount, memo[:200])
-        known = book.bookings.get(booking.id)
-        if known is not None:
-            return book.told(known)
+        earlier = book.bookings.get(booking.id)
+        if earlier is not None:
+            return book.output(earlier)
         if source != OUTSIDE and book.balance(source) < amount:
             raise TerminalError(
                 f"{source!r} has {book.balance(source):,}, and {amount:,} are needed: deposit more or ask for less",
                 kind="insufficient_funds",
             )
-        return book.told(book.write(booking))
+        return book.output(book.write(booking))
 
 
 def _id(key: str) -> str:
@@ -109,7 +118,7 @@ def _id(key: str) -> str:
 
 
 class _Book:
-    """A ledger whose lock is held."""
+    """A ledger that this process has locked."""
 
     def __init__(self, file: Any, name: str) -> None:
         self._file = file
@@ -118,7 +127,7 @@ class _Book:
         if len(data) > FILE_BYTES_MAX:
             raise TerminalError(f"the ledger {name!r} is full: begin another", kind="ledger_full")
         whole = data[: data.rfind(b"\n") + 1]
-        os.ftruncate(file.fileno(), len(whole))  # a line that a crash cut off was never told to anybody
+        os.ftruncate(file.fileno(), len(whole))  # a line that a crash cut off was never reported
         try:
             bookings = [msgspec.json.decode(line, type=Booking) for line in whole.splitlines()]
         except msgspec.MsgspecError as error:
@@ -140,7 +149,7 @@ class _Book:
         self.bookings[booking.id] = booking
         return booking
 
-    def told(self, booking: Booking) -> dict[str, Any]:
+    def output(self, booking: Booking) -> dict[str, Any]:
         return {
             "entry": booking.id,
             "source": booking.source,

@@ -1,8 +1,8 @@
 """`http.get`, which reaches public addresses only.
 
-The guard works on addresses, not on names: a name is resolved once, every address must be public, and the connection
-goes to the very address that was judged (with the name in Host and TLS), so a name that answers differently the second
-time gains nothing. Each redirect is judged anew.
+The guard works on addresses, not on names. A name is resolved once, and each of its addresses must
+be public. The connection goes to the address that was judged, with the name in Host and TLS. So a
+name that resolves differently the second time gains nothing. Each redirect is judged anew.
 """
 
 from __future__ import annotations
@@ -48,10 +48,13 @@ async def http_get(
     max_bytes: int | None = None,
     as_text: bool = True,
 ) -> dict[str, Any]:
-    """Fetches an http(s) address. HTML, PDF and Markdown come back as readable text (as_text=false: the raw text).
+    """Fetches an http(s) address.
 
-    Returns {"status", "url": final, "content_type", "text", "title", "bytes", "json"?: parsed for application/json}.
-    Statuses 408, 425, 429 and 5xx are retryable (Retry-After is honoured), other 4xx terminal.
+    HTML, PDF and Markdown come back as readable text (as_text=false: the raw text).
+
+    Returns {"status", "url": final, "content_type", "text", "title", "bytes", "json"?: parsed for
+    application/json}. Statuses 408, 425, 429 and 5xx are retryable (Retry-After is honoured), other
+    4xx terminal.
     """
     settings = context.settings
     limit = min(max_bytes or settings.http_bytes_max, settings.http_bytes_max)
@@ -119,7 +122,10 @@ async def _fetch(
 
 
 async def public_address(url: str, allow_private: bool) -> str:
-    """The address to connect to. PermissionDeniedError if any address of the name is not public."""
+    """Returns the address to connect to.
+
+    Raises PermissionDeniedError if any address of the name is not public.
+    """
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -129,12 +135,12 @@ async def public_address(url: str, allow_private: bool) -> str:
         raise InvalidError(f"only http:// and https:// addresses can be fetched, not {url[:80]!r}", kind="url_invalid")
     loop = asyncio.get_running_loop()
     try:
-        found = await loop.getaddrinfo(
+        resolved = await loop.getaddrinfo(
             parts.hostname, port or (443 if parts.scheme == "https" else 80), type=socket.SOCK_STREAM
         )
     except (socket.gaierror, UnicodeError) as error:
         raise RetryableError(f"the name {parts.hostname} can't be resolved", kind="http_unresolved") from error
-    addresses = list(dict.fromkeys(str(item[4][0]) for item in found))
+    addresses = list(dict.fromkeys(str(item[4][0]) for item in resolved))
     if not allow_private:
         for address in addresses:
             if not is_public(address):
@@ -147,7 +153,10 @@ async def public_address(url: str, allow_private: bool) -> str:
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address is on the public internet, seen through IPv4-in-IPv6 forms."""
+    """True if an IP address is on the public internet.
+
+    IPv4 addresses inside IPv6 forms are judged as such.
+    """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
@@ -159,7 +168,7 @@ def is_public(address: str) -> bool:
 
 
 def _host(url: str) -> str:
-    """For messages: the host alone, because a path or a query may carry a secret."""
+    """Returns the host for messages, without the rest: a path or a query may contain a secret."""
     try:
         return urlsplit(url).hostname or "the address"
     except ValueError:
@@ -212,7 +221,7 @@ async def _described(url: str, response: httpx.Response, body: bytes, as_text: b
 
 
 def _known(charset: str | None) -> str | None:
-    """A declared charset that Python knows; a wrong declaration falls back to detection."""
+    """Returns a declared charset that Python knows. A wrong declaration falls back to detection."""
     import codecs
 
     try:

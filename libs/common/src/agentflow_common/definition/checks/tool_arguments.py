@@ -21,7 +21,7 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.places import Finding, Lines, Place, dotted
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
-DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker
+SCHEMA_DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker
 _TRUTHS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"})
 _TIMES: Final = frozenset({"date-time", "date", "time", "duration"})  # numbers are times, too
 
@@ -104,7 +104,7 @@ class _Check:
 
     def mismatch(self, schema: Any, value: Any, depth: int) -> str:
         """Says why a value can't fit; empty if it may."""
-        if not isinstance(schema, dict) or depth > DEPTH_MAX or self._is_open(value):
+        if not isinstance(schema, dict) or depth > SCHEMA_DEPTH_MAX or self._is_open(value):
             return ""
         if "$ref" in schema:
             return self.mismatch(self._target(str(schema["$ref"])), value, depth + 1)

@@ -11,6 +11,7 @@ PROMPT_REF: Final = r"^[A-Za-z_][A-Za-z0-9_.-]{0,127}(@[A-Za-z0-9_.-]{1,64})?$"
 WORKFLOW_REF: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$"
 NODES_MAX: Final = 20_000
 ITERATIONS_MAX: Final = 1_000
+SUBWORKFLOW_DEPTH_MAX: Final = 8  # levels of runs below the submitted one
 
 # What editors say when the pattern does not match
 _FORM: Final = {"patternErrorMessage": "letters, digits, `_` and `-`, at most 64, the first one no digit"}

@@ -1,8 +1,10 @@
-"""Functions that review Python source: what is in it, how complex it is, what is wrong with it, and what can be mended.
+"""Functions that review Python source: its functions, their complexity, its issues, and which of
+them can be fixed.
 
-They read text and give text: nothing is imported and nothing of it is run. Their parameters and fields are named so
-that they fit together as the nodes of a graph with a shared state (examples/code_review.yaml). They are shown what was
-redacted, for with tokens in its place the code might be no Python any more; what they give is redacted again.
+They read text and give text. None of the source is imported or run. Parameters and fields have
+names that fit together as the nodes of a graph with a shared state (examples/code_review.yaml). The
+functions get the originals of redacted values, because code with tokens in it might not be valid
+Python. Their output is redacted again.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from agentflow_worker.registry import function
 
 ISSUES_MAX: Final = 500
 FUNCTIONS_MAX: Final = 2_000
-SIZE_MIN: Final = 20  # lines: one flaw in a very short file does not condemn it
+SIZE_MIN: Final = 20  # lines; so one flaw in a very short file does not decide its score
 _INLINE_CHARS_MAX: Final = 20_000
 
 Positive = Annotated[int, Field(ge=1, le=100_000)]
@@ -34,10 +36,11 @@ async def _run(code: str, call: functools.partial[dict[str, Any]]) -> dict[str, 
 
 @function("code.extract_functions", reveal=("code",))
 async def extract_functions(code: str) -> dict[str, Any]:
-    """The functions of a Python source, methods, nested and asynchronous ones too.
+    """Lists the functions of a Python source, methods, nested and asynchronous ones too.
 
-    Returns {"functions": [{"name", "line", "end_line", "lines", "async", "method", "nested", "arguments", "decorators",
-    "docstring": bool}], "function_count", "code_lines"}. InvalidError with the line if it is not Python.
+    Returns {"functions": [{"name", "line", "end_line", "lines", "async", "method", "nested",
+    "arguments", "decorators", "docstring": bool}], "function_count", "code_lines"}. InvalidError
+    with the line if it is not Python.
     """
     return await _run(code, functools.partial(_extract, code))
 
@@ -69,10 +72,11 @@ def _described(item: Function) -> dict[str, Any]:
 
 @function("code.complexity", reveal=("code",))
 async def complexity(code: str) -> dict[str, Any]:
-    """McCabe's cyclomatic complexity of each function, and of the module's own statements as `<module>`.
+    """Measures the cyclomatic complexity (McCabe) of each function, and of the module's own
+    statements as `<module>`.
 
-    Returns {"complexity": [{"name", "line", "complexity", "rank": A..F, "depth"}], "highest_complexity",
-    "average_complexity"}.
+    Returns {"complexity": [{"name", "line", "complexity", "rank": A..F, "depth"}],
+    "highest_complexity", "average_complexity"}.
     """
     return await _run(code, functools.partial(_complexity, code))
 
@@ -107,10 +111,10 @@ async def detect_issues(
     arguments_limit: Positive = 6,
     depth_limit: Positive = 4,
 ) -> dict[str, Any]:
-    """What a reviewer would object to, by line.
+    """Lists what a reviewer would object to, by line.
 
-    Returns {"issues": [{"rule", "severity": high|medium|low, "line", "message", "suggestion", "fixable"}],
-    "issue_count", "fixable": how many `code.improve` could mend}.
+    Returns {"issues": [{"rule", "severity": high|medium|low, "line", "message", "suggestion",
+    "fixable"}], "issue_count", "fixable": how many `code.improve` could fix}.
     """
     limits = issues.Limits(complexity_limit, lines_limit, arguments_limit, depth_limit)
     return await _run(code, functools.partial(_issues, code, limits))
@@ -119,18 +123,19 @@ async def detect_issues(
 def _issues(code: str, limits: issues.Limits) -> dict[str, Any]:
     tree = parse(code)
     found = issues.find(tree, functions(tree), limits)
-    mendable = _mendable(code, tree)
-    listed = [{**item._asdict(), "fixable": (item.rule, item.line) in mendable} for item in found[:ISSUES_MAX]]
-    return {"issues": listed, "issue_count": len(found), "fixable": len(mendable)}
+    fixable = _fixable(code, tree)
+    listed = [{**item._asdict(), "fixable": (item.rule, item.line) in fixable} for item in found[:ISSUES_MAX]]
+    return {"issues": listed, "issue_count": len(found), "fixable": len(fixable)}
 
 
-def _mendable(code: str, tree: ast.Module) -> set[tuple[str, int]]:
+def _fixable(code: str, tree: ast.Module) -> set[tuple[str, int]]:
     return {(rule, line) for rule in issues.FIXABLE for line in fixes.apply(code, rule, tree)[1]}
 
 
 @function("code.score")
 async def score(issues: list[dict[str, Any]], code_lines: int = 0, issue_count: int | None = None) -> dict[str, Any]:
-    """A source's quality, 0..1: issues weighed by severity (high 5, medium 2, low 0.5) for each line of code.
+    """Scores a source's quality, 0..1: issues weighed by severity (high 5, medium 2, low 0.5) for
+    each line of code.
 
     Returns {"quality_score", "issues_by_severity"}.
     """
@@ -150,9 +155,11 @@ def _weights() -> dict[str, float]:
 
 @function("code.improve", reveal=("code",))
 async def improve(code: str) -> dict[str, Any]:
-    """Mends the worst issues that can be mended without changing what the code means, one severity at a call.
+    """Fixes the worst issues that can be fixed without changing what the code means, one severity
+    at a call.
 
-    Returns {"code", "applied": [{"rule", "lines"}], "round": 1}. The code stays valid, or stays as it was.
+    Returns {"code", "applied": [{"rule", "lines"}], "round": 1}. The code stays valid, or stays as
+    it was.
     """
     return await _run(code, functools.partial(_improve, code))
 
@@ -178,7 +185,8 @@ def _improve(code: str) -> dict[str, Any]:
 
 @function("code.suggest")
 async def suggest(issues: list[dict[str, Any]], most: Positive = 20) -> dict[str, Any]:
-    """What to do about the issues that are left, the worst first: one suggestion for each rule, with its lines.
+    """Suggests what to do about the issues that are left, the worst first: one suggestion for each
+    rule.
 
     Returns {"suggestions": [{"rule", "severity", "lines", "suggestion", "example"}]}.
     """

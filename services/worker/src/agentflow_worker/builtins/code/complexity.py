@@ -1,9 +1,17 @@
-"""Cyclomatic complexity (T. J. McCabe, "A Complexity Measure", IEEE TSE 2 (4), 1976): decisions plus one.
+"""Cyclomatic complexity (T.
 
-A decision is whatever lets control go two ways: `if` and `elif`, a conditional expression, each loop, each `except`,
-each `case` that can fail and each guard, `assert`, each `for` and `if` of a comprehension, and, as section VII of the
-paper counts compound conditions, each further operand of `and` and `or`. `else`, `finally` and `with` decide nothing.
-Nested functions and classes have a complexity of their own; lambdas belong to what holds them.
+J. McCabe, "A Complexity Measure", IEEE TSE 2 (4), 1976): decisions plus one.
+
+A decision lets control go two ways:
+
+- `if`, `elif` and a conditional expression;
+- each loop, each `except`, and `assert`;
+- each `case` that can fail, and each guard;
+- each `for` and `if` of a comprehension;
+- each further operand of `and` and `or`, as section VII of the paper counts compound conditions.
+
+`else`, `finally` and `with` decide nothing. Nested functions and classes have a complexity of their
+own. Lambdas belong to the function around them.
 """
 
 from __future__ import annotations
@@ -13,7 +21,8 @@ from typing import Final
 
 from agentflow_worker.builtins.code.source import own_nodes
 
-_ONE: Final = (ast.If, ast.IfExp, ast.For, ast.AsyncFor, ast.While, ast.ExceptHandler, ast.Assert)
+_LOOPS: Final = (ast.For, ast.AsyncFor, ast.While)
+_ONE: Final = (ast.If, ast.IfExp, *_LOOPS, ast.ExceptHandler, ast.Assert)
 RANKS: Final = ((5, "A"), (10, "B"), (20, "C"), (30, "D"), (40, "E"))
 
 
@@ -45,13 +54,11 @@ def rank(complexity: int) -> str:
     return next((letter for most, letter in RANKS if complexity <= most), "F")
 
 
-_BLOCKS: Final = (
-    ast.If, ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match,
-)  # fmt: skip
+_BLOCKS: Final = (ast.If, *_LOOPS, ast.With, ast.AsyncWith, ast.Try, ast.TryStar, ast.Match)
 
 
 def nesting(root: ast.AST) -> int:
-    """How deep blocks stand in blocks; `elif` is as deep as its `if`."""
+    """Returns how deep blocks stand in blocks. An `elif` is as deep as its `if`."""
     deepest = 0
     todo: list[tuple[ast.AST, int]] = [(node, 0) for node in getattr(root, "body", [])]
     while todo:

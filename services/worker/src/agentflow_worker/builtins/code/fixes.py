@@ -1,7 +1,9 @@
-"""Changes that a reviewer makes without asking: they keep what the code means, its comments and its layout.
+"""Changes that a reviewer makes without asking.
 
-Each is an edit of the text at the place that the tree names. After each the text is parsed again; an edit that would
-break it is left out.
+They keep the meaning of the code, its comments and its layout.
+
+Each is an edit of the text at the place that the tree names. After each the text is parsed again;
+an edit that would break it is left out.
 """
 
 from __future__ import annotations
@@ -54,8 +56,11 @@ class Text:
 
 
 def apply(code: str, rule: str, tree: ast.Module | None = None) -> tuple[str, list[int]]:
-    """The code with the rule's changes made, and the lines where; unchanged if there is nothing to do. tree: of this
-    code, if it is at hand."""
+    """Returns the code with the rule's changes, and the lines of the changes; unchanged if there is
+    nothing to do.
+
+    tree: of this code, if it is at hand.
+    """
     tree = tree or parse(code)
     text = Text(code)
     groups = _disjoint(FIXES[rule](tree, text))
@@ -71,7 +76,7 @@ def apply(code: str, rule: str, tree: ast.Module | None = None) -> tuple[str, li
 
 
 def _disjoint(groups: Iterator[list[Edit]]) -> list[list[Edit]]:
-    """Those that don't overlap, at most ROUND_MAX; insertions at one place follow each other."""
+    """Returns the groups that don't overlap, at most ROUND_MAX; insertions at one place follow each other."""
     taken: list[tuple[int, int]] = []
     chosen: list[list[Edit]] = []
     for group in groups:
@@ -90,7 +95,7 @@ def _fits(taken: list[tuple[int, int]], edit: Edit) -> bool:
 
 
 def _parsed(text: Text, groups: list[list[Edit]]) -> str | None:
-    """The code after these edits; None if it could not be read then."""
+    """Returns the code after these edits; None if it could not be read then."""
     data = text.data
     edits = list(enumerate(edit for group in groups for edit in group))
     for _, edit in sorted(edits, key=lambda item: (item[1].start, item[1].end, item[0]), reverse=True):
@@ -107,7 +112,7 @@ Fix = Callable[[ast.Module, Text], Iterator[list[Edit]]]
 
 
 def _operators(pairs: dict[type[ast.cmpop], tuple[bytes, bytes]], wanted: Callable[[ast.expr], bool]) -> Fix:
-    """Replaces an operator between two operands of which one is wanted."""
+    """Replaces an operator if one of its two operands is wanted."""
 
     def fix(tree: ast.Module, text: Text) -> Iterator[list[Edit]]:
         inside = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}

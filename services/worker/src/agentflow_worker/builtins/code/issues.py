@@ -1,4 +1,4 @@
-"""What a reviewer would say of Python source: rules over its tree, each with a severity and the way out."""
+"""Rules over the tree of Python source: what a reviewer would object to, how severe it is, and what to do."""
 
 from __future__ import annotations
 
@@ -18,6 +18,31 @@ _DYNAMIC: Final = frozenset({"eval", "exec"})
 _MUTABLE_CALLS: Final = frozenset({"list", "dict", "set", "bytearray"})
 _SHADOWED: Final = frozenset(dir(builtins)) - {"__doc__", "__name__", "_"}
 _ENDS: Final = (ast.Return, ast.Raise, ast.Break, ast.Continue)
+# rule: (severity, suggestion); a finding may say something else
+_RULES: Final = {
+    "assert-on-tuple": (HIGH, "remove the parentheses"),
+    "bare-except": (HIGH, "name the exceptions, or at least write `except Exception`"),
+    "bool-comparison": (LOW, "use the value itself, or `not`"),
+    "complex-function": (MEDIUM, "split it where a comment would head a part"),
+    "deep-nesting": (MEDIUM, "return early, or move the inner block out"),
+    "dynamic-code": (HIGH, "parse the text (ast.literal_eval, json) or look functions up in a dictionary"),
+    "f-string-without-field": (LOW, "remove the `f`"),
+    "global-state": (MEDIUM, "pass the value in and give the new one back"),
+    "literal-identity": (HIGH, "compare with `==` or `!=`"),
+    "long-function": (MEDIUM, "move its parts into functions with names"),
+    "many-arguments": (LOW, "group those that belong together in a class"),
+    "missing-docstring": (LOW, "say in a line what it gives"),
+    "mutable-default": (HIGH, "use None and make the value inside the function"),
+    "none-comparison": (MEDIUM, "write `is None`"),
+    "redefined-name": (HIGH, "rename or remove one"),
+    "repeated-key": (HIGH, "remove one"),
+    "shadowed-builtin": (LOW, "choose another name"),
+    "shell-command": (HIGH, "pass a list of arguments and leave `shell` out"),
+    "star-import": (MEDIUM, "import the names that are used"),
+    "swallowed-error": (HIGH, "handle it, log it, or catch only what may be ignored"),
+    "unreachable-code": (HIGH, "remove what follows, or move it before"),
+    "unused-import": (LOW, "remove it"),
+}
 FIXABLE: Final = frozenset(
     {"bare-except", "mutable-default", "none-comparison", "literal-identity", "unused-import", "f-string-without-field"}
 )
@@ -31,17 +56,22 @@ class Limits(NamedTuple):
 
 
 class Issue(NamedTuple):
-    """line: 1-based. message: what is wrong. suggestion: what to do."""
+    """A finding: what is wrong, and what to do about it."""
 
     rule: str
     severity: str
-    line: int
+    line: int  # from 1
     message: str
     suggestion: str
 
 
+def _issue(rule: str, node: ast.stmt | ast.expr | ast.excepthandler, message: str, suggestion: str = "") -> Issue:
+    severity, usual = _RULES[rule]
+    return Issue(rule, severity, node.lineno, message, suggestion or usual)
+
+
 def find(tree: ast.Module, functions: list[Function], limits: Limits) -> list[Issue]:
-    """All issues by line."""
+    """Returns all issues by line."""
     found: list[Issue] = []
     for node in ast.walk(tree):
         for check in _CHECKS.get(type(node), ()):
@@ -62,16 +92,10 @@ def find(tree: ast.Module, functions: list[Function], limits: Limits) -> list[Is
 
 def _handler(node: ast.ExceptHandler) -> Iterator[Issue]:
     if node.type is None:
-        yield Issue(
-            "bare-except", HIGH, node.lineno, "a bare `except` also catches KeyboardInterrupt and SystemExit",
-            "name the exceptions, or at least write `except Exception`",
-        )  # fmt: skip
+        yield _issue("bare-except", node, "a bare `except` also catches KeyboardInterrupt and SystemExit")
     broad = node.type is None or (isinstance(node.type, ast.Name) and node.type.id in {"Exception", "BaseException"})
     if broad and all(isinstance(s, ast.Pass) or _is_ellipsis(s) for s in node.body):
-        yield Issue(
-            "swallowed-error", HIGH, node.lineno, "every error is swallowed without a trace",
-            "handle it, log it, or catch only what may be ignored",
-        )  # fmt: skip
+        yield _issue("swallowed-error", node, "every error is swallowed without a trace")
 
 
 def _is_ellipsis(node: ast.stmt) -> bool:
@@ -82,10 +106,8 @@ def _defaults(node: ast.AST) -> Iterator[Issue]:
     assert isinstance(node, FunctionNode)  # noqa: S101
     for name, default in default_values(node):
         if is_mutable(default):
-            yield Issue(
-                "mutable-default", HIGH, default.lineno, f"the default of {name!r} is shared by all calls",
-                f"use `{name}=None` and make the value inside the function",
-            )  # fmt: skip
+            suggestion = f"use `{name}=None` and make the value inside the function"
+            yield _issue("mutable-default", default, f"the default of {name!r} is shared by all calls", suggestion)
 
 
 def default_values(node: FunctionNode) -> list[tuple[str, ast.expr]]:
@@ -108,55 +130,37 @@ def _comparison(node: ast.Compare) -> Iterator[Issue]:
         values = [side.value for side in (left, right) if isinstance(side, ast.Constant)]
         word = "is" if isinstance(operator, ast.Eq) else "is not"
         if isinstance(operator, (ast.Eq, ast.NotEq)) and any(value is None for value in values):
-            yield Issue("none-comparison", MEDIUM, node.lineno, "None is compared by value", f"write `{word} None`")
+            yield _issue("none-comparison", node, "None is compared by value", f"write `{word} None`")
         elif isinstance(operator, (ast.Eq, ast.NotEq)) and any(value is True or value is False for value in values):
-            yield Issue(
-                "bool-comparison", LOW, node.lineno, "a truth value is compared with True or False",
-                "use the value itself, or `not`",
-            )  # fmt: skip
+            yield _issue("bool-comparison", node, "a truth value is compared with True or False")
         elif isinstance(operator, (ast.Is, ast.IsNot)) and any(
             isinstance(v, str | int | float | bytes) and not isinstance(v, bool) for v in values
         ):
-            yield Issue(
-                "literal-identity", HIGH, node.lineno, "identity with a literal depends on the interpreter",
-                "compare with `==` or `!=`",
-            )  # fmt: skip
+            yield _issue("literal-identity", node, "identity with a literal depends on the interpreter")
 
 
 def _call(node: ast.Call) -> Iterator[Issue]:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if name in _DYNAMIC:
-        yield Issue(
-            "dynamic-code", HIGH, node.lineno, f"`{name}` runs whatever its text says",
-            "parse the text (ast.literal_eval, json) or look functions up in a dictionary",
-        )  # fmt: skip
+        yield _issue("dynamic-code", node, f"`{name}` runs whatever its text says")
     for keyword in node.keywords:
         if keyword.arg == "shell" and isinstance(keyword.value, ast.Constant) and keyword.value.value is True:
-            yield Issue(
-                "shell-command", HIGH, node.lineno, "the command goes through a shell",
-                "pass a list of arguments and leave `shell` out",
-            )  # fmt: skip
+            yield _issue("shell-command", node, "the command goes through a shell")
 
 
 def _import_from(node: ast.ImportFrom) -> Iterator[Issue]:
     if any(alias.name == "*" for alias in node.names):
-        yield Issue(
-            "star-import", MEDIUM, node.lineno, f"nobody can tell what `from {node.module or '.'} import *` brings",
-            "import the names that are used",
-        )  # fmt: skip
+        yield _issue("star-import", node, f"nobody can tell what `from {node.module or '.'} import *` brings")
 
 
 def _assert(node: ast.Assert) -> Iterator[Issue]:
     if isinstance(node.test, ast.Tuple) and node.test.elts:
-        yield Issue(
-            "assert-on-tuple", HIGH, node.lineno, "a tuple is always true: this assertion never fails",
-            "remove the parentheses",
-        )  # fmt: skip
+        yield _issue("assert-on-tuple", node, "a tuple is always true: this assertion never fails")
 
 
 def _f_string(node: ast.JoinedStr) -> Iterator[Issue]:
     if not any(isinstance(value, ast.FormattedValue) for value in node.values):
-        yield Issue("f-string-without-field", LOW, node.lineno, "an f-string without a field in it", "remove the `f`")
+        yield _issue("f-string-without-field", node, "an f-string without a field in it")
 
 
 def _dict(node: ast.Dict) -> Iterator[Issue]:
@@ -165,18 +169,12 @@ def _dict(node: ast.Dict) -> Iterator[Issue]:
         if isinstance(key, ast.Constant):
             identity = (type(key.value), key.value)
             if identity in seen:
-                yield Issue(
-                    "repeated-key", HIGH, key.lineno, "a key stands twice in a dictionary: the first value is lost",
-                    "remove one",
-                )  # fmt: skip
+                yield _issue("repeated-key", key, "a key stands twice in a dictionary: the first value is lost")
             seen.add(identity)
 
 
 def _global(node: ast.Global) -> Iterator[Issue]:
-    yield Issue(
-        "global-state", MEDIUM, node.lineno, f"a function changes the global {', '.join(node.names)}",
-        "pass the value in and give the new one back",
-    )  # fmt: skip
+    yield _issue("global-state", node, f"a function changes the global {', '.join(node.names)}")
 
 
 _CHECKS: Final[dict[type[ast.AST], tuple[Callable[..., Iterator[Issue]], ...]]] = {
@@ -200,10 +198,7 @@ def _unreachable(block: list[ast.stmt]) -> Iterator[Issue]:
     for before, after in itertools.pairwise(block):
         if isinstance(before, _ENDS):
             word = type(before).__name__.lower()
-            yield Issue(
-                "unreachable-code", HIGH, after.lineno, f"nothing gets past the `{word}` in line {before.lineno}",
-                "remove what follows, or move it before",
-            )  # fmt: skip
+            yield _issue("unreachable-code", after, f"nothing gets past the `{word}` in line {before.lineno}")
             return
 
 
@@ -211,30 +206,30 @@ def _of_function(function: Function, limits: Limits) -> Iterator[Issue]:
     node, name = function.node, function.qualname
     complexity = cyclomatic(node)
     if complexity > limits.complexity:
-        severity = HIGH if complexity > 2 * limits.complexity else MEDIUM
         text = f"{name} has a cyclomatic complexity of {complexity}, over {limits.complexity}"
-        yield Issue("complex-function", severity, node.lineno, text, "split it where a comment would head a part")
+        issue = _issue("complex-function", node, text)
+        yield issue._replace(severity=HIGH) if complexity > 2 * limits.complexity else issue
     if function.lines > limits.lines:
         text = f"{name} has {function.lines} lines, over {limits.lines}"
-        yield Issue("long-function", MEDIUM, node.lineno, text, "move its parts into functions with names")
+        yield _issue("long-function", node, text)
     arguments = [n for n in argument_names(node) if n not in {"self", "cls"}]
     if len(arguments) > limits.arguments:
         text = f"{name} takes {len(arguments)} arguments, over {limits.arguments}"
-        yield Issue("many-arguments", LOW, node.lineno, text, "group those that belong together in a class")
+        yield _issue("many-arguments", node, text)
     depth = nesting(node)
     if depth > limits.depth:
         text = f"{name} nests blocks {depth} deep, over {limits.depth}"
-        yield Issue("deep-nesting", MEDIUM, node.lineno, text, "return early, or move the inner block out")
+        yield _issue("deep-nesting", node, text)
     if not node.name.startswith("_") and not function.nested and ast.get_docstring(node, clean=False) is None:
-        yield Issue("missing-docstring", LOW, node.lineno, f"{name} has no docstring", "say in a line what it gives")
+        yield _issue("missing-docstring", node, f"{name} has no docstring")
     shadowed = sorted({n.lstrip("*") for n in arguments} & _SHADOWED)
     if shadowed and not function.in_class:
         text = f"{name} hides the built-in {', '.join(shadowed)}"
-        yield Issue("shadowed-builtin", LOW, node.lineno, text, "choose another name")
+        yield _issue("shadowed-builtin", node, text)
 
 
 def unused_imports(tree: ast.Module) -> Iterator[Issue]:
-    """Names that the module imports at its top and nowhere speaks of, not even in a string."""
+    """Yields names that the module imports at its top and never mentions, not even in a string."""
     imported = [
         (alias, node)
         for node in tree.body
@@ -248,7 +243,7 @@ def unused_imports(tree: ast.Module) -> Iterator[Issue]:
     for alias, node in imported:
         name = (alias.asname or alias.name).split(".")[0]
         if alias.name != "*" and name not in names and alias.asname != alias.name:
-            yield Issue("unused-import", LOW, node.lineno, f"{name!r} is imported and not used", "remove it")
+            yield _issue("unused-import", node, f"{name!r} is imported and not used")
 
 
 def used_names(tree: ast.Module) -> set[str]:
@@ -262,7 +257,7 @@ def used_names(tree: ast.Module) -> set[str]:
 
 
 def _redefined(tree: ast.Module) -> Iterator[Issue]:
-    """A plain function or class that another one of its name replaces in the same block."""
+    """Yields plain functions and classes that another one of the same name replaces in the same block."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         seen: dict[str, int] = {}
@@ -271,6 +266,6 @@ def _redefined(tree: ast.Module) -> Iterator[Issue]:
                 continue
             if statement.name in seen and not statement.decorator_list:
                 text = f"{statement.name} replaces the one in line {seen[statement.name]}"
-                yield Issue("redefined-name", HIGH, statement.lineno, text, "rename or remove one")
+                yield _issue("redefined-name", statement, text)
             if not statement.decorator_list:
                 seen[statement.name] = statement.lineno

@@ -1,4 +1,7 @@
-"""Python source as a tree: what can't be read ends in a clear error, whatever it is. Nothing is imported or run."""
+"""Python source as a tree.
+
+Any text that is not Python ends in a clear error. Nothing is imported or run.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ SCOPES: Final = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 
 @dataclass(frozen=True)
 class Function:
-    """A function or method. qualname: with the classes and functions around it. nested: stands in another function."""
+    """A function or method."""
 
-    qualname: str
+    qualname: str  # with the classes and functions around it
     node: FunctionNode
     in_class: bool
-    nested: bool
+    nested: bool  # it stands in another function
 
     @property
     def lines(self) -> int:
@@ -30,7 +33,7 @@ class Function:
 
 
 def parse(code: str, name: str = "the code") -> ast.Module:
-    """The syntax tree. InvalidError names the line and what is wrong."""
+    """Returns the syntax tree. Raises InvalidError with the line and the reason."""
     if len(code) > CODE_CHARS_MAX:
         raise InvalidError(
             f"{name} has {len(code):,} characters, the limit is {CODE_CHARS_MAX:,}: split it", kind="code_too_large"
@@ -49,7 +52,7 @@ def parse(code: str, name: str = "the code") -> ast.Module:
 
 
 def functions(tree: ast.Module) -> list[Function]:
-    """All functions in the order of their lines: methods, nested and asynchronous ones too."""
+    """Returns all functions in the order of their lines: methods, nested and asynchronous ones too."""
     found: list[Function] = []
     todo: list[tuple[ast.AST, tuple[str, ...], bool, bool]] = [(tree, (), False, False)]
     while todo:
@@ -67,8 +70,10 @@ def functions(tree: ast.Module) -> list[Function]:
 
 
 def own_nodes(root: ast.AST) -> Iterator[ast.AST]:
-    """The nodes of a function's (or a module's) own control flow: without nested functions and classes, but with
-    lambdas and comprehensions."""
+    """Yields the nodes of a function's (or a module's) own control flow.
+
+    Nested functions and classes are left out; lambdas and comprehensions are part of it.
+    """
     todo: list[ast.AST] = list(getattr(root, "body", []))
     while todo:
         node = todo.pop()
@@ -78,7 +83,7 @@ def own_nodes(root: ast.AST) -> Iterator[ast.AST]:
 
 
 def argument_names(node: FunctionNode) -> list[str]:
-    """As a caller sees them, with `*` and `**`."""
+    """Returns the names of the arguments as a caller sees them, with `*` and `**`."""
     given = node.args
     names = [argument.arg for argument in (*given.posonlyargs, *given.args)]
     if given.vararg:
@@ -90,5 +95,5 @@ def argument_names(node: FunctionNode) -> list[str]:
 
 
 def code_lines(code: str) -> int:
-    """Lines that are neither blank nor a comment."""
+    """Counts the lines that are neither blank nor a comment."""
     return sum(1 for line in code.splitlines() if line.strip() and not line.lstrip().startswith("#"))

@@ -1,4 +1,6 @@
-"""Classification by the lexicons of `classify.toml`: the kind of a text, or the nearest of the caller's labels."""
+"""Classification by the lexicons of `classify.toml`: the kind of a text, or the nearest of the
+caller's labels.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ _OFFER: Final = re.compile(
 
 
 def labels_in(prompt: str) -> list[str]:
-    """Returns the labels that a prompt offers: `Classify as one of: text, image or code` -> text, image, code."""
+    """Returns the labels that a prompt offers: `Classify as one of: text, image or code` -> text,
+    image, code.
+    """
     match = _OFFER.search(prompt)
     if not match:
         return []
@@ -39,8 +43,9 @@ def labels_in(prompt: str) -> list[str]:
 def classify(text: str, labels: list[str] | None = None) -> dict[str, Any]:
     """Returns {"label", "type": the same, "score": 0..1, "scores": by label}.
 
-    Without labels the label is the kind of content; for text, "document" is the kind of document too. With labels, a
-    text that fits none of them is `other` or the like, if that is one of the labels, else `unknown`.
+    Without labels the label is the kind of content; for text, "document" is the kind of document
+    too. With labels, a text that fits none of them is `other` or the like, if that is one of the
+    labels, else `unknown`.
     """
     plain = t.without_tokens(text)
     shapes = _shape_scores(plain)
@@ -98,7 +103,9 @@ def _shape_scores(text: str) -> dict[str, float]:
 
 
 def _lexicon_score(label: str, topic: Counter[str], total: int) -> float:
-    """Returns a score of the words of the label and of its lexicon, lower if they are few for the text's length."""
+    """Returns a score of the words of the label and of its lexicon, lower if they are few for the
+    text's length.
+    """
     own = {t.stem(word) for word in re.findall(r"[^\W\d_]+", label.lower())}
     terms = {t.stem(word) for name in _lexicon_names(label) for word in _LEXICON[name].split()} - own
     hits = {term: topic[term] for term in terms if topic[term]}
@@ -114,9 +121,11 @@ def _lexicon_names(label: str) -> list[str]:
 
 
 def moderate(text: str) -> dict[str, Any]:
-    """Returns {"flagged", "decision": allow|review|block, "score": 0..1, "categories": score by category}.
+    """Returns {"flagged", "decision": allow|review|block, "score": 0..1, "categories": score by
+    category}.
 
-    A lexicon sees words, not meaning: it misses implications and reacts to quotations. Use a model for Gold quality.
+    A lexicon sees words, not meaning: it misses implications and reacts to quotations. Use a model
+    for Gold quality.
     """
     words = max(1, len(t.words(text)))
     categories = {}

@@ -23,7 +23,9 @@ _NAME: Final = re.compile(r"[A-Z][\w&'-]+(?: (?:(?:of|the|and|de|van|von|del|la)
 
 
 def entities(text: str, most: int = 25) -> dict[str, list[Any]]:
-    """{"names", "dates", "amounts": as written, most frequent first, "protected": count by kind of privacy token}."""
+    """Returns {"names", "dates", "amounts": as written, most frequent first, "protected": count by
+    kind of token}.
+    """
     sample = text[: t.TEXT_CHARS_MAX]
     tokens = Counter(match.group(1) for match in screening.TOKEN.finditer(sample))
     plain = screening.TOKEN.sub(" ", sample)

@@ -30,7 +30,10 @@ def _patterns(kind: str) -> tuple[tuple[float, re.Pattern[str]], ...]:
 
 
 def evidence(text: str, kind: str) -> float:
-    """Returns how much speaks for a kind: the weights of its signs in the text. A sign at the start counts more."""
+    """Returns how much speaks for a kind: the weights of its signs in the text.
+
+    A sign at the start counts more.
+    """
     weights = 0.0
     for weight, pattern in _patterns(kind):
         places = [match.start() for _, match in zip(range(20), pattern.finditer(text), strict=False)]

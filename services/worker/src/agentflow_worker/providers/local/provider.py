@@ -1,4 +1,4 @@
-"""Which task a request is, which of its inputs is the content, and the answer's shape."""
+"""The offline provider: finds the task of a request and the text to work on, and shapes the answer."""
 
 from __future__ import annotations
 
@@ -61,18 +61,18 @@ class LocalProvider:
         return Completion(text, max(1, read), max(1, _tokens(text)), finish, data)
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Has nothing to close."""
 
 
 def answer(request: CompletionRequest) -> tuple[str, dict[str, Any]]:
-    """(text, structured fields) of a request. Pure."""
+    """Returns (text, structured fields) for a request. Pure."""
     task = task_of(request)
     content = content_of(request)
     return TASKS[task](content, request)
 
 
 def task_of(request: CompletionRequest) -> str:
-    """The prompt's task hint, or what the prompt's first lines ask for; a summary by default."""
+    """Returns the prompt's task hint, or the task that its first lines ask for; a summary by default."""
     hint = _ALIASES.get(request.task.strip().lower().replace("-", "_").replace(" ", "_"))
     if hint:
         return hint
@@ -81,7 +81,10 @@ def task_of(request: CompletionRequest) -> str:
 
 
 def content_of(request: CompletionRequest) -> str:
-    """The text to work on: the input named like content, else all inputs that aren't parameters, else the prompt."""
+    """Returns the text to work on.
+
+    It is the input named like content, else all inputs that are not parameters, else the prompt.
+    """
     inputs = request.inputs
     for key in _CONTENT_KEYS:
         if inputs.get(key):
@@ -92,12 +95,14 @@ def content_of(request: CompletionRequest) -> str:
 
 
 def _readable(text: str) -> str:
-    """The text of a page in HTML; anything else as it is."""
+    """Returns the text of a page in HTML; any other text unchanged."""
     return html_to_text(text)[1] if _PAGE.match(text) else text
 
 
 def _flatten(value: Any) -> str:
-    """Strings of any JSON value, the ones under content keys alone where an object has such keys."""
+    """Returns the strings of any JSON value; of an object with a content key only the string under
+    that key.
+    """
     if isinstance(value, str):
         return value
     if isinstance(value, dict):
@@ -111,14 +116,14 @@ def _flatten(value: Any) -> str:
 
 
 def _limit(text: str, so_far: str, tokens_max: int) -> tuple[str, str]:
-    """What follows on `so_far`, as far as the limit allows, and how it ends."""
+    """Returns the text that follows `so_far`, within the limit, and how it ends."""
     pieces = re.findall(r"\S+\s*", text)[len(so_far.split()) :]
     kept = int(tokens_max / 1.3)
     return "".join(pieces[:kept]), "stop" if len(pieces) <= kept else "length"
 
 
 def _tokens(text: str) -> int:
-    """Words and a third, the usual ratio; the local models' own unit."""
+    """Counts words and a third, the usual ratio: the unit of the local models."""
     return round(len(text.split()) * 1.3)
 
 

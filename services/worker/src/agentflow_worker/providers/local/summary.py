@@ -1,8 +1,10 @@
-"""Extractive summaries, keywords and passages: the text's own words, chosen by what the text itself stresses.
+"""Extractive summaries, keywords and passages: the text's own words, chosen by what the text itself
+stresses.
 
-Sentence centrality is LexRank (Erkan and Radev, 2004): the stationary distribution of a walk between similar sentences.
-Redundancy is kept out by maximal marginal relevance (Carbonell and Goldstein, 1998). Passages for a question rank by
-BM25. Plain Python: on documents of this size it is as good as numpy or scikit-learn and costs no import.
+Sentence centrality is LexRank (Erkan and Radev, 2004): the stationary distribution of a walk
+between similar sentences. Redundancy is kept out by maximal marginal relevance (Carbonell and
+Goldstein, 1998). Passages for a question rank by BM25. Plain Python: on documents of this size it
+is as good as numpy or scikit-learn and costs no import.
 """
 
 from __future__ import annotations
@@ -22,9 +24,11 @@ Vector = dict[str, float]
 
 
 def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = False, focus: str = "") -> dict[str, Any]:
-    """{"summary", "sentences": in the text's order, "coverage": share of the topic words that the summary holds}.
+    """Returns {"summary", "sentences": in the text's order, "coverage": share of the topic words in
+    the summary}.
 
-    focus: what the reader cares for. pro: also weighs headings and position, and avoids saying the same thing twice.
+    focus: the topics that interest the reader. pro: also weighs headings and position, and avoids
+    repetition.
     """
     found = t.prose(text)
     language, _ = t.detect_language(text)
@@ -53,7 +57,7 @@ def summarize(text: str, *, sentences_max: int, chars_max: int, pro: bool = Fals
 
 
 def _vectors(found: list[str], stop: frozenset[str]) -> list[Vector]:
-    """TF-IDF vectors of length 1."""
+    """Returns TF-IDF vectors of length 1."""
     counts = [Counter(t.terms(sentence, stop)) for sentence in found]
     seen: Counter[str] = Counter()
     for count in counts:
@@ -68,7 +72,7 @@ def _vectors(found: list[str], stop: frozenset[str]) -> list[Vector]:
 
 
 def _shortlist(found: list[str], vectors: list[Vector]) -> list[int]:
-    """The sentences nearest to the whole text's centroid, in order, at most RANKED_SENTENCES_MAX."""
+    """Returns the sentences nearest to the whole text's centroid, in order, at most RANKED_SENTENCES_MAX."""
     if len(found) <= RANKED_SENTENCES_MAX:
         return list(range(len(found)))
     centroid: dict[str, float] = defaultdict(float)
@@ -105,7 +109,9 @@ def _centrality(vectors: list[Vector]) -> list[float]:
 
 
 def _length_factor(sentence: str) -> float:
-    """Very short sentences say little and very long ones are hard to read out of context."""
+    """Returns less for very short sentences, which say little, and very long ones, which are hard
+    to read alone.
+    """
     n = len(t.words(sentence))
     if n < 5:
         return 0.15
@@ -146,13 +152,15 @@ def _dot(a: Vector, b: Vector) -> float:
 
 def _coverage(picked: list[str], found: list[str], stop: frozenset[str]) -> float:
     whole = Counter(term for sentence in found for term in t.terms(sentence, stop))
-    held = {term for sentence in picked for term in t.terms(sentence, stop)}
+    covered = {term for sentence in picked for term in t.terms(sentence, stop)}
     total = sum(whole.values())
-    return round(sum(n for term, n in whole.items() if term in held) / total, 3) if total else 1.0
+    return round(sum(n for term, n in whole.items() if term in covered) / total, 3) if total else 1.0
 
 
 def keywords(text: str, most: int = 8) -> list[str]:
-    """The phrases of one to three topic words that the text repeats, the most telling first (after RAKE, Rose 2010)."""
+    """Returns phrases of one to three topic words that the text repeats, the best first (after
+    RAKE, Rose 2010).
+    """
     text = t.without_addresses(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)
@@ -192,29 +200,32 @@ def keywords(text: str, most: int = 8) -> list[str]:
 
 
 def _runs(line: str, stop: frozenset[str]) -> list[list[str]]:
-    """Unbroken runs of topic words; a stopword, number, token or punctuation mark ends one."""
+    """Returns unbroken runs of topic words.
+
+    A stopword, number, token or punctuation mark ends one.
+    """
     runs: list[list[str]] = []
-    held: list[str] = []
+    run: list[str] = []
     end = 0
     for match in t.WORD.finditer(line):
         word = match.group()
-        if held and line[end : match.start()].strip():
-            runs.append(held)
-            held = []
+        if run and line[end : match.start()].strip():
+            runs.append(run)
+            run = []
         if len(word) < 3 or word[0] in "<0123456789" or word.lower() in stop:
-            if held:
-                runs.append(held)
-                held = []
+            if run:
+                runs.append(run)
+                run = []
         else:
-            held.append(word)
+            run.append(word)
         end = match.end()
-    if held:
-        runs.append(held)
+    if run:
+        runs.append(run)
     return runs
 
 
 def passages(text: str, question: str, most: int = 3) -> list[dict[str, Any]]:
-    """The sentences that best match the question: [{"text", "score", "position"}], best first, maybe none."""
+    """Returns the sentences that best match the question: [{"text", "score", "position"}], the best first."""
     found = t.sentences(text)
     language, _ = t.detect_language(text)
     stop = t.stopwords_of(language)

@@ -24,7 +24,7 @@ _EMPHASIS: Final = re.compile(r"(?<![\w*])[*_](?=\S)([^*_\n]+?)(?<=\S)[*_](?![\w
 WORD: Final = re.compile(r"<[A-Z][A-Z_]+:[A-Z2-7]+>|[^\W\d_]+(?:['’-][^\W\d_]+)*|\d+(?:[.,:/-]\d+)*%?")
 _LETTERS: Final = re.compile(r"[^\W\d_]+")
 _CJK: Final = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af\u0e00-\u0e7f]")
-# privacy tokens as they are, escaped for HTML, broken over a line, or as the placeholders that prompts speak of
+# vault tokens as they are, escaped for HTML, broken over a line, or as the placeholders that prompts speak of
 _TOKENS: Final = re.compile(
     r"(?:<|&lt;)\s*[A-Z][A-Z_]{1,30}\s*:\s*[A-Z2-7]{6,12}\s*(?:>|&gt;)|\b[A-Z][A-Z_]{2,30}:[A-Z2-7]{6,12}\b"
     r"|\[[A-Z][A-Z_]{2,30}_\d{1,4}\]"
@@ -45,7 +45,9 @@ _SHORT_LINE: Final = 32
 
 
 def sentences(text: str) -> list[str]:
-    """The prose sentences of plain text or Markdown: without headings, tables, code blocks and list marks."""
+    """Returns the prose sentences of plain text or Markdown: no headings, tables, code blocks or
+    list marks.
+    """
     found: list[str] = []
     for block in _blocks(text[:TEXT_CHARS_MAX]):
         found.extend(_split(block))
@@ -53,23 +55,23 @@ def sentences(text: str) -> list[str]:
 
 
 def prose(text: str) -> list[str]:
-    """The sentences that say something: without contact lines, tokens and fragments, unless there is nothing else."""
+    """Returns the sentences without contact lines, tokens and fragments, unless there is nothing else."""
     found = sentences(text)
     return [sentence for sentence in found if not is_contact(sentence) and _says_something(sentence)] or found
 
 
 def without_tokens(text: str) -> str:
-    """The text without privacy tokens, in any form in which they may stand in it."""
+    """Returns the text without vault tokens, in any form in which they may stand in it."""
     return _TOKENS.sub(" ", text) if ":" in text or "_" in text else text
 
 
 def without_addresses(text: str) -> str:
-    """The text without privacy tokens, URLs and mail addresses: their parts are no words."""
+    """Returns the text without vault tokens, URLs and mail addresses: their parts are not words."""
     return _URL.sub(" ", without_tokens(text))
 
 
 def is_contact(line: str) -> bool:
-    """Whether a line gives a phone number, an address and the like, and says nothing else."""
+    """True if a line gives a phone number, an address and the like, and says nothing else."""
     plain = without_tokens(line)
     rest = _URL.sub(" ", plain)
     real = sum(len(word) > 1 for word in _LETTERS.findall(rest))
@@ -89,19 +91,19 @@ def _says_something(sentence: str) -> bool:
 
 
 def headings(text: str) -> list[str]:
-    """The Markdown headings, without their marks."""
+    """Returns the Markdown headings, without their marks."""
     return [clean(line.lstrip("# ")) for line in text[:TEXT_CHARS_MAX].splitlines() if re.match(r"#{1,6}\s", line)]
 
 
 def clean(line: str) -> str:
-    """A line without inline Markdown and with single spaces."""
+    """Returns a line without inline Markdown and with single spaces."""
     line = _LINK.sub(r"\1", line)
     line = _EMPHASIS.sub(r"\1", _MARKS.sub(r"\2", line))
     return " ".join(line.split())
 
 
 def shortened(text: str, chars_max: int) -> str:
-    """The text's head, cut between two words."""
+    """Returns the start of the text, cut between two words."""
     if len(text) <= chars_max:
         return text
     head = text[: chars_max + 1]
@@ -109,15 +111,15 @@ def shortened(text: str, chars_max: int) -> str:
 
 
 def _blocks(text: str) -> list[str]:
-    """Paragraphs and list items, each on one line."""
+    """Returns paragraphs and list items, each on one line."""
     blocks: list[str] = []
-    held: list[str] = []
+    lines_of_block: list[str] = []
     fenced = False
 
     def flush() -> None:
-        if held:
-            blocks.append(clean(" ".join(held)))
-            held.clear()
+        if lines_of_block:
+            blocks.append(clean(" ".join(lines_of_block)))
+            lines_of_block.clear()
 
     lines = text.splitlines()
     for line, following in zip(lines, [*lines[1:], ""], strict=False):
@@ -133,17 +135,19 @@ def _blocks(text: str) -> list[str]:
             blocks.append(clean(line))
         elif _LIST.match(line):
             flush()
-            held.append(_LIST.sub("", line, count=1))
+            lines_of_block.append(_LIST.sub("", line, count=1))
         else:
-            held.append(line.lstrip("> "))
-        if held and _stands_alone(line, following):
+            lines_of_block.append(line.lstrip("> "))
+        if lines_of_block and _stands_alone(line, following):
             flush()
     flush()
     return blocks
 
 
 def _stands_alone(line: str, following: str) -> bool:
-    """Whether a line is one of a letterhead, an address or a list without marks, and no part of a wrapped text."""
+    """True if a line belongs to a letterhead, an address or a list without marks, and not to a
+    wrapped text.
+    """
     line, following = line.strip(), following.strip()
     if not line or not following or len(line) > _SHORT_LINE or line.endswith((",", "-", "–", "(")):
         return False
@@ -164,7 +168,9 @@ def _split(block: str) -> list[str]:
 
 
 def _goes_on(head: str, rest: str) -> bool:
-    """Whether a full stop belongs to an abbreviation or an ordinal number, and the sentence goes on after it."""
+    """True if a full stop belongs to an abbreviation or an ordinal number, and the sentence goes on
+    after it.
+    """
     written = head.rsplit(None, 1)[-1].lstrip("(\"'„“«[").rstrip(".")
     last = written.lower()
     following = rest[:1]
@@ -183,12 +189,12 @@ def _goes_on(head: str, rest: str) -> bool:
 
 
 def words(text: str) -> list[str]:
-    """Words, numbers and privacy tokens in order, as written."""
+    """Returns words, numbers and vault tokens in order, as written."""
     return WORD.findall(text)
 
 
 def stem(word: str) -> str:
-    """A crude stem that joins plurals and verb forms; only for comparing."""
+    """Returns a crude stem that joins plurals and verb forms; only for comparing."""
     word = word.lower()
     for suffix in ("ations", "ation", "ments", "ment", "ingly", "ing", "ies", "edly", "ed", "es", "ly", "s"):
         if word.endswith(suffix) and len(word) - len(suffix) >= 4:
@@ -197,7 +203,7 @@ def stem(word: str) -> str:
 
 
 def terms(text: str, stopwords: frozenset[str]) -> list[str]:
-    """The stems that carry topic; privacy tokens and bare numbers don't."""
+    """Returns the stems that carry topic; vault tokens and bare numbers don't."""
     return [
         stem(word)
         for word in words(text)
@@ -228,10 +234,11 @@ def language_code(name: str) -> str:
 
 
 def detect_language(text: str) -> tuple[str, float]:
-    """ISO 639-1 code and a confidence of 0..1; `und` if there are too few words to tell.
+    """Returns the ISO 639-1 code and a confidence of 0..1; `und` if there are too few words.
 
-    The script decides where it can. Latin scripts compare function words and the trigrams of those words, as in
-    Cavnar and Trenkle, N-Gram-Based Text Categorization (1994), with profiles made of the function-word lists.
+    The script decides where it can. Latin scripts compare function words and the trigrams of those
+    words, as in Cavnar and Trenkle, N-Gram-Based Text Categorization (1994), with profiles made of
+    the function-word lists.
     """
     sample = without_tokens(text[:20_000])
     letters = _LETTERS.findall(sample.lower())

@@ -1,7 +1,8 @@
-"""A gloss, not a translation: frequent phrases and words from `glossary.csv`; everything else stays as it is.
+"""A gloss, not a translation: frequent phrases and words from `glossary.csv`; everything else stays
+as it is.
 
-It exists so that a translation workflow runs offline and its output depends on its input. The output says that it is a
-gloss.
+It exists so that a translation workflow runs offline and its output depends on its input. The
+output says that it is a gloss.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LANGUAGES: Final = tuple(_TABLE[0])
 def translate(text: str, target: str, source: str = "") -> dict[str, Any]:
     """Returns {"translation", "source_language", "target_language", "method", "coverage": 0..1}.
 
-    method: `gloss`, `none` (no glossary for these languages) or `unchanged` (both languages are the same).
+    method: `gloss`, `none` (no glossary for these languages) or `unchanged` (both languages are the
+    same).
     """
     target = t.language_code(target)
     source = t.language_code(source) if source else t.detect_language(text)[0]

@@ -1,4 +1,7 @@
-"""Function words by language, and words before and after a full stop that does not end a sentence. See `words.toml`."""
+"""Function words by language, and words before and after a full stop that does not end a sentence.
+
+See `words.toml`.
+"""
 
 from __future__ import annotations
 

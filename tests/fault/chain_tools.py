@@ -24,13 +24,13 @@ async def _call(context: StepContext, given: int) -> dict[str, Any]:
     return {"number": number, "given": given}
 
 
-@tool(name="rows.add", idempotent=True)
+@tool(name="chains.add", idempotent=True)
 async def add(context: StepContext, given: int = 0) -> dict[str, Any]:
     """May run again."""
     return await _call(context, given)
 
 
-@tool(name="rows.pay", idempotent=False)
+@tool(name="chains.pay", idempotent=False)
 async def pay(context: StepContext, given: int = 0) -> dict[str, Any]:
     """Must not happen twice in an attempt."""
     return await _call(context, given)

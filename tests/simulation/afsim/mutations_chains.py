@@ -16,7 +16,7 @@ from agentflow_worker.tasks import reports
 Change = tuple[Any, Any, Any]
 
 
-def row_without_fence() -> list[Change]:
+def chain_without_fence() -> list[Change]:
     """The report that begins the next step is written whatever the scheduler has decided."""
     real = reports.Reporter.send
 
@@ -26,7 +26,7 @@ def row_without_fence() -> list[Change]:
     return [(reports.Reporter, "send", send)]
 
 
-def row_over_when_reported() -> list[Change]:
+def chain_over_when_reported() -> list[Change]:
     """A task whose own step was reported counts as over, whatever follows in it."""
     real = machine.position
 
@@ -37,7 +37,7 @@ def row_over_when_reported() -> list[Change]:
     return [(machine, "position", position)]
 
 
-def row_from_its_head() -> list[Change]:
+def chain_from_its_head() -> list[Change]:
     """Whoever gets a task again begins it with its first step."""
     real = machine.position
 
@@ -48,7 +48,7 @@ def row_from_its_head() -> list[Change]:
     return [(machine, "position", position)]
 
 
-def row_duplicate_believed() -> list[Change]:
+def chain_duplicate_believed() -> list[Change]:
     """A report that another had written counts as this worker's own."""
     real = reports.Reporter.hand_on
 
@@ -59,8 +59,8 @@ def row_duplicate_believed() -> list[Change]:
     return [(reports.Reporter, "hand_on", hand_on)]
 
 
-def row_of_anything() -> list[Change]:
-    """A row takes in what the scheduler has to decide: conditions, timeouts."""
+def chain_of_anything() -> list[Change]:
+    """A chain takes in what the scheduler has to decide: conditions, timeouts."""
 
     def follows(_head: Any, _node: Any, following: Any) -> bool:
         return following.kind in chain.KINDS and following.work is not None and not following.parallel
@@ -78,8 +78,8 @@ def shared_between_steps() -> list[Change]:
     return [(machine, "plain", lambda value: value)]
 
 
-def slot_kept_for_the_row() -> list[Change]:
-    """The slot of a keyed lane is held until the row that began in it has ended."""
+def slot_kept_for_the_chain() -> list[Change]:
+    """The slot of a keyed lane is held until the chain that began in it has ended."""
     real = chain.extend
 
     def extend(its_run: Any, out: Any) -> None:
@@ -93,13 +93,13 @@ def slot_kept_for_the_row() -> list[Change]:
     return [(chain, "extend", extend)]
 
 
-def window_loses_the_row() -> list[Change]:
+def window_loses_the_chain() -> list[Change]:
     """The pool's window forgets who goes on."""
     return [(pools.Pools, "_begun", lambda *_: None)]
 
 
 ALL: tuple[Callable[[], list[Change]], ...] = (
-    row_without_fence, row_over_when_reported, row_from_its_head, row_duplicate_believed,
-    row_of_anything, begun_unheeded, shared_between_steps,
-    slot_kept_for_the_row, window_loses_the_row,
+    chain_without_fence, chain_over_when_reported, chain_from_its_head, chain_duplicate_believed,
+    chain_of_anything, begun_unheeded, shared_between_steps,
+    slot_kept_for_the_chain, window_loses_the_chain,
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""kill -9 and SIGSTOP of workers and schedulers while workers go on with rows of steps by themselves: every run ends,
+"""kill -9 and SIGSTOP of workers and schedulers while workers go on with chains of steps by themselves: every run ends,
 no step is offered, begun or reported twice, and each was given what the log says of the one before it."""
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ async def processes(tmp_path: Path, nats_url: str) -> AsyncIterator[Processes]:
         NAMES,
         nats_url,
         CALLS_FILE=tmp_path / "calls",
-        WORKER_LOAD=Path(__file__).with_name("row_tools.py"),
+        WORKER_LOAD=Path(__file__).with_name("chain_tools.py"),
         WORKER_CONCURRENCY=20,
         AGENTFLOW_ACK_WAIT_S=1,
         SCHEDULER_SNAPSHOT_EVERY=300,
@@ -47,20 +47,24 @@ async def processes(tmp_path: Path, nats_url: str) -> AsyncIterator[Processes]:
         yield started
 
 
-def rows() -> dict[str, Any]:
+def chain() -> dict[str, Any]:
     nodes = []
     for number in range(STEPS):
         args = {"given": f"s{number - 1}.output.number" if number else 0}
-        node: dict[str, Any] = {"id": f"s{number}", "type": "tool", "config": {"tool_name": "rows.add", "inputs": args}}
+        node: dict[str, Any] = {
+            "id": f"s{number}",
+            "type": "tool",
+            "config": {"tool_name": "chains.add", "inputs": args},
+        }
         if number == PAID:
-            node["config"]["tool_name"] = "rows.pay"
+            node["config"]["tool_name"] = "chains.pay"
             node["policy"] = {"on_unknown": "retry", "retry": {"max_attempts": 20, "initial_ms": 10}}
         nodes.append(node)
     edges = [{"from": f"s{number}", "to": f"s{number + 1}"} for number in range(STEPS - 1)]
-    return parse_dict({"name": "rows", "dag": {"nodes": nodes, "edges": edges}}).canonical()
+    return parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
-async def test_rows_survive_kill_9_and_stops(processes: Processes, nats_url: str, tmp_path: Path) -> None:
+async def test_chains_survive_kill_9_and_stops(processes: Processes, nats_url: str, tmp_path: Path) -> None:
     chance = random.Random(SEED)
 
     def strike() -> None:
@@ -74,14 +78,14 @@ async def test_rows_survive_kill_9_and_stops(processes: Processes, nats_url: str
     log = EventLog(nc)
     await log.start()
     await processes.ready()
-    definition = rows()
+    definition = chain()
     runs = set(await asyncio.gather(*(submit(log, definition) for _ in range(RUNS))))
     await drive(log, processes, runs, RUNS * STEPS, [strike] * FAULTS)
 
     told = await Told.by(log)
     assert set(told.states) == runs
-    in_rows = sum(isinstance(event, ev.StepCompleted) and event.begun is not None for event in told.events)
-    assert in_rows > RUNS, "many steps were begun by the worker of the one before: fewer, the slower the machine is"
+    in_chains = sum(isinstance(event, ev.StepCompleted) and event.begun is not None for event in told.events)
+    assert in_chains > RUNS, "many steps were begun by the worker of the one before: fewer, the slower the machine is"
 
     lines = [line.split() for line in (tmp_path / "calls").read_text().splitlines()]
     calls = {(run, step, int(given), int(number)) for run, step, _, given, number in lines}

@@ -12,5 +12,5 @@ from agentflow_common.log.consumers import PullError
 NATS: Final[tuple[type[Exception], ...]] = (nats.errors.Error, PullError)
 AWAY: Final[tuple[type[Exception], ...]] = (*NATS, TimeoutError)
 """NATS, or the leader of a stream, does not answer now."""
-WEATHER: Final[tuple[type[Exception], ...]] = (*AWAY, AgentFlowError)
+SURVIVED: Final[tuple[type[Exception], ...]] = (*AWAY, AgentFlowError)
 """Errors that a loop which follows the log survives: it reports them and tries again."""
