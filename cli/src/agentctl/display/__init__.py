@@ -1,1 +1,3 @@
 """How results look: tables, live views, progress."""
+
+__all__ = ["live", "output", "render"]

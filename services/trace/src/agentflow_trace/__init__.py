@@ -1,1 +1,3 @@
 """The trace service: it copies the log to ClickHouse and answers questions about runs."""
+
+__all__ = []

@@ -2,3 +2,5 @@
 
 Authors of tools import from `agentflow_worker.registry` and `agentflow_worker.context`.
 """
+
+__all__ = ["context", "registry"]

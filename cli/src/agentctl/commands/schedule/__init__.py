@@ -1,1 +1,3 @@
 """`agentctl schedule`: schedules and their calendars."""
+
+__all__ = ["schedules"]

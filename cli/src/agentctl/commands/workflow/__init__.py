@@ -1,1 +1,3 @@
 """`agentctl workflow`: definitions and runs."""
+
+__all__ = ["run"]

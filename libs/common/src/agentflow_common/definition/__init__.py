@@ -1,1 +1,14 @@
 """Workflow definitions: the model, how text becomes one, and how two of them differ."""
+
+__all__ = [
+    "checks",
+    "dependencies",
+    "diff",
+    "durations",
+    "json_schema",
+    "model",
+    "nodes",
+    "parse",
+    "walks",
+    "yaml_text",
+]

@@ -1,1 +1,3 @@
 """Schedules: their definition, their fire times, and the fold of their log."""
+
+__all__ = ["field_types", "fire_times", "fold", "json_schema", "load", "spec"]

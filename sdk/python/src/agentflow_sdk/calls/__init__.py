@@ -13,7 +13,6 @@ __all__ = [
     "controls",
     "lanes",
     "prompts",
-    "references",
     "schedules",
     "tools",
     "traces",

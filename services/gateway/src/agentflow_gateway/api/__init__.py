@@ -1,3 +1,3 @@
 """The boundary of the gRPC API: the caller, the bounds of a call, pages, and the form of errors."""
 
-__all__ = ["auth", "call", "convert", "door", "errors", "gate", "pages"]
+__all__ = ["call", "convert", "door", "errors", "gate", "pages"]

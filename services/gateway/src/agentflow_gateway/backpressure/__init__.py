@@ -1,3 +1,3 @@
 """Accepts or refuses further runs, by what the schedulers have in hand."""
 
-__all__ = ["admission", "load_reports"]
+__all__ = ["load_reports"]

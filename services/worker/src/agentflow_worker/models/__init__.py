@@ -1,1 +1,3 @@
 """Steps that call a model."""
+
+__all__ = ["llm_step"]

@@ -2,3 +2,5 @@
 
 `executor` takes a task to its end. `task_chain` is the task and `attempt` the step in hand.
 """
+
+__all__ = ["executor", "pool_queues"]

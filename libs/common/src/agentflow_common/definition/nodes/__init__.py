@@ -1,1 +1,3 @@
 """The nodes of a workflow definition: what each type takes, what it calls, what it reads."""
+
+__all__ = ["base", "calls", "policy", "types", "work"]

@@ -2,3 +2,5 @@
 
 The functions take a StepContext, `at`. They decide about that step and its parts, and never about the run as a whole.
 """
+
+__all__ = ["advance", "attempts", "lane_slots", "subworkflows", "time_limits", "verdict"]

@@ -1,0 +1,60 @@
+"""The public face of a room: `__all__` of its `__init__` names the modules that other rooms may import."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+
+import pytest
+
+from tests.architecture import map as code_map
+
+
+@cache
+def face(package: str) -> frozenset[str] | None:
+    """Returns the names in the `__all__` of a package; None if its `__init__` holds code of its own."""
+    names: frozenset[str] = frozenset()
+    for node in ast.parse(code_map.modules()[package].read_text()).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else None
+        if isinstance(target, ast.Name) and target.id == "__all__":
+            names = frozenset(ast.literal_eval(node.value))  # type: ignore[union-attr]
+        elif isinstance(target, ast.Name) and target.id == "__version__":
+            continue
+        elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            return None
+    return names
+
+
+PACKAGES = sorted(name for name, path in code_map.modules().items() if path.name == "__init__.py")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_says_what_it_holds(package: str) -> None:
+    text = ast.get_docstring(ast.parse(code_map.modules()[package].read_text())) or ""
+    assert len(text) > 20 and text.split(".")[0] != package, "its __init__ begins with a sentence about the room"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_face_names_modules_that_exist(package: str) -> None:
+    names = face(package) or frozenset()
+    assert [name for name in sorted(names) if f"{package}.{name}" not in code_map.modules()] == []
+
+
+def test_other_rooms_import_only_what_a_room_shows() -> None:
+    wrong = []
+    for module, targets in sorted(code_map.imports_of_modules().items()):
+        for target in sorted(targets):
+            parts = target.split(".")
+            for at in range(1, len(parts)):
+                room = ".".join(parts[:at])
+                names = face(room)
+                if (
+                    module != room
+                    and not module.startswith(f"{room}.")
+                    and names is not None
+                    and parts[at] not in names
+                ):
+                    wrong.append(
+                        f"{module} imports {target}: add {parts[at]!r} to __all__ of {room}, or import another"
+                    )
+    assert wrong == []
