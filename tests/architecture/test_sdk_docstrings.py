@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import agentflow_sdk
-from agentflow_sdk import body, calls
+from agentflow_sdk import AsyncClient, Client, body, calls
 from agentflow_sdk.testing import FakeAgentFlow, status_details
 
 CLASSES: list[type] = [
@@ -120,6 +120,6 @@ def test_every_class_explains_its_fields_and_the_arguments_of_its_constructor(ki
     assert (kind.__doc__ or "").strip() and not (kind.__doc__ or "").startswith(f"{kind.__name__}(")
     if is_dataclass(kind):
         assert [name for name, explained in _fields(kind) if not explained] == []
-    elif "__init__" in vars(kind):
-        parameters = [name for name in inspect.signature(kind.__init__).parameters if name != "self"]
+    elif "__init__" in vars(kind) or kind in (Client, AsyncClient):
+        parameters = list(inspect.signature(kind).parameters)
         assert documented(sections(kind.__doc__ or "").get("Args", "")) == parameters

@@ -177,7 +177,7 @@ def test_usage_08_a_budget_on_a_workflow_that_is_not_there_is_refused(platform: 
     made = platform.cli(
         "budget", "create", "--limit", "1", "--name", "later", "--scope", "workflow:zzz", "--allow-unknown", token=org
     )
-    assert made.returncode == 0 and "once a workflow of that name is there" in made.stderr, made.stderr
+    assert made.returncode == 0 and "takes effect once there is a workflow zzz" in made.stderr, made.stderr
 
 
 def test_usage_08_a_setting_for_a_lane_that_nothing_uses_says_so(platform: Any) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from agentctl import session
-from agentctl.display.output import counts, duration, money, note, stdout
+from agentctl.display import render
+from agentctl.display.output import counts, duration, money, note, stdout, table
 from agentctl.failures import FAILED, INTERRUPTED, CliError
 from agentflow_sdk.transport import connection
 
@@ -29,7 +30,7 @@ _BINARY: Final = "takes text, Markdown, HTML and PDF"
 
 
 def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
-    """Exit code 0 only if the run completed. What is wrong with the document is said before anything starts."""
+    """Returns the exit code: 0 only if the run completed. The document is checked before anything starts."""
     began = time.monotonic()
     examples = find_examples()
     document = check_document(doc or examples / DOCUMENT)
@@ -45,7 +46,8 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
     else:
         note(f"the stack runs already, at {running.grpc}")
     copy = place(document, data_dir / "files" / "demo" / str(os.getpid()))
-    target = session.with_stack(connection.Target("", "", "", {}), connection.read_stack(data_dir))
+    found = connection.read_stack(data_dir)  # whatever flags and environment name, this stack is meant
+    target = connection.Target(str(found["grpc"]), connection.stack_token(found), "", {})
     try:
         with session.open_client(target) as client:
             code = _show(client, definition, copy, data_dir, examples / DOCUMENT == document)
@@ -63,16 +65,16 @@ def run(doc: Path | None, data_dir: Path, *, keep: bool) -> int:
 
 
 def find_examples() -> Path:
-    """The folder `examples`: above the current folder, above this file (a checkout), or in the installed package."""
+    """Returns the folder `examples`, above the current folder or above this file (in a checkout)."""
     here = Path(__file__).resolve()
     for base in (Path.cwd(), *Path.cwd().parents, *here.parents):
         if (base / "examples" / EXAMPLE).is_file():
             return base / "examples"
-    raise CliError(f"examples/{EXAMPLE} is not to be found", fix="run this in a checkout of AgentFlow")
+    raise CliError(f"examples/{EXAMPLE} was not found", fix="run this in a checkout of AgentFlow")
 
 
 def check_document(path: Path) -> Path:
-    """The document's absolute path. CliError for what no tool could read."""
+    """Returns the absolute path of a document. Raises CliError if no tool can read it."""
     file = path.expanduser().absolute()
     if not file.exists():
         raise CliError(f"{path}: there is no such file", fix="name a text, Markdown, HTML or PDF file")
@@ -82,7 +84,7 @@ def check_document(path: Path) -> Path:
     if size == 0:
         raise CliError(f"{path}: the file is empty", fix="name a document with text in it")
     if size <= BLANK_BYTES_MAX and not file.read_bytes().strip():
-        raise CliError(f"{path}: the file holds nothing but blanks", fix="name a document with text in it")
+        raise CliError(f"{path}: the file contains only blanks", fix="name a document with text in it")
     if size > FILE_BYTES_MAX:
         raise CliError(f"{path}: {size / 1024**2:.0f} MB, the limit is {FILE_BYTES_MAX // 1024**2} MB", fix="split it")
     with file.open("rb") as stream:
@@ -91,14 +93,14 @@ def check_document(path: Path) -> Path:
     if head.startswith(b"%PDF-") or head.startswith(marks):
         return file
     if file.suffix.lower() == ".pdf":
-        raise CliError(f"{path}: named .pdf, but it is no PDF file", fix="export it again as PDF")
+        raise CliError(f"{path}: named .pdf, but it is not a PDF file", fix="export it again as PDF")
     if b"\x00" in head:
         raise CliError(f"{path}: a binary file; this demo {_BINARY}", fix="export it as PDF or text first")
     return file
 
 
 def place(document: Path, folder: Path) -> Path:
-    """A copy inside the stack's file root: the roots stay narrow, whatever file the user names."""
+    """Copies a document into the stack's file root, so that the roots stay narrow. Returns the copy."""
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / document.name
     copy.write_bytes(document.read_bytes())
@@ -106,7 +108,7 @@ def place(document: Path, folder: Path) -> Path:
 
 
 def _remove(copy: Path) -> None:
-    """The run is over: of the document, nothing stays behind but tokens."""
+    """Removes the copy after the run, so that nothing but tokens stays of the document."""
     copy.unlink(missing_ok=True)
     with contextlib.suppress(OSError):
         copy.parent.rmdir()
@@ -115,7 +117,7 @@ def _remove(copy: Path) -> None:
 def _show(client: Client, definition: str, document: Path, data_dir: Path, shipped: bool) -> int:
     import yaml
 
-    from agentctl.display import live, render
+    from agentctl.display import live
 
     registration = client.workflows.register(definition)
     submission = client.workflows.submit(
@@ -137,7 +139,7 @@ def _show(client: Client, definition: str, document: Path, data_dir: Path, shipp
     _heading(console, "Redacted before anything was stored or sent to a model")
     console.print(counts(result.redactions) if result.redactions else "nothing sensitive was found")
     _timeline(console, client, result)
-    _next(console, result, shipped, data_dir)
+    _next(console, result.run_id, shipped, data_dir)
     return 0
 
 
@@ -146,25 +148,21 @@ def _heading(console: Console, text: str) -> None:
 
 
 def _cost(console: Console, result: Run) -> None:
-    """Where the price comes from is part of it: which model answered, and what it used."""
-    from agentctl.display.output import table
-
+    """Prints the cost, and where it comes from: the models that answered, and what they used."""
     tokens = f"{result.input_tokens:,} tokens in, {result.output_tokens:,} out"
     _heading(console, f"Cost: {money(result.cost_nano_usd)} for {tokens}")
     steps = [step for step in result.steps if step.provider]
     rows = [(step.step, f"{step.provider}/{step.model}", step.prompt, money(step.cost_nano_usd)) for step in steps]
     console.print(table(("STEP", "ROUTE", "PROMPT", "COST"), rows, right=("COST",)))
     if steps and all(step.provider == "local" for step in steps):
-        console.print("price source: nominal prices of the `local` models, which run here, offline: nobody is paid.")
+        console.print("price source: nominal prices of the `local` models, which run here, offline, so no one is paid.")
         console.print("Set OPENAI_API_KEY, ANTHROPIC_API_KEY, GOOGLE_API_KEY or COHERE_API_KEY before `agentctl up`,")
-        console.print("and calls may go to models of theirs.")
+        console.print("and calls may go to their models.")
     else:
         console.print("price source: genai-prices, for the model that answered; those of `local` are nominal")
 
 
 def _timeline(console: Console, client: Client, result: Run) -> None:
-    from agentctl.display import render
-
     _heading(console, f"Timeline: {duration(result.duration_ms)}")
     try:
         console.print(render.timeline(client.traces.get(result.run_id)))
@@ -173,8 +171,8 @@ def _timeline(console: Console, client: Client, result: Run) -> None:
         note(f"the trace is not there yet ({error}); see: agentctl trace get {result.run_id}")
 
 
-def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
-    _heading(console, f"Run {result.run_id}. Try next:")
+def _next(console: Console, run_id: str, shipped: bool, data_dir: Path) -> None:
+    _heading(console, f"Run {run_id}. Try next:")
     if shutil.which("agentctl") is None:
         activate = Path(sys.prefix) / "bin" / "activate"
         near = activate.relative_to(Path.cwd()) if activate.is_relative_to(Path.cwd()) else activate
@@ -182,11 +180,8 @@ def _next(console: Console, result: Run, shipped: bool, data_dir: Path) -> None:
     if data_dir != connection.data_dir():
         console.print(f"  export AGENTFLOW_DATA_DIR={data_dir}")
     lines = [
-        (
-            "agentctl workflow get " + result.run_id + " --reveal --reason demo",
-            "the originals behind the tokens (audited)",
-        ),
-        ("agentctl trace get " + result.run_id + " --output timeline", "what happened, step by step"),
+        (f"agentctl workflow get {run_id} --reveal --reason demo", "the originals behind the tokens (audited)"),
+        (f"agentctl trace get {run_id} --output timeline", "what happened, step by step"),
         ("make run DOC=your.pdf" if shipped else "make run", "a document of yours" if shipped else "the shipped one"),
         (f"agentctl workflow submit examples/{EXAMPLE} --help", "budgets, tags, idempotency"),
         ("agentctl status --verbose", "the processes behind it"),

@@ -1,4 +1,4 @@
-"""What a failed command says and how it exits.
+"""The messages and exit codes of commands that fail.
 
 0: done (when waiting or watching: the run completed). 1: the run failed or was cancelled. 2: usage or bad input.
 3: AgentFlow can't be reached. 4: not authenticated or not allowed. 130: interrupted.
@@ -30,7 +30,7 @@ _LINE: Final = re.compile(r"line (\d+)(?:, column (\d+))?(?:, (.*))?\Z")
 
 
 class CliError(Exception):
-    """A failure of the command line itself: one message with its place and the fix."""
+    """A failure of the command line itself: a message with its place, and the fix."""
 
     def __init__(self, message: str, *, fix: str = "", exit_code: int = BAD_INPUT) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class CliError(Exception):
 
 
 def exit_code_of(error: BaseException) -> int:
-    """SDK errors and those of agentflow_common carry the same codes, so both are read without importing either."""
+    """Returns the exit code of an error. The SDK and agentflow_common use the same codes, so neither is imported."""
     if isinstance(error, CliError):
         return error.exit_code
     if isinstance(error, OSError):
@@ -49,11 +49,12 @@ def exit_code_of(error: BaseException) -> int:
 
 
 def is_expected(error: BaseException) -> bool:
+    """True for an error that has a message for users."""
     return isinstance(error, CliError | OSError) or (hasattr(error, "problems") and hasattr(error, "code"))
 
 
 def lines_of(error: BaseException, source: str = "") -> list[str]:
-    """The error as the user reads it. source: the file that `line N` in the problems' places belongs to."""
+    """Returns an error as the user reads it. source: the file that `line N` in the problems' places belongs to."""
     if isinstance(error, CliError):
         return [error.message, *([f"  {error.fix}"] if error.fix else [])]
     if isinstance(error, OSError):
@@ -74,7 +75,7 @@ def lines_of(error: BaseException, source: str = "") -> list[str]:
 
 
 def problem_line(problem: Any, source: str = "") -> str:
-    """`FILE:12: dag.nodes[0].type: unknown node type 'x' (use one of ...)`."""
+    """Returns a problem in one line: `FILE:12: dag.nodes[0].type: unknown node type 'x' (use one of ...)`."""
     match = _LINE.match(problem.place)
     if match and source:
         column = f":{match[2]}" if match[2] else ""

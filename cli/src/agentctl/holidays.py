@@ -1,4 +1,4 @@
-"""Dates of holidays from a file: an iCalendar file's all-day events (RFC 5545), or a date a line."""
+"""Dates of holidays from a file: the all-day events of an iCalendar file (RFC 5545), or one date a line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ _LINE: Final = re.compile(r"([A-Z-]+)((?:;[^:\"]*(?:\"[^\"]*\"[^:\"]*)*)?):(.*)"
 
 
 def read(text: str, source: str) -> list[str]:
-    """`2030-12-25`, or `12-25` for every year, each once and in order. CliError says which line is wrong."""
+    """Returns the dates, `2030-12-25` or `12-25` for every year, each once and in order.
+
+    Raises CliError that names what is wrong.
+    """
     found = _events(text, source) if "BEGIN:VCALENDAR" in text[:1000] else _lines(text)
     dates = sorted(set(found))
     if not dates:
         fix = "write one date a line, 2030-12-25 or 12-25, or give an iCalendar file with all-day events"
-        raise CliError(f"{source} holds no dates", fix=fix, exit_code=BAD_INPUT)
+        raise CliError(f"{source} contains no dates", fix=fix, exit_code=BAD_INPUT)
     return dates
 
 
@@ -31,7 +34,7 @@ def _lines(text: str) -> Iterator[str]:
 
 
 def _events(text: str, source: str) -> Iterator[str]:
-    """Cancelled events are left out, and so is what begins at an hour: it closes no day."""
+    """Yields the dates of events. Cancelled events and events that begin at an hour are left out."""
     event: dict[str, str] | None = None
     for line in _FOLDED.sub("", text).splitlines():
         match = _LINE.match(line)
@@ -62,7 +65,7 @@ def _days(event: dict[str, str], source: str) -> Iterator[str]:
         raise CliError(f"{source}: {what!r} is longer than {DAYS_MAX} days", exit_code=BAD_INPUT)
     rule = set(event.get("RRULE", "").upper().split(";")) - {"", "INTERVAL=1"}
     if rule - {"FREQ=YEARLY"}:
-        fix = "give each date as an event of its own; what comes on the same day of every year may say FREQ=YEARLY"
+        fix = "give each date as an event of its own; an event on the same day of every year may use FREQ=YEARLY"
         raise CliError(f"{source}: {what!r} repeats by {event['RRULE']}", fix=fix, exit_code=BAD_INPUT)
     form = "%m-%d" if rule else "%Y-%m-%d"
     for number in range(max(1, (end - first).days)):

@@ -26,7 +26,7 @@ class _Root(Group):
         except KeyboardInterrupt:
             raise typer.Exit(failures.INTERRUPTED) from None
         except BrokenPipeError:
-            # the reader of a pipe has gone: nobody is left to tell
+            # the reader of a pipe has gone, so no message would be read
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
             raise typer.Exit(failures.FAILED) from None
         except Exception as error:
@@ -52,20 +52,16 @@ app = typer.Typer(
     epilog="Exit codes: 0 done, 1 the run failed or was cancelled, 2 bad input, 3 not reachable, 4 no access, "
     "130 interrupted.",
 )
-app.add_typer(workflow.app, name="workflow", cls=Group)
-app.add_typer(prompt.app, name="prompt", cls=Group)
-app.add_typer(tools.app, name="tools", cls=Group)
-app.add_typer(trace.app, name="trace", cls=Group)
-app.add_typer(schedule.app, name="schedule", cls=Group)
-app.add_typer(budget.app, name="budget", cls=Group)
-app.add_typer(audit.app, name="audit", cls=Group)
-app.add_typer(dead.app, name="dead", cls=Group)
-app.add_typer(keys.app, name="keys", cls=Group)
-app.add_typer(lane.app, name="lane", cls=Group)
-app.add_typer(retention.app, name="retention", cls=Group)
-app.add_typer(backup.app, name="backup", cls=Group)
-app.add_typer(config.app, name="config", cls=Group)
-app.add_typer(completion.app, name="completion", cls=Group)
+
+
+def _add_groups(*modules: Any) -> None:
+    for module in modules:
+        app.add_typer(module.app)
+
+
+_add_groups(
+    workflow, prompt, tools, trace, schedule, budget, audit, dead, keys, lane, retention, backup, config, completion
+)
 stack.add_to(app)
 app.command()(logs.logs)
 app.command()(init.init)

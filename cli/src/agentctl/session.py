@@ -179,8 +179,3 @@ def require(target: Target) -> None:
             fix="set AGENTFLOW_TOKEN, pass --token, or store it with `agentctl config set token -`",
             exit_code=NO_ACCESS,
         )
-
-
-def with_stack(target: Target, stack: Mapping[str, Any]) -> Target:
-    """Returns the target of a stack that was just started. Flags and environment do not apply to it."""
-    return replace(target, endpoint=str(stack["grpc"]), token=connection.stack_token(stack), org_id="")

@@ -153,14 +153,14 @@ def test_usage_15_nothing_is_overwritten_without_force(still: Path, tmp_path: Pa
     before = archive.read_bytes()
     assert "--force" in cli("backup", "create", archive, "--data-dir", still, code=1).stderr
     archive.rename(tmp_path / "other.tar.gz")
-    assert "vault.key is there" in cli("backup", "create", archive, "--data-dir", still, code=1).stderr
+    assert "vault.key exists already" in cli("backup", "create", archive, "--data-dir", still, code=1).stderr
     assert before == (tmp_path / "other.tar.gz").read_bytes()
     cli("backup", "create", archive, "--data-dir", still, "--force")
     assert "inside the data dir" in cli("backup", "create", still / "x.tar.gz", "--data-dir", still, code=1).stderr
     (still / "files" / "a.txt").write_text("later")
     assert "is not empty" in cli("backup", "restore", archive, "--data-dir", still, code=1).stderr
     assert (still / "files" / "a.txt").read_text() == "later"
-    assert "what was there is in" in cli("backup", "restore", archive, "--data-dir", still, "--force").stderr
+    assert "the old data dir is now" in cli("backup", "restore", archive, "--data-dir", still, "--force").stderr
     assert (still / "files" / "a.txt").read_text() == "a"
     (aside,) = tmp_path.glob("still.before-restore-*")
     assert (aside / "files" / "a.txt").read_text() == "later"
@@ -234,7 +234,7 @@ def test_usage_15_a_damaged_archive_is_refused_and_nothing_is_left(damage: str, 
 
 
 def test_a_folder_without_a_stack_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(StackError, match="holds no stack's data"):
+    with pytest.raises(StackError, match="is not the data dir of a stack"):
         backup.create(tmp_path)
     assert "no file" in cli("backup", "verify", tmp_path / "none.tar.gz", code=1).stderr
     assert Layout(tmp_path).root == tmp_path

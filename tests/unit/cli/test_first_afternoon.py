@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,8 +70,7 @@ def test_the_audit_list_can_be_read_in_80_columns(monkeypatch: pytest.MonkeyPatc
 
 def test_what_to_try_next_is_not_torn_apart_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     console = narrow(monkeypatch)
-    result: Any = SimpleNamespace(run_id=RUN)
-    demo._next(console, result, True, Path(".agentflow").absolute())
+    demo._next(console, RUN, True, Path(".agentflow").absolute())
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     for why in ("what happened, step by step", "the originals behind the tokens (audited)"):
         line = next(line for line in lines if why in line)

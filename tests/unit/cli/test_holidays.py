@@ -60,5 +60,5 @@ def test_what_is_no_date_is_told(old: str, new: str, told: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "BEGIN:VCALENDAR\nEND:VCALENDAR\n"])
 def test_a_file_without_dates_is_told(text: str) -> None:
-    with pytest.raises(CliError, match="holds no dates"):
+    with pytest.raises(CliError, match="contains no dates"):
         holidays.read(text, "x")

@@ -144,8 +144,10 @@ class Events:
 
     def __call__(self, event_type: str, step: str = "", attempt: int = 0, **body: Any) -> RunEvent:
         self.sequence += 1
+        ended = event_type.removeprefix("run.")
+        status = RunStatus(ended) if ended in ("completed", "failed", "cancelled") else RunStatus.RUNNING
         return RunEvent(
-            self.sequence, event_type, 1000 + self.sequence, step, attempt, body, RunStatus.RUNNING, 7, self.sequence, 9
+            self.sequence, event_type, 1000 + self.sequence, step, attempt, body, status, 7, self.sequence, 9
         )
 
 
@@ -202,6 +204,22 @@ def test_the_view_follows_a_worker_that_goes_on_with_the_next_step() -> None:
     assert (count.status, count.duration_ms) == ("completed", 3)
 
 
+def test_the_view_takes_the_status_that_an_event_names_from_the_platforms_table() -> None:
+    event, view = Events(), RunView("run_1")
+    view.event(event("step.queued", "a", lane="gpu"))
+    assert (view.steps["a"].status, view.steps["a"].detail) == ("queued", "waits for a slot of lane gpu")
+    view.event(event("slot.refused", "a", error={"type": "lane_full", "message": "too many wait"}))
+    assert (view.steps["a"].status, view.steps["a"].detail) == ("failed", "lane_full: too many wait")
+    for outcome, status in (("completed", "completed"), ("retry", "retrying"), ("fail", "failed")):
+        view.event(event("outcome.resolved", "b", outcome=outcome))
+        assert view.steps["b"].status == status
+    for ended, status in (("continued", "waiting"), ("completed", "completed"), ("cancelled", "failed")):
+        view.event(event("child.ended", "c", status=ended))
+        assert view.steps["c"].status == status
+    view.event(event("timer.set", "c", kind="step_total"))
+    assert view.steps["c"].status == "failed"
+
+
 def test_where_endpoint_and_key_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("AGENTFLOW_ENDPOINT", "AGENTFLOW_TOKEN", "API_KEY", "AGENTFLOW_ORG"):
         monkeypatch.delenv(name, raising=False)
@@ -236,7 +254,7 @@ def test_the_demo_judges_the_document_before_anything_starts(tmp_path: Path) -> 
     (tmp_path / "image.png").write_bytes(b"\x89PNG\r\n\x1a\n\x00\x00\x00")
     (tmp_path / "fake.pdf").write_text("not a pdf")
     for name, words in (
-        ("missing.md", "no such file"), ("empty.txt", "empty"), ("image.png", "binary"), ("fake.pdf", "no PDF"),
+        ("missing.md", "no such file"), ("empty.txt", "empty"), ("image.png", "binary"), ("fake.pdf", "not a PDF"),
         ("", "not a file"),
     ):  # fmt: skip
         with pytest.raises(CliError, match=words) as caught:

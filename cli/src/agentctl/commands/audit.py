@@ -11,22 +11,21 @@ import typer
 
 from agentctl import runs, values
 from agentctl.display import render
-from agentctl.display.output import Format, Output, clean, counts, emit, note, table, when
+from agentctl.display.output import Columns, Format, Output, clean, counts, emit, note, table, table_of, when
 from agentctl.failures import FAILED, CliError
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import Since, Until, argument, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import AuditEntry, AuditProblem, Client
 
-app = typer.Typer(no_args_is_help=True, help="Read and verify the audit log (permission `auditor` or `admin`).")
+app = RemoteGroup("audit", "Read and verify the audit log (permission `auditor` or `admin`).")
 
 _MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
 
 
 @app.command("list")
-@remote
 @listed(50)
 def list_(
     client: Client,
@@ -51,7 +50,6 @@ def list_(
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     sequence: Annotated[int, argument("As `audit list` shows it.", min=1)],
@@ -73,7 +71,6 @@ def get(
 
 
 @app.command()
-@remote
 def verify(
     client: Client,
     against: Annotated[str, option("SEQUENCE:DIGEST that an earlier verify printed.")] = "",
@@ -117,16 +114,18 @@ def verify(
 
 
 def _table(found: list[AuditEntry]) -> Any:
-    rows = [
-        (str(e.sequence), when(e.at), e.action, e.actor, e.run_id, e.step, counts(e.counts), clean(e.reason))
-        for e in found
-    ]
-    return table(
-        ("SEQ", "AT", "ACTION", "ACTOR", "RUN", "STEP", "VALUES", "REASON"),
-        rows,
-        empty="no audit entry fits",
-        less=("STEP", "REASON", "VALUES", "RUN"),  # `audit get` has the rest; who did what is left
-    )
+    columns: Columns[AuditEntry] = {
+        "SEQ": lambda entry: entry.sequence,
+        "AT": lambda entry: when(entry.at),
+        "ACTION": lambda entry: entry.action,
+        "ACTOR": lambda entry: entry.actor,
+        "RUN": lambda entry: entry.run_id,
+        "STEP": lambda entry: entry.step,
+        "VALUES": lambda entry: counts(entry.counts),
+        "REASON": lambda entry: entry.reason,
+    }
+    less = ("STEP", "REASON", "VALUES", "RUN")  # `audit get` has these; who did what is left
+    return table_of(found, columns, empty="no audit entry fits", less=less)
 
 
 def _verified(entries: int, mark: str, problems: list[AuditProblem], compared: bool) -> Any:

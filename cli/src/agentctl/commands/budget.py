@@ -9,14 +9,14 @@ import typer
 from agentctl import values
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, note
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import argument, flag, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Budget, Client
 
-app = typer.Typer(no_args_is_help=True, help="Create, read, change and delete budgets.")
+app = RemoteGroup("budget", "Create, read, change and delete budgets.")
 
 Name = Annotated[str, argument("Id or name.", "BUDGET")]
 Usd = Annotated[str, option("US dollars with a decimal point: 1000 or 12.50.")]
@@ -27,7 +27,6 @@ def _show(budget: Budget, output: Format) -> None:
 
 
 @app.command()
-@remote
 def create(
     client: Client,
     limit: Usd,
@@ -47,7 +46,6 @@ def create(
 
 
 @app.command("set")
-@remote
 def set_(client: Client, budget: Name, limit: Usd, output: Output = Format.TABLE) -> None:
     """Change the limit of a budget. What was spent in this period stays counted."""
     item = client.budgets.set(budget, limit_usd=limit)
@@ -57,7 +55,6 @@ def set_(client: Client, budget: Name, limit: Usd, output: Output = Format.TABLE
 
 
 @app.command()
-@remote
 def delete(client: Client, budget: Name, output: Output = Format.TABLE) -> None:
     """Delete a budget: its limit ends, and calls in progress settle as usual."""
     item = client.budgets.delete(budget)
@@ -66,7 +63,6 @@ def delete(client: Client, budget: Name, output: Output = Format.TABLE) -> None:
 
 
 @app.command("list")
-@remote
 @listed(200)
 def list_(client: Client) -> Listing[Budget]:
     """List budgets with what is spent, reserved and left."""
@@ -74,7 +70,6 @@ def list_(client: Client) -> Listing[Budget]:
 
 
 @app.command()
-@remote
 def get(client: Client, budget: Name, output: Output = Format.TABLE) -> None:
     """Show a budget."""
     _show(client.budgets.get(budget), output)

@@ -11,16 +11,17 @@ import typer
 
 from agentctl import values
 from agentctl.display import render
-from agentctl.display.output import Format, Output, clean, emit, note, table, when
+from agentctl.display.output import Columns, Format, Output, clean, emit, note, table_of, when
 from agentctl.failures import FAILED
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import DryRun, RevealReason, argument, flag, option
-from agentctl.session import remote, sign
+from agentctl.session import sign
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, DeadLetter, DeadLetterChanges, DeadLetterOutcome
 
-app = typer.Typer(no_args_is_help=True, help="Dead letters: look at them, replay them, purge them.")
+app = RemoteGroup("dead", "Dead letters: look at them, replay them, purge them.")
 
 SEQUENCE_MAX: Final = 2**63 - 1
 Sequences = Annotated[list[int] | None, argument("As `dead list` shows them.", min=1, max=SEQUENCE_MAX)]
@@ -61,7 +62,6 @@ def _plain(letter: DeadLetter) -> dict[str, Any]:
 
 
 @app.command("list")
-@remote
 @choosing
 @listed(50, _plain)
 def list_(client: Client, chosen: dict[str, Any]) -> Listing[DeadLetter]:
@@ -70,7 +70,6 @@ def list_(client: Client, chosen: dict[str, Any]) -> Listing[DeadLetter]:
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     sequence: Annotated[int, argument("As `dead list` shows it.", min=1, max=SEQUENCE_MAX)],
@@ -97,7 +96,6 @@ def get(
 
 
 @app.command()
-@remote
 @choosing
 def replay(
     client: Client,
@@ -121,7 +119,6 @@ def replay(
 
 
 @app.command()
-@remote
 @choosing
 def purge(
     client: Client,
@@ -163,36 +160,30 @@ def _change(
 
 
 def _table(letters: list[DeadLetter]) -> Any:
-    rows = [
-        (
-            str(item.sequence),
-            when(item.buried_at),
-            item.origin,
-            item.reason,
-            item.run_id or "-",
-            f"{item.size_bytes:,}",
-            str(item.replays),
-            item.subject,
-        )
-        for item in letters
-    ]
-    columns = ("SEQ", "BURIED", "ORIGIN", "REASON", "RUN", "BYTES", "REPLAYS", "SUBJECT")
+    columns: Columns[DeadLetter] = {
+        "SEQ": lambda letter: letter.sequence,
+        "BURIED": lambda letter: when(letter.buried_at),
+        "ORIGIN": lambda letter: letter.origin,
+        "REASON": lambda letter: letter.reason,
+        "RUN": lambda letter: letter.run_id or "-",
+        "BYTES": lambda letter: f"{letter.size_bytes:,}",
+        "REPLAYS": lambda letter: letter.replays,
+        "SUBJECT": lambda letter: letter.subject,
+    }
+    numbers = ("SEQ", "BYTES", "REPLAYS")
     less = ("SUBJECT", "BYTES", "REPLAYS")
-    return table(columns, rows, right=("SEQ", "BYTES", "REPLAYS"), empty="there are no dead letters", less=less)
+    return table_of(letters, columns, right=numbers, empty="there are no dead letters", less=less)
 
 
 def _outcomes(outcomes: list[DeadLetterOutcome]) -> Any:
-    rows = [
-        (
-            str(o.letter.sequence),
-            o.outcome.replace("_", " "),
-            o.letter.origin,
-            o.letter.reason,
-            o.letter.run_id or "-",
-            o.problem,
-        )
-        for o in outcomes[:SHOWN_MAX]
-    ]
+    columns: Columns[DeadLetterOutcome] = {
+        "SEQ": lambda item: item.letter.sequence,
+        "OUTCOME": lambda item: item.outcome.replace("_", " "),
+        "ORIGIN": lambda item: item.letter.origin,
+        "REASON": lambda item: item.letter.reason,
+        "RUN": lambda item: item.letter.run_id or "-",
+        "PROBLEM": lambda item: item.problem,
+    }
     if len(outcomes) > SHOWN_MAX:
-        rows.append(("...", f"and {len(outcomes) - SHOWN_MAX:,} more", "", "", "", ""))
-    return table(("SEQ", "OUTCOME", "ORIGIN", "REASON", "RUN", "PROBLEM"), rows, right=("SEQ",))
+        note(f"the first {SHOWN_MAX} of {len(outcomes):,}:")
+    return table_of(outcomes[:SHOWN_MAX], columns, right=("SEQ",))

@@ -4,25 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from agentctl import values
 from agentctl.display import render
-from agentctl.display.output import Format, Output, emit, note, table, when
+from agentctl.display.output import Columns, Format, Output, emit, note, table_of, when
 from agentctl.failures import CliError
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import argument, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Lane
 
-app = typer.Typer(no_args_is_help=True, help="Lanes: how many steps run at a time, changed live.")
+app = RemoteGroup("lane", "Lanes: how many steps run at a time, changed live.")
 Name = Annotated[str, argument("A worker pool, or the key of a lane.", "NAME")]
 
 
 @app.command("list")
-@remote
 @listed(200)
 def list_(client: Client) -> Listing[Lane]:
     """List the lanes."""
@@ -30,14 +27,12 @@ def list_(client: Client) -> Listing[Lane]:
 
 
 @app.command()
-@remote
 def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Show a lane: its limits, which steps use it, how many wait."""
     _show(client.lanes.get(name), output)
 
 
 @app.command("set")
-@remote
 def set_(
     client: Client,
     name: Name,
@@ -60,7 +55,6 @@ def set_(
 
 
 @app.command()
-@remote
 def pause(
     client: Client, name: Name, reason: Annotated[str, option("Why.")] = "", output: Output = Format.TABLE
 ) -> None:
@@ -71,7 +65,6 @@ def pause(
 
 
 @app.command()
-@remote
 def resume(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Let the steps of a paused lane begin again."""
     _show(client.lanes.set(name, paused=False), output)
@@ -90,21 +83,17 @@ def _rate(rate_per_s: float | None) -> str:
 
 
 def _table(lanes: list[Lane]) -> Any:
-    rows = [
-        (
-            lane.name,
-            "keyed" if lane.keyed else "pool",
-            "" if lane.limit is None else str(lane.limit),
-            _rate(lane.rate_per_s),
-            f"{lane.active:,}",
-            f"{lane.queued:,}",
-            "paused" if lane.paused else "",
-        )
-        for lane in lanes
-    ]
-    columns = ("LANE", "KIND", "LIMIT", "RATE", "ACTIVE", "QUEUED", "")
+    columns: Columns[Lane] = {
+        "LANE": lambda lane: lane.name,
+        "KIND": lambda lane: "keyed" if lane.keyed else "pool",
+        "LIMIT": lambda lane: "" if lane.limit is None else lane.limit,
+        "RATE": lambda lane: _rate(lane.rate_per_s),
+        "ACTIVE": lambda lane: f"{lane.active:,}",
+        "QUEUED": lambda lane: f"{lane.queued:,}",
+        "": lambda lane: "paused" if lane.paused else "",
+    }
     numbers = ("LIMIT", "RATE", "ACTIVE", "QUEUED")
-    return table(columns, rows, right=numbers, empty="no lane is known yet: none was used")
+    return table_of(lanes, columns, right=numbers, empty="no lane is known yet: none was used")
 
 
 def _show(lane: Lane, output: Format) -> None:

@@ -10,18 +10,17 @@ from agentctl import values
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit
 from agentctl.failures import CliError
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import Prefix, argument, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Prompt
 
-app = typer.Typer(no_args_is_help=True, help="Create and read prompts.")
+app = RemoteGroup("prompt", "Create and read prompts.")
 
 
 @app.command()
-@remote
 def create(
     client: Client,
     name: Annotated[str, argument("Name of the prompt.")],
@@ -64,7 +63,6 @@ def create(
 
 
 @app.command("list")
-@remote
 @listed(100)
 def list_(client: Client, prefix: Prefix = "") -> Listing[Prompt]:
     """List the latest version of each prompt."""
@@ -72,7 +70,6 @@ def list_(client: Client, prefix: Prefix = "") -> Listing[Prompt]:
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     name: Annotated[str, argument("NAME or NAME@VERSION.")],

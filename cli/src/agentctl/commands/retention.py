@@ -5,19 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-import typer
-
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, when
 from agentctl.failures import CliError
+from agentctl.groups import RemoteGroup
 from agentctl.options import argument
-from agentctl.session import remote
 from agentctl.values import UNIT_MS
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Retention
 
-app = typer.Typer(no_args_is_help=True, help="How long finished runs stay in the log; then the archive has them.")
+app = RemoteGroup("retention", "How long finished runs stay in the log; then the archive has them.")
 _KEEP: Final = re.compile(r"(\d{1,9})\s*([smhdw])\Z")
 
 
@@ -43,14 +41,12 @@ def _text(ms: int) -> str:
 
 
 @app.command()
-@remote
 def get(client: Client, output: Output = Format.TABLE) -> None:
     """Show the retention, and how far archiving and purging have come."""
     _show(client.admin.get_retention(), output)
 
 
 @app.command("set", context_settings={"ignore_unknown_options": True})  # so that -5d gets its own message
-@remote
 def set_(
     client: Client, keep: Annotated[str, argument("7d, 12h, 90m, 2w, or forever.")], output: Output = Format.TABLE
 ) -> None:

@@ -5,25 +5,22 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from agentctl import values
 from agentctl.display import render
-from agentctl.display.output import Format, Output, clean, emit, note, stdout, table, when
+from agentctl.display.output import Columns, Format, Output, clean, emit, note, stdout, table, table_of, when
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import Prefix, argument, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Tool
 
-app = typer.Typer(no_args_is_help=True, help="Show the tools and functions that the workers offer.")
+app = RemoteGroup("tools", "Show the tools and functions that the workers offer.")
 
 Kind = Annotated[str, option("Only `tool` or only `function`.")]
 
 
 @app.command("list")
-@remote
 @listed(200)
 def list_(client: Client, prefix: Prefix = "", kind: Kind = "") -> Listing[Tool]:
     """List tools and functions: built-in ones and those that the workers have loaded."""
@@ -31,7 +28,6 @@ def list_(client: Client, prefix: Prefix = "", kind: Kind = "") -> Listing[Tool]
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     name: Annotated[str, argument("Name of the tool or function.")],
@@ -44,20 +40,16 @@ def get(
 
 
 def _table(tools: list[Tool]) -> Any:
-    rows = [
-        (
-            tool.name,
-            tool.kind,
-            "yes" if tool.idempotent else "no",
-            "built in" if tool.built_in else "loaded",
-            tool.doc.partition("\n")[0],
-        )
-        for tool in tools
-    ]
+    columns: Columns[Tool] = {
+        "NAME": lambda tool: tool.name,
+        "TYPE": lambda tool: tool.kind,
+        "IDEMPOTENT": lambda tool: "yes" if tool.idempotent else "no",
+        "ORIGIN": lambda tool: "built in" if tool.built_in else "loaded",
+        "ABOUT": lambda tool: tool.doc.partition("\n")[0],
+    }
     if tools:
         note("the arguments of one: agentctl tools get NAME")
-    columns = ("NAME", "TYPE", "IDEMPOTENT", "ORIGIN", "ABOUT")
-    return table(columns, rows, empty="no worker offers such a tool", less=("ORIGIN",))
+    return table_of(tools, columns, empty="no worker offers such a tool", less=("ORIGIN",))
 
 
 def _shown(tool: Tool) -> None:

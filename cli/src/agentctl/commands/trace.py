@@ -10,15 +10,15 @@ import typer
 from agentctl import runs, values
 from agentctl.display import render
 from agentctl.display.output import Format, emit, stdout
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import ByWorkflow, flag, option
 from agentctl.runs import RunId
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, TraceSummary
 
-app = typer.Typer(no_args_is_help=True, help="Look at what runs did.")
+app = RemoteGroup("trace", "Look at what runs did.")
 
 
 class TraceFormat(StrEnum):
@@ -31,7 +31,6 @@ class TraceFormat(StrEnum):
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     run: RunId,
@@ -58,7 +57,6 @@ def get(
 
 
 @app.command()
-@remote
 @listed(50)
 def query(
     client: Client,

@@ -1,4 +1,4 @@
-"""Shows a run while it goes: a live view on a terminal, one line for each event elsewhere. All of it on stderr."""
+"""Shows a run while it runs, on stderr: a live view on a terminal, one line for each event elsewhere."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REFRESH_PER_S: Final = 8
 
 
 def follow(client: Client, run_id: str, *, on_event: Any = None, quiet: bool = False) -> RunView:
-    """Watches until the run ends. on_event: called with each RunEvent instead of showing it."""
+    """Watches a run until it ends, and returns what was seen. on_event: gets each RunEvent instead of the terminal."""
     view = RunView(run_id)
     console = stderr()
     if on_event is None and not quiet and console.is_terminal:
@@ -104,15 +104,10 @@ def _picture(view: RunView, now_ms: int, width: int) -> Any:
 
 
 def _chosen(steps: list[StepView]) -> list[StepView]:
-    """What fits: steps at work first, in the definition's order."""
-    if len(steps) <= ROWS_MAX:
-        return steps
+    """Returns the steps that fit, those at work before the others, in the definition's order."""
     at_work = {"running", "scheduled", "retrying", "queued", "waiting", "failed"}
-    busy = [s for s in steps if s.status in at_work][:ROWS_MAX]
-    names = {s.name for s in busy}
-    rest = [s for s in steps if s.name not in names][: ROWS_MAX - len(busy)]
-    names |= {s.name for s in rest}
-    return [s for s in steps if s.name in names]
+    first = sorted(steps, key=lambda step: step.status not in at_work)[:ROWS_MAX]
+    return [step for step in steps if step in first]
 
 
 def _row(step: StepView, now_ms: int, ended: bool) -> tuple[Any, ...]:
@@ -135,7 +130,7 @@ def _row(step: StepView, now_ms: int, ended: bool) -> tuple[Any, ...]:
 
 
 def _tail(step: StepView, width: int) -> Any:
-    """The last lines of what the model is writing."""
+    """Returns the last lines of the answer that a model is writing."""
     import textwrap
 
     from rich.text import Text

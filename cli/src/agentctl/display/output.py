@@ -1,14 +1,14 @@
-"""Where output goes: data to stdout and nothing else there; progress and messages to stderr."""
+"""Output: only data goes to stdout, and progress and messages go to stderr."""
 
 from __future__ import annotations
 
 import json
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
@@ -22,6 +22,10 @@ ID_COLUMNS: Final = frozenset({"RUN", "ID", "SEQUENCE", "SEQ"})
 PIPE_COLUMNS: Final = 200  # a pipe has no width; narrow tables would cut what a script wants
 
 
+T = TypeVar("T")
+Columns = Mapping[str, Callable[[T], Any]]  # what each column shows of an item, by its header
+
+
 class Format(StrEnum):
     TABLE = "table"
     JSON = "json"
@@ -32,7 +36,7 @@ Output = Annotated[Format, typer.Option("--output", "-o", help="How to print the
 
 
 class _Trimmed:
-    """Tables pad their last column; a pipe should not carry that."""
+    """Standard output without the blanks with which tables fill their last column."""
 
     encoding = "utf-8"
 
@@ -45,6 +49,7 @@ class _Trimmed:
 
 
 def stdout() -> Console:
+    """Returns a console for data."""
     from rich.console import Console
 
     options: dict[str, Any] = {"highlight": False, "markup": False, "emoji": False}
@@ -54,6 +59,7 @@ def stdout() -> Console:
 
 
 def stderr() -> Console:
+    """Returns a console for progress."""
     from rich.console import Console
 
     console = Console(stderr=True, highlight=False, markup=False, emoji=False)
@@ -63,29 +69,30 @@ def stderr() -> Console:
 
 
 def done(plain: Any, output: Format) -> None:
-    """Prints what a command has changed, for scripts; a person reads the note."""
+    """Prints the changes of a command for scripts. A person reads the note."""
     if output is not Format.TABLE:
         emit(plain, output, str)
 
 
 def note(message: str) -> None:
-    """A message for the person at the terminal."""
+    """Prints a message for the person at the terminal."""
     sys.stderr.write(message + "\n")
 
 
 def report(error: BaseException, source: str = "") -> None:
+    """Prints an error. source: the file that places in it belong to."""
     first, *rest = lines_of(error, source)
     label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
     note("\n".join([f"{label} {clean(first)}", *(clean(line) for line in rest)]))
 
 
 def clean(text: str) -> str:
-    """Control characters of foreign text must not steer the terminal."""
+    """Returns a text whose control characters can't steer the terminal."""
     return "".join(c if c in "\n\t" or c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def emit(data: Any, output: Format, render: Callable[[], Any]) -> None:
-    """Prints plain data as JSON or YAML, or what `render` makes for people (None: it has printed)."""
+    """Prints plain data as JSON or YAML, or what `render` returns for people (None: it has printed)."""
     if output is Format.JSON:
         sys.stdout.write(json.dumps(data, ensure_ascii=False, indent=2) + "\n")
     elif output is Format.YAML:
@@ -114,14 +121,13 @@ def table(
     rows: Sequence[Sequence[Any]],
     *,
     right: Sequence[str] = (),
-    title: str = "",
     empty: str = "",
     less: Sequence[str] = (),
 ) -> Any:
-    """A plain table. Cells are strings or rich Text; long ones fold, they are never cut, and ids stay on one line.
+    """Returns a plain table. Cells are rich Text or any value. Long ones fold and are never cut; ids stay on one line.
 
-    empty: what is said where there are no rows; then None is returned.
-    less: columns that a narrow terminal does without, the first ones first.
+    empty: the message if there are no rows; then None is returned.
+    less: columns that a narrow terminal leaves out, the first ones first.
     """
     from rich.table import Table
 
@@ -133,13 +139,19 @@ def table(
         rows = [[cell for name, cell in zip(columns, row, strict=True) if name not in left_out] for row in rows]
         columns = [name for name in columns if name not in left_out]
 
-    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold", title=title or None, title_justify="left")
+    made = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     for name in columns:
         justify: Any = "right" if name in right else "left"
         made.add_column(name, justify=justify, overflow="fold", no_wrap=name in ID_COLUMNS)
     for row in rows:
-        made.add_row(*(cell if not isinstance(cell, str) else clean(cell) for cell in row))
+        made.add_row(*(cell if hasattr(cell, "style") else clean(str(cell)) for cell in row))
     return made
+
+
+def table_of(items: Sequence[T], columns: Columns[T], **options: Any) -> Any:
+    """Returns a table with a row for each item. columns: what each column shows of it. The options are `table`'s."""
+    rows = [[make(item) for make in columns.values()] for item in items]
+    return table(list(columns), rows, **options)
 
 
 def _too_many(columns: Sequence[str], rows: Sequence[Sequence[Any]], less: Sequence[str], width: int) -> set[str]:
@@ -177,24 +189,26 @@ STATUS_STYLE: Final = {
 
 
 def status_text(status: str) -> Any:
+    """Returns a status in its colour."""
     from rich.text import Text
 
     return Text(status, style=STATUS_STYLE.get(status, ""))
 
 
 def money(nano: int) -> str:
+    """Returns an amount of nano-USD for people."""
     from agentflow_common.money import display
 
     return display(nano)
 
 
 def when(ms: int) -> str:
-    """Local time to the second; `-` for what has not happened."""
+    """Returns a local time to the second; `-` for an event that has not happened."""
     return datetime.fromtimestamp(ms / 1000).astimezone().strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
 
 
 def duration(ms: float) -> str:
-    """`18 ms`, `1.24 s`, `2 m 05 s`, `3 h 07 m`."""
+    """Returns a duration: `18 ms`, `1.24 s`, `2 m 05 s`, `3 h 07 m`."""
     if ms < 1000:
         return f"{ms:.0f} ms" if ms >= 10 or ms == int(ms) else f"{ms:.1f} ms"
     seconds = ms / 1000
@@ -207,4 +221,5 @@ def duration(ms: float) -> str:
 
 
 def counts(values: dict[str, int]) -> str:
+    """Returns `EMAIL 2, IBAN 1`, or `none`."""
     return ", ".join(f"{name} {number}" for name, number in sorted(values.items())) or "none"

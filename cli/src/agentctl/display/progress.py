@@ -5,48 +5,17 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
-TAIL_CHARS_MAX: Final = 2_000  # of a model's answer while it is being written; the step's event holds all of it
-ENDED: Final = frozenset({"completed", "failed", "cancelled"})
-_RUN_STATUS: Final = {
-    "run.submitted": "pending",
-    "run.started": "running",
-    "run.waiting": "waiting",
-    "run.paused": "paused",
-    "run.resumed": "running",
-    "run.cancelling": "running",
-    "run.compensating": "running",
-    "run.completed": "completed",
-    "run.failed": "failed",
-    "run.cancelled": "cancelled",
-}
-_STEP_STATUS: Final = {
-    "step.scheduled": "scheduled",
-    "step.started": "running",
-    "step.completed": "completed",
-    "step.failed": "failed",
-    "step.timed_out": "failed",
-    "step.undecidable": "failed",
-    "step.skipped": "skipped",
-    "step.cancelled": "cancelled",
-    "step.outcome_unknown": "outcome_unknown",
-}
-_WAITS: Final = {
-    "step.queued": "queued",
-    "step.waiting": "waiting",
-    "step.progressed": "running",
-    "step.iterated": "running",
-    "step.resolved": "completed",
-    "child.ended": "waiting",
-    "outcome.resolved": "running",
-}
+TAIL_CHARS_MAX: Final = 2_000  # of a model's answer while it is being written; the step's event has all of it
+
+Body = Mapping[str, Any]
 
 
 @dataclass
 class StepView:
-    """detail: one line about what the step is doing or did. tail: the end of the answer being written. answer: the
-    command that a person answers a waiting step with."""
+    """A step as a watcher sees it. The parts of a map or a loop count as one step."""
 
     name: str
     kind: str = ""
@@ -54,17 +23,17 @@ class StepView:
     attempt: int = 0
     began_ms: int = 0
     duration_ms: float = 0.0
-    detail: str = ""
-    tail: str = ""
+    detail: str = ""  # one line about what the step is doing or did
+    tail: str = ""  # the end of the answer that a model is writing
     cost_nano: int = 0
-    width: int = 0
+    width: int = 0  # the number of its parts
     children_done: int = 0
-    answer: str = ""
+    answer: str = ""  # the command that answers the step while it waits for a person
 
 
 @dataclass
 class RunView:
-    """Feed it with `event` and `token`, in order."""
+    """A run as a watcher sees it. Feed it with `event` and `token`, in order."""
 
     run_id: str
     workflow: str = ""
@@ -80,128 +49,140 @@ class RunView:
 
     @property
     def ended(self) -> bool:
-        return self.status in ENDED
+        """True if the run has ended."""
+        return bool(self.ended_ms)
 
     def event(self, event: Any) -> None:
         """Folds a RunEvent of the SDK."""
-        body: Mapping[str, Any] = event.body
+        body: Body = event.body
+        self.status = event.status.value
         self.submitted_ms = self.submitted_ms or event.ts
         self.cost_nano = event.cost_nano_usd
         self.steps_done, self.steps_total = event.steps_done, event.steps_total
         for entity, number in (body.get("redactions") or {}).items():
             self.redactions[entity] = self.redactions.get(entity, 0) + int(number)
-        if event.type in _RUN_STATUS:
-            self._run(event.type, event.ts, body)
-        elif event.step:
+        if event.step:
             self._step(event, body)
+        else:
+            self._run(event, body)
 
     def token(self, token: Any) -> None:
-        """Folds a Token of the SDK. Only the end is kept."""
+        """Folds a Token of the SDK. Only the end of the answer is kept."""
         step = self._view(token.step)
         if step.status in {"pending", "scheduled"}:
             step.status = "running"
         if token.attempt >= step.attempt:
             step.tail = (step.tail + token.text)[-TAIL_CHARS_MAX:]
 
-    def _run(self, kind: str, ts: int, body: Mapping[str, Any]) -> None:
-        self.status = _RUN_STATUS[kind]
-        self.workflow = str(body.get("workflow") or self.workflow)
-        if kind == "run.submitted":
+    def _run(self, event: Any, body: Body) -> None:
+        if event.type == "run.submitted":
+            self.workflow = str(body.get("workflow") or "")
             for node in ((body.get("definition") or {}).get("dag") or {}).get("nodes") or ():
                 self._view(str(node.get("id"))).kind = str(node.get("type", ""))
-        if self.ended:
-            self.ended_ms = ts
-            error = body.get("error") or {}
-            self.error = str(error.get("message") or body.get("reason") or "")
+        if event.status.is_final and not self.ended_ms:
+            self.ended_ms = event.ts
+            self.error = str((body.get("error") or {}).get("message") or body.get("reason") or "")
 
-    def _step(self, event: Any, body: Mapping[str, Any]) -> None:
-        parent, bracket, _ = event.step.partition("[")
-        if bracket:
-            if event.type in {"step.completed", "step.skipped", "step.cancelled"}:
-                self._view(parent).children_done += 1
-            if event.type == "step.scheduled":
-                self._started(self._view(parent), event.ts)
-            return
+    def _step(self, event: Any, body: Body) -> None:
         step = self._view(event.step)
-        step.attempt = max(step.attempt, event.attempt)
-        if event.type == "step.expanded":
-            step.width = int(body.get("width") or 0)
-            self._started(step, event.ts)
-        elif event.type == "step.joined":
-            step.status = str(body.get("status") or "completed")
-            step.duration_ms = event.ts - step.began_ms if step.began_ms else 0
-        elif event.type == "timer.set":
-            if body.get("kind") == "retry":
-                step.status = "retrying"
-        elif event.type in _WAITS:
-            self._waits(step, event, body)
-        elif event.type in _STEP_STATUS:
-            self._attempt(step, event, body)
-
-    def _started(self, step: StepView, ts: int) -> None:
-        step.status = "running"
-        step.began_ms = step.began_ms or ts
-
-    def _waits(self, step: StepView, event: Any, body: Mapping[str, Any]) -> None:
-        """A step that the engine itself runs, or that is held back."""
-        detail = body.get("detail")
-        if event.type == "step.waiting":
-            self._started(step, event.ts)
-            step.kind = step.kind or str(body.get("kind") or "")
-            asked = detail if isinstance(detail, Mapping) else {}
-            step.detail = str(asked.get("message") or asked.get("signal") or body.get("child") or "")
-            step.answer = answer(self.run_id, event)
-        elif event.type == "step.queued":
-            step.detail = f"waits for a slot of lane {body.get('lane')}"
-        elif event.type == "step.progressed":
-            step.detail = f"{float(body.get('progress') or 0):.0%} {detail or ''}".strip()
-        elif event.type == "step.iterated":
-            self._started(step, event.ts)
-            step.detail = f"iteration {body.get('iteration')}"
-        else:
-            step.duration_ms = event.ts - step.began_ms if step.began_ms else 0
-            error = body.get("error")
-            if error:
-                step.detail = describe_error(error)
-        status = body.get("status")
-        ended = event.type in {"step.resolved", "child.ended"}
-        step.status = str(status) if ended and status != "continued" else _WAITS[event.type]
-
-    def _attempt(self, step: StepView, event: Any, body: Mapping[str, Any]) -> None:
-        step.status = _STEP_STATUS[event.type]
-        if event.type == "step.scheduled":
-            step.kind = str(body.get("kind") or step.kind)
-            step.began_ms, step.duration_ms, step.tail = event.ts, 0.0, ""
-            step.detail = str(body.get("prompt") or "")
+        if "[" in event.step:  # a part of a map or a loop
+            step.children_done += event.type in {"step.completed", "step.skipped", "step.cancelled"}
+            if event.type == "step.scheduled":
+                _begin(step, event.ts)
             return
-        usage = body.get("llm") or {}
-        if usage:
-            step.cost_nano += int(usage.get("cost_nano") or 0)
-            step.detail = describe_usage(usage)
-        if event.type == "step.started":
+        if event.type == "timer.set" and body.get("kind") != "retry":
+            return
+        step.attempt = max(step.attempt, event.attempt)
+        step.status = _status(event.type, body) or step.status
+        if event.type in {"step.expanded", "step.iterated", "step.waiting"}:
+            step.began_ms = step.began_ms or event.ts
+        if event.type == "step.waiting":
+            step.kind = step.kind or str(body.get("kind") or "")
+            step.answer = answer(self.run_id, event)
+        elif event.type == "step.expanded":
+            step.width = int(body.get("width") or 0)
+        elif event.type in {"step.scheduled", "step.started"}:
             step.began_ms = event.ts
+        elif event.type in {"step.joined", "step.resolved", "child.ended", "outcome.resolved"}:
+            step.duration_ms = event.ts - step.began_ms if step.began_ms else 0
         elif event.type in {"step.completed", "step.failed"}:
             step.duration_ms = float(body.get("duration_ms") or 0.0)
-            begun = body.get("begun")
-            if begun:  # its worker goes on with the next step by itself
-                following = self._view(str(begun["step"]))
-                following.kind = following.kind or str(begun["kind"])
-                self._started(following, event.ts)
-        if event.type in {"step.failed", "step.undecidable"}:
-            step.detail = describe_error(body.get("error") or {})
-        elif event.type == "step.timed_out":
-            what = "heartbeat" if body.get("bound") == "heartbeat" else "result"
-            cause = f"; the last error was {describe_error(body['cause'])}" if body.get("cause") else ""
-            step.detail = f"no {what} in {body.get('timeout_ms')} ms{cause}"
-        elif event.type in {"step.skipped", "step.cancelled"}:
-            step.detail = str(body.get("reason") or "")
+        if event.type == "step.scheduled":
+            step.kind = str(body.get("kind") or step.kind)
+            step.duration_ms, step.tail = 0.0, ""
+        if body.get("llm"):
+            step.cost_nano += int(body["llm"].get("cost_nano") or 0)
+        if begun := body.get("begun"):  # the worker goes on with this step by itself
+            following = self._view(str(begun["step"]))
+            following.kind = following.kind or str(begun["kind"])
+            _begin(following, event.ts)
+        detail = _detail(event.type, body)
+        step.detail = step.detail if detail is None else detail
 
     def _view(self, name: str) -> StepView:
-        return self.steps.setdefault(name.partition("[")[0], StepView(name.partition("[")[0]))
+        whole = name.partition("[")[0]
+        return self.steps.setdefault(whole, StepView(whole))
+
+
+def _begin(step: StepView, ts: int) -> None:
+    step.status = "running"
+    step.began_ms = step.began_ms or ts
+
+
+@cache
+def _moves() -> Mapping[str, tuple[str, ...]]:
+    """Returns the statuses that each type of event leads a step to, from the platform's own table."""
+    from agentflow_common.runs.transitions import STEP
+
+    return {str(event.__struct_config__.tag): tuple(moved.after) for event, moved in STEP.items()}
+
+
+def _status(event_type: str, body: Body) -> str:
+    """Returns the status of a step after an event; empty if the event does not change it."""
+    after = _moves().get(event_type, ())
+    if len(after) < 2:
+        return "".join(after)
+    chosen = str(body.get("status") or body.get("outcome") or "completed")
+    return next(
+        (status for status in after if status.startswith(chosen)), "waiting" if chosen == "continued" else "failed"
+    )
+
+
+def _detail(event_type: str, body: Body) -> str | None:
+    """Returns one line about a step after an event; None if the line stays."""
+    if event_type in _DETAILS:
+        return _DETAILS[event_type](body).strip()
+    if body.get("error"):
+        return describe_error(body["error"])
+    return describe_usage(body["llm"]) if body.get("llm") else None
+
+
+def _asked(body: Body) -> str:
+    detail = body.get("detail")
+    asked = detail if isinstance(detail, Mapping) else {}
+    return str(asked.get("message") or asked.get("signal") or body.get("child") or "")
+
+
+def _late(body: Body) -> str:
+    what = "heartbeat" if body.get("bound") == "heartbeat" else "result"
+    cause = f"; the last error was {describe_error(body['cause'])}" if body.get("cause") else ""
+    return f"no {what} in {body.get('timeout_ms')} ms{cause}"
+
+
+_DETAILS: Final[Mapping[str, Callable[[Body], str]]] = {
+    "step.scheduled": lambda body: str(body.get("prompt") or ""),
+    "step.waiting": _asked,
+    "step.queued": lambda body: f"waits for a slot of lane {body.get('lane')}",
+    "step.progressed": lambda body: f"{float(body.get('progress') or 0):.0%} {body.get('detail') or ''}",
+    "step.iterated": lambda body: f"iteration {body.get('iteration')}",
+    "step.timed_out": _late,
+    "step.skipped": lambda body: str(body.get("reason") or ""),
+    "step.cancelled": lambda body: str(body.get("reason") or ""),
+}
 
 
 def answer(run_id: str, event: Any) -> str:
-    """Returns the command that answers what a step has begun to wait for; empty for what comes by itself."""
+    """Returns the command that answers a step which has begun to wait; empty if no person has to answer it."""
     if event.type != "step.waiting":
         return ""
     detail = event.body.get("detail")
@@ -212,7 +193,8 @@ def answer(run_id: str, event: Any) -> str:
     return ""
 
 
-def describe_usage(usage: Mapping[str, Any]) -> str:
+def describe_usage(usage: Body) -> str:
+    """Returns the route and the tokens of a model call in one line."""
     route = f"{usage.get('provider', '')}/{usage.get('model', '')}"
     tokens = f"{int(usage.get('input_tokens') or 0):,} + {int(usage.get('output_tokens') or 0):,} tokens"
     finish = str(usage.get("finish_reason") or "stop")
@@ -220,7 +202,8 @@ def describe_usage(usage: Mapping[str, Any]) -> str:
     return f"{route} · {tokens}{odd}" + (" · from cache" if usage.get("cache_hit") else "")
 
 
-def describe_error(error: Mapping[str, Any]) -> str:
+def describe_error(error: Body) -> str:
+    """Returns an error in one line."""
     return ": ".join(str(part) for part in (error.get("type"), error.get("message")) if part)
 
 
@@ -229,7 +212,7 @@ def _few(names: Any) -> str:
     return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
 
 
-_TOLD: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
+_FACTS: Final[dict[str, Callable[[Body], Iterable[str]]]] = {
     "timer.set": lambda body: [str(body.get("kind", ""))],
     "signal.received": lambda body: [str(body.get("name", ""))],
     "approval.given": lambda body: [f"{body.get('by', '')}: {body.get('decision', '')}"],
@@ -245,8 +228,8 @@ _TOLD: Final[dict[str, Callable[[Mapping[str, Any]], Iterable[str]]]] = {
 
 
 def line(event: Any, began_ms: int) -> str:
-    """An event as one plain line for logs and pipes: `   1.204s  step.completed   analyze  812 ms  local/extract`."""
-    body: Mapping[str, Any] = event.body
+    """Returns an event as one plain line: `   1.204s  step.completed   analyze  812 ms  local/extract`."""
+    body: Body = event.body
     facts = []
     if event.type == "run.submitted":
         facts.append(f"{body.get('workflow', '')}@{body.get('version', '')}")
@@ -258,13 +241,17 @@ def line(event: Any, began_ms: int) -> str:
         facts.append(describe_usage(body["llm"]))
     if body.get("error"):
         facts.append(describe_error(body["error"]))
-    if told := _TOLD.get(event.type):
-        facts.extend(fact for fact in told(body) if fact)
+    if more := _FACTS.get(event.type):
+        facts.extend(fact for fact in more(body) if fact)
     facts.extend(str(body[key]) for key in ("reason", "width") if body.get(key))
     if body.get("begun"):
         facts.append(f"goes on with {body['begun']['step']}")
-    undone = {"steps": "undoes" if event.type == "run.compensating" else "", "compensated": "undone:",
-              "children": "waits until the subworkflows have undone:", "uncompensated": "not undone:"}  # fmt: skip
+    undone = {
+        "steps": "undoes" if event.type == "run.compensating" else "",
+        "compensated": "undone:",
+        "children": "waits until the subworkflows have undone:",
+        "uncompensated": "not undone:",
+    }
     facts.extend(f"{word} {', '.join(body[key])}" for key, word in undone.items() if word and body.get(key))
     seconds = max(0, event.ts - began_ms) / 1000
     return f"{seconds:9.3f}s  {event.type:<20} {event.step:<20} {'  '.join(facts)}".rstrip()

@@ -1,4 +1,4 @@
-"""Runs, traces and the rest as people read them (the table format)."""
+"""Runs, traces and other answers as people read them."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from agentctl.display.output import clean, counts, duration, money, status_text, stdout, table, when
+from agentctl.display.output import Columns, clean, counts, duration, money, status_text, stdout, table, table_of, when
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Budget, Prompt, Run, RunSummary, Trace, TraceStep, TraceSummary
+    from agentflow_sdk import Budget, Prompt, Run, RunSummary, Step, Trace, TraceEvent, TraceStep, TraceSummary
 
 BAR_COLUMNS: Final = 40
 BAR_COLUMNS_MIN: Final = 12
 
 
 def fields(pairs: Sequence[tuple[str, Any]]) -> Any:
-    """Two columns: names and values; pairs with an empty value are left out."""
+    """Returns two columns, names and values. Pairs with an empty value are left out."""
     from rich.table import Table
 
     made = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
@@ -30,12 +30,12 @@ def fields(pairs: Sequence[tuple[str, Any]]) -> Any:
 
 
 def value_text(value: Any) -> str:
-    """Text as it is, anything else as JSON."""
+    """Returns a text as it is, and any other value as JSON."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=2)
 
 
 def output(value: Any, order: Sequence[str] = ()) -> Any:
-    """A run's output: one block for each field of an object, those named in `order` first."""
+    """Returns the output of a run: a block for each field of an object, those in `order` first."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
@@ -56,15 +56,19 @@ def output(value: Any, order: Sequence[str] = ()) -> Any:
 
 
 def title(item: Run | RunSummary | Trace) -> str:
-    """`name@version`, and whether the run has a definition of its own under that name."""
+    """Returns `name@version`, with a remark if the run has a definition of its own under that name."""
     return f"{item.workflow}@{item.version}{' (unregistered definition)' * item.unregistered}"
 
 
+def _tokens(item: Run | Trace) -> str:
+    return f"{item.input_tokens:,} in, {item.output_tokens:,} out" if item.input_tokens or item.output_tokens else ""
+
+
 def run(item: Run) -> None:
+    """Prints a run with its steps and its output."""
     console = stdout()
     error = f"{item.error.type}: {item.error.message}" if item.error else ""
     budget = f" of {money(item.budget_nano_usd)}" if item.budget_nano_usd is not None else ""
-    tokens = f"{item.input_tokens:,} in, {item.output_tokens:,} out" if item.input_tokens or item.output_tokens else ""
     pairs = [
         ("run", item.run_id),
         ("workflow", title(item)),
@@ -79,35 +83,31 @@ def run(item: Run) -> None:
         ("submitted", when(item.submitted_at)),
         ("duration", duration(item.duration_ms) if item.finished_at else ""),
         ("cost", f"{money(item.cost_nano_usd)}{budget}"),
-        ("tokens", tokens),
+        ("tokens", _tokens(item)),
         ("redactions", counts(item.redactions) if item.redactions else ""),
         ("tags", ", ".join(f"{key}={value}" for key, value in sorted(item.tags.items()))),
         ("trace id", item.trace_id),
     ]
     console.print(fields(pairs))
     if item.steps:
-        rows = [
-            (
-                step.step,
-                step.type,
-                status_text(step.status.value),
-                str(step.attempt or ""),
-                duration(step.duration_ms) if step.finished_at else "",
-                money(step.cost_nano_usd) if step.cost_nano_usd else "",
-                _about(step),
-            )
-            for step in _with_their_parts(item.steps)
-        ]
+        columns: Columns[Step] = {
+            "STEP": lambda step: step.step,
+            "TYPE": lambda step: step.type,
+            "STATUS": lambda step: status_text(step.status.value),
+            "ATTEMPT": lambda step: step.attempt or "",
+            "TIME": lambda step: duration(step.duration_ms) if step.finished_at else "",
+            "COST": lambda step: money(step.cost_nano_usd) if step.cost_nano_usd else "",
+            "ABOUT": _about,
+        }
         console.print()
-        columns = ("STEP", "TYPE", "STATUS", "ATTEMPT", "TIME", "COST", "ABOUT")
-        console.print(table(columns, rows, right=("ATTEMPT", "TIME", "COST")))
+        console.print(table_of(_with_their_parts(item.steps), columns, right=("ATTEMPT", "TIME", "COST")))
     if item.output is not None:
         console.print()
         console.print(output(item.output))
 
 
 def _with_their_parts(steps: Sequence[Any]) -> list[Any]:
-    """Children and iterations (`each[0]`, `better@1`) after the step that holds them."""
+    """Returns the steps with their parts and iterations (`each[0]`, `better@1`) behind them."""
     place = {step.step: number for number, step in enumerate(steps)}
     return sorted(steps, key=lambda step: place.get(re.split(r"[\[@]", step.step)[0], place[step.step]))
 
@@ -128,23 +128,21 @@ def _about(step: Any) -> str:
 
 
 def runs(items: Sequence[RunSummary], empty: str = "no runs yet: agentctl workflow submit FILE") -> Any:
-    rows = [
-        (
-            item.run_id,
-            title(item),
-            status_text(item.status.value),
-            when(item.submitted_at),
-            duration(max(0, item.finished_at - item.submitted_at)) if item.finished_at else "",
-            money(item.cost_nano_usd),
-            ", ".join(f"{key}={value}" for key, value in sorted(item.tags.items())),
-        )
-        for item in items
-    ]
-    columns = ("RUN", "WORKFLOW", "STATUS", "SUBMITTED", "TIME", "COST", "TAGS")
-    return table(columns, rows, right=("TIME", "COST"), empty=empty, less=("TAGS", "COST", "TIME"))
+    """Returns a table of runs."""
+    columns: Columns[RunSummary] = {
+        "RUN": lambda run: run.run_id,
+        "WORKFLOW": title,
+        "STATUS": lambda run: status_text(run.status.value),
+        "SUBMITTED": lambda run: when(run.submitted_at),
+        "TIME": lambda run: duration(max(0, run.finished_at - run.submitted_at)) if run.finished_at else "",
+        "COST": lambda run: money(run.cost_nano_usd),
+        "TAGS": lambda run: ", ".join(f"{key}={value}" for key, value in sorted(run.tags.items())),
+    }
+    return table_of(items, columns, right=("TIME", "COST"), empty=empty, less=("TAGS", "COST", "TIME"))
 
 
 def prompt(item: Prompt) -> None:
+    """Prints a prompt with its texts."""
     console = stdout()
     limits = f"{item.max_output_tokens} tokens" if item.max_output_tokens else ""
     pairs = [
@@ -166,52 +164,55 @@ def prompt(item: Prompt) -> None:
 
 
 def prompts(items: Sequence[Prompt]) -> Any:
-    rows = [(p.name, str(p.version), p.task, ", ".join(p.labels), when(p.created_at), p.description) for p in items]
-    return table(("NAME", "VERSION", "TASK", "LABELS", "CREATED", "DESCRIPTION"), rows, right=("VERSION",),
-                 empty="no prompts of that name: agentctl prompt create NAME --template @FILE",
-                 less=("CREATED", "TASK", "LABELS"))  # fmt: skip
+    """Returns a table of prompts."""
+    columns: Columns[Prompt] = {
+        "NAME": lambda prompt: prompt.name,
+        "VERSION": lambda prompt: prompt.version,
+        "TASK": lambda prompt: prompt.task,
+        "LABELS": lambda prompt: ", ".join(prompt.labels),
+        "CREATED": lambda prompt: when(prompt.created_at),
+        "DESCRIPTION": lambda prompt: prompt.description,
+    }
+    empty = "no prompts of that name: agentctl prompt create NAME --template @FILE"
+    return table_of(items, columns, right=("VERSION",), empty=empty, less=("CREATED", "TASK", "LABELS"))
 
 
 def budgets(items: Sequence[Budget]) -> Any:
-    rows = [
-        (
-            item.name,
-            item.id,
-            item.scope,
-            item.period.value,
-            money(item.limit_nano_usd),
-            money(item.spent_nano_usd),
-            money(item.reserved_nano_usd),
-            money(max(0, item.limit_nano_usd - item.spent_nano_usd - item.reserved_nano_usd)),
-            when(item.period_end),
-        )
-        for item in items
-    ]
-    columns = ("NAME", "ID", "SCOPE", "PERIOD", "LIMIT", "SPENT", "RESERVED", "LEFT", "PERIOD ENDS")
-    none = "no budgets yet: agentctl budget create --limit 100"
-    return table(columns, rows, right=("LIMIT", "SPENT", "RESERVED", "LEFT"), empty=none, less=("ID", "RESERVED"))
+    """Returns a table of budgets."""
+    columns: Columns[Budget] = {
+        "NAME": lambda budget: budget.name,
+        "ID": lambda budget: budget.id,
+        "SCOPE": lambda budget: budget.scope,
+        "PERIOD": lambda budget: budget.period.value,
+        "LIMIT": lambda budget: money(budget.limit_nano_usd),
+        "SPENT": lambda budget: money(budget.spent_nano_usd),
+        "RESERVED": lambda budget: money(budget.reserved_nano_usd),
+        "LEFT": lambda budget: money(max(0, budget.limit_nano_usd - budget.spent_nano_usd - budget.reserved_nano_usd)),
+        "PERIOD ENDS": lambda budget: when(budget.period_end),
+    }
+    empty = "no budgets yet: agentctl budget create --limit 100"
+    amounts = ("LIMIT", "SPENT", "RESERVED", "LEFT")
+    return table_of(items, columns, right=amounts, empty=empty, less=("ID", "RESERVED"))
 
 
 def trace_summaries(items: Sequence[TraceSummary]) -> Any:
-    rows = [
-        (
-            item.run_id,
-            item.workflow,
-            status_text(item.status.value),
-            when(item.started_at),
-            duration(item.duration_ms),
-            str(item.steps),
-            money(item.cost_nano_usd),
-        )
-        for item in items
-    ]
-    columns = ("RUN", "WORKFLOW", "STATUS", "STARTED", "TIME", "STEPS", "COST")
-    none = "no runs in that time: look further back with --start 7d"
-    return table(columns, rows, right=("TIME", "STEPS", "COST"), empty=none, less=("COST", "STEPS", "TIME"))
+    """Returns a table of runs that were found by their traces."""
+    columns: Columns[TraceSummary] = {
+        "RUN": lambda run: run.run_id,
+        "WORKFLOW": lambda run: run.workflow,
+        "STATUS": lambda run: status_text(run.status.value),
+        "STARTED": lambda run: when(run.started_at),
+        "TIME": lambda run: duration(run.duration_ms),
+        "STEPS": lambda run: run.steps,
+        "COST": lambda run: money(run.cost_nano_usd),
+    }
+    numbers = ("TIME", "STEPS", "COST")
+    empty = "no runs in that time: look further back with --start 7d"
+    return table_of(items, columns, right=numbers, empty=empty, less=("COST", "STEPS", "TIME"))
 
 
 def trace_head(item: Trace) -> Any:
-    tokens = f"{item.input_tokens:,} in, {item.output_tokens:,} out" if item.input_tokens or item.output_tokens else ""
+    """Returns what is known about a traced run as a whole."""
     return fields(
         [
             ("run", item.run_id),
@@ -220,7 +221,7 @@ def trace_head(item: Trace) -> Any:
             ("started", when(item.started_at)),
             ("duration", duration(item.finished_at - item.started_at) if item.finished_at else ""),
             ("cost", money(item.cost_nano_usd)),
-            ("tokens", tokens),
+            ("tokens", _tokens(item)),
             ("redactions", counts(item.redactions) if item.redactions else ""),
             ("trace id", item.trace_id),
         ]
@@ -228,28 +229,27 @@ def trace_head(item: Trace) -> Any:
 
 
 def trace_table(item: Trace) -> Any:
-    rows = [
-        (
-            step.step,
-            str(step.attempt),
-            status_text(step.status.value),
-            duration(step.wait_ms),
-            duration(step.duration_ms),
-            f"{step.provider}/{step.model}" if step.provider else "",
-            step.finish_reason,
-            f"{step.input_tokens:,}+{step.output_tokens:,}" if step.input_tokens or step.output_tokens else "",
-            money(step.cost_nano_usd) if step.cost_nano_usd else "",
-            step.worker,
-            step.error,
-        )
-        for step in item.steps
-    ]
-    columns = ("STEP", "ATTEMPT", "STATUS", "WAIT", "TIME", "ROUTE", "FINISH", "TOKENS", "COST", "WORKER", "ERROR")
-    return table(columns, rows, right=("ATTEMPT", "WAIT", "TIME", "TOKENS", "COST"))
+    """Returns a table of the attempts in a trace."""
+    columns: Columns[TraceStep] = {
+        "STEP": lambda step: step.step,
+        "ATTEMPT": lambda step: step.attempt,
+        "STATUS": lambda step: status_text(step.status.value),
+        "WAIT": lambda step: duration(step.wait_ms),
+        "TIME": lambda step: duration(step.duration_ms),
+        "ROUTE": lambda step: f"{step.provider}/{step.model}" if step.provider else "",
+        "FINISH": lambda step: step.finish_reason,
+        "TOKENS": lambda step: (
+            f"{step.input_tokens:,}+{step.output_tokens:,}" if step.input_tokens or step.output_tokens else ""
+        ),
+        "COST": lambda step: money(step.cost_nano_usd) if step.cost_nano_usd else "",
+        "WORKER": lambda step: step.worker,
+        "ERROR": lambda step: step.error,
+    }
+    return table_of(item.steps, columns, right=("ATTEMPT", "WAIT", "TIME", "TOKENS", "COST"))
 
 
 def timeline(item: Trace) -> Any:
-    """Each attempt as a bar over the run's time: light while it waits for a worker, solid while it works."""
+    """Returns each attempt as a bar over the run's time: light while it waits for a worker, solid while it works."""
     from rich.text import Text
 
     began = min((step.scheduled_at for step in item.steps if step.scheduled_at), default=item.started_at)
@@ -272,9 +272,8 @@ def timeline(item: Trace) -> Any:
 def _bar_columns(rows: Sequence[Sequence[Any]], width: int) -> int:
     """Returns how wide the bars may be so that the rest fits beside them."""
     headers = ("STEP", "STATUS", "AT", "TIME", "", "ABOUT")
-    others = sum(
-        max(len(name), *(len(str(row[number])) for row in rows)) + 2 for number, name in enumerate(headers) if name
-    ) if rows else 0  # fmt: skip
+    named = [(number, name) for number, name in enumerate(headers) if name and rows]
+    others = sum(max(len(name), *(len(str(row[number])) for row in rows)) + 2 for number, name in named)
     return min(BAR_COLUMNS, max(BAR_COLUMNS_MIN, width - others - 2))
 
 
@@ -294,9 +293,13 @@ def _bar(step: TraceStep, began: int, span: int, columns: int) -> str:
 
 
 def trace_events(item: Trace) -> Any:
+    """Returns a table of the events in a trace."""
     began = item.events[0].ts if item.events else 0
-    rows = [
-        (event.stream, str(event.sequence), f"+{duration(max(0, event.ts - began))}", event.type, event.step)
-        for event in item.events
-    ]
-    return table(("STREAM", "SEQUENCE", "AT", "TYPE", "STEP"), rows, right=("SEQUENCE", "AT"))
+    columns: Columns[TraceEvent] = {
+        "STREAM": lambda event: event.stream,
+        "SEQUENCE": lambda event: event.sequence,
+        "AT": lambda event: f"+{duration(max(0, event.ts - began))}",
+        "TYPE": lambda event: event.type,
+        "STEP": lambda event: event.step,
+    }
+    return table_of(item.events, columns, right=("SEQUENCE", "AT"))

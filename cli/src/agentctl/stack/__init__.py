@@ -3,11 +3,11 @@
 For the command line (they print, and return an exit code):
 
     up(Options(data_dir=..., detach=True, grpc_port=0, load=["my_tools.py"])) -> int
-        Foreground: runs until SIGTERM or SIGINT. Detached: returns once every part is ready; on failure prints the end
-        of the failing part's log and returns 1. On a data dir that already runs: prints its endpoints, returns 0; if
-        it runs with other settings than asked for, says so and returns 1 (restart=True: restarts it with them).
+        In the foreground it runs until SIGTERM or SIGINT. Detached, it returns when every part is ready; on failure
+        it prints the end of the failing part's log and returns 1. If the stack runs already, it prints the endpoints
+        and returns 0. If it runs with other settings, it says so and returns 1, or restarts it with restart=True.
     remembered(options, given) -> Options
-        The options, with what is not in `given` as the last start had it.
+        The options; those that are not in `given` have the value of the last start.
 
 For programs (they raise StackError, which says what to do):
 

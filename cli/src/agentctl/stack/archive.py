@@ -22,7 +22,7 @@ MANIFEST: Final = "MANIFEST.json"
 _MANIFEST_BYTES_MAX: Final = 256 * 1024 * 1024
 _CHUNK_BYTES: Final = 1024 * 1024
 _SAY_EVERY_BYTES: Final = 256 * 1024 * 1024
-# What is wrong with the disk or the permissions, not with the archive
+# errors of the disk or the permissions, not of the archive
 _NO_DAMAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 _FOLDER, _FILE, _LINK = "folder", "file", "link"
 
@@ -31,28 +31,25 @@ Key = Literal["separate", "inside", "none"]
 
 
 class Item(msgspec.Struct, frozen=True, omit_defaults=True):
-    """kind: folder, file or link. sha256: of a file's content, or of a link's target."""
+    """A member of an archive, as the manifest lists it."""
 
-    kind: str
-    sha256: str = ""
+    kind: str  # folder, file or link
+    sha256: str = ""  # of a file's content, or of a link's target
     size: int = 0
 
 
 class Manifest(msgspec.Struct, kw_only=True, frozen=True):
-    """The last member of an archive. key: where the vault's key is; `none`: the data dir had none.
-
-    key_sha256: tells whether a key is the one. See `fingerprint`.
-    """
+    """The last member of an archive."""
 
     version: str
     created_at: str
-    key: Key
-    key_sha256: str = ""
+    key: Key  # where the vault's key is; `none`: the data dir had no key
+    key_sha256: str = ""  # its `fingerprint`
     items: dict[str, Item]
 
 
 def write(root: Path, left_out: frozenset[str], output: IO[bytes], where: Key, key: bytes, say: Say) -> int:
-    """Writes everything below `root` but `left_out`, then the manifest. Returns how many members there are."""
+    """Writes everything below `root` except `left_out`, and then the manifest. Returns the number of members."""
     items: dict[str, Item] = {}
     said = written = 0
     with tarfile.open(fileobj=output, mode="w:gz", compresslevel=1) as tar:
@@ -84,12 +81,15 @@ def write(root: Path, left_out: frozenset[str], output: IO[bytes], where: Key, k
             key_sha256=fingerprint(key) if key else "",
             items=items,
         )
-        _add_bytes(tar, f"{root.name}/{MANIFEST}", msgspec.json.encode(manifest))
+        data = msgspec.json.encode(manifest)
+        member = tarfile.TarInfo(f"{root.name}/{MANIFEST}")
+        member.size, member.mode = len(data), 0o600
+        tar.addfile(member, io.BytesIO(data))
     return len(items)
 
 
 def _paths(root: Path, left_out: frozenset[str]) -> Iterator[Path]:
-    """Everything below the data dir in order, folders before what is in them."""
+    """Yields everything below the data dir in order, each folder before its content."""
     for entry in sorted(root.iterdir()):
         if entry.name in left_out:
             continue
@@ -111,14 +111,8 @@ class _Digest:
         return data
 
 
-def _add_bytes(tar: tarfile.TarFile, name: str, data: bytes) -> None:
-    member = tarfile.TarInfo(name)
-    member.size, member.mode = len(data), 0o600
-    tar.addfile(member, io.BytesIO(data))
-
-
 def fingerprint(key: bytes) -> str:
-    """Returns a digest that tells whether a key is the one. Keys are random, so it tells nothing else."""
+    """Returns a digest by which a key is recognised. It reveals nothing about the key, because keys are random."""
     return hashlib.sha256(b"agentflow vault key\n" + key.strip()).hexdigest()
 
 
@@ -126,17 +120,62 @@ def fingerprint(key: bytes) -> str:
 
 
 def check(archive: Path) -> Manifest:
-    """Reads the archive to its end. StackError if a file is missing, changed or added."""
+    """Reads an archive to its end. Raises StackError if a file is missing, changed or added."""
+    return _read(archive, lambda tar, member, _: _item(tar, member, None))
+
+
+def unpack(archive: Path, building: Path, say: Say) -> Manifest:
+    """Writes every member below `building`, and compares what was written with the manifest.
+
+    As root, it keeps the owners, because PostgreSQL's folder belongs to another user. It raises what `check` raises.
+    """
+    said = written = 0
+    folders: list[tuple[Path, tarfile.TarInfo]] = []
+
+    def take(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> Item:
+        nonlocal said, written
+        path = building / name
+        if any(parent.is_symlink() for parent in path.parents if parent != building):
+            raise StackError(f"{member.name!r} lies behind a link; this is not a backup")
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if member.isdir():
+            path.mkdir(mode=0o700, exist_ok=True)
+            folders.append((path, member))
+        elif member.issym():
+            path.symlink_to(member.linkname)
+        item = _item(tar, member, path if member.isfile() else None)
+        if member.isfile():
+            _own(path, member)
+            written += member.size
+        if written - said > _SAY_EVERY_BYTES:
+            said = written
+            say(f"{written / 1e6:,.0f} MB restored")
+        return item
+
+    manifest = _read(archive, take)
+    for path, member in reversed(folders):
+        _own(path, member)
+    return manifest
+
+
+def _own(path: Path, member: tarfile.TarInfo) -> None:
+    if os.geteuid() == 0:
+        os.chown(path, member.uid, member.gid)
+    path.chmod(member.mode & 0o755)
+
+
+def _read(archive: Path, take: Callable[[tarfile.TarFile, tarfile.TarInfo, str], Item]) -> Manifest:
+    """Reads every member and compares them with the manifest. take: reads one, by its name in the data dir."""
+    found: dict[str, Item] = {}
+    manifest: Manifest | None = None
     with _reading(archive) as tar:
-        found: dict[str, Item] = {}
-        manifest: Manifest | None = None
         for member in tar:
             name = _inner(member)
             _check_order(member, name, found, manifest)
             if name == MANIFEST:
                 manifest = _manifest(tar, member)
             elif name:
-                found[name] = _item(tar, member, None)
+                found[name] = take(tar, member, name)
     if manifest is None:
         raise StackError(f"{archive} has no {MANIFEST}: it is cut off, or was made by an earlier version")
     _compare(archive, manifest, found)
@@ -157,23 +196,25 @@ def _reading(archive: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _inner(member: tarfile.TarInfo) -> str:
-    """The path below the data dir's name; StackError for one that leads elsewhere.
+    """Returns the path of a member below the data dir. Raises StackError for a path that leads elsewhere.
 
-    What stands directly in the data dir is never a link: the stack would take another folder for its own.
+    A member directly in the data dir is never a link, because the stack would use another folder as its own.
     """
     path = PurePosixPath(member.name)
     known = member.isfile() or member.isdir() or (member.issym() and len(path.parts) > 2)
     if path.is_absolute() or ".." in path.parts or not known:
-        raise StackError(f"the archive holds {member.name!r}, which is not part of a backup")
+        raise StackError(f"the archive contains {member.name!r}, which is not part of a backup")
     return PurePosixPath(*path.parts[1:]).as_posix() if len(path.parts) > 1 else ""
 
 
 def _check_order(member: tarfile.TarInfo, name: str, found: dict[str, Item], manifest: Manifest | None) -> None:
-    """StackError for a second member of one name, which could be written through a link that the first one made, and
-    for a member behind the manifest."""
+    """Raises StackError for a member behind the manifest, and for a second member of one name.
+
+    The second one could be written through a link that the first one made.
+    """
     if name in found or manifest is not None:
         why = "twice" if name in found else "behind its manifest"
-        raise StackError(f"the archive holds {member.name!r} {why}; this is not a backup")
+        raise StackError(f"the archive contains {member.name!r} {why}; this is not a backup")
 
 
 def _bare(member: tarfile.TarInfo) -> Item:
@@ -183,7 +224,7 @@ def _bare(member: tarfile.TarInfo) -> Item:
 
 
 def _item(tar: tarfile.TarFile, member: tarfile.TarInfo, target: Path | None) -> Item:
-    """Reads a member, and writes it to `target` if there is one."""
+    """Returns a member of the archive as the manifest lists it, and writes it to `target` if there is one."""
     if not member.isfile():
         return _bare(member)
     source = tar.extractfile(member)
@@ -218,49 +259,3 @@ def _compare(archive: Path, manifest: Manifest, found: dict[str, Item]) -> None:
         if names:
             more = f" (and {len(names) - 1:,} more)" if len(names) > 1 else ""
             raise StackError(f"{archive} is not whole: {min(names)} {problem}{more}; use another backup")
-
-
-def unpack(archive: Path, building: Path, say: Say) -> Manifest:
-    """Writes every member below `building` and compares what was written. As root, owners are kept: PostgreSQL's
-    folder belongs to another user."""
-    found: dict[str, Item] = {}
-    manifest: Manifest | None = None
-    said = written = 0
-    folders: list[tuple[Path, tarfile.TarInfo]] = []
-    with _reading(archive) as tar:
-        for member in tar:
-            name = _inner(member)
-            _check_order(member, name, found, manifest)
-            if name == MANIFEST:
-                manifest = _manifest(tar, member)
-                continue
-            if not name:
-                continue
-            path = building / name
-            if any(parent.is_symlink() for parent in path.parents if parent != building):
-                raise StackError(f"{member.name!r} lies behind a link; this is not a backup")
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if member.isdir():
-                path.mkdir(mode=0o700, exist_ok=True)
-                folders.append((path, member))
-            elif member.issym():
-                path.symlink_to(member.linkname)
-            found[name] = _item(tar, member, path if member.isfile() else None)
-            if member.isfile():
-                _own(path, member)
-                written += member.size
-            if written - said > _SAY_EVERY_BYTES:
-                said = written
-                say(f"{written / 1e6:,.0f} MB restored")
-    for path, member in reversed(folders):
-        _own(path, member)
-    if manifest is None:
-        raise StackError(f"{archive} has no {MANIFEST}: it is cut off, or was made by an earlier version")
-    _compare(archive, manifest, found)
-    return manifest
-
-
-def _own(path: Path, member: tarfile.TarInfo) -> None:
-    if os.geteuid() == 0:
-        os.chown(path, member.uid, member.gid)
-    path.chmod(member.mode & 0o755)

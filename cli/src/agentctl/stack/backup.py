@@ -1,8 +1,8 @@
-"""One archive of everything that a stack knows, with a checksum of every file, and the way back.
+"""Writes one archive of everything that a stack stores, with a checksum of every file, and restores it.
 
-The three stores are copied while nothing writes, so the copy is of one moment: a running stack is stopped for the time
-of the copy and started again. The vault's key goes into a file of its own, unless it is asked for in the archive:
-who holds both can read every original.
+The three stores are copied while nothing writes, so that the copy is of one moment: a running stack is stopped for the
+copy and started again. The vault's key goes into a file of its own, unless it is wanted in the archive. Everyone who
+has both can read every original.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from agentflow_common import __version__
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import StackError
 
-# Not of the data, or made anew at the next start: a copied dev key would open the stack that goes on here
+# not data, or made again at the next start: a copied dev key would open the stack that goes on here
 _LEFT_OUT: Final = frozenset({"run", "logs", "stack.lock", "stack.json", "dev.key", "nats.token", "vault.key"})
 _KEY_SUFFIX: Final = ".vault.key"
 
 
 class Backup(msgspec.Struct, frozen=True):
-    """key_file: the copy of the vault's key; None if it is in the archive, or if there is none."""
+    """A backup that was written."""
 
     archive: Path
     key: Key
-    key_file: Path | None
+    key_file: Path | None  # the copy of the vault's key; None if it is in the archive, or if there is no key
     size: int
     files: int
 
@@ -50,11 +50,16 @@ def create(
     force: bool = False,
     say: Say = lambda _: None,
 ) -> Backup:
-    """Writes `<data_dir>-<UTC time>.tar.gz` beside the data dir, or `target`, and the vault's key beside it, or to
-    `key_file`. Both are 0600. StackError says what is in the way."""
+    """Writes `target`, by default `<data_dir>-<UTC time>.tar.gz` beside the data dir.
+
+    The vault's key goes to `key_file`, by default beside the archive. Both files are 0600. Raises StackError if
+    something is in the way.
+    """
     layout = Layout(data_dir)
     if not (layout.nats / "jetstream").is_dir():
-        raise StackError(f"{layout.root} holds no stack's data; name the folder that `agentctl up --data-dir` used")
+        raise StackError(
+            f"{layout.root} is not the data dir of a stack; name the folder that `agentctl up --data-dir` used"
+        )
     stamp = datetime.datetime.now(datetime.UTC).strftime("%Y%m%dT%H%M%SZ")
     archive = (target or layout.root.with_name(f"{layout.root.name.lstrip('.')}-{stamp}.tar.gz")).absolute()
     keep = None if with_key else (key_file or archive.with_name(archive.name + _KEY_SUFFIX)).absolute()
@@ -73,7 +78,7 @@ def create(
 
 
 def verify(archive: Path, key_file: Path | None = None) -> Manifest:
-    """Reads the archive to its end. StackError if a file is missing, changed or added, or the key is another one."""
+    """Reads an archive to its end. Raises StackError if it is not whole, or if the key does not belong to it."""
     manifest = check(archive)
     if key_file is not None:
         _check_key(archive, manifest, key_file)
@@ -88,16 +93,18 @@ def restore(
     force: bool = False,
     say: Say = lambda _: None,
 ) -> Path | None:
-    """Unpacks an archive as the data dir, checked file by file. Returns where `force` has put an older data dir.
+    """Unpacks an archive as a data dir, and checks every file. Returns where `force` has put an older data dir.
 
-    Nothing is in the data dir's place before everything is checked. StackError says what is in the way.
+    Nothing is put in the data dir's place before everything is checked. Raises StackError if something is in the way.
     """
     layout = Layout(data_dir.resolve())
     there = layout.root.exists() and (not layout.root.is_dir() or any(layout.root.iterdir()))
     if there and not force:
         raise StackError(f"{layout.root} is not empty: choose another --data-dir, or move it aside with --force")
     lock = Lock(layout.lock)
-    if layout.root.is_dir() and there and not lock.take():  # held until the folder is aside: nothing starts meanwhile
+    if (
+        layout.root.is_dir() and there and not lock.take()
+    ):  # until the folder is aside, so that nothing starts meanwhile
         raise StackError(f"a stack runs in {layout.root}: stop it first with `agentctl down`")
     building = layout.root.with_name(f".{layout.root.name}.restoring-{os.getpid()}")
     try:
@@ -129,7 +136,7 @@ def _check_place(layout: Layout, path: Path, force: bool) -> None:
     if not path.parent.is_dir():
         raise StackError(f"there is no folder {path.parent}; make it first")
     if path.exists() and not force:
-        raise StackError(f"{path} is there already; choose another name, or replace it with --force")
+        raise StackError(f"{path} exists already; choose another name, or replace it with --force")
 
 
 @contextlib.contextmanager
@@ -153,7 +160,7 @@ def _standing_still(layout: Layout, say: Say) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """A new file, readable by the owner alone from the first byte on, that takes its name when it is on the disk."""
+    """Opens a new file, readable by its owner alone, that takes its name when it is on the disk."""
     partial = path.with_name(path.name + ".part")
     partial.unlink(missing_ok=True)
     try:
@@ -180,7 +187,7 @@ def _check_key(archive: Path, manifest: Manifest, key_file: Path) -> bytes:
 
 
 def _place_key(archive: Path, manifest: Manifest, building: Path, key_file: Path | None) -> None:
-    """Without its key the security service makes another one and then refuses the vault: so it must be there."""
+    """Puts the vault's key in place. Without it the security service would make another one and refuse the vault."""
     if manifest.key == "inside" and key_file is None:
         _check_key(archive, manifest, building / "vault.key")
         return
@@ -198,7 +205,7 @@ def _place_key(archive: Path, manifest: Manifest, building: Path, key_file: Path
 
 
 def _point(building: Path, layout: Layout) -> None:
-    """Makes the kept options name the new place."""
+    """Makes the stored options name the new place."""
     path = building / layout.options_json.name
     with contextlib.suppress(FileNotFoundError):
         options = options_of(path.read_bytes())
@@ -207,7 +214,7 @@ def _point(building: Path, layout: Layout) -> None:
 
 
 def _clear(layout: Layout, say: Say) -> None:
-    """Removes what restores that were killed have left: it may hold the vault's key."""
+    """Removes what killed restores have left, which may contain the vault's key."""
     for left in layout.root.parent.glob(f".{glob.escape(layout.root.name)}.restoring-*"):
         pid = left.name.rpartition("-")[2]
         if pid.isdecimal() and not processes.is_running(int(pid)):

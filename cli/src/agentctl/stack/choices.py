@@ -1,4 +1,4 @@
-"""Compares what a start asks for with what runs already and with what the last start had."""
+"""Compares the options of a start with those of the running stack and of the last start."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from agentflow_common.embedded.servers import StackError
 
 KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
 _WATCHED: Final = re.compile(r"(AGENTFLOW_\w+|\w+_API_KEY|\w+_BASE_URL)\Z")
-# the command line's own, what tests use, and what the stack decides itself
+# those of the command line and of tests, and those that the stack sets itself
 _NOT_WATCHED: Final = re.compile(
     r"AGENTFLOW_(ENDPOINT|TOKEN|ORG_ID|CLI_CONFIG|CONFIG|DATA_DIR|RUN_DIR|DEV_KEY_FILE|VAULT_KEY_FILE|DURABILITY|REPLICAS|"
     r"FILE_ROOTS|TEST_\w+)\Z"
@@ -27,13 +27,14 @@ _NOT_WATCHED: Final = re.compile(
 
 
 class Environment(msgspec.Struct, frozen=True):
-    """`environment.json`: what of the environment the services were started with. Values are told by digests alone."""
+    """The file `environment.json`: the variables that the services were started with, as salted digests."""
 
     salt: str
     digests: dict[str, str]
 
 
 def environment_of(variables: Mapping[str, str], salt: str = "") -> Environment:
+    """Returns the digests of the variables that matter to the services."""
     salt = salt or secrets.token_hex(16)
     watched = {n: v for n, v in variables.items() if v and _WATCHED.match(n) and not _NOT_WATCHED.match(n)}
     return Environment(salt, {name: _digest(salt, value) for name, value in sorted(watched.items())})
@@ -44,7 +45,7 @@ def _digest(salt: str, value: str) -> str:
 
 
 def remembered(options: Options, given: frozenset[str]) -> Options:
-    """The options, with what was not given as the last start in this data dir had it."""
+    """Returns the options; those that were not given have the value of the last start in this data dir."""
     layout = Layout(options.data_dir)
     try:
         last = files.options_of(layout.options_json.read_bytes())
@@ -64,12 +65,12 @@ def differences(
     info: StackInfo, running: Options, then: Environment | None, asked: Options, given: frozenset[str],
     variables: Mapping[str, str],
 ) -> list[str]:  # fmt: skip
-    """What is asked for and is not so in the stack that runs, one line each. given: options that were named."""
+    """Returns one line for each setting that differs from the running stack. given: the options that were named."""
     found = []
-    if "load" in given and list(asked.load) != list(running.load):
-        found.append(_differs("--load", asked.load, running.load))
-    if "file_roots" in given and list(asked.file_roots) != list(running.file_roots):
-        found.append(_differs("--file-root", asked.file_roots, running.file_roots))
+    for field, name in (("load", "--load"), ("file_roots", "--file-root")):
+        wanted, there = (", ".join(map(str, getattr(options, field))) or "nothing" for options in (asked, running))
+        if field in given and wanted != there:
+            found.append(f"{name} {wanted}: it runs with {there}")
     if "durability" in given and asked.durability != running.durability:
         wanted, there = (
             f"--{'' if mode == 'fsync' else 'no-'}fsync" for mode in (asked.durability, running.durability)
@@ -93,18 +94,13 @@ def differences(
 
 
 def edited(running: Options, started_at: float) -> list[str]:
-    """Files with tools that were changed since the stack was started, one line each. started_at: s since the epoch."""
+    """Returns one line for each file with tools that was changed after the start. started_at: s since the epoch."""
     found = []
     for item in running.load:
         path = Path(item)
         if item.endswith(".py") and path.is_file() and path.stat().st_mtime > started_at:
             found.append(f"--load {item}: the file was changed after the stack was started")
     return found
-
-
-def _differs(name: str, asked: Any, running: Any) -> str:
-    wanted, there = (", ".join(map(str, items)) or "nothing" for items in (asked, running))
-    return f"{name} {wanted}: it runs with {there}"
 
 
 def _port(address: str) -> int:

@@ -1,4 +1,4 @@
-"""up, down, status: what the command line and tests call."""
+"""Starts and stops the stack, and reports its status: `up`, `down`, `status`."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ PROBE_S_MAX: Final = 2.0
 
 
 def find(data_dir: Path | str) -> StackInfo | None:
-    """The running, ready stack of this data dir."""
+    """Returns the running, ready stack of a data dir, or None."""
     layout = Layout(data_dir)
     info = files.read(layout.stack_json, StackInfo)
     return info if info is not None and processes.is_running(info.pid) and Lock(layout.lock).held() else None
 
 
 def start(options: Options) -> StackInfo:
-    """Starts a stack that outlives this process; returns once it is ready. Raises StackError with the reason."""
+    """Starts a stack that outlives this process, and returns when it is ready. Raises StackError with the reason."""
     layout = Layout(options.data_dir)
     running = find(layout.root)
     if running is not None:
@@ -62,7 +62,7 @@ def start(options: Options) -> StackInfo:
         )
     try:
         return _started(options, layout, child, log_file)
-    except KeyboardInterrupt:  # nobody waits for it any more
+    except KeyboardInterrupt:  # no one waits for it any more
         with contextlib.suppress(ProcessLookupError):
             child.terminate()
         child.wait()
@@ -70,7 +70,7 @@ def start(options: Options) -> StackInfo:
 
 
 def _started(options: Options, layout: Layout, child: subprocess.Popen[bytes], log_file: Path) -> StackInfo:
-    """The stack once it is ready. Raises StackError with the reason, and ends a child that is late."""
+    """Returns the stack when it is ready. Raises StackError with the reason, and ends a child that is late."""
     deadline = time.monotonic() + options.ready_timeout_s + 10.0
     while time.monotonic() < deadline:
         info = find(layout.root)
@@ -103,22 +103,16 @@ def serve(options: Options, ready: Callable[[StackInfo, dict[str, float]], None]
 
 
 def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool = False) -> int:
-    """Starts (and, unless detached, runs) the stack; prints; returns the exit code.
+    """Starts the stack, prints its addresses and returns the exit code. Unless detached, it runs the stack too.
 
-    given: the options that were named; the others are those of the last start. A stack that runs with other settings
-    than those is restarted, or refused with what to do.
+    given: the options that were named. The others keep the value of the last start. If a stack runs with other
+    settings, it is restarted, or the start is refused with what to do.
     """
     from agentctl.stack.show import endpoints, failure, timings
 
     running = find(options.data_dir)
-    if running is not None:
-        different = _differences(running, options, given)
-        if not different:
-            endpoints(running, "already running")
-            return 0
-        if not restart:
-            failure(_refusal(running, different))
-            return 1
+    if running is not None and not (restart and _differences(running, options, given)):
+        return _already_runs(running, options, given)
     try:
         options = remembered(options, given)
         if running is not None:
@@ -135,11 +129,7 @@ def up(options: Options, given: frozenset[str] = frozenset(), *, restart: bool =
 
             serve(options, ready)
     except AlreadyRunningError:
-        running = start(options)  # another command was faster
-        if different := _differences(running, options, given):
-            failure(_refusal(running, different))
-            return 1
-        endpoints(running, "already running")
+        return _already_runs(start(options), options, given)  # another command was faster
     except StackError as error:
         failure(str(error))
         return 1
@@ -157,16 +147,24 @@ def _differences(running: StackInfo, options: Options, given: frozenset[str]) ->
     return found + (edited(has, running.started_at) if "load" in given else [])
 
 
-def _refusal(running: StackInfo, different: list[str]) -> str:
+def _already_runs(running: StackInfo, options: Options, given: frozenset[str]) -> int:
+    """Prints the addresses of a running stack, or the settings that differ. Returns the exit code."""
+    from agentctl.stack.show import endpoints, failure
+
+    different = _differences(running, options, given)
+    if not different:
+        endpoints(running, "already running")
+        return 0
     lines = "\n".join(f"  {line}" for line in different)
-    return (
+    failure(
         f"the stack in {running.data_dir} already runs, with other settings than asked for:\n{lines}\n"
         "restart it with these: the same command with --restart (runs go on where they were)"
     )
+    return 1
 
 
 def down(data_dir: Path | str) -> bool:
-    """Stops the stack and waits. Returns False if nothing ran. Leftovers of a killed supervisor are ended too."""
+    """Stops the stack and waits. Ends what a killed supervisor left, too. Returns False if nothing ran."""
     layout = Layout(data_dir)
     if not layout.root.is_dir():
         return False
@@ -190,7 +188,7 @@ def down(data_dir: Path | str) -> bool:
 
 
 def status(data_dir: Path | str) -> list[PartStatus]:
-    """Every part with its health, asked at the same time, each for at most 2 s."""
+    """Returns every part with its health. All are asked at the same time, each for at most 2 s."""
     layout = Layout(data_dir)
     state = files.read(layout.state_json, State)
     if state is None:
@@ -237,7 +235,7 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
 
 
 def _readyz(port: int) -> tuple[bool, str]:
-    """Whether it is ready, and the parts that are not."""
+    """Returns (True if the service is ready, the parts that are not)."""
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=PROBE_S_MAX):
             return True, ""

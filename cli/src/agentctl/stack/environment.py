@@ -1,4 +1,4 @@
-"""What the services are told: the one place where a data dir becomes environment variables."""
+"""The environment variables of the services, made from a data dir and the options in this one place."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 from agentctl.stack.layout import Layout, Options
 from agentflow_common.embedded.servers import StackError
 
-# What the stack decides itself: the user's values would point the services at other servers.
+# The stack sets these itself: the user's values would point the services at other servers.
 _OURS = ("NATS_URL", "DB_", "CLICKHOUSE_", "HTTP_PORT", "HTTP_HOST", "API_HOST", "API_PORT", "WORKER_LOAD")
 
 
 def token(path: Path) -> str:
-    """The secret that NATS clients must hold: other users of this machine cannot read the log."""
+    """Returns the secret that NATS clients need, so that other users of this machine can't read the log."""
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(24))
@@ -24,7 +24,7 @@ def token(path: Path) -> str:
 
 
 def load_modules(items: list[str] | tuple[str, ...]) -> str:
-    """Module names stay, files become absolute. Raises StackError for a file that is not there."""
+    """Returns the modules to load, files with absolute paths. Raises StackError for a missing file."""
     found: list[str] = []
     for item in items:
         if item.endswith(".py") or os.sep in item:
@@ -40,7 +40,7 @@ def load_modules(items: list[str] | tuple[str, ...]) -> str:
 def services_environment(
     layout: Layout, options: Options, nats_url: str, database: Mapping[str, str]
 ) -> dict[str, str]:
-    """The environment that all services share; ports come on top, service by service."""
+    """Returns the environment that all services share. The ports of each service come on top."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
     given = options.file_roots or [r for r in os.environ.get("AGENTFLOW_FILE_ROOTS", "").split(os.pathsep) if r]
     roots = [str(Path(root).absolute()) for root in given] or [str(Path.cwd()), str(layout.files)]

@@ -1,8 +1,8 @@
-"""What a full disk leaves behind.
+"""Recovery from a full disk: the stack starts NATS again when there is room.
 
-A nats-server whose write to a file has failed for want of room refuses every later write to it, and one that has
-reached its bound (three quarters of what was free when it started) does not look again (2.15, both measured). What was
-acknowledged is safe. Once there is room, NATS has to be started again: the stack does.
+A nats-server 2.15 does not recover by itself. After a write to a file has failed for lack of room, it refuses every
+later write to that file. After it has reached its bound (three quarters of the space that was free when it started),
+it does not check again. Both were measured. Every acknowledged message is safe.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-# with less, NATS may have failed to write without a word: its log is a file as well
+# with less, NATS may fail silently: its log is a file as well
 LOW_BYTES: Final = 16 * 1024 * 1024
 ROOM_BYTES: Final = 64 * 1024 * 1024  # more than at the worst: else it would be full again at once
-TOLD: Final = "no room on the disk of the event log: free some; what was accepted is safe, and goes on by itself"
-_WORDS: Final = (b"no space left on device", b"resource limits exceeded for server")
+ADVICE: Final = "no room on the disk of the event log: free some; accepted runs are safe, and go on by themselves"
+_SIGNS: Final = (b"no space left on device", b"resource limits exceeded for server")
 
 
 def _free(folder: Path) -> int:
@@ -24,7 +24,7 @@ def _free(folder: Path) -> int:
 
 
 class FullDisk:
-    """Reads what NATS says in its log, and looks at its disk. `full`: it refuses writes."""
+    """Watches the disk of NATS and the log that it writes. `full` is true while NATS refuses writes."""
 
     def __init__(self, folder: Path, log_file: Path, free: Callable[[Path], int] = _free) -> None:
         self._folder = folder
@@ -38,7 +38,7 @@ class FullDisk:
         return self._log_file.stat().st_size if self._log_file.exists() else 0
 
     def look(self) -> bool:
-        """Whether NATS is to be started again: it refused writes, and there is room since."""
+        """Returns True if NATS should be started again: it refused writes, and there is room now."""
         free = self._free(self._folder)
         if self._says_so() or free < LOW_BYTES:
             self._free_least = min(self._free_least, free) if self.full else free
@@ -57,4 +57,4 @@ class FullDisk:
             file.seek(self._read_to)
             found = file.read(size - self._read_to)
         self._read_to = size
-        return any(words in found for words in _WORDS)
+        return any(words in found for words in _SIGNS)

@@ -1,4 +1,4 @@
-"""What lies where in a data dir, and what is written there."""
+"""The places in a data dir, and the files that are written there."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 
 def default_data_dir() -> Path:
-    """$AGENTFLOW_DATA_DIR, else `.agentflow` in the current folder."""
+    """Returns $AGENTFLOW_DATA_DIR, or else `.agentflow` in the current folder."""
     return Path(os.environ.get("AGENTFLOW_DATA_DIR") or ".agentflow").absolute()
 
 
 class Options(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """How to run a stack. Ports: 0 takes the last one used if it is still free, else any free one."""
+    """The settings of a stack. A port of 0 stands for the last one used if it is free, or else for any free one."""
 
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
     detach: bool = False
@@ -45,13 +45,13 @@ class Options(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 
 def plain(options: Options) -> dict[str, Any]:
-    """As JSON types, without `env`: command lines and files are no place for what it may hold."""
+    """Returns the options as JSON types, without `env`, which may contain secrets."""
     body: dict[str, Any] = msgspec.to_builtins(options, enc_hook=str)
     return {name: value for name, value in body.items() if name != "env"} | {"data_dir": str(options.data_dir)}
 
 
 def options_of(body: bytes | str) -> Options:
-    """The reverse of `plain`, from JSON text."""
+    """Returns the options of a JSON text that `plain` made."""
     found: Options = msgspec.convert(msgspec.json.decode(body), Options, dec_hook=lambda kind, value: kind(value))
     return found
 
@@ -63,7 +63,7 @@ class ServiceInfo(msgspec.Struct):
 
 
 class StackInfo(msgspec.Struct, kw_only=True):
-    """`stack.json` (0600: it holds the database's password and the NATS token)."""
+    """The file `stack.json` (0600, because it contains the database's password and the NATS token)."""
 
     pid: int
     grpc: str
@@ -79,7 +79,7 @@ class StackInfo(msgspec.Struct, kw_only=True):
 
 
 class PartStatus(msgspec.Struct, kw_only=True):
-    """One line of `agentctl status`. detail: what /readyz says is wrong, or why the part last ended."""
+    """One line of `agentctl status`."""
 
     name: str
     state: Literal["ready", "starting", "not ready", "restarting", "stopped"]
@@ -88,11 +88,11 @@ class PartStatus(msgspec.Struct, kw_only=True):
     uptime_s: float = 0.0
     restarts: int = 0
     rss_bytes: int = 0
-    detail: str = ""
+    detail: str = ""  # what /readyz reports, or why the part ended last
 
 
 class Part(msgspec.Struct, kw_only=True):
-    """The supervisor's record of one process: enough to find it, and to never signal a stranger with its pid."""
+    """The supervisor's record of a process: enough to find it, and to never signal another process with its pid."""
 
     pid: int
     start_time: float
@@ -103,7 +103,7 @@ class Part(msgspec.Struct, kw_only=True):
 
 
 class State(msgspec.Struct, kw_only=True):
-    """`run/state.json`, from the first process to the last."""
+    """The file `run/state.json`, from the first process to the last."""
 
     pid: int
     start_time: float
@@ -113,7 +113,7 @@ class State(msgspec.Struct, kw_only=True):
 
 
 class Ports(msgspec.Struct, kw_only=True):
-    """`ports.json`: the last ports, so that clients find a restarted stack where it was."""
+    """The file `ports.json`: the last ports, so that clients find a restarted stack where it was."""
 
     nats: int = 0
     services: dict[str, dict[str, int]] = {}
@@ -153,7 +153,7 @@ class Layout:
 
 
 class Lock:
-    """Held by the supervisor for its whole life: whoever can take it knows that no supervisor lives."""
+    """A lock that the supervisor keeps for its whole life. A process that can take it knows that no supervisor runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -175,7 +175,7 @@ class Lock:
             self._fd = -1
 
     def held(self) -> bool:
-        """By some process."""
+        """True if a process has the lock."""
         if not self.path.exists():
             return False
         if self.take():
@@ -185,7 +185,7 @@ class Lock:
 
 
 def rotate(log: Path) -> None:
-    """Keeps one old file of LOG_BYTES_MAX. Writers append, so cutting the file under them is safe."""
+    """Moves a log of more than LOG_BYTES_MAX aside. Writers append, so cutting the file under them is safe."""
     try:
         if log.stat().st_size <= LOG_BYTES_MAX:
             return
@@ -206,7 +206,7 @@ def tail(log: Path, lines_max: int = 20) -> str:
 
 
 def write(path: Path, value: Any, mode: int = 0o600) -> None:
-    """Whole or not at all."""
+    """Writes a value as JSON, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
     with os.fdopen(fd, "wb") as file:
@@ -215,7 +215,7 @@ def write(path: Path, value: Any, mode: int = 0o600) -> None:
 
 
 def read(path: Path, kind: type[StructT]) -> StructT | None:
-    """None if it is not there or not readable as `kind`."""
+    """Returns the value in a file; None if the file is missing or not of this kind."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):

@@ -26,14 +26,14 @@ STOP_S_MAX: Final = 8.0  # for a service to finish what it does
 
 
 class Announcement(msgspec.Struct):
-    """What a service writes when it is ready (`service.py`)."""
+    """The file that a service writes when it is ready."""
 
     pid: int
     ports: dict[str, int]
 
 
 def ended(code: int) -> str:
-    """An exit code in words."""
+    """Returns an exit code in words."""
     if code >= 0:
         return f"ended with code {code}"
     try:
@@ -43,7 +43,7 @@ def ended(code: int) -> str:
 
 
 class Supervised:
-    """Restarts what ends, after 0.2 s, then twice as long each time, at most 10 s."""
+    """A process that is started again when it ends: after 0.2 s, then twice as long each time, at most 10 s."""
 
     def __init__(self, name: str, match: str, changed: Callable[[], None]) -> None:
         self.name = name
@@ -55,7 +55,7 @@ class Supervised:
         self._timer: asyncio.TimerHandle | None = None
 
     def launch(self) -> subprocess.Popen[bytes]:
-        """Starts the process; raises StackError or OSError."""
+        """Starts the process. Raises StackError or OSError."""
         raise NotImplementedError
 
     @property
@@ -80,7 +80,7 @@ class Supervised:
         self.changed()
 
     def reap(self) -> None:
-        """After SIGCHLD: was it this one?"""
+        """Handles SIGCHLD: starts the process again if it was this one that ended."""
         process = self.process
         if self.record.running and process is not None and process.poll() is not None:
             self.record.running = False
@@ -132,7 +132,7 @@ class Server(Supervised):
 
 
 class Service(Supervised):
-    """`python -m agentflow_<name>`. Ready when it has announced its ports under its own pid."""
+    """The process `python -m agentflow_<name>`. It is ready when it has announced its ports under its own pid."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ class Service(Supervised):
         return self._process
 
     def announced(self) -> dict[str, int] | None:
-        """Its ports, once it is ready."""
+        """Returns its ports once it is ready, or None."""
         found = files.read(self.layout.announcement(self.name), Announcement)
         if found is None or found.pid != self.record.pid or not self.record.running:
             return None

@@ -1,4 +1,4 @@
-"""What `up` prints."""
+"""The output of `up`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from agentctl.stack.layout import StackInfo
 
 
 def endpoints(info: StackInfo, state: str) -> None:
+    """Prints the addresses of a stack."""
     console = Console()
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_row("gRPC", info.grpc)
@@ -22,10 +23,12 @@ def endpoints(info: StackInfo, state: str) -> None:
 
 
 def timings(times: dict[str, float]) -> None:
+    """Prints when each part was ready."""
     console = Console(stderr=True)
     for name, seconds in sorted(times.items(), key=lambda item: item[1]):
         console.print(f"  {seconds:6.2f} s  {name}")
 
 
 def failure(message: str) -> None:
+    """Prints an error."""
     Console(stderr=True).print(message, style="red", markup=False, highlight=False, soft_wrap=True)

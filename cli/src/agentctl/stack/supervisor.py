@@ -32,11 +32,11 @@ LOCK_TRIES_MAX: Final = 20
 
 
 class AlreadyRunningError(StackError):
-    """Another supervisor holds the data dir."""
+    """Another supervisor runs in the data dir."""
 
 
 class Supervisor:
-    """`await run(on_ready)` lives as long as the stack. Raises StackError if it cannot start."""
+    """Runs a stack: `await run(on_ready)` returns when the stack has stopped. Raises StackError if it can't start."""
 
     def __init__(self, options: files.Options) -> None:
         self.options = options
@@ -89,7 +89,7 @@ class Supervisor:
             self.lock.release()
 
     def _interrupt(self) -> None:
-        """Ctrl-C: the first asks for a clean stop, the second one forces it."""
+        """Handles Ctrl-C: the first one asks for a clean stop, the second one forces it."""
         if not self.stop_asked.is_set():
             log.warning("stopping; press Ctrl-C again to force it")
             self.stop_asked.set()
@@ -102,7 +102,7 @@ class Supervisor:
                 process.send_signal(signal.SIGQUIT if part.name == files.POSTGRES else signal.SIGKILL)
 
     async def _locked(self) -> bool:
-        """A `status` that just looks holds the lock for an instant: not an answer yet."""
+        """Takes the lock. It tries several times, because a `status` takes the lock for an instant as well."""
         for _ in range(LOCK_TRIES_MAX):
             if self.lock.take():
                 return True
@@ -163,7 +163,7 @@ class Supervisor:
             raise StackError(f"{option} {port}: the port is in use; choose another, or 0 for any free one")
 
     async def _until_ready(self) -> files.StackInfo | None:
-        """None if a stop was asked for meanwhile."""
+        """Waits until every part is ready. Returns None if a stop was asked for meanwhile."""
         deadline = time.monotonic() + self.options.ready_timeout_s
         while not self.stop_asked.is_set():
             waiting = [service for service in self.services if service.announced() is None]
@@ -260,14 +260,14 @@ class Supervisor:
                 if nats is None:
                     continue
                 if disk.full:
-                    nats.record.detail = fulldisk.TOLD
+                    nats.record.detail = fulldisk.ADVICE
                     self._save()
                 elif again and nats.process is not None:
-                    log.warning("there is room for the event log again: NATS is started anew")
-                    nats.process.terminate()  # and started again, as whatever ends
+                    log.warning("there is room for the event log again: NATS is started again")
+                    nats.process.terminate()  # and started again, as every part that ends
 
     async def _stop_all(self) -> None:
-        """Services first, all at once; then PostgreSQL; NATS last, because everything speaks through it."""
+        """Stops the services, all at once, then PostgreSQL, and NATS last, because everything speaks through it."""
         if self.state.phase != "failed":
             self.state.phase = "stopping"
         for part in (*self.servers, *self.services):

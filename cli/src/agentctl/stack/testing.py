@@ -16,7 +16,7 @@ from agentflow_common.embedded.servers import StackError
 
 
 class RunningStack:
-    """A detached stack and its addresses. Those of a service change when it is killed: read them anew."""
+    """A detached stack and its addresses. The address of a service changes when it is killed, so read it again then."""
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -45,14 +45,14 @@ class RunningStack:
         return Path(self.info.dev_key_file).read_text().strip()
 
     def log(self, name: str) -> str:
-        """What the part has written so far."""
+        """Returns the log of a part so far."""
         return Layout(self.data_dir).log(name).read_text(errors="replace")
 
     def status(self) -> dict[str, PartStatus]:
         return {part.name: part for part in control.status(self.data_dir)}
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> int:
-        """kill -9 (or `signum`) a part; returns the pid that it had. The supervisor starts it again."""
+        """Kills a part with SIGKILL or `signum`, and returns the pid that it had. The supervisor starts it again."""
         pid = self.status()[name].pid
         if pid <= 0:
             raise StackError(f"{name} is not running just now")
@@ -60,7 +60,7 @@ class RunningStack:
         return pid
 
     def wait_ready(self, name: str, *, not_pid: int = 0, timeout_s: float = 120.0) -> PartStatus:
-        """Until the part is ready, under another pid than `not_pid`."""
+        """Waits until a part is ready under another pid than `not_pid`, and returns its status."""
         deadline = time.monotonic() + timeout_s
         while time.monotonic() < deadline:
             part = self.status().get(name)
@@ -73,7 +73,7 @@ class RunningStack:
         control.down(self.data_dir)
 
     def start(self) -> None:
-        """Again, on the same data."""
+        """Starts the stack again on the same data."""
         self._info = control.start(self.options)
 
 
@@ -88,7 +88,7 @@ def running_stack(
     durability: Literal["default", "fsync"] = "default",
     **more: Any,
 ) -> Iterator[RunningStack]:
-    """Starts a stack below `data_dir`, stops it at the end. `more`: other fields of Options."""
+    """Starts a stack below `data_dir`, and stops it at the end. `more` are other fields of Options."""
     more.setdefault("ready_timeout_s", 180.0)  # machines of CI are slow and busy
     stack = RunningStack(
         Options(

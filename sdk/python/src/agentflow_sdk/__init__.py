@@ -41,6 +41,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any, Final
 
+from agentflow_sdk import models
+
 if TYPE_CHECKING:
     from agentflow_sdk.builder import Workflow, body
     from agentflow_sdk.client import AsyncClient, Client
@@ -195,28 +197,8 @@ __all__ = [
     "each_async",
 ]
 
-_HOMES: Final = (
-    "errors",
-    "builder",
-    "client",
-    "models.admin",
-    "models.approvals",
-    "models.audit",
-    "models.budgets",
-    "models.controls",
-    "models.lanes",
-    "models.prompts",
-    "models.records",
-    "models.schedules",
-    "models.statuses",
-    "models.tools",
-    "models.traces",
-    "models.versions",
-    "models.workflows",
-    "problems",
-    "transport.paging",
-    "transport.retry",
-)
+_LIGHT: Final = ("errors", "problems", *(f"models.{name}" for name in models.__all__), "builder", "transport.retry")
+_HOMES: Final = (*_LIGHT, "transport.paging", "client")  # the client is last: it imports gRPC
 
 
 def __getattr__(name: str) -> Any:

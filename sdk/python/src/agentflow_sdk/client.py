@@ -12,8 +12,20 @@ from agentflow_sdk.transport.retry import RetryPolicy
 from agentflow_sdk.transport.sync import Transport
 
 
-class _Namespaces(Generic[TransportT]):
-    def __init__(self, transport: TransportT) -> None:
+class _Connection(Generic[TransportT]):
+    _kind: type[TransportT]
+
+    def __init__(
+        self,
+        base_url: str = "",
+        token: str = "",
+        org_id: str = "",
+        *,
+        timeout: float = 30.0,
+        retry: RetryPolicy | None = None,
+        root_certificates: bytes | None = None,
+    ) -> None:
+        transport = self._kind(locate(base_url, token, org_id), timeout, retry, root_certificates)
         self._transport = transport
         self.workflows = Workflows(transport)
         self.lanes = Lanes(transport)
@@ -26,7 +38,7 @@ class _Namespaces(Generic[TransportT]):
         self.tools = Tools(transport)
 
 
-class Client(_Namespaces[Transport]):
+class Client(_Connection[Transport]):
     """A connection to AgentFlow for threads and scripts. Use it in a `with` block, or call `close()`.
 
     An argument that is left out is looked up where agentctl looks: in the environment, in the file that
@@ -50,17 +62,7 @@ class Client(_Namespaces[Transport]):
         ValueError: The address or the API key has a form that can't be used.
     """
 
-    def __init__(
-        self,
-        base_url: str = "",
-        token: str = "",
-        org_id: str = "",
-        *,
-        timeout: float = 30.0,
-        retry: RetryPolicy | None = None,
-        root_certificates: bytes | None = None,
-    ) -> None:
-        super().__init__(Transport(locate(base_url, token, org_id), timeout, retry, root_certificates))
+    _kind = Transport
 
     def close(self) -> None:
         """Closes the connection."""
@@ -73,7 +75,7 @@ class Client(_Namespaces[Transport]):
         self.close()
 
 
-class AsyncClient(_Namespaces[AsyncTransport]):
+class AsyncClient(_Connection[AsyncTransport]):
     """A connection to AgentFlow for asyncio. Use it in an `async with` block, or await `close()`.
 
     It has the same methods as `Client`. Each is awaited, except for those that return an iterator for `async for`. An
@@ -93,17 +95,7 @@ class AsyncClient(_Namespaces[AsyncTransport]):
         ValueError: The address or the API key has a form that can't be used.
     """
 
-    def __init__(
-        self,
-        base_url: str = "",
-        token: str = "",
-        org_id: str = "",
-        *,
-        timeout: float = 30.0,
-        retry: RetryPolicy | None = None,
-        root_certificates: bytes | None = None,
-    ) -> None:
-        super().__init__(AsyncTransport(locate(base_url, token, org_id), timeout, retry, root_certificates))
+    _kind = AsyncTransport
 
     async def close(self) -> None:
         """Closes the connection."""

@@ -1,8 +1,8 @@
 """How the methods of both clients are declared once.
 
-A namespace is generic over its transport. `Method(build)` makes a method of a function that builds a call. The method
+A namespace is generic over its transport. `method(build)` makes a method of a function that builds a call. The method
 has the same parameters and the same docstring. Over the sync transport it returns the result, and over the async
-transport a coroutine of it. `StreamMethod(build)` does the same for a function that builds a stream.
+transport a coroutine of it. `stream_method(build)` does the same for a function that builds a stream.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from agentflow_sdk.transport.call import Call, Program, Stream, built
 from agentflow_sdk.transport.sync import Transport
 
 T = TypeVar("T")
+Result_co = TypeVar("Result_co", covariant=True)
+AsyncResult_co = TypeVar("AsyncResult_co", covariant=True)
 P = ParamSpec("P")
 TransportT = TypeVar("TransportT", bound=Transport | AsyncTransport)
 _RESULT: Final = re.compile(r"(?:[\w.]*\.)?(?:Call|Program|Stream)\[(.*)\]\Z", re.S)
@@ -31,27 +33,49 @@ class Namespace(Generic[TransportT]):
         self._transport = transport
 
 
-class _Declaration(Generic[P, T]):
-    def __init__(self, build: Callable[P, T]) -> None:
+class Method(Generic[P, Result_co, AsyncResult_co]):
+    """A function of `calls` as a method of a namespace. `method` and `stream_method` make one."""
+
+    def __init__(self, build: Callable[P, Any], *, streams: bool) -> None:
         self._build = build
+        self._streams = streams
         self._made: dict[bool, Any] = {}
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._owner = owner
         self._name = name
 
-    def _bind(self, space: Any) -> Any:
-        """Returns the method of a namespace, or the plain function of the class."""
-        is_async = space is not None and isinstance(space._transport, AsyncTransport)
+    @overload
+    def __get__(self, space: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
+
+    @overload
+    def __get__(self, space: Namespace[Transport], owner: type) -> Callable[P, Result_co]: ...
+
+    @overload
+    def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, AsyncResult_co]: ...
+
+    def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
+        is_async = space is not None and isinstance(space._transport, AsyncTransport) and not self._streams
         if is_async not in self._made:
             self._made[is_async] = self._dress(self._function(is_async))
         return self._made[is_async] if space is None else MethodType(self._made[is_async], space)
 
     def _function(self, is_async: bool) -> Any:
-        raise NotImplementedError
+        build = self._build
+
+        def method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return space._transport.run(built(build, *args, **kwargs))
+
+        async def async_method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return await space._transport.run(built(build, *args, **kwargs))
+
+        def stream(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            return space._transport.follow(built(build, *args, **kwargs))
+
+        return stream if self._streams else async_method if is_async else method
 
     def _dress(self, function: Any) -> Any:
-        """Gives the function the name, the signature and the docstring that `help()` and editors show."""
+        """Gives a function the name, the signature and the docstring that `help()` and editors show."""
         function.__name__ = self._name
         function.__qualname__ = f"{self._owner.__qualname__}.{self._name}"
         function.__module__ = self._owner.__module__
@@ -60,55 +84,14 @@ class _Declaration(Generic[P, T]):
         return function
 
 
-class Method(_Declaration[P, Call[T] | Program[T]]):
-    """A method that returns the result of a call, or of a program of several calls."""
-
-    @overload
-    def __get__(self, space: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
-
-    @overload
-    def __get__(self, space: Namespace[Transport], owner: type) -> Callable[P, T]: ...
-
-    @overload
-    def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, Coroutine[Any, Any, T]]: ...
-
-    def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
-        return self._bind(space)
-
-    def _function(self, is_async: bool) -> Any:
-        build = self._build
-
-        def method(space: Namespace[Transport], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            return space._transport.run(built(build, *args, **kwargs))
-
-        async def async_method(space: Namespace[AsyncTransport], /, *args: P.args, **kwargs: P.kwargs) -> T:
-            return await space._transport.run(built(build, *args, **kwargs))
-
-        return async_method if is_async else method
+def method(build: Callable[P, Call[T] | Program[T]]) -> Method[P, T, Coroutine[Any, Any, T]]:
+    """Makes a method that returns the result of a call, or of a program of several calls."""
+    return Method(build, streams=False)
 
 
-class StreamMethod(_Declaration[P, Stream[T]]):
-    """A method that returns an iterator over the items of a stream."""
-
-    @overload
-    def __get__(self, space: None, owner: type) -> Callable[Concatenate[Any, P], Any]: ...
-
-    @overload
-    def __get__(self, space: Namespace[Transport], owner: type) -> Callable[P, Iterator[T]]: ...
-
-    @overload
-    def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, AsyncIterator[T]]: ...
-
-    def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
-        return self._bind(space)
-
-    def _function(self, is_async: bool) -> Any:  # noqa: ARG002  (an iterator is made without waiting)
-        build = self._build
-
-        def method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
-            return space._transport.follow(built(build, *args, **kwargs))
-
-        return method
+def stream_method(build: Callable[P, Stream[T]]) -> Method[P, Iterator[T], AsyncIterator[T]]:
+    """Makes a method that returns an iterator over the items of a stream."""
+    return Method(build, streams=True)
 
 
 def signature(build: Callable[..., Any]) -> inspect.Signature:

@@ -8,18 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
-import typer
-
 from agentctl.commands.local.stack import guarded
 from agentctl.display.output import Format, Output, done, emit, note
 from agentctl.failures import CliError
+from agentctl.groups import LocalGroup
 from agentctl.options import DataDir, argument, flag, option
 from agentflow_sdk.transport.connection import data_dir as folder_of
 
 if TYPE_CHECKING:
     from agentctl.stack.backup import Backup
 
-app = typer.Typer(no_args_is_help=True, help="Copy the embedded stack's data, check a copy, restore it.")
+app = LocalGroup("backup", "Copy the embedded stack's data, check a copy, restore it.")
 
 Archive = Annotated[Path, argument("The archive that `backup create` has written.")]
 KeyFile = Annotated[Path | None, option("The vault's key; ARCHIVE.vault.key if not given.")]
@@ -116,8 +115,8 @@ def _warning(made: Backup) -> str:
             "without the key no original can be read after a restore"
         )
     return (
-        f"warning: the vault's key is in {made.key_file}. Keep it apart from the archive: without it nothing can be "
-        "restored, and with both together every original can be read"
+        f"warning: the vault's key is in {made.key_file}. Move it to another place than the archive: without it "
+        "nothing can be restored, and with both together every original can be read"
     )
 
 

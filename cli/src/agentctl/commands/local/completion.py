@@ -8,7 +8,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, help="Shell completion.")
+from agentctl.groups import LocalGroup
+
+app = LocalGroup("completion", "Shell completion.")
 
 
 class Shell(StrEnum):

@@ -12,10 +12,11 @@ import typer
 from agentctl import session
 from agentctl.display.output import Format, Output, emit, note
 from agentctl.failures import CliError
+from agentctl.groups import LocalGroup
 from agentctl.options import argument
 from agentflow_sdk.transport import connection
 
-app = typer.Typer(no_args_is_help=True, help="Set and show where agentctl connects.")
+app = LocalGroup("config", "Set and show where agentctl connects.")
 
 
 class Key(StrEnum):
@@ -44,13 +45,8 @@ def set_(
             parse_endpoint(value)
         except ValueError as error:
             raise CliError(str(error)) from None
-    config = connection.read_config()
-    name = key.value.replace("-", "_")
-    if value:
-        config[name] = value
-    else:
-        config.pop(name, None)
-    path = session.write_config(config)
+    config = connection.read_config() | {key.value.replace("-", "_"): value}
+    path = session.write_config({name: kept for name, kept in config.items() if kept})
     note(f"{key.value} {'stored in' if value else 'removed from'} {path}")
 
 

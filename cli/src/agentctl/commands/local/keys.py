@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
-from agentctl.display.output import Format, Output, done, emit, note, stdout, table, when
+from agentctl.display.output import Columns, Format, Output, done, emit, note, stdout, table_of, when
 from agentctl.failures import UNREACHABLE, CliError
+from agentctl.groups import LocalGroup
 from agentctl.options import DataDir, argument, option
 from agentflow_sdk.transport import connection
 
 if TYPE_CHECKING:
     from agentflow_gateway.store.keys import KeyRow, KeyStore
 
-app = typer.Typer(no_args_is_help=True, help="API keys of the embedded stack that runs here.")
+app = LocalGroup("keys", "API keys of the embedded stack that runs here.")
 
 T = TypeVar("T")
 _ORG: Final = "default"
@@ -55,8 +56,10 @@ def list_(
     output: Output = Format.TABLE,
 ) -> None:
     """List keys, without the keys themselves."""
+    import msgspec
+
     found = _with_store(data_dir, lambda store: store.list(org))
-    emit([_plain(row) for row in found], output, lambda: _table(found))
+    emit(msgspec.to_builtins(found), output, lambda: _table(found))
 
 
 @app.command()
@@ -107,27 +110,13 @@ def _with_store(data_dir: Path | None, work: Callable[[KeyStore], Awaitable[T]])
     return asyncio.run(body())
 
 
-def _plain(row: KeyRow) -> dict[str, Any]:
-    return {
-        "id": row.id,
-        "org": row.org,
-        "name": row.name,
-        "permissions": list(row.permissions),
-        "created_at": row.created_at,
-        "revoked_at": row.revoked_at,
-    }
-
-
 def _table(found: list[KeyRow]) -> Any:
-    rows = [
-        (
-            row.id,
-            row.name,
-            row.org,
-            ",".join(row.permissions),
-            "revoked" if row.revoked_at else "active",
-            when(row.created_at),
-        )
-        for row in found
-    ]
-    return table(("ID", "NAME", "ORG", "PERMISSIONS", "STATE", "CREATED"), rows, less=("CREATED", "ORG"))
+    columns: Columns[KeyRow] = {
+        "ID": lambda row: row.id,
+        "NAME": lambda row: row.name,
+        "ORG": lambda row: row.org,
+        "PERMISSIONS": lambda row: ",".join(row.permissions),
+        "STATE": lambda row: "revoked" if row.revoked_at else "active",
+        "CREATED": lambda row: when(row.created_at),
+    }
+    return table_of(found, columns, less=("CREATED", "ORG"))

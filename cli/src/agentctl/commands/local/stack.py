@@ -178,12 +178,7 @@ def _remote_status(folder: Path, output: Format) -> None:
     from agentflow_sdk.transport import channel
 
     endpoint = channel.parse_endpoint(target.endpoint)
-    opened = (
-        grpc.secure_channel(endpoint.target, channel.credentials(None))
-        if endpoint.secure
-        else grpc.insecure_channel(endpoint.target)
-    )
-    with opened:
+    with channel.open_channel(grpc, endpoint) as opened:
         try:
             reply = health_pb2_grpc.HealthStub(opened).Check(health_pb2.HealthCheckRequest(), timeout=5)
         except grpc.RpcError as error:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from agentctl import values
 from agentctl.display.output import Format, Output, done, note, some, table, when
 from agentctl.failures import CliError
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import argument, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Calendar, Client
 
-app = typer.Typer(no_args_is_help=True, help="Named calendars: days on which schedules do not fire.")
+app = RemoteGroup("calendar", "Named calendars: days on which schedules do not fire.")
 Name = Annotated[str, argument("The calendar's name.")]
 
 
 @app.command("set")
-@remote
 def set_(
     client: Client,
     name: Name,
@@ -41,7 +38,6 @@ def set_(
 
 
 @app.command("list")
-@remote
 @listed(200)
 def list_(client: Client) -> Listing[Calendar]:
     """List calendars."""
@@ -49,7 +45,6 @@ def list_(client: Client) -> Listing[Calendar]:
 
 
 @app.command("delete")
-@remote
 def delete(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Delete a calendar that no schedule names."""
     client.schedules.delete_calendar(name)

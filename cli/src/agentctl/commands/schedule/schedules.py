@@ -12,16 +12,15 @@ from agentctl.commands.schedule import calendars as calendar
 from agentctl.display import render
 from agentctl.display.output import Format, Output, done, emit, note, some, stdout, table, when
 from agentctl.failures import CliError
-from agentctl.hints import Group
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import DryRun, Reason, argument, flag, option
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Schedule, ScheduleFire, Webhook
 
-app = typer.Typer(no_args_is_help=True, help="Start runs by cron, at a time, by webhook or by NATS message.")
-app.add_typer(calendar.app, name="calendar", cls=Group)
+app = RemoteGroup("schedule", "Start runs by cron, at a time, by webhook or by NATS message.")
+app.add_typer(calendar.app)
 
 Name = Annotated[str, argument("The schedule's name.", "NAME")]
 NameOrFile = Annotated[str, argument("The schedule's name (not with --file).")]
@@ -52,7 +51,7 @@ _FATES: Final = {
 }
 
 
-@app.command()
+@app.local_command()
 def schema() -> None:
     """Print the JSON Schema of schedules. Editors use it for completion and checks."""
     from agentflow_common.definition.json_schema import text
@@ -85,7 +84,6 @@ def _spec(file: str, flags: dict[str, Any], inputs: list[str] | None, sets: list
 
 
 @app.command()
-@remote
 def create(
     client: Client,
     name: NameOrFile = "",
@@ -107,7 +105,6 @@ def create(
 
 
 @app.command()
-@remote
 def update(client: Client, file: File, output: Output = Format.TABLE) -> None:
     """Replace the spec of the schedule that the file names."""
     result = client.schedules.update(_spec(file, {}, None, None))
@@ -117,7 +114,6 @@ def update(client: Client, file: File, output: Output = Format.TABLE) -> None:
 
 
 @app.command("list")
-@remote
 @listed(100)
 def list_(
     client: Client,
@@ -131,7 +127,6 @@ def list_(
 
 
 @app.command()
-@remote
 def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Show a schedule: its next times, its last runs and its active runs."""
     found = client.schedules.get(name)
@@ -139,7 +134,6 @@ def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
 
 
 @app.command("next")
-@remote
 def next_(
     client: Client,
     name: NameOrFile = "",
@@ -165,7 +159,6 @@ def next_(
 
 
 @app.command()
-@remote
 def pause(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Start no further runs. Times that pass meanwhile start nothing later."""
     changed = client.schedules.pause(name, reason)
@@ -174,7 +167,6 @@ def pause(client: Client, name: Name, reason: Reason = "", output: Output = Form
 
 
 @app.command()
-@remote
 def resume(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Continue after a pause."""
     changed = client.schedules.resume(name, reason)
@@ -183,7 +175,6 @@ def resume(client: Client, name: Name, reason: Reason = "", output: Output = For
 
 
 @app.command()
-@remote
 def trigger(
     client: Client,
     name: Name,
@@ -203,7 +194,6 @@ def trigger(
 
 
 @app.command()
-@remote
 def backfill(
     client: Client,
     name: Name,
@@ -234,7 +224,6 @@ def backfill(
 
 
 @app.command()
-@remote
 def delete(client: Client, name: Name, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Delete a schedule; its runs go on to their end."""
     client.schedules.delete(name, reason)
@@ -243,14 +232,12 @@ def delete(client: Client, name: Name, reason: Reason = "", output: Output = For
 
 
 @app.command()
-@remote
 def webhook(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Show the address to POST to, and the secret to sign with. Keep the secret out of logs."""
     _webhook(client.schedules.webhook(name), output)
 
 
 @app.command()
-@remote
 def rotate(
     client: Client,
     name: Name,

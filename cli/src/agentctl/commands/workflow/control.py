@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import typer
 
 from agentctl import runs, values
-from agentctl.display.output import Format, Output, clean, emit, note, table, when
+from agentctl.display.output import Columns, Format, Output, clean, emit, note, table, table_of, when
 from agentctl.failures import CliError
 from agentctl.listing import Listing, listed
 from agentctl.options import ByWorkflow, Reason, Step, argument, flag, option
 from agentctl.runs import RunId
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import Answered, Approval, Client
@@ -25,7 +24,6 @@ Data = Annotated[str, option("Goes into the step's output; @file for a file.", m
 _COMMAND: Final = re.compile(r" \((agentctl [^()]*)\)")
 
 
-@remote
 def cancel(
     client: Client,
     run: RunId,
@@ -55,7 +53,6 @@ def _continued_as(client: Client, run: str) -> str:
         return ""
 
 
-@remote
 def pause(client: Client, target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Let no further step start: of a run, or of all runs of a workflow, including later ones."""
     if runs.is_run(target):
@@ -70,7 +67,6 @@ def pause(client: Client, target: Target, reason: Reason = "", output: Output = 
         emit({"workflow": target, "paused": True}, output, lambda: f"workflow {target} is paused")
 
 
-@remote
 def resume(client: Client, target: Target, reason: Reason = "", output: Output = Format.TABLE) -> None:
     """Let a paused run, or a paused workflow, continue."""
     if runs.is_run(target):
@@ -84,7 +80,6 @@ def resume(client: Client, target: Target, reason: Reason = "", output: Output =
         emit({"workflow": target, "paused": False, "changed": changed}, output, lambda: said)
 
 
-@remote
 def signal(
     client: Client,
     run: RunId,
@@ -102,7 +97,6 @@ def signal(
     emit(found.to_dict(), output, lambda: f"signal {name} {said}")
 
 
-@remote
 @listed(50)
 def approvals(
     client: Client,
@@ -116,24 +110,20 @@ def approvals(
 
 
 def _approvals(found: list[Approval]) -> Any:
-    rows = [
-        (
-            item.run_id,
-            item.workflow,
-            item.step,
-            f"{sum(answer == 'approve' for answer in item.answers.values())} of {item.required}",
-            ", ".join(item.approvers) or "anyone",
-            when(item.since),
-            when(item.expires_at),
-            item.message,
-        )
-        for item in found
-    ]
-    columns = ("RUN", "WORKFLOW", "STEP", "APPROVED", "APPROVERS", "SINCE", "EXPIRES", "MESSAGE")
-    return table(columns, rows, empty="no step waits for an approval", less=("EXPIRES", "SINCE", "WORKFLOW"))
+    columns: Columns[Approval] = {
+        "RUN": lambda item: item.run_id,
+        "WORKFLOW": lambda item: item.workflow,
+        "STEP": lambda item: item.step,
+        "APPROVED": lambda item: f"{list(item.answers.values()).count('approve')} of {item.required}",
+        "APPROVERS": lambda item: ", ".join(item.approvers) or "anyone",
+        "SINCE": lambda item: when(item.since),
+        "EXPIRES": lambda item: when(item.expires_at),
+        "MESSAGE": lambda item: item.message,
+    }
+    less = ("EXPIRES", "SINCE", "WORKFLOW")
+    return table_of(found, columns, empty="no step waits for an approval", less=less)
 
 
-@remote
 def approve(
     client: Client,
     run: RunId,
@@ -149,7 +139,6 @@ def approve(
     _answered(found, step, "approved", output)
 
 
-@remote
 def reject(
     client: Client,
     run: RunId,
@@ -172,7 +161,6 @@ def _answered(found: Answered, step: str, what: str, output: Format) -> None:
     emit(found.to_dict(), output, lambda: said)
 
 
-@remote
 def resolve(
     client: Client,
     run: RunId,
@@ -200,7 +188,6 @@ def resolve(
     emit(data, output, lambda: f"attempt {attempt} of {step}: {chosen[0]}")
 
 
-@remote
 def why(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
     """Explain what each step of a run waits for."""
     found = client.workflows.why(runs.find(client, run))
@@ -225,7 +212,4 @@ def asked(text: str) -> tuple[str, list[str]]:
     return _COMMAND.sub("", text), _COMMAND.findall(text)
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the group."""
-    for command in (cancel, pause, resume, signal, approvals, approve, reject, resolve, why):
-        app.command()(command)
+COMMANDS: Final = (cancel, pause, resume, signal, approvals, approve, reject, resolve, why)

@@ -6,13 +6,11 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from agentctl import session, values
 from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import CliError, problem_line
+from agentctl.groups import RemoteGroup
 from agentctl.options import argument, flag
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_common.definition.checks.tool_arguments import Signature
@@ -28,7 +26,6 @@ def read(path: str) -> str:
     return text
 
 
-@remote
 def validate(
     client: Client,
     file: File,
@@ -60,7 +57,6 @@ def schema() -> None:
     sys.stdout.write(json_schema.text(json_schema.workflow_schema()))
 
 
-@remote
 def register(client: Client, file: File, output: Output = Format.TABLE) -> None:
     """Store a definition under its name and version. A registered version never changes."""
     result = client.workflows.register(read(file))
@@ -118,7 +114,8 @@ def _built_in() -> dict[tuple[str, str], Signature]:
     return {(o["kind"], o["name"]): Signature(o["schema"], tuple(o["unchecked"])) for o in offers}
 
 
-def add_to(app: typer.Typer) -> None:
+def add_to(app: RemoteGroup) -> None:
     """Adds these commands to the group."""
-    for command in (validate, schema, register):
-        app.command()(command)
+    app.command()(validate)
+    app.local_command()(schema)
+    app.command()(register)

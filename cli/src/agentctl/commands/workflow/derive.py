@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
@@ -13,7 +15,6 @@ from agentctl.display.output import Format, Output, emit, note, some
 from agentctl.failures import FAILED, CliError
 from agentctl.options import ByTag, ByWorkflow, Reason, Since, Watch, argument, flag, option
 from agentctl.runs import RunId
-from agentctl.session import remote
 
 if TYPE_CHECKING:
     from agentflow_sdk import BatchProgress, Changes, Client, Fork
@@ -52,7 +53,6 @@ def changes_of(
     )
 
 
-@remote
 def fork(
     client: Client,
     run: RunId,
@@ -76,7 +76,6 @@ def fork(
     _made(client, made, output, watch)
 
 
-@remote
 def retry(
     client: Client,
     run: RunId,
@@ -106,7 +105,6 @@ def _made(client: Client, made: Fork, output: Format, watch: bool) -> None:
     note(f"{kept}; follow it with: agentctl workflow watch {made.run_id}")
 
 
-@remote
 def batch(
     client: Client,
     action: Annotated[str, argument("cancel, pause, resume, retry or signal.")],
@@ -154,56 +152,44 @@ def batch(
         payload=values.json_option(payload, "--payload"),
         batch_id=batch_id,
     )
-    if _followed(stream, action, yes, output)["failed"]:
+    if _followed(stream, action, yes, output).failed:
         raise typer.Exit(FAILED)
 
 
-def _followed(stream: Any, action: str, execute: bool, output: Format) -> dict[str, Any]:
+def _followed(stream: Iterable[BatchProgress], action: str, execute: bool, output: Format) -> BatchProgress:
     """Returns the sum of a batch. Progress goes to stderr, and how to continue if it breaks off."""
-    total: dict[str, Any] = {
-        "matched": 0,
-        "done": 0,
-        "failed": 0,
-        "failures": [],
-        "created": {},
-        "cursor": "",
-        "finished": False,
-        "sample": [],
-    }
-    first: BatchProgress | None = None
+    from agentflow_sdk import BatchProgress
+
+    total = BatchProgress()
     try:
-        for progress in stream:
-            if first is None:
-                first = progress
-                total["matched"] = progress.matched
-                total["sample"] = [item.to_dict() for item in progress.sample]
-            else:
-                note(f"{progress.done + progress.failed:,} of {total['matched']:,}")
-            total |= {"done": progress.done, "failed": progress.failed, "finished": progress.finished}
-            total["failures"] += [item.to_dict() for item in progress.failures]
-            total["created"] |= progress.created
-            total["cursor"] = progress.cursor
+        for number, progress in enumerate(stream):
+            if number:
+                note(f"{progress.done + progress.failed:,} of {total.matched:,}")
+            total = replace(
+                progress,
+                matched=total.matched or progress.matched,
+                sample=total.sample or progress.sample,
+                failures=total.failures + progress.failures,
+                created=total.created | progress.created,
+            )
     except Exception:
-        if total["cursor"]:
-            note(f"it broke off; to continue, repeat the command with --cursor {total['cursor']}")
+        if total.cursor:
+            note(f"it broke off; to continue, repeat the command with --cursor {total.cursor}")
         raise
 
     def shown() -> Any:
         if not execute:
-            sample = first.sample if first is not None else ()
-            note(f"{action}: {some(total['matched'], 'run')} (showing {len(sample)}); nothing was done, --yes does it")
-            return render.runs(sample) if sample else None
-        for failure in total["failures"]:
-            note(f"{failure['run_id']}: {failure['message']}")
-        if total["cursor"] and not total["finished"]:
-            note(f"there are more: the same command with --cursor {total['cursor']}")
-        return f"{action}: {total['done']:,} done, {total['failed']:,} failed"
+            found = f"{some(total.matched, 'run')} (showing {len(total.sample)})"
+            note(f"{action}: {found}; nothing was done, --yes does it")
+            return render.runs(total.sample) if total.sample else None
+        for failure in total.failures:
+            note(f"{failure.run_id}: {failure.message}")
+        if total.cursor and not total.finished:
+            note(f"there are more: the same command with --cursor {total.cursor}")
+        return f"{action}: {total.done:,} done, {total.failed:,} failed"
 
-    emit(total, output, shown)
+    emit(total.to_dict(), output, shown)
     return total
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the group."""
-    for command in (fork, retry, batch):
-        app.command()(command)
+COMMANDS: Final = (fork, retry, batch)

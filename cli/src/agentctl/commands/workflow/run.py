@@ -11,6 +11,7 @@ from agentctl.commands.workflow import control, define, derive, versions
 from agentctl.display import render
 from agentctl.display.output import Format, Output, emit, emit_one, note
 from agentctl.failures import FAILED
+from agentctl.groups import RemoteGroup
 from agentctl.listing import Listing, listed
 from agentctl.options import ByTag, ByWorkflow, Reveal, RevealReason, Watch, flag, option
 from agentctl.runs import RunId
@@ -19,7 +20,7 @@ from agentctl.session import remote
 if TYPE_CHECKING:
     from agentflow_sdk import Client, RunSummary
 
-app = typer.Typer(no_args_is_help=True, help="Validate, register, submit and follow workflows.")
+app = RemoteGroup("workflow", "Validate, register, submit and follow workflows.")
 define.add_to(app)
 
 
@@ -80,12 +81,11 @@ def run(client: Client, **kwargs: Any) -> None:
     submit(client, **kwargs, watch_=True)
 
 
-app.command()(remote(submit))
-app.command()(remote(run, like=submit, hidden=("watch_", "wait")))
+app.command()(submit)
+app.local_command()(remote(run, like=submit, hidden=("watch_", "wait")))
 
 
 @app.command("list")
-@remote
 @listed(50)
 def list_(
     client: Client,
@@ -103,7 +103,6 @@ def list_(
 
 
 @app.command()
-@remote
 def get(
     client: Client,
     run: RunId,
@@ -118,7 +117,6 @@ def get(
 
 
 @app.command()
-@remote
 def watch(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
     """Follow a run to its end. -o json prints one JSON object for each event; exit code 0 only if it completed."""
     from agentctl.display import live
@@ -134,5 +132,5 @@ def watch(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
         raise typer.Exit(FAILED)
 
 
-for _part in (control, derive, versions):
-    _part.add_to(app)
+for _command in (*control.COMMANDS, *derive.COMMANDS, *versions.COMMANDS):
+    app.command()(_command)

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from agentctl import values
-from agentctl.display.output import Format, Output, emit, note, table, when
+from agentctl.display.output import Columns, Format, Output, emit, note, table_of, when
 from agentctl.failures import CliError
 from agentctl.listing import All, Limit, PageToken, closing, collect
 from agentctl.options import argument, flag
-from agentctl.session import remote
 
 if TYPE_CHECKING:
-    from agentflow_sdk import Client, Versions, WorkflowDiff
+    from agentflow_sdk import Client, Versions, WorkflowDiff, WorkflowVersion
 
 Name = Annotated[str, argument("Name of the workflow.", "NAME")]
 
 
-@remote
 def versions(
     client: Client,
     name: Name,
@@ -43,17 +41,19 @@ def versions(
     def render() -> Any:
         if found.paused:
             note(f"the workflow is paused{': ' * bool(found.paused_reason)}{found.paused_reason}")
-        rows = [
-            (str(item.version), ", ".join(item.labels), when(item.created_at), item.created_by, item.digest[:12])
-            for item in found.versions
-        ]
-        return table(("VERSION", "LABELS", "CREATED", "BY", "SHA256"), rows, right=("VERSION",), less=("SHA256", "BY"))
+        columns: Columns[WorkflowVersion] = {
+            "VERSION": lambda item: item.version,
+            "LABELS": lambda item: ", ".join(item.labels),
+            "CREATED": lambda item: when(item.created_at),
+            "BY": lambda item: item.created_by,
+            "SHA256": lambda item: item.digest[:12],
+        }
+        return table_of(found.versions, columns, right=("VERSION",), less=("SHA256", "BY"))
 
     emit(found.to_dict(), output, render)
     closing(len(listed), token)
 
 
-@remote
 def label(
     client: Client,
     name: Name,
@@ -75,7 +75,6 @@ def label(
     emit(found.to_dict(), output, lambda: f"{name}@{label} is version {found.version}{canary}{again}")
 
 
-@remote
 def diff(
     client: Client,
     first: Annotated[str, argument("A workflow; or the old definition.", "NAME|OLD")],
@@ -142,7 +141,6 @@ def _lines(found: WorkflowDiff) -> list[str]:
     return lines(msgspec.convert(changes, tuple[Change, ...]))
 
 
-@remote
 def delete(
     client: Client,
     version: Annotated[str, argument("One version.", "NAME@VERSION")],
@@ -159,7 +157,4 @@ def delete(
     emit(data, output, lambda: f"{name}@{number} is deleted{rest}")
 
 
-def add_to(app: typer.Typer) -> None:
-    """Adds these commands to the group."""
-    for command in (versions, label, diff, delete):
-        app.command()(command)
+COMMANDS: Final = (versions, label, diff, delete)

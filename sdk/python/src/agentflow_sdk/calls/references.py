@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol
 
 from agentflow_sdk.convert.json_values import to_struct
 from agentflow_sdk.errors import InvalidArgumentError
 
 
-@runtime_checkable
 class HasDefinition(Protocol):
     """An object that has a definition, such as the builder `Workflow`."""
 
     def to_dict(self) -> dict[str, Any]: ...
 
 
-@runtime_checkable
 class HasRunId(Protocol):
     """An object that belongs to a run, such as `Submission`, `Run` or `RunSummary`."""
 

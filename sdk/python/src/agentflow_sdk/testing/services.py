@@ -18,7 +18,7 @@ from agentflow.v1 import (
     workflow_pb2_grpc,
 )
 from agentflow_sdk.testing.runs import FINAL
-from agentflow_sdk.testing.state import FakeState, Reply, summary
+from agentflow_sdk.testing.state import FakeState, Reply, fields_of, summary
 
 
 class Service:
@@ -94,8 +94,8 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
 class Prompts(Service, prompt_pb2_grpc.PromptServiceServicer):
     def CreatePrompt(self, request: Any, context: Any) -> Reply:
         versions = self._state.prompts[request.name]
-        names = ("name", "template", "system", "description", "inputs_schema", "labels", "task", "temperature")
-        prompt = prompt_pb2.Prompt(**{name: getattr(request, name) for name in names})
+        names = "name template system description inputs_schema labels task temperature"
+        prompt = prompt_pb2.Prompt(**fields_of(request, names))
         prompt.version = len(versions) + 1
         prompt.max_output_tokens = request.max_output_tokens or 1024
         versions.append(prompt)
@@ -155,16 +155,9 @@ class Budgets(Service, budget_pb2_grpc.BudgetServiceServicer):
 class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
     def GetTrace(self, request: Any, context: Any) -> Reply:
         run = self._state.snapshot(self._state.run(request.run_id, context))
+        times: dict[str, Any] = {"scheduled_at": run.submitted_at, "duration_ms": 5.0}
         steps = [
-            trace_pb2.TraceStep(
-                step=step.step,
-                attempt=1,
-                status=step.status,
-                scheduled_at=run.submitted_at,
-                started_at=step.started_at,
-                finished_at=step.finished_at,
-                duration_ms=5.0,
-            )
+            trace_pb2.TraceStep(**fields_of(step, "step status started_at finished_at"), attempt=1, **times)
             for step in run.steps
         ]
         events = [
@@ -172,8 +165,7 @@ class Traces(Service, trace_pb2_grpc.TraceServiceServicer):
             for e in self._state.run(run.run_id, context).events
             if e.WhichOneof("item") == "event"
         ]
-        names = ("run_id", "workflow", "status", "started_at", "finished_at", "cost_nano_usd", "redactions")
-        same = {name: getattr(run, name) for name in names}
+        same = fields_of(run, "run_id workflow status started_at finished_at cost_nano_usd redactions")
         return trace_pb2.GetTraceResponse(**same, steps=steps, events=events)
 
     def QueryTraces(self, request: Any, context: Any) -> Reply:

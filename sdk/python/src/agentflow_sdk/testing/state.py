@@ -32,10 +32,14 @@ def _read(text: str) -> Any:
     return yaml.safe_load(text)
 
 
+def fields_of(message: Any, names: str) -> dict[str, Any]:
+    """Returns fields of a message by name. names: separated by blanks."""
+    return {name: getattr(message, name) for name in names.split()}
+
+
 def summary(run: Any) -> Any:
     """Returns a run as lists show it."""
-    names = ("run_id", "workflow", "version", "status", "submitted_at", "finished_at", "cost_nano_usd", "tags")
-    same = {name: getattr(run, name) for name in names}
+    same = fields_of(run, "run_id workflow version status submitted_at finished_at cost_nano_usd tags")
     return workflow_pb2.RunSummary(**same, error_type=run.error.type)
 
 

@@ -71,9 +71,12 @@ def metadata(token: str, org_id: str) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def credentials(root_certificates: bytes | None) -> Any:
-    """Returns the credentials of a TLS channel. root_certificates: in PEM; None for those of the system."""
-    return grpc.ssl_channel_credentials(root_certificates=root_certificates)
+def open_channel(library: Any, endpoint: Endpoint, root_certificates: bytes | None = None) -> Any:
+    """Returns a new channel. library: `grpc` or `grpc.aio`. root_certificates: in PEM; None for those of the system."""
+    if not endpoint.secure:
+        return library.insecure_channel(endpoint.target, OPTIONS)
+    secret = grpc.ssl_channel_credentials(root_certificates=root_certificates)
+    return library.secure_channel(endpoint.target, secret, OPTIONS)
 
 
 def serialise(message: Any) -> bytes:

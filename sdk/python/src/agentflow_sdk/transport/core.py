@@ -37,10 +37,7 @@ class Core:
 
     def _open(self, library: Any) -> Any:
         """Returns a new channel. library: `grpc` or `grpc.aio`."""
-        if self.endpoint.secure:
-            secret = channel.credentials(self._root_certificates)
-            return library.secure_channel(self.endpoint.target, secret, channel.OPTIONS)
-        return library.insecure_channel(self.endpoint.target, channel.OPTIONS)
+        return channel.open_channel(library, self.endpoint, self._root_certificates)
 
     def _sender(self, kind: Any, method: Method) -> Callable[..., Any]:
         """Returns the function that sends a request. kind: `unary_unary` or `unary_stream` of a channel."""
