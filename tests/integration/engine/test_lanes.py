@@ -129,7 +129,7 @@ async def test_the_higher_priority_is_served_first(engine: Any, ledger: Lanes) -
     for run in runs:
         await engine.finished(run)
     granted = [e.holder_run for _, e in await ledger.events("test-p") if isinstance(e, ev.LaneGranted)]
-    assert granted == [runs[index].run for index in (2, 4, 0, 3, 1)]
+    assert granted == [runs[index].name for index in (2, 4, 0, 3, 1)]
 
 
 async def test_a_rate_spreads_the_grants(engine: Any, ledger: Lanes) -> None:
