@@ -24,7 +24,9 @@ from .killing import DRIVE_S_MAX, Processes, Told, drive, submit
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]
 
+RUNS = 1000
 CHAIN = 10
+WIDTH = 1000
 KILLS = 3
 ASKED = 50  # runs whose answer over gRPC is compared
 KEY = "kill-test-" + "0" * 32
@@ -63,10 +65,10 @@ def chain() -> dict[str, Any]:
     return parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
-def fanout(width: int) -> dict[str, Any]:
+def fanout() -> dict[str, Any]:
     each = {"tool_name": "counter.add", "parallel": True, "inputs": {"n": "items.output"}}
     nodes = [
-        {"id": "items", "type": "function", "config": {"function_name": "counter.items", "inputs": {"width": width}}},
+        {"id": "items", "type": "function", "config": {"function_name": "counter.items", "inputs": {"width": WIDTH}}},
         {"id": "each", "type": "tool", "config": each},
     ]
     return parse_dict(
@@ -74,28 +76,24 @@ def fanout(width: int) -> dict[str, Any]:
     ).canonical()
 
 
-@pytest.mark.parametrize("total", [300, pytest.param(1000, marks=pytest.mark.slow)])
-async def test_kill_9_loses_nothing_and_repeats_no_effect(
-    processes: Processes, nats_url: str, tmp_path: Path, total: int
-) -> None:
-    """total: of runs that are chains, and of parts of one more run."""
+async def test_kill_9_loses_nothing_and_repeats_no_effect(processes: Processes, nats_url: str, tmp_path: Path) -> None:
     nc = await nats.connect(nats_url)
     log = EventLog(nc)
     await log.start()
     await processes.ready()
-    chained, fanned = chain(), fanout(total)
-    runs = await asyncio.gather(*(submit(log, chained) for _ in range(total)), submit(log, fanned))
+    chained, fanned = chain(), fanout()
+    runs = await asyncio.gather(*(submit(log, chained) for _ in range(RUNS)), submit(log, fanned))
     strikes = [partial(processes.kill, "worker"), partial(processes.kill, "scheduler")] * KILLS
-    await drive(log, processes, set(runs), total * (CHAIN + 1), strikes)
+    await drive(log, processes, set(runs), RUNS * CHAIN + WIDTH, strikes)
 
     told = await Told.by(log)
     assert set(told.states) == set(runs)
-    steps = total * (CHAIN + 1) + 1
+    steps = RUNS * CHAIN + WIDTH + 1
     assert len(told.offers) == len(told.reports) == steps, "each step was offered and reported once: no second attempt"
     for state in told.states.values():
         assert state.status is RunStatus.COMPLETED
         assert {step.status for step in state.steps.values()} == {StepStatus.COMPLETED}
-    assert len(list((tmp_path / "counted").iterdir())) == total * (CHAIN + 1)
+    assert len(list((tmp_path / "counted").iterdir())) == RUNS * CHAIN + WIDTH
     await check_clickhouse(nc, log)
     await check_api((await processes.ports("gateway"))["grpc"], [told.states[run] for run in runs[-ASKED:]])
     await nc.close()

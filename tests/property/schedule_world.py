@@ -159,8 +159,8 @@ class World:
     def settle(self) -> None:
         """No more crashes; everything that runs ends."""
         self.crashes = False
-        for _ in range(200):
-            self.wait(2_000)
+        for _ in range(400):
+            self.wait(1_000)
             self.gateway()
             for child in self.running():
                 self.end(child)

@@ -83,24 +83,13 @@ HOSTILE = [
 ]  # fmt: skip
 
 
-def check_linear(piece: str, length: int) -> None:
-    """Processor time, with room for a busy machine: 0.7 to 4 s for a million characters."""
-    text = (piece * (length // len(piece) + 1))[:length]
-    began = time.process_time()
-    detect(text)
-    assert time.process_time() - began < 8.0 * length / 1_000_000
-
-
-@pytest.mark.parametrize("piece", HOSTILE)
-def test_hostile_texts_stay_linear(piece: str) -> None:
-    """A quadratic pattern would take many seconds, and minutes for the megabyte below."""
-    check_linear(piece, 250_000)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("piece", HOSTILE)
 def test_hostile_megabytes_stay_linear(piece: str) -> None:
-    check_linear(piece, 1_000_000)
+    """CPU time, with room for a busy machine: a quadratic pattern would take minutes."""
+    text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
+    began = time.process_time()
+    detect(text)
+    assert time.process_time() - began < 6.0
 
 
 def test_a_short_text_is_quick() -> None:

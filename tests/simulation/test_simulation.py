@@ -18,7 +18,7 @@ from afsim.world import simulate  # noqa: E402
 
 FAST_SEEDS = 200
 SLOW_SEEDS = 3_000
-SOON_SEEDS = 200
+SOON_SEEDS = 60
 MUTATION_SEEDS = 2_000  # a planted bug is found within so many; most within 100
 REGRESSIONS = [
     int(line.split()[0]) for line in (HERE / "regressions.txt").read_text().splitlines() if line[:1].isdigit()
