@@ -17,8 +17,6 @@ from agentctl.stack import layout as files
 from agentctl.stack.layout import Layout, Options, StackInfo
 from agentflow_common.embedded.servers import StackError
 
-# The kernel counts a process's start from the time of its boot, which it gives in whole seconds.
-START_ACCURACY_S: Final = 1.0
 KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
 _WATCHED: Final = re.compile(r"(AGENTFLOW_\w+|\w+_API_KEY|\w+_BASE_URL)\Z")
 # those of the command line and of tests, and those that the stack sets itself
@@ -100,7 +98,7 @@ def edited(running: Options, started_at: float) -> list[str]:
     found = []
     for item in running.load:
         path = Path(item)
-        if item.endswith(".py") and path.is_file() and path.stat().st_mtime > started_at + START_ACCURACY_S:
+        if item.endswith(".py") and path.is_file() and path.stat().st_mtime > started_at:
             found.append(f"--load {item}: the file was changed after the stack was started")
     return found
 

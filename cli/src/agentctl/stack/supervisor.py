@@ -49,6 +49,7 @@ class Supervisor:
         self.timings: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._began = time.monotonic()
+        self._began_at = files.now()  # the kernel's time of the process (start_time) is known to a second only
         self._last = files.Ports()
         self.state = files.State(pid=os.getpid(), start_time=processes.started_at(os.getpid()) or files.now())
 
@@ -202,7 +203,7 @@ class Supervisor:
             },
             dev_key_file=str(self.layout.dev_key),
             data_dir=str(self.layout.root),
-            started_at=self.state.start_time,
+            started_at=self._began_at,
             ready_s=round(ready_s, 3),
         )
 
