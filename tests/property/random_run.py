@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,7 +14,7 @@ from tests.support.run_driver import RunDriver
 ROUNDS_MAX = 3_000
 
 
-class RandomRun(RunDriver):
+class RandomRun(RunDriver, ABC):
     """A run that takes facts from its log when the seed says. A subclass says what workers report."""
 
     def __init__(self, definition: Mapping[str, Any], seed: int) -> None:
@@ -28,9 +29,9 @@ class RandomRun(RunDriver):
         """Leaves the first decision to the first turn."""
         return self.start(event)
 
+    @abstractmethod
     def report(self, task: ev.StepScheduled) -> ev.Event:
-        """Returns what the worker of a task reports."""
-        raise NotImplementedError
+        """Returns the report of the worker that has a task."""
 
     def offer(self, task: ev.StepScheduled, _seq: int) -> None:
         """Takes a task from the log."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import socket
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
@@ -35,7 +36,7 @@ def require_docker() -> None:
         ) from error
 
 
-class _Container:
+class _Container(ABC):
     """A container whose host port stays the same over kill and start."""
 
     def __init__(self) -> None:
@@ -43,8 +44,9 @@ class _Container:
         self.host = ""
         self.port = 0
 
+    @abstractmethod
     def _make(self) -> Any:
-        raise NotImplementedError
+        """Returns a started container."""
 
     def _address(self, inner_port: int) -> None:
         self.host = self._container.get_container_host_ip()

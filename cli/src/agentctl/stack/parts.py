@@ -7,6 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
@@ -42,7 +43,7 @@ def ended(code: int) -> str:
         return f"was ended by signal {-code}"
 
 
-class Supervised:
+class Supervised(ABC):
     """A process that is started again when it ends: after 0.2 s, then twice as long each time, at most 10 s."""
 
     def __init__(self, name: str, match: str, changed: Callable[[], None]) -> None:
@@ -54,13 +55,14 @@ class Supervised:
         self._began = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
+    @abstractmethod
     def launch(self) -> subprocess.Popen[bytes]:
         """Starts the process. Raises StackError or OSError."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def process(self) -> subprocess.Popen[bytes] | None:
-        raise NotImplementedError
+        """The process that was started last, None before the first."""
 
     @property
     def alive(self) -> bool:

@@ -20,6 +20,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Literal, Self
@@ -38,7 +39,7 @@ class StackError(AgentFlowError):
     """A server could not start; the message holds the end of its log."""
 
 
-class _Server:
+class _Server(ABC):
     """What both have in common: a folder, a process, a log file."""
 
     name = "server"
@@ -57,11 +58,13 @@ class _Server:
     def running(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
+    @abstractmethod
     def start(self) -> Self:
-        raise NotImplementedError
+        """Starts the server and returns when it answers."""
 
+    @abstractmethod
     def stop(self) -> None:
-        raise NotImplementedError
+        """Stops the server in an orderly way."""
 
     def kill(self) -> None:
         """kill -9: what a crash does."""
