@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common import ids
 from agentflow_common.definition.model import load_trusted
+from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs.state import RunState, RunStatus
@@ -14,8 +15,6 @@ from agentflow_common.subjects import kind_of
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import fitting
-
-DEPTH_MAX: Final = 8
 
 
 def submit(run: Run, out: RunDecisions, name: str, inputs: dict[str, Any], **fields: Any) -> None:
@@ -40,8 +39,10 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
     raw = state.definitions.get(work.workflow_ref)
     if raw is None:
         raise ExpressionError(f"the workflow {work.workflow_ref!r} was not pinned when the run was submitted")
-    if state.depth >= DEPTH_MAX:
-        raise ExpressionError(f"subworkflows are nested more than {DEPTH_MAX} deep: let a recursion end before that")
+    if state.depth >= SUBWORKFLOW_DEPTH_MAX:
+        raise ExpressionError(
+            f"subworkflows are nested more than {SUBWORKFLOW_DEPTH_MAX} deep: let a recursion end before that"
+        )
     definition = load_trusted(raw)
     if work.state_args and definition.inputs:
         inputs = {name: value for name, value in inputs.items() if name in definition.inputs}
