@@ -154,9 +154,9 @@ def test_a_message_is_json_or_text(data: bytes, payload: Any) -> None:
 
 
 def test_an_id_that_was_told_may_be_sent_again_in_the_place_of_the_one_that_it_stands_for() -> None:
-    stored = digests.stored_key(MASTER, "anna@example.com", True)
+    stored = digests.stored_key(MASTER, "anna@example.com")
     assert "anna" not in stored
-    assert digests.stored_key(MASTER, stored, True) == stored
+    assert digests.stored_key(MASTER, stored) == stored
 
 
 def test_a_file_that_says_nothing_of_keys_keeps_them_and_none_goes_back() -> None:

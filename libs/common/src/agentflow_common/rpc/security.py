@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
+from agentflow_common import screening
 from agentflow_common.rpc.verbs import Message, Verb
 
 
@@ -55,3 +57,13 @@ class AdoptReply(Message, frozen=True):
 PROTECT = Verb("security", "protect", ProtectRequest, ProtectReply, 30.0)
 RESTORE = Verb("security", "restore", RestoreRequest, RestoreReply, 30.0)
 ADOPT = Verb("security", "adopt", AdoptRequest, AdoptReply, 30.0)
+
+
+async def protected(request: ProtectRequest, ask: Callable[[], Awaitable[ProtectReply]]) -> ProtectReply:
+    """Returns the service's reply, or the value itself where the service would find nothing in it.
+
+    `ask` sends the request: callers differ in how long they try again.
+    """
+    if not screening.needs_screening(request.value):
+        return ProtectReply(request.value)
+    return await ask()

@@ -6,7 +6,7 @@ import time
 from typing import Any, Final, TypeVar
 
 from agentflow_common import events as ev
-from agentflow_common import rpc, screening, subjects
+from agentflow_common import rpc, subjects
 from agentflow_common.errors import DeadlineError, InvalidError, RetryableError
 from agentflow_common.log.event_log import Ack, Entry, Fence
 from agentflow_common.rpc import Verb, bus
@@ -65,10 +65,8 @@ class Call:
 
     async def protect(self, run: str, value: Any, purpose: str = "input") -> Any:
         """Returns the value with tokens of the run's vault in place of what is sensitive."""
-        if not screening.needs_screening(value):
-            return value
         request = rpc.ProtectRequest(org=self.org, run=run, value=value, purpose=purpose)
-        return (await self.ask(rpc.PROTECT, request)).value
+        return (await rpc.protected(request, lambda: self.ask(rpc.PROTECT, request))).value
 
     async def safe_reason(self, reason: str, run: str = NO_RUN, purpose: str = "reason") -> str:
         """Returns the reason of a change with what is sensitive protected. InvalidError if it is too long."""

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, screening, subjects, tasks
+from agentflow_common import ids, subjects, tasks
 from agentflow_common.errors import ConflictError, DeadlineError, InvalidError, TerminalError
 from agentflow_common.events import Payload
 from agentflow_common.log.event_log import Ack, Fence
@@ -126,7 +126,7 @@ async def wait_for_pause(call: Call, run_id: str, paused: bool, before: str) -> 
 async def signal(call: Call, run_id: str, name: str, value: Any, signal_id: str) -> Signalled:
     """Gives a signal to a run. Refused if the run is over or full, or ends before the scheduler knows of the signal."""
     limits.check_text(signal_id, "signal_id", limits.IDEMPOTENCY_KEY_CHARS_MAX)
-    stored_id = digests.stored_key(call.deps.secret, signal_id, screening.needs_screening(signal_id))
+    stored_id = digests.stored_key(call.deps.secret, signal_id)
     msg_id = f"signal:{ids.digest(f'{call.org}/{run_id}/{stored_id}'.encode())}" if stored_id else ""
     body: Payload | None = None
     for _ in range(_TRIES_MAX):

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import ids, rpc, screening, subjects
+from agentflow_common import ids, rpc, subjects
 from agentflow_common.definition.model import Definition, load_trusted
 from agentflow_common.errors import AlreadyExistsError, InvalidError
 from agentflow_common.events import OriginRef, Payload
@@ -160,7 +160,7 @@ async def _begin(call: Call, new: _New, state: RunState, definition: Definition,
         budget_nano=state.budget_nano,
         deadline_ms=state.deadline_ms,
         tags=tags,
-        idempotency_key=digests.stored_key(deps.secret, new.key, screening.needs_screening(new.key)),
+        idempotency_key=digests.stored_key(deps.secret, new.key),
         priority=state.priority,
         submitted_by=call.identity.actor,
         redactions=state.redactions,

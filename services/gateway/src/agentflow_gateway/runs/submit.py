@@ -129,7 +129,7 @@ async def _event(
         budget_nano=None if cents is None else money.from_cents(cents),
         deadline_ms=request.deadline_ms or checked.definition.deadline_ms,
         tags=tags,
-        idempotency_key=digests.stored_key(call.deps.secret, key, screening.needs_screening(key)),
+        idempotency_key=digests.stored_key(call.deps.secret, key),
         priority=request.priority,
         submitted_by=call.identity.actor,
         redactions=counts,

@@ -8,7 +8,6 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import screening
 from agentflow_common.errors import InvalidError, OverloadedError, Problem, TerminalError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
@@ -75,7 +74,7 @@ async def trigger(call: Call, name: str, asked: Trigger) -> Triggered:
         )
     payload = await call.protect(state.run, asked.payload)
     trigger_id = asked.id or os.urandom(12).hex()
-    trigger_id = digests.stored_key(call.deps.secret, trigger_id, screening.needs_screening(trigger_id))
+    trigger_id = digests.stored_key(call.deps.secret, trigger_id)
     event = ev.ScheduleTriggered(
         **call.header(state.run),
         id=trigger_id,

@@ -166,11 +166,9 @@ class _Call:
         return reply
 
     async def _protect(self, value: Any, purpose: str, count: bool = True) -> Any:
-        if not screening.needs_screening(value):
-            return value
         task = self.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, step=task.step, value=value, purpose=purpose)
-        reply: rpc.ProtectReply = await self._ask(rpc.PROTECT, request)
+        reply = await rpc.protected(request, lambda: self._ask(rpc.PROTECT, request))
         if count:
             for entity, n in reply.counts.items():
                 self.redactions[entity] = self.redactions.get(entity, 0) + n

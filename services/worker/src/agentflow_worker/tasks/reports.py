@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from agentflow_common import events as ev
-from agentflow_common import rpc, screening, subjects, tasks
+from agentflow_common import rpc, subjects, tasks
 from agentflow_common.clock import Clock
 from agentflow_common.errors import ConflictError, RetryableError
 from agentflow_common.log.event_log import Ack, Entry, EventLog, Fence
@@ -132,12 +132,12 @@ class Reporter:
 
     async def _screened(self, attempt: Attempt, text: str, what: str) -> str:
         """Returns the text protected like a payload, which it may quote; or a note that it is withheld."""
-        if not screening.needs_screening(text):
-            return text
         task = attempt.task
         request = rpc.ProtectRequest(org=task.org, run=task.run, value=text, purpose="error", step=task.step)
         try:
-            reply = await bus.call(self._log.nc, rpc.PROTECT, request, trace=attempt.context.trace)
+            reply = await rpc.protected(
+                request, lambda: bus.call(self._log.nc, rpc.PROTECT, request, trace=attempt.context.trace)
+            )
             return machine.clip(str(reply.value))
         except Exception:
             return f"the {what} is withheld: the security service could not examine it"
