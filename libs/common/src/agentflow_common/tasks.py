@@ -45,17 +45,20 @@ async def patiently(
 ) -> Result:
     """Returns what the work returns. After a RetryableError it is tried again, as long as there is patience.
 
+    patience_s: for how long it is tried again, counted from the first error. A question that a killed process took
+        along fails only after its own time limit, which may be longer; it is asked a second time all the same.
     pause_s_max: the longest pause between two tries.
     kinds: only errors of these kinds are tried again; None: all.
     Raises the last RetryableError, and every other error at once.
     """
     loop = asyncio.get_running_loop()
-    deadline = loop.time() + patience_s
+    deadline: float | None = None
     pause_s = PAUSE_S
     while True:
         try:
             return await work()
         except RetryableError as error:
+            deadline = deadline or loop.time() + patience_s
             if loop.time() + pause_s > deadline or (kinds is not None and error.kind not in kinds):
                 raise
         await asyncio.sleep(pause_s)
