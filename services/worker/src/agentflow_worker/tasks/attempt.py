@@ -30,6 +30,7 @@ class Attempt:
         "key",
         "late",
         "late_at",
+        "name",
         "started",
         "task",
         "work",
@@ -40,6 +41,7 @@ class Attempt:
         self.key = chain.key
         self.delivery = chain.delivery
         self.task = task
+        self.name = (task.run, task.step, task.attempt)
         self.context = context
         self.started = time.time()
         self.heartbeat: Heartbeat | None = None  # from the first beat on
@@ -50,10 +52,6 @@ class Attempt:
         self.announce_at = math.inf  # when watchers hear of the step
         self.late_at = math.inf  # when the step is interrupted because it takes too long
         self.late = False  # it was
-
-    @property
-    def name(self) -> tuple[str, str, int]:
-        return (self.task.run, self.task.step, self.task.attempt)
 
     def concerns(self, step: str, attempt: int) -> bool:
         """True if a message about (step, attempt) concerns this attempt; an empty step or attempt 0

@@ -17,7 +17,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -155,25 +155,21 @@ class Executor:
                 return None  # the scheduler has closed this attempt; a late report matters only for money
             if attempt.context.cancelled.is_set() and result.error is not None:
                 result.error = TerminalError("the step was stopped", kind="cancelled")
-            await self._packer.pack(attempt, result)
+            if result.error is None:
+                await self._packer.pack(attempt, result)
             return await self._report(attempt, result, duration_ms)
 
     async def _report(self, attempt: Attempt, result: TaskResult, duration_ms: float) -> ev.StepScheduled | None:
         """Writes how the step ended. Returns the step that follows in the task, if it has begun."""
         chain = attempt.chain
-        ended: dict[str, Any] = {
-            "started_at": int(attempt.started * 1000),
-            "duration_ms": duration_ms,
-            "llm": result.llm,
-        }
         following = None
         if result.error is not None:
-            ack = await self._reports.send(attempt, await self._failure(attempt, result.error, ended), "end")
+            failed = await self._failed(attempt, result.error, result.llm, duration_ms)
+            ack = await self._reports.send(attempt, failed, "end")
         else:
             chain.keep(attempt.task.step, result.output)
-            completed = self._reports.event(
-                attempt, ev.StepCompleted, output=result.payload, redactions=result.redactions, **ended
-            )
+            assert result.payload is not None  # noqa: S101  (packed)
+            completed = self._reports.completed(attempt, result.payload, result.redactions, result.llm, duration_ms)
             following = self._following(attempt)
             begun = following and await self._reports.hand_on(attempt, completed, following)
             if begun is None:
@@ -183,11 +179,20 @@ class Executor:
             return await self.positions.current(chain, own=True)
         return following
 
-    async def _failure(self, attempt: Attempt, error: BaseException, ended: dict[str, Any]) -> ev.StepFailed:
+    async def _failed(
+        self, attempt: Attempt, error: BaseException, usage: ev.LlmUsage | None, duration_ms: float
+    ) -> ev.StepFailed:
         self._log_failure(attempt, error)
         once = self._calls.must_claim(attempt.task)
-        step_error = await self._reports.step_error(attempt, error, once=once)
-        return self._reports.event(attempt, ev.StepFailed, error=step_error, effect=attempt.context.returned, **ended)
+        return self._reports.event(
+            attempt,
+            ev.StepFailed,
+            error=await self._reports.step_error(attempt, error, once=once),
+            effect=attempt.context.returned,
+            started_at=int(attempt.started * 1000),
+            duration_ms=duration_ms,
+            llm=usage,
+        )
 
     def _log_failure(self, attempt: Attempt, error: BaseException) -> None:
         """Logs the kind of the error only: a message may quote a payload."""

@@ -37,24 +37,19 @@ class ResultPacker:
 
         An output that can't be reported becomes an error.
         """
-        if result.error is not None:
-            return
         try:
-            await self._pack(attempt, result)
+            if holds_marker(result.output):
+                raise InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
+            # an LLM step has protected its own output
+            if attempt.task.kind != "llm" and screening.needs_screening(result.output):
+                await self._screen(attempt, result)
+            output = result.output
+            result.payload = in_line(output) or await patiently(lambda: self._blobs.pack(output, "the step's output"))
         except AgentFlowError as error:
             result.error = error
         except Exception as error:  # half a character, a value too deep: it would not help to run it again
             text = f"the step's output can't be written as JSON ({type(error).__name__}): return valid text and numbers"
             result.error = TerminalError(text, kind="result_not_json")
-
-    async def _pack(self, attempt: Attempt, result: TaskResult) -> None:
-        if holds_marker(result.output):
-            raise InvalidError(f"an output may not hold the reserved key `{MARKER}`", kind="reserved_key")
-        # an LLM step has protected its own output
-        if attempt.task.kind != "llm" and screening.needs_screening(result.output):
-            await self._screen(attempt, result)
-        output = result.output
-        result.payload = in_line(output) or await patiently(lambda: self._blobs.pack(output, "the step's output"))
 
     async def _screen(self, attempt: Attempt, result: TaskResult) -> None:
         """Replaces what is sensitive in the output.
