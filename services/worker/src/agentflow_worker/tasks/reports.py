@@ -64,7 +64,7 @@ class Reporter:
         usage: ev.LlmUsage | None,
         duration_ms: float,
     ) -> ev.StepCompleted:
-        """Returns the report of a step that succeeded, as `event` would: each step makes one, and it costs a quarter."""
+        """Returns the report of a step that succeeded. `event` would do, but takes four times as long."""
         task = attempt.task
         return ev.StepCompleted(
             org=task.org,
