@@ -168,10 +168,12 @@ def _names(rooms: Iterable[str]) -> str:
 
 def main() -> int:
     """Prints the rooms of each package in layers, highest first. Returns 1 if a rule is broken, else 0."""
+    faults: list[str] = []
     for package in PACKAGES:
         graph = imports_of_rooms(package)
         print(f"{package}: {len(graph)} rooms, {sum(map(len, graph.values()))} imports between them")
         rings = circles(graph)
+        faults += [f"circle: {' <-> '.join(ring)}" for ring in rings]
         if not rings:
             ordered = (
                 [[room for name in rooms if (room := f"{package}.{name}") in graph] for rooms in COMMON_LAYERS]
@@ -180,9 +182,7 @@ def main() -> int:
             )
             for level, rooms in reversed(list(enumerate(ordered, 1))):
                 print(f"  {level}  {_names(rooms)}")
-        for ring in rings:
-            print(f"  circle: {_names(ring)}")
-    faults = [f"circle: {' <-> '.join(ring)}" for ring in circles(imports_of_modules())]
+    faults += [f"circle: {' <-> '.join(ring)}" for ring in circles(imports_of_modules())]
     faults += [f"upward: {line}" for line in upward()]
     faults += [f"crowded: {folder} holds {n} modules" for folder, n in crowded().items()]
     print("\n".join(faults) or "no circle, no import upwards, no folder with more than 15 modules")

@@ -13,12 +13,12 @@ from agentflow_worker.providers.port import (
     OnToken,
     ProviderError,
     message_of,
-    retry_after_ms,
     status_error,
     system_of,
     turns,
 )
 from agentflow_worker.providers.reading import fields, listed, tokens
+from agentflow_worker.retry_after import retry_after_ms
 
 _BY_TYPE: Final = {
     "invalid_request_error": 400,

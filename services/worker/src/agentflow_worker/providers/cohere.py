@@ -16,12 +16,12 @@ from agentflow_worker.providers.port import (
     OnToken,
     ProviderError,
     message_of,
-    retry_after_ms,
     status_error,
     system_of,
     turns,
 )
 from agentflow_worker.providers.reading import fields, listed
+from agentflow_worker.retry_after import retry_after_ms
 
 
 def _quotes_no_answer(record: logging.LogRecord) -> bool:

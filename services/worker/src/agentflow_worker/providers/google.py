@@ -14,11 +14,11 @@ from agentflow_worker.providers.port import (
     CompletionRequest,
     OnToken,
     ProviderError,
-    retry_after_ms,
     status_error,
     turns,
 )
 from agentflow_worker.providers.reading import fields, listed, tokens
+from agentflow_worker.retry_after import retry_after_ms
 
 _ROLES: Final = {"user": "user", "assistant": "model"}
 

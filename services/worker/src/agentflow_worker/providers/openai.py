@@ -15,12 +15,12 @@ from agentflow_worker.providers.port import (
     OnToken,
     ProviderError,
     message_of,
-    retry_after_ms,
     status_error,
     system_of,
     turns,
 )
 from agentflow_worker.providers.reading import fields, listed
+from agentflow_worker.retry_after import retry_after_ms
 
 _FIXED_TEMPERATURE: Final = re.compile(r"(?:o\d|gpt-5)")  # reasoning models refuse any but their own
 

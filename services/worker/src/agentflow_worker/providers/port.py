@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
@@ -23,7 +22,6 @@ FILTERED: Final = "filtered"
 UNKNOWN: Final = "unknown"
 ERROR: Final = "error"
 
-_RETRY_AFTER_MS_MAX: Final = 3_600_000
 _CONTEXT_SIGNS: Final = (
     "context_length_exceeded",
     "context length",
@@ -145,43 +143,6 @@ def message_of(body: Any, otherwise: Any) -> str:
     inner = body.get("error", body) if isinstance(body, dict) else None
     said = inner.get("message") if isinstance(inner, dict) else inner
     return said if isinstance(said, str) and said else str(otherwise)
-
-
-def retry_after_ms(headers: Any) -> int | None:
-    """Returns the wait that the headers ask for, at most one hour; None if they ask for none.
-
-    It stands in `retry-after-ms`, or in `Retry-After` in seconds or as a date.
-    """
-    if headers is None:
-        return None
-    lowered = {str(k).lower(): str(v) for k, v in dict(headers).items()}
-    for name, unit_ms in (("retry-after-ms", 1), ("retry-after", 1000)):
-        if name in lowered:
-            value = _number(lowered[name]) if unit_ms == 1 else _seconds(lowered[name])
-            if value is not None:
-                return int(min(max(value * unit_ms, 0), _RETRY_AFTER_MS_MAX))
-    return None
-
-
-def _number(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return None if math.isnan(value) else value
-
-
-def _seconds(text: str) -> float | None:
-    import time
-    from email.utils import parsedate_to_datetime
-
-    value = _number(text)
-    if value is not None:
-        return value
-    try:
-        return parsedate_to_datetime(text).timestamp() - time.time()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 JSON_ONLY: Final = "Answer with one JSON object and nothing else."

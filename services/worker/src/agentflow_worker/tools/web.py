@@ -25,8 +25,8 @@ from agentflow_common.errors import (
     UnauthenticatedError,
 )
 from agentflow_worker.context import StepContext
-from agentflow_worker.providers.port import retry_after_ms
 from agentflow_worker.registry import tool
+from agentflow_worker.retry_after import retry_after_ms
 
 if TYPE_CHECKING:
     import httpx
