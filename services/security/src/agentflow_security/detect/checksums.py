@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
-from agentflow_security.detect.findings import CARD, IBAN, ITIN, SSN, Finding
+from agentflow_security.detect.findings import CARD, IBAN, ITIN, SSN, Finding, labelled
 
 _GAP: Final = r"(?:-?[ \t]{0,3}\r?\n[ \t]{0,8}|[ \t]{1,2}|[ ]?[-.][ ]?|\+)"
 _DIGITS: Final = re.compile(r"[0-9]{1,20}+")
@@ -21,7 +21,6 @@ _CARD_WORD: Final = re.compile(
     r"card|visa|maestro|amex|american express|discover|diners|jcb|union ?pay|credit|debit|payment|\bpan\b|carte|karte|"
     r"tarjeta|cart[aã]o|\bcc\b"
 )
-_CONTEXT_CHARS: Final = 48
 _CARD_SHAPES: Final = {
     (4, 4, 4, 4), (4, 6, 5), (4, 6, 4), (4, 4, 4, 4, 3), (4, 4, 5), (4, 4, 4, 1), (6, 13), (6, 10), (4, 5, 6),
     (4, 4, 4, 3),
@@ -106,7 +105,7 @@ def _card_from(text: str, low: str, name: str, groups: list[tuple[int, int]], fi
             tight = "\n" in text[start:b]
             telling = issuer_fits(digits)[1]
             plausible = len(shape) == 1 or tuple(shape) in _CARD_SHAPES or (tight and _rewrapped(text[start:b]))
-            if (telling and plausible) or _says_card(low, start, b, name):
+            if (telling and plausible) or labelled(_CARD_WORD, low, start, b + 16, name):
                 found = index + 1
         if index + 1 == len(groups) or not _joined(text, b, groups[index + 1][0]):
             break
@@ -140,12 +139,6 @@ def _glued(text: str, end: int) -> bool:
         return False
     char = text[end]
     return char.isalnum() or char == "_" or (char in ".," and end + 1 < len(text) and text[end + 1].isdigit())
-
-
-def _says_card(low: str, start: int, end: int, name: str) -> bool:
-    if name and _CARD_WORD.search(name.lower().replace("_", " ")):
-        return True
-    return _CARD_WORD.search(low, max(0, start - _CONTEXT_CHARS), min(len(low), end + 16)) is not None
 
 
 # --- IBAN ---
@@ -216,19 +209,23 @@ _SSN_WORD: Final = re.compile(r"\bssn\b|\bssns?\b|social security|\bss ?#|tax ?(
 
 def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
     """Finds SSN and ITIN with separators. Nine plain digits need a label."""
+
+    def said(match: re.Match[str]) -> bool:
+        return labelled(_SSN_WORD, low, match.start(), match.start(), name)
+
     for match in _SSN.finditer(text):
         digits = re.sub(r"[^0-9]", "", match.group())
         entity = _identity(digits)
-        if entity and (match["gap"] == "-" or _says_ssn(low, match.start(), name)):
+        if entity and (match["gap"] == "-" or said(match)):
             yield Finding(match.start(), match.end(), entity)
     for match in _SSN_BROKEN.finditer(text):
         entity = _identity(re.sub(r"[^0-9]", "", match.group()))
         dashes = match["one"][:1] == "-" and match["two"][:1] == "-"
-        if entity and (dashes or (match["one"] + match["two"] and _says_ssn(low, match.start(), name))):
+        if entity and (dashes or (match["one"] + match["two"] and said(match))):
             yield Finding(match.start(), match.end(), entity)
     for match in _NINE.finditer(text):
         entity = _identity(match.group())
-        if entity and _says_ssn(low, match.start(), name):
+        if entity and said(match):
             yield Finding(match.start(), match.end(), entity)
 
 
@@ -242,9 +239,3 @@ def _identity(digits: str) -> str:
     if area[0] == "9":
         return ITIN if 50 <= group <= 65 or 70 <= group <= 88 or 90 <= group <= 92 or 94 <= group <= 99 else ""
     return SSN
-
-
-def _says_ssn(low: str, start: int, name: str) -> bool:
-    if name and _SSN_WORD.search(name.lower().replace("_", " ")):
-        return True
-    return _SSN_WORD.search(low, max(0, start - _CONTEXT_CHARS), start) is not None

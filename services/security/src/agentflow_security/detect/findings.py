@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
@@ -25,28 +26,20 @@ API_KEY: Final = "API_KEY"
 PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of an entity
 PRIVATE_KEY: Final = "PRIVATE_KEY"
 
+LABEL_CHARS: Final = 48  # that a label may stand before a value
+
 # Among findings of equal length the more certain entity names the vault token: a checksum beats a form.
-_RANK: Final = {
-    PRIVATE_KEY: 9,
-    API_KEY: 8,
-    CARD: 7,
-    IBAN: 7,
-    EMAIL: 6,
-    FR_NIR: 6,
-    IT_FISCAL_CODE: 6,
-    ES_NIF: 6,
-    ES_NIE: 6,
-    DE_TAX_ID: 6,
-    EU_VAT_ID: 6,
-    PASSPORT: 5,
-    DATE_OF_BIRTH: 5,
-    PIN: 5,
-    SSN: 5,
-    ITIN: 5,
-    IP: 4,
-    PHONE: 3,
-    PASSWORD: 2,
-}
+_BY_CERTAINTY: Final = (
+    {PASSWORD},
+    {PHONE},
+    {IP},
+    {PASSPORT, DATE_OF_BIRTH, PIN, SSN, ITIN},
+    {EMAIL, FR_NIR, IT_FISCAL_CODE, ES_NIF, ES_NIE, DE_TAX_ID, EU_VAT_ID},
+    {CARD, IBAN},
+    {API_KEY},
+    {PRIVATE_KEY},
+)
+_RANK: Final = {entity: rank for rank, entities in enumerate(_BY_CERTAINTY) for entity in entities}
 ENTITIES: Final = frozenset(_RANK)
 
 
@@ -86,3 +79,13 @@ def disjoint(findings: Iterable[Finding]) -> list[Finding]:
 def words(text: str) -> frozenset[str]:
     """Returns a list of words as a set."""
     return frozenset(text.split())
+
+
+def named(label: re.Pattern[str], name: str) -> bool:
+    """True if a dict key holds the label."""
+    return name != "" and label.search(name.lower().replace("_", " ")) is not None
+
+
+def labelled(label: re.Pattern[str], low: str, start: int, end: int, name: str) -> bool:
+    """True if the dict key holds the label, or the text from shortly before `start` up to `end` does."""
+    return named(label, name) or label.search(low, max(0, start - LABEL_CHARS), end) is not None

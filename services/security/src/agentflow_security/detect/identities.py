@@ -18,13 +18,13 @@ from agentflow_security.detect.findings import (
     EU_VAT_ID,
     FR_NIR,
     IT_FISCAL_CODE,
+    LABEL_CHARS,
     PASSPORT,
     PIN,
     Finding,
 )
 from agentflow_security.detect.sentences import spoken
 
-_LABEL_CHARS: Final = 48
 _EDGE: Final = r"(?<![0-9A-Za-z])"
 _END: Final = r"(?![0-9A-Za-z])"
 # Between a label and its value: `no.`, `(Germany)`, `is`, a colon
@@ -182,7 +182,7 @@ def _under_key(text: str, named: str) -> Iterator[Finding]:
 
 def _labelled(label: re.Pattern[str], low: str, start: int, named: str) -> bool:
     return (named != "" and label.search(named) is not None) or (
-        label.search(low, max(0, start - _LABEL_CHARS), start) is not None
+        label.search(low, max(0, start - LABEL_CHARS), start) is not None
     )
 
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from typing import Final
 
 from agentflow_common.private_words import PHONE_WORDS
-from agentflow_security.detect.findings import PHONE, Finding
+from agentflow_security.detect.findings import PHONE, Finding, named
 from agentflow_security.detect.wraps import breaks, line_before
 
 _WORDS: Final = "|".join(re.escape(word) for word in PHONE_WORDS)
@@ -107,7 +107,7 @@ class _Plans:
 
 def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
     """Finds international numbers, common national forms, and digits next to a word like `phone`."""
-    named = bool(name) and _NAME.search(name.lower().replace("_", " ")) is not None
+    by_key = named(_NAME, name)
     plans = _Plans()
     for match in _CANDIDATE.finditer(text):
         if match.end() - match.start() < 7:
@@ -125,9 +125,9 @@ def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
             yield Finding(start, end, PHONE)
         elif body[0] == "+" and (valid := _prefix(body, plans)):
             yield Finding(start, start + valid, PHONE)
-        elif size <= 15 and (named or _said(low, start, end)):
+        elif size <= 15 and (by_key or _said(low, start, end)):
             yield Finding(start, end, PHONE)
-    yield from _broken(text, low, named, plans)
+    yield from _broken(text, low, by_key, plans)
 
 
 def _said(low: str, start: int, end: int) -> bool:
@@ -175,9 +175,9 @@ def _prefix(body: str, plans: _Plans) -> int:
     return 0
 
 
-def _broken(text: str, low: str, named: bool, plans: _Plans) -> Iterator[Finding]:
+def _broken(text: str, low: str, by_key: bool, plans: _Plans) -> Iterator[Finding]:
     """Finds numbers that a line break has cut in two, as in the text of PDF files."""
-    worded = named or _BEFORE_WORD.search(low) is not None
+    worded = by_key or _BEFORE_WORD.search(low) is not None
     for broken in breaks(text):
         if not (text[broken.end].isdigit() or text[broken.end] == "("):
             continue
@@ -186,7 +186,7 @@ def _broken(text: str, low: str, named: bool, plans: _Plans) -> Iterator[Finding
         said = False
         if head is None and worded:
             head = _ANY_HEAD.search(text, line, broken.start)
-            said = head is not None and (named or _said(low, head.start(), head.end()))
+            said = head is not None and (by_key or _said(low, head.start(), head.end()))
             head = head if said else None
         tail = _TAIL.match(text, broken.end) if head else None
         if head is None or tail is None:

@@ -57,6 +57,14 @@ _SALESFORCE: Final = re.compile(r"(?<![A-Za-z0-9])00D[A-Za-z0-9]{12,15}![A-Za-z0
 _ZOHO: Final = re.compile(r"(?<![0-9.])1000\.[0-9a-f]{32}\.[0-9a-f]{32}(?![0-9a-f])")
 _MAILCHIMP: Final = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])")
 _AZURE: Final = re.compile(r"(?<![A-Za-z0-9_~.-])[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}(?![A-Za-z0-9_~.-])")
+_SHAPES: Final = (  # what must stand in the text before its pattern is tried
+    (":AA", _TELEGRAM, API_KEY),
+    ("1000.", _ZOHO, API_KEY),
+    ("-us", _MAILCHIMP, API_KEY),
+    ("Q~", _AZURE, API_KEY),
+    ("00D", _SALESFORCE, API_KEY),
+    ("$", _HASH, PASSWORD),
+)
 
 
 def find_secrets(text: str, low: str, name: str) -> Iterator[Finding]:  # noqa: ARG001
@@ -194,18 +202,9 @@ def _manifests(text: str, low: str) -> Iterator[Finding]:
 
 
 def _shapes(text: str) -> Iterator[Finding]:
-    if ":AA" in text:
-        yield from (Finding(*m.span(), API_KEY) for m in _TELEGRAM.finditer(text))
-    if "1000." in text:
-        yield from (Finding(*m.span(), API_KEY) for m in _ZOHO.finditer(text))
-    if "-us" in text:
-        yield from (Finding(*m.span(), API_KEY) for m in _MAILCHIMP.finditer(text))
-    if "Q~" in text:
-        yield from (Finding(*m.span(), API_KEY) for m in _AZURE.finditer(text))
-    if "00D" in text:
-        yield from (Finding(*m.span(), API_KEY) for m in _SALESFORCE.finditer(text))
-    if "$" in text:
-        yield from (Finding(*m.span(), PASSWORD) for m in _HASH.finditer(text))
+    for needed, pattern, entity in _SHAPES:
+        if needed in text:
+            yield from (Finding(*match.span(), entity) for match in pattern.finditer(text))
     if text.count(".") >= 2 and len(text) >= 58:
         for match in _DISCORD.finditer(text):
             if looks_random(match.group()):
