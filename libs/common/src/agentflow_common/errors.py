@@ -155,7 +155,7 @@ class ErrorBody(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def to_body(error: BaseException) -> ErrorBody:
-    """The wire form of any exception; an unforeseen one is `internal` and carries its type as the kind."""
+    """Returns the wire form of any exception. An unforeseen one is `internal`, with its type as the kind."""
     if isinstance(error, AgentFlowError):
         problems = tuple(Problem(escaped(p.place), escaped(p.message), escaped(p.fix)) for p in error.problems)
         kind, message = escaped(error.kind), escaped(error.message)
@@ -164,7 +164,7 @@ def to_body(error: BaseException) -> ErrorBody:
 
 
 def from_body(body: ErrorBody) -> AgentFlowError:
-    """The exception that a wire form stands for; `code` and `retryable` survive the journey."""
+    """Returns the exception that a wire form stands for, with the same `code` and `retryable`."""
     if body.kind == "budget_exceeded_error":
         cls: type[AgentFlowError] = BudgetExceededError
     elif body.kind == "blocked_error":

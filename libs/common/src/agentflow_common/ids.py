@@ -23,36 +23,36 @@ def _base32(value: int, length: int) -> str:
 
 
 def new_run_id() -> str:
-    """A ULID with the prefix `run_`: 48 bits of milliseconds, 80 random bits, sorts by time."""
+    """Returns a ULID with the prefix `run_`: 48 bits of milliseconds, then 80 random bits. It sorts by time."""
     value = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")
     return "run_" + _base32(value, 26)
 
 
 def run_id_for_key(org: str, idempotency_key: str) -> str:
-    """The run id that a client's idempotency key determines: the same key in the same org is the same run."""
+    """Returns the run id for a client's idempotency key: the same key in the same org is the same run."""
     digest = hashlib.sha256(f"{org}\x00{idempotency_key}".encode()).digest()
     return "run_k" + _base32(int.from_bytes(digest[:16], "big") >> 3, 25)
 
 
 def derived_run_id(*parts: str | int) -> str:
-    """A run id that the parts determine: who repeats a decision starts the same run."""
+    """Returns a run id that depends on the parts alone, so that a repeated decision starts the same run."""
     data = "\x00".join(map(str, parts)).encode()
     return "run_d" + _base32(int.from_bytes(hashlib.sha256(data).digest()[:16], "big") >> 3, 25)
 
 
 def reservation_id(org: str, run: str, step: str, attempt: int) -> str:
-    """The name of an attempt's reservation, which the worker knows even if the reply to its question is lost."""
+    """Returns the name of an attempt's reservation. The worker knows it even if the reply to its question is lost."""
     key = "\x00".join((org, run, step, str(attempt)))
     return "rsv_" + digest(key.encode())[:32]
 
 
 def digest(data: bytes) -> str:
-    """Hex SHA-256."""
+    """Returns the SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def fraction(*parts: str | int) -> float:
-    """A number in [0, 1) that depends on the parts alone: jitter that every refold computes again."""
+    """Returns a number in [0, 1) that depends on the parts alone: jitter that every refold computes again."""
     seed = "\x00".join(map(str, parts)).encode()
     return int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") / 2**64
 

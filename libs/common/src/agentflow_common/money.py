@@ -10,7 +10,7 @@ NANO_PER_CENT: Final = 10_000_000
 
 
 def from_usd(amount: Decimal | str | int) -> int:
-    """Nano-USD of an exact decimal amount, rounded up: a cost is never understated."""
+    """Returns nano-USD for an exact decimal amount, rounded up: a cost is never understated."""
     return int((Decimal(amount) * NANO_PER_USD).to_integral_value(rounding=ROUND_CEILING))
 
 
@@ -19,7 +19,7 @@ def from_cents(cents: int) -> int:
 
 
 def display(nano: int) -> str:
-    """`$0.0012` with the digits that matter: two for dollars, up to nine for fractions of a cent.
+    """Returns a text such as `$0.0012`, with two digits for dollars, and up to nine for fractions of a cent.
 
     >>> display(1_230_000_000), display(1_200_000), display(0)
     ('$1.23', '$0.0012', '$0.00')

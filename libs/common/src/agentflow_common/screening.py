@@ -82,7 +82,7 @@ def name_of(node: Mapping[str, Any], key: str, name: str) -> str:
 
 
 def needs_screening(value: Any) -> bool:
-    """False only if no string, dict key or number in the JSON value could hold anything that a detector looks for."""
+    """True if any string, dict key or number in the JSON value could hold something that a detector looks for."""
     stack: list[tuple[Any, str, int]] = [(value, "", 0)]
     while stack:
         node, name, depth = stack.pop()

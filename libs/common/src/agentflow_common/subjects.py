@@ -87,7 +87,7 @@ def run_in(key: EntityKey) -> str:
 
 
 def run_out_all(key: EntityKey) -> str:
-    """The wildcard that fences the scheduler's appends."""
+    """Returns the wildcard that fences the scheduler's appends."""
     return prefix(key) + ".out.>"
 
 
@@ -112,7 +112,7 @@ def out_schedule(key: EntityKey) -> str:
 
 
 def out_checkpoint(key: EntityKey) -> str:
-    """Whole states of entities that live long: its newest message is where to begin to read."""
+    """Returns the subject of whole states of long-lived entities. Reading begins at its newest message."""
     return prefix(key) + ".out.checkpoint"
 
 
@@ -141,7 +141,7 @@ def run_timers(key: EntityKey) -> str:
 
 
 def live(run: str, step: str) -> str:
-    """Token stream of a running step: ephemeral, for viewers only."""
+    """Returns the subject of a running step's token stream: ephemeral, for viewers only."""
     return f"af.live.{run}.{token(step)}"
 
 
@@ -150,7 +150,7 @@ def live_run(run: str) -> str:
 
 
 def control(run: str) -> str:
-    """Ephemeral hints to workers (stop this run's steps); the log is what decides."""
+    """Returns the subject of ephemeral hints to workers (stop this run's steps). Only the log decides."""
     return f"af.ctl.{run}"
 
 
@@ -162,7 +162,7 @@ def rpc(service: str, verb: str) -> str:
 
 
 def rpc_self(service: str, token: str) -> str:
-    """Where one process of a service answers itself: that it is reached at all."""
+    """Returns the subject on which one process of a service answers itself, to prove that it can be reached."""
     return f"af.rpc.{service}.self.{token}"
 
 
@@ -179,22 +179,22 @@ def audit_of(org: str) -> str:
 
 
 def dead(origin: str, org: str, run: str, origin_seq: int) -> str:
-    """One subject for each letter, so that a message is buried once by a service."""
+    """Returns the subject of a dead letter: one for each message, so that a service buries a message once."""
     return f"af.dead.{origin}.{org or NOBODY}.{run or NOBODY}.{origin_seq}"
 
 
 def dead_of(org: str) -> str:
-    """The dead letters of an org; of NOBODY: those whose subject names none."""
+    """Returns the wildcard for the dead letters of an org. NOBODY: of letters whose subject names no org."""
     return f"af.dead.*.{org}.>"
 
 
 def lease(shard: int) -> str:
-    """The key of a shard's lease."""
+    """Returns the key of a shard's lease."""
     return f"shard.{shard}"
 
 
 def lease_member(token: str) -> str:
-    """The key by which a scheduler announces itself."""
+    """Returns the key by which a scheduler announces itself."""
     return f"member.{token}"
 
 
@@ -203,12 +203,12 @@ def pool_durable(pool: str) -> str:
 
 
 def durable(service: str, what: str) -> str:
-    """The durable consumer of a service: `AF_COST_settle`."""
+    """Returns the name of a service's durable consumer, such as `AF_COST_settle`."""
     return f"AF_{service.upper()}_{what}"
 
 
 def parse(subject: str) -> EntityKey | None:
-    """The run that an `af.evt` subject belongs to; None for any other subject."""
+    """Returns the entity that an `af.evt` subject belongs to. None for any other subject."""
     parts = subject.split(".", 5)
     if len(parts) < 6 or parts[1] != "evt" or not parts[2].isdigit():
         return None
@@ -221,5 +221,5 @@ def is_decision(subject: str) -> bool:
 
 
 def token(text: str) -> str:
-    """A step key as one subject token: `analyze[3]` -> `analyze~3`."""
+    """Returns a step key as one subject token: `analyze[3]` -> `analyze~3`."""
     return text.replace("[", "~").replace("]", "")

@@ -142,12 +142,12 @@ def log_context(**ids: Any) -> Iterator[None]:
 
 
 def new_traceparent() -> str:
-    """A fresh W3C traceparent (version 00, sampled)."""
+    """Returns a fresh W3C traceparent (version 00, sampled)."""
     return f"00-{random.getrandbits(128):032x}-{random.getrandbits(64):016x}-01"
 
 
 def trace_id(traceparent: str) -> str:
-    """The 32 hex digits of a traceparent, or the empty string."""
+    """Returns the 32 hex digits of a traceparent, or the empty string."""
     parts = traceparent.split("-")
     return parts[1] if len(parts) == 4 else ""
 
@@ -170,7 +170,7 @@ class Span:
 def span(
     name: str, parent: str = "", kind: str = "internal", **attributes: Any
 ) -> contextlib.AbstractContextManager[Span]:
-    """A span under the remote `parent` traceparent; without an exporter the parent is passed on and nothing is made."""
+    """Yields a span under the remote `parent` traceparent. Without an exporter nothing is recorded."""
     if _state["tracer"] is None:
         return contextlib.nullcontext(Span(parent or new_traceparent()))
     return _recorded(name, parent, kind, attributes)

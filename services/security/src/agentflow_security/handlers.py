@@ -83,10 +83,10 @@ class Handlers:
         for what in ("actor", "reason"):
             if not getattr(request, what).strip():
                 raise InvalidError.at(what, f"a restore needs {what}", "say who restores and why")
-        told = ProtectRequest(
+        question = ProtectRequest(
             org=request.org, run=request.run, value=request.reason, step=request.step, purpose="reason"
         )
-        reason = str((await self.protect(told)).value)  # a reason may name the person of a case
+        reason = str((await self.protect(question)).value)  # a reason may name the person of a case
         size = len(_encoded(request.value))
         tokens = sorted(set(screening.tokens(request.value)))
         sealed = await self._store.get(request.org, request.run, tokens) if tokens else {}

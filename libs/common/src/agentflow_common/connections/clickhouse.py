@@ -29,7 +29,7 @@ Result = TypeVar("Result")
 OPEN_S_MAX: Final = 30.0  # a predecessor that is being killed may hold the embedded engine's lock for a moment
 QUERY_S_MAX: Final = 20.0  # a question never holds up ingestion for longer: both share the thread
 CONNECT_S_MAX: Final = 5
-ANSWER_S_MAX: Final = 60  # a server that went away without a word holds up the thread for so long at most
+ANSWER_S_MAX: Final = 60  # a server that went away silently holds up the thread for so long at most
 BUSY_S_MAX: Final = QUERY_S_MAX + 5.0  # an embedded engine that works on one call for longer counts as lost
 RETRY_AFTER_MS: Final = 1_000
 _SESSION_LOCKED: Final = 373
@@ -167,7 +167,7 @@ class ClickHouse:
             raise
 
     async def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """The rows of a SELECT; values are bound by name: `{org:String}`."""
+        """Returns the rows of a SELECT. Values are bound by name: `{org:String}`."""
         return await self._call(self._query, sql, dict(parameters or {}))
 
     def _query(self, sql: str, parameters: dict[str, Any]) -> list[tuple[Any, ...]]:
@@ -176,7 +176,7 @@ class ClickHouse:
         return rows
 
     async def command(self, sql: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """A statement without a result."""
+        """Runs a statement without a result."""
         await self._call(self._command, sql, dict(parameters or {}))
 
     def _command(self, sql: str, parameters: dict[str, Any]) -> None:
@@ -188,8 +188,10 @@ class ClickHouse:
 
     @contextlib.contextmanager
     def _spooling(self) -> Iterator[None]:
-        """chDB takes an insert from a temporary file: keep it in the engine's folder, where the next process removes
-        what a killed one left, and not where every user of the machine may look."""
+        """Keeps chDB's temporary files in the engine's folder: it reads each insert from one.
+
+        The next process removes there what a killed one left, and other users of the machine can't look in.
+        """
         if not self._path:
             yield
             return
@@ -230,7 +232,7 @@ class ClickHouse:
         return await loop.run_in_executor(self._thread, functools.partial(self._timed, function, *args))
 
     def _timed(self, function: Callable[..., Result], *args: Any) -> Result:
-        """On the thread. RetryableError if ClickHouse is away, full or overloaded: nothing is wrong with the call."""
+        """Runs on the thread. Raises RetryableError if ClickHouse is away, full or overloaded."""
         self._busy_since = time.monotonic()
         try:
             return function(*args)
@@ -247,7 +249,7 @@ class ClickHouse:
 
 
 def _code(error: BaseException) -> Any:
-    """ClickHouse's number of the error, also of one that `_timed` has translated."""
+    """Returns ClickHouse's number of the error, also of one that `_timed` has translated."""
     return getattr(error.__cause__ if isinstance(error, RetryableError) else error, "code", None)
 
 
@@ -300,6 +302,6 @@ async def migrate(clickhouse: ClickHouse, folder: Path) -> list[str]:
 
 
 def statements(sql: str) -> list[str]:
-    """The statements of a file, without `--` comment lines."""
+    """Returns the statements of a file, without `--` comment lines."""
     text = "\n".join(line for line in sql.splitlines() if not line.lstrip().startswith("--"))
     return [part.strip() for part in (text + "\n").split(";\n") if part.strip()]

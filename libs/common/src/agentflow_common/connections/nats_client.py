@@ -36,12 +36,12 @@ class Credentials:
         self._default: Mapping[str, str | None] = next(iter(self._own.values()), _options(None))
 
     def of(self, uri: Any) -> Mapping[str, str | None]:
-        """The options `user`, `password` and `token` for a server."""
+        """Returns the options `user`, `password` and `token` for a server."""
         return self._own.get((uri.hostname, uri.port), self._default)
 
 
 def _options(uri: SplitResult | None) -> dict[str, str | None]:
-    """As nats-py reads them: a name without a password is a token."""
+    """Returns the credentials in a URL as nats-py reads them: a name without a password is a token."""
     if uri is None or not uri.username:
         return {"user": None, "password": None, "token": None}
     if uri.password is None:
@@ -50,9 +50,9 @@ def _options(uri: SplitResult | None) -> dict[str, str | None]:
 
 
 def read(url: str) -> tuple[list[str], Credentials]:
-    """The servers of a NATS_URL (several with commas between them), without and with their credentials.
+    """Returns the servers of a NATS_URL (several with commas between them), without and with their credentials.
 
-    InvalidError for text that is not an address; it does not repeat the value, which may hold credentials.
+    Raises InvalidError for a text that is not an address. It does not repeat the value, which may hold credentials.
     """
     parsed = [_address(part.strip()) for part in url.split(",")]
     parsed = [uri if uri.port else uri._replace(netloc=f"{uri.netloc}:4222") for uri in parsed]
@@ -108,7 +108,7 @@ class _Watch:
         self.refused = asyncio.Event()
 
     async def on_error(self, error: Exception) -> None:
-        """Never raises: the client's attempts to come back would end."""
+        """Logs an error of the client. Never raises: the client would stop its attempts to reconnect."""
         if self.connected and not self._nc.is_connected:
             self._nc.drop()
         if not _is_refusal(error):
@@ -173,13 +173,13 @@ async def connect(url: str, name: str, closed: Callable[[], None] | None = None)
 
 
 def _is_refusal(error: Exception) -> bool:
-    """The server says it in words: Authorization Violation, User Authentication Revoked or Expired."""
-    told = str(error).lower()
-    return isinstance(error, nats.errors.Error) and ("authorization" in told or "authentication" in told)
+    """True if the server refused the credentials. It says so by its text only, such as Authorization Violation."""
+    text = str(error).lower()
+    return isinstance(error, nats.errors.Error) and ("authorization" in text or "authentication" in text)
 
 
 def _refusal(servers: Sequence[str]) -> str:
-    """Without the credentials themselves."""
+    """Returns the error about refused credentials, without the credentials themselves."""
     return (
         f"NATS at {_places(servers)} refuses the credentials: set NATS_URL to nats://TOKEN@HOST:PORT or "
         "nats://USER:PASSWORD@HOST:PORT with those of the server's `authorization`"

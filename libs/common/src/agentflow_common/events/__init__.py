@@ -26,7 +26,7 @@ from agentflow_common.events.schedules import *  # noqa: F403
 
 
 def event_type(event: Event | type[Event]) -> str:
-    """`step.completed`"""
+    """Returns the type on the wire, such as `step.completed`."""
     tag = event.__struct_config__.tag
     return str(tag)
 
@@ -51,7 +51,7 @@ _decoder: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(functools.redu
 
 
 def encode(event: Event) -> bytes:
-    r"""The event as JSON. A lone surrogate in one of its texts is written out, as `\ud800`."""
+    r"""Returns the event as JSON. A lone surrogate in one of its texts is written out, as `\ud800`."""
     try:
         return _encoder.encode(event)
     except UnicodeEncodeError:
@@ -59,7 +59,7 @@ def encode(event: Event) -> bytes:
 
 
 def decode(data: bytes) -> Event:
-    """Raises msgspec.DecodeError or msgspec.ValidationError (a subclass) for what is not an event."""
+    """Returns the event. Raises msgspec.DecodeError or its subclass ValidationError for data that is not an event."""
     try:
         event: Event = _decoder.decode(data)
     except (UnicodeDecodeError, RecursionError) as error:  # a text that is no UTF-8, lists in lists without end
@@ -68,7 +68,7 @@ def decode(data: bytes) -> Event:
 
 
 def try_decode(data: bytes) -> Event | None:
-    """The event, or None: one message that can't be read must not keep a whole run from being read."""
+    """Returns the event, or None: one unreadable message must not make a whole run unreadable."""
     try:
         return decode(data)
     except msgspec.MsgspecError:

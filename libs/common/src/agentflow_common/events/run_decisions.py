@@ -82,7 +82,7 @@ class StepCancelled(AttemptDecision, frozen=True, tag="step.cancelled"):
     """An attempt was closed because the run is being cancelled, or has failed."""
 
     reason: str = ""
-    # the subworkflow's run that was told to end. The run waits for its end before it undoes its own steps.
+    # the subworkflow's run that was asked to end. The run waits for its end before it undoes its own steps.
     child: str = ""
 
 

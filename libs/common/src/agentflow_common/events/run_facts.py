@@ -124,7 +124,7 @@ class SlotGranted(AttemptFact, frozen=True, tag="slot.granted"):
     """A keyed lane has given this attempt a slot."""
 
     lane: str
-    # when the attempt had asked for it, ms since the epoch: a grant that is told late is not taken for the
+    # when the attempt had asked for it, ms since the epoch: a grant that arrives late is not taken for the
     # answer to a later request
     asked_at: int = 0
 

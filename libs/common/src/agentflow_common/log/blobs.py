@@ -26,7 +26,7 @@ _STORED_MAX: Final = 10_000  # objects known to be there: they are not asked for
 
 @contextlib.contextmanager
 def _reachable() -> Iterator[None]:
-    """A store that does not answer is no fault of the value: try again."""
+    """Raises RetryableError if the store does not answer: the value is not at fault."""
     try:
         yield
     except (NotFoundError, ObjectNotFoundError):
@@ -36,7 +36,10 @@ def _reachable() -> Iterator[None]:
 
 
 def in_line(value: Any) -> Payload | None:
-    """The value as a Payload if it is small enough to stand in an event. InvalidError if no event can hold it."""
+    """Returns the value as a Payload if it is small enough for an event, else None.
+
+    Raises InvalidError if it is not JSON.
+    """
     return Payload(value=value) if len(_encoded(value, "the value")) <= INLINE_BYTES_MAX else None
 
 
@@ -44,9 +47,9 @@ def _encoded(value: Any, what: str) -> bytes:
     try:
         return msgspec.json.encode(value)
     except (ValueError, RecursionError, TypeError) as error:  # a lone surrogate, a number of thousands of digits
-        told = json_values.escaped(str(error)[:120])
+        text = json_values.escaped(str(error)[:120])
         raise InvalidError(
-            f"{what} is not JSON ({type(error).__name__}: {told}): texts must be valid Unicode, without "
+            f"{what} is not JSON ({type(error).__name__}: {text}): texts must be valid Unicode, without "
             "lone surrogates (decode bytes with errors='replace')",
             kind="result_not_json",
         ) from error
@@ -78,7 +81,7 @@ class Blobs:
         return self._store
 
     async def pack(self, value: Any, what: str = "payload") -> Payload:
-        """The value as a Payload: in line if small, else stored first. InvalidError above PAYLOAD_BYTES_MAX."""
+        """Stores the value if it is large, and returns its Payload. Raises InvalidError above PAYLOAD_BYTES_MAX."""
         data = _encoded(value, what)
         if len(data) <= INLINE_BYTES_MAX:
             return Payload(value=value)
@@ -104,7 +107,7 @@ class Blobs:
         return BlobRef(sha256=sha, size=len(data))
 
     async def fetch(self, ref: BlobRef) -> Any:
-        """The value behind a reference, checked against its SHA-256."""
+        """Returns the value behind a reference, checked against its SHA-256."""
         if ref.sha256 in self._cache:
             self._cache.move_to_end(ref.sha256)
             return self._cache[ref.sha256][0]

@@ -97,7 +97,7 @@ class _Puller:
             self._nc.followers.add(self._moved)
 
     def _moved(self) -> None:
-        """The connection has come to a server that does not know the open requests."""
+        """Sends the open requests again: the connection has come to a server that does not know them."""
         self._lost = "the connection has moved"
         self._arrived.set()
 
@@ -152,7 +152,7 @@ class _Puller:
         self._arrived.set()
 
     def _on_heartbeat(self, last_delivered: int) -> None:
-        """last_delivered: the consumer's newest sequence, by the server."""
+        """Does nothing: only a tail looks for gaps. last_delivered: the consumer's newest sequence, by the server."""
 
     def _accept(self, delivery: Delivery) -> None:
         self._buffer.append(delivery)
@@ -222,7 +222,7 @@ class Tail(_Puller):
         super()._accept(delivery)
 
     def _on_heartbeat(self, last_delivered: int) -> None:
-        """A delivery that was lost last has no successor that would show the gap: the heartbeat does."""
+        """Finds a lost delivery that has no successor to show the gap: the heartbeat names the newest sequence."""
         if last_delivered > self._consumer_seq:
             self._lost = f"gap: the server has delivered {last_delivered}, {self._consumer_seq} arrived"
             self._arrived.set()
@@ -303,7 +303,7 @@ class WorkQueue(_Puller):
         return taken
 
     def release(self, count: int = 1) -> None:
-        """The work on `count` messages is over: there is room for as many more."""
+        """Makes room for `count` more messages: the work on as many is over."""
         self._in_hand -= count
         self._arrived.set()
 

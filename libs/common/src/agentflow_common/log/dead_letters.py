@@ -44,7 +44,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def place(origin: str, delivery: Delivery) -> str:
-    """The subject of the letter: one for each message that a service buries."""
+    """Returns the subject of the letter: one for each message that a service buries."""
     key = subjects.parse(delivery.subject)
     org, run = (key.org, key.name) if key is not None else ("", "")
     return subjects.dead(origin, org, run, delivery.seq)
@@ -60,7 +60,7 @@ def headers(delivery: Delivery, why: str) -> dict[str, str]:
 
 
 def read(delivery: Delivery) -> DeadLetter:
-    """The letter in a message of AF_DEAD, of any version; its headers alone suffice."""
+    """Returns the letter in a message of AF_DEAD, of any version. Its headers alone suffice."""
     found: dict[str, Any] = delivery.headers or {}
     subject = str(found.get(ORIGIN_SUBJECT, ""))
     key = subjects.parse(subject)

@@ -119,7 +119,7 @@ class EventLog:
             future.set_exception(_append_error(ack.error))
 
     def _expect(self, timeout_s: float) -> tuple[str, asyncio.Future[Ack]]:
-        """The next acknowledgement's token and future, which fails by itself when none comes in time."""
+        """Returns the next acknowledgement's token and future. The future fails if no acknowledgement comes in time."""
         loop = asyncio.get_running_loop()
         token = str(next(self._ids))
         future: asyncio.Future[Ack] = loop.create_future()
@@ -146,12 +146,18 @@ class EventLog:
         return future
 
     async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
-        """One durable append. Raises ConflictError (fence), RetryableError (unreachable, or the outcome is unknown)."""
+        """Appends one message durably.
+
+        Raises ConflictError (fence), or RetryableError (the log is unreachable, or the outcome is unknown).
+        """
         return await (await self.publish(entry, timeout_s))
 
     async def append_batch(self, entries: Sequence[Entry], timeout_s: float = ACK_TIMEOUT_S) -> Ack:
-        """All or nothing, at most ATOMIC_BATCH_MAX; returns the last message's sequence. A message id that was seen
-        before refuses the batch; a fence may stand on the first message of each subject group."""
+        """Appends all messages or none, at most ATOMIC_BATCH_MAX. Returns the last message's sequence.
+
+        A message id that was seen before refuses the batch. A fence may stand on the first message
+        of each subject group.
+        """
         if not 0 < len(entries) <= ATOMIC_BATCH_MAX:
             raise ValueError(f"a batch holds 1 to {ATOMIC_BATCH_MAX} messages, got {len(entries)}")
         token, future = self._expect(timeout_s)
@@ -170,7 +176,7 @@ class EventLog:
         return await future
 
     async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
-        """The newest message on a subject (no wildcards), or None."""
+        """Returns the newest message on a subject (no wildcards), or None."""
         try:
             msg = await self._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ACK_TIMEOUT_S)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
@@ -182,15 +188,17 @@ class EventLog:
         return int(info.state.last_seq)
 
     async def newest(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> int:
-        """The newest sequence on a subject (wildcards allowed), 0 for none. The stream's leader says so: reads and
-        tails are served by replicas as well, which may lag."""
+        """Returns the newest sequence on a subject (wildcards allowed), 0 for none.
+
+        It asks the stream's leader. Reads and tails are served by replicas as well, which may lag.
+        """
         try:
             return int((await self._nc.jsm().get_last_msg(stream, subject)).seq or 0)
         except NotFoundError:
             return 0
 
     async def newest_message(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
-        """The newest message on a subject (wildcards allowed), as the stream's leader has it."""
+        """Returns the newest message on a subject (wildcards allowed), as the stream's leader has it."""
         try:
             found = await self._nc.jsm().get_last_msg(stream, subject)
         except NotFoundError:
@@ -226,9 +234,9 @@ class EventLog:
             more = more and bool(chunk)
 
     async def _read_chunk(self, subject: str, start: int, want: int, stream: str) -> tuple[list[Stored], bool]:
-        """One batched direct get; ends with an end-of-batch status that tells how many are left.
+        """Returns the messages of one batched direct get, and True if more are left.
 
-        Each message names the one before it: what follows a hole (a connection that broke) is read again.
+        Each message names the one before it. What follows a hole (a connection that broke) is read again.
         """
         inbox = self._nc.new_inbox()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

@@ -47,7 +47,7 @@ class Message:
 
 
 def parse_headers(raw: bytes) -> dict[str, str] | None:
-    """The headers of a message as nats-py gives them: `NATS/1.0 404 No Messages` and lines of `name: value`."""
+    """Returns the headers of a message as nats-py does: `NATS/1.0 404 No Messages` and lines of `name: value`."""
     first, *lines = raw.decode(errors="replace").split("\r\n")
     found: dict[str, str] = {}
     status, _, description = first[len(_VERSION) :].strip().partition(" ")
@@ -90,7 +90,7 @@ class _Reader(Parser):
             await super().parse()
 
     def _hand_over(self) -> bool:
-        """Whether something is left for nats-py."""
+        """Returns True if something is left for nats-py."""
         buffer, subs, at = self.buf, self.nc._subs, 0
         try:
             while (end := buffer.find(b"\r\n", at)) >= 0:
@@ -166,6 +166,6 @@ class Connection(Client):
 
 
 async def send(nc: Client, subject: str, data: bytes, reply: str = "", headers: dict[str, str] | None = None) -> None:
-    """`Client.publish`."""
+    """Does what `Client.publish` does."""
     if not (isinstance(nc, Connection) and nc.send_now(subject, data, reply, headers)):
         await nc.publish(subject, data, reply=reply, headers=headers)

@@ -28,7 +28,7 @@ class GroupCommit:
         self._flushing: asyncio.Task[None] | None = None
 
     async def append(self, entry: Entry) -> Ack:
-        """One durable append. Raises what the log's `append` or `append_batch` raises."""
+        """Appends one message durably. Raises what the log's `append` or `append_batch` raises."""
         future: asyncio.Future[Ack] = asyncio.get_running_loop().create_future()
         self._waiting.append((entry, future))
         if self._flushing is None:

@@ -20,7 +20,7 @@ AGAIN_S: Final = 0.1
 
 
 async def read(store: ObjectStore, name: str) -> bytes:
-    """The object's bytes. Raises NotFoundError or ObjectNotFoundError if there is none, TimeoutError."""
+    """Returns the object's bytes. Raises NotFoundError or ObjectNotFoundError if it does not exist, TimeoutError."""
     inside: Any = store  # it does not tell its connection and its bucket
     log, bucket = EventLog(inside._js._nc), inside._name
     deadline = asyncio.get_running_loop().time() + READ_S_MAX

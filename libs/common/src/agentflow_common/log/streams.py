@@ -117,7 +117,7 @@ async def _ensure(nc: Client, replicas: int) -> None:
 
 
 async def _reshape(nc: Client, stream: str, replicas: int, why: BadRequestError) -> None:
-    """The stream of a bucket that is there: its replicas; reads by any of them."""
+    """Sets the replicas of an existing bucket's stream, and lets any of them serve reads."""
     if why.err_code != _NAME_IN_USE:
         raise why
     found = (await nc.jsm().stream_info(stream)).config

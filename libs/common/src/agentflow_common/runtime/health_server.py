@@ -45,14 +45,14 @@ class Health:
         return well and all(state == "ok" for state in self.parts.values())
 
     def beat(self) -> None:
-        """Called by the service's loop while it turns."""
+        """Notes that the service's loop turns. The loop calls it."""
         self._beat_at = time.monotonic()
 
     def _still_s(self) -> float:
         return time.monotonic() - self._beat_at if self._beat_at else 0.0
 
     def fail(self, why: str) -> None:
-        """The service can't go on: it is not alive any more."""
+        """Reports the service as not alive: it can't go on."""
         self.failed = self.failed or why
         self._alive = False
 
@@ -60,7 +60,7 @@ class Health:
         self._ready = True
 
     def set_part(self, name: str, state: str) -> None:
-        """state: `ok`, or what is wrong."""
+        """Sets the state of a part: `ok`, or the problem."""
         self.parts[name] = state
 
     def body(self) -> dict[str, Any]:

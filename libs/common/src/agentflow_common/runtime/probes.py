@@ -38,7 +38,7 @@ class Probes:
         self._asked: list[asyncio.Event] = []
 
     def start(self) -> None:
-        """From now on readiness knows whether the loop turns."""
+        """Makes readiness depend on whether the loop turns."""
         self._tasks.append(asyncio.create_task(self._beat(), name="probe-loop"))
 
     def add(self, part: str, ask: Question, advice: Callable[[], str] | str, *, fatal_s: float | None = None) -> None:
@@ -94,7 +94,7 @@ class Probes:
         self._health.set_part(part, why)
 
     async def _beat(self) -> None:
-        """A loop that stands still can't answer anything: readiness looks at the age of this."""
+        """Notes the time again and again. Readiness looks at its age: a loop that stands still notes nothing."""
         while True:
             self._health.beat()
             await asyncio.sleep(BEAT_S)

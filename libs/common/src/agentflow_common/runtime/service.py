@@ -82,7 +82,7 @@ class Context(Generic[SettingsT]):
 
     @contextlib.asynccontextmanager
     async def background(self, work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
-        """`guarded` until the block ends."""
+        """Runs `guarded` until the block ends."""
         task = self.guarded(work)
         try:
             yield
@@ -103,7 +103,7 @@ class Context(Generic[SettingsT]):
             yield
 
     def needs_log(self, stream: str = subjects.EVENTS_STREAM) -> None:
-        """Ready only while the stream answers. If it is gone, the service ends: it is made when a service starts."""
+        """Makes the service ready only while the stream answers. If it is gone, the service ends: a start makes it."""
         jsm, gone_at = self.nc.jsm(), 0.0
 
         async def ask() -> None:
@@ -120,7 +120,7 @@ class Context(Generic[SettingsT]):
         self.probes.add("log", ask, f"the stream {stream} does not answer")
 
     def needs_postgres(self, pool: asyncpg.Pool) -> None:
-        """Ready only while PostgreSQL answers a query."""
+        """Makes the service ready only while PostgreSQL answers a query."""
         from agentflow_common.connections import postgres  # not every service needs its driver
 
         self.probes.add("postgres", functools.partial(postgres.ping, pool), "PostgreSQL does not answer")
@@ -130,7 +130,7 @@ App = Callable[[Context[SettingsT]], AbstractAsyncContextManager[None]]
 
 
 async def _watch_connection(context: Context[Any]) -> None:
-    """The service's own connection must carry a question to the server and back; lost for good, it ends the service."""
+    """Asks over the service's own connection again and again. The service ends if the connection is lost for good."""
     nc = context.nc
     subject = subjects.rpc_self(context.name, os.urandom(8).hex())
 
@@ -154,7 +154,7 @@ async def _watch_connection(context: Context[Any]) -> None:
 
 @contextlib.asynccontextmanager
 async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncIterator[Context[SettingsT]]:
-    """The service, in this process, until the block ends (tests use it too)."""
+    """Runs the service in this process until the block ends. Tests use it too."""
     health = health_server.Health(name, __version__)
     started: list[Context[SettingsT]] = []
 
