@@ -20,6 +20,7 @@ from tests.support.paths import ROOT
 COMMON_LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "errors",
+        "field_texts",
         "hints",
         "tasks",
         "ids",

@@ -39,6 +39,7 @@ IMPURE_COMMON = {
         "log.blobs",
     )
 }
+READS_SOURCES = "use_attribute_docstrings"
 UNFINISHED = re.compile(r"\b(?:TO" + r"DO|FIX" + r"ME|XX" + r"X)\b")
 MACHINE_PATH = re.compile(r"(?<![\w.$/}-])/(?:work|root|home|Users)/[\w.-]")
 SQL = re.compile(r"\s*(?:SELECT\s|INSERT INTO\s|UPDATE \w+ SET\s|DELETE FROM\s|WITH \w+ AS)")
@@ -143,6 +144,11 @@ def test_subjects_are_spelled_in_one_place() -> None:
         if "\n" not in node.value
     ]
     assert wrong == []
+
+
+def test_no_process_reads_sources_to_import_a_model() -> None:
+    wrong = [name_of(path) for path in python_files() if "/src/" in str(path) and READS_SOURCES in path.read_text()]
+    assert wrong == [], "pydantic would parse the module at every import; agentflow_common.field_texts reads the texts"
 
 
 def test_nothing_is_left_unfinished_and_no_machine_is_named() -> None:

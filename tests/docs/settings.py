@@ -14,6 +14,7 @@ from pydantic import AliasChoices, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from agentflow_common.field_texts import field_texts
 from agentflow_common.settings import Settings
 from tests.docs.markdown import code
 from tests.docs.markdown import table as markdown_table
@@ -117,12 +118,13 @@ def of_services() -> Iterator[Setting]:
     for service, place in SERVICES.items():
         module, _, name = place.rpartition(".")
         kind: type[Settings] = getattr(importlib.import_module(module), name)
+        texts = field_texts(kind)
         for field_name, field in kind.model_fields.items():
             first, *others = variables(field_name, field)
             other = f" ({', '.join(map(code, others))} works too)" if others else ""
-            if not field.description:
+            if field_name not in texts:
                 raise ValueError(f"{name}.{field_name} has no description: write a text below the field")
-            meaning = " ".join(field.description.split()) + other
+            meaning = " ".join(texts[field_name].split()) + other
             yield Setting(first, (service,), _default(field_name, field), _value(field_name, field), meaning)
 
 

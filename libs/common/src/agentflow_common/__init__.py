@@ -10,6 +10,7 @@ __all__ = [
     "errors",
     "events",
     "expressions",
+    "field_texts",
     "hints",
     "ids",
     "json_values",

@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     A text below a field is its description, which docs/settings.md shows.
     """
 
-    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True, use_attribute_docstrings=True)
+    model_config = SettingsConfigDict(extra="ignore", populate_by_name=True)
 
     nats_url: str = "nats://127.0.0.1:4222"
     """URLs of the NATS servers, separated by commas; they may carry a user and a password, or a token"""

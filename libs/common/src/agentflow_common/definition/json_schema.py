@@ -11,9 +11,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema
+
 from agentflow_common.definition.graph_style import LLM_FIELDS, OTHERS, SHORT, WORKS
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
+from agentflow_common.field_texts import field_texts
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 _CHOICES: Final = {  # the unions of models that `type` tells apart
@@ -35,7 +40,7 @@ def text(schema: Schema) -> str:
 
 def workflow_schema() -> Schema:
     """Returns the schema of a workflow definition, in either style."""
-    model = tidy(Definition.model_json_schema())
+    model = of_model(Definition)
     defs: Schema = model.pop("$defs")
     for union, kinds in list(_unions(defs)):
         defs[_CHOICES[frozenset(kinds)]] = _choice(kinds, defs)
@@ -68,20 +73,37 @@ def workflow_schema() -> Schema:
     }
 
 
-def tidy(schema: Schema) -> Schema:
+class _WithTexts(GenerateJsonSchema):
+    """Describes each field by the text below it."""
+
+    def model_schema(self, schema: ModelSchema) -> Schema:
+        found = super().model_schema(schema)
+        model: type[BaseModel] = schema["cls"]
+        for name, meaning in field_texts(model).items():
+            key = model.model_fields[name].alias or name
+            found["properties"][key] = self.handle_ref_overrides({**found["properties"][key], "description": meaning})
+        return found
+
+
+def of_model(model: type[BaseModel]) -> Schema:
+    """Returns the schema of a model, with the texts below its fields."""
+    return _tidy(model.model_json_schema(schema_generator=_WithTexts))
+
+
+def _tidy(schema: Schema) -> Schema:
     """Returns a schema of pydantic without titles, with short forms for null, and with plain defaults only."""
     found = {key: value for key, value in schema.items() if key != "title"}
     if "description" in found and isinstance(found["description"], str):
         found["description"] = " ".join(found["description"].split())
     for name in ("properties", "$defs"):
         if name in found:
-            found[name] = {key: tidy(value) for key, value in found[name].items()}
+            found[name] = {key: _tidy(value) for key, value in found[name].items()}
     for name in _NESTED:
         if isinstance(found.get(name), dict):
-            found[name] = tidy(found[name])
+            found[name] = _tidy(found[name])
     for name in _MANY:
         if name in found:
-            found[name] = [tidy(item) for item in found[name]]
+            found[name] = [_tidy(item) for item in found[name]]
     if found.get("default") is None or isinstance(found["default"], dict | list):
         found.pop("default", None)
     return _nullable(found)

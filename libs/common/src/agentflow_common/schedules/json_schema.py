@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pydantic import AliasChoices
 
-from agentflow_common.definition.json_schema import DIALECT, Schema, tidy
+from agentflow_common.definition.json_schema import DIALECT, Schema, of_model
 from agentflow_common.schedules.spec import Spec
 
 
 def schedule_schema() -> Schema:
     """Returns the schema of a schedule. It does not know which workflows and inputs exist."""
-    model = tidy(Spec.model_json_schema())
+    model = of_model(Spec)
     defs = model.pop("$defs")
     model["properties"] = _with_other_names(model["properties"])
     return {

@@ -53,9 +53,7 @@ OVERLAPS: Final = ("skip", "buffer_one", "buffer_all", "cancel", "allow")
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=16_384)
 
 
 class Trigger(_Model):

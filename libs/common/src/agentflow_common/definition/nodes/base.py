@@ -22,6 +22,4 @@ NodeId = Annotated[str, Field(pattern=NODE_ID, json_schema_extra=_FORM)]
 class Model(BaseModel):
     """A part of a definition. A text below a field is its description, which editors and docs/schema show."""
 
-    model_config = ConfigDict(
-        extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144, use_attribute_docstrings=True
-    )
+    model_config = ConfigDict(extra="forbid", populate_by_name=True, frozen=True, str_max_length=262_144)
