@@ -171,7 +171,7 @@ def small_engine(world: World) -> Iterator[None]:
         (agentflow_scheduler.schedules.machine, "CHECKPOINT_EVERY", 9),
         (agentflow_worker.app, "LlmDeps", llm),
         (agentflow_worker.app, "PoolQueues", FixedPools),
-        (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry()),
+        (agentflow_worker.app, "default_registry", lambda _load: world.effects.registry),
         (agentflow_worker.app, "time", time),
         (agentflow_worker.tasks.executor, "time", time),
         (agentflow_worker.tasks.attempt, "time", time),

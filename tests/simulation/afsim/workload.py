@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 from collections import Counter
+from functools import cached_property
 from typing import Any
 
 from agentflow_common import ids
@@ -137,6 +138,7 @@ class Effects:
             return None
         return LlmUsage(provider="p", model="m", prompt="p@1", input_tokens=1, output_tokens=1, cost_nano=7)
 
+    @cached_property
     def registry(self) -> Registry:
         @function("f")
         async def f(context: StepContext, **inputs: Any) -> Any:

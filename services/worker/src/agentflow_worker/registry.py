@@ -17,7 +17,8 @@ import sys
 import typing
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final, Literal, TypeVar
@@ -70,6 +71,7 @@ class Registration:
     open_ended: bool  # it takes any further arguments by name
     doc: str
     _adapter: list[TypeAdapter[dict[str, Any]]] = field(default_factory=list, repr=False, compare=False)
+    _schema: list[dict[str, Any]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def adapter(self) -> TypeAdapter[dict[str, Any]]:
@@ -82,7 +84,12 @@ class Registration:
         return self._adapter[0]
 
     def schema(self) -> dict[str, Any]:
-        """Returns the JSON Schema of the arguments object."""
+        """Returns the JSON Schema of the arguments object; made once, so it is not to be changed."""
+        if not self._schema:
+            self._schema.append(self._make_schema())
+        return self._schema[0]
+
+    def _make_schema(self) -> dict[str, Any]:
         schema = self.adapter.json_schema()
         schema.pop("title", None)
         for parameter in self.parameters:
@@ -296,7 +303,7 @@ class Registry:
         A package that fails is logged and left out: one broken plugin must not stop the worker.
         """
         added = 0
-        for point in entry_points(group=ENTRY_POINT_GROUP):
+        for point in _offered():
             try:
                 loaded = point.load()
                 if isinstance(loaded, ModuleType):
@@ -307,6 +314,12 @@ class Registry:
             except Exception:
                 log.exception("entry point %s (%s) failed", point.name, point.value)
         return added
+
+
+@cache
+def _offered() -> tuple[EntryPoint, ...]:
+    """Reads what all installed packages say of themselves, which takes some milliseconds."""
+    return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 
 def built_in_registry() -> Registry:
