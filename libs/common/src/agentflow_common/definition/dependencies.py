@@ -1,4 +1,4 @@
-"""The shape of a definition: what waits for what, and which nodes a back edge runs again. Linear in the graph."""
+"""The order of a definition's nodes: which wait for which, and which a back edge runs again. Linear in the graph."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Loop(NamedTuple):
     target: str
     condition: str | None
     max_iterations: int
-    body: tuple[str, ...]  # the nodes between its ends, in the definition's order: they run again when it is taken
+    body: tuple[str, ...]  # the nodes between its ends, in the definition's order, which run again when it is taken
 
     @property
     def edge(self) -> str:
@@ -31,7 +31,7 @@ Sources = dict[str, list[tuple[str, str | None]]]
 
 
 def dependencies(definition: Definition) -> Sources:
-    """Per node its explicit sources as (source, condition): forward edges and `depends_on`."""
+    """Returns the explicit sources of each node as (source, condition), from forward edges and `depends_on`."""
     sources: Sources = {node.id: [] for node in definition.dag.nodes}
     for edge in definition.dag.edges:
         if edge.max_iterations is None and edge.target in sources:
@@ -44,10 +44,11 @@ def dependencies(definition: Definition) -> Sources:
 
 
 def loops(definition: Definition, sources: Sources) -> list[Loop]:
-    """The back edges, the innermost first. A body is empty if the target does not lead to the source.
+    """Returns the back edges, the innermost first. A body is empty if the target does not lead to the source.
 
-    A node that reads one of a loop's and that another of the loop's waits for lies between them, as if by edges: what
-    comes after a loop waits until it is left, and the loop would wait for that node."""
+    A node belongs to a body, too, if it reads one node of the loop and another one waits for it. It can't run after the
+    loop, because the loop waits for it.
+    """
     back = [edge for edge in definition.dag.edges if edge.max_iterations is not None]
     if not back or definition.graph is not None:
         return []
@@ -59,7 +60,7 @@ def loops(definition: Definition, sources: Sources) -> list[Loop]:
         following = _between(back, {name: list(dict.fromkeys([*into, *reads[name]])) for name, into in edges.items()})
         if following == found:
             return found
-        if following in seen:  # what is read depends on the loop, and the loop on it: a cycle, which is refused
+        if following in seen:  # the bodies depend on the reads, and the reads on the bodies: a cycle, which is refused
             return by_edges
         seen.append(following)
         found = following
@@ -78,9 +79,9 @@ def _between(back: list[Edge], waits: Mapping[str, list[str]]) -> list[Loop]:
 def order_dependencies(
     definition: Definition, sources: Sources | None = None, found: list[Loop] | None = None, *, at_end: bool = True
 ) -> dict[str, list[str]]:
-    """Per node the steps that it reads (inputs, conditions) and that no edge makes a direct source.
+    """Returns the steps that each node reads in inputs and conditions, without its direct sources.
 
-    Inside a loop a node that reads a later one reads what that had given in the iteration before: it waits for nobody.
+    A node in a loop that reads a later node of it gets the output of the previous iteration, so it does not wait.
     at_end: what the conditions of back edges read counts, too.
     """
     reads: dict[str, list[str]] = {}
@@ -104,8 +105,11 @@ def order_dependencies(
 
 
 def _reads_at_end(node: str, found: list[Loop], known: Mapping[str, Any]) -> Iterator[str]:
-    """What the conditions of back edges that leave the node read of steps outside of their loops: they must be decided
-    by then, or a scheduler that looks at the loop's end again after a crash would see another end."""
+    """Yields the steps outside of the loops that conditions of the node's back edges read.
+
+    They must be decided first. Otherwise a scheduler that tests the condition again after a crash could get another
+    result.
+    """
     for loop in found:
         if loop.source == node and loop.condition:
             names = expressions.condition_steps(loop.condition)
@@ -125,7 +129,7 @@ def _reads(node: AnyNode, into: list[tuple[str, str | None]], known: Mapping[str
 
 
 def referenced_steps(value: Any, known: Mapping[str, Any]) -> Iterator[str]:
-    """The steps that a value's references and templates read."""
+    """Yields the steps that the references and templates in a value read. A reference may name an unknown step."""
     for _, text in texts(value):
         reference = expressions.parse_reference(text)
         if reference is not None:
@@ -135,7 +139,7 @@ def referenced_steps(value: Any, known: Mapping[str, Any]) -> Iterator[str]:
 
 
 def waiting(sources: Sources, reads: Mapping[str, list[str]], found: list[Loop]) -> dict[str, set[str]]:
-    """Per node all that it waits for; what comes after a loop waits for the loop's end."""
+    """Returns all nodes that each node waits for. A node after a loop waits for the loop's end."""
     waits = {name: {source for source, _ in into} | set(reads[name]) for name, into in sources.items()}
     for loop in found:
         body = set(loop.body)

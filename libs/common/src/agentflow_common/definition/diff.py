@@ -19,8 +19,8 @@ What = Literal["added", "removed", "changed"]
 class FieldChange(msgspec.Struct, frozen=True):
     """One field that differs."""
 
-    path: str  # `config.inputs.text`. ABSENT: the field is not there.
-    old: Any = ABSENT
+    path: str  # such as `config.inputs.text`
+    old: Any = ABSENT  # ABSENT: the field does not exist
     new: Any = ABSENT
 
 
@@ -57,7 +57,7 @@ def _by_id(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _edges(definition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Edges by their ends; two edges between the same ends are told apart by their conditions' order."""
+    """Returns the edges by name, `a -> b`. Further edges between the same ends get a number: `a -> b (2)`."""
     found: dict[str, dict[str, Any]] = {}
     for edge in definition["dag"].get("edges", ()):
         name = base = f"{edge['from']} -> {edge['to']}"
@@ -85,7 +85,7 @@ def _named(kind: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterato
 
 
 def _fields(old: Any, new: Any, path: str) -> Iterator[FieldChange]:
-    """Leaves that differ. Lists are compared whole: an item's number says little once one was put in before it."""
+    """Yields the leaves that differ. Lists are compared as a whole: an inserted item shifts all numbers after it."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in dict.fromkeys([*old, *new]):
             yield from _fields(old.get(key, ABSENT), new.get(key, ABSENT), f"{path}.{key}" if path else str(key))
@@ -98,7 +98,7 @@ def _fields(old: Any, new: Any, path: str) -> Iterator[FieldChange]:
 
 
 def lines(changes: tuple[Change, ...]) -> list[str]:
-    """The changes as people read them: `+` added, `-` removed, `~` changed, fields indented."""
+    """Returns the changes as lines of text: `+` added, `-` removed, `~` changed, fields indented."""
     out: list[str] = []
     for change in changes:
         sign = {"added": "+", "removed": "-", "changed": "~"}[change.what]

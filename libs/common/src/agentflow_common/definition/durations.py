@@ -18,7 +18,10 @@ _UNIT_MS: Final = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400
 
 
 def duration_ms(value: Any) -> Any:
-    """`1h30m`, `90s`, `500ms` as milliseconds; ValueError for another text; anything else is left to the schema."""
+    """Returns a text such as `1h30m`, `90s` or `500ms` in milliseconds, and a value of another type as it is.
+
+    Raises ValueError if a text is not a duration. The schema checks values of other types.
+    """
     if not isinstance(value, str):
         return value
     parts = _DURATION.findall(value)
@@ -48,7 +51,7 @@ def _is_number(value: Any) -> bool:
 
 
 def wait_ms(value: Any) -> int:
-    """Of `90s`, or of a number of ms. ValueError says what is wrong."""
+    """Returns a duration in ms, from a text such as `90s` or a number of ms. Raises ValueError if it is not valid."""
     found = duration_ms(value)
     if not _is_number(found) or not 0 <= found <= DURATION_MS_MAX:
         raise ValueError(
@@ -58,7 +61,10 @@ def wait_ms(value: Any) -> int:
 
 
 def time_ms(value: Any) -> int:
-    """Of an RFC 3339 time (UTC, if it names no offset) or of ms since the epoch. ValueError says what is wrong."""
+    """Returns a time in ms since the epoch, from RFC 3339 (UTC without an offset) or a number of ms.
+
+    Raises ValueError if it is neither, or not before the year 2255.
+    """
     ms: float
     if _is_number(value):
         ms = value

@@ -1,4 +1,4 @@
-"""Hints for a field that is unknown where it stands: a typo, another name, another place.
+"""Hints for a field that is unknown at its place: a typo, another name, or another place is meant.
 
 Pure: the schema's models say which fields exist at each level. See definition/model.py.
 """
@@ -16,7 +16,7 @@ from agentflow_common.definition.nodes.types import NODE_TYPES, AnyNode, ToolNod
 from agentflow_common.definition.nodes.work import Body
 from agentflow_common.places import Place
 
-# Our fields, each with other engines' words for it, and short ones. What stands for several means the first of them.
+# Our fields, each with other engines' names for it, and short ones. A name of several fields means the first of them.
 _OTHER_WORDS: Final = {
     field: words.split()
     for field, words in {
@@ -155,10 +155,10 @@ def _elsewhere(found: str, name: str, given: Any, place: Place, whole: str) -> s
 
 
 def _written(field: str, given: Any) -> str:
-    """Returns `field: value`, or `field: ...` for what is long."""
+    """Returns `field: value`, or `field: ...` if the value is long."""
     plain = isinstance(given, str | int | float) and not isinstance(given, bool)
     if field.endswith("_ms") and plain and not isinstance(given, str):
-        return f"{field}: {given}s"  # a bare number is meant as seconds where other engines have no unit in the name
+        return f"{field}: {given}s"  # without a unit in the name, other engines count in seconds
     if field == "retry":
         return f"retry: {{max_attempts: {given if plain and isinstance(given, int) else 3}}}"
     return f"{field}: {given}" if plain and len(str(given)) <= 40 else f"{field}: ..."
@@ -173,7 +173,7 @@ def _hint(found: str, name: str, given: Any) -> str:
 
 
 def shape(path: Place, given: Any, kind: Any) -> str:
-    """Returns what a mapping at this place looks like. kind: the type of the node that it stands in, or None."""
+    """Returns an example of a mapping at this place. kind: the type of the node around it, or None."""
     name = path[-1]
     if name == "retry":
         attempts = given if isinstance(given, int) and not isinstance(given, bool) else 3

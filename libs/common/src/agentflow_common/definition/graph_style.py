@@ -1,4 +1,4 @@
-"""Graph-style workflow text, as mini-LangGraph has it, brought to the schema of definition/model.py.
+"""Graph-style workflows, written as in mini-LangGraph, and their translation to the schema of definition/model.py.
 
     nodes: [{name: review, function: review_code}, {name: fix, tool: code.fix, args: {code: state.code}}]
     edges: [{from: review, to: fix, condition: state.score < 0.8}, {from: fix, to: review}]
@@ -7,8 +7,8 @@
     max_supersteps: 20
 
 A node does one thing: `tool`, `function`, `prompt`, `workflow` (with `args`; without them it gets the shared state), or
-`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new` with their configuration. What else a node may have
-(`policy`, `condition`, `lane`, `writes`, ...) stays as it is. Errors speak of the text as it was written.
+`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new` with their configuration. Its other fields (`policy`,
+`condition`, `lane`, `writes`, ...) stay as they are. Errors name places in the text as it was written.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ class Authored(NamedTuple):
 
 
 def normalise(data: dict[str, Any]) -> Authored:
-    """Data that is not graph-style is given back as it is, but for references to the shared state of a `graph`."""
+    """Returns a definition in the schema's shape. Data that is not graph-style has this shape already.
+
+    If it has a `graph`, only its references to the shared state are changed.
+    """
     if "dag" in data or "graph" in data or not ("nodes" in data or "entry_point" in data):
         return Authored(_with_references(data) if "graph" in data else data, {}, [])
     found = Authored({k: v for k, v in data.items() if k not in _TOP}, {}, [])
@@ -99,7 +102,7 @@ def _check_names(nodes: Any, found: Authored) -> None:
 
 
 def _node(node: Any, number: int, found: Authored) -> Any:
-    """A node in the schema's shape; problems go into `found`."""
+    """Returns a node in the schema's shape, and adds its problems to `found`."""
     there: Place = ("nodes", number)
     here: Place = ("dag", *there)
     found.origin[here] = there
@@ -167,7 +170,10 @@ def _other(kind: str, node: dict[str, Any], here: Place, there: Place, found: Au
 
 
 def _with_references(data: dict[str, Any]) -> dict[str, Any]:
-    """`state.code` as a value means what `{{state.code}}` means, as `node.output` does. Conditions are CEL already."""
+    """Returns the data with references such as `state.code` written as templates, `{{state.code}}`.
+
+    Only values are changed: conditions are CEL, which reads `state.code` as it is.
+    """
     dag = data.get("dag")
     changed = dict(data)
     if "outputs" in data:

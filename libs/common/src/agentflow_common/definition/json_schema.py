@@ -49,7 +49,7 @@ def workflow_schema() -> Schema:
         union["$ref"] = f"#/$defs/{_CHOICES[frozenset(kinds)]}"
     for kind in NODE_TYPES:
         required = _of_type(defs, kind)["required"]
-        required.remove("id")  # in the graph style `name` may stand for it
+        required.remove("id")  # in the graph style `name` may be given instead
     defs["Node"] = {
         "description": "One step of the workflow.",
         "properties": {"id": _of_type(defs, "tool")["properties"]["id"]},
@@ -142,10 +142,10 @@ def _choice(kinds: Mapping[str, str], defs: Schema) -> Schema:
     """Returns the schema of an object whose `type` says which other fields it has."""
     ordered = sorted(kinds, key=NODE_TYPES.index)
     meanings = {kind: defs[_name(kinds[kind])]["properties"]["type"]["description"] for kind in ordered}
-    told = "; ".join(f"`{kind}`: {meaning[0].lower()}{meaning[1:].rstrip('.')}" for kind, meaning in meanings.items())
+    listed = "; ".join(f"`{kind}`: {meaning[0].lower()}{meaning[1:].rstrip('.')}" for kind, meaning in meanings.items())
     return {
         "type": "object",
-        "properties": {"type": {"enum": ordered, "description": f"{told}."}},
+        "properties": {"type": {"enum": ordered, "description": f"{listed}."}},
         "required": ["type"],
         "allOf": [
             {"if": {"properties": {"type": {"const": kind}}, "required": ["type"]}, "then": {"$ref": kinds[kind]}}

@@ -22,7 +22,7 @@ from agentflow_common.json_values import kind_of
 
 NAME: Final = NODE_ID
 PROBLEMS_MAX: Final = 50
-BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # what every template may speak of
+BUILT_IN: Final = ("inputs", "org", "run", "tags", "workflow", "state")  # the names that every template may use
 
 
 class Edge(Model):
@@ -123,7 +123,7 @@ class Definition(Model):
     """Makes it a graph with shared state. `entry_point` at the top level says the same."""
 
     def canonical(self) -> dict[str, Any]:
-        """Plain JSON data without defaults: parses back to an equal definition."""
+        """Returns plain JSON data without defaults, which parses back to an equal definition."""
         data = self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
         data["name"], data["version"] = self.name, self.version
         for node, raw in zip(self.dag.nodes, data["dag"]["nodes"], strict=True):
@@ -131,11 +131,11 @@ class Definition(Model):
         return data
 
     def digest(self) -> str:
-        """Hex SHA-256 of the canonical form."""
+        """Returns the hex SHA-256 of the canonical form."""
         return ids.digest(msgspec.json.encode(self.canonical(), order="sorted"))
 
     def works(self) -> Iterator[tuple[int, Work]]:
-        """All that is called by name, with the number of its node: nodes, bodies and compensations."""
+        """Yields everything that is called by name, with the number of its node: nodes, bodies and compensations."""
         for number, node in enumerate(self.dag.nodes):
             for work in works(node):
                 yield number, work
@@ -146,11 +146,11 @@ class Definition(Model):
         return tuple(dict.fromkeys(refs))
 
     def pools(self) -> tuple[str, ...]:
-        """The worker pools that its tasks go to."""
+        """Returns the worker pools that its tasks go to, each once."""
         return tuple(dict.fromkeys(n.pool if "{{" in n.lane else n.lane for n in self.dag.nodes))
 
     def check_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """The inputs with defaults filled in; InvalidError names each missing, unknown or mistyped one."""
+        """Returns the inputs with defaults filled in. Raises InvalidError if one is missing, unknown or mistyped."""
         if not self.inputs:
             return inputs
         problems = [
@@ -187,5 +187,5 @@ def is_of_type(value: Any, kind: str) -> bool:
 
 
 def load_trusted(data: dict[str, Any]) -> Definition:
-    """A definition that had been checked before it was pinned in the log."""
+    """Returns a definition that was checked before it was pinned in the log."""
     return Definition.model_validate(data)

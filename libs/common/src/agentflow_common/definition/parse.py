@@ -1,4 +1,4 @@
-"""From text or plain data to a checked definition.
+"""The parser that makes a checked definition from text or plain data.
 
 `parse_text` and `parse_dict` return a `Definition`, or raise InvalidDefinitionError with every problem: its place
 (with the line, for text), what is wrong, and how to fix it.
@@ -22,7 +22,7 @@ from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Lines, Place, dotted, with_line
 
-_LEVELS: Final[dict[Place, frozenset[str]]] = {  # outside of nodes: which fields may stand where
+_LEVELS: Final[dict[Place, frozenset[str]]] = {  # the fields that each place outside of nodes may have
     (): field_hints.names_of(Definition),
     ("dag",): field_hints.names_of(Dag),
     ("dag", "edges", "*"): field_hints.names_of(Edge),
@@ -33,23 +33,23 @@ _LEVELS: Final[dict[Place, frozenset[str]]] = {  # outside of nodes: which field
 
 
 class InvalidDefinitionError(InvalidError):
-    """A definition with mistakes; `problems` has each.
-
-    readable: the definition with stand-ins for what is wrong, None if it can't be read at all.
-    repair: what was replaced, None if nothing was.
-    """
+    """A definition with mistakes; `problems` has each."""
 
     def __init__(
         self, problems: tuple[Problem, ...], readable: Definition | None, repair: definition_repair.Repair | None
     ) -> None:
         first = InvalidError.of(problems, "the workflow definition is not valid")
         super().__init__(first.message, problems=problems, kind="invalid_definition")
-        self.readable = readable
-        self.repair = repair
+        self.readable = readable  # the definition with stand-ins for its mistakes; None if it can't be read at all
+        self.repair = repair  # what was replaced; None if nothing was
 
 
 def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
-    """A checked definition from plain data. `lines` maps a path in the data to its line (1-based)."""
+    """Returns a checked definition from plain data.
+
+    Raises InvalidDefinitionError if it has mistakes, and InvalidError if it is not a mapping.
+    lines: the line of each path in the data, 1-based.
+    """
     if not isinstance(data, dict):
         raise InvalidError.at(
             _place((), lines), f"the definition must be a mapping, got {kind_of(data)}", "start with `name:` and `dag:`"
@@ -62,11 +62,11 @@ def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
         definition = Definition.model_validate(authored.data)
     except ValidationError as error:
         places = [(definition_problems.located(item), item) for item in _of_their_own(error)]
-        told = [(loc, item, *definition_problems.explained(item, loc, authored, _LEVELS)) for loc, item in places]
+        texts = [(loc, item, *definition_problems.explained(item, loc, authored, _LEVELS)) for loc, item in places]
         known = {problem.place for problem in found}
-        for loc, item, message, fix in told:
+        for loc, item, message, fix in texts:
             misspelt = item["type"] == "missing" and any(
-                other[:-1] == loc[:-1] and text.startswith(f"did you mean {loc[-1]!r}?") for other, _, _, text in told
+                other[:-1] == loc[:-1] and hint.startswith(f"did you mean {loc[-1]!r}?") for other, _, _, hint in texts
             )
             place = _place(loc, lines, authored.origin)
             if place not in known and not misspelt and not _follows(_written(loc, authored.origin), authored):
@@ -87,13 +87,13 @@ def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
 
 
 def _follows(path: Place, authored: Authored) -> bool:
-    """True if a problem there follows from one that was found before the schema was asked."""
-    told = [place for place, _, _ in authored.problems]
-    return any(place and path[: len(place)] == place for place in told) or (path == ("entry_point",) and () in told)
+    """True if a problem at this place follows from one that was found before the schema was checked."""
+    places = [place for place, _, _ in authored.problems]
+    return any(place and path[: len(place)] == place for place in places) or (path == ("entry_point",) and () in places)
 
 
 def _of_their_own(error: ValidationError) -> list[Any]:
-    """Pydantic's errors without those that only follow from others."""
+    """Returns pydantic's errors without those that only follow from others."""
     raw: list[Any] = list(error.errors(include_url=False))[:PROBLEMS_MAX]
     # a list whose items are wrong is also reported as too short
     inner = any(item["loc"][:2] == ("dag", "nodes") and len(item["loc"]) > 2 for item in raw)
@@ -108,19 +108,22 @@ def _readable(data: dict[str, Any] | None) -> Definition | None:
 
 
 def parse_text(text: str, source: str = "definition") -> Definition:
-    """A checked definition from YAML or JSON text; places name the line."""
+    """Returns a checked definition from YAML or JSON text. Raises InvalidError with the line of each problem."""
     data, lines = load(text, source)
     return parse_dict(data, lines)
 
 
 def _written(path: Place, origin: Mapping[Place, Place]) -> Place:
-    """The path in the author's text."""
+    """Returns the path in the author's text."""
     known = next((n for n in range(len(path), 0, -1) if path[:n] in origin), 0)
     return (*origin.get(path[:known], ()), *path[known:])
 
 
 def _place(path: Place, lines: Lines | None, origin: Mapping[Place, Place] | None = None) -> str:
-    """origin: where parts of the data stand in the author's text, if that has another shape."""
+    """Returns a place in the author's terms.
+
+    origin: the place of each part in the author's text, if the text has another shape than the data.
+    """
     path = _written(path, origin or {})
     text = dotted(path)
     return with_line(path, text, lines) if lines is not None else text or "definition"

@@ -1,4 +1,4 @@
-"""Pydantic's errors in the words of a definition's author. See definition/model.py."""
+"""Explanations of pydantic's errors in the terms of a definition's author. See definition/model.py."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from agentflow_common.places import Place
 
 
 def located(item: Any) -> Place:
-    """Where a pydantic error stands in the data."""
+    """Returns the place of a pydantic error in the data."""
     loc: Place = tuple(item["loc"])
     # pydantic puts the union's tag into the path of a node: dag.nodes[0].tool.config
     if len(loc) > 3 and loc[:2] == ("dag", "nodes") and loc[3] in NODE_TYPES:
@@ -34,12 +34,12 @@ def located(item: Any) -> Place:
 
 
 def explained(item: Any, loc: Place, authored: Authored, levels: Mapping[Place, frozenset[str]]) -> tuple[str, str]:
-    """A pydantic error in the words of a definition's author: what is wrong, and the fix.
+    """Returns the message and the fix for a pydantic error, in the terms of a definition's author.
 
-    levels: which fields may stand where, outside of nodes.
+    levels: the fields that each place outside of nodes may have.
     """
     node = _node_at(authored.data, loc)
-    message, fix = _told(item, loc)
+    message, fix = _message_and_fix(item, loc)
     if item["type"] == "extra_forbidden":
         fix = field_hints.unknown_field(loc, item.get("input"), node, levels, bool(authored.origin))
     elif item["type"] in _NO_MAPPING:
@@ -56,11 +56,11 @@ def _node_at(data: Any, loc: Place) -> dict[str, Any] | None:
     return node if isinstance(node, dict) else None
 
 
-def _told(item: Any, loc: Place) -> tuple[str, str]:
-    """What a pydantic error says at this place, and how to mend it."""
+def _message_and_fix(item: Any, loc: Place) -> tuple[str, str]:
+    """Returns the message of a pydantic error at this place, and the fix if there is one for its kind."""
     kind, given = item["type"], item.get("input")
-    if kind in _TELL:
-        return _TELL[kind](item, loc)
+    if kind in _EXPLANATIONS:
+        return _EXPLANATIONS[kind](item, loc)
     message = str(item["msg"]).removeprefix("Value error, ")
     if kind == "too_short" and loc == ("dag", "nodes"):
         return "there are no nodes", "add at least one"
@@ -111,7 +111,7 @@ def _other_type(item: Any, _loc: Place) -> tuple[str, str]:
     return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
 
 
-_TELL: Final[dict[str, Callable[[Any, Place], tuple[str, str]]]] = {
+_EXPLANATIONS: Final[dict[str, Callable[[Any, Place], tuple[str, str]]]] = {
     "union_tag_invalid": _other_type,
     "union_tag_not_found": _no_type,
     "extra_forbidden": lambda _, loc: (f"unknown field {loc[-1]!r}", ""),

@@ -1,7 +1,7 @@
-"""Makes a definition with mistakes readable, so that the rest of it can be checked in the same go.
+"""The repair of a definition with mistakes, so that the rest of it can be checked at the same time.
 
-What the schema refuses is taken out or replaced by a stand-in. What is then found is reported only where the repair
-can't have caused it: an author may get fewer problems at once, and never a wrong one. Pure; see definition/model.py.
+What the schema refuses is removed or replaced by a stand-in. A problem that is found then is reported only if the
+repair can't have caused it. So an author may get fewer problems at once, but never a wrong one. Pure.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ _OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms")
 class Repair:
     """A definition without its mistakes."""
 
-    data: dict[str, Any] | None  # what may be readable now; None if nothing can be done
-    nodes: set[int] = field(default_factory=set)  # those that a stand-in replaces, or that lost a field
-    policies: set[int] = field(default_factory=set)  # nodes whose policy was taken out
-    edges: bool = False  # True if one was taken out, or lost a field
+    data: dict[str, Any] | None  # may be readable now; None if it can't be repaired
+    nodes: set[int] = field(default_factory=set)  # numbers of nodes that a stand-in replaces, or that lost a field
+    policies: set[int] = field(default_factory=set)  # numbers of nodes whose policy was removed
+    edges: bool = False  # True if an edge was removed, or lost a field
 
     def trusts(self, place: Place) -> bool:
-        """True if what is found at this place can't come from the repair."""
+        """True if the repair can't have caused a problem at this place."""
         if place[:2] == ("dag", "nodes") and len(place) > 2:
             number = place[2]
             return number not in self.nodes and not (number in self.policies and place[3:4] == ("policy",))
@@ -34,7 +34,7 @@ class Repair:
 
 
 def repaired(data: dict[str, Any], places: Iterable[tuple[Place, str]]) -> Repair:
-    """Returns the data without what is wrong. places: of the problems, with pydantic's word for each."""
+    """Returns the data without its mistakes. places: each problem's place, and its type as pydantic names it."""
     made = Repair(copy.deepcopy(data))
     gone: set[int] = set()
     for place, kind in places:

@@ -7,7 +7,7 @@ from graphlib import CycleError, TopologicalSorter
 
 
 def reachable(start: Iterable[str], follow: Mapping[str, Iterable[str]]) -> set[str]:
-    """Returns the nodes that these lead to; they themselves belong to it."""
+    """Returns the nodes that `start` leads to, including `start` itself."""
     seen = set(start)
     todo = list(seen)
     while todo:
@@ -19,7 +19,7 @@ def reachable(start: Iterable[str], follow: Mapping[str, Iterable[str]]) -> set[
 
 
 def turned(follow: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
-    """Returns the edges between the nodes, from their other ends."""
+    """Returns the graph with every edge reversed. Edges to unknown nodes are left out."""
     found: dict[str, list[str]] = {name: [] for name in follow}
     for name, others in follow.items():
         for other in others:

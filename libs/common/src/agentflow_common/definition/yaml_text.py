@@ -1,6 +1,6 @@
-"""YAML or JSON text to plain data with the line of every value; hostile text ends in a clear error.
+"""The reader of YAML and JSON text: plain data, and the line of every value. Hostile text ends in a clear error.
 
-Text that is JSON is read as JSON: YAML has other escapes, other numbers, and no tabs.
+Text that is JSON is read as JSON, because YAML has other escapes and other numbers, and allows no tabs.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _PLAIN_TAGS: Final = frozenset(_TAG + name for name in ("str", "int", "float", "
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Leaves times and dates as the texts that they are in JSON, and in every other way to write a definition."""
+    """A YAML loader that leaves times and dates as text, as JSON and the other ways to write a definition do."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -38,14 +38,14 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def load(text: str, source: str = "definition") -> tuple[Any, dict[Place, int]]:
-    """Plain data, and the line (1-based) of each path in it. InvalidError for anything that is not one document."""
+    """Returns plain data, and the line (1-based) of each path in it. Raises InvalidError if it is not one document."""
     if len(text.encode("utf-8", "surrogatepass")) > TEXT_BYTES_MAX:
         raise _bad(source, "line 1", f"longer than {TEXT_BYTES_MAX:,} bytes", "split the workflow")
     if text.lstrip()[:1] in {"{", "["}:
         try:
             data = json.loads(text, parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError):
-            pass  # a mapping of YAML, perhaps
+            pass  # it may be a flow mapping of YAML
         else:
             return data, _Json(text, source).lines()
     return _yaml(text, source)
@@ -78,7 +78,7 @@ def _yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
             _walk(root, (), lines, source)
         data = yaml.load(text, Loader=_Loader)  # noqa: S506  (a safe loader)
     except yaml.MarkedYAMLError as error:
-        if (paired := _PAIR.sub(_character, text)) != text:  # as JSON writes it, within YAML
+        if (paired := _PAIR.sub(_character, text)) != text:  # YAML with a surrogate pair, as JSON writes it
             return _yaml(paired, source)
         mark = error.problem_mark or error.context_mark
         place = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "line 1"
@@ -86,19 +86,21 @@ def _yaml(text: str, source: str) -> tuple[Any, dict[Place, int]]:
     except RecursionError:
         raise _bad(source, "line 1", f"nested deeper than {YAML_DEPTH_MAX} levels", "flatten it") from None
     except (yaml.YAMLError, ValueError) as error:
-        told = json_values.escaped(str(error)[:200])
-        if "integer string conversion" in told:  # Python reads no longer ones
-            told = "an integer has more than 4,300 digits"
-            raise _bad(source, "line 1", told, "write it in quotes, as a text") from None
-        raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {told}", "") from None
+        message = json_values.escaped(str(error)[:200])
+        if "integer string conversion" in message:  # Python's limit
+            message = "an integer has more than 4,300 digits"
+            raise _bad(source, "line 1", message, "write it in quotes, as a text") from None
+        raise _bad(source, "line 1", f"not YAML: {type(error).__name__}: {message}", "") from None
     if root is None:
         raise _bad(source, "line 1", "the text is empty", "start with `name:` and `dag:`")
     return data, lines
 
 
 def _bound(text: str, source: str) -> None:
-    """Raises InvalidError for too many aliases, or for what lies too deep: the composer calls itself for each level, in
-    C, and would end the process."""
+    """Raises InvalidError for too many aliases or levels.
+
+    PyYAML's composer recurses in C for each level, so a deep document would crash the process.
+    """
     aliases = depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         aliases += isinstance(event, yaml.AliasEvent)
@@ -111,7 +113,7 @@ def _bound(text: str, source: str) -> None:
 
 
 def _character(match: re.Match[str]) -> str:
-    """The character that a surrogate pair stands for, behind what was escaped before it."""
+    """Returns the character that a surrogate pair stands for, after the escaped backslashes before it."""
     code = 0x10000 + ((int(match[2], 16) - 0xD800) << 10) + int(match[3], 16) - 0xDC00
     return match[1] + chr(code)
 

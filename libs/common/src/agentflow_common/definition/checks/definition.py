@@ -37,7 +37,7 @@ from agentflow_common.places import Finding, Place, texts
 
 
 def check(definition: Definition) -> list[Finding]:
-    """Every problem as (path, message, fix), at most PROBLEMS_MAX."""
+    """Returns every problem of a definition as (path, message, fix), at most PROBLEMS_MAX."""
     return list(itertools.islice(_all(definition), PROBLEMS_MAX))
 
 
@@ -67,7 +67,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
     )
     first = next(of_parts, None)
     if first is None:
-        yield from _order(definition)  # the order can only be told of a graph whose parts can be read
+        yield from _order(definition)  # the order can be checked only if every part can be read
     else:
         yield first
         yield from of_parts
@@ -78,7 +78,7 @@ def _ids(definition: Definition) -> Iterator[Finding]:
     for node in definition.dag.nodes:
         names = set(local_names(node))
         if isinstance(node, MapNode):
-            names.discard(node.config.item)  # said of the name that was chosen, see _map
+            names.discard(node.config.item)  # _map reports a clash at the name that was chosen
         if node.compensate_with is not None:
             names |= {"output", "item", "index"} if getattr(node.config, "parallel", False) else {"output"}
         hidden_by.update((name, node.id) for name in names)
@@ -88,7 +88,7 @@ def _ids(definition: Definition) -> Iterator[Finding]:
 
 
 def _parts_of_steps(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
-    """Outputs that were meant to refer to a step, and would be the text itself."""
+    """Yields outputs that were meant to refer to a step, but would be plain text."""
     for name, value in definition.outputs.items():
         step, _, part = value.partition(".") if isinstance(value, str) else ("", "", "")
         if step in index and part.isidentifier() and expressions.parse_reference(value) is None:
@@ -195,7 +195,7 @@ class _Node:
             yield from self._parallel()
 
     def _policy(self, node: AnyNode) -> Iterator[Finding]:
-        """A bound that is declared is enforced, or refused."""
+        """Yields the limits of a policy that can't be enforced for this type of node."""
         here = (*self._here, "policy")
         kinds = {work.type for work in works(node) if work.path[0] == "config"}
         if node.policy.heartbeat_ms is not None and not kinds & {"tool", "function"}:
@@ -240,7 +240,7 @@ class _Node:
         elif config.item == "index":
             yield (*here, "item"), "the name 'index' is taken by the item's number", "choose another"
         elif config.item in OF_TEMPLATES:
-            yield (*here, "item"), f"{config.item!r} is a word of templates", "choose another"
+            yield (*here, "item"), f"{config.item!r} is a reserved word of templates", "choose another"
 
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
@@ -281,7 +281,7 @@ def _refers(value: str) -> bool:
 
 
 class _Values:
-    """References and templates anywhere inside a value."""
+    """The checks of references and templates anywhere inside a value."""
 
     def __init__(self, definition: Definition, index: dict[str, int]) -> None:
         self._index = index
@@ -291,7 +291,7 @@ class _Values:
         self._cyclic = definition.graph is not None or any(e.max_iterations for e in definition.dag.edges)
 
     def inside(self, owner: str, local: frozenset[str] = frozenset()) -> _Values:
-        """The same for the values of one node, which know names of their own."""
+        """Returns the same checks for the values of the node `owner`, where the names in `local` have a meaning too."""
         found = copy.copy(self)
         found._owner = owner
         found._local = local
@@ -317,7 +317,7 @@ class _Values:
 
 
 def _order(definition: Definition) -> Iterator[Finding]:
-    """Cycles, and back edges that don't go back."""
+    """Yields cycles, back edges that don't go back, and loops that overlap."""
     if definition.graph is not None:
         return
     sources = dependencies(definition)

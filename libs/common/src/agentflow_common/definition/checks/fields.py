@@ -1,7 +1,7 @@
-"""Fields that conditions and templates read and that can't be there, where it is known what is there.
+"""Checks of the fields that conditions and templates read.
 
-Known are the inputs that a definition declares, the error of a step, and the output of an approval. Keys of a graph's
-state are checked in definition/checks/graph.py.
+The fields of three things are known: declared inputs, the error of a step, and the output of an approval. Keys of a
+graph's state are checked in definition/checks/graph.py.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _REFERENCE: Final = re.compile(r"[A-Za-z_][\w-]*\.(?:output|error)\.[\w.\[\]-]+\
 
 
 def field_findings(definition: Definition) -> Iterator[Finding]:
-    """Yields what is read and can't be there."""
+    """Yields each field that a condition, a template or a reference reads, but that can't exist."""
     everywhere = _known(definition)
     for number, node in enumerate(definition.dag.nodes):
         here: Place = ("dag", "nodes", number)
@@ -49,7 +49,7 @@ Known = Mapping[tuple[str, str], Collection[str]]
 
 
 def _known(definition: Definition) -> Known:
-    """Returns the fields that are there, by (name, output or error); inputs by ("inputs", "")."""
+    """Returns the known fields by (node, `output` or `error`). Those of the inputs are under ("inputs", "")."""
     known: dict[tuple[str, str], Collection[str]] = {}
     for node in definition.dag.nodes:
         known[node.id, "error"] = ERROR_FIELDS
@@ -61,7 +61,7 @@ def _known(definition: Definition) -> Known:
 
 
 def _expression(place: Place, text: str | None, known: Known) -> Iterator[Finding]:
-    """A condition, or what stands between the braces of a template."""
+    """Yields the unknown fields that a condition, a reference or an expression of a template reads."""
     if text is None:
         return
     plain = _HAS.sub("true", _STRING.sub("''", text))
@@ -78,5 +78,5 @@ def _value(place: Place, value: Any, known: Known) -> Iterator[Finding]:
         if _REFERENCE.match(text):
             yield from _expression(here, text, known)
         for inside in _TEMPLATE.findall(text):
-            if "default" not in inside:  # then it may be missing
+            if "default" not in inside:  # with `default` the field may be missing
                 yield from _expression(here, inside, known)

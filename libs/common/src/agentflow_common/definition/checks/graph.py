@@ -102,7 +102,7 @@ def _state(definition: Definition) -> Iterator[Finding]:
 
 
 def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Finding]:
-    """What speaks of keys that a closed schema does not have."""
+    """Yields each use of a key that the closed schema of the state does not have."""
     assert definition.graph is not None  # noqa: S101
     named: list[tuple[Place, Collection[str]]] = [
         (("graph", "state", "reducers"), definition.graph.state.reducers),
@@ -125,7 +125,7 @@ def _closed(definition: Definition, properties: Collection[str]) -> Iterator[Fin
 
 
 def _keys(text: str | None) -> Collection[str]:
-    """Of the state, as far as the condition names them."""
+    """Returns the keys of the state that a condition names; empty if it reads the whole state, or is not valid."""
     try:
         return expressions.condition_keys(text) or () if text else ()
     except ExpressionError:

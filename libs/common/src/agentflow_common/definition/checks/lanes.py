@@ -8,7 +8,7 @@ from typing import Final
 from agentflow_common.definition.nodes.calls import works
 from agentflow_common.definition.nodes.types import AnyNode
 
-LANE_FIXES: Final = {  # of fields whose text has a shape
+LANE_FIXES: Final = {  # by field: the fix for a text that does not match the field's pattern
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",
     "pool": "name a worker pool by up to 64 letters, digits, '-' and '_'",
     "lane_rate": "write how many in a second, a minute or an hour: 10/s, 100/m, 500/h",
@@ -19,19 +19,19 @@ RATE_MAX: Final = 100_000.0
 
 
 def per_second(rate: str) -> float:
-    """`100/m` -> 1.667"""
+    """Returns how many a second a rate allows: 1.667 for `100/m`."""
     number, unit = rate.split("/")
     return float(number) / RATE_S[unit]
 
 
 def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
-    """(field, problem, fix)"""
+    """Yields the problems of a node's lane as (field, message, fix)."""
     if "{{" not in node.lane:
         for field in ("lane_limit", "lane_rate", "pool"):
             if field in node.model_fields_set:
                 live = ": a pool has no rate" if field == "lane_rate" else ": a pool's limit is set live"
                 fix = f"make `lane` a template such as '{{{{org}}}}-{{{{customer}}}}', or remove it{live}"
-                yield field, f"`{field}` is of keyed lanes, and {node.lane!r} is a worker pool", fix
+                yield field, f"`{field}` only works with keyed lanes; {node.lane!r} is a worker pool", fix
         return
     if not any(work.path[0] == "config" and work.type != "subworkflow" for work in works(node)):
         yield "lane", f"nodes of type {node.type} take no slot of a lane", "put the lane on the steps that do the work"

@@ -35,23 +35,29 @@ def suggest(name: str, known: Collection[str], what: str = "the steps are") -> s
 
 
 def id_findings(place: Place, name: str, *, in_graph: bool, hidden_by: Mapping[str, str]) -> Iterator[Finding]:
-    """A node's id that templates or conditions read as something else. hidden_by: names that mean something inside one
-    node, and that node."""
-    told = ""
+    """Yields a problem if templates or conditions would read a node's id as something else.
+
+    hidden_by: the names that have a meaning of their own inside a node, and that node.
+    """
+    message = ""
     if name in OF_TEMPLATES or name in _OF_CONDITIONS:
-        told = f"{name!r} is a word of templates or conditions, which could not speak of the node"
+        message = f"{name!r} is a reserved word of templates or conditions, so they could not refer to the node"
     elif name in {"inputs", "self"} or (in_graph and name == "state"):
-        told = f"{name!r} has a meaning of its own in templates and conditions"
+        message = f"{name!r} has a meaning of its own in templates and conditions"
     elif name in hidden_by:
-        told = f"{name!r} means something else inside the node {hidden_by[name]!r}"
-    if told:
-        yield place, told, f"call the node {name}_step, or another name"
+        message = f"{name!r} means something else inside the node {hidden_by[name]!r}"
+    if message:
+        yield place, message, f"call the node {name}_step, or another name"
 
 
 def condition_findings(
     place: Place, text: str | None, steps: Collection[str], names: Collection[str], inputs: Collection[str]
 ) -> Iterator[Finding]:
-    """names: what may stand in it beside steps and inputs. inputs: those that are declared; empty: any may be given."""
+    """Yields the problems of a condition: its syntax, and names and functions that it can't use.
+
+    names: the names that it may use besides steps and inputs.
+    inputs: the declared inputs; if there are none, any name may be an input.
+    """
     if text is None:
         return
     try:
@@ -77,17 +83,21 @@ def condition_findings(
             yield place, f"the condition uses {name!r}", f"CEL writes {_OTHERS_WORDS[name]}"
         elif name in steps:
             field = re.search(rf"(?<![\w.]){name}\s*\.\s*([A-Za-z_]\w*)", text)
-            told = f"the condition reads the step {name!r} itself, which has {', '.join(STEP_FIELDS)}"
-            yield place, told, f"write {name}.output{'.' + field[1] if field else ''}"
+            message = f"the condition reads the step {name!r} itself, which has {', '.join(STEP_FIELDS)}"
+            yield place, message, f"write {name}.output{'.' + field[1] if field else ''}"
         elif inputs:
-            told = f"the condition uses {name!r}, which is neither an input nor a node"
-            yield place, told, suggest(name, [*inputs, *steps], "there are")
+            message = f"the condition uses {name!r}, which is neither an input nor a node"
+            yield place, message, suggest(name, [*inputs, *steps], "there are")
 
 
 def template_findings(
     place: Place, text: str, steps: Collection[str], names: Collection[str], inputs: Collection[str]
 ) -> Iterator[Finding]:
-    """See condition_findings. names: built-in ones, and those that mean something inside the node alone."""
+    """Yields the problems of a template: its syntax, and names and fields that it can't use.
+
+    names: the built-in names, and those that have a meaning only inside the node.
+    inputs: as in condition_findings.
+    """
     try:
         template = expressions.template(text)
     except ExpressionError as error:
@@ -101,17 +111,17 @@ def template_findings(
         if name in names or name in inputs:
             continue
         if name not in steps and (inputs or fields.get(name) == "output"):
-            told = f"the template uses {name!r}, which is neither an input nor a node"
-            yield place, told, suggest(name, [*inputs, *steps], "there are")
+            message = f"the template uses {name!r}, which is neither an input nor a node"
+            yield place, message, suggest(name, [*inputs, *steps], "there are")
     for name, field in sorted(template.fields):
         if name in steps and name not in names and name not in inputs and field not in STEP_FIELDS:
-            told = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
+            message = f"the template reads {name + '.' + field!r}, and a step has {', '.join(STEP_FIELDS)}"
             near = hints.near(field, STEP_FIELDS, cutoff=0.7)
-            yield place, told, f"write {name}.{near[0]}" if near else f"write {name}.output.{field}"
+            yield place, message, f"write {name}.{near[0]}" if near else f"write {name}.output.{field}"
 
 
 def _hyphened(text: str, steps: Collection[str]) -> str:
-    """A step whose name can't be written in the expression, and is."""
+    """Returns a step that the expression reads although its name has a hyphen; empty if there is none."""
     return next((name for name in _HYPHENED.findall(text) if name in steps), "")
 
 

@@ -1,8 +1,7 @@
-"""Arguments of tools and functions against the schemas that workers publish, before any step runs. Pure.
+"""Checks of the arguments of tools and functions against the schemas that workers publish. Pure.
 
-What a definition holds is checked as far as it is known: names always, values unless they are templates or references.
-A worker converts what it is given, such as the text `5` for a number. So a value is at fault only if no conversion
-makes it fit.
+They run before any step does. Names are always checked; values only if they are not templates or references. A worker
+converts its arguments, such as the text `5` to a number. So a value is wrong only if no conversion makes it fit.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from agentflow_common.expressions import language as expressions
 from agentflow_common.places import Finding, Lines, Place, dotted
 
 NAMED_BY: Final = {"tool": "tool_name", "function": "function_name"}
-SCHEMA_DEPTH_MAX: Final = 20  # of a schema that is followed; what lies deeper is left to the worker
+SCHEMA_DEPTH_MAX: Final = 20  # deeper levels of a schema are left to the worker
 _TRUTHS: Final = frozenset({"true", "false", "yes", "no", "on", "off", "t", "f", "y", "n", "0", "1"})
 _TIMES: Final = frozenset({"date-time", "date", "time", "duration"})  # numbers are times, too
 
@@ -31,12 +30,12 @@ class Signature(msgspec.Struct, frozen=True):
 
     schema: dict[str, Any] = {}  # JSON Schema of the arguments object
     # arguments whose values the schema does not describe, because the worker converts them by code of its own;
-    # None: it does not say which
+    # None: the worker does not list them
     unchecked: tuple[str, ...] | None = None
 
 
 def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signature]) -> Iterator[Finding]:
-    """Yields what is wrong with the arguments in a definition. signatures: by (kind, name), those that are known."""
+    """Yields the problems of the arguments in a definition. signatures: the known ones, by (kind, name)."""
     steps = frozenset(node.id for node in definition.dag.nodes)
     for number, work in definition.works():
         name = getattr(work.config, NAMED_BY[work.type]) if work.type in NAMED_BY else ""
@@ -47,9 +46,9 @@ def findings(definition: Definition, signatures: Mapping[tuple[str, str], Signat
 
 
 def place_of(path: Place, lines: Lines | None) -> str:
-    """Returns the place as its author reads it, with the line of the nearest part that has one."""
+    """Returns a place in the author's terms, with the line of the nearest part that has one."""
     text = dotted(path)
-    graph = (*path[1:3], *(("args", *path[5:]) if len(path) > 5 else ()))  # `nodes` of a graph that is written as one
+    graph = (*path[1:3], *(("args", *path[5:]) if len(path) > 5 else ()))  # the same place in a graph-style text
     for written in (path, graph):
         for end in range(len(written), 1, -1):
             if lines and end > 1 + (written is path) and written[:end] in lines:
@@ -77,7 +76,7 @@ def _of_work(
             for at, part in _parts(node, work, arg, value):
                 if text := check.mismatch(known[arg], part, 0):
                     yield (*place, *at), f"{arg} of {work.type} {name!r}: {text}", "change the value"
-    if not work.config.state_args:  # else the shared state may give them
+    if not work.config.state_args:  # with it, the shared state may provide them
         for arg in required:
             if arg not in given:
                 fix = f"add it to `{own}`; the arguments are: {listed}"
@@ -85,7 +84,7 @@ def _of_work(
 
 
 def _parts(node: AnyNode, work: Work, arg: str, value: Any) -> Iterator[tuple[Place, Any]]:
-    """The value that a call is given; of a parallel step each call is given one item of a list."""
+    """Yields each value that a call gets for the argument, with its place. A parallel step calls once for each item."""
     config: Any = node.config
     spread = work.path == ("config",) and getattr(config, "parallel", False) and config.for_each in {None, arg}
     if spread and isinstance(value, list | tuple):
@@ -96,14 +95,14 @@ def _parts(node: AnyNode, work: Work, arg: str, value: Any) -> Iterator[tuple[Pl
 
 
 class _Check:
-    """root: the schema that `$ref` points into."""
+    """The check of a value against a schema."""
 
     def __init__(self, root: Mapping[str, Any], steps: Collection[str]) -> None:
-        self._root = root
+        self._root = root  # the schema that `$ref` points into
         self._steps = steps
 
     def mismatch(self, schema: Any, value: Any, depth: int) -> str:
-        """Says why a value can't fit; empty if it may."""
+        """Returns why a value can't fit a schema; empty if it may."""
         if not isinstance(schema, dict) or depth > SCHEMA_DEPTH_MAX or self._is_open(value):
             return ""
         if "$ref" in schema:
@@ -120,7 +119,7 @@ class _Check:
         )  # fmt: skip
 
     def _is_open(self, value: Any) -> bool:
-        """True for a template or a reference: its value is known at run time."""
+        """True for a template or a reference: its value is known only at run time."""
         if not isinstance(value, str):
             return False
         reference = expressions.parse_reference(value)

@@ -21,15 +21,15 @@ from agentflow_common.definition.nodes.types import (
 
 
 class Work(Model):
-    """Something that a node has done: by itself, by its body, or to undo it. path: its config's place in the node."""
+    """A call that a node makes: its own, its body's, or its compensation's."""
 
     type: str
     config: Any
-    path: tuple[str, ...]
+    path: tuple[str, ...]  # the place of `config` inside the node
 
 
 def works(node: AnyNode) -> list[Work]:
-    """The node's own work or its body's, then its compensation's."""
+    """Returns the node's own work or its body's, then its compensation's."""
     found: list[Work] = []
     if isinstance(node, MapNode | LoopNode):
         body = node.config.body
@@ -43,7 +43,7 @@ def works(node: AnyNode) -> list[Work]:
 
 
 def arguments(work: Work) -> dict[str, Any]:
-    """A work's arguments: `inputs` together with `tool_args` or `function_args`, which win."""
+    """Returns a work's arguments: its `inputs`, overridden by `tool_args` or `function_args`."""
     config = work.config
     extra: dict[str, Any] = {}
     if work.type == "tool":
@@ -54,7 +54,7 @@ def arguments(work: Work) -> dict[str, Any]:
 
 
 def all_inputs(node: AnyNode) -> dict[str, Any]:
-    """The values that are resolved when the node begins, by name. A compensation's are resolved when it begins."""
+    """Returns the values, by name, that are resolved when the node begins. A compensation's are resolved later."""
     config: Any = node.config
     if isinstance(node, MapNode | LoopNode):
         found = arguments(works(node)[0])
@@ -71,7 +71,7 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
 
 
 def local_names(node: AnyNode) -> frozenset[str]:
-    """Names that mean something inside this node's templates alone."""
+    """Returns the names that have a meaning only inside this node's templates."""
     if isinstance(node, MapNode):
         return frozenset({node.config.item, "index"})
     if isinstance(node, LoopNode):
