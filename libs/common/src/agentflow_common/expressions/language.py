@@ -36,7 +36,7 @@ Path = tuple[str | int, ...]
 
 
 def parse_reference(text: str) -> tuple[str, str, Path] | None:
-    """`a.output.b[0]` -> ("a", "output", ("b", 0)); None if the text is not a reference."""
+    """Returns the parts of a reference: ("a", "output", ("b", 0)) for `a.output.b[0]`; None for another text."""
     match = REFERENCE.match(text)
     if match is None:
         return None
@@ -48,7 +48,10 @@ def parse_reference(text: str) -> tuple[str, str, Path] | None:
 
 
 def walk(value: Any, path: Path, whole: str) -> Any:
-    """The value at `path`; None stays None (a skipped step has no output). ExpressionError names the missing part."""
+    """Returns the value at `path`. A part of null is None, because a skipped step has no output.
+
+    Raises ExpressionError that names the part that is missing.
+    """
     for depth, part in enumerate(path):
         if value is None:
             return None
@@ -76,13 +79,15 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
-_SELF: Final = "self\u00b7"  # Jinja has a `self` of its own; no name that it reads can be this one
+_SELF: Final = (
+    "self\u00b7"  # stands for `self`, which means something else to Jinja; no name in a template can be this one
+)
 _LOOKS: Final = (jinja2.nodes.Template, jinja2.nodes.Output, jinja2.nodes.Name, jinja2.nodes.Getattr,
                  jinja2.nodes.Getitem, jinja2.nodes.Const)  # fmt: skip
 
 
 class Template:
-    """A compiled template. variables: the names that it reads; fields: (name, field) as far as they are written so."""
+    """A compiled template."""
 
     def __init__(self, text: str) -> None:
         if len(text) > TEMPLATE_CHARS_MAX:
@@ -107,8 +112,8 @@ class Template:
             if isinstance(number.value, float) and not math.isfinite(number.value):
                 raise ExpressionError(f"{self._shown}: a number in it is too large")
         names = list(tree.find_all(jinja2.nodes.Name))
-        self.variables = frozenset(name.name for name in names)
-        self.fields = frozenset(
+        self.variables = frozenset(name.name for name in names)  # the names that it reads
+        self.fields = frozenset(  # (name, field) of each `name.field`
             (node.node.name, node.attr)
             for node in tree.find_all(jinja2.nodes.Getattr)
             if isinstance(node.node, jinja2.nodes.Name)
@@ -127,7 +132,7 @@ class Template:
         self._template = _environment.from_string(tree)
 
     def render(self, variables: Mapping[str, Any]) -> Any:
-        """The value of a lone expression, else a string. ExpressionError names what is undefined."""
+        """Returns the value if the template is one expression, else a string. Raises ExpressionError if it fails."""
         given = dict(variables)
         if "self" in given:
             given[_SELF] = given.pop("self")
@@ -160,7 +165,7 @@ class Template:
             return None
         if isinstance(value, jinja2.Undefined):
             value._fail_with_undefined_error()
-        # what a template only looks up is a value of the log as it stands, of any size
+        # a value that is only looked up comes from the log as it is, and may have any size
         return value if self._only_looks and not isinstance(value, tuple) else json_values.plain(value)
 
 
@@ -170,7 +175,7 @@ def template(text: str) -> Template:
 
 
 def _macro_depth(text: str) -> int:
-    """How deep `map`, `filter`, `all`, `exists` stand inside each other."""
+    """Returns how deep `map`, `filter`, `all` and `exists` are nested."""
     deepest = depth = 0
     opened: list[bool] = []
     plain = _CEL_STRING.sub("''", text)
@@ -186,7 +191,7 @@ def _macro_depth(text: str) -> int:
 
 
 def _count(value: Any, limit: int) -> int:
-    """How much a value holds, until the limit: items, keys, and hundreds of characters."""
+    """Counts the values inside a value, and each hundred characters of a text. Stops above the limit."""
     left = limit
     stack = [value]
     while stack and left >= 0:
@@ -202,7 +207,7 @@ def _count(value: Any, limit: int) -> int:
 
 
 class Condition:
-    """A compiled CEL expression. What goes through a list is bounded: the cost grows with the square of its values."""
+    """A compiled CEL expression. Macros over lists are bounded: their cost grows with the square of the values."""
 
     def __init__(self, text: str) -> None:
         import cel
@@ -215,7 +220,7 @@ class Condition:
         except Exception as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             detail = lines[0].split("ERROR: <input>:")[-1] if lines else type(error).__name__
-            detail = detail.split(" expecting ")[0]  # what could stand there is a long list of signs
+            detail = detail.split(" expecting ")[0]  # a long list of signs follows
             raise ExpressionError(f"not a CEL expression: {text!r}: {detail}") from error
         depth = _macro_depth(text)
         if depth > len(_MACRO_VALUES_MAX):
@@ -253,10 +258,10 @@ class Condition:
             key = str(error.args[0]) if error.args else ""
             raise ExpressionError(f"condition {shown!r}: {missing_fields.missing(shown, variables, key)}") from error
         except Exception as error:
-            told = json_values.escaped(
+            message = json_values.escaped(
                 json_values.without_addresses((str(error).splitlines() or [type(error).__name__])[0])
             )
-            raise ExpressionError(f"condition {shown!r}: {told}") from error
+            raise ExpressionError(f"condition {shown!r}: {message}") from error
         if not isinstance(value, bool):
             raise ExpressionError(f"condition {shown!r} gave {kind_of(value)}, not true or false")
         return value
@@ -266,7 +271,7 @@ _LONG_NUMBER: Final = re.compile(rb"\d{19}")
 
 
 def _within_64_bits(variables: Mapping[str, Any]) -> dict[str, Any]:
-    """The variables with integers beyond 64 bits as texts of their digits: CEL would take them as inexact doubles."""
+    """Returns the variables with integers beyond 64 bits as text, because CEL would read them as inexact doubles."""
     given = dict(variables)
     try:
         data = msgspec.json.encode(given)
@@ -296,7 +301,7 @@ _CEL_STEP: Final = re.compile(r"(?<![\w.])([A-Za-z_][A-Za-z0-9_]*)\s*\.\s*(?:out
 
 
 def condition_steps(text: str) -> list[str]:
-    """The steps that a condition speaks of (`x` in `x.output`, outside of string literals)."""
+    """Returns the steps that a condition reads: each `x` of `x.output` outside of string literals."""
     return list(dict.fromkeys(_CEL_STEP.findall(_CEL_STRING.sub("''", text))))
 
 
@@ -305,7 +310,7 @@ _CEL_OWN: Final = frozenset(
     {"int", "uint", "double", "bool", "string", "bytes", "list", "map", "null_type", "type", "timestamp", "duration",
      "optional", "math", "strings"}
 )  # fmt: skip
-_CEL_FUNCTIONS: Final = frozenset(  # of the standard, as the implementation has them
+_CEL_FUNCTIONS: Final = frozenset(  # the standard ones that the library provides
     {"size", "contains", "startsWith", "endsWith", "matches", "int", "uint", "double", "string", "bytes", "timestamp",
      "duration", "type", "dyn", "getDate", "getHours", "getMinutes", "getSeconds", "getMilliseconds", "getDayOfMonth",
      "getDayOfWeek", "getDayOfYear", "getMonth", "getFullYear"}
@@ -314,13 +319,13 @@ _CEL_NAME: Final = re.compile(r"[A-Za-z_]\w*\Z")
 
 
 def condition_variables(text: str) -> list[str]:
-    """The names that a condition reads, without those that its own macros bind."""
+    """Returns the names that a condition reads, without those that its own macros bind."""
     bound = set(_CEL_BOUND.findall(_CEL_STRING.sub("''", text)))
     return [name for name in condition(text).variables if name not in bound and name not in _CEL_OWN]
 
 
 def unknown_functions(text: str) -> list[str]:
-    """The functions that a condition calls and that CEL does not have here."""
+    """Returns the functions that a condition calls, but that do not exist here."""
     return [name for name in condition(text).functions if _CEL_NAME.match(name) and not _is_function(name)]
 
 
@@ -346,6 +351,6 @@ _CEL_STATE: Final = re.compile(r"(?<![\w.])state\b(?:\s*\.\s*([A-Za-z_][A-Za-z0-
 
 @functools.lru_cache(maxsize=4096)
 def condition_keys(text: str) -> frozenset[str] | None:
-    """The keys of the shared state that a condition speaks of; None if it speaks of the state as a whole."""
+    """Returns the keys of the shared state that a condition reads; None if it reads the state as a whole."""
     names = _CEL_STATE.findall(_CEL_STRING.sub("''", text))
     return None if "" in names else frozenset(names)

@@ -1,4 +1,4 @@
-"""Says what is there where a condition reads a field that is not. Pure."""
+"""The message for a condition that reads a field that does not exist: which fields exist at that place. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ _PATH: Final = re.compile(r"(?<![\w.])[A-Za-z_]\w*(?:\s*\.\s*[A-Za-z_]\w*(?!\w|\
 def missing(text: str, variables: Mapping[str, Any], key: str) -> str:
     """Returns `there is no field 'scor' in judge.output, which has score, label (did you mean 'score'?)`.
 
-    text: the condition. key: the field that was not found.
+    text: the condition.
+    key: the field that was not found.
     """
     for path in _PATH.findall(null_safe.STRING.sub("''", text)):
         first, *parts = (part.strip() for part in path.split("."))
@@ -28,13 +29,13 @@ def missing(text: str, variables: Mapping[str, Any], key: str) -> str:
                 break
             if part not in value:
                 if part == key:
-                    return _told(walked, value, key)
+                    return _message(walked, value, key)
                 break
             value, walked = value[part], f"{walked}.{part}"
     return f"there is no field {key!r}; use has(...) to ask"
 
 
-def _told(place: str, value: Mapping[str, Any], key: str) -> str:
+def _message(place: str, value: Mapping[str, Any], key: str) -> str:
     names = sorted(map(str, value))
     shown = ", ".join(names[:FIELDS_SHOWN_MAX]) + (", ..." if len(names) > FIELDS_SHOWN_MAX else "")
     hint = hints.did_you_mean(key, names, "use has(...) to ask whether it is there")

@@ -1,8 +1,8 @@
-"""Conditions over null, which CEL refuses: a field of it, an order with it, its negation. Pure.
+"""Conditions over null, which CEL refuses: reading a field of it, comparing it, negating it. Pure.
 
 A field of null is null, and `has(...)` of one is false. `<`, `<=`, `>` and `>=` with null are false, and null counts as
-false where a truth value is asked. So a condition and its negation are never both false, whatever a step gave.
-What else is computed with null stays an error.
+false where a truth value is needed. So a condition and its negation are never both false, whatever a step returned.
+Other computations with null stay errors.
 """
 
 from __future__ import annotations
@@ -29,8 +29,11 @@ _TRUTH: Final = re.compile(r"(^\s*|&&\s*|\|\|\s*|!\s*|(?<!\w)\(\s*)null(?=\s*(?:
 
 
 def rewritten(text: str, variables: Mapping[str, Any]) -> str:
-    """Returns the condition with what reads null written as `null`, `has` of a part of null as `false`, and orders and
-    truth values of null as `false`. The text itself if it reads no null."""
+    """Returns the condition with each path that reads null replaced by `null`.
+
+    `has` of a part of null, comparisons with null and truth values of null are replaced by `false`. A condition that
+    reads no null is returned unchanged.
+    """
     strings: list[str] = []
 
     def put_aside(match: re.Match[str]) -> str:
@@ -46,7 +49,7 @@ def rewritten(text: str, variables: Mapping[str, Any]) -> str:
     def read(match: re.Match[str]) -> str:
         return "null" if _is_null(match[1], names, strings) else match[0]
 
-    parts = re.split("(\x02[^\x03]*\x03)", _HAS.sub(asked, short))  # what `has` is asked of stays as it is
+    parts = re.split("(\x02[^\x03]*\x03)", _HAS.sub(asked, short))  # the argument of `has` stays as it is
     short = "".join(f"has({part[1:-1]})" if part[:1] == "\x02" else _READ.sub(read, part) for part in parts)
     for pattern, word in ((_ORDER, "false"), (_TRUTH, r"\g<1>false")):
         before = ""
@@ -56,15 +59,15 @@ def rewritten(text: str, variables: Mapping[str, Any]) -> str:
 
 
 def _is_null(path: str, variables: Mapping[str, Any], strings: list[str], *, inside: bool = False) -> bool:
-    """True if the path reads null, or a part of null. inside: a part of null alone."""
+    """True if the path reads null or a part of null. inside: only a part of null counts."""
     name = re.match(r"\w+", path)
     if name is None or name[0] not in variables:
         return False
     value = variables[name[0]]
-    for field, number, held in _PART.findall(path[name.end() :]):
+    for field, number, literal in _PART.findall(path[name.end() :]):
         if value is None:
             return True
-        key: Any = field or (int(number) if number else strings[int(held)][1:-1])
+        key: Any = field or (int(number) if number else strings[int(literal)][1:-1])
         if isinstance(value, Mapping):
             if key not in value:
                 return False

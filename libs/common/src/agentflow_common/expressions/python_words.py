@@ -1,4 +1,4 @@
-"""Python's messages about a failed computation, in the words of JSON and of templates. Pure."""
+"""Python's messages about a failed computation, in the terms of JSON and of templates. Pure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _ARTICLE: Final = re.compile(r"\bno (?:a|an) ")
 
 
 def in_words(error: Exception) -> str:
-    """Returns the error's text, without Python's names of types where it is a common mistake."""
-    told = json_values.escaped(json_values.without_addresses(str(error)))
+    """Returns the error's text. For common mistakes it has no names of Python's types."""
+    text = json_values.escaped(json_values.without_addresses(str(error)))
     if isinstance(error, ZeroDivisionError):
         return "a division by zero; `a / b if b else 0` asks first"
     if isinstance(error, TypeError):
         for pattern, saying in _SAYINGS:
-            if match := pattern.match(told):
+            if match := pattern.match(text):
                 found = [_KINDS.get(group, group) for group in match.groups() if group is not None]
                 return _ARTICLE.sub("no ", saying.format(*found))
-    return f"{type(error).__name__}: {told}"
+    return f"{type(error).__name__}: {text}"

@@ -1,9 +1,11 @@
-"""Where the templates of definitions are evaluated: no statements, no reach into Python, and no value that grows out
-of proportion to the template and to what it was given. They run in the scheduler, for every tenant.
+"""The sandbox in which the templates of definitions are evaluated. They run in the scheduler, for every tenant.
 
-`x.name` and `x['name']` read data and nothing else: a field of an object, an item of a list. A field of null is null.
-A field that an object does not have is `Absent`: false where a condition asks, replaced by `default` and `or`, an error
-where a value is made of it. A method is reached by calling it (`x.split(',')`), and only one of `METHODS`.
+A template has no statements and can't reach into Python. Its values can't grow out of proportion to the template and
+its input.
+
+`x.name` and `x['name']` only read data: a field of an object, an item of a list. A field of null is null. A field that
+an object does not have is `Absent`. It is false in a condition, `default` and `or` replace it, and any other use is an
+error. A method can only be called (`x.split(',')`), and only if it is one of `METHODS`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ from agentflow_common import json_values
 from agentflow_common.errors import InvalidError
 from agentflow_common.json_values import kind_of, text_of
 
-TEXT_CHARS_MAX: Final = 8 * 1024 * 1024  # of a text that is put together: twice the largest output of a step
+TEXT_CHARS_MAX: Final = 8 * 1024 * 1024  # of a text that a template makes: twice the largest output of a step
 GROWTH_CHARS_MAX: Final = 256 * 1024
 REPEAT_MAX: Final = 10_000  # bounds 'x' * n inside a template
 _OF_TEXTS: Final = (
@@ -46,11 +48,11 @@ TEXT_FILTERS: Final = (
 
 
 class ExpressionError(InvalidError):
-    """An expression can't be compiled, or fails on the values that it met."""
+    """An expression that can't be compiled, or that fails on its values."""
 
 
 def _weight(value: Any) -> int:
-    """Characters and values, up to a little more than REPEAT_MAX."""
+    """Counts characters and values, up to a little more than REPEAT_MAX."""
     if isinstance(value, str):
         return max(1, len(value))
     total = 0
@@ -63,7 +65,7 @@ def _weight(value: Any) -> int:
 
 
 def _text(parts: Iterable[Any]) -> str:
-    """The parts as one text, refused before it is made if it were too long."""
+    """Joins the parts to one text. Raises ExpressionError before it is made if it would be too long."""
     texts = [text_of(part) for part in parts]
     if sum(map(len, texts)) > TEXT_CHARS_MAX:
         raise ExpressionError(f"a template may not make a text of more than {TEXT_CHARS_MAX:,} characters")
@@ -91,7 +93,7 @@ def _join(value: Iterable[Any], d: Any = "", attribute: str | int | None = None)
 
 
 class Absent(jinja2.StrictUndefined):
-    """A field that is not there, or a field of one: false and equal to null; every other use of it is an error."""
+    """A field that does not exist, or a field of one. It is false and equals null; every other use is an error."""
 
     def __bool__(self) -> bool:  # type: ignore[override]
         return False
@@ -107,7 +109,7 @@ class Absent(jinja2.StrictUndefined):
 
 
 class NullPart(Absent):
-    """A part of null, which is null wherever a value is made of it; `default` and `is defined` take it as absent."""
+    """A part of null. It becomes null in a value; `default` and `is defined` treat it as absent."""
 
     stands_for_null = True
 
@@ -116,9 +118,10 @@ _BEHIND: Final = "; `| default(...)` goes behind one that may be missing"
 
 
 def lookup(value: Any, part: Any) -> Any:  # noqa: PLR0911  (one for each kind of value)
-    """Returns the field or item of a JSON value: a `NullPart` of null, `Absent` if it is not there.
+    """Returns the field or item of a JSON value: `NullPart` for a part of null, `Absent` if it does not exist.
 
-    Raises jinja2.UndefinedError for a part of a name that means nothing."""
+    Raises jinja2.UndefinedError if the value or the part is an undefined name.
+    """
     if isinstance(part, jinja2.Undefined):
         part._fail_with_undefined_error()
     if isinstance(value, Absent):
@@ -136,13 +139,13 @@ def lookup(value: Any, part: Any) -> Any:  # noqa: PLR0911  (one for each kind o
         if -len(value) <= part < len(value):
             return value[part]
         return Absent(hint=f"{'the text' if isinstance(value, str) else 'the list'} has no item {part}")
-    if part in getattr(type(value), "_fields", ()):  # `grouper` and `list` of a group
+    if part in getattr(type(value), "_fields", ()):  # `grouper` and `list` of a group of `groupby`
         return getattr(value, part)
     return Absent(hint=f"{kind_of(value)} has no field {part!r}{_BEHIND}")
 
 
 def sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
-    """Returns a part of a text or a list; of null, null."""
+    """Returns a part of a text or a list; null for null."""
     if value is None or isinstance(value, NullPart):
         return None
     if isinstance(value, jinja2.Undefined):
@@ -153,7 +156,10 @@ def sliced(value: Any, start: Any, stop: Any, step: Any) -> Any:
 
 
 def method_of(value: Any, name: str, methods: Mapping[type, frozenset[str]]) -> Callable[..., Any]:
-    """Returns the method of a value that a template may call. Raises jinja2.UndefinedError, ExpressionError."""
+    """Returns a method of a value.
+
+    Raises ExpressionError if a template may not call it, and jinja2.UndefinedError if the value is undefined.
+    """
     if isinstance(value, jinja2.Undefined):
         value._fail_with_undefined_error()
     for kind, names in methods.items():
@@ -166,7 +172,7 @@ def method_of(value: Any, name: str, methods: Mapping[type, frozenset[str]]) -> 
 
 
 def as_method_calls(tree: nodes.Template) -> None:
-    """Rewrites `x.name(...)` to a call of the environment's `invoke`, so that `x.name` alone is data."""
+    """Rewrites each `x.name(...)` to a call of the environment's `invoke`, so that a lone `x.name` reads data."""
     for call in tree.find_all(nodes.Call):
         if isinstance(call.node, nodes.Getattr):
             name = nodes.Const(call.node.attr, lineno=call.lineno)
@@ -176,7 +182,7 @@ def as_method_calls(tree: nodes.Template) -> None:
 
 
 def of_text(function: Callable[..., Any], read: Callable[[Any], str] = text_of) -> Callable[..., Any]:
-    """Returns the filter of texts for any value, taken as it reads in a text. Its result is a plain text."""
+    """Returns a filter of texts that takes any value, as templates print it. The result is plain text."""
 
     @functools.wraps(function)
     def filtered(*args: Any, **kwargs: Any) -> Any:
@@ -188,7 +194,7 @@ def of_text(function: Callable[..., Any], read: Callable[[Any], str] = text_of) 
 
 
 def _listed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Returns the filter with a list in the place of what Jinja computes when somebody asks."""
+    """Returns the filter with a list in place of a lazy iterator."""
 
     @functools.wraps(function)
     def filtered(*args: Any, **kwargs: Any) -> Any:
@@ -199,7 +205,7 @@ def _listed(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def urlencode(value: Any) -> str:
-    """Percent-encodes a text, or writes an object or a list of pairs as a query."""
+    """Returns a text percent-encoded, or an object or a list of pairs as a query string."""
     from urllib.parse import quote
 
     if isinstance(value, Mapping | list | tuple):
@@ -209,7 +215,7 @@ def urlencode(value: Any) -> str:
 
 
 class Generator(CodeGenerator):
-    """Sends every `~` and every slice through the environment, which bounds them."""
+    """A code generator that sends every `~` and every slice through the environment, which bounds them."""
 
     def visit_Concat(self, node: nodes.Concat, frame: Frame) -> None:  # noqa: N802
         self.write("environment.concatenate((")
@@ -243,7 +249,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return lookup(obj, argument)
 
     def invoke(self, obj: Any, name: str, /, *args: Any, **kwargs: Any) -> Any:
-        """Calls a method of a value: what a template writes as `obj.name(...)`."""
+        """Calls a method of a value, for `obj.name(...)` in a template."""
         method = method_of(obj, name, METHODS)
         if isinstance(obj, str) and name == "replace" and len(args) > 1:
             _grows(obj.count(args[0]), args[1])
@@ -287,7 +293,7 @@ def _finalize(_context: Any, value: Any) -> str:
 
 
 def _made() -> Sandbox:
-    # nothing is computed when a template is compiled: Jinja would write constants in Python's way
+    # not optimized: Jinja would compute constants when it compiles, and print them in Python's form
     environment = Sandbox(undefined=jinja2.StrictUndefined, autoescape=False, finalize=_finalize, optimized=False)
     environment.globals.clear()
     for name in _NO_FILTERS:

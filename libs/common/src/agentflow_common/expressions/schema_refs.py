@@ -1,7 +1,7 @@
-"""Where the references of a JSON Schema lead, and whether they ever end. Pure.
+"""The references of a JSON Schema: where they lead, and whether they end. Pure.
 
-A reference may lead back to a schema that it stands in as long as something of the instance is left behind on the way:
-a tree's `children` are trees. One that comes back to the same value has no end.
+A reference may lead back to a schema around it if it then applies to a part of the value: a tree's `children` are
+trees. A reference that comes back for the same value never ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import graphlib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-_SAME: Final = ("not", "if", "then", "else")  # these are put to the same value, the others to parts of it
+_SAME: Final = ("not", "if", "then", "else")  # these apply to the same value, the others to parts of it
 _SAME_LISTS: Final = ("allOf", "anyOf", "oneOf")
 _SAME_MAPS: Final = ("dependentSchemas",)
 _REFS: Final = ("$ref", "$dynamicRef")
@@ -22,7 +22,7 @@ NOWHERE: Final = object()
 
 
 def at(schema: Any, place: str) -> Any:
-    """Returns the value at `#/a/0/b`, or NOWHERE."""
+    """Returns the value at a place such as `#/a/0/b`; NOWHERE if it does not exist."""
     if place != "#" and not place.startswith("#/"):
         return NOWHERE
     found = schema
@@ -38,7 +38,7 @@ def at(schema: Any, place: str) -> Any:
 
 
 def endless(schema: Mapping[str, Any]) -> str:
-    """A place whose references come back to it for the same value; empty if there is none."""
+    """Returns a place whose references come back to it for the same value; empty if there is none."""
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     seen: set[str] = set()
     todo = ["#"]
@@ -68,7 +68,7 @@ def _targets(schema: Mapping[str, Any]) -> Iterator[str]:
 def _places(
     place: str, schema: Mapping[str, Any], plain: tuple[str, ...], lists: tuple[str, ...], maps: tuple[str, ...]
 ) -> Iterator[str]:
-    """The places of the schemas under these keywords."""
+    """Yields the places of the schemas under these keywords."""
     yield from (f"{place}/{name}" for name in plain if name in schema)
     for name in lists:
         yield from (f"{place}/{name}/{number}" for number in range(len(schema.get(name, ()))))

@@ -22,9 +22,9 @@ from agentflow_common.json_values import kind_of
 from agentflow_common.places import dotted, texts
 
 KEYS_MAX: Final = 1_000
-VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: what the object store takes
+VALUE_BYTES_MAX: Final = 4 * 1024 * 1024  # of one key, as JSON: the limit of the object store
 INTEGER_MAX: Final = 2**63 - 1
-EVALUATIONS_MAX: Final = 100_000  # keywords of a schema, for one look at the state: about half a second
+EVALUATIONS_MAX: Final = 100_000  # keywords of a schema, for one check of the state: about half a second
 _BY_KEY: Final = frozenset(
     {"$schema", "$id", "$defs", "$comment", "title", "description", "type", "properties", "required",
      "additionalProperties", "default", "examples"}
@@ -32,15 +32,15 @@ _BY_KEY: Final = frozenset(
 
 
 class StateError(InvalidError):
-    """The state does not fit its schema."""
+    """A state that does not fit its schema."""
 
     def __init__(self, message: str, keys: tuple[str, ...] = (), step: str = "") -> None:
         super().__init__(message, kind="invalid_state")
-        self.keys = keys  # those at fault, if they are known
+        self.keys = keys  # the keys with a wrong value, if they are known
         self.step = step  # the step whose output did not fit
 
 
-# Evaluations that the look at a state under way may still make. Each look sets it first: nothing is carried over.
+# How many evaluations the current check may still make. Each check sets it first, so nothing is carried over.
 _left: Final = contextvars.ContextVar("evaluations_left", default=EVALUATIONS_MAX)
 
 
@@ -86,7 +86,7 @@ def _unique(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterat
 
 
 def _identity(value: Any) -> bytes:
-    """Equal for values that are equal in JSON, where 1 and 1.0 are one number."""
+    """Returns bytes that are equal for values that are equal in JSON, where 1 and 1.0 are the same number."""
     return msgspec.json.encode(_whole(value), order="sorted")
 
 
@@ -111,8 +111,6 @@ class Schema:
     """A compiled schema of a state.
 
     Raises StateError if it is not a schema, or has parts that the engine refuses.
-
-    by_key: it speaks of each key for itself, as most do: then only what changed is looked at.
     """
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
@@ -144,6 +142,7 @@ class Schema:
         self.properties: dict[str, Any] = schema.get("properties", {})
         self._required = tuple(schema.get("required", ()))
         self._closed = schema.get("additionalProperties") is False
+        # True if it describes each key by itself, as most schemas do. Then only changed keys are checked.
         self.by_key = set(schema) <= _BY_KEY and isinstance(schema.get("additionalProperties", True), bool)
 
     def check(self, state: Mapping[str, Any], changed: Mapping[str, Any]) -> None:
@@ -169,11 +168,11 @@ class Schema:
             raise StateError("the schema or the state is nested too deeply") from None
         except StateError:
             raise
-        except Exception as error:  # a `$ref` that leads nowhere, and what else a validator may raise
+        except Exception as error:  # a validator may raise anything, for example for a `$ref` that leads nowhere
             raise StateError(f"the schema can't be evaluated: {type(error).__name__}: {str(error)[:200]}") from None
 
     def _judge(self, errors: Iterator[Any], key: str) -> None:
-        """Says what is wrong without the value itself: it may be large, or nobody's business."""
+        """Raises StateError for the first error. It leaves out the value itself, which may be large or confidential."""
         error = next(errors, None)
         if error is None:
             return
@@ -201,15 +200,18 @@ def _patterns(schema: Any) -> Iterator[str]:
 
 
 def reduce(reducer: str, key: str, current: Any, given: Any, present: bool) -> Any:
-    """Returns a key's value after a node gave one. `present` says if it had one before. Raises StateError."""
+    """Returns a key's value after a node gave one. Raises StateError if the reducer can't take it.
+
+    present: True if the key had a value before.
+    """
     return _REDUCERS[reducer](key, current if present else None, given)
 
 
 def reduce_change(reducer: str, key: str, current: Any, began: Any, ended: Any) -> Any:
     """Returns a key's value after a subgraph that began with the parent's value `began` and ended with `ended`.
 
-    Only the difference counts, once. `current` is the value now: others of the same superstep may have changed it too.
-    Raises StateError.
+    Only the difference counts, once. Raises StateError if the reducer can't take it.
+    current: the value now, which other nodes of the same superstep may have changed too.
     """
     if _identity(began) == _identity(ended):
         return current
@@ -294,7 +296,7 @@ def _extreme(name: str, choose: Callable[[Any, Any], Any]) -> Callable[[str, Any
 
 
 _REDUCERS: Final[dict[str, Callable[[str, Any, Any], Any]]] = {
-    "replace": lambda _key, _held, given: given,
+    "replace": lambda _key, _current, given: given,
     "append": _append,
     "extend": _extend,
     "merge": _merge,

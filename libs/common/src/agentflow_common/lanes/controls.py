@@ -1,4 +1,4 @@
-"""Operators' settings in the bucket AF_CONTROLS: paused workflows, and limits of keyed lanes and of worker pools.
+"""The operators' settings in the bucket AF_CONTROLS: paused workflows, and limits of keyed lanes and worker pools.
 
 `lane.<name>` holds a JSON object for one lane or pool, or for a pattern of names. Characters that a key may not contain
 are escaped: `acme-*` is `lane.acme-=2A`. `workflow.<org>.<name>` holds a JSON object for one workflow.
@@ -30,19 +30,19 @@ _QUOTED: Final = re.compile(rb"=([0-9A-F]{2})")
 
 
 def control_key(name: str) -> str:
-    """The key of a lane or of a pattern (`*` stands for any characters)."""
+    """Returns the key of a lane's setting, or of a pattern of lanes, where `*` stands for any characters."""
     safe = _UNSAFE.sub(lambda found: b"=%02X" % found[0][0], name.encode())
     return PREFIX + safe.decode()
 
 
 def name_of(key: str) -> str:
-    """The name in a key, with or without `lane.` before it."""
+    """Returns the name in a key. The key may lack its `lane.`."""
     safe = key.removeprefix(PREFIX).encode()
     return _QUOTED.sub(lambda found: bytes([int(found[1], 16)]), safe).decode(errors="replace")
 
 
 def workflow_of(key: str) -> tuple[str, str] | None:
-    """(org, workflow) of a workflow's key, `workflow.<org>.<name>`; None for another key."""
+    """Returns (org, workflow) from a workflow's key, `workflow.<org>.<name>`; None for another key."""
     kind, _, rest = key.partition(".")
     org, _, name = rest.partition(".")
     return (org, name) if kind == "workflow" else None
@@ -63,7 +63,10 @@ def setting_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> Mapping
 
 
 def rate_text(rate_per_s: float) -> str:
-    """`5 in a second`, `100 in a minute`: in the unit that gives a whole number, else the smallest that gives one."""
+    """Returns a rate as text: `5 in a second`, `100 in a minute`.
+
+    The unit is the smallest that gives a whole number, or else the smallest that gives at least one.
+    """
     rates = [(rate_per_s * seconds, unit) for seconds, unit in ((1, "second"), (60, "minute"), (3600, "hour"))]
     least = [(rate, unit) for rate, unit in rates if rate >= 0.9999] or rates[-1:]
     rate, unit = next(((r, u) for r, u in least if abs(r - round(r)) < 1e-6 * r), least[0])
@@ -71,7 +74,7 @@ def rate_text(rate_per_s: float) -> str:
 
 
 def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> LaneConfig:
-    """The limits that hold for a keyed lane; what is not a number, or out of range, is as if it were not there."""
+    """Returns the limits that apply to a keyed lane. A value that is not a number, or out of range, is ignored."""
     setting = setting_for(lane, settings) or {}
     limit, rate = setting.get("limit"), setting.get("rate_per_s")
     return LaneConfig(
@@ -82,14 +85,14 @@ def config_for(lane: str, settings: Mapping[str, Mapping[str, Any]]) -> LaneConf
 
 
 class ControlSettings:
-    """The newest settings, as the messages of the bucket's stream say."""
+    """The newest settings, from the messages of the bucket's stream."""
 
     def __init__(self) -> None:
         self.lanes: dict[str, dict[str, Any]] = {}  # by name or pattern
         self._paused_workflows: set[tuple[str, str]] = set()  # (org, name)
 
     def take(self, subject: str, data: bytes | None) -> bool:
-        """Takes one message. Returns False if it can't be read: the earlier setting holds then."""
+        """Takes one message. Returns False if it can't be read; the earlier setting stays then."""
         key = subject.removeprefix(CONTROLS_PREFIX)
         try:
             setting: dict[str, Any] = msgspec.json.decode(data, type=dict[str, Any]) if data else {}
@@ -106,7 +109,6 @@ class ControlSettings:
         return True
 
     def is_paused(self, org: str, workflow: str) -> bool:
-        """True if the workflow is paused."""
         return bool(self._paused_workflows) and (org, workflow) in self._paused_workflows
 
     def config_for(self, lane: str) -> LaneConfig:

@@ -22,9 +22,9 @@ from agentflow_common.subjects import EntityKey
 
 RATE_TIMER: Final = "rate"
 TIMER_STEP_US: Final = 250_000  # the server fires a timer a quarter of a second after it was set, or later (measured)
-INTERVAL_US_MAX: Final = 86_400_000_000  # one grant a day: whoever wants none pauses the lane
-SKEW_US: Final = 1_000_000  # clocks that differ by more are taken for a clock that was set back
-SERVED_MAX: Final = 1_000  # orgs whose turn is remembered; the longest ago is forgotten first
+INTERVAL_US_MAX: Final = 86_400_000_000  # one grant a day; to get no grants at all, the lane is paused
+SKEW_US: Final = 1_000_000  # a larger difference means that the clock was set back
+SERVED_MAX: Final = 1_000  # organisations whose turn is remembered; the oldest turn is forgotten first
 CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
 
 
@@ -60,21 +60,19 @@ class LaneState(msgspec.Struct, omit_defaults=True):
     lane: str = ""  # its key
     config: LaneConfig = LaneConfig()
     configured_by: str = ""
-    limit_declared: int = 1
-    rate_declared: float | None = None
-    # holders, queue: by slot_key, in the order in which they were granted, in which they asked. limit_declared,
-    # rate_*: of the newest request's definition.
-    holders: dict[str, SlotRequest] = {}
-    queue: dict[str, SlotRequest] = {}
+    limit_declared: int = 1  # from the definition of the newest request
+    rate_declared: float | None = None  # from the definition of the newest request
+    holders: dict[str, SlotRequest] = {}  # by slot_key, in the order of their grants
+    queue: dict[str, SlotRequest] = {}  # by slot_key, in the order of their requests
     grants: int = 0
     refusals: int = 0
     served: dict[str, int] = {}  # the number of each org's latest grant, the longest ago first
-    # when the next grant is due by the rate alone (the theoretical arrival time of GCRA, ITU-T I.371)
+    # when the rate alone allows the next grant (the theoretical arrival time of GCRA, ITU-T I.371)
     tat_us: int = 0
-    clock: int = 0  # what the newest timer that fired says of the time
+    clock: int = 0  # the time of the newest timer that fired
     timers: dict[str, TimerState] = {}
     since_checkpoint: int = 0
-    parts: list[dict[str, Any]] = []  # of a checkpoint that is being read
+    parts: list[dict[str, Any]] = []  # parts of a checkpoint that is being read
     facts_seq: int = 0
     out_seq: int = 0
 
@@ -93,11 +91,11 @@ class LaneState(msgspec.Struct, omit_defaults=True):
 
     @property
     def idle(self) -> bool:
-        """Nobody has or wants a slot."""
+        """True if no attempt has a slot or waits for one."""
         return not self.holders and not self.queue
 
     def hash(self) -> str:
-        """Hex SHA-256 of the state: equal for equal logs."""
+        """Returns the hex SHA-256 of the state, which is equal for equal logs."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
@@ -106,7 +104,7 @@ def slot_key(run: str, step: str, attempt: int) -> str:
 
 
 def key_of_lane(lane: str) -> EntityKey:
-    """Where the events of the lane with this key live."""
+    """Returns the entity whose subjects have the events of a lane."""
     digest = ids.run_id_for_key(subjects.LANE_ORG, lane).removeprefix("run_")
     return subjects.key_of(subjects.LANE_ORG, subjects.LANE_PREFIX + digest)
 
@@ -123,19 +121,19 @@ def interval_us(rate_per_s: float) -> int:
 
 
 def tolerance_us(interval: int) -> int:
-    """How early a grant may be, so that timers that come late don't cost throughput."""
+    """Returns how much too early a grant may be, so that late timers don't reduce the throughput."""
     return TIMER_STEP_US if interval < TIMER_STEP_US else 0
 
 
 def rate_wait_us(state: LaneState, now_ms: int) -> int:
-    """Returns for how many microseconds the rate alone delays the next grant."""
+    """Returns how many microseconds the rate alone delays the next grant."""
     rate = state.rate_per_s
     if rate is None:
         return 0
     interval = interval_us(rate)
     tolerance = tolerance_us(interval)
     ahead = state.tat_us - now_ms * 1000
-    if ahead > tolerance + interval + SKEW_US:  # the clock was set back, or the rate was raised: begin anew
+    if ahead > tolerance + interval + SKEW_US:  # the clock was set back, or the rate was raised: start again
         return 0
     return max(0, ahead - tolerance)
 
@@ -179,7 +177,7 @@ class LaneFold(LogFold[LaneState]):
 
 
 def fold(lane: EntityKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
-    """The state of a lane from its events as (sequence, event) in sequence order."""
+    """Returns the state of a lane. log: its events as (sequence, event), in sequence order."""
     folding = LaneFold(lane)
     for seq, event in log:
         folding.add(event, seq)
@@ -187,14 +185,14 @@ def fold(lane: EntityKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
 
 
 def _check(state: LaneState, lane: str) -> None:
-    """Raises InvalidError for a fact about another lane: written by none of ours."""
+    """Raises InvalidError for a fact about another lane, which none of our services writes."""
     if lane != state.lane and key_of_lane(lane).name != state.run:
         raise InvalidError(f"{state.run} is not the lane {lane[:80]!r}", kind="misplaced")
 
 
 def _requested(state: LaneState, event: ev.LaneRequested) -> None:
     _check(state, event.lane)
-    ids.check_token(event.holder_org, "holder_org")  # else it could not be told, and nobody after it either
+    ids.check_token(event.holder_org, "holder_org")  # otherwise neither it nor any holder after it could be notified
     ids.check_token(event.holder_run, "holder_run")
     if event.limit < 1:
         raise InvalidError(f"a limit of {event.limit}", kind="out_of_range")
@@ -254,7 +252,7 @@ _HEAD: Final = {"holders", "queue", "parts", "since_checkpoint", "facts_seq", "o
 
 
 def checkpoint_parts(state: LaneState) -> Iterator[dict[str, Any]]:
-    """The state as the `state` of each `lane.checkpointed`."""
+    """Yields the state in parts: the `state` of each `lane.checkpointed`."""
     holders, queue = list(state.holders.values()), list(state.queue.values())
     slots = [*holders, *queue]
     count = max(1, -(-len(slots) // CHECKPOINT_SLOTS))
@@ -273,7 +271,7 @@ def checkpoint_parts(state: LaneState) -> Iterator[dict[str, Any]]:
 
 
 def _checkpointed(state: LaneState, event: ev.LaneCheckpointed) -> None:
-    """The last part puts the checkpoint in the place of the state; a part without the one before it is no use."""
+    """Collects the parts of a checkpoint; the last one replaces the state. A part after a missing one is ignored."""
     part, count = int(event.state["part"]), int(event.state["parts"])
     if part == 0:
         state.parts = []
@@ -284,9 +282,9 @@ def _checkpointed(state: LaneState, event: ev.LaneCheckpointed) -> None:
     parts, state.parts = state.parts, []
     whole = msgspec.convert(parts[0]["head"], LaneState)
     slots = [SlotRequest(*fields) for body in parts for fields in body["slots"]]
-    held = int(parts[0]["holders"])
-    whole.holders = {slot.key: slot for slot in slots[:held]}
-    whole.queue = {slot.key: slot for slot in slots[held:]}
+    holders_count = int(parts[0]["holders"])
+    whole.holders = {slot.key: slot for slot in slots[:holders_count]}
+    whole.queue = {slot.key: slot for slot in slots[holders_count:]}
     whole.facts_seq, whole.out_seq = max(state.facts_seq, event.seen), state.out_seq
     for name in LaneState.__struct_fields__:
         setattr(state, name, getattr(whole, name))
