@@ -1,4 +1,4 @@
-"""Tells whether an update of a schedule leaves the times of a stretch as they were. Pure.
+"""The question whether an update of a schedule keeps its times in a period. Pure.
 
 If it does, a time that is late, or moved by jitter, still fires.
 """
@@ -12,7 +12,7 @@ from agentflow_common.schedules.fire_times import from_ms, parse_holiday
 
 _TIMES: Final = ("cron", "time_zone", "start_at", "end_at", "windows", "weekdays", "runs_max")
 _DAY_MS: Final = 86_400_000
-_DAYS_MAX: Final = 60  # of a stretch that is looked at; a longer one counts as changed
+_DAYS_MAX: Final = 60  # of a period that is compared; the times of a longer one count as changed
 
 Calendars = Mapping[str, Iterable[str]]
 
@@ -20,18 +20,24 @@ Calendars = Mapping[str, Iterable[str]]
 def keeps_times(
     old: Mapping[str, Any], old_calendars: Calendars, new: Mapping[str, Any], new_calendars: Calendars, stretch: range
 ) -> bool:
-    """old, new: canonical specs. stretch: from and to, in ms. Other holidays are of no matter outside of it."""
+    """True if an update keeps all times in a period. Holidays outside of it may change.
+
+    old, new: the canonical specs.
+    stretch: the period, in ms.
+    """
     if [old.get(name) for name in _TIMES] != [new.get(name) for name in _TIMES]:
         return False
     try:
         changed = _closed(old, old_calendars) ^ _closed(new, new_calendars)
-    except ValueError:  # written by another version
+    except ValueError:  # another version wrote the spec
         return False
     if not changed:
         return True
     if len(stretch) > _DAYS_MAX * _DAY_MS:
         return False
-    days = [from_ms(at) for at in range(stretch.start - _DAY_MS, stretch.stop + 2 * _DAY_MS, _DAY_MS)]  # of any zone
+    days = [
+        from_ms(at) for at in range(stretch.start - _DAY_MS, stretch.stop + 2 * _DAY_MS, _DAY_MS)
+    ]  # a day more at each end, for every time zone
     return changed.isdisjoint((year, day.month, day.day) for day in days for year in (0, day.year))
 
 

@@ -26,14 +26,14 @@ def _listed(value: Any) -> Any:
 
 
 def _weekdays(value: Any) -> Any:
-    """`mon`, `Monday`, and `fri-mon` as its days."""
+    """Returns the short names of days such as `mon`, `Monday`, and each day of `fri-mon`."""
     value = _listed(value)
     if not isinstance(value, list | tuple):
         return value
     found: list[str] = []
     for item in value:
-        first, dash, last = (word.strip() for word in str(item).lower().partition("-"))
-        ends = [n for word in (first, last or first) for n, day in enumerate(_DAY_NAMES) if word in {day, day[:3]}]
+        first, dash, last = (part.strip() for part in str(item).lower().partition("-"))
+        ends = [n for name in (first, last or first) for n, day in enumerate(_DAY_NAMES) if name in {day, day[:3]}]
         if len(ends) < 2 or (dash and not last):
             found.append(str(item))
         else:
@@ -42,7 +42,7 @@ def _weekdays(value: Any) -> Any:
 
 
 def _texts(value: Any) -> Any:
-    """YAML reads 2030-12-25 as a date and not as text."""
+    """Returns the items as texts, because YAML reads 2030-12-25 as a date."""
     value = _listed(value)
     return [str(item) for item in value] if isinstance(value, list | tuple) else value
 
@@ -62,7 +62,7 @@ def _checked(check: Callable[[str], Any]) -> BeforeValidator:
 
 
 def _one_or_more(items_max: int, pattern: str = "", example: str = "") -> WithJsonSchema:
-    """Returns what an editor may accept for a list that a single text may stand for."""
+    """Returns the schema of a list of texts, for which the author may also write a single text."""
     form = {"pattern": pattern, "patternErrorMessage": f"write for example {example}"} if pattern else {}
     item = {"type": "string"} | form
     return WithJsonSchema({"anyOf": [item, {"type": "array", "items": item, "maxItems": items_max}]})

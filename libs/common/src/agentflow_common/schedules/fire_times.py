@@ -1,13 +1,12 @@
 """When a schedule fires: cron expressions (five fields, or six with seconds), `@daily`, `@every 90s`, `@at <time>`.
 
-Pure, in milliseconds since the epoch. Cron fields are matched by `cronsim` (Debian's rules) on local time that knows no
-zone; what a zone's changes of offset do to them is decided here:
+Pure, in milliseconds since the epoch. `cronsim` matches cron fields by Debian's rules, on local time without a zone.
+This module decides what happens when the clocks of a zone change:
 
-- A job at a set hour and minute (neither field starts with `*`) runs once a day. If its time is skipped by a change of
-  the clocks, it runs at the first moment after the gap; if its time comes twice, it runs the first time.
-- Any other job runs whenever the clock on the wall shows a matching time: not in the gap, and twice in the hour that is
-  repeated.
-- `@every` counts real time from the schedule's anchor; changes of the clocks do not concern it.
+- A job at a set hour and minute (neither field starts with `*`) runs once a day. If its time is skipped, it runs at the
+  first moment after the gap. If its time comes twice, it runs the first time.
+- Any other job runs whenever a wall clock shows a matching time: never in the gap, and twice in the repeated hour.
+- `@every` counts real time from the schedule's anchor; changes of the clocks do not affect it.
 """
 
 from __future__ import annotations
@@ -36,22 +35,22 @@ NICKNAMES: Final = {
 }
 EVERY_MS_MIN: Final = 1_000
 EVERY_MS_MAX: Final = 366 * 86_400_000
-LAST_MS: Final = 7_258_118_400_000  # the year 2200: nothing is planned beyond
+LAST_MS: Final = 7_258_118_400_000  # the year 2200: no times are computed beyond it
 _JUMPS_MAX: Final = 2_000  # closed windows that one search passes over: five years of days
 _CLOSED_DAYS_MAX: Final = 3_660
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND: Final = timedelta(seconds=1)
 _WINDOW: Final = re.compile(r"([01]\d|2[0-4]):([0-5]\d)-([01]\d|2[0-4]):([0-5]\d)\Z")
-_SINGLE: Final = re.compile(r"\b(\w+)-\1/\d+")  # `1-1/2` is 1; cronsim takes it for `1/2`
+_SINGLE: Final = re.compile(r"\b(\w+)-\1/\d+")  # `1-1/2` is 1; cronsim reads it as `1/2`
 _HOLIDAY: Final = re.compile(r"(?:(\d{4})-)?(\d\d)-(\d\d)\Z")
 WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
-Source = Callable[[int], int | None]  # gives its first time after a moment; None if there is no more
+Source = Callable[[int], int | None]  # returns its first time after a moment; None if it has no more
 
 
 def zone(name: str) -> tzinfo:
-    """The time zone of that IANA name; ValueError for another."""
+    """Returns the time zone of an IANA name. Raises ValueError if the name is unknown."""
     if name == "UTC":
         return UTC
     try:
@@ -72,7 +71,10 @@ def from_ms(ms: int, tz: tzinfo = UTC) -> datetime:
 
 
 def parse_time(text: str, tz: tzinfo) -> int:
-    """An ISO 8601 time, in `tz` unless it names its offset; a date is its midnight. ValueError says what to write."""
+    """Returns an ISO 8601 time in ms. It is in `tz` unless it has an offset; a date means its midnight.
+
+    Raises ValueError if it is not a time, or not between 1970 and 2200.
+    """
     try:
         moment = datetime.fromisoformat(text.strip().replace(" ", "T", 1))
     except ValueError:
@@ -84,7 +86,7 @@ def parse_time(text: str, tz: tzinfo) -> int:
 
 
 def _first_instant(local: datetime, tz: tzinfo) -> int:
-    """When the clocks of `tz` first show `local`, or have just passed it where it is skipped."""
+    """Returns when the clocks of `tz` first show `local`; if they skip it, the first moment after the gap."""
     moment = local.replace(tzinfo=tz, fold=0)
     back = moment.astimezone(UTC).astimezone(tz).replace(tzinfo=None)
     if back == local:
@@ -96,14 +98,17 @@ def _first_instant(local: datetime, tz: tzinfo) -> int:
 
 
 def _instants(local: datetime, tz: tzinfo) -> Sequence[int]:
-    """When the clocks of `tz` show `local`, or have just passed it where it is skipped: once, or twice."""
+    """Returns the one or two moments at which the clocks of `tz` show `local`; if they skip it, the end of the gap."""
     first = _first_instant(local, tz)
     again = to_ms(local.replace(tzinfo=tz, fold=1))
     return (first, again) if again > first else (first,)
 
 
 def _change(before_ms: int, after_ms: int, offset: timedelta | None, tz: tzinfo) -> int:
-    """The first moment after `before_ms` whose offset is not `offset`, to the second; `after_ms` is such a moment."""
+    """Returns the first moment after `before_ms` whose offset is not `offset`, to the second.
+
+    after_ms: a later moment whose offset is not `offset` either.
+    """
     low, high = before_ms // 1000, -(-after_ms // 1000)
     while high - low > 1:
         middle = (low + high) // 2
@@ -115,11 +120,11 @@ def _change(before_ms: int, after_ms: int, offset: timedelta | None, tz: tzinfo)
 
 
 def every(interval_ms: int, anchor_ms: int) -> Source:
-    """Returns the source of each `interval_ms` from the anchor on, which itself does not count."""
+    """Returns a source of times, one each `interval_ms` after the anchor. The anchor itself is not one of them."""
     return lambda after_ms: anchor_ms + (max(0, (after_ms - anchor_ms) // interval_ms) + 1) * interval_ms
 
 
-_FIELDS: Final = {  # in the order of an expression with seconds: how many values, and what may stand there
+_FIELDS: Final = {  # in the order of an expression with seconds: the number of values, and the allowed ones
     "second": (60, "0-59"),
     "minute": (60, "0-59"),
     "hour": (24, "0-23"),
@@ -130,7 +135,7 @@ _FIELDS: Final = {  # in the order of an expression with seconds: how many value
 
 
 def _explain(fields: Sequence[str], what: str) -> str:
-    """What to write in the place of the field that is wrong. what: as cronsim says it, `bad minute`."""
+    """Returns the wrong field and what to write instead. what: cronsim's text, such as `bad minute`."""
     name = what.removeprefix("bad ")
     if name not in _FIELDS:
         return "use digits, names, `*`, `,`, `-` and `/`"
@@ -150,7 +155,7 @@ def _explain(fields: Sequence[str], what: str) -> str:
 
 
 def check_steps(text: str) -> None:
-    """ValueError for a step that is longer than its field, which cron takes for one that comes once."""
+    """Raises ValueError for a step that is longer than its field, because cron would match only its first value."""
     fields = text.split()
     for (name, (size, _)), field in zip(list(_FIELDS.items())[-len(fields) :], fields, strict=False):
         for part in field.split(","):
@@ -163,7 +168,7 @@ def check_steps(text: str) -> None:
 
 
 class Cron:
-    """A cron expression in a time zone. ValueError says which field is wrong."""
+    """A cron expression in a time zone. Raises ValueError with the field that is wrong."""
 
     def __init__(self, text: str, tz: tzinfo) -> None:
         fields = text.split()
@@ -198,7 +203,7 @@ class Cron:
                 return found
 
     def _next_shown(self, after_ms: int) -> int:
-        """Looks within stretches of one offset: in each, local time and real time go alike."""
+        """Searches each period with one offset by itself, because local time and real time run alike in it."""
         start_ms = after_ms
         here = from_ms(start_ms, self._tz)
         base = here.replace(tzinfo=None)
@@ -226,7 +231,10 @@ class Cron:
 
 
 def parse_source(text: str, tz: tzinfo, anchor_ms: int = 0) -> Source:
-    """`0 30 2 * * *`, `@daily`, `@every 90s` or `@at 2030-12-24T18:30`. ValueError says what to write."""
+    """Returns the times of `0 30 2 * * *`, `@daily`, `@every 90s` or `@at 2030-12-24T18:30`.
+
+    Raises ValueError that says what to write instead.
+    """
     words = text.split()
     if not words:
         raise ValueError("the expression is empty: write for example `30 2 * * *`, `@daily` or `@every 90s`")
@@ -250,7 +258,10 @@ def parse_source(text: str, tz: tzinfo, anchor_ms: int = 0) -> Source:
 
 
 def parse_window(text: str) -> tuple[tuple[int, int], ...]:
-    """`09:00-17:00` as minutes of the day, the end excluded; one over midnight as its two parts."""
+    """Returns `09:00-17:00` as minutes of the day, the end excluded. A window over midnight has two parts.
+
+    Raises ValueError if it is not a window.
+    """
     match = _WINDOW.match(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a window: write for example 09:00-17:00")
@@ -261,7 +272,10 @@ def parse_window(text: str) -> tuple[tuple[int, int], ...]:
 
 
 def parse_holiday(text: str) -> tuple[int, int, int]:
-    """`2030-12-25` as (year, month, day); `12-25`, every year, with year 0."""
+    """Returns `2030-12-25` as (year, month, day), and `12-25`, a day of every year, with the year 0.
+
+    Raises ValueError if it is not a date.
+    """
     match = _HOLIDAY.match(text.strip())
     try:
         if match is None:
@@ -289,7 +303,7 @@ class Opening:
         return (day.year, day.month, day.day) not in self._holidays and (0, day.month, day.day) not in self._holidays
 
     def open_from(self, at_ms: int) -> int | None:
-        """`at_ms` if it is open then, else when it opens next; None if that is not within ten years."""
+        """Returns `at_ms` if it is open then, or else when it opens next; None if it stays closed for ten years."""
         if self._always:
             return at_ms
         local = from_ms(at_ms, self._tz)
@@ -309,7 +323,7 @@ class Opening:
         return any(start <= minute < end for start, end in self._windows)
 
     def _openings(self, day: date) -> Iterator[int]:
-        """When a window begins on that day, or the clocks are set back into one."""
+        """Yields the moments of a day at which a window begins, or the clocks change to a time inside one."""
         for start, _end in self._windows:
             yield from _instants(datetime.combine(day, time(start // 60, start % 60)), self._tz)
         if self._tz is UTC:
@@ -324,7 +338,7 @@ class Opening:
 
 
 class Timetable:
-    """All times of a schedule: those of its sources that fall in its opening hours, between start and end."""
+    """All times of a schedule: the times of its sources within its opening hours, between start and end."""
 
     def __init__(self, sources: Sequence[Source], opening: Opening, start_ms: int = 0, end_ms: int = LAST_MS) -> None:
         self._sources = sources
@@ -333,11 +347,11 @@ class Timetable:
         self._end_ms = min(end_ms, LAST_MS)
 
     def next(self, after_ms: int) -> int | None:
-        """The first time after `after_ms`, or None."""
+        """Returns the first time after `after_ms`, or None."""
         return next(self.times(after_ms), None)
 
     def times(self, after_ms: int) -> Iterator[int]:
-        """All times after `after_ms`. Each source is asked once for each of its times, as some take long to answer."""
+        """Yields all times after `after_ms`. Each source is asked once for each time, as some are slow."""
         after_ms = max(after_ms, self._start_ms - 1)
         waiting = [source(after_ms) for source in self._sources]
         jumps = 0
@@ -358,7 +372,7 @@ class Timetable:
             after_ms = first if opens == first else opens - 1
 
     def between(self, start_ms: int, end_ms: int, limit: int) -> list[int]:
-        """The times in [start_ms, end_ms], at most `limit`."""
+        """Returns the times in [start_ms, end_ms], at most `limit`."""
         return list(itertools.islice(itertools.takewhile(end_ms.__ge__, self.times(start_ms - 1)), limit))
 
 
@@ -373,7 +387,7 @@ def timetable(
     start_at: str = "",
     end_at: str = "",
 ) -> Timetable:
-    """ValueError for what can't be read; schedulespec says where it stands."""
+    """Returns the times of a schedule. Raises ValueError if a text can't be read; spec.py finds its place."""
     tz = zone(time_zone)
     return Timetable(
         [parse_source(text, tz, anchor_ms) for text in sources],

@@ -23,7 +23,7 @@ def schedule_schema() -> Schema:
 
 
 def _with_other_names(properties: Schema) -> Schema:
-    """Returns the fields and, before each that has another name (`jitter` for `jitter_ms`), the same by that name."""
+    """Returns the fields. Before a field that has another name (`jitter` for `jitter_ms`) it adds one of that name."""
     found: Schema = {}
     for name, value in properties.items():
         alias = Spec.model_fields[name].validation_alias

@@ -1,4 +1,4 @@
-"""Reads a schedule from the log: from its newest checkpoint on, so however old it is, the read is short."""
+"""The reader of a schedule's state. It begins at the newest checkpoint, so it is fast for old schedules, too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentflow_common.subjects import EntityKey
 
 
 async def load_schedule(log: EventLog, key: EntityKey) -> ScheduleState | None:
-    """The folded state, None if there is no such schedule; one that was deleted is there still (`deleted`)."""
+    """Returns the state of a schedule, folded from its log; None if it never existed. A deleted one has `deleted`."""
     fold = ScheduleFold()
     checkpoint = await log.last(subjects.out_checkpoint(key))
     event = ev.try_decode(checkpoint.data) if checkpoint is not None else None

@@ -1,4 +1,4 @@
-"""Problems of a schedule: where each stands, and what to write instead."""
+"""The problems of a schedule, each with its place and what to write instead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ELSEWHERE: Final = {  # what other schedulers call a policy
 
 
 def place_of(path: Place, lines: Lines | None) -> str:
-    """Returns where a problem stands: `line 7, trigger.subject`."""
+    """Returns the place of a problem in the author's terms: `line 7, trigger.subject`."""
     dotted = ".".join(map(str, path))
     return with_line(path, dotted, lines) if lines else dotted or "schedule"
 
@@ -40,7 +40,7 @@ def _span(ms: int) -> str:
 
 
 def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]]) -> Problem:
-    """Returns one of pydantic's errors in the author's words. fields: the names that may stand at each level."""
+    """Returns one of pydantic's errors in the author's terms. fields: the names that each level may have."""
     path = tuple(item["loc"])
     message, fix = str(item["msg"]).removeprefix("Value error, "), ""
     if item["type"] == "extra_forbidden":

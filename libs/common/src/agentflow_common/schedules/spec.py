@@ -1,7 +1,7 @@
 """The parts of a schedule: one schema for YAML files, flags of the CLI, the SDK and JSON over gRPC.
 
-`parse` gives a checked Spec or raises InvalidError with every problem, its place and its fix. `canonical` is what the
-log keeps. A time without an offset is in the schedule's own time zone.
+`parse` returns a checked Spec, or raises InvalidError with every problem, its place and its fix. The log keeps the
+`canonical` form. A time without an offset is in the schedule's own time zone.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from agentflow_common.schedules.fire_times import Timetable
 from agentflow_common.schedules.problems import explained, place_of
 
 BUFFER_MAX: Final = 1_000
-SPEC_BYTES_MAX: Final = 60_000  # it stands in events, below the bound for what is in line
+SPEC_BYTES_MAX: Final = 60_000  # a spec is part of events, so it stays below the limit of inline values
 TEMPLATE_FIELDS: Final = {
     "schedule": ("name", "id", "time", "date", "time_ms", "number"),
     "trigger": ("kind", "id", "payload"),
@@ -159,12 +159,16 @@ class Spec(_Model):
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """Plain JSON data without defaults."""
+        """Returns plain JSON data without defaults."""
         data = self.model_dump(mode="json", exclude_defaults=True)
         return {"name": self.name, "workflow": self.workflow, **data}
 
     def timetable(self, anchor_ms: int, calendars: Mapping[str, tuple[str, ...]] | None = None) -> Timetable:
-        """anchor_ms: from where `@every` counts. calendars: the dates of those that `calendars` names."""
+        """Returns all times of the schedule.
+
+        anchor_ms: the time from which `@every` counts.
+        calendars: the dates of each calendar by name.
+        """
         named = [day for name in self.calendars for day in (calendars or {}).get(name, ())]
         return fire_times.timetable(
             self.cron, self.time_zone, anchor_ms, self.windows, self.weekdays, (*self.holidays, *named),
@@ -176,7 +180,10 @@ _FIELDS: Final = {"": list(Spec.model_fields), "trigger": list(Trigger.model_fie
 
 
 def parse(data: Any, lines: Lines | None = None) -> Spec:
-    """A checked Spec from plain data; `lines` maps a path to its line."""
+    """Returns a checked Spec from plain data. Raises InvalidError with every problem.
+
+    lines: the line of each path in the data.
+    """
     if not isinstance(data, dict):
         wrong = f"the schedule must be a mapping, got {kind_of(data)}"
         raise InvalidError.at("schedule", wrong, "start with `name:` and `workflow:`", kind="invalid_schedule")
@@ -191,7 +198,7 @@ def parse(data: Any, lines: Lines | None = None) -> Spec:
 
 
 def parse_text(text: str, source: str = "schedule") -> Spec:
-    """From YAML or JSON."""
+    """Returns a checked Spec from YAML or JSON text. Raises InvalidError with every problem."""
     from agentflow_common.definition.yaml_text import load
 
     data, lines = load(text, source)
@@ -199,18 +206,18 @@ def parse_text(text: str, source: str = "schedule") -> Spec:
 
 
 def left(spec: Mapping[str, Any], timed: int) -> int:
-    """Returns the number of fires by time that are left; a large number if they are not bounded."""
+    """Returns the number of fires by time that are left; a large number if it is unlimited."""
     most = int(spec.get("runs_max", 0))
     return max(0, most - timed) if most else 1_000_000_000
 
 
 def trusted(data: Mapping[str, Any]) -> Spec:
-    """One that was checked before it was written to the log."""
+    """Returns a Spec that was checked before it was written to the log."""
     return Spec.model_validate(data)
 
 
 def _problems(spec: Spec, lines: Lines | None) -> list[Problem]:
-    """What only its own readers can say of the texts in a spec."""
+    """Returns the problems of the texts in a spec that only their own parsers find."""
     found: list[Problem] = []
 
     def attempt(path: Place, read: Callable[[], Any]) -> None:
@@ -257,14 +264,14 @@ def _check_order(start_at: str, end_at: str, tz: tzinfo) -> None:
 
 
 def check_subject(subject: str) -> str:
-    """ValueError for what is not a subject outside of the platform's own and the server's."""
+    """Returns the subject. Raises ValueError if it is not valid, or belongs to the platform or the server."""
     tokens = subject.split(".")
     if any(not token or any(c.isspace() or not c.isprintable() for c in token) for token in tokens):
         raise ValueError(f"{subject!r} is not a NATS subject: write for example orders.created or orders.*")
     if any(("*" in t and t != "*") or (">" in t and (t != ">" or at < len(tokens) - 1)) for at, t in enumerate(tokens)):
         raise ValueError(f"{subject!r} is not a NATS subject: `*` stands for a whole token, `>` for the rest")
     if tokens[0].lower() in _RESERVED or tokens[0][:1] in {"$", "*", ">"}:
-        raise ValueError(f"{subject!r} is not open to triggers: begin with a word of your own, for example orders.>")
+        raise ValueError(f"{subject!r} is not open to triggers: begin with a name of your own, for example orders.>")
     return subject
 
 
@@ -280,7 +287,7 @@ def _check_template(text: str) -> None:
 
 
 def render(inputs: Any, variables: Mapping[str, Any]) -> Any:
-    """The inputs with their templates' values; ExpressionError names what is undefined."""
+    """Returns the inputs with templates replaced by their values. Raises ExpressionError if one fails."""
     if isinstance(inputs, str):
         return expressions.template(inputs).render(variables) if expressions.is_template(inputs) else inputs
     if isinstance(inputs, dict):
