@@ -37,7 +37,7 @@ class _Root(Group):
 
 
 def _is_control_flow(error: Exception) -> bool:
-    """Typer's own exceptions (usage errors, Exit, Abort) know how they end."""
+    """True for Typer's own exceptions (usage errors, Exit, Abort), which set the exit code themselves."""
     return any(cls.__module__.split(".")[0] in {"typer", "click"} for cls in type(error).__mro__)
 
 

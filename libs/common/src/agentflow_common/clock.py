@@ -8,7 +8,7 @@ from typing import Protocol
 
 class Clock(Protocol):
     def now_ms(self) -> int:
-        """Milliseconds since the Unix epoch."""
+        """Returns the milliseconds since the Unix epoch."""
         ...
 
 

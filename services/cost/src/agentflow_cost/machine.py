@@ -286,8 +286,9 @@ class Health(NamedTuple):
 
 
 def after_attempt(health: Health, ok: bool, now_ms: int) -> Health:
-    """Three failures in a row cool a model down, longer with each further one; one success clears
-    it.
+    """Returns the health of a model after an attempt.
+
+    Three failures in a row start a cool-down, and each further one makes it longer. A success ends it.
     """
     if ok:
         return Health()

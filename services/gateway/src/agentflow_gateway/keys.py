@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def new_key() -> str:
-    """`afk_` and 256 random bits."""
+    """Returns `afk_` and 256 random bits."""
     return "afk_" + secrets.token_urlsafe(32)
 
 

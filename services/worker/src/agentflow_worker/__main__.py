@@ -11,7 +11,7 @@ from agentflow_worker.settings import WorkerSettings
 
 
 def parse(arguments: list[str] | None = None) -> WorkerSettings:
-    """Settings from the environment, with what `--load` adds to WORKER_LOAD."""
+    """Returns the settings from the environment, with the modules of `--load` added to WORKER_LOAD."""
     parser = argparse.ArgumentParser(prog="python -m agentflow_worker", description="Runs the steps of workflows.")
     parser.add_argument(
         "--load",

@@ -92,7 +92,7 @@ def stop(process: subprocess.Popen[bytes], signum: int = signal.SIGTERM, timeout
 
 
 def started_at(pid: int) -> float | None:
-    """Seconds since the epoch at which the process started. With the pid it names a process forever."""
+    """Returns the start time of a process in seconds since the epoch. The pid and this identify it forever."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:

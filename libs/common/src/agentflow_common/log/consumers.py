@@ -292,7 +292,10 @@ class WorkQueue(_Puller):
             await self._ask(free)
 
     async def batch(self, wait_s: float = 1.0) -> list[Delivery]:
-        """Messages now in hand, each to be acknowledged and then released. Raises PullError if the consumer is gone."""
+        """Returns the messages now in hand. Raises PullError if the consumer is gone.
+
+        The caller acknowledges each message, and then releases it.
+        """
         await self._top_up()
         if not self._buffer:
             await self._wait(wait_s)

@@ -208,7 +208,7 @@ class EventLog:
     async def read(
         self, subject: str, after_seq: int = 0, limit: int | None = None, stream: str = subjects.EVENTS_STREAM
     ) -> list[Stored]:
-        """Messages on `subject` (wildcards allowed) with a sequence above `after_seq`, in order."""
+        """Returns the messages on `subject` (wildcards allowed) with a sequence above `after_seq`, in order."""
         out: list[Stored] = []
         position = after_seq + 1
         while True:

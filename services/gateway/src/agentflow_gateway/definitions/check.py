@@ -143,7 +143,7 @@ def loaded_of(definition: Definition) -> Loaded:
 
 @functools.lru_cache(maxsize=64)
 def _registered(canonical: str) -> Loaded:
-    """A registered definition never changes, so it is read once. Callers must not change the result."""
+    """Reads a registered definition, once: it never changes. Callers must not change the result."""
     return loaded_of(load_trusted(msgspec.json.decode(canonical)))
 
 

@@ -74,7 +74,7 @@ def _limit_problems(limit_nano: int) -> list[Problem]:
 
 
 async def _scope_problems(call: Call, scope: str) -> list[Problem]:
-    """A budget on a workflow that does not exist limits nothing: a typing error would cost money."""
+    """Returns a problem if the workflow of a budget is unknown: with a typing error the budget would limit nothing."""
     name = scope.removeprefix(WORKFLOW)
     if not scope.startswith(WORKFLOW) or not name or await call.store.definitions.knows_workflow(call.org, name):
         return []

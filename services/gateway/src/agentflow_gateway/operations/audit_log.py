@@ -179,7 +179,7 @@ async def _between(call: Call, subject: str, low: int, high: int) -> list[Stored
 
 
 async def _gaps(call: Call) -> list[tuple[int, str]]:
-    """Sequences are given without gaps and nothing deletes entries, so a gap means that a person did."""
+    """Returns a problem if sequences are missing. No service deletes entries, so a gap means that a person did."""
     state = (await call.deps.nc.jsm().stream_info(subjects.AUDIT_STREAM)).state
     missing = state.last_seq - state.messages
     return [(0, f"{missing} entries were deleted from the platform's audit log")] if missing else []

@@ -19,8 +19,7 @@ class Pools:
     """Counts the steps of runs in the window of each pool (fairness.py)."""
 
     def __init__(self, steps_max: int) -> None:
-        """steps_max: steps of one pool that this scheduler has offered and that are not done."""
-        self._window = Window(steps_max)
+        self._window = Window(steps_max)  # steps_max: how many offered steps of one pool may be open
         self._budgets: dict[EntityKey, Budget] = {}
 
     def adopt(self, key: EntityKey, run: Run) -> None:

@@ -1,4 +1,4 @@
-"""What follows an append: timers are set, workers hear that they should stop, ended runs leave memory."""
+"""The effects of an append: timers are set, workers are asked to stop, ended runs leave memory."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Publisher:
         self._background: set[asyncio.Task[Any]] = set()
 
     async def publish(self, turns: list[Turn]) -> None:
-        """turns: those that were appended."""
+        """Publishes what follows from turns that were appended."""
         timers: list[tuple[EntityKey, str, Any]] = []
         for turn in turns:
             self._shards.saver.count(turn.key.shard, len(turn.decisions))

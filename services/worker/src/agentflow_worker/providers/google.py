@@ -85,7 +85,7 @@ def _translate(error: Exception) -> ProviderError | None:
 
 
 def _retry_delay_ms(details: Any) -> int | None:
-    """`retryDelay: "3.5s"` of google.rpc.RetryInfo in the error's body."""
+    """Returns the delay of google.rpc.RetryInfo in the error's body, `retryDelay: "3.5s"`, in ms."""
     body = details.get("error", details) if isinstance(details, dict) else {}
     items = body.get("details") if isinstance(body, dict) else None
     for item in items if isinstance(items, list) else []:

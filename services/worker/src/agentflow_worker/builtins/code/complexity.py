@@ -43,14 +43,14 @@ def _decisions(node: ast.AST) -> int:
 
 
 def _is_irrefutable(pattern: ast.pattern) -> bool:
-    """`_`, a bare name, and alternatives or captures that end in one."""
+    """True for `_`, a bare name, and alternatives or captures that end in one."""
     if isinstance(pattern, ast.MatchAs):
         return pattern.pattern is None or _is_irrefutable(pattern.pattern)
     return isinstance(pattern, ast.MatchOr) and any(map(_is_irrefutable, pattern.patterns))
 
 
 def rank(complexity: int) -> str:
-    """A (simple) to F (untestable)."""
+    """Returns a letter from A (simple) to F (untestable)."""
     return next((letter for most, letter in RANKS if complexity <= most), "F")
 
 

@@ -225,7 +225,7 @@ NAMES: Final[dict[str, str]] = _DATA["names"]
 
 
 def language_code(name: str) -> str:
-    """`Spanish`, `es`, `es-MX` -> `es`; an unknown name comes back in lower case."""
+    """Returns the code of a language: `es` for `Spanish`, `es` and `es-MX`. An unknown name is returned lowercased."""
     lowered = name.strip().lower()
     for code, full in NAMES.items():
         if lowered in (code, full.lower()) or lowered.split("-")[0].split("_")[0] == code:
