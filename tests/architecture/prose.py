@@ -6,6 +6,8 @@
 
 A document is a markdown file outside its code, or the comments of a protobuf file.
 A docstring counts if it opens a module or belongs to something public.
+The first word of every function's docstring is a verb, or it begins with `True if`. A property may begin with a noun,
+and a command of the CLI addresses its reader: `Show the run`.
 A message is any other string of at least three words in a package's source. Text in backticks is never looked at.
 """
 
@@ -32,7 +34,14 @@ NOT_PROSE = ("examples/data/",)
 PARTS = ("libs", "services", "sdk", "cli", "benchmarks")  # their Python is read; of the tests only the documents are
 
 _FIRST = re.compile(r"(?:What|Whether|Which|Who|Whose|How (?:many|much|long|often))\b")
-_FIRST_REMEDY = "begin with a verb: `Returns ...`, `Marks ...`, `True if ...`; or with a noun for a module or a class"
+_FIRST_REMEDY = "begin with a noun: it opens a module, a class or a property"
+_VERB = re.compile(r"(?:[A-Z][a-z]+(?:-[a-z]+)?s\b|True\s+(?:if|for|while)\b)")
+_NO_VERB = re.compile(  # these end like a verb
+    "(?:As|Always|Its|This|Bytes|Edges|Errors|Events|Fields|Keys|Lines|Messages|Milliseconds|Names|Nodes|Numbers|"
+    "Outputs|Paragraphs|Places|Problems|Seconds|Sequences|Settings|Steps|Times|Types|Values|Words)\\b"
+)
+COMMANDS = "cli/src/agentctl/commands/"  # a docstring there addresses the reader of a help text: `Show the run`
+_VERB_REMEDY = "begin with a verb: `Returns ...`, `Yields ...`, `Marks ...`, `True if ...`"
 _COMPARED = "longer|more|less|fewer|later|earlier|sooner|faster|slower|better|worse"
 _ENTRY_REMEDY = "explain each field by a comment on its own line"
 # Each pattern with what to write in its place. A space stands for any white space; "there is no x" is plain English.
@@ -165,23 +174,41 @@ def _is_message(text: str) -> bool:
     return words > 2 and " " in text and not word_list and not SQL.match(text)
 
 
-def _passages(node: ast.AST, public: bool, every: bool) -> Iterator[Passage]:
+def _does_something(node: ast.AST, path: str) -> bool:
+    """True for a function whose docstring says what it does: not a property, and not a command of the CLI."""
+    if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+        return False
+    is_command = path.startswith(COMMANDS) and not node.name.startswith("_")
+    return not is_command and not any(ast.unparse(name).endswith("property") for name in node.decorator_list)
+
+
+def without_verb(path: str, tree: ast.AST) -> Iterator[Finding]:
+    """Yields the docstrings of functions, public or private, that do not begin with a verb."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and _does_something(node, path):
+            text = ast.get_docstring(node) or "Returns"
+            if not _VERB.match(text) or _NO_VERB.match(text):
+                yield Finding(path, node.body[0].lineno, f"{' '.join(text.split()[:6])} ...", _VERB_REMEDY)
+
+
+def _passages(path: str, node: ast.AST, public: bool, every: bool) -> Iterator[Passage]:
     """Yields the docstrings of what is public, or every docstring, and the messages of everything."""
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant):
             if isinstance(child.value.value, str) and (public or every):
                 opens = child is next(iter(getattr(node, "body", ())), None)  # else it is the text below a field
                 module, is_class = isinstance(node, ast.Module) and opens, isinstance(node, ast.ClassDef)
-                yield Passage(child.value.lineno, child.value.value, opens, bounded=module, is_class=is_class)
+                first = opens and not _does_something(node, path)  # without_verb reads the first words of the others
+                yield Passage(child.value.lineno, child.value.value, first, bounded=module, is_class=is_class)
         elif isinstance(child, ast.Constant | ast.JoinedStr):
             text = _string(child)
             if _is_message(text):
                 yield Passage(child.lineno, text)
         elif isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             in_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-            yield from _passages(child, public and not in_function and _is_public(child), every)
+            yield from _passages(path, child, public and not in_function and _is_public(child), every)
         else:
-            yield from _passages(child, public, every)
+            yield from _passages(path, child, public, every)
 
 
 def _comments(text: str) -> Iterator[Passage]:
@@ -204,12 +231,16 @@ def _proto_comments(text: str) -> Iterator[Passage]:
 
 def findings(path: Path, every: bool = False) -> list[Finding]:
     """Returns the findings in one file. every: comments and private docstrings count too."""
-    text = path.read_text()
+    text, name = path.read_text(), name_of(path)
+    found: list[Finding] = []
     readers = {".md": _paragraphs, ".proto": _proto_comments}
-    passages = list(readers[path.suffix](text) if path.suffix in readers else _passages(ast.parse(text), True, every))
-    if every and path.suffix == ".py":
-        passages += _comments(text)
-    return sorted(finding for passage in passages for finding in judge(name_of(path), passage))
+    if path.suffix in readers:
+        passages = list(readers[path.suffix](text))
+    else:
+        tree = ast.parse(text)
+        found = list(without_verb(name, tree))
+        passages = [*_passages(name, tree, True, every), *(_comments(text) if every else ())]
+    return sorted(found + [finding for passage in passages for finding in judge(name, passage)])
 
 
 def is_prose(path: Path) -> bool:

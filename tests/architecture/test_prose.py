@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
 import pytest
 
-from tests.architecture.prose import Passage, allowed, judge, left
+from tests.architecture.prose import COMMANDS, Passage, allowed, judge, left, without_verb
 
 
 def test_no_package_has_more_findings_than_it_had() -> None:
@@ -59,6 +61,48 @@ def test_plain_english_is_left_alone(text: str) -> None:
 def test_a_docstring_begins_with_a_verb_or_a_noun(text: str) -> None:
     assert lines(text, is_docstring=True)
     assert lines(text) == []
+
+
+def verbless(text: str, path: str = "a.py", decorator: str = "", name: str = "_go") -> list[str]:
+    code = f'{decorator}\ndef {name}() -> None:\n    """{text}"""\n'
+    return [finding.text for finding in without_verb(path, ast.parse(code))]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Returns the state.",
+        "Percent-encodes a text.",
+        "True if it ended.",
+        "True\n    for a template.",
+        "Calls `f`.",
+    ],
+)
+def test_a_function_begins_with_a_verb(text: str) -> None:
+    assert verbless(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "The state of a run.",
+        "What a run may do.",
+        "Whether it ended.",
+        "`a -> b` as its parts.",
+        "Messages on a subject.",
+        "Return the state.",
+        "True",
+        "steps: those that ended.",
+    ],
+)
+def test_a_function_does_not_begin_with_a_noun_or_an_example(text: str) -> None:
+    assert verbless(text) == [f"{' '.join(text.split())} ..."]
+
+
+def test_a_property_may_begin_with_a_noun_and_a_command_addresses_its_reader() -> None:
+    assert verbless("The state of a run.", decorator="@property") == []
+    assert verbless("Show the run.", COMMANDS + "run.py", name="show") == []
+    assert verbless("Show the run.", COMMANDS + "run.py", name="_show")
 
 
 def test_a_class_explains_its_fields_on_their_lines() -> None:
