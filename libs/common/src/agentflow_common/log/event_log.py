@@ -135,7 +135,7 @@ class EventLog:
             if not future.done():
                 error = RetryableError("no acknowledgement from the event log in time", kind="append_unknown")
                 future.set_exception(error)
-                future.exception()  # whoever awaits it still gets it; nobody may be left who does
+                future.exception()  # marks the exception as retrieved: the waiter may be gone, and asyncio would log it
         self._sweeper = loop.call_later(SWEEP_S, self._sweep, loop) if self._pending else None
 
     async def publish(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> asyncio.Future[Ack]:

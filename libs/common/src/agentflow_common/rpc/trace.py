@@ -144,11 +144,11 @@ class ArchiveReply(Message, frozen=True):
 class RetentionReply(Message, frozen=True):
     """The retention of finished runs, and how far it has come."""
 
-    keep_ms: int  # how long finished runs stay in the log, 0 for ever. Times in ms since the epoch.
+    keep_ms: int  # how long finished runs stay in the log, 0: forever
     set_by: str = ""
     set_at: int = 0
     archived_runs: int = 0
-    waiting_runs: int = 0  # old enough and still in the log; waiting_for says for what
+    waiting_runs: int = 0  # old enough but still in the log; `waiting_for` says why
     waiting_for: str = ""
     swept_at: int = 0
     log_messages: int = 0

@@ -190,7 +190,7 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
 
 
 def _announce(context: Context[Any]) -> None:
-    """Writes `<run_dir>/<service>.json`: pid and ports, for whoever started the service with port 0."""
+    """Writes `<run_dir>/<service>.json` with pid and ports, for the process that started the service with port 0."""
     run_dir: Path | None = context.settings.run_dir
     if run_dir is None:
         return

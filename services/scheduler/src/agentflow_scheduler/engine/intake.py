@@ -26,7 +26,7 @@ class Intake:
         self._log = event_log
         self._memory = memory
         self._shards = shards
-        self._early: dict[tuple[EntityKey, str], None] = {}  # timers of which an older one fired
+        self._early: dict[tuple[EntityKey, str], None] = {}  # timers that fired early, see replaced_timers
 
     async def take(self, batch: list[Delivery]) -> dict[EntityKey, Entity]:
         """Folds the facts, and returns the entities that have something to decide.
