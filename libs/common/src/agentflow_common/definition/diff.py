@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-ABSENT: Final = msgspec.UNSET  # null is a value of its own
+ABSENT: Final = msgspec.UNSET  # None can't mean it: null is a value, too
 VALUE_CHARS_MAX: Final = 120
 
 What = Literal["added", "removed", "changed"]

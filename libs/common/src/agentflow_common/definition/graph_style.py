@@ -21,14 +21,14 @@ from agentflow_common.places import Finding, Place
 
 ENDS: Final = frozenset({"END", "__end__"})
 _TOP: Final = ("nodes", "edges", "entry_point", "state", "max_supersteps", "max_iterations")
-WORKS: Final = {  # author's word: (node type, field that names it, field of its arguments)
+WORKS: Final = {  # by the author's keyword: the node type, the field with the name, the field with the arguments
     "tool": ("tool", "tool_name", "tool_args"),
     "function": ("function", "function_name", "function_args"),
     "prompt": ("llm", "prompt_ref", "inputs"),
     "workflow": ("subworkflow", "workflow", "inputs"),
 }
 OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new")
-SHORT: Final = {"signal": "signal", "wait": "duration"}  # a lone value stands for this field
+SHORT: Final = {"signal": "signal", "wait": "duration"}  # the field that a lone value sets
 LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
 _VALUES: Final = frozenset({"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers"})
 _STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
@@ -39,7 +39,7 @@ class Authored(NamedTuple):
     """An author's definition, brought to the schema's shape."""
 
     data: dict[str, Any]  # in the schema's shape
-    origin: dict[Place, Place]  # where a place of it stands in the author's text
+    origin: dict[Place, Place]  # for places in `data`: the place in the author's text
     problems: list[Finding]  # found so far
 
 

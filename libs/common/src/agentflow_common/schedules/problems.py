@@ -17,7 +17,7 @@ _SHAPES: Final = {
     "model_type": "write a mapping, for example {webhook: true}",
     "bool_parsing": "write true or false",
 }
-_ELSEWHERE: Final = {  # what other schedulers call a policy
+_ELSEWHERE: Final = {  # the names that other schedulers have for a policy
     "terminate": "`cancel` ends what runs",
     "replace": "it is called `cancel` here",
     "forbid": "it is called `skip` here",

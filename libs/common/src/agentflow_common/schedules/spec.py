@@ -57,7 +57,7 @@ class _Model(BaseModel):
 
 
 class Trigger(_Model):
-    """What starts runs besides the schedule's times: a webhook, a message."""
+    """The other ways to start runs, besides the schedule's times: a webhook, a message."""
 
     webhook: bool = False
     """An HTTP POST starts a run."""

@@ -29,7 +29,7 @@ class Signature(msgspec.Struct, frozen=True):
     """The signature of a tool or function, as a worker publishes it."""
 
     schema: dict[str, Any] = {}  # JSON Schema of the arguments object
-    # arguments whose values the schema does not describe, because the worker converts them by code of its own;
+    # arguments whose values the schema does not describe, because the worker's own code converts them;
     # None: the worker does not list them
     unchecked: tuple[str, ...] | None = None
 
@@ -107,8 +107,8 @@ class _Check:
             return ""
         if "$ref" in schema:
             return self.mismatch(self._target(str(schema["$ref"])), value, depth + 1)
-        for word in ("anyOf", "oneOf"):
-            texts = [self.mismatch(option, value, depth + 1) for option in schema.get(word, ())]
+        for keyword in ("anyOf", "oneOf"):
+            texts = [self.mismatch(option, value, depth + 1) for option in schema.get(keyword, ())]
             if texts and all(texts):
                 return " and ".join(dict.fromkeys(texts))
         for option in schema.get("allOf", ()):
@@ -197,20 +197,20 @@ def _bounds(schema: dict[str, Any], value: Any) -> str:
     if isinstance(value, bool):
         return ""
     if isinstance(value, int | float):
-        for word, fails, text in (
+        for keyword, fails, text in (
             ("minimum", value.__lt__, "less than"), ("maximum", value.__gt__, "more than"),
             ("exclusiveMinimum", value.__le__, "not more than"), ("exclusiveMaximum", value.__ge__, "not less than"),
         ):  # fmt: skip
-            if word in schema and fails(schema[word]) is True:
-                return f"{_shown(value)} is {text} {schema[word]}"
+            if keyword in schema and fails(schema[keyword]) is True:
+                return f"{_shown(value)} is {text} {schema[keyword]}"
     length = len(value) if isinstance(value, str | list | tuple) else None
     unit = "characters" if isinstance(value, str) else "items"
-    for word in ("minLength", "minItems"):
-        if length is not None and word in schema and length < schema[word]:
-            return f"it has {length} {unit}, {schema[word]} are the least"
-    for word in ("maxLength", "maxItems"):
-        if length is not None and word in schema and length > schema[word]:
-            return f"it has {length} {unit}, {schema[word]} are the most"
+    for keyword in ("minLength", "minItems"):
+        if length is not None and keyword in schema and length < schema[keyword]:
+            return f"it has {length} {unit}, {schema[keyword]} are the least"
+    for keyword in ("maxLength", "maxItems"):
+        if length is not None and keyword in schema and length > schema[keyword]:
+            return f"it has {length} {unit}, {schema[keyword]} are the most"
     return ""
 
 
