@@ -74,7 +74,7 @@ def test_submit_and_follow_a_run(cli: Cli) -> None:
     assert yaml.safe_load(cli("workflow", "get", run["run_id"], "-o", "yaml").stdout)["status"] == "completed"
     events = [json.loads(line) for line in cli("workflow", "watch", run["run_id"], "-o", "json").stdout.splitlines()]
     assert events[-1]["type"] == "run.completed"
-    assert "had ended already" in cli("workflow", "cancel", run["run_id"]).stdout
+    assert "has already ended" in cli("workflow", "cancel", run["run_id"]).stdout
     assert "█" in cli("trace", "get", run["run_id"]).stdout
     assert cli.json("trace", "get", run["run_id"])["steps"][0]["step"] == "read"
     assert len(cli.json("trace", "query", "--start", "1h", "--end", "now", "--status", "completed")) == 2

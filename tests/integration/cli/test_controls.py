@@ -59,7 +59,7 @@ dag:
     await cli.until_status(run, "completed")
     following = (await cli.json("workflow", "get", run))["continued_as"]
     said = (await cli("workflow", "cancel", run)).stdout
-    assert "had ended already: completed" in said and f"it went on as {following}" in said
+    assert "has already ended: completed" in said and f"it went on as {following}" in said
 
 
 async def test_labels_and_differences(cli: AgentCtlInThread) -> None:
@@ -106,7 +106,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: AgentCtlInThr
     assert "not JSON" in (await cli("workflow", "signal", run, "go", "--payload", "{a", code=2)).stderr
     await cli("workflow", "signal", run, "go", "--payload", '{"amount": 6}', "--id", "s1")
     await cli.until_status(run, "failed")
-    assert "run is over: it is failed: broken" in (await cli("workflow", "why", run)).stderr
+    assert "the run has failed: broken" in (await cli("workflow", "why", run)).stderr
 
     retried = (await cli.json("workflow", "retry", run))["run_id"]
     again = await cli("workflow", "retry", run)
@@ -141,7 +141,7 @@ async def test_cancel_lanes_and_a_paused_workflow(cli: AgentCtlInThread) -> None
     await cli("workflow", "cancel", run, "--grace", "30s")
     await cli("workflow", "cancel", run, "--force")
     await cli.until_status(run, "cancelled")
-    assert "had ended already" in (await cli("workflow", "cancel", run)).stdout
+    assert "has already ended" in (await cli("workflow", "cancel", run)).stdout
 
     assert "is paused" in (await cli("workflow", "pause", "pay", "--reason", "audit")).stdout
     assert "no workflow 'payy'" in (await cli("workflow", "pause", "payy", code=2)).stderr

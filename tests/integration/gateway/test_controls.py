@@ -207,7 +207,7 @@ async def test_an_answer_is_bound_to_its_person_and_its_step(gateway: GatewayUnd
     await gateway.append(ev.StepResolved(**at, step="ask", attempt=1, status="completed"), "out_step")
     late = pb.AnswerApprovalRequest(run_id=fresh, step="ask", decision=1)
     code, reason, text = await refusal(door.AnswerApproval(late, metadata=gateway.auth(ann)))
-    assert (code, reason, "it is completed" in text) == (CODE.FAILED_PRECONDITION, "approval_over", True)
+    assert (code, reason, "its status is completed" in text) == (CODE.FAILED_PRECONDITION, "approval_over", True)
 
 
 async def test_open_approvals_are_listed_across_runs_and_go_when_they_are_decided(gateway: GatewayUnderTest) -> None:

@@ -68,7 +68,7 @@ def test_a_run_waits_for_time_people_and_signals(server: FakeAgentFlow, client: 
     done = client.workflows.wait(run, timeout=60)
     assert done.output == {"receipt": "paid 5", "by": "bo", "first": 7}
     assert done.step("delivered").output == {"note": "x"}
-    with pytest.raises(FailedPreconditionError, match="is over: it is completed"):
+    with pytest.raises(FailedPreconditionError, match="has completed"):
         client.workflows.signal(run, "delivered")
 
 

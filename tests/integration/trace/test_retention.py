@@ -238,7 +238,7 @@ async def test_what_is_not_safe_to_purge_stays_and_is_told(world: World) -> None
         await world.whole()
         swept = (await world.report()).swept_at
         await until(lambda: _swept_after(world, swept))
-        assert await world.held(free) == 5, "0 is for ever"
+        assert await world.held(free) == 5, "0: forever"
 
 
 async def _swept_after(world: World, moment: int) -> bool:

@@ -48,7 +48,7 @@ def test_a_finished_run_waits_for_nothing() -> None:
     state = run_state(RunStatus.FAILED)
     state.error = StepError("broken", "it broke")
     found, _ = explained(state)
-    assert found == Explanation("the run is over: it is failed: broken: it broke")
+    assert found == Explanation("the run has failed: broken: it broke")
 
 
 def test_dependencies_are_named_with_their_state() -> None:

@@ -15,7 +15,7 @@ from agentctl.options import argument, option
 if TYPE_CHECKING:
     from agentflow_sdk import Client, Lane
 
-app = RemoteGroup("lane", "Lanes: how many steps run at a time, changed live.")
+app = RemoteGroup("lane", "Limits of worker pools and keyed lanes, changed live.")
 Name = Annotated[str, argument("A worker pool, or the key of a lane.", "NAME")]
 
 
@@ -73,7 +73,7 @@ def resume(client: Client, name: Name, output: Output = Format.TABLE) -> None:
 def _unused(lane: Lane) -> None:
     """Warns about a lane without workers and steps: the name may be for later, a pattern, or misspelt."""
     if not (lane.workers or lane.active or lane.queued):
-        note(f"no worker serves {lane.name} and nothing waits in it; the setting applies once something does")
+        note(f"nothing uses {lane.name} yet; the setting applies from its first step on")
 
 
 def _rate(rate_per_s: float | None) -> str:

@@ -34,7 +34,7 @@ def get(
     kind: Kind = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Show a tool or function: what it does, its arguments, and if it may be repeated."""
+    """Show a tool or function: what it does, its arguments, and whether it may be repeated."""
     tool = client.tools.get(name, kind=values.lower(kind))
     emit(tool.to_dict(), output, lambda: _shown(tool))
 

@@ -24,4 +24,4 @@ class SchedulerSettings(Settings):
     """steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none"""
 
     snapshot_every: int = Field(20_000, alias="SCHEDULER_SNAPSHOT_EVERY", ge=100)
-    """events after which a shard is saved: as many are read again after a crash"""
+    """events after which a shard is saved; at most about as many are read again after a crash"""

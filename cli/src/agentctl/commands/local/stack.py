@@ -34,8 +34,8 @@ def up(
     data_dir: DataDir = None,
     detach: Annotated[bool, flag("Return when everything is ready.", "--detach", "-d")] = False,
     port: Annotated[int, _port("Of the gRPC API; 0: the last one used, or a free one.")] = 0,
-    http_port: Annotated[int, _port("Of the gateway's health and metrics; 0: as above.")] = 0,
-    nats_port: Annotated[int, _port("Of NATS; 0: as above.")] = 0,
+    http_port: Annotated[int, _port("Of the gateway's health and metrics; 0: the last one used, or a free one.")] = 0,
+    nats_port: Annotated[int, _port("Of NATS; 0: the last one used, or a free one.")] = 0,
     postgres_port: Annotated[int | None, _port("Of PostgreSQL; 0: a Unix socket only.", show_default=False)] = None,
     load: Annotated[
         list[str] | None, typer.Option(help="A module or .py file with tools and functions for the worker; '': none.")

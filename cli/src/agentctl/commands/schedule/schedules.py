@@ -183,7 +183,7 @@ def trigger(
     trigger_id: Annotated[str, option("The same id is the same trigger.", "--id")] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Ask for a run now, whatever the times are. Prints the run, or why there is none."""
+    """Start a run now, independent of the schedule's times. Prints the run's id, or the reason if no run starts."""
     value = values.json_option(payload, "--payload")
     found = client.schedules.trigger(name, value, overlap=values.lower(overlap), trigger_id=trigger_id)
     emit(found.to_dict(), output, lambda: found.run_id)

@@ -38,7 +38,7 @@ def cancel(
         raise CliError("--grace and --force exclude each other", fix="give one of them")
     run = runs.find(client, run)
     status = client.workflows.cancel(run, reason, grace_s=grace_s, force=force)
-    said = f"run {run} had ended already: {status}" if status.is_final else f"run {run}: cancellation requested"
+    said = f"run {run} has already ended: {status}" if status.is_final else f"run {run}: cancellation requested"
     if following := _continued_as(client, run) if status.value == "completed" else "":
         said += f"; it went on as {following}, which has to be cancelled itself"
     emit({"run_id": run, "status": status.value}, output, lambda: said)
@@ -60,7 +60,7 @@ def pause(client: Client, target: Target, reason: Reason = "", output: Output = 
         status = client.workflows.pause(target, reason)
         said = f"run {target} is paused" if status.value == "paused" else f"run {target}: pause requested"
         if status.is_final:
-            said = f"run {target} had ended already: {status}"
+            said = f"run {target} has already ended: {status}"
         emit({"run_id": target, "status": status.value}, output, lambda: said)
     else:
         client.workflows.pause_workflow(target, reason)
@@ -72,7 +72,7 @@ def resume(client: Client, target: Target, reason: Reason = "", output: Output =
     if runs.is_run(target):
         target = runs.find(client, target)
         status = client.workflows.resume(target, reason)
-        said = f"run {target} had ended already: {status}" if status.is_final else f"run {target} goes on"
+        said = f"run {target} has already ended: {status}" if status.is_final else f"run {target} goes on"
         emit({"run_id": target, "status": status.value}, output, lambda: said)
     else:
         changed = client.workflows.resume_workflow(target)

@@ -41,7 +41,7 @@ def submit(
     ] = None,
     tag: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="A tag to find the run by.")] = None,
     idempotency_key: Annotated[str, option("The same key is the same run, however often it is sent.")] = "",
-    priority: Annotated[int, typer.Option(help="-100 to 100.", min=-100, max=100)] = 0,
+    priority: Annotated[int, typer.Option(help="-100 to 100; higher goes first.", min=-100, max=100)] = 0,
     deadline: Annotated[
         float | None, option("Seconds for the whole run, from now.", min=0.001, max=366 * 86_400)
     ] = None,

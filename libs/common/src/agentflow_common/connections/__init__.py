@@ -1,3 +1,3 @@
-"""Connections to NATS and databases, and the errors of theirs that pass by themselves."""
+"""Connections to NATS and databases, and their transient errors."""
 
 __all__ = ["clickhouse", "nats_client", "postgres", "transient"]

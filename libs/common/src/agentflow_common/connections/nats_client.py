@@ -1,7 +1,7 @@
-"""The one way to a NATS connection: it keeps its credentials for every server and never gives up on them.
+"""Opens NATS connections. A connection uses its credentials for every server and never stops to reconnect.
 
-A cluster tells its clients the addresses of its servers, without credentials. What `url` holds of them is therefore an
-option of the client, and not a part of an address: it holds for every server that the client may come to.
+A cluster sends its clients the addresses of its servers, without credentials. So the credentials in `url` become an
+option of the client: they apply to every server that it finds.
 """
 
 from __future__ import annotations

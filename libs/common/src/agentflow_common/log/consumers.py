@@ -1,8 +1,9 @@
-"""Pull consumption of JetStream in natural batches: whatever has arrived since the last look is one batch.
+"""Consumers of JetStream that pull. All messages that have arrived since the last look are one batch.
 
-`Tail` reads a stream in order from a sequence on, without acknowledgements (an ordered consumer: on a gap, a lost
-consumer or a silent server it is made again after the last sequence seen). `WorkQueue` takes messages from a durable
-consumer by credit: never more in hand than asked for. Both keep pull requests open, so an idle wait costs nothing.
+`Tail` reads a stream in order from a sequence on, without acknowledgements. It is an ordered consumer: after a gap, a
+lost consumer or a silent server it begins again behind the last sequence that it saw.
+`WorkQueue` takes messages from a durable consumer, never more than the caller has room for.
+Both keep pull requests open, so an idle wait costs nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Reads of object stores, by direct gets.
 
-nats-py reads an object by a consumer. It waits forever for parts of an object that was replaced meanwhile. It leaves
-the consumer to the server for five seconds, and a bucket takes at most 1,000 of them: that allows 200 reads/s.
+nats-py reads an object by a consumer, and waits forever for parts of an object that was replaced meanwhile. Each
+consumer stays on the server for five seconds, and a bucket takes at most 1,000 of them. That limits it to 200 reads/s.
 """
 
 from __future__ import annotations

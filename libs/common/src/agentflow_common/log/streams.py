@@ -1,4 +1,4 @@
-"""The streams and buckets of a log: made by the service that comes first, brought to this version by the next."""
+"""Creates and upgrades the streams and buckets of a log. Every service does so when it starts."""
 
 from __future__ import annotations
 

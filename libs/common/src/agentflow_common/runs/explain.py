@@ -85,7 +85,7 @@ class Explanation(msgspec.Struct, frozen=True):
 def explain(state: RunState, definition: Definition, around: Surroundings) -> Explanation:
     if state.status.terminal:
         error = f": {state.error.type}: {state.error.message}" if state.error else ""
-        return Explanation(f"the run is over: it is {state.status.value}{error}")
+        return Explanation(f"the run {state.status.ended}{error}")
     found: list[Waiting] = []
     more = 0
     for item in _all(state, definition, around):

@@ -28,10 +28,19 @@ class RunStatus(StrEnum):
 
     @property
     def terminal(self) -> bool:
-        return self in _TERMINAL_RUN
+        return self in _ENDED
+
+    @property
+    def ended(self) -> str:
+        """How the run ended, for messages: `has completed`, `has failed`, `was cancelled`; empty while it has not."""
+        return _ENDED.get(self, "")
 
 
-_TERMINAL_RUN: Final = frozenset({RunStatus.COMPLETED, RunStatus.FAILED, RunStatus.CANCELLED})
+_ENDED: Final = {
+    RunStatus.COMPLETED: "has completed",
+    RunStatus.FAILED: "has failed",
+    RunStatus.CANCELLED: "was cancelled",
+}
 
 
 class StepStatus(StrEnum):

@@ -188,7 +188,8 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
 def _refuse_over(run: FakeRun, context: Any) -> None:
     if run.is_over:
         status = wf.RunStatus.Name(run.message.status).removeprefix("RUN_STATUS_").lower()
-        refuse(context, CODE.FAILED_PRECONDITION, f"run {run.message.run_id} is over: it is {status}", kind="run_over")
+        ended = "was cancelled" if status == "cancelled" else f"has {status}"
+        refuse(context, CODE.FAILED_PRECONDITION, f"run {run.message.run_id} {ended}", kind="run_over")
 
 
 def _approvals(run: FakeRun, approver: str) -> Iterator[Any]:

@@ -39,7 +39,7 @@ def check_over(state: RunState) -> None:
     """Raises TerminalError if the run is over."""
     if state.status.terminal:
         further = f" and continues as {state.continued_as}" if state.continued_as else ""
-        raise TerminalError(f"run {state.run} is over: it is {state.status.value}{further}", kind="run_over")
+        raise TerminalError(f"run {state.run} {state.status.ended}{further}", kind="run_over")
 
 
 def _types(state: RunState) -> dict[str, str]:
@@ -83,11 +83,11 @@ def approval(run: RunState, key: str) -> StepState:
         return step
     types = _types(run)
     if step is None and key not in types:
-        waiting = f"these steps wait for an approval: {', '.join(open_ones)}" if open_ones else "no step waits for one"
-        raise NotFoundError(f"run {run.run} has no step {key[:80]!r}; {waiting}", kind="unknown_step")
+        waiting = f"these steps wait for one: {', '.join(open_ones)}" if open_ones else "no step waits for one"
+        raise NotFoundError(f"run {run.run} has no approval {key[:80]!r}; {waiting}", kind="unknown_step")
     check_over(run)
     if step is not None and step.waiting == "approval":
-        text = f"step {key} is decided: it is {step.status.value}{_answers(step)}"
+        text = f"step {key} is decided: its status is {step.status.value}{_answers(step)}"
         raise TerminalError(text + _next_visit(run, key), kind="approval_over")
     if types.get(key) == "approval":
         raise TerminalError(f"step {key} does not wait for an approval yet; try again later", kind="not_waiting")
@@ -172,7 +172,9 @@ def check_unknown(run: RunState, key: str) -> StepState:
         raise NotFoundError(f"run {run.run} has no step {key[:80]!r} that has run; {hint}", kind="unknown_step")
     check_over(run)
     if step.status is not StepStatus.OUTCOME_UNKNOWN:
-        raise TerminalError(f"the outcome of step {key} is known: it is {step.status.value}", kind="outcome_known")
+        raise TerminalError(
+            f"the outcome of step {key} is known: its status is {step.status.value}", kind="outcome_known"
+        )
     if run.ending is not None:
         raise TerminalError(
             f"run {run.run} is ending as {run.ending.status}: an answer for step {key} can't change that",

@@ -160,7 +160,7 @@ async def _signalled(call: Call, before: RunState, name: str, ack: Ack) -> Signa
     if result.late:
         over = await fact_results.state(call, before.run, result)
         if not over.continued_as:  # else the run that continues it gets the signal
-            text = f"run {before.run} ended before it took the signal: it is {over.status.value}"
+            text = f"run {before.run} {over.status.ended} before it took the signal"
             raise TerminalError(text, kind="run_over")
     return Signalled(before.status.value, pending=awaited and not result.known)
 

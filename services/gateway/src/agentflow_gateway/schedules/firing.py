@@ -82,7 +82,7 @@ class Firing(Follower):
         if first is not None and first.parent == parent:
             return  # it was submitted, and the report was lost
         if first is not None:
-            raise AlreadyExistsError(f"this trigger had started {event.child} before", kind="duplicate_trigger")
+            raise AlreadyExistsError(f"this trigger already started {event.child}", kind="duplicate_trigger")
         with telemetry.span("schedule.fire", event.trace, "consumer", agentflow__org=event.org) as span:
             call = self._call(event, span.traceparent)
             spec = schedule_spec.trusted(event.spec)
