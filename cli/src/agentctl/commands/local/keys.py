@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -87,6 +86,8 @@ def revoke(
 
 def _with_store(data_dir: Path | None, work: Callable[[KeyStore], Awaitable[T]]) -> T:
     """Returns the result of work on the gateway's tables of the stack that runs in the data dir."""
+    import asyncio
+
     from agentctl.stack import find
     from agentflow_common.settings import DatabaseSettings
     from agentflow_gateway import keys
