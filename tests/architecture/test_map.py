@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentflow_common.definition.walks import reachable
 from tests.architecture import map as code_map
 
 
@@ -27,6 +28,12 @@ def test_no_circle_of_imports_joins_the_rooms_of_a_package(package: str) -> None
 
 def test_no_circle_of_imports_joins_modules() -> None:
     assert code_map.circles(code_map.imports_of_modules()) == []
+
+
+def test_a_worker_does_not_build_the_models_of_definitions() -> None:
+    needed = reachable(["agentflow_worker.app"], code_map.imports_of_modules())
+    assert len(needed) > 50
+    assert {name for name in needed if name.startswith("agentflow_common.definition.nodes")} == set()
 
 
 def test_a_circle_is_found_wherever_it_closes() -> None:

@@ -9,6 +9,7 @@ __all__ = [
     "model",
     "nodes",
     "parse",
+    "rates",
     "walks",
     "yaml_text",
 ]

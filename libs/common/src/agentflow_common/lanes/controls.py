@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import subjects
-from agentflow_common.definition.checks.lanes import RATE_MAX
+from agentflow_common.definition.rates import RATE_MAX
 from agentflow_common.errors import UNREADABLE
 from agentflow_common.lanes.fold import LaneConfig
 

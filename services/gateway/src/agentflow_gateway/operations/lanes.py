@@ -14,7 +14,7 @@ from nats.js import api
 from nats.js.errors import NotFoundError as StreamNotFoundError
 
 from agentflow_common import subjects
-from agentflow_common.definition.checks.lanes import RATE_MAX
+from agentflow_common.definition.rates import RATE_MAX
 from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, Problem
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, control_key, name_for, name_of

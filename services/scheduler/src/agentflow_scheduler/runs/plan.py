@@ -11,11 +11,11 @@ import msgspec
 
 from agentflow_common import ids
 from agentflow_common.definition import dependencies
-from agentflow_common.definition.checks.lanes import per_second
 from agentflow_common.definition.model import Edge, load_trusted
 from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, works
 from agentflow_common.definition.nodes.policy import Policy, Retry
 from agentflow_common.definition.nodes.types import AnyNode
+from agentflow_common.definition.rates import per_second
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import OutputRef
 from agentflow_common.expressions.language import parse_reference

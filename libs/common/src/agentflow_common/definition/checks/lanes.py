@@ -7,21 +7,13 @@ from typing import Final
 
 from agentflow_common.definition.nodes.calls import works
 from agentflow_common.definition.nodes.types import AnyNode
+from agentflow_common.definition.rates import RATE_MAX, RATE_MIN, per_second
 
 LANE_FIXES: Final = {  # by field: the fix for a text that does not match the field's pattern
     "lane": "name a worker pool by up to 64 letters, digits, '-' and '_', or write a template: '{{org}}-{{customer}}'",
     "pool": "name a worker pool by up to 64 letters, digits, '-' and '_'",
     "lane_rate": "write how many in a second, a minute or an hour: 10/s, 100/m, 500/h",
 }
-RATE_S = {"s": 1, "m": 60, "h": 3600}
-RATE_MIN: Final = 1 / 86_400  # once a day
-RATE_MAX: Final = 100_000.0
-
-
-def per_second(rate: str) -> float:
-    """Returns how many a second a rate allows: 1.667 for `100/m`."""
-    number, unit = rate.split("/")
-    return float(number) / RATE_S[unit]
 
 
 def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
