@@ -13,8 +13,6 @@ from agentflow_common.subjects import EntityKey
 class Decisions:
     """The decisions of one turn. Every kind of entity has a subclass."""
 
-    __slots__ = ("_evolve", "_state", "_trace", "decisions", "now_ms", "sends")
-
     marks: Sequence[int] | None = None  # for each send, how many decisions stand before it; None: all of them
     more: bool = False  # the turn was cut short: the entity decides again once this is written
     held: bool = False  # a step could not be offered, for want of room or because its workflow is paused

@@ -19,31 +19,12 @@ from agentflow_scheduler.runs.scope import Scope
 class RunDecisions(Decisions):
     """The decisions of one turn about a run. Each send is appended together with the decision before it."""
 
-    __slots__ = (
-        "_run",
-        "askers",
-        "at",
-        "failure",
-        "held",
-        "items",
-        "marks",
-        "needs",
-        "scope",
-        "successor",
-        "take",
-    )
-
-    marks: list[int]
-    needs: list[BlobRef]
-    askers: dict[str, str]
-
     def __init__(self, run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool]) -> None:
         super().__init__(run.state, now_ms, evolve, run.state.trace)
         self._run = run
-        self.marks = []
-        self.needs = []
-        self.askers = {}
-        self.held = False
+        self.marks: list[int] = []
+        self.needs: list[BlobRef] = []
+        self.askers: dict[str, str] = {}
         self.take = take  # asks for room for one more step in a worker pool; "": for a step that needs none
         self.scope = Scope(run.state, blobs)
         self.at = ""  # the step that is looked at, if any: an error of the engine is blamed on it

@@ -29,14 +29,7 @@ _HIDDEN: Final = {"inputs", "tool_args", "function_args", "condition", "parallel
 
 
 class PlanWork:
-    """What a task holds: kind, config without inputs, and the closures that give the inputs. fields: where an input
-    stands in the definition; reads: the steps that it speaks of; refs: those inputs that are a part of a step's output
-    as it is; keys: those that are a key of the shared state as it is."""
-
-    __slots__ = (
-        "config", "fields", "inputs", "keys", "kind", "prompt_ref", "reads", "refs", "retry", "state_args",
-        "workflow_ref",
-    )  # fmt: skip
+    """The work of a node as its tasks name it, with closures that compute the inputs."""
 
     def __init__(self, work: Work, retry: Retry, given: Mapping[str, Any], steps: Collection[str]) -> None:
         self.kind: str = work.type
@@ -47,15 +40,17 @@ class PlanWork:
         self.inputs = {name: compile_value(value, steps) for name, value in given.items()}
         own = f"{work.type}_args"  # of a tool or a function; they win over `inputs`
         named = getattr(work.config, own, ())
+        # By input: its place in the definition, and the steps that it refers to.
         self.fields = {name: f"{own if name in named else 'inputs'}.{name}" for name in given}
         known = dict.fromkeys(steps)
         self.reads = {name: frozenset(dependencies.referenced_steps(value, known)) for name, value in given.items()}
+        # Inputs that are exactly a part of a step's output, or exactly one key of the shared state.
         self.refs = {name: ref for name, value in given.items() if (ref := _output_ref(value)) is not None}
         self.keys = {name: key for name, value in given.items() if (key := _state_key(value))}
         self.config: dict[str, Any] = work.config.model_dump(mode="json", exclude=_HIDDEN, exclude_defaults=True)
 
     def resolve(self, scope: Scope) -> dict[str, Any]:
-        """Raises ExpressionError or NeedBlob."""
+        """Computes the inputs. Raises ExpressionError, NeedBlob."""
         given = gathered(self.inputs, scope, self.fields)
         if not self.state_args:
             return given
@@ -74,38 +69,7 @@ def _state_key(value: Any) -> str:
 
 
 class PlanNode:
-    """One node. sources: (step, condition) of its incoming edges; reads: steps that it reads without an edge.
-
-    targets: nodes that come one closer when this one is decided. back: the back edges that leave it, the innermost
-    first. work: what a worker (or a subworkflow) does for it; undo: what compensates that. lane_key: of a keyed lane.
-    values: resolvers of what the engine itself looks at (`over`, `duration`, `message`, ...).
-    """
-
-    __slots__ = (
-        "back",
-        "condition",
-        "config",
-        "for_each",
-        "id",
-        "kind",
-        "lane",
-        "lane_key",
-        "lane_limit",
-        "lane_rate",
-        "parallel",
-        "policy",
-        "priority",
-        "reads",
-        "retry",
-        "sources",
-        "targets",
-        "timeout_ms",
-        "undo",
-        "values",
-        "work",
-        "worker_policy",
-        "writes",
-    )
+    """One node, compiled."""
 
     def __init__(self, node: AnyNode, sources: list[tuple[str, str | None]], reads: list[str], steps: Collection[str]):
         self.id: str = node.id
@@ -114,10 +78,10 @@ class PlanNode:
         self.policy: Policy = node.policy
         self.retry: Retry = node.policy.retry
         self.timeout_ms: int | None = node.policy.timeout_ms
-        self.sources = sources
-        self.reads = reads
-        self.targets: list[str] = []
-        self.back: list[dependencies.Loop] = []
+        self.sources = sources  # (step, condition) of its incoming edges
+        self.reads = reads  # steps that it refers to without an edge
+        self.targets: list[str] = []  # nodes that wait for this one
+        self.back: list[dependencies.Loop] = []  # the back edges that leave it, the innermost first
         self.condition: str | None = node.condition or node.config.condition
         keyed = "{{" in node.lane
         self.lane: str = node.pool if keyed else node.lane
@@ -128,8 +92,8 @@ class PlanNode:
         self.writes = node.writes
         self.parallel: bool = node.type == "map" or bool(getattr(node.config, "parallel", False))
         self.for_each: str | None = getattr(node.config, "for_each", None)
-        self.work: PlanWork | None = None
-        self.undo: PlanWork | None = None
+        self.work: PlanWork | None = None  # for a worker or a subworkflow
+        self.undo: PlanWork | None = None  # its compensation
         values = all_inputs(node)
         for work in works(node):
             if work.path[0] == "compensate_with":
@@ -138,6 +102,7 @@ class PlanNode:
             else:
                 self.work = PlanWork(work, self.retry, arguments(work), steps)
                 values = {name: value for name, value in values.items() if name == "over" and node.type == "map"}
+        # What the engine itself computes: `over`, `duration`, `message`, ...
         self.values = {name: compile_value(value, steps) for name, value in values.items()}
         self.worker_policy: dict[str, Any] = node.policy.model_dump(
             mode="json", include={"quality", "sla_ms", "cache", "model", "on_truncated"}, exclude_defaults=True
@@ -145,18 +110,15 @@ class PlanNode:
 
 
 class Plan:
-    """raw: the definition as it stands in the log, shared by all runs of it. waits: for how many each node waits.
-    roots: nodes that wait for none. exits: nodes that come one closer when the loop of a back edge is left, once for
-    each edge that leads out of it. chain_steps: see runs/chain.py. bodies: a loop's nodes. Of a graph, outgoing: the
-    edges by source, schema: of its state, and no node waits for another."""
+    """A definition, compiled. The nodes of a graph-style workflow do not wait for each other."""
 
     def __init__(self, raw: dict[str, Any], chain_steps: int = CHAIN_STEPS) -> None:
         definition = load_trusted(raw)
         sources = dependencies.dependencies(definition)
         loops = dependencies.loops(definition, sources)
         reads = dependencies.order_dependencies(definition, sources, loops)
-        self.raw = raw
-        self.chain_steps = chain_steps
+        self.raw = raw  # the definition as the log has it, shared by all its runs
+        self.chain_steps = chain_steps  # see chain.py
         self.definition = definition
         self.workflow = definition.name
         self.graph = definition.graph
@@ -164,10 +126,11 @@ class Plan:
             node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)
             for node in definition.dag.nodes
         }
+        # How many others each node waits for, and the nodes that wait for none.
         self.waits = {node.id: len(self.waits_for(node)) for node in self.nodes.values()}
         self.roots = [name for name, count in self.waits.items() if not count]
-        self.outgoing: dict[str, list[Edge]] = {}
-        self.schema: Schema | None = None
+        self.outgoing: dict[str, list[Edge]] = {}  # a graph's edges by their source
+        self.schema: Schema | None = None  # of a graph's state
         if self.graph is not None:
             for edge in definition.dag.edges:
                 self.outgoing.setdefault(edge.source, []).append(edge)
@@ -175,6 +138,7 @@ class Plan:
                 self.schema = Schema(self.graph.state.json_schema)
         self.loops = loops
         self.bodies = {loop.edge: frozenset(loop.body) for loop in loops}
+        # Nodes that wait until the loop of a back edge is left, once for each edge that leads out of it.
         self.exits: dict[str, list[str]] = {loop.edge: [] for loop in loops}
         read = {source for node in self.nodes.values() for source in self.waits_for(node)}
         if self.graph is None:
@@ -194,6 +158,7 @@ class Plan:
 
     @staticmethod
     def waits_for(node: PlanNode) -> list[str]:
+        """Returns the nodes that must be decided before this one."""
         return list(dict.fromkeys([*(source for source, _ in node.sources), *node.reads]))
 
 
@@ -217,7 +182,7 @@ class Plans:
 
 
 def skip_reason(scope: Scope, node: PlanNode, revisited: bool) -> str:
-    """Why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob.
+    """Returns why the node is skipped, or the empty string. Raises ExpressionError, NeedBlob.
 
     revisited: a back edge leads to the node and was taken.
     """

@@ -17,6 +17,8 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Final
 
+import msgspec
+
 from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
@@ -38,76 +40,57 @@ from agentflow_scheduler.runs.plan import Plan, PlanNode
 IN_FLIGHT: Final = OPEN - {StepStatus.WAITING}
 HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})  # of its keyed lane, if it is in one
 EXTERNAL: Final = frozenset({StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN})
-_NOTHING: frozenset[str] = frozenset()  # one for all: an empty one takes 216 bytes
-_NO_FAULTS: Mapping[str, StepError] = {}
 
 
-class Run:
+class Run(msgspec.Struct, eq=False):
     """A run in memory. A dict without values serves as an ordered set; an empty set would take three times as much."""
 
-    __slots__ = (
-        "blockers_left",
-        "broken",
-        "cancelled_children",
-        "continuations",
-        "decided",
-        "dirty",
-        "ending_lost",
-        "ending_searched",
-        "external_waits",
-        "failed_children",
-        "faults",
-        "in_flight",
-        "in_superstep",
-        "loop_exits",
-        "next_children",
-        "open_children",
-        "past_help",
-        "plan",
-        "released",
-        "state",
-        "undecided_count",
-        "used_timers",
-    )
+    state: RunState
+    plan: Plan
 
-    def __init__(self, state: RunState, plan: Plan) -> None:
-        self.state = state
-        self.plan = plan
+    # Queues: what is yet to be looked at.
+    dirty: dict[str, None] = {}  # steps that changed, or may begin now
+    loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges are yet to be decided
+    continuations: dict[str, None] = {}  # `continue_as_new` steps that are due and wait for the others to end
+    next_children: dict[str, list[int]] = {}  # by expanded step: children not begun, the next one last
+
+    # Sets.
+    decided: dict[str, None] = {}  # steps and parts of steps whose status is final, and that were counted
+    in_flight: dict[str, None] = {}  # steps under way, without those that only hold parts
+    external_waits: dict[str, None] = {}  # steps that wait for a time, a signal, a person, or a run
+    in_superstep: frozenset[str] = frozenset()  # of a graph-style workflow
+    released: dict[tuple[str, int], None] = {}  # attempts (step key, number) that gave back their lane's slot
+    cancelled_children: dict[str, None] = {}  # `run:grace`, to which a cancel with a grace was sent
+
+    # Counters.
+    undecided_count: int = 0  # nodes of the plan or of the superstep
+    blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
+    open_children: dict[str, int] = {}  # by expanded step: children that are not decided
+    failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not completed
+
+    # What a crash or an error of the engine left behind. See ending.py and faults.py.
+    ending_lost: bool = False  # steps were closed for an ending that is not in the log
+    ending_searched: bool = False  # the cause of that ending was looked for
+    faults: Mapping[str, StepError] = {}  # steps that fail because of an error of the engine
+    broken: tuple[StepError, str] | None = None  # the error with which the run itself fails, and its step
+    past_help: bool = False  # the run can't be compensated either
+
+    used_timers: bool = False  # a timer was set at some time: it may have to be purged at the end
+
+    def __post_init__(self) -> None:
+        state, plan = self.state, self.plan
         state.definition = plan.raw
-
-        # Queues: what is yet to be looked at.
-        roots = list(state.active) if plan.graph else [current_key(state, name) for name in plan.roots]
-        self.dirty: dict[str, None] = dict.fromkeys([*state.steps, *roots])  # steps that changed, or may begin now
-        self.loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges are yet to be decided
-        self.continuations: dict[str, None] = {}  # `continue_as_new` steps that are due and wait for the others to end
-        self.next_children: dict[str, list[int]] = {}  # by expanded step: children not begun, the next one last
-
-        # Sets.
-        self.decided: dict[str, None] = {}  # steps and parts of steps whose status is final, and that were counted
-        self.in_flight: dict[str, None] = {}  # steps under way, without those that only hold parts
-        self.external_waits: dict[str, None] = {}  # steps that wait for a time, a signal, a person, or a run
-        self.in_superstep = frozenset(state.active) if state.active else _NOTHING  # of a graph-style workflow
-        self.released: dict[tuple[str, int], None] = {}  # attempts (step key, number) that gave back their lane's slot
-        self.cancelled_children: dict[str, None] = {}  # `run:grace`, to which a cancel with a grace was sent
-
-        # Counters.
-        self.undecided_count = len(plan.nodes) if plan.graph is None else len(self.in_superstep)  # nodes
-        self.blockers_left: dict[str, int] = {}  # by node, see `blockers`; no entry: as many as the plan says
-        self.open_children = {k: s.width for k, s in state.steps.items() if s.width >= 0}  # by expanded step
-        self.failed_children: dict[str, int] = {}  # decided, and not completed
-
-        # What a crash or an error of the engine left behind. See ending.py and faults.py.
-        self.ending_lost = False  # steps were closed for an ending that is not in the log
-        self.ending_searched = False  # the cause of that ending was looked for
-        self.faults: Mapping[str, StepError] = _NO_FAULTS  # steps that fail because of an error of the engine
-        self.broken: tuple[StepError, str] | None = None  # the error with which the run itself fails, and its step
-        self.past_help = False  # the run can't be compensated either
-
-        self.used_timers = bool(state.timers)  # a timer was set at some time: it may have to be purged at the end
+        if state.active:  # else all share one: an empty frozenset takes 216 bytes
+            self.in_superstep = frozenset(state.active)
+        self.undecided_count = len(plan.nodes) if plan.graph is None else len(state.active)
+        self.open_children = {key: step.width for key, step in state.steps.items() if step.width >= 0}
+        self.used_timers = bool(state.timers)
         for key, step in state.steps.items():
             self._note(key, step.status)
             if step.status is StepStatus.CANCELLED and state.out_seq and parent_of(key) is None:
                 self.ending_lost = True
+        roots = state.active if plan.graph else [current_key(state, name) for name in plan.roots]
+        self.dirty = dict.fromkeys([*state.steps, *roots])
 
     def apply(self, event: ev.Event, seq: int) -> None:
         """Folds a fact from the log."""
