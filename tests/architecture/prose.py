@@ -1,8 +1,7 @@
 """Finds the constructions that CONTRIBUTING's rules of prose rule out, in documents, docstrings and messages.
 
-    python -m tests.architecture.prose [PATH...]     lists what is left in these files or folders (default: everything)
+    python -m tests.architecture.prose [PATH...]     lists them in these files or folders (default: everything)
     python -m tests.architecture.prose --all PATH    adds comments and the docstrings of private functions
-    python -m tests.architecture.prose --update      lowers the numbers in prose_left.json to what is left
 
 A document is a markdown file outside its code, or the comments of a protobuf file.
 A docstring counts if it opens a module or belongs to something public.
@@ -16,11 +15,9 @@ from __future__ import annotations
 import argparse
 import ast
 import io
-import json
 import re
 import sys
 import tokenize
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +25,6 @@ from typing import NamedTuple
 from tests.architecture.test_stack_house_rules import SQL, name_of, tracked
 from tests.support.paths import ROOT
 
-LEFT = Path(__file__).with_name("prose_left.json")
 WORDS_MAX = 40  # the upper bound of a sentence in a document or a module's docstring; the aim is 25
 NOT_PROSE = ("examples/data/",)
 PARTS = ("libs", "services", "sdk", "cli", "benchmarks")  # their Python is read; of the tests only the documents are
@@ -252,32 +248,6 @@ def is_prose(path: Path) -> bool:
     return path.suffix == ".py" and name.startswith(PARTS) and path != Path(__file__)
 
 
-def package_of(name: str) -> str:
-    """Returns the package in whose total a file counts. It survives a move of the file inside the package."""
-    folders = name.split("/")[:-1]
-    return "/".join(folders[:2] if folders[:1] and folders[0] in ("libs", "services", "sdk") else folders[:1]) or "."
-
-
-def left() -> Counter[str]:
-    """Returns the number of findings in each package that has any."""
-    return Counter(package_of(f.path) for path in tracked() if is_prose(path) for f in findings(path))
-
-
-def allowed() -> dict[str, int]:
-    """Returns the number that is left in each package; of two sides of a merge conflict the lower one."""
-    found: dict[str, int] = {}
-    for package, count in re.findall(r'"(.+)": (\d+)', LEFT.read_text()):
-        found[package] = min(int(count), found.get(package, int(count)))
-    return found
-
-
-def _update() -> None:
-    now = left()
-    before = allowed() if LEFT.exists() else dict(now)
-    kept = {package: min(count, now[package]) for package, count in sorted(before.items()) if now[package]}
-    LEFT.write_text(json.dumps(kept, indent=2) + "\n")
-
-
 def _chosen(names: list[str]) -> list[Path]:
     paths = [Path(name).resolve() for name in names]
     for path in paths:
@@ -290,11 +260,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.architecture.prose", description=__doc__)
     parser.add_argument("paths", nargs="*", default=[str(ROOT)])
     parser.add_argument("--all", action="store_true", help="add comments and private docstrings, which do not count")
-    parser.add_argument("--update", action="store_true", help="lower the numbers in prose_left.json")
     arguments = parser.parse_args()
-    if arguments.update:
-        _update()
-        return 0
     found = [finding for path in _chosen(arguments.paths) for finding in findings(path, arguments.all)]
     for finding in found:
         print(finding)

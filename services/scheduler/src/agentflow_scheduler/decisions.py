@@ -1,4 +1,4 @@
-"""The collector of what a machine decides: decisions, and facts for other entities. Pure."""
+"""The collector of a machine's decisions, and of the facts that it sends to other entities. Pure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Decisions:
         self.record(event_type, fields)
 
     def record(self, event_type: type[ev.Decision], fields: dict[str, Any]) -> None:
-        """Does what `emit` does."""
+        """Adds a decision like `emit`, with its fields in a dict."""
         state = self._state
         event = event_type(
             org=state.org, run=state.run, ts=self.now_ms, seen=state.facts_seq, trace=self._trace, **fields
@@ -45,9 +45,7 @@ class Decisions:
         self.sends.append((to, event_type(org=to.org, run=to.name, ts=self.now_ms, **fields)))
 
     def groups(self) -> list[tuple[int, int]]:
-        """Returns how many decisions and sends belong together, in order: a decision's sends are
-        written with it.
-        """
+        """Returns the numbers of decisions and sends that are written together, in order."""
         if self.marks is None:
             return [(len(self.decisions), len(self.sends))]
         counts = [0] * (len(self.decisions) + 1)

@@ -34,12 +34,12 @@ Take = Callable[[str], bool]  # asks for room for one more step in a worker pool
 
 
 class EntityKind(NamedTuple):
-    """All that differs between the kinds of entities."""
+    """The functions and event types by which the kinds of entities differ."""
 
     begins: tuple[type[ev.Event], ...]  # facts with which a new entity begins
-    continues: tuple[type[ev.Event], ...]  # events with which the log may begin, if what stood before them is gone
-    new_state: Callable[[EntityKey, Any, int], State]  # of the first fact, which is folded
-    folding: Callable[[EntityKey, Any], LogFold[Any]]  # a fold that begins with a state, or with nothing
+    continues: tuple[type[ev.Event], ...]  # events with which the log may begin after its start was removed
+    new_state: Callable[[EntityKey, Any, int], State]  # returns the state after the first fact
+    folding: Callable[[EntityKey, Any], LogFold[Any]]  # returns a fold that begins with a state or with None
     host: Callable[[Any, Plans], Entity]
     decide: Callable[[Any, int, Blobs, Take], Decisions]
     is_over: Callable[[Any], bool]
@@ -105,7 +105,7 @@ def begin(key: EntityKey, event: ev.Event, seq: int) -> State | None:
 
 
 def host(key: EntityKey, state: State, plans: Plans) -> Entity:
-    """Returns the entity in memory. Raises what the definition of a run raises that can't be planned."""
+    """Returns the entity in memory. Raises an error if the definition of a run can't be planned."""
     return KINDS[key.kind].host(state, plans)
 
 
@@ -114,7 +114,7 @@ def decide_entity(key: EntityKey, entity: Entity, now_ms: int, blobs: Blobs, tak
 
 
 def is_over(key: EntityKey, state: State) -> bool:
-    """True if nothing is left to decide, whatever comes."""
+    """True if no fact can give the entity anything to decide any more."""
     return KINDS[key.kind].is_over(state)
 
 

@@ -1,5 +1,4 @@
-"""The fair order of all that wait for their turn, and the window of steps that are offered to a
-worker pool.
+"""The fair order of turns, and the window of steps that are offered to a worker pool.
 
 Pure. A worker pool is a first-in first-out queue, so fairness must be decided before a step is in
 it. The scheduler keeps the queue short: at most `steps_max` steps of each pool are offered and not
@@ -108,7 +107,7 @@ class Turns(Generic[T]):
 
 
 class Budget:
-    """The steps that a run may offer in one decision."""
+    """The number of steps that a run may offer in one decision."""
 
     __slots__ = ("_left", "denied")
 
@@ -117,7 +116,7 @@ class Budget:
         self.denied: set[str] = set()  # the pools in which it could not offer all
 
     def take(self, pool: str) -> bool:
-        """True if one more step may be offered to the pool, which counts it."""
+        """Counts one more step for the pool. Returns False if the pool has no room for it."""
         if self._left[pool] > 0:
             self._left[pool] -= 1
             return True
@@ -143,7 +142,7 @@ class Waiter(NamedTuple):
 
 
 class _Pool:
-    """One worker pool: what is under way in it, and which runs wait for room."""
+    """One worker pool: the steps under way in it, and the runs that wait for room."""
 
     __slots__ = ("clock", "promised", "served", "total", "turns", "under_way", "waiting")
 
@@ -185,7 +184,7 @@ class Window:
     A decision about a run calls `budget` first, then `opened` for each step that it offered, then
     `settle`. `closed` is called when a step is done, and `forget` when a run is over or served by
     another scheduler. When all runs of a turn are settled, `grants` returns the runs to decide
-    next. It is called until it returns none.
+    next. It is called until it returns an empty list.
     """
 
     def __init__(self, steps_max: int = STEPS_MAX, quantum: int = QUANTUM) -> None:
@@ -229,8 +228,9 @@ class Window:
         self.settle(Waiter(run, 0, 0), ())
 
     def budget(self, run: EntityKey) -> Budget:
-        """Returns what the run may offer now: what it was promised, or all the room of pools in
-        which no run waits.
+        """Returns the steps that the run may offer now: those that it was promised.
+
+        In a pool where no run waits it may use all the room.
         """
 
         def left(name: str) -> int:

@@ -1,7 +1,7 @@
-"""Errors that pass by themselves: a server that is away, that restarts, fails over, or has no room just now.
+"""Transient errors: a server is away, restarts, fails over, or has no room at the moment.
 
-The one place that knows them. `TRANSIENT` is for `except` and `suppress`.
-`as_retryable` makes the error that the caller gets.
+They are listed here only. `TRANSIENT` is for `except` and `suppress`. `as_retryable` makes the error that the caller
+gets.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The order in which an entity lived: the facts and decisions of its log, as its scheduler interleaved them.
+"""The fold of an entity's log: its facts and decisions in the order in which its scheduler handled them.
 
-Facts (`...in`) and decisions (`...out.*`) are written by different processes, so a fact may stand in the log before a
-decision that was taken without it. Each decision carries `seen`, the newest fact that it knew. The fold
+Different processes write facts (`...in`) and decisions (`...out.*`). So a fact may come before a decision in the log
+although that decision was taken without it. Each decision carries `seen`, the newest fact that it knew. The fold
 delays a fact until a decision that had seen it, or until the end of the log (ADR 0003).
 """
 
@@ -25,9 +25,9 @@ class LogFold(Generic[S]):
     def __init__(
         self,
         state: S,
-        facts: Container[type[ev.Event]],  # the types that count
+        facts: Container[type[ev.Event]],  # the types of facts that change the state
         evolve: Callable[[Any, ev.Event, int], None],
-        begin: Callable[[ev.Event, int], S] | None = None,  # makes the state from an event, while there is none
+        begin: Callable[[ev.Event, int], S] | None = None,  # returns the first state from an event; None: not yet
     ) -> None:
         self.state = state
         self.poison: list[int] = []  # sequences of messages that could not be folded; the fold goes on without them

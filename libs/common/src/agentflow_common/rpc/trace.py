@@ -135,7 +135,7 @@ class ArchivedEvent(Message, frozen=True):
 
 
 class ArchiveReply(Message, frozen=True):
-    """In sequence order; empty for a run that is unknown or another org's."""
+    """Events in sequence order; empty for a run that is unknown or belongs to another org."""
 
     events: tuple[ArchivedEvent, ...] = ()
     more: bool = False  # ask again after the last one
@@ -146,7 +146,7 @@ class RetentionReply(Message, frozen=True):
 
     keep_ms: int  # how long finished runs stay in the log, 0: forever
     set_by: str = ""
-    set_at: int = 0
+    set_at: int = 0  # ms since the epoch
     archived_runs: int = 0
     waiting_runs: int = 0  # old enough but still in the log; `waiting_for` says why
     waiting_for: str = ""
@@ -154,9 +154,8 @@ class RetentionReply(Message, frozen=True):
     log_messages: int = 0
     log_bytes: int = 0
     archived_to_seq: int = 0
-    # lost_from_seq, lost_to_seq: runs purged between these are in no archive (an older backup was put back); 0:
-    # none
-    lost_from_seq: int = 0
+    # Runs that were purged between these two sequences are not in the archive: an older backup was restored.
+    lost_from_seq: int = 0  # 0: no run is lost
     lost_to_seq: int = 0
 
 

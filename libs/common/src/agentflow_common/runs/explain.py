@@ -1,7 +1,7 @@
 """Explains in words what each open step of a run waits for. Pure: the run's state and its surroundings are arguments.
 
-`explain` never guesses. Where a part of the surroundings is unknown (a lane did not answer, say), it uses the state
-alone.
+`explain` never guesses. If a part of the surroundings is unknown, for example because a lane did not answer, it uses
+the state alone.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ class Pool(msgspec.Struct, frozen=True):
     paused: bool = False
     reason: str = ""
     limit: int | None = None
-    set_as: str = ""  # the name or pattern that paused and limit are set by
+    set_as: str = ""  # the name or pattern for which an operator set `paused` and `limit`
 
 
 class Surroundings(msgspec.Struct, frozen=True):
     """The state of everything around a run that its steps can wait for."""
 
-    now_ms: int  # the time
-    workflow_paused: str | None = None  # why, None if it is not
-    lanes: Mapping[str, LaneState] = {}  # keyed ones by name
-    pauses: Mapping[str, tuple[str, str]] = {}  # of paused ones, the name or pattern that is set, and why
+    now_ms: int
+    workflow_paused: str | None = None  # why it is paused; None if it is not
+    lanes: Mapping[str, LaneState] = {}  # keyed lanes by name
+    pauses: Mapping[str, tuple[str, str]] = {}  # by paused lane: the name or pattern that was paused, and why
     pools: Mapping[str, Pool] = {}
-    schedulers: int | None = None  # how many live, None if that is not known
+    schedulers: int | None = None  # how many are alive; None if that is not known
     visible_org: str = ""  # holders of other orgs are counted and not named
 
 
@@ -68,9 +68,9 @@ class Waiting(msgspec.Struct, frozen=True, omit_defaults=True):
     step: str
     kind: str  # see control.proto
     text: str
-    on: str = ""  # what it waits for
-    until: int = 0  # until, since: ms since the epoch, 0 if unknown
-    since: int = 0
+    on: str = ""  # the name of the step, lane, pool, signal or run that it waits for
+    until: int = 0  # ms since the epoch, 0 if unknown
+    since: int = 0  # ms since the epoch, 0 if unknown
     detail: dict[str, Any] = {}
 
 
@@ -128,7 +128,7 @@ def _ending(state: RunState, ending: Ending) -> str:
 
 
 def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
-    """(kind, text) of what keeps any step from being offered."""
+    """Returns (kind, text) of what keeps any step from being offered, or None."""
     if state.pause_requested:
         return "paused_run", "the run is paused"
     if around.workflow_paused is not None:
@@ -164,7 +164,7 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
 
 
 def _undoing(state: RunState, around: Surroundings) -> Iterator[Waiting]:
-    """The subworkflows that were told to end and have not."""
+    """Yields the subworkflows that were asked to end and have not."""
     timer = state.timers.get(timer_ids.CHILDREN)
     bound = f", and goes on without that {_in(timer.fire_at, around.now_ms)}" if timer else ""
     for place, child in state.undoing.items():
@@ -176,7 +176,7 @@ def _undoing(state: RunState, around: Surroundings) -> Iterator[Waiting]:
 
 
 def _last(waiting: Waiting, begun: Mapping[str, StepState]) -> Waiting:
-    """What a `continue_as_new` waits for whose turn has come: it comes after all that runs."""
+    """Returns what a `continue_as_new` waits for once its turn has come: everything that still runs."""
     others = [
         (key, step.status.value) for key, step in begun.items()
         if parent_of(key) is None and step.status is not StepStatus.PENDING
@@ -194,7 +194,7 @@ def _listed(steps: list[tuple[str, str]]) -> str:
 
 
 def _is_given_up(key: str, step: StepState, node: Any) -> bool:
-    """Whether the outcome of the step is not known, and the run goes on without it, unasked."""
+    """True if the outcome of the step is unknown and the run goes on without it. No person is asked."""
     if step.status is not StepStatus.OUTCOME_UNKNOWN or node is None:
         return False
     return key.endswith(UNDO) or (node.policy.on_failure == "continue" and node.policy.on_unknown != "ask")

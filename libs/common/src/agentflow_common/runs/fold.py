@@ -1,4 +1,4 @@
-"""The fold of a run's events: what may be known of a run, from its log alone.
+"""The fold of a run's events: it computes the state of a run from its log alone.
 
 `evolve(state, event, seq)` records facts and decisions; it decides nothing, reads no clock and needs no definition. The
 scheduler, the gateway's answers and every replay use this one fold, so they agree bit for bit. Facts and decisions are
@@ -39,9 +39,9 @@ def evolve(state: RunState, event: ev.Event, seq: int) -> None:
 
 
 def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
-    """The state that `run.submitted` begins. InvalidError for one that nobody could be told of."""
+    """Returns the state that `run.submitted` begins. Raises InvalidError for names that can't be part of a subject."""
     for name in (event.org, event.run, *([] if event.parent is None else [event.parent.run])):
-        ids.check_token(name, "a run's place")  # it becomes a part of subjects
+        ids.check_token(name, "a run's place")
     position = event.position or ev.SeedPosition()
     return RunState(
         org=event.org,
@@ -87,14 +87,17 @@ def _begin(event: ev.Event, seq: int) -> RunState | None:
 
 
 def readable(subject: str, data: bytes) -> ev.Event | None:
-    """The event in a message of a run's log; None for what can't be read, for a decision that the scheduler has not
-    written (folded, it would stand in the place of the fence), and for a fact among the decisions."""
+    """Returns the event in a message of a run's log, or None for a message that the fold must skip.
+
+    It skips what can't be read, a fact among the decisions, and a decision among the facts. The scheduler did not write
+    that one, and folded it would count as the fence.
+    """
     event = ev.try_decode(data)
     return event if isinstance(event, ev.Decision) == subjects.is_decision(subject) else None
 
 
 def fold(log: Iterable[tuple[int, ev.Event]]) -> RunState | None:
-    """The state of a run from its events as (sequence, event) in sequence order; None without `run.submitted`."""
+    """Returns the state of a run from its events, given as (sequence, event) in order; None without `run.submitted`."""
     run = RunFold()
     for seq, event in log:
         run.add(event, seq)

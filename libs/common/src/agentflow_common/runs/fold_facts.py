@@ -16,14 +16,14 @@ SIGNAL_IDS_MAX: Final = 2_000
 
 
 def drop_timers(state: RunState, key: str, attempt: int) -> None:
-    """Those of an attempt that is over."""
+    """Removes the timers of an attempt that is over."""
     if state.timers:
         state.timers.pop(timer_ids.timeout(key, attempt), None)
         state.timers.pop(timer_ids.heartbeat(key, attempt), None)
 
 
 def _submitted(_state: RunState, _event: ev.RunSubmitted) -> None:
-    """A second submission can't be: the first one is fenced with sequence 0."""
+    """Does nothing. A second submission can't be in the log, because the first is fenced with sequence 0."""
 
 
 def _cancel_requested(state: RunState, event: ev.RunCancelRequested) -> None:
@@ -88,14 +88,14 @@ def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
 
 
 def asks(state: RunState, key: str) -> bool:
-    """Whether the step waits for a person's word; otherwise its policy has decided already."""
+    """True if a step whose outcome is unknown waits for a person's answer. Otherwise its policy decides."""
     nodes = state.definition.get("dag", {}).get("nodes", ())
     node = next((found for found in nodes if found.get("id") == node_of(key)), None)
     return node is None or (not key.endswith(UNDO) and (node.get("policy") or {}).get("on_unknown") == "ask")
 
 
 def _active(state: RunState, key: str, attempt: int) -> StepState | None:
-    """The step if this attempt is the one that is offered or runs; None for a late or unknown report."""
+    """Returns the step if this attempt is offered or runs; None for a late or unknown report."""
     step = state.steps.get(key)
     if step is None or step.attempt != attempt or step.status not in ACTIVE:
         return None
@@ -121,7 +121,7 @@ def _progressed(state: RunState, event: ev.StepProgressed) -> None:
 
 
 def _count_usage(state: RunState, llm: ev.LlmUsage | None) -> None:
-    """Money spent counts even when the report comes too late to be used."""
+    """Counts the money spent, even when the report comes too late to be used."""
     if llm is not None:
         state.cost_nano += llm.cost_nano
         state.input_tokens += llm.input_tokens
@@ -149,7 +149,7 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
 
 
 def _begun(state: RunState, begun: ev.BegunStep, ts: int) -> None:
-    """Its worker goes on with the next step of the task."""
+    """Notes that the worker has begun the next step of the task."""
     following = state.step(begun.step)
     if following.status is StepStatus.PENDING:
         following.status = StepStatus.SCHEDULED
@@ -184,8 +184,10 @@ def _outcome_unknown(state: RunState, event: ev.StepOutcomeUnknown) -> None:
 
 
 def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
-    """Once for each child: a run that goes on under a new id says so with the status `continued`. What it cost counts
-    even when its end comes too late to be used."""
+    """Notes the end of a subworkflow, which comes once for each run of it.
+
+    A run that goes on under a new id has the status `continued`. The cost counts even when the end comes too late.
+    """
     state.cost_nano += event.cost_nano
     state.input_tokens += event.input_tokens
     state.output_tokens += event.output_tokens
@@ -210,7 +212,7 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
 
 
 def _undone(state: RunState, event: ev.ChildEnded) -> None:
-    """The end of a subworkflow whose step was closed before. One that completed all the same has undone nothing."""
+    """Notes the end of a subworkflow whose step was closed before. If it completed, it has undone nothing."""
     key = undoing_key(event.step, event.attempt)
     if event.status == "continued":
         state.undoing[key] = event.child
@@ -255,7 +257,7 @@ def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
 
 
 def _make_due(step: StepState, kind: str) -> None:
-    """Marks that what the step's timer was set for may happen."""
+    """Marks the step as due: the time of one of its timers has come."""
     if step.status not in TIMERS.get(kind, ()):
         return
     if kind == "step_total":

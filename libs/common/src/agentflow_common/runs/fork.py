@@ -1,8 +1,8 @@
 """Forks and retries: which steps of a run keep their result in a new run, and what the new run changes. Pure.
 
-A fork at a step keeps whatever that step does not lead to. A retry keeps all that has succeeded. What is kept becomes
-the new run's `seed`: it is folded into its steps before anything is decided, so the engine goes on from there. A step
-whose effect was undone by its compensation is never kept, nor is what came after it.
+A fork at a step keeps the results of all steps that this one does not lead to. A retry keeps all results of steps that
+succeeded. The kept results become the new run's `seed`. They are folded into its steps before anything is decided, so
+the engine goes on from there. A step that its compensation has undone is never kept, nor are the steps after it.
 """
 
 from __future__ import annotations
@@ -45,16 +45,14 @@ _MODEL: Final = re.compile(r"[^/\s]+/\S+\Z")
 class Changes(msgspec.Struct, frozen=True):
     """The changes that a new run makes to its origin's definition and inputs."""
 
-    # merged over the run's. The rest is by node id; step_inputs are merged over the node's arguments, prompts
-    # are references, models `provider/model`.
-    inputs: dict[str, Any] = {}
-    prompts: dict[str, str] = {}
-    models: dict[str, str] = {}
-    step_inputs: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, Any] = {}  # merged over the run's inputs
+    prompts: dict[str, str] = {}  # by node id: the reference of the prompt
+    models: dict[str, str] = {}  # by node id: `provider/model`
+    step_inputs: dict[str, dict[str, Any]] = {}  # by node id: merged over the node's arguments
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        """The nodes whose definition changes."""
+        """Returns the nodes whose definition changes."""
         return tuple(dict.fromkeys([*self.prompts, *self.models, *self.step_inputs]))
 
 
@@ -64,13 +62,13 @@ _NONE: Final = Changes()
 class Seed(msgspec.Struct):
     """The part of a run that a fork keeps."""
 
-    steps: dict[str, StepState]  # what is kept, by key
+    steps: dict[str, StepState]  # the kept steps by key
     position: SeedPosition = SeedPosition()  # where the run stands in its loops or its graph
-    again: frozenset[str] = frozenset()  # nodes that run from here on, though an earlier visit of one may be kept
+    again: frozenset[str] = frozenset()  # nodes that run again; earlier visits of them may be kept
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Keys of the steps whose result is kept."""
+        """Returns the keys of the steps whose result is kept."""
         return tuple(key for key, step in self.steps.items() if step.status in SETTLED)
 
 
@@ -105,7 +103,7 @@ def has_visits(definition: Definition) -> bool:
 
 
 def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
-    """The nodes that these lead to by any edge or reference, back edges too; they themselves belong to it."""
+    """Returns these nodes and all that they lead to by an edge, a back edge or a reference."""
     reads = order_dependencies(definition)
     into = {
         name: [*(source for source, _ in sources), *reads[name]] for name, sources in dependencies(definition).items()
@@ -117,7 +115,7 @@ def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
 
 
 def whole_of(at: str) -> str:
-    """The step that `at` is a child or an iteration of, or it itself."""
+    """Returns the step that `at` is a child or an iteration of, or `at` itself."""
     return at if at.endswith(UNDO) else parent_of(at) or at
 
 
@@ -145,7 +143,7 @@ def fork(state: RunState, before: RunState, definition: Definition, at: str, cha
 
 
 def _parts(state: RunState, definition: Definition, whole: str, at: str) -> dict[str, StepState]:
-    """The step as it was while it ran, with `at` as a part that is to be begun."""
+    """Returns the step as it was while it ran, with `at` as a part that has to begin."""
     step = state.steps[whole]
     made = _partial(state, whole, step, _asks(definition))
     begun = made[whole]
@@ -175,13 +173,16 @@ def _fork(state: RunState, before: RunState, definition: Definition, at: str) ->
 
 
 def _as_before(now: dict[str, int], before: dict[str, int], reach: set[str]) -> dict[str, int]:
-    """Returns the counts of now, but for the nodes in `reach`, and the edges that leave them, those of before."""
+    """Returns the counts of now. For the nodes in `reach` and the edges that leave them, returns those of before."""
     kept = {name: count for name, count in now.items() if name.partition("->")[0] not in reach}
     return kept | {name: count for name, count in before.items() if name.partition("->")[0] in reach}
 
 
 def retry(state: RunState, definition: Definition, changes: Changes) -> Seed:
-    """Returns the seed of a retry of a failed or cancelled run: every result, and the parts of steps that succeeded."""
+    """Returns the seed of a retry of a failed or cancelled run.
+
+    It keeps every result, and of a step that failed the parts that succeeded.
+    """
     if state.status not in {RunStatus.FAILED, RunStatus.CANCELLED}:
         what = "completed: fork it to run a part of it again" if state.status.terminal else f"{state.status}"
         raise TerminalError(f"run {state.run} is {what}; only a failed or cancelled run is retried", kind="not_failed")
@@ -205,22 +206,25 @@ def _position(state: RunState) -> SeedPosition:
 
 
 def _anew(definition: Definition) -> Seed:
-    """Nothing kept: a graph's state still holds what steps gave whose effect was undone."""
+    """Returns a seed that keeps nothing. The state of a graph may contain outputs of steps that were undone."""
     return Seed({}, SeedPosition(), frozenset(node.id for node in definition.dag.nodes))
 
 
 def _undone(state: RunState) -> set[str]:
-    """Nodes with an effect that a compensation took back, or tried to."""
+    """Returns the nodes that a compensation has undone, or tried to undo."""
     return {node_of(key) for key in state.steps if key.endswith(UNDO)}
 
 
 def _asks(definition: Definition) -> set[str]:
-    """The nodes whose unknown outcome a person is asked for: what is kept of them is asked again."""
+    """Returns the nodes for which a person decides an unknown outcome. In the new run the person is asked again."""
     return {node.id for node in definition.dag.nodes if node.policy.on_unknown == "ask"}
 
 
 def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, StepState], asked: set[str]) -> None:
-    """TerminalError if what may have taken effect would run again unasked. asked: nodes that are meant to run again."""
+    """Raises TerminalError if a step that may have taken effect would run again although no one has asked for that.
+
+    asked: nodes that are meant to run again.
+    """
     again = {
         node.id for node in definition.dag.nodes
         if node.policy.on_unknown == "retry" or (node.policy.on_unknown is None and node.type == "llm")
@@ -238,8 +242,10 @@ def _check_repeated(state: RunState, definition: Definition, kept: Mapping[str, 
 
 
 def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, StepState]:
-    """Settled steps with all their parts; one that failed, or whose outcome is not known, only where the definition
-    goes on without it (or asks for that again)."""
+    """Returns the settled steps with all their parts.
+
+    A step that failed, or whose outcome is unknown, is kept only if the definition goes on without it or asks again.
+    """
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
     asks = _asks(definition)
     kept: dict[str, StepState] = {}
@@ -262,8 +268,10 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
 
 
 def _partial(state: RunState, key: str, step: StepState, asks: set[str]) -> dict[str, StepState]:
-    """A step that had begun to run in parts: itself as it was then, the parts that succeeded or that a person is to be
-    asked for, and the others that had begun as parts that are to be begun again, in their turn."""
+    """Returns a step that had begun to run in parts, as it was then, and its parts that had begun.
+
+    It keeps the parts that succeeded and those that a person has to decide. The others begin again in their turn.
+    """
     begun = msgspec.structs.replace(step, status=StepStatus.RUNNING, error=None, reason="", finished_at=0, due=False)
     made = {key: begun}
     for name, part in state.steps.items():
@@ -279,14 +287,14 @@ def _begun_again(part: StepState) -> StepState:
 
 
 def stale_steps(definition: Definition, seed: Seed, changed: Iterable[str]) -> tuple[str, ...]:
-    """Nodes that are kept although an input that they had read is changed."""
+    """Returns the kept nodes that had read one of the changed inputs."""
     names = set(changed)
     kept = {node_of(key) for key in seed.steps} - seed.again
     return tuple(node.id for node in definition.dag.nodes if node.id in kept and names & set(_input_names(node)))
 
 
 def _input_names(node: Any) -> Iterator[str]:
-    """Names that the node's templates and conditions may read of the inputs; `inputs.x` gives `x`."""
+    """Yields the inputs that the node's templates and conditions may read; `inputs.x` gives `x`."""
     known = [text for _, text in texts(all_inputs(node))]
     for text in (*known, node.condition or "", node.config.condition or ""):
         if expressions.is_template(text):
@@ -295,8 +303,10 @@ def _input_names(node: Any) -> Iterator[str]:
 
 
 def edited(definition: Definition, seed: Seed, changes: Changes) -> Definition:
-    """The definition with other prompts, models and arguments. InvalidError for a node that can't have them, or whose
-    result is kept."""
+    """Returns the definition with other prompts, models and arguments.
+
+    Raises InvalidError for a node that can't have them, or whose result is kept.
+    """
     if not changes.nodes:
         return definition
     canonical = definition.canonical()
@@ -337,12 +347,12 @@ def _edit(node: dict[str, Any], name: str, changes: Changes) -> Iterator[Problem
 
 
 def merged_inputs(inputs: Any, changes: Mapping[str, Any]) -> Any:
-    """The run's inputs with the changed ones over them."""
+    """Returns the run's inputs with the changed ones over them."""
     return {**inputs, **changes} if isinstance(inputs, dict) else dict(changes) or inputs
 
 
 def encoded_steps(seed: Seed) -> dict[str, Any]:
-    """The kept steps as they stand in `run.submitted`. InvalidError above SEED_BYTES_MAX."""
+    """Returns the kept steps as `run.submitted` contains them. Raises InvalidError above SEED_BYTES_MAX."""
     steps: dict[str, Any] = msgspec.to_builtins(seed.steps)
     size = len(msgspec.json.encode(steps))
     if size > SEED_BYTES_MAX:

@@ -1,4 +1,4 @@
-"""What may be known of a run: the folded state, and how to read it. runs/fold.py folds it from the log."""
+"""The state of a run as its log gives it, and how to read it. runs/fold.py folds it."""
 
 from __future__ import annotations
 
@@ -80,23 +80,23 @@ class StepState(msgspec.Struct, omit_defaults=True):
 
     status: StepStatus = StepStatus.PENDING
     attempt: int = 0  # the newest one; 0: none
-    kind: str = ""  # of the node, or of what it holds: a loop's iterations have the kind of its body
+    kind: str = ""  # the type of its node; a part of a map or a loop has the type of the body
     output: Payload | None = None
     error: StepError | None = None  # of the newest attempt that failed
     scheduled_at: int = 0
     started_at: int = 0
     finished_at: int = 0
     width: int = -1  # how many children it has; -1: it is not an expanded step
-    due: bool = False  # its timer has fired, and what that was set for may happen
-    reason: str = ""  # why it was skipped or cancelled; of a step that is due, which timer it was
+    due: bool = False  # its timer has fired: the next attempt, the timeout or the end of the wait may follow
+    reason: str = ""  # why it was skipped or cancelled; the kind of timer that made it due
     llm: ev.LlmUsage | None = None
     expired: bool = False  # its total time is over
     lane: str = ""  # the keyed lane whose slot the attempt has or asks for; QUEUED without one: it gave the slot back
     granted: bool = False  # the attempt has the slot
-    waiting: str = ""  # waiting, until, child, detail: see StepWaiting
-    until: int = 0
-    child: str = ""
-    detail: dict[str, Any] = {}
+    waiting: str = ""  # the kind of thing that it waits for, see StepWaiting
+    until: int = 0  # when the wait ends by itself; 0: never
+    child: str = ""  # the run of its subworkflow
+    detail: dict[str, Any] = {}  # of a signal or an approval
     answers: tuple[Answer, ...] = ()
     iteration: int = 0  # of a loop step
     progress: float = 0.0
@@ -123,7 +123,7 @@ class Ending(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class RunState(msgspec.Struct, omit_defaults=True):
-    """Everything that the log says of a run."""
+    """Everything that the log states about a run."""
 
     org: str
     run: str
@@ -152,14 +152,14 @@ class RunState(msgspec.Struct, omit_defaults=True):
     input_tokens: int = 0
     output_tokens: int = 0
     redactions: dict[str, int] = {}
-    facts_seq: int = 0  # facts_seq, out_seq: newest folded sequence of facts, of decisions
-    out_seq: int = 0
+    facts_seq: int = 0  # sequence of the newest fact that is folded
+    out_seq: int = 0  # sequence of the newest decision that is folded
     priority: int = 0
     parent: ParentRef | None = None
     origin: OriginRef | None = None
     definitions: dict[str, dict[str, Any]] = {}
     depth: int = 0
-    signals: dict[str, list[Payload]] = {}  # those that no step has taken yet
+    signals: dict[str, list[Payload]] = {}  # by name; a step that takes one removes it
     signal_ids: list[str] = []
     pause_requested: bool = False
     pause_reason: str = ""
@@ -169,15 +169,15 @@ class RunState(msgspec.Struct, omit_defaults=True):
     cancelling: bool = False
     visits: dict[str, int] = {}  # how often each node of a loop has begun, from its second time on
     taken: dict[str, int] = {}  # how often each back edge was taken
-    superstep: int = 0  # superstep, active, shared: of a graph-style workflow
-    active: tuple[str, ...] = ()
-    shared: dict[str, Payload] = {}
-    undo: list[str] = []  # steps with a compensation, in the order of their begin
+    superstep: int = 0  # the number of the present superstep of a graph-style workflow
+    active: tuple[str, ...] = ()  # the steps of that superstep
+    shared: dict[str, Payload] = {}  # the shared state of a graph-style workflow
+    undo: list[str] = []  # steps with a compensation, in the order in which they began
     ending: Ending | None = None
     continued_as: str = ""
-    # subworkflows that were told to end and have not, by the step and attempt (`undoing_key`) that was closed
+    # subworkflows that were asked to end and have not, by the step and attempt (`undoing_key`) that was closed
     undoing: dict[str, str] = {}
-    patience_over: bool = False  # they were waited for as long as they may be
+    patience_over: bool = False  # the wait for them has lasted as long as it may
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)
@@ -215,13 +215,16 @@ def undoing_key(step: str, attempt: int) -> str:
 
 
 def undoing_steps(state: RunState) -> tuple[str, ...]:
-    """The steps whose subworkflows were told to end and have not."""
+    """Returns the steps whose subworkflows were asked to end and have not."""
     return tuple(dict.fromkeys(key.rpartition("/")[0] for key in state.undoing))
 
 
-@lru_cache(4096)  # asked many times of a key while its step is decided
+@lru_cache(4096)  # called many times for a key while its step is decided
 def parent_of(key: str) -> str | None:
-    """`analyze[3]` -> `analyze`, `refine@2` -> `refine`; None for a step that is no part of another."""
+    """Returns the step that the key is a child or an iteration of, or None.
+
+    `analyze[3]` -> `analyze`, `refine@2` -> `refine`.
+    """
     if key.endswith("]"):
         return key[: key.rindex("[")]
     at = key.find("@")
@@ -230,7 +233,7 @@ def parent_of(key: str) -> str | None:
 
 @lru_cache(4096)
 def node_of(key: str) -> str:
-    """The node of the definition that a step key belongs to: `analyze#2[3]:undo` -> `analyze`."""
+    """Returns the node of the definition that a step key belongs to: `analyze#2[3]:undo` -> `analyze`."""
     for end, char in enumerate(key):
         if char in "#[@:":
             return key[:end]
@@ -238,12 +241,12 @@ def node_of(key: str) -> str:
 
 
 def current_key(state: RunState, node: str) -> str:
-    """The key of the node's present visit."""
+    """Returns the key of the node's present visit."""
     return visit_key(node, state.visits[node]) if node in state.visits else node
 
 
 def newest_key(state: RunState, node: str) -> str:
-    """The key of the node's newest visit that has come to an end: what a node reads of a later one in its loop."""
+    """Returns the key of the node's newest visit that has ended. Earlier nodes of its loop read that visit."""
     visit = state.visits.get(node, 1)
     while visit > 1:
         step = state.steps.get(visit_key(node, visit))
@@ -254,7 +257,7 @@ def newest_key(state: RunState, node: str) -> str:
 
 
 def output_of(state: RunState, key: str) -> Payload:
-    """A step's output; an expanded step's is the list of its children's, null where a child has none.
+    """Returns a step's output. For an expanded step it is the list of its children's outputs, null for a child without.
 
     A child's value that is stored out of line stands in the list as `{"$blob": ..., "path": []}`.
     """
@@ -274,7 +277,7 @@ MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a 
 
 
 def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
-    """Stands for a value (or a part of one) that is stored out of line; the worker puts the value in its place."""
+    """Returns the marker of a value, or a part of one, that is stored out of line. The worker puts the value there."""
     return {MARKER: {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
 
 
@@ -283,7 +286,7 @@ def is_marker(value: Any) -> bool:
 
 
 def marked_ref(marker: dict[str, Any]) -> ev.BlobRef:
-    """The reference in a marker; InvalidError for one that the engine did not make."""
+    """Returns the reference in a marker. Raises InvalidError for a marker that the engine did not make."""
     try:
         return msgspec.convert(marker[MARKER], ev.BlobRef)
     except msgspec.ValidationError as error:

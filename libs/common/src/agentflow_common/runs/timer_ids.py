@@ -13,45 +13,45 @@ CHILDREN: Final = "children"  # the end of the wait for subworkflows that undo w
 
 
 def grace(grace_ms: int) -> str:
-    """The end of a cancel's grace period. A second cancel may name another one."""
+    """Returns the timer of the end of a cancel's grace period. A second cancel may name another one."""
     return f"grace:{grace_ms}"
 
 
 def timeout(step_key: str, attempt: int) -> str:
-    """The end of an attempt's time."""
+    """Returns the timer of the end of an attempt's time."""
     return f"timeout:{step_key}:{attempt}"
 
 
 def heartbeat(step_key: str, attempt: int) -> str:
-    """The time by which an attempt must have sent a sign of life."""
+    """Returns the timer of the next heartbeat that an attempt must send."""
     return f"heartbeat:{step_key}:{attempt}"
 
 
 def retry(step_key: str, attempt: int) -> str:
-    """The begin of the attempt after `attempt`, which failed."""
+    """Returns the timer of the begin of the attempt after `attempt`, which failed."""
     return f"retry:{step_key}:{attempt}"
 
 
 def total(step_key: str) -> str:
-    """The end of the time that a step has for all of its attempts, children and iterations."""
+    """Returns the timer of the end of the time for all attempts, children and iterations of a step."""
     return f"total:{step_key}"
 
 
 def wait(step_key: str) -> str:
-    """The end of a `wait` node."""
+    """Returns the timer of the end of a `wait` node."""
     return f"wait:{step_key}"
 
 
 def expire(step_key: str) -> str:
-    """The time at which a signal or an approval is no longer waited for."""
+    """Returns the timer of the end of the wait for a signal or an approval."""
     return f"expire:{step_key}"
 
 
 def escalate(step_key: str) -> str:
-    """The time at which an approval is put to further people."""
+    """Returns the timer by which further people are asked for an approval."""
     return f"escalate:{step_key}"
 
 
 def delay(step_key: str, iteration: int) -> str:
-    """The begin of the iteration of a loop that follows `iteration`."""
+    """Returns the timer of the begin of the iteration after `iteration` of a loop."""
     return f"delay:{step_key}:{iteration}"

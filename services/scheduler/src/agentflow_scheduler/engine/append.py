@@ -45,8 +45,9 @@ _ABOUT_THE_RUN: Final = (
 
 
 def subject_of(key: EntityKey, decision: ev.Decision) -> str:
-    """Returns the subject of a decision: a task's pool, `out.run` for decisions about the run, else
-    `out.step`.
+    """Returns the subject of a decision.
+
+    It is a task's pool, `out.run` for decisions about the run, or `out.step`.
     """
     if isinstance(decision, ev.StepScheduled):
         return subjects.out_task(key, decision.lane)
@@ -91,9 +92,7 @@ class Turn:
         return isinstance(self.entity, Lane) and len(self.sent) <= SEQUENCE_MAX and not refused
 
     def batches(self) -> list[list[tuple[int, int]]]:
-        """Returns atomic batches as counts of (decisions, facts), each batch as large as the server
-        accepts.
-        """
+        """Returns atomic batches as lists of (decisions, facts), each batch as large as the server accepts."""
         if not self.sent:
             total = len(self.decisions)
             return [[(min(ATOMIC_BATCH_MAX, total - at), 0)] for at in range(0, total, ATOMIC_BATCH_MAX)]

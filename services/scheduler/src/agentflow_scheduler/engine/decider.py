@@ -1,7 +1,7 @@
 """A turn's decisions: decide, append, and decide again what was refused, until nothing is left to decide.
 
-An entity whose append was refused is read again from the log and decided anew; its earlier decisions are forgotten. The
-same holds if nobody knows whether an append was written. An error of the engine itself is met as runs/faults.py says.
+An entity whose append was refused is read again from the log and decided anew. Its earlier decisions are forgotten. The
+same is done if it is unknown whether an append was written. runs/faults.py says what follows an error of the engine.
 """
 
 from __future__ import annotations
@@ -162,5 +162,5 @@ class Decider:
         return self._controls.is_paused(run.state.org, run.state.workflow)
 
     def _room(self, key: EntityKey, entity: Entity) -> Callable[[str], bool]:
-        """Returns the function that says whether one more step may be offered to a worker pool now."""
+        """Returns a function that is True if one more step may be offered to a worker pool now."""
         return self._memory.pools.room(key, self._is_paused(entity)) if isinstance(entity, Run) else unbounded

@@ -86,9 +86,7 @@ class Engine:
             await shards.stop()
 
     async def _join(self, states: dict[EntityKey, State]) -> None:
-        """Takes over the entities of new shards: decides what is missing, and sets timers that may
-        be missing.
-        """
+        """Takes over the entities of new shards: decides what is missing, and sets their timers again."""
         memory = self.memory
         for key, state in states.items():
             await memory.adopt(key, state)

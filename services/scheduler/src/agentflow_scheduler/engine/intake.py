@@ -1,4 +1,4 @@
-"""The facts that arrive: each is folded into its entity, which then has something to decide."""
+"""The intake of facts: each is folded into its entity, which may then have something to decide."""
 
 from __future__ import annotations
 
@@ -77,8 +77,6 @@ class Intake:
         state = begin(key, event, delivery.seq)
         if state is not None:
             return await self._memory.adopt(key, state)
-        if isinstance(
-            event, ev.RunCancelRequested | ev.SignalReceived
-        ):  # late: for a run that is over, or its successor
+        if isinstance(event, ev.RunCancelRequested | ev.SignalReceived):  # for a run that is over, or its successor
             return await self._memory.reload(key, delivery.seq)
         return None

@@ -1,6 +1,6 @@
-"""Reports how much this scheduler has in hand, once a second, in the bucket AF_LOAD.
+"""Reports the load of this scheduler once a second, in the bucket AF_LOAD.
 
-The gateway refuses more by it.
+The gateway refuses new runs by it.
 """
 
 from __future__ import annotations

@@ -1,5 +1,4 @@
-"""Removes from the log what stands before a checkpoint of a lane or a schedule, or before a
-schedule's end.
+"""Removes events from the log that a checkpoint of a lane or a schedule, or a schedule's end, replaces.
 
 The newest `schedule.listed` stays. The list of schedules is made of these events, and a scheduler
 with a snapshot from before a schedule's end learns of the end by it. The rest is removed when every
@@ -35,7 +34,7 @@ class Cut(NamedTuple):
 
 
 class Trimmer:
-    """Makes the cuts that `offer` takes, in the background."""
+    """Keeps the pending cuts and makes them in the background."""
 
     def __init__(self, event_log: EventLog) -> None:
         self._log = event_log

@@ -27,7 +27,7 @@ PARK_S_MAX: Final = 30.0
 
 
 class Memory:
-    """Entities by key, as the log says they are."""
+    """Entities by key, folded from the log."""
 
     def __init__(self, event_log: EventLog, settings: SchedulerSettings, clock: Clock) -> None:
         self._log = event_log

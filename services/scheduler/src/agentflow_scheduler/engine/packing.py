@@ -1,6 +1,4 @@
-"""Events as bytes of a bounded size: values that make an event too large are stored out of line
-(claim check).
-"""
+"""Events as bytes of a bounded size. Values that make an event too large are stored out of line (claim check)."""
 
 from __future__ import annotations
 
@@ -96,8 +94,7 @@ class Packer:
         """Returns the bytes of a fact for another entity.
 
         Raises RetryableError if a service that it needs does not answer, and InvalidError if no
-        such entity can exist. Either is a trouble of this entity, and not of all entities of the
-        turn.
+        such entity can exist. Either concerns this entity only, and not all entities of the turn.
         """
         ids.check_token(to.org, "an org")
         ids.check_token(to.name, "an entity")

@@ -1,4 +1,4 @@
-"""The engine's view of worker pools: which steps are under way in them, and which runs may offer more."""
+"""The engine's view of worker pools: the steps under way in them, and the runs that may offer more."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class Pools:
         self._budgets.pop(key, None)
 
     def on_folded(self, key: EntityKey, run: Run, event: ev.Event) -> None:
-        """Counts after a fact: its attempt may be over, and the worker may have begun the next step
-        instead.
-        """
+        """Counts after a fact. Its attempt may be over, and the worker may have begun the next step."""
         name = ev.step_of(event)
         if name:
             step = run.state.steps.get(name)
@@ -50,9 +48,9 @@ class Pools:
             self._window.opened(key, name, node.lane)
 
     def room(self, key: EntityKey, paused: bool) -> Callable[[str], bool]:
-        """Returns the function that says whether one more step of the run may be offered.
+        """Returns a function that is True if one more step of the run may be offered to a pool.
 
-        None of a paused workflow.
+        A paused workflow may offer no steps.
         """
         if paused:
             self._budgets.pop(key, None)

@@ -21,7 +21,7 @@ from agentflow_scheduler.shards.shards import Shards
 
 
 class Publisher:
-    """Carries out what decisions say, once they are in the log."""
+    """Carries out decisions once they are in the log."""
 
     def __init__(self, event_log: EventLog, memory: Memory, shards: Shards) -> None:
         self._log = event_log

@@ -1,6 +1,4 @@
-"""Timers as JetStream message schedules: the server writes `timer.fired` into the entity's `in`
-when one comes due.
-"""
+"""Timers as JetStream message schedules: the server writes `timer.fired` into the entity's `in` when one is due."""
 
 from __future__ import annotations
 
@@ -18,11 +16,9 @@ from agentflow_common.subjects import EntityKey
 
 
 async def set_timers(event_log: EventLog, timers: Iterable[tuple[EntityKey, str, Any]]) -> None:
-    """Publishes message schedules.
+    """Publishes message schedules. A time beyond the server's maximum is set to the maximum.
 
-    A timer that is set twice replaces itself; one that fires twice is folded once.
-
-    A time beyond the server's maximum is set to the maximum.
+    A timer that is set twice replaces itself. A timer that fires twice is folded once.
     """
     futures = []
     for key, name, timer in timers:

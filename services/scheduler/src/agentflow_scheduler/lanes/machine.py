@@ -33,7 +33,7 @@ from agentflow_common.lanes.fold import (
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.fairness import Rank, Turns
 
-QUEUE_MAX: Final = 100_000  # attempts that wait; a later one is refused, and its retry policy says what follows
+QUEUE_MAX: Final = 100_000  # attempts that wait; one more is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least time before the attempt that follows a refused one
 GRANTS_MAX: Final = 450  # of one turn: with what they send, they fit one atomic batch
 CHECKPOINT_EVENTS: Final = 3_000  # between two checkpoints: about 1,000 attempts, and at least twice its slots
@@ -47,12 +47,12 @@ class Lane:
 
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
-        # the limits that operators set; nothing is granted until the log says the same. None: as the log says
+        # The limits that operators set. Until the log has the same limits, no slot is granted. None: those of the log.
         self.wanted = wanted
         self.asked: LaneConfig | None = None  # the limits that were sent to the lane's log
         self.index = _Index(state)
-        # holders that were notified of their slot since the lane was read: a crash may have come between grant and
-        # notice. A second notice does no harm.
+        # Holders that were notified of their slot since the lane was read. A crash may have come between grant and
+        # notice, so the others are notified again. A second notice does no harm.
         self.notified: set[str] = set()
         self.cut: tuple[int, int] | None = None  # (facts, decisions) that the newest checkpoint replaces
         self.quiet = False  # it might have left memory when it was last asked
@@ -76,11 +76,9 @@ class Lane:
             evolve(state, event, seq)
 
     def may_go(self, now_ms: int) -> bool:
-        """True if the lane may leave memory: a new one would decide the same, and no fact came
-        since the last call.
+        """True if the lane may leave memory: a new one would decide the same, and no fact came since the last call.
 
-        If a fact comes later, the fence refuses the new lane's decision, and the lane is read from
-        the log.
+        If a fact comes later, the fence refuses the new lane's decision, and the lane is read from the log.
         """
         state = self.state
         plain = state.idle and not state.timers and state.config == LaneConfig() and state.tat_us <= now_ms * 1000
@@ -107,7 +105,7 @@ class LaneDecisions(Decisions):
 def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
     """Decides everything that can be decided now, at most about GRANTS_MAX grants."""
     state = lane.state
-    # the server's clock fires the timers and may be ahead of this machine's: a time that it says has come, has come
+    # The server's clock fires the timers and may be ahead of this machine's, so it counts if it is a little ahead.
     ahead = 0 < state.clock - now_ms <= SKEW_MS_MAX
     out = LaneDecisions(lane, state.clock if ahead else now_ms)
     if len(lane.notified) < len(state.holders) and not _notify_holders(lane, out):
@@ -236,5 +234,5 @@ class _Index:
         self._turns.moved(org)
 
     def pick(self) -> SlotRequest | None:
-        """Returns the attempt whose turn it is; None if none waits."""
+        """Returns the attempt whose turn it is, or None."""
         return self._turns.next()

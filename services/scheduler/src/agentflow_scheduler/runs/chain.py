@@ -21,13 +21,13 @@ from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
 
-BYTES_MAX: Final = 16 * 1024  # of what they add to the task
-SLOW_MS: Final = 50  # after a step that took longer, a task of its own costs next to nothing
+BYTES_MAX: Final = 16 * 1024  # that the steps may add to the task
+SLOW_MS: Final = 50  # compared with a step that took longer, the cost of a task of its own is small
 KINDS: Final = frozenset({"tool", "function"})
 
 
 def extend(run: Run, out: RunDecisions) -> None:
-    """Adds to the newest offer the steps that follow it, if that offer is all that the run has under way."""
+    """Adds the steps that follow to the newest offer, if the run has nothing else under way."""
     task = out.decisions[-1] if out.decisions else None
     if not isinstance(task, ev.StepScheduled) or task.kind not in KINDS or run.plan.graph or run.plan.loops:
         return

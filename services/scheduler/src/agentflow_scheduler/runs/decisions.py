@@ -1,4 +1,4 @@
-"""What a turn works with: the collector of the decisions about a run, and the step that is looked at. Pure."""
+"""The tools of a turn: the collector of the decisions about a run, and the context of one step. Pure."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class RunDecisions(Decisions):
         self.askers: dict[str, str] = {}
         self.take = take  # asks for room for one more step in a worker pool; "": for a step that needs none
         self.scope = Scope(run.state, blobs)
-        self.at = ""  # the step that is looked at, if any: an error of the engine is blamed on it
+        self.at = ""  # the step that is being decided, if any: it is blamed for an error of the engine
         self.failure: tuple[StepError, str] | None = None  # the error that the run fails with, and its step
         self.successor = ""  # the `continue_as_new` step by which the run ends
-        self.items: dict[str, tuple[str, list[Any]]] = {}  # of expanded steps, see steps/inputs.py
+        self.items: dict[str, tuple[str, list[Any]]] = {}  # by expanded step, see `items_of` in steps/inputs.py
 
     def ask(self, refs: Iterable[BlobRef]) -> None:
-        """Notes the values that the step needs that is looked at."""
+        """Notes values that the present step needs."""
         for ref in refs:
             self.needs.append(ref)
             self.askers.setdefault(ref.sha256, self.at)
@@ -51,7 +51,7 @@ class RunDecisions(Decisions):
 
 
 class StepContext:
-    """The step that is looked at: what the functions about one step are given."""
+    """One step in a turn. The functions that decide about one step take it as `at`."""
 
     __slots__ = ("key", "node", "out", "run")
 

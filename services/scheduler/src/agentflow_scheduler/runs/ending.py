@@ -29,7 +29,7 @@ from agentflow_scheduler.runs.saga import effective_steps, is_undone, undo_steps
 from agentflow_scheduler.runs.steps import attempts, lane_slots, subworkflows
 from agentflow_scheduler.runs.steps.verdict import error_of, fails_run
 
-CHILDREN_MS: Final = 6 * 3_600_000  # that a run waits for its subworkflows to undo, for each level that may be below it
+CHILDREN_MS: Final = 6 * 3_600_000  # how long a run waits for its subworkflows to undo, for each level below it
 
 
 def close_all(run: Run, out: RunDecisions, reason: str, force: bool = False) -> None:

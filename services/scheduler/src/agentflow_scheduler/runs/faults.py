@@ -1,8 +1,8 @@
-"""Errors of the engine itself: how a run goes on after one. Pure.
+"""Errors of the engine itself, and how a run goes on after one. Pure.
 
 The run is read from the log again, without the decisions that were not written, and is decided anew:
 
-1. The step at fault fails for good. What follows is what its policy says.
+1. The step at fault fails for good. Its policy says what follows.
 2. If that does not help, or no step is at fault, the run fails and is compensated.
 3. If that can't be decided either, the run ends at once. Its last event names what is not undone.
 """
@@ -23,7 +23,7 @@ FAULTS_MAX: Final = 12  # steps of one run that may fail in one turn because of 
 
 
 class StepFault(Exception):
-    """An error that no definition accounts for, and the step at which it came; "" if at no step."""
+    """An error that is not a mistake in the definition, and the step at which it came (or "")."""
 
     def __init__(self, step: str, cause: Exception) -> None:
         super().__init__(f"{step}: {type(cause).__name__}: {cause}")
@@ -32,7 +32,7 @@ class StepFault(Exception):
 
 
 class LostValueError(RetryableError):
-    """A value that the step asks for and that can't be fetched now."""
+    """A value that the step needs can't be fetched now."""
 
     def __init__(self, step: str, cause: RetryableError) -> None:
         super().__init__(cause.message, kind=cause.kind, retry_after_ms=cause.retry_after_ms)
@@ -51,7 +51,7 @@ def at_step(step: str) -> Iterator[None]:
 
 
 class Faults:
-    """The errors of one run in one turn, and how far it had to go because of them."""
+    """The errors of one run in one turn, and which of the ways above the run has to take."""
 
     def __init__(self) -> None:
         self._steps: dict[str, StepError] = {}
@@ -59,7 +59,7 @@ class Faults:
         self._past_help = False
 
     def meet(self, error: Exception) -> bool:
-        """Takes the error in. Returns False if nothing more can be done."""
+        """Takes the error into account. Returns False if nothing more can be done."""
         if self._past_help:
             return False
         step = getattr(error, "step", "")
@@ -73,7 +73,7 @@ class Faults:
         return True
 
     def mark(self, run: Run) -> None:
-        """Lets the run, as it was just read from the log, be decided accordingly."""
+        """Marks a run that was just read from the log, so that the next decision heeds the errors."""
         run.faults = dict(self._steps)
         run.broken = self._run
         run.past_help = self._past_help

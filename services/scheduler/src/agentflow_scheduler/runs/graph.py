@@ -52,7 +52,7 @@ class EdgeError(InvalidError):
 def begin_superstep(run: Run, out: RunDecisions) -> bool:
     """Begins the next superstep once all active nodes are decided.
 
-    Returns False if there is none, or if it fails (see `out.failure`). Raises NeedBlob.
+    Returns False if the graph has ended, or if it fails (see `out.failure`). Raises NeedBlob.
     """
     state, plan = run.state, run.plan
     out.at = ""
@@ -196,13 +196,13 @@ def _written(writes: dict[str, str]) -> dict[str, str]:
 
 
 def _given(node: PlanNode, output: Any) -> dict[str, Any]:
-    """Returns what a node gives to the state. Raises InvalidError."""
+    """Returns the values that a node writes to the state. Raises InvalidError."""
     writes = node.writes
     if isinstance(writes, str):
         return {writes: output}
     if writes is not None:
         return {name: _part(output, part) for name, part in writes.items()}
-    if output is None or node.kind == "wait":  # that time has passed is no part of the state
+    if output is None or node.kind == "wait":  # the output of a `wait` does not belong in the state
         return {}
     if not isinstance(output, dict):
         raise StateError(

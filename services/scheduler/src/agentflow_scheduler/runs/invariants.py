@@ -1,7 +1,7 @@
-"""What the bookkeeping of a run must equal, computed from its state. Pure.
+"""The invariants of the bookkeeping of a run. Pure.
 
-The machine keeps the fields of `Run` up to date step by step, so that a decision costs no more than what changed. Here
-each of them is computed anew. The property tests and the simulation do so after every decision.
+The machine keeps the fields of `Run` up to date step by step, so that the cost of a decision depends on the changes
+only. Here each field is computed anew from the state. The property tests and the simulation do so after every decision.
 
 Two things are not checked. A step that is dirty has not been looked at since it changed, so it is not counted yet. And
 once a run ends, by a failure or a cancel, the machine follows only what it closes and undoes.

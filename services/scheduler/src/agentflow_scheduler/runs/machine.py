@@ -1,10 +1,10 @@
 """The run machine: decides what happens next in a run, as a pure function of its folded state.
 
-There is no I/O, no clock and no randomness in here. `decide` goes through these in order, and one that is not over yet
-ends the turn:
+There is no I/O, no clock and no randomness in here. `decide` goes through these phases in order. The first one that is
+not over ends the turn:
 
 1. Start: a run that is pending is started, and the timer of its deadline is set.
-2. Ending: a run that is being compensated goes on with that. Nothing else is looked at any more.
+2. Ending: a run that is being compensated goes on with that. Nothing else is decided any more.
 3. Cancel: a run that was asked to cancel is closed and compensated, after its grace period.
 4. Deadline: a run that takes too long fails.
 5. Pause: a paused run begins nothing.
@@ -45,11 +45,11 @@ from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> RunDecisions:
     """Decides everything that can be decided now.
 
-    blobs: the values stored out of line that may be looked into, by SHA-256. take: asks for room in a worker pool, see
+    blobs: the fetched values that are stored out of line, by SHA-256. take: asks for room in a worker pool, see
     RunDecisions.
 
-    Raises StepFault for an error of the engine itself. The run's state then holds a part of the decisions and is of no
-    use. It has to be read from the log again and decided as faults.py says.
+    Raises StepFault for an error of the engine itself. The run's state then contains a part of the decisions and can't
+    be used. It has to be read from the log again and decided as faults.py says.
     """
     out = RunDecisions(run, now_ms, blobs, take)
     try:
@@ -103,7 +103,7 @@ def _start(run: Run, out: RunDecisions) -> None:
 
 
 def _pause(run: Run, out: RunDecisions) -> None:
-    """Gives the slots of keyed lanes back. Steps that run go on, and what they report is looked at after the pause."""
+    """Gives the slots of keyed lanes back. Running steps go on, and their reports are decided on after the pause."""
     state = run.state
     if state.status is not RunStatus.PAUSED:
         out.emit(ev.RunPaused, reason=state.pause_reason, by=state.paused_by)
@@ -124,7 +124,7 @@ def _advance(run: Run, out: RunDecisions) -> None:
             if run.state.status.terminal or not graph.begin_superstep(run, out):
                 break
             _advance_steps(run, out, waiting)
-    finally:  # a back edge or a graph may want a value, too
+    finally:  # a back edge or a graph may need a value, too
         run.dirty.update(waiting)
     out.at = ""
     if out.failure is not None:

@@ -2,9 +2,9 @@
 
 The bookkeeping is derived from the state and is never stored. invariants.py says what each field must equal.
 
-- `apply` folds a fact and marks the step that it is about as dirty.
-- machine.py looks at every dirty step once and takes it out of `dirty`. What it decides is folded as well, and may make
-  further steps dirty.
+- `apply` folds a fact and marks its step as dirty.
+- machine.py decides about every dirty step once and takes it out of `dirty`. It folds each decision as well, which may
+  make further steps dirty.
 - A step whose status is final is counted once, by `mark_final`. That counts down the steps that wait for it, and a
   step becomes dirty when its count reaches 0.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -40,6 +41,7 @@ from agentflow_scheduler.runs.plan import Plan, PlanNode
 IN_FLIGHT: Final = OPEN - {StepStatus.WAITING}
 HOLDS_SLOT: Final = frozenset({StepStatus.QUEUED, *ACTIVE})  # of its keyed lane, if it is in one
 EXTERNAL: Final = frozenset({StepStatus.WAITING, StepStatus.OUTCOME_UNKNOWN})
+_NO_FAULTS: Final[Mapping[str, StepError]] = MappingProxyType({})  # one for all runs
 
 
 class Run(msgspec.Struct, eq=False):
@@ -48,9 +50,9 @@ class Run(msgspec.Struct, eq=False):
     state: RunState
     plan: Plan
 
-    # Queues: what is yet to be looked at.
+    # Queues of what has yet to be decided.
     dirty: dict[str, None] = {}  # steps that changed, or may begin now
-    loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges are yet to be decided
+    loop_exits: dict[str, None] = {}  # nodes that are final, and whose back edges have yet to be decided
     continuations: dict[str, None] = {}  # `continue_as_new` steps that are due and wait for the others to end
     next_children: dict[str, list[int]] = {}  # by expanded step: children not begun, the next one last
 
@@ -68,10 +70,10 @@ class Run(msgspec.Struct, eq=False):
     open_children: dict[str, int] = {}  # by expanded step: children that are not decided
     failed_children: dict[str, int] = {}  # by expanded step: children that are decided and not completed
 
-    # What a crash or an error of the engine left behind. See ending.py and faults.py.
+    # Traces of a crash or of an error of the engine. See ending.py and faults.py.
     ending_lost: bool = False  # steps were closed for an ending that is not in the log
-    ending_searched: bool = False  # the cause of that ending was looked for
-    faults: Mapping[str, StepError] = {}  # steps that fail because of an error of the engine
+    ending_searched: bool = False  # the cause of that ending was searched for
+    faults: Mapping[str, StepError] = _NO_FAULTS  # steps that fail because of an error of the engine
     broken: tuple[StepError, str] | None = None  # the error with which the run itself fails, and its step
     past_help: bool = False  # the run can't be compensated either
 
@@ -80,7 +82,7 @@ class Run(msgspec.Struct, eq=False):
     def __post_init__(self) -> None:
         state, plan = self.state, self.plan
         state.definition = plan.raw
-        if state.active:  # else all share one: an empty frozenset takes 216 bytes
+        if state.active:  # otherwise all share one, because an empty frozenset takes 216 bytes
             self.in_superstep = frozenset(state.active)
         self.undecided_count = len(plan.nodes) if plan.graph is None else len(state.active)
         self.open_children = {key: step.width for key, step in state.steps.items() if step.width >= 0}
@@ -121,7 +123,7 @@ class Run(msgspec.Struct, eq=False):
             self.external_waits.pop(key, None)
 
     def blockers(self, node: str) -> int:
-        """Returns how many of the nodes that this one waits for are undecided."""
+        """Returns the number of undecided nodes that this one waits for."""
         return self.blockers_left.get(node, self.plan.waits[node])
 
     def mark_final(self, key: str) -> None:
@@ -159,7 +161,7 @@ class Run(msgspec.Struct, eq=False):
             raise InvalidError(self.faults[key].message)
 
     def worker_continues(self, event: ev.Event) -> bool:
-        """True if the worker goes on by itself after this fact, so that there is nothing to decide now."""
+        """True if the worker goes on by itself after this fact, so that nothing has to be decided now."""
         if not isinstance(event, ev.StepCompleted) or event.begun is None:
             return False
         state = self.state
@@ -191,7 +193,7 @@ class Run(msgspec.Struct, eq=False):
         return parent is None or parent.status is not StepStatus.RUNNING or parent.expired
 
 
-@lru_cache(4096)  # asked many times of a key while its step is decided
+@lru_cache(4096)  # called many times for a key while its step is decided
 def is_undo(key: str) -> bool:
     return key.endswith(UNDO)
 

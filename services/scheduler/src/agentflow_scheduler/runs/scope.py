@@ -1,7 +1,7 @@
-"""What the expressions of a definition may see of a run, and values compiled to closures over it. Pure.
+"""The scope of a run: the values that the expressions of its definition may read, and closures that compute them. Pure.
 
-Values that are stored out of line are passed on by reference; only an expression that looks inside one asks for it
-(`NeedBlob`), and the shell fetches it and decides again.
+Values that are stored out of line are passed on by reference. Only an expression that looks inside one asks for it
+(`NeedBlob`). The engine then fetches the value and decides again.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from agentflow_common.runs.state import (
 
 LOOK_BYTES_MAX: Final = 32 * 1024 * 1024  # of values stored out of line that are looked into at once
 NOT_DONE: Final = frozenset({StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN})
-RAN: Final = frozenset({StepStatus.COMPLETED, *NOT_DONE})  # what follows such a step is not skipped with it
+RAN: Final = frozenset({StepStatus.COMPLETED, *NOT_DONE})  # the steps after such a step are not skipped with it
 T = TypeVar("T")
 _MISSING: Final = object()
 _WHOLE_OUTPUT: Final = re.compile(r"\{\{\s*([A-Za-z_]\w*)\.output\s*\}\}\Z")
 
 
 class NeedBlob(Exception):
-    """An expression looks inside values that are stored out of line and not at hand."""
+    """An expression looks inside values that are stored out of line and not fetched yet."""
 
     def __init__(self, refs: Iterable[BlobRef]) -> None:
         self.refs = tuple(dict.fromkeys(refs))
@@ -48,7 +48,7 @@ class NeedBlob(Exception):
 
 
 class FieldError(ExpressionError):
-    """What is wrong in a field of a definition: `tool_args.to[0]`."""
+    """An error in a field of a definition, for example `tool_args.to[0]`."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -57,7 +57,7 @@ class FieldError(ExpressionError):
 
 
 def at_field(field: str, error: InvalidError) -> FieldError:
-    """The error with the field that it is in, or that holds the field that it is in."""
+    """Returns the error with the name of the field that it is in, put before the name of an inner field."""
     if not isinstance(error, FieldError):
         return FieldError(field, error.message)
     return FieldError(f"{field}{'' if error.field.startswith('[') else '.'}{error.field}", error.reason)
@@ -66,10 +66,9 @@ def at_field(field: str, error: InvalidError) -> FieldError:
 def gathered(
     resolvers: Mapping[str, Callable[[Scope], Any]], scope: Scope, fields: Mapping[str, str] | None = None
 ) -> dict[str, Any]:
-    """All of the values; those that need something fetched ask for it together, so that a run has few rounds to go.
+    """Computes all of the values. If several need values that are not fetched yet, they ask for them together.
 
-    fields: where each value stands in the definition, for the error of one that can't be computed.
-    Raises ExpressionError, NeedBlob.
+    fields: the place of each value in the definition, for errors. Raises ExpressionError, NeedBlob.
     """
     values: dict[str, Any] = {}
     needs: dict[BlobRef, None] = {}
@@ -96,7 +95,7 @@ def _bound(refs: Iterable[BlobRef]) -> None:
 
 
 def fitting(value: T, what: str) -> T:
-    """The value, if it can be stored. Raises ExpressionError."""
+    """Returns the value if it can be stored. Raises ExpressionError."""
     try:
         size = len(msgspec.json.encode(value))
     except (UnicodeEncodeError, OverflowError, RecursionError, TypeError) as error:
@@ -118,22 +117,23 @@ def _markers(value: Any) -> Iterator[BlobRef]:
 
 
 class Scope:
-    """A run's inputs and steps, and names that mean something here alone. blobs: values by SHA-256. over: values that
-    are about to stand in the shared state. own: the step that its node's name means, if not the newest of it."""
+    """A run's inputs and steps, and local names."""
 
     __slots__ = ("blobs", "local", "over", "own", "state")
 
     def __init__(self, state: RunState, blobs: Mapping[str, Any], local: Mapping[str, Any] | None = None) -> None:
         self.state = state
-        self.blobs = blobs
-        self.local = local or {}
-        self.over: Mapping[str, Any] = {}
-        self.own = ""
+        self.blobs = blobs  # fetched values by SHA-256
+        self.local = local or {}  # names that have a value here only, for example the item of a map
+        self.over: Mapping[str, Any] = {}  # values that will replace those of the shared state
+        self.own = ""  # the visit of its node that the node's name refers to; "": the newest that has ended
 
     def within(self, local: Mapping[str, Any]) -> Scope:
+        """Returns a scope of the same run with these local names."""
         return Scope(self.state, self.blobs, local)
 
     def look(self, payload: Payload) -> Any:
+        """Returns the value itself. Raises NeedBlob."""
         if payload.ref is None:
             return payload.value
         if payload.ref.sha256 not in self.blobs:
@@ -141,7 +141,7 @@ class Scope:
         return self.blobs[payload.ref.sha256]
 
     def inside(self, value: Any) -> Any:
-        """The value itself, where markers stand for what is stored out of line. Raises ExpressionError, NeedBlob."""
+        """Returns the value with the values of all markers in it. Raises ExpressionError, NeedBlob."""
         if not holds_marker(value):
             return value
         missing = dict.fromkeys(ref for ref in _markers(value) if ref.sha256 not in self.blobs)
@@ -162,13 +162,13 @@ class Scope:
         return self.look(self.state.inputs)
 
     def key(self, step: str) -> str:
-        """The visit of a node that others see: in a loop the newest that has ended."""
+        """Returns the key of the visit of a node that others see: in a loop the newest that has ended."""
         if self.own and node_of(self.own) == step:
             return self.own
         return newest_key(self.state, step) if self.state.visits else step
 
     def output(self, step: str) -> Payload:
-        """What a step gave; null of one that failed, whatever a part of it had given."""
+        """Returns a step's output. It is null for a step that failed, even if parts of it have outputs."""
         return Payload() if self.status(step) in NOT_DONE else output_of(self.state, self.key(step))
 
     def status(self, step: str) -> str:
@@ -188,8 +188,10 @@ class Scope:
         }
 
     def _parts(self, items: list[Any]) -> list[Any]:
-        """What the children of a step gave. Where that is more than may be looked into, what is stored out of line
-        stays so: the list still has a length, and its small parts are there."""
+        """Returns the outputs of a step's children with the values of their markers.
+
+        If those are too large together, the markers stay. The list then still has its length and the small outputs.
+        """
         refs = dict.fromkeys(marked_ref(item) for item in items if is_marker(item))
         if not refs or sum(ref.size for ref in refs) > LOOK_BYTES_MAX:
             return items
@@ -198,13 +200,13 @@ class Scope:
         return [self._put_in(item) if is_marker(item) else item for item in items]
 
     def shared(self, names: Collection[str] | None = None) -> dict[str, Any]:
-        """The shared state, or these keys of it as far as they are there."""
-        held = {
+        """Returns the shared state, or only these keys of it."""
+        stored = {
             name: self.look(payload)
             for name, payload in self.state.shared.items()
             if name not in self.over and (names is None or name in names)
         }
-        return {**held, **self.over}
+        return {**stored, **self.over}
 
     def shared_by_reference(self) -> dict[str, Any]:
         return {n: p.value if p.ref is None else blob_marker(p.ref) for n, p in self.state.shared.items()}
@@ -219,14 +221,14 @@ class Scope:
         return getattr(self.state, name) if name in {"org", "run", "workflow"} else _MISSING
 
     def means_step(self, name: str) -> bool:
-        """Whether a step's name is not hidden by a local name or an input."""
+        """True if neither a local name nor an input hides the step's name."""
         if name in self.local:
             return False
         inputs = self.inputs()
         return not (isinstance(inputs, dict) and name in inputs)
 
     def variable(self, name: str, steps: Collection[str]) -> Any:
-        """What a name means in a template; `_MISSING` for nothing."""
+        """Returns the value of a name in a template, or `_MISSING`."""
         if name in self.local:
             value = self.local[name]
             return self.inside(value) if is_marker(value) else value  # an item that a child of another step gave
@@ -242,7 +244,7 @@ Resolver = Callable[[Scope], Any]
 
 
 def compile_value(value: Any, steps: Collection[str]) -> Resolver:
-    """A closure that gives the value once the references and templates in it are replaced."""
+    """Returns a closure that computes the value with its references and templates replaced."""
     if isinstance(value, str):
         reference = expressions.parse_reference(value)
         if reference is not None and reference[0] in steps:
@@ -311,8 +313,10 @@ def _template(text: str, steps: Collection[str]) -> Resolver:
 
 
 def holds(scope: Scope, text: str) -> bool:
-    """A condition's value. The output of a step that was skipped or failed is null, and so is every part of it; see
-    null_safe.py. Raises ExpressionError, NeedBlob."""
+    """True if the condition holds. Raises ExpressionError, NeedBlob.
+
+    The output of a step that was skipped or failed is null, and so is every part of it. See null_safe.py.
+    """
     own = {*scope.local, "inputs"} | ({"state"} if scope.state.superstep else set())
     known = [name for name in expressions.condition_steps(text) if name not in own]
     inputs = scope.inputs()
@@ -329,14 +333,16 @@ def holds(scope: Scope, text: str) -> bool:
         nothing = [f"{name} is {scope.status(name)}" for name in known if scope.status(name) != StepStatus.COMPLETED]
         if not nothing:
             raise
-        told = f"{error.message} ({', '.join(nothing)}: its output is null)"
-        raise ExpressionError(told) from error
+        text = f"{error.message} ({', '.join(nothing)}: its output is null)"
+        raise ExpressionError(text) from error
 
 
 def taken(scope: Scope, source: str, condition: str | None) -> bool:
-    """Whether an edge from this step is taken: the step ran, and the condition holds. Raises ExpressionError, NeedBlob.
+    """True if an edge from this step is taken: the step ran, and the condition holds. Raises ExpressionError, NeedBlob.
 
-    Of a step that failed, or whose outcome is not known, it is asked only where the run goes on without the step."""
+    A step that failed, or whose outcome is unknown, counts as one that ran. The caller asks only if the run goes on
+    without it.
+    """
     if scope.status(source) not in RAN:
         return False
     return condition is None or holds(scope, condition)

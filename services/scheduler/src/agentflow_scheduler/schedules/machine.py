@@ -1,4 +1,4 @@
-"""The next steps of a schedule, from its folded state and the time.
+"""The machine of schedules: decides when the next run is due, from the folded state and the time.
 
 Pure: no I/O, no clock, no randomness in here. `decide_schedule(schedule, now_ms)` folds each
 decision into the state at once, like the machine of runs. After a crash, deciding again on the
@@ -27,7 +27,7 @@ from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.decisions import Decisions
 
 DECISIONS_MAX: Final = 200  # of one turn: with what they send, well below an atomic batch
-SKIPS_COUNTED_MAX: Final = 10_000  # times that one `schedule.skipped` counts; if there were more, it says so many
+SKIPS_COUNTED_MAX: Final = 10_000  # the largest count of times in one `schedule.skipped`
 ACTIVE_MAX: Final = 1_000  # runs of one schedule at a time, whatever its policy
 CHECKPOINT_EVERY: Final = 200  # decisions between two checkpoints: a reader begins at the newest one
 CHECKPOINT_PAYLOADS_MAX: Final = 50  # waiting ones; with more of them a checkpoint may be too large, so it is rare
@@ -80,9 +80,7 @@ class Schedule:
         return self._table
 
     def next_at(self) -> int | None:
-        """Returns the next planned time that is not decided; None if there is none, or `runs_max`
-        times have fired.
-        """
+        """Returns the next planned time that is not decided, or None. After `runs_max` fires it is None too."""
         state = self.state
         return self.table.next(state.position) if schedule_spec.left(state.spec, state.timed) else None
 
@@ -115,7 +113,7 @@ class ScheduleDecisions(Decisions):
 def decide_schedule(schedule: Schedule, now_ms: int) -> ScheduleDecisions:
     """Decides everything that can be decided now, at most about DECISIONS_MAX decisions."""
     state = schedule.state
-    # the server's clock fires the timers and may be ahead of this machine's: a time that it says has come, has come
+    # The server's clock fires the timers and may be ahead of this machine's, so the later one counts.
     out = ScheduleDecisions(schedule, max(now_ms, state.clock))
     if state.over:
         return out

@@ -187,8 +187,9 @@ async def reload(event_log: EventLog, key: EntityKey, known: int = 0) -> State |
 
 
 async def _report_lost(event_log: EventLog, key: EntityKey, events: Sequence[ev.Event]) -> None:
-    """Reports to a parent that the subworkflow which it cancels is no longer in the log: it would
-    wait for the end.
+    """Reports to a parent that the subworkflow which it cancels has left the log.
+
+    The parent would wait forever for its end.
     """
     for event in events:
         if isinstance(event, ev.RunCancelRequested) and event.child_of is not None:

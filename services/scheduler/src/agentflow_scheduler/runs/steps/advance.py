@@ -1,4 +1,4 @@
-"""What the present status of a step calls for. Pure.
+"""Decides what follows for one step from its present status. Pure.
 
     not begun            wait for the nodes before it; then skip, expand, wait for something outside, or offer it
     retrying             the next attempt, once its time has come
@@ -30,7 +30,7 @@ from agentflow_scheduler.runs.steps.verdict import mistake
 
 
 def advance(run: Run, out: RunDecisions, key: str) -> None:
-    """Decides what a step's present status calls for. Does nothing if that was done before. Raises NeedBlob."""
+    """Decides what follows from a step's present status. Does nothing if that was decided before. Raises NeedBlob."""
     node = run.node(key)
     if node is None:
         return
@@ -72,7 +72,7 @@ _BEGIN: Final[dict[str, Callable[[StepContext], None]]] = {
 
 
 def _begin(at: StepContext) -> None:
-    """Skips, expands, starts or offers a step that waits for no other any more."""
+    """Skips, expands, starts or offers a step that does not wait for other steps any more."""
     try:
         at.run.check_fault(at.key)
         reason = skip_reason(at.out.scope, at.node, bool(at.run.plan.loops) and at.run.is_revisited(at.node))
@@ -134,7 +134,7 @@ def _advance_retrying(at: StepContext) -> None:
 
 
 def _advance_attempt(at: StepContext) -> None:
-    """Looks at an attempt that waits for its slot, is offered, or runs."""
+    """Decides about an attempt that waits for its slot, is offered, or runs."""
     step = at.step
     queued = step.status is StepStatus.QUEUED and not step.expired
     if queued and step.granted:

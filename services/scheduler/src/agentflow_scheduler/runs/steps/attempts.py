@@ -1,4 +1,4 @@
-"""Attempts of a step: how they begin, how they are closed, and what follows when one did not succeed. Pure.
+"""Attempts of a step: how they begin, how they are closed, and what follows one that did not succeed. Pure.
 
 `begin` starts an attempt: as a task for a worker, as a run of its own, or as a request for a slot of a keyed lane.
 Once the slot is granted, `start_in_lane` offers the task. A worker's report closes the attempt, and so do `cancel` and
@@ -128,7 +128,7 @@ def cancel(at: StepContext, reason: str, force: bool = False) -> None:
 
 
 def fail_undecidable(at: StepContext, error: InvalidError) -> None:
-    """Closes a step whose definition can't be followed, or at which the engine itself had an error."""
+    """Closes a step with a mistake in its definition, or at which the engine itself had an error."""
     at.emit(ev.StepUndecidable, error=at.run.faults.get(at.key) or mistake(at.key, error))
     handle_failure(at)
 

@@ -103,7 +103,7 @@ def _offer_children(at: StepContext, room: int) -> None:
 
 
 def _has_failed(at: StepContext) -> bool:
-    """Fails a map of which more items have failed than its policy allows. Returns True if it has failed."""
+    """Fails a map if more of its items have failed than its policy allows. Returns True if it has failed."""
     run, key, width, config = at.run, at.key, at.step.width, at.node.config
     count = run.failed_children.get(key, 0)
     allowed: float = 0

@@ -1,4 +1,4 @@
-"""The inputs of a step: what its templates may refer to, and the items of a step with one child for each. Pure."""
+"""The inputs of a step: the scope of its templates, and the items of a step with one child for each. Pure."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def inputs_of(at: StepContext) -> tuple[dict[str, Any], Scope]:
 
 
 def scope_of(at: StepContext) -> tuple[Scope, dict[str, Any]]:
-    """Returns the scope of a step, and the input that holds its item, which replaces the one of the definition."""
+    """Returns the scope of a step, and the input with its item, which replaces the one of the definition."""
     out, node = at.out, at.node
     base = at.key.removesuffix(UNDO)
     parent = parent_of(base)
@@ -94,5 +94,5 @@ def _mapped_input(node: PlanNode, inputs: dict[str, Any], scope: Scope) -> tuple
 
 
 def _whole(value: Any, scope: Scope) -> Any:
-    """Returns a value that is stored out of line as a whole; markers inside of it stay."""
+    """Returns the value itself if it is a marker. Markers inside of it stay."""
     return scope.inside(value) if isinstance(value, dict) and MARKER in value else value

@@ -1,4 +1,4 @@
-"""Runs that a run starts, and what it and they send each other: a start, a cancel, an end. Pure."""
+"""Runs that a run starts, and the messages between them: a start, a cancel, an end. Pure."""
 
 from __future__ import annotations
 

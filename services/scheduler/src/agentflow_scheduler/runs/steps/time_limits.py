@@ -1,7 +1,7 @@
-"""The time that a step and its attempts have: the timers that are set for it. Pure.
+"""The time limits of a step and its attempts, and their timers. Pure.
 
-A crash may come between a decision and the timer that belongs to it. So whoever looks at a step that goes on also sets
-the timers that are missing.
+A crash may come between a decision and the timer that belongs to it. So every decision about a step that goes on also
+sets the timers that are missing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def limit_attempt(at: StepContext, attempt: int) -> None:
 
 
 def set_missing_timers(at: StepContext) -> None:
-    """Starts the limits that the step should have and has not."""
+    """Sets the timers that the step should have and does not have."""
     step, timers = at.step, at.state.timers
     if not step.expired and not is_undo(at.key) and timer_ids.total(at.key) not in timers:
         limit_step(at)

@@ -21,9 +21,9 @@ Verdict = Literal["retry", "ask", "fail", "go_on"]
 
 
 def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
-    """Decides by the node's policy what follows for a step that failed or whose outcome is unknown.
+    """Decides by the node's policy about a step that failed or whose outcome is unknown.
 
-    `retry` it, `ask` a person, `fail` the run, or `go_on` without it.
+    The verdict is to `retry` it, `ask` a person, `fail` the run, or `go_on` without it.
     """
     retry = retry_of(node, key)
     error = error_of(step)
@@ -40,7 +40,7 @@ def judge(node: PlanNode, key: str, step: StepState) -> Verdict:
 
 
 def final_verdict(node: PlanNode, key: str) -> Verdict:
-    """Returns what follows once there are no more attempts. An iteration or an item of a map never fails the run."""
+    """Returns the verdict once no attempts are left. An iteration or an item of a map never fails the run."""
     item = node.kind in {"map", "loop"} and parent_of(key) is not None
     return "fail" if node.policy.on_failure == "fail" and not item and not is_undo(key) else "go_on"
 
@@ -71,7 +71,7 @@ def error_of(step: StepState) -> StepError:
 
 
 def mistake(key: str, error: InvalidError) -> StepError:
-    """Returns the error of a step whose definition can't be followed. It names the step, which may be one of many."""
+    """Returns the error of a step with a mistake in its definition. It names the step, which may be one of many."""
     return StepError(UNDECIDABLE, f"{key}: {error.message}", retryable=False)
 
 

@@ -1,7 +1,7 @@
-"""Steps that no worker runs: they wait for a time, a signal, people, or a run of its own. Pure.
+"""Steps that no worker runs: they wait for a time, a signal, people, or the end of a subworkflow. Pure.
 
-Each begins with `step.waiting` and ends with `step.resolved`; a subworkflow ends with the fact `child.ended`. `begin_*`
-is called once. `advance_*` is called whenever something has come that the step may wait for, and after a crash.
+Each begins with `step.waiting` and ends with `step.resolved`. A subworkflow ends with the fact `child.ended`. `begin_*`
+is called once. `advance_*` is called after every fact that may end the wait, and after a crash.
 """
 
 from __future__ import annotations
