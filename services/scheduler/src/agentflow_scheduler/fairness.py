@@ -11,9 +11,12 @@ done. `Turns` orders the runs that may offer the next step:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from heapq import heapify, heappop, heappush, heapreplace
 from typing import Any, Final, Generic, NamedTuple, TypeVar
+
+import msgspec
 
 from agentflow_common.subjects import EntityKey
 
@@ -25,33 +28,39 @@ T = TypeVar("T")
 Rank = tuple[int, int, str]  # how much an org has, when it was served, its name; the smallest rank is next
 
 
-class _Bucket(Generic[T]):
+class _Bucket(msgspec.Struct, Generic[T]):
     """The waiters of one priority."""
 
-    __slots__ = ("orgs", "ranks")
-
-    def __init__(self) -> None:
-        self.orgs: dict[str, list[tuple[Any, int, T]]] = {}
-        self.ranks: list[Rank] = []  # a heap with the present rank of every org that waits, and stale ranks
+    orgs: dict[str, list[tuple[Any, int, T]]] = {}
+    ranks: list[Rank] = []  # a heap with the present rank of every org that waits, and stale ranks
 
 
 class Turns(Generic[T]):
-    """All waiters in their order. Each operation costs O(log n)."""
+    """All waiters in their order, and how much each org has. Each operation costs O(log n)."""
 
-    __slots__ = ("_added", "_buckets", "_order", "_priorities", "_rank", "_waits")
-
-    def __init__(self, rank: Callable[[str], Rank], waits: Callable[[T], bool]) -> None:
-        self._rank = rank  # of an org now; call `moved` when it changes
+    def __init__(self, served: Mapping[str, int], waits: Callable[[T], bool]) -> None:
+        self._has: dict[str, int] = {}  # by org: steps or slots that it has
+        self._served = served  # by org: the number of its latest turn; call `moved` when it changes
         self._waits = waits  # True while the item waits: one that leaves is not removed, but skipped
         self._buckets: dict[int, _Bucket[T]] = {}
         self._order: list[int] = []  # a heap of the negated priorities in _buckets
         self._priorities: dict[str, set[int]] = {}  # of each org that waits
         self._added = 0
 
+    def _rank(self, org: str) -> Rank:
+        return (self._has.get(org, 0), self._served.get(org, 0), org)
+
+    def count(self, org: str, change: int) -> None:
+        """Notes that the org has more or fewer steps or slots."""
+        count = self._has.get(org, 0) + change
+        if count > 0:
+            self._has[org] = count
+        else:
+            self._has.pop(org, None)
+        self.moved(org)
+
     def add(self, org: str, priority: int, item: T, place: Any = ()) -> None:
-        """Adds a waiter. place: its order among those of its org; equal places keep the order of
-        their adding.
-        """
+        """Adds a waiter. place: its order among those of its org. Waiters with equal places keep their order."""
         bucket = self._buckets.get(priority)
         if bucket is None:
             bucket = self._buckets[priority] = _Bucket()
@@ -109,28 +118,20 @@ class Turns(Generic[T]):
 class Budget:
     """The number of steps that a run may offer in one decision."""
 
-    __slots__ = ("_left", "denied")
-
-    def __init__(self, left: Callable[[str], int]) -> None:
-        self._left = _Filled(left)
+    def __init__(self, room: Callable[[str], int]) -> None:
+        self._room = room  # the number of steps that it may offer to a pool at first
+        self._left: dict[str, int] = {}  # by pool
         self.denied: set[str] = set()  # the pools in which it could not offer all
 
     def take(self, pool: str) -> bool:
         """Counts one more step for the pool. Returns False if the pool has no room for it."""
+        if pool not in self._left:
+            self._left[pool] = self._room(pool)
         if self._left[pool] > 0:
             self._left[pool] -= 1
             return True
         self.denied.add(pool)
         return False
-
-
-class _Filled(dict[str, int]):
-    def __init__(self, first: Callable[[str], int]) -> None:
-        self._first = first
-
-    def __missing__(self, pool: str) -> int:
-        value = self[pool] = self._first(pool)
-        return value
 
 
 class Waiter(NamedTuple):
@@ -144,28 +145,17 @@ class Waiter(NamedTuple):
 class _Pool:
     """One worker pool: the steps under way in it, and the runs that wait for room."""
 
-    __slots__ = ("clock", "promised", "served", "total", "turns", "under_way", "waiting")
-
     def __init__(self) -> None:
-        self.total = 0
-        self.under_way: dict[str, int] = {}  # steps offered and not done, by org
+        self.total = 0  # steps offered and not done, or promised
         self.promised: dict[EntityKey, int] = {}  # steps that runs may offer because they were given a turn
         self.waiting: dict[EntityKey, Waiter] = {}
         self.served: dict[str, int] = {}  # the number of the latest turn of each org, the longest ago first
         self.clock = 0  # counts turns
-        self.turns: Turns[Waiter] = Turns(self.rank, lambda waiter: self.waiting.get(waiter.run) is waiter)
-
-    def rank(self, org: str) -> Rank:
-        return (self.under_way.get(org, 0), self.served.get(org, 0), org)
+        self.turns: Turns[Waiter] = Turns(self.served, lambda waiter: self.waiting.get(waiter.run) is waiter)
 
     def add(self, org: str, steps: int) -> None:
         self.total += steps
-        count = self.under_way.get(org, 0) + steps
-        if count:
-            self.under_way[org] = count
-        else:
-            del self.under_way[org]
-        self.turns.moved(org)
+        self.turns.count(org, steps)
 
     def had_turn(self, org: str) -> None:
         self.clock += 1
@@ -190,14 +180,8 @@ class Window:
     def __init__(self, steps_max: int = STEPS_MAX, quantum: int = QUANTUM) -> None:
         self._steps_max = steps_max
         self._quantum = quantum
-        self._pools: dict[str, _Pool] = {}
+        self._pools: defaultdict[str, _Pool] = defaultdict(_Pool)
         self._steps: dict[EntityKey, dict[str, str]] = {}  # run -> step key -> pool
-
-    def _pool(self, name: str) -> _Pool:
-        pool = self._pools.get(name)
-        if pool is None:
-            pool = self._pools[name] = _Pool()
-        return pool
 
     def waiting(self) -> list[EntityKey]:
         """Returns the runs that have more to offer."""
@@ -211,14 +195,14 @@ class Window:
         steps = self._steps.setdefault(run, {})
         if step not in steps:
             steps[step] = pool
-            self._pool(pool).add(run.org, 1)
+            self._pools[pool].add(run.org, 1)
 
     def closed(self, run: EntityKey, step: str) -> None:
         """Counts a step that is done. One that was never opened changes nothing."""
         steps = self._steps.get(run)
         pool = steps.pop(step, None) if steps else None
         if pool is not None:
-            self._pool(pool).add(run.org, -1)
+            self._pools[pool].add(run.org, -1)
             if not steps:
                 del self._steps[run]
 
@@ -233,14 +217,14 @@ class Window:
         In a pool where no run waits it may use all the room.
         """
 
-        def left(name: str) -> int:
+        def room(name: str) -> int:
             pool = self._pools.get(name)
             if pool is None:
                 return self._steps_max
             promised = pool.promised.get(run, 0)
             return promised if pool.waiting else max(promised, self._steps_max - pool.total)
 
-        return Budget(left)
+        return Budget(room)
 
     def settle(self, waiter: Waiter, denied: Iterable[str]) -> None:
         """Ends a decision. Unused promises are void, and the run waits in the pools of `denied`."""
@@ -251,7 +235,7 @@ class Window:
             if pool.waiting and name not in wants:
                 pool.waiting.pop(waiter.run, None)
         for name in wants:
-            pool = self._pool(name)
+            pool = self._pools[name]
             if pool.waiting.get(waiter.run) != waiter:
                 pool.waiting[waiter.run] = waiter
                 pool.turns.add(waiter.run.org, waiter.priority, waiter, (waiter.since, waiter.run.name))

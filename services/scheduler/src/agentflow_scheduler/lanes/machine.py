@@ -31,7 +31,7 @@ from agentflow_common.lanes.fold import (
     slot_key,
 )
 from agentflow_scheduler.decisions import Decisions
-from agentflow_scheduler.fairness import Rank, Turns
+from agentflow_scheduler.fairness import Turns
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; one more is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least time before the attempt that follows a refused one
@@ -43,14 +43,12 @@ SKEW_MS_MAX: Final = 5_000  # how far the clock of the timers may be ahead of th
 class Lane:
     """A lane in memory: its state, and an index of the waiting attempts that makes a grant cost O(log n)."""
 
-    __slots__ = ("asked", "cut", "index", "notified", "quiet", "state", "wanted")
-
     def __init__(self, state: LaneState, wanted: LaneConfig | None = None) -> None:
         self.state = state
         # The limits that operators set. Until the log has the same limits, no slot is granted. None: those of the log.
         self.wanted = wanted
         self.asked: LaneConfig | None = None  # the limits that were sent to the lane's log
-        self.index = _Index(state)
+        self.index = _index(state)
         # Holders that were notified of their slot since the lane was read. A crash may have come between grant and
         # notice, so the others are notified again. A second notice does no harm.
         self.notified: set[str] = set()
@@ -65,12 +63,13 @@ class Lane:
             before = len(state.queue)
             evolve(state, event, seq)
             if len(state.queue) > before:
-                self.index.add(state.queue[next(reversed(state.queue))])
+                slot = state.queue[next(reversed(state.queue))]
+                self.index.add(slot.org, slot.priority, slot)
         elif isinstance(event, ev.LaneReleased):
             before = len(state.holders)
             evolve(state, event, seq)
             if len(state.holders) < before:
-                self.index.gave_back(event.holder_org)
+                self.index.count(event.holder_org, -1)
                 self.notified.discard(slot_key(event.holder_run, event.step, event.attempt))
         else:
             evolve(state, event, seq)
@@ -89,12 +88,9 @@ class Lane:
 class LaneDecisions(Decisions):
     """The decisions of one turn about a lane."""
 
-    __slots__ = ("_lane", "more")
-
     def __init__(self, lane: Lane, now_ms: int) -> None:
         super().__init__(lane.state, now_ms, evolve)
         self._lane = lane
-        self.more = False
 
     def notify(self, slot: SlotRequest, event_type: type[ev.Event], **fields: Any) -> None:
         """Adds a fact for the run that has or wants the slot."""
@@ -114,7 +110,7 @@ def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
         lane.cut = (state.facts_seq, state.out_seq)
         for body in list(checkpoint_parts(state)):
             out.emit(ev.LaneCheckpointed, state=body)
-        lane.index = _Index(state)
+        lane.index = _index(state)
         out.more = True
         return out
     if lane.wanted is not None and lane.wanted != state.config:
@@ -176,14 +172,14 @@ def _grant(lane: Lane, out: LaneDecisions) -> None:
         if wait_us:
             _wake(state, out, out.now_ms - (-wait_us // 1000))
             return
-        slot = lane.index.pick()
+        slot = lane.index.next()
         if slot is None:
             return
         longest_ago = next(iter(state.served), "")
         _decide_slot(out, slot, ev.LaneGranted)
         out.notify(slot, ev.SlotGranted, asked_at=slot.at)
         lane.notified.add(slot.key)
-        lane.index.given(slot.org)
+        lane.index.count(slot.org, 1)
         if longest_ago not in state.served:  # it was forgotten, and ranks as one that was never served
             lane.index.moved(longest_ago)
 
@@ -198,41 +194,11 @@ def _decide_slot(out: LaneDecisions, slot: SlotRequest, event_type: type[ev.Deci
     out.emit(event_type, holder_org=slot.org, holder_run=slot.run, step=slot.step, attempt=slot.attempt)
 
 
-class _Index:
-    """The waiting attempts in the order of their turns, and how many slots each org has."""
-
-    __slots__ = ("_slots", "_state", "_turns")
-
-    def __init__(self, state: LaneState) -> None:
-        self._state = state
-        self._slots: dict[str, int] = {}
-        self._turns: Turns[SlotRequest] = Turns(self._rank, lambda slot: state.queue.get(slot.key) is slot)
-        for slot in state.holders.values():
-            self._slots[slot.org] = self._slots.get(slot.org, 0) + 1
-        for slot in state.queue.values():
-            self.add(slot)
-
-    def _rank(self, org: str) -> Rank:
-        return (self._slots.get(org, 0), self._state.served.get(org, 0), org)
-
-    def add(self, slot: SlotRequest) -> None:
-        self._turns.add(slot.org, slot.priority, slot)
-
-    def given(self, org: str) -> None:
-        self._slots[org] = self._slots.get(org, 0) + 1
-        self.moved(org)
-
-    def gave_back(self, org: str) -> None:
-        slots = self._slots.get(org, 0) - 1
-        if slots > 0:
-            self._slots[org] = slots
-        else:
-            self._slots.pop(org, None)
-        self.moved(org)
-
-    def moved(self, org: str) -> None:
-        self._turns.moved(org)
-
-    def pick(self) -> SlotRequest | None:
-        """Returns the attempt whose turn it is, or None."""
-        return self._turns.next()
+def _index(state: LaneState) -> Turns[SlotRequest]:
+    """Returns the waiting attempts in the order of their turns. It is made anew after a checkpoint."""
+    index: Turns[SlotRequest] = Turns(state.served, lambda slot: state.queue.get(slot.key) is slot)
+    for slot in state.holders.values():
+        index.count(slot.org, 1)
+    for slot in state.queue.values():
+        index.add(slot.org, slot.priority, slot)
+    return index
