@@ -18,28 +18,29 @@ def _run_started(state: RunState, event: ev.RunStarted) -> None:
     state.started_at = event.ts
 
 
-def _begin_attempt(state: RunState, key: str, attempt: int, ts: int) -> StepState:
-    step = state.step(key)
-    step.attempt = attempt
-    step.scheduled_at = ts
+def _begin_attempt(
+    state: RunState, event: ev.StepQueued | ev.StepScheduled | ev.StepWaiting, status: StepStatus
+) -> StepState:
+    step = state.step(event.step)
+    step.status = status
+    step.attempt = event.attempt
+    step.scheduled_at = event.ts
     step.started_at = step.finished_at = 0
     step.due = False
     if state.timers:
-        state.timers.pop(timer_ids.retry(key, attempt - 1), None)
+        state.timers.pop(timer_ids.retry(event.step, event.attempt - 1), None)
     return step
 
 
 def _queued(state: RunState, event: ev.StepQueued) -> None:
-    step = _begin_attempt(state, event.step, event.attempt, event.ts)
-    step.status = StepStatus.QUEUED
+    step = _begin_attempt(state, event, StepStatus.QUEUED)
     step.lane = event.lane
     step.granted = False
     step.unsure = step.unsure or event.unsure
 
 
 def _scheduled(state: RunState, event: ev.StepScheduled) -> None:
-    step = _begin_attempt(state, event.step, event.attempt, event.ts)
-    step.status = StepStatus.SCHEDULED
+    step = _begin_attempt(state, event, StepStatus.SCHEDULED)
     step.kind = event.kind
     step.unsure = step.unsure or event.unsure
     if step.beat or step.progress:
@@ -49,8 +50,7 @@ def _scheduled(state: RunState, event: ev.StepScheduled) -> None:
 
 
 def _waiting(state: RunState, event: ev.StepWaiting) -> None:
-    step = _begin_attempt(state, event.step, event.attempt, event.ts)
-    step.status = StepStatus.WAITING
+    step = _begin_attempt(state, event, StepStatus.WAITING)
     step.kind = step.waiting = event.kind
     step.started_at = event.ts
     step.until = event.until

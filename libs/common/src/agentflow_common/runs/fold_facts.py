@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from agentflow_common import events as ev
@@ -69,10 +69,8 @@ def _approval(state: RunState, event: ev.ApprovalGiven) -> None:
 
 
 def _outcome_resolved(state: RunState, event: ev.OutcomeResolved) -> None:
-    step = state.steps.get(event.step)
-    if step is None or step.status is not StepStatus.OUTCOME_UNKNOWN or step.attempt != event.attempt:
-        return
-    if state.ending is not None or not asks(state, event.step):
+    step = _current(state, event.step, event.attempt, (StepStatus.OUTCOME_UNKNOWN,))
+    if step is None or state.ending is not None or not asks(state, event.step):
         return
     step.finished_at = event.ts
     if event.outcome == "completed":
@@ -94,23 +92,23 @@ def asks(state: RunState, key: str) -> bool:
     return node is None or (not key.endswith(UNDO) and (node.get("policy") or {}).get("on_unknown") == "ask")
 
 
-def _active(state: RunState, key: str, attempt: int) -> StepState | None:
-    """Returns the step if this attempt is offered or runs; None for a late or unknown report."""
+def _current(state: RunState, key: str, attempt: int, statuses: Collection[StepStatus] = ACTIVE) -> StepState | None:
+    """Returns the step if this is its newest attempt and it has one of these statuses. None: the report is late."""
     step = state.steps.get(key)
-    if step is None or step.attempt != attempt or step.status not in ACTIVE:
+    if step is None or step.attempt != attempt or step.status not in statuses:
         return None
     return step
 
 
 def _started(state: RunState, event: ev.StepStarted) -> None:
-    step = _active(state, event.step, event.attempt)
+    step = _current(state, event.step, event.attempt)
     if step is not None:
         step.status = StepStatus.RUNNING
         step.started_at = event.ts
 
 
 def _progressed(state: RunState, event: ev.StepProgressed) -> None:
-    step = _active(state, event.step, event.attempt)
+    step = _current(state, event.step, event.attempt)
     if step is not None:
         if step.status is StepStatus.SCHEDULED:
             step.status = StepStatus.RUNNING
@@ -120,30 +118,39 @@ def _progressed(state: RunState, event: ev.StepProgressed) -> None:
         step.beat = True
 
 
-def _count_usage(state: RunState, llm: ev.LlmUsage | None) -> None:
-    """Counts the money spent, even when the report comes too late to be used."""
-    if llm is not None:
-        state.cost_nano += llm.cost_nano
-        state.input_tokens += llm.input_tokens
-        state.output_tokens += llm.output_tokens
+def _count_cost(state: RunState, spent: ev.LlmUsage | ev.ChildEnded) -> None:
+    state.cost_nano += spent.cost_nano
+    state.input_tokens += spent.input_tokens
+    state.output_tokens += spent.output_tokens
+
+
+def _reported(state: RunState, event: ev.StepCompleted | ev.StepFailed, status: StepStatus) -> StepState | None:
+    """Ends the attempt that a worker reports on. Returns the step, or None if the report is late.
+
+    The cost counts even if the report is late.
+    """
+    if event.llm is not None:
+        _count_cost(state, event.llm)
+    step = _current(state, event.step, event.attempt)
+    if step is not None:
+        drop_timers(state, event.step, event.attempt)
+        step.status = status
+        step.started_at = event.started_at or step.started_at
+        step.finished_at = event.ts
+        step.llm = event.llm
+    return step
 
 
 def _completed(state: RunState, event: ev.StepCompleted) -> None:
-    _count_usage(state, event.llm)
-    step = _active(state, event.step, event.attempt)
+    step = _reported(state, event, StepStatus.COMPLETED)
     if step is None:
         return
-    drop_timers(state, event.step, event.attempt)
     for entity, count in event.redactions.items():
         state.redactions[entity] = state.redactions.get(entity, 0) + count
     if state.timers:
         state.timers.pop(timer_ids.total(event.step), None)
-    step.status = StepStatus.COMPLETED
     step.output = event.output
     step.error = None
-    step.started_at = event.started_at or step.started_at
-    step.finished_at = event.ts
-    step.llm = event.llm
     if event.begun is not None and not state.status.terminal:
         _begun(state, event.begun, event.ts)
 
@@ -159,21 +166,14 @@ def _begun(state: RunState, begun: ev.BegunStep, ts: int) -> None:
 
 
 def _failed(state: RunState, event: ev.StepFailed) -> None:
-    _count_usage(state, event.llm)
-    step = _active(state, event.step, event.attempt)
-    if step is None:
-        return
-    drop_timers(state, event.step, event.attempt)
-    step.status = StepStatus.FAILED
-    step.error = event.error
-    step.unsure = step.unsure or event.effect
-    step.started_at = event.started_at or step.started_at
-    step.finished_at = event.ts
-    step.llm = event.llm
+    step = _reported(state, event, StepStatus.FAILED)
+    if step is not None:
+        step.error = event.error
+        step.unsure = step.unsure or event.effect
 
 
 def _outcome_unknown(state: RunState, event: ev.StepOutcomeUnknown) -> None:
-    step = _active(state, event.step, event.attempt)
+    step = _current(state, event.step, event.attempt)
     if step is not None:
         drop_timers(state, event.step, event.attempt)
         step.status = StepStatus.OUTCOME_UNKNOWN
@@ -188,13 +188,11 @@ def _child_ended(state: RunState, event: ev.ChildEnded) -> None:
 
     A run that goes on under a new id has the status `continued`. The cost counts even when the end comes too late.
     """
-    state.cost_nano += event.cost_nano
-    state.input_tokens += event.input_tokens
-    state.output_tokens += event.output_tokens
-    step = state.steps.get(event.step)
+    _count_cost(state, event)
     if undoing_key(event.step, event.attempt) in state.undoing:
         _undone(state, event)
-    if step is None or step.attempt != event.attempt or step.status is not StepStatus.WAITING:
+    step = _current(state, event.step, event.attempt, (StepStatus.WAITING,))
+    if step is None:
         return
     if event.status == "continued":
         step.child = event.child
@@ -223,15 +221,14 @@ def _undone(state: RunState, event: ev.ChildEnded) -> None:
 
 
 def _slot_granted(state: RunState, event: ev.SlotGranted) -> None:
-    step = state.steps.get(event.step)
-    if step is None or step.attempt != event.attempt or step.status is not StepStatus.QUEUED or not step.lane:
-        return
-    step.granted = not event.asked_at or event.asked_at == step.scheduled_at or step.granted
+    step = _current(state, event.step, event.attempt, (StepStatus.QUEUED,))
+    if step is not None and step.lane:
+        step.granted = not event.asked_at or event.asked_at == step.scheduled_at or step.granted
 
 
 def _slot_refused(state: RunState, event: ev.SlotRefused) -> None:
-    step = state.steps.get(event.step)
-    if step is not None and step.attempt == event.attempt and step.status is StepStatus.QUEUED:
+    step = _current(state, event.step, event.attempt, (StepStatus.QUEUED,))
+    if step is not None:
         step.status = StepStatus.FAILED
         step.error = event.error
         step.finished_at = event.ts

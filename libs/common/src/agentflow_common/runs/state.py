@@ -266,11 +266,7 @@ def output_of(state: RunState, key: str) -> Payload:
         return Payload()
     if step.width < 0:
         return step.output or Payload()
-    items: list[Any] = []
-    for index in range(step.width):
-        payload = output_of(state, child_key(key, index))
-        items.append(payload.value if payload.ref is None else blob_marker(payload.ref))
-    return Payload(value=items)
+    return Payload(value=[by_reference(output_of(state, child_key(key, index))) for index in range(step.width)])
 
 
 MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a user may hold it
@@ -279,6 +275,11 @@ MARKER: Final = "$blob"  # the key of a marker; the engine's own, no value of a 
 def blob_marker(ref: ev.BlobRef, path: tuple[str | int, ...] = ()) -> dict[str, Any]:
     """Returns the marker of a value, or a part of one, that is stored out of line. The worker puts the value there."""
     return {MARKER: {"sha256": ref.sha256, "size": ref.size}, "path": list(path)}
+
+
+def by_reference(payload: Payload) -> Any:
+    """Returns the value, or its marker if it is stored out of line."""
+    return payload.value if payload.ref is None else blob_marker(payload.ref)
 
 
 def is_marker(value: Any) -> bool:

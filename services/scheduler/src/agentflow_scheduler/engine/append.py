@@ -20,6 +20,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Final
 
+import msgspec
+
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.errors import AgentFlowError
@@ -56,27 +58,16 @@ def subject_of(key: EntityKey, decision: ev.Decision) -> str:
     return subjects.out_run(key) if isinstance(decision, _ABOUT_THE_RUN) else subjects.out_step(key)
 
 
-class Turn:
+class Turn(msgspec.Struct, eq=False):
     """The decisions of one entity in one turn, and the facts that it sends to others."""
 
-    __slots__ = ("decisions", "encoded", "entity", "first", "groups", "key", "sent")
-
-    def __init__(
-        self,
-        key: EntityKey,
-        entity: Entity,
-        decisions: Sequence[ev.Decision],
-        encoded: Sequence[bytes],
-        sent: Sequence[Entry] = (),
-        groups: Sequence[tuple[int, int]] = (),
-    ) -> None:
-        self.key = key
-        self.entity = entity
-        self.decisions = decisions
-        self.encoded = encoded  # each decision's bytes, packed to fit an event
-        self.sent = sent
-        self.groups = groups  # how many decisions and facts belong together, in order
-        self.first: asyncio.Future[Ack] | None = None  # of the first decision, if it was published by itself
+    key: EntityKey
+    entity: Entity
+    decisions: Sequence[ev.Decision]
+    encoded: Sequence[bytes]  # each decision's bytes, packed to fit an event
+    sent: Sequence[Entry] = ()  # facts for other entities
+    groups: Sequence[tuple[int, int]] = ()  # how many decisions and facts belong together, in order
+    first: asyncio.Future[Ack] | None = None  # of the first decision, if it was published by itself
 
     def entry(self, index: int, fence_seq: int | None) -> Entry:
         fence = None if fence_seq is None else Fence(fence_seq, subjects.run_out_all(self.key))

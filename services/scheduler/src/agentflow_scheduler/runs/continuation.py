@@ -40,9 +40,6 @@ def begin(run: Run, out: RunDecisions) -> bool:
         _inputs(at)
         at.emit(ev.StepResolved, attempt=1, status="completed", output=Payload(value={"run": _successor(at)}))
         out.successor = at.key
-    except NeedBlob:
-        run.dirty[at.key] = None
-        raise
     except InvalidError as error:
         attempts.fail_undecidable(at, error)
     return True
@@ -67,9 +64,13 @@ def _successor(at: StepContext) -> str:
 
 
 def _inputs(at: StepContext) -> dict[str, Any]:
-    """Returns the inputs of the next run. Raises InvalidError, NeedBlob."""
+    """Returns the inputs of the next run. Raises InvalidError, NeedBlob; after NeedBlob the step is dirty again."""
     fields = {name: f"inputs.{name}" for name in at.node.values}
-    inputs = at.out.scope.inside(gathered(at.node.values, at.out.scope, fields))
+    try:
+        inputs = at.out.scope.inside(gathered(at.node.values, at.out.scope, fields))
+    except NeedBlob:
+        at.run.dirty[at.key] = None
+        raise
     return fitting(at.run.plan.definition.check_inputs(inputs), "what the next run is given")
 
 
@@ -80,9 +81,6 @@ def finish(run: Run, out: RunDecisions) -> None:
     state = run.state
     try:
         inputs = _inputs(at)
-    except NeedBlob:
-        run.dirty[at.key] = None
-        raise
     except InvalidError as error:
         ending.fail_run(run, out, mistake(at.key, error), at.key)
         return

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import msgspec
+
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.events import BlobRef, StepError
@@ -50,16 +52,13 @@ class RunDecisions(Decisions):
         self.marks.append(len(self.decisions))
 
 
-class StepContext:
+class StepContext(msgspec.Struct, eq=False):
     """One step in a turn. The functions that decide about one step take it as `at`."""
 
-    __slots__ = ("key", "node", "out", "run")
-
-    def __init__(self, run: Run, out: RunDecisions, node: PlanNode, key: str) -> None:
-        self.run = run
-        self.out = out
-        self.node = node
-        self.key = key
+    run: Run
+    out: RunDecisions
+    node: PlanNode
+    key: str
 
     @classmethod
     def of(cls, run: Run, out: RunDecisions, key: str) -> StepContext:

@@ -32,12 +32,12 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import OPEN, RunState, RunStatus, blob_marker, current_key, output_of
+from agentflow_common.runs.state import OPEN, RunStatus, by_reference
 from agentflow_scheduler.runs import back_edges, chain, continuation, ending, graph
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext, unbounded
 from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, StepFault
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.runs.scope import NOT_DONE, NeedBlob, at_field, fitting, gathered
+from agentflow_scheduler.runs.scope import NeedBlob, at_field, fitting, gathered
 from agentflow_scheduler.runs.steps import advance, lane_slots, subworkflows
 from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
@@ -201,11 +201,5 @@ def _output(run: Run, out: RunDecisions) -> Any:
     elif plan.graph is not None:
         output = out.scope.shared_by_reference()
     else:
-        output = {name: _by_reference(run.state, current_key(run.state, name)) for name in plan.sinks}
+        output = {name: by_reference(out.scope.output(name)) for name in plan.sinks}
     return fitting(output, "the run's output")
-
-
-def _by_reference(state: RunState, key: str) -> Any:
-    """Returns a step's output, with a marker in place of a value that is stored out of line."""
-    payload = Payload() if state.steps[key].status in NOT_DONE else output_of(state, key)
-    return payload.value if payload.ref is None else blob_marker(payload.ref)

@@ -23,6 +23,7 @@ from agentflow_common.runs.state import (
     RunState,
     StepStatus,
     blob_marker,
+    by_reference,
     holds_marker,
     is_marker,
     marked_ref,
@@ -61,6 +62,14 @@ def at_field(field: str, error: InvalidError) -> FieldError:
     if not isinstance(error, FieldError):
         return FieldError(field, error.message)
     return FieldError(f"{field}{'' if error.field.startswith('[') else '.'}{error.field}", error.reason)
+
+
+def in_field(field: str, compute: Callable[..., T], *arguments: Any) -> T:
+    """Returns what `compute` returns. An error gets the name of the field. Raises FieldError."""
+    try:
+        return compute(*arguments)
+    except InvalidError as error:
+        raise at_field(field, error) from None
 
 
 def gathered(
@@ -116,17 +125,14 @@ def _markers(value: Any) -> Iterator[BlobRef]:
             yield from _markers(item)
 
 
-class Scope:
+class Scope(msgspec.Struct, eq=False):
     """A run's inputs and steps, and local names."""
 
-    __slots__ = ("blobs", "local", "over", "own", "state")
-
-    def __init__(self, state: RunState, blobs: Mapping[str, Any], local: Mapping[str, Any] | None = None) -> None:
-        self.state = state
-        self.blobs = blobs  # fetched values by SHA-256
-        self.local = local or {}  # names that have a value here only, for example the item of a map
-        self.over: Mapping[str, Any] = {}  # values that will replace those of the shared state
-        self.own = ""  # the visit of its node that the node's name refers to; "": the newest that has ended
+    state: RunState
+    blobs: Mapping[str, Any]  # fetched values by SHA-256
+    local: Mapping[str, Any] = {}  # names that have a value here only, for example the item of a map
+    over: Mapping[str, Any] = {}  # values that will replace those of the shared state
+    own: str = ""  # the visit of its node that the node's name refers to; "": the newest that has ended
 
     def within(self, local: Mapping[str, Any]) -> Scope:
         """Returns a scope of the same run with these local names."""
@@ -209,7 +215,8 @@ class Scope:
         return {**stored, **self.over}
 
     def shared_by_reference(self) -> dict[str, Any]:
-        return {n: p.value if p.ref is None else blob_marker(p.ref) for n, p in self.state.shared.items()}
+        """Returns the shared state, with markers for values that are stored out of line."""
+        return {name: by_reference(payload) for name, payload in self.state.shared.items()}
 
     def built_in(self, name: str) -> Any:
         if name == "inputs":

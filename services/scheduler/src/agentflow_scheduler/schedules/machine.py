@@ -49,8 +49,6 @@ def subject_of_schedule(key: EntityKey, decision: ev.Decision) -> str:
 class Schedule:
     """A schedule in memory: its state, and its times in a form that answers questions."""
 
-    __slots__ = ("_anchor", "_calendars", "_raw", "_spec", "_table", "cut", "state")
-
     def __init__(self, state: ScheduleState) -> None:
         self.state = state
         self.cut: tuple[int, int] | None = None  # (facts, decisions) that the newest checkpoint or the end replaces
@@ -99,8 +97,6 @@ class Schedule:
 
 class ScheduleDecisions(Decisions):
     """The decisions of one turn about a schedule."""
-
-    __slots__ = ()
 
     def __init__(self, schedule: Schedule, now_ms: int) -> None:
         super().__init__(schedule.state, now_ms, evolve, schedule.state.trace)

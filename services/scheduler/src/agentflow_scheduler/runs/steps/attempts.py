@@ -124,6 +124,21 @@ def cancel(at: StepContext, reason: str, force: bool = False) -> None:
     lane_slots.release(at)
 
 
+# --- steps that the engine itself ends ---
+
+
+def complete(at: StepContext, **fields: Any) -> None:
+    """Completes the step. fields: further ones of StepResolved."""
+    at.emit(ev.StepResolved, status="completed", **fields)
+    at.run.mark_final(at.key)
+
+
+def fail(at: StepContext, error: StepError, **fields: Any) -> None:
+    """Fails the step. fields: further ones of StepResolved."""
+    at.emit(ev.StepResolved, status="failed", error=error, **fields)
+    close_failed(at, error)
+
+
 # --- what follows when an attempt did not succeed ---
 
 

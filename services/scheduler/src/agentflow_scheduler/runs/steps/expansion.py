@@ -19,7 +19,7 @@ from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import StepState, StepStatus, child_key, iteration_key
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import is_begun
-from agentflow_scheduler.runs.scope import Scope, at_field, holds
+from agentflow_scheduler.runs.scope import holds, in_field
 from agentflow_scheduler.runs.steps import attempts
 from agentflow_scheduler.runs.steps.inputs import items_of
 from agentflow_scheduler.runs.steps.time_limits import limit_step, set_missing_timers
@@ -166,13 +166,14 @@ def _follow(at: StepContext, iteration: StepState) -> None:
     """Decides what follows an iteration that is final."""
     step, config = at.step, at.node.config
     if iteration.status is not StepStatus.COMPLETED:
-        _fail(at, iteration.error or StepError("iteration_failed", "the iteration did not complete", retryable=False))
+        error = iteration.error or StepError("iteration_failed", "the iteration did not complete", retryable=False)
+        attempts.fail(at, error, attempt=0, output=_NOTHING)
         return
     output = iteration.output or _NOTHING
     if config.until is not None:
         scope = at.out.scope.within({"iteration": step.iteration, "previous": at.out.scope.look(output)})
-        if _holds(scope, "until", config.until):
-            _complete(at, output)
+        if in_field("until", holds, scope, config.until):
+            attempts.complete(at, attempt=0, output=output)
             return
     if config.delay_ms and not step.due and step.iteration < config.max_iterations:
         timer = timer_ids.delay(at.key, step.iteration)
@@ -185,30 +186,13 @@ def _follow(at: StepContext, iteration: StepState) -> None:
 def _begin_iteration(at: StepContext, number: int, last: Payload) -> None:
     config = at.node.config
     scope = at.out.scope.within({"iteration": number, "previous": at.out.scope.look(last)})
-    if config.while_ is not None and not _holds(scope, "while", config.while_):
-        _complete(at, last)
+    if config.while_ is not None and not in_field("while", holds, scope, config.while_):
+        attempts.complete(at, attempt=0, output=last)
     elif number <= config.max_iterations:
         at.emit(ev.StepIterated, iteration=number)
         attempts.begin(at.part(iteration_key(at.key, number)), 1)
     elif config.on_max == "complete":
-        _complete(at, last)
+        attempts.complete(at, attempt=0, output=last)
     else:
         text = f"the loop did not end within {config.max_iterations} iterations"
-        _fail(at, StepError("max_iterations", text, retryable=False), last)
-
-
-def _holds(scope: Scope, field: str, text: str) -> bool:
-    try:
-        return holds(scope, text)
-    except InvalidError as error:
-        raise at_field(field, error) from None
-
-
-def _complete(at: StepContext, output: Payload) -> None:
-    at.emit(ev.StepResolved, attempt=0, status="completed", output=output)
-    at.run.mark_final(at.key)
-
-
-def _fail(at: StepContext, error: StepError, output: Payload = _NOTHING) -> None:
-    at.emit(ev.StepResolved, attempt=0, status="failed", output=output, error=error)
-    attempts.close_failed(at, error)
+        attempts.fail(at, StepError("max_iterations", text, retryable=False), attempt=0, output=last)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.json_values import kind_of
 from agentflow_common.runs.state import MARKER, UNDO, StepStatus, iteration_key, parent_of
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import PlanNode
-from agentflow_scheduler.runs.scope import Scope, at_field
+from agentflow_scheduler.runs.scope import Scope, in_field
 
 
 def inputs_of(at: StepContext) -> tuple[dict[str, Any], Scope]:
@@ -68,10 +67,7 @@ def items_of(out: RunDecisions, node: PlanNode, parent: str) -> tuple[str, list[
 
 
 def _map_items(node: PlanNode, scope: Scope) -> list[Any]:
-    try:
-        items = _whole(node.values["over"](scope), scope)
-    except InvalidError as error:
-        raise at_field("over", error) from None
+    items = in_field("over", lambda: _whole(node.values["over"](scope), scope))
     if not isinstance(items, list):
         raise ExpressionError(f"`over` must be a list, it is {kind_of(items)}")
     return items

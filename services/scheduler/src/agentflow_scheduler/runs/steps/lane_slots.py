@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.errors import InvalidError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.lanes.controls import NAME_MAX as LANE_KEY_MAX
 from agentflow_common.lanes.fold import key_of_lane
 from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import HOLDS_SLOT
-from agentflow_scheduler.runs.scope import Scope, at_field
+from agentflow_scheduler.runs.scope import Resolver, Scope, in_field
 from agentflow_scheduler.runs.steps.verdict import acted_before
 
 
@@ -20,16 +19,14 @@ def request(at: StepContext, attempt: int, scope: Scope) -> None:
     """Asks the lane for a slot. The task is offered once `slot.granted` has come. Raises InvalidError, NeedBlob."""
     node = at.node
     assert node.lane_key is not None  # noqa: S101
-    try:
-        lane = _lane_key(node.lane_key(scope))
-    except InvalidError as error:
-        raise at_field("lane", error) from None
+    lane = in_field("lane", _lane_key, node.lane_key, scope)
     rank, unsure = at.priority, acted_before(at.state.steps.get(at.key), attempt)
     at.emit(ev.StepQueued, attempt=attempt, lane=lane, priority=rank, unsure=unsure)
     _send(at, ev.LaneRequested, lane, attempt, priority=rank, limit=node.lane_limit, rate_per_s=node.lane_rate)
 
 
-def _lane_key(value: object) -> str:
+def _lane_key(resolver: Resolver, scope: Scope) -> str:
+    value = resolver(scope)
     text = str(value) if isinstance(value, str | int) else ""
     if not 0 < len(text) <= LANE_KEY_MAX:
         raise ExpressionError(

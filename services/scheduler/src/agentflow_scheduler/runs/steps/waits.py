@@ -36,17 +36,6 @@ def _set_timer(at: StepContext, kind: str, fire_at: int) -> None:
         at.emit(ev.TimerSet, timer=timer, kind=kind, fire_at=fire_at, attempt=1)
 
 
-def _complete(at: StepContext, output: Any, signal: str = "") -> None:
-    payload = output if isinstance(output, Payload) else Payload(value=output)
-    at.emit(ev.StepResolved, attempt=1, status="completed", output=payload, signal=signal)
-    at.run.mark_final(at.key)
-
-
-def _fail(at: StepContext, error: StepError) -> None:
-    at.emit(ev.StepResolved, attempt=1, status="failed", error=error)
-    attempts.close_failed(at, error)
-
-
 # --- times ---
 
 
@@ -70,7 +59,7 @@ def _ms(field: str, read: Callable[[Any], int], value: Any) -> int:
 def advance_wait(at: StepContext) -> None:
     step = at.step
     if step.due or step.until <= at.out.now_ms:
-        _complete(at, {"until": step.until})
+        attempts.complete(at, attempt=1, output=Payload(value={"until": step.until}))
     else:
         _set_timer(at, "wait", step.until)
 
@@ -90,12 +79,12 @@ def advance_signal(at: StepContext) -> None:
     step, config = at.step, at.node.config
     kept = at.state.signals.get(config.signal)
     if kept:
-        _complete(at, kept[0], signal=config.signal)
+        attempts.complete(at, attempt=1, output=kept[0], signal=config.signal)
     elif step.due and config.on_timeout == "continue":
-        _complete(at, None)
+        attempts.complete(at, attempt=1, output=Payload())
     elif step.due:
         text = f"the signal {config.signal!r} did not come within {config.timeout_ms} ms"
-        _fail(at, StepError("signal_timeout", text, retryable=False))
+        attempts.fail(at, StepError("signal_timeout", text, retryable=False), attempt=1)
     elif step.until:
         _set_timer(at, "expire", step.until)
 
@@ -148,14 +137,15 @@ def advance_approval(at: StepContext) -> None:
             _conclude(at, approved=False)
         else:
             text = f"{refused.by} rejected it" + (f": {refused.comment}" if refused.comment else "")
-            _fail(at, StepError("rejected", text, retryable=False))
+            attempts.fail(at, StepError("rejected", text, retryable=False), attempt=1)
     elif approvals >= config.required:
         _conclude(at, approved=True)
     elif step.due and step.reason == "expire":
         refusal = config.on_expire == "reject"
         if config.on_expire == "fail" or (refusal and config.on_reject == "fail"):
             text = f"{approvals} of {config.required} approvals came within {config.expires_ms} ms"
-            _fail(at, StepError("rejected" if refusal else "approval_expired", text, retryable=False))
+            error = StepError("rejected" if refusal else "approval_expired", text, retryable=False)
+            attempts.fail(at, error, attempt=1)
         else:
             _conclude(at, approved=not refusal, expired=True)
     elif step.due and step.reason == "escalate" and not step.detail.get("escalated"):
@@ -177,7 +167,7 @@ def _conclude(at: StepContext, **verdict: bool) -> None:
     except InvalidError as error:
         attempts.fail_undecidable(at, error)
     else:
-        _complete(at, output)
+        attempts.complete(at, attempt=1, output=Payload(value=output))
 
 
 def _shown(answer: Answer, scope: Scope) -> dict[str, Any]:
