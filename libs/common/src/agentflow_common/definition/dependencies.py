@@ -104,6 +104,15 @@ def order_dependencies(
     return reads
 
 
+def waits_for(definition: Definition) -> dict[str, list[str]]:
+    """Returns by node the nodes that it waits for: the sources of its edges, and the steps that it reads."""
+    sources = dependencies(definition)
+    reads = order_dependencies(definition, sources)
+    return {
+        name: list(dict.fromkeys([*(source for source, _ in into), *reads[name]])) for name, into in sources.items()
+    }
+
+
 def _reads_at_end(node: str, found: list[Loop], known: Mapping[str, Any]) -> Iterator[str]:
     """Yields the steps outside of the loops that conditions of the node's back edges read.
 

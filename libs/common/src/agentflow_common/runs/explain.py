@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
-from agentflow_common.definition.dependencies import dependencies, order_dependencies
+from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import rate_text
@@ -140,8 +140,7 @@ def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
 
 def _all(state: RunState, definition: Definition, around: Surroundings) -> Iterator[Waiting]:
     begun = {key: step for key, step in state.steps.items() if step.status not in SETTLED}
-    sources = dependencies(definition)
-    reads = order_dependencies(definition)
+    waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
     for name, node in nodes.items():
         key = current_key(state, name)
@@ -150,10 +149,8 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
             continue
         if state.ending is not None or (definition.graph is not None and key not in state.active):
             continue
-        waits_for: list[str] = []
-        if definition.graph is None:  # an active node of a graph waits for none
-            waits_for = list(dict.fromkeys([*(source for source, _ in sources[name]), *reads[name]]))
-        waiting = _pending(state, key, waits_for, around)
+        before = waits[name] if definition.graph is None else []  # an active node of a graph does not wait for others
+        waiting = _pending(state, key, before, around)
         if node.type == "continue_as_new" and waiting.kind == "scheduler":
             waiting = _last(waiting, begun)
         yield waiting
@@ -200,9 +197,9 @@ def _is_given_up(key: str, step: StepState, node: Any) -> bool:
     return key.endswith(UNDO) or (node.policy.on_failure == "continue" and node.policy.on_unknown != "ask")
 
 
-def _pending(state: RunState, key: str, waits_for: list[str], around: Surroundings) -> Waiting:
+def _pending(state: RunState, key: str, before: list[str], around: Surroundings) -> Waiting:
     undecided = []
-    for name in waits_for:
+    for name in before:
         step = state.steps.get(current_key(state, name))
         if step is None or step.status not in SETTLED:
             undecided.append((name, step.status.value if step is not None else StepStatus.PENDING.value))

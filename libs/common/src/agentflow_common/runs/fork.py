@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common import hints
-from agentflow_common.definition.dependencies import dependencies, order_dependencies
+from agentflow_common.definition.dependencies import waits_for
 from agentflow_common.definition.model import Definition
 from agentflow_common.definition.nodes.calls import all_inputs
 from agentflow_common.definition.parse import parse_dict
@@ -104,10 +104,7 @@ def has_visits(definition: Definition) -> bool:
 
 def leads_to(definition: Definition, start: Iterable[str]) -> set[str]:
     """Returns these nodes and all that they lead to by an edge, a back edge or a reference."""
-    reads = order_dependencies(definition)
-    into = {
-        name: [*(source for source, _ in sources), *reads[name]] for name, sources in dependencies(definition).items()
-    }
+    into = waits_for(definition)
     for edge in definition.dag.edges:
         if edge.max_iterations is not None and edge.target in into:
             into[edge.target].append(edge.source)
