@@ -13,12 +13,6 @@ from agentflow_common.subjects import EntityKey
 class Decisions:
     """The decisions of one turn. Every kind of entity has a subclass."""
 
-    marks: Sequence[int] | None = None  # for each send, how many decisions stand before it; None: all of them
-    more: bool = False  # the turn was cut short: the entity decides again once this is written
-    held: bool = False  # a step could not be offered, for want of room or because its workflow is paused
-    needs: Sequence[BlobRef] = ()  # values that are stored out of line, to be fetched before the entity decides again
-    askers: Mapping[str, str] = {}  # the step that asked for each of these values, by SHA-256
-
     def __init__(self, state: Any, now_ms: int, evolve: Callable[[Any, ev.Event, int], None], trace: str = "") -> None:
         self._state = state
         self._evolve = evolve
@@ -26,6 +20,11 @@ class Decisions:
         self.now_ms = now_ms
         self.decisions: list[ev.Decision] = []  # in order; the state has them already
         self.sends: list[tuple[EntityKey, ev.Event]] = []  # facts for the logs of other entities, appended with them
+        self.marks: Sequence[int] | None = None  # for each send, how many decisions stand before it; None: all of them
+        self.more = False  # the turn was cut short: the entity decides again once this is written
+        self.held = False  # a step could not be offered, for want of room or because its workflow is paused
+        self.needs: Sequence[BlobRef] = ()  # values out of line, to be fetched before the entity decides again
+        self.askers: Mapping[str, str] = {}  # the step that asked for each of these values, by SHA-256
 
     def emit(self, event_type: type[ev.Decision], /, **fields: Any) -> None:
         """Adds a decision and **folds it into the state at once**: code after it sees the new state."""
