@@ -6,7 +6,8 @@ import ast
 
 import pytest
 
-from tests.architecture.prose import COMMANDS, Passage, allowed, judge, left, without_verb
+from tests.architecture.prose import COMMANDS, Passage, findings, is_prose, judge, without_verb
+from tests.architecture.test_stack_house_rules import tracked
 
 
 def test_nothing_breaks_the_rules() -> None:

@@ -40,7 +40,7 @@ class StackError(AgentFlowError):
 
 
 class _Server(ABC):
-    """What both have in common: a folder, a process, a log file."""
+    """A server with a folder, a process and a log file."""
 
     name = "server"
 
@@ -262,7 +262,7 @@ class PostgresServer(_Server):
         return self
 
     def initialise(self) -> None:
-        """Makes the cluster if there is none: 0.5 s on a quiet machine. May run in a thread."""
+        """Makes the cluster if it does not exist: 0.5 s on a quiet machine. May run in a thread."""
         if not (self.folder / "PG_VERSION").exists():
             self._init(postgres_bin(), self._user())
 

@@ -263,7 +263,7 @@ class Tail(_Puller):
 
     @property
     def buffered(self) -> int:
-        """Messages that have arrived and were not taken yet."""
+        """The number of messages that have arrived and were not taken yet."""
         return len(self._buffer)
 
     async def stop(self) -> None:

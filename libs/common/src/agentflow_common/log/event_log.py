@@ -36,10 +36,10 @@ _READ_BATCH: Final = 500
 
 
 class Fence(msgspec.Struct, frozen=True):
-    """Append only if the newest message on `subject` (may hold wildcards) has this sequence; 0: there is none."""
+    """The condition of an append: the newest message on a subject has a certain sequence."""
 
-    seq: int
-    subject: str = ""
+    seq: int  # 0: the subject has no message
+    subject: str = ""  # may contain wildcards
 
 
 class Entry(msgspec.Struct, frozen=True):

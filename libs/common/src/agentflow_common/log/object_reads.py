@@ -15,7 +15,7 @@ from nats.js.object_store import ObjectStore
 
 from agentflow_common.log.event_log import EventLog
 
-READ_S_MAX: Final = 10.0  # that an object may be other than it should: it is being replaced, or a replica lags
+READ_S_MAX: Final = 10.0  # how long an object may differ from its digest: it is being replaced, or a replica lags
 AGAIN_S: Final = 0.1
 
 

@@ -47,8 +47,11 @@ Route = tuple[Verb[Any], Handler]
 async def call(
     nc: Client, verb: Verb[Reply], request: Any, *, trace: str = "", timeout_s: float | None = None
 ) -> Reply:
-    """Asks a service. Raises the AgentFlowError that it answered, RetryableError if nobody serves the verb or NATS is
-    away, DeadlineError if no answer came in time (`retryable`: every verb may be asked again)."""
+    """Asks a service and returns its reply.
+
+    Raises the AgentFlowError that it answered, RetryableError if no service serves the verb or NATS is away, and
+    DeadlineError if no answer came in time. Every verb may be asked again.
+    """
     try:
         data = _encoder.encode(request)
     except (ValueError, TypeError, RecursionError) as error:  # a lone surrogate, what is not JSON
@@ -157,7 +160,7 @@ def _broker(url: str, service: str, closed: Callable[[], None] | None) -> NatsBr
                     setattr(subscriber, "subscription", None)  # noqa: B010  (gone with the connection; not typed)
             try:
                 await super().stop(exc_type, exc_val, exc_tb)
-            except (nats.errors.Error, ExceptionGroup) as error:  # there is no server to take leave of
+            except (nats.errors.Error, ExceptionGroup) as error:  # the server is gone
                 log.debug("the broker could not take leave", exc_info=error)
             if connection is not None and not connection.is_closed:
                 await connection.close()

@@ -346,7 +346,7 @@ def _in(at: int, now_ms: int) -> str:
 
 
 def _span(ms: int) -> str:
-    """`4 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`."""
+    """Returns a time as text: `4 s`, `3 m 20 s`, `2 h 5 m`, `3 d 4 h`."""
     seconds = max(0, round(ms / 1000))
     for size, big, unit, small in ((86_400, "d", 3600, "h"), (3600, "h", 60, "m"), (60, "m", 1, "s")):
         if seconds >= size:

@@ -89,8 +89,8 @@ def _begin(event: ev.Event, seq: int) -> RunState | None:
 def readable(subject: str, data: bytes) -> ev.Event | None:
     """Returns the event in a message of a run's log, or None for a message that the fold must skip.
 
-    It skips what can't be read, a fact among the decisions, and a decision among the facts. The scheduler did not write
-    that one, and folded it would count as the fence.
+    The fold skips a message that can't be read, a fact among the decisions, and a decision among the facts. The
+    scheduler has not written such a decision, and it would count as the fence.
     """
     event = ev.try_decode(data)
     return event if isinstance(event, ev.Decision) == subjects.is_decision(subject) else None

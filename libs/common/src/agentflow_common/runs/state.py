@@ -186,7 +186,7 @@ class RunState(msgspec.Struct, omit_defaults=True):
         return found
 
     def hash(self) -> str:
-        """Hex SHA-256 of the state: equal for equal logs."""
+        """Returns the hex SHA-256 of the state. It is equal for equal logs."""
         return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 

@@ -106,7 +106,7 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
         return self.deleted and self.listed == "deleted"
 
     def hash(self) -> str:
-        """Hex SHA-256 of the state: equal for equal logs."""
+        """Returns the hex SHA-256 of the state. It is equal for equal logs."""
         plain = msgspec.to_builtins(self, str_keys=True)
         return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
@@ -116,16 +116,16 @@ def schedule_id(org: str, name: str) -> str:
 
 
 def child_id(state: ScheduleState, cause: str, cause_id: str, at: int) -> str:
-    """The run of a fire: the same cause is the same run, however often it is decided or submitted.
+    """Returns the run of a fire. The same cause is the same run, however often it is decided or submitted.
 
-    What has an id of its own (a trigger) may come again at another time; a backfill has many times.
+    A trigger has an id of its own and may come again at another time. A backfill has many times.
     """
     at = at if cause in {"time", "backfill"} else 0
     return ids.run_id_for_key(state.org, f"fire\x00{state.run}\x00{state.uid}\x00{cause}\x00{cause_id}\x00{at}")
 
 
 def new_state(event: ev.ScheduleCreated, seq: int, out_seq: int = 0) -> ScheduleState:
-    """out_seq: the newest decision about the name before."""
+    """Returns the state that `schedule.created` begins. out_seq: the newest earlier decision about the name."""
     state = ScheduleState(org=event.org, run=event.run, out_seq=out_seq)
     _created(state, event)
     state.facts_seq = seq
