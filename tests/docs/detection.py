@@ -1,4 +1,4 @@
-"""The tables of what is detected: kinds by detector, labels by language, beginnings of vendors' keys."""
+"""The tables of what is detected: categories by detector, labels by language, beginnings of vendors' keys."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Example(NamedTuple):
     """One thing that a detector finds. The page shows `shown`; a test looks for it with `hidden` in the gap."""
 
     detector: Detector
-    kind: str
+    category: str
     where: str
     shown: str  # `…` is a gap where a secret would stand
     hidden: str = ""
@@ -36,8 +36,8 @@ class Example(NamedTuple):
         return self.shown.replace("…", self.hidden)
 
 
-def _secret(detector: Detector, kind: str, hidden: str) -> Callable[[str, str], Example]:
-    return lambda where, shown: Example(detector, kind, where, shown, hidden)
+def _secret(detector: Detector, category: str, hidden: str) -> Callable[[str, str], Example]:
+    return lambda where, shown: Example(detector, category, where, shown, hidden)
 
 
 _key_by_form = _secret(find_secrets, "API_KEY", RANDOM)
@@ -154,7 +154,7 @@ EXAMPLES: Final = (
     ),
 )
 
-NAMES: Final = {  # of kinds that not everybody knows
+NAMES: Final = {  # of categories that not everybody knows
     "US_SSN": "US social security number",
     "US_ITIN": "US taxpayer number",
     "DE_TAX_ID": "German tax id",
@@ -206,16 +206,16 @@ LANGUAGES: Final = (  # language, words for a telephone, words for a password
 )
 
 
-def kinds() -> str:
+def categories() -> str:
     rows = [
-        (_named(one.kind), code(one.detector.__name__), one.where, "" if "\n" in one.shown else code(one.shown))
+        (_named(one.category), code(one.detector.__name__), one.where, "" if "\n" in one.shown else code(one.shown))
         for one in EXAMPLES
     ]
-    return markdown_table(("Kind", "Detector", "Found", "Example"), rows)
+    return markdown_table(("Category", "Detector", "Found", "Example"), rows)
 
 
-def _named(kind: str) -> str:
-    return f"{code(kind)} ({NAMES[kind]})" if kind in NAMES else code(kind)
+def _named(category: str) -> str:
+    return f"{code(category)} ({NAMES[category]})" if category in NAMES else code(category)
 
 
 def words(cell: str) -> list[str]:

@@ -31,7 +31,7 @@ class Part(NamedTuple):
 
 
 PARTS: Final = (
-    Part("docs/detection.md", "kinds", detection.kinds),
+    Part("docs/detection.md", "categories", detection.categories),
     Part("docs/detection.md", "languages", detection.languages),
     Part("docs/detection.md", "vendors", detection.vendors),
     Part("docs/engine.md", "step diagram", transitions.step_diagram),

@@ -88,7 +88,7 @@ def client(platform: Platform) -> Iterator[Client]:
 
 @pytest.fixture(scope="session")
 def planted() -> dict[str, list[str]]:
-    """The planted values of vendor_review.md, by entity."""
+    """The planted values of vendor_review.md, by category."""
     values: dict[str, list[str]] = yaml.safe_load((EXAMPLES / "data" / "planted.yaml").read_text())["planted"]
     return values
 

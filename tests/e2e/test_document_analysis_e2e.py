@@ -40,8 +40,8 @@ def test_the_document_is_analysed_and_accounted_for(analysed: Run, planted: dict
     assert analysed.cost_nano_usd > 0
     assert analysed.input_tokens > 1000
     assert analysed.output_tokens > 0
-    for entity, values in planted.items():
-        assert analysed.redactions[entity] >= len(values), entity
+    for category, values in planted.items():
+        assert analysed.redactions[category] >= len(values), category
     steps = {step.step: step for step in analysed.steps}
     assert set(steps) == {"ingest", "classify", "keywords", "analyze"}
     assert all(step.status == "completed" and step.attempt == 1 for step in steps.values())

@@ -38,8 +38,8 @@ values = st.recursive(
 quick = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def digest(entity: str, value: str) -> bytes:
-    return hashlib.sha256(f"{entity}\0{value}".encode("utf-8", "surrogatepass")).digest()
+def digest(category: str, value: str) -> bytes:
+    return hashlib.sha256(f"{category}\0{value}".encode("utf-8", "surrogatepass")).digest()
 
 
 @quick

@@ -28,11 +28,11 @@ JWT = ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in _
 
 
 def found(text: str, name: str = "") -> list[tuple[str, str]]:
-    return [(item.entity, text[item.start : item.end]) for item in detect(text, name)]
+    return [(item.category, text[item.start : item.end]) for item in detect(text, name)]
 
 
 @pytest.mark.parametrize(
-    ("text", "entity", "value"),
+    ("text", "category", "value"),
     [
         ("To: Jane <jane.doe+x@mail.example.co.uk>,", "EMAIL_ADDRESS", "jane.doe+x@mail.example.co.uk"),
         ("[write](mailto:a_b@example.org?subject=x)", "EMAIL_ADDRESS", "a_b@example.org"),
@@ -103,8 +103,8 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("Server=h;Uid=sa;Pwd=" + "Tr0ub4dor;Database=d", "PASSWORD", "Tr0ub4dor"),
     ],
 )
-def test_finds(text: str, entity: str, value: str) -> None:
-    assert (entity, value) in found(text)
+def test_finds(text: str, category: str, value: str) -> None:
+    assert (category, value) in found(text)
 
 
 @pytest.mark.parametrize(
@@ -173,18 +173,18 @@ def test_figures_on_personal_data() -> None:
         answers = set(detect(row["text"]))
         for start, end, label in row["spans"]:
             if label in COVERED:
-                hits = {a for a in answers if a.entity == label and a.start < end and start < a.end}
+                hits = {a for a in answers if a.category == label and a.start < end and start < a.end}
                 (right if hits else missed)[label] += 1
                 answers -= hits
-        wrong.update(a.entity for a in answers)
-    for entity in COVERED:
-        assert right[entity] / (right[entity] + missed[entity]) >= 0.95, entity
-        assert right[entity] / (right[entity] + wrong[entity]) >= 0.95, entity
+        wrong.update(a.category for a in answers)
+    for category in COVERED:
+        assert right[category] / (right[category] + missed[category]) >= 0.95, category
+        assert right[category] / (right[category] + wrong[category]) >= 0.95, category
 
 
 def test_figures_on_secrets() -> None:
     verdicts = Counter(
-        (row["y"], any(item.entity in SECRET for item in detect(row["text"]))) for row in _rows("secrets_dev")
+        (row["y"], any(item.category in SECRET for item in detect(row["text"]))) for row in _rows("secrets_dev")
     )
     assert verdicts[1, True] / (verdicts[1, True] + verdicts[1, False]) >= 0.94
     assert verdicts[1, True] / (verdicts[1, True] + verdicts[0, True]) >= 0.98

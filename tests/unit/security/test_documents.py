@@ -18,8 +18,8 @@ PLANTED = yaml.safe_load((DATA / "planted.yaml").read_text())
 HARMLESS = re.compile(r"[A-Za-z]+")
 
 
-def _digest(entity: str, value: str) -> bytes:
-    return hashlib.sha256(f"{entity}\0{value}".encode()).digest()
+def _digest(category: str, value: str) -> bytes:
+    return hashlib.sha256(f"{category}\0{value}".encode()).digest()
 
 
 def _text(name: str) -> str:
@@ -44,10 +44,10 @@ def _pieces(value: str) -> set[str]:
 def test_nothing_planted_stays_readable(name: str) -> None:
     protected = machine.protect(_text(name), _digest)
     text = _flat(protected.value)
-    assert protected.counts == {entity: len(values) for entity, values in PLANTED["planted"].items()}
+    assert protected.counts == {category: len(values) for category, values in PLANTED["planted"].items()}
     left = [
-        (entity, value, piece)
-        for entity, values in PLANTED["planted"].items()
+        (category, value, piece)
+        for category, values in PLANTED["planted"].items()
         for value in values
         for piece in _pieces(value)
         if piece in text and not any(piece in kept for kept in PLANTED["kept"])
@@ -59,12 +59,12 @@ def test_nothing_planted_stays_readable(name: str) -> None:
 @pytest.mark.parametrize("at", range(1, 6))
 def test_nothing_planted_stays_readable_wherever_lines_break(at: int) -> None:
     """Numbers that prove what they are, broken at each of their blanks."""
-    for entity in ("PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE"):
-        for value in PLANTED["planted"][entity]:
+    for category in ("PHONE_NUMBER", "CREDIT_CARD", "IBAN_CODE"):
+        for value in PLANTED["planted"][category]:
             groups = value.split(" ")
             if at >= len(groups):
                 continue
             text = f"Please note {' '.join(groups[:at])}\n{' '.join(groups[at:])}, as agreed."
             protected = machine.protect(text, _digest)
-            assert protected.counts == {entity: 1}, text
+            assert protected.counts == {category: 1}, text
             assert re.fullmatch(r"Please note <[A-Z_]+:[A-Z2-7]+>, as agreed\.", protected.value), protected.value

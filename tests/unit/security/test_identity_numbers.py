@@ -8,12 +8,12 @@ from agentflow_security.detect import detect
 from agentflow_security.detect.identities import is_german_tax_id
 
 
-def kinds(text: str, name: str = "") -> set[str]:
-    return {item.entity for item in detect(text, name)}
+def categories(text: str, name: str = "") -> set[str]:
+    return {item.category for item in detect(text, name)}
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "value"),
+    ("text", "category", "value"),
     [
         ("Steueridentifikationsnummer 86 095 742 719", "DE_TAX_ID", "86 095 742 719"),
         ("n\u00b0 de s\u00e9curit\u00e9 sociale : 185057800608491", "FR_NIR", "185057800608491"),
@@ -37,12 +37,12 @@ def kinds(text: str, name: str = "") -> set[str]:
         ("code PIN : 1234", "PIN", "1234"),
     ],
 )
-def test_usage_05_identities_of_the_large_european_languages(text: str, kind: str, value: str) -> None:
-    assert [(item.entity, text[item.start : item.end]) for item in detect(text)] == [(kind, value)]
+def test_usage_05_identities_of_the_large_european_languages(text: str, category: str, value: str) -> None:
+    assert [(item.category, text[item.start : item.end]) for item in detect(text)] == [(category, value)]
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "kind"),
+    ("name", "value", "category"),
     [
         ("dateOfBirth", "12.03.1985", "DATE_OF_BIRTH"),
         ("pin", "4711", "PIN"),
@@ -52,8 +52,8 @@ def test_usage_05_identities_of_the_large_european_languages(text: str, kind: st
         ("steuerId", "86095742719", "DE_TAX_ID"),
     ],
 )
-def test_usage_05_a_dict_key_is_a_label(name: str, value: str, kind: str) -> None:
-    assert kinds(value, name) == {kind}
+def test_usage_05_a_dict_key_is_a_label(name: str, value: str, category: str) -> None:
+    assert categories(value, name) == {category}
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_usage_05_a_dict_key_is_a_label(name: str, value: str, kind: str) -> Non
     ],
 )
 def test_usage_05_numbers_without_a_label_or_with_a_wrong_check_digit_stay(text: str) -> None:
-    assert kinds(text) == set()
+    assert categories(text) == set()
 
 
 def test_usage_05_the_german_tax_id_follows_mod_11_10() -> None:

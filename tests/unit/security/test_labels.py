@@ -13,7 +13,7 @@ from agentflow_worker.models.completions import covered
 
 
 def protected(value: Any) -> Any:
-    return machine.protect(value, lambda entity, text: hashlib.sha256(f"{entity}\0{text}".encode()).digest()).value
+    return machine.protect(value, lambda category, text: hashlib.sha256(f"{category}\0{text}".encode()).digest()).value
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from agentflow_security.detect import detect
 
 def found(text: str) -> list[tuple[str, str]]:
     assert screening.suspicious(text)
-    return [(item.entity, text[item.start : item.end]) for item in detect(text)]
+    return [(item.category, text[item.start : item.end]) for item in detect(text)]
 
 
 @pytest.mark.parametrize(
-    ("text", "kind", "value"),
+    ("text", "category", "value"),
     [
         ("请打电话13800138000联系", "PHONE_NUMBER", "13800138000"),
         ("電話番号は090-1234-5678です", "PHONE_NUMBER", "090-1234-5678"),
@@ -30,8 +30,8 @@ def found(text: str) -> list[tuple[str, str]]:
         ("电话１３８００１３８０００联系", "PHONE_NUMBER", "１３８００１３８０００"),
     ],
 )
-def test_scripts_without_spaces_end_a_value(text: str, kind: str, value: str) -> None:
-    assert (kind, value) in found(text)
+def test_scripts_without_spaces_end_a_value(text: str, category: str, value: str) -> None:
+    assert (category, value) in found(text)
 
 
 def test_a_key_of_a_vendor_is_found_between_letters_of_a_script_without_spaces() -> None:

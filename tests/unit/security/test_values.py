@@ -21,11 +21,11 @@ TAGGED = "abc" + "<def>ghi"
 
 
 def found(text: str, name: str = "") -> list[tuple[str, str]]:
-    return [(item.entity, text[item.start : item.end]) for item in detect(text, name)]
+    return [(item.category, text[item.start : item.end]) for item in detect(text, name)]
 
 
 def protected(value: Any) -> Any:
-    return machine.protect(value, lambda entity, text: hashlib.sha256(f"{entity}\0{text}".encode()).digest()).value
+    return machine.protect(value, lambda category, text: hashlib.sha256(f"{category}\0{text}".encode()).digest()).value
 
 
 PAIRS = ("06 12 34 56 78", "06.12.34.56.78", "06-12-34-56-78", "06/12/34/56/78", "01 23 45 67 89", "01.23.45.67.89")

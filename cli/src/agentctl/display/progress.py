@@ -59,8 +59,8 @@ class RunView:
         self.submitted_ms = self.submitted_ms or event.ts
         self.cost_nano = event.cost_nano_usd
         self.steps_done, self.steps_total = event.steps_done, event.steps_total
-        for entity, number in (body.get("redactions") or {}).items():
-            self.redactions[entity] = self.redactions.get(entity, 0) + int(number)
+        for category, number in (body.get("redactions") or {}).items():
+            self.redactions[category] = self.redactions.get(category, 0) + int(number)
         if event.step:
             self._step(event, body)
         else:

@@ -70,8 +70,8 @@ class Handlers:
         digest = hashlib.sha256(data).hexdigest()
         parts = (request.org, request.run, request.step, request.purpose, digest)
         await self._audit(request, "protect", ACTOR, request.purpose, outcome.counts, _key(*parts))
-        for entity, count in outcome.counts.items():
-            FINDINGS.labels(entity).inc(count)
+        for category, count in outcome.counts.items():
+            FINDINGS.labels(category).inc(count)
         return ProtectReply(value=outcome.value, counts=outcome.counts)
 
     async def restore(self, request: RestoreRequest) -> RestoreReply:
@@ -97,8 +97,8 @@ class Handlers:
 
         restored = await _apart(work, size)
         await self._audit(request, "restore", request.actor, reason, restored.counts)
-        for entity, count in restored.counts.items():
-            RESTORED.labels(entity).inc(count)
+        for category, count in restored.counts.items():
+            RESTORED.labels(category).inc(count)
         return RestoreReply(value=restored.value, restored=restored.total)
 
     async def adopt(self, request: AdoptRequest) -> AdoptReply:
@@ -113,10 +113,10 @@ class Handlers:
 
             def reseal(rows: list[tuple[str, str, bytes]] = rows) -> list[Row]:
                 made = []
-                for token, entity, sealed in rows:
+                for token, category, sealed in rows:
                     value = self._vault.open(org, request.origin, token, sealed)
-                    digest = self._vault.digest(org, run, entity, value)
-                    made.append(Row(token, entity, digest, self._vault.seal(org, run, token, value)))
+                    digest = self._vault.digest(org, run, category, value)
+                    made.append(Row(token, category, digest, self._vault.seal(org, run, token, value)))
                 return made
 
             if taken := await self._store.put(org, run, await asyncio.to_thread(reseal)):
@@ -137,8 +137,8 @@ class Handlers:
         """
         org, run = request.org, request.run
 
-        def digest(entity: str, value: str) -> bytes:
-            return self._vault.digest(org, run, entity, value)
+        def digest(category: str, value: str) -> bytes:
+            return self._vault.digest(org, run, category, value)
 
         try:
             return await _apart(lambda: machine.protect(request.value, digest, refused, self._detectors), size)
@@ -169,7 +169,7 @@ class Handlers:
             def rows(fresh: dict[str, machine.Secret] = fresh) -> list[Row]:
                 seal = self._vault.seal
                 return [
-                    Row(token, s.entity, s.digest, seal(request.org, request.run, token, s.value))
+                    Row(token, s.category, s.digest, seal(request.org, request.run, token, s.value))
                     for token, s in fresh.items()
                 ]
 

@@ -31,24 +31,24 @@ _STRING, _INTEGER, _FLOAT = "s", "i", "f"
 class Secret(NamedTuple):
     """The original of a vault token."""
 
-    entity: str
+    category: str
     value: str  # the JSON type's letter and the text
-    digest: bytes  # keyed, of run, entity and value
+    digest: bytes  # keyed, of run, category and value
 
 
 class Protected(NamedTuple):
     """A value after its findings were replaced."""
 
     value: Any  # of the same shape as the original
-    counts: dict[str, int]  # occurrences by entity
+    counts: dict[str, int]  # occurrences by category
     secrets: dict[str, Secret]  # by vault token
 
 
-Digest = Callable[[str, str], bytes]  # (entity, typed value) -> keyed digest
+Digest = Callable[[str, str], bytes]  # (category, typed value) -> keyed digest
 
 
-def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
-    """Returns the vault token `<ENTITY:ID>`.
+def token_of(category: str, digest: bytes, longer: int = 0) -> str:
+    """Returns the vault token `<CATEGORY:ID>`.
 
     The id is the shortest usable beginning of the digest in base 32. `longer` skips lengths that
     belong to other values. Raises BlockedError past the last length.
@@ -56,8 +56,8 @@ def token_of(entity: str, digest: bytes, longer: int = 0) -> str:
     text = base64.b32encode(digest).decode()
     usable = [n for n in range(_ID_CHARS_MIN, _ID_CHARS_MAX + 1) if _LETTER.search(text, 0, n)]
     if longer >= len(usable):
-        raise BlockedError(f"no free id is left for a vault token of entity {entity} in this run")
-    return f"<{entity}:{text[: usable[longer]]}>"
+        raise BlockedError(f"no free id is left for a vault token of category {category} in this run")
+    return f"<{category}:{text[: usable[longer]]}>"
 
 
 def protect(
@@ -122,7 +122,7 @@ class _Protect:
             position = 0
             for found in findings:
                 parts.append(text[position : found.start])
-                parts.append(self._token(found.entity, _STRING + text[found.start : found.end]))
+                parts.append(self._token(found.category, _STRING + text[found.start : found.end]))
                 position = found.end
             parts.append(text[position:])
             text = "".join(parts)
@@ -136,30 +136,30 @@ class _Protect:
         if len(findings) != 1 or findings[0][:2] != (0, len(digits)):
             return number
         kind = _INTEGER + digits if isinstance(number, int) else _FLOAT + repr(number)
-        return self._token(findings[0].entity, kind)
+        return self._token(findings[0].category, kind)
 
-    def _token(self, entity: str, value: str) -> str:
+    def _token(self, category: str, value: str) -> str:
         self._found += 1
         if self._found > FINDINGS_MAX:
             text = f"one payload has more than {FINDINGS_MAX:,} sensitive values"
             raise InvalidError.at("value", text, "split it into parts", kind="too_many_findings")
-        self.counts[entity] += 1
-        known = self._tokens.get((entity, value))
+        self.counts[category] += 1
+        known = self._tokens.get((category, value))
         if known is not None:
             return known
-        digest = self._digest(entity, value)
+        digest = self._digest(category, value)
         longer = 0
-        token = token_of(entity, digest)
+        token = token_of(category, digest)
         while token in self.secrets or (digest, token) in self._refused:
             longer += 1  # another value has it, in this payload or in the vault
-            token = token_of(entity, digest, longer)
-        self._tokens[entity, value] = token
-        self.secrets[token] = Secret(entity, value, digest)
+            token = token_of(category, digest, longer)
+        self._tokens[category, value] = token
+        self.secrets[token] = Secret(category, value, digest)
         return token
 
 
 def _name(key: str) -> str:
-    """Returns a dict key as context for its value, without entities: they do not describe the value."""
+    """Returns a dict key as context for its value, without categories: they do not describe the value."""
     return TOKEN.sub(" ", key) if "<" in key else key
 
 
@@ -168,7 +168,7 @@ class Restored(NamedTuple):
 
     value: Any
     total: int  # replaced occurrences
-    counts: dict[str, int]  # the same by entity
+    counts: dict[str, int]  # the same by category
 
 
 def restore(value: Any, originals: Mapping[str, str], chars_max: int) -> Restored:

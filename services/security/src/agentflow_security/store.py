@@ -19,7 +19,7 @@ class Row(NamedTuple):
     """A vault row to write, without its org and run."""
 
     token: str
-    entity: str
+    category: str
     digest: bytes
     ciphertext: bytes
 
@@ -55,12 +55,12 @@ class Store:
         return taken
 
     async def _put(self, org: str, run: str, rows: Sequence[Row]) -> set[str]:
-        tokens, entities, digests, ciphertexts = (list(column) for column in zip(*rows, strict=True))
+        tokens, categories, digests, ciphertexts = (list(column) for column in zip(*rows, strict=True))
         inserted: list[Any] = await self._pool.fetch(
             "INSERT INTO vault (org, run, token, entity, digest, ciphertext) "
             "SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bytea[], $6::bytea[]) "
             "ON CONFLICT DO NOTHING RETURNING token",
-            org, run, tokens, entities, digests, ciphertexts,
+            org, run, tokens, categories, digests, ciphertexts,
         )  # fmt: skip
         if len(inserted) == len(rows):
             return set()
@@ -83,7 +83,7 @@ class Store:
         return {row["token"]: row["ciphertext"] for row in rows}
 
     async def page(self, org: str, run: str, after: str) -> list[tuple[str, str, bytes]]:
-        """Returns (vault token, entity, ciphertext) of a run after the token `after`, at most _ROWS_MAX."""
+        """Returns (vault token, category, ciphertext) of a run after the token `after`, at most _ROWS_MAX."""
         with _reachable():
             rows: list[Any] = await self._pool.fetch(
                 "SELECT token, entity, ciphertext FROM vault WHERE org = $1 AND run = $2 AND token > $3 "

@@ -90,12 +90,12 @@ class Vault:
         """Returns a value that differs for each master key and reveals nothing else about it."""
         return self._derive(b"fingerprint")
 
-    def digest(self, org: str, run: str, entity: str, value: str) -> bytes:
+    def digest(self, org: str, run: str, category: str, value: str) -> bytes:
         """Returns the keyed digest from which a vault token's id is cut.
 
-        The same org, run, entity and value always have the same digest.
+        The same org, run, category and value always have the same digest.
         """
-        message = b"".join(len(part).to_bytes(4, "big") + part for part in map(_utf8, (run, entity, value)))
+        message = b"".join(len(part).to_bytes(4, "big") + part for part in map(_utf8, (run, category, value)))
         return hmac.digest(self._naming(org), message, "sha256")
 
     def seal(self, org: str, run: str, token: str, value: str) -> bytes:

@@ -177,8 +177,8 @@ def _report(line: Timeline, attempt: TraceStep, row: Row) -> None:
     if row.type == "step.completed":
         attempt.status = "completed"
         attempt.redactions = dict(row.redactions)
-        for entity, count in row.redactions.items():
-            line.redactions[entity] = line.redactions.get(entity, 0) + count
+        for category, count in row.redactions.items():
+            line.redactions[category] = line.redactions.get(category, 0) + count
         if '"begun":' in row.body:
             _goes_on(line, row)
     elif row.type == "step.failed":

@@ -33,7 +33,7 @@ class AuditRecorded(Event, frozen=True, tag="audit.recorded"):
     actor: str
     step: str = ""
     reason: str = ""
-    counts: dict[str, int] = {}  # findings by entity, never the values
+    counts: dict[str, int] = {}  # findings by category, never the values
 
 
 # --- keyed lanes: an entity each, whose `in` holds requests and whose `out` holds grants ---

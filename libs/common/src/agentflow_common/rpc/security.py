@@ -23,7 +23,7 @@ class ProtectReply(Message, frozen=True):
     """The value with its findings replaced by vault tokens."""
 
     value: Any  # same shape as asked
-    counts: dict[str, int] = {}  # findings by entity (`EMAIL_ADDRESS`), each occurrence counted
+    counts: dict[str, int] = {}  # findings by category (`EMAIL_ADDRESS`), each occurrence counted
 
 
 class RestoreRequest(Message, frozen=True):

@@ -145,8 +145,8 @@ def _completed(state: RunState, event: ev.StepCompleted) -> None:
     step = _reported(state, event, StepStatus.COMPLETED)
     if step is None:
         return
-    for entity, count in event.redactions.items():
-        state.redactions[entity] = state.redactions.get(entity, 0) + count
+    for category, count in event.redactions.items():
+        state.redactions[category] = state.redactions.get(category, 0) + count
     if state.timers:
         state.timers.pop(timer_ids.total(event.step), None)
     step.output = event.output

@@ -26,7 +26,7 @@ class AuditEntry(Record):
     reason: str = ""
     """The reason that was given."""
     counts: dict[str, int] = field(default_factory=dict)
-    """The number of values by kind. The values themselves are never kept here."""
+    """The number of values by category. The values themselves are never kept here."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ class TraceStep(Priced):
     error: str = ""
     """Why it failed."""
     redactions: dict[str, int] = field(default_factory=dict)
-    """The number of private values that were replaced, by kind."""
+    """The number of private values that were replaced, by category."""
     finish_reason: str = ""
     """How a model's answer ended: `stop`, `length`, `tool_calls`, `filtered`, `unknown` or `error`."""
 
@@ -96,7 +96,7 @@ class Trace(Priced):
     output_tokens: int = 0
     """The tokens that models wrote."""
     redactions: dict[str, int] = field(default_factory=dict)
-    """The number of private values that were replaced, by kind."""
+    """The number of private values that were replaced, by category."""
     steps: tuple[TraceStep, ...] = ()
     """The attempts of the steps."""
     events: tuple[TraceEvent, ...] = ()

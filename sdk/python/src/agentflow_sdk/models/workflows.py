@@ -120,7 +120,7 @@ class Run(Priced):
     tags: dict[str, str] = field(default_factory=dict)
     """The tags that the run was submitted with."""
     redactions: dict[str, int] = field(default_factory=dict)
-    """The number of private values that were replaced, by kind."""
+    """The number of private values that were replaced, by category."""
     trace_id: str = ""
     """The id of the OpenTelemetry trace."""
     last_sequence: int = 0

@@ -11,14 +11,14 @@ from agentflow_common.screening import TOKEN, suspicious
 from agentflow_security.detect.assignments import find_assignments
 from agentflow_security.detect.checksums import find_cards, find_ibans, find_ssns
 from agentflow_security.detect.contacts import find_emails, find_ips
-from agentflow_security.detect.findings import ENTITIES, Detector, Finding, disjoint
+from agentflow_security.detect.findings import CATEGORIES, Detector, Finding, disjoint
 from agentflow_security.detect.identities import find_identities
 from agentflow_security.detect.opaque import find_opaque
 from agentflow_security.detect.phones import find_phones
 from agentflow_security.detect.secrets import find_secrets
 from agentflow_security.detect.views import decoded, lowered
 
-__all__ = ["DETECTORS", "ENTITIES", "Detector", "Finding", "detect", "warm"]
+__all__ = ["CATEGORIES", "DETECTORS", "Detector", "Finding", "detect", "warm"]
 
 DETECTORS: Final[tuple[Detector, ...]] = (
     find_emails,
@@ -45,7 +45,7 @@ def detect(text: str, name: str = "", detectors: tuple[Detector, ...] = DETECTOR
     view = decoded(text)
     if view is not None:
         offsets = view.offsets
-        findings += [Finding(offsets[f.start], offsets[f.end], f.entity) for f in _scan(view.text, name, detectors)]
+        findings += [Finding(offsets[f.start], offsets[f.end], f.category) for f in _scan(view.text, name, detectors)]
     if "<" in text:
         tokens = [match.span() for match in TOKEN.finditer(text)]
         findings = [part for found in findings for part in _outside(found, tokens)] if tokens else findings
@@ -83,8 +83,8 @@ def _outside(found: Finding, tokens: list[tuple[int, int]]) -> list[Finding]:
         if a >= found.end:
             break
         if a > start:
-            parts.append(Finding(start, a, found.entity))
+            parts.append(Finding(start, a, found.category))
         start = b
     if start < found.end:
-        parts.append(Finding(start, found.end, found.entity))
+        parts.append(Finding(start, found.end, found.category))
     return parts

@@ -109,7 +109,7 @@ def find_assignments(text: str, low: str, name: str) -> Iterator[Finding]:
 
 def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterator[Finding]:
     """Judges the value that follows one name of a secret."""
-    start, entity = match.start(), PASSWORD if kind == "pass" else API_KEY
+    start, category = match.start(), PASSWORD if kind == "pass" else API_KEY
     tail = _TAIL.match(text, match.end())
     if kind == "pass" and (given := in_sentence(text, low, start, match.end())):
         yield given
@@ -134,7 +134,7 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
         end = value.end
         if text.startswith("=", end - 1) and not value.quoted and (more := _REMAINDER.match(text, end)):
             end = more.end()
-        yield Finding(value.start, end if value.quoted else whole(text, value.start, end, before), entity)
+        yield Finding(value.start, end if value.quoted else whole(text, value.start, end, before), category)
     elif (value is None or not value.quoted) and sep in {"=", ":", ">"}:
         begin, head = (value.start, value.end) if value is not None else (tail.end(), tail.end())
         end = whole(text, begin, head, before)
@@ -143,7 +143,7 @@ def _after_name(text: str, low: str, match: re.Match[str], kind: str) -> Iterato
             and text[end : end + 1] not in {"(", "["}
             and _is_whole(text, Value(begin, end, False), kind, bare)
         ):
-            yield Finding(begin, end, entity)
+            yield Finding(begin, end, category)
 
 
 def _is_whole(text: str, found: Value, kind: str, bare: bool) -> bool:

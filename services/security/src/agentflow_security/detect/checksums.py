@@ -215,18 +215,18 @@ def find_ssns(text: str, low: str, name: str) -> Iterator[Finding]:
 
     for match in _SSN.finditer(text):
         digits = re.sub(r"[^0-9]", "", match.group())
-        entity = _identity(digits)
-        if entity and (match["gap"] == "-" or said(match)):
-            yield Finding(match.start(), match.end(), entity)
+        category = _identity(digits)
+        if category and (match["gap"] == "-" or said(match)):
+            yield Finding(match.start(), match.end(), category)
     for match in _SSN_BROKEN.finditer(text):
-        entity = _identity(re.sub(r"[^0-9]", "", match.group()))
+        category = _identity(re.sub(r"[^0-9]", "", match.group()))
         dashes = match["one"][:1] == "-" and match["two"][:1] == "-"
-        if entity and (dashes or (match["one"] + match["two"] and said(match))):
-            yield Finding(match.start(), match.end(), entity)
+        if category and (dashes or (match["one"] + match["two"] and said(match))):
+            yield Finding(match.start(), match.end(), category)
     for match in _NINE.finditer(text):
-        entity = _identity(match.group())
-        if entity and said(match):
-            yield Finding(match.start(), match.end(), entity)
+        category = _identity(match.group())
+        if category and said(match):
+            yield Finding(match.start(), match.end(), category)
 
 
 def _identity(digits: str) -> str:

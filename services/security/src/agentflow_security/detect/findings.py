@@ -23,12 +23,12 @@ DATE_OF_BIRTH: Final = "DATE_OF_BIRTH"
 PIN: Final = "PIN"
 IP: Final = "IP_ADDRESS"
 API_KEY: Final = "API_KEY"
-PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of an entity
+PASSWORD: Final = "PASSWORD"  # noqa: S105  the name of a category
 PRIVATE_KEY: Final = "PRIVATE_KEY"
 
 LABEL_CHARS: Final = 48  # that a label may stand before a value
 
-# Among findings of equal length the more certain entity names the vault token: a checksum beats a form.
+# Among findings of equal length the more certain category names the vault token: a checksum beats a form.
 _BY_CERTAINTY: Final = (
     {PASSWORD},
     {PHONE},
@@ -39,16 +39,16 @@ _BY_CERTAINTY: Final = (
     {API_KEY},
     {PRIVATE_KEY},
 )
-_RANK: Final = {entity: rank for rank, entities in enumerate(_BY_CERTAINTY) for entity in entities}
-ENTITIES: Final = frozenset(_RANK)
+_RANK: Final = {category: rank for rank, categories in enumerate(_BY_CERTAINTY) for category in categories}
+CATEGORIES: Final = frozenset(_RANK)
 
 
 class Finding(NamedTuple):
-    """A part of a text: text[start:end] is an `entity`."""
+    """A part of a text: text[start:end] is a `category`."""
 
     start: int
     end: int
-    entity: str
+    category: str
 
 
 # (text, its lower-case form of the same length, the dict key of the text or "") -> findings
@@ -58,17 +58,17 @@ Detector = Callable[[str, str, str], Iterable[Finding]]
 def disjoint(findings: Iterable[Finding]) -> list[Finding]:
     """Merges overlapping findings and returns them in order.
 
-    The span is the union, so that no part is left over at an edge. The entity is that of the
+    The span is the union, so that no part is left over at an edge. The category is that of the
     longest finding, then of the most certain one.
     """
     merged: list[Finding] = []
     best = (0, 0)
     for item in sorted(findings):
-        weight = (item.end - item.start, _RANK[item.entity])
+        weight = (item.end - item.start, _RANK[item.category])
         if merged and item.start < merged[-1].end:
             last = merged[-1]
-            entity = item.entity if weight > best else last.entity
-            merged[-1] = Finding(last.start, max(last.end, item.end), entity)
+            category = item.category if weight > best else last.category
+            merged[-1] = Finding(last.start, max(last.end, item.end), category)
             best = max(best, weight)
         else:
             merged.append(item)

@@ -160,9 +160,9 @@ def find_identities(text: str, low: str, name: str) -> Iterator[Finding]:
     yield from _french(text, low, named)
     yield from _spanish(text)
     yield from _italian(text)
-    for pattern, entity, hints in _LABELLED:
+    for pattern, category, hints in _LABELLED:
         if any(hint in low for hint in hints):
-            yield from (Finding(*match.span("value"), entity) for match in pattern.finditer(low))
+            yield from (Finding(*match.span("value"), category) for match in pattern.finditer(low))
     if "PIN" in text:
         yield from (Finding(*match.span("value"), PIN) for match in _PIN_UPPER.finditer(text))
 
@@ -175,9 +175,9 @@ def _words(name: str) -> str:
 def _under_key(text: str, named: str) -> Iterator[Finding]:
     value = text.strip()
     start = len(text) - len(text.lstrip())
-    for label, shape, entity in _NAMES:
+    for label, shape, category in _NAMES:
         if label.search(named) and shape.match(value):
-            yield Finding(start, start + len(value), entity)
+            yield Finding(start, start + len(value), category)
 
 
 def _labelled(label: re.Pattern[str], low: str, start: int, named: str) -> bool:

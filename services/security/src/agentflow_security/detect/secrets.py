@@ -202,9 +202,9 @@ def _manifests(text: str, low: str) -> Iterator[Finding]:
 
 
 def _shapes(text: str) -> Iterator[Finding]:
-    for needed, pattern, entity in _SHAPES:
+    for needed, pattern, category in _SHAPES:
         if needed in text:
-            yield from (Finding(*match.span(), entity) for match in pattern.finditer(text))
+            yield from (Finding(*match.span(), category) for match in pattern.finditer(text))
     if text.count(".") >= 2 and len(text) >= 58:
         for match in _DISCORD.finditer(text):
             if looks_random(match.group()):

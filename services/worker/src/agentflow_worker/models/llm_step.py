@@ -170,8 +170,8 @@ class _Call:
         request = rpc.ProtectRequest(org=task.org, run=task.run, step=task.step, value=value, purpose=purpose)
         reply = await rpc.protected(request, lambda: self._ask(rpc.PROTECT, request))
         if count:
-            for entity, n in reply.counts.items():
-                self.redactions[entity] = self.redactions.get(entity, 0) + n
+            for category, number in reply.counts.items():
+                self.redactions[category] = self.redactions.get(category, 0) + number
         return reply.value
 
     def _cache_key(self, safe: dict[str, str], limit: int) -> str:
