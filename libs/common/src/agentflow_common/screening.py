@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from agentflow_common.private_words import PASSWORD_WORDS
 
-# `<EMAIL_ADDRESS:7Q2M4K>`: a category, as Presidio names it, and 6 to 12 letters of base 32. At least one of them is not
+# `<EMAIL_ADDRESS:7Q2M4K>`: a category, as Presidio names it, and 6 to 12 letters of base 32. At least one is not
 # a digit: a card number written in angle brackets is not taken for a token.
 TOKEN: Final = re.compile(r"<([A-Z][A-Z_]{1,30}):(?=[2-7]{0,11}[A-Z])([A-Z2-7]{6,12})>")
 

@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -30,6 +29,7 @@ from agentflow_common import subjects, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.errors import UNREADABLE, AgentFlowError, InvalidError, RetryableError
 from agentflow_common.log import object_reads
+from agentflow_common.log.consumers import seen_by_all
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.rpc import Empty, RetentionReply, SetRetentionRequest
 from agentflow_trace.ingest import Ingest
@@ -281,24 +281,8 @@ class Retention:
         return seq - 1 if seq else await self._log.last_seq()
 
     async def _seen_to(self) -> float:
-        """Returns the sequence up to which every durable consumer is done, including the ledgers it
-        wrote.
-
-        Lanes do not count: tasks of a finished run are void.
-        """
-        seen = math.inf
-        offset = 0
-        while True:
-            infos = await self._nc.jsm().consumers_info(subjects.EVENTS_STREAM, offset)
-            for info in infos:
-                name = info.config.durable_name or ""
-                if not name or name.startswith(subjects.pool_durable("")):
-                    continue
-                if info.num_pending or info.num_ack_pending:
-                    seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
-            offset += len(infos)
-            if len(infos) < 256:
-                break
+        """Returns the sequence up to which every durable consumer and the archive are done, ledgers included."""
+        seen = await seen_by_all(self._nc)
         for stream in (subjects.COST_STREAM, subjects.AUDIT_STREAM):
             await self._streams[stream].wait_for(await self._log.last_seq(stream), LEDGERS_S_MAX)
         return min(seen, self._streams[subjects.EVENTS_STREAM].ingested)

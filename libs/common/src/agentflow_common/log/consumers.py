@@ -4,6 +4,7 @@
 lost consumer or a silent server it begins again behind the last sequence that it saw.
 `WorkQueue` takes messages from a durable consumer, never more than the caller has room for.
 Both keep pull requests open, so an idle wait costs nothing.
+`seen_by_all` says how far the durable consumers of the event log are.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -22,6 +24,7 @@ from nats.aio.subscription import Subscription
 from nats.js import api
 from nats.js.errors import APIError, NotFoundError
 
+from agentflow_common import subjects
 from agentflow_common.log.fast_path import Connection, Message, hand_over, parse_headers
 
 log = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ log = logging.getLogger(__name__)
 EXPIRES_S: Final = 30.0
 HEARTBEAT_S: Final = 2.0
 BATCH_MAX: Final = 1000  # bounds what one Tail holds undigested
+LISTED_MAX: Final = 256  # consumers that the server lists in one answer
 
 
 class Delivery(msgspec.Struct, frozen=True):
@@ -68,6 +72,31 @@ def parse_delivery(msg: Msg | Message) -> Delivery:
         msg.reply,
         (msg.raw_headers or None) if isinstance(msg, Message) else msg.headers,
     )
+
+
+async def durable_consumers(nc: Client, stream: str) -> list[api.ConsumerInfo]:
+    """Returns the state of every durable consumer of the stream."""
+    found: list[api.ConsumerInfo] = []
+    offset = 0
+    while True:
+        listed = await nc.jsm().consumers_info(stream, offset)
+        found += [info for info in listed if info.config.durable_name]
+        offset += len(listed)
+        if len(listed) < LISTED_MAX:
+            return found
+
+
+async def seen_by_all(nc: Client) -> float:
+    """Returns the sequence of the event log up to which every durable consumer is done, infinity if none lags.
+
+    Consumers of worker pools do not count: the tasks of a finished run are void.
+    """
+    seen = math.inf
+    for info in await durable_consumers(nc, subjects.EVENTS_STREAM):
+        of_pool = str(info.config.durable_name).startswith(subjects.pool_durable(""))
+        if (info.num_pending or info.num_ack_pending) and not of_pool:
+            seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
+    return seen
 
 
 class _Puller:

@@ -19,6 +19,7 @@ from agentflow_common.errors import ConflictError, InvalidError, NotFoundError, 
 from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import LIMIT_MAX, NAME_MAX, PREFIX, control_key, name_for, name_of
 from agentflow_common.lanes.fold import LaneFold, LaneState
+from agentflow_common.log.consumers import durable_consumers
 from agentflow_common.runs.explain import Pool
 from agentflow_common.runs.fold import readable
 from agentflow_gateway import auth_rules, limits
@@ -156,8 +157,8 @@ class _Known(msgspec.Struct):
     async def of(cls, deps: Deps) -> _Known:
         jsm = deps.nc.jsm()
         pools: dict[str, api.ConsumerInfo] = {}
-        for info in await jsm.consumers_info(subjects.EVENTS_STREAM):
-            durable = str(info.config.durable_name or info.name)
+        for info in await durable_consumers(deps.nc, subjects.EVENTS_STREAM):
+            durable = str(info.config.durable_name)
             if durable.startswith(_DURABLE):
                 pools[durable.removeprefix(_DURABLE)] = info
         stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)

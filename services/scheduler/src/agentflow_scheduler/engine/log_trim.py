@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from typing import Final, NamedTuple
 
 from agentflow_common import subjects
+from agentflow_common.log.consumers import seen_by_all
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.log.transient import AWAY
 from agentflow_common.subjects import EntityKey
@@ -68,7 +68,7 @@ class Trimmer:
 
     async def sweep(self) -> None:
         """Makes the cuts that are due."""
-        seen = await self._seen_to()
+        seen = await seen_by_all(self._log.nc)
         jsm = self._log.nc.jsm()
         for key, cut in list(self._cuts.items()):
             if cut.checkpoint > seen:
@@ -93,18 +93,3 @@ class Trimmer:
             (subjects.out_schedule(key), min(cut.decisions, listed - 1)),
             *over,
         ]
-
-    async def _seen_to(self) -> float:
-        """Returns the sequence up to which all durable consumers have read, except those of worker pools."""
-        seen = math.inf
-        offset = 0
-        while True:
-            infos = await self._log.nc.jsm().consumers_info(subjects.EVENTS_STREAM, offset)
-            for info in infos:
-                name = info.config.durable_name or ""
-                waits = info.num_pending or info.num_ack_pending
-                if name and waits and not name.startswith(subjects.pool_durable("")):
-                    seen = min(seen, info.ack_floor.stream_seq if info.ack_floor is not None else 0)
-            offset += len(infos)
-            if len(infos) < 256:
-                return seen
