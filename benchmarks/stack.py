@@ -22,7 +22,7 @@ from agentflow_common import ids, subjects
 from agentflow_common.connections.nats_client import connect
 from agentflow_common.definition.parse import parse_dict
 from agentflow_common.embedded import processes
-from agentflow_common.embedded.servers import NatsServer
+from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 
 HERE = Path(__file__).resolve().parent

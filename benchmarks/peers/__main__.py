@@ -12,7 +12,7 @@ from importlib import metadata
 from subprocess import run as run_command
 from typing import Any, Literal
 
-from agentflow_common.embedded.servers import nats_binary
+from agentflow_common.embedded.nats import nats_binary
 from benchmarks.drive import drive
 from benchmarks.output import emit, interruptible
 from benchmarks.peers.engines import MeasurementError, Peer, machine, peers, without_fsync

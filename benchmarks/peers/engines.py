@@ -19,7 +19,7 @@ from urllib.parse import quote
 import asyncpg
 
 from agentflow_common.embedded import processes
-from agentflow_common.embedded.servers import PostgresServer
+from agentflow_common.embedded.postgres import PostgresServer
 from benchmarks.peers import install
 
 START_S_MAX = 90.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agentflow_common.embedded.servers import NatsServer, nats_binary
+from agentflow_common.embedded.nats import NatsServer, nats_binary
 from tests.contract.manifests import DEPLOY, kustomized
 from tests.support.waiting import PATIENCE_S, until_now
 

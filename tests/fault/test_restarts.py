@@ -23,7 +23,8 @@ from nats.aio.client import Client
 
 from agentflow_common import tasks
 from agentflow_common.connections.nats_client import connect
-from agentflow_common.embedded.servers import NatsServer, PostgresServer
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
 from tests.support.chaos import is_healthy
 from tests.support.clickhouse_server import ClickHouseServer
 from tests.support.cluster import ClusterNode, NatsCluster

@@ -19,7 +19,7 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.definition.parse import parse_dict
-from agentflow_common.embedded.servers import NatsServer
+from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.log.event_log import Entry, EventLog, Fence
 from agentflow_common.log.streams import ensure_streams
 from agentflow_common.runs.fold import RunFold

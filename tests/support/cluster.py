@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, Self
 
-from agentflow_common.embedded.servers import NatsServer
+from agentflow_common.embedded.nats import NatsServer
 
 HOST: Final = "127.0.0.1"
 USER: Final = "agentflow"

@@ -9,7 +9,8 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from agentflow_common.embedded.servers import PAYLOAD_MAX, StackError
+from agentflow_common.embedded.nats import PAYLOAD_MAX
+from agentflow_common.embedded.servers import StackError
 
 NATS_IMAGE: Final = "nats:2.12-alpine"
 POSTGRES_IMAGE: Final = "postgres:18-alpine"

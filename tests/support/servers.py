@@ -16,7 +16,8 @@ from typing import Any, Literal, Protocol, Self
 
 import asyncpg
 
-from agentflow_common.embedded.servers import NatsServer, PostgresServer
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
 
 
 class NatsLike(Protocol):

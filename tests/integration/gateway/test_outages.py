@@ -18,7 +18,7 @@ from grpc_status import rpc_status
 
 from agentflow_common import ids
 from agentflow_common.connections import transient
-from agentflow_common.embedded.servers import PostgresServer
+from agentflow_common.embedded.postgres import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_gateway.api import errors
 from tests.support.api import API_METHODS

@@ -8,7 +8,7 @@ import nats
 import pytest
 
 from agentflow_common import subjects
-from agentflow_common.embedded.servers import NatsServer
+from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import Entry, EventLog
 from agentflow_common.log.streams import ensure_streams

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from agentflow_common.embedded.servers import NatsServer
+from agentflow_common.embedded.nats import NatsServer
 from agentflow_common.errors import UnauthenticatedError
 from agentflow_common.runtime.service import Context, running
 from agentflow_common.settings import Settings

@@ -18,7 +18,8 @@ import pytest
 
 from agentflow_common import rpc, subjects
 from agentflow_common.connections.nats_client import connect
-from agentflow_common.embedded.servers import NatsServer, PostgresServer
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
 from agentflow_common.errors import AgentFlowError, RetryableError
 from agentflow_common.log.event_log import Entry
 from agentflow_common.rpc import bus

@@ -13,7 +13,9 @@ import nats
 import pytest
 from nats.js.api import PubAck
 
-from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
+from agentflow_common.embedded.servers import StackError
 from tests.support import servers
 from tests.support.waiting import until
 

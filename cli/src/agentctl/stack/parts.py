@@ -16,7 +16,9 @@ import msgspec
 
 from agentctl.stack import layout as files
 from agentflow_common.embedded import processes
-from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
+from agentflow_common.embedded.servers import StackError
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,9 @@ from agentctl.stack.fulldisk import FullDisk
 from agentctl.stack.parts import STOP_S_MAX, Server, Service, Supervised
 from agentflow_common import tasks
 from agentflow_common.embedded import processes
-from agentflow_common.embedded.servers import NatsServer, PostgresServer, StackError
+from agentflow_common.embedded.nats import NatsServer
+from agentflow_common.embedded.postgres import PostgresServer
+from agentflow_common.embedded.servers import StackError
 
 log = logging.getLogger(__name__)
 
