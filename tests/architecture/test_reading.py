@@ -40,6 +40,7 @@ FOLDS = {
         "runs/fold_facts",
         "runs/state",
         "schedules/fold",
+        "schedules/state",
     )
 }
 PACKAGES = {"agentflow_common", *(f"agentflow_{service}" for service in SERVICES)}

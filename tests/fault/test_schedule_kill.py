@@ -18,7 +18,7 @@ from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.schedules import load as schedule_log
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_common.schedules.fold import ScheduleState, schedule_id
+from agentflow_common.schedules.state import ScheduleState, schedule_id
 from agentflow_sdk import AgentFlowError, AsyncClient
 from tests.support.waiting import PATIENCE_S, until
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from agentflow_common import events as ev
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_common.schedules.fold import TIMER, ScheduleFold, schedule_id
+from agentflow_common.schedules.fold import ScheduleFold
+from agentflow_common.schedules.state import TIMER, schedule_id
 from agentflow_scheduler.schedules.machine import ACTIVE_MAX, DECISIONS_MAX, Schedule, decide_schedule
 
 T0 = 1_795_245_600_000

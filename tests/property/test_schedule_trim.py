@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from agentflow_common import events as ev
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.changes import keeps_times
-from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
+from agentflow_common.schedules.fold import ScheduleFold
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_scheduler.schedules import machine as schedules
 from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, CHECKPOINT_PAYLOADS_MAX
 

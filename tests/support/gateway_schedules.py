@@ -16,7 +16,7 @@ from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import load as schedule_log
-from agentflow_common.schedules.fold import ScheduleState
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway.schedules import commands
 from tests.support.gateway import GatewayUnderTest, running_gateway, stub
 from tests.support.waiting import PATIENCE_S, until

@@ -18,7 +18,8 @@ from agentflow_common.runs import fold as run_fold
 from agentflow_common.runs.fold import RunFold
 from agentflow_common.runs.state import RunState
 from agentflow_common.schedules import fold as schedule_fold
-from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
+from agentflow_common.schedules.fold import ScheduleFold
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_common.subjects import EntityKey, Kind
 from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.lanes.machine import Lane, decide_lane

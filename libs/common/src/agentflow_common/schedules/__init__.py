@@ -1,3 +1,3 @@
-"""Schedules: their definition, their fire times, and the fold of their log."""
+"""Schedules: their definition, their fire times, their state, and the fold of their log."""
 
-__all__ = ["field_types", "fire_times", "fold", "json_schema", "load", "spec"]
+__all__ = ["field_types", "fire_times", "fold", "json_schema", "load", "spec", "state"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import EventLog
-from agentflow_common.schedules.fold import ScheduleFold, ScheduleState
+from agentflow_common.schedules.fold import ScheduleFold
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_common.subjects import EntityKey
 
 

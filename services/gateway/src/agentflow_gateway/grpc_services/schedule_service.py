@@ -8,7 +8,7 @@ from agentflow.v1 import schedule_pb2 as pb
 from agentflow_common.errors import InvalidError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_common.schedules.fold import ScheduleState
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway import limits
 from agentflow_gateway.api import convert, pages
 from agentflow_gateway.api.call import Call

@@ -25,9 +25,9 @@ from agentflow_common.hints import did_you_mean
 from agentflow_common.log.event_log import Fence
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fire_times import Timetable
-from agentflow_common.schedules.fold import ScheduleState, schedule_id
 from agentflow_common.schedules.load import load_schedule
 from agentflow_common.schedules.spec import Spec
+from agentflow_common.schedules.state import ScheduleState, schedule_id
 from agentflow_common.subjects import EntityKey
 from agentflow_gateway import limits
 from agentflow_gateway.api.call import Call

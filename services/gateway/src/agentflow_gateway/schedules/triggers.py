@@ -11,7 +11,8 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError, OverloadedError, Problem, TerminalError
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
-from agentflow_common.schedules.fold import INBOX_MAX, child_id
+from agentflow_common.schedules.fold import INBOX_MAX
+from agentflow_common.schedules.state import child_id
 from agentflow_common.subjects import EntityKey
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call

@@ -18,8 +18,8 @@ from agentflow_common.log.event_log import Fence
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.field_types import DAY_MS
-from agentflow_common.schedules.fold import ScheduleState
 from agentflow_common.schedules.spec import Spec
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.schedules import commands, webhook_signatures

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from agentflow_common.events import ScheduleListed
-from agentflow_common.schedules.fold import ScheduleState
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_gateway.store.base import Tables, as_json
 
 

@@ -21,8 +21,9 @@ from agentflow_common import ids, subjects
 from agentflow_common.events import Payload
 from agentflow_common.schedules import spec as schedule_spec
 from agentflow_common.schedules.fire_times import Timetable
-from agentflow_common.schedules.fold import TIMER, Backfill, ScheduleState, Waiting, child_id, evolve
+from agentflow_common.schedules.fold import evolve
 from agentflow_common.schedules.spec import Spec
+from agentflow_common.schedules.state import TIMER, Backfill, ScheduleState, Waiting, child_id
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.decisions import Decisions
 

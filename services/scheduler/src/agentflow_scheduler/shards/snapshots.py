@@ -21,7 +21,7 @@ from agentflow_common.lanes.fold import LaneState
 from agentflow_common.log import object_reads
 from agentflow_common.log.transient import AWAY
 from agentflow_common.runs.state import RunState
-from agentflow_common.schedules.fold import ScheduleState
+from agentflow_common.schedules.state import ScheduleState
 from agentflow_scheduler.entities import State
 
 log = logging.getLogger(__name__)
