@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 CONCURRENCY = 512
 READY_S_MAX = 60.0
 SERVICES = ("scheduler", "worker")
-HELD_LANE = "held"  # no worker serves it, so its steps wait
+HELD_POOL = "held"  # no worker serves it, so its steps wait
 
 
 class Engine:
@@ -109,22 +109,22 @@ def node(name: str, function: str, inputs: dict[str, object], **more: object) ->
     return {"id": name, "type": "function", "config": {"function_name": function, "inputs": inputs}, **more}
 
 
-def chain(length: int, lane: str = "default") -> dict[str, object]:
+def chain(length: int, pool: str = "default") -> dict[str, object]:
     """Returns a definition of `length` steps in sequence.
 
     Each gets the output of the one before.
     """
     nodes = [
-        node(f"s{index}", "bench.noop", {"n": f"s{index - 1}.output" if index else 1}, lane=lane)
+        node(f"s{index}", "bench.noop", {"n": f"s{index - 1}.output" if index else 1}, lane=pool)
         for index in range(length)
     ]
     edges = [{"from": f"s{i}", "to": f"s{i + 1}"} for i in range(length - 1)]
     return parse_dict({"name": "chain", "dag": {"nodes": nodes, "edges": edges}}).canonical()
 
 
-def fanout(width: int, lane: str = "default") -> dict[str, object]:
+def fanout(width: int, pool: str = "default") -> dict[str, object]:
     """Returns a definition with a step that gives `width` items, a parallel step over them, and a join."""
-    each = node("each", "bench.noop", {"n": "items.output"}, lane=lane)
+    each = node("each", "bench.noop", {"n": "items.output"}, lane=pool)
     each["config"] = {"function_name": "bench.noop", "parallel": True, "inputs": {"n": "items.output"}}
     nodes = [node("items", "bench.range", {"width": width}), each, node("end", "bench.noop", {})]
     edges = [{"from": "items", "to": "each"}, {"from": "each", "to": "end"}]

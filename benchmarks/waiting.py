@@ -13,7 +13,7 @@ from agentflow_common import subjects
 from agentflow_common.log.consumers import Tail
 from benchmarks.drive import arrivals, drive
 from benchmarks.output import Emit
-from benchmarks.stack import HELD_LANE, Engine, chain, engine, fanout
+from benchmarks.stack import HELD_POOL, Engine, chain, engine, fanout
 
 RUNS = 10_000
 ROUNDS = 5
@@ -26,14 +26,14 @@ async def run(emit: Emit, _options: object) -> None:
     async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
         await drive(stack, chain(10), 1000, 50)  # a working scheduler needs this memory anyway
         before = stack.rss_bytes("scheduler")
-        await _hold(stack, fanout(WIDTH, HELD_LANE), 1, WIDTH)
+        await _hold(stack, fanout(WIDTH, HELD_POOL), 1, WIDTH)
         per_child = (stack.rss_bytes("scheduler") - before) / WIDTH
     async with engine(SCHEDULER_WINDOW_STEPS=WINDOW) as stack:
         await drive(stack, chain(10), 1000, 50)
         events = await stack.log.last_seq()
         idle = await _recoveries(stack, "no active run, no snapshot", 1)
         before = stack.rss_bytes("scheduler")
-        await _hold(stack, chain(10, HELD_LANE), RUNS, 1)
+        await _hold(stack, chain(10, HELD_POOL), RUNS, 1)
         per_run = (stack.rss_bytes("scheduler") - before) / RUNS
         emit(
             "engine.bytes_per_waiting_step", per_run, "bytes", 1, stack.durability,
@@ -47,8 +47,8 @@ async def run(emit: Emit, _options: object) -> None:
 
 
 async def _hold(stack: Engine, definition: dict[str, object], runs: int, steps: int) -> None:
-    """Submits runs and returns when each has `steps` steps waiting in a lane that no worker serves."""
-    tail = stack.log.tail([subjects.pool_tasks(HELD_LANE)], await stack.log.last_seq() + 1)
+    """Submits runs and returns when each has `steps` steps waiting in a pool that no worker serves."""
+    tail = stack.log.tail([subjects.pool_tasks(HELD_POOL)], await stack.log.last_seq() + 1)
     await tail.start()
     pending: list[Any] = []
     left = runs * steps

@@ -99,12 +99,12 @@ async def bad_beat(context: StepContext) -> int:
 
 
 @function(name="w.slot")
-async def slot(lane: str, seconds: float) -> int:
+async def slot(pool: str, seconds: float) -> int:
     """Counts how many run at once."""
-    RUNNING[lane] += 1
-    MOST[lane] = max(MOST[lane], RUNNING[lane])
+    RUNNING[pool] += 1
+    MOST[pool] = max(MOST[pool], RUNNING[pool])
     try:
         await asyncio.sleep(seconds)
     finally:
-        RUNNING[lane] -= 1
+        RUNNING[pool] -= 1
     return 1

@@ -137,7 +137,7 @@ def test_a_pause_by_a_pattern_names_it_and_why() -> None:
     assert found.text == "lane acme is paused by the pattern ac*: audit (agentctl lane resume acme)"
     pool = Pool(known=False, paused=True, reason="audit", set_as="def*")
     found = waiting_of(StepState(status=StepStatus.SCHEDULED), pools={"default": pool})
-    assert found.text == "lane default is paused by the pattern def*: audit (agentctl lane resume default)"
+    assert found.text == "the pool default is paused by the pattern def*: audit (agentctl lane resume default)"
 
 
 def test_a_deadline_is_told_while_nothing_else_holds_up_the_run() -> None:

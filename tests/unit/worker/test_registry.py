@@ -205,8 +205,17 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setenv("WORKER_LANES", "default, gpu")
     monkeypatch.setenv("AGENTFLOW_FILE_ROOTS", f"{tmp_path}:{tmp_path / 'b'}")
     settings = WorkerSettings()
-    assert (settings.concurrency, settings.lanes) == (7, ("default", "gpu"))
+    assert (settings.concurrency, settings.pools) == (7, ("default", "gpu"))
     assert settings.file_roots == (tmp_path, tmp_path / "b")
+
+
+def test_a_file_of_settings_names_the_pools_as_the_environment_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    config = tmp_path / "agentflow.yaml"
+    config.write_text("lanes: default, gpu\n")
+    monkeypatch.setenv("AGENTFLOW_CONFIG", str(config))
+    assert WorkerSettings().pools == ("default", "gpu")
 
 
 def test_load_on_the_command_line_adds_to_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

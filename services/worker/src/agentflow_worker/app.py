@@ -53,12 +53,12 @@ async def app(context: Context[WorkerSettings]) -> AsyncIterator[None]:
 
     await context.nc.subscribe(subjects.ALL_CONTROL, cb=on_control)
     await pools.start()
-    queues = [await _queue(context, pool) for pool in settings.lanes]
+    queues = [await _queue(context, pool) for pool in settings.pools]
     await _publish_registry(context, registry)
-    work = [_consume(queue, executor, pool) for queue, pool in zip(queues, settings.lanes, strict=True)]
+    work = [_consume(queue, executor, pool) for queue, pool in zip(queues, settings.pools, strict=True)]
     loops = [context.guarded(one) for one in (*work, _extend(context, executor), pools.keep())]
     context.needs_log()
-    context.probes.add("lanes", pools.answer, "a lane does not deliver")
+    context.probes.add("lanes", pools.answer, "the queue of a worker pool does not deliver")
     try:
         yield
     finally:

@@ -47,7 +47,7 @@ class WorkerSettings(Settings):
     concurrency: int = Field(10, validation_alias=_env("WORKER_CONCURRENCY", "concurrency"), ge=1, le=1000)
     """steps that the worker runs at a time"""
 
-    lanes: Names = Field(("default",), validation_alias=_env("WORKER_LANES", "lanes"))
+    pools: Names = Field(("default",), validation_alias=_env("WORKER_LANES", "lanes"))
     """the worker pools whose steps it runs, separated by commas"""
 
     load: Names = Field((), validation_alias=_env("WORKER_LOAD", "load"))

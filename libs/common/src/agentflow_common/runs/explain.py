@@ -242,7 +242,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     queue = list(lane.queue)
     place = queue.index(own) + 1 if own in lane.queue else 0
     if lane.paused:
-        text = _paused_lane(step.lane, *around.pauses.get(step.lane, (step.lane, "")))
+        text = _paused("lane", step.lane, *around.pauses.get(step.lane, (step.lane, "")))
         return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
     where = f", number {place} of {len(queue)} in the queue" if place else ""
     wait_us = lane_fold.rate_wait_us(lane, around.now_ms)
@@ -270,12 +270,13 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     if pool is None:
         return Waiting(key, "worker", f"is offered to the worker pool {name}", name, since=since)
     if pool.paused:
-        return Waiting(key, "paused_lane", _paused_lane(name, pool.set_as or name, pool.reason), name, since=since)
+        text = _paused("the pool", name, pool.set_as or name, pool.reason)
+        return Waiting(key, "paused_lane", text, name, since=since)
     if not pool.known or not (pool.asking or pool.active):
-        text = f"no worker serves the pool {name}: start one, or give the step another lane"
+        text = f"no worker serves the pool {name}: start one, or give the step another `lane`"
         return Waiting(key, "worker", text, name, since=since)
     if pool.limit is not None and pool.active >= pool.limit:
-        text = f"lane {name} is full: {pool.active} of {pool.limit}, {pool.queued} wait"
+        text = f"the pool {name} is full: {pool.active} of {pool.limit}, {pool.queued} wait"
         return Waiting(key, "lane", text, name, since=since, detail={"limit": pool.limit, "queued": pool.queued})
     if not pool.asking:
         text = f"every worker of the pool {name} is busy: {pool.active} tasks run, {pool.queued} wait"
@@ -283,10 +284,10 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
     return Waiting(key, "running", f"is with a worker of the pool {name}", name, since=since)
 
 
-def _paused_lane(name: str, set_as: str, reason: str) -> str:
+def _paused(what: str, name: str, set_as: str, reason: str) -> str:
     why = f": {reason}" if reason else ""
     by = f" by the pattern {set_as}" if set_as != name else ""
-    return f"lane {name} is paused{by}{why} (agentctl lane resume {shlex.quote(name)})"
+    return f"{what} {name} is paused{by}{why} (agentctl lane resume {shlex.quote(name)})"
 
 
 def _waits(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:

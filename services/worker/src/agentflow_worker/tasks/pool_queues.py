@@ -37,9 +37,9 @@ class PoolQueues:
     """
 
     def __init__(self, event_log: EventLog, settings: WorkerSettings) -> None:
-        for pool in settings.lanes:
-            check_token(pool, "lane")
-        self._pools = settings.lanes
+        for pool in settings.pools:
+            check_token(pool, "pool")
+        self._pools = settings.pools
         self._jsm = event_log.nc.jsm()
         self._ack_wait_s = settings.ack_wait_s
         self._settings = ControlSettings()
