@@ -10,6 +10,8 @@ import re
 from collections.abc import Sequence
 from typing import Any, Final
 
+from agentflow_sdk.problems import Problem, error_lines
+
 FAILED: Final = 1
 BAD_INPUT: Final = 2
 UNREACHABLE: Final = 3
@@ -40,7 +42,7 @@ class CliError(Exception):
 
 
 def exit_code_of(error: BaseException) -> int:
-    """Returns the exit code of an error. The SDK and agentflow_common use the same codes, so neither is imported."""
+    """Returns the exit code of an error. Errors of the SDK and of agentflow_common have the same codes."""
     if isinstance(error, CliError):
         return error.exit_code
     if isinstance(error, OSError):
@@ -65,25 +67,23 @@ def lines_of(error: BaseException, source: str = "") -> list[str]:
             f"unexpected {type(error).__name__}: {error}",
             "  run the command again with --debug for the traceback, and report it",
         ]
-    problems: Sequence[Any] = getattr(error, "problems", ())
     message = str(getattr(error, "message", "") or error)
-    if not problems:
-        return [message, *_advice(error)]
-    # the headline repeats the first problem, and the list is clearer
-    headline = message.split(": ", 1)[0] if any(p.message in message for p in problems) else message
-    return [headline, *(f"  {problem_line(p, source)}" for p in problems), *_advice(error)]
+    problems: Sequence[Any] = getattr(error, "problems", ())
+    return [*error_lines(message, problems, lambda place: _in_file(place, source)), *_advice(error)]
 
 
 def problem_line(problem: Any, source: str = "") -> str:
     """Returns a problem in one line: `FILE:12: dag.nodes[0].type: unknown node type 'x' (use one of ...)`."""
-    match = _LINE.match(problem.place)
-    if match and source:
-        column = f":{match[2]}" if match[2] else ""
-        place = f"{source}:{match[1]}{column}" + (f": {match[3]}" if match[3] else "")
-    else:
-        place = problem.place
-    text = f"{place}: {problem.message}" if place else problem.message
-    return f"{text} ({problem.fix})" if problem.fix else text
+    return str(Problem(_in_file(problem.place, source), problem.message, problem.fix))
+
+
+def _in_file(place: str, source: str) -> str:
+    """Returns a place in the file `source`: `line 12, dag` is `FILE:12: dag`. Other places stay."""
+    match = _LINE.match(place)
+    if match is None or not source:
+        return place
+    column = f":{match[2]}" if match[2] else ""
+    return f"{source}:{match[1]}{column}" + (f": {match[3]}" if match[3] else "")
 
 
 def _advice(error: BaseException) -> list[str]:

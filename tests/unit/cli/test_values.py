@@ -13,10 +13,11 @@ from typer.testing import CliRunner
 from agentctl import demo, failures, session, values
 from agentctl.commands import retention
 from agentctl.commands.local.config import mask
-from agentctl.display.output import clean, duration
+from agentctl.display.output import clean, duration, report
 from agentctl.display.progress import RunView, line
 from agentctl.failures import CliError
 from agentctl.main import app
+from agentflow_common import errors
 from agentflow_sdk import InvalidArgumentError, Problem, RunEvent, RunStatus, Token
 
 
@@ -125,6 +126,41 @@ def test_an_error_names_file_and_line() -> None:
     ]
     assert failures.exit_code_of(error) == 2
     assert "--debug" in failures.lines_of(ValueError("odd"))[1]
+
+
+ONE_PROBLEM = [
+    (errors.InvalidError.at("times", "times 0 is out of range", "use 1"), ["times: times 0 is out of range (use 1)"]),
+    (errors.NotFoundError.at("id", "no budget: x", "list them"), ["id: no budget: x (list them)"]),
+    (errors.InvalidError.at("end", "the end is before the start"), ["end: the end is before the start"]),
+    (
+        errors.InvalidError.of([errors.Problem("line 3, dag", "is empty", "add a node")]),
+        ["flow.yaml:3: dag: is empty (add a node)"],
+    ),
+    (InvalidArgumentError.at("run_id", "is empty", "pass one"), ["run_id: is empty (pass one)"]),
+    (
+        InvalidArgumentError.at("run_id", "is empty", "pass one", "no run id"),
+        ["no run id", "  run_id: is empty (pass one)"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("error", "lines"), ONE_PROBLEM, ids=[str(error)[:12] for error, _ in ONE_PROBLEM])
+def test_an_error_of_one_problem_says_it_once(
+    error: Exception, lines: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    report(error, "flow.yaml")
+    assert capsys.readouterr().err == "error: " + "\n".join(lines) + "\n"
+    if isinstance(error, InvalidArgumentError):
+        assert str(error).splitlines() == lines
+
+
+def test_an_error_of_several_problems_counts_none_of_them_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    problems = [errors.Problem("line 3", "is empty", "add a node"), errors.Problem("name", "is missing")]
+    listed = ["  flow.yaml:3: is empty (add a node)", "  name: is missing"]
+    report(errors.InvalidError.of(problems, "the workflow is not valid"), "flow.yaml")
+    assert capsys.readouterr().err.splitlines() == ["error: the workflow is not valid", *listed]
+    report(errors.InvalidError.of(problems), "flow.yaml")
+    assert capsys.readouterr().err.splitlines() == [f"error: {listed[0].strip()}", listed[1]]
 
 
 def test_foreign_text_cannot_steer_the_terminal() -> None:

@@ -30,8 +30,7 @@ Every error is an `AgentFlowError`, and its `problems` list each place and its f
 
 >>> Workflow("empty").retry(3)
 Traceback (most recent call last):
-agentflow_sdk.errors.InvalidArgumentError: retry: there is no node to apply it to
-  retry: there is no node to apply it to (add a node first)
+agentflow_sdk.errors.InvalidArgumentError: retry: there is no node to apply it to (add a node first)
 
 Names are loaded when they are first used, so building a workflow does not wait for gRPC.
 """

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final, Self
 
-from agentflow_sdk.problems import Problem
+from agentflow_sdk.problems import Problem, error_lines
 
 STATUS_DETAILS_KEY: Final = "grpc-status-details-bin"
 
@@ -65,9 +65,7 @@ class AgentFlowError(Exception):
         return cls(headline or f"{place}: {message}", problems=(Problem(place, message, fix),))
 
     def __str__(self) -> str:
-        # a server repeats its first problem in the message, for clients that read nothing else
-        heads = (self.message.removesuffix(f": {p}") for p in self.problems if self.message.endswith(f": {p}"))
-        return "\n".join([next(heads, self.message), *(f"  {problem}" for problem in self.problems)])
+        return "\n".join(error_lines(self.message, self.problems))
 
 
 class InvalidArgumentError(AgentFlowError):
