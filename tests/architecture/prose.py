@@ -137,17 +137,17 @@ def judge(path: str, passage: Passage) -> Iterator[Finding]:
 def _paragraphs(text: str) -> Iterator[Passage]:
     """Yields the paragraphs, list items, headings and cells of tables of a markdown text."""
     text = _LINK.sub("]", _TARGET.sub(_erase, _COMMENT.sub(_erase, _FENCE.sub(_erase, text))))
-    begin, rows = 1, list[str]()
-    for number, row in enumerate([*text.split("\n"), ""], 1):
-        if not row.strip() or _NEW_ITEM.match(row):
-            if rows:
-                yield Passage(begin, "\n".join(rows), bounded=True)
-            begin, rows = number, []
-        if row.lstrip().startswith("|"):
-            for cell in re.split(r"(?<!\\)\|", row):
+    begin, lines = 1, list[str]()
+    for number, line in enumerate([*text.split("\n"), ""], 1):
+        if not line.strip() or _NEW_ITEM.match(line):
+            if lines:
+                yield Passage(begin, "\n".join(lines), bounded=True)
+            begin, lines = number, []
+        if line.lstrip().startswith("|"):
+            for cell in re.split(r"(?<!\\)\|", line):
                 yield Passage(number, cell, bounded=True)
-        elif row.strip():
-            begin, rows = (begin, [*rows, row]) if rows else (number, [row])
+        elif line.strip():
+            begin, lines = (begin, [*lines, line]) if lines else (number, [line])
 
 
 def _string(node: ast.Constant | ast.JoinedStr) -> str:
@@ -215,14 +215,14 @@ def _comments(text: str) -> Iterator[Passage]:
 
 def _proto_comments(text: str) -> Iterator[Passage]:
     """Yields each block of `//` comments of a protobuf file: the documentation of the API."""
-    begin, rows = 0, list[str]()
-    for number, row in enumerate([*text.split("\n"), ""], 1):
-        comment = re.match(r"\s*//(.*)", row)
+    begin, lines = 0, list[str]()
+    for number, line in enumerate([*text.split("\n"), ""], 1):
+        comment = re.match(r"\s*//(.*)", line)
         if comment:
-            begin, rows = (begin, [*rows, comment[1]]) if rows else (number, [comment[1]])
-        elif rows:
-            yield Passage(begin, "\n".join(rows), is_docstring=True)
-            rows = []
+            begin, lines = (begin, [*lines, comment[1]]) if lines else (number, [comment[1]])
+        elif lines:
+            yield Passage(begin, "\n".join(lines), is_docstring=True)
+            lines = []
 
 
 def findings(path: Path, every: bool = False) -> list[Finding]:

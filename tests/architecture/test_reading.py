@@ -192,11 +192,11 @@ def test_house_10_no_line_of_a_docstring_ends_after_one_word() -> None:
     wrong = []
     for path in sources():
         for line, text in docstrings(path):
-            rows = text.splitlines()
-            for at in range(1, len(rows) - 1):
-                alone = re.fullmatch(r"\w+[.,;]", rows[at])
-                if alone and rows[at - 1].strip() and rows[at + 1].strip():
-                    wrong.append(f"{name_of(path)}:{line + at} {rows[at]}")
+            lines = text.splitlines()
+            for at in range(1, len(lines) - 1):
+                alone = re.fullmatch(r"\w+[.,;]", lines[at])
+                if alone and lines[at - 1].strip() and lines[at + 1].strip():
+                    wrong.append(f"{name_of(path)}:{line + at} {lines[at]}")
     assert wrong == []
 
 

@@ -92,7 +92,7 @@ def test_a_chain_of_steps_goes_to_one_worker_and_the_scheduler_decides_its_end_a
     ],
     ids=str,
 )
-def test_what_is_the_schedulers_to_decide_ends_the_row(second: dict[str, Any]) -> None:
+def test_what_is_the_schedulers_to_decide_ends_the_chain(second: dict[str, Any]) -> None:
     assert ChainRun(in_order(function("a"), second, function("c"))).task().then == ()
 
 
@@ -103,7 +103,7 @@ def test_a_step_in_a_keyed_lane_keeps_its_slot_for_itself_alone() -> None:
     assert run.task().then == ()
 
 
-def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_row() -> None:
+def test_a_fork_a_join_a_condition_and_a_back_edge_end_the_chain() -> None:
     nodes = [*map(function, "abcd")]
     diamond = edges("a b", "a c", "b d", "c d")
     run = ChainRun(workflow(*nodes, edges=diamond))
@@ -134,7 +134,7 @@ def test_a_chain_is_bounded_and_goes_on_with_the_next_task() -> None:
     assert len(wide.task().then) == 2
 
 
-def test_rows_can_be_switched_off() -> None:
+def test_chains_can_be_switched_off() -> None:
     assert ChainRun(in_order(function("a"), function("b")), chain_steps=0).task().then == ()
 
 

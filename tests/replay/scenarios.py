@@ -30,8 +30,8 @@ def workflow(name: str, nodes: list[Node], edges: list[Any] | None = None, **mor
     return {"name": name, "dag": {"nodes": nodes, "edges": pairs if edges is None else edges}, **more}
 
 
-def row(name: str, c: Node) -> dict[str, Any]:
-    """Steps in a row that one worker goes on with by itself (ADR 0009); what happens to `c` is the scenario."""
+def chain(name: str, c: Node) -> dict[str, Any]:
+    """A chain of steps that one worker runs by itself (ADR 0009); what happens to `c` is the scenario."""
     nodes = [call("a", x=1), call("b", x="a.output"), c, call("d", x="c.output"), call("e", x="d.output")]
     return workflow(name, nodes)
 
@@ -59,27 +59,27 @@ class Scenarios:
         found = next(part for part in stack.status(self.data_dir) if part.name == "worker")
         os.kill(found.pid, signal.SIGKILL)
 
-    # --- steps in a row ---
+    # --- chains of steps ---
 
-    async def rows(self) -> None:
-        await self.ended(await self.runs.submit(row("row", call("c", x="b.output"))))
+    async def chains(self) -> None:
+        await self.ended(await self.runs.submit(chain("row", call("c", x="b.output"))))
         flaky = call("c", "s.flaky", x="b.output") | {"policy": {"retry": {"initial_ms": 50, "jitter": 0}}}
-        await self.ended(await self.runs.submit(row("row_retried", flaky)))
-        run = await self.runs.submit(row("row_paused", call("c", x="b.output", seconds=1.0)))
+        await self.ended(await self.runs.submit(chain("row_retried", flaky)))
+        run = await self.runs.submit(chain("row_paused", call("c", x="b.output", seconds=1.0)))
         await self.at(run, "c")
         await self.runs.pause(run, "a look at it")
         await self.until(run, lambda r: r.status == "paused")
         await self.runs.resume(run)
         await self.ended(run)
-        run = await self.runs.submit(row("row_cancelled", call("c", x="b.output", seconds=5.0)))
+        run = await self.runs.submit(chain("row_cancelled", call("c", x="b.output", seconds=5.0)))
         await self.at(run, "c")
         await self.runs.cancel(run, reason="enough")
         await self.ended(run)
-        run = await self.runs.submit(row("row_cancelled_gently", call("c", x="b.output", seconds=1.0)))
+        run = await self.runs.submit(chain("row_cancelled_gently", call("c", x="b.output", seconds=1.0)))
         await self.at(run, "c")
         await self.runs.cancel(run, grace_s=30)
         await self.ended(run)
-        run = await self.runs.submit(row("row_killed", call("c", x="b.output", seconds=3.0)))
+        run = await self.runs.submit(chain("row_killed", call("c", x="b.output", seconds=3.0)))
         await self.at(run, "c")
         await self.kill_worker()
         await self.ended(run)
@@ -200,7 +200,7 @@ async def play(data_dir: Path) -> None:
         scenarios = Scenarios(client, data_dir)
         parts: list[Callable[[], Awaitable[None]]] = [
             scenarios.derived, scenarios.nested, scenarios.graph, scenarios.waits, scenarios.lanes, scenarios.schedules,
-            scenarios.rows, scenarios.unknown,
+            scenarios.chains, scenarios.unknown,
         ]  # fmt: skip
         for part in parts:
             print(part.__name__, flush=True)

@@ -153,7 +153,7 @@ def outcome(state: RunState) -> dict[str, Any]:
     return {"status": state.status, "error": state.error, "output": state.output, "steps": steps}
 
 
-async def test_every_run_ends_as_it_does_without_rows(nats_url: str) -> None:
+async def test_every_run_ends_as_it_does_without_chains(nats_url: str) -> None:
     found: list[dict[str, dict[str, Any]]] = []
     async with running("worker", WorkerSettings(nats_url=nats_url, load=(str(CHAIN_STEPS),)), worker_app) as worker:
         engine = EngineUnderTest(worker.nc, worker.log)
@@ -169,9 +169,9 @@ async def test_every_run_ends_as_it_does_without_rows(nats_url: str) -> None:
                 found.append({what: outcome(await engine.finished(key)) for what, key in keys.items()})
                 logs = [[event for _, event in await engine.events(key)] for key in keys.values()]
                 assert all(begun(log) for log in logs) if bound else not any(begun(log) for log in logs)
-    with_rows, without = found
+    with_chains, without = found
     for what in CHAINS:
-        assert with_rows[what] == without[what], what
+        assert with_chains[what] == without[what], what
     ends = {what: found["status"] for what, found in without.items()}
     assert ends["one that ends the run"] is RunStatus.FAILED
     assert ends["a field that is missing"] is RunStatus.COMPLETED
@@ -287,7 +287,7 @@ async def test_a_tool_that_must_not_happen_twice_is_claimed(engine: Any) -> None
     assert [event.step for event in log if isinstance(event, ev.ClaimTaken)] == ["p", "q"]
 
 
-async def test_many_rows_under_fsync_some_of_which_are_paused(tmp_path: Path) -> None:
+async def test_many_chains_under_fsync_some_of_which_are_paused(tmp_path: Path) -> None:
     """Reports share batches: those whose run has gone on must not hurt the others."""
     count = 60
     text = chain_of(*(step(f"s{n}", "r.count", f"x: s{n - 1}.output" if n else "x: 0") for n in range(8)))

@@ -196,7 +196,7 @@ async def test_who_was_taken_for_lost_in_a_claimed_step_begins_nothing(workers: 
     assert slow.calls(key) == {"s0": 1}
 
 
-async def test_any_decision_ends_the_row(workers: Workers) -> None:
+async def test_any_decision_ends_the_chain(workers: Workers) -> None:
     worker = await workers.start("w")
     gate = worker.holds("s1")
     key = await worker.offer("r.pass", "r.pass", "r.pass")

@@ -110,7 +110,7 @@ class World:
         settings.snapshot_every = 12
         if not self.plain:
             settings.window_steps = (2, 5, 4_000)[self.seed // 2 % 3]
-        settings.row_steps = (32, 4, 1)[self.seed // 4 % 3]
+        settings.chain_steps = (32, 4, 1)[self.seed // 4 % 3]
         settings.durability = "fsync" if self.seed % 3 == 0 else "default"
         context = self._context("scheduler", settings, process, client)
         await context.log.start()

@@ -120,7 +120,7 @@ def test_a_copied_history_folds_like_the_original() -> None:
         ("out.run", ev.RunStarted(**owner, workflow="w", version=1, steps=1, seen=7)),
         ("out.task.default", scheduled),
         ("in", ev.StepCompleted(**owner, step="s", attempt=1, output=Payload(value=3))),
-        ("in", ev.StepCompleted(**owner, step="t", attempt=1, output=Payload(value=3))),  # begun in a row: no task
+        ("in", ev.StepCompleted(**owner, step="t", attempt=1, output=Payload(value=3))),  # begun in a chain: no task
         ("out.run", ev.RunCompleted(**owner, output=Payload(value=3), seen=13)),
     ]
     numbers = [7, 9, 10, 12, 13, 14]  # other runs wrote in between

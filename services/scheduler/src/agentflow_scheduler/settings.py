@@ -20,7 +20,7 @@ class SchedulerSettings(Settings):
     priorities and orgs take turns
     """
 
-    row_steps: int = Field(CHAIN_STEPS, alias="SCHEDULER_ROW_STEPS", ge=0, le=CHAIN_STEPS)
+    chain_steps: int = Field(CHAIN_STEPS, alias="SCHEDULER_ROW_STEPS", ge=0, le=CHAIN_STEPS)
     """steps that follow one by one and that a worker runs by itself in one task (ADR 0009); 0: none"""
 
     snapshot_every: int = Field(20_000, alias="SCHEDULER_SNAPSHOT_EVERY", ge=100)
