@@ -118,7 +118,7 @@ class Rules(RunFold):
         self._begins(state, event, key, _NOBODY)
         node = self.nodes[key]
         timed = node.policy.timeout_ms or node.policy.total_timeout_ms or node.policy.heartbeat_ms
-        if node.condition or node.config.condition or "{{" in node.lane or timed or node.compensate_with:
+        if node.condition or node.config.condition or node.is_keyed or timed or node.compensate_with:
             self.fail(f"a worker went on with {key}, which was the scheduler's to decide")
         if key not in state.steps or state.steps[key].attempt != 1:
             self.fail(f"{key} was begun and is not under way")

@@ -147,7 +147,7 @@ class Definition(Model):
 
     def pools(self) -> tuple[str, ...]:
         """Returns the worker pools that its tasks go to, each once."""
-        return tuple(dict.fromkeys(n.pool if "{{" in n.lane else n.lane for n in self.dag.nodes))
+        return tuple(dict.fromkeys(node.worker_pool for node in self.dag.nodes))
 
     def check_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
         """Returns the inputs with defaults filled in. Raises InvalidError if one is missing, unknown or mistyped."""

@@ -264,7 +264,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
 
 
 def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Waiting:
-    name = "" if node is None else (node.pool if "{{" in node.lane else node.lane)
+    name = "" if node is None else node.worker_pool
     pool = around.pools.get(name)
     since = step.scheduled_at
     if pool is None:

@@ -47,5 +47,5 @@ def _queued_in(state: RunState) -> list[str]:
 
 def _offered_to(state: RunState, definition: Definition) -> list[str]:
     offered = {node_of(key) for key, step in state.steps.items() if step.status is StepStatus.SCHEDULED}
-    pools = (node.pool if "{{" in node.lane else node.lane for node in definition.dag.nodes if node.id in offered)
+    pools = (node.worker_pool for node in definition.dag.nodes if node.id in offered)
     return list(dict.fromkeys(pools))[:_LANES_MAX]

@@ -45,7 +45,7 @@ class Pools:
     def _begun(self, key: EntityKey, run: Run, name: str) -> None:
         node, step = run.node(name), run.state.steps.get(name)
         if node is not None and step is not None and step.status in ACTIVE:
-            self._window.opened(key, name, node.lane)
+            self._window.opened(key, name, node.pool)
 
     def room(self, key: EntityKey, paused: bool) -> Callable[[str], bool]:
         """Returns a function that is True if one more step of the run may be offered to a pool.

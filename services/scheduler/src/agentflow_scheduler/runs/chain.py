@@ -83,7 +83,7 @@ def _follows(head: PlanNode, node: PlanNode, following: PlanNode) -> bool:
         and not following.parallel
         and following.condition is None
         and (node.id, None) in following.sources
-        and following.lane == head.lane
+        and following.pool == head.pool
         and following.lane_key is None
         and following.priority == head.priority
         and following.timeout_ms is None

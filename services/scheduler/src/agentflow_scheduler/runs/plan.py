@@ -83,9 +83,8 @@ class PlanNode:
         self.targets: list[str] = []  # nodes that wait for this one
         self.back: list[dependencies.Loop] = []  # the back edges that leave it, the innermost first
         self.condition: str | None = node.condition or node.config.condition
-        keyed = "{{" in node.lane
-        self.lane: str = node.pool if keyed else node.lane
-        self.lane_key: Resolver | None = compile_value(node.lane, steps) if keyed else None
+        self.pool: str = node.worker_pool
+        self.lane_key: Resolver | None = compile_value(node.lane, steps) if node.is_keyed else None
         self.lane_limit = node.lane_limit
         self.lane_rate = None if node.lane_rate is None else per_second(node.lane_rate)
         self.priority = node.priority

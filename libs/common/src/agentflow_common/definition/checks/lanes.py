@@ -18,7 +18,7 @@ LANE_FIXES: Final = {  # by field: the fix for a text that does not match the fi
 
 def lane_findings(node: AnyNode) -> Iterator[tuple[str, str, str]]:
     """Yields the problems of a node's lane as (field, message, fix)."""
-    if "{{" not in node.lane:
+    if not node.is_keyed:
         for field in ("lane_limit", "lane_rate", "pool"):
             if field in node.model_fields_set:
                 live = ": a pool has no rate" if field == "lane_rate" else ": a pool's limit is set live"

@@ -102,6 +102,16 @@ class NodeBase(Model):
     it the output's fields are the keys.
     """
 
+    @property
+    def is_keyed(self) -> bool:
+        """True if `lane` is a template: each key is a keyed lane then."""
+        return "{{" in self.lane
+
+    @property
+    def worker_pool(self) -> str:
+        """Returns the name of the worker pool that runs the step."""
+        return self.pool if self.is_keyed else self.lane
+
 
 class ToolNode(NodeBase):
     """Calls a tool."""

@@ -46,7 +46,7 @@ def begin(at: StepContext, attempt: int) -> None:
 
 def pool_of(at: StepContext) -> str:
     """Returns the worker pool that an attempt goes to at once; "" for one that does not, or not yet."""
-    return "" if at.work.kind == "subworkflow" or at.node.lane_key is not None else at.node.lane
+    return "" if at.work.kind == "subworkflow" or at.node.lane_key is not None else at.node.pool
 
 
 def begin_with(at: StepContext, attempt: int, inputs: dict[str, Any], scope: Scope) -> None:
@@ -70,7 +70,7 @@ def _offer(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
     at.emit(
         ev.StepScheduled,
         attempt=attempt,
-        lane=node.lane,
+        lane=node.pool,
         kind=work.kind,
         config=work.config,
         inputs=inputs,
@@ -92,7 +92,7 @@ def start_in_lane(at: StepContext) -> None:
     if not at.may_offer(""):  # its workflow is paused
         lane_slots.give_back(at)
         return
-    if not at.may_offer(at.node.lane):
+    if not at.may_offer(at.node.pool):
         return
     try:
         at.run.check_fault(at.key)
