@@ -159,14 +159,14 @@ def test_usage_16_retry_and_fork_follow_the_new_run(platform: Platform, client: 
 
 def test_usage_16_an_empty_list_says_so_and_is_empty_json(platform: Platform) -> None:
     for arguments, said in (
-        (("workflow", "list", "--workflow", "nothing"), "no run fits"),
+        (("workflow", "list", "--workflow", "nothing"), "no run matches"),
         (("workflow", "approvals", "--workflow", "nothing"), "no step waits for an approval"),
         (("schedule", "list", "--workflow", "nothing"), "no schedules yet"),
         (("dead", "list", "--run", "run_nothing"), "no dead letters"),
         (("prompt", "list", "--prefix", "nothing_"), "no prompts"),
         (("trace", "query", "--start", "2020-01-01", "--end", "2020-01-02"), "no runs in that time"),
         (("tools", "list", "--prefix", "nothing."), "no worker offers"),
-        (("audit", "list", "--start", "2020-01-01", "--end", "2020-01-02"), "no audit entry fits"),
+        (("audit", "list", "--start", "2020-01-01", "--end", "2020-01-02"), "no audit entry matches"),
     ):
         done = platform.cli(*arguments)
         assert (done.returncode, done.stdout) == (0, ""), arguments

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from agentctl import demo, runs
+from agentctl import demo, failures, runs
 from agentctl.commands import audit
 from agentctl.display import output
 from agentctl.failures import CliError
@@ -66,6 +67,21 @@ def test_the_audit_list_can_be_read_in_80_columns(monkeypatch: pytest.MonkeyPatc
     assert "budget.created" in text
     assert "dev:key_a286e5777e02" in text
     assert "2026-11-30 " in text
+
+
+@pytest.mark.parametrize(
+    ("action", "fix"),
+    [("reveal", f"use {', '.join(audit.ACTIONS)}"), ("restor", "did you mean 'restore'?")],
+)
+def test_an_unknown_action_of_the_audit_log_is_refused(action: str, fix: str) -> None:
+    done = CliRunner(env={"AGENTFLOW_ENDPOINT": "127.0.0.1:1"}).invoke(app, ["audit", "list", "--action", action])
+    assert done.exit_code == failures.BAD_INPUT
+    assert done.stderr.splitlines() == [f"error: --action: unknown action {action!r}", f"  {fix}"]
+
+
+def test_the_actions_that_can_be_asked_for_are_those_of_the_page() -> None:
+    table = re.findall(r"^\| (`[a-z_.`, ]+`) \|", (ROOT / "docs/privacy.md").read_text().split("| Action |")[1], re.M)
+    assert sorted(re.findall(r"`([a-z_.]+)`", " ".join(table))) == sorted(audit.ACTIONS)
 
 
 def test_what_to_try_next_is_not_torn_apart_in_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

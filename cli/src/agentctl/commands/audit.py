@@ -22,6 +22,21 @@ if TYPE_CHECKING:
 
 app = RemoteGroup("audit", "Read and verify the audit log (permission `auditor` or `admin`).")
 
+# docs/privacy.md says what each action means
+ACTIONS: Final = (
+    "restore",
+    "protect",
+    "adopt",
+    "block",
+    "dead_replay",
+    "dead_purge",
+    "budget.created",
+    "budget.changed",
+    "budget.deleted",
+    "audit_list",
+    "audit_get",
+    "audit_verify",
+)
 _MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
 
 
@@ -30,12 +45,14 @@ _MARK: Final = re.compile(r"([0-9]{1,19}):([0-9a-f]{64})\Z")
 def list_(
     client: Client,
     actor: Annotated[str, option("Only by this actor, as the list shows it.")] = "",
-    action: Annotated[str, option("Only this action: restore, protect, block, dead_purge ...")] = "",
+    action: Annotated[str, option(f"Only this action: {', '.join(ACTIONS)}.")] = "",
     run: Annotated[str, option("Only about this run: its id, the beginning of it, or `last`.")] = "",
     since: Since = "",
     until: Until = "",
 ) -> Listing[AuditEntry]:
     """List audit entries, newest first."""
+    if action:
+        _require_known(action)
     after_ms, before_ms = values.parse_time(since), values.parse_time(until)
     about = runs.find(client, run) if run else ""
     return lambda size, at: client.audit.list(
@@ -113,6 +130,14 @@ def verify(
         raise typer.Exit(FAILED)
 
 
+def _require_known(action: str) -> None:
+    from agentflow_common.hints import did_you_mean
+
+    if action not in ACTIONS:
+        fix = did_you_mean(action, ACTIONS, f"use {', '.join(ACTIONS)}")
+        raise CliError(f"--action: unknown action {action!r}", fix=fix)
+
+
 def _table(found: list[AuditEntry]) -> Any:
     columns: Columns[AuditEntry] = {
         "SEQ": lambda entry: entry.sequence,
@@ -125,7 +150,7 @@ def _table(found: list[AuditEntry]) -> Any:
         "REASON": lambda entry: entry.reason,
     }
     less = ("STEP", "REASON", "VALUES", "RUN")  # `audit get` has these; who did what is left
-    return table_of(found, columns, empty="no audit entry fits", less=less)
+    return table_of(found, columns, empty="no audit entry matches", less=less)
 
 
 def _verified(entries: int, mark: str, problems: list[AuditProblem], compared: bool) -> Any:

@@ -96,7 +96,7 @@ def list_(
     """List runs, newest first."""
     tags = values.parse_tags(tag)
     filtered = bool(status or workflow or tag)
-    empty = "no run fits: leave out a filter" if filtered else "no runs yet: agentctl workflow submit FILE"
+    empty = "no run matches: leave out a filter" if filtered else "no runs yet: agentctl workflow submit FILE"
     return lambda size, at: client.workflows.list(
         status=values.lower(status), workflow=workflow, tags=tags, limit=size, page_token=at
     ), lambda found: render.runs(found, empty)
