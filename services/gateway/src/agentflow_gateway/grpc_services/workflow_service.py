@@ -82,7 +82,9 @@ class WorkflowService:
         )
         page = Page(request, "runs", *listing.filters_of(chosen))
         rows, token = await listing.find(call, chosen, page)
-        return pb.ListRunsResponse(runs=[summary(row) for row in rows], next_page_token=token)
+        unregistered = await definitions.not_registered(call, ((row.workflow, row.version) for row in rows))
+        runs = [summary(row, (row.workflow, row.version) in unregistered) for row in rows]
+        return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def WatchRun(self, request: Any, call: Call) -> AsyncIterator[Any]:
         items = self._watchers.watch(call, request.run_id, request.after_sequence, request.include_tokens)
@@ -102,8 +104,9 @@ class WorkflowService:
         return pb.CancelRunResponse(status=convert.RUN_STATUS.number(status))
 
 
-def summary(row: RunRow) -> Any:
-    return message_of(pb.RunSummary, row, unregistered=definitions.UNREGISTERED_TAG in row.tags)
+def summary(row: RunRow, unregistered: bool = False) -> Any:
+    """Returns a run for a list. unregistered: nothing is registered under its definition's name and version."""
+    return message_of(pb.RunSummary, row, unregistered=unregistered or definitions.UNREGISTERED_TAG in row.tags)
 
 
 def _source(request: Any) -> Source:
