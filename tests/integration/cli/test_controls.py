@@ -164,3 +164,4 @@ async def test_cancel_lanes_and_a_paused_workflow(cli: AgentCtlInThread) -> None
     assert "'default' is a worker pool" in told and "use a keyed lane" in told
     assert (await cli.json("lane", "set", "default", "--limit", "40"))["limit"] == 40
     assert "give --limit or --rate" in (await cli("lane", "set", "acme", code=2)).stderr
+    assert "not used yet" in (await cli("lane", "set", "later", "--limit", "2")).stdout

@@ -150,7 +150,7 @@ def test_a_deadline_is_told_while_nothing_else_holds_up_the_run() -> None:
     ("pool", "kind", "said"),
     [
         (None, "worker", "is offered to the worker pool default"),
-        (Pool(known=False), "worker", "no worker serves the pool default"),
+        (Pool(known=False), "worker", "no worker serves the pool default: start one with WORKER_LANES=default, or "),
         (Pool(queued=3), "worker", "no worker serves the pool default"),
         (Pool(active=4, queued=3), "worker", "4 tasks run, 3 wait"),
         (Pool(asking=2), "running", "is with a worker"),

@@ -29,7 +29,10 @@ def list_(client: Client) -> Listing[Lane]:
 @app.command()
 def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Show a lane: its limits, which steps use it, how many wait."""
-    _show(client.lanes.get(name), output)
+    lane = client.lanes.get(name)
+    _show(lane, output)
+    if lane.queued and not (lane.keyed or lane.workers or lane.active):
+        note(f"no worker serves the pool {lane.name}: start one with WORKER_LANES={lane.name}")
 
 
 @app.command("set")
@@ -51,7 +54,7 @@ def set_(
     rate_per_s = None if rate is None else values.per_second(rate, "--rate")
     lane = client.lanes.set(name, limit=limit, rate_per_s=rate_per_s)
     _show(lane, output)
-    _unused(lane)
+    _warn_if_unused(lane)
 
 
 @app.command()
@@ -61,7 +64,7 @@ def pause(
     """Let no further step of the lane begin."""
     lane = client.lanes.set(name, paused=True, reason=reason)
     _show(lane, output)
-    _unused(lane)
+    _warn_if_unused(lane)
 
 
 @app.command()
@@ -70,9 +73,20 @@ def resume(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     _show(client.lanes.set(name, paused=False), output)
 
 
-def _unused(lane: Lane) -> None:
+def _is_unused(lane: Lane) -> bool:
+    return not (lane.workers or lane.active or lane.queued)
+
+
+def _kind(lane: Lane, pool: str) -> str:
+    """Returns the kind of a lane. A name that was set, and that nothing has used, may become either kind."""
+    if lane.keyed:
+        return "keyed"
+    return "not used yet" if lane.by and _is_unused(lane) else pool
+
+
+def _warn_if_unused(lane: Lane) -> None:
     """Warns about a lane without workers and steps: the name may be for later, a pattern, or misspelt."""
-    if not (lane.workers or lane.active or lane.queued):
+    if _is_unused(lane):
         note(f"nothing uses {lane.name} yet; the setting applies from its first step on")
 
 
@@ -85,7 +99,7 @@ def _rate(rate_per_s: float | None) -> str:
 def _table(lanes: list[Lane]) -> Any:
     columns: Columns[Lane] = {
         "LANE": lambda lane: lane.name,
-        "KIND": lambda lane: "keyed" if lane.keyed else "pool",
+        "KIND": lambda lane: _kind(lane, "pool"),
         "LIMIT": lambda lane: "" if lane.limit is None else lane.limit,
         "RATE": lambda lane: _rate(lane.rate_per_s),
         "ACTIVE": lambda lane: f"{lane.active:,}",
@@ -99,7 +113,7 @@ def _table(lanes: list[Lane]) -> Any:
 def _show(lane: Lane, output: Format) -> None:
     pairs: list[tuple[str, Any]] = [
         ("lane", lane.name),
-        ("kind", "keyed" if lane.keyed else "worker pool"),
+        ("kind", _kind(lane, "worker pool")),
         ("limit", "none set" if lane.limit is None else f"{lane.limit:,} at a time"),
         ("rate", _rate(lane.rate_per_s)),
         ("paused", (lane.reason or "yes") if lane.paused else ""),

@@ -273,7 +273,8 @@ def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Wa
         text = _paused("the pool", name, pool.set_as or name, pool.reason)
         return Waiting(key, "paused_lane", text, name, since=since)
     if not pool.known or not (pool.asking or pool.active):
-        text = f"no worker serves the pool {name}: start one, or give the step another `lane`"
+        fix = f"start one with WORKER_LANES={name}, or change the step's `lane:` to a pool that has a worker"
+        text = f"no worker serves the pool {name}: {fix}"
         return Waiting(key, "worker", text, name, since=since)
     if pool.limit is not None and pool.active >= pool.limit:
         text = f"the pool {name} is full: {pool.active} of {pool.limit}, {pool.queued} wait"

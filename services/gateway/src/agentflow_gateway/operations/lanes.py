@@ -70,8 +70,19 @@ def check_name(name: str) -> str:
 
 async def get(deps: Deps, name: str) -> Lane:
     set_as, setting = await effective(deps, check_name(name))
-    pool, keyed = await asyncio.gather(_served(deps, name, set_as, setting), read_slots(deps, name))
-    return Lane(name, setting, pool if pool.known else None, keyed, set_as)
+    served, keyed = await asyncio.gather(_served(deps, name, set_as, setting), read_slots(deps, name))
+    pool = served if served.known else None
+    if pool is None and keyed is None and (waiting := await _offered(deps, name)):
+        pool = msgspec.structs.replace(served, queued=waiting, limit=setting.limit)
+    return Lane(name, setting, pool, keyed, set_as)
+
+
+async def _offered(deps: Deps, name: str) -> int:
+    """Returns how many attempts were offered to a worker pool that no worker has ever served."""
+    if not _POOL.match(name):
+        return 0
+    stream = await deps.nc.jsm().stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.pool_tasks(name))
+    return sum((stream.state.subjects or {}).values())
 
 
 class Settings:
