@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentctl import session
+from agentctl.stack import choices, environment
 from agentflow_common.settings import Settings
 from agentflow_sdk.transport import connection
 from agentflow_worker.settings import WorkerSettings
@@ -53,6 +54,22 @@ def test_every_settings_class_of_a_service_is_in_the_table() -> None:
 def test_no_page_names_a_variable_that_nothing_reads(path: Path) -> None:
     named = re.findall(r"\b(?:AGENTFLOW|SCHEDULER|WORKER)_[A-Z][A-Z0-9_]*[A-Z0-9]\b", path.read_text())
     assert set(named) <= NAMES | ALSO
+
+
+def test_a_start_of_the_stack_compares_every_setting_that_it_passes_on() -> None:
+    names = {setting.name for setting in settings.of_services()} | ALSO
+    passed_on = {name for name in names if not name.startswith(environment.SET_BY_THE_STACK)}
+    assert {name for name in passed_on if not choices.is_watched(name)} == {
+        "API_KEY",  # of the command line too
+        "AGENTFLOW_DATA_DIR",  # the stack sets this one and the others itself
+        "AGENTFLOW_DEV_KEY_FILE",
+        "AGENTFLOW_DURABILITY",
+        "AGENTFLOW_FILE_ROOTS",
+        "AGENTFLOW_REPLICAS",
+        "AGENTFLOW_RUN_DIR",
+        "AGENTFLOW_VAULT_KEY_FILE",
+    }
+    assert names >= choices.SETTINGS
 
 
 def test_the_file_of_settings_takes_the_names_of_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -217,4 +217,6 @@ def test_usage_07_the_environment_is_compared_by_digests_alone(tmp_path: Path) -
         return differences(info, options, then, options, frozenset(), variables)
 
     assert told() == told(OPENAI_API_KEY=secret) == told(AGENTFLOW_TOKEN="other") == []
+    assert told(WORKER_CONCURRENCY="3") == ["WORKER_CONCURRENCY: it was not set when the stack was started"]
+    assert told(AGENTFLOW_CONFIG="y.yaml") == ["AGENTFLOW_CONFIG: it was not set when the stack was started"]
     assert told(OPENAI_API_KEY="x") == ["OPENAI_API_KEY: it had another value when the stack was started"]

@@ -18,10 +18,50 @@ from agentctl.stack.layout import Layout, Options, StackInfo
 from agentflow_common.embedded.servers import StackError
 
 KEPT: Final = ("load", "file_roots", "durability", "postgres_port")  # other ports are kept in ports.json
+# The other settings of the services. Importing their classes would take a second; a test compares this with them.
+SETTINGS: Final = frozenset(
+    {
+        "AWS_ACCESS_KEY_ID",
+        "AWS_DEFAULT_REGION",
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+        "CALLS_ACTIVE_MAX",
+        "DEFAULT_ORG_ID",
+        "INPUTS_BYTES_MAX",
+        "KEY_CACHE_S",
+        "LOG_FORMAT",
+        "LOG_LEVEL",
+        "MAX_ACTIVE_RUNS",
+        "MAX_ACTIVE_RUNS_PER_ORG",
+        "MAX_READY_STEPS",
+        "MAX_SCHEDULER_RSS_BYTES",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "RETENTION_HOURS",
+        "RETENTION_MIN_S",
+        "RETENTION_SWEEP_S",
+        "S3_ENDPOINT",
+        "SCHEDULER_LEASE_TTL_S",
+        "SCHEDULER_ROW_STEPS",
+        "SCHEDULER_SNAPSHOT_EVERY",
+        "SCHEDULER_WINDOW_STEPS",
+        "SHUTDOWN_GRACE_S",
+        "STEP_TIMEOUT_S_MAX",
+        "TRACE_BATCH_AGE_MS",
+        "TRACE_BATCH_ROWS",
+        "TRIGGER_SUBJECTS",
+        "WATCHERS_MAX",
+        "WATCH_QUEUE_MAX",
+        "WORKER_CONCURRENCY",
+        "WORKER_ID",
+        "WORKER_LANES",
+        "WORKER_THREADS_MAX",
+    }
+)
 _WATCHED: Final = re.compile(r"(AGENTFLOW_\w+|\w+_API_KEY|\w+_BASE_URL)\Z")
 # those of the command line and of tests, and those that the stack sets itself
 _NOT_WATCHED: Final = re.compile(
-    r"AGENTFLOW_(ENDPOINT|TOKEN|ORG_ID|CLI_CONFIG|CONFIG|DATA_DIR|RUN_DIR|DEV_KEY_FILE|VAULT_KEY_FILE|DURABILITY|REPLICAS|"
+    r"AGENTFLOW_(ENDPOINT|TOKEN|ORG_ID|CLI_CONFIG|DATA_DIR|RUN_DIR|DEV_KEY_FILE|VAULT_KEY_FILE|DURABILITY|REPLICAS|"
     r"FILE_ROOTS|TEST_\w+)\Z"
 )
 
@@ -33,10 +73,15 @@ class Environment(msgspec.Struct, frozen=True):
     digests: dict[str, str]
 
 
+def is_watched(name: str) -> bool:
+    """True for a variable that the stack passes on and that changes what a service does."""
+    return name in SETTINGS or (_WATCHED.match(name) is not None and _NOT_WATCHED.match(name) is None)
+
+
 def environment_of(variables: Mapping[str, str], salt: str = "") -> Environment:
     """Returns the digests of the variables that matter to the services."""
     salt = salt or secrets.token_hex(16)
-    watched = {n: v for n, v in variables.items() if v and _WATCHED.match(n) and not _NOT_WATCHED.match(n)}
+    watched = {name: value for name, value in variables.items() if value and is_watched(name)}
     return Environment(salt, {name: _digest(salt, value) for name, value in sorted(watched.items())})
 
 

@@ -12,7 +12,17 @@ from agentctl.stack.layout import Layout, Options
 from agentflow_common.embedded.servers import StackError
 
 # The stack sets these itself: the user's values would point the services at other servers.
-_OURS = ("NATS_URL", "DB_", "CLICKHOUSE_", "HTTP_PORT", "HTTP_HOST", "API_HOST", "API_PORT", "WORKER_LOAD")
+SET_BY_THE_STACK = (
+    "NATS_URL",
+    "DB_",
+    "CLICKHOUSE_",
+    "HTTP_PORT",
+    "HTTP_HOST",
+    "API_HOST",
+    "API_PORT",
+    "API_HTTP_PORT",
+    "WORKER_LOAD",
+)
 
 
 def token(path: Path) -> str:
@@ -41,7 +51,7 @@ def services_environment(
     layout: Layout, options: Options, nats_url: str, database: Mapping[str, str]
 ) -> dict[str, str]:
     """Returns the environment that all services share. The ports of each service come on top."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(SET_BY_THE_STACK)}
     given = options.file_roots or [r for r in os.environ.get("AGENTFLOW_FILE_ROOTS", "").split(os.pathsep) if r]
     roots = [str(Path(root).absolute()) for root in given] or [str(Path.cwd()), str(layout.files)]
     ours = {
