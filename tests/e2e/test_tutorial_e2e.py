@@ -19,8 +19,17 @@ pytestmark = pytest.mark.e2e
 COMMAND_S_MAX = 180.0
 # Commands that only look: they are tried again until they show what the tutorial shows.
 LOOKS = re.compile(r"agentctl (workflow (why|get|list|approvals)|trace get|audit list)\b|cat [\w.]+$")
-_VARIABLE = re.compile(r"(?P<run>run_\w+)|(?P<key>key_\w+)|(?P<token>:[A-Z0-9]{6}>)|(?P<number>\d[\d,.]*)|(?P<bar>[█░]+)|(?P<space>\s+)")
-_ANY = {"run": r"run_\w+", "key": r"key_\w+", "token": r":[A-Z0-9]{6}>", "number": r"\d[\d,.]*", "bar": "[█░]*", "space": r"\s+"}
+_VARIABLE = re.compile(
+    r"(?P<run>run_\w+)|(?P<key>key_\w+)|(?P<token>:[A-Z0-9]{6}>)|(?P<number>\d[\d,.]*)|(?P<bar>[█░]+)|(?P<space>\s+)"
+)
+_ANY = {
+    "run": r"run_\w+",
+    "key": r"key_\w+",
+    "token": r":[A-Z0-9]{6}>",
+    "number": r"\d[\d,.]*",
+    "bar": "[█░]*",
+    "space": r"\s+",
+}
 
 
 class Reader:
