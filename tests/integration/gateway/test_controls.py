@@ -328,33 +328,6 @@ async def test_a_workflow_s_pause_and_a_lane_s_limits_are_kept_where_the_engine_
     assert bad[0] is CODE.INVALID_ARGUMENT
 
 
-async def test_a_pool_that_steps_wait_for_is_shown_before_a_worker_serves_it(gateway: GatewayUnderTest) -> None:
-    run, auth = await submitted(gateway), gateway.auth()
-    offered = ev.StepScheduled(
-        org="default", run=run, ts=1, step="work", attempt=1, lane="gpu", kind="function", config={}, seen=1
-    )
-    key = subjects.key_of("default", run)
-    await gateway.context.log.append(Entry(subjects.out_task(key, "gpu"), ev.encode(offered)))
-    lane = (await lanes(gateway).GetLane(pb.GetLaneRequest(name="gpu"), metadata=auth)).lane
-    assert (lane.name, lane.keyed, lane.workers, lane.active, lane.queued) == ("gpu", False, 0, 0, 1)
-    missing = await refusal(lanes(gateway).GetLane(pb.GetLaneRequest(name="gp"), metadata=auth))
-    assert missing[:2] == (CODE.NOT_FOUND, "unknown_lane")
-
-
-async def test_a_list_marks_runs_whose_definition_is_not_registered(gateway: GatewayUnderTest) -> None:
-    run, auth = await submitted(gateway), gateway.auth()
-
-    async def marks() -> tuple[bool, bool]:
-        got = await gateway.workflows.GetRun(workflow_pb2.GetRunRequest(run_id=run), metadata=auth)
-        (row,) = (await gateway.workflows.ListRuns(workflow_pb2.ListRunsRequest(), metadata=auth)).runs
-        return got.run.unregistered, row.unregistered
-
-    assert await marks() == (True, True)
-    same = workflow_pb2.RegisterWorkflowRequest(definition_text=TEXT.format(version=1))
-    await gateway.workflows.RegisterWorkflow(same, metadata=auth)
-    assert await marks() == (False, False)
-
-
 async def test_subworkflows_are_pinned_and_loops_of_them_refused_with_the_chain(gateway: GatewayUnderTest) -> None:
     auth = gateway.auth()
 
