@@ -17,9 +17,9 @@ from agentflow_common.log.timers import TimerState
 from agentflow_common.schedules.changes import keeps_times
 from agentflow_common.schedules.state import Active, Backfill, Fire, ScheduleState, Waiting
 
-RECENT_MAX: Final = 20  # fires that are remembered for people
-IDS_MAX: Final = 256  # ids of triggers and backfills that are known as such again
-INBOX_MAX: Final = 2_000  # triggers not decided yet: they pile up only while no scheduler is there
+RECENT_MAX: Final = 20  # fires that are kept for people to read
+IDS_MAX: Final = 256  # ids of triggers and backfills that are kept, to recognise a repeated one
+INBOX_MAX: Final = 2_000  # triggers that are not decided yet; they pile up only while no scheduler runs
 
 
 def new_state(event: ev.ScheduleCreated, seq: int, out_seq: int = 0) -> ScheduleState:
@@ -49,14 +49,14 @@ def evolve(state: ScheduleState, event: ev.Event, seq: int) -> None:
 
 
 class ScheduleFold(LogFold[ScheduleState | None]):
-    """Feeds a schedule's log in sequence order; `state` is None until it was created (or a checkpoint has come).
+    """The fold of a schedule's log in sequence order. `state` is None before its creation or its first checkpoint.
 
-    What stands before a checkpoint may be there, in part, or not at all, so a checkpoint takes the place of the state.
+    The events before a checkpoint may be missing, all or in part, so a checkpoint replaces the state.
     """
 
     def __init__(self, state: ScheduleState | None = None) -> None:
         super().__init__(state, _FACTS, evolve, self._created)
-        self._newest = 0  # decision of an earlier life of the name
+        self._newest = 0  # the sequence of the newest decision about an earlier schedule of this name
 
     def _created(self, event: ev.Event, seq: int) -> ScheduleState | None:
         if isinstance(event, ev.Decision):
@@ -73,7 +73,7 @@ class ScheduleFold(LogFold[ScheduleState | None]):
             except msgspec.ValidationError:
                 self.poison.append(seq)
             else:
-                self._held = deque(held for held in self._held if held[0] > event.seen)
+                self._held = deque(decision for decision in self._held if decision[0] > event.seen)
                 return
         super().add(event, seq)
 
@@ -107,7 +107,7 @@ def _updated(state: ScheduleState, event: ev.ScheduleUpdated) -> None:
         state.timed = 0
     state.spec, state.calendars, state.updated_at = event.spec, event.calendars, event.ts
     if not kept:
-        state.position = max(state.position, event.ts)  # other times: none of them before now
+        state.position = max(state.position, event.ts)  # the times changed: those before now do not fire
     state.listed = ""
     if event.recount:
         state.anchor = event.ts
@@ -143,7 +143,7 @@ def _is_new(state: ScheduleState, known: str) -> bool:
 def _triggered(state: ScheduleState, event: ev.ScheduleTriggered) -> None:
     if not _is_new(state, f"{event.kind}:{event.id}"):
         return
-    if len(state.inbox) >= INBOX_MAX:  # the gateway refuses long before
+    if len(state.inbox) >= INBOX_MAX:  # the gateway refuses triggers long before
         state.skipped["inbox_full"] = state.skipped.get("inbox_full", 0) + 1
     else:
         state.inbox.append(Waiting(event.ts, event.kind, event.id, _held(event.payload), event.overlap))
@@ -182,7 +182,7 @@ def _refused(state: ScheduleState, event: ev.ScheduleRefused) -> None:
 
 def _child_ended(state: ScheduleState, event: ev.ChildEnded) -> None:
     active = state.active.get(event.attempt)
-    if event.status == "continued" and active is not None:  # another run goes on with the work: it is the child now
+    if event.status == "continued" and active is not None:  # another run continues the work and becomes the child
         active.child = event.child
         if (fire := _recent(state, event.attempt)) is not None:
             fire.child = event.child
@@ -201,7 +201,7 @@ def _timer_fired(state: ScheduleState, event: ev.TimerFired) -> None:
 
 
 def _take(state: ScheduleState, cause: str, cause_id: str, at: int) -> bool:
-    """Takes a fire out of the inbox or the buffer; False if it is in neither."""
+    """Removes a fire from the inbox or the buffer. Returns False if it is in neither."""
     for queue in (state.inbox, state.buffer):
         for index, waiting in enumerate(queue):
             if (waiting.cause, waiting.id, waiting.at) == (cause, cause_id, at):

@@ -15,7 +15,7 @@ TIMER: Final = "fire"  # the id of the timer that wakes a schedule
 
 
 class Waiting(msgspec.Struct, omit_defaults=True):
-    """A fire that is not decided (in the inbox) or waits for earlier runs (in the buffer)."""
+    """A fire that is not decided yet (in the inbox), or that waits for earlier runs (in the buffer)."""
 
     at: int
     cause: str
@@ -29,12 +29,12 @@ class Active(msgspec.Struct, omit_defaults=True):
 
     child: str
     at: int
-    started: bool = False  # it is in the log
+    started: bool = False  # True once the run is in the log
     cancelling: bool = False
 
 
 class Backfill(msgspec.Struct, omit_defaults=True):
-    """The fires of a past stretch of time that are being made up for."""
+    """A past period whose fires are being made up for."""
 
     id: str
     position: int  # every time up to it is decided
@@ -71,12 +71,12 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
     paused: bool = False
     paused_reason: str = ""
     deleted: bool = False
-    listed: str = ""  # the status that was last written down
+    listed: str = ""  # the status in the newest `schedule.listed`, which lists show
     position: int = 0  # every fire time up to it is decided
     skip_until: int = 0  # times up to it passed during a pause
-    clock: int = 0  # what the newest timer that fired says of the time
+    clock: int = 0  # the time of the newest timer that fired
     number: int = 0
-    timed: int = 0  # how many times have fired or wait, of a schedule with `runs_max`, since that was set. Times: ms.
+    timed: int = 0  # with `runs_max`: how many fires by time have happened or wait, since it was set
     inbox: list[Waiting] = []
     buffer: list[Waiting] = []
     active: dict[int, Active] = {}
@@ -92,7 +92,7 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
 
     @property
     def over(self) -> bool:
-        """Deleted, and that is written down: nothing is left to decide."""
+        """True if it is deleted, and the newest `schedule.listed` has that: nothing is left to decide."""
         return self.deleted and self.listed == "deleted"
 
     def hash(self) -> str:
