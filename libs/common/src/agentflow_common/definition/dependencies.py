@@ -46,8 +46,8 @@ def dependencies(definition: Definition) -> Sources:
 def loops(definition: Definition, sources: Sources) -> list[Loop]:
     """Returns the back edges, the innermost first. A body is empty if the target does not lead to the source.
 
-    A node outside of these edges belongs to a body, too, if it reads one node of the loop and another node of the loop
-    waits for it. It can't run after the loop, because the loop waits for it.
+    A body has nodes without edges, too. Such a node reads one node of the loop, and another one waits for it. It can't
+    run after the loop, because the loop waits for it.
     """
     back = [edge for edge in definition.dag.edges if edge.max_iterations is not None]
     if not back or definition.graph is not None:

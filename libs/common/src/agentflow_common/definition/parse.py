@@ -1,7 +1,7 @@
 """The parser that makes a checked definition from text or plain data.
 
-`parse_text` and `parse_dict` return a `Definition`, or raise InvalidDefinitionError with every problem: its place
-(with the line, for text), what is wrong, and how to fix it.
+`parse_text` and `parse_dict` return a `Definition`, or raise InvalidDefinitionError with every problem. A problem has
+its place (with the line, for text), what is wrong, and how to fix it.
 """
 
 from __future__ import annotations
