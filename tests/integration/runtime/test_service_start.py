@@ -39,6 +39,9 @@ def test_a_setting_that_is_wrong_is_named_without_its_value(
     assert name in output
     assert HIDDEN not in output
     assert "Traceback" not in output
+    assert "Value error" not in output
+    assert name != "LOG_LEVEL" or "\n  LOG_LEVEL: use one of DEBUG, INFO" in output
+    assert name != "HTTP_PORT" or "\n  HTTP_PORT: must be at most 65,535\n" in output
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

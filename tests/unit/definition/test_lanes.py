@@ -43,12 +43,12 @@ def test_a_lane_that_makes_sense_is_taken(node: dict[str, Any]) -> None:
         ({"lane": KEYED, "lane_rate": "0/s"}, "lane_rate", "out of range"),
         ({"lane": KEYED, "lane_rate": "999999/s"}, "lane_rate", "out of range"),
         ({"lane": KEYED, "lane_rate": "10 per second"}, "lane_rate", "not valid"),
-        ({"lane": KEYED, "lane_limit": 0}, "lane_limit", "greater than or equal to 1"),
+        ({"lane": KEYED, "lane_limit": 0}, "lane_limit", "must be at least 1"),
         ({"lane": KEYED, **SIGNAL}, "lane", "take no slot"),
         ({"lane": "{{nobody}}-x"}, "lane", "nobody"),
         ({"lane": "{{org"}, "lane", ""),
         ({"lane": "acme co"}, "lane", "not valid"),
-        ({"lane": 5}, "lane", "valid string, got 5"),
+        ({"lane": 5}, "lane", "write a text, got 5"),
         ({"lane": KEYED, "pool": "a b"}, "pool", "not valid"),
     ],
 )
@@ -58,5 +58,5 @@ def test_a_lane_that_makes_none_is_refused(node: dict[str, Any], place: str, say
     problem = caught.value.problems[0]
     assert problem.place == f"dag.nodes[0].{place}"
     assert says in problem.message
-    assert problem.fix or "greater" in says or not says
+    assert problem.fix or "at least" in says or not says
     assert "match" not in problem.fix, "a pattern tells nobody what to write"

@@ -39,6 +39,10 @@ def reads(value: str, top: str = "") -> str:
     return dag(f"id: fetch, {FN}", f"id: my-a, {FN}", f"id: b, {given}", top=top)
 
 
+BODY = "body: {type: function, config: {function_name: f}}"
+LOOP = dag(f"id: l, type: loop, config: {{while: 'iteration < 2', until: 'iteration > 2', max_iterations: 3, {BODY}}}")
+
+
 def graph(state: str, node: str = "name: a, function: f", edges: str = "") -> str:
     return f"name: g\nentry_point: a\nstate: {{{state}}}\nnodes: [{{{node}}}]\nedges: [{edges}]\n"
 
@@ -52,7 +56,9 @@ AGAIN = "inputs: {n: {type: integer}, m: {type: integer, default: 1}}\n"
     [
         (wait("duration: 400d"), "duration: a duration is a text like 90s, 1h30m, 2d or a number of ms, of 366 days"),
         (wait("duration: -5"), "366 days at most; got -5"),
-        (wait("duration: 1.5"), "config.duration: input should be a valid integer"),
+        (wait("duration: 1.5"), "config.duration: write an integer, got 1.5"),
+        (wait("duration: 5s, until: '2030-01-01T00:00:00Z'"), "one of `duration` and `until`, not both (remove one)"),
+        (LOOP, "config: a loop takes one of `while` and `until`, not both (remove one)"),
         (wait("until: tomorrow"), "config.until: a time is RFC 3339"),
         (wait("until: '9999-01-01'"), "before the year 2255"),
         (over("over: pages"), '`over` must be a list, or refer to one (write over: "{{pages}}")'),
@@ -239,6 +245,26 @@ def test_a_node_that_reads_a_loop_and_that_the_loop_waits_for_is_a_part_of_it() 
     """It waited until the loop was left, and the loop for it: the run hung."""
     definition = parse_dict(reading())
     assert loops(definition, dependencies(definition))[0].body == ("a", "b", "c")
+
+
+def test_a_cycle_of_references_stands_at_its_first_node() -> None:
+    text = dag("id: x, type: function, config: {function_name: f}", reading_node("a", "b"), reading_node("b", "a"))
+    with pytest.raises(InvalidError, match="form a cycle") as caught:
+        parse_text(text.replace("  edges: []\n", ""))
+    assert [problem.place for problem in caught.value.problems] == ["line 5, dag.nodes[1]"]
+
+
+def reading_node(name: str, read: str) -> str:
+    return f"id: {name}, type: function, config: {{function_name: f, inputs: {{x: {read}.output}}}}"
+
+
+def test_problems_stand_in_the_order_of_their_lines() -> None:
+    text = dag("id: a, type: wait, config: {duration: soon}", "id: b, typ: wait", top="nmae: w\nversion: two\n")
+    with pytest.raises(InvalidError) as caught:
+        parse_text(text)
+    lines = [int(problem.place.split()[1].rstrip(",")) for problem in caught.value.problems]
+    assert len(set(lines)) >= 3
+    assert lines == sorted(lines)
 
 
 def test_a_cycle_through_what_a_loop_reads_is_refused() -> None:

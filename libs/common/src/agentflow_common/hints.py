@@ -1,13 +1,31 @@
-"""Hints for a name that is not known: the known names that are written nearly the same. Pure."""
+"""Hints for what an author wrote: known names like an unknown one, and pydantic's errors in plain words. Pure."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 COMPARED_MAX: Final = 500  # names: to compare one takes some 15 us
+_WRITE: Final = {
+    "int_type": "write an integer",
+    "int_parsing": "write an integer",
+    "int_from_float": "write an integer",
+    "float_type": "write a number",
+    "float_parsing": "write a number",
+    "bool_type": "write true or false",
+    "bool_parsing": "write true or false",
+    "string_type": "write a text",
+    "list_type": "write a list",
+    "dict_type": "write an object",
+}
+_BOUNDS: Final = {  # the words, and the name of the bound in the error's context
+    "greater_than_equal": ("at least", "ge"),
+    "greater_than": ("more than", "gt"),
+    "less_than_equal": ("at most", "le"),
+    "less_than": ("less than", "lt"),
+}
 
 
 def near(name: str, known: Iterable[str], *, most: int = 1, cutoff: float = 0.6) -> list[str]:
@@ -22,3 +40,12 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, most: 
     """Returns `did you mean 'a' or 'b'?`, or `otherwise` if no known name is close."""
     close = near(name, known, most=most, cutoff=cutoff)
     return f"did you mean {' or '.join(map(repr, close))}?" if close else otherwise
+
+
+def plain(item: Any) -> str:
+    """Returns what one of pydantic's errors says, without the value that was given."""
+    kind = item["type"]
+    if kind in _BOUNDS:
+        words, bound = _BOUNDS[kind]
+        return f"must be {words} {item['ctx'][bound]:,}"
+    return _WRITE.get(kind) or str(item["msg"]).removeprefix("Value error, ")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
+
+from agentflow_common.errors import Problem
 
 Place = tuple[str | int, ...]  # the names and numbers that lead to a part of the data
 Lines = Mapping[Place, int]  # the line of each place in the author's text, from 1
 Finding = tuple[Place, str, str]  # where something is wrong, what is wrong, and how to fix it
+
+_LINE: Final = re.compile(r"line (\d+)\b")
 
 
 def dotted(place: Place) -> str:
@@ -22,6 +27,12 @@ def with_line(place: Place, text: str, lines: Lines) -> str:
         place = place[:-1]
     line = f"line {lines.get(place, 1)}"
     return f"{line}, {text}" if text else line
+
+
+def line_of(problem: Problem) -> int:
+    """Returns the line that a problem's place begins with; 0 if it names none."""
+    found = _LINE.match(problem.place)
+    return int(found[1]) if found else 0
 
 
 def texts(value: Any, place: Place = ()) -> Iterator[tuple[Place, str]]:

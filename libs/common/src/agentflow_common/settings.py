@@ -14,6 +14,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
+from agentflow_common.hints import plain
+
 SettingsT = TypeVar("SettingsT", bound="Settings")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
@@ -26,7 +28,7 @@ def load(kind: type[SettingsT]) -> SettingsT:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc'])).upper()}: {one['msg']}" for one in error.errors()]
+        lines = [f"  {'.'.join(map(str, one['loc'])).upper()}: {plain(one)}" for one in error.errors()]
         raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines)) from None
 
 

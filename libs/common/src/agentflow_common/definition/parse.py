@@ -20,7 +20,7 @@ from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edg
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
-from agentflow_common.places import Lines, Place, dotted, with_line
+from agentflow_common.places import Lines, Place, dotted, line_of, with_line
 
 _LEVELS: Final[dict[Place, frozenset[str]]] = {  # the fields that each place outside of nodes may have
     (): field_hints.names_of(Definition),
@@ -79,6 +79,7 @@ def parse_dict(data: Any, lines: Lines | None = None) -> Definition:
             if repair is None or repair.trusts(path):
                 found.append(Problem(_place(path, lines, authored.origin), message, fix))
     if found:
+        found.sort(key=line_of)
         readable = definition if not authored.problems else None
         raise InvalidDefinitionError(tuple(found[:PROBLEMS_MAX]), readable, repair)
     if definition is None:

@@ -61,11 +61,13 @@ def _message_and_fix(item: Any, loc: Place) -> tuple[str, str]:
     kind, given = item["type"], item.get("input")
     if kind in _EXPLANATIONS:
         return _EXPLANATIONS[kind](item, loc)
-    message = str(item["msg"]).removeprefix("Value error, ")
+    message = hints.plain(item)
     if kind == "too_short" and loc == ("dag", "nodes"):
         return "there are no nodes", "add at least one"
     if kind != "value_error" and "input" in item and isinstance(given, str | int | float | bool):
         message = f"{message[:1].lower()}{message[1:]}, got {given!r}"
+    elif kind != "value_error" and "input" in item and isinstance(given, dict | list):
+        message = f"{message[:1].lower()}{message[1:]}, got {kind_of(given)}"
     if kind == "string_type" and isinstance(given, bool):
         return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
     return message, _meant(str(given), item["ctx"]["expected"]) if kind == "literal_error" else ""
@@ -107,8 +109,11 @@ def _other_text(item: Any, _loc: Place) -> tuple[str, str]:
 
 
 def _other_type(item: Any, _loc: Place) -> tuple[str, str]:
-    kinds = item["ctx"]["expected_tags"].replace("'", "")
-    return f"unknown node type {item['ctx']['tag']!r}", f"use one of {kinds}"
+    kinds, given = item["ctx"]["expected_tags"].replace("'", ""), str(item["ctx"]["tag"])
+    hint = hints.did_you_mean(given, kinds.split(", "), cutoff=0.7)
+    if given == "condition":
+        hint = "a condition stands on an edge: {from: a, to: b, condition: ...};"
+    return f"unknown node type {given!r}", f"{hint} use one of {kinds}".lstrip()
 
 
 _EXPLANATIONS: Final[dict[str, Callable[[Any, Place], tuple[str, str]]]] = {

@@ -42,7 +42,7 @@ def _span(ms: int) -> str:
 def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]]) -> Problem:
     """Returns one of pydantic's errors in the author's terms. fields: the names that each level may have."""
     path = tuple(item["loc"])
-    message, fix = str(item["msg"]).removeprefix("Value error, "), ""
+    message, fix = hints.plain(item), ""
     if item["type"] == "extra_forbidden":
         names = [name.removesuffix("_ms") for name in fields[".".join(map(str, path[:-1]))]]
         hint = hints.did_you_mean(str(path[-1]), names)

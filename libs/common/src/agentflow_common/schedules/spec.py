@@ -19,7 +19,7 @@ from agentflow_common.definition.nodes.base import NODE_ID, WORKFLOW_REF
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.expressions import language as expressions
 from agentflow_common.json_values import kind_of
-from agentflow_common.places import Lines, Place, texts
+from agentflow_common.places import Lines, Place, line_of, texts
 from agentflow_common.schedules import fire_times
 from agentflow_common.schedules.field_types import (
     CALENDARS_MAX,
@@ -193,6 +193,7 @@ def parse(data: Any, lines: Lines | None = None) -> Spec:
     except ValidationError as error:
         problems = [explained(item, lines, _FIELDS) for item in error.errors(include_url=False)[:20]]
     if problems:
+        problems.sort(key=line_of)
         raise InvalidError.of(problems, "the schedule is not valid", kind="invalid_schedule")
     return spec
 

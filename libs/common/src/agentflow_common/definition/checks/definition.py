@@ -244,14 +244,18 @@ class _Node:
 
     def _loop(self, node: LoopNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
-        if (config.until is None) == (config.while_ is None):
+        if config.until is not None and config.while_ is not None:
+            yield here, "a loop takes one of `while` and `until`, not both", "remove one"
+        elif config.until is None and config.while_ is None:
             yield here, "a loop needs either `while` or `until`", "for example until: previous.score >= 0.9"
         yield from self._values.condition((*here, "until"), config.until, {"iteration", "previous"})
         yield from self._values.condition((*here, "while"), config.while_, {"iteration", "previous"})
 
     def _wait(self, node: WaitNode) -> Iterator[Finding]:
         here, config = (*self._here, "config"), node.config
-        if (config.duration is None) == (config.until is None):
+        if config.duration is not None and config.until is not None:
+            yield here, "a wait takes one of `duration` and `until`, not both", "remove one"
+        elif config.duration is None and config.until is None:
             yield here, "a wait needs either `duration` or `until`", "for example duration: 90s"
         yield from self._values.check((*here, "until"), config.until)
         yield from self._values.check((*here, "duration"), config.duration)
@@ -326,7 +330,11 @@ def _order(definition: Definition) -> Iterator[Finding]:
     circle = cycle(waiting(sources, reads, found))
     if circle:
         text = f"the nodes form a cycle: {' -> '.join(circle)}"
-        yield ("dag", "edges"), text, "remove one of these edges or references, or give the edge back `max_iterations`"
+        yield (
+            _of_cycle(definition, circle),
+            text,
+            "remove one of these edges or references, or give the edge back `max_iterations`",
+        )
         return
     numbers = {(e.source, e.target): n for n, e in enumerate(definition.dag.edges)}
     for loop in found:
@@ -338,6 +346,13 @@ def _order(definition: Definition) -> Iterator[Finding]:
                 ("remove its `max_iterations`"),
             )
     yield from _nesting(found, numbers)
+
+
+def _of_cycle(definition: Definition, circle: list[str]) -> Place:
+    """Returns the place of a cycle: the edges if one is in it, else its first node in the text."""
+    if any(edge.source in circle and edge.target in circle for edge in definition.dag.edges):
+        return ("dag", "edges")
+    return ("dag", "nodes", next(n for n, node in enumerate(definition.dag.nodes) if node.id in circle))
 
 
 def _nesting(found: list[Loop], numbers: dict[tuple[str, str], int]) -> Iterator[Finding]:
