@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from agentflow.v1 import admin_pb2, admin_pb2_grpc
 from agentflow_common import events as ev
 from agentflow_common import ids, subjects
 from agentflow_common.lanes import fold as lane_fold
@@ -28,7 +29,7 @@ from agentflow_sdk import (
 )
 from tests.support.agentctl import run_agentctl
 from tests.support.engine import EngineUnderTest, scheduling, working
-from tests.support.gateway import GatewayUnderTest, running_gateway
+from tests.support.gateway import GatewayUnderTest, running_gateway, stub
 from tests.support.waiting import PATIENCE_S, until
 
 pytestmark = pytest.mark.integration
@@ -273,6 +274,11 @@ async def test_letters_are_seen_by_their_org_alone_and_bodies_need_a_reason(plac
     paged = await admin.admin.list_dead_letters(limit=2)
     rest = await admin.admin.list_dead_letters(limit=2, page_token=paged.next_page_token)
     assert (*paged.letters, *rest.letters) == mine and not rest.next_page_token
+    auth = place.gateway.auth(await place.gateway.key_for(ORG, "admin"))
+    doors = stub(admin_pb2_grpc.AdminServiceStub, place.gateway.channel)
+    for after, found in ((mine[0].sequence, 2), (2**63, 0), (2**64 - 1, 0)):
+        request = admin_pb2.ListDeadLettersRequest(filter=admin_pb2.DeadLetterFilter(after_sequence=after))
+        assert len((await doors.ListDeadLetters(request, metadata=auth)).letters) == found
     assert len((await admin.admin.list_dead_letters(origin="worker", run_id=run.name)).letters) == 1
     seq = mine[0].sequence
     for client, error in ((stranger, NotFoundError), (reader, PermissionDeniedError)):

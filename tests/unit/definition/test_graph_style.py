@@ -148,3 +148,12 @@ def test_a_dag_has_no_shared_state() -> None:
         parse_dict({"name": "a", "dag": {"nodes": [node]}})
     places = {problem.place for problem in caught.value.problems}
     assert places == {"dag.nodes[0].writes", "dag.nodes[0].config.state_args"}
+
+
+@pytest.mark.parametrize(
+    ("key", "name"), [("7", "7"), ("1.5", "1.5"), ("yes", "True"), ("off", "False"), ("null", "None")]
+)
+def test_a_key_of_the_states_schema_is_a_text(key: str, name: str) -> None:
+    text = f"name: g\nentry_point: a\nstate: {{schema: {{properties: {{{key}: {{type: integer}}}}}}}}\n"
+    (found,) = problems(text + "nodes: [{name: a, function: f}]\nedges: [{from: a, to: END}]\n")
+    assert found == f"line 3, state.schema: the key {name} is not a text (put quotes around it)"

@@ -57,7 +57,7 @@ class Method(Generic[P, Result_co, AsyncResult_co]):
     def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
         is_async = space is not None and isinstance(space._transport, AsyncTransport) and not self._streams
         if is_async not in self._made:
-            self._made[is_async] = self._dress(self._function(is_async))
+            self._made[is_async] = self._dress(self._function(is_async), is_async)
         return self._made[is_async] if space is None else MethodType(self._made[is_async], space)
 
     def _function(self, is_async: bool) -> Any:
@@ -74,13 +74,17 @@ class Method(Generic[P, Result_co, AsyncResult_co]):
 
         return stream if self._streams else async_method if is_async else method
 
-    def _dress(self, function: Any) -> Any:
+    def _dress(self, function: Any, is_async: bool) -> Any:
         """Gives a function the name, the signature and the docstring that `help()` and editors show."""
         function.__name__ = self._name
         function.__qualname__ = f"{self._owner.__qualname__}.{self._name}"
         function.__module__ = self._owner.__module__
         function.__doc__ = self._build.__doc__
-        function.__signature__ = signature(self._build)
+        shown = signature(self._build)
+        if self._streams:
+            items = AsyncIterator if is_async else Iterator
+            shown = shown.replace(return_annotation=items[shown.return_annotation])
+        function.__signature__ = shown
         return function
 
 

@@ -34,10 +34,11 @@ _BY_KEY: Final = frozenset(
 class StateError(InvalidError):
     """A state that does not fit its schema."""
 
-    def __init__(self, message: str, keys: tuple[str, ...] = (), step: str = "") -> None:
+    def __init__(self, message: str, keys: tuple[str, ...] = (), step: str = "", fix: str = "change it") -> None:
         super().__init__(message, kind="invalid_state")
         self.keys = keys  # the keys with a wrong value, if they are known
         self.step = step  # the step whose output did not fit
+        self.fix = fix
 
 
 # How many evaluations the current check may still make. Each check sets it first, so nothing is carried over.
@@ -107,6 +108,14 @@ def _dialect() -> Any:
     return extend(Draft202012Validator, keywords)  # type: ignore[no-untyped-call, unused-ignore]
 
 
+def _keys_not_text(schema: Any) -> Iterator[Any]:
+    """Yields the keys that YAML reads as a number or as yes and no: JSON has texts only."""
+    if isinstance(schema, Mapping):
+        yield from (key for key in schema if not isinstance(key, str))
+    for part in schema.values() if isinstance(schema, Mapping) else schema if isinstance(schema, list) else ():
+        yield from _keys_not_text(part)
+
+
 class Schema:
     """A compiled schema of a state.
 
@@ -118,6 +127,8 @@ class Schema:
         from jsonschema.validators import Draft202012Validator
         from referencing import Registry
 
+        for key in _keys_not_text(schema):
+            raise StateError(f"the key {key} is not a text", fix="put quotes around it")
         try:
             Draft202012Validator.check_schema(schema)
         except SchemaError as error:

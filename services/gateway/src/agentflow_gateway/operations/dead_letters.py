@@ -36,6 +36,7 @@ COUNT_EVERY_S: Final = 10.0
 CHANGED_MAX: Final = 500  # letters that one call replays or purges
 BODY_BYTES_MAX: Final = 1024 * 1024
 WAIT_S: Final = 0.5
+SEQUENCE_MAX: Final = 2**64 - 1  # the last that a stream can have: no letter follows it
 
 
 class Filter(msgspec.Struct, frozen=True):
@@ -102,6 +103,8 @@ async def find(call: Call, chosen: Filter, limit: int) -> tuple[list[DeadLetter]
     after_seq = chosen.after_seq
     if chosen.sequences:
         after_seq = max(after_seq, min(chosen.sequences) - 1)
+    if after_seq >= SEQUENCE_MAX:
+        return [], 0
     filters = [subjects.dead_of(org) for org in _orgs(call.identity)]
     tail = call.deps.log.tail(filters, after_seq + 1, subjects.DEAD_STREAM, headers_only=True)
     letters: list[DeadLetter] = []

@@ -89,7 +89,7 @@ def _state(definition: Definition) -> Iterator[Finding]:
                 schema.check({**given, **spec.initial}, spec.initial)
         except StateError as error:
             in_initial = bool(error.keys) and error.keys[0] in spec.initial
-            yield (*here, "initial" if in_initial else "schema"), error.message, "change it"
+            yield (*here, "initial" if in_initial else "schema"), error.message, error.fix
     if spec.json_schema.get("additionalProperties") is False:
         yield from _closed(definition, properties)
     for key, reducer in spec.reducers.items():

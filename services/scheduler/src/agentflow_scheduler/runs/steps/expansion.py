@@ -167,7 +167,7 @@ def _follow(at: StepContext, iteration: StepState) -> None:
     step, config = at.step, at.node.config
     if iteration.status is not StepStatus.COMPLETED:
         error = iteration.error or StepError("iteration_failed", "the iteration did not complete", retryable=False)
-        attempts.fail(at, error, attempt=0, output=_NOTHING)
+        attempts.fail(at, error, attempt=0)
         return
     output = iteration.output or _NOTHING
     if config.until is not None:
