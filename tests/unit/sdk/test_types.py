@@ -89,6 +89,8 @@ def test_usage_19_help_shows_a_method_as_itself(client: type) -> None:
     assert workflows.get == workflows.get
     of_class = pydoc.plain(pydoc.render_doc(type(workflows)))
     assert "submit(self, " in of_class
+    stream = "AsyncIterator" if client is AsyncClient else "Iterator"
+    assert f"abc.{stream}[" in str(inspect.signature(workflows.watch).return_annotation)
     for name, method in inspect.getmembers(workflows, inspect.ismethod):
         assert method.__name__ == name
 
