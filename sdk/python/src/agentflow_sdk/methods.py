@@ -55,7 +55,7 @@ class Method(Generic[P, Result_co, AsyncResult_co]):
     def __get__(self, space: Namespace[AsyncTransport], owner: type) -> Callable[P, AsyncResult_co]: ...
 
     def __get__(self, space: Namespace[Any] | None, owner: type) -> Any:
-        is_async = space is not None and isinstance(space._transport, AsyncTransport) and not self._streams
+        is_async = space is not None and isinstance(space._transport, AsyncTransport)
         if is_async not in self._made:
             self._made[is_async] = self._dress(self._function(is_async), is_async)
         return self._made[is_async] if space is None else MethodType(self._made[is_async], space)
