@@ -70,7 +70,7 @@ def options(buckets: Path, files: Path | None = None) -> dict[str, Any]:
 
 @pytest.fixture(scope="package")  # it ends with the tests of this folder, and does not idle beside others
 def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    from agentctl.stack.testing import running_stack
+    from tests.support.stack import running_stack
 
     folder = tmp_path_factory.mktemp("platform")
     buckets = buckets_in(folder)

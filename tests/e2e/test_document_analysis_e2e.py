@@ -99,7 +99,7 @@ async def _audits(platform: Platform, run_id: str) -> list[dict[str, Any]]:
 
 def test_nothing_private_is_stored_anywhere(tmp_path: Path, planted: dict[str, list[str]]) -> None:
     """A stack of its own, so that nothing else stands in its files and ClickHouse can be opened after it."""
-    from agentctl.stack.testing import running_stack
+    from tests.support.stack import running_stack
 
     wanted = needles(value for values in planted.values() for value in values)
     buckets = buckets_in(tmp_path)

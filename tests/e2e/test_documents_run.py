@@ -61,7 +61,7 @@ class Checkout:
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checkout]:
-    from agentctl.stack.testing import running_stack
+    from tests.support.stack import running_stack
 
     folder = tmp_path_factory.mktemp("documents")
     here = folder / "checkout"

@@ -22,7 +22,7 @@ FAST = {"RETENTION_MIN_S": "0", "RETENTION_SWEEP_S": "0.2", "RETENTION_HOURS": "
 @pytest.fixture
 def swept(tmp_path: Path) -> Iterator[Platform]:
     """A stack whose retention may be short."""
-    from agentctl.stack.testing import running_stack
+    from tests.support.stack import running_stack
 
     buckets = buckets_in(tmp_path)
     chosen = options(buckets)

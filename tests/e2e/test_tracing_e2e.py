@@ -65,8 +65,8 @@ def collector() -> Iterator[Collector]:
 
 
 def test_one_trace_spans_every_hop(collector: Collector, tmp_path: Path) -> None:
-    from agentctl.stack.testing import running_stack
     from agentflow_sdk import Client
+    from tests.support.stack import running_stack
 
     roots = [str(ROOT / "examples" / "data")]
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url}

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.stack.testing import running_stack
 from agentflow_sdk import Client
+from tests.support.stack import running_stack
 from tests.support.waiting import PATIENCE_S, until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]

@@ -13,10 +13,10 @@ import nats
 import pytest
 
 from agentctl import stack as agentstack
-from agentctl.stack.testing import RunningStack, running_stack
 from agentflow_common.embedded import processes
 from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client, RunStatus
+from tests.support.stack import RunningStack, running_stack
 from tests.support.waiting import until_now
 
 pytestmark = [pytest.mark.integration, pytest.mark.fault]

@@ -1,4 +1,4 @@
-"""For tests: the schedules of a gateway that runs in this process (see testing.py)."""
+"""For tests: the schedules of a gateway that runs in this process (see gateway.py)."""
 
 from __future__ import annotations
 

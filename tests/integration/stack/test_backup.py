@@ -16,10 +16,10 @@ import pytest
 from agentctl import stack as agentstack
 from agentctl.stack import backup
 from agentctl.stack.layout import Layout
-from agentctl.stack.testing import running_stack
 from agentflow_common.embedded.servers import StackError
 from agentflow_sdk import Client
 from tests.support.agentctl import AgentCtl
+from tests.support.stack import running_stack
 
 cli = AgentCtl()
 pytestmark = pytest.mark.integration

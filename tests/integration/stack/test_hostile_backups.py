@@ -21,8 +21,8 @@ from agentctl import stack as agentstack
 from agentctl.stack import archive as form
 from agentctl.stack import backup
 from agentctl.stack.layout import Layout, Lock
-from agentctl.stack.testing import running_stack
 from agentflow_common.embedded.servers import StackError
+from tests.support.stack import running_stack
 from tests.support.waiting import until_now
 
 pytestmark = pytest.mark.integration

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agentctl.stack.testing import running_stack
 from agentflow_sdk import Client, PermissionDeniedError, UnauthenticatedError
 from tests.support.agentctl import AgentCtl
+from tests.support.stack import running_stack
 from tests.support.waiting import until_now
 
 cli = AgentCtl()

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from agentctl.stack.testing import RunningStack, running_stack
 from agentflow_sdk import Client, Run
+from tests.support.stack import RunningStack, running_stack
 from tests.support.waiting import until_now
 
 from .provider_wire import NAMES, Wire, answer_of, environment, error_of, serving, sse

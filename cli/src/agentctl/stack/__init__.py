@@ -17,12 +17,6 @@ For programs (they raise StackError, which says what to do):
     find(data_dir) -> StackInfo | None   the running, ready stack of this data dir
     default_data_dir() -> Path           $AGENTFLOW_DATA_DIR, else ./.agentflow
 
-    with running_stack(tmp_path, load=[...], env={...}) as stack:     # agentctl.stack.testing
-        stack.grpc, stack.http, stack.dev_key, stack.nats_url, stack.data_dir, stack.info
-        stack.kill("worker")             kill -9; the supervisor restarts it
-        stack.wait_ready("worker")       until it is ready again
-        stack.stop()
-
 `StackInfo` is `<data_dir>/stack.json`, there while the stack is ready:
 
     {"pid", "grpc": "127.0.0.1:PORT", "http": "http://127.0.0.1:PORT", "nats": URL, "postgres": {"DB_HOST", ...},
