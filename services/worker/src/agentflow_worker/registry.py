@@ -296,24 +296,21 @@ class Registry:
             self.add(value)
         return len(marked)
 
-    def load_entry_points(self) -> int:
+    def load_entry_points(self) -> None:
         """Adds what installed packages offer under the group `agentflow.tools` (a module or a
         decorated callable).
 
         A package that fails is logged and left out: one broken plugin must not stop the worker.
         """
-        added = 0
         for point in _offered():
             try:
                 loaded = point.load()
                 if isinstance(loaded, ModuleType):
-                    added += self.add_module(loaded)
+                    self.add_module(loaded)
                 else:
                     self.add(loaded)
-                    added += 1
             except Exception:
                 log.exception("entry point %s (%s) failed", point.name, point.value)
-        return added
 
 
 @cache

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import re
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -19,16 +19,8 @@ CHUNKS_MAX: Final = 10_000
 _THREAD_CHARS_MIN: Final = 100_000
 _PARAGRAPH: Final = re.compile(r"\n\s*\n+")
 _SENTENCE: Final = re.compile(r"(?<=[.!?…])\s+")
-Result = TypeVar("Result")
 
 Positive = Annotated[int, Field(ge=1)]
-
-
-async def _run(size: int, call: functools.partial[Result]) -> Result:
-    if size < _THREAD_CHARS_MIN:
-        return call()
-    result: Result = await offload(call)
-    return result
 
 
 # --- texts ---
@@ -49,7 +41,8 @@ async def text_splitter(
     """
     if overlap >= chunk_size:
         raise InvalidError(f"overlap ({overlap}) must be less than chunk_size ({chunk_size})", kind="invalid_arguments")
-    chunks = await _run(len(text), functools.partial(split_text, text, chunk_size, overlap, by))
+    split = functools.partial(split_text, text, chunk_size, overlap, by)
+    chunks: list[str] = split() if len(text) < _THREAD_CHARS_MIN else await offload(split)
     if len(chunks) > CHUNKS_MAX:
         raise InvalidError(
             f"{len(chunks):,} chunks, the limit is {CHUNKS_MAX:,}: raise chunk_size", kind="too_many_chunks"

@@ -11,6 +11,7 @@ answer that is not JSON makes the next candidate try.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -68,13 +69,7 @@ class LlmDeps:
 
     @classmethod
     def connect(cls, nc: Client, settings: WorkerSettings) -> LlmDeps:
-        async def ask(verb: rpc.Verb[Any], request: Any, *, trace: str = "") -> Any:
-            return await bus.call(nc, verb, request, trace=trace)
-
-        async def publish(subject: str, data: bytes) -> None:
-            await nc.publish(subject, data)
-
-        return cls(ask, publish, Providers(settings))
+        return cls(functools.partial(bus.call, nc), nc.publish, Providers(settings))
 
     async def close(self) -> None:
         await self.providers.close()
@@ -279,18 +274,8 @@ class _Call:
     def _from_cache(self, cached: dict[str, Any]) -> LlmResult:
         output = cached.get("output", cached)
         telemetry.CACHE_HITS.labels(self.quality).inc()
-        usage = LlmUsage(
-            provider=str(output.get("provider", "")),
-            model=str(output.get("model", "")),
-            prompt=self.task.prompt or "inline",
-            input_tokens=0,
-            output_tokens=0,
-            cost_nano=0,
-            reservation=self.reservation,
-            quality=self.quality,
-            cache_hit=True,
-            finish_reason=str(output.get("finish_reason", "")),
-        )
+        provider, model, finish = (str(output.get(name, "")) for name in ("provider", "model", "finish_reason"))
+        usage = msgspec.structs.replace(self._usage(provider, model, None), cache_hit=True, finish_reason=finish)
         return LlmResult(output, usage, self.redactions)
 
     def _usage(self, provider: str, model: str, completion: Completion | None) -> LlmUsage:

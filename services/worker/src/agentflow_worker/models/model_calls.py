@@ -104,8 +104,14 @@ class Calls:
                 made = counted(await self._complete(candidate, request, live), request)
                 whole = _joined(before, made)
                 continues = made.finish_reason == LENGTH and calls_left and made.text
-                error = None if continues else self._objection(candidate, request, whole)
-                if error is not None:
+                error = objection(
+                    whole,
+                    provider=candidate.provider,
+                    limit=request.max_output_tokens,
+                    on_truncated=self._on_truncated,
+                    wants_json=self._wants_json,
+                )
+                if error is not None and not continues:
                     error.input_tokens, error.output_tokens = made.input_tokens, made.output_tokens
                     raise error
         except ProviderError as error:
@@ -121,17 +127,6 @@ class Calls:
             self._measure(candidate, status, time.perf_counter() - began)
         self._record(candidate, (made.input_tokens, made.output_tokens), began, None, finish=made.finish_reason)
         return whole
-
-    def _objection(
-        self, candidate: rpc.Candidate, request: CompletionRequest, whole: Completion
-    ) -> ProviderError | None:
-        return objection(
-            whole,
-            provider=candidate.provider,
-            limit=request.max_output_tokens,
-            on_truncated=self._on_truncated,
-            wants_json=self._wants_json,
-        )
 
     async def _complete(self, candidate: rpc.Candidate, request: CompletionRequest, live: LiveStream) -> Completion:
         """Returns the provider's completion.

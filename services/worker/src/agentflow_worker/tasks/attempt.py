@@ -5,53 +5,44 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from dataclasses import dataclass, field
 
 from agentflow_common import events as ev
+from agentflow_common.log.consumers import Delivery
+from agentflow_common.subjects import EntityKey
 from agentflow_worker.context import StepContext
 from agentflow_worker.tasks.heartbeat import Heartbeat
 from agentflow_worker.tasks.task_chain import TaskChain
 
 
+@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
     """The step of a task that a worker has in hand.
 
     Times are by the loop's clock, but for `started`.
     """
 
-    __slots__ = (
-        "announce_at",
-        "blocking",
-        "chain",
-        "context",
-        "delivery",
-        "forced",
-        "heartbeat",
-        "interrupts",
-        "key",
-        "late",
-        "late_at",
-        "name",
-        "started",
-        "task",
-        "work",
-    )
+    chain: TaskChain
+    task: ev.StepScheduled
+    context: StepContext
+    key: EntityKey = field(init=False)
+    delivery: Delivery = field(init=False)
+    name: tuple[str, str, int] = field(init=False)
+    started: float = field(init=False)
+    heartbeat: Heartbeat | None = None  # from the first beat on
+    work: asyncio.Task[None] | None = None  # the task in which the callable runs, while it runs
+    blocking: bool = False  # the callable runs in a thread, which can't be interrupted
+    interrupts: int = 0  # cancellations of `work` that were made here
+    forced: bool = False  # the scheduler has closed the attempt and does not wait for its report
+    announce_at: float = math.inf  # when watchers hear of the step
+    late_at: float = math.inf  # when the step is interrupted because it takes too long
+    late: bool = False  # it was
 
-    def __init__(self, chain: TaskChain, task: ev.StepScheduled, context: StepContext) -> None:
-        self.chain = chain
-        self.key = chain.key
-        self.delivery = chain.delivery
-        self.task = task
-        self.name = (task.run, task.step, task.attempt)
-        self.context = context
+    def __post_init__(self) -> None:
+        self.key = self.chain.key
+        self.delivery = self.chain.delivery
+        self.name = (self.task.run, self.task.step, self.task.attempt)
         self.started = time.time()
-        self.heartbeat: Heartbeat | None = None  # from the first beat on
-        self.work: asyncio.Task[None] | None = None  # the task in which the callable runs, while it runs
-        self.blocking = False  # the callable runs in a thread, which can't be interrupted
-        self.interrupts = 0  # cancellations of `work` that were made here
-        self.forced = False  # the scheduler has closed the attempt and does not wait for its report
-        self.announce_at = math.inf  # when watchers hear of the step
-        self.late_at = math.inf  # when the step is interrupted because it takes too long
-        self.late = False  # it was
 
     def concerns(self, step: str, attempt: int) -> bool:
         """True if a message about (step, attempt) concerns this attempt; an empty step or attempt 0

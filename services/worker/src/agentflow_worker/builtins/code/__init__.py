@@ -18,6 +18,7 @@ from pydantic import Field
 
 from agentflow_worker.builtins.code import fixes, issues
 from agentflow_worker.builtins.code.complexity import cyclomatic, nesting, rank
+from agentflow_worker.builtins.code.issues import WEIGHTS
 from agentflow_worker.builtins.code.source import Function, argument_names, code_lines, functions, parse
 from agentflow_worker.invoke import offload
 from agentflow_worker.registry import function
@@ -129,7 +130,7 @@ def _issues(code: str, limits: issues.Limits) -> dict[str, Any]:
 
 
 def _fixable(code: str, tree: ast.Module) -> set[tuple[str, int]]:
-    return {(rule, line) for rule in issues.FIXABLE for line in fixes.apply(code, rule, tree)[1]}
+    return {(rule, line) for rule in fixes.FIXES for line in fixes.apply(code, rule, tree)[1]}
 
 
 @function("code.score")
@@ -139,18 +140,13 @@ async def score(issues: list[dict[str, Any]], code_lines: int = 0, issue_count: 
 
     Returns {"quality_score", "issues_by_severity"}.
     """
-    weights = _weights()
-    listed = sum(weights.get(str(issue.get("severity")), 2.0) for issue in issues)
+    listed = sum(WEIGHTS.get(str(issue.get("severity")), 2.0) for issue in issues)
     unlisted = max(0, (issue_count or 0) - len(issues))
     density = (listed + unlisted) / max(code_lines, SIZE_MIN)
     return {
         "quality_score": round(max(0.0, 1 - 2 * density), 3),
         "issues_by_severity": dict(Counter(str(issue.get("severity")) for issue in issues)),
     }
-
-
-def _weights() -> dict[str, float]:
-    return issues.WEIGHTS
 
 
 @function("code.improve", reveal=("code",))
@@ -164,17 +160,10 @@ async def improve(code: str) -> dict[str, Any]:
     return await _run(code, functools.partial(_improve, code))
 
 
-_BY_SEVERITY: Final = (
-    ("bare-except", "mutable-default", "literal-identity"),
-    ("none-comparison",),
-    ("unused-import", "f-string-without-field"),
-)
-
-
 def _improve(code: str) -> dict[str, Any]:
     applied: list[dict[str, Any]] = []
-    for rules in _BY_SEVERITY:
-        for rule in rules:
+    for severity in WEIGHTS:  # the worst first
+        for rule in [rule for rule in fixes.FIXES if issues.RULES[rule][0] == severity]:
             code, lines = fixes.apply(code, rule)
             if lines:
                 applied.append({"rule": rule, "lines": lines})

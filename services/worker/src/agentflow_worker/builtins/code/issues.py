@@ -19,7 +19,7 @@ _MUTABLE_CALLS: Final = frozenset({"list", "dict", "set", "bytearray"})
 _SHADOWED: Final = frozenset(dir(builtins)) - {"__doc__", "__name__", "_"}
 _ENDS: Final = (ast.Return, ast.Raise, ast.Break, ast.Continue)
 # rule: (severity, suggestion); a finding may say something else
-_RULES: Final = {
+RULES: Final = {
     "assert-on-tuple": (HIGH, "remove the parentheses"),
     "bare-except": (HIGH, "name the exceptions, or at least write `except Exception`"),
     "bool-comparison": (LOW, "use the value itself, or `not`"),
@@ -43,9 +43,6 @@ _RULES: Final = {
     "unreachable-code": (HIGH, "remove what follows, or move it before"),
     "unused-import": (LOW, "remove it"),
 }
-FIXABLE: Final = frozenset(
-    {"bare-except", "mutable-default", "none-comparison", "literal-identity", "unused-import", "f-string-without-field"}
-)
 
 
 class Limits(NamedTuple):
@@ -66,7 +63,7 @@ class Issue(NamedTuple):
 
 
 def _issue(rule: str, node: ast.stmt | ast.expr | ast.excepthandler, message: str, suggestion: str = "") -> Issue:
-    severity, usual = _RULES[rule]
+    severity, usual = RULES[rule]
     return Issue(rule, severity, node.lineno, message, suggestion or usual)
 
 
