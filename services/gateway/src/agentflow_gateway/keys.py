@@ -29,27 +29,19 @@ from agentflow_gateway.store.tables import SCHEMA, Store
 log = logging.getLogger(__name__)
 
 
-def new_key() -> str:
-    """Returns `afk_` and 256 random bits."""
-    return "afk_" + secrets.token_urlsafe(32)
-
-
-def new_key_id() -> str:
-    return "key_" + secrets.token_hex(6)
-
-
 async def create(store: KeyStore, org: str, permissions: Sequence[str], name: str, now_ms: int) -> tuple[str, str]:
     """Returns (id, key) of a new key. InvalidError for a bad org or an unknown permission."""
     ids.check_token(org, "org")
     limits.check_text(name, "name", 100)
-    key = new_key()
+    key = "afk_" + secrets.token_urlsafe(32)  # 256 random bits
     return await _put(store, key, org, name, auth_rules.check_permissions(permissions), now_ms), key
 
 
 async def _put(store: KeyStore, key: str, org: str, name: str, permissions: tuple[str, ...], now_ms: int) -> str:
-    row = KeyRow(id=new_key_id(), org=org, name=name, permissions=permissions, created_at=now_ms, revoked_at=None)
+    key_id = "key_" + secrets.token_hex(6)
+    row = KeyRow(id=key_id, org=org, name=name, permissions=permissions, created_at=now_ms, revoked_at=None)
     await store.put(row, auth_rules.key_digest(key))
-    return row.id
+    return key_id
 
 
 async def ensure_dev_key(store: KeyStore, settings: GatewaySettings, now_ms: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from agentflow_common import places
 from agentflow_common.errors import Problem
 from agentflow_common.hints import did_you_mean
 
@@ -41,8 +42,6 @@ def missing_prompts(place_of: Mapping[str, str], missing: Iterable[str], known: 
 
 def dotted(path: tuple[str | int, ...], lines: Mapping[tuple[str | int, ...], int] | None) -> str:
     """Returns a path in a definition as its author reads it: `line 12, dag.nodes[2].config.prompt_ref`."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    text = places.dotted(path)
     line = lines.get(path) if lines else None
     return f"line {line}, {text}" if line else text
