@@ -14,9 +14,9 @@ import pytest
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.definition.parse import parse_dict
-from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import EventLog
+from tests.support.lanes import folded
 from tests.support.waiting import until
 
 from .killing import Processes, drive, submit
@@ -65,7 +65,7 @@ def definition() -> dict[str, Any]:
 async def idle(log: EventLog, lane: str) -> LaneState | None:
     """The lane's state, once nothing holds it or waits for it."""
     key = key_of_lane(lane)
-    state = lane_fold.fold(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
+    state = folded(key, [(s.seq, ev.decode(s.data)) for s in await log.read(subjects.run_all(key))])
     return state if state.idle else None
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
-from agentflow_common.lanes import fold as lane_fold
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.lanes.fold import LaneState, key_of_lane
 from agentflow_common.log.event_log import Entry, EventLog
@@ -23,6 +22,7 @@ from agentflow_scheduler.engine.log_trim import Cut, Trimmer
 from agentflow_scheduler.lanes import machine
 from agentflow_scheduler.shards.snapshots import load_snapshot
 from tests.support.engine import EngineUnderTest, loaded, scheduler_settings, scheduling, working
+from tests.support.lanes import folded
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -49,7 +49,7 @@ class Lanes:
         return found
 
     async def state(self, lane: str) -> LaneState:
-        return lane_fold.fold(key_of_lane(lane), await self.events(lane))
+        return folded(key_of_lane(lane), await self.events(lane))
 
     async def until(self, lane: str, holds: Any, timeout_s: float = PATIENCE_S) -> LaneState:
         async with asyncio.timeout(timeout_s):
@@ -60,7 +60,7 @@ class Lanes:
     async def most(self, lane: str) -> int:
         """The most slots that were ever held at a time."""
         events, key = await self.events(lane), key_of_lane(lane)
-        return max((len(lane_fold.fold(key, events[:count]).holders) for count in range(len(events) + 1)), default=0)
+        return max((len(folded(key, events[:count]).holders) for count in range(len(events) + 1)), default=0)
 
     async def set(self, name: str, **setting: Any) -> None:
         bucket = await self.engine.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
@@ -19,8 +18,6 @@ from agentflow_cost.settings import CostSettings
 from agentflow_cost.settle import Settler
 from agentflow_cost.store import Store
 from agentflow_cost.store_budgets import BudgetStore
-
-log = logging.getLogger(__name__)
 
 SCHEMA: Final = "cost"
 KEEP_MS: Final = 7 * 24 * 3600 * 1000  # how long closed reservations and ended runs' accounts stay

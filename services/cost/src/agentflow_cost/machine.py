@@ -266,15 +266,6 @@ def _add(changes: Changes, accounts: Iterable[str], spent: int, reserved: int) -
         delta.reserved += reserved
 
 
-def apply(accounts: Mapping[str, Account], changes: Changes) -> dict[str, Account]:
-    """Returns the accounts after the changes."""
-    after = dict(accounts)
-    for name, delta in changes.accounts.items():
-        old = after.get(name, Account(name))
-        after[name] = old._replace(spent=old.spent + delta.spent, reserved=old.reserved + delta.reserved)
-    return after
-
-
 # --- provider health ---
 
 

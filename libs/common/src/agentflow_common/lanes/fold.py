@@ -8,7 +8,7 @@ part of a fenced append of its run, so each stands in the log once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -174,14 +174,6 @@ class LaneFold(LogFold[LaneState]):
 
     def __init__(self, lane: EntityKey, state: LaneState | None = None) -> None:
         super().__init__(state or new_state(lane), _FACTS, evolve)
-
-
-def fold(lane: EntityKey, log: Iterable[tuple[int, ev.Event]]) -> LaneState:
-    """Returns the state of a lane. log: its events as (sequence, event), in sequence order."""
-    folding = LaneFold(lane)
-    for seq, event in log:
-        folding.add(event, seq)
-    return folding.finish()
 
 
 def _check(state: LaneState, lane: str) -> None:
