@@ -25,7 +25,7 @@ from agentctl.stack import layout as files
 from agentctl.stack.choices import Environment, differences, edited, remembered
 from agentctl.stack.layout import Layout, Lock, Options, PartStatus, StackInfo, State
 from agentctl.stack.supervisor import AlreadyRunningError, Supervisor, end_leftovers
-from agentflow_common.embedded import processes
+from agentflow_common.embedded import postgres, processes
 from agentflow_common.embedded.servers import StackError
 
 DOWN_S_MAX: Final = 40.0
@@ -205,7 +205,7 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
         if not part.running or not processes.is_running(part.pid, part.match, part.start_time):
             raise psutil.NoSuchProcess(part.pid)
         result.pid = part.pid
-        result.uptime_s = round(files.now() - process.create_time(), 1)
+        result.uptime_s = round(time.time() - process.create_time(), 1)
         result.rss_bytes = process.memory_info().rss + sum(
             child.memory_info().rss for child in process.children(recursive=True)
         )
@@ -218,7 +218,7 @@ def _part(layout: Layout, name: str, part: files.Part, supervised: bool) -> Part
         result.state = "ready" if _nats_answers(result.port) else "starting"
     elif name == files.POSTGRES:
         info = files.read(layout.stack_json, StackInfo)
-        result.state = "ready" if _postgres_is_ready(layout.postgres) else "starting"
+        result.state = "ready" if postgres.is_ready(layout.postgres, part.pid) else "starting"
         result.detail = result.detail or (f"socket in {info.postgres['DB_HOST']}" if info is not None else "")
     else:
         from agentctl.stack.parts import Announcement
@@ -257,11 +257,3 @@ def _nats_answers(port: int) -> bool:
             return connection.recv(5).startswith(b"INFO")
     except OSError:
         return False
-
-
-def _postgres_is_ready(folder: Path) -> bool:
-    try:
-        lines = (folder / "postmaster.pid").read_text().splitlines()
-    except OSError:
-        return False
-    return len(lines) >= 8 and lines[7].strip() == "ready"

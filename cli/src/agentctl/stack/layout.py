@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -205,10 +204,10 @@ def tail(log: Path, lines_max: int = 20) -> str:
         return "(no log)"
 
 
-def write(path: Path, value: Any, mode: int = 0o600) -> None:
+def write(path: Path, value: Any) -> None:
     """Writes a value as JSON, whole or not at all."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(fd, "wb") as file:
         file.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     temporary.replace(path)
@@ -220,7 +219,3 @@ def read(path: Path, kind: type[StructT]) -> StructT | None:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError):
         return None
-
-
-def now() -> float:
-    return time.time()

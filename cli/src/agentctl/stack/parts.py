@@ -7,6 +7,7 @@ import logging
 import signal
 import subprocess
 import sys
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ class Supervised(ABC):
             self._again(str(error))
             return
         self.record.pid = process.pid
-        self.record.start_time = processes.started_at(process.pid) or files.now()
+        self.record.start_time = processes.started_at(process.pid) or time.time()
         self.record.running = True
         self.changed()
 

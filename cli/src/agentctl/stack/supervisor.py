@@ -51,9 +51,9 @@ class Supervisor:
         self.timings: dict[str, float] = {}
         self._changed = asyncio.Event()
         self._began = time.monotonic()
-        self._began_at = files.now()  # the kernel's time of the process (start_time) is known to a second only
+        self._began_at = time.time()  # the kernel's time of the process (start_time) is known to a second only
         self._last = files.Ports()
-        self.state = files.State(pid=os.getpid(), start_time=processes.started_at(os.getpid()) or files.now())
+        self.state = files.State(pid=os.getpid(), start_time=processes.started_at(os.getpid()) or time.time())
 
     async def run(self, on_ready: Callable[[files.StackInfo], None] = lambda _info: None) -> None:
         try:
@@ -140,7 +140,8 @@ class Supervisor:
         for name in sorted(options.services, key=lambda name: name not in SLOW_STARTERS):
             ports = dict(self._last.services.get(name, {}))
             if name == "gateway":
-                ports |= {key: port for key, port in self._asked().items() if port}
+                asked = {"grpc": options.grpc_port, "http": options.http_port}
+                ports |= {key: port for key, port in asked.items() if port}
             service = Service(name, layout, env, ports, self._note)
             self.services.append(service)
             service.start()
@@ -156,9 +157,6 @@ class Supervisor:
         self.servers.append(part)
         part.start()
         self.timings[name] = time.monotonic() - self._began
-
-    def _asked(self) -> dict[str, int]:
-        return {"grpc": self.options.grpc_port, "http": self.options.http_port}
 
     @staticmethod
     def _require_free(option: str, port: int) -> None:

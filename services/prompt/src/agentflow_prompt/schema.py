@@ -28,7 +28,8 @@ def check(inputs_schema: dict[str, Any]) -> list[Problem]:
     try:
         Draft202012Validator.check_schema(inputs_schema)
     except SchemaError as error:
-        return [Problem(_place("inputs_schema", error.absolute_path), _short(error.message), "see JSON Schema 2020-12")]
+        place = dotted(("inputs_schema", *error.absolute_path))
+        return [Problem(place, _short(error.message), "see JSON Schema 2020-12")]
     except RecursionError:
         return [Problem("inputs_schema", "is nested too deeply", "describe less")]
     if inputs_schema.get("type", "object") != "object":
@@ -82,7 +83,7 @@ def check_inputs(inputs_schema: dict[str, Any], inputs: dict[str, Any]) -> list[
 
 
 def _problems(error: Any) -> list[Problem]:
-    place = _place("inputs", error.absolute_path)
+    place = dotted(("inputs", *error.absolute_path))
     if error.validator == "required":
         missing = [name for name in error.validator_value if name not in error.instance]
         return [Problem(f"{place}.{name}", "is missing", "pass it") for name in missing]
@@ -92,10 +93,6 @@ def _problems(error: Any) -> list[Problem]:
     return [
         Problem(place, f"does not fit {error.validator}: {wanted}", f"pass a value with {error.validator} {wanted}")
     ]
-
-
-def _place(root: str, path: Any) -> str:
-    return dotted((root, *path))
 
 
 def _short(text: str) -> str:

