@@ -64,15 +64,13 @@ class Method(Generic[P, Result_co, AsyncResult_co]):
         build = self._build
 
         def method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
-            return space._transport.run(built(build, *args, **kwargs))
+            send = space._transport.follow if self._streams else space._transport.run
+            return send(built(build, *args, **kwargs))
 
         async def async_method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
             return await space._transport.run(built(build, *args, **kwargs))
 
-        def stream(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
-            return space._transport.follow(built(build, *args, **kwargs))
-
-        return stream if self._streams else async_method if is_async else method
+        return async_method if is_async else method
 
     def _dress(self, function: Any, is_async: bool) -> Any:
         """Gives a function the name, the signature and the docstring that `help()` and editors show."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 import time
 from collections.abc import AsyncIterator
@@ -13,9 +14,7 @@ import grpc.aio
 
 from agentflow_sdk.errors import AgentFlowError
 from agentflow_sdk.transport.call import Call, Method, Program, Stream
-from agentflow_sdk.transport.connection import Target
 from agentflow_sdk.transport.core import Core
-from agentflow_sdk.transport.retry import RetryPolicy
 
 T = TypeVar("T")
 
@@ -23,18 +22,10 @@ T = TypeVar("T")
 class AsyncTransport(Core):
     """Executes calls. It belongs to the event loop of its first call."""
 
-    def __init__(
-        self, target: Target, timeout_s: float, retry: RetryPolicy | None, root_certificates: bytes | None
-    ) -> None:
-        super().__init__(target, timeout_s, retry, root_certificates)
-        self._opened: Any = None
-
-    @property
+    @functools.cached_property
     def _channel(self) -> Any:
         """The channel. The first call opens it, because it must be made inside the loop that uses it."""
-        if self._opened is None:
-            self._opened = self._open(grpc.aio)
-        return self._opened
+        return self._open(grpc.aio)
 
     async def run(self, work: Call[T] | Program[T]) -> T:
         """Returns the result of a call, or of a program after all of its steps. Raises AgentFlowError."""
@@ -96,5 +87,5 @@ class AsyncTransport(Core):
 
     async def close(self) -> None:
         """Closes the channel."""
-        if self._opened is not None:
-            await self._opened.close()
+        if "_channel" in self.__dict__:
+            await self._channel.close()
