@@ -53,6 +53,7 @@ class Supervised(ABC):
         self.name = name
         self.changed = changed
         self.record = files.Part(pid=0, start_time=0.0, match=match, running=False)
+        self.process: subprocess.Popen[bytes] | None = None  # that was started last
         self.failures = 0  # in a row
         self.stopping = False
         self._began = 0.0
@@ -63,11 +64,6 @@ class Supervised(ABC):
         """Starts the process. Raises StackError or OSError."""
 
     @property
-    @abstractmethod
-    def process(self) -> subprocess.Popen[bytes] | None:
-        """The process that was started last, None before the first."""
-
-    @property
     def alive(self) -> bool:
         return self.process is not None and self.process.poll() is None
 
@@ -75,22 +71,21 @@ class Supervised(ABC):
         self._timer = None
         self._began = asyncio.get_running_loop().time()
         try:
-            process = self.launch()
+            self.process = self.launch()
         except (StackError, OSError) as error:
             self._again(str(error))
             return
-        self.record.pid = process.pid
-        self.record.start_time = processes.started_at(process.pid) or time.time()
+        self.record.pid = self.process.pid
+        self.record.start_time = processes.started_at(self.record.pid) or time.time()
         self.record.running = True
         self.changed()
 
     def reap(self) -> None:
         """Handles SIGCHLD: starts the process again if it was this one that ended."""
-        process = self.process
-        if self.record.running and process is not None and process.poll() is not None:
+        if self.record.running and self.process is not None and self.process.poll() is not None:
             self.record.running = False
             if not self.stopping:
-                self._again(ended(process.returncode))
+                self._again(ended(self.process.returncode))
 
     def _again(self, why: str) -> None:
         loop = asyncio.get_running_loop()
@@ -121,13 +116,8 @@ class Server(Supervised):
     def launch(self) -> subprocess.Popen[bytes]:
         files.rotate(self.server.log_file)
         self.server.start()
-        process = self.process
-        if process is None:
+        if self.server.process is None:
             raise StackError(f"{self.name} did not start")
-        return process
-
-    @property
-    def process(self) -> subprocess.Popen[bytes] | None:
         return self.server.process
 
     def stop(self) -> None:
@@ -151,11 +141,6 @@ class Service(Supervised):
         self.layout = layout
         self.env = env
         self.ports = ports  # wanted; a key that is missing or taken by now: any
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def process(self) -> subprocess.Popen[bytes] | None:
-        return self._process
 
     def launch(self) -> subprocess.Popen[bytes]:
         self.layout.announcement(self.name).unlink(missing_ok=True)
@@ -166,10 +151,8 @@ class Service(Supervised):
         if self.name == "gateway":
             env |= {"API_PORT": free.get("grpc", "0"), "API_HTTP_PORT": free.get("api_http", "0")}
         with log_file.open("ab") as output:
-            self._process = processes.spawn(
-                [sys.executable, "-m", f"agentflow_{self.name}"], env=env, output=output, cwd=Path.cwd()
-            )
-        return self._process
+            command = [sys.executable, "-m", f"agentflow_{self.name}"]
+            return processes.spawn(command, env=env, output=output, cwd=Path.cwd())
 
     def announced(self) -> dict[str, int] | None:
         """Returns its ports once it is ready, or None."""
@@ -181,12 +164,12 @@ class Service(Supervised):
 
     def terminate(self) -> None:
         self.cancel()
-        if self._process is not None and self.alive:
-            self._process.send_signal(signal.SIGTERM)
+        if self.process is not None and self.alive:
+            self.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        if self._process is not None and self.alive:
+        if self.process is not None and self.alive:
             log.warning("%s did not stop in %g s: killed", self.name, STOP_S_MAX)
-            self._process.kill()
-            self._process.wait()
+            self.process.kill()
+            self.process.wait()
         self.record.running = False
