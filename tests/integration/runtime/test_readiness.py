@@ -183,7 +183,7 @@ async def test_cluster_01_a_service_ends_when_work_in_the_background_ended(nats:
 
 def test_cluster_01_a_loop_that_stands_still_is_not_ready_and_at_last_not_alive() -> None:
     health = Health("test", "1")
-    health.set_ready()
+    health.begun = True
     assert health.ready and health.alive, "a service without a loop of its own"
     health.beat()
     assert health.ready and health.alive

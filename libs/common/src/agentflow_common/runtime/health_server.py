@@ -17,7 +17,8 @@ STUCK_S_MAX: Final = 60.0  # without a beat: a restart is the only help
 
 
 class Health:
-    """The health of a service. `ready` flips once its consumers and stores are there; `parts` says why not.
+    """The health of a service. It has `begun` once its consumers and stores are there, and is `ready` unless a part
+    of `parts` says why not. It is `alive` until it has `ended`.
 
     A service that calls `beat` must go on with it: one that has stopped is neither ready nor, after STUCK_S_MAX, alive.
     """
@@ -27,21 +28,17 @@ class Health:
         self.version = version
         self.parts: dict[str, str] = {}
         self.failed = ""
-        self._alive = True
-        self._ready = False
+        self.begun = False
+        self.ended = False
         self._beat_at = 0.0
 
     @property
     def alive(self) -> bool:
-        return self._alive and self._still_s() < STUCK_S_MAX
-
-    @alive.setter
-    def alive(self, alive: bool) -> None:
-        self._alive = alive
+        return not self.ended and self._still_s() < STUCK_S_MAX
 
     @property
     def ready(self) -> bool:
-        well = self._ready and self._alive and self._still_s() < STILL_S_MAX
+        well = self.begun and not self.ended and self._still_s() < STILL_S_MAX
         return well and all(state == "ok" for state in self.parts.values())
 
     def beat(self) -> None:
@@ -54,10 +51,7 @@ class Health:
     def fail(self, why: str) -> None:
         """Reports the service as not alive: it can't go on."""
         self.failed = self.failed or why
-        self._alive = False
-
-    def set_ready(self) -> None:
-        self._ready = True
+        self.ended = True
 
     def set_part(self, name: str, state: str) -> None:
         """Sets the state of a part: `ok`, or the problem."""

@@ -174,16 +174,16 @@ async def running(name: str, settings: SettingsT, app: App[SettingsT]) -> AsyncI
         await _watch_connection(context)
         async with app(context):
             await context.probes.first()
-            health.set_ready()
+            health.begun = True
             _announce(context)
             log.info("ready", extra={"ports": context.ports})
             context.started.set()
             try:
                 yield context
             finally:
-                health.alive = False
+                health.ended = True
     finally:
-        health.alive = False
+        health.ended = True
         await context.probes.stop()
         server.stop()
         await nc.close()
