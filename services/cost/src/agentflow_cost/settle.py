@@ -20,7 +20,7 @@ import asyncpg
 import msgspec
 from nats.js import api
 
-from agentflow_common import events, subjects, telemetry
+from agentflow_common import events, subjects, tasks, telemetry
 from agentflow_common.clock import Clock
 from agentflow_common.connections import transient
 from agentflow_common.events import CostSettled, LlmUsage, StepCompleted, StepFailed
@@ -127,8 +127,7 @@ class Settler:
         Waits for stores that are down.
         """
         found = sort(batch)
-        wait_s = RETRY_S
-        while True:
+        for pause_s in tasks.pauses(RETRY_S, RETRY_S_MAX):
             try:
                 await self._take_effect(found)
                 break
@@ -137,8 +136,7 @@ class Settler:
                 log.warning(
                     "settlement waits for a store: %s", type(error).__name__, extra={"events": len(found.items)}
                 )
-                await asyncio.sleep(wait_s)
-                wait_s = min(wait_s * 2, RETRY_S_MAX)
+                await asyncio.sleep(pause_s)
         self._service.set_part("settle", "ok")
         for delivery in batch:
             await self._log.ack(delivery)

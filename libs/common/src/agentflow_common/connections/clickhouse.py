@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+from agentflow_common import tasks
 from agentflow_common.connections import tls
 from agentflow_common.errors import RetryableError
 from agentflow_common.settings import ClickHouseSettings
@@ -82,18 +83,15 @@ class ClickHouse:
     async def open(self, timeout_s: float = OPEN_S_MAX) -> None:
         """Connects and makes the database. Raises RetryableError when that did not succeed in `timeout_s` seconds."""
         deadline = time.monotonic() + timeout_s
-        pause = 0.05
-        while True:
+        for pause_s in tasks.pauses(0.05, 1.0):
             try:
                 await self._call(self._connect)
+                break
             except Exception as error:
-                if time.monotonic() + pause > deadline:
+                if time.monotonic() + pause_s > deadline:
                     raise RetryableError(self._advice(), kind="clickhouse_unavailable") from error
                 log.info("clickhouse is not there yet", extra={"error_type": type(error).__name__})
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, 1.0)
-            else:
-                return
+                await asyncio.sleep(pause_s)
 
     def _advice(self) -> str:
         if self._path:
