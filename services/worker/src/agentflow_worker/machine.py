@@ -19,7 +19,7 @@ from agentflow_common.expressions.sandbox import ExpressionError
 MESSAGE_CHARS_MAX: Final = 2_000
 BASES_MAX: Final = 8
 KIND_CHARS_MAX: Final = 200
-STALE_MS: Final = 2_000  # an older task is checked against the log before it runs
+STALE_MS: Final = 2_000  # the run of an older task may be over by now: its newest decision says so
 _SAME_IN_JSON: Final = frozenset({str, int, bool, type(None)})
 _CLOSING: Final = (ev.StepCancelled, ev.StepTimedOut)
 _SETTLING: Final = (ev.StepScheduled, ev.StepCompleted, ev.StepFailed, ev.StepOutcomeUnknown, *_CLOSING)
@@ -103,11 +103,6 @@ def needs_check(task: ev.StepScheduled, delivered: int, age_ms: int) -> bool:
     the queue.
     """
     return delivered > 1 or (task.timeout_ms is not None and age_ms > task.timeout_ms)
-
-
-def is_stale(age_ms: int) -> bool:
-    """True if the run may be over by now. Its newest decision says so."""
-    return age_ms > STALE_MS
 
 
 def to_step_error(error: BaseException) -> StepError:

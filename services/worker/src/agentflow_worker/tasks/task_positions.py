@@ -34,7 +34,7 @@ class TaskPositions:
         age_ms = self._clock.now_ms() - delivery.ts
         if machine.needs_check(task, delivery.delivered, age_ms):
             return await self.current(chain)
-        return None if machine.is_stale(age_ms) and await self.is_over(chain.key) else task
+        return None if age_ms > machine.STALE_MS and await self.is_over(chain.key) else task
 
     async def current(self, chain: TaskChain, *, own: bool = False) -> ev.StepScheduled | None:
         """Returns the step that the task is at by the log; None if the task is over.

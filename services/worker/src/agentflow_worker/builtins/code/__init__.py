@@ -124,13 +124,9 @@ async def detect_issues(
 def _issues(code: str, limits: issues.Limits) -> dict[str, Any]:
     tree = parse(code)
     found = issues.find(tree, functions(tree), limits)
-    fixable = _fixable(code, tree)
+    fixable = {(rule, line) for rule in fixes.FIXES for line in fixes.apply(code, rule, tree)[1]}
     listed = [{**item._asdict(), "fixable": (item.rule, item.line) in fixable} for item in found[:ISSUES_MAX]]
     return {"issues": listed, "issue_count": len(found), "fixable": len(fixable)}
-
-
-def _fixable(code: str, tree: ast.Module) -> set[tuple[str, int]]:
-    return {(rule, line) for rule in fixes.FIXES for line in fixes.apply(code, rule, tree)[1]}
 
 
 @function("code.score")
