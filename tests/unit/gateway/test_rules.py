@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentflow.v1 import workflow_pb2
+from agentflow.v1 import control_pb2, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common.errors import (
     AgentFlowError,
@@ -25,12 +25,15 @@ from agentflow_common.errors import (
 from agentflow_gateway import auth_rules
 from agentflow_gateway.api import convert, errors, pages
 from agentflow_gateway.auth_rules import Identity
+from agentflow_gateway.controls.batch import Order
 from agentflow_gateway.definitions import unknown_names
 from agentflow_gateway.grpc_services import registration
+from agentflow_gateway.operations.lanes import LaneChange
 from agentflow_gateway.runs import submission
 from agentflow_gateway.runs.progress import Progress
 from agentflow_gateway.runs.projection import rows_of
 from agentflow_gateway.runs.submission import Submission
+from agentflow_gateway.store.runs import RunFilter
 from tests.support.api import API_METHODS
 
 READER = Identity("key_1", "acme", ("read",))
@@ -156,6 +159,21 @@ def test_a_message_takes_the_fields_of_a_struct_and_forgets_none() -> None:
     assert convert.error_info(error) == workflow_pb2.ErrorInfo(type="boom", message="it broke", retryable=True)
     with pytest.raises(TypeError, match=r"Problem needs fix, place$"):
         convert.message_of(workflow_pb2.Problem, error)
+
+
+def test_a_struct_takes_the_fields_of_a_message_and_forgets_none() -> None:
+    request = control_pb2.SetLaneRequest(name="gpu", limit=0, paused=True, reason="full")
+    assert convert.struct_of(LaneChange, request) == LaneChange(0, None, True, "full"), "an unset field is None"
+
+    request = control_pb2.BatchRunsRequest(grace_ms=5, signal="go", payload=struct_pb2.Value(number_value=3))
+    assert convert.struct_of(Order, request, action="signal", batch="b") == Order("signal", "", 5, False, "go", 3, "b")
+
+    chosen = control_pb2.RunFilter(workflow="w", tags={"a": "b"}, since=7)
+    found = convert.struct_of(RunFilter, chosen, statuses=("failed",), run_prefix="", version=0)
+    assert found == RunFilter(statuses=("failed",), workflow="w", tags={"a": "b"}, since=7)
+    assert type(found.tags) is dict
+    with pytest.raises(TypeError, match=r"RunFilter needs run_prefix, version$"):
+        convert.struct_of(RunFilter, chosen, statuses=())
 
 
 json_values = st.recursive(

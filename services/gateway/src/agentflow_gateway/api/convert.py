@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import math
 import re
-from typing import Any, Final, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from google.protobuf import struct_pb2
@@ -13,6 +14,8 @@ from google.protobuf import struct_pb2
 from agentflow.v1 import workflow_pb2
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
+
+StructT = TypeVar("StructT", bound=msgspec.Struct)
 
 LEVELS_MAX: Final = 90  # a protobuf message nests 100 deep: an object takes 3 of these, a list 2
 NUMBER_EXACT_MAX: Final = 2**53  # integers above it are not exact as a protobuf number (a double)
@@ -91,6 +94,22 @@ def message_of(kind: Any, source: msgspec.Struct, **others: Any) -> Any:
         if name not in others:
             value = getattr(source, plain)
             others[name] = value if numbers is None else numbers.get(str(value), 0)
+    return kind(**others)
+
+
+def struct_of(kind: type[StructT], message: Any, **others: Any) -> StructT:
+    """Returns a struct whose fields come from the fields of `message` with the same names, and from `others`.
+
+    Names differ as in `message_of`. A field of the struct that neither has is a TypeError. Enums, lists and Structs
+    must be among the others, with their checks and types.
+    """
+    for name, plain, _ in _shared(message.__class__, kind).fields:
+        if plain not in others:
+            field = message.DESCRIPTOR.fields_by_name[name]
+            value = optional(message, name) if field.has_presence else getattr(message, name)
+            others[plain] = dict(value) if isinstance(value, Mapping) else value
+    if missing := set(kind.__struct_fields__) - others.keys():
+        raise TypeError(f"{kind.__name__} needs {', '.join(sorted(missing))}")
     return kind(**others)
 
 

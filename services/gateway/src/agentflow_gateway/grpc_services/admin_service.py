@@ -11,7 +11,7 @@ from agentflow_common.log.dead_letters import DeadLetter
 from agentflow_common.rpc import Empty
 from agentflow_gateway import auth_rules
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.api.convert import message_of
+from agentflow_gateway.api.convert import message_of, struct_of
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.operations import dead_letters
 
@@ -57,18 +57,9 @@ class AdminService:
 
 
 def _filter(message: Any, after_seq: int = 0) -> dead_letters.Filter:
-    return dead_letters.check_filter(
-        dead_letters.Filter(
-            sequences=frozenset(message.sequences),
-            origin=message.origin,
-            reason=message.reason,
-            run=message.run_id,
-            after_ms=message.after_ms,
-            before_ms=message.before_ms,
-            all=message.all,
-            after_seq=after_seq or message.after_sequence,
-        )
-    )
+    after_seq = after_seq or message.after_sequence
+    sequences = frozenset(message.sequences)
+    return dead_letters.check_filter(struct_of(dead_letters.Filter, message, sequences=sequences, after_seq=after_seq))
 
 
 def _letter(letter: DeadLetter) -> Any:

@@ -6,20 +6,14 @@ from typing import Any
 
 from agentflow.v1 import audit_pb2 as pb
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.api.convert import message_of
+from agentflow_gateway.api.convert import message_of, struct_of
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.operations import audit_log
 
 
 class AuditService:
     async def ListAuditEntries(self, request: Any, call: Call) -> Any:
-        chosen = audit_log.Filter(
-            actor=request.actor,
-            action=request.action,
-            run=request.run_id,
-            after_ms=request.after_ms,
-            before_ms=request.before_ms,
-        )
+        chosen = struct_of(audit_log.Filter, request)
         entries, token = await audit_log.find(call, chosen, Page(request, "audit", chosen.as_text()))
         return pb.ListAuditEntriesResponse(entries=[_entry(entry) for entry in entries], next_page_token=token)
 

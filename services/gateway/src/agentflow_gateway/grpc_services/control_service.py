@@ -10,7 +10,7 @@ from agentflow_common.errors import OverloadedError
 from agentflow_common.runs.fork import Changes
 from agentflow_gateway.api import convert
 from agentflow_gateway.api.call import Call
-from agentflow_gateway.api.convert import EnumNames, message_of
+from agentflow_gateway.api.convert import EnumNames, message_of, struct_of
 from agentflow_gateway.api.gate import Gate
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.controls import batch, commands, open_approvals
@@ -46,12 +46,7 @@ class RunControlService:
         )
 
     async def AnswerApproval(self, request: Any, call: Call) -> Any:
-        answer = commands.Answer(
-            decision=DECISION.required(request.decision),
-            comment=request.comment,
-            data=convert.optional(request, "data"),
-            as_person=request.as_person,
-        )
+        answer = struct_of(commands.Answer, request, decision=DECISION.required(request.decision))
         standing = await commands.answer(call, request.run_id, request.step, answer)
         return message_of(pb.AnswerApprovalResponse, standing)
 
@@ -61,12 +56,8 @@ class RunControlService:
         return pb.ListApprovalsResponse(approvals=[_approval(item) for item in approvals], next_page_token=token)
 
     async def ResolveOutcome(self, request: Any, call: Call) -> Any:
-        resolution = commands.Resolution(
-            outcome=OUTCOME.required(request.outcome),
-            output=convert.optional(request, "output"),
-            has_output=request.HasField("output"),
-            reason=request.reason,
-        )
+        outcome, has_output = OUTCOME.required(request.outcome), request.HasField("output")
+        resolution = struct_of(commands.Resolution, request, outcome=outcome, has_output=has_output)
         attempt, pending = await commands.resolve(call, request.run_id, request.step, resolution)
         return pb.ResolveOutcomeResponse(attempt=attempt, pending=pending)
 
@@ -94,24 +85,10 @@ class RunControlService:
         return response
 
     async def BatchRuns(self, request: Any, call: Call) -> AsyncIterator[Any]:
-        order = batch.Order(
-            action=ACTION.required(request.action),
-            reason=request.reason,
-            grace_ms=request.grace_ms,
-            force=request.force,
-            signal=request.signal,
-            payload=convert.optional(request, "payload"),
-            batch=request.batch_id,
-        )
+        order = struct_of(batch.Order, request, action=ACTION.required(request.action), batch=request.batch_id)
         status = convert.RUN_STATUS.name(request.filter.status)
-        chosen = RunFilter(
-            statuses=(status,) if status else (),
-            workflow=request.filter.workflow,
-            tags=dict(request.filter.tags),
-            since=request.filter.since,
-            until=request.filter.until,
-            error_type=request.filter.error_type,
-        )
+        statuses = (status,) if status else ()
+        chosen = struct_of(RunFilter, request.filter, statuses=statuses, run_prefix="", version=0)
         with self._batches.entered(BATCHES_MAX):
             pages = batch.run(call, order, chosen, execute=request.execute, limit=request.limit, cursor=request.cursor)
             async for progress in pages:

@@ -23,12 +23,7 @@ class LaneService:
         return pb.GetLaneResponse(lane=_lane(await lanes.get_known(call.deps, request.name), call.org))
 
     async def SetLane(self, request: Any, call: Call) -> Any:
-        change = lanes.LaneChange(
-            limit=convert.optional(request, "limit"),
-            rate_per_s=convert.optional(request, "rate_per_s"),
-            paused=convert.optional(request, "paused"),
-            reason=request.reason,
-        )
+        change = convert.struct_of(lanes.LaneChange, request)
         return pb.SetLaneResponse(lane=_lane(await lanes.set_lane(call, request.name, change), call.org))
 
 

@@ -17,15 +17,12 @@ class PromptService:
         if request.max_output_tokens < 0:
             text = f"max_output_tokens {request.max_output_tokens} is negative"
             raise InvalidError.at("max_output_tokens", text, "give at least 1, or 0 for 1024")
-        question = rpc.CreatePromptRequest(
+        question = convert.struct_of(
+            rpc.CreatePromptRequest,
+            request,
             org=call.org,
-            name=request.name,
-            template=request.template,
-            system=request.system,
-            description=request.description,
             inputs_schema=convert.from_struct(request.inputs_schema, "inputs_schema"),
             labels=tuple(request.labels),
-            task=request.task,
             max_output_tokens=request.max_output_tokens or 1024,
             temperature=convert.exact_number(request.temperature, "temperature"),
             created_by=call.identity.actor,
