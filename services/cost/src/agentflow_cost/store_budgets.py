@@ -57,7 +57,7 @@ class BudgetStore:
         Accounts are not touched, so the money already spent still counts.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            before = await _locked(connection, org, id_or_name)
+            before = await _find(connection, org, id_or_name, "FOR UPDATE")
             if before is None:
                 return None
             after = msgspec.structs.replace(before, limit_nano=limit_nano)
@@ -72,7 +72,7 @@ class BudgetStore:
         Its accounts stay until nothing is reserved on them (`drop_old`).
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            found = await _locked(connection, org, id_or_name)
+            found = await _find(connection, org, id_or_name, "FOR UPDATE")
             if found is not None:
                 await connection.execute("DELETE FROM budgets WHERE id = $1", found.id)
                 await _note(connection, note(found))
@@ -92,11 +92,8 @@ class BudgetStore:
 
     async def find(self, org: str, id_or_name: str, now_ms: int) -> Budget | None:
         """Returns a budget by id, or else by name."""
-        row = await self._pool.fetchrow(
-            f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1",
-            org, id_or_name,
-        )  # fmt: skip
-        return (await self._filled([Budget(**dict(row))], now_ms))[0] if row is not None else None
+        found = await _find(self._pool, org, id_or_name)
+        return await self.filled(found, now_ms) if found is not None else None
 
     async def filled(self, budget: Budget, now_ms: int) -> Budget:
         return (await self._filled([budget], now_ms))[0]
@@ -124,9 +121,9 @@ class BudgetStore:
         await self._pool.execute("UPDATE budget_changes SET published = true WHERE id = ANY($1::bigint[])", list(ids))
 
 
-async def _locked(connection: Any, org: str, id_or_name: str) -> Budget | None:
+async def _find(connection: Any, org: str, id_or_name: str, lock: str = "") -> Budget | None:
     row = await connection.fetchrow(
-        f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1 FOR UPDATE",
+        f"SELECT {COLUMNS} FROM budgets WHERE org = $1 AND (id = $2 OR name = $2) ORDER BY id <> $2 LIMIT 1 {lock}",
         org, id_or_name,
     )  # fmt: skip
     return Budget(**dict(row)) if row is not None else None
