@@ -30,7 +30,11 @@ class _Root(Group):
             sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123
             raise typer.Exit(failures.FAILED) from None
         except Exception as error:
-            if session.state.debug or _is_control_flow(error):
+            if _is_control_flow(error):
+                if hasattr(error, "message"):  # Typer keeps pydantic's label before the message of a wrong choice
+                    error.message = str(error.message).removeprefix("Value error, ")
+                raise
+            if session.state.debug:
                 raise
             output.report(error, session.state.source)
             raise typer.Exit(failures.exit_code_of(error)) from None

@@ -190,6 +190,19 @@ def test_usage_07_settings_are_kept_over_down_and_up_and_changed_by_restart(fold
     assert made.returncode != 0 and "no such file any more" in made.stderr + made.stdout, made
 
 
+def test_a_wrong_setting_ends_the_start_at_once_and_is_said_once(tmp_path: Path) -> None:
+    logs = Layout(tmp_path / ".agentflow").logs
+    logs.mkdir(parents=True)
+    for name in files.Options(data_dir=tmp_path).services:
+        (logs / f"{name}.log").write_text("an old line\n")
+    made = run("up", "--detach", cwd=tmp_path, LOG_LEVEL="loud")
+    assert made.returncode == 1
+    assert made.stderr.count("LOG_LEVEL: use one of DEBUG, INFO") == 1, made.stderr
+    assert "an old line" not in made.stderr
+    began = [path.read_text().count("can't start") for path in logs.glob("*.log") if path.stem != "supervisor"]
+    assert max(began) < 3, "no service is started until it has failed three times"
+
+
 def test_usage_07_what_is_not_given_is_as_in_the_last_start(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     last = Options(data_dir=tmp_path, load=["a.module"], file_roots=["/x"], durability="fsync", postgres_port=7)

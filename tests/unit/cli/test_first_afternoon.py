@@ -79,6 +79,14 @@ def test_an_unknown_action_of_the_audit_log_is_refused(action: str, fix: str) ->
     assert done.stderr.splitlines() == [f"error: --action: unknown action {action!r}", f"  {fix}"]
 
 
+@pytest.mark.parametrize("words", [("config", "set", "endpont", "x"), ("completion", "show", "tcl")])
+def test_a_wrong_choice_is_told_without_a_label(words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(app, list(words))
+    assert done.exit_code == failures.BAD_INPUT
+    assert "is not one of" in done.stderr
+    assert "Value error" not in done.stderr
+
+
 def test_the_actions_that_can_be_asked_for_are_those_of_the_page() -> None:
     table = re.findall(r"^\| (`[a-z_.`, ]+`) \|", (ROOT / "docs/privacy.md").read_text().split("| Action |")[1], re.M)
     assert sorted(re.findall(r"`([a-z_.]+)`", " ".join(table))) == sorted(audit.ACTIONS)

@@ -195,10 +195,12 @@ def rotate(log: Path) -> None:
     os.truncate(log, 0)
 
 
-def tail(log: Path, lines_max: int = 20) -> str:
+def tail(log: Path, lines_max: int = 20, *, after: int = 0) -> str:
+    """Returns the last lines of a log. after: only what was written behind so many bytes."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, log.stat().st_size - 16384))
+            size = log.stat().st_size
+            file.seek(max(0, size - 16384, after if after <= size else 0))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines_max:])
     except OSError:
         return "(no log)"

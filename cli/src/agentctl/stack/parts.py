@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 BACKOFF_S_MIN: Final = 0.2
 BACKOFF_S_MAX: Final = 10.0
 HEALTHY_S: Final = 30.0  # after so long a life the next failure is a new one
+WRONG_SETTINGS: Final = "can't start, these settings are wrong:"  # as agentflow_common.settings writes it
 STOP_S_MAX: Final = 8.0  # for a service to finish what it does
 
 
@@ -141,6 +142,15 @@ class Service(Supervised):
         self.layout = layout
         self.env = env
         self.ports = ports  # wanted; a key that is missing or taken by now: any
+        self._log_from = 0  # bytes of the log that are older than the last start
+
+    def last_lines(self) -> str:
+        """Returns the end of what the last start wrote into the log."""
+        return files.tail(self.layout.log(self.name), after=self._log_from)
+
+    def has_wrong_settings(self) -> bool:
+        """True if it ended because of its settings: another start ends in the same way."""
+        return not self.record.running and WRONG_SETTINGS in self.last_lines()
 
     def launch(self) -> subprocess.Popen[bytes]:
         self.layout.announcement(self.name).unlink(missing_ok=True)
@@ -151,6 +161,7 @@ class Service(Supervised):
         if self.name == "gateway":
             env |= {"API_PORT": free.get("grpc", "0"), "API_HTTP_PORT": free.get("api_http", "0")}
         with log_file.open("ab") as output:
+            self._log_from = output.tell()
             command = [sys.executable, "-m", f"agentflow_{self.name}"]
             return processes.spawn(command, env=env, output=output, cwd=Path.cwd())
 

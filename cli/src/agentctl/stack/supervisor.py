@@ -173,13 +173,15 @@ class Supervisor:
                     self.timings[service.name] = time.monotonic() - self._began
             if not waiting:
                 return self._info()
-            failed = [service for service in waiting if service.failures >= START_FAILURES_MAX]
+            failed = [
+                service for service in waiting if service.failures >= START_FAILURES_MAX or service.has_wrong_settings()
+            ]
             late = time.monotonic() > deadline
             if failed or late:
                 service = (failed or waiting)[0]
                 why = service.record.detail if failed else f"was not ready after {self.options.ready_timeout_s:g} s"
                 log_file = self.layout.log(service.name)
-                raise StackError(f"{service.name} {why}; its log ({log_file}) ends with:\n{files.tail(log_file)}")
+                raise StackError(f"{service.name} {why}; its log ({log_file}) ends with:\n{service.last_lines()}")
             await asyncio.sleep(0.02)
         return None
 
