@@ -103,7 +103,7 @@ async def test_signals_and_approvals_reach_their_steps(platform: Platform) -> No
     assert (await platform.flows.approve(run, "ask", as_person="ann")).approvals == 2
     done = await platform.flows.wait(run, timeout=PATIENCE_S)
     assert done.output == {"sum": 8}
-    with pytest.raises(FailedPreconditionError, match="is over"):
+    with pytest.raises(FailedPreconditionError, match="has completed"):
         await platform.flows.signal(run, "paid")
 
 

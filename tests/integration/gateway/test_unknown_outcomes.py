@@ -69,7 +69,7 @@ async def test_a_word_is_refused_where_it_would_have_no_effect(gateway: GatewayU
     for step, reason, said in (
         ("again", "outcome_not_asked", f"agentctl workflow fork {run} --at again"),
         ("plain", "outcome_not_asked", "policy: {on_unknown: ask}"),
-        ("fine", "outcome_known", "it is scheduled"),
+        ("fine", "outcome_known", "its status is scheduled"),
     ):
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await resolve(step)
