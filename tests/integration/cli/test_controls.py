@@ -92,7 +92,7 @@ async def test_a_run_is_paused_answered_signalled_and_retried(cli: AgentCtlInThr
             await asyncio.sleep(0.05)
     assert (waiting[0]["run_id"], waiting[0]["message"]) == (run, "pay 1?")
     assert "goes on" in (await cli("workflow", "resume", run)).stdout
-    assert "is over" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
+    assert "already ended" not in (await cli("workflow", "pause", run, "--reason", "lunch")).stdout
     await cli.until_status(run, "paused")
     assert (await cli.json("workflow", "pause", run))["status"] == "paused"
     assert "is paused" in (await cli("workflow", "pause", run)).stdout
