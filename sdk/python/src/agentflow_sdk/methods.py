@@ -70,7 +70,7 @@ class Method(Generic[P, Result_co, AsyncResult_co]):
         async def async_method(space: Namespace[Any], /, *args: P.args, **kwargs: P.kwargs) -> Any:
             return await space._transport.run(built(build, *args, **kwargs))
 
-        return async_method if is_async else method
+        return async_method if is_async and not self._streams else method
 
     def _dress(self, function: Any, is_async: bool) -> Any:
         """Gives a function the name, the signature and the docstring that `help()` and editors show."""
