@@ -249,7 +249,7 @@ class Jsm:
         )
         if not found:
             raise NotFoundError(code=404, err_code=10037, description="no message found")
-        return SimpleNamespace(seq=found)
+        return SimpleNamespace(seq=found, subject=log[found - 1].subject, data=log[found - 1].data)
 
     async def add_consumer(self, _stream: str, config: Any) -> Any:
         filters = tuple(config.filter_subjects or [config.filter_subject])
