@@ -6,7 +6,7 @@ SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-JOBS ?= 4
+JOBS ?= 3
 PYTEST = $(BIN)/pytest -n $(JOBS) --dist loadfile
 # tests start a hundred services: none shall compile its modules, nor pytest its files, again
 unexport PYTHONDONTWRITEBYTECODE
@@ -49,7 +49,7 @@ lock: ## pin the newest versions that the pyprojects allow, with hashes (make lo
 run: setup ## run the document analysis on the shipped document, or on DOC=path (text, Markdown, HTML, PDF); DATA=DIR
 	@$(BIN)/agentctl demo --data-dir "$(DATA)" $(if $(DOC),--doc "$(DOC)")
 
-test: setup ## fast and integration tests, JOBS=4 files at a time
+test: setup ## fast and integration tests, JOBS=3 files at a time
 	@$(PYTEST) -m "not slow"
 
 test-fast: setup ## tests that start no server
