@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -253,13 +253,6 @@ async def is_registered(call: Call, name: str, version: int, canonical: dict[str
         return False
     text = msgspec.json.encode(canonical, order="sorted").decode()
     return row.canonical == text or _same_content(row, load_trusted(canonical).digest())
-
-
-async def not_registered(call: Call, versions: Iterable[tuple[str, int]]) -> set[tuple[str, int]]:
-    """Returns those (name, version) under which nothing is registered."""
-    asked = list(dict.fromkeys(versions))
-    rows = await asyncio.gather(*(call.store.definitions.find(call.org, *version) for version in asked))
-    return {version for version, row in zip(asked, rows, strict=True) if row is None}
 
 
 async def check_name(call: Call, source: Source, checked: Checked, unregistered: bool) -> dict[str, str]:

@@ -82,8 +82,9 @@ class WorkflowService:
         )
         page = Page(request, "runs", *listing.filters_of(chosen))
         rows, token = await listing.find(call, chosen, page)
-        unregistered = await definitions.not_registered(call, ((row.workflow, row.version) for row in rows))
-        runs = [summary(row, (row.workflow, row.version) in unregistered) for row in rows]
+        versions = list(dict.fromkeys((row.workflow, row.version) for row in rows))
+        registered = await call.store.definitions.registered(call.org, versions)
+        runs = [summary(row, (row.workflow, row.version) not in registered) for row in rows]
         return pb.ListRunsResponse(runs=runs, next_page_token=token)
 
     async def WatchRun(self, request: Any, call: Call) -> AsyncIterator[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from agentflow_gateway.store.base import Tables
@@ -62,6 +64,15 @@ class DefinitionStore(Tables):
             "WHERE org = $1 AND name = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1"
         )
         return await self._row(DefinitionRow, query, org, name, version)
+
+    async def registered(self, org: str, versions: Sequence[tuple[str, int]]) -> set[tuple[str, int]]:
+        """Returns those (name, version) that are registered."""
+        query = (
+            "SELECT name, version FROM definitions WHERE org = $1 "
+            "AND (name, version) IN (SELECT * FROM unnest($2::text[], $3::int[]))"
+        )
+        names, numbers = [name for name, _ in versions], [number for _, number in versions]
+        return {(row["name"], row["version"]) for row in await self._pool.fetch(query, org, names, numbers)}
 
     async def versions(self, org: str, name: str, before: int | None = None, limit: int = 20) -> list[VersionRow]:
         """Returns the versions, newest first. before: only those below this number."""
