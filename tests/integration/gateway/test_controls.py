@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -17,7 +16,7 @@ from agentflow_common import rpc, subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
 from agentflow_common.runs.fold_facts import SIGNALS_MAX
-from tests.support.gateway import EMAIL, GatewayUnderTest, details, expect_no_scheduler, running_gateway
+from tests.support.gateway import EMAIL, GatewayUnderTest, details, running_gateway, stub
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -33,28 +32,16 @@ dag:
 """
 
 
-@pytest.fixture
-async def gateway(
-    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[GatewayUnderTest]:
-    expect_no_scheduler(monkeypatch)
-    async with running_gateway(nats_url, db_env) as running:
-        yield running
-
-
 def controls(gateway: GatewayUnderTest) -> Any:
-    make: Any = control_pb2_grpc.RunControlServiceStub
-    return make(gateway.channel)
+    return stub(control_pb2_grpc.RunControlServiceStub, gateway.channel)
 
 
 def versions(gateway: GatewayUnderTest) -> Any:
-    make: Any = control_pb2_grpc.VersionServiceStub
-    return make(gateway.channel)
+    return stub(control_pb2_grpc.VersionServiceStub, gateway.channel)
 
 
 def lanes(gateway: GatewayUnderTest) -> Any:
-    make: Any = control_pb2_grpc.LaneServiceStub
-    return make(gateway.channel)
+    return stub(control_pb2_grpc.LaneServiceStub, gateway.channel)
 
 
 async def submitted(gateway: GatewayUnderTest, text: str = "", **fields: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,22 +20,12 @@ from tests.support.gateway import (
     GatewayUnderTest,
     changed,
     database_env,
-    expect_no_scheduler,
     running_gateway,
     stub,
 )
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
-
-
-@pytest.fixture
-async def gateway(
-    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[GatewayUnderTest]:
-    expect_no_scheduler(monkeypatch)
-    async with running_gateway(nats_url, db_env) as gateway:
-        yield gateway
 
 
 async def test_keys_permissions_and_orgs(gateway: GatewayUnderTest) -> None:

@@ -21,7 +21,7 @@ from agentflow_common.runs.fold import fold
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.controls import fact_results
 from agentflow_sdk import AgentFlowError
-from tests.support.gateway import GatewayUnderTest, details, expect_no_scheduler, running_gateway
+from tests.support.gateway import GatewayUnderTest, details, expect_no_scheduler, running_gateway, stub
 from tests.support.gateway_schedules import SchedulesUnderTest
 from tests.support.platform import Platform, running_platform
 from tests.support.waiting import PATIENCE_S
@@ -69,8 +69,7 @@ async def log(gateway: GatewayUnderTest, run: str) -> list[tuple[int, Any]]:
 
 
 def call(gateway: GatewayUnderTest, run: str, control: str) -> Any:
-    make: Any = control_pb2_grpc.RunControlServiceStub
-    door, auth = make(gateway.channel), gateway.auth()
+    door, auth = stub(control_pb2_grpc.RunControlServiceStub, gateway.channel), gateway.auth()
     if control == "signal":
         return door.SignalRun(pb.SignalRunRequest(run_id=run, name="paid"), metadata=auth)
     if control == "resolve":

@@ -22,6 +22,7 @@ from agentflow.v1 import prompt_pb2 as prompts
 from agentflow.v1 import workflow_pb2 as workflows
 from agentflow_common import subjects
 from agentflow_common.runtime.service import running
+from tests.support.gateway import stub
 from tests.support.waiting import PATIENCE_S
 
 pytestmark = pytest.mark.integration
@@ -42,10 +43,6 @@ dag:
     - {from: watched, to: split}
     - {from: split, to: sum}
 """
-
-
-def _stub(make: Any, channel: grpc.aio.Channel) -> Any:
-    return make(channel)
 
 
 async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str, str], tmp_path: Path) -> None:
@@ -80,9 +77,9 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
             context: Any = await stack.enter_async_context(running(name, settings, start))
         channel = grpc.aio.insecure_channel(f"127.0.0.1:{context.ports['grpc']}")
         await stack.enter_async_context(channel)
-        workflow = _stub(workflow_pb2_grpc.WorkflowServiceStub, channel)
-        prompt = _stub(prompt_pb2_grpc.PromptServiceStub, channel)
-        budget = _stub(budget_pb2_grpc.BudgetServiceStub, channel)
+        workflow = stub(workflow_pb2_grpc.WorkflowServiceStub, channel)
+        prompt = stub(prompt_pb2_grpc.PromptServiceStub, channel)
+        budget = stub(budget_pb2_grpc.BudgetServiceStub, channel)
 
         create = prompts.CreatePromptRequest(name="digest", template="Summarize: {{content}}", task="summarize")
         create.inputs_schema.update({"type": "object", "required": ["content"]})
@@ -112,7 +109,7 @@ async def test_a_workflow_through_every_service(nats_url: str, db_env: dict[str,
             async for item in workflow.WatchRun(watch, metadata=auth):
                 if not items:  # tokens are for those who watch: nothing is said before somebody does
                     signal = controls.SignalRunRequest(run_id=run, name="watched")
-                    await _stub(control_pb2_grpc.RunControlServiceStub, channel).SignalRun(signal, metadata=auth)
+                    await stub(control_pb2_grpc.RunControlServiceStub, channel).SignalRun(signal, metadata=auth)
                 items.append(item)
         last = items[-1].event
         assert (last.type, last.steps_done, last.steps_total) == ("run.completed", 3, 3)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Any
-
 import grpc
 import pytest
 
@@ -13,7 +10,7 @@ from agentflow.v1 import control_pb2_grpc, workflow_pb2
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.log.event_log import Entry
-from tests.support.gateway import GatewayUnderTest, expect_no_scheduler, running_gateway
+from tests.support.gateway import GatewayUnderTest, stub
 
 pytestmark = pytest.mark.integration
 TEXT = """\
@@ -23,23 +20,13 @@ dag: {nodes: [{id: work, type: function, config: {function_name: f}}]}
 """
 
 
-@pytest.fixture
-async def gateway(
-    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[GatewayUnderTest]:
-    expect_no_scheduler(monkeypatch)
-    async with running_gateway(nats_url, db_env) as running:
-        yield running
-
-
 async def submitted(gateway: GatewayUnderTest) -> str:
     request = workflow_pb2.SubmitWorkflowRequest(definition_text=TEXT)
     return str((await gateway.workflows.SubmitWorkflow(request, metadata=gateway.auth())).run_id)
 
 
 async def test_a_pool_that_steps_wait_for_is_shown_before_a_worker_serves_it(gateway: GatewayUnderTest) -> None:
-    make: Any = control_pb2_grpc.LaneServiceStub
-    run, auth, lanes = await submitted(gateway), gateway.auth(), make(gateway.channel)
+    run, auth, lanes = await submitted(gateway), gateway.auth(), stub(control_pb2_grpc.LaneServiceStub, gateway.channel)
     offered = ev.StepScheduled(
         org="default", run=run, ts=1, step="work", attempt=1, lane="gpu", kind="function", config={}, seen=1
     )

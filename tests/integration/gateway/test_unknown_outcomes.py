@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
@@ -14,7 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanes.controls import control_key
 from agentflow_common.log.event_log import Entry
-from tests.support.gateway import EMAIL, GatewayUnderTest, details, expect_no_scheduler, running_gateway
+from tests.support.gateway import EMAIL, GatewayUnderTest, details
 
 pytestmark = pytest.mark.integration
 TEXT = """\
@@ -27,15 +26,6 @@ dag:
     - {id: plain, type: function, config: {function_name: text_splitter}}
     - {id: fine, type: function, config: {function_name: text_splitter}, policy: {on_unknown: ask}}
 """
-
-
-@pytest.fixture
-async def gateway(
-    nats_url: str, db_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[GatewayUnderTest]:
-    expect_no_scheduler(monkeypatch)
-    async with running_gateway(nats_url, db_env) as running:
-        yield running
 
 
 async def vanished(gateway: GatewayUnderTest) -> str:
