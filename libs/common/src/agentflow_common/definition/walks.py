@@ -29,7 +29,7 @@ def turned(follow: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
 
 
 def cycle(waits: Mapping[str, Collection[str]]) -> list[str]:
-    """Returns a cycle of nodes that wait for each other, in the order in which they run; empty if there is none."""
+    """Returns a cycle of nodes that wait for each other, in the order in which they run, or an empty list."""
     sorter = TopologicalSorter({name: [other for other in others if other in waits] for name, others in waits.items()})
     try:
         sorter.prepare()

@@ -38,7 +38,7 @@ def at(schema: Any, place: str) -> Any:
 
 
 def endless(schema: Mapping[str, Any]) -> str:
-    """Returns a place whose references come back to it for the same value; empty if there is none."""
+    """Returns a place whose references lead back to it for the same value, or an empty text."""
     sorter: graphlib.TopologicalSorter[str] = graphlib.TopologicalSorter()
     seen: set[str] = set()
     todo = ["#"]

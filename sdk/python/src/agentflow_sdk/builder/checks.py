@@ -129,7 +129,7 @@ def _references(place: str, value: Any, ids: set[str], owner: str) -> Iterable[P
 
 
 def _cycle(nodes: list[dict[str, Any]], edges: list[dict[str, Any]]) -> list[str]:
-    """Returns the ids along one cycle of the edges, the first one again at the end; empty if there is none."""
+    """Returns the ids along one cycle of the edges, with the first one again at the end, or an empty list."""
     sorter = TopologicalSorter({node["id"]: () for node in nodes})
     ids = {node["id"] for node in nodes}
     for edge in edges:

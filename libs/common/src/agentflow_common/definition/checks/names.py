@@ -121,7 +121,7 @@ def template_findings(
 
 
 def _hyphened(text: str, steps: Collection[str]) -> str:
-    """Returns a step that the expression reads although its name has a hyphen; empty if there is none."""
+    """Returns the first step with a hyphen in its name that the expression reads, or an empty text."""
     return next((name for name in _HYPHENED.findall(text) if name in steps), "")
 
 
