@@ -9,11 +9,6 @@ import string
 from collections import Counter
 from typing import Final
 
-_FILLER: Final = re.compile(
-    r"(?:your|my|insert|enter|put|add|replace|change|some|dummy|sample|example|test|fake|placeholder|redacted|xxx|<|\$\{|\{\{|\[)"
-    r"[\w \-]{0,40}(?:here|key|token|secret|password|pass|value|me|xxx)?\b",
-    re.I,
-)
 _UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\Z", re.I)
 _WORD: Final = re.compile(r"[A-Z]?[a-z]{3,}|[A-Z]{3,}")
 _VOWELS: Final = frozenset("aeiouy")
