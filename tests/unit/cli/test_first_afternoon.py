@@ -184,8 +184,8 @@ def test_a_node_that_says_twice_what_it_does_is_not_asked_for_more() -> None:
 def test_a_choice_of_a_schedule_says_what_was_given() -> None:
     with pytest.raises(InvalidError) as caught:
         schedule_spec.parse_text("name: x\nworkflow: w\ncron: '@daily'\noverlap: wait\n")
-    assert "input should be" in caught.value.problems[0].message
-    assert "got 'wait'" in caught.value.problems[0].message
+    message = "use 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow', got 'wait'"
+    assert [problem.message for problem in caught.value.problems] == [message]
 
 
 def test_an_amount_that_is_none_has_one_fix() -> None:

@@ -62,7 +62,7 @@ deadline: 1h
         (
             {"overlap": "queue"},
             "overlap",
-            "input should be 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow', got 'queue'",
+            "use 'skip', 'buffer_one', 'buffer_all', 'cancel' or 'allow', got 'queue'",
         ),
         ({"every": "1h"}, "every", "unknown field 'every'"),
         ({"end_at": "2030-01-01", "start_at": "2030-01-02"}, "end_at", "'2030-01-01' is before `start_at`"),

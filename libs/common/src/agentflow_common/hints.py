@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
@@ -20,6 +21,7 @@ _WRITE: Final = {
     "list_type": "write a list",
     "dict_type": "write an object",
 }
+_CHOICES: Final = ("literal_error", "enum")  # the context of the error lists the choices, in quotes
 _BOUNDS: Final = {  # the words, and the name of the bound in the error's context
     "greater_than_equal": ("at least", "ge"),
     "greater_than": ("more than", "gt"),
@@ -45,7 +47,21 @@ def did_you_mean(name: str, known: Iterable[str], otherwise: str = "", *, most: 
 def plain(item: Any) -> str:
     """Returns what one of pydantic's errors says, without the value that was given."""
     kind = item["type"]
+    if kind in _CHOICES:
+        return f"use {item['ctx']['expected']}"
     if kind in _BOUNDS:
         words, bound = _BOUNDS[kind]
         return f"must be {words} {item['ctx'][bound]:,}"
     return _WRITE.get(kind) or str(item["msg"]).removeprefix("Value error, ")
+
+
+def meant(item: Any, given: str = "") -> str:
+    """Returns `did you mean 'a'?` for one of pydantic's errors; empty unless it is about a choice that is near.
+
+    given: the text to compare, by default the value of the error.
+    """
+    if item["type"] not in _CHOICES:
+        return ""
+    words = {word.lower(): word for word in re.findall(r"'([^']+)'", item["ctx"]["expected"])}
+    close = near((given or str(item["input"])).lower(), words, cutoff=0.7)
+    return f"did you mean {words[close[0]]!r}?" if close else ""

@@ -14,7 +14,8 @@ from pydantic_settings import (
     YamlConfigSettingsSource,
 )
 
-from agentflow_common.hints import plain
+from agentflow_common.errors import Problem
+from agentflow_common.hints import meant, plain
 
 SettingsT = TypeVar("SettingsT", bound="Settings")
 LOG_LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
@@ -28,7 +29,8 @@ def load(kind: type[SettingsT]) -> SettingsT:
     try:
         return kind()
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, one['loc'])).upper()}: {plain(one)}" for one in error.errors()]
+        wrong = [Problem(".".join(map(str, one["loc"])).upper(), plain(one), meant(one)) for one in error.errors()]
+        lines = [f"  {problem}" for problem in wrong]
         raise SystemExit("can't start, these settings are wrong:\n" + "\n".join(lines)) from None
 
 

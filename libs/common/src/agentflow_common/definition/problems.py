@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -70,20 +69,12 @@ def _message_and_fix(item: Any, loc: Place) -> tuple[str, str]:
         message = f"{message[:1].lower()}{message[1:]}, got {kind_of(given)}"
     if kind == "string_type" and isinstance(given, bool):
         return message, "YAML reads yes, no, on and off as booleans: put quotes around it"
-    return message, _meant(str(given), item["ctx"]["expected"]) if kind == "literal_error" else ""
+    return message, hints.meant(item, _TYPES.get(str(given).lower(), ""))
 
 
 # What other languages call the types of JSON.
 _TYPES: Final = {"str": "string", "text": "string", "int": "integer", "float": "number", "double": "number",
                  "bool": "boolean", "list": "array", "dict": "object", "map": "object"}  # fmt: skip
-
-
-def _meant(given: str, expected: str) -> str:
-    """Returns the fix for a word that is not an expected one; pydantic lists those in quotes."""
-    words = {word.lower(): word for word in re.findall(r"'([^']+)'", expected)}
-    low = _TYPES.get(given.lower(), given.lower())
-    near = hints.near(low, words, cutoff=0.7)
-    return f"did you mean {words[near[0]]!r}?" if near else ""
 
 
 def _no_type(_item: Any, loc: Place) -> tuple[str, str]:

@@ -52,8 +52,9 @@ def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]
     elif item["type"] == "string_pattern_mismatch":
         message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
     elif item["type"] == "literal_error":
-        message = f"{message[:1].lower()}{message[1:]}, got {item['input']!r}"[:200]
-        fix = _ELSEWHERE.get(str(item["input"]).lower(), "or a range, mon-fri" if "weekdays" in path else "")
+        message = f"{message}, got {item['input']!r}"[:200]
+        otherwise = "or a range, mon-fri" if "weekdays" in path else hints.meant(item)
+        fix = _ELSEWHERE.get(str(item["input"]).lower(), otherwise)
     elif item["type"] in _SHAPES:
         message, fix = f"got {item['input']!r}"[:100], _SHAPES[item["type"]]
     elif item["type"] in {"less_than_equal", "greater_than_equal"} and str(path[-1]) in _WAITS:
