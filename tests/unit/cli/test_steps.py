@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from agentctl.display.render import _about, _with_their_parts
-from agentflow_sdk import ErrorInfo, Step, StepStatus
+import pytest
+
+from agentctl.display.progress import brief
+from agentctl.display.render import _about, _with_their_parts, timeline
+from agentflow_sdk import ErrorInfo, RunStatus, Step, StepStatus, Trace, TraceStep
 
 
 def step(key: str, **fields: object) -> Step:
@@ -18,6 +21,33 @@ def test_parts_stand_after_the_step_that_holds_them() -> None:
 
 
 def test_a_subworkflow_s_run_is_named_however_it_ended() -> None:
-    assert _about(step("s", child_run_id="run_x")) == "run run_x"
+    assert _about(step("s", child_run_id="run_x"), "") == "run run_x"
     failed = step("s", child_run_id="run_x", error=ErrorInfo("E", "no", False))
-    assert _about(failed) == "E: no (run run_x)"
+    assert _about(failed, "") == "E: no (run run_x)"
+
+
+def test_a_step_repeats_of_the_error_of_its_run_only_the_beginning() -> None:
+    failed = step("s", error=ErrorInfo("budget_exceeded", "the budget is spent: limit $1.00: raise it", False))
+    whole = "budget_exceeded: the budget is spent: limit $1.00: raise it"
+    assert _about(failed, whole) == "budget_exceeded: the budget is spent"
+    assert _about(failed, "another: error") == whole
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"),
+    [
+        ("file_not_found: there is no file 'x': check the name", "file_not_found: there is no file 'x'"),
+        ("file_not_found: there is no file", "file_not_found: there is no file"),
+        ("timeout", "timeout"),
+        ("", ""),
+    ],
+)
+def test_the_beginning_of_an_error_has_no_details_and_no_fix(error: str, shown: str) -> None:
+    assert brief(error) == shown
+
+
+def test_the_attempts_of_a_timeline_stand_in_the_order_of_the_log_whatever_the_clocks_said() -> None:
+    first = TraceStep("first", 1, StepStatus.COMPLETED, scheduled_at=2_000, finished_at=2_002)
+    second = TraceStep("a_later", 1, StepStatus.COMPLETED, scheduled_at=1_000, finished_at=1_001)
+    rows = timeline(Trace("run_x", "w", RunStatus.COMPLETED, steps=(first, second))).columns[0].cells
+    assert list(rows) == ["first", "a_later"]

@@ -98,7 +98,7 @@ def _picture(view: RunView, now_ms: int, width: int) -> Any:
         parts.extend(_tail(step, width) for step in view.steps.values() if step.status == "running" and step.tail)
         asked = [step.answer for step in view.steps.values() if step.answer and step.status == "waiting"]
         parts.extend(Text(f"  {clean(command)}", overflow="ignore", no_wrap=True) for command in asked)
-    if view.error:
+    if view.error and all(step.detail != view.error for step in shown):
         parts.append(Text(clean(view.error), style="red"))
     return Group(*parts)
 

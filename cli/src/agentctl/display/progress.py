@@ -81,7 +81,7 @@ class RunView:
                 self._view(str(node.get("id"))).kind = str(node.get("type", ""))
         if event.status.is_final and not self.ended_ms:
             self.ended_ms = event.ts
-            self.error = str((body.get("error") or {}).get("message") or body.get("reason") or "")
+            self.error = brief(describe_error(body.get("error") or {})) or str(body.get("reason") or "")
 
     def _step(self, event: Any, body: Body) -> None:
         step = self._view(event.step)
@@ -153,7 +153,7 @@ def _detail(event_type: str, body: Body) -> str | None:
     if event_type in _DETAILS:
         return _DETAILS[event_type](body).strip()
     if body.get("error"):
-        return describe_error(body["error"])
+        return brief(describe_error(body["error"]))
     return describe_usage(body["llm"]) if body.get("llm") else None
 
 
@@ -165,7 +165,7 @@ def _asked(body: Body) -> str:
 
 def _late(body: Body) -> str:
     what = "heartbeat" if body.get("bound") == "heartbeat" else "result"
-    cause = f"; the last error was {describe_error(body['cause'])}" if body.get("cause") else ""
+    cause = f"; the last error was {brief(describe_error(body['cause']))}" if body.get("cause") else ""
     return f"no {what} in {body.get('timeout_ms')} ms{cause}"
 
 
@@ -207,6 +207,15 @@ def describe_error(error: Body) -> str:
     return ": ".join(str(part) for part in (error.get("type"), error.get("message")) if part)
 
 
+def brief(error: str) -> str:
+    """Returns the type of an error and the beginning of its message, for places beside the one that shows it in full.
+
+    Details and the fix follow a colon in a message.
+    """
+    kind, colon, message = error.partition(": ")
+    return f"{kind}{colon}{message.partition(': ')[0]}"
+
+
 def _few(names: Any) -> str:
     listed = [str(name) for name in names or ()]
     return ", ".join(listed[:6]) + (f" and {len(listed) - 6} more" if len(listed) > 6 else "")
@@ -240,7 +249,7 @@ def line(event: Any, began_ms: int) -> str:
     if body.get("llm"):
         facts.append(describe_usage(body["llm"]))
     if body.get("error"):
-        facts.append(describe_error(body["error"]))
+        facts.append(brief(describe_error(body["error"])))
     if more := _FACTS.get(event.type):
         facts.extend(fact for fact in more(body) if fact)
     facts.extend(str(body[key]) for key in ("reason", "width") if body.get(key))

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from agentctl.display.output import Columns, clean, counts, duration, money, status_text, stdout, table, table_of, when
+from agentctl.display.progress import brief
 
 if TYPE_CHECKING:
     from agentflow_sdk import Budget, Prompt, Run, RunSummary, Step, Trace, TraceEvent, TraceStep, TraceSummary
@@ -97,7 +98,7 @@ def run(item: Run) -> None:
             "ATTEMPT": lambda step: step.attempt or "",
             "TIME": lambda step: duration(step.duration_ms) if step.finished_at else "",
             "COST": lambda step: money(step.cost_nano_usd) if step.cost_nano_usd else "",
-            "ABOUT": _about,
+            "ABOUT": lambda step: _about(step, error),
         }
         console.print()
         console.print(table_of(_with_their_parts(item.steps), columns, right=("ATTEMPT", "TIME", "COST")))
@@ -112,10 +113,12 @@ def _with_their_parts(steps: Sequence[Any]) -> list[Any]:
     return sorted(steps, key=lambda step: place.get(re.split(r"[\[@]", step.step)[0], place[step.step]))
 
 
-def _about(step: Any) -> str:
+def _about(step: Any, shown: str) -> str:
+    """Returns one line about a step. shown: the error of the run, which is not repeated in full."""
     run = f"run {step.child_run_id}" if step.child_run_id else ""
     if step.error:
-        return f"{step.error.type}: {step.error.message}" + (f" ({run})" if run else "")
+        error = f"{step.error.type}: {step.error.message}"
+        return (brief(error) if error == shown else error) + (f" ({run})" if run else "")
     if step.skip_reason:
         return str(step.skip_reason)
     if step.waiting_for:
@@ -256,10 +259,10 @@ def timeline(item: Trace) -> Any:
     ended = max((_end(step) for step in item.steps), default=item.finished_at) or item.finished_at
     span = max(1, ended - began)
     rows = []
-    for step in sorted(item.steps, key=lambda s: (s.scheduled_at, s.step, s.attempt)):
+    for step in item.steps:  # in the order of the log; by time they would depend on the clocks of several services
         name = f"{step.step} #{step.attempt}" if step.attempt > 1 else step.step
         at = f"+{duration(max(0, step.scheduled_at - began))}" if step.scheduled_at else ""
-        about = f"{step.provider}/{step.model}" if step.provider else step.error
+        about = f"{step.provider}/{step.model}" if step.provider else brief(step.error)
         if step.provider and step.finish_reason not in ("", "stop"):
             about += f" ({step.finish_reason})"
         rows.append((name, status_text(step.status.value), at, duration(step.duration_ms), step, about))
