@@ -76,7 +76,7 @@ CASES = [
     ),
     Case("inputs of 2 MB", "invalid_argument|resource_exhausted", "inputs", r"limit|bytes|key",
          inputs={"text": "x" * 2_000_000}),
-    Case("unknown org", "permission_denied", "", "x-org-id", org="no-such-org", cli=4),
+    Case("unknown org", "permission_denied", "", "leave the org out", org="no-such-org", cli=4),
     Case("wrong key", "unauthenticated", "", "API key", token="afk_" + "0" * 43, cli=4),
     Case(
         "wrong type of an input", "invalid_argument", r"inputs\.count", "integer",

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, Final
 
 from agentflow_sdk.problems import Problem, error_lines
@@ -28,6 +28,26 @@ _EXIT_BY_CODE: Final = {
     "unauthenticated": NO_ACCESS,
     "permission_denied": NO_ACCESS,
 }
+_OPTIONS: Final = {  # the option or the argument for a field of the API, where the two have different names
+    "after_ms": "--since",
+    "before_ms": "--until",
+    "deadline_ms": "--deadline",
+    "end_ms": "--end",
+    "id": "BUDGET",
+    "inputs": "--input",
+    "inputs_schema": "--schema",
+    "keep_ms": "keep",
+    "labels": "--label",
+    "limit_nano_usd": "--limit",
+    "prompt_ref": "name",
+    "rate_per_s": "--rate",
+    "repaired_body": "--body",
+    "run_id": "--run",
+    "start_ms": "--start",
+    "tags": "--tag",
+    "time_zone": "--tz",
+}
+_FIELD: Final = re.compile(r"(?:filter\.)?([a-z_]+)(?:\.(.+)|\[(.+)\])?\Z")
 _LINE: Final = re.compile(r"line (\d+)(?:, column (\d+))?(?:, (.*))?\Z")
 
 
@@ -55,8 +75,21 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, CliError | OSError) or (hasattr(error, "problems") and hasattr(error, "code"))
 
 
-def lines_of(error: BaseException, source: str = "") -> list[str]:
-    """Returns an error as the user reads it. source: the file that `line N` in the problems' places belongs to."""
+def options_of(command: Any) -> frozenset[str]:
+    """Returns the options and the arguments of a command as its help writes them: `--limit`, `NAME`."""
+    shown: set[str] = set()
+    for parameter in getattr(command, "params", ()):
+        is_argument = parameter.param_type_name == "argument"
+        shown.update([parameter.metavar or parameter.name] if is_argument else parameter.opts)
+    return frozenset(shown)
+
+
+def lines_of(error: BaseException, source: str = "", options: Container[str] = ()) -> list[str]:
+    """Returns an error as the user reads it.
+
+    source: the file that `line N` in the problems' places belongs to.
+    options: the options of the command; the place of a problem is shown as one of them.
+    """
     if isinstance(error, CliError):
         return [error.message, *([f"  {error.fix}"] if error.fix else [])]
     if isinstance(error, OSError):
@@ -69,12 +102,32 @@ def lines_of(error: BaseException, source: str = "") -> list[str]:
         ]
     message = str(getattr(error, "message", "") or error)
     problems: Sequence[Any] = getattr(error, "problems", ())
-    return [*error_lines(message, problems, lambda place: _in_file(place, source)), *_advice(error)]
+    return [*error_lines(message, problems, lambda place: _shown(place, source, options)), *_advice(error)]
 
 
 def problem_line(problem: Any, source: str = "") -> str:
     """Returns a problem in one line: `FILE:12: dag.nodes[0].type: unknown node type 'x' (use one of ...)`."""
     return str(Problem(_in_file(problem.place, source), problem.message, problem.fix))
+
+
+def _shown(place: str, source: str, options: Container[str]) -> str:
+    return _in_file(_as_option(place, options), source)
+
+
+def _as_option(place: str, options: Container[str]) -> str:
+    """Returns the option for a field of the API: `--input key` for `inputs.key`. Other places stay.
+
+    The place `filter` as a whole is empty: a command line has no word for all the options that choose something.
+    """
+    match = _FIELD.match(place)
+    if match is None or not options:
+        return place
+    field = match[1]
+    names = (_OPTIONS.get(field, ""), f"--{field.replace('_', '-')}", field.upper(), field)
+    option = next((name for name in names if name and name in options), "")
+    if option:
+        return f"{option} {match[2] or match[3] or ''}".rstrip()
+    return "" if place == "filter" else place
 
 
 def _in_file(place: str, source: str) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from typer.core import TyperGroup
 
+COMMAND: Final = "agentctl.command"  # where the context of an invocation keeps its command
+
 
 class Group(TyperGroup):
-    """Typer suggests names of the same group; this one looks into all the others too."""
+    """Typer suggests names of the same group; this one looks into all the others too.
+
+    It keeps the command that was found, for the message of an error.
+    """
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None and not args[0].startswith("-"):
@@ -19,7 +24,9 @@ class Group(TyperGroup):
             found = elsewhere(ctx.find_root().command, args[0])
             if found and not own:
                 ctx.fail(f"No such command {args[0]!r}. Did you mean {' or '.join(map(repr, found))}?")
-        return super().resolve_command(ctx, args)
+        resolved = super().resolve_command(ctx, args)
+        ctx.meta[COMMAND] = resolved[1]
+        return resolved
 
 
 def elsewhere(root: Any, name: str) -> list[str]:

@@ -14,7 +14,7 @@ from agentctl.commands.local import backup, completion, config, init, keys, logs
 from agentctl.commands.schedule import schedules as schedule
 from agentctl.commands.workflow import run as workflow
 from agentctl.display import output
-from agentctl.hints import Group
+from agentctl.hints import COMMAND, Group
 
 
 class _Root(Group):
@@ -31,18 +31,26 @@ class _Root(Group):
             raise typer.Exit(failures.FAILED) from None
         except Exception as error:
             if _is_control_flow(error):
-                if hasattr(error, "message"):  # Typer keeps pydantic's label before the message of a wrong choice
-                    error.message = str(error.message).removeprefix("Value error, ")
+                _plainly(error)
                 raise
             if session.state.debug:
                 raise
-            output.report(error, session.state.source)
+            output.report(error, session.state.source, failures.options_of(ctx.meta.get(COMMAND)))
             raise typer.Exit(failures.exit_code_of(error)) from None
 
 
 def _is_control_flow(error: Exception) -> bool:
     """True for Typer's own exceptions (usage errors, Exit, Abort), which set the exit code themselves."""
     return any(cls.__module__.split(".")[0] in {"typer", "click"} for cls in type(error).__mro__)
+
+
+def _plainly(error: Any) -> None:
+    """Gives a usage error that pydantic found the words that every other wrong value gets."""
+    found = getattr(error.__cause__, "errors", None)
+    if found is not None:
+        from agentflow_common.hints import plain
+
+        error.message = plain(found()[0])
 
 
 app = typer.Typer(

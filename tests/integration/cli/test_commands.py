@@ -148,7 +148,9 @@ def test_errors_are_one_clear_message(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     assert "API key" in cli("workflow", "list", "--token", "wrong", code=4).stderr
     assert "org" in cli("workflow", "list", "--org-id", "other", code=4).stderr
     assert "agentctl up" in cli("workflow", "list", "--endpoint", "127.0.0.1:1", code=3).stderr
-    assert "unknown run status" in cli("workflow", "list", "--status", "done", code=2).stderr
+    known = "pending, running, waiting, paused, completed, failed, cancelled"
+    said = cli("workflow", "list", "--status", "done", code=2).stderr
+    assert said == f"error: --status: unknown run status 'done' (use {known})\n"
     assert "key=value" in cli("workflow", "submit", cli.flow, "--input", "x", code=2).stderr
     cli("workflow", "list", "--no-such-flag", code=2)
     monkeypatch.setenv("AGENTFLOW_TOKEN", "")

@@ -102,7 +102,7 @@ def test_money_is_exact() -> None:
     for bad in ("0.0000000001", "NaN"):
         with pytest.raises(ValueError, match=r"not an amount|nine decimals|US dollars"):
             money.to_nano(bad)
-    with pytest.raises(InvalidArgumentError, match="money"):
+    with pytest.raises(InvalidArgumentError, match="limit: 'lots' is not an amount"):
         budgets.create_budget("lots")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
@@ -79,9 +79,9 @@ def note(message: str) -> None:
     sys.stderr.write(message + "\n")
 
 
-def report(error: BaseException, source: str = "") -> None:
-    """Prints an error. source: the file that places in it belong to."""
-    first, *rest = lines_of(error, source)
+def report(error: BaseException, source: str = "", options: Container[str] = ()) -> None:
+    """Prints an error. source: the file that places in it belong to. options: those of the command."""
+    first, *rest = lines_of(error, source, options)
     label = "\x1b[1;31merror:\x1b[0m" if sys.stderr.isatty() else "error:"
     note("\n".join([f"{label} {clean(first)}", *(clean(line) for line in rest)]))
 

@@ -8,7 +8,7 @@ import re
 import time
 from typing import Final
 
-from agentflow_common.errors import InvalidError
+from agentflow_common.errors import InvalidError, Problem
 
 _ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case
 _TOKEN: Final = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
@@ -71,7 +71,6 @@ def check_owner(org: str, run: str) -> None:
 def check_token(value: str, what: str) -> str:
     """Refuses what can't stand in a NATS subject (`InvalidError`); returns the value."""
     if not is_token(value):
-        raise InvalidError.at(
-            what, f"{what} {value[:80]!r} is not a valid name", "use 1 to 64 letters, digits, '_' or '-'"
-        )
+        fix = "use 1 to 64 letters, digits, '_' or '-'"
+        raise InvalidError.of([Problem(what, f"{value[:80]!r} is not a valid name", fix)])
     return value

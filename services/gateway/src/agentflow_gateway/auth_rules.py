@@ -100,7 +100,7 @@ def authorise(identity: Identity, method: str, org_header: str) -> None:
     """
     if org_header and org_header != identity.org:
         raise PermissionDeniedError(
-            f"unknown org or not yours: {org_header[:64]!r}; leave out `x-org-id`, the API key determines the org",
+            f"unknown org or not yours: {org_header[:64]!r}; leave the org out, the API key determines it",
             kind="wrong_org",
         )
     permission = PERMISSION_OF.get(method)

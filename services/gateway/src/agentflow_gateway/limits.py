@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from agentflow_common.errors import InvalidError
+from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.runs.state import MARKER, marker_place
 
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 256
@@ -36,7 +36,8 @@ def check_reserved(encoded: bytes, value: Any, place: str) -> None:
 def check_text(value: str, place: str, chars_max: int) -> str:
     """Returns the text if it is short enough and can be stored."""
     if "\x00" in value:
-        raise InvalidError.at(place, f"`{place}` contains a NUL character", "remove it")
+        raise InvalidError.of([Problem(place, "the text contains a NUL character", "remove it")])
     if len(value) > chars_max:
-        raise InvalidError.at(place, f"`{place}` has {len(value):,} characters", f"use at most {chars_max:,}")
+        problem = Problem(place, f"{len(value):,} characters are too many", f"use at most {chars_max:,}")
+        raise InvalidError.of([problem])
     return value

@@ -77,9 +77,11 @@ def not_found(ref: Ref | str, latest: int = 0) -> NotFoundError:
     name = ref.name if isinstance(ref, Ref) else str(ref)
     if latest:
         why, fix = f"{name!r} has versions 1 to {latest}", f"use {name}@{latest}, or a label that exists"
+        about = f"prompt {str(ref)!r} does not exist: {why}"
     else:
-        why, fix = f"there is no prompt {name!r}", "create it (agentctl prompt create), or correct the name"
-    return NotFoundError(f"prompt {str(ref)!r} does not exist: {why}", problems=(Problem("prompt_ref", why, fix),))
+        about = why = f"prompt {name!r} does not exist"
+        fix = "correct the name, or create it: agentctl prompt create"
+    return NotFoundError(about, problems=(Problem("prompt_ref", why, fix),))
 
 
 def check_new(request: CreatePromptRequest) -> CreatePromptRequest:

@@ -111,7 +111,7 @@ class Retention:
     async def change(self, request: SetRetentionRequest) -> RetentionReply:
         least = round(self._settings.retention_min_s * 1000)
         if request.keep_ms < 0 or 0 < request.keep_ms < least:
-            fix = f"give at least {least // 1000} s, or 0 to keep runs forever"
+            fix = f"give at least {least // 1000} s, or keep runs forever"
             raise InvalidError.at("keep_ms", "this retention is too short to be safe", fix)
         value = msgspec.json.encode(Keep(request.keep_ms, request.by, self._clock.now_ms()))
         await (await self._bucket()).put(KEEP_KEY, value)

@@ -78,6 +78,8 @@ def _spec(file: str, flags: dict[str, Any], inputs: list[str] | None, sets: list
             given.setdefault(where, {})[".".join(rest)] = values.scalar(value)
         else:
             given[where] = values.scalar(value)
+    if not given.get("workflow"):
+        raise CliError("which workflow?", fix="give --workflow NAME, or --file")
     if inputs:
         given["inputs"] = values.parse_inputs(inputs)
     return given

@@ -139,5 +139,5 @@ def _limit(limit_usd: Decimal | str | int) -> int:
     except ValueError as error:
         wrong, _, fix = str(error).partition("; ")
         fix = fix or "write US dollars, for example 1000 or 12.50"
-        raise InvalidArgumentError.at("limit", wrong, fix, "the limit is not an amount of money") from None
+        raise InvalidArgumentError.at("limit", wrong, fix) from None
     return nano

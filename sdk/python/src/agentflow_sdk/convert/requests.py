@@ -66,7 +66,8 @@ def enum_name(prefix: str, text: str, known: Iterable[str], place: str, noun: st
     names = list(known)
     if str(text).lower() not in names:
         fix = f"use {', '.join(name for name in names if name != 'unspecified')}"
-        raise InvalidArgumentError.at(place, f"{text!r} is not known", fix, f"unknown {noun or place} {text!r}")
+        message = f"unknown {noun or place} {text!r}"
+        raise InvalidArgumentError.at(place, message, fix, message)
     return f"{prefix}_{str(text).upper()}"
 
 

@@ -139,8 +139,9 @@ class Controls(Service, control_pb2_grpc.RunControlServiceServicer):
     def BatchRuns(self, request: Any, context: Any) -> Iterator[Reply]:
         wanted = request.filter
         if wanted == pb.RunFilter():
-            problem = Problem("filter", "is empty", "give a status, a workflow, a tag, an error type or a time")
-            refuse(context, CODE.INVALID_ARGUMENT, "the filter is empty and matches every run", problems=(problem,))
+            empty = "the filter is empty and matches every run"
+            problem = Problem("filter", empty, "give a status, a workflow, a tag, an error type or a time")
+            refuse(context, CODE.INVALID_ARGUMENT, empty, problems=(problem,))
         fitting = _FITTING.get(request.action, _ACTIVE)
         found = [
             run for run in self._state.matching(wanted.status, wanted.workflow, dict(wanted.tags))

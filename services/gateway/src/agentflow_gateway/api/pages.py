@@ -17,7 +17,7 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]  # what the database t
 Text = Annotated[str, msgspec.Meta(pattern=r"\A[^\x00]*\Z")]
 PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 1000
-_FIX: Final = "pass `next_page_token` of the previous page"
+_FIX: Final = "pass the token that the previous page ended with"
 Kind = TypeVar("Kind")
 Item = TypeVar("Item")
 

@@ -15,7 +15,8 @@ from agentflow_gateway.api.convert import message_of, struct_of
 from agentflow_gateway.api.pages import Page
 from agentflow_gateway.operations import dead_letters
 
-KEEP_MS_MAX: Final = 100 * 366 * 86_400_000
+KEEP_DAYS_MAX: Final = 100 * 366
+KEEP_MS_MAX: Final = KEEP_DAYS_MAX * 86_400_000
 
 
 class AdminService:
@@ -50,8 +51,8 @@ class AdminService:
     async def SetRetention(self, request: Any, call: Call) -> Any:
         auth_rules.require(call.identity, "operator", "SetRetention (the retention applies to all orgs)")
         if not 0 <= request.keep_ms <= KEEP_MS_MAX:
-            fix = "give milliseconds, for example 604800000 for 7 days, or 0 to keep runs forever"
-            raise InvalidError.at("keep_ms", f"{request.keep_ms} is not a valid retention", fix)
+            fix = f"give at most {KEEP_DAYS_MAX:,} days, or keep runs forever"
+            raise InvalidError.at("keep_ms", "this retention is out of range", fix)
         question = rpc.SetRetentionRequest(keep_ms=request.keep_ms, by=call.identity.actor)
         return pb.SetRetentionResponse(retention=_retention(await call.ask(rpc.RETENTION_SET, question)))
 

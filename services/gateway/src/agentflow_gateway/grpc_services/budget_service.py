@@ -54,7 +54,7 @@ class BudgetService:
         limit = convert.optional(request, "limit_nano_usd")
         if limit is None:
             fix = "give the new limit in nano-USD (1 USD = 10^9)"
-            raise InvalidError.at("limit_nano_usd", "the request changes nothing: limit_nano_usd is not set", fix)
+            raise InvalidError.at("limit_nano_usd", "the request changes nothing: no limit is set", fix)
         if problems := _limit_problems(limit):
             raise InvalidError.of(problems, "the budget is not valid")
         question = rpc.UpdateBudgetRequest(org=call.org, id=request.id, limit_nano=limit, actor=call.identity.actor)
@@ -80,7 +80,7 @@ async def _scope_problems(call: Call, scope: str) -> list[Problem]:
         return []
     hint = await lookup.hint_for(call, name)
     fix = f"{hint} Or register the workflow first" if hint else "register the workflow first"
-    fix += ", or allow an unknown workflow (--allow-unknown)"
+    fix += ", or allow an unknown workflow: --allow-unknown"
     return [Problem("scope", f"no workflow {name!r} was registered or submitted", fix)]
 
 

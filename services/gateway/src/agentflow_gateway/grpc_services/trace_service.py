@@ -49,7 +49,7 @@ class TraceService:
 
     async def QueryTraces(self, request: Any, call: Call) -> Any:
         if request.start_ms < 0 or request.end_ms < 0 or (0 < request.end_ms < request.start_ms):
-            fix = "give start_ms <= end_ms, or 0 for no bound"
+            fix = "swap the two times, or leave one out"
             raise InvalidError.at("end_ms", "the window ends before it starts", fix)
         provider = limits.check_text(request.provider, "provider", 64)
         workflow = limits.check_text(request.workflow, "workflow", 64)

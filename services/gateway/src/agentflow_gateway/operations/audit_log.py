@@ -140,9 +140,9 @@ def check_filter(chosen: Filter) -> None:
         ids.check_token(chosen.run, "run_id")
     for name in ("after_ms", "before_ms"):
         if getattr(chosen, name) < 0:
-            raise InvalidError.at(name, f"{name} is negative", "give ms since the epoch, or leave it out")
+            raise InvalidError.at(name, "the time is negative", "give ms since the epoch, or leave it out")
     if chosen.before_ms and chosen.before_ms <= chosen.after_ms:
-        fix = "swap before_ms and after_ms, or leave one out"
+        fix = "swap the two times, or leave one out"
         raise InvalidError.at("before_ms", "the end of the range is not after its start", fix)
 
 

@@ -191,7 +191,7 @@ async def _change_each(
 ) -> tuple[list[ReplayResult], bool]:
     """Changes the letters that match, and records who changed how many: one entry for a call, none for a dry run."""
     if not chosen.names_some:
-        fix = "give sequences, or filter by origin, reason, run or time, or set `all`"
+        fix = "give sequences, or filter by origin, reason, run or time, or choose all"
         raise InvalidError.at("filter", f"say which dead letters to {verb}", fix)
     letters, more = await find(call, chosen, CHANGED_MAX)
     missing = sorted(chosen.sequences - {letter.seq for letter in letters})
@@ -313,6 +313,6 @@ def check_filter(chosen: Filter) -> Filter:
         fix = f"name at most {CHANGED_MAX}, or filter by origin, reason, run or time"
         raise InvalidError.at("filter.sequences", f"the filter names {len(chosen.sequences)} sequences", fix)
     if chosen.before_ms and chosen.before_ms <= chosen.after_ms:
-        fix = "give after_ms < before_ms, or 0 for no bound"
+        fix = "swap the two times, or leave one out"
         raise InvalidError.at("filter.before_ms", "the end of the range is before its start", fix)
     return chosen

@@ -227,11 +227,11 @@ async def find_page(deps: Deps, after: Place | None, limit: int) -> tuple[list[L
 def changed(before: LaneSetting, change: LaneChange, by: str, now_ms: int) -> LaneSetting:
     """Returns the setting after the change; `before` itself if nothing changes. InvalidError for a bad value."""
     problems = []
-    rate = change.rate_per_s
+    rate, rate_fix = change.rate_per_s, f"use up to {RATE_MAX:,.10g} a second, or 0 for no rate"
     if change.limit is not None and not 0 <= change.limit <= LIMIT_MAX:
-        problems.append(Problem("limit", f"{change.limit} is out of range", f"use 1 to {LIMIT_MAX:,}, or 0 for none"))
+        problems.append(Problem("limit", f"{change.limit:,} is out of range", f"use 1 to {LIMIT_MAX:,}, or 0 for none"))
     if rate is not None and not 0 <= rate <= RATE_MAX:
-        problems.append(Problem("rate_per_s", f"{rate:g} is out of range", f"use up to {RATE_MAX:g}, or 0 for none"))
+        problems.append(Problem("rate_per_s", f"{rate:,.10g} a second is out of range", rate_fix))
     if change.limit is None and rate is None and change.paused is None:
         problems.append(Problem("lane", "the request changes nothing", "give a limit, a rate, or pause or resume it"))
     if problems:

@@ -60,7 +60,7 @@ async def trigger(call: Call, name: str, asked: Trigger) -> Triggered:
     limits.check_text(asked.id, "trigger_id", ID_CHARS_MAX)
     if asked.overlap and asked.overlap not in schedule_spec.OVERLAPS:
         fix = f"use {', '.join(schedule_spec.OVERLAPS)}"
-        raise InvalidError.at("overlap", f"overlap {asked.overlap[:40]!r} is not known", fix)
+        raise InvalidError.at("overlap", f"unknown overlap {asked.overlap[:40]!r}", fix)
     encoded = msgspec.json.encode(asked.payload)
     limits.check_size(len(encoded), PAYLOAD_BYTES_MAX, "payload")
     limits.check_reserved(encoded, asked.payload, "payload")
