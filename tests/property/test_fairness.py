@@ -155,6 +155,21 @@ def test_a_newcomer_does_not_pass_those_who_wait() -> None:
     assert engine.offered[-1] == ("p", first)
 
 
+def test_only_steps_that_are_offered_and_not_done_count_for_a_pool() -> None:
+    window = Window(4)
+    run, other = key_of("a", "run_1"), key_of("a", "run_2")
+    assert window.offered() == {}
+    for step in ("s", "t"):
+        window.opened(run, step, "gpu")
+    window.opened(run, "u", "default")
+    window.closed(run, "u")
+    window.settle(Waiter(other, 0, 1), {"gpu"})
+    assert window.grants() == [other]
+    assert window.offered() == {"gpu": 2}, "a promise is not an offer"
+    window.forget(run)
+    assert window.offered() == {}
+
+
 def test_a_full_pool_does_not_hold_back_another() -> None:
     engine = Engine(2, 1, 0)
     run = engine.submit("a", 0, 0, {"p": 9, "q": 1})

@@ -285,6 +285,10 @@ async def test_a_step_without_a_worker_and_a_run_without_a_scheduler_say_so(
         (told,) = (await platform.flows.why(run)).waiting
         assert (told.kind, told.on) == ("worker", "default")
         assert "no worker serves the pool default" in told.text
+        async with asyncio.timeout(PATIENCE_S):
+            while not (lanes := await platform.client.lanes.list()):  # the scheduler reports once a second
+                await asyncio.sleep(0.05)
+        assert [(lane.name, lane.keyed, lane.queued, lane.workers) for lane in lanes] == [("default", False, 1, 0)]
         worker = working(nats_url)
         await platform.stack.enter_async_context(worker)
         assert (await platform.flows.wait(run, timeout=PATIENCE_S)).status == RunStatus.COMPLETED

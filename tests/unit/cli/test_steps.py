@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from agentctl.commands.lane import _table
 from agentctl.display.progress import brief
 from agentctl.display.render import _about, _with_their_parts, timeline
-from agentflow_sdk import ErrorInfo, RunStatus, Step, StepStatus, Trace, TraceStep
+from agentflow_sdk import ErrorInfo, Lane, RunStatus, Step, StepStatus, Trace, TraceStep
 
 
 def step(key: str, **fields: object) -> Step:
@@ -31,6 +32,20 @@ def test_a_step_repeats_of_the_error_of_its_run_only_the_beginning() -> None:
     whole = "budget_exceeded: the budget is spent: limit $1.00: raise it"
     assert _about(failed, whole) == "budget_exceeded: the budget is spent"
     assert _about(failed, "another: error") == whole
+
+
+def test_a_pool_in_which_steps_wait_and_no_worker_is_has_a_mark_in_the_list_of_lanes() -> None:
+    lanes = [
+        Lane("gpu", queued=3),
+        Lane("cpu", queued=3, workers=1),
+        Lane("busy", queued=3, active=2),
+        Lane("idle"),
+        Lane("acme", queued=3, keyed=True),
+        Lane("held", queued=3, paused=True),
+    ]
+    shown = _table(lanes).columns
+    assert list(shown[0].cells) == ["gpu", "cpu", "busy", "idle", "acme", "held"]
+    assert list(shown[-1].cells) == ["no worker", "", "", "", "", "paused"]
 
 
 @pytest.mark.parametrize(

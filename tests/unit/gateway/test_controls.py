@@ -53,6 +53,17 @@ def test_what_was_accepted_counts_until_every_scheduler_has_told_of_it() -> None
     assert (admission.active, refused(admission)) == (4, None)
 
 
+def test_the_steps_that_are_offered_to_a_pool_are_those_of_all_schedulers() -> None:
+    admission = Admission(Bounds())
+    assert admission.offered() == {}
+    admission.report("s1", Report(at=1, pools={"default": 2, "gpu": 1}))
+    admission.report("s2", Report(at=1, pools={"gpu": 4}))
+    admission.report("s3", Report(at=1))
+    assert admission.offered() == {"default": 2, "gpu": 5}
+    admission.gone("s2")
+    assert admission.offered() == {"default": 2, "gpu": 1}
+
+
 def test_a_silent_scheduler_s_runs_are_not_forgotten() -> None:
     admission = Admission(Bounds(active_runs=3))
     admission.report("s1", Report(active_runs=3, at=1000))

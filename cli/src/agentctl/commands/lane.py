@@ -31,7 +31,7 @@ def get(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     """Show a lane: its limits, which steps use it, how many wait."""
     lane = client.lanes.get(name)
     _show(lane, output)
-    if lane.queued and not (lane.keyed or lane.workers or lane.active):
+    if _is_unserved(lane):
         note(f"no worker serves the pool {lane.name}: start one with WORKER_LANES={lane.name}")
 
 
@@ -73,6 +73,11 @@ def resume(client: Client, name: Name, output: Output = Format.TABLE) -> None:
     _show(client.lanes.set(name, paused=False), output)
 
 
+def _is_unserved(lane: Lane) -> bool:
+    """True for a worker pool in which steps wait and no worker asks for one."""
+    return bool(lane.queued) and not (lane.keyed or lane.workers or lane.active)
+
+
 def _is_unused(lane: Lane) -> bool:
     return not (lane.workers or lane.active or lane.queued)
 
@@ -104,7 +109,7 @@ def _table(lanes: list[Lane]) -> Any:
         "RATE": lambda lane: _rate(lane.rate_per_s),
         "ACTIVE": lambda lane: f"{lane.active:,}",
         "QUEUED": lambda lane: f"{lane.queued:,}",
-        "": lambda lane: "paused" if lane.paused else "",
+        "": lambda lane: "paused" if lane.paused else "no worker" if _is_unserved(lane) else "",
     }
     numbers = ("LIMIT", "RATE", "ACTIVE", "QUEUED")
     return table_of(lanes, columns, right=numbers, empty="no lane is known yet: none was used")

@@ -187,6 +187,11 @@ class Window:
         """Returns the runs that have more to offer."""
         return list(dict.fromkeys(run for pool in self._pools.values() for run in pool.waiting))
 
+    def offered(self) -> dict[str, int]:
+        """Returns how many steps are offered to each pool and not done."""
+        steps = {name: pool.total - sum(pool.promised.values()) for name, pool in self._pools.items()}
+        return {name: number for name, number in steps.items() if number > 0}
+
     def opened(self, run: EntityKey, step: str, pool: str) -> None:
         """Counts a step that was offered, perhaps by an earlier scheduler.
 

@@ -8,7 +8,7 @@ exceed a bound by what they accept within that time.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ class Report(msgspec.Struct, frozen=True):
     ready_steps: int = 0
     rss_bytes: int = 0
     at: int = 0  # ms since the epoch
+    pools: dict[str, int] = {}  # by worker pool: steps that are offered and not done
 
 
 class Bounds(msgspec.Struct, frozen=True):
@@ -53,6 +54,10 @@ class Admission:
 
     def gone(self, scheduler: str) -> None:
         self._reports.pop(scheduler, None)
+
+    def offered(self) -> Counter[str]:
+        """Returns how many steps are offered to each worker pool and not done, as the last reports said."""
+        return sum((Counter(report.pools) for report in self._reports.values()), Counter())
 
     def _settle(self) -> None:
         """Forgets the submissions that every scheduler must have reported by now."""

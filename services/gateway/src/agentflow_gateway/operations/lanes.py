@@ -119,8 +119,12 @@ async def pool(deps: Deps, name: str) -> Pool:
     return await _served(deps, name, *await effective(deps, name))
 
 
+def _unknown(set_as: str, setting: LaneSetting) -> Pool:
+    return Pool(known=False, paused=setting.paused, reason=setting.reason, set_as=set_as)
+
+
 async def _served(deps: Deps, name: str, set_as: str, setting: LaneSetting) -> Pool:
-    unknown = Pool(known=False, paused=setting.paused, reason=setting.reason, set_as=set_as)
+    unknown = _unknown(set_as, setting)
     if not _POOL.match(name):
         return unknown
     try:
@@ -158,10 +162,11 @@ async def _read_slots(deps: Deps, key: subjects.EntityKey) -> LaneState | None:
 
 
 class _Known(msgspec.Struct):
-    """Every lane that is served, used or set."""
+    """Every lane that is served, used or set, and every pool that steps are offered to."""
 
     settings: Settings
     pools: dict[str, api.ConsumerInfo]  # by name
+    unserved: dict[str, int]  # by name of a pool that no worker has ever served: steps that are offered to it
     keyed: dict[str, subjects.EntityKey]  # by the entity's name
 
     @classmethod
@@ -174,17 +179,20 @@ class _Known(msgspec.Struct):
                 pools[durable.removeprefix(_DURABLE)] = info
         stream = await jsm.stream_info(subjects.EVENTS_STREAM, subjects_filter=subjects.ALL_LANE_INS)
         keys = [key for subject in stream.state.subjects or {} if (key := subjects.parse(subject)) is not None]
-        return cls(await Settings.of(deps), pools, {key.name: key for key in keys})
+        offered = deps.load.admission.offered()
+        unserved = {name: steps for name, steps in offered.items() if name not in pools and _POOL.match(name)}
+        return cls(await Settings.of(deps), pools, unserved, {key.name: key for key in keys})
 
     def places(self) -> list[Place]:
-        of_pools = {lane_fold.key_of_lane(name).name for name in self.pools}
+        pools = {*self.pools, *self.unserved}
+        of_pools = {lane_fold.key_of_lane(name).name for name in pools}
         only_set = [
             name
             for name in sorted(self.settings.names)
-            if name not in self.pools and lane_fold.key_of_lane(name).name not in self.keyed
+            if name not in pools and lane_fold.key_of_lane(name).name not in self.keyed
         ]
         return [
-            *((0, name) for name in sorted(self.pools)),
+            *((0, name) for name in sorted(pools)),
             *((1, name) for name in sorted(self.keyed) if name not in of_pools),
             *((2, name) for name in only_set),
         ]
@@ -201,7 +209,11 @@ class _Known(msgspec.Struct):
         set_as, setting = await self.settings.effective(name)
         if kind == 2 and set_as != name:
             return None
-        pool = _pool(self.pools[name], set_as, setting) if name in self.pools else None
+        pool = None
+        if name in self.pools:
+            pool = _pool(self.pools[name], set_as, setting)
+        elif name in self.unserved:
+            pool = msgspec.structs.replace(_unknown(set_as, setting), queued=self.unserved[name], limit=setting.limit)
         return Lane(name, setting, pool, state if state is not None and state.lane else None, set_as)
 
 

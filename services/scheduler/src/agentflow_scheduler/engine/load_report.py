@@ -21,6 +21,7 @@ from agentflow_common.clock import Clock
 from agentflow_common.log.transient import AWAY
 
 EVERY_S: Final = 1.0
+POOLS_MAX: Final = 500  # pools of one report
 _PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
 
@@ -31,6 +32,7 @@ class Load(msgspec.Struct):
     ready_steps: int  # steps that could run: offered, or kept back for want of room
     rss_bytes: int = 0  # memory of the process
     at: int = 0  # ms since the epoch
+    pools: dict[str, int] = {}  # by worker pool: steps that are offered and not done, of at most POOLS_MAX pools
 
 
 def resident_bytes() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Iterable
 from typing import Final
@@ -12,7 +13,7 @@ from agentflow_common.errors import RetryableError
 from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
-from agentflow_scheduler.engine.load_report import Load
+from agentflow_scheduler.engine.load_report import POOLS_MAX, Load
 from agentflow_scheduler.engine.pools import Pools
 from agentflow_scheduler.entities import Entity, State, host, is_over
 from agentflow_scheduler.lanes.machine import Lane
@@ -49,7 +50,8 @@ class Memory:
 
     def load(self) -> Load:
         runs = [entity for entity in self.entities.values() if isinstance(entity, Run)]
-        return Load(len(runs), sum(len(run.in_flight) for run in runs))
+        pools = dict(itertools.islice(self.pools.offered().items(), POOLS_MAX))
+        return Load(len(runs), sum(len(run.in_flight) for run in runs), pools=pools)
 
     def states(self, shard: int) -> list[State]:
         """Returns the states of a shard for a snapshot. Lanes that may leave memory leave it first."""

@@ -72,6 +72,10 @@ class Pools:
         state = run.state
         self._window.settle(Waiter(key, state.priority, state.submitted_at), budget.denied if budget else ())
 
+    def offered(self) -> dict[str, int]:
+        """Returns how many steps are offered to each pool and not done."""
+        return self._window.offered()
+
     def waiting(self) -> list[EntityKey]:
         """Returns runs that wait for their turn."""
         return self._window.waiting()
