@@ -23,6 +23,7 @@ from agentflow_scheduler.runs.invariants import check_invariants
 from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.overtaken import overtaken
+from tests.support.state_hash import state_hash
 
 from .entities_checks import Logs, check_run, check_slots
 from .entities_workflows import subworkflows
@@ -195,7 +196,7 @@ class World:
         for seq, event in self.logs[key]:
             if isinstance(event, ev.Decision) or seq <= entity.state.facts_seq:
                 fold.add(event, seq)
-        assert fold.finish().hash() == entity.state.hash(), "the state in memory is not the fold of the log"
+        assert state_hash(fold.finish()) == state_hash(entity.state), "the state in memory is not the fold of the log"
 
     def check_paused(self) -> None:
         """What is paused keeps no slot of a lane that it does not use."""

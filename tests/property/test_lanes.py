@@ -15,6 +15,7 @@ from agentflow_common import events as ev
 from agentflow_common.lanes.fold import LaneConfig, LaneFold, LaneState, SlotRequest, key_of_lane, new_state, slot_key
 from agentflow_scheduler.lanes import machine as lanes
 from agentflow_scheduler.lanes.machine import Lane, decide_lane
+from tests.support.state_hash import state_hash
 
 KEY = key_of_lane("acme-7")
 
@@ -96,7 +97,7 @@ class World:
         """One turn, checked against the plain rule; lose: a crash before the append."""
         while True:
             refolded = self.refolded()
-            assert refolded.hash() == self.lane.state.hash()
+            assert state_hash(refolded) == state_hash(self.lane.state)
             assert list(refolded.queue) == list(self.lane.state.queue)
             assert list(refolded.served) == list(self.lane.state.served)
             twin = Lane(refolded, self.lane.wanted)
@@ -216,7 +217,7 @@ def test_a_lane_lives_through_anything(seed: int, limit: int, rate: float | None
             if world.lane.state.idle and not world.unseen:
                 break
         assert world.lane.state.idle
-        assert world.refolded().hash() == world.lane.state.hash()
+        assert state_hash(world.refolded()) == state_hash(world.lane.state)
         answered = {key for key, _ in world.told}
         assert set(world.asked) - answered <= world.left, "who did not leave the queue was answered"
 

@@ -13,6 +13,7 @@ from agentflow_common import events as ev
 from agentflow_common.schedules.fold import RECENT_MAX, ScheduleFold, new_state
 from agentflow_common.schedules.state import TIMER
 from agentflow_scheduler.schedules.machine import CHECKPOINT_EVERY, DECISIONS_MAX, Schedule, decide_schedule
+from tests.support.state_hash import state_hash
 
 from .schedule_world import BASE, NAME, POLICIES, T0, World, decided, spec_of
 
@@ -95,7 +96,7 @@ def test_the_fold_of_the_log_is_the_state_in_memory(seed: int, policy: str) -> N
     world = World(seed, spec_of(overlap=policy), crashes=False)
     world.play(40, control=True)
     schedule = world.load()
-    assert schedule.state.hash() == world.folded().hash()
+    assert state_hash(schedule.state) == state_hash(world.folded())
     again = decide_schedule(Schedule(world.folded()), world.now)
     assert decide_schedule(schedule, world.now).decisions == again.decisions
 

@@ -26,6 +26,7 @@ from agentflow_common.log.event_log import EventLog
 from agentflow_common.runs.fold import readable
 from agentflow_common.runs.state import RunState
 from agentflow_scheduler.entities import State, folding
+from tests.support.state_hash import state_hash
 
 HISTORIES = Path(__file__).with_name("histories")
 ALIKE_MAX = 2  # of one workflow that ended in the same way
@@ -55,7 +56,7 @@ async def record(data_dir: Path, label: str) -> None:
         alike[name, head.get("status")] += 1
         if alike[name, head.get("status")] > ALIKE_MAX:
             continue
-        lines = [msgspec.json.encode(head | {"hash": state.hash()})]
+        lines = [msgspec.json.encode(head | {"hash": state_hash(state)})]
         lines += [b'{"seq":%d,"event":%s}' % (seq, data) for seq, data in messages]
         file = HISTORIES / f"{name}.{label}.{key.name[-6:]}.jsonl"
         file.write_bytes(b"\n".join(lines) + b"\n")

@@ -31,6 +31,7 @@ from agentflow_scheduler.runs.plan import Plans
 from agentflow_scheduler.runs.run import Run
 from tests.support.deciding import decide
 from tests.support.events import base
+from tests.support.state_hash import state_hash
 
 E = TypeVar("E", bound=ev.Event)
 
@@ -259,7 +260,7 @@ class RunDriver:
 
     def check_log(self) -> Self:
         """Raises AssertionError unless the log gives the state that is in memory."""
-        assert self.refolded().hash() == self.state.hash()
+        assert state_hash(self.refolded()) == state_hash(self.state)
         return self
 
     def _attempt(self, step: str) -> int:

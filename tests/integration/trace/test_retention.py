@@ -26,6 +26,7 @@ from agentflow_trace.app import app
 from agentflow_trace.settings import TraceSettings
 from tests.support.engine import EngineUnderTest, scheduling, working
 from tests.support.paths import GOLDEN
+from tests.support.state_hash import state_hash
 from tests.support.waiting import PATIENCE_S, until
 
 from .asking import ask
@@ -163,7 +164,7 @@ async def test_a_real_run_is_the_same_in_the_archive_as_it_was_in_the_log(world:
         await world.gone(key)
         await until(lambda: _is(world, archived_runs=1))
         after = await world.archived(key)
-        assert after is not None and after.hash() == before.hash()
+        assert after is not None and state_hash(after) == state_hash(before)
         assert await world.held(open_key) >= open_messages, "a run that is not over stays"
         assert (await world.report()).log_messages < stream_before
         again = await world.ask(rpc.TRACE_GET, rpc.TraceRequest(key.org, key.name))
@@ -289,7 +290,7 @@ async def test_dropped_rows_come_back_with_those_of_purged_runs(world: World) ->
         assert counts.removed == 0
         for key in keys:
             state = await world.archived(key)
-            assert state is not None and state.hash() == before[key].hash()
+            assert state is not None and state_hash(state) == state_hash(before[key])
         assert (await world.report()).archived_runs == 20
         found = await world.ask(rpc.TRACE_QUERY, rpc.TraceQueryRequest("acme"))
         assert len(found.traces) == 30
@@ -302,7 +303,7 @@ async def test_dropped_rows_come_back_with_those_of_purged_runs(world: World) ->
     await _write(world, _messages(subjects.key_of("acme", "run_new"), TS))
     async with service.running("trace", world.settings, app):
         state = await world.archived(keys[0])
-        assert state is not None and state.hash() == before[keys[0]].hash()
+        assert state is not None and state_hash(state) == state_hash(before[keys[0]])
         assert await world.archived(keys[2]) is None, "it was not over, and its log is gone"
 
 
@@ -355,7 +356,7 @@ async def test_killed_while_it_purges_it_goes_on_and_loses_nothing(world: World,
     for key in keys:
         await _write(world, _messages(key, TS))
     for key in keys[::50]:
-        states[key] = (await world.folded(key)).hash()
+        states[key] = state_hash(await world.folded(key))
     last = await world.log.last_seq()
     bucket = await world.nc.jetstream().key_value(subjects.CONTROLS_BUCKET)
     await bucket.put(retention.KEEP_KEY, b'{"keep_ms": 1}')
@@ -381,7 +382,7 @@ async def test_killed_while_it_purges_it_goes_on_and_loses_nothing(world: World,
         assert (counts.rows, counts.distinct, counts.last_seq, counts.removed) == (last, last, last, 0)
         for key, digest in states.items():
             state = await world.archived(key)
-            assert state is not None and state.hash() == digest
+            assert state is not None and state_hash(state) == digest
 
 
 def test_every_event_type_has_a_row_of_its_own(request: pytest.FixtureRequest) -> None:

@@ -26,6 +26,7 @@ from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import folding
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.shards.snapshots import Snapshot
+from tests.support.state_hash import state_hash
 from tests.support.transitions import impossible_events
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _hash(state: Any) -> str:
         state = msgspec.structs.replace(
             state, served={}, grants=0, since_checkpoint=0, refusals=0, tat_us=0, config=config
         )
-    return str(state.hash())
+    return str(state_hash(state))
 
 
 def _probe_entity(world: World, engine: Any, key: EntityKey, entity: Any) -> None:

@@ -7,7 +7,6 @@ part of a fenced append of its run, so each stands in the log once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -93,10 +92,6 @@ class LaneState(msgspec.Struct, omit_defaults=True):
     def idle(self) -> bool:
         """True if no attempt has a slot or waits for one."""
         return not self.holders and not self.queue
-
-    def hash(self) -> str:
-        """Returns the hex SHA-256 of the state, which is equal for equal logs."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
 def slot_key(run: str, step: str, attempt: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -184,10 +183,6 @@ class RunState(msgspec.Struct, omit_defaults=True):
         if found is None:
             found = self.steps[key] = StepState()
         return found
-
-    def hash(self) -> str:
-        """Returns the hex SHA-256 of the state. It is equal for equal logs."""
-        return hashlib.sha256(msgspec.json.encode(self, order="sorted")).hexdigest()
 
 
 # Keys: `node`, its second visit in a loop of edges `node#2`, a child `node[3]`, an iteration of a loop step `node@2`,

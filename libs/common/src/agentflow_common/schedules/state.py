@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final
 
 import msgspec
@@ -94,11 +93,6 @@ class ScheduleState(msgspec.Struct, omit_defaults=True):
     def over(self) -> bool:
         """True if it is deleted, and the newest `schedule.listed` has that: nothing is left to decide."""
         return self.deleted and self.listed == "deleted"
-
-    def hash(self) -> str:
-        """Returns the hex SHA-256 of the state. It is equal for equal logs."""
-        plain = msgspec.to_builtins(self, str_keys=True)
-        return hashlib.sha256(msgspec.json.encode(plain, order="sorted")).hexdigest()
 
 
 def schedule_id(org: str, name: str) -> str:
