@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from agentflow_common.screening import TOKEN, contains_token, needs_screening
 from agentflow_security import machine
-from agentflow_security.detect import detect
+from agentflow_security.detect import detect, phones
 
 SENSITIVE = [
     "jane.doe" + "@example.com", "4111 1111 " + "1111 1111", "DE89 3704 0044 " + "0532 0130 00", "536-90-" + "4399",
@@ -83,13 +84,26 @@ HOSTILE = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("size", [300_000, pytest.param(1_000_000, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("piece", HOSTILE)
-def test_hostile_megabytes_stay_linear(piece: str) -> None:
-    """CPU time, with room for a busy machine: a quadratic pattern would take minutes."""
-    text = (piece * (1_000_000 // len(piece) + 1))[:1_000_000]
+def test_hostile_texts_stay_linear(piece: str, size: int) -> None:
+    """Ten times the text takes ten times as long. A quadratic pattern would take a hundred times as long."""
+    text = (piece * (size // len(piece) + 1))[:size]
+    detect(text[:1000])  # loads what is loaded at first use
+    assert seconds_of(text) < 25 * seconds_of(text[: size // 10]) + 0.1
+
+
+def seconds_of(text: str) -> float:
+    """Returns the processor time that a text takes."""
     began = time.process_time()
     detect(text)
-    assert time.process_time() - began < 6.0
+    return time.process_time() - began
+
+
+@pytest.mark.parametrize("label", [phones._BEFORE, phones._AFTER], ids=["before", "after"])
+@given(st.data())
+def test_a_text_without_a_part_of_a_label_has_no_label(label: re.Pattern[str], data: st.DataObject) -> None:
+    assert phones._Labels(data.draw(st.from_regex(label))).possible
 
 
 def test_a_short_text_is_quick() -> None:

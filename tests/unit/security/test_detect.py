@@ -55,6 +55,7 @@ def found(text: str, name: str = "") -> list[tuple[str, str]]:
         ("(at +1 (415)\n  555-0132)", "PHONE_NUMBER", "+1 (415)\n  555-0132"),
         ("202-555-\n0123", "PHONE_NUMBER", "202-555-\n0123"),
         ("Tel.: 030\n901820", "PHONE_NUMBER", "030\n901820"),
+        ("Diensttelefon: 030\n901820", "PHONE_NUMBER", "030\n901820"),
         ("pay 4111 1111 1111 1111 today", "CREDIT_CARD", "4111 1111 1111 1111"),
         ("4111 1111\n  1111 1111", "CREDIT_CARD", "4111 1111\n  1111 1111"),
         ("4111-1111-\n1111-1111", "CREDIT_CARD", "4111-1111-\n1111-1111"),

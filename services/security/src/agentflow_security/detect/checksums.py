@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final
 
@@ -41,31 +42,42 @@ def luhn(digits: str) -> bool:
     return total % 10 == 0
 
 
-def issuer_fits(digits: str) -> tuple[bool, bool]:  # noqa: PLR0911  a table of ranges
+_ANY: Final = frozenset(range(16, 20))
+_NONE: Final = frozenset[int]()
+_16: Final = frozenset([16])
+
+
+def issuer_fits(digits: str) -> tuple[bool, bool]:
     """Returns (a network issues such numbers, the length is usual enough to need no label about cards)."""
-    n = len(digits)
-    two, three, four, six = int(digits[:2]), int(digits[:3]), int(digits[:4]), int(digits[:6])
-    if digits[0] == "4":  # Visa; 13 is historic, 19 rare
-        return n in {13, 16, 19}, n == 16
+    lengths, usual = issuer_lengths(digits[:6])
+    return len(digits) in lengths, len(digits) in usual
+
+
+@lru_cache(maxsize=8192)
+def issuer_lengths(beginning: str) -> tuple[frozenset[int], frozenset[int]]:  # noqa: PLR0911  a table of ranges
+    """Returns the lengths of the numbers that begin with these six digits, and those that need no label."""
+    two, three, four, six = int(beginning[:2]), int(beginning[:3]), int(beginning[:4]), int(beginning)
+    if beginning[0] == "4":  # Visa; 13 is historic, 19 rare
+        return frozenset([13, 16, 19]), _16
     if 51 <= two <= 55 or 2221 <= four <= 2720:  # Mastercard
-        return n == 16, n == 16
+        return _16, _16
     if two in {34, 37}:  # American Express
-        return n == 15, n == 15
+        return frozenset([15]), frozenset([15])
     if 300 <= three <= 305 or three == 309 or two in {36, 38, 39}:  # Diners Club
-        return n in {14, 16, 19}, n in {14, 16}
+        return frozenset([14, 16, 19]), frozenset([14, 16])
     if two == 35:  # JCB
-        return 16 <= n <= 19, n == 16 and 3528 <= four <= 3589
+        return _ANY, _16 if 3528 <= four <= 3589 else _NONE
     if four in {1800, 2131}:  # JCB, old
-        return n == 15, n == 15
+        return frozenset([15]), frozenset([15])
     if four == 6011 or two == 65 or 644 <= three <= 649 or 622126 <= six <= 622925:  # Discover
-        return 16 <= n <= 19, n == 16
+        return _ANY, _16
     if two in {62, 81}:  # UnionPay
-        return 16 <= n <= 19, n == 16
+        return _ANY, _16
     if 2200 <= four <= 2204 or four == 9792:  # Mir, Troy
-        return n == 16, n == 16
+        return _16, _16
     if two in {50, 60} or 56 <= two <= 69:  # Maestro, RuPay, Verve, Elo, Hipercard
-        return 12 <= n <= 19, n == 16
-    return False, False
+        return frozenset(range(12, 20)), _16
+    return _NONE, _NONE
 
 
 def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
@@ -79,6 +91,10 @@ def find_cards(text: str, low: str, name: str) -> Iterator[Finding]:
         second = start + 1 if end - start > 1 or first + 1 == last else groups[first + 1][0]
         beginning = text[start] + text[second : second + 1]
         if ends[last] - ends[first] < _CARD_MIN or beginning not in _BEGINNINGS:
+            first += 1
+            continue
+        lengths, _ = issuer_lengths("".join(text[a:b] for a, b in groups[first : first + 6])[:6])
+        if lengths.isdisjoint([size - ends[first] for size in ends[first + 1 : last + 1]]):
             first += 1
             continue
         end = _card_from(text, low, name, groups, first)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Final
 
 from agentflow_common.private_words import PHONE_WORDS
@@ -34,11 +34,13 @@ _BEFORE: Final = re.compile(
     r"|\b(?:office|home|work|direct|voice|pager|contact|desk|switchboard|portable|fixe|gsm|fon|festnetz|fijo|komórka|"
     r"puh|ruf|kom)(?: number| no\.?| line|\.)?[ \t]?(?: is| est|:|-|=)?\s{0,3}\Z"
 )
-_BEFORE_WORD: Final = re.compile(
-    r"phone|\bt[eé]l|mobil|\bmob\b|m[oó]vil|handy|\bcel|\bfax|\bcall|\bdial|\bring\b|whats|\bsms\b|\btext|line\b|"
-    r"msisdn|reach|contact|office|home|work|direct|voice|pager|rufn|durchwahl|\btfno|\btlf|\bpuh|appele|llam|chiam|ligue|"
-    r"zadzwoń|\bтел|desk|switchboard|portable|\bfixe|\bgsm|\bfon\b|festnetz|fijo|\bkom|\bruf|\bcep\b|" + _WORDS  # noqa: RUF001
-)
+# Each match of `_BEFORE` and `_AFTER` holds one of these: a text without them is not searched for labels.
+_PARTS: Final = (
+    "phone", "tel", "tél", "mob", "movil", "móvil", "handy", "cel", "fax", "rufn", "durchwahl", "tfno", "tlf", "puh",
+    "call", "dial", "appele", "llam", "chiam", "ligue", "zadzwoń", "тел", "ring", "whats", "sms", "text",
+    "line", "msisdn", "cep", "reach", "contact", "office", "home", "work", "direct", "voice", "pager", "desk",
+    "switchboard", "portable", "fixe", "gsm", "fon", "festnetz", "fijo", "kom", "ruf", *PHONE_WORDS,
+)  # fmt: skip
 _AFTER: Final = re.compile(r"[ ]?[-(\[,][ ]?(?:office|fax|home|mobile|cell|work|phone|tel|direct)\b")
 _OTHER: Final = re.compile(
     r"\b(?:id|ref(?:erence)?|order|case|ticket|invoice|account|card|amount|price|total|date|year|pin|code|step|line|port|"
@@ -107,7 +109,7 @@ class _Plans:
 
 def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
     """Finds international numbers, common national forms, and digits next to a word like `phone`."""
-    by_key = named(_NAME, name)
+    by_key, labels = named(_NAME, name), _Labels(low)
     plans = _Plans()
     for match in _CANDIDATE.finditer(text):
         if match.end() - match.start() < 7:
@@ -125,16 +127,30 @@ def find_phones(text: str, low: str, name: str) -> Iterator[Finding]:
             yield Finding(start, end, PHONE)
         elif body[0] == "+" and (valid := _prefix(body, plans)):
             yield Finding(start, start + valid, PHONE)
-        elif size <= 15 and (by_key or _said(low, start, end)):
+        elif size <= 15 and (by_key or labels.beside(start, end)):
             yield Finding(start, end, PHONE)
-    yield from _broken(text, low, by_key, plans)
+    yield from _broken(text, labels, by_key, plans)
 
 
-def _said(low: str, start: int, end: int) -> bool:
-    before = _BEFORE.search(low, max(0, start - 44), start)
-    if before is not None and _OTHER.search(before["between"] or "") is None:
-        return True
-    return _AFTER.match(low, end) is not None
+class _Labels:
+    """The words like `phone` of one text."""
+
+    def __init__(self, low: str) -> None:
+        self._low = low
+
+    @cached_property
+    def possible(self) -> bool:
+        """False if the text has no such word."""
+        return any(part in self._low for part in _PARTS)
+
+    def beside(self, start: int, end: int) -> bool:
+        """True if such a word is just before low[start:end], or just after it."""
+        if not self.possible:
+            return False
+        before = _BEFORE.search(self._low, max(0, start - 44), start)
+        if before is not None and _OTHER.search(before["between"] or "") is None:
+            return True
+        return _AFTER.match(self._low, end) is not None
 
 
 def _is_phone(body: str, compact: str, size: int, plans: _Plans) -> bool:
@@ -175,18 +191,17 @@ def _prefix(body: str, plans: _Plans) -> int:
     return 0
 
 
-def _broken(text: str, low: str, by_key: bool, plans: _Plans) -> Iterator[Finding]:
+def _broken(text: str, labels: _Labels, by_key: bool, plans: _Plans) -> Iterator[Finding]:
     """Finds numbers that a line break has cut in two, as in the text of PDF files."""
-    worded = by_key or _BEFORE_WORD.search(low) is not None
     for broken in breaks(text):
         if not (text[broken.end].isdigit() or text[broken.end] == "("):
             continue
         line = line_before(text, broken.start, _HEAD_CHARS)
         head = _HEAD.search(text, line, broken.start) if _TELLING.search(text, line, broken.start) else None
         said = False
-        if head is None and worded:
+        if head is None and (by_key or labels.possible):
             head = _ANY_HEAD.search(text, line, broken.start)
-            said = head is not None and (by_key or _said(low, head.start(), head.end()))
+            said = head is not None and (by_key or labels.beside(head.start(), head.end()))
             head = head if said else None
         tail = _TAIL.match(text, broken.end) if head else None
         if head is None or tail is None:

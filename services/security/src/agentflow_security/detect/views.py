@@ -30,6 +30,7 @@ _ENTITY: Final = {
     "nbsp": " ", "amp": "&", "quot": '"', "apos": "'", "lt": "<", "gt": ">", "commat": "@", "colon": ":",
     "equals": "=", "period": ".", "lowbar": "_", "shy": "",
 }  # fmt: skip
+_KNOWN_MAX: Final = 4096  # different escapes of one text whose meaning is kept
 _BACKSLASH: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
@@ -85,19 +86,28 @@ def decoded(text: str) -> View | None:
     """Returns the decoded view, or None if it equals the text."""
     parts: list[str] = []
     offsets = array("q")
+    known: dict[str, str] = {}
     position = 0
     changed = False
     for match in _ESCAPED.finditer(text):
         piece = match.group()
-        plain = _decode(piece)
+        plain = known.get(piece)
+        if plain is None:
+            plain = _decode(piece)
+            if len(known) < _KNOWN_MAX:
+                known[piece] = plain
         if plain == piece:
             continue
         changed = True
         start, end = match.span()
-        parts.append(text[position:start])
-        offsets.extend(range(position, start))
+        if start > position:
+            parts.append(text[position:start])
+            offsets.extend(range(position, start))
         parts.append(plain)
-        offsets.extend([start] * len(plain))
+        if len(plain) == 1:
+            offsets.append(start)
+        else:
+            offsets.extend([start] * len(plain))
         position = end
     if not changed:
         return None
