@@ -48,6 +48,7 @@ def test_usage_14_keys_of_the_stack_that_runs_here(tmp_path: Path, monkeypatch: 
         assert set(listed) == {"dev", "ann", "ops"}
         assert listed["ann"]["permissions"] == ["read", "write"]
         assert key not in json.dumps(listed)
+        assert cli("keys", "create", "--name", " ", code=2).stderr.startswith("error: --name is empty\n")
         assert "auditor" in cli("keys", "create", "--name", "x", "--permissions", "owner", code=2).stderr
         cli("keys", "revoke", wide["id"])
         until_now(lambda: refused(stack.grpc, wide["key"]), what="the revoked key is refused")

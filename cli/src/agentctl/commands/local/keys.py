@@ -39,6 +39,8 @@ def create(
     from agentflow_common.clock import SystemClock
     from agentflow_gateway import keys
 
+    if not name.strip():
+        raise CliError("--name is empty", fix="name the owner, as events and the audit log will")
     wanted = permissions.split(",")
     now_ms = SystemClock().now_ms()
     key_id, key = _with_store(data_dir, lambda store: keys.create(store, org, wanted, name, now_ms))

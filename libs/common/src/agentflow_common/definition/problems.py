@@ -9,7 +9,7 @@ from agentflow_common import hints
 from agentflow_common.definition import field_hints
 from agentflow_common.definition.checks.lanes import LANE_FIXES
 from agentflow_common.definition.graph_style import Authored
-from agentflow_common.definition.nodes.base import NODE_ID
+from agentflow_common.definition.nodes.base import PATTERN_WORDS
 from agentflow_common.definition.nodes.types import BODY_TYPES, NODE_TYPES, UNDO_TYPES
 from agentflow_common.json_values import kind_of
 from agentflow_common.places import Place
@@ -95,8 +95,7 @@ def _no_list(item: Any, _loc: Place) -> tuple[str, str]:
 
 def _other_text(item: Any, _loc: Place) -> tuple[str, str]:
     pattern = item["ctx"]["pattern"]
-    words = f": {_PATTERNS[pattern]}" if pattern in _PATTERNS else ""
-    return f"{item['input']!r} is not valid here", f"must match {pattern}{words}"
+    return f"{item['input']!r} is not valid here", PATTERN_WORDS.get(pattern, f"write a text that matches {pattern}")
 
 
 def _other_type(item: Any, _loc: Place) -> tuple[str, str]:
@@ -118,7 +117,6 @@ _EXPLANATIONS: Final[dict[str, Callable[[Any, Place], tuple[str, str]]]] = {
     "model_attributes_type": _no_mapping,
     "tuple_type": _no_list,
 }
-_PATTERNS: Final = {NODE_ID: "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"}
 
 
 _NO_MAPPING: Final = ("dict_type", "model_type", "model_attributes_type")

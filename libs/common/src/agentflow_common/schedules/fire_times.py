@@ -177,7 +177,7 @@ class Cron:
         if len(fields) not in {5, 6}:
             raise ValueError(
                 f"{text!r} has {len(fields)} fields: write five (minute hour day month weekday), or six with the "
-                "second first; a year is said by `start_at` and `end_at`"
+                "second first; for a year use `start_at` and `end_at`"
             )
         try:
             CronSim(text, datetime(2000, 1, 1))  # noqa: DTZ001  (local time by design)

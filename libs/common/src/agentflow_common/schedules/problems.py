@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from agentflow_common import hints
+from agentflow_common.definition.nodes.base import PATTERN_WORDS
 from agentflow_common.errors import Problem
 from agentflow_common.places import Lines, Place, with_line
 from agentflow_common.schedules.field_types import DAY_MS
@@ -50,7 +51,7 @@ def explained(item: Any, lines: Lines | None, fields: Mapping[str, Sequence[str]
     elif item["type"] == "missing":
         message, fix = f"the field {path[-1]!r} is missing", f"add `{path[-1]}:`"
     elif item["type"] == "string_pattern_mismatch":
-        message, fix = f"{item['input']!r} is not valid here", f"must match {item['ctx']['pattern']}"
+        message, fix = f"{item['input']!r} is not valid here", PATTERN_WORDS[item["ctx"]["pattern"]]
     elif item["type"] == "literal_error":
         message = f"{message}, got {item['input']!r}"[:200]
         otherwise = "or a range, mon-fri" if "weekdays" in path else hints.meant(item)
