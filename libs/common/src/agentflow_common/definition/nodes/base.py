@@ -12,8 +12,8 @@ WORKFLOW_REF: Final = r"^[A-Za-z_][A-Za-z0-9_-]{0,63}(@[A-Za-z0-9_.-]{1,64})?$"
 _NAME_WORDS: Final = "1 to 64 letters (a to z), digits, '_' or '-', and no digit first"
 PATTERN_WORDS: Final = {  # what an author reads of a pattern
     NODE_ID: f"write {_NAME_WORDS}",
-    PROMPT_REF: "write the name of a prompt (letters, digits, '_', '.' or '-'), and if you want `@` with a version or a label",
-    WORKFLOW_REF: f"write the name of a workflow ({_NAME_WORDS}), and if you want `@` with a version or a label",
+    PROMPT_REF: "write the name of a prompt (letters, digits, '_', '.' or '-'), or NAME@VERSION, or NAME@LABEL",
+    WORKFLOW_REF: f"write the name of a workflow ({_NAME_WORDS}), or NAME@VERSION, or NAME@LABEL",
 }
 NODES_MAX: Final = 20_000
 ITERATIONS_MAX: Final = 1_000
