@@ -24,7 +24,7 @@ LOAD ?=
 	dev-up dev-down status logs simulate fuzz backup migrate-up k8s-deploy install-cli clean
 
 help: ## what there is
-	@grep -hE '^[a-z][a-z-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z][a-z0-9-]*:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## install everything into .venv (needs Python 3.11+ alone)
 

@@ -13,7 +13,7 @@ SCORE = {"type": "number", "minimum": 0, "maximum": 1}
 
 flow = (
     Workflow("code_review")
-    .description("Reviews a Python file, mends what can be mended, and repeats until its quality suffices")
+    .description("Reviews a Python file, fixes what can be fixed, and repeats until its quality suffices")
     .input("path", "string", description="A Python file below one of the worker's file roots")
     .input("quality_threshold", "number", default=0.9, description="Enough, from 0 to 1")
     .tool("read", "file.read", path="state.path")

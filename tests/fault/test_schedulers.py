@@ -206,7 +206,7 @@ async def test_a_scheduler_that_was_cut_off_is_replaced_and_steps_back(fleet: Fl
 
 
 async def _replaced_and_back(
-    fleet: Fleet, what: str, hurt: Callable[[ServiceProcess], None], mend: Callable[[ServiceProcess], None]
+    fleet: Fleet, what: str, hurt: Callable[[ServiceProcess], None], repair: Callable[[ServiceProcess], None]
 ) -> None:
     """It is hit amid the work, so it wakes with decisions that it has not written: the fence refuses them."""
     fleet.start("a")
@@ -216,7 +216,7 @@ async def _replaced_and_back(
     hurt(fleet.processes["a"])
     replaced_s = await fleet.until_held({"b": subjects.SHARDS})
     await fleet.check(runs)
-    mend(fleet.processes["a"])
+    repair(fleet.processes["a"])
     back_s = await fleet.until_held({"a": HALF, "b": HALF})
     runs += await fleet.submit(300)
     await fleet.check(runs)

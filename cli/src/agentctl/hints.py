@@ -1,4 +1,4 @@
-"""Groups of commands that name the right group for a command that was looked for in the wrong one."""
+"""Groups of commands. The error for an unknown command names the group that has it."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ def test_a_definition_survives_its_canonical_form() -> None:
         ("- id: analyze", "- id: analyze\n      condition: nope.output == 1", "condition", "'nope'", "the steps are"),
         ("{from: ingest, to: analyze}", "{from: ingest}", "line 16", "'to' is missing", "add `to:`"),
         ("{from: ingest, to: analyze}", "{from: ingest, to: ingest}", "line 16", "points at itself", "remove"),
-        ("version: 2", "version: 2\nversion: 3", "line 3", "stands twice", "remove one"),
+        ("version: 2", "version: 2\nversion: 3", "line 3", "appears twice", "remove one"),
         ("name: document_analysis", "name: : x", "line 1", "not YAML", ""),
         ("  nodes:", "\tnodes:", "line 7", "not YAML", "indentation"),
     ],

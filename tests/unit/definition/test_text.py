@@ -54,7 +54,7 @@ def test_engine_07_problems_in_json_name_their_line() -> None:
     ("text", "told"),
     [
         ('{"a": "\\ud83d"}', "line 1: a text holds half of a surrogate pair"),
-        ('{"a": 1,\n"\\u0061": 2}', "line 2: the key 'a' stands twice"),
+        ('{"a": 1,\n"\\u0061": 2}', "line 2: the key 'a' appears twice"),
         ('{"a": ' + "[" * 70 + "]" * 70 + "}", "nested deeper than 60"),
         ("a: .nan", "line 1: .nan is not a JSON number"),
         ("a: -.INF", "is not a JSON number"),

@@ -96,7 +96,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"tags": "a"}, '"a" is not a list and "a" is not null'),
     ({"tags": ["a", 5]}, "[1] 5 is not a text"),
     ({"address": {"street": "s"}}, "the field 'zip' is missing"),
-    ({"address": {"street": "s", "zip": "123456"}}, "zip: it has 6 characters, 5 are the most"),
+    ({"address": {"street": "s", "zip": "123456"}}, "zip: it has 6 characters; at most 5 are allowed"),
     ({"address": {"street": "s", "zip": "1", "lines": [5]}}, "lines: [0] 5 is not a text"),
 ]  # fmt: skip
 

@@ -133,7 +133,7 @@ def test_a_condition_that_goes_through_lists_is_bounded() -> None:
     ("text", "told"),
     [
         ("{{a.b.c + 1}}", "null has no field 'c'"),
-        ("{{a.x}}", "there is no field 'x'; `| default(...)` goes behind one that may be missing"),
+        ("{{a.x}}", "there is no field 'x'; write `| default(...)` after a name that may be missing"),
         ("{{a.xs[3]}}", "the list has no item 3"),
         ("text {{a.t.x}}", "a text has no field 'x'"),
         ("{{nothing}}", "'nothing' is undefined"),

@@ -128,7 +128,7 @@ def test_a_paused_lane_and_a_rate_are_told_apart_from_a_full_one() -> None:
     rated = lane(config=LaneConfig(limit=9, rate_per_s=0.5), tat_us=(NOW + 2000) * 1000)
     found = waiting_of(QUEUED, lanes={"acme": rated})
     assert (found.kind, found.until) == ("rate", NOW + lane_fold.rate_wait_us(rated, NOW) // 1000)
-    assert found.text == "lane acme lets 30 in a minute begin, the next one in 2 s, number 2 of 2 in the queue"
+    assert found.text == "lane acme starts at most 30 in a minute, the next one in 2 s, number 2 of 2 in the queue"
 
 
 def test_a_pause_by_a_pattern_names_it_and_why() -> None:

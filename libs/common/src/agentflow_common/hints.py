@@ -1,4 +1,4 @@
-"""Hints for what an author wrote: known names like an unknown one, and pydantic's errors in plain words. Pure."""
+"""Hints for authors: the known names that are near an unknown one, and pydantic's errors in plain words. Pure."""
 
 from __future__ import annotations
 

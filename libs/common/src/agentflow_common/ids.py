@@ -1,4 +1,4 @@
-"""Identifiers: time-ordered random ones for what is new, derived ones where repeating must give the same."""
+"""Identifiers: random ones in the order of time for new things, and derived ones that a repetition makes again."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Ending background tasks for sure, and trying work again for a while.
 
 On Python 3.11 `asyncio.wait_for` returns its result, and forgets the cancellation, when both come in one turn of the
-loop (python/cpython#86296, fixed in 3.12), and nats-py waits by it. A task that was cancelled once may therefore go
-on; so cancel until it has ended.
+loop (python/cpython#86296, fixed in 3.12). nats-py waits with it. So a task that was cancelled once may go on: cancel
+until it has ended.
 """
 
 from __future__ import annotations

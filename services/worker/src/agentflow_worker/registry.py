@@ -315,7 +315,7 @@ class Registry:
 
 @cache
 def _offered() -> tuple[EntryPoint, ...]:
-    """Reads what all installed packages say of themselves, which takes some milliseconds."""
+    """Reads the entry points of all installed packages, which takes some milliseconds."""
     return tuple(entry_points(group=ENTRY_POINT_GROUP))
 
 

@@ -27,7 +27,7 @@ def init(
         raise CliError(f"{folder}: is a file", fix="name a folder")
     there = [name for name in (*FILES, SCHEMA) if (folder / name).exists()]
     if there:
-        raise CliError(f"{folder} has {', '.join(there)} already", fix="name a new folder: nothing is written over")
+        raise CliError(f"{folder} has {', '.join(there)} already", fix="name a new folder: no file is overwritten")
     name = project_name(folder)
     for file in FILES:
         text = (TEMPLATE / file).read_text("utf-8").replace(MARK, name)

@@ -158,7 +158,7 @@ class _Json:
         while sign != "}":
             name, line = self._text(sign), self._line
             if name in seen:
-                raise _bad(self._source, f"line {line}", f"the key {name!r} stands twice", "remove one")
+                raise _bad(self._source, f"line {line}", f"the key {name!r} appears twice", "remove one")
             seen.add(name)
             self._next()
             self._value(self._next(), (*path, name))
@@ -214,7 +214,7 @@ def _walk(node: Any, path: Place, lines: dict[Place, int], source: str) -> None:
                 fix = 'put quotes around a template: "{{name}}"' if isinstance(key, yaml.MappingNode) else "quote it"
                 raise _bad(source, f"line {key.start_mark.line + 1}", "a key must be a plain word", fix)
             if name in seen and name != "<<":
-                raise _bad(source, f"line {key.start_mark.line + 1}", f"the key {name!r} stands twice", "remove one")
+                raise _bad(source, f"line {key.start_mark.line + 1}", f"the key {name!r} appears twice", "remove one")
             seen.add(name)
             _walk(value, (*path, name), lines, source)
             lines[(*path, name)] = key.start_mark.line + 1

@@ -1,10 +1,12 @@
-"""Where nats-server keeps an atomic batch until it is whole: in memory.
+"""Keeps the atomic batches that nats-server is still receiving in memory.
 
 With replicas the server stages batches in memory. Alone it stages each in files of its own (two synced files, two
 synced folders, a dozen removals), which costs ten times what the batch's one sync in the log costs. Here the folder of
-these files is a link to a RAM disk. What is acknowledged is in the log, synced as before. A batch that stands in the
-log in part is completed by the server from its files when it was killed. After a loss of power they are gone, and
-`mend` takes the part out again before anybody can connect: it was not acknowledged, and reads wait for whole batches.
+these files is a link to a RAM disk. What is acknowledged is in the log, synced as before.
+
+A server that was killed may leave a part of a batch in the log. It completes the batch from its files when it starts.
+After a loss of power the files are gone. Then `repair` removes the part before a client can connect. The part was not
+acknowledged, and reads wait for whole batches.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class Staging:
         if home is not None and not home.is_dir():
             since_ms = int(time.time() * 1000)
             with private() as server, ThreadPoolExecutor(1) as thread:  # the caller's own thread may run a loop
-                removed = thread.submit(asyncio.run, mend(server.url, since_ms)).result()
+                removed = thread.submit(asyncio.run, repair(server.url, since_ms)).result()
             if removed:
                 log.warning("a batch of %d messages that was cut off was taken out of the log", removed)
             os.sync()  # under the default flush, too: the file that asked for it goes now
@@ -152,7 +154,7 @@ def _write_synced(path: Path, text: str) -> None:
 # --- what a loss of power leaves ---
 
 
-async def mend(url: str, since_ms: int) -> int:
+async def repair(url: str, since_ms: int) -> int:
     """Takes a batch that is not whole out of the end of the log; how many messages. Only while nobody else connects.
 
     since_ms: when the server started.

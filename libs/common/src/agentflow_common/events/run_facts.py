@@ -137,7 +137,7 @@ class SlotRefused(AttemptFact, frozen=True, tag="slot.refused"):
 
 
 class StepStarted(AttemptFact, frozen=True, tag="step.started"):
-    """A worker runs the attempt and it takes long enough to be worth a word."""
+    """A worker runs the attempt, which takes so long that the worker reports its start."""
 
     worker: str
 

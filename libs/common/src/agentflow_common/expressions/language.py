@@ -224,7 +224,7 @@ class Condition:
             raise ExpressionError(f"not a CEL expression: {text!r}: {detail}") from error
         depth = _macro_depth(text)
         if depth > len(_MACRO_VALUES_MAX):
-            raise ExpressionError(f"{text!r}: lists are gone through inside each other {depth} deep, the limit is 2")
+            raise ExpressionError(f"{text!r} has loops over lists inside each other, {depth} deep; the limit is 2")
         self._values_max = _MACRO_VALUES_MAX[depth - 1] if depth else 0
 
     @property
@@ -239,8 +239,8 @@ class Condition:
         """Returns the condition's boolean. Raises ExpressionError if it fails or gives another type."""
         if self._values_max and _count(dict(variables), self._values_max) > self._values_max:
             raise ExpressionError(
-                f"condition {self.text!r} goes through lists where more than {self._values_max:,} values are in sight: "
-                "let a step compute what it asks"
+                f"condition {self.text!r} loops over lists and has more than {self._values_max:,} values: "
+                "compute the value in a step before it"
             )
         given = _within_64_bits(variables)
         try:

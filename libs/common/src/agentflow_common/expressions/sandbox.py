@@ -114,7 +114,7 @@ class NullPart(Absent):
     stands_for_null = True
 
 
-_BEHIND: Final = "; `| default(...)` goes behind one that may be missing"
+_BEHIND: Final = "; write `| default(...)` after a name that may be missing"
 
 
 def lookup(value: Any, part: Any) -> Any:  # noqa: PLR0911  (one for each kind of value)

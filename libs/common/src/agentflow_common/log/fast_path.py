@@ -1,10 +1,10 @@
-"""The hot path between nats-py and the event log: of a scheduler's processor time the client took a third (ADR 0001).
+"""The hot path between nats-py and the event log. The client took a third of a scheduler's processor time (ADR 0008).
 
 nats-py reads a message with two regular expressions, parses its headers, makes a `Msg`, puts it into a queue, and a
 task takes it out; to publish, it checks and copies every header. A message of a subscription made by `hand_over` goes
 from the buffer to its callback in one step, and headers are parsed when somebody asks for them. `send` writes the line
-that `Client.publish` would. Every unusual case (another kind of message, a connection that is down, a value that
-would have to be cleaned) is left to nats-py, and with any other `Client` all of it is: only the time differs.
+that `Client.publish` would. nats-py does every unusual case: another kind of message, a connection that is down, a
+value that would have to be cleaned. It does everything for any other `Client`. Only the time differs.
 """
 
 from __future__ import annotations

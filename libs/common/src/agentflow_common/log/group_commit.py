@@ -4,8 +4,8 @@ Under fsync each single append costs the server a sync; an atomic batch costs on
 its own (1 to 2 ms of the server; more where it is staged on disk, see embedded/batch_staging.py). So a few appends go
 out as single publishes. The group waits for more as long as each pass of the loop brings more.
 
-Entries need a message id (or a fence): a group that was refused, or whose outcome is unknown, fails for all that wait
-in it, and each then repeats its own entry, which the id makes harmless.
+Entries need a message id (or a fence). A group that was refused, or whose outcome is unknown, fails for all that wait
+in it. Each then repeats its own entry, which the id makes harmless.
 """
 
 from __future__ import annotations

@@ -249,7 +249,7 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
         following = f"the next one {_in(until, around.now_ms)}"
-        text = f"lane {step.lane} lets {rate_text(lane.rate_per_s or 0)} begin, {following}{where}"
+        text = f"lane {step.lane} starts at most {rate_text(lane.rate_per_s or 0)}, {following}{where}"
         return Waiting(key, "rate", text, step.lane, until, step.scheduled_at)
     holders = [slot for slot in lane.holders.values() if around.visible_org in {"", slot.org}]
     named = ", ".join(f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX])

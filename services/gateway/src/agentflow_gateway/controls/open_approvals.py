@@ -1,4 +1,4 @@
-"""The open approvals of an org. The table says which runs to look at, each run's log how the approval stands."""
+"""The open approvals of an org. The table names the runs that may have one; the log of a run has its state."""
 
 from __future__ import annotations
 

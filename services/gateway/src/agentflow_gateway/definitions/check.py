@@ -1,4 +1,4 @@
-"""Checks definitions: parses them, looks up their prompts, tools and subworkflows. Nothing is stored before."""
+"""Checks definitions: parses them, looks up their prompts, tools and subworkflows. Stores only what passed."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from agentflow_common.events import StepError
 from agentflow_scheduler.runs.run import Run
 
 ENGINE_ERROR: Final = "engine_error"
-ENDING_LOST_TEXT: Final = "the run was being ended for an error of the engine when its scheduler stopped"
+ENDING_LOST_TEXT: Final = "the scheduler stopped while it ended the run because of an error of the engine"
 FAULTS_MAX: Final = 12  # steps of one run that may fail in one turn because of the engine; one more fails the run
 
 

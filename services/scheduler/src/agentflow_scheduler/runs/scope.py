@@ -99,7 +99,7 @@ def _bound(refs: Iterable[BlobRef]) -> None:
     if size > LOOK_BYTES_MAX:
         raise ExpressionError(
             f"this looks into {size:,} bytes that are stored out of line, and at most {LOOK_BYTES_MAX:,} are taken at "
-            "once: let a step compute what is asked of them"
+            "once: compute the value in a step before it"
         )
 
 

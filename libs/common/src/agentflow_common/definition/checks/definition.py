@@ -138,7 +138,7 @@ def _edges(definition: Definition, index: dict[str, int]) -> Iterator[Finding]:
         if edge.source == edge.target and edge.max_iterations is None and definition.graph is None:
             yield here, f"{edge.source!r} points at itself", "remove the edge, or give it `max_iterations`"
         if (edge.source, edge.target) in seen:
-            yield here, f"the edge {edge.source} -> {edge.target} stands twice", "remove one"
+            yield here, f"the edge {edge.source} -> {edge.target} appears twice", "remove one"
         if edge.max_iterations is not None and edge.condition is None and definition.graph is None:
             yield here, "a back edge without a condition is taken until its bound", "add `condition:`"
         seen.add((edge.source, edge.target))

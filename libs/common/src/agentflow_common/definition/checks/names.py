@@ -71,11 +71,11 @@ def condition_findings(
         yield _minus(place, hyphened)
         return
     for name in unknown:
-        yield place, f"there is no function {name!r} in conditions", "let a step compute what it would"
+        yield place, f"there is no function {name!r} in conditions", "compute the value in a step before it"
     read = expressions.condition_steps(text)
     for name in read:
         if name not in steps and name not in names:
-            yield place, f"the condition speaks of {name!r}, and there is no such node", suggest(name, steps)
+            yield place, f"the condition names {name!r}, but there is no such node", suggest(name, steps)
     for name in expressions.condition_variables(text):
         if name in read or name in names or name in inputs:
             continue

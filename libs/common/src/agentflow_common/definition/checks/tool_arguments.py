@@ -207,10 +207,10 @@ def _bounds(schema: dict[str, Any], value: Any) -> str:
     unit = "characters" if isinstance(value, str) else "items"
     for keyword in ("minLength", "minItems"):
         if length is not None and keyword in schema and length < schema[keyword]:
-            return f"it has {length} {unit}, {schema[keyword]} are the least"
+            return f"it has {length} {unit}; at least {schema[keyword]} are needed"
     for keyword in ("maxLength", "maxItems"):
         if length is not None and keyword in schema and length > schema[keyword]:
-            return f"it has {length} {unit}, {schema[keyword]} are the most"
+            return f"it has {length} {unit}; at most {schema[keyword]} are allowed"
     return ""
 
 

@@ -1,6 +1,6 @@
-"""Cyclomatic complexity (T.
+"""Computes cyclomatic complexity, the number of decisions plus one.
 
-J. McCabe, "A Complexity Measure", IEEE TSE 2 (4), 1976): decisions plus one.
+Source: T. J. McCabe, "A Complexity Measure", IEEE TSE 2 (4), 1976.
 
 A decision lets control go two ways:
 

@@ -166,7 +166,7 @@ def _dict(node: ast.Dict) -> Iterator[Issue]:
         if isinstance(key, ast.Constant):
             identity = (type(key.value), key.value)
             if identity in seen:
-                yield _issue("repeated-key", key, "a key stands twice in a dictionary: the first value is lost")
+                yield _issue("repeated-key", key, "a key appears twice in a dictionary: the first value is lost")
             seen.add(identity)
 
 
