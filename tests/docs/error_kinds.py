@@ -102,6 +102,10 @@ ENGINE: Final = {
         "More attempts wait for a keyed lane than it may hold.",
         "Raise the lane's limit, or submit fewer runs at a time.",
     ),
+    "ended": (
+        "The run ended at an `end` node that says so.",
+        "Look at the message, which the workflow's author wrote.",
+    ),
     "idle_chain": (
         "1,000 runs in a row continued as new ones and did nothing.",
         "Correct the condition of the `continue_as_new` node.",

@@ -19,7 +19,7 @@ from tests.support.paths import ROOT
 
 PAGE = (ROOT / "docs/errors.md").read_text()
 # Types that are put together when a step fails, or that come from errors of other parts.
-COMPOSED = {"child_failed", "child_cancelled", "cancelled", "invalid_state", "timeout", "heartbeat_timeout"}
+COMPOSED = {"child_failed", "child_cancelled", "cancelled", "ended", "invalid_state", "timeout", "heartbeat_timeout"}
 
 
 def own_classes(module: object) -> set[str]:

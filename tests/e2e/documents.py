@@ -36,6 +36,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "agent": {"question": "How many boats came in?"},
     "all_customers": {"customers": ["ann", "bob"], "round": 999, "pause": "10ms"},
     "analyse_all": {"pages": PAGES},
+    "answer": {"question": "How many boats came in?"},
     "book_trip": {"trip": {"to": "Lisbon"}},
     "code_review": {"path": "examples/data/orders.py"},
     "conditional": {"content": "harbour.jpg: photograph of three boats at dusk"},

@@ -32,8 +32,9 @@ def check_run(logs: Logs, key: EntityKey) -> None:
     offered = Counter((e.step, e.attempt) for e in decisions if isinstance(e, ev.StepScheduled))
     assert all(count == 1 for count in offered.values()), offered
     _check_parts(key, log)
+    _check_end_nodes(submitted_in(log).definition, decisions)
     assert impossible_events(log) == []
-    submitted = next(event for _, event in log if isinstance(event, ev.RunSubmitted))
+    submitted = submitted_in(log)
     assert sum(isinstance(event, ev.RunSubmitted) for _, event in log) == 1
     if submitted.parent is not None and not getattr(ends[0], "continued_as", ""):
         above = logs[subjects.key_of("o", submitted.parent.run)]
@@ -44,6 +45,28 @@ def check_run(logs: Logs, key: EntityKey) -> None:
     check_children(logs, key)
     check_undone_first(logs, key)
     check_continued(logs, key)
+
+
+def submitted_in(log: Log) -> ev.RunSubmitted:
+    return next(event for _, event in log if isinstance(event, ev.RunSubmitted))
+
+
+def _check_end_nodes(definition: dict[str, Any], decisions: Sequence[ev.Decision]) -> None:
+    """After an `end` step nothing begins, and the run has its output."""
+    ends = {n["id"]: n.get("config", {}) for n in definition["dag"]["nodes"] if n["type"] == "end"}
+    at = next(
+        (i for i, e in enumerate(decisions)
+         if isinstance(e, ev.StepResolved) and node_of(e.step) in ends and e.status == "completed"), None,
+    )  # fmt: skip
+    if at is None:
+        return
+    begun = [e.step for e in decisions[at:] if isinstance(e, (*_BEGINS, ev.StepSkipped)) and not e.step.endswith(UNDO)]
+    assert not begun, f"{begun} began after the end"
+    config = ends[node_of(decisions[at].step)]  # type: ignore[attr-defined]
+    if isinstance(decisions[-1], ev.RunCompleted) and "output" in config:
+        assert decisions[-1].output.value == config["output"]
+    if config.get("status") == "cancelled":
+        assert not isinstance(decisions[-1], ev.RunCompleted)
 
 
 def _check_parts(key: EntityKey, log: Log) -> None:

@@ -44,9 +44,33 @@ def nested_definition() -> dict[str, Any]:
     return parse_dict({"name": "nested", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
 
 
+def early_definition() -> dict[str, Any]:
+    """One that ends early, in one of three ways, beside a step and a subworkflow that are cancelled then."""
+    undo = {"type": "function", "config": {"function_name": "undo"}}
+    sub = {"type": "subworkflow", "config": {"workflow": "child", "inputs": {"n": "{{n}}"}}}
+    nodes = [
+        {"id": "one", "type": "function", "config": WORK, "compensate_with": undo},
+        {"id": "inner", **sub},
+        {"id": "slow", "type": "function", "config": WORK, "policy": {"on_failure": "continue"}},
+        {"id": "after", "type": "function", "config": WORK, "depends_on": ["slow"]},
+        *(ended(f"as_{status}", status, ["one"], f"one.output.n % 3 == {at}")
+          for at, status in enumerate(("completed", "failed", "cancelled"))),
+    ]  # fmt: skip
+    return parse_dict({"name": "early", "inputs": {"n": {"type": "any"}}, "dag": {"nodes": nodes}}).canonical()
+
+
+def ended(name: str, status: str, after: list[str], condition: str = "true") -> dict[str, Any]:
+    """A node that ends the run."""
+    config: dict[str, Any] = {"status": status}
+    if status == "completed":
+        config["output"] = {"ended": name}
+    return {"id": name, "type": "end", "config": config, "depends_on": after, "condition": condition}
+
+
 def subworkflows() -> dict[str, Any]:
     """Definitions that a run may start, by reference."""
-    return {"child": child_definition(), "again": again_definition(), "nested": nested_definition()}
+    return {"child": child_definition(), "again": again_definition(), "nested": nested_definition(),
+            "early": early_definition()}  # fmt: skip
 
 
 @st.composite
@@ -59,7 +83,7 @@ def nodes(draw: st.DrawFn, name: str) -> dict[str, Any]:  # noqa: PLR0912
     }
     node: dict[str, Any] = {"id": name, "type": kind, "policy": policy}
     work = draw(st.sampled_from(["function", "function", "subworkflow"]))
-    sub = {"workflow": draw(st.sampled_from(["child", "again", "nested"])), "inputs": {"n": 1}}
+    sub = {"workflow": draw(st.sampled_from(["child", "again", "nested", "early"])), "inputs": {"n": 1}}
     config = WORK if work == "function" else sub
     if kind in {"function", "map", "loop", "subworkflow"}:
         if draw(st.integers(0, 3)) == 0:
@@ -153,6 +177,9 @@ def workflows(draw: st.DrawFn) -> dict[str, Any]:
             "condition": "go",
             "config": {"inputs": {"go": False}},
         }
+    if draw(st.integers(0, 3)) == 0:
+        status = draw(st.sampled_from(["completed", "failed", "cancelled"]))
+        listed.insert(draw(st.integers(0, count)), ended("stop", status, draw(st.sampled_from([[], ["n0"]]))))
     found: dict[str, Any] = {"name": "w", "inputs": {"go": {"type": "boolean", "default": True}},
                              "dag": {"nodes": listed, "edges": edges}}  # fmt: skip
     return found

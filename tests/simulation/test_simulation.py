@@ -122,6 +122,8 @@ SOON = {
     "undone_before_children": 1,
     "ended_before_children": 1,
     "goes_on_beside_others": 9,
+    "end_forgotten": 25,
+    "beside_the_end": 9,
 }
 
 

@@ -87,6 +87,22 @@ def goes_on_beside_others() -> list[Change]:
     return [(continuation, "has_others", lambda *_: False)]
 
 
+def end_forgotten() -> list[Change]:
+    """A run that has come to an `end` node, and waits for its subworkflows or crashes, goes on."""
+    return [(machine, "ended_by", lambda *_: "")]
+
+
+def beside_the_end() -> list[Change]:
+    """A run that ends early leaves what runs beside it."""
+    real = ending.close_all
+
+    def close_all(run: Any, out: Any, *rest: Any) -> None:
+        if not out.end:
+            real(run, out, *rest)
+
+    return [(ending, "close_all", close_all)]
+
+
 def concurrency_ignored() -> list[Change]:
     """A map offers all its items at once."""
     real = expansion._room
@@ -265,4 +281,5 @@ ALL: tuple[Callable[[], list[Change]], ...] = (
     total_time_retried, timers_left_out, tried_again_unasked,
     window_leaks, fired_again, slot_kept_in_pause, successors_go_on,
     undone_before_children, ended_before_children, late_effects_forgotten, goes_on_beside_others,
+    end_forgotten, beside_the_end,
 )  # fmt: skip

@@ -48,15 +48,26 @@ def children() -> dict[str, dict[str, Any]]:
         ],
         "edges": [{"from": "first", "to": "inner"}],
     }
+    early = {
+        "nodes": [
+            _function("first", compensate_with=_UNDO),
+            {"id": "inner", "type": "subworkflow", "config": {"workflow": "child"}},
+            _function("beside"),
+            _function("after", depends_on=["beside"]),
+            {"id": "stop", "type": "end", "depends_on": ["first"], "config": {"output": {"early": True}}},
+        ]
+    }
     listed: list[dict[str, Any]] = [
         {"name": "child", "dag": child},
         {"name": "again", "inputs": {"go": {"type": "boolean", "default": True}}, "dag": again},
         {"name": "nested", "dag": nested},
+        {"name": "early", "dag": early},
     ]  # fmt: skip
     return {found["name"]: parse_dict(found).canonical() for found in listed}
 
 
 CHILDREN = children()
+_CALLED = ("child", "again", "nested")
 
 
 def _policy(rng: random.Random, kind: str) -> dict[str, Any]:
@@ -76,7 +87,7 @@ def _policy(rng: random.Random, kind: str) -> dict[str, Any]:
 def _work(rng: random.Random) -> dict[str, Any]:
     kind = rng.choice(["function", "function", "tool", "subworkflow"])
     if kind == "subworkflow":
-        return {"type": kind, "config": {"workflow": rng.choice(list(CHILDREN))}}
+        return {"type": kind, "config": {"workflow": rng.choice(_CALLED)}}
     return {"type": kind, "config": {"function_name": "f"} if kind == "function" else {"tool_name": "t"}}
 
 
@@ -87,7 +98,7 @@ def _node(rng: random.Random, name: str, kind: str) -> dict[str, Any]:  # noqa: 
         if rng.random() < 0.3:
             node["policy"]["heartbeat_ms"] = 1500
     elif kind == "subworkflow":
-        node["config"] = {"workflow": rng.choice(list(CHILDREN)), "inputs": {}}
+        node["config"] = {"workflow": rng.choice(_CALLED), "inputs": {}}
         if rng.random() < 0.4:
             node["compensate_with"] = _UNDO
     elif kind == "map":
@@ -150,6 +161,7 @@ def definition(rng: random.Random) -> dict[str, Any]:
         edges[:] = [edge for edge in edges if edge["to"] != f"n{count - 1}" or rng.random() < 0.5]
         nodes[-1] = {"id": f"n{count - 1}", "type": "continue_as_new", "condition": "go",
                      "config": {"inputs": {"go": False}}}  # fmt: skip
+    _end_early(rng, nodes)
     back = [_back(rng, count) for _ in range(rng.choice([0, 1, 1, 2]))] if count > 1 else []
     while back:
         try:
@@ -160,6 +172,22 @@ def definition(rng: random.Random) -> dict[str, Any]:
         else:
             return with_back
     return found
+
+
+def _end_early(rng: random.Random, nodes: list[dict[str, Any]]) -> None:
+    """Gives some workflows a node that ends the run, or a subworkflow that ends early."""
+    own = random.Random()
+    own.setstate(rng.getstate())
+    for node in nodes:
+        if node["type"] == "subworkflow" and own.random() < 0.3:
+            node["config"] = {"workflow": "early", "inputs": {}}
+    if own.random() < 0.8:
+        return
+    status = own.choice(["completed", "completed", "failed", "cancelled"])
+    config: dict[str, Any] = {"status": status} | ({"output": {"early": True}} if status == "completed" else {})
+    source = own.choice(nodes)["id"]
+    nodes.append({"id": "stop", "type": "end", "config": config, "depends_on": [source],
+                  "condition": f"{source}.status == 'completed'"})  # fmt: skip
 
 
 def _keyed(rng: random.Random, found: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import failing
+from afsim import early, failing
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -181,6 +181,7 @@ class Rules(RunFold):
                 if state.steps.get(undo_key(earlier), _NOBODY).status not in DECIDED:
                     self.fail(f"{key} began before {undo_key(earlier)} was over")
             return
+        early.check_begins(self, state, key)
         parent = parent_of(key)
         if parent is not None:
             if state.steps.get(parent, _NOBODY).status is not StepStatus.RUNNING:
@@ -324,7 +325,9 @@ class Rules(RunFold):
         if open_steps:
             self.fail(f"the run ended while {', '.join(open_steps[:4])} were under way")
         if isinstance(event, ev.RunCompleted):
-            if not event.continued_as:
+            if end := early.end_of(self, state):
+                early.check_completed(self, state, event, end)
+            elif not event.continued_as:
                 self._complete(state)
             return
         if isinstance(event, ev.RunFailed):

@@ -160,6 +160,8 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .edge("check", "pay", condition="!check.output.ok", max_iterations=4)
         .continue_as_new("next", items="{{items}}")
         .depends_on("check")
+        .end("stop", status="failed", error_type="refused", message="{{items}}")
+        .condition("items == []")
         .validate()
     )  # fmt: skip
     definition = parse_dict(flow.to_dict())
@@ -178,6 +180,8 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert pay.compensate_with is not None
     assert pay.compensate_with.retry.max_attempts == 9
     assert definition.dag.edges[-2].max_iterations == 4
+    stop = nodes["stop"].config
+    assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")
 
 
 def test_a_graph_is_built_as_it_is_written() -> None:

@@ -196,4 +196,5 @@ def shape(path: Place, given: Any, kind: Any) -> str:
 _FIRST: Final = {
     "tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow", "map": "over",
     "loop": "body", "wait": "duration", "signal": "signal", "approval": "message", "continue_as_new": "inputs",
+    "end": "output",
 }  # fmt: skip

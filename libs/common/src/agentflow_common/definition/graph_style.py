@@ -7,8 +7,8 @@
     max_supersteps: 20
 
 A node does one thing: `tool`, `function`, `prompt`, `workflow` (with `args`; without them it gets the shared state), or
-`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new` with their configuration. Its other fields (`policy`,
-`condition`, `lane`, `writes`, ...) stay as they are. Errors name places in the text as it was written.
+`map`, `loop`, `wait`, `signal`, `approval`, `continue_as_new`, `end` with their configuration. Its other fields
+(`policy`, `condition`, `lane`, `writes`, ...) stay as they are. Errors name places in the text as it was written.
 """
 
 from __future__ import annotations
@@ -27,10 +27,12 @@ WORKS: Final = {  # by the author's keyword: the node type, the field with the n
     "prompt": ("llm", "prompt_ref", "inputs"),
     "workflow": ("subworkflow", "workflow", "inputs"),
 }
-OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new")
+OTHERS: Final = ("map", "loop", "wait", "signal", "approval", "continue_as_new", "end")
 SHORT: Final = {"signal": "signal", "wait": "duration"}  # the field that a lone value sets
 LLM_FIELDS: Final = ("output", "max_output_tokens", "temperature")
-_VALUES: Final = frozenset({"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers"})
+_VALUES: Final = frozenset(
+    {"inputs", "tool_args", "function_args", "over", "message", "duration", "approvers", "output", "error"}
+)
 _STATE: Final = re.compile(r"state((?:\.[A-Za-z_]\w*|\[\d+\])+)\Z")
 _PART: Final = re.compile(r"\.(\w+)|(\[\d+\])")
 

@@ -28,7 +28,7 @@ _CHOICES: Final = {  # the unions of models that `type` tells apart
 }
 _NESTED: Final = ("items", "additionalProperties")
 _MANY: Final = ("anyOf", "oneOf", "allOf")
-_EMPTY: Final = ("approval", "continue_as_new")  # these need no configuration
+_EMPTY: Final = ("approval", "continue_as_new", "end")  # these need no configuration
 
 Schema = dict[str, Any]
 

@@ -28,6 +28,7 @@ from agentflow_common.runs.state import (
     StepState,
     StepStatus,
     current_key,
+    ended_by,
     node_of,
     parent_of,
 )
@@ -142,12 +143,13 @@ def _all(state: RunState, definition: Definition, around: Surroundings) -> Itera
     begun = {key: step for key, step in state.steps.items() if step.status not in SETTLED}
     waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
+    over = state.ending is not None or ended_by(state, [name for name, node in nodes.items() if node.type == "end"])
     for name, node in nodes.items():
         key = current_key(state, name)
         step = state.steps.get(key)
         if step is not None and step.status is not StepStatus.PENDING:
             continue
-        if state.ending is not None or (definition.graph is not None and key not in state.active):
+        if over or (definition.graph is not None and key not in state.active):
             continue
         before = waits[name] if definition.graph is None else []  # an active node of a graph does not wait for others
         waiting = _pending(state, key, before, around)

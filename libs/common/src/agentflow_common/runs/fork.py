@@ -245,13 +245,17 @@ def _kept(state: RunState, definition: Definition, lost: set[str]) -> dict[str, 
     """
     goes_on = {node.id for node in definition.dag.nodes if node.policy.on_failure == "continue"}
     asks = _asks(definition)
+    ends = {
+        node.id for node in definition.dag.nodes if node.type == "end"
+    }  # one that is kept would end the run at once
     kept: dict[str, StepState] = {}
     for key, step in state.steps.items():
         if key.endswith(UNDO) or parent_of(key) is not None or node_of(key) in lost:
             continue
         node = node_of(key)
         if (
-            step.status in {StepStatus.COMPLETED, StepStatus.SKIPPED}
+            (step.status is StepStatus.COMPLETED and node not in ends)
+            or step.status is StepStatus.SKIPPED
             or (step.status in {StepStatus.FAILED, StepStatus.OUTCOME_UNKNOWN} and node in goes_on)
             or (step.status is StepStatus.OUTCOME_UNKNOWN and node in asks)
         ):

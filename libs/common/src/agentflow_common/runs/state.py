@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, Final
@@ -249,6 +250,15 @@ def newest_key(state: RunState, node: str) -> str:
             break
         visit -= 1
     return visit_key(node, visit)
+
+
+def ended_by(state: RunState, ends: Iterable[str]) -> str:
+    """Returns the step of an `end` node at which the run ends, if there is one. ends: the nodes of this type."""
+    for node in ends:
+        step = state.steps.get(current_key(state, node))
+        if step is not None and step.status is StepStatus.COMPLETED:
+            return current_key(state, node)
+    return ""
 
 
 def output_of(state: RunState, key: str) -> Payload:

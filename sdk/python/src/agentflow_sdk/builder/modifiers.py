@@ -11,7 +11,7 @@ from agentflow_sdk.builder.nodes import Nodes
 from agentflow_sdk.choices import Backoff, FailOrContinue, OnTruncated, OnUnknown, Quality, RetryOptions
 from agentflow_sdk.errors import InvalidArgumentError
 
-_WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval")
+_WITHOUT_INPUTS: Final = ("map", "loop", "wait", "signal", "approval", "end")
 
 
 class Modifiers(Nodes):

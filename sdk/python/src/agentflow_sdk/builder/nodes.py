@@ -8,7 +8,7 @@ from typing import Any, Self
 from agentflow_sdk.builder import body as bodies
 from agentflow_sdk.builder.body import Body
 from agentflow_sdk.builder.checks import given, milliseconds, names, one_of
-from agentflow_sdk.choices import AnswerFormat, FailOrContinue, OnExpire, OnMax
+from agentflow_sdk.choices import AnswerFormat, EndStatus, FailOrContinue, OnExpire, OnMax
 from agentflow_sdk.errors import InvalidArgumentError
 
 
@@ -269,6 +269,35 @@ class Nodes:
             The builder.
         """
         return self._node(id, "continue_as_new", {"inputs": inputs})
+
+    def end(
+        self,
+        id: str,  # noqa: A002
+        /,
+        *,
+        status: EndStatus | None = None,
+        output: Any = None,
+        error_type: str | None = None,
+        message: str | None = None,
+    ) -> Self:
+        """Adds a node that ends the run early. What runs is cancelled, and nothing else begins.
+
+        Args:
+            id: The id of the node.
+            status: `completed` (default), `failed` or `cancelled`.
+            output: The run's output if it completes; None for the outputs of the workflow.
+            error_type: The type of the error of a run that fails; None for `ended`.
+            message: Why the run fails or is cancelled.
+
+        Returns:
+            The builder.
+
+        Raises:
+            InvalidArgumentError: The status is not one of these.
+        """
+        one_of(status, EndStatus, f"{id}.config.status")
+        error = given(type=error_type, message=message)
+        return self._node(id, "end", given(status=status, output=output, error=error or None))
 
     def _node(self, node_id: str, kind: str, config: dict[str, Any]) -> Self:
         return self._add(node_id, {"type": kind, "config": config})

@@ -22,7 +22,17 @@ from agentflow_common import events as ev
 from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import ACTIVE, OPEN, Ending, RunState, RunStatus, StepState, StepStatus, undoing_steps
+from agentflow_common.runs.state import (
+    ACTIVE,
+    OPEN,
+    Ending,
+    RunState,
+    RunStatus,
+    StepState,
+    StepStatus,
+    ended_by,
+    undoing_steps,
+)
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.saga import effective_steps, is_undone, undo_steps
@@ -64,12 +74,20 @@ def resume(run: Run, out: RunDecisions) -> bool:
     True if there was such an ending.
     """
     run.ending_searched = True
+    if ended_by(run.state, run.plan.ends):  # completion.py goes on with it
+        return False
     for key, step in run.state.steps.items():
         node = run.node(key)
         if node is not None and fails_run(node, key, step):
             fail_run(run, out, error_of(step), key)
             return True
     return False
+
+
+def end_as_cancelled(run: Run, out: RunDecisions, reason: str) -> None:
+    """Ends the run as cancelled at a step of its own. Its steps are compensated first."""
+    close_all(run, out, reason)
+    _begin(run, out, Ending(str(RunStatus.CANCELLED), (), reason=reason))
 
 
 # --- a cancel ---

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from agentflow_common.runs.state import StepState, StepStatus, child_key, current_key, parent_of
+from agentflow_common.runs.state import StepState, StepStatus, child_key, current_key, ended_by, parent_of
 from agentflow_scheduler.runs.plan import PlanNode
 from agentflow_scheduler.runs.run import EXTERNAL, HOLDS_SLOT, IN_FLIGHT, Run, is_begun, is_undo
 from agentflow_scheduler.runs.steps.verdict import final_verdict, judge
@@ -38,7 +38,8 @@ def _invariants(run: Run) -> Iterator[Invariant]:
     yield from _statuses(run)
     yield from _flags(run)
     yield from _children(run)
-    if not (state.status.terminal or state.ending is not None or state.cancel_requested):
+    ends = state.status.terminal or state.ending is not None or state.cancel_requested
+    if not (ends or ended_by(state, run.plan.ends)):
         yield from _final_steps(run)
         yield from _beginnings(run)
         yield from _slots(run)
@@ -64,7 +65,7 @@ def _flags(run: Run) -> Iterator[Invariant]:
     state = run.state
     closed = any(s.status is StepStatus.CANCELLED and parent_of(key) is None for key, s in state.steps.items())
     ends = state.status.terminal or state.ending is not None or state.cancel_requested
-    if not (closed and ends):
+    if not (closed and (ends or ended_by(state, run.plan.ends))):
         yield Invariant("ending_lost", run.ending_lost, closed)
     yield Invariant("ending_searched", run.ending_searched and not run.ending_lost, False)
     yield Invariant("past_help", run.past_help and run.broken is None, False)

@@ -12,7 +12,8 @@ not over ends the turn:
    of loops are decided, and at last a `continue_as_new` that is due. A step that needs a value from outside, or room
    in a worker pool, waits for the next turn.
 7. Superstep: when all steps of a graph's superstep are decided, the next one begins, and the steps follow again.
-8. End: a step failed the run, or the run continues as a new one, or it waits, or nothing is left and it completes.
+8. End: a step failed the run, or it ends at an `end` node, or it continues as a new one, or it waits, or nothing is
+   left and it completes.
 
 Each decision is folded into the state as it is taken. The decisions are returned in order, with the facts for other
 entities that go out together with them. The machine is driven by the state and not by single events. So after a crash,
@@ -29,17 +30,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentflow_common import events as ev
-from agentflow_common.errors import InvalidError
-from agentflow_common.events import Payload, StepError
+from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import OPEN, RunStatus, by_reference
-from agentflow_scheduler.runs import back_edges, chain, continuation, ending, graph
+from agentflow_common.runs.state import OPEN, RunStatus, ended_by
+from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, graph
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext, unbounded
 from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, StepFault
 from agentflow_scheduler.runs.run import Run
-from agentflow_scheduler.runs.scope import NeedBlob, at_field, fitting, gathered
-from agentflow_scheduler.runs.steps import advance, lane_slots, subworkflows
-from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
+from agentflow_scheduler.runs.scope import NeedBlob
+from agentflow_scheduler.runs.steps import advance, lane_slots
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> RunDecisions:
@@ -118,9 +117,10 @@ def _pause(run: Run, out: RunDecisions) -> None:
 
 def _advance(run: Run, out: RunDecisions) -> None:
     waiting: dict[str, None] = {}  # steps that can't be decided now, for want of a value or of room in a pool
+    out.end = ended_by(run.state, run.plan.ends)
     try:
         _advance_steps(run, out, waiting)
-        while run.plan.graph is not None and not (run.undecided_count or out.failure or out.successor):
+        while run.plan.graph is not None and not (run.undecided_count or out.failure or out.successor or out.end):
             if run.state.status.terminal or not graph.begin_superstep(run, out):
                 break
             _advance_steps(run, out, waiting)
@@ -129,6 +129,8 @@ def _advance(run: Run, out: RunDecisions) -> None:
     out.at = ""
     if out.failure is not None:
         ending.fail_run(run, out, *out.failure)
+    elif out.end:
+        completion.end_early(run, out)
     elif out.successor:
         continuation.finish(run, out)
     elif run.undecided_count and not waiting and run.ending_searched and not _goes_on(run, out):
@@ -137,7 +139,7 @@ def _advance(run: Run, out: RunDecisions) -> None:
         _emit_waiting(run, out)
         chain.extend(run, out)
     elif not ending.waits_for_children(run, out):
-        _complete(run, out)
+        completion.complete(run, out)
 
 
 def _goes_on(run: Run, out: RunDecisions) -> bool:
@@ -147,8 +149,8 @@ def _goes_on(run: Run, out: RunDecisions) -> bool:
 
 
 def _advance_steps(run: Run, out: RunDecisions, waiting: dict[str, None]) -> None:
-    while (run.dirty or run.loop_exits or run.continuations) and out.failure is None and not out.successor:
-        if run.state.status.terminal:
+    while (run.dirty or run.loop_exits or run.continuations) and out.failure is None:
+        if out.successor or out.end or run.state.status.terminal:
             break
         if run.loop_exits:
             back_edges.decide_next(run, out)
@@ -176,30 +178,3 @@ def _emit_waiting(run: Run, out: RunDecisions) -> None:
         out.emit(ev.RunWaiting, steps=tuple(run.external_waits))
     elif state.status is RunStatus.WAITING and run.in_flight:
         out.emit(ev.RunResumed)
-
-
-def _complete(run: Run, out: RunDecisions) -> None:
-    state = run.state
-    try:
-        output = _output(run, out)
-        for_parent = Payload()
-        if state.parent is not None:
-            for_parent = Payload(value=fitting(out.scope.inside(output), "the run's output"))
-    except InvalidError as error:
-        error = at_field("outputs", error)
-        ending.fail_run(run, out, StepError(UNDECIDABLE, error.message, retryable=False), "")
-        return
-    out.emit(ev.RunCompleted, output=Payload(value=output), **ending.totals(state, out.now_ms))
-    subworkflows.notify_parent(run, out, for_parent, None)
-
-
-def _output(run: Run, out: RunDecisions) -> Any:
-    """Returns the run's output. Raises InvalidError, NeedBlob."""
-    plan = run.plan
-    if plan.outputs:
-        output: Any = gathered(plan.outputs, out.scope, {})
-    elif plan.graph is not None:
-        output = out.scope.shared_by_reference()
-    else:
-        output = {name: by_reference(out.scope.output(name)) for name in plan.sinks}
-    return fitting(output, "the run's output")

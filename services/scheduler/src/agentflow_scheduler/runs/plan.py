@@ -148,7 +148,8 @@ class Plan:
         for loop in loops:
             self.nodes[loop.source].back.append(loop)
         self.outputs = {name: compile_value(value, sources) for name, value in definition.outputs.items()}
-        self.sinks = [node.id for node in self.nodes.values() if node.id not in read]
+        self.ends = tuple(node.id for node in self.nodes.values() if node.kind == "end")
+        self.sinks = [name for name in self.nodes if name not in read and name not in self.ends]
 
     def gate(self, source: str, target: str) -> dependencies.Loop | None:
         """Returns the outermost loop that the edge leads out of."""

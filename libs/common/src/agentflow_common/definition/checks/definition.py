@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Set
 from typing import Any
 
+from agentflow_common.definition.checks.ends import end_findings
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import END, graph_findings
 from agentflow_common.definition.checks.lanes import lane_findings
@@ -25,6 +26,7 @@ from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
     ContinueNode,
+    EndNode,
     LoopNode,
     MapNode,
     SignalNode,
@@ -64,6 +66,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         _parts_of_steps(definition, index),
         graph_findings(definition),
         field_findings(definition),
+        end_findings(definition),
     )
     first = next(of_parts, None)
     if first is None:
@@ -187,6 +190,9 @@ class _Node:
             yield from self._wait(node)
         elif isinstance(node, ApprovalNode):
             yield from self._approval(node)
+        elif isinstance(node, EndNode):
+            yield from self._values.check((*self._here, "config", "output"), node.config.output)
+            yield from self._values.check((*self._here, "config", "error", "message"), node.config.error.message)
         elif isinstance(node, SignalNode):
             if node.config.on_timeout != "fail" and node.config.timeout_ms is None:
                 place = (*self._here, "config", "on_timeout")

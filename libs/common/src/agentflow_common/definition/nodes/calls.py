@@ -9,6 +9,7 @@ from agentflow_common.definition.nodes.types import (
     AnyNode,
     ApprovalNode,
     ContinueNode,
+    EndNode,
     FunctionNode,
     LlmNode,
     LoopNode,
@@ -63,10 +64,10 @@ def all_inputs(node: AnyNode) -> dict[str, Any]:
         return {name: value for name in ("duration", "until") if (value := getattr(config, name)) is not None}
     if isinstance(node, ApprovalNode):
         return {"message": config.message, "approvers": list(config.approvers), "escalate_to": list(config.escalate_to)}
-    if isinstance(node, SignalNode):
-        return {}
-    if isinstance(node, ContinueNode):
-        return dict(config.inputs)
+    if isinstance(node, SignalNode | ContinueNode):
+        return dict(getattr(config, "inputs", {}))
+    if isinstance(node, EndNode):
+        return {"error.message": config.error.message} | ({} if config.output is None else {"output": config.output})
     return arguments(works(node)[0])
 
 

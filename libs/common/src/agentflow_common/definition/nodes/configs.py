@@ -137,3 +137,26 @@ class ApprovalConfig(Conditional):
 
 class ContinueConfig(Conditional, Inputs):
     """Ends the run and starts a new one of the same definition with these inputs, in one append."""
+
+
+class EndError(Model):
+    """Why the run failed or was cancelled."""
+
+    type: str = Field("ended", pattern=r"^[A-Za-z_][A-Za-z0-9_.]{0,63}$", examples=["out_of_stock"])
+    """The error's type. A parent may name it in its `retry`."""
+
+    message: str = Field("", examples=["{{item}} is sold out"])
+    """What people read."""
+
+
+class EndConfig(Conditional):
+    """Ends the run early. What runs is cancelled, and nothing else begins."""
+
+    status: Literal["completed", "failed", "cancelled"] = "completed"
+    """How the run ends. Compensations run unless it completes."""
+
+    output: Any = Field(None, examples=[{"answer": "check.output.answer"}])
+    """The run's output if it completes; without it the `outputs` of the workflow."""
+
+    error: EndError = EndError()
+    """Why the run fails or is cancelled."""

@@ -10,6 +10,7 @@ from agentflow_common.definition.nodes.base import Model, NodeId
 from agentflow_common.definition.nodes.configs import (
     ApprovalConfig,
     ContinueConfig,
+    EndConfig,
     FunctionConfig,
     LlmConfig,
     LoopConfig,
@@ -24,6 +25,7 @@ from agentflow_common.definition.nodes.work import Compensation
 
 NODE_TYPES: Final = (
     "tool", "function", "llm", "subworkflow", "map", "loop", "wait", "signal", "approval", "continue_as_new",
+    "end",
 )  # fmt: skip
 BODY_TYPES: Final = NODE_TYPES[:4]
 UNDO_TYPES: Final = NODE_TYPES[:2]
@@ -213,6 +215,16 @@ class ContinueNode(NodeBase):
     """The inputs of the next run."""
 
 
+class EndNode(NodeBase):
+    """Ends the run early."""
+
+    type: Literal["end"]
+    """Ends the run early."""
+
+    config: EndConfig = EndConfig()
+    """How the run ends."""
+
+
 AnyNode = (
     ToolNode
     | FunctionNode
@@ -224,5 +236,6 @@ AnyNode = (
     | SignalNode
     | ApprovalNode
     | ContinueNode
+    | EndNode
 )
 Node = Annotated[AnyNode, Field(discriminator="type")]

@@ -21,6 +21,7 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs.state import ACTIVE, StepStatus, current_key, iteration_key, parent_of
+from agentflow_scheduler.runs import completion
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.plan import skip_reason
 from agentflow_scheduler.runs.run import Run, is_begun, is_undo
@@ -81,6 +82,8 @@ def _begin(at: StepContext) -> None:
             at.run.mark_final(at.key)
         elif at.node.kind == "continue_as_new":
             at.run.continuations[at.key] = None
+        elif at.node.kind == "end":
+            completion.begin_end(at)
         elif at.node.kind in _BEGIN:
             _BEGIN[at.node.kind](at)
         elif at.node.parallel:
