@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from benchmarks import aged, engine, lanes, recipes, waiting
+from benchmarks import aged, door, engine, lanes, recipes, waiting
 from benchmarks.output import Emit, attempt, emit, interruptible
 
 Part = Callable[[Emit, argparse.Namespace], Coroutine[Any, Any, None]]
@@ -18,6 +18,7 @@ GROUPS: dict[str, tuple[Part, ...]] = {
     "engine-long": (engine.wide, waiting.run, aged.run),
     "wfcommons": (recipes.run,),
     "lanes": (lanes.run,),
+    "door": (door.run,),
 }
 
 
