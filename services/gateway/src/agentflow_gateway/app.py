@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final
 
 import grpc
 
+from agentflow_common.connections import postgres
 from agentflow_common.errors import RetryableError
 from agentflow_common.log.blobs import Blobs
 from agentflow_common.log.streams import patiently
@@ -24,6 +26,8 @@ from agentflow_gateway.operations import dead_letters
 from agentflow_gateway.runs.projection import ApprovalProjection, Projection
 from agentflow_gateway.schedules import wiring as schedule_wiring
 from agentflow_gateway.settings import GatewaySettings
+from agentflow_gateway.store import changes
+from agentflow_gateway.store.tables import SCHEMA, Store
 from agentflow_gateway.worker_registry import Registry
 
 RECEIVE_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -38,6 +42,9 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
     settings = context.settings
     async with keys.opened(settings) as store, contextlib.AsyncExitStack() as stack:
         await keys.ensure_dev_key(store.keys, settings, context.clock.now_ms())
+        stack.push_async_callback(_settle, store, settings.shutdown_grace_s)
+        listener = changes.Listener(functools.partial(postgres.connect_one, settings, SCHEMA), store.memory)
+        await stack.enter_async_context(context.background(listener.run()))
         load = Load(context.nc, store.runs, settings)
         deps = Deps(
             nc=context.nc,
@@ -72,6 +79,13 @@ async def app(context: Context[GatewaySettings]) -> AsyncIterator[None]:
             async with asyncio.timeout(START_S_MAX):
                 await well.wait()
         yield
+
+
+async def _settle(store: Store, grace_s: float) -> None:
+    """Waits a moment for rows that are to be listed soon."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(grace_s):
+            await store.runs.settled()
 
 
 async def _serve(deps: Deps, handlers: Mapping[str, Any]) -> tuple[Any, Any, int]:

@@ -41,6 +41,7 @@ class Registry:
     def __init__(self, nc: Client) -> None:
         self._nc = nc
         self._keys: frozenset[str] = frozenset()
+        self._names: dict[str, frozenset[str]] = {}  # of `_keys`, by kind
         self._seq = 0  # of the newest entry
         self._signatures: dict[tuple[str, str], Signature] = {}
         self._fitting: set[str] = set()
@@ -49,8 +50,10 @@ class Registry:
     async def names(self, kind: str, *, fresh: bool = False) -> frozenset[str]:
         """Returns the names of a kind, `tool` or `function`. fresh: reads them again, without the cache."""
         keys = await self._read(fresh)
-        prefix = kind + "."
-        return frozenset(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
+        if kind not in self._names:
+            prefix = kind + "."
+            self._names[kind] = frozenset(key.removeprefix(prefix) for key in keys if key.startswith(prefix))
+        return self._names[kind]
 
     async def known(self) -> bool:
         return bool(await self._read(False))
@@ -114,5 +117,5 @@ class Registry:
                     self._seq, self._signatures, self._fitting = info.state.last_seq, {}, set()
             except NotFoundError:
                 self._keys = frozenset()
-            self._read_at = now
+            self._names, self._read_at = {}, now
         return self._keys

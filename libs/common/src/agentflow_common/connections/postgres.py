@@ -51,12 +51,41 @@ async def _bounded(connection: Any) -> None:
             found.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
 
 
+async def _kept(_: Any) -> None:
+    """Leaves a session as it is when its connection goes back to the pool.
+
+    No service changes a session: what a call sets, locks or listens to ends with its transaction or its connection.
+    asyncpg's own reset is a round trip for each query. A transaction that is still open is rolled back before this.
+    """
+
+
+def _arguments(settings: DatabaseSettings, schema: str) -> dict[str, Any]:
+    return {
+        "host": settings.db_host,
+        "port": settings.db_port,
+        "user": settings.db_user,
+        "password": settings.db_password or None,
+        "database": settings.db_name,
+        "ssl": tls.for_postgres(settings),
+        "server_settings": {"search_path": schema, "application_name": f"agentflow-{schema}"},
+        "timeout": CONNECT_S_MAX,
+        "command_timeout": QUERY_S_MAX,
+    }
+
+
+async def connect_one(settings: DatabaseSettings, schema: str) -> Any:
+    """Returns a connection beside the pool, for what a session keeps: a channel that it listens to."""
+    connection = await asyncpg.connect(**_arguments(settings, schema))
+    await _bounded(connection)
+    return connection
+
+
 async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
     """Returns a pool whose search path is the service's schema. Waits up to 10 s for the server.
 
     Raises UnauthenticatedError or InvalidError that names the wrong settings, without the password.
     """
-    ssl_argument = tls.for_postgres(settings)
+    arguments = _arguments(settings, schema)
     for attempt in range(_CONNECT_TRIES_MAX):
         try:
             return await Pool(
@@ -68,17 +97,10 @@ async def connect(settings: DatabaseSettings, schema: str) -> asyncpg.Pool:
                 loop=None,
                 setup=None,
                 init=_bounded,
-                host=settings.db_host,
-                port=settings.db_port,
-                user=settings.db_user,
-                password=settings.db_password or None,
-                database=settings.db_name,
-                ssl=ssl_argument,
+                reset=_kept,
                 min_size=1,
                 max_size=settings.db_pool_max,
-                server_settings={"search_path": schema, "application_name": f"agentflow-{schema}"},
-                timeout=CONNECT_S_MAX,
-                command_timeout=QUERY_S_MAX,
+                **arguments,
             )
         except asyncpg.InvalidAuthorizationSpecificationError as error:  # a wrong password is one of them
             raise UnauthenticatedError(

@@ -85,10 +85,15 @@ class Call:
         """Returns the fields that every event of this call about the run has."""
         return {"org": self.org, "run": run, "ts": self.now_ms(), "trace": self.trace}
 
-    async def append(self, event: ev.Event, msg_id: str = "", fence: Fence | None = None) -> Ack:
-        """Appends a fact to the `in` of the run, lane or schedule that it names. Durable on return."""
+    async def append(
+        self, event: ev.Event, msg_id: str = "", fence: Fence | None = None, encoded: bytes | None = None
+    ) -> Ack:
+        """Appends a fact to the `in` of the run, lane or schedule that it names. Durable on return.
+
+        encoded: the event as the log stores it, if the caller has it.
+        """
         subject = subjects.run_in(subjects.key_of(event.org, event.run))
-        entry = Entry(subject, ev.encode(event), msg_id=msg_id, fence=fence)
+        entry = Entry(subject, ev.encode(event) if encoded is None else encoded, msg_id=msg_id, fence=fence)
         return await self.deps.log.append(entry, self.timeout_s(APPEND_S_MAX))
 
     async def audit(self, action: str, reason: str) -> None:

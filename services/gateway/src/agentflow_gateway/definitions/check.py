@@ -22,6 +22,7 @@ from agentflow_gateway.worker_registry import Registry
 
 CANONICAL_BYTES_MAX: Final = 2 * 1024 * 1024  # it is pinned in `run.submitted`; the server takes messages of 8 MiB
 _INLINE_PARSE_CHARS: Final = 32 * 1024  # longer texts are parsed on a thread, so that other calls go on
+_PARSED_MAX: Final = 256  # definitions that are kept as they were read
 _NAMED_BY: Final = {"tool": "tool_name", "function": "function_name", "llm": "prompt_ref", "subworkflow": "workflow"}
 UNREGISTERED_TAG: Final = "agentflow.definition"  # on runs whose name and version are registered with other content
 UNREGISTERED: Final = "unregistered"
@@ -141,7 +142,7 @@ def loaded_of(definition: Definition) -> Loaded:
     return Loaded(definition, canonical, definition.digest(), _uses(definition))
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=_PARSED_MAX)
 def _registered(canonical: str) -> Loaded:
     """Reads a registered definition, once: it never changes. Callers must not change the result."""
     return loaded_of(load_trusted(msgspec.json.decode(canonical)))
@@ -155,12 +156,22 @@ async def load(call: Call, source: Source, run: str = "") -> tuple[Loaded, Lines
     if source.text is not None:
         text = source.text
         if len(text) < _INLINE_PARSE_CHARS:
-            return _parse_text(text)
+            return _parse_short_text(text)
         return await asyncio.to_thread(_parse_text, text)
     if source.data is not None:
-        return loaded_of(parse_dict(source.data)), None
+        encoded = msgspec.json.encode(source.data)
+        return _parse_json(encoded) if len(encoded) < _INLINE_PARSE_CHARS else _parse(source.data), None
     fix = "set `definition_text` (YAML or JSON) or `definition`; a submission may also name a registered `workflow`"
     raise InvalidError.at("source", "no definition was given", fix)
+
+
+def _parse(data: dict[str, Any]) -> Loaded:
+    return loaded_of(parse_dict(data))
+
+
+@functools.lru_cache(maxsize=_PARSED_MAX)
+def _parse_json(encoded: bytes) -> Loaded:
+    return _parse(msgspec.json.decode(encoded))
 
 
 def _parse_text(text: str) -> tuple[Loaded, Lines]:
@@ -168,6 +179,9 @@ def _parse_text(text: str) -> tuple[Loaded, Lines]:
 
     data, lines = load(text)
     return loaded_of(parse_dict(data, lines)), lines
+
+
+_parse_short_text: Final = functools.lru_cache(maxsize=_PARSED_MAX)(_parse_text)
 
 
 def _places(parts: list[Part], kind: str) -> dict[str, str]:
@@ -185,8 +199,11 @@ async def _unknown_names(registry: Registry, parts: list[Part]) -> tuple[Problem
         return ()
     problems: tuple[Problem, ...] = ()
     for kind in ("tool", "function"):
+        known = await registry.names(kind)
+        if all(part.loaded.uses.get(kind, {}).keys() <= known for part in parts):
+            continue
         places = _places(parts, kind)
-        missing = unknown_names.missing_names(places, await registry.names(kind), kind)
+        missing = unknown_names.missing_names(places, known, kind)
         if missing:  # a worker may have come since the cache was read
             missing = unknown_names.missing_names(places, await registry.names(kind, fresh=True), kind)
         problems += missing

@@ -76,7 +76,7 @@ def _limit_problems(limit_nano: int) -> list[Problem]:
 async def _scope_problems(call: Call, scope: str) -> list[Problem]:
     """Returns a problem if the workflow of a budget is unknown: with a typing error the budget would limit nothing."""
     name = scope.removeprefix(WORKFLOW)
-    if not scope.startswith(WORKFLOW) or not name or await call.store.definitions.knows_workflow(call.org, name):
+    if not scope.startswith(WORKFLOW) or not name or await call.store.runs.knows_workflow(call.org, name):
         return []
     hint = await lookup.hint_for(call, name)
     fix = f"{hint} Or register the workflow first" if hint else "register the workflow first"

@@ -120,7 +120,7 @@ async def _set_paused(call: Call, request: Any, paused: bool) -> Any:
 
 async def _set_workflow_pause(call: Call, workflow: str, reason: str, paused: bool) -> bool:
     name = labels.parse_name(workflow)
-    if paused and not await call.store.definitions.knows_workflow(call.org, name):
+    if paused and not await call.store.runs.knows_workflow(call.org, name):
         raise await lookup.unknown_workflow(call, name)
     pause = WorkflowPause(paused, reason, call.identity.actor, call.now_ms())
     return await controls_bucket.set_workflow_pause(call, name, pause)

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 from typing import Any, Final
 
 import msgspec
 
 from agentflow_common import events as ev
 from agentflow_common import ids, money, rpc, screening, subjects
-from agentflow_common.connections import transient
-from agentflow_common.errors import AlreadyExistsError, ConflictError, RetryableError, TerminalError
+from agentflow_common.errors import AgentFlowError, AlreadyExistsError, ConflictError, RetryableError, TerminalError
 from agentflow_common.log.event_log import Fence
 from agentflow_gateway import digests, limits
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.definitions import check as definitions
 from agentflow_gateway.definitions.check import Checked, Source
-from agentflow_gateway.dependencies import Deps
 from agentflow_gateway.runs import submission
 from agentflow_gateway.runs.lookup import first_event
 from agentflow_gateway.runs.submission import Submission
@@ -62,8 +58,14 @@ async def submit(
     digest = submission.submission_digest(call.deps.secret, call.org, checked.identity, inputs, request)
     if first is not None:
         return same(first, digest)
-    marks = await definitions.check_name(call, source, checked, request.unregistered)
-    await call.deps.load.admit(call.org, call.now_ms())
+    try:
+        marks = await definitions.check_name(call, source, checked, request.unregistered)
+        await call.deps.load.admit(call.org, call.now_ms())
+    except AgentFlowError:  # an earlier request with this key may have begun the run a moment ago
+        first = await first_event(call.deps, subjects.key_of(call.org, run)) if key else None
+        if first is None:
+            raise
+        return same(first, digest)
     event = await _event(call, run, checked, full, request)
     event = msgspec.structs.replace(event, digest=digest, tags=event.tags | marks)
     if fired is not None:
@@ -75,16 +77,16 @@ async def _run_of_key(call: Call, key: str) -> tuple[str, ev.RunSubmitted | None
     """Returns the run id that a key stands for now, and the run's first event if it was submitted.
 
     A key is used while the log has its run. After the run was purged, the key begins a run with another id: under the
-    old id, message ids, reservations and late reports of the two could be mistaken for each other.
+    old id, message ids, reservations and late reports of the two could be mistaken for each other. A run that is not
+    listed is not looked for: if the log has it, the fence of the append refuses a second one.
     """
     deps = call.deps
     for generation in range(KEY_USES_MAX):
         run = ids.run_id_for_key(call.org, f"{key}\x00{generation}" if generation else key)
-        owner = subjects.key_of(call.org, run)
-        first, listed = await asyncio.gather(first_event(deps, owner), deps.store.runs.has(call.org, run))
-        if first is None and listed:  # purged, or submitted between the two looks
-            first = await first_event(deps, owner)
-        if first is not None or not listed:
+        if not await deps.store.runs.has(call.org, run):
+            return run, None
+        first = await first_event(deps, subjects.key_of(call.org, run))
+        if first is not None:
             return run, first
     raise TerminalError(
         f"this idempotency key began {KEY_USES_MAX} runs that are archived; use a new key", kind="idempotency_key_worn"
@@ -93,9 +95,10 @@ async def _run_of_key(call: Call, key: str) -> tuple[str, ev.RunSubmitted | None
 
 async def begin(call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
     """Returns (run id, deduplicated). Appends the first event of a run once, even if the acknowledgement is lost."""
-    submission.check_event_size(len(ev.encode(event)))
+    encoded = ev.encode(event)
+    submission.check_event_size(len(encoded))
     try:
-        await call.append(event, fence=Fence(0))
+        await call.append(event, fence=Fence(0), encoded=encoded)
     except (ConflictError, RetryableError) as error:
         if isinstance(error, RetryableError) and error.kind != "append_unknown":
             raise
@@ -104,7 +107,7 @@ async def begin(call: Call, event: ev.RunSubmitted) -> tuple[str, bool]:
             raise
         if isinstance(error, ConflictError) or first.trace != event.trace:
             return same(first, event.digest)
-    await _list(call.deps, event)
+    call.store.runs.put_later(RunRow.submitted(event))
     return event.run, False
 
 
@@ -145,9 +148,3 @@ def same(first: ev.RunSubmitted, digest: str) -> tuple[str, bool]:
         f"this idempotency key was used with another request (run {first.run}); use a new key for a new run",
         kind="idempotency_key_reused",
     )
-
-
-async def _list(deps: Deps, event: ev.RunSubmitted) -> None:
-    """Lists the run before the scheduler has seen it. The projection would list it anyway."""
-    with contextlib.suppress(*transient.SURVIVED):
-        await deps.store.runs.put([RunRow.submitted(event)])

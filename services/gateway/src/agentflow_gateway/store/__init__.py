@@ -3,4 +3,4 @@
 Every query on behalf of a client names the client's org.
 """
 
-__all__ = ["approvals", "calendars", "definitions", "keys", "labels", "runs", "schedules", "tables"]
+__all__ = ["approvals", "calendars", "changes", "definitions", "keys", "labels", "runs", "schedules", "tables"]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
 import asyncpg
 import msgspec
+
+from agentflow_gateway.store.memory import NOTHING, Memory
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
@@ -32,6 +36,32 @@ class Tables:
     async def _changed(self, query: str, *args: Any) -> bool:
         """Executes a statement. True if it changed exactly one row."""
         return str(await self._pool.execute(query, *args)).endswith(" 1")
+
+
+class RememberedTables(Tables):
+    """Tables of workflows whose rows are remembered until they change."""
+
+    def __init__(self, pool: asyncpg.Pool, memory: Memory) -> None:
+        super().__init__(pool)
+        self.memory = memory
+
+    async def _remembered(
+        self,
+        org: str,
+        workflow: str,
+        key: Hashable,
+        read: Callable[[], Awaitable[Row | None]],
+        chars: Callable[[Row], int],
+    ) -> Row | None:
+        """Returns a row that is remembered, or else what `read` returns. chars: the size of a row."""
+        found = self.memory.find((org, workflow), key, time.monotonic())
+        if found is not NOTHING:
+            row: Row | None = found
+            return row
+        before = self.memory.changes
+        row = await read()
+        self.memory.keep((org, workflow), key, row, 0 if row is None else chars(row), before)
+        return row
 
 
 def _row(kind: type[Row], row: Any, json: tuple[str, ...]) -> Row:

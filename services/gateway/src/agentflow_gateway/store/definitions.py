@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from agentflow_gateway.store.base import Tables
+from agentflow_gateway.store.base import RememberedTables
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,7 +31,7 @@ class Users(msgspec.Struct, frozen=True, kw_only=True):
     workflows: list[str]
 
 
-class DefinitionStore(Tables):
+class DefinitionStore(RememberedTables):
     async def add(self, org: str, row: DefinitionRow, now_ms: int, by: str) -> DefinitionRow | None:
         """Stores a version. Returns None if it is new.
 
@@ -43,10 +43,14 @@ class DefinitionStore(Tables):
             "WHERE org = $1 AND name = $2 AND version = $3 AND digest <> $4) "
             "ON CONFLICT (org, name, version) DO NOTHING RETURNING version"
         )
-        created = await self._pool.fetchval(query, org, row.name, row.version, row.digest, row.canonical, now_ms, by)
+        values = (org, row.name, row.version, row.digest, row.canonical, now_ms, by)
+        try:
+            created = await self._pool.fetchval(query, *values)
+        finally:
+            self.memory.forget(org, row.name)
         if created is not None:
             return None
-        there = await self.find(org, row.name, row.version)
+        there = await self._find(org, row.name, row.version)
         return there or DefinitionRow(name=row.name, version=row.version, digest="", canonical="")
 
     async def newest_number(self, org: str, name: str) -> int:
@@ -58,7 +62,12 @@ class DefinitionStore(Tables):
         return int(await self._pool.fetchval(query, org, name))
 
     async def find(self, org: str, name: str, version: int | None) -> DefinitionRow | None:
-        """Returns a version, or the latest one for None."""
+        """Returns a version, or the latest one for None. It may be remembered."""
+        return await self._remembered(
+            org, name, version, lambda: self._find(org, name, version), lambda row: len(row.canonical)
+        )
+
+    async def _find(self, org: str, name: str, version: int | None) -> DefinitionRow | None:
         query = (
             "SELECT name, version, digest, canonical FROM definitions "
             "WHERE org = $1 AND name = $2 AND ($3::int IS NULL OR version = $3) ORDER BY version DESC LIMIT 1"
@@ -85,14 +94,6 @@ class DefinitionStore(Tables):
     async def names(self, org: str) -> list[str]:
         query = "SELECT DISTINCT name FROM definitions WHERE org = $1 ORDER BY name LIMIT 200"
         return await self._texts(query, org)
-
-    async def knows_workflow(self, org: str, name: str) -> bool:
-        """True if a workflow of this name was registered, or ever submitted."""
-        query = (
-            "SELECT EXISTS (SELECT 1 FROM definitions WHERE org = $1 AND name = $2) "
-            "OR EXISTS (SELECT 1 FROM runs WHERE org = $1 AND workflow = $2)"
-        )
-        return bool(await self._pool.fetchval(query, org, name))
 
     async def users(self, org: str, name: str, version: int, *, is_latest: bool) -> Users:
         """Returns what uses a version: by its number, and by the name alone if it is the latest."""
@@ -130,4 +131,7 @@ class DefinitionStore(Tables):
             "SET digest = EXCLUDED.digest, deleted_at = EXCLUDED.deleted_at, deleted_by = EXCLUDED.deleted_by "
             "RETURNING version"
         )
-        return await self._pool.fetchval(query, org, row.name, row.version, row.digest, now_ms, by) is not None
+        try:
+            return await self._pool.fetchval(query, org, row.name, row.version, row.digest, now_ms, by) is not None
+        finally:
+            self.memory.forget(org, row.name)

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 
-from agentflow_gateway.store.base import Tables
+from agentflow_gateway.store.base import RememberedTables
 
 _COLUMNS: Final = "label, version, canary_version, canary_percent"
 
@@ -20,17 +20,26 @@ class LabelRow(msgspec.Struct, frozen=True, kw_only=True):
     canary_percent: int = 0
 
 
-class LabelStore(Tables):
+class LabelStore(RememberedTables):
     async def list(self, org: str, name: str) -> list[LabelRow]:
         query = f"SELECT {_COLUMNS} FROM labels WHERE org = $1 AND name = $2 ORDER BY label"  # noqa: S608
         return await self._rows(LabelRow, query, org, name)
 
     async def find(self, org: str, name: str, label: str) -> LabelRow | None:
+        """Returns a label, or None. It may be remembered."""
         query = f"SELECT {_COLUMNS} FROM labels WHERE org = $1 AND name = $2 AND label = $3"  # noqa: S608
-        return await self._row(LabelRow, query, org, name, label)
+        return await self._remembered(
+            org, name, f"@{label}", lambda: self._row(LabelRow, query, org, name, label), lambda _: 0
+        )
 
     async def put(self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str) -> bool:
         """Replaces the label if it still is `before` (None: it did not exist). False if another writer was first."""
+        try:
+            return await self._put(org, name, row, before, now_ms, by)
+        finally:
+            self.memory.forget(org, name)
+
+    async def _put(self, org: str, name: str, row: LabelRow, before: LabelRow | None, now_ms: int, by: str) -> bool:
         values = (org, name, row.label, row.version, row.canary_version, row.canary_percent, now_ms, by)
         if before is None:
             return await self._changed(
@@ -50,4 +59,7 @@ class LabelStore(Tables):
 
     async def remove(self, org: str, name: str, label: str) -> bool:
         query = "DELETE FROM labels WHERE org = $1 AND name = $2 AND label = $3"
-        return await self._changed(query, org, name, label)
+        try:
+            return await self._changed(query, org, name, label)
+        finally:
+            self.memory.forget(org, name)

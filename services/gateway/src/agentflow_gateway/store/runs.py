@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Final
 
+import asyncpg
 import msgspec
 
+from agentflow_common.connections import transient
 from agentflow_common.events import RunSubmitted
 from agentflow_gateway.store.base import Tables
+from agentflow_gateway.store.batches import Batches
 
 
 class RunRow(msgspec.Struct, kw_only=True):
@@ -92,6 +96,7 @@ ORDER BY submitted_at DESC, run DESC
 LIMIT $12
 """
 _COUNT_RUNS: Final = f"SELECT count(*) FROM (SELECT 1 {_MATCHING} LIMIT $10) AS found"  # noqa: S608  (constants alone)
+LATER_MAX: Final = 10_000  # rows that wait while the database is slow
 ACTIVE: Final = ("pending", "running", "waiting", "paused")
 
 
@@ -114,9 +119,39 @@ def _filter_args(org: str, chosen: RunFilter) -> tuple[Any, ...]:
 
 
 class RunStore(Tables):
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        super().__init__(pool)
+        self._questions = Batches(self._listed)
+        self._later = Batches(self._put_new)
+
     async def has(self, org: str, run: str) -> bool:
-        query = "SELECT EXISTS (SELECT 1 FROM runs WHERE org = $1 AND run = $2)"
-        return bool(await self._pool.fetchval(query, org, run))
+        """True if the run is listed. The questions of many calls are one query."""
+        return await self._questions.add((org, run))
+
+    async def _listed(self, asked: Sequence[tuple[str, str]]) -> Sequence[bool]:
+        query = "SELECT org, run FROM runs WHERE (org, run) IN (SELECT * FROM unnest($1::text[], $2::text[]))"
+        rows = await self._pool.fetch(query, [org for org, _ in asked], [run for _, run in asked])
+        found = {(row["org"], row["run"]) for row in rows}
+        return [one in found for one in asked]
+
+    def put_later(self, row: RunRow) -> None:
+        """Lists a run that was just submitted, soon. If that fails or too many wait, the projection lists it."""
+        if self._later.waiting < LATER_MAX:
+            self._later.add(row)
+
+    async def settled(self) -> None:
+        """Waits for the rows that are to be listed soon, so that a caller finds the runs that it has submitted."""
+        await self._later.settled()
+
+    async def _put_new(self, rows: Sequence[RunRow]) -> Sequence[None]:
+        with contextlib.suppress(*transient.SURVIVED):
+            try:
+                await self.put(list({(row.org, row.run): row for row in rows}.values()))
+            except transient.BAD_VALUE:  # one of them holds what no table can, a NUL
+                for row in rows:
+                    with contextlib.suppress(*transient.BAD_VALUE):
+                        await self.put([row])
+        return [None] * len(rows)
 
     async def empty(self) -> bool:
         return not await self._pool.fetchval("SELECT EXISTS (SELECT 1 FROM runs)")
@@ -136,11 +171,22 @@ class RunStore(Tables):
     async def find(self, org: str, chosen: RunFilter, after: tuple[int, str] | None, limit: int) -> list[RunRow]:
         """Returns the runs that match, newest first. after: (submitted_at, run) of the last row seen."""
         at, run = after or (None, "")
+        await self.settled()
         return await self._rows(RunRow, _LIST_RUNS, *_filter_args(org, chosen), at, run, limit, json=("tags",))
 
     async def count(self, org: str, chosen: RunFilter, limit: int) -> int:
         """Returns how many runs match, counted up to `limit`."""
+        await self.settled()
         return int(await self._pool.fetchval(_COUNT_RUNS, *_filter_args(org, chosen), limit))
 
     async def count_active(self, org: str, limit: int) -> int:
         return await self.count(org, RunFilter(statuses=ACTIVE), limit)
+
+    async def knows_workflow(self, org: str, name: str) -> bool:
+        """True if a workflow of this name was registered, or ever submitted."""
+        await self.settled()
+        query = (
+            "SELECT EXISTS (SELECT 1 FROM definitions WHERE org = $1 AND name = $2) "
+            "OR EXISTS (SELECT 1 FROM runs WHERE org = $1 AND workflow = $2)"
+        )
+        return bool(await self._pool.fetchval(query, org, name))

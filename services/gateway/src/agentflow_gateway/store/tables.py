@@ -9,6 +9,7 @@ from agentflow_gateway.store.calendars import CalendarStore
 from agentflow_gateway.store.definitions import DefinitionStore
 from agentflow_gateway.store.keys import KeyStore
 from agentflow_gateway.store.labels import LabelStore
+from agentflow_gateway.store.memory import Memory
 from agentflow_gateway.store.runs import RunStore
 from agentflow_gateway.store.schedules import ScheduleStore
 
@@ -18,9 +19,10 @@ SCHEMA = "gateway"
 class Store:
     def __init__(self, pool: asyncpg.Pool) -> None:
         self.pool = pool
+        self.memory = Memory()
         self.keys = KeyStore(pool)
-        self.definitions = DefinitionStore(pool)
-        self.labels = LabelStore(pool)
+        self.definitions = DefinitionStore(pool, self.memory)
+        self.labels = LabelStore(pool, self.memory)
         self.runs = RunStore(pool)
         self.approvals = ApprovalStore(pool)
         self.schedules = ScheduleStore(pool)
