@@ -45,6 +45,7 @@ DOORS = {
     "RegisterWorkflow": ("workflows.register", "workflow register"),
     "ValidateWorkflow": ("workflows.validate", "workflow validate"),
     "SubmitWorkflow": ("workflows.submit", "workflow submit"),
+    "SubmitWorkflows": ("workflows.submit", "workflow submit"),  # as which several submissions are sent
     "GetRun": ("workflows.get", "workflow get"),
     "ListRuns": ("workflows.list", "workflow list"),
     "WatchRun": ("workflows.watch", "workflow watch"),

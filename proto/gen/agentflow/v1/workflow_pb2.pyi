@@ -155,6 +155,26 @@ class SubmitWorkflowResponse(_message.Message):
     deduplicated: bool
     def __init__(self, run_id: _Optional[str] = ..., deduplicated: _Optional[bool] = ...) -> None: ...
 
+class SubmitWorkflowsRequest(_message.Message):
+    __slots__ = ("submissions",)
+    SUBMISSIONS_FIELD_NUMBER: _ClassVar[int]
+    submissions: _containers.RepeatedCompositeFieldContainer[SubmitWorkflowRequest]
+    def __init__(self, submissions: _Optional[_Iterable[_Union[SubmitWorkflowRequest, _Mapping]]] = ...) -> None: ...
+
+class SubmitWorkflowsResponse(_message.Message):
+    __slots__ = ("results",)
+    RESULTS_FIELD_NUMBER: _ClassVar[int]
+    results: _containers.RepeatedCompositeFieldContainer[SubmissionResult]
+    def __init__(self, results: _Optional[_Iterable[_Union[SubmissionResult, _Mapping]]] = ...) -> None: ...
+
+class SubmissionResult(_message.Message):
+    __slots__ = ("submitted", "error")
+    SUBMITTED_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    submitted: SubmitWorkflowResponse
+    error: bytes
+    def __init__(self, submitted: _Optional[_Union[SubmitWorkflowResponse, _Mapping]] = ..., error: _Optional[bytes] = ...) -> None: ...
+
 class GetRunRequest(_message.Message):
     __slots__ = ("run_id", "reveal", "reveal_reason")
     RUN_ID_FIELD_NUMBER: _ClassVar[int]

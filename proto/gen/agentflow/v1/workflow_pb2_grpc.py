@@ -49,6 +49,11 @@ class WorkflowServiceStub:
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowRequest.SerializeToString,
                 response_deserializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowResponse.FromString,
                 _registered_method=True)
+        self.SubmitWorkflows = channel.unary_unary(
+                '/agentflow.v1.WorkflowService/SubmitWorkflows',
+                request_serializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsRequest.SerializeToString,
+                response_deserializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsResponse.FromString,
+                _registered_method=True)
         self.GetRun = channel.unary_unary(
                 '/agentflow.v1.WorkflowService/GetRun',
                 request_serializer=agentflow_dot_v1_dot_workflow__pb2.GetRunRequest.SerializeToString,
@@ -90,6 +95,13 @@ class WorkflowServiceServicer:
 
     def SubmitWorkflow(self, request, context):
         """Starts a run. Idempotent by `idempotency_key`: the same key is the same run.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SubmitWorkflows(self, request, context):
+        """Starts up to 100 runs, each as SubmitWorkflow does and with a trace of its own. One that fails stops no other.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -137,6 +149,11 @@ def add_WorkflowServiceServicer_to_server(servicer, server):
                     servicer.SubmitWorkflow,
                     request_deserializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowRequest.FromString,
                     response_serializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowResponse.SerializeToString,
+            ),
+            'SubmitWorkflows': grpc.unary_unary_rpc_method_handler(
+                    servicer.SubmitWorkflows,
+                    request_deserializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsRequest.FromString,
+                    response_serializer=agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsResponse.SerializeToString,
             ),
             'GetRun': grpc.unary_unary_rpc_method_handler(
                     servicer.GetRun,
@@ -240,6 +257,33 @@ class WorkflowService:
             '/agentflow.v1.WorkflowService/SubmitWorkflow',
             agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowRequest.SerializeToString,
             agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SubmitWorkflows(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentflow.v1.WorkflowService/SubmitWorkflows',
+            agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsRequest.SerializeToString,
+            agentflow_dot_v1_dot_workflow__pb2.SubmitWorkflowsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -23,7 +23,7 @@ _METHODS: Final = {
         GetPrompt ListPrompts ListBudgets GetBudget GetTrace QueryTraces
     """,
     "write": """
-        RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow
+        RegisterWorkflow SetLabel PauseWorkflow ResumeWorkflow SubmitWorkflow SubmitWorkflows
         CancelRun PauseRun ResumeRun SignalRun AnswerApproval ResolveOutcome ForkRun RetryRun BatchRuns
         CreateSchedule UpdateSchedule DeleteSchedule PauseSchedule ResumeSchedule TriggerSchedule BackfillSchedule
         GetWebhook RotateWebhook SetCalendar DeleteCalendar CreatePrompt

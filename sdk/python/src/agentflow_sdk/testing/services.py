@@ -48,6 +48,11 @@ class Workflows(Service, workflow_pb2_grpc.WorkflowServiceServicer):
         run_id, again = self._state.start(request, self._state.definition(request, context))
         return workflow_pb2.SubmitWorkflowResponse(run_id=run_id, deduplicated=again)
 
+    def SubmitWorkflows(self, request: Any, context: Any) -> Reply:
+        context.abort(
+            grpc.StatusCode.UNIMPLEMENTED, "the fake takes one submission in a call, which it can count or fail"
+        )
+
     def GetRun(self, request: Any, context: Any) -> Reply:
         return workflow_pb2.GetRunResponse(run=self._state.snapshot(self._state.run(request.run_id, context)))
 

@@ -3,4 +3,4 @@
 `sync` and `aio` execute the calls of `call`. What both have in common is in `core`, `retry` and `watching`.
 """
 
-__all__ = ["aio", "call", "channel", "connection", "paging", "retry", "sync", "watching"]
+__all__ = ["aio", "call", "channel", "connection", "paging", "retry", "sync", "together", "watching"]

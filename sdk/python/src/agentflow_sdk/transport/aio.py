@@ -12,7 +12,9 @@ from typing import Any, TypeVar
 import grpc
 import grpc.aio
 
+from agentflow.v1 import workflow_pb2
 from agentflow_sdk.errors import AgentFlowError
+from agentflow_sdk.transport import together
 from agentflow_sdk.transport.call import Call, Method, Program, Stream
 from agentflow_sdk.transport.core import Core
 
@@ -65,8 +67,18 @@ class AsyncTransport(Core):
                 return  # the server closes in good order only when there is nothing more
             await asyncio.sleep(pause_s)
 
+    @functools.cached_property
+    def _submissions(self) -> together.Submissions:
+        one = Method(together.SUBMIT, workflow_pb2.SubmitWorkflowResponse)
+        several = Method(together.SUBMIT_SEVERAL, workflow_pb2.SubmitWorkflowsResponse)
+        kind = self._channel.unary_unary
+        return together.Submissions(self._sender(kind, one), self._sender(kind, several))
+
     async def _answer(self, call: Call[T]) -> T:
-        send = self._sender(self._channel.unary_unary, call.method)
+        if call.method.path == together.SUBMIT:
+            send = self._submissions.send
+        else:
+            send = self._sender(self._channel.unary_unary, call.method)
         attempts = self._attempts(call)
         while True:
             try:

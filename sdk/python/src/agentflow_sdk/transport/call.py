@@ -5,10 +5,11 @@ The sync and the async transport execute the same calls, streams and programs.
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, Generic, ParamSpec, Protocol, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from agentflow_sdk.convert.requests import unfit
 from agentflow_sdk.errors import AgentFlowError
@@ -104,12 +105,15 @@ def service(name: str, messages: Any) -> Callable[[str], Method]:
     return lambda method: Method(f"/agentflow.v1.{name}/{method}", getattr(messages, f"{method}Response"))
 
 
+_signature: Final = functools.cache(inspect.signature)
+
+
 def built(build: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Returns the call of these arguments.
 
     Raises InvalidArgumentError for an argument that no field of the request can hold.
     """
-    given = inspect.signature(build).bind(*args, **kwargs)  # a TypeError here is about the call itself
+    given = _signature(build).bind(*args, **kwargs)  # a TypeError here is about the call itself
     try:
         return build(*args, **kwargs)
     except (TypeError, ValueError, OverflowError) as error:

@@ -39,6 +39,20 @@ def for_client(error: BaseException) -> AgentFlowError:
 
 def to_status(error: AgentFlowError) -> grpc.Status:
     """Returns the status code, message and details, bounded so that peers accept the trailers."""
+    plain = rpc_status.to_status(_rich(error))
+    if error.retry_after_ms is None:
+        return plain
+    # for clients that can't read the details: whole seconds, as in HTTP
+    after = ("retry-after", str(-(-error.retry_after_ms // 1000)))
+    return plain._replace(trailing_metadata=(*plain.trailing_metadata, after))
+
+
+def to_details(error: AgentFlowError) -> bytes:
+    """Returns the status as one of several results has it: a serialised `google.rpc.Status`."""
+    return bytes(_rich(error).SerializeToString())
+
+
+def _rich(error: AgentFlowError) -> status_pb2.Status:
     code = grpc.StatusCode[error.code.upper()]
     status = status_pb2.Status(code=code.value[0], message=_clip(error.message, MESSAGE_CHARS_MAX))
     _add(status, error_details_pb2.ErrorInfo(reason=error.kind, domain=DOMAIN))
@@ -48,12 +62,7 @@ def to_status(error: AgentFlowError) -> grpc.Status:
         _add(status, retry)
     if error.problems:
         _add(status, _bad_request(error, DETAILS_BYTES_MAX - status.ByteSize()))
-    plain = rpc_status.to_status(status)
-    if error.retry_after_ms is None:
-        return plain
-    # for clients that can't read the details: whole seconds, as in HTTP
-    after = ("retry-after", str(-(-error.retry_after_ms // 1000)))
-    return plain._replace(trailing_metadata=(*plain.trailing_metadata, after))
+    return status
 
 
 def _bad_request(error: AgentFlowError, bytes_max: int) -> error_details_pb2.BadRequest:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -9,9 +10,10 @@ import msgspec
 
 from agentflow.v1 import workflow_pb2 as pb
 from agentflow_common import telemetry
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import LlmUsage
 from agentflow_common.runs.state import SETTLED, RunState, RunStatus, StepState, StepStatus
-from agentflow_gateway.api import convert
+from agentflow_gateway.api import convert, errors
 from agentflow_gateway.api.call import Call
 from agentflow_gateway.api.convert import message_of, optional
 from agentflow_gateway.api.pages import Page
@@ -25,6 +27,7 @@ from agentflow_gateway.runs.watch import Seen, Token, Watchers
 from agentflow_gateway.store.runs import RunFilter, RunRow
 
 MESSAGE_BYTES_MAX: Final = 15 * 1024 * 1024  # of an answer; a JSON number takes eleven bytes as a protobuf Value
+SUBMISSIONS_MAX: Final = 100  # of one call
 EVENT_BYTES_MAX: Final = 3_500_000  # of a watched event, below the 4 MiB that clients take by default
 
 
@@ -60,6 +63,22 @@ class WorkflowService:
         inputs = convert.from_struct(request.inputs, "inputs")
         run, deduplicated = await submit.submit(call, _source(request), inputs, submission)
         return pb.SubmitWorkflowResponse(run_id=run, deduplicated=deduplicated)
+
+    async def SubmitWorkflows(self, request: Any, call: Call) -> Any:
+        if len(request.submissions) > SUBMISSIONS_MAX:
+            text = f"{len(request.submissions):,} submissions are too many"
+            raise InvalidError.at("submissions", text, f"send at most {SUBMISSIONS_MAX} in one call")
+        results = await asyncio.gather(*(self._submitted(item, call) for item in request.submissions))
+        return pb.SubmitWorkflowsResponse(results=results)
+
+    async def _submitted(self, request: Any, call: Call) -> Any:
+        """Returns the result of one submission of several."""
+        with telemetry.span("submission", "", "server", agentflow__org=call.org) as span:
+            own = Call(call.deps, call.identity, span.traceparent, call.deadline_at)
+            try:
+                return pb.SubmissionResult(submitted=await self.SubmitWorkflow(request, own))
+            except Exception as error:
+                return pb.SubmissionResult(error=errors.to_details(errors.for_client(error)))
 
     async def GetRun(self, request: Any, call: Call) -> Any:
         view = await run_view.view(call, request.run_id, reveal=request.reveal, reason=request.reveal_reason)
