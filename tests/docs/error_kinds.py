@@ -106,6 +106,18 @@ ENGINE: Final = {
         "The run ended at an `end` node that says so.",
         "Look at the message, which the workflow's author wrote.",
     ),
+    "skipped": (
+        "A run found its run lane full, and the lane's policy is `skip`. The run was cancelled.",
+        "Submit it later, or choose the policy `queue`.",
+    ),
+    "newest_cancelled": (
+        "A run found its run lane full, and the lane's policy is `cancel_newest`. The run was cancelled.",
+        "Submit it later, or choose the policy `queue`.",
+    ),
+    "superseded": (
+        "A newer run waits for the run lane in the place of this one. The run was cancelled.",
+        "Look at the newer run, or choose the policy `queue`.",
+    ),
     "idle_chain": (
         "1,000 runs in a row continued as new ones and did nothing.",
         "Correct the condition of the `continue_as_new` node.",

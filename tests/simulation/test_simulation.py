@@ -124,6 +124,11 @@ SOON = {
     "goes_on_beside_others": 9,
     "end_forgotten": 25,
     "beside_the_end": 9,
+    "run_slot_kept_on_cancel": 43,
+    "run_begins_while_it_waits": 11,
+    "newcomer_does_not_wait": 59,
+    "chain_leaks_its_slot": 171,
+    "refused_run_begins": 59,
 }
 
 

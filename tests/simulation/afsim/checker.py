@@ -13,6 +13,7 @@ from nats.js.errors import APIError
 from afsim.others import check_families, check_lane, check_schedule, check_slots
 from afsim.people import SCHEDULE
 from afsim.rules import Rules, is_attempt, missing_timers
+from afsim.run_lanes import check_runs
 from afsim.server import EPOCH_MS, Message, Server
 from agentflow_common import events as ev
 from agentflow_common import subjects
@@ -171,6 +172,7 @@ def final(world: World) -> None:
             check_lane(world, key, log)
     if not world.plain:
         check_slots(world, logs)
+        check_runs(world, logs)
         check_families(world, logs)
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from afsim import early, failing
+from afsim import early, failing, run_lanes
 from afsim.workload import mark
 from agentflow_common import events as ev
 from agentflow_common.definition.dependencies import dependencies
@@ -172,6 +172,7 @@ class Rules(RunFold):
         return step.status is not StepStatus.OUTCOME_UNKNOWN or self.nodes[node].policy.on_unknown != "ask"
 
     def _begins(self, state: RunState, event: Any, key: str, step: StepState) -> None:
+        run_lanes.check_begin(self, state, key)
         if key.endswith(UNDO):
             ending = state.ending
             if ending is None or key.removesuffix(UNDO) not in ending.steps:

@@ -15,7 +15,7 @@ from typing import Any
 
 import agentflow_scheduler.app
 import agentflow_worker.app
-from afsim import checker, rich, workload
+from afsim import checker, rich, run_lanes, workload
 from afsim.client import Client, Network
 from afsim.loop import PROCESS, Process, SimLoop, Stuck
 from afsim.mistakes import twisted
@@ -170,7 +170,7 @@ class World:
             self.loop.call_later(after, lambda: self.server.append(subjects.run_in(key), ev.encode(cancel), "gateway"))
 
     def _submit_rich(self, index: int) -> None:
-        found = parse_dict(twisted(rich.definition(self.rng), 0.12))
+        found = parse_dict(run_lanes.with_lane(self.seed, index, twisted(rich.definition(self.rng), 0.12)))
         key = subjects.key_of("o", f"run_{index}")
         self.submit(
             key, found.canonical(), deadline_ms=self.rng.choice([None, None, None, 15_000]),

@@ -60,3 +60,45 @@ def test_a_lane_that_makes_none_is_refused(node: dict[str, Any], place: str, say
     assert says in problem.message
     assert problem.fix or "at least" in says or not says
     assert "match" not in problem.fix, "a pattern tells nobody what to write"
+
+
+def of_runs(run_lane: Any, inputs: bool = True) -> Any:
+    declared = {"inputs": {"customer": {"type": "string"}}} if inputs else {}
+    return parse_dict({"name": "w", **declared, "run_lane": run_lane, "dag": {"nodes": [{"id": "s", **FUNCTION}]}})
+
+
+def test_a_run_lane_is_a_key_or_an_object() -> None:
+    short, long = of_runs("{{customer}}"), of_runs({"key": "{{customer}}", "limit": 1, "policy": "queue"})
+    assert short == long
+    assert short.canonical()["run_lane"] == {"key": "{{customer}}"}
+    assert parse_dict(short.canonical()) == short
+    full = of_runs({"key": "{{org}}-{{tags.tier}}", "limit": 3, "rate": "10/m", "policy": "cancel_running"})
+    assert parse_dict(full.canonical()) == full
+    assert "run_lane" not in define().canonical()
+
+
+@pytest.mark.parametrize(
+    ("run_lane", "place", "says", "fix"),
+    [
+        ("{{nobody}}", ".key", "'nobody', which is neither an input nor a node", ""),
+        ("{{s.output.x}}", ".key", "before its first step, so the key can't use 's'", "'{{customer}}'"),
+        ("s.output.x", ".key", "before its first step, so the key can't use 's.output.x'", "'{{customer}}'"),
+        ("{{state.x}}", ".key", "before its first step, so the key can't use 'state'", "'{{customer}}'"),
+        ("{{customer", ".key", "", ""),
+        ({"key": ""}, ".key", "at least 1", ""),
+        ({"limit": 2}, ".key", "missing", "add `key:`"),
+        ({"key": "a", "limit": 0}, ".limit", "at least 1", ""),
+        ({"key": "a", "rate": "10 per s"}, ".rate", "not valid", "10/s, 100/m, 500/h"),
+        ({"key": "a", "rate": "0/s"}, ".rate", "out of range", "0.05/h at least"),
+        ({"key": "a", "policy": "drop"}, ".policy", "", "queue"),
+        ({"key": "a", "limits": 2}, ".limits", "unknown field 'limits'", "limit"),
+        (5, "", "must be a mapping", ""),
+    ],
+)
+def test_a_run_lane_that_makes_no_sense_is_refused(run_lane: Any, place: str, says: str, fix: str) -> None:
+    with pytest.raises(InvalidError) as caught:
+        of_runs(run_lane)
+    (problem,) = caught.value.problems
+    assert problem.place == f"run_lane{place}"
+    assert says in problem.message
+    assert fix in problem.fix or fix in problem.message

@@ -71,6 +71,7 @@ CASES = [
 RUN_CASES: list[tuple[ev.Event, RunStatus | None]] = [
     (ev.RunStarted(**BASE, workflow="w", version=1, steps=1), R.RUNNING),
     (ev.RunWaiting(**BASE, steps=("a",)), R.WAITING),
+    (ev.RunQueued(**BASE, lane="run:o:l", policy="queue"), R.WAITING),
     (ev.RunPaused(**BASE), R.PAUSED),
     (ev.RunResumed(**BASE), R.RUNNING),
     (ev.RunCancelling(**BASE), None),
@@ -82,13 +83,16 @@ RUN_CASES: list[tuple[ev.Event, RunStatus | None]] = [
     (ev.RunPauseRequested(**BASE), None),
     (ev.RunResumeRequested(**BASE), None),
     (ev.SignalReceived(**BASE, name="s"), None),
+    (ev.RunSlotGranted(**BASE, lane="run:o:l"), None),
+    (ev.RunSlotRefused(**BASE, lane="run:o:l", error=ERROR), None),
 ]
 
 
 def state_with(status: StepStatus, run: RunStatus = R.RUNNING) -> RunState:
     """A run whose step `a` could take any of the events, but for its status."""
     step = StepState(status=status, attempt=1, lane="l", waiting="approval", child="run_2")
-    return RunState("o", "run_1", status=run, steps={"a": step}, timers={}, signals={}, undoing={}, signal_ids=[])
+    held: dict[str, Any] = {"timers": {}, "signals": {}, "undoing": {}, "signal_ids": []}
+    return RunState("o", "run_1", status=run, steps={"a": step}, run_lane="run:o:l", **held)
 
 
 def named(case: Any) -> str:

@@ -267,3 +267,27 @@ def test_engine_15_a_loop_that_pauses_says_when_its_next_iteration_comes() -> No
     assert text() == "is in iteration 1; the next one comes in 1 m"
     run.fires(timer_ids.delay("a", 1))
     assert text() == "is in iteration 2"
+
+
+def test_a_run_that_waits_for_its_run_lane_names_who_has_the_slots_and_its_place() -> None:
+    state = run_state(RunStatus.WAITING)
+    state.run_lane = "run:o:acme"
+    holder, first, own = (SlotRequest("o", run, "", 1) for run in ("run_8", "run_9", "run_1"))
+    first.at, own.at = 3, 5
+    lane = LaneState("_lanes", "lane_1", lane="run:o:acme", holders={holder.key: holder})
+    lane.queue = {first.key: first, own.key: own}
+    found, _ = explained(state, lanes={"run:o:acme": lane}, visible_org="o")
+    assert found.summary == "the run waits for a slot of the run lane run:o:acme; its steps begin after that"
+    assert found.waiting == (
+        Waiting(
+            "", "lane", "lane run:o:acme is full: 1 of 1, used by run_8, number 2 of 2 in the queue",
+            "run:o:acme", 0, 5,
+            {"limit": 1, "holders": ["run_8"], "place": 2, "queued": 2},
+        ),
+    )  # fmt: skip
+    lane.config = LaneConfig(paused=True)
+    paused = explained(state, lanes={"run:o:acme": lane})[0].waiting[0]
+    assert (paused.kind, paused.text) == ("paused_lane", "lane run:o:acme is paused (agentctl lane resume run:o:acme)")
+    assert explained(state)[0].waiting[0].text == "the run waits for a slot of lane run:o:acme"
+    state.slot_granted = True
+    assert explained(state)[1].keys() == {"a", "b", "c", "ask"}

@@ -154,6 +154,7 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
         .heartbeat(seconds=5)
         .compensate_with(body.tool("ledger.reverse", entry="pay.output.entry"), max_attempts=9)
         .lane("{{org}}-{{run}}", limit=3, rate="10/s", pool="bulk")
+        .run_lane("{{org}}", limit=2, rate="5/m", policy="skip")
         .priority(7)
         .function("check", "f")
         .depends_on("pay")
@@ -182,6 +183,9 @@ def test_every_node_of_the_complete_engine_passes_the_platform_schema() -> None:
     assert definition.dag.edges[-2].max_iterations == 4
     stop = nodes["stop"].config
     assert (stop.status, stop.output, stop.error.type, stop.error.message) == ("failed", None, "refused", "{{items}}")
+    lane = definition.run_lane
+    assert lane is not None
+    assert (lane.key, lane.limit, lane.rate, lane.policy) == ("{{org}}", 2, "5/m", "skip")
 
 
 def test_a_graph_is_built_as_it_is_written() -> None:

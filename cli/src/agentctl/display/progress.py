@@ -232,6 +232,7 @@ _FACTS: Final[dict[str, Callable[[Body], Iterable[str]]]] = {
     "steps.reset": lambda body: [f"{body.get('edge', '')} taken", f"iteration {float(body.get('iteration', 0)):.0f}"],
     "graph.advanced": lambda body: [f"superstep {float(body.get('superstep', 0)):.0f}", _few(body.get("steps"))],
     "run.waiting": lambda body: [_few(body.get("steps"))],
+    "run.queued": lambda body: [f"for a slot of {body.get('lane', '')}"],
     "run.completed": lambda body: [f"goes on as {body['continued_as']}" if body.get("continued_as") else ""],
 }  # fmt: skip
 

@@ -197,7 +197,8 @@ def why(client: Client, run: RunId, output: Output = Format.TABLE) -> None:
             note(clean(found.summary))
         if not found.waiting:
             return None if found.summary else "no step waits"
-        return table(("STEP", "WAITS FOR", ""), [(item.step, item.kind, asked(item.text)[0]) for item in found.waiting])
+        rows = [(item.step or "(the run)", item.kind, asked(item.text)[0]) for item in found.waiting]
+        return table(("STEP", "WAITS FOR", ""), rows)
 
     emit(found.to_dict(), output, render)
     if output is Format.TABLE:

@@ -16,6 +16,7 @@ from agentflow_common import ids
 from agentflow_common.definition.durations import Duration
 from agentflow_common.definition.nodes.base import ITERATIONS_MAX, NODE_ID, NODES_MAX, Model, NodeId
 from agentflow_common.definition.nodes.calls import Work, works
+from agentflow_common.definition.nodes.run_lane import RunLaneField
 from agentflow_common.definition.nodes.types import Node
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
@@ -115,6 +116,9 @@ class Definition(Model):
 
     deadline_ms: Duration | None = Field(None, examples=["1h"])
     """The limit for the whole run, from its submission."""
+
+    run_lane: RunLaneField = Field(None, examples=["{{customer}}", {"key": "{{customer}}", "limit": 2}])
+    """A keyed lane that every run takes a slot of before its first step, and gives back at its end."""
 
     dag: Dag
     """The nodes and edges."""

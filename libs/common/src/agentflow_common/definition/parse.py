@@ -17,6 +17,7 @@ from agentflow_common.definition import repair as definition_repair
 from agentflow_common.definition.checks.definition import check
 from agentflow_common.definition.graph_style import Authored, normalise
 from agentflow_common.definition.model import PROBLEMS_MAX, Dag, Definition, Edge, Graph, InputSpec, StateSpec
+from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.yaml_text import load
 from agentflow_common.errors import InvalidError, Problem
 from agentflow_common.json_values import kind_of
@@ -29,6 +30,7 @@ _LEVELS: Final[dict[Place, frozenset[str]]] = {  # the fields that each place ou
     ("inputs", "*"): field_hints.names_of(InputSpec),
     ("graph",): field_hints.names_of(Graph),
     ("graph", "state"): field_hints.names_of(StateSpec),
+    ("run_lane",): field_hints.names_of(RunLane),
 }
 
 

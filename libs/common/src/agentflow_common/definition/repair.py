@@ -13,7 +13,7 @@ from typing import Any
 
 from agentflow_common.places import Place
 
-_OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms")
+_OPTIONAL = ("inputs", "outputs", "description", "version", "deadline_ms", "run_lane")
 
 
 @dataclass

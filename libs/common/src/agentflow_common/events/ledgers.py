@@ -45,10 +45,17 @@ class LaneRequested(SlotFact, frozen=True, tag="lane.requested"):
     priority: int = 0
     limit: int = 1  # limit, rate_per_s: what its definition declares, if nobody configured the lane
     rate_per_s: float | None = None
+    policy: str = ""  # of a run, which asks with an empty step: what follows if no slot is free
 
 
 class LaneReleased(SlotFact, frozen=True, tag="lane.released"):
     """An attempt needs its slot (or its place in the queue) no longer."""
+
+
+class LaneMoved(SlotFact, frozen=True, tag="lane.moved"):
+    """The holder goes on as a new run, which has its slot from here on."""
+
+    to_run: str
 
 
 class LaneConfigured(Event, frozen=True, tag="lane.configured"):
@@ -67,6 +74,12 @@ class LaneGranted(SlotDecision, frozen=True, tag="lane.granted"):
 
 class LaneRefused(SlotDecision, frozen=True, tag="lane.refused"):
     """Too many wait: the same append tells the run (`slot.refused`)."""
+
+
+class LaneCancelling(SlotDecision, frozen=True, tag="lane.cancelling"):
+    """A run that waits takes the place of this holder: the same append asks the holder to end."""
+
+    by_run: str
 
 
 class LaneCheckpointed(Decision, frozen=True, tag="lane.checkpointed"):

@@ -182,6 +182,13 @@ class RunWaiting(Decision, frozen=True, tag="run.waiting"):
     steps: tuple[str, ...]
 
 
+class RunQueued(Decision, frozen=True, tag="run.queued"):
+    """The run waits for a slot of its run lane before its first step; the same append asks the lane for it."""
+
+    lane: str
+    policy: str  # what follows if no slot is free, see the definition's `run_lane`
+
+
 class RunPaused(Decision, frozen=True, tag="run.paused"):
     reason: str = ""
     by: str = ""
@@ -239,3 +246,4 @@ class RunCancelled(Decision, frozen=True, tag="run.cancelled"):
     duration_ms: int = 0
     compensated: tuple[str, ...] = ()
     uncompensated: tuple[str, ...] = ()
+    error: StepError | None = None  # of a run that its run lane did not let begin

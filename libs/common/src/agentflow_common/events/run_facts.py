@@ -60,6 +60,8 @@ class RunSubmitted(Event, frozen=True, tag="run.submitted"):
     depth: int = 0  # how many parents stand above
     position: SeedPosition | None = None  # where those steps leave the run
     signals: dict[str, list[Payload]] = {}  # by name, those that the origin had kept and no step of it had taken
+    slot: str = ""  # the run lane whose slot it has from the run that it continues
+    lanes_above: tuple[str, ...] = ()  # run lanes whose slots the runs above have: it asks for no other slot of them
 
 
 class RunCancelRequested(RequestFact, frozen=True, tag="run.cancel_requested"):
@@ -134,6 +136,19 @@ class SlotRefused(AttemptFact, frozen=True, tag="slot.refused"):
 
     lane: str
     error: StepError
+
+
+class RunSlotGranted(Event, frozen=True, tag="run.slot_granted"):
+    """The run lane has given this run a slot."""
+
+    lane: str
+
+
+class RunSlotRefused(Event, frozen=True, tag="run.slot_refused"):
+    """The run lane does not let this run begin."""
+
+    lane: str
+    error: StepError  # `lane_full`: the run fails; otherwise it is cancelled
 
 
 class StepStarted(AttemptFact, frozen=True, tag="step.started"):

@@ -25,10 +25,14 @@ INTERVAL_US_MAX: Final = 86_400_000_000  # one grant a day; to get no grants at 
 SKEW_US: Final = 1_000_000  # a larger difference means that the clock was set back
 SERVED_MAX: Final = 1_000  # organisations whose turn is remembered; the oldest turn is forgotten first
 CHECKPOINT_SLOTS: Final = 500  # in one part of a checkpoint: about 100 KB at most
+LANE_FULL: Final = "lane_full"  # the type of the error of an attempt, or a run, that may not even wait
+RUN_LANE: Final = "run:"  # what the names of run lanes begin with, and of no other lanes
+RUN_STEP: Final = ""  # a whole run asks for its slot with this step and attempt
+RUN_ATTEMPT: Final = 1
 
 
 class SlotRequest(msgspec.Struct, omit_defaults=True):
-    """An attempt that waits for a slot or has one."""
+    """An attempt, or a whole run, that waits for a slot or has one."""
 
     org: str
     run: str
@@ -37,10 +41,25 @@ class SlotRequest(msgspec.Struct, omit_defaults=True):
     priority: int = 0
     at: int = 0  # when it asked for the slot, ms
     since: int = 0  # when it was given the slot, ms
+    policy: str = ""  # of a run, see the definition's `run_lane`
+    cancelling: bool = False  # a run that was asked to end, because another one takes its place
 
     @property
     def key(self) -> str:
         return slot_key(self.run, self.step, self.attempt)
+
+    @property
+    def place(self) -> str:
+        """The run, or the run and the step, for messages."""
+        return f"{self.run}/{self.step}" if self.step else self.run
+
+    def fields(self) -> tuple[Any, ...]:
+        """Returns the fields for a checkpoint, without those that attempts lack."""
+        values = msgspec.structs.astuple(self)
+        return values if self.policy or self.cancelling else values[:_OF_ATTEMPTS]
+
+
+_OF_ATTEMPTS: Final = SlotRequest.__struct_fields__.index("policy")
 
 
 class LaneConfig(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -186,7 +205,8 @@ def _requested(state: LaneState, event: ev.LaneRequested) -> None:
     state.lane = event.lane
     state.limit_declared = event.limit
     state.rate_declared = event.rate_per_s
-    slot = SlotRequest(event.holder_org, event.holder_run, event.step, event.attempt, event.priority, event.ts)
+    place = (event.holder_org, event.holder_run, event.step, event.attempt)
+    slot = SlotRequest(*place, event.priority, event.ts, policy=event.policy)
     if slot.key not in state.holders:
         state.queue.setdefault(slot.key, slot)
 
@@ -195,6 +215,15 @@ def _released(state: LaneState, event: ev.LaneReleased) -> None:
     key = slot_key(event.holder_run, event.step, event.attempt)
     if state.holders.pop(key, None) is None:
         state.queue.pop(key, None)
+
+
+def _moved(state: LaneState, event: ev.LaneMoved) -> None:
+    """Gives the slot of a run to the one that goes on in its place. A cancel follows the run there by itself."""
+    ids.check_token(event.to_run, "to_run")
+    slot = state.holders.pop(slot_key(event.holder_run, event.step, event.attempt), None)
+    if slot is not None:
+        moved = msgspec.structs.replace(slot, run=event.to_run)
+        state.holders[moved.key] = moved
 
 
 def _configured(state: LaneState, event: ev.LaneConfigured) -> None:
@@ -224,6 +253,12 @@ def _granted(state: LaneState, event: ev.LaneGranted) -> None:
     _use_rate(state, event.ts)
 
 
+def _cancelling(state: LaneState, event: ev.LaneCancelling) -> None:
+    slot = state.holders.get(slot_key(event.holder_run, event.step, event.attempt))
+    if slot is not None:
+        slot.cancelling = True
+
+
 def _refused(state: LaneState, event: ev.LaneRefused) -> None:
     state.queue.pop(slot_key(event.holder_run, event.step, event.attempt), None)
     state.refusals += 1
@@ -248,7 +283,7 @@ def checkpoint_parts(state: LaneState) -> Iterator[dict[str, Any]]:
         body: dict[str, Any] = {
             "part": part,
             "parts": count,
-            "slots": [msgspec.structs.astuple(slot) for slot in slots[start : start + CHECKPOINT_SLOTS]],
+            "slots": [slot.fields() for slot in slots[start : start + CHECKPOINT_SLOTS]],
         }
         if part == 0:
             head = {name: value for name, value in msgspec.structs.asdict(state).items() if name not in _HEAD}
@@ -280,12 +315,14 @@ def _checkpointed(state: LaneState, event: ev.LaneCheckpointed) -> None:
 _FACTS: Final[dict[type[ev.Event], Any]] = {
     ev.LaneRequested: _requested,
     ev.LaneReleased: _released,
+    ev.LaneMoved: _moved,
     ev.LaneConfigured: _configured,
     ev.TimerFired: _timer_fired,
 }
 _DECISIONS: Final[dict[type[ev.Event], Any]] = {
     ev.LaneGranted: _granted,
     ev.LaneRefused: _refused,
+    ev.LaneCancelling: _cancelling,
     ev.LaneCheckpointed: _checkpointed,
     ev.TimerSet: _timer_set,
 }

@@ -115,7 +115,9 @@ def _summary(state: RunState, around: Surroundings) -> str:
     if around.schedulers == 0:
         return "no scheduler is running, so nothing is decided"
     deadline = ""
-    if state.deadline_ms is not None:
+    if _awaits_slot(state):
+        deadline = f"the run waits for a slot of the run lane {state.run_lane}; its steps begin after that"
+    elif state.deadline_ms is not None:
         deadline = f"its deadline ends the run {_in(state.submitted_at + state.deadline_ms, around.now_ms)}"
     return "no scheduler has begun it yet" if state.status is RunStatus.PENDING else deadline
 
@@ -141,6 +143,9 @@ def _held(state: RunState, around: Surroundings) -> tuple[str, str] | None:
 
 def _all(state: RunState, definition: Definition, around: Surroundings) -> Iterator[Waiting]:
     begun = {key: step for key, step in state.steps.items() if step.status not in SETTLED}
+    if _awaits_slot(state):
+        yield _slot(state, around)
+        return
     waits = waits_for(definition)
     nodes = {node.id: node for node in definition.dag.nodes}
     over = state.ending is not None or ended_by(state, [name for name, node in nodes.items() if node.type == "end"])
@@ -231,6 +236,21 @@ def _begun(state: RunState, key: str, step: StepState, node: Any, around: Surrou
     return _running(state, key, step, around)
 
 
+def _awaits_slot(state: RunState) -> bool:
+    """True if the run has begun no step, because it waits for a slot of its run lane."""
+    return bool(state.run_lane) and not state.slot_granted and state.ending is None and not state.status.terminal
+
+
+def _slot(state: RunState, around: Surroundings) -> Waiting:
+    name, lane = state.run_lane, around.lanes.get(state.run_lane)
+    if state.slot_refused is not None:
+        return Waiting("", "scheduler", f"the run ends: {state.slot_refused.type}: {state.slot_refused.message}", name)
+    if lane is None:
+        return Waiting("", "lane", f"the run waits for a slot of lane {name}", name)
+    own = slot_key(state.run, lane_fold.RUN_STEP, lane_fold.RUN_ATTEMPT)
+    return _in_lane("", name, own, lane, 0, around)
+
+
 def _queued(state: RunState, key: str, step: StepState, around: Surroundings) -> Waiting:
     lane = around.lanes.get(step.lane)
     if not step.lane:
@@ -240,29 +260,34 @@ def _queued(state: RunState, key: str, step: StepState, around: Surroundings) ->
         return Waiting(key, "scheduler", f"has its slot of lane {step.lane}", step.lane, since=step.scheduled_at)
     if lane is None:
         return Waiting(key, "lane", f"waits for a slot of lane {step.lane}", step.lane, since=step.scheduled_at)
-    own = slot_key(state.run, key, step.attempt)
+    return _in_lane(key, step.lane, slot_key(state.run, key, step.attempt), lane, step.scheduled_at, around)
+
+
+def _in_lane(key: str, name: str, own: str, lane: LaneState, since: int, around: Surroundings) -> Waiting:
+    """Explains the place of an attempt, or of a run, in the queue of a keyed lane."""
     queue = list(lane.queue)
     place = queue.index(own) + 1 if own in lane.queue else 0
+    since = since or (lane.queue[own].at if place else 0)
     if lane.paused:
-        text = _paused("lane", step.lane, *around.pauses.get(step.lane, (step.lane, "")))
-        return Waiting(key, "paused_lane", text, step.lane, since=step.scheduled_at)
+        text = _paused("lane", name, *around.pauses.get(name, (name, "")))
+        return Waiting(key, "paused_lane", text, name, since=since)
     where = f", number {place} of {len(queue)} in the queue" if place else ""
     wait_us = lane_fold.rate_wait_us(lane, around.now_ms)
     if len(lane.holders) < lane.limit and wait_us:
         until = around.now_ms + wait_us // 1000
         following = f"the next one {_in(until, around.now_ms)}"
-        text = f"lane {step.lane} starts at most {rate_text(lane.rate_per_s or 0)}, {following}{where}"
-        return Waiting(key, "rate", text, step.lane, until, step.scheduled_at)
+        text = f"lane {name} starts at most {rate_text(lane.rate_per_s or 0)}, {following}{where}"
+        return Waiting(key, "rate", text, name, until, since)
     holders = [slot for slot in lane.holders.values() if around.visible_org in {"", slot.org}]
-    named = ", ".join(f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX])
+    named = ", ".join(slot.place for slot in holders[:HOLDERS_MAX])
     hidden = len(lane.holders) - min(len(holders), HOLDERS_MAX)
     others = f"{' and ' if named else ''}{hidden} {'more' if named else 'others'}" if hidden else ""
-    text = f"lane {step.lane} is full: {len(lane.holders)} of {lane.limit}, used by {named}{others}{where}"
+    text = f"lane {name} is full: {len(lane.holders)} of {lane.limit}, used by {named}{others}{where}"
     detail: dict[str, Any] = {
-        "limit": lane.limit, "holders": [f"{slot.run}/{slot.step}" for slot in holders[:HOLDERS_MAX]], "place": place,
+        "limit": lane.limit, "holders": [slot.place for slot in holders[:HOLDERS_MAX]], "place": place,
         "queued": len(queue),
     }  # fmt: skip
-    return Waiting(key, "lane", text, step.lane, 0, step.scheduled_at, detail)
+    return Waiting(key, "lane", text, name, 0, since, detail)
 
 
 def _scheduled(key: str, step: StepState, node: Any, around: Surroundings) -> Waiting:

@@ -72,6 +72,9 @@ def new_state(event: ev.RunSubmitted, seq: int) -> RunState:
         active=position.active,
         shared=dict(position.shared),
         signals={name: list(kept) for name, kept in event.signals.items()},
+        run_lane=event.slot,
+        slot_granted=bool(event.slot),
+        lanes_above=event.lanes_above,
     )
 
 

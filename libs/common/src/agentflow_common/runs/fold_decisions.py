@@ -187,6 +187,11 @@ def _run_waiting(state: RunState, _event: ev.RunWaiting) -> None:
     state.status = RunStatus.WAITING
 
 
+def _run_queued(state: RunState, event: ev.RunQueued) -> None:
+    state.status = RunStatus.WAITING
+    state.run_lane = event.lane
+
+
 def _run_paused(state: RunState, event: ev.RunPaused) -> None:
     state.status = RunStatus.PAUSED
     state.pause_reason = event.reason
@@ -226,6 +231,7 @@ def _run_failed(state: RunState, event: ev.RunFailed) -> None:
 def _run_cancelled(state: RunState, event: ev.RunCancelled) -> None:
     _end(state, RunStatus.CANCELLED, event.ts)
     state.cancel_reason = event.reason
+    state.error = event.error
 
 
 DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
@@ -246,6 +252,7 @@ DECISIONS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.GraphAdvanced: _graph_advanced,
     ev.ApprovalEscalated: _escalated,
     ev.RunWaiting: _run_waiting,
+    ev.RunQueued: _run_queued,
     ev.RunPaused: _run_paused,
     ev.RunResumed: _run_resumed,
     ev.RunCancelling: _run_cancelling,

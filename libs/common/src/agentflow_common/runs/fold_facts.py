@@ -8,7 +8,17 @@ from typing import Any, Final
 from agentflow_common import events as ev
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
-from agentflow_common.runs.state import ACTIVE, UNDO, Answer, RunState, StepState, StepStatus, node_of, undoing_key
+from agentflow_common.runs.state import (
+    ACTIVE,
+    UNDO,
+    Answer,
+    RunState,
+    RunStatus,
+    StepState,
+    StepStatus,
+    node_of,
+    undoing_key,
+)
 from agentflow_common.runs.transitions import TIMERS
 
 SIGNALS_MAX: Final = 1_000  # kept ones of a run; the gateway refuses more
@@ -234,6 +244,22 @@ def _slot_refused(state: RunState, event: ev.SlotRefused) -> None:
         step.finished_at = event.ts
 
 
+def _run_slot_granted(state: RunState, event: ev.RunSlotGranted) -> None:
+    if _awaits_slot(state, event.lane):
+        state.slot_granted = True
+
+
+def _run_slot_refused(state: RunState, event: ev.RunSlotRefused) -> None:
+    if _awaits_slot(state, event.lane):
+        state.slot_refused = event.error
+
+
+def _awaits_slot(state: RunState, lane: str) -> bool:
+    answered = state.slot_granted or state.slot_refused is not None
+    begun = state.status is not RunStatus.PENDING and not state.status.terminal
+    return begun and lane == state.run_lane != "" and not answered
+
+
 def _timer_fired(state: RunState, event: ev.TimerFired) -> None:
     timer = state.timers.get(event.timer)
     if timer is None or event.ts < timer.fire_at:  # a late copy of an earlier timer of this name
@@ -284,5 +310,7 @@ FACTS: Final[dict[type[ev.Event], Callable[[RunState, Any], None]]] = {
     ev.ChildEnded: _child_ended,
     ev.SlotGranted: _slot_granted,
     ev.SlotRefused: _slot_refused,
+    ev.RunSlotGranted: _run_slot_granted,
+    ev.RunSlotRefused: _run_slot_refused,
     ev.TimerFired: _timer_fired,
 }

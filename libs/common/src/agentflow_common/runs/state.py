@@ -178,6 +178,10 @@ class RunState(msgspec.Struct, omit_defaults=True):
     # subworkflows that were asked to end and have not, by the step and attempt (`undoing_key`) that was closed
     undoing: dict[str, str] = {}
     patience_over: bool = False  # the wait for them has lasted as long as it may
+    run_lane: str = ""  # the run lane that it has asked for a slot, or has one of
+    slot_granted: bool = False  # it has the slot
+    slot_refused: StepError | None = None  # why it gets none
+    lanes_above: tuple[str, ...] = ()  # run lanes whose slots the runs above have
 
     def step(self, key: str) -> StepState:
         found = self.steps.get(key)

@@ -101,12 +101,15 @@ BEGUN: Final = Transition(frozenset({S.PENDING}), (S.SCHEDULED,))  # the step th
 
 R = RunStatus
 _UNDER_WAY: Final = frozenset({R.RUNNING, R.WAITING, R.PAUSED})
+# PENDING: the run has its slot from the one that it continues, and the lane says so again.
+_SLOT: Final = Transition(_UNDER_WAY, late=frozenset({R.PENDING, R.COMPLETED, R.FAILED, R.CANCELLED}))
 _REQUEST: Final = Transition(_UNDER_WAY | {R.PENDING}, late=frozenset({R.COMPLETED, R.FAILED, R.CANCELLED}))
 
 RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     # Decisions.
     ev.RunStarted: Transition(frozenset({R.PENDING}), (R.RUNNING,)),
     ev.RunWaiting: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
+    ev.RunQueued: Transition(frozenset({R.RUNNING}), (R.WAITING,)),
     ev.RunPaused: Transition(frozenset({R.RUNNING, R.WAITING}), (R.PAUSED,)),
     ev.RunResumed: Transition(frozenset({R.WAITING, R.PAUSED}), (R.RUNNING,)),
     ev.RunCancelling: Transition(_UNDER_WAY),
@@ -119,6 +122,8 @@ RUN: Final[Mapping[type[ev.Event], Transition[RunStatus]]] = {
     ev.RunPauseRequested: _REQUEST,
     ev.RunResumeRequested: Transition(frozenset(R)),
     ev.SignalReceived: _REQUEST,
+    ev.RunSlotGranted: _SLOT,
+    ev.RunSlotRefused: _SLOT,
 }
 
 # The status of a run after each event that changes it.

@@ -31,6 +31,7 @@ class Workflow(Modifiers):
         self._version = 1
         self._description = description
         self._deadline_ms: int | None = None
+        self._run_lane: dict[str, Any] | None = None
         self._inputs: dict[str, dict[str, Any]] = {}
         self._outputs: dict[str, Any] = {}
         self._edges: list[dict[str, Any]] = []
@@ -73,6 +74,24 @@ class Workflow(Modifiers):
             InvalidArgumentError: The duration is not above 0.
         """
         self._deadline_ms = milliseconds(seconds, "deadline")
+        return self
+
+    def run_lane(
+        self, key: str, *, limit: int | None = None, rate: str | None = None, policy: str | None = None
+    ) -> Self:
+        """Limits how many runs go on at a time.
+
+        Args:
+            key: The name of the lane, for example the template `{{customer}}`. Runs with the same key share it.
+            limit: The most runs of one key at a time; None for one.
+            rate: The most runs of one key that may begin in a time: `10/s`, `100/m`. None for no bound.
+            policy: What follows if no slot is free: `queue` (default), `skip`, `cancel_running`, `cancel_newest` or
+                `newest_waits`.
+
+        Returns:
+            The builder.
+        """
+        self._run_lane = {"key": key, **given(limit=limit, rate=rate, policy=policy)}
         return self
 
     def input(
@@ -210,6 +229,8 @@ class Workflow(Modifiers):
             data["outputs"] = self._outputs
         if self._deadline_ms is not None:
             data["deadline_ms"] = self._deadline_ms
+        if self._run_lane is not None:
+            data["run_lane"] = self._run_lane
         data["dag"] = {"nodes": self._nodes, "edges": self._edges}
         made: dict[str, Any] = copy.deepcopy(data)
         if self._graph is not None:

@@ -295,6 +295,6 @@ async def get_known(deps: Deps, name: str) -> Lane:
 
 
 def holders(lane: Lane, org: str) -> list[str]:
-    """Returns `run/step` of those that have a slot of a keyed lane. Other orgs' are not named."""
+    """Returns `run/step`, or the run, of those that have a slot of a keyed lane. Other orgs' are not named."""
     slots: Any = lane.keyed.holders.values() if lane.keyed is not None else ()
-    return [f"{slot.run}/{slot.step}" for slot in slots if slot.org == org][:HOLDERS_MAX]
+    return [slot.place for slot in slots if slot.org == org][:HOLDERS_MAX]

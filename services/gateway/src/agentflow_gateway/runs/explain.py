@@ -41,8 +41,9 @@ async def _surroundings(call: Call, state: RunState, definition: Definition) -> 
 
 
 def _queued_in(state: RunState) -> list[str]:
-    queued = (step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED and step.lane)
-    return list(dict.fromkeys(queued))[:_LANES_MAX]
+    queued = [step.lane for step in state.steps.values() if step.status is StepStatus.QUEUED and step.lane]
+    own = [state.run_lane] if state.run_lane and not state.slot_granted else []
+    return list(dict.fromkeys([*own, *queued]))[:_LANES_MAX]
 
 
 def _offered_to(state: RunState, definition: Definition) -> list[str]:

@@ -41,6 +41,7 @@ _ABOUT_THE_RUN: Final = (
     ev.RunPaused,
     ev.RunResumed,
     ev.RunWaiting,
+    ev.RunQueued,
     ev.RunCancelling,
     ev.RunCompensating,
 )
@@ -77,9 +78,9 @@ class Turn(msgspec.Struct, eq=False):
     def loose(self) -> bool:
         """True if its facts may follow its decisions.
 
-        A lane sends a grant again after a crash, but not a refusal.
+        A lane sends a grant again after a crash, but neither a refusal nor a cancel.
         """
-        refused = any(isinstance(decision, ev.LaneRefused) for decision in self.decisions)
+        refused = any(isinstance(decision, ev.LaneRefused | ev.LaneCancelling) for decision in self.decisions)
         return isinstance(self.entity, Lane) and len(self.sent) <= SEQUENCE_MAX and not refused
 
     def batches(self) -> list[list[tuple[int, int]]]:

@@ -16,11 +16,12 @@ the lower ones, which is its purpose.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from agentflow_common import events as ev
 from agentflow_common import subjects
 from agentflow_common.lanes.fold import (
+    LANE_FULL,
     RATE_TIMER,
     LaneConfig,
     LaneState,
@@ -30,8 +31,9 @@ from agentflow_common.lanes.fold import (
     rate_wait_us,
     slot_key,
 )
-from agentflow_scheduler.decisions import Decisions
 from agentflow_scheduler.fairness import Turns
+from agentflow_scheduler.lanes import policies
+from agentflow_scheduler.lanes.decisions import LaneDecisions
 
 QUEUE_MAX: Final = 100_000  # attempts that wait; one more is refused, and its retry policy says what follows
 REFUSED_RETRY_MS: Final = 5_000  # the least time before the attempt that follows a refused one
@@ -49,6 +51,7 @@ class Lane:
         self.wanted = wanted
         self.asked: LaneConfig | None = None  # the limits that were sent to the lane's log
         self.index = _index(state)
+        self.particular = policies.particular(state)  # waiting runs whose policy is another than to wait; some are over
         # Holders that were notified of their slot since the lane was read. A crash may have come between grant and
         # notice, so the others are notified again. A second notice does no harm.
         self.notified: set[str] = set()
@@ -65,6 +68,14 @@ class Lane:
             if len(state.queue) > before:
                 slot = state.queue[next(reversed(state.queue))]
                 self.index.add(slot.org, slot.priority, slot)
+                if slot.policy not in {"", "queue"}:
+                    self.particular[slot.key] = slot
+        elif isinstance(event, ev.LaneMoved):
+            evolve(state, event, seq)
+            before_key = slot_key(event.holder_run, event.step, event.attempt)
+            if before_key in self.notified and before_key not in state.holders:
+                self.notified.discard(before_key)
+                self.notified.add(slot_key(event.to_run, event.step, event.attempt))
         elif isinstance(event, ev.LaneReleased):
             before = len(state.holders)
             evolve(state, event, seq)
@@ -85,25 +96,12 @@ class Lane:
         return was_quiet and self.quiet
 
 
-class LaneDecisions(Decisions):
-    """The decisions of one turn about a lane."""
-
-    def __init__(self, lane: Lane, now_ms: int) -> None:
-        super().__init__(lane.state, now_ms, evolve)
-        self._lane = lane
-
-    def notify(self, slot: SlotRequest, event_type: type[ev.Event], **fields: Any) -> None:
-        """Adds a fact for the run that has or wants the slot."""
-        lane, run = self._lane.state.lane, subjects.key_of(slot.org, slot.run)
-        self.send_to(run, event_type, step=slot.step, attempt=slot.attempt, lane=lane, **fields)
-
-
 def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
     """Decides everything that can be decided now, at most about GRANTS_MAX grants."""
     state = lane.state
     # The server's clock fires the timers and may be ahead of this machine's, so it counts if it is a little ahead.
     ahead = 0 < state.clock - now_ms <= SKEW_MS_MAX
-    out = LaneDecisions(lane, state.clock if ahead else now_ms)
+    out = LaneDecisions(state, state.clock if ahead else now_ms)
     if len(lane.notified) < len(state.holders) and not _notify_holders(lane, out):
         return out
     if state.since_checkpoint >= max(CHECKPOINT_EVENTS, 2 * (len(state.queue) + len(state.holders))):
@@ -111,12 +109,16 @@ def decide_lane(lane: Lane, now_ms: int) -> LaneDecisions:
         for body in list(checkpoint_parts(state)):
             out.emit(ev.LaneCheckpointed, state=body)
         lane.index = _index(state)
+        lane.particular = policies.particular(state)
         out.more = True
         return out
     if lane.wanted is not None and lane.wanted != state.config:
         _configure(lane, out, lane.wanted)
     else:
         _grant(lane, out)
+        if not out.more and lane.particular:
+            lane.particular = policies.still_waiting(state, lane.particular)
+            policies.settle(state, lane.particular, out, GRANTS_MAX)
     if not out.more:
         _refuse(lane, out)
     return out
@@ -129,7 +131,7 @@ def _notify_holders(lane: Lane, out: LaneDecisions) -> bool:
             if len(out.sends) >= GRANTS_MAX:
                 out.more = True
                 return False
-            out.notify(slot, ev.SlotGranted, asked_at=slot.at)
+            out.grant(slot)
             lane.notified.add(key)
     return True
 
@@ -156,10 +158,9 @@ def _refuse(lane: Lane, out: LaneDecisions) -> None:
             out.more = True
             return
         slot = state.queue[next(reversed(state.queue))]
-        _decide_slot(out, slot, ev.LaneRefused)
+        out.decide(slot, ev.LaneRefused)
         text = f"{QUEUE_MAX} attempts wait for the lane {state.lane!r} already; raise its limit, or submit less"
-        error = ev.StepError("lane_full", text, retry_after_ms=REFUSED_RETRY_MS)
-        out.notify(slot, ev.SlotRefused, error=error)
+        out.refuse(slot, ev.StepError(LANE_FULL, text, retry_after_ms=REFUSED_RETRY_MS))
 
 
 def _grant(lane: Lane, out: LaneDecisions) -> None:
@@ -176,8 +177,8 @@ def _grant(lane: Lane, out: LaneDecisions) -> None:
         if slot is None:
             return
         longest_ago = next(iter(state.served), "")
-        _decide_slot(out, slot, ev.LaneGranted)
-        out.notify(slot, ev.SlotGranted, asked_at=slot.at)
+        out.decide(slot, ev.LaneGranted)
+        out.grant(slot)
         lane.notified.add(slot.key)
         lane.index.count(slot.org, 1)
         if longest_ago not in state.served:  # it was forgotten, and ranks as one that was never served
@@ -188,10 +189,6 @@ def _wake(state: LaneState, out: LaneDecisions, at_ms: int) -> None:
     timer = state.timers.get(RATE_TIMER)
     if timer is None or timer.fire_at > at_ms:
         out.emit(ev.TimerSet, timer=RATE_TIMER, kind="rate", fire_at=at_ms)
-
-
-def _decide_slot(out: LaneDecisions, slot: SlotRequest, event_type: type[ev.Decision]) -> None:
-    out.emit(event_type, holder_org=slot.org, holder_run=slot.run, step=slot.step, attempt=slot.attempt)
 
 
 def _index(state: LaneState) -> Turns[SlotRequest]:

@@ -17,7 +17,7 @@ from agentflow_common import events as ev
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.state import by_reference
-from agentflow_scheduler.runs import ending
+from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import at_field, fitting, gathered
@@ -76,6 +76,7 @@ def complete(run: Run, out: RunDecisions, end: StepContext | None = None) -> Non
         ending.fail_run(run, out, StepError(UNDECIDABLE, error.message, retryable=False), "")
         return
     out.emit(ev.RunCompleted, output=Payload(value=output), **ending.totals(state, out.now_ms))
+    run_slots.give_back(state, out)
     subworkflows.notify_parent(run, out, for_parent, None)
 
 

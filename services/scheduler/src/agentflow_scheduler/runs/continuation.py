@@ -2,7 +2,8 @@
 
 1. The step is due once the nodes before it are decided. It is put into `run.continuations`.
 2. `begin` waits until no other step runs or can run. Steps that only wait for a time, a signal or people do not count.
-3. `finish` closes those, ends the run, and starts the next one in the same append. That run has the same parent.
+3. `finish` closes those, ends the run, and starts the next one in the same append. That run has the same parent, and
+   the slot of the run lane.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from agentflow_common import ids
 from agentflow_common.errors import InvalidError
 from agentflow_common.events import Payload, StepError
 from agentflow_common.runs.state import StepStatus, current_key
-from agentflow_scheduler.runs import ending
+from agentflow_scheduler.runs import ending, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run, is_begun
 from agentflow_scheduler.runs.scope import NeedBlob, fitting, gathered
@@ -92,6 +93,7 @@ def finish(run: Run, out: RunDecisions) -> None:
     ending.close_all(run, out, "the run goes on as a new one")
     output = Payload(value={"continued_as": successor})
     out.emit(ev.RunCompleted, output=output, continued_as=successor, **ending.totals(state, out.now_ms))
+    run_slots.hand_over(state, out, successor)
     subworkflows.submit(
         run,
         out,
@@ -107,6 +109,8 @@ def finish(run: Run, out: RunDecisions) -> None:
         origin=ev.OriginRef(state.run, "continue", idle=idle),
         depth=state.depth,
         signals=state.signals,
+        slot=state.run_lane,
+        lanes_above=state.lanes_above,
     )
     subworkflows.notify_parent(run, out, Payload(), None)
 

@@ -21,6 +21,7 @@ import msgspec
 from agentflow_common import events as ev
 from agentflow_common.definition.nodes.base import SUBWORKFLOW_DEPTH_MAX
 from agentflow_common.events import ParentRef, Payload, StepError
+from agentflow_common.lanes.fold import LANE_FULL
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import (
     ACTIVE,
@@ -33,6 +34,7 @@ from agentflow_common.runs.state import (
     ended_by,
     undoing_steps,
 )
+from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.saga import effective_steps, is_undone, undo_steps
@@ -65,6 +67,15 @@ def abort_run(run: Run, out: RunDecisions, error: StepError, step: str) -> None:
     effective = effective_steps(run.state)
     done = tuple(key for key in effective if is_undone(run.state, key))
     _end(run, out, Ending(str(RunStatus.FAILED), effective, error, step), done, undoing_steps(run.state))
+
+
+def refuse_run(run: Run, out: RunDecisions, error: StepError) -> None:
+    """Ends a run that its run lane does not let begin."""
+    if error.type == LANE_FULL:
+        fail_run(run, out, error, "")
+        return
+    close_all(run, out, error.message)
+    _begin(run, out, Ending(str(RunStatus.CANCELLED), (), error, reason=error.message))
 
 
 def resume(run: Run, out: RunDecisions) -> bool:
@@ -193,7 +204,8 @@ def _end(run: Run, out: RunDecisions, how: Ending, compensated: tuple[str, ...],
         assert how.error is not None  # noqa: S101
         out.emit(ev.RunFailed, error=how.error, step=how.step, **common)
     else:
-        out.emit(ev.RunCancelled, reason=how.reason, **common)
+        out.emit(ev.RunCancelled, reason=how.reason, error=how.error, **common)
+    run_slots.give_back(state, out)
     if state.cancel_forced:  # forwarded to the subworkflows that still undo
         for key, child in state.undoing.items():
             step, _, attempt = key.rpartition("/")

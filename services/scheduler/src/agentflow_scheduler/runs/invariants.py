@@ -38,6 +38,7 @@ def _invariants(run: Run) -> Iterator[Invariant]:
     yield from _statuses(run)
     yield from _flags(run)
     yield from _children(run)
+    yield from _slot(run)
     ends = state.status.terminal or state.ending is not None or state.cancel_requested
     if not (ends or ended_by(state, run.plan.ends)):
         yield from _final_steps(run)
@@ -133,6 +134,15 @@ def _beginnings(run: Run) -> Iterator[Invariant]:
             (continuations if node.kind == "continue_as_new" else others).add(key)
     yield Invariant("continuations", set(run.continuations), continuations)
     yield Invariant("dirty", others, set())
+
+
+def _slot(run: Run) -> Iterator[Invariant]:
+    """Yields the steps that a run has begun without the slot of its run lane."""
+    state = run.state
+    if run.plan.run_lane is None or state.slot_granted or state.lanes_above:
+        return
+    begun = [key for key in (*run.in_flight, *run.external_waits) if is_begun(state.steps.get(key))]
+    yield Invariant("in_flight", begun, [])
 
 
 def _slots(run: Run) -> Iterator[Invariant]:

@@ -8,11 +8,13 @@ not over ends the turn:
 3. Cancel: a run that was asked to cancel is closed and compensated, after its grace period.
 4. Deadline: a run that takes too long fails.
 5. Pause: a paused run begins nothing.
-6. Steps: each dirty step is advanced, until none is left. That may make other steps dirty. In between, the back edges
+6. Slot: a run that takes a slot of a run lane asks for it, and begins no step before it has it. One that is refused
+   ends.
+7. Steps: each dirty step is advanced, until none is left. That may make other steps dirty. In between, the back edges
    of loops are decided, and at last a `continue_as_new` that is due. A step that needs a value from outside, or room
    in a worker pool, waits for the next turn.
-7. Superstep: when all steps of a graph's superstep are decided, the next one begins, and the steps follow again.
-8. End: a step failed the run, or it ends at an `end` node, or it continues as a new one, or it waits, or nothing is
+8. Superstep: when all steps of a graph's superstep are decided, the next one begins, and the steps follow again.
+9. End: a step failed the run, or it ends at an `end` node, or it continues as a new one, or it waits, or nothing is
    left and it completes.
 
 Each decision is folded into the state as it is taken. The decisions are returned in order, with the facts for other
@@ -30,15 +32,17 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentflow_common import events as ev
+from agentflow_common.errors import InvalidError
 from agentflow_common.events import StepError
 from agentflow_common.runs import timer_ids
 from agentflow_common.runs.state import OPEN, RunStatus, ended_by
-from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, graph
+from agentflow_scheduler.runs import back_edges, chain, completion, continuation, ending, graph, run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext, unbounded
 from agentflow_scheduler.runs.faults import ENDING_LOST_TEXT, ENGINE_ERROR, StepFault
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import NeedBlob
 from agentflow_scheduler.runs.steps import advance, lane_slots
+from agentflow_scheduler.runs.steps.verdict import UNDECIDABLE
 
 
 def decide(run: Run, now_ms: int, blobs: Mapping[str, Any], take: Callable[[str], bool] = unbounded) -> RunDecisions:
@@ -78,12 +82,14 @@ def _decide(run: Run, out: RunDecisions) -> None:
         ending.fail_run(run, out, error, "")
     elif run.ending_lost and not run.ending_searched and ending.resume(run, out):
         pass
+    elif state.slot_refused is not None:
+        ending.refuse_run(run, out, state.slot_refused)
     elif state.pause_requested:
         _pause(run, out)
     else:
         if state.status is RunStatus.PAUSED:
             out.emit(ev.RunResumed)
-        _advance(run, out)
+        _begin(run, out)
 
 
 def _start(run: Run, out: RunDecisions) -> None:
@@ -99,6 +105,17 @@ def _start(run: Run, out: RunDecisions) -> None:
         )
     if state.deadline_ms is not None and not state.deadline_passed and timer_ids.DEADLINE not in state.timers:
         out.emit(ev.TimerSet, timer=timer_ids.DEADLINE, kind="deadline", fire_at=state.submitted_at + state.deadline_ms)
+
+
+def _begin(run: Run, out: RunDecisions) -> None:
+    """Advances the steps as soon as the run has the slot of its run lane, if it takes one."""
+    try:
+        admitted = run_slots.admit(run, out)
+    except InvalidError as error:
+        ending.fail_run(run, out, StepError(UNDECIDABLE, error.message, retryable=False), "")
+        return
+    if admitted:
+        _advance(run, out)
 
 
 def _pause(run: Run, out: RunDecisions) -> None:

@@ -14,6 +14,7 @@ from agentflow_common.definition import dependencies
 from agentflow_common.definition.model import Edge, load_trusted
 from agentflow_common.definition.nodes.calls import Work, all_inputs, arguments, works
 from agentflow_common.definition.nodes.policy import Policy, Retry
+from agentflow_common.definition.nodes.run_lane import RunLane
 from agentflow_common.definition.nodes.types import AnyNode
 from agentflow_common.definition.rates import per_second
 from agentflow_common.errors import InvalidError
@@ -108,6 +109,20 @@ class PlanNode:
         )
 
 
+class PlanRunLane(msgspec.Struct, frozen=True):
+    """The lane of a workflow's runs, compiled."""
+
+    key: Resolver
+    limit: int
+    rate: float | None
+    policy: str
+
+    @classmethod
+    def of(cls, lane: RunLane) -> PlanRunLane:
+        rate = None if lane.rate is None else per_second(lane.rate)
+        return cls(compile_value(lane.key, ()), lane.limit, rate, lane.policy)
+
+
 class Plan:
     """A definition, compiled. The nodes of a graph-style workflow do not wait for each other."""
 
@@ -120,6 +135,7 @@ class Plan:
         self.chain_steps = chain_steps  # see chain.py
         self.definition = definition
         self.workflow = definition.name
+        self.run_lane = None if definition.run_lane is None else PlanRunLane.of(definition.run_lane)
         self.graph = definition.graph
         self.nodes: dict[str, PlanNode] = {
             node.id: PlanNode(node, [] if self.graph else sources[node.id], reads[node.id], sources)

@@ -21,6 +21,7 @@ from agentflow_common.runs.fold import evolve, readable
 from agentflow_common.runs.state import RunState
 from agentflow_common.subjects import EntityKey
 from agentflow_scheduler.entities import State, folding, is_over, may_begin_with
+from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.steps import subworkflows
 from agentflow_scheduler.shards.overtaken import overtaken
 from agentflow_scheduler.shards.snapshots import load_snapshot
@@ -218,6 +219,10 @@ async def end_unplannable(event_log: EventLog, key: EntityKey, state: RunState, 
     end = ev.RunFailed(org=key.org, run=key.name, ts=now_ms, seen=state.facts_seq, trace=state.trace, error=cause)
     fence = Fence(state.out_seq, subjects.run_out_all(key))
     entries = [Entry(subjects.out_run(key), ev.encode(end), fence=fence)]
+    if state.run_lane:
+        lane, own = run_slots.message(state)
+        released = ev.LaneReleased(org=lane.org, run=lane.name, ts=now_ms, trace=state.trace, **own)
+        entries.append(Entry(subjects.run_in(lane), ev.encode(released)))
     if state.parent is not None:
         evolve(state, end, 0)
         to = subjects.key_of(key.org, state.parent.run)

@@ -10,7 +10,7 @@ from typing import Any
 from agentflow_common.definition.checks.ends import end_findings
 from agentflow_common.definition.checks.fields import field_findings
 from agentflow_common.definition.checks.graph import END, graph_findings
-from agentflow_common.definition.checks.lanes import lane_findings
+from agentflow_common.definition.checks.lanes import lane_findings, run_lane_findings
 from agentflow_common.definition.checks.names import (
     OF_TEMPLATES,
     condition_findings,
@@ -61,6 +61,7 @@ def _all(definition: Definition) -> Iterator[Finding]:
         _inputs(definition),
         _edges(definition, index),
         _policies(definition),
+        run_lane_findings(definition),
         *(_Node(number, node, index, values).findings() for number, node in enumerate(definition.dag.nodes)),
         values.check(("outputs",), definition.outputs),
         _parts_of_steps(definition, index),

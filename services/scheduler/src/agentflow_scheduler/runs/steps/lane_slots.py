@@ -7,7 +7,7 @@ from typing import Any
 from agentflow_common import events as ev
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.lanes.controls import NAME_MAX as LANE_KEY_MAX
-from agentflow_common.lanes.fold import key_of_lane
+from agentflow_common.lanes.fold import RUN_LANE, key_of_lane
 from agentflow_common.runs.state import StepStatus
 from agentflow_scheduler.runs.decisions import StepContext
 from agentflow_scheduler.runs.run import HOLDS_SLOT
@@ -32,6 +32,8 @@ def _lane_key(resolver: Resolver, scope: Scope) -> str:
         raise ExpressionError(
             f"the lane's key must be a text of 1 to {LANE_KEY_MAX} characters, got {str(value)[:80]!r}"
         )
+    if text.startswith(RUN_LANE):
+        raise ExpressionError(f"keys that begin with {RUN_LANE!r} are those of run lanes: {text[:80]!r}")
     return text
 
 

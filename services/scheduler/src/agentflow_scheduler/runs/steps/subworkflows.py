@@ -12,6 +12,7 @@ from agentflow_common.events import ParentRef, Payload, StepError
 from agentflow_common.expressions.sandbox import ExpressionError
 from agentflow_common.runs.state import RunState, RunStatus
 from agentflow_common.subjects import kind_of
+from agentflow_scheduler.runs import run_slots
 from agentflow_scheduler.runs.decisions import RunDecisions, StepContext
 from agentflow_scheduler.runs.run import Run
 from agentflow_scheduler.runs.scope import fitting
@@ -62,6 +63,7 @@ def start(at: StepContext, attempt: int, inputs: dict[str, Any]) -> None:
         priority=at.priority,
         parent=ParentRef(state.run, at.key, attempt),
         depth=state.depth + 1,
+        lanes_above=run_slots.lanes_below(state),
     )
 
 
